@@ -1,0 +1,90 @@
+"""The `netbond` command: finds the subcommand, runs it, and turns errors into one line and an exit status.
+
+Only the chosen subcommand's module is imported: a DHCP client waits for `netbond hook`, and importing
+pyroute2 alone costs 0.1 s.
+
+A command module has `HELP: str`, `configure(parser)` and `run(args) -> int`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import NoReturn, Protocol, cast
+
+from netbond import __version__
+from netbond.errors import EXIT_FAILURE, EXIT_USAGE, NetbondError
+
+COMMANDS: dict[str, str] = {
+    "run": "the agent: keep routes, rules and engines right until told to stop",
+    "status": "show uplinks, the ECMP default and the engines",
+    "plan": "show what the agent would change now, as ip commands",
+    "send": "SRTLA sender: carry one SRT stream over several links (drop-in for srtla_send)",
+    "recv": "SRTLA receiver: join the links and hand the stream to an SRT server (drop-in for srtla_rec)",
+    "hook": "take news from a DHCP client",
+    "config": "check a configuration file, or print an example",
+    "lab": "emulated modems in network namespaces, no hardware needed",
+}
+
+
+class Command(Protocol):
+    """What a module under netbond.cli offers."""
+
+    HELP: str
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do it; the exit status."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with netbond's exit status for a wrong command line (64; argparse says 2)."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+
+
+def _overview() -> Parser:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    parser = Parser(
+        prog="netbond",
+        description="Routes and bonds the uplinks of a box with several modems.",
+        epilog=f"commands:\n{lines}\n\n'netbond COMMAND --help' explains one of them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"netbond {__version__}")
+    parser.add_argument("command", metavar="COMMAND", help="one of those below")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] not in COMMANDS:
+        parser = _overview()
+        args = parser.parse_args(argv[:1])  # --help and --version end here
+        parser.error(f"there is no command {args.command!r}")
+    name = argv[0]
+    command = cast("Command", importlib.import_module(f"netbond.cli.{name}"))
+    parser = Parser(prog=f"netbond {name}", description=command.HELP)
+    command.configure(parser)
+    args = parser.parse_args(argv[1:])
+    try:
+        status = command.run(args)
+        sys.stdout.flush()
+        return status
+    except NetbondError as error:
+        print(f"netbond {name}: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # `netbond status | head`: the reader has gone. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return 130  # 128 + SIGINT, as a shell reports it

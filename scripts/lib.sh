@@ -1,0 +1,50 @@
+# shellcheck shell=bash
+# What scripts/test and scripts/demo share: install what is missing, say so, and be quick when nothing is.
+# Sourced with `set -euo pipefail` in force; expects to be in the checkout's root.
+
+say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
+die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
+
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# need_programs PROGRAM=PACKAGE...: install the packages of the programs that are missing (Debian, root only).
+need_programs() {
+    local pair missing=() packages=()
+    for pair in "$@"; do
+        if ! command -v "${pair%%=*}" >/dev/null && ! [ -x "/usr/sbin/${pair%%=*}" ]; then
+            missing+=("${pair%%=*}")
+            packages+=("${pair#*=}")
+        fi
+    done
+    [ ${#missing[@]} = 0 ] && return 0
+    is_root || die "these programs are missing: ${missing[*]}; install them: sudo apt-get install ${packages[*]}"
+    command -v apt-get >/dev/null || die "these programs are missing: ${missing[*]}; install them and start again"
+    say "installing with apt: ${packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+}
+
+# need_venv EXTRA: a virtual environment in .venv holding netbond and its dependencies (EXTRA: "" or "test").
+# It is brought up to date when pyproject.toml or the interpreter has changed since.
+need_venv() {
+    local extra=$1 stamp=".venv/netbond-stamp-${1:-run}" want
+    # The system's own Python where there is one: the demo's engines run without root, and a Python under
+    # /root (pyenv) could not be read by them.
+    local python=/usr/bin/python3
+    [ -x "$python" ] || python=$(command -v python3) || die "python3 is missing; install Python 3.11 or newer"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+        || die "Python 3.11 or newer is needed, $python is $("$python" -V)"
+    if is_root && command -v apt-get >/dev/null && ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        say "installing with apt: python3-venv"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
+    fi
+    want="$("$python" -V) $(cksum pyproject.toml) $PWD"
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
+    say "preparing the virtual environment in .venv"
+    [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}"
+    printf '%s' "$want" >"$stamp"
+}

@@ -1,0 +1,122 @@
+"""The configuration file: what it means, and what a user is told who got it wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from netbond.config import Config, HostPort, load, parse, parse_host_port
+from netbond.errors import ConfigError
+
+FULL = """
+[agent]
+ip_list = "/tmp/srtla_ips"
+control_socket = "/run/netbond/control.sock"
+metrics = "127.0.0.1:10469"
+state_dir = "/run/netbond"
+
+[[uplink]]
+match = "usb*"
+weight = 1
+gateway = "auto"
+enabled = true
+
+[[sender]]
+listen = "127.0.0.1:6000"
+receiver = "bond.example.org:5000"
+
+[[receiver]]
+listen = "0.0.0.0:5000"
+srt = "127.0.0.1:5002"
+"""
+
+
+def test_full_file() -> None:
+    config = parse(FULL)
+    assert config.agent.ip_list == Path("/tmp/srtla_ips")
+    assert config.agent.metrics == HostPort("127.0.0.1", 10469)
+    assert [(u.match, u.weight, u.gateway, u.enabled) for u in config.uplink] == [("usb*", 1, "auto", True)]
+    assert config.sender[0].receiver == HostPort("bond.example.org", 5000)
+    assert config.receiver[0].listen == HostPort("0.0.0.0", 5000)
+
+
+def test_the_keys_others_rely_on_are_the_defaults() -> None:
+    assert parse(FULL).agent == Config().agent
+
+
+def test_an_empty_string_turns_off() -> None:
+    agent = parse('[agent]\nmetrics = ""\nip_list = ""').agent
+    assert agent.metrics is None
+    assert agent.ip_list is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[agent]\nmetrics = 5\n", "f.toml: agent.metrics = 5 is not valid; expected a string"),
+        ('[agent]\nip_lst = "/x"', "f.toml: agent has an unknown key 'ip_lst'; did you mean 'ip_list'?"),
+        ("[agnet]\n", "f.toml: unknown table 'agnet'; did you mean 'agent'?"),
+        ('[agent]\nstate_dir = "run"', "f.toml: agent.state_dir = 'run' is not valid; expected an abs"),
+        ('[uplink]\nmatch = "usb*"', "f.toml: [uplink] is a single table; write it as [[uplink]]"),
+        ("[[uplink]]\nweight = 2", "f.toml: uplink[1] lacks the key 'match'; add match = ..."),
+        (
+            '[[uplink]]\nmatch = "a"\n[[uplink]]\nmatch = "b"\nweight = 0',
+            "f.toml: uplink[2].weight = 0 is not valid; expected a whole number from 1 to 256",
+        ),
+        (
+            '[[uplink]]\nmatch = "a"\nweight = true',
+            "f.toml: uplink[1].weight = True is not valid; expected a whole number from 1 to 256",
+        ),
+        (
+            '[[uplink]]\nmatch = "a"\ngateway = "10.0.0"',
+            "f.toml: uplink[1].gateway = '10.0.0' is not valid;"
+            " expected 'auto', 'none' (point-to-point) or an IP address",
+        ),
+        (
+            '[[sender]]\nlisten = "6000"\nreceiver = "h:1"',
+            "f.toml: sender[1].listen = '6000' is not valid; expected 'host:port' with a port from 1 to 65535"
+            " (IPv6 in brackets: '[::1]:5000')",
+        ),
+        (
+            '[[sender]]\nlisten = "h:1"\nreceiver = "h:1"',
+            "f.toml: sender[1].listen = 'h:1' is not valid;"
+            " expected an address of this box and a port, like '127.0.0.1:6000' or '[::]:5000'",
+        ),
+        ("[agent\n", "f.toml: not valid TOML: "),
+        ("agent = 1\n", "f.toml: agent is 1; write it as a table, [agent]"),
+        ('[[uplink]]\nmatch = "usb0"\ntable = 20', "f.toml: table 20 is not between main_priority = 50"),
+        ('[[uplink]]\nmatch = "usb*"\ntable = 150', "f.toml: uplink 'usb*' sets table = 150 for a pattern"),
+        ("[routing]\noif_priority = 60", "f.toml: routing priorities are out of order"),
+        (
+            '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[[sender]]\nlisten="[::1]:6000"\nreceiver="h:2"',
+            "f.toml: two engines listen on [::1]:6000; give each a port of its own",
+        ),
+    ],
+)  # fmt: skip
+def test_errors_name_file_key_value_and_remedy(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "f.toml")
+    assert str(caught.value).startswith(says)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 78
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"x\.toml: no such file"):
+        load(tmp_path / "x.toml")
+
+
+def test_not_text(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"x\.toml: not UTF-8 at byte 0"):
+        load(tmp_path / "x.toml")
+
+
+@pytest.mark.parametrize("text", ["", "h", "h:", ":1", "h:0", "h:65536", "::1:5", "h:1x", "a b:1", "h:-1"])
+def test_host_port_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match="host:port"):
+        parse_host_port(text)
+
+
+@pytest.mark.parametrize("text", ["h:1", "192.0.2.1:5000", "[2001:db8::1]:5000", "bond.example.org:65535"])
+def test_host_port_round_trip(text: str) -> None:
+    assert str(parse_host_port(text)) == text
