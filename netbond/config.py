@@ -18,6 +18,9 @@ import tomli
 
 from netbond.errors import ConfigError
 
+# The first and the last table of usb0-4, eth0-4 and wlan0-4 (netbond.tables).
+TRADITIONAL_TABLES = (100, 124)
+
 DEFAULT_PATH = Path("/etc/netbond/netbond.toml")
 
 T = TypeVar("T")
@@ -312,7 +315,7 @@ def _check_whole(config: Config, file: str) -> None:
         )
     lowest, highest = routing.tables
     # Rules "from ADDRESS" stand at priority = table number: between the main rule and the ECMP rule.
-    numbers = [lowest, highest, *(u.table for u in config.uplink if u.table)]
+    numbers = [lowest, highest, *TRADITIONAL_TABLES, *(u.table for u in config.uplink if u.table)]
     for number in numbers:
         if not routing.main_priority < number < routing.ecmp_priority:
             raise ConfigError(
