@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli
 
@@ -20,6 +21,9 @@ from netbond.errors import ConfigError
 
 # The first and the last table of usb0-4, eth0-4 and wlan0-4 (netbond.tables).
 TRADITIONAL_TABLES = (100, 124)
+
+if TYPE_CHECKING:
+    import argparse
 
 DEFAULT_PATH = Path("/etc/netbond/netbond.toml")
 
@@ -339,6 +343,23 @@ def _check_whole(config: Config, file: str) -> None:
     for listen in listens:
         if listens.count(listen) > 1:
             raise ConfigError(f"{file}: two engines listen on {listen}", "give each a port of its own")
+
+
+def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The file that $NETBOND_CONFIG names, which must then exist; None for the default place."""
+    name = environ.get("NETBOND_CONFIG", "")
+    return Path(name) if name else None
+
+
+def config_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --config, as every command that reads the configuration has it; `args.config` is for `load`."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=default_path(),
+        help=f"the configuration file (default: $NETBOND_CONFIG, or {DEFAULT_PATH} if it is there)",
+    )
 
 
 def load(path: Path | None) -> Config:
