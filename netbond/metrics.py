@@ -256,6 +256,7 @@ class _Server(ThreadingHTTPServer):
     """An HTTP server that slow or many clients cannot make grow."""
 
     daemon_threads = True
+    request_queue_size = 64  # of 5, the default, a burst of connections overflows and waits a second
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
         [family, *_, address] = socket.getaddrinfo(
