@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from netbond.errors import UnavailableError
-from netbond.snapshot import printable
+from netbond.snapshot import objects, printable
 
 logger = logging.getLogger(__name__)
 
@@ -182,18 +182,12 @@ def _engines(engines: list[dict[str, Any]]) -> Iterator[Metric]:
     yield from _receiver_peers(engines)
 
 
-def dicts(container: object, key: str) -> list[dict[str, Any]]:
-    """The objects in the list under `key`, as far as there are any: statistics come from an engine."""
-    found = container.get(key) if isinstance(container, dict) else None
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
 def _sender_links(engines: list[dict[str, Any]]) -> Iterator[Metric]:
     links = [
         ((engine["name"], *(str(link.get(key, "")) for key in ("label", "device", "address"))), link)
         for engine in engines
         if engine["role"] == "sender"
-        for link in dicts(engine["stats"], "links")
+        for link in objects(engine["stats"], "links")
     ]
 
     def each(key: str, scale: float = 1) -> Samples:
@@ -229,8 +223,8 @@ def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
     peers = [
         ((engine["name"], str(group.get("id", "")), str(peer.get("peer", ""))), peer)
         for engine in receivers
-        for group in dicts(engine["stats"], "groups")
-        for peer in dicts(group, "links")
+        for group in objects(engine["stats"], "groups")
+        for peer in objects(group, "links")
     ]
 
     def each(key: str) -> Samples:
@@ -240,7 +234,7 @@ def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
         "netbond_receiver_groups",
         "Senders (link groups) that the receiver serves.",
         ("engine",),
-        (((engine["name"],), len(dicts(engine["stats"], "groups"))) for engine in receivers),
+        (((engine["name"],), len(objects(engine["stats"], "groups"))) for engine in receivers),
     )
     yield _counter(
         "netbond_peer_packets", "Data packets received over a sender's link.", _PEER, each("packets")
