@@ -37,6 +37,7 @@ _STYLES = {
     "connected": "green",
     "starting": "yellow",
     "registering": "yellow",
+    "resolving": "yellow",
     "no carrier": "yellow",
     "backing off": "yellow",
 }
@@ -306,9 +307,13 @@ def _engine(engine: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _sender(stats: Mapping[str, Any]) -> list[RenderableType]:
+    way = _state(stats.get("state")).append_text(text(f": {stats.get('receiver')}"))
+    if stats.get("receiver_address"):
+        way.append_text(text(f" ({stats['receiver_address']})"))
+    way.append_text(text(f", caller {stats.get('caller') or 'not yet heard'}"))
     links = objects(stats, "links")
     if not links:
-        return [_indented(text("no links", "yellow"))]
+        return [_indented(way)]
     table = _table(
         *("link", "window", "in flight", "RTT", "loss", "bit/s", "state"),
         right=("window", "in flight", "RTT", "loss", "bit/s"),
@@ -325,13 +330,17 @@ def _sender(stats: Mapping[str, Any]) -> list[RenderableType]:
             text(amount(link.get("bitrate_bps"))),
             _state(link.get("state"), link.get("reason")),
         )
-    return [_indented(table)]
+    return [_indented(way), _indented(table)]
 
 
 def _receiver(stats: Mapping[str, Any]) -> list[RenderableType]:
+    refused = stats.get("refused")
+    counts = refused.items() if isinstance(refused, dict) else ()
+    said = ", ".join(f"{why} {count}" for why, count in counts if _number(count))
+    notes = [_indented(text(f"refused: {said}"))] if said else []
     groups = objects(stats, "groups")
     if not groups:
-        return [_indented(text("no sender connected"))]
+        return [_indented(text("no sender connected")), *notes]
     table = _table("group", "peer", "packets", "idle", "bit/s", right=("packets", "idle", "bit/s"))
     for group in groups:
         for link in objects(group, "links"):
@@ -343,7 +352,7 @@ def _receiver(stats: Mapping[str, Any]) -> list[RenderableType]:
                 text(None if idle is None else f"{idle:.1f} s"),
                 text(amount(link.get("bitrate_bps"))),
             )
-    return [_indented(table)]
+    return [_indented(table), *notes]
 
 
 # --- numbers -----------------------------------------------------------------------------------------------

@@ -112,6 +112,9 @@ SNAPSHOT: dict[str, Any] = {
             "last_exit": "killed by SIGKILL",
             "stats": {
                 "state": "connected",
+                "receiver": "bond.example.org:5000",
+                "receiver_address": "192.0.2.7:5000",
+                "caller": "127.0.0.1:43210",
                 "links": [
                     link("usb0"),
                     link("usb1", state="down", reason="silent for 5 s", rtt_ms=None, bitrate_bps=0),
@@ -143,7 +146,8 @@ SNAPSHOT: dict[str, Any] = {
                             }
                         ],
                     }
-                ]
+                ],
+                "refused": {"table_full": 0, "unknown_peer": 12, "quota": 1},
             },
         },
         {
@@ -178,6 +182,7 @@ Default for unbound traffic (table 222)
   usb1    -                   1   33 %
 
 sender 127.0.0.1:6000  running, pid 70130, 2 restarts (last: killed by SIGKILL)
+  connected: bond.example.org:5000 (192.0.2.7:5000), caller 127.0.0.1:43210
   link   window  in flight    RTT   loss  bit/s  state
   usb0     20.5         12  48 ms  0.3 %  2.13M  up
   usb1     20.5         12      -  0.3 %      0  down: silent for 5 s
@@ -188,6 +193,7 @@ sender 127.0.0.1:6000  running, pid 70130, 2 restarts (last: killed by SIGKILL)
 receiver 0.0.0.0:5000  running, pid 70131
   group     peer             packets   idle  bit/s
   0a1b2c3d  192.0.2.1:40000    12345  0.0 s  2.10M
+  refused: unknown_peer 12, quota 1
 
 sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts
 """
@@ -230,12 +236,12 @@ def test_long_names_keep_every_line_within_80_columns() -> None:
 def test_engines_before_they_have_links_and_after_they_failed() -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
     sender, receiver, _ = snapshot["engines"]
-    sender.update(
-        state="starting", reason="not ready after 12 s", stats={"links": []}, last_exit="", restarts=0
-    )
+    sender.update(state="starting", reason="not ready after 12 s", last_exit="", restarts=0)
+    sender["stats"] = {"state": "resolving", "receiver": "bond.example.org:5000", "links": []}
     receiver.update(stats={"groups": []})
     text = shown(snapshot)
-    assert "sender 127.0.0.1:6000  starting: not ready after 12 s, pid 70130\n  no links\n" in text
+    assert "sender 127.0.0.1:6000  starting: not ready after 12 s, pid 70130\n" in text
+    assert "\n  resolving: bond.example.org:5000, caller not yet heard\n" in text
     assert "receiver 0.0.0.0:5000  running, pid 70131\n  no sender connected\n" in text
 
 

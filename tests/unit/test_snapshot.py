@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from netbond.engines import EngineState
-from netbond.model import Address, Desired, Link, Nexthop, Route, Uplink
+from netbond.model import Desired, Link, Nexthop, Route, Uplink
 from netbond.snapshot import AgentInfo, Rate, build, printable, rates
 
 AGENT = AgentInfo(
@@ -26,7 +26,7 @@ AGENT = AgentInfo(
 def uplink(device: str, address: str, gateway: str | None, source: str, table: int, **rest: Any) -> Uplink:
     interface = ip_interface(address)
     via = None if gateway is None else ip_address(gateway)
-    return Uplink(device, interface, via, source, table, (Address(device, interface),), **rest)
+    return Uplink(device, interface, via, source, table, **rest)
 
 
 USB0 = uplink("usb0", "10.0.0.10/24", "10.0.0.1", "dhclient", 100, weight=2)
