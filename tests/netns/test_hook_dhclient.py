@@ -68,8 +68,15 @@ class Box:
         sh("ip", "netns", "exec", self.name, "dhclient", "-4", *files, *options, "usb0")
 
     def stop_client(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(int((self.folder / "dhclient.pid").read_text()), signal.SIGKILL)
+        """Kill what runs in the box; a pid file would not do, as dhclient writes it only once it is bound."""
+        deadline = time.monotonic() + 5
+        listing = ["ip", "netns", "pids", self.name]
+        while pids := subprocess.run(listing, capture_output=True, text=True).stdout.split():
+            assert time.monotonic() < deadline, f"{pids} do not end"
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            time.sleep(0.02)
 
     def leases(self) -> list[tuple[str, str, str, tuple[IPv4Address, ...]]]:
         return [(x.device, x.source, str(x.address), x.routers) for x in self.store.load()]

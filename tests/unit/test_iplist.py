@@ -275,12 +275,16 @@ def test_pid_files_not_to_be_trusted(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pid", "says"),
-    [(0, "may be signalled"), (1, "may be signalled"), (os.getpid(), "is netbond itself"),
-     (2**22 + 1, "is not running")],  # above the highest that the kernel gives
-)  # fmt: skip
+    [(0, "may be signalled"), (1, "may be signalled"), (2**22 + 1, "is not running")],  # above the highest
+)
 def test_processes_that_get_no_signal(pid: int, says: str) -> None:
     with pytest.raises(OSError, match=says):
         hang_up(pid)
+
+
+def test_netbond_does_not_signal_itself() -> None:
+    with pytest.raises(OSError, match="is netbond itself"):
+        hang_up(os.getpid())
 
 
 def test_a_process_that_has_ended_but_is_not_reaped(name: str, start: Start) -> None:
