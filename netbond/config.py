@@ -19,6 +19,9 @@ import tomli
 
 from netbond.errors import ConfigError
 
+# The first and the last table of usb0-4, eth0-4 and wlan0-4 (netbond.tables).
+TRADITIONAL_TABLES = (100, 124)
+
 if TYPE_CHECKING:
     import argparse
 
@@ -180,6 +183,7 @@ class AgentConfig:
     state_dir: Path = _key(_path, Path("/run/netbond"))
     user: str = _key(_name, "nobody")  # whom the engines run as
     iproute2_dir: Path | None = _key(_optional_path, Path("/etc/iproute2"))  # for rt_tables.d and rt_protos.d
+    on_stop: str = _key(_one_of("remove", "keep"), "remove")  # netbond's routes and rules, when it is stopped
     log_level: str = _key(_one_of("debug", "info", "warning", "error"), "info")
 
 
@@ -316,7 +320,7 @@ def _check_whole(config: Config, file: str) -> None:
         )
     lowest, highest = routing.tables
     # Rules "from ADDRESS" stand at priority = table number: between the main rule and the ECMP rule.
-    numbers = [lowest, highest, *(u.table for u in config.uplink if u.table)]
+    numbers = [lowest, highest, *TRADITIONAL_TABLES, *(u.table for u in config.uplink if u.table)]
     for number in numbers:
         if not routing.main_priority < number < routing.ecmp_priority:
             raise ConfigError(

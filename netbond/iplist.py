@@ -42,7 +42,7 @@ def render(uplinks: Iterable[Uplink], *, devices: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What an update did, for the log. A problem is named when it appears, and not again while it lasts."""
+    """What an update did, and what is wrong at present, in one line each."""
 
     written: bool = False
     notified: tuple[int, ...] = ()  # process ids that got SIGHUP
@@ -64,8 +64,7 @@ class AddressList:
         self.devices = devices
         self.pid_file = pid_file
         self.process = process
-        self._write_problem = ""
-        self._notify_problems: frozenset[str] = frozenset()
+        self._untold: tuple[str, ...] = ()  # why somebody was not told of the list as it stands
 
     def update(self, uplinks: Iterable[Uplink]) -> Update:
         """Bring the file up to date, and tell those concerned if it changed. No OSError: problems are named.
@@ -79,19 +78,13 @@ class AddressList:
         data = text.encode()
         try:
             if self._is_current(self.path, data):
-                self._write_problem = ""
-                return Update()
+                return Update(problems=self._untold)
             files.replace(self.path, data, 0o644)
         except OSError as error:
-            problem = f"cannot write the address list {self.path}: {files.why(error)}"
-            news = () if problem == self._write_problem else (problem,)
-            self._write_problem = problem
-            return Update(problems=news)
-        self._write_problem = ""
+            return Update(problems=(f"cannot write the address list {self.path}: {files.why(error)}",))
         notified, problems = self._notify()
-        new = tuple(problem for problem in problems if problem not in self._notify_problems)
-        self._notify_problems = frozenset(problems)
-        return Update(True, notified, new)
+        self._untold = tuple(problems)
+        return Update(True, notified, self._untold)
 
     def _is_current(self, path: Path, data: bytes) -> bool:
         """Whether the file is as it would be written; one that others may change is not."""

@@ -88,10 +88,9 @@ class NameFiles:
 
     def __init__(self, iproute2_dir: Path | None) -> None:
         self.iproute2_dir = iproute2_dir
-        self._told: set[str] = set()
 
     def write(self, tables: Mapping[str, int], ecmp_table: int, protocol: int) -> tuple[str, ...]:
-        """Bring both files up to date, if they are not; new problems in one line each, for the log."""
+        """Bring both files up to date, if they are not; what is wrong, in one line each."""
         if self.iproute2_dir is None or not self.iproute2_dir.is_dir():
             return ()
         texts = {
@@ -107,10 +106,10 @@ class NameFiles:
                     files.replace(path, text.encode(), 0o644)
             except (OSError, NetbondError) as error:
                 problems.append(f"{path}: {_why(error)}; `ip` shows numbers instead of netbond's names")
-        return self._new(problems)
+        return tuple(problems)
 
     def remove(self) -> tuple[str, ...]:
-        """Take both files away, if they are ours; problems in one line each, for the log."""
+        """Take both files away, if they are ours; what is wrong, in one line each."""
         if self.iproute2_dir is None:
             return ()
         problems = []
@@ -123,12 +122,7 @@ class NameFiles:
                 continue  # somebody else's
             except OSError as error:
                 problems.append(f"{path}: {_why(error)}; it stays")
-        return self._new(problems)
-
-    def _new(self, problems: list[str]) -> tuple[str, ...]:
-        new = tuple(problem for problem in problems if problem not in self._told)
-        self._told = set(problems)
-        return new
+        return tuple(problems)
 
 
 def _ours(path: Path) -> str | None:

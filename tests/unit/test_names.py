@@ -95,7 +95,7 @@ def test_a_file_of_somebody_else_stays(etc: Path) -> None:
         f"{path}: was not written by netbond, and stays as it is;"
         " `ip` shows numbers instead of netbond's names"
     )
-    assert ours.write({"usb0": 100}, 222, 78) == ()  # told once
+    assert ours.write({"usb0": 100}, 222, 78) == (problem,)
     assert ours.remove() == ()
     assert path.read_text() == "100 mine\n"
 
@@ -129,10 +129,10 @@ def test_no_iproute2_no_names(folder: Path | None) -> None:
     assert NameFiles(folder).remove() == ()
 
 
-def test_what_cannot_be_written_is_told_once(etc: Path) -> None:
+def test_what_cannot_be_written_is_named(etc: Path) -> None:
     (etc / "rt_protos.d").write_text("a file in the way")
     ours = NameFiles(etc)
     (problem,) = ours.write({}, 222, 78)
     assert problem.startswith(f"{etc}/rt_protos.d/netbond.conf: ")
-    assert ours.write({}, 222, 78) == ()
+    assert ours.write({}, 222, 78) == (problem,)
     assert ours.remove() == ()
