@@ -1,4 +1,4 @@
-"""`netbond lab`: emulated modems on the command line. What it does is in netbond.lab; this is words and tables."""
+"""`netbond lab`: the lab on the command line. The work is done in netbond.lab; here are words and tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from netbond.errors import EXIT_FAILURE, EXIT_OK, UsageError
 from netbond.lab import impair
-from netbond.lab.lab import DEFAULT_NAME, Lab, all_labs, names, need_root
+from netbond.lab.lab import DEFAULT_NAME, Lab, names
+from netbond.lab.remains import all_labs
 
 HELP = (
     "emulated modems in network namespaces: try netbond, and test against it, without hardware (needs root)"
@@ -121,6 +122,7 @@ def lab_from(args: argparse.Namespace) -> Lab:
         twins = devices[-count:]
     return Lab(
         args.name,
+        len(devices),
         devices=devices,
         twins=twins,
         links=_links(args.link),
@@ -132,8 +134,16 @@ def lab_from(args: argparse.Namespace) -> Lab:
 
 def _up(args: argparse.Namespace) -> int:
     lab = lab_from(args)
-    # A lab that is stopped while it comes up cleans up after itself, as with Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _up_until_told(lab, args)
+    except KeyboardInterrupt:
+        if lab.made:
+            lab.down()
+        raise
+
+
+def _up_until_told(lab: Lab, args: argparse.Namespace) -> int:
     lab.up(wait=not args.no_wait)
     for warning in lab.warnings:
         print(f"netbond lab: {warning}", file=sys.stderr)
@@ -141,13 +151,8 @@ def _up(args: argparse.Namespace) -> int:
     print(f"lab {lab.name!r} is up: {', '.join(m.device for m in lab.topology.modems)}")
     print(f"try: netbond lab exec{option} -- ip rule")
     sys.stdout.flush()
-    if args.foreground:
-        try:
-            signal.sigwait({signal.SIGUSR1})
-        except KeyboardInterrupt:
-            print("taking it down", file=sys.stderr)
-        finally:
-            lab.down()
+    while args.foreground:
+        signal.pause()
     return EXIT_OK
 
 
@@ -189,7 +194,6 @@ def _impair(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    need_root()
     state = Lab.attach(args.name).status()
     if args.json:
         print(json.dumps(state, indent=2))
@@ -211,14 +215,13 @@ def print_status(state: dict[str, Any]) -> None:
         "socket",
         "address",
         "modem",
-        "public",
         "up",
         "down",
         "sent",
         "lost",
         "dropped",
     ):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for uplink in state["uplinks"]:
         up, down = uplink["radio"]["up"], uplink["radio"]["down"]
         socket = "unplugged" if not uplink["plugged"] else "in" if uplink["carrier"] else "no carrier"
@@ -227,16 +230,15 @@ def print_status(state: dict[str, Any]) -> None:
             socket,
             ", ".join(uplink["addresses"]) or "-",
             uplink["gateway"] + (" twin" if uplink["twin"] else ""),
-            uplink["public"],
             " ".join(up["words"]) or "perfect",
             "same" if down["words"] == up["words"] else " ".join(down["words"]) or "perfect",
             f"{up['packets']}/{down['packets']}",
             f"{up['lost']}/{down['lost']}",
             f"{up['dropped']}/{down['dropped']}",
         )
-    console = Console(highlight=False)
-    # A table cut to 80 columns for a pipe would lose what scripts look for.
-    console.print(table, width=None if console.is_terminal else 200)
+    # In a pipe nothing is cut: scripts look for it.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(table)
     for key, process in state["processes"].items():
         if not process["alive"]:
             console.print(f"{key} has ended; see {state['logs']}/{key}.log", style="red")

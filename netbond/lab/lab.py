@@ -89,6 +89,7 @@ class Lab:
         self._dhcp = dhcp
         self._unplugged: set[str] = set()
         self._processes: dict[str, Process] = {}
+        self.made = False  # whether `up` has begun, so that there is something to take down
         self.warnings: list[str] = []
 
     @classmethod
@@ -97,6 +98,7 @@ class Lab:
         topology.check_name(name)
         need_root()
         lab = cls.__new__(cls)
+        lab.made = True
         lab.warnings = []
         try:
             state = json.loads((STATE_ROOT / name / "state.json").read_text())
@@ -169,6 +171,7 @@ class Lab:
                     f"take it down (netbond lab down{_option(self.name)}) or choose another --name",
                 )
             remains.clean(self.name)
+            self.made = True
             try:
                 self._build()
                 if wait and self._dhcp:
@@ -189,6 +192,7 @@ class Lab:
 
     def _stop_everything(self) -> None:
         remains.clean(self.name)
+        self.made = False
         self._processes.clear()
         self._unplugged.clear()
 

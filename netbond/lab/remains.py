@@ -88,9 +88,8 @@ def clean(name: str) -> None:
     """Remove everything of the lab of this name, in whatever state it is. The lock must be held."""
     namespaces = []
     if netns.NETNS_DIR.is_dir():
-        namespaces = [
-            ns for path in netns.NETNS_DIR.iterdir() if topology.is_namespace_of(name, ns := path.name)
-        ]
+        found = [path.name for path in netns.NETNS_DIR.iterdir()]
+        namespaces = [entry for entry in found if topology.is_namespace_of(name, entry)]
     netns.stop(_recorded_processes(name))
     for _ in range(10):  # until nothing is left: a program may start another while it is being stopped
         if not (processes := netns.processes_in(namespaces)):
