@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli
 
 from netbond.errors import ConfigError
+
+# The first and the last table of usb0-4, eth0-4 and wlan0-4 (netbond.tables).
+TRADITIONAL_TABLES = (100, 124)
+
+if TYPE_CHECKING:
+    import argparse
 
 DEFAULT_PATH = Path("/etc/netbond/netbond.toml")
 
@@ -312,7 +319,7 @@ def _check_whole(config: Config, file: str) -> None:
         )
     lowest, highest = routing.tables
     # Rules "from ADDRESS" stand at priority = table number: between the main rule and the ECMP rule.
-    numbers = [lowest, highest, *(u.table for u in config.uplink if u.table)]
+    numbers = [lowest, highest, *TRADITIONAL_TABLES, *(u.table for u in config.uplink if u.table)]
     for number in numbers:
         if not routing.main_priority < number < routing.ecmp_priority:
             raise ConfigError(
@@ -336,6 +343,23 @@ def _check_whole(config: Config, file: str) -> None:
     for listen in listens:
         if listens.count(listen) > 1:
             raise ConfigError(f"{file}: two engines listen on {listen}", "give each a port of its own")
+
+
+def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The file that $NETBOND_CONFIG names, which must then exist; None for the default place."""
+    name = environ.get("NETBOND_CONFIG", "")
+    return Path(name) if name else None
+
+
+def config_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --config, as every command that reads the configuration has it; `args.config` is for `load`."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=default_path(),
+        help=f"the configuration file (default: $NETBOND_CONFIG, or {DEFAULT_PATH} if it is there)",
+    )
 
 
 def load(path: Path | None) -> Config:

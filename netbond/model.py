@@ -40,6 +40,7 @@ class Address:
     device: str
     interface: IPInterface
     peer: IPAddress | None = None  # the other end of a point-to-point link, where one is set
+    scope: str = "global"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -102,25 +103,27 @@ class Facts:
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     leases: tuple[Lease, ...] = ()
+    learned: tuple[Lease, ...] = ()  # defaults once seen in main, in the form of a lease (uplinks.learned)
 
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
     """An interface that leads out, with all that is needed to use it.
 
-    `state` is "up" (in the ECMP default and the address list), "no carrier" or "down"; `reason` says why it
-    is not up. `gateway_source` is "configuration", "dhclient" (or another client) or "main default".
+    `address` is the one that senders bind to. `state` is "up" (in the ECMP default and the address list),
+    "no carrier" or "down"; `reason` says why it is not up. `gateway_source` is "configuration", "dhclient"
+    (or another client), "main default", or "main default (gone)".
     """
 
     device: str
     address: IPInterface
-    gateway: IPAddress | None
+    gateway: IPAddress | None  # None: point-to-point, the device alone is the way
     gateway_source: str
     table: int
+    addresses: tuple[Address, ...]  # all of the interface's, `address` among them
     weight: int = 1
     state: str = "up"
     reason: str = ""
-    peer: IPAddress | None = None
 
     @property
     def usable(self) -> bool:
@@ -130,9 +133,9 @@ class Uplink:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What the kernel should hold of netbond's, and who may be told which addresses."""
+    """What the kernel should hold of netbond's, routes and rules in the order in which they are added."""
 
     uplinks: tuple[Uplink, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
-    tables: dict[str, int] = field(default_factory=dict)  # device -> table number
+    idle: tuple[str, ...] = ()  # interfaces that could be uplinks and are not, each "usb1: why"

@@ -1,0 +1,381 @@
+"""The control socket: how `netbond status` and DHCP hooks speak to the running agent.
+
+A unix stream socket. Both sides write JSON, one object a line: `{"command": "status"}` is answered by
+`{"ok": true, ...}` or `{"ok": false, "error": "one line"}`. Anybody may connect, and the kernel says who it
+is (SO_PEERCRED): commands that change something are for root and the agent's own user.
+
+The client is synchronous and imports no asyncio: a DHCP client waits for `netbond hook`, and that import
+alone doubles its start. So the server's methods import it where they need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import inspect
+import json
+import logging
+import os
+import socket
+import stat
+import struct
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError
+
+if TYPE_CHECKING:
+    import asyncio
+
+logger = logging.getLogger(__name__)
+
+MAX_REQUEST = 64 * 1024  # bytes of one line to the agent
+MAX_REPLY = 4 * 1024 * 1024  # bytes of one line from it; a status of 100 uplinks takes 50 KiB
+MAX_CONNECTIONS = 32
+# Some connections are kept for root: no user can keep the hooks out by holding all of them.
+MAX_UNPRIVILEGED = 24
+PATIENCE = 5.0  # seconds a client may take to send a line, or to take its reply
+BACKLOG = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who asks, as the kernel says."""
+
+    uid: int
+    pid: int
+
+
+Handler = Callable[[dict[str, Any], Peer], "Awaitable[dict[str, Any]] | dict[str, Any]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What answers a command: `handle` gets the request and returns the reply's keys beside "ok".
+
+    A NetbondError that it raises is the error in the reply. `anybody`: not only root may ask.
+    """
+
+    handle: Handler
+    anybody: bool = False
+
+
+# --- the agent's side --------------------------------------------------------------------------------------
+
+
+class ControlServer:
+    """Answers on the control socket, from `start()` until `stop()`.
+
+    A lock beside the socket (PATH.lock) is held all the while, so that two agents never write to one kernel,
+    even if somebody removes the socket in between.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        commands: Mapping[str, Command],
+        *,
+        patience: float = PATIENCE,
+    ) -> None:
+        self.path = path
+        self._commands = commands
+        self._patience = patience
+        self._server: asyncio.Server | None = None
+        self._lock: int | None = None
+        self._node: tuple[int, int] | None = None  # device and inode of our socket
+        self._connections: dict[asyncio.Task[None], Peer] = {}
+
+    async def start(self) -> None:
+        """Open the socket; UnavailableError if another agent has it or something else is in its place."""
+        import asyncio
+
+        try:
+            _make_parent(self.path.parent)
+            self._lock = _take_lock(self.path)
+        except OSError as error:
+            raise _cannot_open(self.path, error) from None
+        try:
+            _clear_place(self.path)
+            listener, self._node = _listen(self.path)
+        except BaseException:
+            self._release()
+            raise
+        self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=MAX_REQUEST)
+
+    async def stop(self) -> None:
+        """Close the socket and every connection; remove the socket if it is still ours."""
+        import asyncio
+
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+        if self._server is not None:
+            await self._server.wait_closed()
+            self._server = None
+        if self._node is not None and _node_at(self.path) == self._node:
+            self.path.unlink(missing_ok=True)
+        self._release()
+
+    def _release(self) -> None:
+        self._node = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _privileged(self, peer: Peer) -> bool:
+        return peer.uid in (0, os.geteuid())
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        import asyncio
+
+        peer = _peer(writer.get_extra_info("socket"))
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer, peer))
+        self._connections[task] = peer
+        task.add_done_callback(self._disconnected)
+
+    def _disconnected(self, task: asyncio.Task[None]) -> None:
+        del self._connections[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a connection to the control socket failed", exc_info=error)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
+        """Answer one client until it leaves, errs or tries our patience."""
+        import asyncio
+
+        try:
+            if self._full(peer):
+                await self._send(writer, _failure("too many connections to the control socket"))
+                return
+            while True:
+                try:
+                    line = await asyncio.wait_for(reader.readline(), self._patience)
+                except ValueError:  # what readline() makes of a line beyond the limit
+                    await self._send(writer, _failure(f"a request is at most {MAX_REQUEST} bytes"))
+                    return
+                if not line.endswith(b"\n"):
+                    return  # end of file
+                await self._send(writer, await self._answer(line, peer))
+        except (TimeoutError, OSError):
+            pass  # too slow, or gone: nobody to tell
+        finally:
+            # Not close(): that would keep a reply for a client that does not read for as long as it pleases.
+            # What drain() has passed to the kernel still arrives.
+            writer.transport.abort()
+
+    def _full(self, peer: Peer) -> bool:
+        """Whether this connection, which is counted already, is one too many."""
+        if self._privileged(peer):
+            return len(self._connections) > MAX_CONNECTIONS
+        return sum(not self._privileged(other) for other in self._connections.values()) > MAX_UNPRIVILEGED
+
+    async def _send(self, writer: asyncio.StreamWriter, reply: dict[str, Any]) -> None:
+        import asyncio
+
+        # No water marks: drain() then returns when all has gone to the kernel, and not before.
+        writer.transport.set_write_buffer_limits(high=0)
+        writer.write(json.dumps(reply).encode() + b"\n")
+        await asyncio.wait_for(writer.drain(), self._patience)
+
+    async def _answer(self, line: bytes, peer: Peer) -> dict[str, Any]:
+        import asyncio
+
+        try:
+            request = json.loads(line)
+        except (ValueError, RecursionError):
+            return _failure("a request is one line of JSON")
+        if not isinstance(request, dict) or not isinstance(request.get("command"), str):
+            return _failure('a request is a JSON object with the key "command"')
+        name = request["command"]
+        command = self._commands.get(name)
+        if command is None:
+            known = ", ".join(self._commands)
+            return _failure(f"there is no command {name[:64]!r}; known are {known}")
+        if not command.anybody and not self._privileged(peer):
+            return _failure(f"the command {name!r} is for root")
+        # In a task of its own, so that whatever goes wrong in it ends as this client's error.
+        task = asyncio.ensure_future(_call(command.handle, request, peer))
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+        error = task.exception()
+        if isinstance(error, NetbondError):
+            return _failure(str(error))
+        if error is not None:
+            logger.error("the command %r failed", name, exc_info=error)
+            return _failure("internal error; see the agent's log")
+        return {"ok": True, **task.result()}
+
+
+async def _call(handle: Handler, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+    reply = handle(request, peer)
+    if inspect.isawaitable(reply):
+        return await reply
+    return reply
+
+
+def _failure(error: str) -> dict[str, Any]:
+    return {"ok": False, "error": error}
+
+
+def _peer(connection: socket.socket) -> Peer:
+    # struct ucred: pid, uid, gid.
+    ucred = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _ = struct.unpack("3i", ucred)
+    return Peer(uid=uid, pid=pid)
+
+
+def _cannot_open(path: Path, error: OSError) -> UnavailableError:
+    if error.errno == errno.ELOOP:
+        return UnavailableError(f"{path}.lock is a symbolic link", "remove it")
+    return UnavailableError(
+        f"cannot open the control socket {path}: {error.strerror or error}",
+        "name another place with agent.control_socket",
+    )
+
+
+def _another(pid: int | None) -> UnavailableError:
+    who = f" (pid {pid})" if pid else ""
+    return UnavailableError(
+        f"another agent is running{who}", "stop it first: two agents would undo each other's routes"
+    )
+
+
+def _make_parent(parent: Path) -> None:
+    if parent.is_dir():
+        return
+    parent.mkdir(parents=True, exist_ok=True)
+    parent.chmod(0o755)  # whatever the umask: anybody may ask for the status
+
+
+def _take_lock(path: Path) -> int:
+    """A descriptor that holds the lock beside the socket; it goes with the process, also after kill -9."""
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.pread(lock, 16, 0).strip()
+            raise _another(int(text) if text.isdigit() else None) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _node_at(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino)
+
+
+def _clear_place(path: Path) -> None:
+    """Remove a socket that an agent left behind; UnavailableError for anything else at its place."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise UnavailableError(
+            f"{path} is in the way of the control socket: it is not a socket",
+            "move it away, or name another place with agent.control_socket",
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except BlockingIOError:
+            raise _another(None) from None  # alive, though it accepts nobody
+        raise _another(_peer(probe).pid)
+
+
+def _listen(path: Path) -> tuple[socket.socket, tuple[int, int]]:
+    """A listening socket at `path` that anybody may connect to; and its device and inode."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.bind(str(path))  # fails on anything that is there, symbolic links too
+        node = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(node)
+            if not stat.S_ISSOCK(status.st_mode):
+                raise OSError(errno.ENOTSOCK, "somebody replaced it while it was opened")
+            # Through the descriptor: chmod(path) would follow a link put there in the meantime.
+            Path(f"/proc/self/fd/{node}").chmod(0o666)
+        finally:
+            os.close(node)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _cannot_open(path, error) from None
+    return listener, (status.st_dev, status.st_ino)
+
+
+# --- the client's side -------------------------------------------------------------------------------------
+
+
+def request(path: Path, command: Mapping[str, Any], timeout: float = 2.0) -> dict[str, Any]:
+    """Send `command` to the agent at `path` and return its reply, which has "ok", within `timeout` seconds.
+
+    NotRunningError: nobody listens. UnavailableError: no answer in time, or one that makes no sense.
+    NotPermittedError: the socket's directory is closed to this user.
+    """
+    deadline = time.monotonic() + timeout
+    line = json.dumps(command).encode() + b"\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        try:
+            connection.connect(str(path))
+            with contextlib.suppress(BrokenPipeError):  # refused already; the reply says why
+                connection.sendall(line)
+            answer = _read_line(connection, deadline)
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            raise NotRunningError(
+                f"the agent is not running (nobody answers at {path})", "start it: netbond run"
+            ) from None
+        except PermissionError:
+            raise NotPermittedError(f"{path}: permission denied", "ask as root") from None
+        except (TimeoutError, BlockingIOError):
+            raise UnavailableError(
+                f"the agent does not answer at {path} within {timeout:g} s", "see its log, or start it again"
+            ) from None
+        except OSError as error:
+            raise UnavailableError(
+                f"cannot speak to the agent at {path}: {error.strerror or error}", "see its log"
+            ) from None
+    try:
+        reply = json.loads(answer)
+    except (ValueError, RecursionError):
+        reply = None
+    if not isinstance(reply, dict) or not isinstance(reply.get("ok"), bool):
+        raise UnavailableError(f"what answers at {path} is not a netbond agent", "see who listens: ss -xlp")
+    return reply
+
+
+def _read_line(connection: socket.socket, deadline: float) -> bytes:
+    """Bytes up to the first line feed, or to the end of file; TimeoutError when the deadline has passed."""
+    data = bytearray()
+    while not data.endswith(b"\n") and len(data) <= MAX_REPLY:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        part = connection.recv(65536)
+        if not part:
+            break
+        data += part
+    return bytes(data)

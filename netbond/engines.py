@@ -1,0 +1,225 @@
+"""An SRTLA engine as the agent sees it: how it is started, what it says, and when it is started again.
+
+Pure; netbond.supervisor has the processes and sockets. An engine faces the internet and runs without root,
+so what it says is checked like anything from outside. docs/architecture.md describes the channel.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import site
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from netbond.config import ReceiverConfig, SenderConfig
+from netbond.errors import EXIT_CONFIG, EXIT_USAGE
+from netbond.snapshot import printable
+
+MAX_LINE = 64 * 1024  # bytes of one line on the channel, either way
+MAX_DEPTH = 16  # of nested objects and lists; statistics need 4
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+
+EngineConfig = SenderConfig | ReceiverConfig
+
+
+# --- how it is started -------------------------------------------------------------------------------------
+
+
+def engine_arguments(engine: EngineConfig) -> list[str]:
+    """What the engine is told to do, as arguments of `netbond`."""
+    if isinstance(engine, SenderConfig):
+        return ["send", "--listen", str(engine.listen), "--receiver", str(engine.receiver)]
+    return ["recv", "--listen", str(engine.listen), "--srt", str(engine.srt)]
+
+
+def interpreter(
+    package: Path, path: Sequence[str], environ: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """How to start a Python that imports the netbond in `package` (its parent is on `path`), and with which
+    environment.
+
+    A child of root gets nothing from whoever started the agent: isolated mode (-I) ignores PYTHON* variables,
+    the working directory and the user's own site-packages. Only when netbond is not installed, and was found
+    through one of these, is its place handed on.
+    """
+    parent = str(package.parent)
+    implicit = {"", site.getusersitepackages(), *environ.get("PYTHONPATH", "").split(os.pathsep)}
+    # path[0] is the script's or the working directory, unless safe_path leaves it out.
+    installed = path if sys.flags.safe_path else path[1:]
+    command = [sys.executable, "-I", "-m", "netbond"]
+    if parent in installed and parent not in implicit:
+        return command, dict(ENVIRONMENT)
+    command[1] = "-Ps"
+    return command, {**ENVIRONMENT, "PYTHONPATH": parent}
+
+
+# --- what status shows -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """An engine as status shows it."""
+
+    name: str
+    role: str  # "sender" or "receiver"
+    state: str  # "starting", "running", "backing off", or "failed": not to be mended by a restart
+    pid: int | None = None
+    restarts: int = 0
+    reason: str = ""  # why it is not running, or not as it should
+    last_exit: str = ""  # how its last process ended
+    stats: dict[str, Any] | None = None  # the engine's own, as it last gave them
+
+
+# --- when to start again -----------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Backoff:
+    """How long to wait before the next start, in seconds.
+
+    Twice as long after each death, from `first` to `most`. An engine that was ready and lived `healthy`
+    seconds begins anew. One that says itself that a restart will not help is tried at the longest pause: the
+    port may become free, the name may resolve.
+    """
+
+    first: float = 0.1
+    most: float = 10.0
+    healthy: float = 30.0
+    _next: float = field(default=0.0, init=False)
+
+    def died(self, lived: float, ready: bool, mendable: bool) -> float:
+        """A child has died after `lived` seconds: the pause before the next."""
+        if not mendable:
+            return self.most
+        if self._next == 0.0 or (ready and lived >= self.healthy):
+            self._next = self.first
+        pause, self._next = self._next, min(self._next * 2, self.most)
+        return pause
+
+
+def describe_exit(status: int, last_line: str = "") -> str:
+    """How a process ended, in words; `status` as subprocess gives it: negative for a signal."""
+    if status < 0:
+        try:
+            return f"killed by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"killed by signal {-status}"
+    return f"ended with status {status}" + (f": {last_line}" if last_line else "")
+
+
+def restart_mends(status: int) -> bool:
+    """Whether another start may do better than one that ended with `status`."""
+    return status not in (EXIT_USAGE, EXIT_CONFIG)
+
+
+# --- what a child says -------------------------------------------------------------------------------------
+
+
+class ChannelError(Exception):
+    """The child broke the rules of the channel; the text says how."""
+
+
+_MEANS: dict[str, type] = {"ready": bool, "resume": dict, "stats": dict, "fatal": str}
+
+
+def parse_message(line: bytes) -> dict[str, Any]:
+    """One line from an engine: an object with some of ready, resume, stats, fatal; others are left out."""
+    try:
+        message = parse_json(line)
+    except ValueError:
+        raise ChannelError(f"sent what is not JSON: {printable(ascii(line[:40]))}") from None
+    if not isinstance(message, dict):
+        raise ChannelError(f"sent what is not a JSON object: {printable(ascii(line[:40]))}")
+    for key, kind in _MEANS.items():
+        if key in message and not isinstance(message[key], kind):
+            raise ChannelError(f"sent {key!r} with a value of the wrong kind")
+    return {key: message[key] for key in _MEANS if key in message}
+
+
+def parse_json(text: bytes) -> object:
+    """JSON that can be written out again as JSON; ValueError for anything else, however malicious."""
+    try:
+        value: object = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if _deeper_than(value, MAX_DEPTH):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    if not math.isfinite(number := float(digits)):
+        raise ValueError(f"{digits} is too large")
+    return number
+
+
+def _deeper_than(value: object, limit: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return limit == 0 or any(_deeper_than(item, limit - 1) for item in value)
+
+
+@dataclass(slots=True)
+class Budget:
+    """How much may come within a second: more is a flood. Engines send a handful of lines."""
+
+    lines: int = 1000
+    octets: int = 4 * 1024 * 1024
+    _since: float = field(default=float("-inf"), init=False)
+    _lines: int = field(default=0, init=False)
+    _octets: int = field(default=0, init=False)
+
+    def take(self, octets: int, now: float) -> bool:
+        """Whether one more line of this many bytes is still within bounds."""
+        if now - self._since >= 1.0:
+            self._since, self._lines, self._octets = now, 0, 0
+        self._lines += 1
+        self._octets += octets
+        return self._lines <= self.lines and self._octets <= self.octets
+
+
+@dataclass(slots=True)
+class LogLines:
+    """Cuts what a child writes to stderr into lines that are fit for the log.
+
+    Lines are cut off at `width` characters, and at most `budget` of them pass each second; of the others only
+    the number is told.
+    """
+
+    width: int = 500
+    budget: Budget = field(default_factory=lambda: Budget(lines=50))
+    _rest: bytes = b""
+    _dropped: int = 0
+
+    def feed(self, data: bytes, now: float) -> list[str]:
+        """The complete lines after `data` came; empty `data` is the end of file and completes the last."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        # What cannot be shown need not be kept; 4 bytes are the most that a character takes.
+        self._rest = self._rest[: self.width * 4 + 1]
+        if not data and self._rest:
+            lines.append(self._rest)
+            self._rest = b""
+        found: list[str] = []
+        for line in lines:
+            if not line.strip():
+                continue
+            if not self.budget.take(len(line), now):
+                self._dropped += 1
+                continue
+            if self._dropped:
+                found.append(f"({self._dropped} lines left out)")
+                self._dropped = 0
+            found.append(printable(line.decode(errors="replace").strip(), self.width))
+        return found

@@ -1,0 +1,77 @@
+"""Small files, written atomically and read without being led astray.
+
+netbond runs as root and keeps files where others can write too (/tmp/srtla_ips). So nothing here follows a
+symbolic link in the last part of a path, opens a name that somebody could have guessed, or shows a reader
+half a file. Quick to import: a DHCP client waits for `netbond hook`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+
+TEMPORARY = ".netbond-"  # starts the name of a file that is still being written
+
+
+class UnfitFileError(OSError):
+    """There is something at the path that netbond does not read; `strerror` says what, in a few words."""
+
+
+def read(path: str | os.PathLike[str], limit: int, dir_fd: int | None = None) -> tuple[bytes, os.stat_result]:
+    """The content of the regular file `path` (at most `limit` bytes), and the stat of what was really opened.
+
+    FileNotFoundError if there is none, UnfitFileError for a symbolic link, a directory, a device, a FIFO, or
+    a larger file; other OSErrors as the kernel gives them.
+    """
+    # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UnfitFileError(errno.ELOOP, "is a symbolic link", str(path)) from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnfitFileError(errno.EINVAL, "is not a regular file", str(path))
+        data = b""
+        while len(data) <= limit and (more := os.read(descriptor, limit + 1 - len(data))):
+            data += more
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise UnfitFileError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+    return data, status
+
+
+def replace(path: str | os.PathLike[str], data: bytes, mode: int, dir_fd: int | None = None) -> None:
+    """Put a file with this content at `path`: readers see the old file or the new one, never a part.
+
+    A symbolic link at `path` is replaced, not followed. OSError if it cannot be done; then nothing changed.
+    The data is not forced to the disk: what netbond writes is made anew at each start.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f"{TEMPORARY}{name[:64]}.{os.urandom(6).hex()}")  # noqa: PTH118 - quick
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600, dir_fd=dir_fd)
+    try:
+        try:
+            os.fchmod(descriptor, mode)  # not left to the umask
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=dir_fd)
+        raise
+
+
+def why(error: OSError) -> str:
+    """An OSError in a few words, without its number."""
+    return error.strerror or str(error)

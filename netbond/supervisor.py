@@ -1,0 +1,435 @@
+"""The SRTLA engines as child processes: started, told of links, listened to, and started again when they die.
+
+A child that breaks the rules of the channel is ended and replaced, like one that died. What needs no process
+to be decided is in netbond.engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import netbond
+from netbond import files
+from netbond.config import SenderConfig
+from netbond.engines import (
+    MAX_LINE,
+    Backoff,
+    Budget,
+    ChannelError,
+    EngineConfig,
+    EngineState,
+    LogLines,
+    describe_exit,
+    engine_arguments,
+    interpreter,
+    parse_json,
+    parse_message,
+    restart_mends,
+)
+from netbond.snapshot import printable
+
+logger = logging.getLogger(__name__)
+
+READY_WITHIN = 10.0  # seconds until status says that an engine is not ready
+SILENT_AFTER = 5.0  # seconds without statistics, which come each second, until status says so
+GRACE = 3.0  # seconds between SIGTERM and SIGKILL
+DRAIN = 0.5  # seconds for the last words of a child that has exited
+MAX_UNREAD = 256 * 1024  # bytes that a child may leave unread in its channel
+FORGET_AFTER = 3  # children that died before they were ready, in a row: perhaps the resume kills them
+
+
+# --- what a successor needs, kept over restarts of the agent -----------------------------------------------
+
+
+class ResumeStore:
+    """The last `resume` of each engine, in DIRECTORY/NAME.json, readable by its owner only.
+
+    The file also says what the engine was told to do: what belonged to one receiver is not shown to another.
+    Not being able to keep it costs the stream an interruption after a restart of the agent, no more, so that
+    is a warning.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._warned = False
+
+    def load(self, engine: EngineConfig) -> dict[str, Any]:
+        """What was kept for this engine, or {}."""
+        try:
+            with self._open() as directory:
+                data, status = files.read(_file_name(engine), 2 * MAX_LINE, dir_fd=directory)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            self._warn(error)
+            return {}
+        if status.st_uid != os.geteuid():
+            return {}
+        try:
+            kept = parse_json(data)
+        except ValueError:
+            return {}
+        if not isinstance(kept, dict) or kept.get("engine") != engine_arguments(engine):
+            return {}
+        resume = kept.get("resume")
+        return resume if isinstance(resume, dict) else {}
+
+    def save(self, engine: EngineConfig, resume: dict[str, Any]) -> None:
+        """Keep it for the next one."""
+        data = json.dumps({"engine": engine_arguments(engine), "resume": resume}).encode()
+        try:
+            with self._open() as directory:
+                files.replace(_file_name(engine), data, 0o600, dir_fd=directory)
+        except OSError as error:
+            self._warn(error)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[int]:
+        """The directory, made if it is missing, and nobody else's."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(directory).st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "belongs to somebody else")
+            os.fchmod(directory, 0o700)
+            yield directory
+        finally:
+            os.close(directory)
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "%s: %s; streams will be interrupted when the agent is restarted",
+                self.directory,
+                files.why(error),
+            )
+
+
+def _file_name(engine: EngineConfig) -> str:
+    return re.sub(r"[^A-Za-z0-9.:-]", "_", engine.name) + ".json"
+
+
+# --- one engine --------------------------------------------------------------------------------------------
+
+
+class _Engine:
+    """One configured engine: its present child, and what is known of it."""
+
+    def __init__(self, config: EngineConfig, supervisor: Supervisor) -> None:
+        self.config = config
+        self.role = "sender" if isinstance(config, SenderConfig) else "receiver"
+        self.restarts = 0
+        self.state = "starting"
+        self.reason = ""
+        self.last_exit = ""
+        self.stats: dict[str, Any] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._supervisor = supervisor
+        self._resume: dict[str, Any] = {}
+        self._backoff = Backoff()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._since = time.monotonic()  # when the child started, or last gave statistics
+        self._ready = False
+        self._fatal = ""
+        self._fault = ""  # why we end the child
+        self._stillborn = 0  # children in a row that died before they were ready
+        self._log = LogLines()
+        self._last_line = ""
+
+    def snapshot(self, now: float) -> EngineState:
+        reason, quiet = self.reason, now - self._since
+        if self.state == "starting" and quiet > READY_WITHIN:
+            reason = f"not ready after {quiet:.0f} s"
+        elif self.state == "running" and quiet > SILENT_AFTER:
+            reason = f"no statistics for {quiet:.0f} s"
+        return EngineState(
+            name=self.config.name,
+            role=self.role,
+            state=self.state,
+            pid=self._process.pid if self._process else None,
+            restarts=self.restarts,
+            reason=reason,
+            last_exit=self.last_exit,
+            stats=self.stats,
+        )
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Send a line to the child, if there is one; one that does not read is ended."""
+        if self._writer is None or self._writer.is_closing():
+            return
+        self._writer.write(json.dumps(message).encode() + b"\n")
+        if self._writer.transport.get_write_buffer_size() > MAX_UNREAD:
+            self._condemn("does not read its channel")
+
+    def _condemn(self, fault: str) -> None:
+        self._fault = self._fault or fault
+        if self._process is not None:
+            self._process.kill()
+
+    def _become(self, state: str, reason: str = "") -> None:
+        self.state, self.reason = state, reason
+        self._supervisor.changed()
+
+    async def run(self) -> None:
+        """Keep a child alive until cancelled."""
+        self._resume = self._supervisor.store.load(self.config)
+        while True:
+            began = time.monotonic()
+            status = await self._live()
+            lived = time.monotonic() - began
+            mendable = not self._fatal and (status is None or restart_mends(status))
+            why = self._fault or self._fatal
+            if not why and status is not None:
+                why = describe_exit(status, self._last_line)
+            self.last_exit = why
+            pause = self._backoff.died(lived, self._ready, mendable)
+            self._remember_failure(mendable)
+            logger.warning("%s: %s; starting it again in %.1f s", self.config.name, why, pause)
+            self._become("backing off" if mendable else "failed", why)
+            await asyncio.sleep(pause)
+            self.restarts += 1
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """run() is over: it was cancelled, or there is a mistake in it."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.critical("%s is no longer supervised", self.config.name, exc_info=error)
+            self._become("failed", "internal error; see the agent's log")
+
+    def _remember_failure(self, mendable: bool) -> None:
+        if self._ready or not mendable:
+            self._stillborn = 0
+            return
+        self._stillborn += 1
+        if self._stillborn >= FORGET_AFTER and self._resume:
+            logger.warning("%s: starting it without what it knew of its stream", self.config.name)
+            self._resume = {}
+
+    async def _live(self) -> int | None:
+        """One child from start to end: its exit status, or None if it could not be started."""
+        self._ready, self._fatal, self._fault, self._last_line = False, "", "", ""
+        self._since = time.monotonic()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_LINE)
+            try:
+                try:
+                    self._process = self._spawn(theirs.fileno())
+                except OSError as error:
+                    self._fault = f"cannot be started: {files.why(error)}"
+                    return None
+                theirs.close()  # else the end of file would never come
+                # The failure before is shown until this one is ready: it would be gone in a blink.
+                self._become("starting", self.reason)
+                return await self._attend(self._process, reader)
+            finally:
+                self._writer.close()
+                self._writer, self._process, self.stats = None, None, None
+
+    def _spawn(self, channel: int) -> subprocess.Popen[bytes]:
+        verb, *rest = engine_arguments(self.config)
+        command = [*self._supervisor.program, verb]
+        command += ["--control-fd", str(channel), "--user", self._supervisor.user, *rest]
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(channel,),
+            cwd="/",
+            env=self._supervisor.environment,
+            # Ctrl-C in a terminal is for the agent, which then ends the engines in good order. Should the
+            # agent be killed, they end because the channel does.
+            start_new_session=True,
+        )
+
+    async def _attend(self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader) -> int:
+        """Listen to the child until it ends, or until it must be ended; it is gone when this returns."""
+        self.tell({"resume": self._resume})
+        self.tell_links()
+        gone = asyncio.create_task(_exit_of(process))
+        talk = asyncio.create_task(self._talk(reader))
+        log = asyncio.create_task(self._pump(process))
+        try:
+            await asyncio.wait({gone, talk}, return_when=asyncio.FIRST_COMPLETED)
+            if not gone.done():
+                # It has said farewell or closed the channel, so it should be about to exit; or it was bad.
+                await asyncio.wait({gone}, timeout=0 if self._fault else GRACE)
+                if not gone.done():
+                    self._fault = self._fault or self._fatal or "closed its channel and went on"
+        finally:
+            # The log is read meanwhile: a child that is told to end may have a last word.
+            try:
+                status = await _end(process, at_once=bool(self._fault))
+                await asyncio.wait({talk, log}, timeout=DRAIN)
+            finally:
+                for task in (gone, talk, log):
+                    task.cancel()
+                results = await asyncio.gather(gone, talk, log, return_exceptions=True)
+                if process.stdout is not None:
+                    process.stdout.close()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result  # an error of ours
+        return status
+
+    def tell_links(self) -> None:
+        """Senders: the links as they are now, if anybody has said."""
+        if self.role == "sender" and self._supervisor.links is not None:
+            self.tell({"links": self._supervisor.links})
+
+    async def _talk(self, reader: asyncio.StreamReader) -> None:
+        """Hear the child out: until the end of file, its farewell, or bad manners, which become its fault."""
+        budget = Budget()
+        try:
+            while not self._fatal:
+                line = await reader.readuntil(b"\n")
+                if not budget.take(len(line), time.monotonic()):
+                    raise ChannelError("floods its channel")
+                self._hear(parse_message(line))
+        except ChannelError as error:
+            self._fault = str(error)
+        except asyncio.LimitOverrunError:
+            self._fault = f"sent a line of more than {MAX_LINE} bytes"
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if "resume" in message and message["resume"] != self._resume:
+            self._resume = message["resume"]
+            self._supervisor.store.save(self.config, self._resume)
+        if "stats" in message:
+            self.stats, self._since = message["stats"], time.monotonic()
+        if message.get("ready") and not self._ready:
+            self._ready, self._since = True, time.monotonic()
+            logger.info("%s: ready (pid %d)", self.config.name, self._process.pid if self._process else 0)
+            self._become("running")
+        if "fatal" in message:
+            self._fatal = printable(message["fatal"]) or "gave up without a word"
+            self._become("failed", self._fatal)
+
+    async def _pump(self, process: subprocess.Popen[bytes]) -> None:
+        """The child's stderr into our log."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), process.stdout
+        )
+        try:
+            while True:
+                data = await reader.read(65536)
+                for line in self._log.feed(data, time.monotonic()):
+                    self._last_line = line
+                    logger.info("%s: %s", self.config.name, line)
+                if not data:
+                    return
+        finally:
+            transport.close()
+
+
+async def _exit_of(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a child to exit; it is not reaped.
+
+    By pidfd: asyncio's own watcher of Python 3.11 needs a thread for each child.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return  # reaped already
+    exited = asyncio.Event()
+    try:
+        loop.add_reader(descriptor, exited.set)
+        await exited.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def _end(process: subprocess.Popen[bytes], at_once: bool) -> int:
+    """End a child that still runs, politely unless `at_once`, and reap it; the exit status."""
+    try:
+        if not at_once and process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(_exit_of(process), GRACE)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()  # nothing survives SIGKILL for long
+    return process.wait()
+
+
+# --- all of them -------------------------------------------------------------------------------------------
+
+
+def _nothing() -> None:
+    pass
+
+
+class Supervisor:
+    """Keeps the configured engines running, from `start()` until `stop()`.
+
+    `changed` is called whenever states() would tell something new, statistics excepted. `program` and
+    `environment` start an engine (default: this very netbond); tests put a child of their own there.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[EngineConfig],
+        *,
+        state_dir: Path,
+        user: str,
+        changed: Callable[[], None] = _nothing,
+        program: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        own_program, own_environment = interpreter(Path(netbond.__file__).parent, sys.path, os.environ)
+        self.program = list(program) if program is not None else own_program
+        self.environment = dict(environment) if environment is not None else own_environment
+        self.user = user
+        self.changed = changed
+        self.store = ResumeStore(state_dir / "engines")
+        self.links: list[dict[str, str]] | None = None
+        self._engines = [_Engine(engine, self) for engine in engines]
+
+    async def start(self) -> None:
+        """Start all engines. Whatever goes wrong with one is seen in its state, and tried again."""
+        for engine in self._engines:
+            engine.task = asyncio.create_task(engine.run())
+            engine.task.add_done_callback(engine.ended)
+
+    async def stop(self) -> None:
+        """End all engines at once: SIGTERM, and SIGKILL for those that are still there after 3 s."""
+        tasks = [engine.task for engine in self._engines if engine.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def set_links(self, links: Iterable[Mapping[str, str]]) -> None:
+        """The links that senders use from now on: {"label", "address", "device"} each."""
+        new = [{key: link[key] for key in ("label", "address", "device")} for link in links]
+        if new == self.links:
+            return
+        self.links = new
+        for engine in self._engines:
+            engine.tell_links()
+
+    def states(self) -> tuple[EngineState, ...]:
+        """How each engine is, in the order of the configuration."""
+        now = time.monotonic()
+        return tuple(engine.snapshot(now) for engine in self._engines)

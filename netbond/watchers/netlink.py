@@ -1,0 +1,49 @@
+"""The kernel's own news: links, addresses, routes and rules.
+
+A message is only a reason to look. The kernel empties tables without one, and drops messages when they come
+faster than they are read, so nothing is learnt from their content.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable
+
+from pyroute2 import AsyncIPRoute
+from pyroute2.netlink.rtnl import (
+    RTMGRP_IPV4_IFADDR,
+    RTMGRP_IPV4_ROUTE,
+    RTMGRP_IPV4_RULE,
+    RTMGRP_LINK,
+)
+
+logger = logging.getLogger(__name__)
+
+GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE
+RECEIVE_BUFFER = 4 << 20  # bytes; a storm of events that overruns it costs a full look, which comes anyway
+PAUSE = 1.0  # seconds before a broken socket is opened again
+
+
+async def watch(look: Callable[[], None], ready: asyncio.Event) -> None:
+    """Call `look` for each event, until cancelled. `ready` is set once no event can be missed any more."""
+    while True:
+        try:
+            async with AsyncIPRoute(rcvbuf=RECEIVE_BUFFER) as netlink:
+                await netlink.bind(groups=GROUPS)
+                ready.set()
+                look()  # what happened before the socket was open
+                while True:
+                    try:
+                        async for _ in netlink.get():
+                            look()
+                    except OSError as error:
+                        if error.errno != errno.ENOBUFS:
+                            raise
+                        # The socket stays usable; what was lost is found by looking.
+                        logger.info("netlink events were lost; reading everything again")
+                        look()
+        except OSError as error:
+            logger.warning("netlink events: %s; opening the socket again", error)
+        await asyncio.sleep(PAUSE)

@@ -1,0 +1,204 @@
+"""What the agent makes of an engine: how it starts it, what it believes of it, when it tries again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import netbond
+from netbond.config import HostPort, ReceiverConfig, SenderConfig
+from netbond.engines import (
+    MAX_LINE,
+    Backoff,
+    Budget,
+    ChannelError,
+    LogLines,
+    describe_exit,
+    engine_arguments,
+    interpreter,
+    parse_message,
+    restart_mends,
+)
+
+# --- how it is started -------------------------------------------------------------------------------------
+
+
+def test_arguments() -> None:
+    sender = SenderConfig(listen=HostPort("127.0.0.1", 6000), receiver=HostPort("bond.example.org", 5000))
+    receiver = ReceiverConfig(listen=HostPort("::", 5000), srt=HostPort("127.0.0.1", 5002))
+    assert engine_arguments(sender) == [
+        "send",
+        "--listen",
+        "127.0.0.1:6000",
+        "--receiver",
+        "bond.example.org:5000",
+    ]
+    assert engine_arguments(receiver) == ["recv", "--listen", "[::]:5000", "--srt", "127.0.0.1:5002"]
+
+
+PACKAGE = Path("/opt/netbond/lib/netbond")
+
+
+@pytest.mark.parametrize(
+    ("path", "environ", "isolated"),
+    [
+        (["/opt/netbond/bin", "/usr/lib/python3.11", "/opt/netbond/lib"], {}, True),
+        # Found because it was started from the checkout, and nowhere else.
+        (["/opt/netbond/lib", "/usr/lib/python3.11"], {}, False),
+        (["", "/usr/lib/python3.11"], {}, False),
+        # Both: the child finds it without help.
+        (["/opt/netbond/lib", "/usr/lib/python3.11", "/opt/netbond/lib"], {}, True),
+        (["/bin", "/opt/netbond/lib", "/usr/lib/python3.11"], {"PYTHONPATH": "/opt/netbond/lib"}, False),
+        (["/bin", "/x", "/opt/netbond/lib"], {"PYTHONPATH": "/x:/opt/netbond/lib:/y"}, False),
+    ],
+)
+def test_python_is_isolated_when_netbond_is_installed(
+    path: list[str], environ: dict[str, str], isolated: bool
+) -> None:
+    command, environment = interpreter(PACKAGE, path, {"LD_PRELOAD": "/x.so", "HOME": "/root", **environ})
+    assert command == [sys.executable, "-I" if isolated else "-Ps", "-m", "netbond"]
+    given = {} if isolated else {"PYTHONPATH": "/opt/netbond/lib"}
+    assert environment == {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", **given}
+
+
+def test_the_child_imports_this_very_netbond(tmp_path: Path) -> None:
+    (tmp_path / "netbond.py").write_text("raise SystemExit('the working directory was imported')")
+    package = Path(netbond.__file__).parent
+    command, environment = interpreter(package, sys.path, os.environ)
+    code = "import netbond, sys; print(netbond.__file__)"
+    result = subprocess.run(
+        [*command[:2], "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert Path(result.stdout.strip()).parent == package
+
+
+# --- when it is started again ------------------------------------------------------------------------------
+
+
+def test_pauses_double_up_to_ten_seconds() -> None:
+    backoff = Backoff()
+    pauses = [backoff.died(lived=0.0, ready=False, mendable=True) for _ in range(9)]
+    assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0])
+
+
+def test_half_a_minute_of_good_life_begins_anew() -> None:
+    backoff = Backoff()
+    for _ in range(5):
+        backoff.died(lived=0.0, ready=False, mendable=True)
+    assert backoff.died(lived=29.9, ready=True, mendable=True) == pytest.approx(3.2)
+    assert backoff.died(lived=3600, ready=False, mendable=True) == pytest.approx(6.4), "it never was ready"
+    assert backoff.died(lived=30.0, ready=True, mendable=True) == pytest.approx(0.1)
+    assert backoff.died(lived=1.0, ready=True, mendable=True) == pytest.approx(0.2)
+
+
+def test_what_a_restart_does_not_mend_is_tried_every_ten_seconds() -> None:
+    backoff = Backoff()
+    assert backoff.died(lived=0.1, ready=False, mendable=False) == 10.0
+    assert backoff.died(lived=0.1, ready=False, mendable=True) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("status", "line", "says", "mends"),
+    [
+        (0, "", "ended with status 0", True),
+        (1, "out of memory", "ended with status 1: out of memory", True),
+        (64, "netbond send: no such option", "ended with status 64: netbond send: no such option", False),
+        (78, "", "ended with status 78", False),
+        (-9, "the last line tells nothing of this", "killed by SIGKILL", True),
+        (-11, "", "killed by SIGSEGV", True),
+        (-63, "", "killed by signal 63", True),
+    ],
+)
+def test_exits_in_words(status: int, line: str, says: str, mends: bool) -> None:
+    assert describe_exit(status, line) == says
+    assert restart_mends(status) is mends
+
+
+# --- what it says ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"ready": true}\n', {"ready": True}),
+        (b'{"stats": {"links": []}, "resume": {}}\n', {"stats": {"links": []}, "resume": {}}),
+        (b'{"fatal": "port taken"}\n', {"fatal": "port taken"}),
+        (b'{"from a later version": 1}\n', {}),
+    ],
+)
+def test_messages(line: bytes, message: dict[str, Any]) -> None:
+    assert parse_message(line) == message
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"hello\n", "sent what is not JSON: b'hello\\n'"),
+        (b"\xff\n", "sent what is not JSON: b'\\xff\\n'"),
+        (b"\x1b[2J" * 99, "sent what is not JSON: b'" + "\\x1b[2J" * 10 + "'"),
+        (b"[" * MAX_LINE, "sent what is not JSON: b'" + "[" * 40 + "'"),
+        (b'{"stats": {"rtt": NaN}}', 'sent what is not JSON: b\'{"stats": {"rtt": NaN}}\''),
+        (b'{"stats": {"rtt": 1e999}}', 'sent what is not JSON: b\'{"stats": {"rtt": 1e999}}\''),
+        (
+            b'{"stats": ' + b'{"a": ' * 17 + b"1" + b"}" * 18,
+            "sent what is not JSON: b'" + '{"stats": {"a": {"a": {"a": {"a": {"a": ' + "'",
+        ),
+        (b"[1]\n", "sent what is not a JSON object: b'[1]\\n'"),
+        (b'{"ready": 1}', "sent 'ready' with a value of the wrong kind"),
+        (b'{"stats": []}', "sent 'stats' with a value of the wrong kind"),
+        (b'{"resume": null}', "sent 'resume' with a value of the wrong kind"),
+        (b'{"fatal": {}}', "sent 'fatal' with a value of the wrong kind"),
+    ],
+)
+def test_garbage(line: bytes, says: str) -> None:
+    with pytest.raises(ChannelError) as error:
+        parse_message(line)
+    assert str(error.value) == says
+
+
+def test_what_is_accepted_can_be_shown_again() -> None:
+    message = parse_message(
+        b'{"stats": {"text": "\\ud800 \\u001b[31m", "n": 123456789012345678901234567890}}'
+    )
+    assert json.loads(json.dumps(message, allow_nan=False)) == message
+
+
+def test_a_flood_is_too_many_lines_or_bytes_in_a_second() -> None:
+    budget = Budget(lines=3, octets=100)
+    assert [budget.take(10, 5.0 + n / 10) for n in range(4)] == [True, True, True, False]
+    assert budget.take(100, 6.0)
+    assert not budget.take(1, 6.9)
+    assert budget.take(1, 7.1)
+
+
+# --- its log -----------------------------------------------------------------------------------------------
+
+
+def test_log_lines_are_put_together_and_cut() -> None:
+    log = LogLines(width=10)
+    assert log.feed(b"one\ntw", 0.0) == ["one"]
+    assert log.feed(b"o\n\n  \n", 0.0) == ["two"]
+    assert log.feed(b"x" * 9 + b"\xc3", 0.0) == []
+    assert log.feed(b"\xa4\n", 0.0) == ["xxxxxxxxxä"]
+    assert log.feed(b"y" * 100_000, 0.0) == []
+    assert len(log._rest) < 100, "what cannot be shown is not kept"
+    assert log.feed(b"y" * 100_000 + b"\nlast", 0.0) == ["yyyyyyyyy…"]
+    assert log.feed(b"", 0.0) == ["last"]
+    assert log.feed(b"", 0.0) == []
+
+
+def test_log_lines_cannot_steer_a_terminal() -> None:
+    log = LogLines()
+    assert log.feed(b"\x1b[2Jgone\r\x07 \xe2\x80\xae\xff\n", 0.0) == ["\\x1b[2Jgone\\r\\x07 \\u202e�"]
+
+
+def test_a_chatty_child_is_cut_short() -> None:
+    log = LogLines(budget=Budget(lines=2))
+    assert log.feed(b"1\n2\n3\n4\n5\n", 0.0) == ["1", "2"]
+    assert log.feed(b"6\n", 1.5) == ["(3 lines left out)", "6"]

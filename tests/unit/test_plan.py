@@ -1,0 +1,247 @@
+"""From facts to commands: the routing tables of whole boxes, written out, and the way to them."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netbond.balance import reduced
+from netbond.config import Config, parse
+from netbond.model import Facts, Route, Rule
+from netbond.plan import desired, plan
+from netbond.tables import assign, fixed
+from tests.unit.boxes import address, box, lease, link, main_default
+
+PROTOCOL = 78
+
+
+def commands(facts: Facts, config: Config | None = None) -> list[str]:
+    """What would be done to a box now."""
+    config = config or Config()
+    return [o.command() for o in plan(facts, desired(facts, config), config.routing.protocol)]
+
+
+def settled(facts: Facts, config: Config | None = None) -> Facts:
+    """The box after netbond has been at work."""
+    goal = desired(facts, config or Config())
+    return replace(facts, routes=facts.routes + goal.routes, rules=facts.rules + goal.rules)
+
+
+def test_two_modems() -> None:
+    assert (
+        "\n".join(commands(box("usb0", "usb1")))
+        == """\
+ip route add unreachable default table 100 proto 78 metric 4294967295
+ip route add 10.0.0.0/24 dev usb0 table 100 proto 78 scope link src 10.0.0.10
+ip route add default via 10.0.0.1 dev usb0 table 100 proto 78 src 10.0.0.10
+ip route add unreachable default table 101 proto 78 metric 4294967295
+ip route add 10.0.1.0/24 dev usb1 table 101 proto 78 scope link src 10.0.1.10
+ip route add default via 10.0.1.1 dev usb1 table 101 proto 78 src 10.0.1.10
+ip route add default table 222 proto 78 \
+nexthop via 10.0.0.1 dev usb0 weight 1 nexthop via 10.0.1.1 dev usb1 weight 1
+ip rule add priority 40 from all oif usb0 lookup 100 protocol 78
+ip rule add priority 40 from all oif usb1 lookup 101 protocol 78
+ip rule add priority 50 from all lookup main suppress_prefixlength 0 protocol 78
+ip rule add priority 100 from 10.0.0.10 lookup 100 protocol 78
+ip rule add priority 101 from 10.0.1.10 lookup 101 protocol 78
+ip rule add priority 222 from all lookup 222 protocol 78"""
+    )
+
+
+def test_twins_each_have_their_table_and_their_device_rule() -> None:
+    facts = replace(
+        box("usb0", "usb1"),
+        addresses=(address("usb0", "192.168.8.100/24"), address("usb1", "192.168.8.100/24")),
+        leases=(
+            lease("usb0", "192.168.8.100/24", "192.168.8.1"),
+            lease("usb1", "192.168.8.100/24", "192.168.8.1"),
+        ),
+    )
+    assert [c for c in commands(facts) if "rule" in c] == [
+        "ip rule add priority 40 from all oif usb0 lookup 100 protocol 78",
+        "ip rule add priority 40 from all oif usb1 lookup 101 protocol 78",
+        "ip rule add priority 50 from all lookup main suppress_prefixlength 0 protocol 78",
+        "ip rule add priority 100 from 192.168.8.100 lookup 100 protocol 78",
+        "ip rule add priority 101 from 192.168.8.100 lookup 101 protocol 78",
+        "ip rule add priority 222 from all lookup 222 protocol 78",
+    ]
+
+
+def test_point_to_point_and_a_gateway_outside_the_network() -> None:
+    facts = Facts(
+        links=(link("ppp0"), link("wwan0")),
+        addresses=(address("ppp0", "10.64.1.2/32", peer="10.64.0.1"), address("wwan0", "10.7.7.7/32")),
+        leases=(lease("wwan0", "10.7.7.7/32", "10.7.0.1"),),
+    )
+    config = parse(
+        '[[uplink]]\nmatch = "ppp0"\ngateway = "none"\ntable = 150\n[[uplink]]\nmatch = "wwan0"\ntable = 151'
+    )
+    assert [c for c in commands(facts, config) if "route" in c] == [
+        "ip route add unreachable default table 150 proto 78 metric 4294967295",
+        "ip route add 10.64.0.1/32 dev ppp0 table 150 proto 78 scope link src 10.64.1.2",
+        "ip route add default dev ppp0 table 150 proto 78 scope link src 10.64.1.2",
+        "ip route add unreachable default table 151 proto 78 metric 4294967295",
+        "ip route add default via 10.7.0.1 dev wwan0 table 151 proto 78 src 10.7.7.7 onlink",
+        (
+            "ip route add default table 222 proto 78 nexthop dev ppp0 weight 1"
+            " nexthop via 10.7.0.1 dev wwan0 weight 1 onlink"
+        ),
+    ]
+
+
+def test_a_settled_box_needs_nothing() -> None:
+    assert commands(settled(box("usb0", "usb1", "wlan0"))) == []
+
+
+def test_the_order_of_ecmp_legs_says_nothing() -> None:
+    facts = settled(box("usb0", "usb1"))
+    turned = tuple(replace(route, nexthops=route.nexthops[::-1]) for route in facts.routes)
+    assert commands(replace(facts, routes=turned)) == []
+
+
+def test_a_modem_that_is_gone() -> None:
+    before = settled(box("usb0", "usb1"))
+    facts = replace(
+        box("usb0"),
+        rules=before.rules,
+        # The kernel has dropped usb1's routes, and the whole ECMP default with its leg.
+        routes=tuple(r for r in before.routes if all(h.device != "usb1" for h in r.nexthops)),
+    )
+    assert commands(facts) == [
+        "ip route add default via 10.0.0.1 dev usb0 table 222 proto 78",
+        "ip rule delete priority 40 from all oif usb1 lookup 101 protocol 78",
+        "ip rule delete priority 101 from 10.0.1.10 lookup 101 protocol 78",
+        "ip route delete unreachable default table 101 proto 78 metric 4294967295",
+    ]
+
+
+def test_a_modem_without_carrier_leaves_ecmp_and_keeps_its_table() -> None:
+    before = settled(box("usb0", "usb1"))
+    facts = replace(before, links=(link("usb0"), link("usb1", carrier=False)))
+    assert commands(facts) == ["ip route replace default via 10.0.0.1 dev usb0 table 222 proto 78"]
+
+
+def test_an_interface_that_is_down_keeps_what_stops_its_traffic_from_leaving_elsewhere() -> None:
+    facts = replace(box("usb0", "usb1"), links=(link("usb0"), link("usb1", up=False, carrier=False)))
+    assert [c for c in commands(facts) if "101" in c] == [
+        "ip route add unreachable default table 101 proto 78 metric 4294967295",
+        "ip rule add priority 40 from all oif usb1 lookup 101 protocol 78",
+        "ip rule add priority 101 from 10.0.1.10 lookup 101 protocol 78",
+    ]
+
+
+def test_a_new_address_replaces_routes_in_place_and_the_rule_after() -> None:
+    before = settled(box("usb0"))
+    facts = replace(
+        before,
+        addresses=(address("usb0", "10.0.0.99/24"),),
+        leases=(lease("usb0", "10.0.0.99/24", "10.0.0.1"),),
+    )
+    assert commands(facts) == [
+        "ip route replace 10.0.0.0/24 dev usb0 table 100 proto 78 scope link src 10.0.0.99",
+        "ip route replace default via 10.0.0.1 dev usb0 table 100 proto 78 src 10.0.0.99",
+        "ip rule add priority 100 from 10.0.0.99 lookup 100 protocol 78",
+        "ip rule delete priority 100 from 10.0.0.10 lookup 100 protocol 78",
+    ]
+
+
+def test_weights() -> None:
+    config = parse('[[uplink]]\nmatch = "usb0"\nweight = 4\n[[uplink]]\nmatch = "*"\nweight = 2')
+    (route,) = [r for r in desired(box("usb0", "usb1"), config).routes if r.table == 222]
+    assert [(hop.device, hop.weight) for hop in route.nexthops] == [("usb0", 2), ("usb1", 1)]
+
+
+@given(st.lists(st.integers(1, 256), min_size=1, max_size=8))
+def test_reduced_weights_keep_their_ratio_and_share_no_factor(weights: list[int]) -> None:
+    small = reduced(weights)
+    assert all(a * small[0] == b * weights[0] for a, b in zip(weights, small, strict=True))
+    assert all(any(number % factor for number in small) for factor in range(2, max(small) + 1))
+
+
+def test_foreign_routes_and_rules_are_never_touched() -> None:
+    foreign_route = replace(main_default("usb0", "10.0.0.1"), table=100, protocol=4)
+    foreign_rule = Rule(100, 4, table=100, source=ipaddress.ip_network("10.0.0.10/32"), protocol=3)
+    facts = replace(
+        box("usb0"), routes=(foreign_route, main_default("usb0", "10.0.0.1")), rules=(foreign_rule,)
+    )
+    goal = desired(facts, Config())
+    for operation in plan(facts, goal, PROTOCOL):
+        assert operation.verb == "add"
+        assert operation.what.protocol == PROTOCOL
+    gone = replace(settled(facts), links=(), addresses=(), leases=())
+    removed = {o.what for o in plan(gone, desired(gone, Config()), PROTOCOL)}
+    assert removed == {*goal.routes, *goal.rules}
+
+
+def test_a_place_that_a_foreign_route_shares_is_not_replaced() -> None:
+    """`ip route replace` would overwrite the foreign one: same table, destination and metric."""
+    before = settled(box("usb0"))
+    foreign = Route(100, ipaddress.ip_network("0.0.0.0/0"), protocol=4)
+    facts = replace(
+        before, leases=(lease("usb0", "10.0.0.10/24", "10.0.0.2"),), routes=(*before.routes, foreign)
+    )
+    verbs = {o.command(): o.verb for o in plan(facts, desired(facts, Config()), PROTOCOL)}
+    assert verbs["ip route add default via 10.0.0.2 dev usb0 table 100 proto 78 src 10.0.0.10"] == "add"
+
+
+def test_a_rule_that_stands_twice_loses_one() -> None:
+    facts = settled(box("usb0"))
+    twice = replace(facts, rules=(*facts.rules, facts.rules[0]))
+    assert commands(twice) == [
+        f"ip rule delete {c}" for c in ["priority 40 from all oif usb0 lookup 100 protocol 78"]
+    ]
+
+
+def test_leaving_takes_everything_of_ours_rules_first() -> None:
+    facts = settled(replace(box("usb0"), routes=(main_default("usb0", "10.0.0.1"),)))
+    operations = plan(facts, desired(Facts(), Config()), PROTOCOL)
+    assert [isinstance(o.what, Rule) for o in operations] == [True] * 4 + [False] * 4
+    assert {o.verb for o in operations} == {"delete"}
+
+
+class TestTables:
+    """usb0 has 100, and no two devices ever share one."""
+
+    @pytest.mark.parametrize(
+        ("device", "table"),
+        [
+            ("usb0", 100),
+            ("usb4", 104),
+            ("usb5", None),
+            ("eth0", 110),
+            ("wlan4", 124),
+            ("usb01", None),
+            ("x", None),
+        ],
+    )
+    def test_traditional(self, device: str, table: int | None) -> None:
+        assert fixed(device) == table
+
+    def test_configured_wins(self) -> None:
+        config = parse('[[uplink]]\nmatch = "lte"\ntable = 100')
+        assert assign(["lte", "usb0"], config, {})["lte"] == 100
+        assert assign(["lte", "usb0"], config, {})["usb0"] in range(130, 220)
+
+    def test_a_device_keeps_its_table(self) -> None:
+        assert assign(["wwan0"], Config(), {"wwan0": 199}) == {"wwan0": 199}
+        assert assign(["wwan0"], Config(), {"wwan0": 300}) != {"wwan0": 300}
+
+    @given(st.sets(st.text("abcdef0123", min_size=1, max_size=6), max_size=90), st.data())
+    def test_never_a_collision(self, devices: set[str], data: st.DataObject) -> None:
+        in_use = data.draw(st.dictionaries(st.sampled_from([*devices, "z"]), st.integers(1, 252)))
+        tables = assign(devices, Config(), in_use)
+        assert set(tables) == devices
+        assert len(set(tables.values())) == len(devices)
+        assert 222 not in tables.values()
+
+    def test_full(self) -> None:
+        assert len(assign([f"x{i}" for i in range(100)], Config(), {})) == 90
+
+    @given(st.sets(st.sampled_from(["ppp0", "wwan0", "wwan1", "enx1", "usb7", "usb0"])))
+    def test_an_agent_that_starts_anew_arrives_where_it_was(self, devices: set[str]) -> None:
+        tables = assign(devices, Config(), {})
+        assert assign(devices, Config(), tables) == tables

@@ -1,0 +1,478 @@
+"""Engines as real child processes: a small script stands in for `netbond send` and can misbehave at will."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netbond import supervisor
+from netbond.config import HostPort, ReceiverConfig, SenderConfig
+from netbond.engines import EngineConfig, EngineState
+from netbond.supervisor import ResumeStore, Supervisor
+
+SENDER = SenderConfig(listen=HostPort("127.0.0.1", 6000), receiver=HostPort("bond.example.org", 5000))
+OTHER = SenderConfig(listen=HostPort("127.0.0.1", 6001), receiver=HostPort("bond.example.org", 5000))
+RECEIVER = ReceiverConfig(listen=HostPort("::", 5000), srt=HostPort("127.0.0.1", 5002))
+LINKS = [{"label": "usb0", "address": "10.0.0.10", "device": "usb0"}]
+
+# Started as: python -I CHILD MODE send|recv --control-fd N ...; its statistics tell what it has heard.
+CHILD = """
+import json, os, signal, socket, sys, time
+mode, role, fd = sys.argv[1], sys.argv[2], int(sys.argv[4])
+channel = socket.socket(fileno=fd)
+lines = channel.makefile("r")
+
+def say(**message):
+    channel.sendall(json.dumps(message).encode() + b"\\n")
+
+if mode == "usage":
+    print("netbond send: no such option", file=sys.stderr)
+    sys.exit(64)
+if mode == "fatal":
+    say(fatal="port 6000 is taken\\x1b[2J")
+    sys.exit(1)
+if mode == "fatal-deaf":
+    say(fatal="port 6000 is taken")
+    os._exit(1)
+if mode == "fatal-hangs":
+    say(fatal="I stay")
+    time.sleep(60)
+if mode == "deaf":
+    say(ready=True)
+    time.sleep(60)
+first = json.loads(lines.readline())
+if mode == "poisoned" and first["resume"]:
+    sys.exit(1)
+if mode == "unready":
+    time.sleep(60)
+say(ready=True)
+if mode == "garbage":
+    channel.sendall(b"GET / HTTP/1.1\\r\\n")
+    time.sleep(60)
+if mode == "long":
+    channel.sendall(b"x" * 70000)
+    time.sleep(60)
+if mode == "flood":
+    while True:
+        channel.sendall(b'{"stats": {}}\\n' * 100)
+if mode == "closes":
+    lines.close()
+    channel.close()
+    time.sleep(60)
+if mode == "chatty":
+    print("\\x1b[31mhello " + "x" * 10000, file=sys.stderr, flush=True)
+if mode == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if mode == "polite":
+    def farewell(number, frame):
+        print("farewell", file=sys.stderr, flush=True)
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, farewell)
+if mode == "resume":
+    say(resume={"group": os.getpid()})
+heard = [first]
+say(stats={"heard": heard, "argv": sys.argv[2:], "environ": dict(os.environ), "cwd": os.getcwd(),
+           "session": os.getsid(0), "files": sorted(int(n) for n in os.listdir("/proc/self/fd"))})
+for line in lines:
+    heard.append(json.loads(line))
+    say(stats={"heard": heard})
+"""
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Path:
+    path = tmp_path / "child.py"
+    path.write_text(CHILD)
+    return path
+
+
+class Watched:
+    """A supervisor and a way to wait for something to become true of its engines."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.supervisor = supervisor
+        self.changes = 0
+
+    async def until(
+        self, what: Callable[[EngineState], object], number: int = 0, within: float = 10.0
+    ) -> EngineState:
+        deadline = time.monotonic() + within
+        while True:
+            state = self.supervisor.states()[number]
+            if what(state):
+                return state
+            assert time.monotonic() < deadline, f"still {state}"
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def supervised(
+    child: Path, mode: str, *engines: EngineConfig, links: list[dict[str, str]] | None = None
+) -> AsyncIterator[Watched]:
+    def changed() -> None:
+        watched.changes += 1
+
+    watched = Watched(
+        Supervisor(
+            engines or (SENDER,),
+            state_dir=child.parent / "state",
+            user="nobody",
+            changed=changed,
+            program=[sys.executable, "-I", str(child), mode],
+        )
+    )
+    if links is not None:
+        watched.supervisor.set_links(links)
+    await watched.supervisor.start()
+    try:
+        yield watched
+    finally:
+        await watched.supervisor.stop()
+    assert all(state.pid is None for state in watched.supervisor.states())
+
+
+def alive(pid: int | None) -> bool:
+    return pid is not None and Path(f"/proc/{pid}").exists()
+
+
+# --- a good life -------------------------------------------------------------------------------------------
+
+
+def test_a_child_is_started_told_and_ended(child: Path) -> None:
+    async def check() -> None:
+        async with supervised(child, "good", SENDER, RECEIVER, links=LINKS) as watched:
+            sender = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2)
+            receiver = await watched.until(lambda s: s.state == "running" and s.stats, number=1)
+            assert (sender.name, sender.role, sender.state) == ("sender 127.0.0.1:6000", "sender", "running")
+            assert (sender.restarts, sender.reason, sender.last_exit) == (0, "", "")
+            assert sender.stats == {"heard": [{"resume": {}}, {"links": LINKS}]}
+            assert (receiver.name, receiver.role) == ("receiver [::]:5000", "receiver")
+            assert receiver.stats is not None
+            assert receiver.stats["heard"] == [{"resume": {}}], "links are not for receivers"
+            assert receiver.stats["argv"][1] == "--control-fd"
+            assert [receiver.stats["argv"][0], *receiver.stats["argv"][3:]] == [
+                *["recv", "--user", "nobody"],
+                *["--listen", "[::]:5000", "--srt", "127.0.0.1:5002"],
+            ]
+            assert watched.changes == 4, "starting and running, twice"
+            pids = [sender.pid, receiver.pid]
+            assert all(map(alive, pids))
+        assert not any(map(alive, pids))
+
+    asyncio.run(check())
+
+
+def test_a_child_gets_only_what_it_needs(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_PRELOAD_NOT", "secret")
+
+    async def check() -> None:
+        async with supervised(child, "good") as watched:
+            state = await watched.until(lambda s: s.stats)
+            assert state.stats is not None
+            channel = int(state.stats["argv"][2])
+            # LC_CTYPE: Python's own doing (PEP 538) under another locale.
+            environ = {k: v for k, v in state.stats["environ"].items() if k != "LC_CTYPE"}
+            assert environ == {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+            assert state.stats["cwd"] == "/"
+            assert state.stats["session"] == state.pid, "Ctrl-C in the agent's terminal is not for it"
+            extra = set(state.stats["files"]) - {0, 1, 2, channel}
+            assert len(extra) == 1, "the one that lists the directory"
+
+    asyncio.run(check())
+
+
+def test_links_reach_all_senders_at_once_and_each_new_one(child: Path) -> None:
+    async def check() -> None:
+        async with supervised(child, "good", SENDER, OTHER, links=[]) as watched:
+            for number in (0, 1):
+                await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2, number)
+            watched.supervisor.set_links(LINKS)
+            watched.supervisor.set_links(LINKS)  # nothing new: not said again
+            began = time.monotonic()
+            for number in (0, 1):
+                state = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 3, number)
+                assert state.stats == {"heard": [{"resume": {}}, {"links": []}, {"links": LINKS}]}
+            assert time.monotonic() - began < 0.5
+            assert state.pid
+            os.kill(state.pid, signal.SIGKILL)
+            state = await watched.until(
+                lambda s: s.restarts == 1 and s.stats and len(s.stats["heard"]) == 2, 1
+            )
+            assert state.stats == {"heard": [{"resume": {}}, {"links": LINKS}]}
+
+    asyncio.run(check())
+
+
+def test_what_a_child_writes_goes_to_the_log(child: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with supervised(child, "chatty") as watched:
+            await watched.until(lambda s: "hello" in caplog.text)
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(check())
+    [line] = [r.getMessage() for r in caplog.records if "hello" in r.getMessage()]
+    assert line.startswith("sender 127.0.0.1:6000: \\x1b[31mhello xxx")
+    assert len(line) < 600
+
+
+# --- death and return --------------------------------------------------------------------------------------
+
+
+def test_a_killed_child_is_back_with_its_resume_and_statistics_of_its_own(child: Path) -> None:
+    async def check() -> None:
+        async with supervised(child, "resume") as watched:
+            before = await watched.until(lambda s: s.stats)
+            assert before.pid
+            began = time.monotonic()
+            os.kill(before.pid, signal.SIGKILL)
+            died = await watched.until(lambda s: s.state != "running")
+            assert (died.stats, died.last_exit) == (None, "killed by SIGKILL")
+            after = await watched.until(lambda s: s.state == "running" and s.stats)
+            assert time.monotonic() - began < 2
+            assert (after.restarts, after.reason, after.last_exit) == (1, "", "killed by SIGKILL")
+            assert after.stats is not None
+            assert after.stats["heard"] == [{"resume": {"group": before.pid}}]
+
+    asyncio.run(check())
+
+
+def test_an_agent_that_comes_back_still_knows_the_resume(child: Path) -> None:
+    async def first() -> int | None:
+        async with supervised(child, "resume") as watched:
+            return (await watched.until(lambda s: s.stats)).pid
+
+    async def second() -> Any:
+        async with supervised(child, "good") as watched:
+            return (await watched.until(lambda s: s.stats)).stats
+
+    pid = asyncio.run(first())
+    assert asyncio.run(second())["heard"] == [{"resume": {"group": pid}}]
+
+
+@pytest.mark.parametrize(
+    ("mode", "state", "reason"),
+    [
+        ("usage", "failed", "ended with status 64: netbond send: no such option"),
+        ("fatal", "failed", "port 6000 is taken\\x1b[2J"),
+        ("fatal-deaf", "failed", "port 6000 is taken"),
+        ("garbage", "backing off", r"sent what is not JSON: b'GET / HTTP/1.1\r\n'"),
+        ("long", "backing off", "sent a line of more than 65536 bytes"),
+        ("flood", "backing off", "floods its channel"),
+    ],
+)
+def test_a_child_that_fails_or_misbehaves_is_replaced(
+    child: Path, mode: str, state: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def check() -> None:
+        async with supervised(child, mode) as watched:
+            failed = await watched.until(lambda s: s.last_exit)
+            assert (failed.state, failed.reason, failed.pid) == (state, reason, None)
+            if state == "backing off":
+                await watched.until(lambda s: s.restarts == 2)
+
+    asyncio.run(check())
+    pause = "10.0" if state == "failed" else "0.1"
+    assert f"sender 127.0.0.1:6000: {reason}; starting it again in {pause} s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [("closes", "closed its channel and went on"), ("fatal-hangs", "I stay")]
+)
+def test_a_child_that_has_closed_its_channel_may_not_stay(
+    child: Path, mode: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "GRACE", 0.3)
+
+    async def check() -> None:
+        async with supervised(child, mode) as watched:
+            assert (await watched.until(lambda s: s.last_exit)).reason == reason
+
+    asyncio.run(check())
+
+
+def test_a_child_that_does_not_read_is_replaced(child: Path) -> None:
+    async def check() -> None:
+        async with supervised(child, "deaf") as watched:
+            await watched.until(lambda s: s.state == "running")
+            for number in range(20_000):
+                watched.supervisor.set_links([{**LINKS[0], "label": f"usb{number}"}])
+            assert (await watched.until(lambda s: s.last_exit)).reason == "does not read its channel"
+
+    asyncio.run(check())
+
+
+def test_a_child_that_cannot_be_started_is_tried_again(child: Path) -> None:
+    async def check() -> None:
+        async with supervised(child, "good") as watched:
+            await watched.until(lambda s: s.state == "running")
+            watched.supervisor.program[0] = "/no/such/python"
+            os.kill(watched.supervisor.states()[0].pid or 0, signal.SIGKILL)
+            state = await watched.until(lambda s: s.reason.startswith("cannot be started"))
+            assert state.reason == "cannot be started: No such file or directory"
+            watched.supervisor.program[0] = sys.executable
+            assert (await watched.until(lambda s: s.state == "running")).restarts >= 2
+
+    asyncio.run(check())
+
+
+def test_a_resume_that_kills_is_given_up(child: Path) -> None:
+    ResumeStore(child.parent / "state" / "engines").save(SENDER, {"poison": True})
+
+    async def check() -> None:
+        async with supervised(child, "poisoned") as watched:
+            state = await watched.until(lambda s: s.state == "running" and s.stats)
+            assert state.restarts == supervisor.FORGET_AFTER
+            assert state.stats is not None
+            assert state.stats["heard"] == [{"resume": {}}]
+
+    asyncio.run(check())
+
+
+def test_a_child_that_is_not_ready_or_silent_is_shown_as_such(
+    child: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "READY_WITHIN", 0.1)
+    monkeypatch.setattr(supervisor, "SILENT_AFTER", 0.1)
+
+    async def check(mode: str) -> EngineState:
+        async with supervised(child, mode) as watched:
+            return await watched.until(lambda s: s.reason)
+
+    unready = asyncio.run(check("unready"))
+    assert (unready.state, unready.reason) == ("starting", "not ready after 0 s")
+    deaf = asyncio.run(check("deaf"))
+    assert deaf.reason in ("no statistics for 0 s", "not ready after 0 s")
+
+
+# --- the end -----------------------------------------------------------------------------------------------
+
+
+def test_stop_lets_children_have_their_last_word(child: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with supervised(child, "polite") as watched:
+            await watched.until(lambda s: s.stats)
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(check())
+    assert "sender 127.0.0.1:6000: farewell" in caplog.text
+    assert "starting it again" not in caplog.text
+
+
+def test_stop_kills_the_stubborn_all_at_once(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "GRACE", 0.5)
+
+    async def check() -> None:
+        async with supervised(child, "stubborn", SENDER, OTHER, RECEIVER) as watched:
+            pids = [(await watched.until(lambda s: s.stats, number)).pid for number in range(3)]
+            began = time.monotonic()
+            await watched.supervisor.stop()
+            assert 0.4 < time.monotonic() - began < 1.2
+            assert not any(map(alive, pids))
+
+    asyncio.run(check())
+
+
+def test_stop_at_any_moment_leaves_no_child(child: Path) -> None:
+    async def check(moment: float) -> None:
+        async with supervised(child, "good", SENDER, RECEIVER):
+            await asyncio.sleep(moment)
+
+    for moment in (0, 0.001, 0.01, 0.03):
+        asyncio.run(check(moment))
+    me = os.getpid()
+    children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    assert not [pid for pid in children if str(child) in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+# --- what is kept ------------------------------------------------------------------------------------------
+
+
+def test_the_store_is_for_its_owner_only(tmp_path: Path) -> None:
+    (tmp_path / "engines").mkdir(mode=0o755)
+    store = ResumeStore(tmp_path / "engines")
+    store.save(RECEIVER, {"groups": [1]})
+    [path] = (tmp_path / "engines").iterdir()
+    assert path.name == "receiver__::_:5000.json"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert store.load(RECEIVER) == {"groups": [1]}
+    assert store.load(SENDER) == {}
+
+
+def test_what_belonged_to_one_receiver_is_not_shown_to_another(tmp_path: Path) -> None:
+    store = ResumeStore(tmp_path / "engines")
+    store.save(SENDER, {"group": "bearer token"})
+    elsewhere = SenderConfig(listen=SENDER.listen, receiver=HostPort("elsewhere.example.net", 5000))
+    assert store.load(elsewhere) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"\xff", b"[" * 9999, b'{"engine": 1, "resume": {}}', b"x" * 200_000, "no resume"],
+)
+def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes | str) -> None:
+    store = ResumeStore(tmp_path / "engines")
+    store.save(SENDER, {"a": 1})
+    [path] = (tmp_path / "engines").iterdir()
+    if isinstance(content, str):
+        kept = json.loads(path.read_text())
+        content = json.dumps({**kept, "resume": [1]}).encode()
+    path.write_bytes(content)
+    assert store.load(SENDER) == {}
+    store.save(SENDER, {"b": 2})
+    assert store.load(SENDER) == {"b": 2}
+
+
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_links_in_the_store_are_not_followed(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ResumeStore(tmp_path / "engines")
+    elsewhere = tmp_path / "elsewhere"
+    if what == "directory":
+        elsewhere.mkdir(mode=0o755)
+        (tmp_path / "engines").symlink_to(elsewhere)
+    else:
+        store.save(SENDER, {"a": 1})
+        [path] = (tmp_path / "engines").iterdir()
+        path.rename(elsewhere)
+        path.symlink_to(elsewhere)
+    before = elsewhere.stat()
+    assert store.load(SENDER) == {}
+    store.save(SENDER, {"b": 2})
+    after = elsewhere.stat()
+    assert (after.st_mtime_ns, after.st_mode) == (before.st_mtime_ns, before.st_mode)
+    if what == "file":
+        assert store.load(SENDER) == {"b": 2}, "the link was replaced"
+    else:
+        assert not list(elsewhere.iterdir())
+    assert caplog.text.count("streams will be interrupted") == 1, "warned once"
+
+
+def test_a_state_directory_that_cannot_be_written_costs_a_warning_only(
+    child: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (child.parent / "state").write_text("a file is in the way")
+
+    async def check() -> None:
+        async with supervised(child, "resume") as watched:
+            before = await watched.until(lambda s: s.stats)
+            os.kill(before.pid or 0, signal.SIGKILL)
+            after = await watched.until(lambda s: s.restarts == 1 and s.stats)
+            assert after.stats is not None
+            assert after.stats["heard"] == [{"resume": {"group": before.pid}}], "still known in memory"
+
+    asyncio.run(check())
+    assert caplog.text.count("streams will be interrupted") == 1

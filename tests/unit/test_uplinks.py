@@ -1,0 +1,171 @@
+"""Which interfaces lead out, and how."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+
+import pytest
+
+from netbond.config import Config, parse
+from netbond.model import Facts
+from netbond.uplinks import find, learned, main_gateway
+from tests.unit.boxes import address, box, lease, link, main_default
+
+
+def brief(facts: Facts, config: Config | None = None) -> list[tuple[str, str, str, str]]:
+    """Device, gateway, its source and state of each uplink."""
+    uplinks, _ = find(facts, config or Config(), {})
+    return [(u.device, str(u.gateway), u.gateway_source, u.state) for u in uplinks]
+
+
+def test_without_a_configuration_what_has_address_and_gateway_is_an_uplink() -> None:
+    facts = replace(
+        box("usb0"),
+        links=(*box("usb0").links, link("eth0"), link("eth1"), link("wlan0")),
+        addresses=(
+            *box("usb0").addresses,
+            address("eth0", "192.168.1.2/24"),
+            address("wlan0", "10.9.0.2/24"),
+        ),
+        routes=(main_default("eth0", "192.168.1.1"), main_default("eth1", "192.168.2.1")),
+    )
+    assert brief(facts) == [
+        ("usb0", "10.0.0.1", "dhclient", "up"),
+        ("eth0", "192.168.1.1", "main default", "up"),
+    ]
+
+
+def test_gateway_order_configuration_lease_main_memory() -> None:
+    facts = replace(
+        box("usb0"),
+        routes=(main_default("usb0", "10.0.0.3"),),
+        learned=(lease("usb0", "10.0.0.10/24", "10.0.0.4", source="main"),),
+    )
+    configured = parse('[[uplink]]\nmatch = "usb*"\ngateway = "10.0.0.2"')
+    assert brief(facts, configured) == [("usb0", "10.0.0.2", "configuration", "up")]
+    assert brief(facts) == [("usb0", "10.0.0.1", "dhclient", "up")]
+    assert brief(replace(facts, leases=())) == [("usb0", "10.0.0.3", "main default", "up")]
+    assert brief(replace(facts, leases=(), routes=())) == [("usb0", "10.0.0.4", "main default (gone)", "up")]
+    assert brief(replace(facts, leases=(), routes=(), learned=())) == []
+
+
+def test_a_lease_counts_only_while_its_address_is_held() -> None:
+    facts = replace(box("usb0"), leases=(lease("usb0", "10.0.0.11/24", "10.0.0.1"),))
+    assert brief(facts) == []
+
+
+def test_a_lease_without_router_does_not_hide_the_default_in_main() -> None:
+    facts = replace(
+        box("usb0"), leases=(lease("usb0", "10.0.0.10/24"),), routes=(main_default("usb0", "10.0.0.3"),)
+    )
+    assert brief(facts) == [("usb0", "10.0.0.3", "main default", "up")]
+
+
+def test_the_newest_lease_wins() -> None:
+    leases = (
+        lease("usb0", "10.0.0.10/24", "10.0.0.7", received=2.0, source="networkmanager"),
+        lease("usb0", "10.0.0.10/24", "10.0.0.1", received=1.0),
+    )
+    assert brief(replace(box("usb0"), leases=leases)) == [("usb0", "10.0.0.7", "networkmanager", "up")]
+
+
+def test_main_gateway_is_that_of_the_lowest_metric() -> None:
+    routes = (main_default("usb0", "10.0.0.9", metric=600), main_default("usb0", "10.0.0.1", metric=100))
+    assert main_gateway("usb0", routes) == ipaddress.ip_address("10.0.0.1")
+    assert main_gateway("usb1", routes) is None
+
+
+def test_first_match_wins_and_enabled_false_excludes() -> None:
+    config = parse(
+        """
+        [[uplink]]
+        match = "usb1"
+        enabled = false
+        [[uplink]]
+        match = "usb*"
+        weight = 3
+        [[uplink]]
+        match = "usb2"
+        weight = 9
+        """
+    )
+    uplinks, idle = find(box("usb0", "usb1", "usb2"), config, {})
+    assert [(u.device, u.weight) for u in uplinks] == [("usb0", 3), ("usb2", 3)]
+    assert idle == ["usb1: enabled = false"]
+
+
+def test_what_was_asked_for_and_is_not_there_is_named() -> None:
+    config = parse('[[uplink]]\nmatch = "usb9"\n[[uplink]]\nmatch = "eth*"\n[[uplink]]\nmatch = "wlan0"')
+    facts = replace(
+        box(), links=(link("eth0"), link("wlan0")), addresses=(address("wlan0", "192.168.1.2/24"),)
+    )
+    assert find(facts, config, {})[1] == [
+        "eth0: no address",
+        "wlan0: no gateway known",
+        "usb9: no such interface now",
+    ]
+
+
+def test_point_to_point_needs_no_gateway() -> None:
+    facts = Facts(links=(link("ppp0"),), addresses=(address("ppp0", "10.64.1.2/32", peer="10.64.0.1"),))
+    assert brief(facts) == []
+    assert brief(facts, parse('[[uplink]]\nmatch = "ppp*"\ngateway = "none"')) == [
+        ("ppp0", "None", "configuration", "up")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("up", "carrier", "state", "reason"),
+    [
+        (True, True, "up", ""),
+        (True, False, "no carrier", "no carrier"),
+        (False, False, "down", "interface is down"),
+    ],
+)
+def test_states(up: bool, carrier: bool, state: str, reason: str) -> None:
+    facts = replace(box("usb0"), links=(link("usb0", up=up, carrier=carrier),))
+    (uplink,), _ = find(facts, Config(), {})
+    assert (uplink.state, uplink.reason, uplink.usable) == (state, reason, state == "up")
+
+
+def test_the_address_to_bind_to_is_the_one_in_the_gateways_network() -> None:
+    facts = replace(box("usb0"), addresses=(address("usb0", "172.16.0.1/24"), *box("usb0").addresses))
+    (uplink,), _ = find(facts, Config(), {})
+    assert str(uplink.address) == "10.0.0.10/24"
+    assert [str(a.interface) for a in uplink.addresses] == ["172.16.0.1/24", "10.0.0.10/24"]
+
+
+def test_loopback_is_never_an_uplink() -> None:
+    facts = replace(box(), routes=(main_default("lo", "127.0.0.1"),))
+    assert brief(facts, parse('[[uplink]]\nmatch = "*"\ngateway = "127.0.0.1"')) == []
+
+
+class TestLearned:
+    """A default in main vanishes with a link that goes down, and does not come back with it."""
+
+    seen = replace(box("usb0"), leases=(), routes=(main_default("usb0", "10.0.0.1"),))
+
+    def test_what_is_seen_is_remembered_with_its_address(self) -> None:
+        assert learned(self.seen, now=5.0) == (
+            lease("usb0", "10.0.0.10/24", "10.0.0.1", received=5.0, source="main"),
+        )
+
+    def test_nothing_new_is_no_change(self) -> None:
+        before = learned(self.seen, now=5.0)
+        assert learned(replace(self.seen, learned=before), now=6.0) == before
+
+    def test_it_outlives_the_route(self) -> None:
+        before = learned(self.seen, now=5.0)
+        assert learned(replace(self.seen, routes=(), learned=before), now=6.0) == before
+
+    def test_another_gateway_replaces_it(self) -> None:
+        facts = replace(
+            self.seen, routes=(main_default("usb0", "10.0.0.2"),), learned=learned(self.seen, now=5.0)
+        )
+        assert [str(known.routers[0]) for known in learned(facts, now=6.0)] == ["10.0.0.2"]
+
+    def test_it_goes_with_the_address_and_with_the_interface(self) -> None:
+        before = learned(self.seen, now=5.0)
+        assert learned(replace(self.seen, routes=(), addresses=(), learned=before), now=6.0) == ()
+        assert learned(replace(self.seen, routes=(), links=(), learned=before), now=6.0) == ()
