@@ -104,10 +104,14 @@ def write(lab: topology.Topology, state_dir: Path, sender: bool) -> None:
         (dhcp / folder).mkdir(parents=True)
     (dhcp / "dhclient.conf").write_text(DHCLIENT_CONF)
     (dhcp / "dhclient-enter-hooks.d" / "lab").write_text(ENTER_HOOK)
+    settings = (
+        f"NETBOND={shlex.quote(str(command))}\n"
+        f"NETBOND_CONFIG={shlex.quote(str(config))}\n"
+        "export NETBOND NETBOND_CONFIG\n"
+    )
     if hook := find_hook():
-        (dhcp / "dhclient-exit-hooks.d" / "netbond").write_text(
-            f"NETBOND={shlex.quote(str(command))}\n"
-            f"NETBOND_CONFIG={shlex.quote(str(config))}\n"
-            "export NETBOND NETBOND_CONFIG\n"
-            f". {shlex.quote(str(hook))}\n"
-        )
+        (dhcp / "dhclient-exit-hooks.d" / "netbond").write_text(settings + f". {shlex.quote(str(hook))}\n")
+    # The hook reads /etc/default/netbond, and the host's names the host's own agent.
+    if Path("/etc/default").is_dir():
+        (private / "default").mkdir()
+        (private / "default" / "netbond").write_text(settings)

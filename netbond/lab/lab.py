@@ -298,11 +298,22 @@ class Lab:
         """What udev and ifupdown would do for a new interface."""
         pid_file = self.state_dir / "leases" / f"{modem.device}.pid"
         leases = self.state_dir / "leases" / f"{modem.device}.leases"
+        with contextlib.suppress(FileNotFoundError):  # `wait_for_leases` looks for this client's word
+            self._dhclient_log(modem.device).unlink()
         self.start(
             f"dhclient-{modem.device}",
             self.topology.box,
             ["dhclient", "-4", "-d", "-pf", str(pid_file), "-lf", str(leases), modem.device],
         )
+
+    def _dhclient_log(self, device: str) -> Path:
+        return self.logs / f"dhclient-{device}.log"
+
+    def _has_lease(self, device: str) -> bool:
+        """Whether dhclient is done: address set, hooks run, lease written ("bound to" is its last word)."""
+        with contextlib.suppress(FileNotFoundError):
+            return b"\nbound to " in self._dhclient_log(device).read_bytes()
+        return False
 
     def _start_receiver(self) -> None:
         self.start(
@@ -397,10 +408,10 @@ class Lab:
         }
 
     def wait_for_leases(self, devices: Iterable[str] = (), timeout: float = LEASE_TIMEOUT) -> None:
-        """Return when these interfaces (default: all that are plugged in) have their addresses."""
+        """Return when dhclient has bound these interfaces (default: all that are plugged in)."""
         wanted = set(devices) or {m.device for m in self.topology.modems} - self._unplugged
         deadline = time.monotonic() + timeout
-        while missing := wanted - {device for device, addresses in self.addresses().items() if addresses}:
+        while missing := {device for device in wanted if not self._has_lease(device)}:
             if time.monotonic() > deadline:
                 device = min(missing)
                 raise UnavailableError(
@@ -408,7 +419,7 @@ class Lab:
                     f" dhclient: {self.last_words(f'dhclient-{device}')};"
                     f" dnsmasq: {self.last_words(f'dnsmasq-{device}')}"
                 )
-            time.sleep(3 * POLL)
+            time.sleep(POLL)
 
     # --- what happens to modems
 

@@ -37,33 +37,52 @@ def locked(name: str) -> Iterator[None]:
     topology.check_name(name)
     folder = STATE_ROOT / name
     deadline = time.monotonic() + LOCK_TIMEOUT
-    while True:
-        STATE_ROOT.mkdir(mode=0o700, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another lab's `down` has just removed STATE_ROOT
-            folder.mkdir(mode=0o700, exist_ok=True)
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(handle).st_ino == folder.stat().st_ino:
-                    break
-            except BlockingIOError:
+    handle = None
+    try:
+        while handle is None:
+            with _later():
+                handle = _try_lock(folder)
+            if handle is None:
                 if time.monotonic() > deadline:
-                    os.close(handle)
                     raise NetbondError(
                         f"another netbond lab command is at work on lab {name!r}", "wait until it is done"
-                    ) from None
-            except FileNotFoundError:
-                pass  # removed by a `down` that held the lock before us
+                    )
+                time.sleep(POLL)
+        yield
+    finally:
+        if handle is not None:
+            with contextlib.suppress(OSError):  # it stays while there is something in it
+                folder.rmdir()
+            with contextlib.suppress(OSError):
+                STATE_ROOT.rmdir()
             os.close(handle)
-        time.sleep(POLL)
+
+
+def _try_lock(folder: Path) -> int | None:
+    """Make the folder and lock it; None if another has the lock, or has just removed the folder."""
+    STATE_ROOT.mkdir(mode=0o700, exist_ok=True)
+    handle = None
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_ino == folder.stat().st_ino:
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    if handle is not None:
+        os.close(handle)
+    return None
+
+
+@contextlib.contextmanager
+def _later() -> Iterator[None]:
+    """Ctrl-C waits until the end of the block."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):  # it stays while there is something in it
-            folder.rmdir()
-        with contextlib.suppress(OSError):
-            STATE_ROOT.rmdir()
-        os.close(handle)
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def recorded(name: str) -> dict[str, Any]:

@@ -136,6 +136,12 @@ class TestRunning:
         assert found.startswith("203.0.113.10 ")
         assert [Path(path).read_bytes() for path in ("/etc/resolv.conf", "/etc/hosts")] == before
 
+    def test_leases_reach_netbond_through_its_dhclient_hook(self, lab: Lab) -> None:
+        settings = lab.box_exec(["cat", "/etc/default/netbond"], capture_output=True).stdout
+        assert f"NETBOND_CONFIG={lab.config}" in settings
+        kept = lab.state_dir / "box" / "leases"
+        assert {path.name.split(".")[0] for path in kept.iterdir()} == {"usb0", "usb1", "usb2", "usb3"}
+
     def test_pulling_a_modem_and_putting_it_back(self, lab: Lab) -> None:
         def link() -> dict[str, object]:
             shown = lab.box_exec(["ip", "-j", "link", "show", "usb3"], capture_output=True)
