@@ -35,10 +35,11 @@ class Counters:
 class Line:
     """Packets in by `arrive`, out by `due`; `next_due` says when to call again."""
 
-    __slots__ = ("_bad", "_flying", "_free_at", "_impairment", "_last_due", "_rng", "counters")
+    __slots__ = ("_bad", "_flying", "_free_at", "_impairment", "_last_due", "_rng", "counters", "next_due")
 
     def __init__(self, rng: random.Random, impairment: Impairment = PERFECT) -> None:
         self.counters = Counters()
+        self.next_due = NEVER  # when the next packet comes out; NEVER: none is under way
         self._rng = rng
         self._impairment = impairment
         self._bad = False  # Gilbert-Elliott: in a burst
@@ -79,11 +80,8 @@ class Line:
             self.counters.packets += 1
             self.counters.bytes += len(packet)
             out.append(packet)
+        self.next_due = flying[0][0] if flying else NEVER
         return out
-
-    def next_due(self) -> float:
-        """When the next packet comes out; NEVER if none is under way."""
-        return self._flying[0][0] if self._flying else NEVER
 
     def change(self, impairment: Impairment, now: float) -> None:
         """New settings. What is in the air keeps its time; what still waits in the queue meets them."""
@@ -93,7 +91,10 @@ class Line:
         for _ in queued:
             self._flying.pop()
         self._free_at = now
-        self._last_due = self._flying[-1][0] if self._flying else 0.0
+        if self._flying:
+            self._last_due = self._flying[-1][0]
+        else:
+            self._last_due, self.next_due = 0.0, NEVER
         for packet in queued:  # no second toss for loss, and none is dropped: they are in already
             if impairment.rate:
                 self._free_at += len(packet) * 8 / (impairment.rate * 1e6)
@@ -116,4 +117,6 @@ class Line:
         if at.jitter:
             out += self._rng.random() * at.jitter / 1000
         self._last_due = max(out, self._last_due)
+        if not self._flying:
+            self.next_due = self._last_due
         self._flying.append((self._last_due, leaves, packet))

@@ -19,7 +19,7 @@ def line(seed: int = 1, **settings: float) -> Line:
 def drain(link: Line) -> list[tuple[float, bytes]]:
     """Everything under way, with the moment it comes out."""
     out = []
-    while (at := link.next_due()) != NEVER:
+    while (at := link.next_due) != NEVER:
         out += [(at, packet) for packet in link.due(at)]
     return out
 
@@ -27,17 +27,17 @@ def drain(link: Line) -> list[tuple[float, bytes]]:
 def test_a_perfect_link_hands_over_at_once_and_unchanged() -> None:
     link = line()
     link.arrive(b"abc", 5.0)
-    assert link.next_due() == 5.0
+    assert link.next_due == 5.0
     assert link.due(5.0) == [b"abc"]
     assert link.due(5.0) == []
-    assert link.next_due() == NEVER
+    assert link.next_due == NEVER
 
 
 def test_delay_is_one_way_and_starts_when_the_packet_is_on_the_air() -> None:
     link = line(rate=10, delay=30)
     link.arrive(PACKET, 1.0)
     assert link.due(1.0309) == []
-    assert link.next_due() == pytest.approx(1.031)
+    assert link.next_due == pytest.approx(1.031)
 
 
 def test_rate_spaces_packets_evenly() -> None:
@@ -85,8 +85,8 @@ def test_jitter_spreads_within_its_bound() -> None:
     waits = []
     for number in range(1000):
         link.arrive(b"x", float(number))
-        waits.append(link.next_due() - number)
-        link.due(link.next_due())
+        waits.append(link.next_due - number)
+        link.due(link.next_due)
     assert min(waits) >= 0.020
     assert max(waits) <= 0.030
     assert sum(waits) / 1000 == pytest.approx(0.025, abs=0.0005)
