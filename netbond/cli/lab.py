@@ -7,12 +7,14 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from typing import Any
 
 from netbond.errors import EXIT_FAILURE, EXIT_OK, UsageError
-from netbond.lab import impair
+from netbond.lab import impair, payload
 from netbond.lab.lab import DEFAULT_NAME, Lab, names
 from netbond.lab.remains import all_labs
+from netbond.lab.stream import Stream
 
 HELP = (
     "emulated modems in network namespaces: try netbond, and test against it, without hardware (needs root)"
@@ -75,6 +77,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     ):
         add(name, text).add_argument("uplink", help="such as usb1")
 
+    stream = add("stream", "send a real SRT stream over the bond and count what arrives")
+    stream.add_argument("--mbps", type=float, default=8.0, help="payload, Mbit/s (default 8)")
+    stream.add_argument("--secs", type=float, default=30.0, help="how long (default 30)")
+    stream.add_argument("--latency", type=int, default=1000, help="SRT latency, ms (default 1000)")
+    stream.add_argument(
+        "--sender",
+        default="",
+        metavar="CMD",
+        help="another SRTLA sender instead of the agent's: CMD may name {lport} {rhost} {rport} {ips}",
+    )
+    stream.add_argument(
+        "--receiver",
+        default="",
+        metavar="CMD",
+        help="another SRTLA receiver instead of `netbond recv`: CMD may name {rport} {srtport}",
+    )
+    stream.add_argument("--json", action="store_true", help="the result as JSON")
+
     change = add("impair", "change a radio link while it runs")
     change.add_argument("uplink", help="such as usb1")
     change.add_argument("words", nargs="+", metavar="WORD", help=impair.HELP.replace("%", "%%"))
@@ -90,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         "unplug": _unplug,
         "plug": _plug,
         "impair": _impair,
+        "stream": _stream,
     }[args.lab_command](args)
 
 
@@ -188,6 +209,14 @@ def _plug(args: argparse.Namespace) -> int:
 def _impair(args: argparse.Namespace) -> int:
     Lab.attach(args.name).impair(args.uplink, *args.words)
     return EXIT_OK
+
+
+def _stream(args: argparse.Namespace) -> int:
+    stream = Stream(Lab.attach(args.name), args.mbps, args.secs, args.latency, args.sender, args.receiver)
+    signal.signal(signal.SIGTERM, _interrupt)
+    result = stream.run()
+    print(json.dumps(asdict(result)) if args.json else payload.text(result))
+    return EXIT_FAILURE if result.lost or result.trouble else EXIT_OK
 
 
 # --- status ------------------------------------------------------------------------------------------------

@@ -261,7 +261,7 @@ class Lab:
         wires = [cable.Wire(m.device, m.netns, "radio0", lab.net, m.net_device, m.words) for m in lab.modems]
         file = self.state_dir / "wires.json"
         file.write_text(json.dumps([asdict(wire) for wire in wires]))
-        self.start(
+        self._start(
             "cable",
             lab.net,
             [sys.executable, "-P", "-m", "netbond.lab.cable", str(self._cable_socket), str(file)],
@@ -273,7 +273,7 @@ class Lab:
         return self.state_dir / "cable.sock"
 
     def _start_dnsmasq(self, modem: Modem) -> None:
-        self.start(
+        self._start(
             f"dnsmasq-{modem.device}",
             modem.netns,
             [
@@ -300,7 +300,7 @@ class Lab:
         leases = self.state_dir / "leases" / f"{modem.device}.leases"
         with contextlib.suppress(FileNotFoundError):  # `wait_for_leases` looks for this client's word
             self._dhclient_log(modem.device).unlink()
-        self.start(
+        self._start(
             f"dhclient-{modem.device}",
             self.topology.box,
             ["dhclient", "-4", "-d", "-pf", str(pid_file), "-lf", str(leases), modem.device],
@@ -316,7 +316,7 @@ class Lab:
         return False
 
     def _start_receiver(self) -> None:
-        self.start(
+        self._start(
             "receiver",
             self.topology.net,
             [
@@ -329,7 +329,7 @@ class Lab:
         )
 
     def _start_agent(self) -> None:
-        self.start(
+        self._start(
             "agent",
             self.topology.box,
             [str(self.state_dir / "bin" / "netbond"), "run", "--config", str(self.config)],
@@ -337,15 +337,38 @@ class Lab:
         self._wait_for((self.state_dir / "box" / "control.sock").exists, "agent")
 
     def start(self, key: str, where: str, argv: Sequence[str]) -> Process:
-        """Start a program in a namespace under a name of its own; its output goes to logs/KEY.log."""
+        """Start a program in a namespace under a name of its own; its output goes to logs/KEY.log.
+
+        It runs until `stop`, or until the lab is taken down, by whichever process.
+        """
+        with self._changing():
+            process = self._start(key, where, argv)
+            self._save(ready=True)
+            return process
+
+    def stop(self, *keys: str, patience: float = 2.0) -> None:
+        """Stop what `start` started under these names, if it runs: politely, then for good."""
+        with self._changing():
+            netns.stop([self._processes.pop(key) for key in keys if key in self._processes], patience)
+            self._save(ready=True)
+
+    @contextlib.contextmanager
+    def owned(self, key: str) -> Iterator[None]:
+        """Note that this process works in the lab; taking the lab down ends it, too."""
+        with self._changing():
+            self._processes[key] = netns.identify(os.getpid())
+            self._save(ready=True)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(NotRunningError), self._changing():
+                self._processes.pop(key, None)
+                self._save(ready=True)
+
+    def _start(self, key: str, where: str, argv: Sequence[str]) -> Process:
         process = netns.spawn(where, argv, self.logs / f"{key}.log", self.environment)
         self._processes[key] = process
         return process
-
-    def stop(self, key: str, patience: float = 2.0) -> None:
-        """Stop what `start` started under that name, if it runs."""
-        if (process := self._processes.pop(key, None)) is not None:
-            netns.stop([process], patience)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -432,7 +455,8 @@ class Lab:
             self._unplugged.add(device)
             self._save(ready=True)
             netns.ip_batch(["link del lan0", "link set radio0 down"], modem.netns)
-            self.stop(f"dhclient-{device}", patience=0.5)
+            if (client := self._processes.pop(f"dhclient-{device}", None)) is not None:
+                netns.stop([client], patience=0.5)
             self._save(ready=True)
 
     def plug(self, device: str) -> None:

@@ -93,7 +93,8 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 def _recorded_processes(name: str) -> list[Process]:
-    return [Process(*value) for value in recorded(name).get("processes", {}).values()]
+    processes = [Process(*value) for value in recorded(name).get("processes", {}).values()]
+    return [process for process in processes if process.pid != os.getpid()]
 
 
 def is_running(name: str) -> bool:

@@ -37,7 +37,6 @@ class Modem:
     netns: str
     network: str  # first three bytes of the LAN behind it, a /24
     public: str  # its address on the radio link: what the internet sees
-    gateway_of_net: str  # the other end of the radio link
     mac: str  # of the box's interface
     modem_mac: str
     twin: bool = False
@@ -136,7 +135,6 @@ def plan(
                 netns=f"{name}-m{number}",
                 network=TWIN_NETWORK if device in twins else f"192.168.{10 + number}",
                 public=f"100.64.{number}.2",  # shared address space (RFC 6598), as carriers use it
-                gateway_of_net=f"100.64.{number}.1",
                 mac=f"{mac}:00:{number:02x}",
                 modem_mac=f"{mac}:01:{number:02x}",
                 twin=device in twins,
@@ -174,7 +172,7 @@ def modem_commands(modem: Modem) -> list[str]:
         "link set lo up",
         "tuntap add dev radio0 mode tun",
         "link set radio0 txqueuelen 1000",
-        f"address add {modem.public}/30 dev radio0",
+        f"address add {modem.public}/32 dev radio0",
         *radio_on_commands(modem),
         *lan_commands(modem),
     ]
@@ -187,7 +185,8 @@ def net_commands(topology: Topology) -> list[str]:
         lines += [
             f"tuntap add dev {modem.net_device} mode tun",
             f"link set {modem.net_device} txqueuelen 1000 up",
-            f"address add {modem.gateway_of_net}/30 dev {modem.net_device}",
+            # src: a server that is bound to no address answers from the one it was asked at
+            f"route add {modem.public}/32 dev {modem.net_device} src {RECEIVER}",
         ]
     return lines
 

@@ -77,7 +77,7 @@ def net_socket(lab: Lab, port: int) -> socket.socket:
     def make() -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         made.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
-        made.bind((topology.RECEIVER, port))
+        made.bind(("", port))  # as servers do: the answer must come from the address that was asked
         made.settimeout(2)
         return made
 

@@ -43,7 +43,7 @@ def test_the_commands_of_a_modem() -> None:
         "link set lo up",
         "tuntap add dev radio0 mode tun",
         "link set radio0 txqueuelen 1000",
-        "address add 100.64.0.2/30 dev radio0",
+        "address add 100.64.0.2/32 dev radio0",
         "link set radio0 up",
         "route replace default dev radio0",
         "address add 192.168.10.1/24 dev lan0",
