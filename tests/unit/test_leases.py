@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import stat
+import threading
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
@@ -289,6 +290,23 @@ def test_an_old_address_let_go_does_not_take_the_new_lease_along(store: LeaseSto
     assert store.load() == (lease("usb0", "10.0.0.11/24"),)
     assert store.forget("usb0", IPv4Address("10.0.0.11"))
     assert store.load() == ()
+
+
+def test_forgetting_the_old_lease_never_takes_one_that_comes_at_that_moment(store: LeaseStore) -> None:
+    store.save(lease("usb0", "10.0.0.10/24"))
+    new = lease("usb0", "10.0.0.11/24")
+    writer = threading.Thread(target=store.save, args=(new,))
+
+    class Interrupted(LeaseStore):
+        def _read(self, name: str, folder: int) -> Lease:
+            found = super()._read(name, folder)
+            writer.start()
+            writer.join(0.2)  # done by now, if it need not wait for its turn
+            return found
+
+    assert Interrupted(store.directory).forget("usb0", IPv4Address("10.0.0.10"))
+    writer.join(5)
+    assert store.load() == (new,)
 
 
 def test_only_root_reads_it(store: LeaseStore) -> None:
