@@ -11,7 +11,6 @@ lies in its state folder, so that `down` cleans up after a lab that was killed h
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -211,7 +210,7 @@ class Lab:
         self._start_cable()
         for modem in lab.modems:
             self._start_dnsmasq(modem)
-        if self._receiver and importlib.util.find_spec("netbond.cli.recv"):
+        if self._receiver:
             self._start_receiver()
         netns.ip_batch([f"link set {modem.device} up" for modem in lab.modems], lab.box)
         if self._dhcp:
