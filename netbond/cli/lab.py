@@ -12,6 +12,8 @@ from typing import Any
 
 from netbond.errors import EXIT_FAILURE, EXIT_OK, UsageError
 from netbond.lab import impair, payload
+from netbond.lab.demo import NAME as DEMO_NAME
+from netbond.lab.demo import Demo
 from netbond.lab.lab import DEFAULT_NAME, Lab, names
 from netbond.lab.remains import all_labs
 from netbond.lab.stream import Stream
@@ -95,6 +97,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     stream.add_argument("--json", action="store_true", help="the result as JSON")
 
+    demo = commands.add_parser(
+        "demo",
+        help="four modems, one SRT stream, one modem pulled: see it work",
+        description="A stream over four modems, two of them with one address, while one is pulled and put back.",
+    )
+    demo.add_argument("--name", default=DEMO_NAME, help=f"the lab's name (default {DEMO_NAME})")
+    demo.add_argument("--mbps", type=float, default=8.0, help="payload, Mbit/s (default 8)")
+    demo.add_argument("--secs", type=float, default=30.0, help="length of the stream (default 30)")
+    demo.add_argument("--pull", default="usb1", metavar="UPLINK", help="which modem is pulled (default usb1)")
+    demo.add_argument("--plain", action="store_true", help="lines instead of a live picture")
+
     change = add("impair", "change a radio link while it runs")
     change.add_argument("uplink", help="such as usb1")
     change.add_argument("words", nargs="+", metavar="WORD", help=impair.HELP.replace("%", "%%"))
@@ -111,6 +124,7 @@ def run(args: argparse.Namespace) -> int:
         "plug": _plug,
         "impair": _impair,
         "stream": _stream,
+        "demo": _demo,
     }[args.lab_command](args)
 
 
@@ -217,6 +231,14 @@ def _stream(args: argparse.Namespace) -> int:
     result = stream.run()
     print(json.dumps(asdict(result)) if args.json else payload.text(result))
     return EXIT_FAILURE if result.lost or result.trouble else EXIT_OK
+
+
+def _demo(args: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, _interrupt)
+    demo = Demo(
+        args.name, mbps=args.mbps, secs=args.secs, pulled=args.pull, live=False if args.plain else None
+    )
+    return EXIT_OK if demo.run() else EXIT_FAILURE
 
 
 # --- status ------------------------------------------------------------------------------------------------

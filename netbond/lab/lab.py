@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from netbond import control
 from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError, UsageError
 from netbond.lab import boxfiles, cable, impair, netns, remains, topology
 from netbond.lab.netns import Process
@@ -327,13 +328,32 @@ class Lab:
             ],
         )
 
+    def start_agent(self) -> None:
+        """Start `netbond run` in the box, and return when it answers. It is called "agent" then."""
+        with self._changing():
+            self._start_agent()
+            self._save(ready=True)
+
     def _start_agent(self) -> None:
         self._start(
             "agent",
             self.topology.box,
             [str(self.state_dir / "bin" / "netbond"), "run", "--config", str(self.config)],
         )
-        self._wait_for((self.state_dir / "box" / "control.sock").exists, "agent")
+        self._wait_for(self._agent_answers, "agent")
+
+    def _agent_answers(self) -> bool:
+        try:
+            return bool(self.agent_status())
+        except NetbondError:
+            return False
+
+    def agent_status(self) -> dict[str, Any]:
+        """What `netbond status --json` shows in the box; NotRunningError if no agent runs there."""
+        reply = control.request(self.state_dir / "box" / "control.sock", {"command": "status"})
+        if not reply["ok"]:
+            raise UnavailableError(f"the box's agent: {reply.get('error')}")
+        return dict(reply["status"])
 
     def start(self, key: str, where: str, argv: Sequence[str]) -> Process:
         """Start a program in a namespace under a name of its own; its output goes to logs/KEY.log.
