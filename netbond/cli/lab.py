@@ -100,7 +100,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     demo = commands.add_parser(
         "demo",
         help="four modems, one SRT stream, one modem pulled: see it work",
-        description="A stream over four modems, two of them with one address, while one is pulled and put back.",
+        description="A stream over four modems, two of them with one address; one is pulled and put back.",
     )
     demo.add_argument("--name", default=DEMO_NAME, help=f"the lab's name (default {DEMO_NAME})")
     demo.add_argument("--mbps", type=float, default=8.0, help="payload, Mbit/s (default 8)")

@@ -232,8 +232,6 @@ class Demo:
         finally:
             self._stop.set()
             puller.join()
-        for line in self.news if self._screen.is_live else ():
-            self._say(f"    {line}")
         return report, pull
 
     def _pull(self, lab: Lab, stream: Stream, table: int, pull: Pull) -> None:

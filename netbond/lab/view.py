@@ -100,11 +100,6 @@ class Screen:
             self._live = Live(console=self.console, auto_refresh=False)
         self._next = 0.0
 
-    @property
-    def is_live(self) -> bool:
-        """Whether it redraws in place."""
-        return self._live is not None
-
     def __enter__(self) -> Screen:
         if self._live:
             self._live.start()
