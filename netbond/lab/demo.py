@@ -278,13 +278,13 @@ class Demo:
         behind = max(0, min(due, stream.sent) - stream.tally.arrived)
         self._screen.show(
             Moment(
-                elapsed,
-                self.secs,
-                stream.sent,
-                stream.tally.arrived,
-                behind,
-                self._link_lines(lab),
-                self.news,
+                elapsed=min(elapsed, self.secs),
+                total=self.secs,
+                sent=stream.sent,
+                arrived=stream.tally.arrived,
+                behind=behind,
+                links=self._link_lines(lab),
+                news=self.news,
             )
         )
 

@@ -47,6 +47,7 @@ def test_carrier_is_not_of_the_radio() -> None:
     ("word", "says"),
     [
         ("rate=fast", "'rate=fast' is not valid; rate is a number from 0 to 10000 (Mbit/s, 0 for no limit)"),
+        ("rate=1e-300", "'rate=1e-300' is not valid"),  # a packet would take longer than a float can say
         ("rate=-1", "'rate=-1' is not valid"),
         ("rate=nan", "'rate=nan' is not valid"),
         ("delay=inf", "'delay=inf' is not valid"),
