@@ -129,8 +129,12 @@ def read_kernel(protocol: int) -> dict[str, Any]:
         facts = read_facts_once()
     except OSError as error:
         return {"rules": [], "routes": [], "error": error.strerror or str(error)}
+    # In the order in which `ip` shows them.
     rules = sorted((r for r in facts.rules if r.protocol == protocol), key=lambda r: (r.family, r.priority))
-    routes = sorted((r for r in facts.routes if r.protocol == protocol), key=lambda r: r.table)
+    routes = sorted(
+        (route for route in facts.routes if route.protocol == protocol),
+        key=lambda r: (r.table, r.destination.version, r.destination.prefixlen, str(r.destination), r.metric),
+    )
     return {
         "rules": [printable(rule_words(rule)) for rule in rules],
         "routes": [printable(route_words(route)) for route in routes],
