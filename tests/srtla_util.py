@@ -81,6 +81,8 @@ class Network:
         self.group_number = 0
         self._queue: list[_Arrival] = []
         self._count = 0
+        self._complete = 0  # what the server lacks first
+        self._next_sequence = -1
         for number, link in self.links.items():
             link.port = 40000 + number
         self.sender.set_links([LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in self.links], self.now)
@@ -102,25 +104,24 @@ class Network:
 
     def stream(self, first: int, count: int, *, interval: float = 0.002, ack_every: int = 10) -> None:
         """Data packets at a steady pace; the server acknowledges what is complete, as SRT does."""
-        have: set[int] = set()
-        complete = first
-        looked = len(self.arrived)
+        if first != self._next_sequence:
+            self._complete = first
+        self._next_sequence = wire.advance(first, count)
         for step in range(count):
             self.caller_sends(data_packet(wire.advance(first, step)))
             self.run(interval)
-            have.update(self.arrived[looked:])
-            looked = len(self.arrived)
             if step % ack_every == 0:
-                while complete in have:
-                    complete = wire.advance(complete, 1)
-                self.server_sends(srt_ack(complete, stamp=self._count))
+                have = set(self.arrived)
+                while self._complete in have:
+                    self._complete = wire.advance(self._complete, 1)
+                self.server_sends(srt_ack(self._complete, stamp=self._count))
 
     def run(self, seconds: float) -> None:
         """Let time pass: deliveries and timers in their order."""
         end = self.now + seconds
         while True:
             timers = [t for t in (self.sender.next_timer(), self._receiver_timer()) if t is not None]
-            at = min([*timers, *(arrival.at for arrival in self._queue[:1])], default=end)
+            at = min([*timers, *(arrival.at for arrival in self._queue[:1])], default=end + 1)
             if at > end:
                 break
             self.now = max(self.now, at)

@@ -388,7 +388,7 @@ class Sender:
         """Send packets again whose link does not answer any more, if there is a better link."""
         for sent in stranded:
             link = self._scheduler.choose(self._order, len(sent.data), now, again=True)
-            if link is None or link.stalled or link is sent.link:
+            if link is None or link.stalled:
                 return
             self._send_data(sent.sequence, sent.data, self._order, now, again=True)
             self.resent += 1
@@ -473,13 +473,14 @@ class Sender:
         self._heard(link, now)
         if link.usable:
             return
+        stranded = self._flight.stranded()
         link.state, link.reason = "up", ""
         link.usable = link.joined = True
         link.backoff = 0.0
         self._scheduler.reset(link, now)
         self._events.append(LinkUp(link.number, link.spec))
         self._keepalive(link, now)
-        self._rescue(self._flight.stranded(), now)
+        self._rescue(stranded, now)
 
     def _refused(self, link: Link, now: float) -> None:
         """REG_ERR: this link, not now. It says nothing about a link that is up, and is no sign of life."""
