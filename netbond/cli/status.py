@@ -127,8 +127,8 @@ def read_kernel(protocol: int) -> dict[str, Any]:
 
     try:
         facts = read_facts_once()
-    except OSError as error:
-        return {"rules": [], "routes": [], "error": error.strerror or str(error)}
+    except (OSError, NetbondError) as error:
+        return {"rules": [], "routes": [], "error": str(error)}
     # In the order in which `ip` shows them.
     rules = sorted((r for r in facts.rules if r.protocol == protocol), key=lambda r: (r.family, r.priority))
     routes = sorted(
