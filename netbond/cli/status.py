@@ -319,19 +319,22 @@ def _sender(stats: Mapping[str, Any]) -> list[RenderableType]:
     if not links:
         return [_indented(way)]
     table = _table(
-        *("link", "window", "in flight", "RTT", "loss", "bit/s", "state"),
-        right=("window", "in flight", "RTT", "loss", "bit/s"),
+        *("link", "window", "in flight", "RTT", "loss", "bit/s", "share", "state"),
+        right=("window", "in flight", "RTT", "loss", "bit/s", "share"),
         fold="state",
     )
+    total = sum(_number(link.get("bitrate_bps")) or 0 for link in links)
     for link in links:
         window, rtt, loss = (_number(link.get(key)) for key in ("window", "rtt_ms", "loss_pct"))
+        rate = _number(link.get("bitrate_bps"))
         table.add_row(
             text(link.get("label"), "bold"),
             text(None if window is None else f"{window / 1000:.1f}"),  # the protocol counts in thousandths
             text(link.get("in_flight")),
             text(None if rtt is None else f"{rtt:.0f} ms"),
             text(None if loss is None else f"{loss:.1f} %"),
-            text(amount(link.get("bitrate_bps"))),
+            text(amount(rate)),
+            text(None if rate is None or total <= 0 else f"{100 * rate / total:.0f} %"),
             _state(link.get("state"), link.get("reason")),
         )
     return [_indented(way), _indented(table)]

@@ -11,6 +11,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -112,6 +114,56 @@ def test_engines_run_without_root_and_come_back_within_two_seconds(tmp_path: Pat
             assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
 
     asyncio.run(check())
+
+
+# An agent of which only the supervisor is there; says the pids of its engines once they run.
+AGENT = """
+import asyncio, sys
+from pathlib import Path
+from netbond.config import parse
+from netbond.supervisor import Supervisor
+
+async def main():
+    config = parse(Path(sys.argv[1], "netbond.toml").read_text())
+    supervisor = Supervisor((*config.sender, *config.receiver), state_dir=Path(sys.argv[1]), user="nobody")
+    await supervisor.start()
+    while not all(state.state == "running" for state in supervisor.states()):
+        await asyncio.sleep(0.01)
+    print(*(state.pid for state in supervisor.states()), flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+def test_engines_of_a_killed_agent_end_and_make_way_for_the_next(tmp_path: Path) -> None:
+    sender, receiver, srt = free_ports(3)
+    (tmp_path / "netbond.toml").write_text(
+        f'[[sender]]\nlisten = "127.0.0.1:{sender}"\nreceiver = "127.0.0.1:{receiver}"\n'
+        f'[[receiver]]\nlisten = "127.0.0.1:{receiver}"\nsrt = "127.0.0.1:{srt}"\n'
+    )
+    pids: list[list[str]] = []
+    for _ in range(3):
+        began = time.monotonic()
+        agent = subprocess.Popen(
+            [sys.executable, "-c", AGENT, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert agent.stdout is not None
+        assert agent.stderr is not None
+        pids.append(agent.stdout.readline().split())
+        assert time.monotonic() - began < 5, "no port was still taken"
+        agent.kill()
+        agent.wait()
+        assert "starting it again" not in agent.stderr.read()
+        agent.stdout.close()
+        agent.stderr.close()
+    deadline = time.monotonic() + 2
+    while left := [pid for agents in pids for pid in agents if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"still there: {left}"
+        time.sleep(0.01)
 
 
 def test_a_stream_goes_on_when_engines_and_agent_are_replaced(tmp_path: Path) -> None:
