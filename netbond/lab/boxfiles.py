@@ -32,10 +32,10 @@ set_hostname() { :; }
 """
 
 
-# Where netbond's dhclient hook may lie: an installation, or the checkout that this package runs from.
+# Where netbond's dhclient hook may lie: the checkout that this package runs from, or an installation.
 HOOK_PLACES = (
-    Path(sys.prefix, "share", "netbond", HOOK),
     Path(netbond.__file__).resolve().parent.parent / HOOK,
+    Path(sys.prefix, "share", "netbond", HOOK),
 )
 
 

@@ -310,6 +310,16 @@ def test_ctrl_c_takes_it_down(number: int) -> None:
     assert remains(name("e")) == []
 
 
+def test_in_the_foreground_it_ends_when_the_lab_is_taken_down() -> None:
+    process = foreground(name("j"))
+    assert process.stdout is not None
+    assert "is up" in process.stdout.readline()
+    Lab(name("j")).down()
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert remains(name("j")) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize("after", [0.0, 0.03, 0.06, 0.09, 0.12])
 def test_stopped_while_it_comes_up(number: int, after: float) -> None:
