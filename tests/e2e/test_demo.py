@@ -56,8 +56,16 @@ def test_nothing_is_lost_and_every_link_is_used(pulled: str) -> None:
     assert remains(name) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("at", ["dhclient has", "and with netbond", "late or lost", "is pulled"])
+@pytest.mark.parametrize(
+    ("number", "at"),
+    [
+        (signal.SIGINT, "dhclient has"),
+        (signal.SIGINT, "and with netbond"),
+        (signal.SIGINT, "late or lost"),
+        (signal.SIGINT, "is pulled"),
+        (signal.SIGTERM, "late or lost"),
+    ],
+)
 def test_interrupted_at_any_moment_it_leaves_nothing(number: int, at: str) -> None:
     name = f"nbi{os.getpid()}"
     with start(name, "--secs", "9") as process:
@@ -107,11 +115,11 @@ def test_two_streams_do_not_share_a_lab_and_a_second_one_follows() -> None:
 
 
 @pytest.mark.skipif(
-    "NETBOND_TEST_SRTLA" not in os.environ,
-    reason="set NETBOND_TEST_SRTLA to a folder with srtla_send and srtla_rec to test with them",
+    "NETBOND_FOREIGN_SRTLA" not in os.environ,
+    reason="set NETBOND_FOREIGN_SRTLA to a folder with srtla_send and srtla_rec to test with them",
 )
 def test_other_programs_by_template() -> None:
-    folder = Path(os.environ["NETBOND_TEST_SRTLA"])
+    folder = Path(os.environ["NETBOND_FOREIGN_SRTLA"])
     with Lab(f"nbo{os.getpid()}", 2, receiver=True, agent=True) as lab:
         ran = subprocess.run(
             [
