@@ -99,7 +99,7 @@ class ResumeStore:
     @contextlib.contextmanager
     def _open(self) -> Iterator[int]:
         """The directory, made if it is missing, and nobody else's."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_directory(self.directory, 0o700)
         directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if os.fstat(directory).st_uid != os.geteuid():
