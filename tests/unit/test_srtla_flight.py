@@ -137,7 +137,7 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from([0, 50, TOP - 20]), st.lists(STEP, max_size=80))
 def test_counts_agree_with_the_ring_whatever_happens(base: int, steps: list[tuple[str, int, int]]) -> None:
     flight = Flight(size=32)

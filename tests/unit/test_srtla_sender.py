@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
+from netbond.srtla.link import Link, LinkSpec
 from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, ClassicScheduler, LinkState
 from netbond.srtla.sender import (
     ERR_BACKOFF,
     REG2_TIMEOUT,
     SETTLE,
-    Link,
-    LinkSpec,
     ReceiverSilent,
     Refused,
     Sender,
@@ -213,6 +212,18 @@ def test_a_nak_from_before_a_repeat_could_arrive_is_not_counted_against_it() -> 
     assert (driven.stats(1)["lost"], driven.stats(1)["in_flight"]) == (2, 0)
 
 
+def test_every_arrival_widens_every_window_though_an_srt_ack_came_first() -> None:
+    """SRT's ACK comes down the quickest link; an SRTLA ACK behind it still tells that links deliver. Without
+    this, slow links' windows only ever shrink and the quickest link is driven into its queue."""
+    driven = Driven()
+    driven.register()
+    for number in range(10):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    driven.hears(1, srt_ack(10))
+    driven.hears(2, wire.build_srtla_ack(list(range(10))))
+    assert [driven.stats(number)["window"] for number in (1, 2)] == [WINDOW_START + 10] * 2
+
+
 def test_a_stalled_link_is_avoided_and_asked_often() -> None:
     driven = Driven()
     driven.register()
@@ -274,6 +285,27 @@ def test_silence_on_all_links_is_reported_again_and_again() -> None:
         driven.after(1.0)
         silent += sum(isinstance(event, ReceiverSilent) for event in driven.sender.events())
     assert silent == 3
+
+
+def test_silence_is_noticed_on_links_whose_sockets_fail_again_and_again() -> None:
+    driven = Driven(links=1)
+    silent = 0
+    for _ in range(12):
+        driven.sender.link_failed(1, "no route to the receiver", driven.now)
+        driven.now += 0.5
+        driven.sender.link_opened(1, driven.now)
+        driven.after(0.5)
+        silent += sum(isinstance(event, ReceiverSilent) for event in driven.sender.events())
+    assert silent == 1
+
+
+def test_time_without_any_socket_is_not_silence() -> None:
+    driven = Driven(links=1)
+    driven.sender.link_failed(1, "the device is not there", driven.now)
+    driven.now += 60
+    driven.sender.link_opened(1, driven.now)
+    driven.after(1.0)
+    assert not any(isinstance(event, ReceiverSilent) for event in driven.sender.events())
 
 
 def test_resumes_the_group_it_is_given() -> None:
