@@ -127,7 +127,7 @@ class Sender:
         self._next_number = 1
         self._flight = Flight()
         self.group = group
-        self._group_since = now if group else 0.0
+        self._group_since = now - SETTLE  # of a group to re-join: no probe is out whose answer could mislead
         self._probe_id = random(wire.ID_LENGTH)
         self._pending: Link | None = None  # where REG1 was sent
         self._pending_since = 0.0

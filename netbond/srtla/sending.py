@@ -348,7 +348,10 @@ class SendEngine(Engine):
                 log.info("registered: group %s", event.group[:4].hex())
             self.publish_resume()
         elif isinstance(event, Refused):
-            log.warning("link %s: refused by the receiver, again in %.0f s", event.spec.label, event.wait)
+            link = self._sockets[event.number]
+            if link.trouble != "refused":
+                link.trouble = "refused"
+                log.warning("link %s: refused by the receiver; asking again", event.spec.label)
         elif isinstance(event, ReceiverSilent):
             if not self._silence_said:
                 self._silence_said = True
