@@ -21,7 +21,7 @@ from netbond.srtla.sender import (
     Refused,
     Sender,
 )
-from tests.srtla_util import data_packet, srt_ack, srt_nak
+from tests.srtla_util import data_packet, induction, srt_ack, srt_nak
 
 NGP = wire.REG_NGP_PACKET
 ERR = wire.REG_ERR_PACKET
@@ -147,6 +147,29 @@ def test_the_late_answer_to_a_probe_does_not_end_a_young_group() -> None:
     driven.now += SETTLE
     driven.hears(2, NGP)
     assert driven.sender.group is None
+
+
+def test_no_such_group_on_one_link_does_not_end_a_group_that_lives_on_another() -> None:
+    driven = Driven()
+    driven.register()
+    group = driven.sender.group
+    driven.now += SETTLE + 1
+    assert driven.hears(1, NGP) == [(1, wire.REG2)]
+    driven.now += 0.1
+    driven.hears(2, wire.build_srtla_ack([1]))
+    assert driven.hears(1, NGP) == []
+    assert driven.sender.group == group
+    assert driven.sender.usable_links == 1
+
+
+def test_a_new_srt_connection_begins_with_nothing_in_flight() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    for number in range(1000, 1010):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    assert driven.stats(1)["in_flight"] == 10
+    driven.sender.datagram_from_caller(induction(), driven.now)
+    assert driven.stats(1)["in_flight"] == 0
 
 
 def test_keepalives_leave_each_second_on_busy_links_too() -> None:
