@@ -173,11 +173,13 @@ class Sender:
         link.retry_at = link.backoff = 0.0
         self._register(link, now)
 
-    def link_failed(self, number: int, reason: str, now: float) -> None:
-        """The link's socket cannot be opened or cannot send any more, for this reason."""
+    def link_failed(self, number: int, reason: str, now: float) -> bool:
+        """The link's socket cannot be opened or cannot send any more, for this reason. Whether it was up."""
         link = self._links.get(number)
+        was_usable = link is not None and link.usable
         if link is not None and (link.open or link.reason != reason):
             self._down(link, "error", reason, now)
+        return was_usable
 
     def not_sent(self, number: int, datagrams: Sequence[bytes], now: float) -> None:
         """The kernel did not take these for now (a full buffer): data packets go by other links."""
@@ -267,9 +269,13 @@ class Sender:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` wants to be called; None: not before something else happens."""
-        if not any(link.open for link in self._order):
-            return None
-        return min(self._next_tick, self._next_check) if self.usable_links else self._next_tick
+        due = None
+        for link in self._order:
+            if link.usable:
+                return min(self._next_tick, self._next_check)
+            if link.open:
+                due = self._next_tick
+        return due
 
     def datagrams_to_links(self) -> list[tuple[int, bytes]]:
         """(link number, datagram) in the order in which to send them; each is given out once."""

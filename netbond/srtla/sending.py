@@ -204,10 +204,10 @@ class SendEngine(Engine):
 
     def _fail(self, number: int, trouble: str, now: float) -> None:
         link = self._sockets[number]
-        if link.trouble != trouble:
-            link.trouble = trouble
+        said = self._sender.link_failed(number, trouble, now)  # a link that was up: by its LinkDown
+        if link.trouble != trouble and not said:
             log.warning("link %s: %s; trying again each second", link.spec.label, trouble)
-        self._sender.link_failed(number, trouble, now)
+        link.trouble = trouble
 
     def _close_link(self, number: int, trouble: str, now: float) -> None:
         link = self._sockets[number]

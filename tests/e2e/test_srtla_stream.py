@@ -112,6 +112,37 @@ def test_a_pulled_link_costs_nothing_and_comes_back(tmp_path: Path) -> None:
         assert len(trouble) <= 2, "said once, not each second"
 
 
+def test_an_address_that_goes_and_comes_back_costs_nothing(tmp_path: Path) -> None:
+    with net(tmp_path, 2) as lab:
+        stream = Stream(lab)
+        lab.recv()
+        lab.send(ips=lab.ips("10.7.0.2", "10.7.1.2"))  # by address alone
+        eventually(lambda: lab.log("send.log").count(": up") == 2, 10)
+        stream.start()
+        stream.arrives()
+        sh("ip", "-n", lab.box, "addr", "del", "10.7.1.2/24", "dev", "usb1")
+        eventually(lambda: "link 10.7.1.2: down" in lab.log("send.log"), 6)
+        eventually(lambda: "the address is not on this box" in lab.log("send.log"), 6)
+        stream.arrives()
+        sh("ip", "-n", lab.box, "addr", "add", "10.7.1.2/24", "dev", "usb1")
+        sh(
+            "ip",
+            "-n",
+            lab.box,
+            "route",
+            "replace",
+            "default",
+            "via",
+            "10.7.1.1",
+            "dev",
+            "usb1",
+            "table",
+            "101",
+        )
+        eventually(lambda: up(lab.log("send.log"), "10.7.1.2") == 2, 6)
+        assert stream.finish() == []
+
+
 def test_a_link_that_swallows_everything_costs_nothing(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
         stream = Stream(lab)
@@ -244,6 +275,19 @@ def test_a_foreign_sender_survives_a_restart_of_our_receiver(tmp_path: Path) -> 
         lab.recv(log="second.log")
         eventually(lambda: lab.log("second.log").count("joined") == 2, 15)
         assert sender.poll() is None
+
+
+def test_our_sender_survives_a_restart_of_a_foreign_receiver(tmp_path: Path) -> None:
+    command = [str(foreign() / "srtla_rec"), "5000", "127.0.0.1", "5002"]
+    with net(tmp_path, 2) as lab:
+        receiver = lab.popen(lab.far, command, "recv.log")
+        lab.send()
+        eventually(lambda: lab.log("send.log").count(": up") == 2, 15)
+        receiver.kill()
+        receiver.wait(5)
+        lab.popen(lab.far, command, "second.log")
+        eventually(lambda: lab.log("send.log").count(": up") == 4, 15)
+        assert lab.log("send.log").count("registered: group") == 2
 
 
 def test_ipv6_and_a_name_with_several_addresses(tmp_path: Path) -> None:
