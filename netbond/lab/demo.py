@@ -278,7 +278,7 @@ class Demo:
         behind = max(0, min(due, stream.sent) - stream.tally.arrived)
         self._screen.show(
             Moment(
-                elapsed=min(elapsed, self.secs),
+                elapsed=elapsed,
                 total=self.secs,
                 sent=stream.sent,
                 arrived=stream.tally.arrived,
