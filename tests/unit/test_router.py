@@ -78,6 +78,11 @@ def test_the_whole_text() -> None:
     assert ruleset([USB0, DEAD, WWAN0], ["eth1", "br0"], CONFIG) == WHOLE
 
 
+def test_the_documentation_shows_the_table() -> None:
+    text = ruleset([USB0, WWAN0], ["eth1"], CONFIG).partition("delete table inet netbond\n")[2]
+    assert f"```\n{text}```" in (Path(__file__).parents[2] / "docs/router.md").read_text(encoding="utf-8")
+
+
 def test_the_least_text() -> None:
     config = replace(CONFIG, masquerade=False, protect_lan=False, clamp_mss=False, ipv6="forward")
     assert ruleset([USB0], ["eth1"], config) == (
