@@ -13,18 +13,21 @@ needed. Sources: include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack,nf_
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
 import shutil
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 from netbond import files
+from netbond.config import Config
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
-from netbond.router import FAMILY, REMOVAL, TABLE
+from netbond.model import Link, Uplink
+from netbond.router import FAMILY, REMOVAL, TABLE, lan, marks, pending, released, ruleset
 
 STORE = "nft.json"  # in state_dir
 LARGEST_STORE = 1 << 20  # bytes; 64 uplinks make about 30,000
@@ -39,6 +42,8 @@ _CT_DELETE = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
 _GET_GENERATION = 10 << 8 | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
 _CTA_MARK, _CTA_MARK_MASK = 8, 21
 _NFTA_GEN_ID = 1
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_NFTABLES_GROUP = 7  # NFNLGRP_NFTABLES
 
 
 class NftError(NetbondError):
@@ -117,6 +122,37 @@ def generation() -> int:
             return number
         offset += max(4, (length + 3) & ~3)
     raise KernelLacksError("the kernel does not number its nftables changes", "use a kernel 3.18 or later")
+
+
+@contextlib.contextmanager
+def watch(changed: Callable[[], None]) -> Iterator[None]:
+    """Call `changed` when anybody has changed nftables rules, netbond too; within a running event loop.
+
+    An event is only a reason to look: what it says is not read, and lost ones are no loss.
+    """
+    loop = asyncio.get_running_loop()
+    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    with socket.socket(socket.AF_NETLINK, flags, _NETLINK_NETFILTER) as link:
+        link.bind((0, 0))
+        link.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+
+        def drain() -> None:
+            while True:
+                try:
+                    link.recv(65536)
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:  # there were more than it could hold
+                        loop.remove_reader(link)
+                        break
+            changed()
+
+        loop.add_reader(link, drain)
+        try:
+            yield
+        finally:
+            loop.remove_reader(link)
 
 
 # --- the program ------------------------------------------------------------------------------------------
@@ -244,3 +280,62 @@ class Table:
                 f"{self._store}: {files.why(error)}",
                 "router mode works, but a restart applies its rules again",
             ) from None
+
+
+# --- all of it --------------------------------------------------------------------------------------------
+
+
+class Router:
+    """Router mode as the agent runs it: `sync` in each pass, after the rules are in the kernel."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._table = Table(state_dir)
+        self._was_on = (state_dir / STORE).exists()  # only then is there a table of a predecessor's
+        self._live: dict[str, int] = {}  # the marks() of the pass before
+
+    async def sync(
+        self,
+        uplinks: Iterable[Uplink],
+        links: Iterable[Link],
+        config: Config,
+        live: Collection[str] | None = None,
+    ) -> list[str]:
+        """Make the table right, then delete the connections of uplinks that do not live any more.
+
+        What is wrong with the LAN interfaces, a line each; NetbondError if `nft` or the kernel refuses.
+        `live` is as for marks(). Without router mode in the configuration nothing is touched, or even asked.
+        """
+        if not config.router.lan:
+            await self.remove()
+            return []
+        uplinks = tuple(uplinks)
+        inside = lan(links, uplinks, config)
+        await self._table.apply(ruleset(uplinks, inside.devices, config.router, live))
+        self._was_on = True
+        now = marks(uplinks, config.router, live)
+        if now != self._live:
+            release(released(self._live, uplinks, config.router, now), config.router.mark_mask)
+            self._live = now
+        return list(inside.problems)
+
+    async def pending(
+        self,
+        uplinks: Iterable[Uplink],
+        links: Iterable[Link],
+        config: Config,
+        live: Collection[str] | None = None,
+    ) -> str:
+        """What sync() would apply, as text for `nft -f -` with a comment that says why; "" if nothing."""
+        if not config.router.lan and not self._was_on:
+            return ""
+        uplinks = tuple(uplinks)
+        inside = lan(links, uplinks, config)
+        wanted = ruleset(uplinks, inside.devices, config.router, live)
+        return pending(await self._table.applied(), wanted)
+
+    async def remove(self) -> None:
+        """Take the table away, if there is one. Connections stay as they are; nothing holds them any more."""
+        if self._was_on:
+            await self._table.remove()
+            self._was_on = False
+            self._live = {}

@@ -6,7 +6,7 @@ import ipaddress
 import json
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ import pytest
 from netbond.config import RouterConfig
 from netbond.model import Address, Uplink
 from netbond.router import mark, mark_rules, ruleset
-from tests.netns.box import Box, sh
+from tests.netns.box import Box, sh, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -121,13 +121,44 @@ async def main():
 asyncio.run(main())
 """
 
+# In the box: the agent's router mode itself. Each line names the uplinks that live; the answer is whether
+# somebody's change of rules was heard of since the line before, and what the table needed.
+AGENT = """
+import asyncio, ipaddress, sys
+from pathlib import Path
+from netbond import config, model, nft
+settings = config.parse(sys.argv[2])
+def uplink(number):
+    address = model.Address(f"usb{number}", ipaddress.ip_interface(f"10.0.{number}.10/24"))
+    device, interface, table = address.device, address.interface, 100 + number
+    return model.Uplink(device, interface, None, "test", table=table, addresses=(address,))
+async def main():
+    loop = asyncio.get_running_loop()
+    heard = asyncio.Event()
+    router = nft.Router(Path(sys.argv[1]))
+    uplinks, links = [uplink(0), uplink(1)], [model.Link("eth1", 9)]
+    print("ready", flush=True)
+    with nft.watch(heard.set):
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            news = "heard" if heard.is_set() else "quiet"
+            live = line.split()
+            text = await router.pending(uplinks, links, settings, live)
+            assert await router.sync(uplinks, links, settings, live) == []
+            assert await router.pending(uplinks, links, settings, live) == ""
+            await asyncio.sleep(0.05)
+            heard.clear()
+            print(news, text.partition(chr(10))[0] or "nothing", flush=True)
+    await router.remove()
+asyncio.run(main())
+"""
+
 
 class Process:
     """A Python script in a namespace, spoken to by lines."""
 
-    def __init__(self, namespace: str, script: str) -> None:
+    def __init__(self, namespace: str, script: str, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, sys.executable, "-c", script],
+            ["ip", "netns", "exec", namespace, sys.executable, "-c", script, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -210,12 +241,16 @@ class Lan(Box):
         self.ip("route", "replace", "default", "table", "222", *legs)
 
     def apply(
-        self, config: RouterConfig = CONFIG, live: Collection[str] = ("usb0", "usb1"), release: str = ""
+        self,
+        config: RouterConfig = CONFIG,
+        live: Collection[str] = ("usb0", "usb1"),
+        release: str = "",
+        uplinks: Sequence[Uplink] = UPLINKS,
     ) -> bool:
         """Put the rules there, and delete the connections of the uplink `release`; whether they changed."""
         what = {
             "state": str(self.folder),
-            "text": ruleset(UPLINKS, ["eth1"], config, live),
+            "text": ruleset(uplinks, ["eth1"], config, live),
             "release": [mark(u.table, config.mark_mask) for u in UPLINKS if u.device == release],
             "mask": config.mark_mask,
         }
@@ -419,3 +454,90 @@ def test_a_table_of_unknown_origin_is_replaced(lan: Lan) -> None:
     (lan.folder / "nft.json").unlink()
     assert lan.apply(RouterConfig()) is True
     assert lan.nft("list", "tables") == ""
+
+
+def test_the_agents_way(lan: Lan) -> None:
+    """Drift is heard of, an uplink's end releases its connections, and stopping takes the table away."""
+    agent = Process(lan.name, AGENT, str(lan.folder), '[router]\nlan = ["eth1"]')
+    try:
+        assert agent.ask("usb0 usb1") == "quiet # the LAN shares the uplinks"
+        assert agent.ask("usb0 usb1") == "quiet nothing"
+        first = lan.open("udp", range(24))
+        lan.nft("flush", "ruleset")
+        assert agent.ask("usb0 usb1") == "heard # the LAN shares the uplinks"
+        assert lan.seen(first) == first
+
+        lan.lose(0)
+        lan.ecmp(1)
+        assert agent.ask("usb1") == "quiet # uplinks or LAN interfaces changed"
+        assert lan.connections(0) == 0
+        assert lan.seen(first) == dict.fromkeys(first, "10.0.1.10")
+        assert agent.process.stdin is not None
+        agent.process.stdin.close()
+        assert agent.process.wait(10) == 0
+        assert lan.nft("list", "tables") == ""
+    finally:
+        agent.process.kill()
+        agent.process.wait()
+        assert agent.process.stdout is not None
+        agent.process.stdout.close()
+
+
+def test_a_successor_releases_what_died_while_nobody_looked(lan: Lan) -> None:
+    """kill -9, an uplink dies, a new start."""
+    lan.apply()
+    lan.open("udp", range(24))
+    assert lan.connections(0)
+    lan.ecmp(1)
+    agent = Process(lan.name, AGENT, str(lan.folder), '[router]\nlan = ["eth1"]')
+    try:
+        assert agent.ask("usb1") == "quiet # uplinks or LAN interfaces changed"
+        assert lan.connections(0) == 0
+        assert lan.connections(1)
+    finally:
+        agent.stop()
+
+
+@pytest.mark.parametrize("how", ["link set usb0 down", "addr flush dev usb0", "link del usb0"])
+def test_the_kernel_itself_releases_an_interface_that_went(lan: Lan, how: str) -> None:
+    """Which netbond relies on: the marks of an interface that is gone are not known any more."""
+    lan.apply()
+    lan.open("udp", range(24))
+    assert lan.connections(0)
+    lan.ip(*how.split())
+    wait_for(lambda: lan.connections(0) == 0, 2, "usb0's connections are deleted")
+    assert lan.connections(1)
+
+
+def test_twins_answer_by_the_one_that_was_asked(lan: Lan) -> None:
+    """Two uplinks with one address: a socket that is bound to nothing would answer by the first."""
+    lan.ip("addr", "flush", "dev", "usb1")
+    lan.ip("addr", "add", "10.0.0.10/24", "dev", "usb1", "noprefixroute")
+    lan.ip("route", "add", "10.0.0.1", "dev", "usb1", "table", "101")
+    lan.ip("route", "replace", "default", "via", "10.0.0.1", "dev", "usb1", "table", "101", "onlink")
+    lan.ip("rule", "add", "pref", "100", "from", "10.0.0.10", "lookup", "100")
+    # The second modem's network: another one with the same numbers, behind another client.
+    twin = f"{lan.name}t"
+    sh("ip", "netns", "add", twin)
+    try:
+        sh("ip", "-n", lan.far, "link", "set", "p1", "netns", twin)
+        sh("ip", "-n", twin, "addr", "add", "10.0.0.1/24", "dev", "p1")
+        sh("ip", "-n", twin, "link", "set", "p1", "up")
+        sh("ip", "-n", twin, "link", "set", "lo", "up")
+        sh("ip", "-n", twin, "addr", "add", "198.51.100.9/32", "dev", "lo")
+        sh("ip", "-n", twin, "route", "add", "10.0.0.10", "dev", "p1", "src", "198.51.100.9")
+        answering = Process(lan.name, PONG)
+        asking = Process(twin, FLOWS)
+        try:
+            asking.ask("udp 0 10.0.0.10 9000")
+            assert asking.ask("ask 0") == "timeout"
+            second = replace(UPLINKS[0], device="usb1", table=101)
+            second = replace(second, addresses=(Address("usb1", second.address),))
+            lan.apply(uplinks=(UPLINKS[0], second))
+            asking.ask("udp 1 10.0.0.10 9000")
+            assert asking.ask("ask 1") == "pong"
+        finally:
+            answering.stop()
+            asking.stop()
+    finally:
+        sh("ip", "netns", "del", twin)
