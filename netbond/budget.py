@@ -405,17 +405,25 @@ def boot_id() -> str:
 
 
 _TIME_ERROR = 5  # adjtimex(2): "the clock is not synchronised"
+_TIMESYNCD = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd(8)
 
 
 def synchronised() -> bool:
     """Whether a program keeps the kernel's clock right (ntpd, chrony, systemd-timesyncd)."""
+    answer = _adjtimex()
+    # A service with ProtectClock=yes may not even ask the kernel.
+    return _TIMESYNCD.exists() if answer < 0 else answer != _TIME_ERROR
+
+
+def _adjtimex() -> int:
+    """What adjtimex(2) returns for a mere question; -1 if it cannot be asked."""
     try:
-        adjtimex = ctypes.CDLL(None).adjtimex
+        ask = ctypes.CDLL(None).adjtimex
     except (OSError, AttributeError):
-        return False
+        return -1
     # struct timex has 208 bytes at most; all 0 asks and sets nothing.
-    answer: int = adjtimex(ctypes.create_string_buffer(512))
-    return 0 <= answer != _TIME_ERROR
+    answer: int = ask(ctypes.create_string_buffer(512))
+    return answer
 
 
 def clock(now: float) -> Clock:

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netbond import budget
@@ -31,6 +31,9 @@ from netbond.budget import (
 )
 from netbond.config import UplinkConfig, parse
 from netbond.model import Link
+
+# Nothing here takes long by itself; the machine may.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 GB = 10**9
 NOVEMBER, DECEMBER = date(2026, 11, 1), date(2026, 12, 1)
@@ -80,6 +83,7 @@ def test_months(today: str, day: int, start: str, following: str) -> None:
     assert (str(begins), str(next_month(begins, day))) == (start, following)
 
 
+@UNHURRIED
 @given(st.dates(date(2000, 1, 1), date(2100, 1, 1)), st.integers(1, 31))
 def test_each_day_lies_in_its_month(today: date, day: int) -> None:
     start = month_of(today, day)
@@ -222,6 +226,7 @@ CLOCKS = st.builds(
 )
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 100), CLOCKS), min_size=1, max_size=12))
 def test_no_byte_is_lost_within_a_month_and_none_is_invented(steps: list[tuple[int, Clock]]) -> None:
     """Whatever the clock does: used never exceeds all that was seen, and falls only when a month opens."""
@@ -363,6 +368,7 @@ def test_the_disk_is_written_at_most_once_a_minute_and_when_stopping(tmp_path: P
     assert found.due(100.0 + 2 * SAVE_EVERY) is not None
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 2**40), CLOCKS), max_size=5))
 def test_what_is_written_is_what_is_read(steps: list[tuple[int, Clock]]) -> None:
     ledger: dict[str, Usage] = {}
@@ -435,3 +441,18 @@ def test_this_box() -> None:
     assert now.today in (date(2027, 1, 14), date(2027, 1, 15), date(2027, 1, 16))
     assert isinstance(now.synchronised, bool)
     assert len(now.boot) == 36
+
+
+@pytest.mark.parametrize(
+    ("kernel", "timesyncd", "expected"),
+    [(0, False, True), (1, False, True), (5, True, False), (-1, True, True), (-1, False, False)],
+)
+def test_who_knows_whether_the_clock_is_right(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: int, timesyncd: bool, expected: bool
+) -> None:
+    """The kernel; where it may not be asked (ProtectClock=yes), systemd-timesyncd's mark."""
+    monkeypatch.setattr(budget, "_adjtimex", lambda: kernel)
+    monkeypatch.setattr(budget, "_TIMESYNCD", tmp_path / "synchronized")
+    if timesyncd:
+        (tmp_path / "synchronized").touch()
+    assert budget.synchronised() is expected
