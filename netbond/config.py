@@ -159,7 +159,7 @@ def _table_range(value: object) -> tuple[int, int]:
     return (low, high)
 
 
-def _patterns(value: object) -> tuple[str, ...]:
+def _lan(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise _Wrong("a list of interface names or patterns, like ['eth1', 'br0']")
     return tuple(_pattern(item) for item in value)
@@ -247,7 +247,7 @@ class UplinkConfig:
 class RouterConfig:
     """[router]: clients behind LAN interfaces share the uplinks (docs/router.md)."""
 
-    lan: tuple[str, ...] = _key(_patterns, ())  # empty: router mode is off
+    lan: tuple[str, ...] = _key(_lan, ())  # empty: router mode is off
     masquerade: bool = _key(_flag, default=True)  # IPv4
     ipv6: str = _key(_one_of("off", "masquerade", "forward"), "off")
     protect_lan: bool = _key(_flag, default=True)  # new connections from outside need a port forward

@@ -6,8 +6,8 @@ half of it. What was applied is kept in `state_dir`, together with the kernel's 
 version of nft prints what it was given.
 
 Connections are deleted by a conntrack netlink message with a mark and a mask. The kernel takes these as a
-filter since 4.0 (IPCTNL_MSG_CT_DELETE without a tuple), for all families at once, so no conntrack tool is
-needed. Sources: include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack,nf_tables}.h.
+filter since 4.0 (IPCTNL_MSG_CT_DELETE without a tuple), so no conntrack tool is needed. Sources:
+include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack,nf_tables}.h.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import os
 import shutil
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from netbond import files
 from netbond.config import Config
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
 from netbond.model import Link, Uplink
-from netbond.router import FAMILY, REMOVAL, TABLE, lan, marks, pending, released, ruleset
+from netbond.router import FAMILY, REMOVAL, TABLE, Lives, Mark, lan, lives, marks, pending, released, ruleset
 
 STORE = "nft.json"  # in state_dir
 LARGEST_STORE = 1 << 20  # bytes; 64 uplinks make about 30,000
@@ -42,6 +42,7 @@ _CT_DELETE = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
 _GET_GENERATION = 10 << 8 | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
 _CTA_MARK, _CTA_MARK_MASK = 8, 21
 _NFTA_GEN_ID = 1
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _NFTABLES_GROUP = 7  # NFNLGRP_NFTABLES
 
@@ -57,17 +58,20 @@ def _attribute(kind: int, value: int) -> bytes:
     return struct.pack("=HH", 8, kind) + struct.pack("!I", value)
 
 
-def _request(kind: int, flags: int, attributes: bytes) -> bytes:
-    body = struct.pack("=BBH", socket.AF_UNSPEC, 0, 0) + attributes  # struct nfgenmsg
+def _request(kind: int, flags: int, attributes: bytes, family: int = socket.AF_UNSPEC) -> bytes:
+    # struct nfgenmsg. A version other than 0 makes the kernel heed the family of a deletion (4.20 and later;
+    # before, it meant all connections of that mark).
+    body = struct.pack("=BBH", family, 0 if family == socket.AF_UNSPEC else 1, 0) + attributes
     return struct.pack("=IHHII", 16 + len(body), kind, _NLM_F_REQUEST | flags, 1, 0) + body
 
 
-def delete_request(mark: int, mask: int) -> bytes:
-    """The message that deletes each connection whose mark is `mark` in the bits of `mask`."""
-    if not mask or mark & ~mask:
+def delete_request(mark: Mark, mask: int) -> bytes:
+    """The message that deletes each connection of the family whose mark is `mark` in the bits of `mask`."""
+    if not mask or not mark.value or mark.value & ~mask:
         # A filter that matches nothing, or with mask 0 everything, is never meant.
-        raise ValueError(f"mark {mark:#x} is not within the mask {mask:#x}")
-    return _request(_CT_DELETE, _NLM_F_ACK, _attribute(_CTA_MARK, mark) + _attribute(_CTA_MARK_MASK, mask))
+        raise ValueError(f"mark {mark.value:#x} is not within the mask {mask:#x}")
+    attributes = _attribute(_CTA_MARK, mark.value) + _attribute(_CTA_MARK_MASK, mask)
+    return _request(_CT_DELETE, _NLM_F_ACK, attributes, _FAMILIES[mark.family])
 
 
 def _ask(request: bytes) -> bytes:
@@ -84,8 +88,8 @@ def _ask(request: bytes) -> bytes:
     return answer
 
 
-def release(marks: Iterable[int], mask: int) -> None:
-    """Delete the connections with these marks from the kernel's table, of both families.
+def release(marks: Iterable[Mark], mask: int) -> None:
+    """Delete the connections with these marks from the kernel's table.
 
     Their next packets are routed and translated anew. Blocks while the kernel walks its table (docs/router.md
     has the times). NetbondError says why if it cannot be done.
@@ -291,14 +295,14 @@ class Router:
     def __init__(self, state_dir: Path) -> None:
         self._table = Table(state_dir)
         self._was_on = (state_dir / STORE).exists()  # only then is there a table of a predecessor's
-        self._live: dict[str, int] = {}  # the marks() of the pass before
+        self._live: frozenset[Mark] = frozenset()  # the marks() of the pass before
 
     async def sync(
         self,
         uplinks: Iterable[Uplink],
         links: Iterable[Link],
         config: Config,
-        live: Collection[str] | None = None,
+        live: Lives = lives,
     ) -> list[str]:
         """Make the table right, then delete the connections of uplinks that do not live any more.
 
@@ -323,7 +327,7 @@ class Router:
         uplinks: Iterable[Uplink],
         links: Iterable[Link],
         config: Config,
-        live: Collection[str] | None = None,
+        live: Lives = lives,
     ) -> str:
         """What sync() would apply, as text for `nft -f -` with a comment that says why; "" if nothing."""
         if not config.router.lan and not self._was_on:
@@ -338,4 +342,4 @@ class Router:
         if self._was_on:
             await self._table.remove()
             self._was_on = False
-            self._live = {}
+            self._live = frozenset()

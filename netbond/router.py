@@ -26,7 +26,7 @@ Interfaces are written out by name: sets with wildcards need newer nftables than
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -53,6 +53,14 @@ class MarkRule:
     mark: int
     mask: int
     table: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """The connections of an uplink: their mark, and their family (4 or 6), as one family can die alone."""
+
+    value: int
+    family: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +118,42 @@ def mark(table: int, mask: int) -> int:
     return table * (mask & -mask)
 
 
-def marks(
-    uplinks: Iterable[Uplink], config: RouterConfig, live: Collection[str] | None = None
-) -> dict[str, int]:
-    """The marks of the uplinks whose connections stay where they are, by device.
+def lives(uplink: Uplink) -> bool:
+    """Whether its connections stay where they are: those of a backup that waits do, too."""
+    return uplink.usable or uplink.state == "standby"
 
-    `live` names their devices; without it they are the usable uplinks. (An uplink that is kept for later, or
-    leaves the ECMP default without being dead, is not usable and may yet be live.)
-    """
-    return {
-        uplink.device: mark(uplink.table, config.mark_mask)
+
+Lives = Callable[[Uplink], bool]
+
+
+def _ours(uplinks: Iterable[Uplink], config: RouterConfig) -> list[Uplink]:
+    """Those that LAN traffic can use: of a family that is ours, with a name that nft can take."""
+    return [
+        uplink
         for uplink in uplinks
-        if _PLAIN_NAME.fullmatch(uplink.device) and (uplink.usable if live is None else uplink.device in live)
-    }
+        if _PLAIN_NAME.fullmatch(uplink.device) and (config.ipv6 != "off" or uplink.address.version == 4)
+    ]
+
+
+def _mark(uplink: Uplink, config: RouterConfig) -> Mark:
+    return Mark(mark(uplink.table, config.mark_mask), uplink.address.version)
+
+
+def marks(uplinks: Iterable[Uplink], config: RouterConfig, live: Lives = lives) -> frozenset[Mark]:
+    """The marks of the uplinks whose connections stay where they are."""
+    return frozenset(_mark(uplink, config) for uplink in _ours(uplinks, config) if live(uplink))
+
+
+def released(
+    before: Collection[Mark], uplinks: Iterable[Uplink], config: RouterConfig, now: Collection[Mark]
+) -> list[Mark]:
+    """The marks whose connections are to be deleted: of uplinks that do not live any more.
+
+    `before` are the marks() of the last time, `now` those of this. After a start, with nothing in `before`,
+    nothing is known: all uplinks that do not live count.
+    """
+    candidates = before or {_mark(uplink, config) for uplink in _ours(uplinks, config)}
+    return sorted(set(candidates) - set(now))
 
 
 def mark_rules(uplinks: Iterable[Uplink], config: RouterConfig) -> list[MarkRule]:
@@ -132,7 +163,6 @@ def mark_rules(uplinks: Iterable[Uplink], config: RouterConfig) -> list[MarkRule
     """
     if not config.lan:
         return []
-    families = {4} if config.ipv6 == "off" else {4, 6}
     found = {
         MarkRule(
             config.mark_priority,
@@ -141,23 +171,9 @@ def mark_rules(uplinks: Iterable[Uplink], config: RouterConfig) -> list[MarkRule
             config.mark_mask,
             uplink.table,
         )
-        for uplink in uplinks
-        if uplink.address.version in families
+        for uplink in _ours(uplinks, config)
     }
     return sorted(found, key=lambda rule: (rule.family, rule.mark))
-
-
-def released(
-    before: Mapping[str, int], uplinks: Iterable[Uplink], config: RouterConfig, live: Mapping[str, int]
-) -> list[int]:
-    """The marks whose connections are to be deleted: of uplinks that are there and not live.
-
-    `before` are the marks() that were live until now, `live` those that are; an uplink that was not live
-    before either has been dealt with, unless `before` is empty: after a start nothing is known.
-    """
-    dead = {mark(uplink.table, config.mark_mask) for uplink in uplinks} - set(live.values())
-    gone = set(before.values()) - set(live.values())
-    return sorted(gone if before else dead)
 
 
 # --- nftables ---------------------------------------------------------------------------------------------
@@ -177,44 +193,29 @@ def ruleset(
     uplinks: Sequence[Uplink],
     lan_devices: Sequence[str],
     config: RouterConfig,
-    live: Collection[str] | None = None,
+    live: Lives = lives,
 ) -> str:
-    """The text for `nft -f -` that replaces table inet netbond in one transaction; "" if there shall be none.
-
-    `live` is as for marks().
-    """
-    named = [uplink for uplink in uplinks if _PLAIN_NAME.fullmatch(uplink.device)]
-    if not config.lan or not lan_devices or not named:
+    """The text for `nft -f -` that replaces table inet netbond in one transaction; "" for no table."""
+    ours = _ours(uplinks, config)
+    if not config.lan or not lan_devices or not ours:
         return ""
-    mask, keep = config.mark_mask, ~config.mark_mask & 0xFFFFFFFF
-    pinned = marks(named, config, live)
-    inside, out = _names(lan_devices), _names(uplink.device for uplink in named)
+    pinned = [uplink for uplink in ours if live(uplink)]
+    inside, out = _names(lan_devices), _names(uplink.device for uplink in ours)
+    only_v4 = ["meta nfproto ipv6 accept"] if config.ipv6 == "off" else []
+    restore = {line: None for uplink in pinned for line in [_Words(uplink, config, ours).restore()]}
 
-    def has(value: int) -> str:
-        return f"ct mark & 0x{mask:08x} == 0x{value:08x}"
-
-    def set_(what: str, value: int) -> str:
-        return f"{what} mark set {what} mark & 0x{keep:08x} | 0x{value:08x}"
-
-    not_ours = ["meta nfproto ipv6 accept"] if config.ipv6 == "off" else []
     prerouting = [
-        *not_ours,
-        *(
-            f'iifname "{device}" ct state new {has(0)} {set_("ct", value)}'
-            for device, value in pinned.items()
-        ),
-        *(f"iifname {inside} {has(value)} {set_('meta', value)}" for value in pinned.values()),
+        *only_v4,
+        *(_Words(uplink, config, ours).arriving() for uplink in pinned),
+        *(f"iifname {inside} {line}" for line in restore),
     ]
-    forward = list(not_ours)
+    forward = list(only_v4)
     inbound: list[str] = []
     if config.protect_lan:
-        everywhere = _names([*lan_devices, *(uplink.device for uplink in named)])
+        everywhere = _names([*lan_devices, *(uplink.device for uplink in ours)])
         forward.append(f"iifname {out} oifname {everywhere} ct state new jump inbound")
         inbound = _chain("inbound", "", ["ct status dnat return", "drop"])
-    forward += [
-        f'iifname {inside} oifname "{device}" ct direction original {has(0)} {set_("ct", value)}'
-        for device, value in pinned.items()
-    ]
+    forward += [f"iifname {inside} {_Words(uplink, config, ours).leaving()}" for uplink in pinned]
     if config.clamp_mss:
         clamp = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
         forward += [f"oifname {out} {clamp}", f"iifname {out} {clamp}"]
@@ -224,17 +225,63 @@ def ruleset(
         (True, "forward"): "meta nfproto ipv4 ",
         (False, "masquerade"): "meta nfproto ipv6 ",
     }.get((config.masquerade, config.ipv6))
-    postrouting = [] if translated is None else [f"iifname {inside} oifname {out} {translated}masquerade"]
 
     lines = _chain("prerouting", "filter hook prerouting priority mangle", prerouting)
-    if _twins(named):
-        answers = [f"ct direction reply {has(value)} {set_('meta', value)}" for value in pinned.values()]
-        lines += _chain("output", "route hook output priority mangle", [*not_ours, *answers])
+    if _twins(ours):
+        answers = [f"ct direction reply {line}" for line in restore]
+        lines += _chain("output", "route hook output priority mangle", [*only_v4, *answers])
     lines += inbound
     lines += _chain("forward", "filter hook forward priority filter", forward)
-    if postrouting:
-        lines += _chain("postrouting", "nat hook postrouting priority srcnat", postrouting)
+    if translated is not None:
+        masquerade = f"iifname {inside} oifname {out} {translated}masquerade"
+        lines += _chain("postrouting", "nat hook postrouting priority srcnat", [masquerade])
     return _ANEW + "\n".join([f"table {FAMILY} {TABLE} {{", *lines, "}"]) + "\n"
+
+
+class _Words:
+    """What nft is told of one uplink.
+
+    Where an interface is several uplinks, one for each gateway, the gateway tells them apart on the way out
+    and the address on the way in. Where both families are ours, each line is for one.
+    """
+
+    def __init__(self, uplink: Uplink, config: RouterConfig, ours: Iterable[Uplink]) -> None:
+        self._uplink = uplink
+        self._version = uplink.address.version
+        self._ip = "ip" if self._version == 4 else "ip6"
+        self._family = "" if config.ipv6 == "off" else f"meta nfproto ipv{self._version} "
+        self._mask, self._keep = config.mark_mask, ~config.mark_mask & 0xFFFFFFFF
+        self._mark = mark(uplink.table, config.mark_mask)
+        tables = {u.table for u in ours if (u.device, u.address.version) == (uplink.device, self._version)}
+        self._shares_device = len(tables) > 1
+
+    def _has(self, value: int) -> str:
+        return f"ct mark & 0x{self._mask:08x} == 0x{value:08x}"
+
+    def _set(self, what: str) -> str:
+        return f"{what} mark set {what} mark & 0x{self._keep:08x} | 0x{self._mark:08x}"
+
+    def arriving(self) -> str:
+        """Marks a connection that comes in by the uplink."""
+        held = sorted(a.interface.ip for a in self._uplink.addresses if a.interface.version == self._version)
+        mine = ", ".join(map(str, held))
+        to = f"{self._ip} daddr {{ {mine} }} " if self._shares_device and mine else ""
+        return (
+            f'{self._family}iifname "{self._uplink.device}" {to}ct state new {self._has(0)} {self._set("ct")}'
+        )
+
+    def leaving(self) -> str:
+        """Marks a connection that was routed to the uplink; without the words for where it comes from."""
+        gateway = self._uplink.gateway
+        via = f"rt {self._ip} nexthop {gateway} " if self._shares_device and gateway is not None else ""
+        return (
+            f'{self._family}oifname "{self._uplink.device}" {via}ct direction original'
+            f" {self._has(0)} {self._set('ct')}"
+        )
+
+    def restore(self) -> str:
+        """Gives a packet the mark of its connection; likewise."""
+        return f"{self._family}{self._has(self._mark)} {self._set('meta')}"
 
 
 def _twins(uplinks: Sequence[Uplink]) -> bool:

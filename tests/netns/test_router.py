@@ -33,6 +33,11 @@ def uplink(number: int, version: int = 4) -> Uplink:
     return Uplink(f"usb{number}", interface, None, "test", table=100 + number, addresses=(address,))
 
 
+def named(uplink: Uplink, names: Collection[str]) -> bool:
+    """Whether one of the names is its device's: "usb0", or "usb0/6" for that family alone."""
+    return uplink.device in names or f"{uplink.device}/{uplink.address.version}" in names
+
+
 UPLINKS = (uplink(0), uplink(1))
 
 # The server's side: each datagram, or each line of a TCP connection, is answered with the sender's address.
@@ -111,12 +116,12 @@ while True:
 APPLY = """
 import asyncio, json, sys
 from pathlib import Path
-from netbond import nft
+from netbond import nft, router
 what = json.load(sys.stdin)
 table = nft.Table(Path(what["state"]))
 async def main():
     changed = await table.apply(what["text"])
-    nft.release(what["release"], what["mask"])
+    nft.release([router.Mark(*each) for each in what["release"]], what["mask"])
     print(json.dumps(changed))
 asyncio.run(main())
 """
@@ -141,10 +146,10 @@ async def main():
     with nft.watch(heard.set):
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             news = "heard" if heard.is_set() else "quiet"
-            live = line.split()
-            text = await router.pending(uplinks, links, settings, live)
-            assert await router.sync(uplinks, links, settings, live) == []
-            assert await router.pending(uplinks, links, settings, live) == ""
+            lives = lambda uplink: uplink.device in line.split()
+            text = await router.pending(uplinks, links, settings, lives)
+            assert await router.sync(uplinks, links, settings, lives) == []
+            assert await router.pending(uplinks, links, settings, lives) == ""
             await asyncio.sleep(0.05)
             heard.clear()
             print(news, text.partition(chr(10))[0] or "nothing", flush=True)
@@ -244,14 +249,18 @@ class Lan(Box):
         self,
         config: RouterConfig = CONFIG,
         live: Collection[str] = ("usb0", "usb1"),
-        release: str = "",
+        release: Collection[str] = (),
         uplinks: Sequence[Uplink] = UPLINKS,
     ) -> bool:
         """Put the rules there, and delete the connections of the uplink `release`; whether they changed."""
         what = {
             "state": str(self.folder),
-            "text": ruleset(uplinks, ["eth1"], config, live),
-            "release": [mark(u.table, config.mark_mask) for u in UPLINKS if u.device == release],
+            "text": ruleset(uplinks, ["eth1"], config, lambda uplink: named(uplink, live)),
+            "release": [
+                (mark(uplink.table, config.mark_mask), uplink.address.version)
+                for uplink in uplinks
+                if named(uplink, release)
+            ],
             "mask": config.mark_mask,
         }
         command = ["ip", "netns", "exec", self.name, sys.executable, "-c", APPLY]
@@ -326,7 +335,7 @@ def test_a_dead_uplinks_connections_move(lan: Lan) -> None:
     assert lan.connections(0) == len(lost)
 
     lan.ecmp(1)
-    assert lan.apply(live=("usb1",), release="usb0") is True
+    assert lan.apply(live=("usb1",), release=("usb0",)) is True
     assert lan.connections(0) == 0
     assert lan.connections(1) == len(first) - len(lost)  # the others were not touched
     assert lan.seen(first) == dict.fromkeys(first, "10.0.1.10")  # with their first packet
@@ -339,7 +348,7 @@ def test_a_dead_uplinks_tcp_connections_end_at_once(lan: Lan) -> None:
     on = [number for number, address in first.items() if address == "10.0.0.10"]
     lan.lose(0)
     lan.ecmp(1)
-    lan.apply(live=("usb1",), release="usb0")
+    lan.apply(live=("usb1",), release=("usb0",))
     assert set(lan.seen(on).values()) == {"Connection reset by peer"}
     assert set(lan.open("tcp", range(12, 18)).values()) == {"10.0.1.10"}
     kept = {number: address for number, address in first.items() if number not in on}
@@ -416,14 +425,61 @@ def test_other_peoples_mark_bits_are_kept(lan: Lan) -> None:
 def test_ipv6_is_translated_only_on_request(lan: Lan) -> None:
     lan.ip("-6", "route", "add", "default", "table", "222", "via", "2001:db8:1::1", "dev", "usb1")
     lan.apply()
+    both = [*UPLINKS, uplink(0, 6), uplink(1, 6)]
     assert lan.flows.ask(f"udp 0 {SERVER6}") == "open"
     assert lan.seen(range(1)) == {0: "timeout"}  # it left with the LAN's address, which has no way back
-    lan.apply(replace(CONFIG, ipv6="masquerade"))
+    lan.apply(replace(CONFIG, ipv6="masquerade"), uplinks=both)
     assert lan.open("udp", range(1, 2), SERVER6) == {1: "2001:db8:1::10"}
     lan.ip("-6", "route", "replace", "default", "table", "222", "via", "2001:db8:0::1", "dev", "usb0")
     assert lan.seen(range(1, 2)) == {1: "2001:db8:1::10"}
-    lan.apply(replace(CONFIG, ipv6="masquerade"), live=("usb0",), release="usb1")
-    assert lan.seen(range(1, 2)) == {1: "2001:db8::10"}
+
+
+def test_one_family_of_an_uplink_dies_alone(lan: Lan) -> None:
+    config = replace(CONFIG, ipv6="masquerade")
+    both = [*UPLINKS, uplink(0, 6), uplink(1, 6)]
+    lan.ip("-6", "route", "add", "default", "table", "222", "via", "2001:db8:1::1", "dev", "usb1")
+    lan.ecmp(1)
+    lan.apply(config, uplinks=both)
+    assert lan.open("udp", range(1)) == {0: "10.0.1.10"}
+    assert lan.open("udp", range(1, 2), SERVER6) == {1: "2001:db8:1::10"}
+
+    lan.ip("-6", "route", "replace", "default", "table", "222", "via", "2001:db8:0::1", "dev", "usb0")
+    lan.ecmp(0)
+    lan.apply(config, live=("usb0", "usb1/4"), release=("usb1/6",), uplinks=both)
+    assert lan.seen(range(2)) == {0: "10.0.1.10", 1: "2001:db8::10"}
+
+
+def test_two_gateways_behind_one_interface(lan: Lan) -> None:
+    """The device alone does not tell which uplink it is."""
+    lan.ip("addr", "add", "10.0.9.10/24", "dev", "usb1")
+    sh("ip", "-n", lan.far, "addr", "add", "10.0.9.1/24", "dev", "p1")
+    lan.ip("route", "add", "default", "via", "10.0.9.1", "table", "131")
+    address = Address("usb1", ipaddress.ip_interface("10.0.9.10/24"))
+    first = replace(UPLINKS[1], gateway=ipaddress.ip_address("10.0.1.1"))
+    second = replace(
+        first,
+        address=address.interface,
+        gateway=ipaddress.ip_address("10.0.9.1"),
+        table=131,
+        addresses=(address,),
+    )
+    for rule in mark_rules([second], CONFIG):
+        words = f"rule add pref {rule.priority} fwmark {rule.mark:#x}/{rule.mask:#x} lookup {rule.table}"
+        lan.ip(*words.split())
+    legs = ["nexthop", "via", "10.0.1.1", "dev", "usb1", "nexthop", "via", "10.0.9.1", "dev", "usb1"]
+    lan.ip("route", "replace", "default", "table", "222", *legs)
+    lan.apply(uplinks=(first, second))
+    seen = lan.open("udp", range(24))
+    assert set(seen.values()) == {"10.0.1.10", "10.0.9.10"}
+    by = {address: list(seen.values()).count(address) for address in seen.values()}
+    assert by == {"10.0.1.10": lan.connections(1), "10.0.9.10": lan.connections(31)}
+    lan.ip("route", "replace", "default", "table", "222", "via", "10.0.1.1", "dev", "usb1")
+    assert lan.seen(seen) == seen
+    # What comes in by either is marked by the address that it is sent to.
+    sh("ip", "netns", "exec", lan.far, sys.executable, "-c",
+       "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('10.0.9.10', 9))")  # fmt: skip
+    arrived = [line for line in lan.run("cat", "/proc/net/nf_conntrack").splitlines() if "dport=9 " in line]
+    assert [f"mark={131 << 24} " in line for line in arrived] == [True]
 
 
 def test_the_table_is_replaced_when_needed_and_only_then(lan: Lan) -> None:

@@ -15,6 +15,7 @@ from netbond.errors import ConfigError, KernelLacksError, UnavailableError
 from netbond.model import Address, Link, Uplink
 from netbond.router import (
     REMOVAL,
+    Mark,
     MarkRule,
     is_lan,
     lan,
@@ -92,12 +93,12 @@ delete table inet netbond
 table inet netbond {
 	chain prerouting {
 		type filter hook prerouting priority mangle; policy accept;
-		iifname "usb0" ct state new ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0x64000000
-		iifname "eth1" ct mark & 0xff000000 == 0x64000000 meta mark set meta mark & 0x00ffffff | 0x64000000
+		meta nfproto ipv4 iifname "usb0" ct state new ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0x64000000
+		iifname "eth1" meta nfproto ipv4 ct mark & 0xff000000 == 0x64000000 meta mark set meta mark & 0x00ffffff | 0x64000000
 	}
 	chain forward {
 		type filter hook forward priority filter; policy accept;
-		iifname "eth1" oifname "usb0" ct direction original ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0x64000000
+		iifname "eth1" meta nfproto ipv4 oifname "usb0" ct direction original ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0x64000000
 	}
 }
 """  # noqa: E501 - as it goes to nft
@@ -146,17 +147,20 @@ def test_no_table_where_there_is_nothing_to_share(
 
 
 def test_an_uplink_may_live_without_being_usable() -> None:
-    """A backup that waits keeps the connections that it has."""
-    assert marks([USB0, DEAD, WWAN0], CONFIG) == {"usb0": 0x64000000, "wwan0": 0xC9000000}
-    assert marks([USB0, DEAD, WWAN0], CONFIG, {"usb1"}) == {"usb1": 0x65000000}
-    assert "0x65000000" in ruleset([USB0, DEAD], ["eth1"], CONFIG, {"usb1"})
+    """A backup that waits keeps the connections that it has, unless the caller knows better."""
+    standby = replace(DEAD, state="standby")
+    assert marks([USB0, DEAD, WWAN0], CONFIG) == {Mark(0x64000000, 4), Mark(0xC9000000, 4)}
+    assert marks([standby], CONFIG) == {Mark(0x65000000, 4)}
+    assert marks([standby], CONFIG, lambda uplink: uplink.usable) == set()
+    assert "0x65000000" in ruleset([USB0, standby], ["eth1"], CONFIG)
+    assert "0x65000000" not in ruleset([USB0, standby], ["eth1"], CONFIG, lambda uplink: uplink.usable)
 
 
 def test_a_name_that_nft_would_misread_never_reaches_it() -> None:
     bad = uplink('x"; }', 130, "10.0.3.10/24")
     text = ruleset([USB0, bad], ["eth1"], CONFIG)
     assert text == ruleset([USB0], ["eth1"], CONFIG)
-    assert marks([bad], CONFIG) == {}
+    assert marks([bad], CONFIG) == set()
     problems = lan([Link("br*", 5)], [bad], Config(router=RouterConfig(lan=("br*",)))).problems
     assert problems == (
         "router: 'x\"; }' cannot carry LAN traffic: nftables needs a plainer name",
@@ -186,34 +190,66 @@ def test_another_mask() -> None:
 
 
 def test_what_is_released() -> None:
-    both = {"usb0": 0x64000000, "wwan0": 0xC9000000}
-    one = {"usb0": 0x64000000}
+    a, b = Mark(0x64000000, 4), Mark(0xC9000000, 4)
     uplinks = [USB0, DEAD, WWAN0]
-    assert released(both, uplinks, CONFIG, one) == [0xC9000000]
-    assert released(both, [USB0], CONFIG, one) == [0xC9000000]  # unplugged
-    assert released(one, uplinks, CONFIG, both) == []
-    assert released(both, uplinks, CONFIG, both) == []
-    # After a start nothing is known of what was live before: all that is dead.
-    assert released({}, uplinks, CONFIG, one) == [0x65000000, 0xC9000000]
-    # Another device on the same table: its connections are not the old one's, and its mark is live.
-    assert released({"usb9": 0x64000000}, uplinks, CONFIG, one) == []
+    assert released({a, b}, uplinks, CONFIG, {a}) == [b]
+    assert released({a, b}, [USB0], CONFIG, {a}) == [b]  # unplugged
+    assert released({a}, uplinks, CONFIG, {a, b}) == []
+    assert released({a, b}, uplinks, CONFIG, {a, b}) == []
+    # After a start nothing is known of what was live before: all that does not live.
+    assert released((), uplinks, CONFIG, {a}) == [Mark(0x65000000, 4), b]
+    # One family alone
+    assert released({a, Mark(a.value, 6)}, uplinks, CONFIG, {a}) == [Mark(a.value, 6)]
 
 
-def test_the_request_that_deletes_connections() -> None:
+def test_both_families_have_lines_of_their_own() -> None:
+    config = replace(CONFIG, ipv6="forward", protect_lan=False, clamp_mss=False, masquerade=False)
+    v6 = uplink("usb0", 100, "2001:db8::1/64")
+    text = ruleset([USB0, replace(v6, state="dead")], ["eth1"], config)
+    assert [line.strip().partition(" ct ")[0] for line in text.splitlines() if "0x64" in line] == [
+        'meta nfproto ipv4 iifname "usb0"',
+        'iifname "eth1" meta nfproto ipv4',
+        'iifname "eth1" meta nfproto ipv4 oifname "usb0"',
+    ]
+    text = ruleset([USB0, v6], ["eth1"], config)
+    assert text.count("meta nfproto ipv6 ") == 3
+    # IPv6 is left alone by default.
+    assert ruleset([USB0, v6], ["eth1"], CONFIG) == ruleset([USB0], ["eth1"], CONFIG)
+    assert ruleset([v6], ["eth1"], CONFIG) == ""
+
+
+def test_two_uplinks_on_one_interface_are_told_apart_by_gateway_and_address() -> None:
+    config = replace(CONFIG, protect_lan=False, clamp_mss=False, masquerade=False)
+    one = replace(USB0, gateway=ipaddress.ip_address("10.0.0.1"))
+    other = uplink("usb0", 131, "10.1.0.10/24")
+    other = replace(other, gateway=ipaddress.ip_address("10.1.0.1"))
+    text = ruleset([one, other], ["eth1"], config)
+    assert [line.strip().partition(" ct ")[0] for line in text.splitlines() if "ct mark set" in line] == [
+        'iifname "usb0" ip daddr { 10.0.0.10 }',
+        'iifname "usb0" ip daddr { 10.1.0.10 }',
+        'iifname "eth1" oifname "usb0" rt ip nexthop 10.0.0.1',
+        'iifname "eth1" oifname "usb0" rt ip nexthop 10.1.0.1',
+    ]
+
+
+@pytest.mark.parametrize(("family", "head"), [(4, "02010000"), (6, "0a010000")])
+def test_the_request_that_deletes_connections(family: int, head: str) -> None:
     """Byte by byte: a filter that the kernel does not understand would delete all connections of the box."""
-    request = nft.delete_request(0x64000000, 0xFF000000)
+    request = nft.delete_request(Mark(0x64000000, family), 0xFF000000)
     length, kind, flags, _, _ = struct.unpack_from("=IHHII", request)
     assert (length, kind, flags) == (len(request), 0x0102, 0x0005)
-    assert request[16:] == bytes.fromhex("00000000") + b"".join(
+    assert request[16:] == bytes.fromhex(head) + b"".join(
         struct.pack("=HH", 8, number) + value
         for number, value in ((8, b"\x64\x00\x00\x00"), (21, b"\xff\x00\x00\x00"))
     )
 
 
-@pytest.mark.parametrize(("mark", "mask"), [(0, 0), (1, 0), (0x164000000, 0xFF000000), (1, 0xFF000000)])
+@pytest.mark.parametrize(
+    ("mark", "mask"), [(0, 0), (1, 0), (0, 0xFF000000), (0x164000000, 0xFF000000), (1, 0xFF000000)]
+)
 def test_no_request_that_would_delete_more_than_is_meant(mark: int, mask: int) -> None:
     with pytest.raises(ValueError, match="not within the mask"):
-        nft.delete_request(mark, mask)
+        nft.delete_request(Mark(mark, 4), mask)
 
 
 # --- LAN and uplinks --------------------------------------------------------------------------------------
@@ -314,4 +350,4 @@ def test_a_kernel_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(nft, "_ask", refuse)
     with pytest.raises(KernelLacksError, match="CONFIG_NF_CONNTRACK_MARK"):
-        nft.release([0x64000000], 0xFF000000)
+        nft.release([Mark(0x64000000, 4)], 0xFF000000)
