@@ -187,12 +187,18 @@ class Sysctls:
         self._store = state_dir / STORE
 
     def read(self, name: str) -> str | None:
-        """A setting's value; None if there is none, or it cannot be read."""
+        """A setting's value; None if there is none here, or it cannot be read.
+
+        In a network namespace, the kernel shows settings that belong to the first one (net.core.rmem_max)
+        with a mode that lets nobody write, or not at all.
+        """
         if not _NAMES.fullmatch(name):
             raise ValueError(f"{name!a} is not one of netbond's settings")
         try:
             descriptor = os.open(self._root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
+                if not os.fstat(descriptor).st_mode & stat.S_IWUSR:
+                    return None
                 return os.read(descriptor, 64).decode(errors="replace").strip()
             finally:
                 os.close(descriptor)

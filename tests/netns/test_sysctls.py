@@ -73,6 +73,7 @@ class Settings(Box):
         lan: tuple[str, ...] = (),
         restore: bool = False,
         commands: bool = False,
+        first: tuple[str, ...] = (),
     ) -> list[str]:
         """Set what is wanted (or put it back, or only say it); the problems (or the commands)."""
         what = {
@@ -84,7 +85,7 @@ class Settings(Box):
             "restore": restore,
             "commands": commands,
         }
-        command = ["ip", "netns", "exec", self.name, sys.executable, "-c", RUN]
+        command = ["ip", "netns", "exec", self.name, *first, sys.executable, "-c", RUN]
         done = subprocess.run(command, input=json.dumps(what), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         found: list[str] = json.loads(done.stdout)
@@ -223,10 +224,23 @@ def test_forwarding_on_two_interfaces_is_enough(box: Settings) -> None:
 
 
 def test_socket_buffers_where_they_belong_to_the_host(box: Settings) -> None:
-    """In a namespace they are read-only, or (on older kernels) not there: one line at most, no failure."""
+    """In a namespace they are shown for reading only, or (on older kernels) not there: nothing to be done."""
     before = Path("/proc/sys/net/core/rmem_max").read_text()
-    found = box.sysctls("usb0", config="")
-    assert len(found) <= 1
-    assert all("read-only here (a container?): net.core.rmem_max" in line for line in found)
-    assert box.get("ipv4/conf/usb0/ignore_routes_with_linkdown") == "1"  # it went on
+    config = "[sysctl]\nsocket_buffers = 2147483647"
+    assert not any("net.core" in command for command in box.sysctls("usb0", config=config, commands=True))
+    assert box.sysctls("usb0", config=config) == []
+    assert box.get("ipv4/conf/usb0/ignore_routes_with_linkdown") == "1"
     assert Path("/proc/sys/net/core/rmem_max").read_text() == before
+
+
+def test_a_proc_that_is_mounted_read_only_is_one_line(box: Settings) -> None:
+    """As in most containers."""
+    command = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec"
+    found = box.sysctls("usb0", "usb1", first=("sh", "-c", f'{command} "$@"', "sh"))
+    assert len(found) == 1
+    assert found[0].startswith(
+        "kernel settings are read-only here (a container?):"
+        " net.ipv4.conf.usb0.ignore_routes_with_linkdown stays 0 and 3 more; run on the host: sysctl -w net."
+    )
+    assert box.get("ipv4/conf/usb0/ignore_routes_with_linkdown") == "0"
+    assert not (box.folder / STORE).exists()

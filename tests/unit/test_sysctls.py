@@ -275,6 +275,12 @@ def test_read_only_is_one_line(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> N
     assert not (proc.state / STORE).exists()
 
 
+def test_what_is_shown_for_reading_only_belongs_to_somebody_else(proc: Proc) -> None:
+    (proc.root / OTHER).chmod(0o444)
+    assert proc.sysctls().read(OTHER) is None
+    assert proc.sysctls().read(NAME) == "1"
+
+
 def test_no_proc_at_all(tmp_path: Path) -> None:
     assert wanted([uplink("usb0")], Config(), Sysctls(tmp_path, tmp_path / "nothing").read) == []
 
