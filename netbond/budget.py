@@ -360,6 +360,14 @@ class Meter:
         found = self.standings.get(device)
         return "normal" if found is None else found.verdict
 
+    def spent(self) -> tuple[tuple[str, str, str], ...]:
+        """(device, "backup" or "off", why) for each uplink that is not to be used as usual."""
+        return tuple(
+            (each.device, each.verdict, f"{amount(each.budget)} a month are used up")
+            for each in self.standings.values()
+            if each.verdict != "normal"
+        )
+
     def due(self, now: float, *, stopping: bool = False) -> bytes | None:
         """What write() should write at `now` (monotonic seconds); None if it need not write yet."""
         if self._ledger == self._saved:

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import pytest
 
@@ -188,9 +187,13 @@ class Process:
 class Lan(Box):
     """A Box whose far side is the internet with one server, and a third namespace with a LAN client."""
 
-    def __enter__(self) -> Self:
-        super().__enter__()
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self.client_space = f"{self.name}c"
+        self.processes: list[Process] = []
+
+    def prepare(self) -> None:
+        """Make it all."""
         sh("ip", "netns", "add", self.client_space)
         # IPv6 addresses at once, without duplicate address detection
         for space in (self.name, self.far, self.client_space):
@@ -230,12 +233,12 @@ class Lan(Box):
         self.ecmp(0, 1)
         self.server = Process(self.far, ECHO)
         self.flows = Process(self.client_space, FLOWS)
-        return self
+        self.processes = [self.server, self.flows]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in (self.server, self.flows):
+        for process in self.processes:
             process.stop()
         sh("ip", "netns", "del", self.client_space, check=False)
         super().__exit__(kind, error, trace)
@@ -302,6 +305,7 @@ class Lan(Box):
 @pytest.fixture
 def lan(tmp_path: Path) -> Iterator[Lan]:
     with Lan(tmp_path) as box:
+        box.prepare()
         yield box
 
 
@@ -344,13 +348,13 @@ def test_a_dead_uplinks_connections_move(lan: Lan) -> None:
 def test_a_dead_uplinks_tcp_connections_end_at_once(lan: Lan) -> None:
     """Rather than hang: the server does not know them from the new address, and says so."""
     lan.apply()
-    first = lan.open("tcp", range(12))
+    first = lan.open("tcp", range(24))
     on = [number for number, address in first.items() if address == "10.0.0.10"]
     lan.lose(0)
     lan.ecmp(1)
     lan.apply(live=("usb1",), release=("usb0",))
     assert set(lan.seen(on).values()) == {"Connection reset by peer"}
-    assert set(lan.open("tcp", range(12, 18)).values()) == {"10.0.1.10"}
+    assert set(lan.open("tcp", range(24, 30)).values()) == {"10.0.1.10"}
     kept = {number: address for number, address in first.items() if number not in on}
     assert kept
     assert lan.seen(kept) == kept

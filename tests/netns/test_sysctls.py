@@ -59,12 +59,10 @@ QUIET = "[sysctl]\nsocket_buffers = 0\n"
 class Settings(Box):
     """A Box with usb0, usb1, an interface with a dot in its name, and a way to ask for settings."""
 
-    def __enter__(self) -> Settings:
-        super().__enter__()
+    def prepare(self) -> None:
         for number in (0, 1):
             self.plug(f"usb{number}", number, default=False)
         self.ip("link", "add", "link", "usb1", "name", "usb1.5", "type", "macvlan")  # as a VLAN is called
-        return self
 
     def sysctls(
         self,
@@ -108,6 +106,7 @@ def knock(namespace: str, source: str, destination: str) -> str:
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Settings]:
     with Settings(tmp_path) as found:
+        found.prepare()
         yield found
 
 

@@ -336,10 +336,12 @@ def test_usage_survives_a_restart(tmp_path: Path) -> None:
     first = meter(tmp_path)
     first.observe([link(0)], CONFIGURED, NOV_20)
     assert first.verdict("usb0") == "normal"
+    assert first.spent() == ()
     lines = first.observe([link(600_000, 400_000)], CONFIGURED, NOV_20)
     assert [line.rpartition(": ")[2] for line in lines] == ["not used"]
     assert first.verdict("usb0") == "off"
     assert first.verdict("usb1") == "normal"
+    assert first.spent() == (("usb0", "off", "1.0 MB a month are used up"),)
     data = first.due(0.0)
     assert data is not None
     first.write(data)
