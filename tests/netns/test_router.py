@@ -231,9 +231,9 @@ class Lan(Box):
             words = f"rule add pref {rule.priority} fwmark {rule.mark:#x}/{rule.mask:#x} lookup {rule.table}"
             self.ip(f"-{rule.family}", *words.split())
         self.ecmp(0, 1)
-        self.server = Process(self.far, ECHO)
+        self.processes.append(Process(self.far, ECHO))
         self.flows = Process(self.client_space, FLOWS)
-        self.processes = [self.server, self.flows]
+        self.processes.append(self.flows)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -601,3 +601,55 @@ def test_twins_answer_by_the_one_that_was_asked(lan: Lan) -> None:
             asking.stop()
     finally:
         sh("ip", "netns", "del", twin)
+
+
+FAIL = """
+import asyncio, os, sys
+from netbond import nft, router
+from netbond.errors import NetbondError
+if sys.argv[1] == "nobody":
+    nft.program()
+    os.setuid(65534)
+for attempt in (
+    lambda: asyncio.run(nft.feed(sys.argv[2])),
+    lambda: nft.release([router.Mark(0x64000000, 4)], 0xFF000000),
+    lambda: nft.generation(),
+):
+    try:
+        attempt()
+        print("done")
+    except NetbondError as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("who", "text", "expected"),
+    [
+        ("root", "table inet netbond {", ["NftError nft refused the rules of router mode: ", "done", "done"]),
+        (
+            "root",
+            "table inet netbond\nadd rule inet netbond missing meta mark 1\n",
+            ["NftError nft refused the rules of router mode: ", "done", "done"],
+        ),
+        (
+            "nobody",
+            "table inet netbond",
+            [
+                "NotPermittedError nft may not change the ruleset;",
+                "NotPermittedError the kernel refuses to delete connections by their mark;",
+                "NotPermittedError the kernel refuses to say whether nftables rules changed;",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_failures_are_told_in_one_line(box: Box, who: str, text: str, expected: list[str]) -> None:
+    lines = box.run(sys.executable, "-c", FAIL, who, text).splitlines()
+    assert [line.startswith(start) for line, start in zip(lines, expected, strict=True)] == [True] * 3, lines
+    assert box.run("nft", "list", "tables") == ""
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    with Box(tmp_path) as found:
+        yield found
