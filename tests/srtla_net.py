@@ -294,7 +294,8 @@ class Stream:
         )
         assert self.caller.poll() is None, "the SRT connection broke"
         assert self.listener.poll() is None, "the SRT connection broke"
-        return sorted(set(range(self.sent)) - set(self.got))
+        # srt-live-transmit throws away what it is given before it is connected: count from the first arrival.
+        return sorted(set(range(min(self.got), self.sent)) - set(self.got))
 
 
 class Agent:

@@ -153,10 +153,10 @@ class Demo:
         if self.pulled not in LINKS:
             raise UsageError(f"there is no uplink {self.pulled!r} to pull", "choose from " + ", ".join(LINKS))
         self._screen = Screen(self.live)
-        owner = remains.recorded(self.name).get("processes", {}).get("demo")
+        lab = Lab(self.name, devices=list(LINKS), twins=TWINS, links=LINKS, receiver=True)
+        owner = remains.recorded(lab.name).get("processes", {}).get("demo")
         if owner is not None and Process(*owner).alive:
             raise NetbondError(f"a demo is running already (process {owner[0]})", "wait for its end")
-        lab = Lab(self.name, devices=list(LINKS), twins=TWINS, links=LINKS, receiver=True)
         lab.down()  # what a killed demo has left
         try:
             lab.up()

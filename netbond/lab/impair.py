@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from netbond.errors import UsageError
@@ -136,8 +136,3 @@ def parse(words: Iterable[str]) -> Change:
 def to_json(impairment: Impairment) -> dict[str, Any]:
     """For the cable's socket and `status --json`."""
     return asdict(impairment)
-
-
-def from_json(data: dict[str, Any]) -> Impairment:
-    """The reverse of `to_json`; TypeError or KeyError on anything else."""
-    return Impairment(**{spec.name: data[spec.name] for spec in fields(Impairment)})

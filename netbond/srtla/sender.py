@@ -39,7 +39,7 @@ STALL_RTTS = 3  # ... this many round trips, whichever is longer
 STALL_PROBE = 0.2  # s between keepalives of a link that is stalled, or may be
 PINGS = 64  # keepalives whose echo is recognised
 SILENCE = 10.0  # s without a word from the receiver on any link: perhaps it has another address
-ERR_BACKOFF = (2.0, 30.0)  # s, first and longest, after REG_ERR
+ERR_BACKOFF = (2.0, 10.0)  # s, first and longest, after REG_ERR
 REMEMBERED_COPIES = 512  # ACKs and NAKs whose copies from other links are recognised
 LOSS_WINDOW = 10  # seconds that "recent loss" looks back
 

@@ -113,7 +113,7 @@ def test_reg_err_is_no_sign_of_life_and_is_waited_for_longer_each_time() -> None
         waits.append(next(e.wait for e in driven.sender.events() if isinstance(e, Refused)))
         assert driven.after(waits[-1] - 0.01) == []
         assert driven.after(1.02) == [(1, wire.REG2)]
-    assert waits == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert waits == [2.0, 4.0, 8.0, 10.0, 10.0, 10.0, 10.0]
     assert waits[-1] == ERR_BACKOFF[1]
     assert driven.sender.usable_links == 0
 
