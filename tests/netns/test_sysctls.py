@@ -41,7 +41,7 @@ else:
 KNOCK = """
 import socket, sys
 one = socket.socket()
-one.settimeout(0.5)
+one.settimeout(float(sys.argv[3]))
 one.bind((sys.argv[1], 0))
 try:
     one.connect((sys.argv[2], 9))
@@ -98,9 +98,10 @@ class Settings(Box):
         self.run("sh", "-c", f'echo "{value}" >"/proc/sys/net/{name}"')
 
 
-def knock(namespace: str, source: str, destination: str) -> str:
-    """What happens to a TCP connection between these addresses."""
-    return sh("ip", "netns", "exec", namespace, sys.executable, "-c", KNOCK, source, destination).strip()
+def knock(namespace: str, source: str, destination: str, seconds: float = 5.0) -> str:
+    """What happens within so many seconds to a TCP connection between these addresses."""
+    command = (sys.executable, "-c", KNOCK, source, destination, str(seconds))
+    return sh("ip", "netns", "exec", namespace, *command).strip()
 
 
 @pytest.fixture
@@ -164,11 +165,11 @@ def test_a_strict_filter_drops_what_a_loose_one_lets_in(box: Settings) -> None:
     sh("ip", "-n", box.far, "addr", "add", "203.0.113.1/32", "dev", "lo")
     # It comes in by usb1, and the way back is usb0.
     sh("ip", "-n", box.far, "route", "replace", "10.0.1.10/32", "dev", "p1")
-    assert knock(box.far, "203.0.113.1", "10.0.1.10") == "nothing"
+    assert knock(box.far, "203.0.113.1", "10.0.1.10", 0.5) == "nothing"
     assert box.sysctls("usb0", "usb1") == []
     assert knock(box.far, "203.0.113.1", "10.0.1.10") == "answered"
     box.sysctls(restore=True)
-    assert knock(box.far, "203.0.113.1", "10.0.1.10") == "nothing"
+    assert knock(box.far, "203.0.113.1", "10.0.1.10", 0.5) == "nothing"
 
 
 def test_a_route_without_carrier_is_not_used(box: Settings) -> None:
@@ -215,7 +216,7 @@ def test_forwarding_on_two_interfaces_is_enough(box: Settings) -> None:
         sh("ip", "-n", client, "route", "add", "default", "via", "10.0.1.10")
         sh("ip", "-n", box.far, "route", "add", "10.0.1.0/24", "via", "10.0.0.10")
         box.ip("route", "add", "203.0.113.1", "via", "10.0.0.1")
-        assert knock(client, "10.0.1.1", "203.0.113.1") == "nothing"
+        assert knock(client, "10.0.1.1", "203.0.113.1", 0.5) == "nothing"
         box.sysctls("usb0", config=config, lan=("usb1",))
         assert knock(client, "10.0.1.1", "203.0.113.1") == "answered"
     finally:
