@@ -18,7 +18,8 @@ import pytest
 
 from netbond.errors import NetbondError, NotRunningError, UnavailableError
 from netbond.lab import netns, topology
-from netbond.lab.lab import PROGRAMS, Lab, need_programs
+from netbond.lab.lab import Lab
+from netbond.lab.needs import PROGRAMS, need_programs
 from netbond.lab.netns import PRIVATE_DIR, processes_in
 from netbond.lab.remains import STATE_ROOT, is_running
 
