@@ -138,9 +138,10 @@ ONE = record(A, bytes([192, 0, 2, 1]))
 
 
 def test_dns_query() -> None:
-    assert bytes.fromhex("1234 0100 0001 0000 0000 0000 07") + b"Example\x03com" + bytes.fromhex(
-        "00 0001 0001"
-    ) == QUERY
+    assert (
+        bytes.fromhex("1234 0100 0001 0000 0000 0000 07") + b"Example\x03com" + bytes.fromhex("00 0001 0001")
+        == QUERY
+    )
     assert packets.dns_query(1, "a.", AAAA)[12:] == bytes.fromhex("0161 00 001c 0001")
     for name in ("a" * 64, ".".join(["a" * 60] * 5)):
         with pytest.raises(ValueError, match="too long"):
