@@ -153,10 +153,10 @@ class Demo:
         if self.pulled not in LINKS:
             raise UsageError(f"there is no uplink {self.pulled!r} to pull", "choose from " + ", ".join(LINKS))
         self._screen = Screen(self.live)
-        owner = remains.recorded(self.name).get("processes", {}).get("demo")
+        lab = Lab(self.name, devices=list(LINKS), twins=TWINS, links=LINKS, receiver=True)
+        owner = remains.recorded(lab.name).get("processes", {}).get("demo")
         if owner is not None and Process(*owner).alive:
             raise NetbondError(f"a demo is running already (process {owner[0]})", "wait for its end")
-        lab = Lab(self.name, devices=list(LINKS), twins=TWINS, links=LINKS, receiver=True)
         lab.down()  # what a killed demo has left
         try:
             lab.up()
@@ -278,13 +278,13 @@ class Demo:
         behind = max(0, min(due, stream.sent) - stream.tally.arrived)
         self._screen.show(
             Moment(
-                elapsed,
-                self.secs,
-                stream.sent,
-                stream.tally.arrived,
-                behind,
-                self._link_lines(lab),
-                self.news,
+                elapsed=min(elapsed, self.secs),
+                total=self.secs,
+                sent=stream.sent,
+                arrived=stream.tally.arrived,
+                behind=behind,
+                links=self._link_lines(lab),
+                news=self.news,
             )
         )
 

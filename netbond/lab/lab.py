@@ -78,7 +78,11 @@ class Lab:
             {device: tuple(words) for device, words in (links or {}).items()},
         )
         for modem in self.topology.modems:
-            impair.parse(modem.words)
+            if impair.parse(modem.words).carrier is not None:
+                raise UsageError(
+                    f"{modem.device}: the carrier cannot be set from the start",
+                    "use netbond lab impair later",
+                )
         if not 120 <= lease_seconds <= 7 * 86400:
             raise UsageError(
                 f"a lease of {lease_seconds} s is not possible", "choose from 120 (dnsmasq's least) to 604800"
@@ -102,11 +106,16 @@ class Lab:
         lab.warnings = []
         try:
             state = json.loads((STATE_ROOT / name / "state.json").read_text())
+            lab._restore(state)
         except FileNotFoundError:
             raise NotRunningError(
                 f"lab {name!r} is not up", "start it: netbond lab up" + _option(name)
             ) from None
-        lab._restore(state)
+        except (ValueError, KeyError, TypeError):
+            raise NetbondError(
+                f"lab {name!r} was made by another version of netbond",
+                f"take it down: netbond lab down{_option(name)}",
+            ) from None
         if not state["ready"]:
             raise NotRunningError(
                 f"lab {name!r} did not come up", f"clean up: netbond lab down{_option(name)}"
@@ -441,8 +450,12 @@ class Lab:
             ["ip", "-n", self.topology.box, "-4", "-json", "address"],
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
+        if result.returncode:
+            raise UnavailableError(
+                f"the box of lab {self.name!r}: {result.stderr.strip()}", "take the lab down and up again"
+            )
         return {
             item["ifname"]: [f"{a['local']}/{a['prefixlen']}" for a in item["addr_info"]]
             for item in json.loads(result.stdout)

@@ -203,7 +203,7 @@ class Stream:
     def _wait_for_port(self, where: str, port: int, key: str, what: str) -> None:
         process = self.lab.process(key)
         if process is None:
-            option = "--agent" if key == "agent" else "without --no-receiver"
+            option = "with --agent" if key == "agent" else "without --no-receiver"
             raise UnavailableError(
                 f"the lab runs no {key}", f"start the lab {option}, or give --sender and --receiver"
             )

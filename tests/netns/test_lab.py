@@ -126,8 +126,8 @@ class TestRunning:
             "usb2": "100.64.2.2",
             "usb3": "100.64.3.2",
         }
-        assert 0.060 <= seen["usb0"][0] < 0.075
-        assert 0.040 <= seen["usb1"][0] < 0.055
+        assert 0.060 <= seen["usb0"][0] < 0.160  # the upper limits leave room for a busy machine
+        assert 0.040 <= seen["usb1"][0] < 0.140
 
     def test_the_box_has_files_of_its_own(self, lab: Lab) -> None:
         before = [Path(path).read_bytes() for path in ("/etc/resolv.conf", "/etc/hosts")]
@@ -308,6 +308,16 @@ def test_ctrl_c_takes_it_down(number: int) -> None:
     _, errors = process.communicate(timeout=20)
     assert "Traceback" not in errors
     assert remains(name("e")) == []
+
+
+def test_in_the_foreground_it_ends_when_the_lab_is_taken_down() -> None:
+    process = foreground(name("j"))
+    assert process.stdout is not None
+    assert "is up" in process.stdout.readline()
+    Lab(name("j")).down()
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert remains(name("j")) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
