@@ -126,6 +126,15 @@ def test_late_answers() -> None:
     assert of.health().state == UP
 
 
+def test_a_silent_target_says_nothing_of_loss_and_delay() -> None:
+    """It may have been taken down; the others tell how the uplink is."""
+    of = judge(ICMP)
+    feed(of, "icmp", [yes("a", rtt=0.02) + yes("b", rtt=0.4)] * 2 + [no("a") + yes("b", rtt=0.4)] * 9, 0.0)
+    (check,) = of.health().checks
+    assert check.loss == 0
+    assert check.rtt == pytest.approx(0.4)
+
+
 def test_an_outage_is_not_loss_afterwards() -> None:
     of = judge(GATEWAY)
     at = feed(of, "gateway", [yes()] + [no()] * 15 + [yes()] * 12, 0.0)
