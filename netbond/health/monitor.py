@@ -177,9 +177,11 @@ class Monitor:
 
         An uplink with the same device, address, gateway and checks as before keeps its state; any other is
         unknown at first. One without link is not asked, and unknown when the link is back. It does not matter
-        whether netbond.health.effect.apply() has marked dead ones among them.
+        whether netbond.health.effect.apply() has marked dead ones among them: if one was, by a verdict that
+        no longer holds, `look` is called.
         """
         self._uplinks = tuple(uplinks)
+        down = {key(health) for health in self.healths() if health.state == DOWN}
         watches: dict[Key, _Watch] = {}
         for uplink in self._uplinks:
             identity = _Identity(
@@ -202,6 +204,8 @@ class Monitor:
             if watches.get(at) is not watch:
                 self._stop(watch)
         self._watches = watches
+        if any(key(health) in down and health.state != DOWN for health in self.healths()):
+            self._look()
 
     def evidence(self, device: str, ok: bool, detail: str = "", address: str | None = None) -> None:
         """What an SRTLA link hears: `ok` if its receiver answered within the last second, not `ok` if it has

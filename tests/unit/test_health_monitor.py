@@ -93,6 +93,25 @@ def test_a_link_that_is_back_and_still_dead_is_told_again() -> None:
     asyncio.run(story())
 
 
+def test_another_gateway_lifts_the_old_ones_verdict() -> None:
+    """Whoever has acted on it must hear that it is void, and hears so once."""
+
+    async def story() -> None:
+        of = Scripted(SLOW)
+        of.answering = False
+        of.monitor.set_uplinks([UPLINK])
+        await of.until(lambda: of.states() == [DOWN])
+        other = replace(UPLINK, gateway=ipaddress.ip_address("10.0.0.2"))
+        for _ in range(3):
+            of.monitor.set_uplinks([other])
+        assert of.looks == [[DOWN], [UNKNOWN]]
+        of.monitor.set_uplinks([])
+        assert of.looks == [[DOWN], [UNKNOWN]]
+        await of.monitor.stop()
+
+    asyncio.run(story())
+
+
 def test_words_reach_the_uplink_that_is_meant() -> None:
     async def story() -> None:
         of = Scripted(SLOW)
