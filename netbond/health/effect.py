@@ -41,14 +41,21 @@ def usable(uplinks: Iterable[Uplink], healths: Iterable[Health], previous: Itera
 
 
 def apply(uplinks: Iterable[Uplink], healths: Iterable[Health], chosen: frozenset[Key]) -> tuple[Uplink, ...]:
-    """The uplinks with those that usable() did not choose marked as dead, and why."""
-    reasons = {key(health): health.reason for health in healths}
-    return tuple(
-        replace(uplink, state=DEAD, reason=printable(reasons.get(key(uplink), "")))
-        if uplink.usable and key(uplink) not in chosen
-        else uplink
-        for uplink in uplinks
-    )
+    """The uplinks with those that usable() did not choose marked as dead, each with the reason.
+
+    Of those that are down, and used because all are, `reason` says so.
+    """
+    down = {key(health): printable(health.reason) for health in healths if health.state == DOWN}
+    found = []
+    for uplink in uplinks:
+        reason = down.get(key(uplink))
+        if uplink.usable and key(uplink) not in chosen:
+            found.append(replace(uplink, state=DEAD, reason=reason or ""))
+        elif uplink.usable and reason is not None:
+            found.append(replace(uplink, reason=f"used because all are down: {reason}"))
+        else:
+            found.append(uplink)
+    return tuple(found)
 
 
 def listed(uplinks: Iterable[Uplink], *, down_from_list: bool) -> tuple[Uplink, ...]:

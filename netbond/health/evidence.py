@@ -1,4 +1,4 @@
-"""What a sender's statistics say of the uplinks under its links. Pure.
+"""What a sender's statistics say of the uplinks under its links. No I/O.
 
 The engine faces the internet without root, so its words are checked for their form. That they are true cannot
 be checked; a false one can keep an uplink in use at most, never take one out.
@@ -6,9 +6,11 @@ be checked; a false one can keep an uplink in use at most, never take one out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from netbond.engines import EngineState
 
 FRESH = 1000  # milliseconds since the receiver was heard, for a good word; links are asked each second
 SILENT = 3000  # milliseconds, for a bad word
@@ -46,3 +48,20 @@ def words(stats: Mapping[str, Any] | None) -> list[Word]:
         elif state == "down" or (state == "up" and silent is not None and silent >= SILENT):
             found.append(Word(device, address, False, "the SRTLA receiver is silent"))
     return found
+
+
+class Ear:
+    """Hears each statistics of an engine once: those of one that hangs would go on praising its links."""
+
+    def __init__(self) -> None:
+        self._heard: dict[str, Mapping[str, Any] | None] = {}  # by engine
+
+    def listen(self, engines: Iterable[EngineState]) -> list[Word]:
+        """The words in what is new since the last call; the supervisor makes a new dict of each message."""
+        found: list[Word] = []
+        heard = {engine.name: engine.stats for engine in engines}
+        for name, stats in heard.items():
+            if stats is not self._heard.get(name):
+                found += words(stats)
+        self._heard = dict(heard)
+        return found

@@ -178,6 +178,7 @@ class Judge:
         self._checks = [_Check(check, due=now + random * min(1.0, check.interval)) for check in self._chain]
         self._out = False  # by the checks alone, without the hold-down
         self._held_until = now
+        self._held_reason = ""
         self._reason = ""
         self._update(now)
 
@@ -292,7 +293,12 @@ class Judge:
                     check.goods = 0
         elif all(check.goods >= policy.up_after for check in self._checks):
             self._out = False
-            self._held_until = now + self._hold(now)
+            hold = self._hold(now)
+            self._held_until = now + hold
+            self._held_reason = (
+                f"answers again, but had {len(self._outages)} outages in {self.policy.flap_memory:g} s:"
+                f" held down for {hold:g} s"
+            )
             for check in self._checks:
                 check.targets.clear()  # what was lost in the outage is not loss
         if self._out:
@@ -323,10 +329,7 @@ class Judge:
                 reason = "answers again, not yet often enough"
             return DOWN, reason
         if now < self._held_until:
-            return DOWN, (
-                f"answers again, but had {len(self._outages)} outages in {self.policy.flap_memory:g} s:"
-                f" held down for {self._held_until - now:.0f} s more"
-            )
+            return DOWN, self._held_reason
         if failing is not None:
             reason += f" ({failing.fails} of {self.policy.down_after})"
         if not self._checks:

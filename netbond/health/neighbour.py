@@ -2,7 +2,7 @@
 
 The kernel's own neighbour entry is not trusted as a sign of life: it stays REACHABLE for up to 45 s after the
 last answer, and then STALE for as long as nobody uses it (Documentation/networking/ip-sysctl.rst, neigh/*).
-It is read to tell more in a failure, and to leave out gateways with a fixed entry, which need not answer.
+It is read to leave out gateways with a fixed entry, which need not answer.
 """
 
 from __future__ import annotations

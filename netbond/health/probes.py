@@ -43,8 +43,8 @@ MAX_DATAGRAM = 4096
 TTL = (60.0, 3600.0)  # seconds for which a name's addresses are kept, whatever its TTL says
 MAX_NAMES = 64
 
-# Failures of this box, which say nothing of the uplink.
-LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM})
+# Failures of this box, which say nothing of the uplink. A tentative IPv6 address is not available.
+LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM, errno.EADDRNOTAVAIL})
 
 
 class _Failed(Exception):  # noqa: N818 - never leaves this module
@@ -171,7 +171,7 @@ async def _gateway(way: Way, patience: float) -> float:
     if state in neighbour.FIXED:
         raise _Skipped(f"has a fixed neighbour entry ({state}) and need not answer")
     asked = "ARP" if way.gateway.version == 4 else "neighbour solicitation"
-    raise _Failed(f"no answer to {asked}" + (f" (neighbour entry {state})" if state else ""))
+    raise _Failed(f"no answer to {asked}")
 
 
 async def _icmp(address: IPAddress, way: Way) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.health.effect import DEAD, Key, apply, key, listed, section, usable
@@ -83,6 +83,7 @@ MANY = st.lists(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(MANY, min_size=1, max_size=6), st.booleans())
 def test_never_without_a_route(history: list[list[tuple[str, str]]], both: bool) -> None:
     previous: frozenset[Key] = frozenset()
@@ -108,6 +109,13 @@ def test_apply_marks_the_dead_and_leaves_the_rest_alone() -> None:
     dead, alive, down = apply([U0, U1, gone], healths, keys(U1))
     assert (dead.state, dead.reason, dead.usable) == (DEAD, "gateway: \\x1b[2Jsilence", False)
     assert (alive, down) == (U1, gone)
+    healths = [health(U0, DOWN, "a"), health(U1, DOWN, "b"), health(SIX, UP)]
+    marked = apply([U0, U1, SIX], healths, keys(U0, SIX))
+    assert [(u.state, u.reason) for u in marked] == [
+        ("up", "used because all are down: a"),
+        (DEAD, "b"),
+        ("up", ""),
+    ]
     # Its table stays complete: of an interface that is down only `unreachable` would remain.
     assert DEAD != "down"
 

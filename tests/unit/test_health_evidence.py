@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.health.evidence import Word, words
+from netbond.engines import EngineState
+from netbond.health.evidence import Ear, Word, words
 
 GOOD = Word("usb0", "10.0.0.10", True, "the SRTLA receiver answers")
 BAD = Word("usb0", "10.0.0.10", False, "the SRTLA receiver is silent")
@@ -53,6 +54,18 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.dictionaries(st.sampled_from(["device", "address", "state", "silent_ms"]), JSON))
 def test_whatever_an_engine_says(link: dict[str, Any]) -> None:
     words({"role": "sender", "links": [link]})
+
+
+def test_statistics_are_heard_once() -> None:
+    """An engine that hangs says nothing new, and its last words must not hold up a dead uplink."""
+    ear = Ear()
+    first, second = stats(silent_ms=0), stats(silent_ms=0)
+    assert ear.listen([EngineState("a", "sender", "running", stats=first)]) == [GOOD]
+    assert ear.listen([EngineState("a", "sender", "running", stats=first)]) == []
+    assert ear.listen([EngineState("a", "sender", "running", stats=second)]) == [GOOD]
+    assert ear.listen([EngineState("a", "sender", "backing off", stats=None)]) == []
+    assert ear.listen([EngineState("b", "sender", "running", stats=second)]) == [GOOD]

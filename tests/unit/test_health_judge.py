@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.config import CheckConfig, HealthConfig
@@ -337,6 +337,7 @@ EVENTS = st.lists(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(EVENTS)
 def test_in_every_story(events: list[tuple[str, float, float]]) -> None:
     of = Judge("usb0", ADDRESS, [GATEWAY, ICMP], POLICY, 0.0, 0.3)
@@ -386,6 +387,7 @@ def test_in_every_story(events: list[tuple[str, float, float]]) -> None:
     assert of.health().state in (UP, DEGRADED)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 6), st.integers(1, 6), st.lists(st.booleans(), max_size=80))
 def test_thresholds_by_counting(down_after: int, up_after: int, rounds: list[bool]) -> None:
     """Without hold-down the state is a matter of counting, done here once more in another way."""

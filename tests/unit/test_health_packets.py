@@ -6,7 +6,7 @@ import ipaddress
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.health import packets
@@ -50,6 +50,7 @@ def test_arp_replies_that_are_none(at: int, octets: str) -> None:
     assert not packets.is_arp_reply(REPLY[:at] + new + REPLY[at + len(new) :], MAC, ME, GATEWAY)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(0, len(REPLY) - 1))
 def test_arp_reply_cut_off(length: int) -> None:
     assert not packets.is_arp_reply(REPLY[:length], MAC, ME, GATEWAY)
@@ -190,6 +191,7 @@ def test_verdicts() -> None:
     ]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary(max_size=200), st.integers(0, 2000))
 def test_dns_survives_anything(tail: bytes, count: int) -> None:
     answer = packets.dns_answer(reply(tail, count=count), QUERY)
@@ -248,6 +250,7 @@ def test_http_refused(data: bytes, says: str) -> None:
         packets.http_head(data)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary(max_size=300))
 def test_http_survives_anything(data: bytes) -> None:
     for text in (data, b"HTTP/1.1 302 x\r\nLocation: " + data + b"\r\n\r\n"):
