@@ -184,6 +184,8 @@ class Monitor:
         down = {key(health) for health in self.healths() if health.state == DOWN}
         watches: dict[Key, _Watch] = {}
         for uplink in self._uplinks:
+            if key(uplink) in watches:
+                continue  # the same again is no second uplink
             identity = _Identity(
                 uplink.device,
                 uplink.address.ip,

@@ -128,6 +128,18 @@ def test_words_reach_the_uplink_that_is_meant() -> None:
     asyncio.run(story())
 
 
+def test_the_same_uplink_twice_is_watched_once() -> None:
+    async def story() -> None:
+        of = Scripted(SOON)
+        of.monitor.set_uplinks([UPLINK, replace(UPLINK, gateway=ipaddress.ip_address("10.0.0.2"))])
+        of.monitor.set_uplinks([UPLINK, replace(UPLINK, gateway=ipaddress.ip_address("10.0.0.2"))])
+        assert of.states() == [UNKNOWN]
+        await of.monitor.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(story())
+
+
 def test_stopping_twice_and_without_uplinks() -> None:
     async def story() -> None:
         of = Scripted(SOON)
