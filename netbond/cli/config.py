@@ -82,6 +82,30 @@ use_neigh = false
 socket_buffers = 67108864
 # Router mode switches forwarding on, on the interfaces that need it.
 forwarding = true
+[health]
+# The checks that an uplink must pass, in order: gateway, icmp, tcp, dns, http, or a [[check]]; []: none.
+checks = ["gateway"]
+# Seconds between rounds of a check, give or take this share of it, and seconds that an answer may take.
+interval = 5.0
+jitter = 0.1
+timeout = 2.0
+# Failed rounds in a row until an uplink is down, and good ones in a row until it is up again.
+down_after = 3
+up_after = 2
+# An uplink is degraded (which only shows) above this percentage of loss (100: never) or with answers this
+# many seconds late (0: never).
+degraded_loss = 20.0
+degraded_rtt = 1.0
+# One that goes down again within flap_memory seconds stays down this long, twice that at each further time.
+hold_down = 10.0
+hold_down_max = 300.0
+flap_memory = 600.0
+# Take uplinks that are down out of the address list, too.
+down_from_list = true
+# Let the SRTLA links' own traffic count.
+evidence = true
+# DNS servers for targets that are names; they are asked through the uplink.
+resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888"]
 
 # --- uplinks: the first match wins; interfaces that nothing matches get the defaults -----------------------
 
@@ -90,11 +114,13 @@ forwarding = true
 #match = "eth0"
 #weight = 2
 
-# A modem. gateway is "auto", an address, or "none" for a point-to-point link; table is for exact names only.
+# A modem. gateway is "auto", an address, or "none" for a point-to-point link; table is for exact names only;
+# checks replace those of [health].
 #[[uplink]]
 #match = "usb0"
 #gateway = "192.168.8.1"
 #table = 100
+#checks = ["gateway", "portal", "names"]
 
 # A modem with 50 GB a month from the 15th on, then kept as a backup (or "warn" only, or "off").
 #[[uplink]]
@@ -107,6 +133,23 @@ forwarding = true
 #[[uplink]]
 #match = "docker*"
 #enabled = false
+
+# --- checks of one's own, to be named in `checks` -----------------------------------------------------------
+
+# One good answer is enough. kind is gateway, icmp, tcp, dns or http; interval and timeout 0: as in [health].
+#[[check]]
+#name = "portal"
+#kind = "http"
+#targets = ["http://connectivitycheck.gstatic.com/generate_204"]
+#expect = 204
+#interval = 60
+#timeout = 5
+
+#[[check]]
+#name = "names"
+#kind = "dns"
+#targets = ["gateway", "9.9.9.9"]
+#query = "example.com"
 
 # --- SRTLA engines that the agent keeps running ------------------------------------------------------------
 

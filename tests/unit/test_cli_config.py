@@ -1,5 +1,6 @@
 """`netbond config`: the example and the documentation say what the program does."""
 
+import json
 import re
 import tomllib
 from dataclasses import MISSING, fields
@@ -33,6 +34,7 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
     ]
     assert config.sender[0].receiver == HostPort("bond.example.org", 5000)
     assert config.receiver[0].srt == HostPort("127.0.0.1", 5002)
+    assert [check.name for check in config.chain(config.uplink[1].checks)] == ["gateway", "portal", "names"]
     used = {name: {key for item in tomllib.loads(text)[name] for key in item} for name in REPEATED}
     assert used == {name: {spec.name for spec in fields(cls)} for name, cls in REPEATED.items()}
 
@@ -51,8 +53,8 @@ def toml(value: Any) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
-        return f"`{list(value)}`"
-    return f"`{value}`" if isinstance(value, int) else f'`"{value}"`'
+        return f"`{json.dumps(value)}`"
+    return f"`{value}`" if isinstance(value, int | float) else f'`"{value}"`'
 
 
 @pytest.mark.parametrize(
