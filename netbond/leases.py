@@ -301,6 +301,8 @@ def parse_networkmanager(
     name, action = argv
     if action not in NETWORKMANAGER_LEASED | NETWORKMANAGER_RELEASED:
         return None
+    if environ.get("CONNECTION_EXTERNAL") == "1":
+        return None  # it only looks on while another client does the work, and that one speaks for itself
     # A modem's control device (cdc-wdm0, ttyUSB2) is not the interface that carries its packets.
     device = check_device(_value(environ, "DEVICE_IP_IFACE") or name)
     if action in NETWORKMANAGER_RELEASED:

@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from netbond.errors import UnavailableError
-from netbond.snapshot import printable
+from netbond.snapshot import objects, printable
 
 logger = logging.getLogger(__name__)
 
@@ -178,14 +178,39 @@ def _engines(engines: list[dict[str, Any]]) -> Iterator[Metric]:
         _ENGINE,
         (((engine["name"], engine["role"]), engine["restarts"]) for engine in engines),
     )
+    yield from _senders([engine for engine in engines if engine["role"] == "sender"])
     yield from _sender_links(engines)
     yield from _receiver_peers(engines)
 
 
-def dicts(container: object, key: str) -> list[dict[str, Any]]:
-    """The objects in the list under `key`, as far as there are any: statistics come from an engine."""
-    found = container.get(key) if isinstance(container, dict) else None
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+def _senders(senders: list[dict[str, Any]]) -> Iterator[Metric]:
+    def each(key: str) -> Samples:
+        return (((s["name"],), s["stats"].get(key)) for s in senders if isinstance(s["stats"], dict))
+
+    engine = ("engine",)
+    yield _gauge(
+        "netbond_sender_connected",
+        "Whether the receiver has accepted at least one link.",
+        engine,
+        ((labels, state == "connected") for labels, state in each("state")),
+    )
+    yield _counter("netbond_sender_packets", "Packets taken from the SRT caller.", engine, each("packets"))
+    yield _counter("netbond_sender_bytes", "Bytes taken from the SRT caller.", engine, each("bytes"))
+    yield _counter(
+        "netbond_sender_retransmitted_packets",
+        "Packets that the SRT caller sent again.",
+        engine,
+        each("retransmitted"),
+    )
+    yield _counter(
+        "netbond_sender_resent_packets",
+        "Packets that netbond sent again over another link.",
+        engine,
+        each("resent"),
+    )
+    yield _counter(
+        "netbond_sender_dropped_packets", "Packets for which there was no link.", engine, each("dropped")
+    )
 
 
 def _sender_links(engines: list[dict[str, Any]]) -> Iterator[Metric]:
@@ -193,7 +218,7 @@ def _sender_links(engines: list[dict[str, Any]]) -> Iterator[Metric]:
         ((engine["name"], *(str(link.get(key, "")) for key in ("label", "device", "address"))), link)
         for engine in engines
         if engine["role"] == "sender"
-        for link in dicts(engine["stats"], "links")
+        for link in objects(engine["stats"], "links")
     ]
 
     def each(key: str, scale: float = 1) -> Samples:
@@ -219,8 +244,8 @@ def _sender_links(engines: list[dict[str, Any]]) -> Iterator[Metric]:
         _LINK,
         each("rtt_ms", 0.001),
     )
-    yield _counter("netbond_link_packets", "Data packets sent over the link.", _LINK, each("packets"))
-    yield _counter("netbond_link_bytes", "Bytes of data packets sent over the link.", _LINK, each("bytes"))
+    yield _counter("netbond_link_packets", "Packets sent over the link.", _LINK, each("packets"))
+    yield _counter("netbond_link_bytes", "Bytes sent over the link.", _LINK, each("bytes"))
     yield _counter("netbond_link_lost_packets", "Data packets that the link lost.", _LINK, each("lost"))
 
 
@@ -229,8 +254,8 @@ def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
     peers = [
         ((engine["name"], str(group.get("id", "")), str(peer.get("peer", ""))), peer)
         for engine in receivers
-        for group in dicts(engine["stats"], "groups")
-        for peer in dicts(group, "links")
+        for group in objects(engine["stats"], "groups")
+        for peer in objects(group, "links")
     ]
 
     def each(key: str) -> Samples:
@@ -240,13 +265,28 @@ def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
         "netbond_receiver_groups",
         "Senders (link groups) that the receiver serves.",
         ("engine",),
-        (((engine["name"],), len(dicts(engine["stats"], "groups"))) for engine in receivers),
+        (((engine["name"],), len(objects(engine["stats"], "groups"))) for engine in receivers),
+    )
+    yield _counter(
+        "netbond_receiver_refused",
+        "Requests and packets that the receiver did not accept.",
+        ("engine", "reason"),
+        (
+            ((engine["name"], reason), count)
+            for engine in receivers
+            for reason, count in _mapping(engine["stats"], "refused").items()
+        ),
     )
     yield _counter(
         "netbond_peer_packets", "Data packets received over a sender's link.", _PEER, each("packets")
     )
     yield _counter("netbond_peer_bytes", "Bytes received over a sender's link.", _PEER, each("bytes"))
     yield _gauge("netbond_peer_idle_seconds", "Time since the link was last heard.", _PEER, each("idle_s"))
+
+
+def _mapping(container: object, key: str) -> dict[str, Any]:
+    found = container.get(key) if isinstance(container, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 # --- serving them ------------------------------------------------------------------------------------------

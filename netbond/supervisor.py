@@ -47,7 +47,7 @@ READY_WITHIN = 10.0  # seconds until status says that an engine is not ready
 SILENT_AFTER = 5.0  # seconds without statistics, which come each second, until status says so
 GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 DRAIN = 0.5  # seconds for the last words of a child that has exited
-MAX_UNREAD = 256 * 1024  # bytes that a child may leave unread in its channel
+MAX_UNREAD = 256 * 1024  # bytes that a child may leave unread in its channel, besides what it resumes
 FORGET_AFTER = 3  # children that died before they were ready, in a row: perhaps the resume kills them
 
 
@@ -173,7 +173,7 @@ class _Engine:
         if self._writer is None or self._writer.is_closing():
             return
         self._writer.write(json.dumps(message).encode() + b"\n")
-        if self._writer.transport.get_write_buffer_size() > MAX_UNREAD:
+        if self._writer.transport.get_write_buffer_size() > MAX_UNREAD + MAX_LINE:
             self._condemn("does not read its channel")
 
     def _condemn(self, fault: str) -> None:

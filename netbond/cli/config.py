@@ -35,6 +35,8 @@ state_dir = "/run/netbond"
 user = "nobody"
 # Where `ip` looks for the names of tables; "" names none.
 iproute2_dir = "/etc/iproute2"
+# netbond's routes and rules when the agent is stopped: remove or keep
+on_stop = "remove"
 # debug, info, warning or error
 log_level = "info"
 

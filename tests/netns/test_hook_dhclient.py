@@ -68,8 +68,15 @@ class Box:
         sh("ip", "netns", "exec", self.name, "dhclient", "-4", *files, *options, "usb0")
 
     def stop_client(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            os.kill(int((self.folder / "dhclient.pid").read_text()), signal.SIGKILL)
+        """Kill what runs in the box; a pid file would not do, as dhclient writes it only once it is bound."""
+        deadline = time.monotonic() + 5
+        listing = ["ip", "netns", "pids", self.name]
+        while pids := subprocess.run(listing, capture_output=True, text=True).stdout.split():
+            assert time.monotonic() < deadline, f"{pids} do not end"
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            time.sleep(0.02)
 
     def leases(self) -> list[tuple[str, str, str, tuple[IPv4Address, ...]]]:
         return [(x.device, x.source, str(x.address), x.routers) for x in self.store.load()]
@@ -95,7 +102,10 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     (folder / "ping").write_text('#!/bin/sh\nexec busybox ping -W 1 "$@"\n')
     (folder / "ping").chmod(0o755)
     config = folder / "netbond.toml"
-    config.write_text(f'[agent]\nstate_dir = "{folder}/state"\ncontrol_socket = "{folder}/c.sock"\n')
+    config.write_text(
+        f'[agent]\nstate_dir = "{folder}/state"\ncontrol_socket = "{folder}/c.sock"\n'
+        f'ip_list = "{folder}/ips"\nmetrics = ""\niproute2_dir = ""\n'
+    )
     (etc / "default" / "netbond").write_text(f"NETBOND={NETBOND}\nNETBOND_CONFIG={config}\n")
     try:
         sh("ip", "netns", "add", box.name)
@@ -225,6 +235,45 @@ def test_an_agent_is_told_and_a_hanging_one_holds_up_nobody(box: Box) -> None:
         box.dhclient("-r")
         assert time.monotonic() - started < 5
         assert box.leases() == []
+
+
+def test_a_real_agent_has_the_gateway_that_only_the_hook_knows(box: Box) -> None:
+    """The default is among the classless routes, and nothing puts those into main here."""
+    (Path("/etc/netns") / box.name / "dhcp/dhclient.conf").write_text(
+        "option rfc3442-classless-static-routes code 121 = array of unsigned integer 8;\n"
+        "request subnet-mask, routers, rfc3442-classless-static-routes;\n"
+    )
+    box.serve("192.168.8.100", "192.168.8.100", "--dhcp-option=121,0.0.0.0/0,192.168.8.1")
+
+    def table(number: str) -> str:
+        listing = ["ip", "-n", box.name, "route", "show", "table", number]
+        return subprocess.run(listing, capture_output=True, text=True, timeout=10).stdout
+
+    def wait_for_default(wanted: bool) -> float:
+        started = time.monotonic()
+        while ("default via 192.168.8.1 dev usb0" in table("100")) != wanted:
+            assert time.monotonic() - started < 5, (box.folder / "agent.log").read_text()
+            time.sleep(0.02)
+        return time.monotonic() - started
+
+    with (box.folder / "agent.log").open("wb") as log:
+        agent = subprocess.Popen(
+            ["ip", "netns", "exec", box.name, NETBOND, "run", "--config", box.folder / "netbond.toml"],
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 10
+        while not (box.folder / "c.sock").exists():
+            assert time.monotonic() < deadline, (box.folder / "agent.log").read_text()
+            time.sleep(0.02)
+        box.dhclient("-1")
+        assert wait_for_default(wanted=True) < 1
+        assert "default" not in table("main")
+        box.dhclient("-r")
+        assert wait_for_default(wanted=False) < 1
+    finally:
+        agent.terminate()
+        agent.wait(10)
 
 
 def test_an_interface_knows_its_own_addresses(box: Box) -> None:

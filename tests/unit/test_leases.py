@@ -216,6 +216,11 @@ def test_networkmanager_down_and_other_actions() -> None:
     assert parse_networkmanager(["usb0", "up"], {"DEVICE_IP_IFACE": "usb0"}, NOW) is None  # IPv6 only
 
 
+@pytest.mark.parametrize("action", ["up", "down"])
+def test_networkmanager_looking_on_does_not_speak_for_the_client_at_work(action: str) -> None:
+    assert parse_networkmanager(["usb0", action], NM | {"CONNECTION_EXTERNAL": "1"}, NOW) is None
+
+
 @pytest.mark.parametrize(
     ("argv", "change"),
     [

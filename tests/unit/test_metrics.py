@@ -78,6 +78,12 @@ SNAPSHOT: dict[str, Any] = {
             "reason": "",
             "last_exit": "",
             "stats": {
+                "state": "connected",
+                "packets": 990,
+                "bytes": 1300000,
+                "retransmitted": 4,
+                "resent": 5,
+                "dropped": 6,
                 "links": [
                     {
                         "label": "usb0",
@@ -98,7 +104,7 @@ SNAPSHOT: dict[str, Any] = {
                         "state": "down",
                         "rtt_ms": None,
                     },
-                ]
+                ],
             },
         },
         {
@@ -115,7 +121,8 @@ SNAPSHOT: dict[str, Any] = {
                         "id": "0a1b2c3d",
                         "links": [{"peer": "192.0.2.1:40000", "packets": 9, "bytes": 99, "idle_s": 0.2}],
                     }
-                ]
+                ],
+                "refused": {"quota": 0, "unknown_peer": 12},
             },
         },
     ],
@@ -143,6 +150,12 @@ netbond_engine_up{engine="sender 127.0.0.1:6000",role="sender"} 1
 netbond_engine_up{engine="receiver 0.0.0.0:5000",role="receiver"} 0
 netbond_engine_restarts_total{engine="sender 127.0.0.1:6000",role="sender"} 3
 netbond_engine_restarts_total{engine="receiver 0.0.0.0:5000",role="receiver"} 1
+netbond_sender_connected{engine="sender 127.0.0.1:6000"} 1
+netbond_sender_packets_total{engine="sender 127.0.0.1:6000"} 990
+netbond_sender_bytes_total{engine="sender 127.0.0.1:6000"} 1300000
+netbond_sender_retransmitted_packets_total{engine="sender 127.0.0.1:6000"} 4
+netbond_sender_resent_packets_total{engine="sender 127.0.0.1:6000"} 5
+netbond_sender_dropped_packets_total{engine="sender 127.0.0.1:6000"} 6
 netbond_link_up{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1
 netbond_link_up{engine="sender 127.0.0.1:6000",link="wwan0",device="wwan0",address="10.64.0.9"} 0
 netbond_link_window{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 20000
@@ -152,6 +165,8 @@ netbond_link_packets_total{engine="sender 127.0.0.1:6000",link="usb0",device="us
 netbond_link_bytes_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1316000
 netbond_link_lost_packets_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 2
 netbond_receiver_groups{engine="receiver 0.0.0.0:5000"} 1
+netbond_receiver_refused_total{engine="receiver 0.0.0.0:5000",reason="quota"} 0
+netbond_receiver_refused_total{engine="receiver 0.0.0.0:5000",reason="unknown_peer"} 12
 netbond_peer_packets_total{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="192.0.2.1:40000"} 9
 netbond_peer_bytes_total{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="192.0.2.1:40000"} 99
 netbond_peer_idle_seconds{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="192.0.2.1:40000"} 0.2
@@ -219,7 +234,8 @@ HUGE = int("9" * 400)
     [
         None,
         {},
-        {"links": 7, "groups": {}},
+        {"links": 7, "groups": {}, "refused": 3, "state": [], "packets": "many"},
+        {"refused": {"x": "y", "z": None}},
         {"links": [1, None, "x", []], "groups": [1, {"links": 2}, {"links": [None]}]},
         {"links": [{"label": {"a": 1}, "window": "20", "in_flight": HUGE, "rtt_ms": [], "packets": None}]},
         {"links": [{"label": 'a"b\\\n\x1b\ud800' * 99, "window": 1}]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
 
 import pytest
 
@@ -20,18 +21,22 @@ AGENT = AgentInfo(
     changes=12,
     problems=("a\nb",),
 )
-USB0 = Uplink("usb0", ip_interface("10.0.0.10/24"), ip_address("10.0.0.1"), "dhclient", table=100, weight=2)
-WWAN0 = Uplink("wwan0", ip_interface("10.64.0.9/32"), None, "configuration", table=130)
-USB1 = Uplink(
-    "usb1",
-    ip_interface("10.0.0.10/24"),
-    ip_address("10.0.0.1"),
-    "main default",
-    table=101,
+
+
+def uplink(device: str, address: str, gateway: str | None, source: str, table: int, **rest: Any) -> Uplink:
+    interface = ip_interface(address)
+    via = None if gateway is None else ip_address(gateway)
+    return Uplink(device, interface, via, source, table, **rest)
+
+
+USB0 = uplink("usb0", "10.0.0.10/24", "10.0.0.1", "dhclient", 100, weight=2)
+WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130)
+USB1 = uplink(
+    *("usb1", "10.0.0.10/24", "10.0.0.1", "main default", 101),
     state="no carrier",
     reason="the modem \x1b[2Jhas no link",
 )
-SIX = Uplink("usb0", ip_interface("2001:db8::5/64"), ip_address("fe80::1"), "main default", table=100)
+SIX = uplink("usb0", "2001:db8::5/64", "fe80::1", "main default", 100)
 DESIRED = Desired(
     uplinks=(USB0, WWAN0, USB1, SIX),
     routes=(

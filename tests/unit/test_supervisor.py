@@ -62,7 +62,7 @@ if mode == "garbage":
     channel.sendall(b"GET / HTTP/1.1\\r\\n")
     time.sleep(60)
 if mode == "long":
-    channel.sendall(b"x" * 70000)
+    channel.sendall(b"x" * 1100000)
     time.sleep(60)
 if mode == "flood":
     while True:
@@ -268,7 +268,7 @@ def test_an_agent_that_comes_back_still_knows_the_resume(child: Path) -> None:
         ("fatal", "failed", "port 6000 is taken\\x1b[2J"),
         ("fatal-deaf", "failed", "port 6000 is taken"),
         ("garbage", "backing off", r"sent what is not JSON: b'GET / HTTP/1.1\r\n'"),
-        ("long", "backing off", "sent a line of more than 65536 bytes"),
+        ("long", "backing off", "sent a line of more than 1048576 bytes"),
         ("flood", "backing off", "floods its channel"),
     ],
 )
@@ -306,7 +306,7 @@ def test_a_child_that_does_not_read_is_replaced(child: Path) -> None:
     async def check() -> None:
         async with supervised(child, "deaf") as watched:
             await watched.until(lambda s: s.state == "running")
-            for number in range(20_000):
+            for number in range(30_000):
                 watched.supervisor.set_links([{**LINKS[0], "label": f"usb{number}"}])
             assert (await watched.until(lambda s: s.last_exit)).reason == "does not read its channel"
 
@@ -420,7 +420,7 @@ def test_what_belonged_to_one_receiver_is_not_shown_to_another(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"\xff", b"[" * 9999, b'{"engine": 1, "resume": {}}', b"x" * 200_000, "no resume"],
+    [b"", b"{", b"[]", b"\xff", b"[" * 9999, b'{"engine": 1, "resume": {}}', b"x" * 3_000_000, "no resume"],
 )
 def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes | str) -> None:
     store = ResumeStore(tmp_path / "engines")
