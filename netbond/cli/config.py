@@ -59,7 +59,12 @@ protocol = 78
 #match = "eth0"
 #weight = 2
 
-# A modem. gateway is "auto", an address, or "none" for a point-to-point link; table is for exact names only.
+# A modem in a port, however the kernel names it. It keeps label and table.
+#[[uplink]]
+#match = {path = "*usb-0:1.2:*"}
+#label = "left modem"
+
+# A modem. gateway is "auto", an address, or "none" for a point-to-point link; a table is for one interface.
 #[[uplink]]
 #match = "usb0"
 #gateway = "192.168.8.1"
