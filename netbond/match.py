@@ -103,7 +103,7 @@ def choose(devices: Iterable[Device], config: Config) -> Choice:
         what = f"label {uplink.label!r}" if uplink.label else f"table {uplink.table}"
         problems.append(
             f"[[uplink]] {uplink.match} fits {holders[number]} and {', '.join(others)}: {holders[number]} has"
-            f" {what}, being first by port; match by path to tell them apart"
+            f" {what}, being first by port; a narrower path tells them apart"
         )
     given = set(labels.values())
     for device in in_order:

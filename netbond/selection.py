@@ -2,8 +2,8 @@
 
 Judged by role first: what the kernel says it is, whether it is a port of something, whether it is the LAN
 side. Some kinds say nothing by themselves: a veth is how a container is attached, and also what a test box or
-a container itself has for a modem; likewise macvlan, ipvlan and TUN. There the name decides: one that hardware
-would have (usb0, eth1, enx..., wwan0) may be an uplink, vethc0ffee and tun0 may not.
+a container itself has for a modem; likewise macvlan, ipvlan and TUN. There the name decides: one as hardware
+has (usb0, eth1, enx..., wwan0) may be an uplink, vethc0ffee and tun0 may not.
 
 An [[uplink]] that matches overrides all of this except what can never work: loopback, ports, the LAN side.
 """

@@ -251,7 +251,7 @@ def test_two_with_one_mac_address() -> None:
         assert seen(dict(found.settings), "usb0") == ("", 0, 3)  # the other settings are for both
         assert found.problems == (
             f"[[uplink]] mac={MAC} fits usb1 and usb0: usb1 has label 'stick', being first by port;"
-            " match by path to tell them apart",
+            " a narrower path tells them apart",
         )
 
 
