@@ -320,6 +320,22 @@ def parse_networkmanager(
     return _lease(device, "networkmanager", interface, routers, now)
 
 
+def parse_networkd(text: str, device: str, received: float) -> Lease:
+    """A lease file of systemd-networkd (/run/systemd/netif/leases/INDEX); `received` is wall-clock seconds.
+
+    LeaseError if a value cannot be. Lines and keys that are not needed are passed over.
+    """
+    values = dict(line.partition("=")[::2] for line in text.splitlines() if not line.startswith("#"))
+    routers = _value(values, "ROUTER").split()
+    for name in ("CLASSLESS_ROUTES", "ROUTES"):  # since 252; before it, together with option 33
+        if routes := _value(values, name):
+            # "10.0.0.0/8,10.0.0.7 0.0.0.0/0,10.0.0.1"
+            routers = _default_of_pairs(routes.replace(",", " "), name)
+            break
+    interface = _interface(_value(values, "ADDRESS"), _value(values, "NETMASK"), "ADDRESS")
+    return _lease(device, "networkd", interface, routers, received)
+
+
 # --- the store ---------------------------------------------------------------------------------------------
 
 

@@ -52,7 +52,7 @@ class DhcpBox:
 
     def __enter__(self) -> Self:
         for name in ("hooks", "default", "dhcp/dhclient-enter-hooks.d", "dhcp/dhclient-exit-hooks.d"):
-            (self.folder / name).mkdir(parents=True)
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "resolv.conf").touch()
         contrib = ROOT / "contrib"
         shutil.copy(contrib / "dhcpcd-hooks/90-netbond", self.folder / "hooks")
