@@ -394,8 +394,8 @@ class LeaseStore:
     def save(self, lease: Lease) -> None:
         """Keep the lease in place of what is known of its device. OSError if it cannot be written."""
         name = file_name(lease.device)
-        self.directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self.directory.mkdir(mode=0o700, exist_ok=True)
+        files.make_directory(self.directory.parent, 0o755)
+        files.make_directory(self.directory, 0o700)
         folder = self._open(lock=True)
         try:
             files.replace(name, encode(lease), 0o600, dir_fd=folder)

@@ -13,7 +13,9 @@ Registration, as all receivers know it (docs/srtla.md):
     group known  REG2 with that id on every link that is not up, each second; REG3 makes the link usable
     "no such group" to that: the receiver has forgotten the group (restarted), begin again
 
-A link that is up gets a keepalive each second, whose echo is both a sign of life and a round trip.
+A link that is up gets a keepalive each second, whose echo is both a sign of life and a round trip. Signs of
+life are what proves that our packets arrive: echoes and SRTLA ACKs. SRT's own ACKs come down every link, also
+down one that swallows all we send.
 """
 
 from __future__ import annotations
@@ -34,9 +36,10 @@ REG2_TIMEOUT = 4.0  # s that REG1 may stay without its answer
 SETTLE = 4.0  # s after a group began in which "no such group" may still be the answer to a probe
 STALL = 0.5  # s that a packet may stay without any sign of life on its link, or ...
 STALL_RTTS = 3  # ... this many round trips, whichever is longer
-STALL_PROBE = 0.2  # s between keepalives of a stalled link
+STALL_PROBE = 0.2  # s between keepalives of a link that is stalled, or may be
+PINGS = 64  # keepalives whose echo is recognised
 SILENCE = 10.0  # s without a word from the receiver on any link: perhaps it has another address
-ERR_BACKOFF = (2.0, 30.0)  # s, first and longest, after REG_ERR
+ERR_BACKOFF = (2.0, 10.0)  # s, first and longest, after REG_ERR
 REMEMBERED_COPIES = 512  # ACKs and NAKs whose copies from other links are recognised
 LOSS_WINDOW = 10  # seconds that "recent loss" looks back
 
@@ -271,14 +274,12 @@ class Sender:
         elif kind == wire.REG3:
             self._accepted(link, now)
         elif kind == wire.KEEPALIVE:
-            self._heard(link, now)
             self._round_trip(link, data, now)
         elif kind == wire.SRTLA_ACK:
             self._heard(link, now)
             for sequence in wire.parse_srtla_ack(data) or ():
                 self._acknowledged(sequence, link, now)
         elif len(data) >= wire.SRT_HEADER and not 0x9000 <= kind < 0xC000 and self.group is not None:
-            self._heard(link, now)
             self._srt_packet(kind, data, now)
 
     def handle_timer(self, now: float) -> None:
@@ -368,12 +369,12 @@ class Sender:
 
     def _remove(self, link: Link, now: float) -> None:
         self._order = [each for each in self._order if each is not link]
-        self._down(link, "error", "removed from the list", now)
-        del self._links[link.number]
         self._to_links = [entry for entry in self._to_links if entry[0] != link.number]
+        self._down(link, "error", "removed from the list", now, silently=True)
+        del self._links[link.number]
         self._events.append(LinkRemoved(link.number, link.spec))
 
-    def _down(self, link: Link, state: str, reason: str, now: float) -> None:
+    def _down(self, link: Link, state: str, reason: str, now: float, *, silently: bool = False) -> None:
         if link is self._pending:
             self._pending = None
         was_usable = link.usable
@@ -381,7 +382,8 @@ class Sender:
         link.usable = link.stalled = False
         link.pings.clear()
         if was_usable:
-            self._events.append(LinkDown(link.number, link.spec, reason))
+            if not silently:
+                self._events.append(LinkDown(link.number, link.spec, reason))
             self._rescue(self._flight.carried_by(link), now)
 
     def _rescue(self, stranded: list[Any], now: float) -> None:
@@ -398,14 +400,14 @@ class Sender:
         if silent >= self._link_timeout:
             self._down(link, "down", f"silent for {silent:.0f} s", now)
             self._register(link, now)
-        elif link.stalled:
-            if now - link.probed_at >= STALL_PROBE:
-                self._keepalive(link, now)
         elif link.unanswered_since is not None:
-            patience = max(STALL, STALL_RTTS * (link.rtt or 0.0))
-            if now - link.unanswered_since >= patience:
+            waited = now - link.unanswered_since
+            if not link.stalled and waited >= max(STALL, STALL_RTTS * (link.rtt or 0.0)):
                 link.stalled = True
                 self._rescue(self._flight.carried_by(link), now)
+            # Asked before it is judged: receivers acknowledge tens, and a link may carry few packets.
+            if waited >= STALL_PROBE and now - link.probed_at >= STALL_PROBE:
+                self._keepalive(link, now)
 
     def _heard(self, link: Link, now: float) -> None:
         link.last_heard = now
@@ -526,7 +528,7 @@ class Sender:
         stamp = int(now * 1000)
         link.probed_at = now
         link.pings[stamp] = now
-        while len(link.pings) > 16:
+        while len(link.pings) > PINGS:
             del link.pings[next(iter(link.pings))]
         self._emit(
             link,
@@ -548,6 +550,7 @@ class Sender:
         sent_at = link.pings.pop(echo.timestamp, None) if echo and echo.link == link.number else None
         if sent_at is None:
             return  # a keepalive of the receiver's own, or an echo older than we remember
+        self._heard(link, now)
         sample = now - sent_at
         link.rtt = sample if link.rtt is None else link.rtt + (sample - link.rtt) / 8
         self._scheduler.rtt_measured(link, sample, now)

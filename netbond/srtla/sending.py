@@ -74,6 +74,7 @@ class SendEngine(Engine):
         self._receivers: list[Endpoint] = []
         self._receiver: Endpoint | None = None
         self._caller: Any = None
+        self._caller_local: batch.Local | None = None  # our address that it uses
         self._caller_heard = 0.0
         self._ports = _resumed_ports(resume)
         self._preferred = resume.get("receiver_address")
@@ -89,6 +90,7 @@ class SendEngine(Engine):
             self._listener = open_listener(listen, "the SRT caller")
         else:  # as srtla_send does: every IPv4 address
             self._listener = open_listener(HostPort("0.0.0.0", listen.port), "the SRT caller")  # noqa: S104
+        batch.tell_local(self._listener)
         if self._listener.family == socket.AF_INET:
             self._caller = _resumed_caller(self.resume)
         self.loop.add_reader(self._listener, self._from_caller)
@@ -249,9 +251,10 @@ class SendEngine(Engine):
     def _from_caller(self) -> None:
         now = time.monotonic()
         sender = self._sender
-        for data, address in batch.receive_from(self._listener):
+        for data, address, local in batch.receive_from_local(self._listener):
             if address != self._caller and not self._is_caller(address, data, now):
                 continue
+            self._caller_local = local
             self._caller_heard = now
             sender.datagram_from_caller(data, now)
         self._flush(now)
@@ -303,9 +306,10 @@ class SendEngine(Engine):
                 by_link.setdefault(number, []).append(data)
             for number, datagrams in by_link.items():
                 self._send(number, datagrams, now)
-        for data in sender.datagrams_to_caller():
-            if self._caller is not None:
-                batch.send_to(self._listener, [(self._caller, data)])
+        answers = sender.datagrams_to_caller()
+        if answers and self._caller is not None:
+            local = {self._caller: self._caller_local}
+            batch.send_to(self._listener, [(self._caller, data) for data in answers], local)
 
     def _send(self, number: int, datagrams: list[bytes], now: float) -> None:
         link = self._sockets.get(number)

@@ -432,3 +432,17 @@ def test_what_a_killed_writer_left_is_swept(store: LeaseStore) -> None:
     store.save(lease())
     assert not old.exists()
     assert new.exists()  # somebody may be writing it
+
+
+def test_what_a_hook_makes_is_open_to_those_who_may_ask(tmp_path: Path) -> None:
+    """/run/netbond is where the control socket lies, and a DHCP client may run with umask 077."""
+    before = os.umask(0o077)
+    try:
+        LeaseStore(tmp_path / "run/netbond/leases").save(
+            Lease("usb0", "dhclient", IPv4Interface("10.0.0.10/24"), (IPv4Address("10.0.0.1"),), 1.0)
+        )
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "run", tmp_path / "run/netbond")]
+    assert modes == [0o755, 0o755]
+    assert (tmp_path / "run/netbond/leases").stat().st_mode & 0o777 == 0o700
