@@ -14,8 +14,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from netbond.model import Link
+if TYPE_CHECKING:
+    from netbond.model import Link  # which may have devices among its facts
 
 LONGEST = 96  # characters of a property; what a stick says about itself may be anything
 
