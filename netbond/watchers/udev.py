@@ -108,9 +108,7 @@ class Udev:
             status = self._control.stat()
         except OSError:
             if self._udevd is not None or not self.problem:
-                self._say(
-                    "udevd is not running: interfaces are known without serial numbers and renamed late"
-                )
+                self._say("there is no udevd: interfaces are known by what /sys says, without serial numbers")
             self._udevd = None
             return
         udevd = (status.st_ino, status.st_ctime_ns)

@@ -167,7 +167,7 @@ def test_without_udevd_it_is_said_once_and_looked_for(
         watcher.start(lambda: looks.append("look"))
         await asyncio.sleep(0.1)
         assert len(caplog.messages) == 1
-        assert "udevd is not running" in watcher.problem
+        assert "there is no udevd" in watcher.problem
         assert looks == []
         (tmp_path / "control").touch()  # udevd has come
         await until(lambda: bool(looks))
@@ -178,7 +178,7 @@ def test_without_udevd_it_is_said_once_and_looked_for(
 
     asyncio.run(main())
     assert [message.split(":")[0] for message in caplog.messages] == [
-        "udevd is not running", "udevd is there", "udevd is not running",
+        "there is no udevd", "udevd is there", "there is no udevd",
     ]  # fmt: skip
 
 
