@@ -182,6 +182,35 @@ def _table_range(value: object) -> tuple[int, int]:
     return (low, high)
 
 
+def _lan(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise _Wrong("a list of interface names or patterns, like ['eth1', 'br0']")
+    return tuple(_pattern(item) for item in value)
+
+
+def _mark_mask(value: object) -> int:
+    mask: int = _whole(0xFF, 0xFFFFFFFF)(value)
+    lowest = mask & -mask
+    if mask & (mask + lowest) or mask // lowest < 0xFF:
+        raise _Wrong("a mask of 8 or more bits in a row, like 0xff000000")
+    return mask
+
+
+_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _bytes(value: object) -> int:
+    if value == "" or (type(value) is int and value == 0):
+        return 0
+    text = value if isinstance(value, str) else ""
+    match = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,6}))? ?([MGT]i?B)", text)
+    if match is None:
+        raise _Wrong("a number and one of " + ", ".join(_UNITS) + ", like '50GB'; 0 for none")
+    fraction = match[2] or ""
+    factor: int = 10 ** len(fraction)
+    return int(match[1] + fraction) * _UNITS[match[3]] // factor
+
+
 def _key(parse: Parse, default: Any) -> Any:
     return field(default=default, metadata={"parse": parse})
 
@@ -204,6 +233,7 @@ class AgentConfig:
     control_socket: Path = _key(_path, Path("/run/netbond/control.sock"))
     metrics: HostPort | None = _key(_optional_address_endpoint, HostPort("127.0.0.1", 10469))
     state_dir: Path = _key(_path, Path("/run/netbond"))
+    data_dir: Path = _key(_path, Path("/var/lib/netbond"))  # what must survive a reboot: usage.json
     user: str = _key(_name, "nobody")  # whom the engines run as
     iproute2_dir: Path | None = _key(_optional_path, Path("/etc/iproute2"))  # for rt_tables.d and rt_protos.d
     on_stop: str = _key(_one_of("remove", "keep"), "remove")  # netbond's routes and rules, when it is stopped
@@ -232,6 +262,34 @@ class UplinkConfig:
     enabled: bool = _key(_flag, default=True)
     table: int = _key(_whole(1, 252), 0)  # 0: chosen by netbond.tables
     label: str = _key(_label, "")  # what the interface is called, wherever the kernel's names go
+    budget: int = _key(_bytes, 0)  # bytes a month, both directions; 0: not metered
+    budget_day: int = _key(_whole(1, 31), 1)  # of the month, on which counting begins anew
+    budget_action: str = _key(_one_of("warn", "backup", "off"), "warn")  # when it is spent (docs/metered.md)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """[router]: clients behind LAN interfaces share the uplinks (docs/router.md)."""
+
+    lan: tuple[str, ...] = _key(_lan, ())  # empty: router mode is off
+    masquerade: bool = _key(_flag, default=True)  # IPv4
+    ipv6: str = _key(_one_of("off", "masquerade", "forward"), "off")
+    protect_lan: bool = _key(_flag, default=True)  # new connections from outside need a port forward
+    clamp_mss: bool = _key(_flag, default=True)
+    mark_mask: int = _key(_mark_mask, 0xFF000000)
+    mark_priority: int = _key(_whole(1, 32765), 60)
+
+
+@dataclass(frozen=True, slots=True)
+class SysctlConfig:
+    """[sysctl]: which kernel settings netbond makes fit (docs/sysctls.md)."""
+
+    rp_filter: bool = _key(_flag, default=True)  # loose instead of strict on uplinks
+    linkdown: bool = _key(_flag, default=True)  # ignore_routes_with_linkdown on uplinks
+    multipath_hash: str = _key(_one_of("keep", "addresses", "flows"), "keep")
+    use_neigh: bool = _key(_flag, default=False)  # fib_multipath_use_neigh
+    socket_buffers: int = _key(_whole(0, 2**31 - 1), 67_108_864)  # bytes; 0: leave them
+    forwarding: bool = _key(_flag, default=True)  # in router mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +324,19 @@ class Config:
 
     agent: AgentConfig = field(default_factory=AgentConfig)
     routing: RoutingConfig = field(default_factory=RoutingConfig)
+    router: RouterConfig = field(default_factory=RouterConfig)
+    sysctl: SysctlConfig = field(default_factory=SysctlConfig)
     uplink: tuple[UplinkConfig, ...] = ()
     sender: tuple[SenderConfig, ...] = ()
     receiver: tuple[ReceiverConfig, ...] = ()
 
 
-SINGLE: Mapping[str, type[Any]] = {"agent": AgentConfig, "routing": RoutingConfig}
+SINGLE: Mapping[str, type[Any]] = {
+    "agent": AgentConfig,
+    "routing": RoutingConfig,
+    "router": RouterConfig,
+    "sysctl": SysctlConfig,
+}
 REPEATED: Mapping[str, type[Any]] = {
     "uplink": UplinkConfig,
     "sender": SenderConfig,
@@ -374,6 +439,26 @@ def _check_whole(config: Config, file: str) -> None:
     for listen in listens:
         if listens.count(listen) > 1:
             raise ConfigError(f"{file}: two engines listen on {listen}", "give each a port of its own")
+    _check_router(config, file)
+
+
+def _check_router(config: Config, file: str) -> None:
+    router, routing = config.router, config.routing
+    for uplink in config.uplink:
+        if uplink.enabled and uplink.match in router.lan:
+            raise ConfigError(
+                f"{file}: {uplink.match!r} is both an uplink and in router.lan",
+                "an interface leads out or to the LAN: take it out of one of them",
+            )
+    first_source_rule = min(
+        [routing.tables[0], TRADITIONAL_TABLES[0], *(u.table for u in config.uplink if u.table)]
+    )
+    if router.lan and not routing.main_priority < router.mark_priority < first_source_rule:
+        raise ConfigError(
+            f"{file}: router.mark_priority = {router.mark_priority} is not between"
+            f" main_priority = {routing.main_priority} and the first table, {first_source_rule}",
+            "marked packets need main's specific routes first, and their mark before anything else",
+        )
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -31,6 +31,8 @@ control_socket = "/run/netbond/control.sock"
 metrics = "127.0.0.1:10469"
 # Leases and other things that must outlive the agent.
 state_dir = "/run/netbond"
+# What must survive a reboot: how much of their budgets metered uplinks have used.
+data_dir = "/var/lib/netbond"
 # Whom the SRTLA engines run as.
 user = "nobody"
 # Where `ip` looks for the names of tables; "" names none.
@@ -52,6 +54,35 @@ tables = [130, 219]
 # Marks netbond's routes and rules in the kernel: `ip route show table all proto 78`.
 protocol = 78
 
+[router]
+# Interfaces or patterns, like ["eth1", "br0"], whose clients share the uplinks; none: router mode is off.
+lan = []
+# IPv4 clients appear with the uplink's address.
+masquerade = true
+# IPv6 of the clients: off (left alone), masquerade, or forward (as it is).
+ipv6 = "off"
+# What comes from outside and answers nothing does not reach the LAN, unless a port forward leads there.
+protect_lan = true
+# TCP segments are made to fit the uplink's MTU.
+clamp_mss = true
+# The bits of packet and connection marks that netbond may use, and the priority of the rules for them.
+mark_mask = 0xff000000
+mark_priority = 60
+
+[sysctl]
+# On uplinks: strict reverse-path filters are made loose, ...
+rp_filter = true
+# ... and routes over a link without carrier are not used.
+linkdown = true
+# What goes by one uplink: addresses (all between two hosts), flows (ports count too), keep (as it is set).
+multipath_hash = "keep"
+# Pass over gateways that do not answer ARP when traffic is spread.
+use_neigh = false
+# The largest socket buffers that the engines may ask for, in bytes; 0 leaves them.
+socket_buffers = 67108864
+# Router mode switches forwarding on, on the interfaces that need it.
+forwarding = true
+
 # --- uplinks: the first match wins; interfaces that nothing matches get the defaults -----------------------
 
 # A cable that carries twice as much as the others.
@@ -69,6 +100,13 @@ protocol = 78
 #match = "usb0"
 #gateway = "192.168.8.1"
 #table = 100
+
+# A modem with 50 GB a month from the 15th on, then kept as a backup (or "warn" only, or "off").
+#[[uplink]]
+#match = "wwan*"
+#budget = "50GB"
+#budget_day = 15
+#budget_action = "backup"
 
 # An interface that is not to be used, whatever it has.
 #[[uplink]]

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from netbond.errors import NetbondError, NotRunningError, UnavailableError, UsageError
 from netbond.lab import netns, payload, topology
-from netbond.lab.lab import Lab, need_programs
+from netbond.lab.lab import Lab
+from netbond.lab.needs import need_programs
 
 FOREIGN_SENDER_PORT = 6010  # beside netbond's own on 6000 and 5000
 FOREIGN_RECEIVER_PORT = 5010

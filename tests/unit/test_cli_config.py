@@ -10,7 +10,7 @@ import pytest
 
 from netbond.cli import main
 from netbond.cli.config import EXAMPLE
-from netbond.config import REPEATED, SINGLE, AgentConfig, Config, HostPort, RoutingConfig, parse
+from netbond.config import REPEATED, SINGLE, Config, HostPort, parse
 
 DOCS = Path(__file__).parents[2] / "docs/config.md"
 
@@ -18,8 +18,8 @@ DOCS = Path(__file__).parents[2] / "docs/config.md"
 def test_the_example_holds_the_defaults_and_every_key() -> None:
     assert parse(EXAMPLE) == Config()
     data = tomllib.loads(EXAMPLE)
-    assert set(data["agent"]) == {spec.name for spec in fields(AgentConfig)}
-    assert set(data["routing"]) == {spec.name for spec in fields(RoutingConfig)}
+    for name, cls in SINGLE.items():
+        assert set(data[name]) == {spec.name for spec in fields(cls)}
 
 
 def test_the_commented_parts_of_the_example_are_right_too() -> None:
@@ -29,6 +29,7 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
         ("eth0", 2, "auto", True, 0),
         ("path=*usb-0:1.2:*", 1, "auto", True, 0),
         ("usb0", 1, "192.168.8.1", True, 100),
+        ("wwan*", 1, "auto", True, 0),
         ("docker*", 1, "auto", False, 0),
     ]
     assert config.sender[0].receiver == HostPort("bond.example.org", 5000)
