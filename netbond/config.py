@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli
 
+from netbond.devices import KEYS, Match
 from netbond.errors import ConfigError
 from netbond.health import targets
 
@@ -127,9 +128,31 @@ def _optional_address_endpoint(value: object) -> HostPort | None:
 
 
 def _pattern(value: object) -> str:
+    """A pattern for the interface's name, or a table of patterns for its hardware: as the text of a Match."""
+    if isinstance(value, dict):
+        given = {key: _hardware_pattern(key, pattern) for key, pattern in value.items()}
+        if not given:
+            raise _Wrong("a pattern for at least one of " + ", ".join(KEYS))
+        return str(Match(**given))
     text = _text(value)
     if not text or len(text) > 64 or any(c.isspace() or c == "/" for c in text):
         raise _Wrong("an interface name or a pattern such as 'usb*'")
+    return str(Match(name=text))
+
+
+def _hardware_pattern(key: str, value: object) -> str:
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, n=1)
+        raise _Wrong(f"{near[0]!r} instead of {key!r}" if near else "only " + ", ".join(KEYS))
+    if not isinstance(value, str) or not value or len(value) > 128 or not value.isprintable():
+        raise _Wrong(f"a pattern for {key}, like the values that `udevadm info /sys/class/net/usb0` shows")
+    return "?".join(value.split(" "))  # a blank fits `?`; the text of a Match separates its keys by blanks
+
+
+def _label(value: object) -> str:
+    text = _text(value)
+    if text and not re.fullmatch(r"[A-Za-z0-9._-]([A-Za-z0-9 ._-]{0,30}[A-Za-z0-9._-])?", text):
+        raise _Wrong("at most 32 letters, digits, blanks, '.', '_' and '-'")
     return text
 
 
@@ -275,13 +298,14 @@ class RoutingConfig:
 
 @dataclass(frozen=True, slots=True)
 class UplinkConfig:
-    """[[uplink]]: what to do with the interfaces whose name matches; the first match wins."""
+    """[[uplink]]: what to do with the interfaces that match; the first match wins (netbond.match)."""
 
-    match: str = _required(_pattern)
+    match: str = _required(_pattern)  # the text of a netbond.devices.Match: "usb*", "path=*usb-0:1.2:*"
     weight: int = _key(_whole(1, 256), 1)
     gateway: str = _key(_gateway, "auto")
     enabled: bool = _key(_flag, default=True)
     table: int = _key(_whole(1, 252), 0)  # 0: chosen by netbond.tables
+    label: str = _key(_label, "")  # what the interface is called, wherever the kernel's names go
     budget: int = _key(_bytes, 0)  # bytes a month, both directions; 0: not metered
     budget_day: int = _key(_whole(1, 31), 1)  # of the month, on which counting begins anew
     budget_action: str = _key(_one_of("warn", "backup", "off"), "warn")  # when it is spent (docs/metered.md)
@@ -529,11 +553,17 @@ def _check_whole(config: Config, file: str) -> None:
             raise ConfigError(
                 f"{file}: table {number} is given twice", "each uplink needs a table of its own"
             )
+    labels = [u.label for u in config.uplink if u.label]
     for uplink in config.uplink:
-        if uplink.table and any(c in uplink.match for c in "*?["):
+        what = f"table = {uplink.table}" if uplink.table else f"label = {uplink.label!r}"
+        if (uplink.table or uplink.label) and not Match.parse(uplink.match).single:
             raise ConfigError(
-                f"{file}: uplink {uplink.match!r} sets table = {uplink.table} for a pattern",
-                "a table belongs to one interface: match its exact name",
+                f"{file}: uplink {uplink.match!r} sets {what} for a pattern",
+                "a table and a label belong to one interface: match path, serial, mac or exact name",
+            )
+        if labels.count(uplink.label) > 1:
+            raise ConfigError(
+                f"{file}: label {uplink.label!r} is given twice", "each interface needs a label of its own"
             )
     listens = [str(s.listen) for s in config.sender] + [str(r.listen) for r in config.receiver]
     for listen in listens:

@@ -114,7 +114,12 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #match = "eth0"
 #weight = 2
 
-# A modem. gateway is "auto", an address, or "none" for a point-to-point link; table is for exact names only;
+# A modem in a port, however the kernel names it. It keeps label and table.
+#[[uplink]]
+#match = {path = "*usb-0:1.2:*"}
+#label = "left modem"
+
+# A modem. gateway is "auto", an address, or "none" for a point-to-point link; a table is for one interface;
 # checks replace those of [health].
 #[[uplink]]
 #match = "usb0"
