@@ -35,7 +35,7 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
     ]
     assert config.sender[0].receiver == HostPort("bond.example.org", 5000)
     assert config.receiver[0].srt == HostPort("127.0.0.1", 5002)
-    assert [check.name for check in config.chain(config.uplink[1].checks)] == ["gateway", "portal", "names"]
+    assert [check.name for check in config.chain(config.uplink[2].checks)] == ["gateway", "portal", "names"]
     used = {name: {key for item in tomllib.loads(text)[name] for key in item} for name in REPEATED}
     assert used == {name: {spec.name for spec in fields(cls)} for name, cls in REPEATED.items()}
 
