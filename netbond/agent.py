@@ -18,8 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from netbond import __version__, snapshot
 from netbond.config import Config
 from netbond.control import Command, ControlServer, Peer
@@ -28,10 +26,10 @@ from netbond.iplist import AddressList
 from netbond.kernel import Kernel
 from netbond.leases import LeaseStore
 from netbond.metrics import MetricsServer
-from netbond.model import Desired, Facts, Lease, Link, Route, Rule, Uplink
+from netbond.model import Desired, Facts, Lease, Link, Uplink
 from netbond.names import NameFiles
 from netbond.pace import Pace
-from netbond.plan import desired, plan, route_words, rule_words
+from netbond.plan import desired, object_words, plan
 from netbond.supervisor import Supervisor
 from netbond.uplinks import learned
 from netbond.watchers import netlink
@@ -62,6 +60,7 @@ class Agent:
         self._addresses = AddressList(
             config.agent.ip_list,
             devices=config.agent.ip_list_devices,
+            ipv6=config.agent.ip_list_ipv6,
             pid_file=config.agent.notify_pid_file,
             process=config.agent.notify_process,
         )
@@ -177,7 +176,7 @@ class Agent:
         """Look at everything and put it right; seconds until the next look that nothing asks for."""
         try:
             return await self._reconcile(kernel)
-        except (OSError, NetlinkError) as error:
+        except OSError as error:
             logger.error("looking at the kernel's routes failed: %s; trying again", error)
             self._problems["kernel"] = (str(error),)
             self._publish()
@@ -188,18 +187,20 @@ class Agent:
         goal = desired(facts, self.config)
         operations = plan(facts, goal, self.config.routing.protocol)
         now = time.monotonic()
-        admitted, due = self._pace.admit(operations, {*goal.routes, *goal.rules}, now)
+        admitted, due = self._pace.admit(operations, {*goal.routes, *goal.rules, *goal.nexthops}, now)
         for operation in admitted:
             logger.debug("%s (%s)", operation.command(), operation.why)
         failures = await kernel.apply(admitted, facts.links)
         self._changes += len(admitted) - len(failures)
         self._report("routes", [str(failure) for failure in failures])
         self._report(
-            "fight", [f"another program keeps undoing: {_words(what)}" for what in self._pace.fights()]
+            "fight", [f"another program keeps undoing: {object_words(what)}" for what in self._pace.fights()]
         )
         self._report("idle", goal.idle)
         self._tell_changes(goal.uplinks)
-        self._goal, self._links = goal, facts.links
+        self._goal = goal
+        if not self._links:
+            await self._count(kernel)
         self._hand_out(goal)
         self._publish()
         if failures:
@@ -240,7 +241,7 @@ class Agent:
     def _hand_out(self, goal: Desired) -> None:
         """Tell those who need to know which uplinks there are."""
         routing = self.config.routing
-        tables = {uplink.device: uplink.table for uplink in goal.uplinks}
+        tables = {uplink.name: uplink.table for uplink in goal.uplinks}
         self._report("names", self._names.write(tables, routing.ecmp_table, routing.protocol))
         update = self._addresses.update(goal.uplinks)
         self._report("ip_list", update.problems)
@@ -248,9 +249,13 @@ class Agent:
             logger.info("told of the new address list: process %s", ", ".join(map(str, update.notified)))
         self._supervisor.set_links(
             [
-                {"label": uplink.device, "address": str(uplink.address.ip), "device": uplink.device}
+                {
+                    "label": uplink.name if uplink.family == 4 else f"{uplink.name}/6",
+                    "address": str(uplink.address.ip),
+                    "device": uplink.device,
+                }
                 for uplink in goal.uplinks
-                if uplink.usable
+                if uplink.in_list
             ]
         )
 
@@ -265,19 +270,19 @@ class Agent:
         self._problems[source] = found
 
     def _tell_changes(self, uplinks: tuple[Uplink, ...]) -> None:
-        before = {uplink.device: uplink for uplink in self._goal.uplinks}
-        now = {uplink.device: uplink for uplink in uplinks}
-        for device in before.keys() - now.keys():
-            logger.info("%s is no uplink any more", device)
-        for device, uplink in now.items():
-            if before.get(device) != uplink:
+        before = {(uplink.name, uplink.family): uplink for uplink in self._goal.uplinks}
+        now = {(uplink.name, uplink.family): uplink for uplink in uplinks}
+        for name, family in before.keys() - now.keys():
+            logger.info("%s is no IPv%d uplink any more", name, family)
+        for key, uplink in now.items():
+            if before.get(key) != uplink:
                 logger.info("%s", describe(uplink))
 
     async def _count(self, kernel: Kernel) -> None:
         """Byte counters into rates, and the engines' news into the snapshot."""
         try:
             links = await kernel.read_links()
-        except (OSError, NetlinkError) as error:
+        except OSError as error:
             logger.debug("reading byte counters failed: %s", error)
             return
         now = time.monotonic()
@@ -312,18 +317,12 @@ def describe(uplink: Uplink) -> str:
     """An uplink in a line of the log."""
     way = "point-to-point" if uplink.gateway is None else f"via {uplink.gateway}"
     state = uplink.state + (f" ({uplink.reason})" if uplink.reason not in ("", uplink.state) else "")
-    return (
-        f"{uplink.device} is {state}: {uplink.address} {way} ({uplink.gateway_source}), table {uplink.table}"
-    )
+    return f"{uplink.name} is {state}: {uplink.address} {way} ({uplink.gateway_source}), table {uplink.table}"
 
 
 def _summary(uplinks: tuple[Uplink, ...]) -> str:
-    usable = [uplink.device for uplink in uplinks if uplink.usable]
+    usable = list(dict.fromkeys(uplink.name for uplink in uplinks if uplink.usable))
     return f"{len(usable)} uplinks ({', '.join(usable)})" if usable else "no uplinks yet"
-
-
-def _words(what: Route | Rule) -> str:
-    return f"rule {rule_words(what)}" if isinstance(what, Rule) else f"route {route_words(what)}"
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from netbond.model import Route, Rule
-from netbond.plan import Operation
+from netbond.plan import Object, Operation
 
 FREE = 5  # repairs of one object that are made at once
 FORGET = 30.0  # seconds without a repair after which an object counts as at peace again
@@ -30,10 +29,10 @@ class _Struggle:
 class Pace:
     """Remembers what was repaired when; `now` is seconds of a monotonic clock."""
 
-    _struggles: dict[Route | Rule, _Struggle] = field(default_factory=dict)
+    _struggles: dict[Object, _Struggle] = field(default_factory=dict)
 
     def admit(
-        self, operations: Iterable[Operation], wanted: Collection[Route | Rule], now: float
+        self, operations: Iterable[Operation], wanted: Collection[Object], now: float
     ) -> tuple[list[Operation], float | None]:
         """The operations to carry out now, and when (if at all) to come back for those that must wait."""
         self._struggles = {
@@ -55,7 +54,7 @@ class Pace:
                 due = ready if due is None else min(due, ready)
         return admitted, due
 
-    def fights(self) -> list[Route | Rule]:
+    def fights(self) -> list[Object]:
         """What another program keeps undoing."""
         return [what for what, struggle in self._struggles.items() if struggle.repairs > FREE]
 

@@ -16,12 +16,25 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_IPV4_IFADDR,
     RTMGRP_IPV4_ROUTE,
     RTMGRP_IPV4_RULE,
+    RTMGRP_IPV6_IFADDR,
+    RTMGRP_IPV6_ROUTE,
+    RTMGRP_IPV6_RULE,
     RTMGRP_LINK,
 )
 
 logger = logging.getLogger(__name__)
 
-GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_RULE
+RTMGRP_NEXTHOP = 1 << 31  # group 32, RTNLGRP_NEXTHOP; pyroute2 has no name for it
+GROUPS = (
+    RTMGRP_LINK
+    | RTMGRP_IPV4_IFADDR
+    | RTMGRP_IPV4_ROUTE
+    | RTMGRP_IPV4_RULE
+    | RTMGRP_IPV6_IFADDR
+    | RTMGRP_IPV6_ROUTE
+    | RTMGRP_IPV6_RULE
+    | RTMGRP_NEXTHOP
+)
 RECEIVE_BUFFER = 4 << 20  # bytes; a storm of events that overruns it costs a full look, which comes anyway
 PAUSE = 1.0  # seconds before a broken socket is opened again
 

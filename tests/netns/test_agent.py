@@ -35,7 +35,7 @@ unreachable default proto 78 metric 4294967295
 10.0.1.0/24 dev usb1 proto 78 scope link src 10.0.1.10"""
 
 ECMP = """\
-default proto 78
+default nhid 7800222 proto 78
 	nexthop via 10.0.0.1 dev usb0 weight 2
 	nexthop via 10.0.1.1 dev usb1 weight 1
 	nexthop via 10.0.2.1 dev usb2 weight 1
@@ -83,7 +83,10 @@ def test_unbound_traffic_is_shared_out_even_beside_a_metric_0_default_in_main(bo
         ["rule", "del", "priority", "50"],
         ["rule", "flush"],  # takes main and default too; those are not netbond's to bring back
         ["route", "flush", "table", "101"],
-        ["route", "flush", "table", "222"],
+        ["route", "del", "default", "table", "222"],
+        ["nexthop", "flush", "proto", "78"],
+        ["nexthop", "del", "id", "7800101"],
+        ["nexthop", "replace", "id", "7800222", "group", "7800101", "proto", "78"],
         ["route", "del", "unreachable", "default", "table", "101", "metric", "4294967295"],
         ["route", "replace", "default", "via", "10.0.1.77", "dev", "usb1", "table", "101", "proto", "78"],
         [
