@@ -221,7 +221,8 @@ def object_words(what: Object) -> str:
     return f"nexthop {nexthop_words(what)}"
 
 
-def _hop_words(hop: Nexthop) -> list[str]:
+def hop_words(hop: Nexthop) -> list[str]:
+    """A way out as arguments of `ip`."""
     words = [] if hop.gateway is None else ["via", str(hop.gateway)]
     words += ["dev", hop.device]
     return words
@@ -237,7 +238,7 @@ def route_words(route: Route) -> str:
     if route.nexthop_id:
         words += ["nhid", str(route.nexthop_id)]
     if len(hops) == 1:
-        words += _hop_words(hops[0])
+        words += hop_words(hops[0])
     words += ["table", "main" if route.table == MAIN_TABLE else str(route.table)]
     words += ["proto", str(route.protocol)]
     if route.scope == "link":
@@ -250,7 +251,7 @@ def route_words(route: Route) -> str:
         words.append("onlink")
     if len(hops) > 1:
         for hop in hops:
-            words += ["nexthop", *_hop_words(hop), "weight", str(hop.weight)]
+            words += ["nexthop", *hop_words(hop), "weight", str(hop.weight)]
             words += ["onlink"] if hop.onlink else []
     return " ".join(words)
 
@@ -263,7 +264,7 @@ def nexthop_words(nexthop: NexthopObject | NexthopGroup, *, whole: bool = True) 
     if isinstance(nexthop, NexthopGroup):
         words += ["group", "/".join(f"{member},{weight}" for member, weight in nexthop.members)]
     else:
-        words += _hop_words(Nexthop(nexthop.device, nexthop.gateway))
+        words += hop_words(Nexthop(nexthop.device, nexthop.gateway))
         words += ["onlink"] if nexthop.onlink else []
     return " ".join([*words, "proto", str(nexthop.protocol)])
 

@@ -213,7 +213,7 @@ def test_a_foreign_route_in_our_place_is_named_and_left(box: Box) -> None:
     assert "default via 10.0.1.1 dev usb1" in box.table(101)
     assert "proto 78" not in box.table(101).splitlines()[0]
     problems = box.status()["agent"]["problems"]
-    assert len(problems) == 1
+    assert len(problems) == 2  # the refusal, and that there is such a route
     assert problems[0].startswith("ip route add default via 10.0.1.1 dev usb1 table 101")
     assert problems[0].endswith("a route that is not netbond's has that place")
     box.ip("route", "del", "default", "via", "10.0.1.1", "dev", "usb1", "table", "101")
@@ -287,7 +287,7 @@ def test_the_address_list_is_written_on_change_only(box: Box) -> None:
     ],
 )
 def test_a_broken_configuration_changes_nothing(box: Box, text: str, says: str) -> None:
-    before = box.rules(), box.table("all")
+    before = box.rules(), box.ip("-4", "route", "show", "table", "all")
     box.config_file.write_text(text)
     result = subprocess.run(
         box.command("run", "--config", str(box.config_file)), capture_output=True, text=True, timeout=10
@@ -296,7 +296,7 @@ def test_a_broken_configuration_changes_nothing(box: Box, text: str, says: str) 
     assert result.stderr.count("\n") == 1
     assert str(box.config_file) in result.stderr
     assert says in result.stderr
-    assert (box.rules(), box.table("all")) == before
+    assert (box.rules(), box.ip("-4", "route", "show", "table", "all")) == before
 
 
 def test_an_interface_that_is_not_there_is_named_and_awaited(box: Box) -> None:
@@ -324,15 +324,11 @@ def test_plan_agrees_with_the_agent(box: Box) -> None:
 
 def test_a_rival_is_named_and_not_fought_at_full_speed(box: Box) -> None:
     box.start()
-    for _ in range(12):
+    pauses = []
+    for _ in range(8):
         sh("ip", "-n", box.name, "rule", "del", "priority", "101", check=False)
-        try:
-            wait_for(lambda: "101:" in box.rules(), 0.15, "repaired")
-        except AssertionError:
-            break
-    else:
-        raise AssertionError("repaired twelve times without a pause")
-    wait_for(lambda: "101:" in box.rules(), 3.0, "repaired all the same")
+        pauses.append(wait_for(lambda: "101:" in box.rules(), 5.0, "repaired all the same"))
+    assert sum(pauses[-3:]) > 0.5  # 0.2, 0.4 and 0.8 s, less what has passed meanwhile
     wait_for(lambda: len(box.status()["agent"]["problems"]) > 0, 3.0, "the fight is named")
     assert box.status()["agent"]["problems"] == [
         "another program keeps undoing: rule priority 101 from 10.0.1.10 lookup 101 protocol 78"
