@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.box import Box, sh, wait_for
+from tests.netns.spaces import inside
 
 pytestmark = pytest.mark.root
 
@@ -341,19 +342,8 @@ for n in range(20):
 
 def capture(namespace: str) -> socket.socket:
     """A raw socket in a modem's namespace: what really arrives there."""
-    with Path(f"/run/netns/{namespace}").open("rb") as there, Path("/proc/self/ns/net").open("rb") as here:
-        setns(there.fileno())
-        try:
-            return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-        finally:
-            setns(here.fileno())
-
-
-def setns(descriptor: int) -> None:
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.setns(descriptor, 0x40000000) == 0  # CLONE_NEWNET, of this thread
+    with inside(namespace):
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
 
 
 def test_twins_with_one_address_and_one_mac_leave_by_their_own_modem(tmp_path: Path) -> None:
