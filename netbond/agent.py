@@ -80,6 +80,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
+        self._moved = False  # links or addresses have changed since the last pass
         self._lookups = Lookups(self._wake.set)
         self._rearranging: asyncio.Task[None] | None = None
         self._goal = Desired()
@@ -112,7 +113,7 @@ class Agent:
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
             self._start_metrics(stack)
             ready = asyncio.Event()
-            watcher = asyncio.create_task(netlink.watch(self._wake.set, ready))
+            watcher = asyncio.create_task(netlink.watch(self._look, ready))
             stack.push_async_callback(_cancelled, watcher)
             stack.push_async_callback(self._lookups.stop)
             self._lookups.want(pins.names(self.config))
@@ -156,6 +157,11 @@ class Agent:
         finally:
             for task in waiting:
                 task.cancel()
+
+    def _look(self, moved: bool) -> None:
+        """The kernel has news; `moved`: of links or addresses."""
+        self._moved |= moved
+        self._wake.set()
 
     def _hangup(self) -> None:
         self._hung_up = True
@@ -239,6 +245,7 @@ class Agent:
             return RETRY
 
     async def _reconcile(self, kernel: Kernel) -> float:
+        moved, self._moved = self._moved, False
         facts = await self._facts(kernel)
         goal = desired(facts, self.config)
         now = time.monotonic()
@@ -249,7 +256,7 @@ class Agent:
         prune = self._lookups.complete or now - self._started > PATIENCE
         operations = plan(facts, goal, self.config.routing.protocol, prune=prune)
         wanted = {*goal.routes, *goal.rules, *goal.nexthops, *goal.take}
-        admitted, due = self._pace.admit(operations, wanted, now)
+        admitted, due = self._pace.admit(operations, wanted, now, moved=moved)
         for operation in admitted:
             logger.debug("%s (%s)", operation.command(), operation.why)
         failures = await kernel.apply(admitted, facts.links)
