@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 # One modem's news is several events (link, address, routes): wait for the rest of them, but not for a storm
 # to end. Everything is read anew in any case, so what comes later is not lost.
-SETTLE = 0.003  # seconds
+SETTLE = 0.002  # seconds
 TICK = 1.0  # seconds between two readings of the byte counters
 RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel does not tell everything
 RETRY = 1.0  # seconds after a pass that failed
