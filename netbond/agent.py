@@ -18,20 +18,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
-
-from netbond import __version__, snapshot
-from netbond.config import Config
+from netbond import __version__, pins, snapshot
+from netbond.clashes import clashes
+from netbond.config import Config, load
 from netbond.control import Command, ControlServer, Peer
+from netbond.defaults import DefaultStore, merged, still_valid
 from netbond.errors import NetbondError
 from netbond.iplist import AddressList
 from netbond.kernel import Kernel
 from netbond.leases import LeaseStore
+from netbond.lookups import Lookups
 from netbond.metrics import MetricsServer
-from netbond.model import Desired, Facts, Lease, Link, Route, Rule, Uplink
+from netbond.model import Desired, Facts, Lease, Link, Route, Uplink
 from netbond.names import NameFiles
 from netbond.pace import Pace
-from netbond.plan import desired, plan, route_words, rule_words
+from netbond.plan import Operation, desired, object_words, plan
 from netbond.supervisor import Supervisor
 from netbond.uplinks import learned
 from netbond.watchers import netlink
@@ -40,10 +41,16 @@ logger = logging.getLogger(__name__)
 
 # One modem's news is several events (link, address, routes): wait for the rest of them, but not for a storm
 # to end. Everything is read anew in any case, so what comes later is not lost.
-SETTLE = 0.003  # seconds
+SETTLE = 0.002  # seconds
 TICK = 1.0  # seconds between two readings of the byte counters
 RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel does not tell everything
 RETRY = 1.0  # seconds after a pass that failed
+PATIENCE = 10.0  # seconds after the start during which what looks stale stays if a source has not spoken yet
+RENAME = 10.0  # seconds after which the files of names are looked at again, if nothing has changed
+
+# What is fixed when the agent starts: the others would have to let go of something they hold.
+FIXED_AGENT = ("control_socket", "metrics", "state_dir", "user")
+FIXED_ROUTING = ("protocol",)
 
 
 class Agent:
@@ -58,13 +65,11 @@ class Agent:
         state_dir = config.agent.state_dir
         self._leases = LeaseStore(state_dir / "leases")
         self._seen_in_main = LeaseStore(state_dir / "learned")
+        self._defaults = DefaultStore(state_dir)
         self._names = NameFiles(config.agent.iproute2_dir)
-        self._addresses = AddressList(
-            config.agent.ip_list,
-            devices=config.agent.ip_list_devices,
-            pid_file=config.agent.notify_pid_file,
-            process=config.agent.notify_process,
-        )
+        self._named: tuple[object, float] = (None, 0.0)  # what names were written, and when
+        self._addresses = _address_list(config)
+        self._config_file = config_file
         self._supervisor = Supervisor(
             (*config.sender, *config.receiver),
             state_dir=state_dir,
@@ -74,6 +79,10 @@ class Agent:
         self._pace = Pace()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._hung_up = False
+        self._moved = False  # links or addresses have changed since the last pass
+        self._lookups = Lookups(self._wake.set)
+        self._rearranging: asyncio.Task[None] | None = None
         self._goal = Desired()
         self._links: tuple[Link, ...] = ()
         self._rates: dict[str, snapshot.Rate] = {}
@@ -104,8 +113,10 @@ class Agent:
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
             self._start_metrics(stack)
             ready = asyncio.Event()
-            watcher = asyncio.create_task(netlink.watch(self._wake.set, ready))
+            watcher = asyncio.create_task(netlink.watch(self._look, ready))
             stack.push_async_callback(_cancelled, watcher)
+            stack.push_async_callback(self._lookups.stop)
+            self._lookups.want(pins.names(self.config))
             await ready.wait()
             await self._pass(kernel)
             await self._supervisor.start()
@@ -124,6 +135,8 @@ class Agent:
             await self._sleep_until(min(due, tick))
             if self._stopping.is_set():
                 return
+            if self._hung_up:
+                self._reload()
             if self._wake.is_set() or time.monotonic() >= due:
                 await asyncio.sleep(SETTLE)
                 self._wake.clear()
@@ -145,8 +158,55 @@ class Agent:
             for task in waiting:
                 task.cancel()
 
+    def _look(self, moved: bool) -> None:
+        """The kernel has news; `moved`: of links or addresses."""
+        self._moved |= moved
+        self._wake.set()
+
     def _hangup(self) -> None:
-        logger.warning("SIGHUP: the configuration is read at start only; restart the agent to apply it")
+        self._hung_up = True
+        self._wake.set()
+
+    def _reload(self) -> None:
+        """Read the configuration again; an invalid one leaves the old one in force."""
+        self._hung_up = False
+        try:
+            new = load(self._config_file)
+        except NetbondError as error:
+            self._report("configuration", [f"not reloaded, what was read before stays in force: {error}"])
+            return
+        old = self.config
+        fixed = [f"agent.{key}" for key in FIXED_AGENT if getattr(new.agent, key) != getattr(old.agent, key)]
+        fixed += [
+            f"routing.{key}"
+            for key in FIXED_ROUTING
+            if getattr(new.routing, key) != getattr(old.routing, key)
+        ]
+        kept = {key: getattr(old.agent, key) for key in FIXED_AGENT}
+        routing = {key: getattr(old.routing, key) for key in FIXED_ROUTING}
+        self.config = new = replace(
+            new, agent=replace(new.agent, **kept), routing=replace(new.routing, **routing)
+        )
+        self._report("configuration", [f"{key} has changed: restart netbond to apply it" for key in fixed])
+        if new.agent.iproute2_dir != old.agent.iproute2_dir:
+            self._names.remove()
+            self._names = NameFiles(new.agent.iproute2_dir)
+            self._named = (None, 0.0)
+        self._addresses = _address_list(new)
+        if new.agent.log_level != old.agent.log_level:
+            logging.getLogger("netbond").setLevel(new.agent.log_level.upper())
+        self._lookups.want(pins.names(new))
+        engines = (*new.sender, *new.receiver)
+        if engines != (*old.sender, *old.receiver):
+            # Engines that end take up to three seconds, and routing does not wait for them.
+            self._rearranging = asyncio.create_task(self._rearrange(self._rearranging))
+        logger.info("the configuration is reloaded%s", "" if new != old else "; nothing has changed")
+
+    async def _rearrange(self, before: asyncio.Task[None] | None) -> None:
+        """The engines as the configuration wants them now; one such change at a time."""
+        if before is not None:
+            await asyncio.wait([before])
+        await self._supervisor.reconfigure((*self.config.sender, *self.config.receiver))
 
     def _start_metrics(self, stack: contextlib.AsyncExitStack) -> None:
         listen = self.config.agent.metrics
@@ -165,6 +225,7 @@ class Agent:
     async def _leave(self, kernel: Kernel) -> None:
         """Take away what netbond put there; the box is as its DHCP clients left it."""
         facts = await kernel.read()
+        await self._give_back(kernel, facts)
         failures = await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
         for failure in failures:
             logger.error("left behind: %s", failure)
@@ -177,39 +238,83 @@ class Agent:
         """Look at everything and put it right; seconds until the next look that nothing asks for."""
         try:
             return await self._reconcile(kernel)
-        except (OSError, NetlinkError) as error:
+        except OSError as error:
             logger.error("looking at the kernel's routes failed: %s; trying again", error)
             self._problems["kernel"] = (str(error),)
             self._publish()
             return RETRY
 
     async def _reconcile(self, kernel: Kernel) -> float:
+        moved, self._moved = self._moved, False
         facts = await self._facts(kernel)
         goal = desired(facts, self.config)
-        operations = plan(facts, goal, self.config.routing.protocol)
         now = time.monotonic()
-        admitted, due = self._pace.admit(operations, {*goal.routes, *goal.rules}, now)
+        if self.config.routing.take_over_default:
+            goal = replace(goal, take=self._record(facts, goal.take))
+        else:
+            await self._give_back(kernel, facts)
+        prune = self._lookups.complete or now - self._started > PATIENCE
+        operations = plan(facts, goal, self.config.routing.protocol, prune=prune)
+        wanted = {*goal.routes, *goal.rules, *goal.nexthops, *goal.take}
+        admitted, due = self._pace.admit(operations, wanted, now, moved=moved)
         for operation in admitted:
             logger.debug("%s (%s)", operation.command(), operation.why)
         failures = await kernel.apply(admitted, facts.links)
         self._changes += len(admitted) - len(failures)
         self._report("routes", [str(failure) for failure in failures])
         self._report(
-            "fight", [f"another program keeps undoing: {_words(what)}" for what in self._pace.fights()]
+            "fight", [f"another program keeps undoing: {object_words(what)}" for what in self._pace.fights()]
         )
         self._report("idle", goal.idle)
+        self._report("clashes", clashes(facts, goal, self.config))
+        self._report(
+            "pins",
+            [f"pin: {name}: {why}; trying again" for name, why in sorted(self._lookups.failures.items())],
+        )
         self._tell_changes(goal.uplinks)
-        self._goal, self._links = goal, facts.links
+        self._goal = goal
+        if not self._links:
+            await self._count(kernel)
         self._hand_out(goal)
         self._publish()
         if failures:
             return RETRY
         return RESYNC if due is None else max(0.0, due - now)
 
+    def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:
+        """Remember defaults before they are taken out of main; those that may be taken."""
+        try:
+            self._defaults.save(merged(facts.taken, take))
+        except (OSError, ValueError) as error:
+            self._report("defaults", [f"defaults in main stay: {self._defaults.path}: {error}"])
+            return ()
+        self._report("defaults", [])
+        return take
+
+    async def _give_back(self, kernel: Kernel, facts: Facts) -> None:
+        """Put back into main what was taken out of it, as far as it still leads anywhere."""
+        try:
+            taken = self._defaults.load()
+            if taken:
+                back = [Operation("add", route, "was there") for route in taken if still_valid(route, facts)]
+                for failure in await kernel.apply(back, facts.links):
+                    logger.info("not put back: %s", failure)
+                self._defaults.save(())
+        except (OSError, ValueError) as error:
+            self._report("defaults", [f"{self._defaults.path}: {error}"])
+
     async def _facts(self, kernel: Kernel) -> Facts:
         facts = replace(
             await kernel.read(), leases=self._load(self._leases), learned=self._load(self._seen_in_main)
         )
+        facts = replace(facts, resolved=self._lookups.answers)
+        if self.config.routing.take_over_default:
+            try:
+                taken = self._defaults.load()
+            except (OSError, ValueError) as error:
+                self._report("defaults", [f"{self._defaults.path}: {error}"])
+                taken = ()
+            facts = replace(facts, taken=tuple(route for route in taken if still_valid(route, facts)))
         remembered = learned(facts, time.time())
         self._remember(facts.learned, remembered)
         return replace(facts, learned=remembered)
@@ -240,17 +345,24 @@ class Agent:
     def _hand_out(self, goal: Desired) -> None:
         """Tell those who need to know which uplinks there are."""
         routing = self.config.routing
-        tables = {uplink.device: uplink.table for uplink in goal.uplinks}
-        self._report("names", self._names.write(tables, routing.ecmp_table, routing.protocol))
+        tables = {uplink.name: uplink.table for uplink in goal.uplinks}
+        key, now = (tables, routing.ecmp_table), time.monotonic()
+        if key != self._named[0] or now - self._named[1] > RENAME:
+            self._named = (key, now)
+            self._report("names", self._names.write(tables, routing.ecmp_table, routing.protocol))
         update = self._addresses.update(goal.uplinks)
         self._report("ip_list", update.problems)
         if update.notified:
             logger.info("told of the new address list: process %s", ", ".join(map(str, update.notified)))
         self._supervisor.set_links(
             [
-                {"label": uplink.device, "address": str(uplink.address.ip), "device": uplink.device}
+                {
+                    "label": uplink.name if uplink.family == 4 else f"{uplink.name}/6",
+                    "address": str(uplink.address.ip),
+                    "device": uplink.device,
+                }
                 for uplink in goal.uplinks
-                if uplink.usable
+                if uplink.in_list
             ]
         )
 
@@ -265,19 +377,19 @@ class Agent:
         self._problems[source] = found
 
     def _tell_changes(self, uplinks: tuple[Uplink, ...]) -> None:
-        before = {uplink.device: uplink for uplink in self._goal.uplinks}
-        now = {uplink.device: uplink for uplink in uplinks}
-        for device in before.keys() - now.keys():
-            logger.info("%s is no uplink any more", device)
-        for device, uplink in now.items():
-            if before.get(device) != uplink:
+        before = {(uplink.name, uplink.family): uplink for uplink in self._goal.uplinks}
+        now = {(uplink.name, uplink.family): uplink for uplink in uplinks}
+        for name, family in before.keys() - now.keys():
+            logger.info("%s is no IPv%d uplink any more", name, family)
+        for key, uplink in now.items():
+            if before.get(key) != uplink:
                 logger.info("%s", describe(uplink))
 
     async def _count(self, kernel: Kernel) -> None:
         """Byte counters into rates, and the engines' news into the snapshot."""
         try:
             links = await kernel.read_links()
-        except (OSError, NetlinkError) as error:
+        except OSError as error:
             logger.debug("reading byte counters failed: %s", error)
             return
         now = time.monotonic()
@@ -308,22 +420,27 @@ class Agent:
         return {}
 
 
+def _address_list(config: Config) -> AddressList:
+    agent = config.agent
+    return AddressList(
+        agent.ip_list,
+        devices=agent.ip_list_devices,
+        ipv6=agent.ip_list_ipv6,
+        pid_file=agent.notify_pid_file,
+        process=agent.notify_process,
+    )
+
+
 def describe(uplink: Uplink) -> str:
     """An uplink in a line of the log."""
     way = "point-to-point" if uplink.gateway is None else f"via {uplink.gateway}"
     state = uplink.state + (f" ({uplink.reason})" if uplink.reason not in ("", uplink.state) else "")
-    return (
-        f"{uplink.device} is {state}: {uplink.address} {way} ({uplink.gateway_source}), table {uplink.table}"
-    )
+    return f"{uplink.name} is {state}: {uplink.address} {way} ({uplink.gateway_source}), table {uplink.table}"
 
 
 def _summary(uplinks: tuple[Uplink, ...]) -> str:
-    usable = [uplink.device for uplink in uplinks if uplink.usable]
+    usable = list(dict.fromkeys(uplink.name for uplink in uplinks if uplink.usable))
     return f"{len(usable)} uplinks ({', '.join(usable)})" if usable else "no uplinks yet"
-
-
-def _words(what: Route | Rule) -> str:
-    return f"rule {rule_words(what)}" if isinstance(what, Rule) else f"route {route_words(what)}"
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

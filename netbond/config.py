@@ -21,8 +21,8 @@ from netbond.devices import KEYS, Match
 from netbond.errors import ConfigError
 from netbond.health import targets
 
-# The first and the last table of usb0-4, eth0-4 and wlan0-4 (netbond.tables).
-TRADITIONAL_TABLES = (100, 124)
+PER_FAMILY = 5  # tables of each of `table_bases`: usb0-4 have 100-104 (netbond.tables)
+HIGHEST_TABLE = 252  # 253-255 are the kernel's
 
 if TYPE_CHECKING:
     import argparse
@@ -156,14 +156,74 @@ def _label(value: object) -> str:
     return text
 
 
-def _gateway(value: object) -> str:
-    text = _text(value)
-    if text in ("auto", "none"):
-        return text
+def _gateways(value: object) -> tuple[str, ...]:
+    if value in ("auto", "none"):
+        return (str(value),)
+    addresses = value if isinstance(value, list) else [value]
     try:
-        return str(ipaddress.ip_address(text))
+        found = tuple(str(ipaddress.ip_address(_text(item))) for item in addresses)
     except ValueError:
-        raise _Wrong("'auto', 'none' (point-to-point) or an IP address") from None
+        found = ()
+    if not found or len(set(found)) != len(found):
+        raise _Wrong("'auto', 'none' (point-to-point), an IP address, or a list of different addresses")
+    return found
+
+
+AUTO = 0  # UplinkConfig.weight: follows what is measured
+
+
+def _weight(value: object) -> int:
+    if value == "auto":
+        return AUTO
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 256:
+        raise _Wrong("a whole number from 1 to 256, or 'auto'")
+    return value
+
+
+def _destinations(value: object) -> tuple[str, ...]:
+    """Prefixes in canonical form, host names in small letters."""
+    if not isinstance(value, list) or not value:
+        raise _Wrong("a list of prefixes, addresses and host names, like ['203.0.113.0/24', 'bank.example']")
+    return tuple(_destination(_text(item)) for item in value)
+
+
+def _destination(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        label = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+        name = text.lower().removesuffix(".")
+        if len(name) > 253 or not re.fullmatch(rf"({label}\.)*[a-z_][a-z0-9_-]*", name):
+            raise _Wrong(
+                f"prefixes without host bits, addresses and host names; {text!r} is none of them"
+            ) from None
+        return name
+    if network.prefixlen == 0:
+        raise _Wrong("prefixes that are not everything; weights and `backup` say where everything goes")
+    return str(network)
+
+
+def _patterns(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise _Wrong("a list of interface names or patterns, like ['usb0', 'usb*']")
+    return tuple(_pattern(item) for item in value)
+
+
+def _table_bases(value: object) -> tuple[tuple[str, int], ...]:
+    expected = _Wrong(
+        f"a table such as {{usb = 100, eth = 110}}: each takes {PER_FAMILY} tables from 1 to {HIGHEST_TABLE}"
+    )
+    if not isinstance(value, dict):
+        raise expected
+    taken: set[int] = set()
+    for name, base in value.items():
+        if not re.fullmatch(r"[A-Za-z][A-Za-z_-]{0,11}", name) or type(base) is not int:
+            raise expected
+        numbers = set(range(base, base + PER_FAMILY))
+        if base < 1 or base + PER_FAMILY - 1 > HIGHEST_TABLE or taken & numbers:
+            raise expected
+        taken |= numbers
+    return tuple(value.items())
 
 
 def _name(value: object) -> str:
@@ -178,7 +238,7 @@ def _table_range(value: object) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2:
         raise expected
     low, high = value
-    if type(low) is not int or type(high) is not int or not 1 <= low <= high <= 252:
+    if type(low) is not int or type(high) is not int or not 1 <= low <= high <= HIGHEST_TABLE:
         raise expected
     return (low, high)
 
@@ -272,6 +332,8 @@ class AgentConfig:
 
     ip_list: Path | None = _key(_optional_path, Path("/tmp/srtla_ips"))  # noqa: S108 - where senders look
     ip_list_devices: bool = _key(_flag, default=False)  # 10.0.0.10%usb0, understood by `netbond send` only
+    ip_list_ipv6: bool = _key(_flag, default=False)  # senders other than `netbond send` read IPv4 only
+    dead_leave_list: bool = _key(_flag, default=True)  # an uplink that leads nowhere is not in the list
     notify_pid_file: Path | None = _key(_optional_path, None)  # SIGHUP to this process on a new list
     notify_process: str = _key(lambda v: "" if v == "" else _name(v), "")  # ... or to those of this name
     control_socket: Path = _key(_path, Path("/run/netbond/control.sock"))
@@ -286,13 +348,21 @@ class AgentConfig:
 
 @dataclass(frozen=True, slots=True)
 class RoutingConfig:
-    """[routing]: the numbers of the rule layout (docs/routing.md draws it)."""
+    """[routing]: what is written where (docs/routing.md draws both layouts)."""
 
+    layout: str = _key(_one_of("default", "classic"), "default")
+    ipv6: bool = _key(_flag, default=True)
     oif_priority: int = _key(_whole(1, 32765), 40)
     main_priority: int = _key(_whole(1, 32765), 50)
+    classic_priority: int = _key(_whole(1, 32765), 201)  # the first `from NETWORK` rule of the classic layout
+    pin_priority: int = _key(_whole(1, 32765), 220)
+    pin_table: int = _key(_whole(1, HIGHEST_TABLE), 221)  # the destinations of [[pin]]
     ecmp_priority: int = _key(_whole(1, 32765), 222)
-    ecmp_table: int = _key(_whole(1, 252), 222)
-    tables: tuple[int, int] = _key(_table_range, (130, 219))  # for names other than usb0-4, eth0-4, wlan0-4
+    ecmp_table: int = _key(_whole(1, HIGHEST_TABLE), 222)
+    tables: tuple[int, int] = _key(_table_range, (130, 219))  # for names that table_bases does not have
+    table_bases: tuple[tuple[str, int], ...] = _key(_table_bases, (("usb", 100), ("eth", 110), ("wlan", 120)))
+    take_over_default: bool = _key(_flag, default=False)  # classic: others' defaults in main are taken out
+    nexthop_base: int = _key(_whole(0, 2**31 - 1), 7_800_000)  # ids of nexthop objects; 0: use none
     protocol: int = _key(_whole(5, 255), 78)  # marks netbond's routes and rules: `ip route show proto 78`
 
 
@@ -301,10 +371,11 @@ class UplinkConfig:
     """[[uplink]]: what to do with the interfaces that match; the first match wins (netbond.match)."""
 
     match: str = _required(_pattern)  # the text of a netbond.devices.Match: "usb*", "path=*usb-0:1.2:*"
-    weight: int = _key(_whole(1, 256), 1)
-    gateway: str = _key(_gateway, "auto")
+    weight: int = _key(_weight, 1)  # AUTO: follows what is measured
+    gateway: tuple[str, ...] = _key(_gateways, ("auto",))
     enabled: bool = _key(_flag, default=True)
-    table: int = _key(_whole(1, 252), 0)  # 0: chosen by netbond.tables
+    backup: bool = _key(_flag, default=False)  # used while no other uplink is
+    table: int = _key(_whole(1, HIGHEST_TABLE), 0)  # 0: chosen by netbond.tables
     label: str = _key(_label, "")  # what the interface is called, wherever the kernel's names go
     budget: int = _key(_bytes, 0)  # bytes a month, both directions; 0: not metered
     budget_day: int = _key(_whole(1, 31), 1)  # of the month, on which counting begins anew
@@ -335,6 +406,15 @@ class SysctlConfig:
     use_neigh: bool = _key(_flag, default=False)  # fib_multipath_use_neigh
     socket_buffers: int = _key(_whole(0, 2**31 - 1), 67_108_864)  # bytes; 0: leave them
     forwarding: bool = _key(_flag, default=True)  # in router mode
+
+
+@dataclass(frozen=True, slots=True)
+class PinConfig:
+    """[[pin]]: destinations that leave by an uplink of choice."""
+
+    destination: tuple[str, ...] = _required(_destinations)
+    uplinks: tuple[str, ...] = _required(_patterns)  # the first that is usable carries them
+    otherwise: str = _key(_one_of("share", "unreachable"), "share")  # when none of them is usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,6 +520,7 @@ class Config:
     uplink: tuple[UplinkConfig, ...] = ()
     sender: tuple[SenderConfig, ...] = ()
     receiver: tuple[ReceiverConfig, ...] = ()
+    pin: tuple[PinConfig, ...] = ()
     health: HealthConfig = field(default_factory=HealthConfig)
     check: tuple[CheckConfig, ...] = ()
 
@@ -471,6 +552,7 @@ REPEATED: Mapping[str, type[Any]] = {
     "sender": SenderConfig,
     "receiver": ReceiverConfig,
     "check": CheckConfig,
+    "pin": PinConfig,
 }
 
 
@@ -531,25 +613,40 @@ def parse(text: str, file: str = "configuration") -> Config:
 def _check_whole(config: Config, file: str) -> None:
     """What no single key can tell: things that must differ, and an order that must hold."""
     routing = config.routing
-    if not routing.oif_priority < routing.main_priority < routing.ecmp_priority:
+    order = ["oif_priority", "main_priority", "pin_priority", "ecmp_priority"]
+    if routing.layout == "classic":
+        order.insert(2, "classic_priority")
+    values = [getattr(routing, key) for key in order]
+    if values != sorted(set(values)):
         raise ConfigError(
-            f"{file}: routing priorities are out of order: oif_priority = {routing.oif_priority},"
-            f" main_priority = {routing.main_priority}, ecmp_priority = {routing.ecmp_priority}",
-            "keep oif_priority < main_priority < ecmp_priority, or bound sockets leave by the wrong uplink",
+            f"{file}: routing priorities are out of order: "
+            + ", ".join(f"{key} = {value}" for key, value in zip(order, values, strict=True)),
+            f"keep {' < '.join(order)}, or bound sockets leave by the wrong uplink",
+        )
+    if routing.pin_table == routing.ecmp_table:
+        raise ConfigError(
+            f"{file}: routing.pin_table and routing.ecmp_table are both {routing.ecmp_table}",
+            "give each a table of its own",
+        )
+    if routing.take_over_default and routing.layout != "classic":
+        raise ConfigError(
+            f"{file}: routing.take_over_default = true with layout = {routing.layout!r}",
+            "leave it out: only the classic layout is disturbed by defaults in main",
         )
     lowest, highest = routing.tables
-    # Rules "from ADDRESS" stand at priority = table number: between the main rule and the ECMP rule.
-    numbers = [lowest, highest, *TRADITIONAL_TABLES, *(u.table for u in config.uplink if u.table)]
-    for number in numbers:
-        if not routing.main_priority < number < routing.ecmp_priority:
-            raise ConfigError(
-                f"{file}: table {number} is not between main_priority = {routing.main_priority}"
-                f" and ecmp_priority = {routing.ecmp_priority}",
-                "a source rule stands at its table's number; choose tables inside or move the priorities",
-            )
+    bases = [base + offset for _, base in routing.table_bases for offset in (0, PER_FAMILY - 1)]
+    if routing.layout == "default":
+        # Rules "from ADDRESS" stand at priority = table number: between the main rule and the pins.
+        for number in [lowest, highest, *bases, *(u.table for u in config.uplink if u.table)]:
+            if not routing.main_priority < number < routing.pin_priority:
+                raise ConfigError(
+                    f"{file}: table {number} is not between main_priority = {routing.main_priority}"
+                    f" and pin_priority = {routing.pin_priority}",
+                    "a source rule stands at its table's number; choose tables inside or move the priorities",
+                )
     fixed = [u.table for u in config.uplink if u.table]
     for number in fixed:
-        if fixed.count(number) > 1 or number == routing.ecmp_table:
+        if fixed.count(number) > 1 or number in (routing.ecmp_table, routing.pin_table):
             raise ConfigError(
                 f"{file}: table {number} is given twice", "each uplink needs a table of its own"
             )
@@ -582,7 +679,11 @@ def _check_router(config: Config, file: str) -> None:
                 "an interface leads out or to the LAN: take it out of one of them",
             )
     first_source_rule = min(
-        [routing.tables[0], TRADITIONAL_TABLES[0], *(u.table for u in config.uplink if u.table)]
+        [
+            routing.tables[0],
+            *(base for _, base in routing.table_bases),
+            *(u.table for u in config.uplink if u.table),
+        ]
     )
     if router.lan and not routing.main_priority < router.mark_priority < first_source_rule:
         raise ConfigError(

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from netbond.config import Config, UplinkConfig
+from netbond.config import PER_FAMILY, Config, UplinkConfig
 from netbond.devices import Device, Match, port_order
-from netbond.tables import FAMILIES, PER_FAMILY, fixed
+from netbond.tables import fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ def label_tables(config: Config) -> dict[str, int]:
     taken = {config.routing.ecmp_table, *(u.table for u in config.uplink if u.table)}
     labels = [u.label for u in config.uplink if u.label and not u.table]
     for label in labels:
-        traditional = fixed(label)
+        traditional = fixed(label, config.routing.table_bases)
         if traditional is not None and traditional not in taken:
             tables[label] = traditional
             taken.add(traditional)
-    taken |= {base + offset for base in FAMILIES.values() for offset in range(PER_FAMILY)}
+    taken |= {base + offset for _, base in config.routing.table_bases for offset in range(PER_FAMILY)}
     low, high = config.routing.tables
     reserved = range(low, high + 1)
     for label in labels:

@@ -111,7 +111,8 @@ def _uplinks(uplinks: list[dict[str, Any]]) -> Iterator[Metric]:
         return (((uplink["device"], uplink["address"]), uplink[key]) for uplink in uplinks)
 
     def of_device(key: str) -> Samples:
-        return (((uplink["device"],), uplink[key]) for uplink in uplinks)
+        # A device may be several uplinks: one of each family, and of each gateway.
+        return iter({(uplink["device"],): uplink[key] for uplink in uplinks}.items())
 
     yield _gauge(
         "netbond_uplink_info",

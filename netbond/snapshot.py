@@ -138,6 +138,7 @@ def _uplink(
 ) -> dict[str, Any]:
     family = uplink.address.version
     return {
+        "name": uplink.name,
         "device": uplink.device,
         "family": family,
         "address": str(uplink.address.ip),

@@ -39,6 +39,7 @@ _STYLES = {
     "registering": "yellow",
     "resolving": "yellow",
     "no carrier": "yellow",
+    "standby": "yellow",
     "backing off": "yellow",
 }
 
@@ -249,7 +250,7 @@ def _uplinks(uplinks: list[dict[str, Any]]) -> list[RenderableType]:
     )
     for uplink in uplinks:
         table.add_row(
-            text(uplink.get("device"), "bold"),
+            text(uplink.get("name", uplink.get("device")), "bold"),
             text(uplink.get("address")),
             text(uplink.get("gateway")),
             text(_SOURCES.get(str(uplink.get("gateway_source")), uplink.get("gateway_source"))),

@@ -38,6 +38,7 @@ def uplink(
     reason: str = "",
 ) -> dict[str, Any]:
     return {
+        "name": device,
         "device": device,
         "family": 4,
         "address": address,
@@ -227,7 +228,7 @@ def test_a_box_with_nothing() -> None:
 def test_long_names_keep_every_line_within_80_columns() -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
     for row in snapshot["uplinks"]:
-        row.update(device="enx001122334455", address="192.168.100.100", gateway="192.168.100.1")
+        row.update(name="enx001122334455", address="192.168.100.100", gateway="192.168.100.1")
     text = shown(snapshot)
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("enx001122334455 192.168.100.100 192.168.100.1") == 4

@@ -219,7 +219,7 @@ class TestTables:
         ],
     )
     def test_traditional(self, device: str, table: int | None) -> None:
-        assert fixed(device) == table
+        assert fixed(device, Config().routing.table_bases) == table
 
     def test_configured_wins(self) -> None:
         config = parse('[[uplink]]\nmatch = "lte"\ntable = 100')

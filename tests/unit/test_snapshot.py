@@ -88,6 +88,7 @@ def test_the_whole_snapshot() -> None:
         },
         "uplinks": [
             {
+                "name": "usb0",
                 "device": "usb0",
                 "family": 4,
                 "address": "10.0.0.10",
@@ -105,6 +106,7 @@ def test_the_whole_snapshot() -> None:
                 "tx_bps": 100,
             },
             {
+                "name": "wwan0",
                 "device": "wwan0",
                 "family": 4,
                 "address": "10.64.0.9",
@@ -122,6 +124,7 @@ def test_the_whole_snapshot() -> None:
                 "tx_bps": 0,
             },
             {
+                "name": "usb1",
                 "device": "usb1",
                 "family": 4,
                 "address": "10.0.0.10",
@@ -139,6 +142,7 @@ def test_the_whole_snapshot() -> None:
                 "tx_bps": 0,
             },
             {
+                "name": "usb0",
                 "device": "usb0",
                 "family": 6,
                 "address": "2001:db8::5",
