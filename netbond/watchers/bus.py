@@ -76,13 +76,16 @@ class BusError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What to follow: a service with an ObjectManager, and the interfaces whose properties are wanted."""
+    """What to follow: a service with an ObjectManager, and the properties that are wanted, by interface.
+
+    The others are not kept: some of them name a person, and no change of them is worth a look.
+    """
 
     title: str  # as people call it
     name: str
     root: str  # the path of its ObjectManager
     namespace: str  # all objects of interest are below
-    interfaces: tuple[str, ...]
+    properties: Mapping[str, frozenset[str]]
 
     def rules(self) -> Iterator[str]:
         """The match rules: this service's signals only, and of property changes the wanted interfaces'."""
@@ -91,7 +94,7 @@ class Service:
             f"member='NameOwnerChanged',arg0='{self.name}'"
         )
         yield f"type='signal',sender='{self.name}',path='{self.root}',interface='{OBJECT_MANAGER}'"
-        for interface in self.interfaces:
+        for interface in self.properties:
             yield (
                 f"type='signal',sender='{self.name}',path_namespace='{self.namespace}',"
                 f"interface='{PROPERTIES}',member='PropertiesChanged',arg0='{interface}'"
@@ -151,11 +154,11 @@ def device_name(value: object) -> str:
 class Mirror:
     """Objects and properties as a service's signals leave them. No I/O.
 
-    Only the interfaces of `wanted` are kept. Each method returns whether anything changed.
+    Only the `wanted` properties, by interface, are kept. Each method returns whether anything changed.
     """
 
-    def __init__(self, wanted: Iterable[str]) -> None:
-        self.wanted = frozenset(wanted)
+    def __init__(self, wanted: Mapping[str, frozenset[str]]) -> None:
+        self.wanted = wanted
         self.objects: dict[str, dict[str, dict[str, object]]] = {}
 
     def load(self, managed: object) -> None:
@@ -171,7 +174,8 @@ class Mirror:
         if isinstance(interfaces, dict):
             for interface, properties in interfaces.items():
                 if interface in self.wanted and isinstance(properties, dict):
-                    values = {key: plain(value) for key, value in properties.items()}
+                    wanted = self.wanted[interface]
+                    values = {key: plain(value) for key, value in properties.items() if key in wanted}
                     changed |= self.objects.get(path, {}).get(interface) != values
                     self.objects.setdefault(path, {})[interface] = values
         return changed
@@ -194,8 +198,8 @@ class Mirror:
         if values is None:
             return False
         changed = False
-        for key, value in changes.items():
-            new = plain(value)
+        for key in changes.keys() & self.wanted[interface]:
+            new = plain(changes[key])
             changed |= key not in values or values[key] != new
             values[key] = new
         for key in invalidated:
@@ -310,7 +314,7 @@ class Follower:
         self.reason = ""  # why the status is not RUNNING, one line
         self._changed = changed
         self._address = address
-        self._mirror = Mirror(service.interfaces)
+        self._mirror = Mirror(service.properties)
         self._early: list[Message] | None = []  # signals that came before the reply to GetManagedObjects
         self._bus: Any = None
         self._owner = ""

@@ -6,8 +6,9 @@ asks ModemManager to measure the signal every SIGNAL_RATE seconds (it does not b
 ModemManager runs as root, but much of what it says does not come from it: the operator's name comes over the
 air from whoever runs the cell, the model from the modem. All of it is cut and cleaned before anybody sees it.
 
-Never read: IMEI, IMSI, ICCID, telephone numbers, messages. They name a person, metrics and status are shown
-to many, and what an uplink is called by (its port, its name) serves a box better than an IMEI does.
+Not kept, not even in memory: IMEI, IMSI, ICCID, telephone numbers, messages. They name a person, while
+metrics and status are shown to many; and what an uplink is called by (its port, its name) serves a box better
+than an IMEI does.
 
 Source: the D-Bus reference and the enumerations in include/ModemManager-enums.h of ModemManager 1.20.
 """
@@ -36,7 +37,25 @@ SERVICE = Service(
     name=NAME,
     root="/org/freedesktop/ModemManager1",
     namespace="/org/freedesktop/ModemManager1",
-    interfaces=(MODEM, MODEM_3GPP, SIGNAL),
+    properties={
+        MODEM: frozenset(
+            {
+                "Ports",
+                "Device",
+                "Manufacturer",
+                "Model",
+                "State",
+                "StateFailedReason",
+                "UnlockRequired",
+                "Sim",
+                "AccessTechnologies",
+                "SignalQuality",
+                "CurrentBands",
+            }
+        ),
+        MODEM_3GPP: frozenset({"RegistrationState", "OperatorName", "OperatorCode"}),
+        SIGNAL: frozenset({"Rate", "Cdma", "Evdo", "Gsm", "Umts", "Lte", "Nr5g"}),
+    },
 )
 
 SIGNAL_RATE = 10  # seconds between measurements; each one occupies the modem's control channel for a moment
@@ -181,9 +200,9 @@ def _technologies(value: object) -> tuple[str, ...]:
     return tuple(name for bit, name in enumerate(TECHNOLOGIES) if mask >> bit & 1)
 
 
-def _quality(value: object) -> int | None:
-    """SignalQuality (ub): per cent, and whether it was measured lately."""
-    if isinstance(value, list) and len(value) == 2:
+def _quality(value: object, state: int) -> int | None:
+    """SignalQuality (ub): per cent, and whether it was measured lately. A modem that is off has 0 there."""
+    if state >= ENABLED and isinstance(value, list) and len(value) == 2:
         percent = _whole(value[0])
         if percent is not None and 0 <= percent <= 100:
             return percent
@@ -236,7 +255,7 @@ def parse_modem(path: str, interfaces: Mapping[str, Properties]) -> Modem | None
     if modem is None:
         return None
     network = interfaces.get(MODEM_3GPP, {})
-    state = _whole(modem.get("State"))
+    state = _whole(modem.get("State")) or 0
     registration = REGISTRATIONS.get(_whole(network.get("RegistrationState")) or 0, "unknown")
     code = network.get("OperatorCode")
     port = modem.get("Device")
@@ -247,7 +266,7 @@ def parse_modem(path: str, interfaces: Mapping[str, Properties]) -> Modem | None
         port=port if isinstance(port, str) and re.fullmatch(r"/sys/[!-~]{1,500}", port) else "",
         manufacturer=text(modem.get("Manufacturer"), 64),
         model=text(modem.get("Model"), 64),
-        state=STATES.get(0 if state is None else state, "unknown"),
+        state=STATES.get(state, "unknown"),
         failed=FAILED_REASONS.get(_whole(modem.get("StateFailedReason")) or 0, "") if state == -1 else "",
         sim=_sim(modem),
         registration=registration,
@@ -255,7 +274,7 @@ def parse_modem(path: str, interfaces: Mapping[str, Properties]) -> Modem | None
         operator=text(network.get("OperatorName"), 40),
         operator_code=code if isinstance(code, str) and re.fullmatch(r"[0-9]{5,6}", code) else "",
         technologies=_technologies(modem.get("AccessTechnologies")),
-        signal_quality=_quality(modem.get("SignalQuality")),
+        signal_quality=_quality(modem.get("SignalQuality"), state),
         rssi=measured.get("rssi"),
         rsrp=measured.get("rsrp"),
         rsrq=measured.get("rsrq"),

@@ -46,7 +46,27 @@ SERVICE = Service(
     name=NAME,
     root="/org/freedesktop",
     namespace="/org/freedesktop/NetworkManager",
-    interfaces=(DEVICE, IP4, IP6, DHCP4, ACTIVE),
+    properties={
+        DEVICE: frozenset(
+            {
+                "Interface",
+                "IpInterface",
+                "State",
+                "Managed",
+                "Metered",
+                "Ip4Connectivity",
+                "Ip6Connectivity",
+                "Ip4Config",
+                "Ip6Config",
+                "Dhcp4Config",
+                "ActiveConnection",
+            }
+        ),
+        IP4: frozenset({"AddressData", "Gateway", "NameserverData"}),
+        IP6: frozenset({"AddressData", "Gateway", "Nameservers"}),
+        DHCP4: frozenset({"Options"}),
+        ACTIVE: frozenset({"Id", "StateFlags"}),
+    },
 )
 
 STATES = {

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from dbus_next import Message, MessageType
+from dbus_next.aio import MessageBus
 
 CONFIG = """\
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -70,11 +76,14 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 10.
 
 
 class PrivateBus:
-    """A bus at `socket`; several starts and stops."""
+    """A bus at `socket`, for as long as the context lasts; within it, several starts and stops."""
 
-    def __init__(self, folder: Path) -> None:
-        self.socket = folder / "bus"
-        self._config = folder / "bus.conf"
+    def __init__(self) -> None:
+        # Not pytest's folder, which only root may enter: polkitd is another user.
+        self._folder = Path(tempfile.mkdtemp(prefix="nbtbus"))
+        self._folder.chmod(0o755)
+        self.socket = self._folder / "bus"
+        self._config = self._folder / "bus.conf"
         self._config.write_text(CONFIG.format(socket=self.socket))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -108,3 +117,49 @@ class PrivateBus:
 
     def __exit__(self, *exc: object) -> None:
         self.stop()
+        shutil.rmtree(self._folder)
+
+
+Answer = Callable[[Message], Message | None]
+
+
+class StandIn:
+    """A service that is none: it answers calls as a function says, or not at all."""
+
+    def __init__(self, bus: PrivateBus, name: str, answer: Answer) -> None:
+        self._address = bus.address
+        self._name = name
+        self._answer = answer
+        self._bus: Any = None
+
+    async def __aenter__(self) -> StandIn:
+        self._bus = await MessageBus(bus_address=self._address).connect()
+        self._bus.add_message_handler(self._receive)
+        reply = await self._bus.request_name(self._name)
+        assert reply.name == "PRIMARY_OWNER", reply
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._bus.disconnect()
+        await self._bus.wait_for_disconnect()
+        self._bus._stream.close()
+        self._bus._sock.close()
+
+    @property
+    def unique(self) -> str:
+        """Its unique name."""
+        return str(self._bus.unique_name)
+
+    def signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
+        """Emit a signal."""
+        self._bus.send(Message.new_signal(path, interface, member, signature, body))
+
+    def whisper(self, destination: str, message: Message) -> None:
+        """Send a signal to one connection, as any user may on a system bus."""
+        message.destination = destination
+        self._bus.send(message)
+
+    def _receive(self, message: Message) -> Message | bool | None:
+        if message.message_type is not MessageType.METHOD_CALL:
+            return None
+        return self._answer(message) or True

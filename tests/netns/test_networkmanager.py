@@ -25,8 +25,8 @@ PROMPT = 50
 
 
 @pytest.fixture
-def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateBus]:
-    with PrivateBus(tmp_path_factory.mktemp("b")) as running:
+def bus() -> Iterator[PrivateBus]:
+    with PrivateBus() as running:
         yield running
 
 
