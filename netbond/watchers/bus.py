@@ -127,7 +127,7 @@ def text(value: object, longest: int = 255) -> str:
     """
     if not isinstance(value, str):
         return ""
-    kept = "".join(c for c in value[: 4 * longest] if c.isprintable())
+    kept = "".join(" " if c.isspace() else c for c in value[: 4 * longest] if c.isspace() or c.isprintable())
     return " ".join(kept.split())[:longest]
 
 

@@ -193,6 +193,11 @@ def _ports(value: object) -> Iterable[str]:
                 yield name
 
 
+def _name(names: Mapping[int, str], value: object) -> str:
+    number = _whole(value)
+    return "unknown" if number is None else names.get(number, "unknown")
+
+
 def _technologies(value: object) -> tuple[str, ...]:
     mask = _whole(value) or 0
     if mask < 0 or mask == 0xFFFFFFFF:  # MM_MODEM_ACCESS_TECHNOLOGY_ANY: no answer to "which"
@@ -241,7 +246,7 @@ def _bands(value: object) -> tuple[str, ...]:
 
 
 def _sim(modem: Properties) -> str:
-    lock = LOCKS.get(_whole(modem.get("UnlockRequired")) or 0, "unknown")
+    lock = _name(LOCKS, modem.get("UnlockRequired"))
     if lock not in HARMLESS_LOCKS:
         return lock
     if modem.get("Sim") == "/" or _whole(modem.get("StateFailedReason")) == 2:
@@ -256,7 +261,7 @@ def parse_modem(path: str, interfaces: Mapping[str, Properties]) -> Modem | None
         return None
     network = interfaces.get(MODEM_3GPP, {})
     state = _whole(modem.get("State")) or 0
-    registration = REGISTRATIONS.get(_whole(network.get("RegistrationState")) or 0, "unknown")
+    registration = _name(REGISTRATIONS, network.get("RegistrationState"))
     code = network.get("OperatorCode")
     port = modem.get("Device")
     measured = _measured(interfaces.get(SIGNAL, {}))

@@ -124,7 +124,7 @@ Answer = Callable[[Message], Message | None]
 
 
 class StandIn:
-    """A service that is none: it answers calls as a function says, or not at all."""
+    """A service (or, without a name, any client) that answers calls as a function says, or not at all."""
 
     def __init__(self, bus: PrivateBus, name: str, answer: Answer) -> None:
         self._address = bus.address
@@ -135,8 +135,9 @@ class StandIn:
     async def __aenter__(self) -> StandIn:
         self._bus = await MessageBus(bus_address=self._address).connect()
         self._bus.add_message_handler(self._receive)
-        reply = await self._bus.request_name(self._name)
-        assert reply.name == "PRIMARY_OWNER", reply
+        if self._name:
+            reply = await self._bus.request_name(self._name)
+            assert reply.name == "PRIMARY_OWNER", reply
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -150,14 +151,14 @@ class StandIn:
         """Its unique name."""
         return str(self._bus.unique_name)
 
-    def signal(self, path: str, interface: str, member: str, signature: str, body: list[Any]) -> None:
-        """Emit a signal."""
-        self._bus.send(Message.new_signal(path, interface, member, signature, body))
-
-    def whisper(self, destination: str, message: Message) -> None:
-        """Send a signal to one connection, as any user may on a system bus."""
-        message.destination = destination
-        self._bus.send(message)
+    async def signal(
+        self, path: str, interface: str, member: str, signature: str, body: list[Any], *, to: str = ""
+    ) -> None:
+        """Emit a signal; with `to`, to that connection only, as any user may on a system bus."""
+        message = Message.new_signal(path, interface, member, signature, body)
+        message.destination = to or None
+        # One at a time: dbus-next 0.2.3 takes a full socket for a broken one.
+        await self._bus.send(message)
 
     def _receive(self, message: Message) -> Message | bool | None:
         if message.message_type is not MessageType.METHOD_CALL:
