@@ -183,6 +183,7 @@ class AgentConfig:
     state_dir: Path = _key(_path, Path("/run/netbond"))
     user: str = _key(_name, "nobody")  # whom the engines run as
     iproute2_dir: Path | None = _key(_optional_path, Path("/etc/iproute2"))  # for rt_tables.d and rt_protos.d
+    on_stop: str = _key(_one_of("remove", "keep"), "remove")  # netbond's routes and rules, when it is stopped
     log_level: str = _key(_one_of("debug", "info", "warning", "error"), "info")
 
 

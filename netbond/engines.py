@@ -21,7 +21,9 @@ from netbond.config import ReceiverConfig, SenderConfig
 from netbond.errors import EXIT_CONFIG, EXIT_USAGE
 from netbond.snapshot import printable
 
-MAX_LINE = 64 * 1024  # bytes of one line on the channel, either way
+# Bytes of one line on the channel, either way. Ample: a receiver that serves 200 senders, or is made to by an
+# attacker, has 140 KiB to resume, and must not be ended for that.
+MAX_LINE = 1024 * 1024
 MAX_DEPTH = 16  # of nested objects and lists; statistics need 4
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
@@ -176,7 +178,7 @@ class Budget:
     """How much may come within a second: more is a flood. Engines send a handful of lines."""
 
     lines: int = 1000
-    octets: int = 4 * 1024 * 1024
+    octets: int = 32 * 1024 * 1024
     _since: float = field(default=float("-inf"), init=False)
     _lines: int = field(default=0, init=False)
     _octets: int = field(default=0, init=False)

@@ -285,16 +285,24 @@ class Kernel:
                 "use a kernel with CONFIG_IP_MULTIPLE_TABLES=y; nothing was changed",
             )
 
+    async def read_links(self) -> tuple[Link, ...]:
+        """The interfaces with their byte counters."""
+        return (await self._read_links())[0]
+
+    async def _read_links(self) -> tuple[tuple[Link, ...], dict[int, str]]:
+        raw = [message async for message in await self._netlink.get_links()]
+        names = {message["index"]: message.get_attr("IFLA_IFNAME") for message in raw}
+        return tuple(_link(message, names) for message in raw), names
+
     async def read(self) -> Facts:
         """Links, IPv4 addresses, routes and rules as they are now. The local table is left out."""
         netlink = self._netlink
-        raw = [message async for message in await netlink.get_links()]
-        names = {message["index"]: message.get_attr("IFLA_IFNAME") for message in raw}
+        links, names = await self._read_links()
         addresses = [_address(m, names) async for m in await netlink.get_addr(family=_AF[4])]
         routes = [_route(m, names) async for m in await netlink.get_routes(family=_AF[4])]
         rules = [_rule(m) async for m in await netlink.get_rules(family=_AF[4])]
         return Facts(
-            links=tuple(_link(message, names) for message in raw),
+            links=links,
             addresses=tuple(address for address in addresses if address is not None),
             routes=tuple(route for route in routes if route is not None),
             rules=tuple(rule for rule in rules if rule is not None),

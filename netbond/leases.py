@@ -204,6 +204,8 @@ def parse_networkmanager(
     name, action = argv
     if action not in NETWORKMANAGER_LEASED | NETWORKMANAGER_RELEASED:
         return None
+    if environ.get("CONNECTION_EXTERNAL") == "1":
+        return None  # it only looks on while another client does the work, and that one speaks for itself
     # A modem's control device (cdc-wdm0, ttyUSB2) is not the interface that carries its packets.
     device = check_device(_value(environ, "DEVICE_IP_IFACE") or name)
     if action in NETWORKMANAGER_RELEASED:
@@ -279,8 +281,8 @@ class LeaseStore:
     def save(self, lease: Lease) -> None:
         """Keep the lease in place of what is known of its device. OSError if it cannot be written."""
         name = file_name(lease.device)
-        self.directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        self.directory.mkdir(mode=0o700, exist_ok=True)
+        files.make_directory(self.directory.parent, 0o755)
+        files.make_directory(self.directory, 0o700)
         folder = self._open(lock=True)
         try:
             files.replace(name, encode(lease), 0o600, dir_fd=folder)

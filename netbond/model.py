@@ -120,10 +120,10 @@ class Uplink:
     gateway: IPAddress | None  # None: point-to-point, the device alone is the way
     gateway_source: str
     table: int
-    addresses: tuple[Address, ...]  # all of the interface's, `address` among them
     weight: int = 1
     state: str = "up"
     reason: str = ""
+    addresses: tuple[Address, ...] = ()  # all of the interface's, `address` among them
 
     @property
     def usable(self) -> bool:

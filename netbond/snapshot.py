@@ -173,3 +173,9 @@ def printable(text: str, limit: int = 500) -> str:
     # str.isprintable is false for controls, separators other than the space, surrogates, and format
     # characters such as the right-to-left override.
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def objects(container: object, key: str) -> list[dict[str, Any]]:
+    """The objects in the list under `key`, if there are any: an engine's statistics are only its word."""
+    found = container.get(key) if isinstance(container, dict) else None
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []

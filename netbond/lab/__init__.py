@@ -1,1 +1,1 @@
-"""Emulated modems in network namespaces: for people without hardware, for the tests and the bench."""
+"""Emulated modems in network namespaces: for users without hardware, for the tests, and for the bench."""

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import stat
+import threading
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
@@ -213,6 +214,11 @@ def test_networkmanager_down_and_other_actions() -> None:
     assert parse_networkmanager(["usb0", "up"], {"DEVICE_IP_IFACE": "usb0"}, NOW) is None  # IPv6 only
 
 
+@pytest.mark.parametrize("action", ["up", "down"])
+def test_networkmanager_looking_on_does_not_speak_for_the_client_at_work(action: str) -> None:
+    assert parse_networkmanager(["usb0", action], NM | {"CONNECTION_EXTERNAL": "1"}, NOW) is None
+
+
 @pytest.mark.parametrize(
     ("argv", "change"),
     [
@@ -289,6 +295,23 @@ def test_an_old_address_let_go_does_not_take_the_new_lease_along(store: LeaseSto
     assert store.load() == (lease("usb0", "10.0.0.11/24"),)
     assert store.forget("usb0", IPv4Address("10.0.0.11"))
     assert store.load() == ()
+
+
+def test_forgetting_the_old_lease_never_takes_one_that_comes_at_that_moment(store: LeaseStore) -> None:
+    store.save(lease("usb0", "10.0.0.10/24"))
+    new = lease("usb0", "10.0.0.11/24")
+    writer = threading.Thread(target=store.save, args=(new,))
+
+    class Interrupted(LeaseStore):
+        def _read(self, name: str, folder: int) -> Lease:
+            found = super()._read(name, folder)
+            writer.start()
+            writer.join(0.2)  # done by now, if it need not wait for its turn
+            return found
+
+    assert Interrupted(store.directory).forget("usb0", IPv4Address("10.0.0.10"))
+    writer.join(5)
+    assert store.load() == (new,)
 
 
 def test_only_root_reads_it(store: LeaseStore) -> None:
@@ -407,3 +430,17 @@ def test_what_a_killed_writer_left_is_swept(store: LeaseStore) -> None:
     store.save(lease())
     assert not old.exists()
     assert new.exists()  # somebody may be writing it
+
+
+def test_what_a_hook_makes_is_open_to_those_who_may_ask(tmp_path: Path) -> None:
+    """/run/netbond is where the control socket lies, and a DHCP client may run with umask 077."""
+    before = os.umask(0o077)
+    try:
+        LeaseStore(tmp_path / "run/netbond/leases").save(
+            Lease("usb0", "dhclient", IPv4Interface("10.0.0.10/24"), (IPv4Address("10.0.0.1"),), 1.0)
+        )
+    finally:
+        os.umask(before)
+    modes = [path.stat().st_mode & 0o777 for path in (tmp_path / "run", tmp_path / "run/netbond")]
+    assert modes == [0o755, 0o755]
+    assert (tmp_path / "run/netbond/leases").stat().st_mode & 0o777 == 0o700

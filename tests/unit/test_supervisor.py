@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -62,7 +63,7 @@ if mode == "garbage":
     channel.sendall(b"GET / HTTP/1.1\\r\\n")
     time.sleep(60)
 if mode == "long":
-    channel.sendall(b"x" * 70000)
+    channel.sendall(b"x" * 1100000)
     time.sleep(60)
 if mode == "flood":
     while True:
@@ -204,7 +205,7 @@ def test_links_reach_all_senders_at_once_and_each_new_one(child: Path) -> None:
             for number in (0, 1):
                 state = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 3, number)
                 assert state.stats == {"heard": [{"resume": {}}, {"links": []}, {"links": LINKS}]}
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 2
             assert state.pid
             os.kill(state.pid, signal.SIGKILL)
             state = await watched.until(
@@ -268,7 +269,7 @@ def test_an_agent_that_comes_back_still_knows_the_resume(child: Path) -> None:
         ("fatal", "failed", "port 6000 is taken\\x1b[2J"),
         ("fatal-deaf", "failed", "port 6000 is taken"),
         ("garbage", "backing off", r"sent what is not JSON: b'GET / HTTP/1.1\r\n'"),
-        ("long", "backing off", "sent a line of more than 65536 bytes"),
+        ("long", "backing off", "sent a line of more than 1048576 bytes"),
         ("flood", "backing off", "floods its channel"),
     ],
 )
@@ -306,7 +307,7 @@ def test_a_child_that_does_not_read_is_replaced(child: Path) -> None:
     async def check() -> None:
         async with supervised(child, "deaf") as watched:
             await watched.until(lambda s: s.state == "running")
-            for number in range(20_000):
+            for number in range(30_000):
                 watched.supervisor.set_links([{**LINKS[0], "label": f"usb{number}"}])
             assert (await watched.until(lambda s: s.last_exit)).reason == "does not read its channel"
 
@@ -323,6 +324,26 @@ def test_a_child_that_cannot_be_started_is_tried_again(child: Path) -> None:
             assert state.reason == "cannot be started: No such file or directory"
             watched.supervisor.program[0] = sys.executable
             assert (await watched.until(lambda s: s.state == "running")).restarts >= 2
+
+    asyncio.run(check())
+
+
+@pytest.mark.parametrize("call", ["socket.socketpair", "os.pidfd_open"])
+def test_an_agent_short_of_descriptors_goes_on_when_it_has_some(
+    child: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    async def check() -> None:
+        async with supervised(child, "good") as watched:
+            first = await watched.until(lambda s: s.stats)
+            with monkeypatch.context() as patch:
+                patch.setattr(call, refuse)
+                os.kill(first.pid or 0, signal.SIGKILL)
+                state = await watched.until(lambda s: "Too many open files" in s.last_exit)
+                assert not alive(state.pid)
+            await watched.until(lambda s: s.state == "running" and s.stats)
+
+    def refuse(*args: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     asyncio.run(check())
 
@@ -371,14 +392,14 @@ def test_stop_lets_children_have_their_last_word(child: Path, caplog: pytest.Log
 
 
 def test_stop_kills_the_stubborn_all_at_once(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "GRACE", 0.5)
+    monkeypatch.setattr(supervisor, "GRACE", 1.0)
 
     async def check() -> None:
         async with supervised(child, "stubborn", SENDER, OTHER, RECEIVER) as watched:
             pids = [(await watched.until(lambda s: s.stats, number)).pid for number in range(3)]
             began = time.monotonic()
             await watched.supervisor.stop()
-            assert 0.4 < time.monotonic() - began < 1.2
+            assert 0.9 < time.monotonic() - began < 2.5
             assert not any(map(alive, pids))
 
     asyncio.run(check())
@@ -420,7 +441,7 @@ def test_what_belonged_to_one_receiver_is_not_shown_to_another(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"\xff", b"[" * 9999, b'{"engine": 1, "resume": {}}', b"x" * 200_000, "no resume"],
+    [b"", b"{", b"[]", b"\xff", b"[" * 9999, b'{"engine": 1, "resume": {}}', b"x" * 3_000_000, "no resume"],
 )
 def test_a_damaged_file_counts_as_none(tmp_path: Path, content: bytes | str) -> None:
     store = ResumeStore(tmp_path / "engines")

@@ -1,0 +1,332 @@
+"""The loop: something happened, settle, read everything, decide, apply, publish.
+
+All I/O of the agent meets here, and nothing is decided here: netbond.plan says what to do. One pass at a
+time; whatever happens during a pass leads to another one. A pass that fails is logged, shown in status, and
+tried again: a routing daemon on a remote box does not give up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from netbond import __version__, snapshot
+from netbond.config import Config
+from netbond.control import Command, ControlServer, Peer
+from netbond.errors import NetbondError
+from netbond.iplist import AddressList
+from netbond.kernel import Kernel
+from netbond.leases import LeaseStore
+from netbond.metrics import MetricsServer
+from netbond.model import Desired, Facts, Lease, Link, Route, Rule, Uplink
+from netbond.names import NameFiles
+from netbond.pace import Pace
+from netbond.plan import desired, plan, route_words, rule_words
+from netbond.supervisor import Supervisor
+from netbond.uplinks import learned
+from netbond.watchers import netlink
+
+logger = logging.getLogger(__name__)
+
+# One modem's news is several events (link, address, routes): wait for the rest of them, but not for a storm
+# to end. Everything is read anew in any case, so what comes later is not lost.
+SETTLE = 0.003  # seconds
+TICK = 1.0  # seconds between two readings of the byte counters
+RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel does not tell everything
+RETRY = 1.0  # seconds after a pass that failed
+
+
+class Agent:
+    """`await Agent(config, file).run()` keeps the box right until SIGTERM or SIGINT."""
+
+    def __init__(self, config: Config, config_file: Path | None) -> None:
+        self.config = config
+        self._started = time.monotonic()
+        self._info = snapshot.AgentInfo(
+            __version__, os.getpid(), self._started, None if config_file is None else str(config_file)
+        )
+        state_dir = config.agent.state_dir
+        self._leases = LeaseStore(state_dir / "leases")
+        self._seen_in_main = LeaseStore(state_dir / "learned")
+        self._names = NameFiles(config.agent.iproute2_dir)
+        self._addresses = AddressList(
+            config.agent.ip_list,
+            devices=config.agent.ip_list_devices,
+            pid_file=config.agent.notify_pid_file,
+            process=config.agent.notify_process,
+        )
+        self._supervisor = Supervisor(
+            (*config.sender, *config.receiver),
+            state_dir=state_dir,
+            user=config.agent.user,
+            changed=self._publish,
+        )
+        self._pace = Pace()
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._goal = Desired()
+        self._links: tuple[Link, ...] = ()
+        self._rates: dict[str, snapshot.Rate] = {}
+        self._counted = self._started
+        self._counted_links: tuple[Link, ...] = ()
+        self._problems: dict[str, tuple[str, ...]] = {}  # by where they come from; shown until they are gone
+        self._changes = 0
+        self._published: dict[str, Any] = {}
+
+    # --- from start to stop --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until told to stop. NetbondError if it cannot start; then nothing was changed."""
+        loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            kernel = await stack.enter_async_context(Kernel())
+            await kernel.check_policy_routing()
+            control = ControlServer(
+                self.config.agent.control_socket,
+                {"status": Command(self._answer_status, anybody=True), "hook": Command(self._answer_hook)},
+            )
+            await control.start()
+            stack.push_async_callback(control.stop)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stopping.set)
+                stack.callback(loop.remove_signal_handler, number)
+            loop.add_signal_handler(signal.SIGHUP, self._hangup)
+            stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+            self._start_metrics(stack)
+            ready = asyncio.Event()
+            watcher = asyncio.create_task(netlink.watch(self._wake.set, ready))
+            stack.push_async_callback(_cancelled, watcher)
+            await ready.wait()
+            await self._pass(kernel)
+            await self._supervisor.start()
+            stack.push_async_callback(self._supervisor.stop)
+            logger.info("running: %s", _summary(self._goal.uplinks))
+            await self._loop(kernel)
+            logger.info("stopping")
+            if self.config.agent.on_stop == "remove":
+                await self._leave(kernel)
+
+    async def _loop(self, kernel: Kernel) -> None:
+        """Passes and ticks until told to stop."""
+        due = time.monotonic() + RESYNC
+        tick = time.monotonic() + TICK
+        while not self._stopping.is_set():
+            await self._sleep_until(min(due, tick))
+            if self._stopping.is_set():
+                return
+            if self._wake.is_set() or time.monotonic() >= due:
+                await asyncio.sleep(SETTLE)
+                self._wake.clear()
+                due = time.monotonic() + min(RESYNC, await self._pass(kernel))
+            if time.monotonic() >= tick:
+                tick = time.monotonic() + TICK
+                await self._count(kernel)
+
+    async def _sleep_until(self, moment: float) -> None:
+        """Until `moment` (monotonic seconds), an event, or the word to stop."""
+        waiting = [asyncio.create_task(event.wait()) for event in (self._wake, self._stopping)]
+        try:
+            await asyncio.wait(
+                waiting,
+                timeout=max(0.0, moment - time.monotonic()),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    def _hangup(self) -> None:
+        logger.warning("SIGHUP: the configuration is read at start only; restart the agent to apply it")
+
+    def _start_metrics(self, stack: contextlib.AsyncExitStack) -> None:
+        listen = self.config.agent.metrics
+        if listen is None:
+            return
+        metrics = MetricsServer(listen.host, listen.port, lambda: self._published)
+        try:
+            metrics.start()
+        except NetbondError as error:
+            # Routing matters more than being watched.
+            logger.error("no metrics: %s", error)
+            self._problems["metrics"] = (str(error),)
+        else:
+            stack.callback(metrics.stop)
+
+    async def _leave(self, kernel: Kernel) -> None:
+        """Take away what netbond put there; the box is as its DHCP clients left it."""
+        facts = await kernel.read()
+        failures = await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
+        for failure in failures:
+            logger.error("left behind: %s", failure)
+        for problem in self._names.remove():
+            logger.error("left behind: %s", problem)
+
+    # --- one pass ------------------------------------------------------------------------------------------
+
+    async def _pass(self, kernel: Kernel) -> float:
+        """Look at everything and put it right; seconds until the next look that nothing asks for."""
+        try:
+            return await self._reconcile(kernel)
+        except (OSError, NetlinkError) as error:
+            logger.error("looking at the kernel's routes failed: %s; trying again", error)
+            self._problems["kernel"] = (str(error),)
+            self._publish()
+            return RETRY
+
+    async def _reconcile(self, kernel: Kernel) -> float:
+        facts = await self._facts(kernel)
+        goal = desired(facts, self.config)
+        operations = plan(facts, goal, self.config.routing.protocol)
+        now = time.monotonic()
+        admitted, due = self._pace.admit(operations, {*goal.routes, *goal.rules}, now)
+        for operation in admitted:
+            logger.debug("%s (%s)", operation.command(), operation.why)
+        failures = await kernel.apply(admitted, facts.links)
+        self._changes += len(admitted) - len(failures)
+        self._report("routes", [str(failure) for failure in failures])
+        self._report(
+            "fight", [f"another program keeps undoing: {_words(what)}" for what in self._pace.fights()]
+        )
+        self._report("idle", goal.idle)
+        self._tell_changes(goal.uplinks)
+        self._goal, self._links = goal, facts.links
+        self._hand_out(goal)
+        self._publish()
+        if failures:
+            return RETRY
+        return RESYNC if due is None else max(0.0, due - now)
+
+    async def _facts(self, kernel: Kernel) -> Facts:
+        facts = replace(
+            await kernel.read(), leases=self._load(self._leases), learned=self._load(self._seen_in_main)
+        )
+        remembered = learned(facts, time.time())
+        self._remember(facts.learned, remembered)
+        return replace(facts, learned=remembered)
+
+    def _load(self, store: LeaseStore) -> tuple[Lease, ...]:
+        try:
+            leases = store.load()
+        except OSError as error:
+            self._report("leases", [f"{store.directory}: {error.strerror}"])
+            return ()
+        self._report("leases", [])
+        return leases
+
+    def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
+        """Keep the defaults seen in main for an agent that is started while a link is down."""
+        old, new = {lease.device: lease for lease in before}, {lease.device: lease for lease in after}
+        try:
+            for device in old.keys() - new.keys():
+                self._seen_in_main.forget(device)
+            for device, lease in new.items():
+                if old.get(device) != lease:
+                    self._seen_in_main.save(lease)
+        except OSError as error:
+            self._report("learned", [f"{self._seen_in_main.directory}: {error.strerror}"])
+        else:
+            self._report("learned", [])
+
+    def _hand_out(self, goal: Desired) -> None:
+        """Tell those who need to know which uplinks there are."""
+        routing = self.config.routing
+        tables = {uplink.device: uplink.table for uplink in goal.uplinks}
+        self._report("names", self._names.write(tables, routing.ecmp_table, routing.protocol))
+        update = self._addresses.update(goal.uplinks)
+        self._report("ip_list", update.problems)
+        if update.notified:
+            logger.info("told of the new address list: process %s", ", ".join(map(str, update.notified)))
+        self._supervisor.set_links(
+            [
+                {"label": uplink.device, "address": str(uplink.address.ip), "device": uplink.device}
+                for uplink in goal.uplinks
+                if uplink.usable
+            ]
+        )
+
+    # --- what people are told ------------------------------------------------------------------------------
+
+    def _report(self, source: str, problems: Iterable[str]) -> None:
+        """These are the problems of `source` now; a new one is logged, once."""
+        found = tuple(problems)
+        for problem in found:
+            if problem not in self._problems.get(source, ()):
+                logger.warning("%s", problem)
+        self._problems[source] = found
+
+    def _tell_changes(self, uplinks: tuple[Uplink, ...]) -> None:
+        before = {uplink.device: uplink for uplink in self._goal.uplinks}
+        now = {uplink.device: uplink for uplink in uplinks}
+        for device in before.keys() - now.keys():
+            logger.info("%s is no uplink any more", device)
+        for device, uplink in now.items():
+            if before.get(device) != uplink:
+                logger.info("%s", describe(uplink))
+
+    async def _count(self, kernel: Kernel) -> None:
+        """Byte counters into rates, and the engines' news into the snapshot."""
+        try:
+            links = await kernel.read_links()
+        except (OSError, NetlinkError) as error:
+            logger.debug("reading byte counters failed: %s", error)
+            return
+        now = time.monotonic()
+        self._rates = snapshot.rates(self._counted_links, links, now - self._counted)
+        self._counted_links, self._counted = links, now
+        self._links = links
+        self._publish()
+
+    def _publish(self) -> None:
+        problems = tuple(problem for found in self._problems.values() for problem in found)
+        self._published = snapshot.build(
+            replace(self._info, changes=self._changes, problems=problems),
+            self._goal,
+            self._links,
+            self._supervisor.states(),
+            ecmp_table=self.config.routing.ecmp_table,
+            now=time.monotonic(),
+            current_rates=self._rates,
+        )
+
+    def _answer_status(self, _request: dict[str, Any], _peer: Peer) -> dict[str, Any]:
+        self._publish()
+        return {"status": self._published}
+
+    def _answer_hook(self, request: dict[str, Any], _peer: Peer) -> dict[str, Any]:
+        logger.debug("hook: %r", request)
+        self._wake.set()
+        return {}
+
+
+def describe(uplink: Uplink) -> str:
+    """An uplink in a line of the log."""
+    way = "point-to-point" if uplink.gateway is None else f"via {uplink.gateway}"
+    state = uplink.state + (f" ({uplink.reason})" if uplink.reason not in ("", uplink.state) else "")
+    return (
+        f"{uplink.device} is {state}: {uplink.address} {way} ({uplink.gateway_source}), table {uplink.table}"
+    )
+
+
+def _summary(uplinks: tuple[Uplink, ...]) -> str:
+    usable = [uplink.device for uplink in uplinks if uplink.usable]
+    return f"{len(usable)} uplinks ({', '.join(usable)})" if usable else "no uplinks yet"
+
+
+def _words(what: Route | Rule) -> str:
+    return f"rule {rule_words(what)}" if isinstance(what, Rule) else f"route {route_words(what)}"
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

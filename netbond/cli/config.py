@@ -1,0 +1,127 @@
+"""`netbond config check|example`: check a configuration file before the agent reads it, or start from one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from netbond.config import DEFAULT_PATH, Config, default_path, load
+from netbond.errors import EXIT_OK
+
+HELP = "Check a configuration file, or print a commented example of one."
+
+# Live lines hold the defaults; a line that starts with "#" and no blank after it is an example to uncomment.
+EXAMPLE = """\
+# netbond's configuration. Every key is optional, and so is the file: without it, each interface that has an
+# address and a gateway is an uplink. What stands here are the defaults; docs/config.md explains each key.
+# Check a change with: netbond config check FILE
+
+[agent]
+# One address per usable uplink and line, for SRTLA senders; "" writes no list.
+ip_list = "/tmp/srtla_ips"
+# Lines like 10.0.0.10%usb0, so that modems with the same address both count; for `netbond send` only.
+ip_list_devices = false
+# Who gets SIGHUP when the list changes: the process whose id is in this file ("": none), ...
+notify_pid_file = ""
+# ... or all processes of this name, like "srtla_send" ("": none). With both: the file's, if it has the name.
+notify_process = ""
+# Where `netbond status` and the DHCP hooks reach the agent.
+control_socket = "/run/netbond/control.sock"
+# Prometheus metrics; "" turns them off.
+metrics = "127.0.0.1:10469"
+# Leases and other things that must outlive the agent.
+state_dir = "/run/netbond"
+# Whom the SRTLA engines run as.
+user = "nobody"
+# Where `ip` looks for the names of tables; "" names none.
+iproute2_dir = "/etc/iproute2"
+# netbond's routes and rules when the agent is stopped: remove or keep
+on_stop = "remove"
+# debug, info, warning or error
+log_level = "info"
+
+[routing]
+# Priorities of the rules, in this order: by interface, main, the uplinks' tables, ECMP (everything else).
+oif_priority = 40
+main_priority = 50
+ecmp_priority = 222
+# The table that spreads traffic over all uplinks.
+ecmp_table = 222
+# Table numbers for interfaces other than usb0-4 (100-104), eth0-4 (110-114) and wlan0-4 (120-124).
+tables = [130, 219]
+# Marks netbond's routes and rules in the kernel: `ip route show table all proto 78`.
+protocol = 78
+
+# --- uplinks: the first match wins; interfaces that nothing matches get the defaults -----------------------
+
+# A cable that carries twice as much as the others.
+#[[uplink]]
+#match = "eth0"
+#weight = 2
+
+# A modem. gateway is "auto", an address, or "none" for a point-to-point link; table is for exact names only.
+#[[uplink]]
+#match = "usb0"
+#gateway = "192.168.8.1"
+#table = 100
+
+# An interface that is not to be used, whatever it has.
+#[[uplink]]
+#match = "docker*"
+#enabled = false
+
+# --- SRTLA engines that the agent keeps running ------------------------------------------------------------
+
+# On the box: the SRT encoder sends to `listen`; the bond leads to `receiver`.
+#[[sender]]
+#listen = "127.0.0.1:6000"
+#receiver = "bond.example.org:5000"
+
+# On the server: senders connect to `listen`; `srt` is the SRT server that gets the stream.
+#[[receiver]]
+#listen = "0.0.0.0:5000"
+#srt = "127.0.0.1:5002"
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="read a file; exit status 78 if it is wrong")
+    check.add_argument(
+        "file",
+        metavar="FILE",
+        nargs="?",
+        type=Path,
+        help=f"the file (default: $NETBOND_CONFIG, or {DEFAULT_PATH})",
+    )
+    actions.add_parser("example", help="print a commented file with all keys")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check or print; ConfigError if the file is wrong."""
+    if args.action == "example":
+        print(EXAMPLE, end="")
+        return EXIT_OK
+    path = args.file or default_path()
+    config = load(path)
+    if path is None and not DEFAULT_PATH.exists():
+        print(f"{DEFAULT_PATH}: ok: not there, and not needed; the defaults hold")
+    else:
+        print(f"{path or DEFAULT_PATH}: ok: {summary(config)}")
+    return EXIT_OK
+
+
+def summary(config: Config) -> str:
+    """What the file sets up, in a few words: "2 uplink rules, 1 sender, no receivers"."""
+
+    def count(number: int, what: str) -> str:
+        return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+    return ", ".join(
+        (
+            count(len(config.uplink), "uplink rule"),
+            count(len(config.sender), "sender"),
+            count(len(config.receiver), "receiver"),
+        )
+    )

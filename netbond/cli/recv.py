@@ -1,0 +1,57 @@
+"""`netbond recv`: an SRTLA receiver, a drop-in for srtla_rec; the agent starts it with --control-fd."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from netbond.cli.send import add_engine_options, address_port, host_port, port_number
+from netbond.config import HostPort
+from netbond.errors import UsageError
+
+HELP = "Join the links of SRTLA senders and hand their streams to an SRT server (drop-in for srtla_rec)."
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--srtla-port", "--srtla_port", metavar="N", help="UDP port for senders, any address")
+    parser.add_argument("--srt-hostname", "--srt_hostname", metavar="H", help="the SRT server (127.0.0.1)")
+    parser.add_argument("--srt-port", "--srt_port", metavar="N", help="the SRT server's port")
+    parser.add_argument("--listen", metavar="ADDRESS:PORT", help="instead of --srtla-port: one address only")
+    parser.add_argument("--srt", metavar="HOST:PORT", help="instead of --srt-hostname and --srt-port")
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, metavar="S", help="forget a link silent for so long (10 s)"
+    )
+    add_engine_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Receive until told to stop; the exit status."""
+    from netbond.srtla.engine import prepare, serve, set_up_logging
+    from netbond.srtla.receiving import RecvEngine, RecvOptions
+
+    options = RecvOptions(listen=_listen(args), srt=_server(args), timeout=args.timeout)
+    if not 1 <= args.timeout <= 3600:
+        raise UsageError(f"--timeout {args.timeout} is not valid", "expected seconds from 1 to 3600")
+    set_up_logging("debug" if args.verbose else args.log_level)
+    channel, resume = prepare(args.user, args.control_fd)
+    return serve(RecvEngine(options, channel, resume))
+
+
+def _listen(args: argparse.Namespace) -> HostPort:
+    if (args.listen is None) == (args.srtla_port is None):
+        raise UsageError("where to listen is not clear", "give --srtla-port N or --listen ADDRESS:PORT")
+    if args.listen is not None:
+        return address_port(args.listen, "--listen")
+    return HostPort("", port_number(args.srtla_port, "--srtla-port"))
+
+
+def _server(args: argparse.Namespace) -> HostPort:
+    if (args.srt is None) == (args.srt_port is None):
+        raise UsageError("the SRT server is not clear", "give either --srt-port N or --srt HOST:PORT")
+    if args.srt is not None:
+        return host_port(args.srt, "--srt")
+    host = args.srt_hostname or "127.0.0.1"
+    if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", host):
+        raise UsageError(f"--srt-hostname {host!r} is not a host", "expected a name or an address")
+    return HostPort(host, port_number(args.srt_port, "--srt-port"))

@@ -1,0 +1,69 @@
+"""`netbond run`: the agent, in the foreground, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+
+from netbond.config import DEFAULT_PATH, config_argument, load
+from netbond.errors import EXIT_OK, NotPermittedError
+
+HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
+
+# systemd's journal takes the level from a "<N>" ahead of the line, sd-daemon(3).
+_JOURNAL_LEVELS = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    config_argument(parser)
+    parser.add_argument(
+        "--log-level",
+        choices=["debug", "info", "warning", "error"],
+        help="how much to say (default: agent.log_level of the configuration)",
+    )
+
+
+class _Formatter(logging.Formatter):
+    """One line a record; what a log message quotes cannot start a line of its own."""
+
+    def __init__(self, journal: bool) -> None:
+        super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+        self._journal = journal
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if record.exc_info is None:
+            text = text.replace("\n", "\\n")
+        return f"<{_JOURNAL_LEVELS.get(record.levelno, 6)}>{text}" if self._journal else text
+
+
+def set_up_logging(level: str) -> None:
+    """Log to stderr, in the journal's manner if that is where it goes."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(journal="JOURNAL_STREAM" in os.environ))
+    logging.basicConfig(level="WARNING", handlers=[handler], force=True)
+    # Only our own: pyroute2 tells every message of the kernel's when it is asked for debug.
+    logging.getLogger("netbond").setLevel(level.upper())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the agent."""
+    config = load(args.config)
+    if os.geteuid() != 0:
+        raise NotPermittedError("the agent changes routes and needs root", "sudo netbond run")
+    set_up_logging(args.log_level or config.agent.log_level)
+    from netbond.agent import Agent
+
+    file = args.config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    asyncio.run(Agent(config, file).run())
+    return EXIT_OK

@@ -1,0 +1,120 @@
+"""The files that the box sees instead of the host's: what lies in /etc/netns/NAME-box, and its configuration.
+
+`ip netns exec` binds each entry of that folder over the one of the same name in /etc.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import netbond
+from netbond.lab import netns, topology
+
+HOOK = Path("contrib", "dhclient-hooks", "netbond")
+
+DHCLIENT_CONF = """\
+# A modem that was just plugged in is asked at once and often: nobody else shares its cable.
+request subnet-mask, broadcast-address, routers, domain-name-servers;
+timeout 10;
+retry 1;
+initial-interval 1;
+backoff-cutoff 2;
+reboot 1;
+"""
+
+# dhclient-script would set the host's resolver and hostname from what modems say; /run is not private either.
+ENTER_HOOK = """\
+make_resolv_conf() { :; }
+set_hostname() { :; }
+"""
+
+
+# Where netbond's dhclient hook may lie: the checkout that this package runs from, or an installation.
+HOOK_PLACES = (
+    Path(netbond.__file__).resolve().parent.parent / HOOK,
+    Path(sys.prefix, "share", "netbond", HOOK),
+)
+
+
+def find_hook() -> Path | None:
+    """netbond's dhclient hook, if there is one."""
+    return next((place for place in HOOK_PLACES if place.is_file()), None)
+
+
+def config_text(lab: topology.Topology, state_dir: Path, sender: bool) -> str:
+    """The netbond configuration of the box."""
+    text = f"""\
+# Configuration of the box of lab {lab.name!r}, written by `netbond lab up`.
+[agent]
+state_dir = "{state_dir}/box"
+control_socket = "{state_dir}/box/control.sock"
+ip_list = "{state_dir}/box/srtla_ips"
+iproute2_dir = "{iproute2_dir(lab, state_dir)}"
+metrics = "127.0.0.1:10469"
+"""
+    if sender:
+        text += f"""
+[[sender]]
+listen = "127.0.0.1:{topology.SENDER_PORT}"
+receiver = "{topology.RECEIVER_NAME}:{topology.RECEIVER_PORT}"
+"""
+    return text
+
+
+def iproute2_dir(lab: topology.Topology, state_dir: Path) -> Path:
+    """Where the box's table names go: bound over /etc/iproute2 there, if the host has such a folder."""
+    if Path("/etc/iproute2").is_dir():
+        return netns.PRIVATE_DIR / lab.box / "iproute2"
+    return state_dir / "box" / "iproute2"
+
+
+def write(lab: topology.Topology, state_dir: Path, sender: bool) -> None:
+    """Write all files of the box: its configuration, its /etc, and the `netbond` that its hooks call."""
+    box = state_dir / "box"
+    box.mkdir(mode=0o700)
+    (state_dir / "leases").mkdir(mode=0o700)
+    config = state_dir / "netbond.toml"
+    config.write_text(config_text(lab, state_dir, sender))
+
+    commands = state_dir / "bin"
+    commands.mkdir()
+    command = commands / "netbond"
+    # -P: the box's hooks run in folders that anybody may have written to
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m netbond "$@"\n')
+    command.chmod(0o755)
+
+    private = netns.PRIVATE_DIR / lab.box
+    private.mkdir(parents=True)
+    (private / "hosts").write_text(
+        f"127.0.0.1 localhost\n::1 localhost\n{topology.RECEIVER} {topology.RECEIVER_NAME}\n"
+    )
+    # Nothing answers there, and says so at once: an unknown name fails without waiting.
+    (private / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+    names = iproute2_dir(lab, state_dir)
+    if names.is_relative_to(private):
+        shutil.copytree("/etc/iproute2", names, symlinks=True)
+    else:
+        names.mkdir()
+
+    dhcp = private / "dhcp"
+    for folder in ("dhclient-enter-hooks.d", "dhclient-exit-hooks.d"):
+        (dhcp / folder).mkdir(parents=True)
+    (dhcp / "dhclient.conf").write_text(DHCLIENT_CONF)
+    (dhcp / "dhclient-enter-hooks.d" / "lab").write_text(ENTER_HOOK)
+    settings = (
+        f"NETBOND={shlex.quote(str(command))}\n"
+        f"NETBOND_CONFIG={shlex.quote(str(config))}\n"
+        "export NETBOND NETBOND_CONFIG\n"
+    )
+    if hook := find_hook():
+        (dhcp / "dhclient-exit-hooks.d" / "netbond").write_text(settings + f". {shlex.quote(str(hook))}\n")
+    # The hook reads /etc/default/netbond, and the host's names the host's own agent.
+    if Path("/etc/default").is_dir():
+        (private / "default").mkdir()
+        (private / "default" / "netbond").write_text(settings)
+    for path in (private, *private.rglob("*")):  # engines read these without root, whatever the umask was
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)

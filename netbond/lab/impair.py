@@ -1,0 +1,138 @@
+"""What a radio link does to packets, as data, and how a user writes it: 'rate=4 delay=60 up.loss=1 off'.
+
+A bare key means both directions; `up.` is from the box to the internet, `down.` the other way. No I/O here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from netbond.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Impairment:
+    """One direction of a radio link. The default is a perfect link: no limit, no delay, no loss."""
+
+    rate: float = 0.0  # Mbit/s of IP packets; 0: no limit
+    delay: float = 0.0  # ms, one way, after the packet has left the queue
+    jitter: float = 0.0  # ms: up to this much is added to the delay; packets keep their order
+    loss: float = 0.0  # %, each packet by itself
+    burst_enter: float = (
+        0.0  # %, per packet: chance to enter the bad state (Gilbert-Elliott), where all is lost
+    )
+    burst_leave: float = 100.0  # %, per packet: chance to leave it; a burst lasts 100 / burst_leave packets
+    queue: float = 256.0  # kB waiting for the rate; what does not fit is dropped (drop tail)
+    off: bool = False  # nothing new gets in; what is under way still arrives
+
+    def words(self) -> list[str]:
+        """The settings that differ from a perfect link, as a user would write them."""
+        said = [
+            f"{key}={getattr(self, key):g}"
+            for key in ("rate", "delay", "jitter", "loss")
+            if getattr(self, key)
+        ]
+        if self.burst_enter:
+            said.append(f"burst={self.burst_enter:g}/{self.burst_leave:g}")
+        if self.queue != PERFECT.queue:
+            said.append(f"queue={self.queue:g}")
+        return said + ["off"] * self.off
+
+
+PERFECT = Impairment()
+LOWEST_RATE = 0.001  # Mbit/s: slower is `off`
+LOWEST_QUEUE = 2.0  # kB: below one full packet nothing would ever get through
+
+# What a word may be, for errors and --help: key -> (lowest, highest, unit)
+NUMBERS: dict[str, tuple[float, float, str]] = {
+    "rate": (0, 10_000, "Mbit/s, 0 for no limit"),
+    "delay": (0, 60_000, "ms one way"),
+    "jitter": (0, 60_000, "ms"),
+    "loss": (0, 100, "%"),
+    "queue": (LOWEST_QUEUE, 1_000_000, "kB"),
+}
+HELP = (
+    "rate=MBIT/S (0: no limit) delay=MS jitter=MS loss=% burst=ENTER%/LEAVE% queue=KB off on clear;"
+    " up.KEY and down.KEY for one direction; carrier=off|on for the cable between modem and box"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to change on one link: settings by direction, after a `clear` if there is one."""
+
+    clear: bool = False
+    up: dict[str, Any] = field(default_factory=dict)
+    down: dict[str, Any] = field(default_factory=dict)
+    carrier: bool | None = None  # of the Ethernet between modem and box; None: as it is
+
+    @property
+    def touches_radio(self) -> bool:
+        """Whether anything of the radio link changes (not only the carrier)."""
+        return self.clear or bool(self.up) or bool(self.down)
+
+    def apply(self, up: Impairment, down: Impairment) -> tuple[Impairment, Impairment]:
+        """The impairments after the change."""
+        if self.clear:
+            up = down = PERFECT
+        return replace(up, **self.up), replace(down, **self.down)
+
+
+def _number(word: str, key: str, text: str) -> float:
+    low, high, unit = NUMBERS[key]
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high or (key == "rate" and 0 < value < LOWEST_RATE):
+        raise UsageError(f"{word!r} is not valid", f"{key} is a number from {low:g} to {high:g} ({unit})")
+    return value
+
+
+def _setting(word: str, key: str, equals: str, text: str) -> dict[str, Any]:
+    if key in ("off", "on") and not equals:
+        return {"off": key == "off"}
+    if key in NUMBERS and equals:
+        return {key: _number(word, key, text)}
+    if key == "burst" and equals:
+        enter, slash, leave = text.partition("/")
+        try:
+            chances = float(enter), float(leave)
+        except ValueError:
+            chances = math.nan, math.nan
+        if not slash or not 0 <= chances[0] <= 100 or not 0 < chances[1] <= 100:
+            raise UsageError(
+                f"{word!r} is not valid", "burst is ENTER/LEAVE in % per packet, like burst=0.5/25"
+            )
+        return {"burst_enter": chances[0], "burst_leave": chances[1]}
+    raise UsageError(f"{word!r} is not an impairment", f"known are {HELP}")
+
+
+def parse(words: Iterable[str]) -> Change:
+    """Read a user's words; UsageError names the wrong one. Later words win over earlier ones."""
+    clear, up, down, carrier = False, dict[str, Any](), dict[str, Any](), None
+    for word in words:
+        key, equals, text = word.partition("=")
+        if word == "clear":
+            clear, up, down = True, {}, {}
+        elif key == "carrier":
+            if text not in ("on", "off"):
+                raise UsageError(f"{word!r} is not valid", "write carrier=off or carrier=on")
+            carrier = text == "on"
+        elif key.startswith("up."):
+            up |= _setting(word, key.removeprefix("up."), equals, text)
+        elif key.startswith("down."):
+            down |= _setting(word, key.removeprefix("down."), equals, text)
+        else:
+            setting = _setting(word, key, equals, text)
+            up |= setting
+            down |= setting
+    return Change(clear, up, down, carrier)
+
+
+def to_json(impairment: Impairment) -> dict[str, Any]:
+    """For the cable's socket and `status --json`."""
+    return asdict(impairment)

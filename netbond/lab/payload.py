@@ -1,0 +1,124 @@
+"""Payload that can be counted: numbered and time-stamped packets out, a tally of what arrived. No I/O.
+
+Times are seconds on one monotonic clock: the lab's sender and receiver share the machine.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+SIZE = 1316  # bytes: seven MPEG-TS packets, what encoders put into an SRT packet
+PROBE = 2**64 - 1  # the number of packets that only ask whether the way is open
+_HEADER = struct.Struct("!8sQd")
+_MAGIC = b"NETBOND1"
+_FILLING = bytes(range(256)) * 5 + bytes(SIZE - 5 * 256 - _HEADER.size)
+
+
+def pack(number: int, now: float) -> bytes:
+    """Packet `number`, sent at `now`."""
+    return _HEADER.pack(_MAGIC, number, now) + _FILLING
+
+
+def unpack(data: bytes) -> Iterator[tuple[int, float]]:
+    """Number and sending time of each packet in `data`: programs on the way may have joined several."""
+    for start in range(0, len(data) - SIZE + 1, SIZE):
+        magic, number, sent = _HEADER.unpack_from(data, start)
+        if magic == _MAGIC:
+            yield number, sent
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value that `share` (0 to 1) of the sorted `values` do not exceed; 0 if there are none."""
+    return values[min(int(len(values) * share), len(values) - 1)] if values else 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the sink has seen. `delays` holds the one-way delay in seconds of each packet by number."""
+
+    delays: dict[int, float] = field(default_factory=dict)
+    duplicates: int = 0
+    open: bool = False  # whether a probe has come through
+    out_of_order: int = 0
+    _highest: int = -1
+
+    def take(self, data: bytes, now: float) -> None:
+        """A datagram has arrived."""
+        for number, sent in unpack(data):
+            if number == PROBE:
+                self.open = True
+            elif number in self.delays:
+                self.duplicates += 1
+            else:
+                self.delays[number] = now - sent
+                if number < self._highest:
+                    self.out_of_order += 1
+                self._highest = max(self._highest, number)
+
+    @property
+    def arrived(self) -> int:
+        """How many different packets."""
+        return len(self.delays)
+
+    def missing(self, sent: int) -> list[int]:
+        """The numbers below `sent` that did not arrive."""
+        return [number for number in range(sent) if number not in self.delays]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A finished stream. Delays are one-way through the whole chain, in ms, SRT's latency included."""
+
+    seconds: float
+    sent: int
+    arrived: int
+    lost: int
+    duplicates: int
+    out_of_order: int
+    mbps: float  # payload that arrived, Mbit/s over the time of sending
+    delay_ms: dict[str, float]  # "p1", "p50", "p99", "max"
+    lost_ranges: list[tuple[int, int]]  # first and last number of each gap, at most 20
+    trouble: str = ""  # what ended early, if anything
+
+
+def report(tally: Tally, sent: int, seconds: float, trouble: str = "") -> Report:
+    """Sum up."""
+    delays = sorted(delay * 1000 for delay in tally.delays.values())
+    missing = tally.missing(sent)
+    ranges: list[tuple[int, int]] = []
+    for number in missing:
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return Report(
+        seconds=round(seconds, 3),
+        sent=sent,
+        arrived=tally.arrived,
+        lost=len(missing),
+        duplicates=tally.duplicates,
+        out_of_order=tally.out_of_order,
+        mbps=round(tally.arrived * SIZE * 8 / seconds / 1e6, 3) if seconds else 0.0,
+        delay_ms={
+            "p1": round(percentile(delays, 0.01), 1),
+            "p50": round(percentile(delays, 0.50), 1),
+            "p99": round(percentile(delays, 0.99), 1),
+            "max": round(delays[-1], 1) if delays else 0.0,
+        },
+        lost_ranges=ranges[:20],
+        trouble=trouble,
+    )
+
+
+def text(result: Report) -> str:
+    """A report for people: one line, and a second one if something is wrong."""
+    delay = result.delay_ms
+    line = (
+        f"sent {result.sent} packets in {result.seconds:.0f} s, arrived {result.arrived}, lost {result.lost}"
+        f" ({100 * result.lost / max(result.sent, 1):.2f} %); {result.mbps:.2f} Mbit/s;"
+        f" delay {delay['p1']:.0f}/{delay['p50']:.0f}/{delay['p99']:.0f} ms (1/50/99 %),"
+        f" at most {delay['max']:.0f}"
+    )
+    return f"{line}\n{result.trouble}" if result.trouble else line

@@ -1,0 +1,132 @@
+"""How the demo looks: a live table on a terminal, plain lines anywhere else. Only presentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+BAR = 24  # characters of a full bar
+PLAIN_PERIOD = 2.0  # s between plain lines
+LIVE_PERIOD = 0.25  # s between pictures
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLine:
+    """One uplink at one moment."""
+
+    device: str
+    address: str
+    gateway: str
+    state: str  # "up", "pulled", or what the agent says
+    share: float  # of what all links carry now, 0 to 1
+    mbps: float  # of IP packets that leave by it
+    rtt_ms: float | None
+    window: int | None
+    in_flight: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The demo at one moment."""
+
+    elapsed: float
+    total: float
+    sent: int
+    arrived: int
+    behind: int  # sent longer ago than the latency, and not arrived
+    links: Sequence[LinkLine]
+    news: Sequence[str]
+
+
+def _bar(share: float) -> str:
+    full = round(share * BAR)
+    return "█" * full + "·" * (BAR - full)
+
+
+def picture(moment: Moment) -> Group:
+    """A moment as rich shows it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("uplink", "address", "gateway", "state"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("share", no_wrap=True, min_width=BAR + 6)
+    for heading in ("Mbit/s", "RTT ms", "window", "in flight"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    for link in moment.links:
+        up = link.state == "up"
+        table.add_row(
+            link.device,
+            link.address,
+            link.gateway,
+            Text(link.state, "green" if up else "red"),
+            Text(f"{_bar(link.share)} {link.share:4.0%}", "cyan" if up else "dim"),
+            f"{link.mbps:.2f}",
+            "-" if link.rtt_ms is None else f"{link.rtt_ms:.0f}",
+            "-" if link.window is None else str(link.window),
+            "-" if link.in_flight is None else str(link.in_flight),
+        )
+    head = Text(
+        f"{moment.elapsed:4.1f} of {moment.total:.0f} s   sent {moment.sent}   arrived {moment.arrived}"
+        f"   late or lost {moment.behind}",
+        "bold",
+    )
+    return Group(head, table, *(Text(line, "yellow") for line in moment.news))
+
+
+def plain(moment: Moment) -> str:
+    """A moment as one line."""
+    shares = "  ".join(
+        f"{link.device} {link.share:.0%}" if link.state == "up" else f"{link.device} {link.state}"
+        for link in moment.links
+    )
+    return (
+        f"{moment.elapsed:5.1f} s  sent {moment.sent}  arrived {moment.arrived}"
+        f"  late or lost {moment.behind}  |  {shares}"
+    )
+
+
+class Screen:
+    """Shows moments, not more often than is useful, and news at once. A context manager."""
+
+    def __init__(self, live: bool | None = None) -> None:
+        """`live`: redraw in place; default: if this is a terminal."""
+        self.console = Console(highlight=False)
+        self._live: Live | None = None
+        if live if live is not None else self.console.is_terminal:
+            self._live = Live(console=self.console, auto_refresh=False)
+        self._next = 0.0
+
+    def __enter__(self) -> Screen:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def wants(self, elapsed: float) -> bool:
+        """Whether it is time for the next moment."""
+        return elapsed >= self._next
+
+    def show(self, moment: Moment) -> None:
+        """The next moment."""
+        self._next = moment.elapsed + (LIVE_PERIOD if self._live else PLAIN_PERIOD)
+        if self._live:
+            self._live.update(picture(moment), refresh=True)
+        else:
+            self.say(plain(moment))
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.file.flush()
+
+    def news(self, text: str) -> None:
+        """Something happened; on a terminal it is part of the picture."""
+        if not self._live:
+            self.say(f"       {text}")

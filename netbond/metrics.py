@@ -1,0 +1,388 @@
+"""Prometheus metrics, served over HTTP from the latest snapshot.
+
+A scrape runs in a thread of its own and sees one snapshot, which nobody changes any more: it never touches
+the agent's live state and never waits for it. docs/metrics.md lists the names.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.server import ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry, MetricsHandler
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from netbond.errors import UnavailableError
+from netbond.snapshot import objects, printable
+
+logger = logging.getLogger(__name__)
+
+MAX_SCRAPES = 8  # at the same time; each takes a thread
+PATIENCE = 5.0  # seconds for a scraper to say or take something
+
+Samples = Iterator[tuple[tuple[str, ...], object]]
+
+_UPLINK = ("device", "address")
+_ENGINE = ("engine", "role")
+_LINK = ("engine", "link", "device", "address")
+_PEER = ("engine", "group", "peer")
+
+
+# --- from a snapshot to metrics ----------------------------------------------------------------------------
+
+
+class SnapshotCollector(Collector):
+    """Turns the snapshot of the moment into metrics, at each scrape."""
+
+    def __init__(self, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics; none at all before the agent has its first snapshot."""
+        snapshot = self._snapshot()
+        if snapshot:
+            yield from _agent(snapshot["agent"])
+            yield from _uplinks(snapshot["uplinks"])
+            yield from _ecmp(snapshot["ecmp"])
+            yield from _engines(snapshot["engines"])
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    return _fill(GaugeMetricFamily(name, text, labels=labels), samples)
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
+    return _fill(CounterMetricFamily(name, text, labels=labels), samples)
+
+
+def _fill(family: GaugeMetricFamily | CounterMetricFamily, samples: Samples) -> Metric:
+    """Add the samples that have a number, the first one only for the same labels.
+
+    Prometheus would refuse the whole scrape for a sample that comes twice, and what an engine says of its
+    links is not to be relied on.
+    """
+    seen = set()
+    for raw_labels, value in samples:
+        labels = tuple(printable(label, 200) for label in raw_labels)
+        number = _number(value)
+        if number is not None and labels not in seen:
+            seen.add(labels)
+            family.add_metric(labels, number)
+    return family
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _agent(agent: Mapping[str, Any]) -> Iterator[Metric]:
+    yield _gauge("netbond_agent_info", "The agent; always 1.", ("version",), iter([((agent["version"],), 1)]))
+    yield _gauge(
+        "netbond_agent_uptime_seconds", "Time since the agent started.", (), iter([((), agent["uptime_s"])])
+    )
+    yield _counter(
+        "netbond_agent_changes",
+        "Routes and rules added or removed since the agent started.",
+        (),
+        iter([((), agent["changes"])]),
+    )
+    yield _gauge(
+        "netbond_agent_problems",
+        "Things that are wrong at present; netbond status names them.",
+        (),
+        iter([((), len(agent["problems"]))]),
+    )
+
+
+def _uplinks(uplinks: list[dict[str, Any]]) -> Iterator[Metric]:
+    def each(key: str) -> Samples:
+        return (((uplink["device"], uplink["address"]), uplink[key]) for uplink in uplinks)
+
+    def of_device(key: str) -> Samples:
+        return (((uplink["device"],), uplink[key]) for uplink in uplinks)
+
+    yield _gauge(
+        "netbond_uplink_info",
+        "How an uplink is reached; always 1.",
+        (*_UPLINK, "gateway", "gateway_source", "table", "state"),
+        (
+            (
+                (
+                    u["device"],
+                    u["address"],
+                    u["gateway"] or "",
+                    u["gateway_source"],
+                    str(u["table"]),
+                    u["state"],
+                ),
+                1,
+            )
+            for u in uplinks
+        ),
+    )
+    yield _gauge(
+        "netbond_uplink_up",
+        "Whether new traffic may leave by the uplink (1) or not (0).",
+        _UPLINK,
+        (((uplink["device"], uplink["address"]), uplink["state"] == "up") for uplink in uplinks),
+    )
+    yield _gauge(
+        "netbond_uplink_in_ecmp", "Whether the uplink is a leg of the ECMP default.", _UPLINK, each("in_ecmp")
+    )
+    yield _gauge("netbond_uplink_weight", "The configured weight of the uplink.", _UPLINK, each("weight"))
+    yield _counter(
+        "netbond_uplink_receive_bytes",
+        "Bytes that the interface has received since it exists.",
+        ("device",),
+        of_device("rx_bytes"),
+    )
+    yield _counter(
+        "netbond_uplink_transmit_bytes",
+        "Bytes that the interface has sent since it exists.",
+        ("device",),
+        of_device("tx_bytes"),
+    )
+
+
+def _ecmp(ecmp: Mapping[str, Any]) -> Iterator[Metric]:
+    yield _gauge(
+        "netbond_ecmp_weight",
+        "The weight of a leg of the ECMP default.",
+        ("family", "device", "gateway"),
+        (((str(leg["family"]), leg["device"], leg["gateway"] or ""), leg["weight"]) for leg in ecmp["legs"]),
+    )
+
+
+def _engines(engines: list[dict[str, Any]]) -> Iterator[Metric]:
+    yield _gauge(
+        "netbond_engine_up",
+        "Whether the engine runs and is ready (1) or not (0).",
+        _ENGINE,
+        (((engine["name"], engine["role"]), engine["state"] == "running") for engine in engines),
+    )
+    yield _counter(
+        "netbond_engine_restarts",
+        "How often the engine was started again.",
+        _ENGINE,
+        (((engine["name"], engine["role"]), engine["restarts"]) for engine in engines),
+    )
+    yield from _senders([engine for engine in engines if engine["role"] == "sender"])
+    yield from _sender_links(engines)
+    yield from _receiver_peers(engines)
+
+
+def _senders(senders: list[dict[str, Any]]) -> Iterator[Metric]:
+    def each(key: str) -> Samples:
+        return (((s["name"],), s["stats"].get(key)) for s in senders if isinstance(s["stats"], dict))
+
+    engine = ("engine",)
+    yield _gauge(
+        "netbond_sender_connected",
+        "Whether the receiver has accepted at least one link.",
+        engine,
+        ((labels, state == "connected") for labels, state in each("state")),
+    )
+    yield _counter("netbond_sender_packets", "Packets taken from the SRT caller.", engine, each("packets"))
+    yield _counter("netbond_sender_bytes", "Bytes taken from the SRT caller.", engine, each("bytes"))
+    yield _counter(
+        "netbond_sender_retransmitted_packets",
+        "Packets that the SRT caller sent again.",
+        engine,
+        each("retransmitted"),
+    )
+    yield _counter(
+        "netbond_sender_resent_packets",
+        "Packets that netbond sent again over another link.",
+        engine,
+        each("resent"),
+    )
+    yield _counter(
+        "netbond_sender_dropped_packets", "Packets for which there was no link.", engine, each("dropped")
+    )
+
+
+def _sender_links(engines: list[dict[str, Any]]) -> Iterator[Metric]:
+    links = [
+        ((engine["name"], *(str(link.get(key, "")) for key in ("label", "device", "address"))), link)
+        for engine in engines
+        if engine["role"] == "sender"
+        for link in objects(engine["stats"], "links")
+    ]
+
+    def each(key: str, scale: float = 1) -> Samples:
+        for labels, link in links:
+            number = _number(link.get(key))
+            yield labels, None if number is None else number * scale
+
+    yield _gauge(
+        "netbond_link_up",
+        "Whether the receiver has accepted the link and answers over it.",
+        _LINK,
+        ((labels, link.get("state") == "up") for labels, link in links),
+    )
+    yield _gauge(
+        "netbond_link_window", "The link's window, in thousandths of a packet.", _LINK, each("window")
+    )
+    yield _gauge(
+        "netbond_link_in_flight", "Packets sent over the link and not acknowledged.", _LINK, each("in_flight")
+    )
+    yield _gauge(
+        "netbond_link_rtt_seconds",
+        "Smoothed round trip time of the link; absent while unknown.",
+        _LINK,
+        each("rtt_ms", 0.001),
+    )
+    yield _counter("netbond_link_packets", "Packets sent over the link.", _LINK, each("packets"))
+    yield _counter("netbond_link_bytes", "Bytes sent over the link.", _LINK, each("bytes"))
+    yield _counter("netbond_link_lost_packets", "Data packets that the link lost.", _LINK, each("lost"))
+
+
+def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
+    receivers = [engine for engine in engines if engine["role"] == "receiver"]
+    peers = [
+        ((engine["name"], str(group.get("id", "")), str(peer.get("peer", ""))), peer)
+        for engine in receivers
+        for group in objects(engine["stats"], "groups")
+        for peer in objects(group, "links")
+    ]
+
+    def each(key: str) -> Samples:
+        return ((labels, peer.get(key)) for labels, peer in peers)
+
+    yield _gauge(
+        "netbond_receiver_groups",
+        "Senders (link groups) that the receiver serves.",
+        ("engine",),
+        (((engine["name"],), len(objects(engine["stats"], "groups"))) for engine in receivers),
+    )
+    yield _counter(
+        "netbond_receiver_refused",
+        "Requests and packets that the receiver did not accept.",
+        ("engine", "reason"),
+        (
+            ((engine["name"], reason), count)
+            for engine in receivers
+            for reason, count in _mapping(engine["stats"], "refused").items()
+        ),
+    )
+    yield _counter(
+        "netbond_peer_packets", "Data packets received over a sender's link.", _PEER, each("packets")
+    )
+    yield _counter("netbond_peer_bytes", "Bytes received over a sender's link.", _PEER, each("bytes"))
+    yield _gauge("netbond_peer_idle_seconds", "Time since the link was last heard.", _PEER, each("idle_s"))
+
+
+def _mapping(container: object, key: str) -> dict[str, Any]:
+    found = container.get(key) if isinstance(container, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+# --- serving them ------------------------------------------------------------------------------------------
+
+
+class _Server(ThreadingHTTPServer):
+    """An HTTP server that slow or many clients cannot make grow."""
+
+    daemon_threads = True
+    request_queue_size = 64  # of 5, the default, a burst of connections overflows and waits a second
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+        [family, *_, address] = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE
+        )[0]
+        self.address_family = family
+        self._free = threading.BoundedSemaphore(MAX_SCRAPES)
+
+        class Handler(MetricsHandler):
+            timeout = PATIENCE
+
+        Handler.registry = registry
+        super().__init__(address, Handler)  # type: ignore[arg-type]  # getaddrinfo's type is wider than bind's
+
+    def server_bind(self) -> None:
+        """Bind, without HTTPServer's look-up of the host's name: there may be no uplink to ask over."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # AF_INET and AF_INET6 only
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A scraper that went away is no news; a mistake of ours is."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            logger.error("a scrape by %s failed", client_address, exc_info=error)
+
+
+class MetricsServer:
+    """Serves the metrics of `snapshot()` at http://HOST:PORT/metrics from a thread, until `stop()`.
+
+    `snapshot` is called in that thread: it should do no more than return the latest snapshot ({} if there is
+    none yet), which is not to be changed afterwards.
+    """
+
+    def __init__(self, host: str, port: int, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+        self._host, self._port = host, port
+        self._registry = CollectorRegistry()
+        self._registry.register(SnapshotCollector(snapshot))
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+
+    @property
+    def port(self) -> int:
+        """The port in use, once started; the same as given unless that was 0."""
+        return self._server.server_port if self._server else self._port
+
+    def start(self) -> None:
+        """Listen; UnavailableError if the port is taken or the address is not one of this box.
+
+        No reason for an agent to stop: routing goes first.
+        """
+        where = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+        try:
+            self._server = _Server(self._host, self._port, self._registry)
+        except OSError as error:
+            raise UnavailableError(
+                f"cannot serve metrics at {where}: {error.strerror or error}",
+                "choose another address with agent.metrics",
+            ) from None
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._serve, args=(self._server,), name="metrics", daemon=True)
+        self._thread.start()
+
+    def _serve(self, server: _Server) -> None:
+        # Not serve_forever(): that wakes up twice a second to see whether it should end.
+        while not self._stopping.is_set():
+            server.handle_request()
+
+    def stop(self) -> None:
+        """Stop listening. May be called without start()."""
+        if self._server is None or self._thread is None:
+            return
+        self._stopping.set()
+        self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread up
+        self._thread.join()
+        self._server.server_close()
+        self._server = self._thread = None

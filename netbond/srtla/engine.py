@@ -1,0 +1,161 @@
+"""What both engines share: the process. Loop, signals, timers, the channel with the agent.
+
+`sending.py` and `receiving.py` put sockets around the state machines; this file knows neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from typing import Any
+
+from netbond.errors import EXIT_OK, NetbondError
+from netbond.srtla import privileges
+from netbond.srtla.channel import Channel, Message
+
+MAINTENANCE = 1.0  # s between statistics, and between attempts at what did not work
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """An engine's life: `open` its sockets, serve until a signal or the end of the channel, then stop."""
+
+    def __init__(self, channel: Channel | None, resume: Message) -> None:
+        self.channel = channel
+        self.resume = resume
+        self._resume_given: Message | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._status = EXIT_OK
+
+    # --- what an engine brings --------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the sockets; NetbondError if that cannot be."""
+        raise NotImplementedError
+
+    def maintain(self, now: float) -> None:
+        """Called each second."""
+
+    def message(self, message: Message) -> None:
+        """A message from the agent."""
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called."""
+        raise NotImplementedError
+
+    def handle_timer(self, now: float) -> None:
+        """A time has come."""
+        raise NotImplementedError
+
+    def resume_data(self) -> Message:
+        """What a successor needs."""
+        raise NotImplementedError
+
+    def stats(self, now: float) -> dict[str, Any]:
+        """The statistics, since start and over the last second."""
+        raise NotImplementedError
+
+    # --- the process ------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Serve; the exit status."""
+        self.loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        self.loop.add_signal_handler(signal.SIGTERM, self._stop, EXIT_OK)
+        self.loop.add_signal_handler(signal.SIGINT, self._stop, 128 + signal.SIGINT)
+        self.loop.add_signal_handler(signal.SIGHUP, self.hang_up)
+        self.open()
+        if self.channel is not None:
+            self.channel.start(self.message, self._agent_gone)
+            self.channel.send({"ready": True})
+            self.publish_resume()
+        self._second()
+        self.arm()
+        await self._end.wait()
+        return self._status
+
+    def _stop(self, status: int) -> None:
+        self._status = status
+        self._end.set()
+
+    def _agent_gone(self) -> None:
+        log.info("the agent has gone: ending")
+        self._end.set()
+
+    def arm(self) -> None:
+        """Make sure that the timer goes off when the state machine wants it; call after each change."""
+        at = self.next_timer()
+        timer = self._timer
+        if at is None or (timer is not None and timer.when() <= at):
+            return  # going off too early does no harm, and re-arming per packet would cost more
+        if timer is not None:
+            timer.cancel()
+        self._timer = self.loop.call_at(at, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        self.handle_timer(time.monotonic())
+        self.arm()
+
+    def _second(self) -> None:
+        now = time.monotonic()
+        self._maintenance = self.loop.call_at(self.loop.time() + MAINTENANCE, self._second)
+        self.maintain(now)
+        if self.channel is not None:
+            self.channel.send({"stats": self.stats(now)}, may_drop=True)
+        else:
+            self.stats(now)  # rates are counted from look to look, and keepalives carry them
+        self.publish_resume()
+        self.arm()
+
+    def publish_resume(self) -> None:
+        """Tell the agent what a successor needs, if that has changed."""
+        if self.channel is None:
+            return
+        data = self.resume_data()
+        if data != self._resume_given:
+            self._resume_given = data
+            self.channel.send({"resume": data})
+
+
+def set_up_logging(level: str) -> None:
+    """One line per event on standard error, with the time."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger("netbond")
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+
+
+def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, Message]:
+    """Give up root, take up the channel; the channel and what to resume. Everything is imported by now."""
+    if control_fd is None:
+        if user is not None:
+            privileges.drop(user)
+        return None, {}
+    channel = Channel(control_fd)
+    try:
+        if user is not None:
+            privileges.drop(user)
+    except NetbondError as error:
+        channel.send({"fatal": str(error)})
+        raise
+    resume = channel.receive_first().get("resume")
+    return channel, resume if isinstance(resume, dict) else {}
+
+
+def serve(engine: Engine) -> int:
+    """Run the engine in a loop of its own; the exit status. What is fatal is told to the agent, too."""
+    try:
+        return asyncio.run(engine.run())
+    except NetbondError as error:
+        if engine.channel is not None:
+            engine.channel.send({"fatal": str(error)})
+        raise

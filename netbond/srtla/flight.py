@@ -1,0 +1,148 @@
+"""Data packets on their way: which link carries each, until it is acknowledged or known to be lost.
+
+A ring indexed by sequence number, so that every question costs O(1) per packet and memory is bounded whatever
+a peer sends. Packets are kept whole: when a link dies, those it carried go out again over another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from netbond.srtla import wire
+from netbond.srtla.schedule import LinkState
+
+RING = 1 << 14  # packets: over 8 s at 20 Mbit/s, 22 MiB at most
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """A data packet and its latest transmission."""
+
+    sequence: int
+    link: LinkState
+    data: bytes
+    sent_at: float
+    times: int = 1  # transmissions, over any link
+    lost: bool = False  # the latest transmission is known to be lost: no longer in flight
+
+
+class Flight:
+    """The packets of one SRT connection. Keeps `LinkState.in_flight` and `in_flight_bytes` right."""
+
+    def __init__(self, size: int = RING) -> None:
+        """`size`: packets to remember, a power of two."""
+        self._size = size
+        self._mask = size - 1
+        self._ring: list[Sent | None] = [None] * size
+        self._highest: int | None = None  # the furthest sequence number sent
+        self._acked = 0  # everything before it is acknowledged or was never sent by us
+
+    def clear(self) -> None:
+        """Forget all packets: a new SRT connection begins."""
+        for sent in self._all():
+            self._forget(sent)
+        self._highest = None
+
+    def record(self, sequence: int, link: LinkState, data: bytes, now: float) -> Sent:
+        """A data packet is about to leave on `link`; an earlier transmission of it no longer counts."""
+        if self._highest is None:
+            self._highest = self._acked = sequence
+        else:
+            ahead = wire.distance(self._highest, sequence)
+            if ahead >= self._size:  # no encoder skips so far: another connection, with its own numbers
+                self.clear()
+                self._highest = self._acked = sequence
+            elif ahead > 0:
+                self._highest = sequence
+                if wire.distance(self._acked, sequence) >= self._size:
+                    self._acked = wire.advance(sequence, 1 - self._size)
+            elif ahead > -self._size and wire.distance(self._acked, sequence) < 0:
+                self._acked = sequence  # a repeat that crossed its own ACK: the next ACK clears it away
+        slot = sequence & self._mask
+        before = self._ring[slot]
+        times = 1
+        if before is not None:
+            if before.sequence == sequence:
+                times = before.times + 1
+            self._forget(before)
+        sent = Sent(sequence, link, data, now, times)
+        self._ring[slot] = sent
+        link.in_flight += 1
+        link.in_flight_bytes += len(data)
+        return sent
+
+    def find(self, sequence: int) -> Sent | None:
+        """The packet with this number, if it is not acknowledged yet."""
+        sent = self._ring[sequence & self._mask]
+        return sent if sent is not None and sent.sequence == sequence else None
+
+    def acknowledge(self, sequence: int) -> Sent | None:
+        """This packet has arrived (an SRTLA ACK); None if it is not on its way."""
+        sent = self.find(sequence)
+        if sent is not None:
+            self._forget(sent)
+        return sent
+
+    def acknowledge_before(self, sequence: int) -> bool:
+        """Everything before `sequence` has arrived (an SRT ACK). False: that was never sent, ignored."""
+        if self._highest is None:
+            return False
+        left = wire.distance(sequence, wire.advance(self._highest, 1))
+        if not 0 <= left <= self._size:
+            return False
+        for step in range(-min(wire.distance(self._acked, sequence), self._size), 0):
+            number = wire.advance(sequence, step)
+            sent = self._ring[number & self._mask]
+            if sent is not None and sent.sequence == number:
+                self._forget(sent)
+        if wire.distance(self._acked, sequence) > 0:
+            self._acked = sequence
+        return True
+
+    def within(self, ranges: Iterable[tuple[int, int]]) -> Iterator[Sent]:
+        """The packets in flight that lie in these (first, last) ranges, bounded by what was really sent: at
+        most one ring's worth of steps, however long and however many the ranges are."""
+        if self._highest is None:
+            return
+        budget = self._size
+        for first, last in ranges:
+            start = first if wire.distance(self._acked, first) >= 0 else self._acked
+            end = last if wire.distance(last, self._highest) >= 0 else self._highest
+            steps = min(wire.distance(start, end) + 1, budget)
+            budget -= max(steps, 0)
+            for step in range(steps):
+                number = wire.advance(start, step)
+                sent = self._ring[number & self._mask]
+                if sent is not None and sent.sequence == number and not sent.lost:
+                    yield sent
+
+    def mark_lost(self, sent: Sent) -> None:
+        """The latest transmission will not arrive: it is no longer in flight, but still remembered."""
+        if not sent.lost:
+            sent.lost = True
+            sent.link.in_flight -= 1
+            sent.link.in_flight_bytes -= len(sent.data)
+
+    def carried_by(self, link: LinkState) -> list[Sent]:
+        """The packets in flight on `link`, in the order of their sequence numbers."""
+        return [sent for sent in self._all() if sent.link is link and not sent.lost]
+
+    def stranded(self) -> list[Sent]:
+        """The packets in flight on links that are not usable any more."""
+        return [sent for sent in self._all() if not sent.link.usable and not sent.lost]
+
+    def _all(self) -> Iterator[Sent]:
+        if self._highest is None:
+            return
+        for step in range(wire.distance(self._acked, self._highest) + 1):
+            number = wire.advance(self._acked, step)
+            sent = self._ring[number & self._mask]
+            if sent is not None and sent.sequence == number:
+                yield sent
+
+    def _forget(self, sent: Sent) -> None:
+        self._ring[sent.sequence & self._mask] = None
+        if not sent.lost:
+            sent.link.in_flight -= 1
+            sent.link.in_flight_bytes -= len(sent.data)

@@ -1,0 +1,441 @@
+"""The SRTLA receiver as a state machine: no sockets, no clock, no randomness of its own.
+
+It is told of datagrams (`datagram_from_peer`, `datagram_from_srt`) and of time (`handle_timer` at
+`next_timer`), and gives out what is to be sent (`datagrams_to_peers`, `datagrams_to_srt`) and what has
+happened (`events`). `now` is monotonic seconds. A peer is an address as sockets give it: (host, port, ...).
+
+A group is one SRT connection; its links are the peers that joined it by its id. What keeps strangers from
+using the receiver against others, or from filling it up:
+
+- REG1 is answered one for one. Groups are counted per source address, and those that nobody joined go first.
+- A link that has not shown that it hears us gets three times the bytes it sent, no more. Copies of SRT ACKs
+  for a link that carries little are held to the same measure for ever: it has no use for them.
+- A link moves to another group only if that group was registered from its own address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from netbond.srtla import wire
+
+PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as recvfrom gives it
+
+UDP_OVERHEAD = 28  # bytes of IPv4 and UDP header: what a spoofed datagram costs its author besides
+AMPLIFICATION = 3  # bytes to an unproven peer per byte from it, as QUIC has it (RFC 9000, 8.1)
+CREDIT_MAX = 65536  # bytes
+FLUSH_AFTER = 0.02  # s that a received packet waits for its SRTLA ACK at most
+CLEANUP = 1.0  # s between looks for links and groups that have fallen silent
+NGP_INTERVAL = 1.0  # s between "no such group" to one stranger
+NGP_STRANGERS = 1024  # remembered; also the most such answers in a second
+FRESH = 0.5  # s: a link heard within this is preferred for what goes to one link only
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of the receiver anybody gets."""
+
+    timeout: float = 10.0  # s of silence, then a link is gone, and a group with its last link
+    half_open: float = 5.0  # s that a group waits for its first link
+    groups: int = 200
+    groups_per_source: int = 32  # per IPv4 address or IPv6 /64; a carrier's NAT has many senders behind it
+    half_open_per_source: int = 4
+    links: int = 32  # per group
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """One SRT connection and its links."""
+
+    number: int
+    id: bytes
+    created: float
+    registered_from: PeerAddress | None  # None: restored after a restart
+    links: dict[PeerAddress, Peer] = field(default_factory=dict)
+    last: Peer | None = None  # the link heard most recently with an SRT packet
+    joined: bool = False  # has ever had a link
+    packets: int = 0
+    bytes: int = 0
+    counted: int = 0  # bytes at the last look
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """A link of a group, seen from here."""
+
+    address: PeerAddress
+    group: Group
+    last_heard: float
+    proven: bool = False  # it has answered to something we sent
+    credit: int = 0  # bytes that may be sent to it without proof
+    unacknowledged: list[int] = field(default_factory=list)
+    packets: int = 0
+    bytes: int = 0
+    counted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCreated:
+    """A sender registered."""
+
+    group: int
+    id: bytes
+    address: PeerAddress
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRemoved:
+    """The group is gone: close its socket towards the SRT server."""
+
+    group: int
+    id: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkJoined:
+    """A link joined a group."""
+
+    group: int
+    id: bytes
+    address: PeerAddress
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLeft:
+    """A link of a group fell silent, or moved to another group."""
+
+    group: int
+    id: bytes
+    address: PeerAddress
+    reason: str
+
+
+Event = GroupCreated | GroupRemoved | LinkJoined | LinkLeft
+
+
+class Receiver:
+    """All groups of one receiving port."""
+
+    def __init__(self, random: Callable[[int], bytes], now: float, *, limits: Limits | None = None) -> None:
+        """`random(n)` gives n unguessable bytes."""
+        self._random = random
+        self._limits = limits or Limits()
+        self._groups: dict[bytes, Group] = {}
+        self._by_number: dict[int, Group] = {}
+        self._peers: dict[PeerAddress, Peer] = {}
+        self._next_number = 1
+        self._next_cleanup = now + CLEANUP
+        self._flushes: dict[Peer, float] = {}  # in the order of their times
+        self._strangers: OrderedDict[PeerAddress, float] = OrderedDict()
+        self._looked_at = now
+        self._to_peers: list[tuple[PeerAddress, bytes]] = []
+        self._to_srt: list[tuple[int, bytes]] = []
+        self._events: list[Event] = []
+        self.refused = {"table_full": 0, "quota": 0, "link_conflict": 0, "unknown_peer": 0, "unproven": 0}
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    def datagram_from_peer(self, address: PeerAddress, data: bytes, now: float) -> None:
+        """A datagram from the network side."""
+        size = len(data)
+        if size == wire.REG_LENGTH and data[0] == 0x92 and data[1] < 2:
+            if data[1] == 0:
+                self._register(address, data[2:], now)
+            else:
+                self._join(address, data[2:], now)
+            return
+        peer = self._peers.get(address)
+        if peer is None:
+            self._stranger(address, size, now)
+            return
+        peer.last_heard = now
+        peer.proven = True  # it went on after REG3
+        peer.credit = min(peer.credit + AMPLIFICATION * (size + UDP_OVERHEAD), CREDIT_MAX)
+        if size < wire.SRT_HEADER or 0x90 <= data[0] < 0xC0:
+            if wire.packet_type(data) == wire.KEEPALIVE:
+                self._to_peers.append((address, data))
+            return
+        group = peer.group
+        group.last = peer
+        peer.packets += 1
+        peer.bytes += size
+        group.packets += 1
+        group.bytes += size
+        self._to_srt.append((group.number, data))
+        if not data[0] & 0x80:
+            waiting = peer.unacknowledged
+            waiting.append(int.from_bytes(data[:4], "big"))
+            if len(waiting) >= wire.ACK_EVERY:
+                self._acknowledge(peer)
+            elif len(waiting) == 1:
+                self._flushes[peer] = now + FLUSH_AFTER
+
+    def datagram_from_srt(self, number: int, data: bytes, now: float) -> None:
+        """A datagram from the SRT server for the group with this number.
+
+        An ACK goes over every link. Everything else, NAKs too, goes over one: the link heard last, which has
+        just proved itself. A second copy of a NAK would be harmless to senders that recognise it and costly
+        with those that do not (each copy shrinks a window and repeats the packets), and SRT repeats a NAK
+        by itself until the packet is there.
+        """
+        group = self._by_number.get(number)
+        if group is None or len(data) < wire.SRT_HEADER or not group.links:
+            return
+        if data[0] == 0x80 and data[1] == 0x02:
+            size = len(data) + UDP_OVERHEAD
+            for peer in group.links.values():
+                if peer.credit >= size:
+                    peer.credit -= size
+                    self._to_peers.append((peer.address, data))
+            return
+        last = group.last
+        if last is None or now - last.last_heard > FRESH:
+            last = max(group.links.values(), key=lambda peer: peer.last_heard)
+        self._send(last, data)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due; call it when `next_timer` has come, early or late does no harm."""
+        while self._flushes:
+            peer = next(iter(self._flushes))
+            if self._flushes[peer] > now:
+                break
+            self._acknowledge(peer)
+        if now >= self._next_cleanup:
+            self._next_cleanup = now + CLEANUP
+            self._cleanup(now)
+
+    def restore(self, groups: Iterable[tuple[bytes, Iterable[PeerAddress]]], now: float) -> list[int]:
+        """Take up the groups (id, peers) of a predecessor; the number of each, in order. Ids must differ."""
+        numbers = []
+        for group_id, addresses in groups:
+            group = self._new_group(group_id, None, now)
+            for address in addresses:
+                if address not in self._peers and len(group.links) < self._limits.links:
+                    self._add_link(group, address, now).proven = True
+            numbers.append(group.number)
+        self._events.clear()
+        return numbers
+
+    # --- what goes out --------------------------------------------------------------------------------------
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called; None: not before a datagram comes."""
+        if not self._groups:
+            return None
+        if self._flushes:
+            return min(self._flushes[next(iter(self._flushes))], self._next_cleanup)
+        return self._next_cleanup
+
+    def datagrams_to_peers(self) -> list[tuple[PeerAddress, bytes]]:
+        """(address, datagram) in the order in which to send them; each is given out once."""
+        out, self._to_peers = self._to_peers, []
+        return out
+
+    def datagrams_to_srt(self) -> list[tuple[int, bytes]]:
+        """(group number, datagram) for the SRT server, from a socket of that group's own."""
+        out, self._to_srt = self._to_srt, []
+        return out
+
+    def events(self) -> list[Event]:
+        """What has happened since the last call."""
+        out, self._events = self._events, []
+        return out
+
+    def groups(self) -> list[tuple[int, bytes, list[PeerAddress]]]:
+        """(number, id, links) of each group with links: what a successor needs."""
+        return [(g.number, g.id, list(g.links)) for g in self._groups.values() if g.links]
+
+    def stats(self, now: float) -> list[dict[str, Any]]:
+        """Per group: number, id (8 hex digits), counters and links (docs/recv.md). Rates: since last call."""
+        elapsed = max(now - self._looked_at, 0.001)
+        self._looked_at = now
+        groups = []
+        for group in self._groups.values():
+            links = []
+            for peer in group.links.values():
+                links.append(
+                    {
+                        "peer": format_address(peer.address),
+                        "packets": peer.packets,
+                        "bytes": peer.bytes,
+                        "bitrate_bps": int((peer.bytes - peer.counted) * 8 / elapsed),
+                        "idle_s": round(now - peer.last_heard, 1),
+                    }
+                )
+                peer.counted = peer.bytes
+            groups.append(
+                {
+                    "number": group.number,
+                    "id": group.id[:4].hex(),
+                    "packets": group.packets,
+                    "bytes": group.bytes,
+                    "bitrate_bps": int((group.bytes - group.counted) * 8 / elapsed),
+                    "links": links,
+                }
+            )
+            group.counted = group.bytes
+        return groups
+
+    # --- registration ---------------------------------------------------------------------------------------
+
+    def _register(self, address: PeerAddress, wanted: bytes, now: float) -> None:
+        source = _source(address)
+        half_open: list[Group] = []  # of the same source, oldest first
+        of_source = 0
+        for group in self._groups.values():
+            if group.registered_from is None or _source(group.registered_from) != source:
+                continue
+            of_source += 1
+            if not group.joined:
+                if group.registered_from == address and group.id.startswith(wanted[: wire.HALF_ID]):
+                    self._reply(address, wire.build_registration(wire.REG2, group.id))  # its REG2 was lost
+                    return
+                half_open.append(group)
+        if len(half_open) >= self._limits.half_open_per_source:
+            self._remove(half_open[0], "its sender asked for another")
+            of_source -= 1
+        if of_source >= self._limits.groups_per_source:
+            self.refused["quota"] += 1
+            self._reply(address, wire.REG_ERR_PACKET)
+            return
+        if len(self._groups) >= self._limits.groups:
+            oldest = next((group for group in self._groups.values() if not group.joined), None)
+            if oldest is None:
+                self.refused["table_full"] += 1
+                self._reply(address, wire.REG_ERR_PACKET)
+                return
+            self._remove(oldest, "nobody joined it, and the table is full")
+        group_id = wanted[: wire.HALF_ID] + self._random(wire.HALF_ID)
+        while group_id in self._groups:
+            group_id = wanted[: wire.HALF_ID] + self._random(wire.HALF_ID)
+        group = self._new_group(group_id, address, now)
+        self._events.append(GroupCreated(group.number, group.id, address))
+        self._reply(address, wire.build_registration(wire.REG2, group_id))
+
+    def _join(self, address: PeerAddress, group_id: bytes, now: float) -> None:
+        group = self._groups.get(group_id)
+        if group is None:
+            self._reply(address, wire.REG_NGP_PACKET)
+            return
+        peer = self._peers.get(address)
+        if peer is not None and peer.group is not group:
+            # Anyone can send a REG2 in another's name; only who received our REG2 knows this id, though.
+            if group.registered_from != address:
+                self.refused["link_conflict"] += 1
+                self._reply(address, wire.REG_ERR_PACKET)
+                return
+            self._drop_link(peer, "it registered anew")
+            peer = None
+        if peer is None:
+            if len(group.links) >= self._limits.links:
+                quietest = min(group.links.values(), key=lambda each: each.last_heard)
+                if now - quietest.last_heard < self._limits.timeout / 2:
+                    self.refused["quota"] += 1
+                    self._reply(address, wire.REG_ERR_PACKET)
+                    return
+                self._drop_link(quietest, "another link took its place")
+            peer = self._add_link(group, address, now)
+            peer.proven = group.registered_from == address
+            peer.credit = AMPLIFICATION * (wire.REG_LENGTH + UDP_OVERHEAD)
+        peer.last_heard = now
+        self._reply(address, wire.REG3_PACKET)
+
+    def _stranger(self, address: PeerAddress, size: int, now: float) -> None:
+        """A packet from an unknown address. After a restart of ours, or when a NAT has chosen another port,
+        "no such group" makes a sender register at once instead of after seconds of silence."""
+        self.refused["unknown_peer"] += 1
+        if size < len(wire.REG_NGP_PACKET):
+            return  # an answer is never larger than what it answers
+        strangers = self._strangers
+        while strangers and next(iter(strangers.values())) <= now - NGP_INTERVAL:
+            strangers.popitem(last=False)
+        if address in strangers or len(strangers) >= NGP_STRANGERS:
+            return
+        strangers[address] = now
+        self._reply(address, wire.REG_NGP_PACKET)
+
+    # --- groups and links -----------------------------------------------------------------------------------
+
+    def _new_group(self, group_id: bytes, address: PeerAddress | None, now: float) -> Group:
+        group = Group(self._next_number, group_id, now, address)
+        self._next_number += 1
+        self._groups[group_id] = group
+        self._by_number[group.number] = group
+        return group
+
+    def _add_link(self, group: Group, address: PeerAddress, now: float) -> Peer:
+        peer = Peer(address, group, now)
+        group.links[address] = peer
+        group.joined = True
+        self._peers[address] = peer
+        self._events.append(LinkJoined(group.number, group.id, address))
+        return peer
+
+    def _drop_link(self, peer: Peer, reason: str) -> None:
+        group = peer.group
+        del group.links[peer.address]
+        del self._peers[peer.address]
+        self._flushes.pop(peer, None)
+        if group.last is peer:
+            group.last = None
+        self._events.append(LinkLeft(group.number, group.id, peer.address, reason))
+        if not group.links:
+            self._remove(group, "no links left")
+
+    def _remove(self, group: Group, reason: str) -> None:
+        for peer in group.links.values():
+            del self._peers[peer.address]
+            self._flushes.pop(peer, None)
+        group.links.clear()
+        if self._groups.pop(group.id, None) is not None:
+            del self._by_number[group.number]
+            self._events.append(GroupRemoved(group.number, group.id, reason))
+
+    def _cleanup(self, now: float) -> None:
+        timeout = self._limits.timeout
+        for peer in [peer for peer in self._peers.values() if now - peer.last_heard >= timeout]:
+            self._drop_link(peer, f"silent for {now - peer.last_heard:.0f} s")
+        for group in list(self._groups.values()):
+            if not group.links and now - group.created >= self._limits.half_open:
+                self._remove(group, "nobody joined it")
+
+    # --- packets --------------------------------------------------------------------------------------------
+
+    def _acknowledge(self, peer: Peer) -> None:
+        self._flushes.pop(peer, None)
+        if peer.unacknowledged:
+            self._send(peer, wire.build_srtla_ack(peer.unacknowledged))
+            peer.unacknowledged.clear()
+
+    def _send(self, peer: Peer, data: bytes) -> None:
+        if not peer.proven:
+            if peer.credit < len(data) + UDP_OVERHEAD:
+                self.refused["unproven"] += 1
+                return
+            peer.credit -= len(data) + UDP_OVERHEAD
+        self._to_peers.append((peer.address, data))
+
+    def _reply(self, address: PeerAddress, data: bytes) -> None:
+        self._to_peers.append((address, data))
+
+
+def format_address(address: PeerAddress) -> str:
+    """'192.0.2.1:5000' or '[2001:db8::1]:5000'; an IPv4 peer of a dual-stack socket is shown as IPv4."""
+    host, port = str(address[0]), int(address[1])
+    host = host.removeprefix("::ffff:") if host.startswith("::ffff:") and "." in host else host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _source(address: PeerAddress) -> str:
+    """Whom a quota counts: the IPv4 address, or the IPv6 /64."""
+    host = str(address[0]).partition("%")[0]
+    if host.startswith("::ffff:") and "." in host:
+        return host[7:]
+    if ":" in host:
+        return str(ipaddress.IPv6Network((host, 64), strict=False))
+    return host

@@ -1,0 +1,293 @@
+"""The receiving engine: sockets around `receiver.Receiver`.
+
+One socket for all senders, and per group one towards the SRT server, so that each group is a caller of its
+own there. An ICMP refusal from the SRT server is no reason to drop a group: the server may come back.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import os
+import socket
+import time
+from collections import ChainMap
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from netbond.config import HostPort
+from netbond.srtla import batch, wire
+from netbond.srtla.channel import Channel, Message
+from netbond.srtla.engine import Engine
+from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
+from netbond.srtla.receiver import (
+    GroupCreated,
+    GroupRemoved,
+    Limits,
+    LinkJoined,
+    LinkLeft,
+    PeerAddress,
+    Receiver,
+    format_address,
+)
+from netbond.srtla.resolve import Resolver
+
+RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RecvOptions:
+    """What the command line says. `listen.host` "" is every address, IPv4 and IPv6."""
+
+    listen: HostPort
+    srt: HostPort
+    timeout: float = 10.0  # s of silence, then a link is forgotten
+
+
+class RecvEngine(Engine):
+    """An SRTLA receiver as a process."""
+
+    def __init__(self, options: RecvOptions, channel: Channel | None, resume: Message) -> None:
+        super().__init__(channel, resume)
+        self._options = options
+        self._receiver = Receiver(os.urandom, time.monotonic(), limits=Limits(timeout=options.timeout))
+        self._server: Endpoint | None = None
+        self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
+        self._wished: dict[int, int] = {}  # group number -> local port that its predecessor had
+        self._local: dict[PeerAddress, batch.Local | None] = {}  # of each link: our address that it uses
+        self._refusing = False
+        self._resolved_at = 0.0
+        self.lost = {"srt_unreachable": 0, "send_failed": 0}
+
+    # --- the engine's life --------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        self._listener = open_listener(self._options.listen, "SRTLA senders")
+        if not self._options.listen.host:
+            batch.tell_local(self._listener)
+        self._restore()
+        self.loop.add_reader(self._listener, self._from_peers)
+        self._resolver = Resolver(self._options.srt, self._resolved)
+        self._resolver.start()
+        log.info(
+            "listening on %s for SRTLA senders, SRT server %s",
+            format_address(self._listener.getsockname()),
+            self._options.srt,
+        )
+
+    def maintain(self, now: float) -> None:
+        if not self._resolver.literal and now - self._resolved_at >= RESOLVE_AGAIN:
+            self._resolved_at = now
+            self._resolver.start()
+
+    def next_timer(self) -> float | None:
+        return self._receiver.next_timer()
+
+    def handle_timer(self, now: float) -> None:
+        self._receiver.handle_timer(now)
+        self._flush()
+
+    def resume_data(self) -> Message:
+        return {
+            "groups": [
+                {
+                    "id": group_id.hex(),
+                    "srt_port": self._srt_port(number),
+                    "links": [list(address) for address in links],
+                }
+                for number, group_id, links in self._receiver.groups()
+            ]
+        }
+
+    def stats(self, now: float) -> dict[str, Any]:
+        groups = self._receiver.stats(now)
+        for group in groups:
+            group["srt_port"] = self._srt_port(group.pop("number"))
+        return {
+            "role": "receiver",
+            "listen": format_address(self._listener.getsockname()),
+            "srt": str(self._options.srt),
+            "groups": groups,
+            "refused": {**self._receiver.refused, **self.lost},
+        }
+
+    def _srt_port(self, number: int) -> int:
+        sock = self._towards.get(number)
+        return int(sock.getsockname()[1]) if sock is not None else self._wished.get(number, 0)
+
+    # --- datagrams ------------------------------------------------------------------------------------------
+
+    def _from_peers(self) -> None:
+        now = time.monotonic()
+        receiver = self._receiver
+        if self._options.listen.host:
+            for data, address in batch.receive_from(self._listener):
+                receiver.datagram_from_peer(address, data, now)
+            self._flush()
+        else:
+            fresh: dict[PeerAddress, batch.Local | None] = {}
+            for data, address, local in batch.receive_from_local(self._listener):
+                fresh[address] = local
+                receiver.datagram_from_peer(address, data, now)
+            self._flush(fresh)
+        self.arm()
+
+    def _from_srt(self, number: int, sock: socket.socket) -> None:
+        now = time.monotonic()
+        datagrams, error = batch.receive(sock)
+        for data in datagrams:
+            self._receiver.datagram_from_srt(number, data, now)
+        if datagrams:
+            self._server_answers()
+        if error is not None:
+            self._server_refuses(error)
+        self._flush()
+        self.arm()
+
+    def _flush(self, fresh: dict[PeerAddress, batch.Local | None] | None = None) -> None:
+        """Send what the state machine has for us. `fresh`: which addresses of ours peers have just used."""
+        receiver = self._receiver
+        for event in receiver.events():
+            self._event(event)
+        known = self._local
+        strangers: dict[PeerAddress, batch.Local | None] = {}
+        for address, local in fresh.items() if fresh else ():
+            (known if address in known else strangers)[address] = local
+        by_group: dict[int, list[bytes]] = {}
+        for number, data in receiver.datagrams_to_srt():
+            by_group.setdefault(number, []).append(data)
+        for number, datagrams in by_group.items():
+            self._to_server(number, datagrams)
+        out = receiver.datagrams_to_peers()
+        if out:
+            local_of = ChainMap(strangers, known) if strangers else known
+            self.lost["send_failed"] += batch.send_to(self._listener, out, local_of)
+
+    def _to_server(self, number: int, datagrams: list[bytes]) -> None:
+        sock = self._towards.get(number) or self._open_towards(number)
+        if sock is None:
+            self.lost["srt_unreachable"] += len(datagrams)
+            return
+        sent = 0
+        while sent < len(datagrams):
+            count, error = batch.send(sock, datagrams[sent:])
+            sent += count
+            if error is not None:
+                self._server_refuses(error)
+                self.lost["srt_unreachable"] += 1
+                sent += 1  # SRT asks for it again
+
+    # --- the SRT server -------------------------------------------------------------------------------------
+
+    def _resolved(self, found: list[Endpoint]) -> None:
+        if self._server not in found:
+            self._server = found[0]
+            self._open_restored()
+
+    def _open_towards(self, number: int) -> socket.socket | None:
+        if self._server is None:
+            return None
+        try:
+            sock = open_towards(self._server, self._wished.pop(number, 0))
+        except OSError as error:
+            self._server_refuses(error)
+            return None
+        self._towards[number] = sock
+        self.loop.add_reader(sock, partial(self._from_srt, number, sock))
+        self.publish_resume()
+        return sock
+
+    def _server_refuses(self, error: OSError) -> None:
+        if not self._refusing:
+            self._refusing = True
+            what = "nothing listens there" if error.errno == errno.ECONNREFUSED else str(error.strerror)
+            log.warning("SRT server %s: %s; packets go on being offered", self._options.srt, what)
+
+    def _server_answers(self) -> None:
+        if self._refusing:
+            self._refusing = False
+            log.info("SRT server %s answers again", self._options.srt)
+
+    def _event(self, event: Any) -> None:
+        name = event.id[:4].hex()
+        if isinstance(event, GroupRemoved):
+            sock = self._towards.pop(event.group, None)
+            self._wished.pop(event.group, None)
+            if sock is not None:
+                self.loop.remove_reader(sock)
+                sock.close()
+                log.info("group %s: removed: %s", name, event.reason)
+        elif isinstance(event, GroupCreated):
+            log.debug("group %s: registered from %s", name, format_address(event.address))
+        elif isinstance(event, LinkJoined):
+            self._local[event.address] = None
+            log.info("group %s: link %s joined", name, format_address(event.address))
+        elif isinstance(event, LinkLeft):
+            self._local.pop(event.address, None)
+            log.info("group %s: link %s left: %s", name, format_address(event.address), event.reason)
+        if not isinstance(event, GroupCreated):
+            self.publish_resume()
+
+    # --- what a predecessor left; from a file that only root can write, checked all the same ----------------
+
+    def _restore(self) -> None:
+        dual = self._listener.family == socket.AF_INET6
+        groups = _resumed_groups(self.resume, dual=dual)
+        numbers = self._receiver.restore([(gid, links) for gid, _, links in groups], time.monotonic())
+        for number, (_, port, links) in zip(numbers, groups, strict=True):
+            self._local.update(dict.fromkeys(links))
+            if port:
+                self._wished[number] = port
+        if groups:
+            log.info("taking up %d group(s) of the engine before", len(groups))
+
+    def _open_restored(self) -> None:
+        """What the SRT server has to say to a restored group should not wait for the sender's next packet."""
+        for number in list(self._wished):
+            self._open_towards(number)
+
+
+def _resumed_groups(resume: Message, *, dual: bool) -> list[tuple[bytes, int, list[PeerAddress]]]:
+    limits = Limits()
+    out: dict[bytes, tuple[bytes, int, list[PeerAddress]]] = {}
+    groups = resume.get("groups")
+    for entry in (groups if isinstance(groups, list) else [])[: limits.groups]:
+        if not isinstance(entry, dict):
+            continue
+        try:
+            group_id = bytes.fromhex(entry["id"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        port, links = entry.get("srt_port"), entry.get("links")
+        if len(group_id) != wire.ID_LENGTH or type(port) is not int or not 0 <= port < 65536:
+            continue
+        peers = [_resumed_peer(link, dual=dual) for link in (links if isinstance(links, list) else [])]
+        known = [peer for peer in peers if peer is not None]
+        if known:
+            out[group_id] = (group_id, port, known[: limits.links])
+    return list(out.values())
+
+
+def _resumed_peer(link: object, *, dual: bool) -> PeerAddress | None:
+    """An address as recvfrom gives it on the present listener, which may be of another family than before."""
+    if not isinstance(link, list) or len(link) not in (2, 4):
+        return None
+    host, numbers = link[0], link[1:]
+    if not isinstance(host, str) or not all(type(n) is int and 0 <= n < 1 << 32 for n in numbers):
+        return None
+    if not 0 < numbers[0] < 65536:
+        return None
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if ip.version == 6 else None
+    if not dual:
+        return (str(mapped or ip), numbers[0]) if mapped or ip.version == 4 else None
+    if ip.version == 4:
+        return (f"::ffff:{ip}", numbers[0], 0, 0)
+    return (host, *numbers) if len(numbers) == 3 else (host, numbers[0], 0, 0)

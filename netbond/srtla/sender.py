@@ -1,0 +1,610 @@
+"""The SRTLA sender as a state machine: no sockets, no clock, no randomness of its own.
+
+It is told of links (`set_links`, `link_opened`, `link_failed`), of datagrams (`datagram_from_caller`,
+`datagram_from_receiver`) and of time (`handle_timer` at `next_timer`), and gives out what is to be sent
+(`datagrams_to_links`, `datagrams_to_caller`) and what has happened (`events`). `now` is monotonic seconds.
+
+Registration, as all receivers know it (docs/srtla.md):
+
+    no group     REG2 with a random id on every link, each second; the first link to be answered "no such
+                 group" works, and is the quickest: REG1 goes out there
+    REG1 sent    repeated each second, given up after 4 s; the answer, REG2 with the group's id, is believed
+                 if its first half is ours
+    group known  REG2 with that id on every link that is not up, each second; REG3 makes the link usable
+    "no such group" to that: the receiver has forgotten the group (restarted), begin again
+
+A link that is up gets a keepalive each second, whose echo is both a sign of life and a round trip. Signs of
+life are what proves that our packets arrive: echoes and SRTLA ACKs. SRT's own ACKs come down every link, also
+down one that swallows all we send.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from netbond.srtla import wire
+from netbond.srtla.flight import Flight
+from netbond.srtla.schedule import LinkState, Scheduler
+
+TICK = 1.0  # s, between keepalives of a link, and between attempts to register it
+CHECK = 0.1  # s, between looks at which links have fallen silent
+LINK_TIMEOUT = 4.0  # s without a sign of life, then a link is down
+REG2_TIMEOUT = 4.0  # s that REG1 may stay without its answer
+SETTLE = 4.0  # s after a group began in which "no such group" may still be the answer to a probe
+STALL = 0.5  # s that a packet may stay without any sign of life on its link, or ...
+STALL_RTTS = 3  # ... this many round trips, whichever is longer
+STALL_PROBE = 0.2  # s between keepalives of a link that is stalled, or may be
+PINGS = 64  # keepalives whose echo is recognised
+SILENCE = 10.0  # s without a word from the receiver on any link: perhaps it has another address
+ERR_BACKOFF = (2.0, 10.0)  # s, first and longest, after REG_ERR
+REMEMBERED_COPIES = 512  # ACKs and NAKs whose copies from other links are recognised
+LOSS_WINDOW = 10  # seconds that "recent loss" looks back
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """A link as it was asked for: a local address, and the device it must leave by ("": any)."""
+
+    label: str
+    address: str
+    device: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it the same link when a new list arrives."""
+        return (self.address, self.device)
+
+
+@dataclass(slots=True, eq=False)
+class Link(LinkState):
+    """A link and all that is known of it. `state`: error (no socket), registering, up, down (timed out)."""
+
+    spec: LinkSpec = field(default_factory=lambda: LinkSpec("", ""))
+    state: str = "error"
+    reason: str = "not opened yet"
+    last_heard: float = 0.0  # of a sign of life
+    unanswered_since: float | None = None  # when the first packet left after the last sign of life
+    joined: bool = False  # has been up in the present group
+    join_sent_at: float | None = None  # when REG2 with the present group's id last left
+    retry_at: float = 0.0  # not to be registered before
+    backoff: float = 0.0  # s, the present step after REG_ERR
+    probed_at: float = 0.0  # when a keepalive last left
+    pings: dict[int, float] = field(default_factory=dict)  # keepalive timestamp in ms -> when it left
+    packets: int = 0
+    bytes: int = 0
+    lost: int = 0
+    bitrate: int = 0  # bit/s over the last second
+    counted: tuple[int, int, int] = (0, 0, 0)  # packets, bytes, lost at the last look
+    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a socket to send by."""
+        return self.state != "error"
+
+
+# --- events ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LinkAdded:
+    """The link is new in the list: open a socket, then say `link_opened` or `link_failed`."""
+
+    number: int
+    spec: LinkSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRemoved:
+    """The link has left the list: close its socket."""
+
+    number: int
+    spec: LinkSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """The receiver has accepted the link; it carries packets from now on."""
+
+    number: int
+    spec: LinkSpec
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The link carries no packets any more; `reason` in words. Registration goes on by itself."""
+
+    number: int
+    spec: LinkSpec
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupChanged:
+    """The receiver made a group for us, or forgot it (None)."""
+
+    group: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The receiver answered REG_ERR on this link; next attempt in `wait` seconds."""
+
+    number: int
+    spec: LinkSpec
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSilent:
+    """Nothing was heard on any link for a while: look the name up again, try its next address."""
+
+
+Event = LinkAdded | LinkRemoved | LinkUp | LinkDown | GroupChanged | Refused | ReceiverSilent
+
+
+class Sender:
+    """One SRT caller's packets over several links to one receiver."""
+
+    def __init__(
+        self,
+        random: Callable[[int], bytes],
+        scheduler: Scheduler,
+        now: float,
+        *,
+        group: bytes | None = None,
+        link_timeout: float = LINK_TIMEOUT,
+    ) -> None:
+        """`random(n)` gives n unguessable bytes. `group`: an id to re-join (256 bytes), after a restart."""
+        if group is not None and len(group) != wire.ID_LENGTH:
+            raise ValueError(f"a group id has {wire.ID_LENGTH} bytes")
+        self._random = random
+        self._scheduler = scheduler
+        self._link_timeout = link_timeout
+        self._links: dict[int, Link] = {}
+        self._order: list[Link] = []
+        self._next_number = 1
+        self._flight = Flight()
+        self.group = group
+        self._group_since = now if group else 0.0
+        self._probe_id = random(wire.ID_LENGTH)
+        self._pending: Link | None = None  # where REG1 was sent
+        self._pending_since = 0.0
+        self._heard_any = now  # anything at all from the receiver
+        self._next_tick = now
+        self._next_check = now
+        self._looked_at = now
+        self._copies: OrderedDict[bytes, None] = OrderedDict()
+        self._to_links: list[tuple[int, bytes]] = []
+        self._to_caller: list[bytes] = []
+        self._events: list[Event] = []
+        self.packets = self.bytes = self.retransmitted = self.resent = self.dropped = self.ignored = 0
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    def set_links(self, specs: Sequence[LinkSpec], now: float) -> None:
+        """The whole list of links. Links that stay are untouched; of duplicates, the first counts."""
+        wanted: dict[tuple[str, str], LinkSpec] = {}
+        for spec in specs:
+            wanted.setdefault(spec.key, spec)
+        have = {link.spec.key: link for link in self._order}
+        for key, link in have.items():
+            if key not in wanted:
+                self._remove(link, now)
+        order = []
+        for key, spec in wanted.items():
+            link = have.get(key) or self._add(spec)
+            link.spec = spec  # the label may have changed
+            order.append(link)
+        self._order = order
+
+    def link_opened(self, number: int, now: float) -> None:
+        """The link has a socket (again): register it at once."""
+        link = self._links.get(number)
+        if link is None:
+            return
+        if not any(each.open for each in self._order):
+            self._heard_any = now  # the receiver could not have answered before
+        if link.usable:
+            self._down(link, "error", "its socket was opened anew", now)
+        link.state, link.reason = "registering", ""
+        link.retry_at = link.backoff = 0.0
+        self._register(link, now)
+
+    def link_failed(self, number: int, reason: str, now: float) -> None:
+        """The link's socket cannot be opened or cannot send any more, for this reason."""
+        link = self._links.get(number)
+        if link is not None and (link.open or link.reason != reason):
+            self._down(link, "error", reason, now)
+
+    def not_sent(self, number: int, datagrams: Sequence[bytes], now: float) -> None:
+        """The kernel did not take these for now (a full buffer): data packets go by other links."""
+        link = self._links.get(number)
+        if link is None:
+            return
+        others = [each for each in self._order if each is not link]
+        for data in datagrams:
+            sequence = wire.data_sequence(data)
+            sent = self._flight.find(sequence) if sequence is not None else None
+            if sent is None or sent.link is not link or sent.lost:
+                continue
+            self._flight.mark_lost(sent)
+            self._scheduler.lost(link, len(data), now)
+            if any(each.usable for each in others):
+                self._send_data(sent.sequence, data, others, now, again=True)
+
+    def datagram_from_caller(self, data: bytes, now: float) -> None:
+        """A datagram from the SRT caller: over the link that the scheduler chooses."""
+        size = len(data)
+        if size < wire.SRT_HEADER:
+            self.ignored += 1
+            return
+        self.packets += 1
+        self.bytes += size
+        if data[0] & 0x80:
+            if wire.is_induction(data):
+                self._flight.clear()  # a new SRT connection, with sequence numbers of its own
+            link = self._scheduler.choose(self._order, size, now)
+            if link is None:
+                self.dropped += 1
+            else:
+                self._emit(link, data)
+            return
+        again = bool(data[4] & 0x04)
+        if again:
+            self.retransmitted += 1
+        self._send_data(int.from_bytes(data[:4], "big"), data, self._order, now, again=again)
+
+    def datagram_from_receiver(self, number: int, data: bytes, now: float) -> None:
+        """A datagram that arrived on a link."""
+        link = self._links.get(number)
+        if link is None or not link.open:
+            return
+        self._heard_any = now
+        kind = wire.packet_type(data)
+        if kind == wire.REG_NGP:
+            self._no_such_group(link, now)
+        elif kind == wire.REG_ERR:
+            self._refused(link, now)
+        elif kind == wire.REG2:
+            self._group_made(data, now)
+        elif kind == wire.REG3:
+            self._accepted(link, now)
+        elif kind == wire.KEEPALIVE:
+            self._round_trip(link, data, now)
+        elif kind == wire.SRTLA_ACK:
+            self._heard(link, now)
+            for sequence in wire.parse_srtla_ack(data) or ():
+                self._acknowledged(sequence, link, now)
+        elif len(data) >= wire.SRT_HEADER and not 0x9000 <= kind < 0xC000 and self.group is not None:
+            self._srt_packet(kind, data, now)
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due; call it when `next_timer` has come, early or late does no harm."""
+        if now >= self._next_check:
+            self._next_check = now + CHECK
+            for link in self._order:
+                if link.usable:
+                    self._check(link, now)
+        if now < self._next_tick:
+            return
+        self._next_tick = now + TICK
+        if self._pending and now - self._pending_since >= REG2_TIMEOUT:
+            self._pending.retry_at = now + 2 * TICK  # let another link be the first this time
+            self._pending = None
+        for link in self._order:
+            if link.usable:
+                self._keepalive(link, now)
+            elif link.open:
+                self._register(link, now)
+        if any(link.open for link in self._order) and now - self._heard_any >= SILENCE:
+            self._heard_any = now
+            self._events.append(ReceiverSilent())
+
+    # --- what goes out --------------------------------------------------------------------------------------
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called; None: not before something else happens."""
+        if not any(link.open for link in self._order):
+            return None
+        return min(self._next_tick, self._next_check) if self.usable_links else self._next_tick
+
+    def datagrams_to_links(self) -> list[tuple[int, bytes]]:
+        """(link number, datagram) in the order in which to send them; each is given out once."""
+        out, self._to_links = self._to_links, []
+        return out
+
+    def datagrams_to_caller(self) -> list[bytes]:
+        """Datagrams for the SRT caller; each is given out once."""
+        out, self._to_caller = self._to_caller, []
+        return out
+
+    def events(self) -> list[Event]:
+        """What has happened since the last call."""
+        out, self._events = self._events, []
+        return out
+
+    @property
+    def usable_links(self) -> int:
+        """How many links carry packets."""
+        return sum(link.usable for link in self._order)
+
+    def state(self) -> str:
+        """connected, registering, or no links."""
+        if not any(link.open for link in self._order):
+            return "no links"
+        return "connected" if self.usable_links else "registering"
+
+    def stats(self, now: float) -> dict[str, Any]:
+        """Counters and per-link figures (docs/send.md). Rates are those since the last call."""
+        elapsed = max(now - self._looked_at, 0.001)
+        self._looked_at = now
+        for link in self._order:
+            packets, size, lost = link.counted
+            link.counted = (link.packets, link.bytes, link.lost)
+            link.bitrate = int((link.bytes - size) * 8 / elapsed)
+            link.recent.append((link.packets - packets, link.lost - lost))
+        return {
+            "state": self.state(),
+            "group": self.group[:4].hex() if self.group else None,
+            "packets": self.packets,
+            "bytes": self.bytes,
+            "retransmitted": self.retransmitted,
+            "resent": self.resent,
+            "dropped": self.dropped,
+            "links": [_link_stats(link) for link in self._order],
+        }
+
+    # --- links ----------------------------------------------------------------------------------------------
+
+    def _add(self, spec: LinkSpec) -> Link:
+        link = Link(self._next_number, spec=spec)
+        self._next_number += 1
+        self._links[link.number] = link
+        self._events.append(LinkAdded(link.number, spec))
+        return link
+
+    def _remove(self, link: Link, now: float) -> None:
+        self._order = [each for each in self._order if each is not link]
+        self._to_links = [entry for entry in self._to_links if entry[0] != link.number]
+        self._down(link, "error", "removed from the list", now, silently=True)
+        del self._links[link.number]
+        self._events.append(LinkRemoved(link.number, link.spec))
+
+    def _down(self, link: Link, state: str, reason: str, now: float, *, silently: bool = False) -> None:
+        if link is self._pending:
+            self._pending = None
+        was_usable = link.usable
+        link.state, link.reason = state, reason
+        link.usable = link.stalled = False
+        link.pings.clear()
+        if was_usable:
+            if not silently:
+                self._events.append(LinkDown(link.number, link.spec, reason))
+            self._rescue(self._flight.carried_by(link), now)
+
+    def _rescue(self, stranded: list[Any], now: float) -> None:
+        """Send packets again whose link does not answer any more, if there is a better link."""
+        for sent in stranded:
+            link = self._scheduler.choose(self._order, len(sent.data), now, again=True)
+            if link is None or link.stalled:
+                return
+            self._send_data(sent.sequence, sent.data, self._order, now, again=True)
+            self.resent += 1
+
+    def _check(self, link: Link, now: float) -> None:
+        silent = now - link.last_heard
+        if silent >= self._link_timeout:
+            self._down(link, "down", f"silent for {silent:.0f} s", now)
+            self._register(link, now)
+        elif link.unanswered_since is not None:
+            waited = now - link.unanswered_since
+            if not link.stalled and waited >= max(STALL, STALL_RTTS * (link.rtt or 0.0)):
+                link.stalled = True
+                self._rescue(self._flight.carried_by(link), now)
+            # Asked before it is judged: receivers acknowledge tens, and a link may carry few packets.
+            if waited >= STALL_PROBE and now - link.probed_at >= STALL_PROBE:
+                self._keepalive(link, now)
+
+    def _heard(self, link: Link, now: float) -> None:
+        link.last_heard = now
+        link.unanswered_since = None
+        link.stalled = False
+
+    # --- registration ---------------------------------------------------------------------------------------
+
+    def _register(self, link: Link, now: float) -> None:
+        if now < link.retry_at:
+            return
+        if self.group is not None:
+            link.join_sent_at = now
+            self._emit(link, wire.build_registration(wire.REG2, self.group))
+        elif self._pending is link:
+            self._emit(link, wire.build_registration(wire.REG1, self._probe_id))
+        elif self._pending is None:
+            self._emit(link, wire.build_registration(wire.REG2, self._probe_id))
+
+    def _no_such_group(self, link: Link, now: float) -> None:
+        if self.group is None:
+            if self._pending is None and now >= link.retry_at:
+                self._pending, self._pending_since = link, now
+                self._register(link, now)
+            return
+        if link.usable:
+            # The receiver restarted, or a NAT gave this link another port: a join tells which.
+            self._down(link, "registering", "the receiver does not know this link", now)
+            self._register(link, now)
+            return
+        if link.join_sent_at is None or not (link.joined or now - self._group_since >= SETTLE):
+            return  # the late answer to a probe
+        if any(each.usable and each.last_heard > link.join_sent_at for each in self._order):
+            return  # the group lives on another link
+        self._forget_group(now)
+        self._pending, self._pending_since = link, now
+        self._register(link, now)
+
+    def _forget_group(self, now: float) -> None:
+        self.group = None
+        self._probe_id = self._random(wire.ID_LENGTH)
+        self._events.append(GroupChanged(None))
+        for each in self._order:
+            each.joined, each.join_sent_at = False, None
+            if each.usable:
+                self._down(each, "registering", "the receiver has forgotten the group", now)
+
+    def _group_made(self, data: bytes, now: float) -> None:
+        group = wire.parse_registration(data)
+        if group is None or self.group is not None or self._pending is None:
+            return
+        if group[: wire.HALF_ID] != self._probe_id[: wire.HALF_ID]:
+            return
+        self._pending = None
+        self.group, self._group_since = group, now
+        self._events.append(GroupChanged(group))
+        for each in self._order:
+            each.joined, each.join_sent_at = False, None
+            if each.open:
+                self._register(each, now)
+
+    def _accepted(self, link: Link, now: float) -> None:
+        if self.group is None or link.join_sent_at is None:
+            return
+        self._heard(link, now)
+        if link.usable:
+            return
+        stranded = self._flight.stranded()
+        link.state, link.reason = "up", ""
+        link.usable = link.joined = True
+        link.backoff = 0.0
+        self._scheduler.reset(link, now)
+        self._events.append(LinkUp(link.number, link.spec))
+        self._keepalive(link, now)
+        self._rescue(stranded, now)
+
+    def _refused(self, link: Link, now: float) -> None:
+        """REG_ERR: this link, not now. It says nothing about a link that is up, and is no sign of life."""
+        if link.usable:
+            return
+        if link is self._pending:
+            self._pending = None
+        first, longest = ERR_BACKOFF
+        link.backoff = min(max(first, link.backoff * 2), longest)
+        link.retry_at = now + link.backoff
+        link.reason = "refused by the receiver"
+        self._events.append(Refused(link.number, link.spec, link.backoff))
+
+    # --- packets --------------------------------------------------------------------------------------------
+
+    def _send_data(
+        self,
+        sequence: int,
+        data: bytes,
+        links: Sequence[LinkState],
+        now: float,
+        *,
+        again: bool = False,
+    ) -> None:
+        link = self._scheduler.choose(links, len(data), now, again=again)
+        if link is None:
+            self.dropped += 1
+            return
+        self._flight.record(sequence, link, data, now)
+        self._scheduler.sent(link, len(data), now)
+        link = self._links[link.number]
+        if link.unanswered_since is None:
+            link.unanswered_since = now
+        self._emit(link, data)
+
+    def _emit(self, link: LinkState, data: bytes) -> None:
+        link = self._links[link.number]
+        link.packets += 1
+        link.bytes += len(data)
+        self._to_links.append((link.number, data))
+
+    def _keepalive(self, link: Link, now: float) -> None:
+        stamp = int(now * 1000)
+        link.probed_at = now
+        link.pings[stamp] = now
+        while len(link.pings) > PINGS:
+            del link.pings[next(iter(link.pings))]
+        self._emit(
+            link,
+            wire.build_keepalive(
+                wire.Keepalive(
+                    timestamp=stamp,
+                    link=link.number,
+                    window=link.window,
+                    in_flight=link.in_flight,
+                    rtt=int((link.rtt or 0) * 1000),
+                    naks=link.lost,
+                    bitrate=link.bitrate // 8,
+                )
+            ),
+        )
+
+    def _round_trip(self, link: Link, data: bytes, now: float) -> None:
+        echo = wire.parse_keepalive(data)
+        sent_at = link.pings.pop(echo.timestamp, None) if echo and echo.link == link.number else None
+        if sent_at is None:
+            return  # a keepalive of the receiver's own, or an echo older than we remember
+        self._heard(link, now)
+        sample = now - sent_at
+        link.rtt = sample if link.rtt is None else link.rtt + (sample - link.rtt) / 8
+        self._scheduler.rtt_measured(link, sample, now)
+
+    def _acknowledged(self, sequence: int, arrived_on: Link, now: float) -> None:
+        sent = self._flight.acknowledge(sequence)
+        if sent is None:
+            return
+        once = sent.times == 1 and sent.link is arrived_on
+        self._scheduler.acknowledged(
+            sent.link, self._order, len(sent.data), sent.sent_at if once else None, now
+        )
+
+    def _srt_packet(self, kind: int, data: bytes, now: float) -> None:
+        if kind in (wire.SRT_ACK, wire.SRT_NAK):
+            # Receivers send these over every link. Their time stamp makes each unique but for its copies.
+            if data in self._copies:
+                return
+            self._copies[data] = None
+            if len(self._copies) > REMEMBERED_COPIES:
+                self._copies.popitem(last=False)
+            if kind == wire.SRT_ACK:
+                sequence = wire.parse_srt_ack(data)
+                if sequence is not None:
+                    self._flight.acknowledge_before(sequence)
+            else:
+                for sent in self._flight.within(wire.parse_srt_nak(data) or ()):
+                    self._lost(self._links.get(sent.link.number), sent, now)
+        self._to_caller.append(data)
+
+    def _lost(self, link: Link | None, sent: Any, now: float) -> None:
+        if link is not None:
+            if sent.times > 1 and now - sent.sent_at < (link.rtt or 0.0) / 2:
+                return  # reported before the latest transmission can have arrived
+            link.lost += 1
+            self._scheduler.lost(link, len(sent.data), now)
+        self._flight.mark_lost(sent)
+
+
+def _link_stats(link: Link) -> dict[str, Any]:
+    packets = sum(sent for sent, _ in link.recent)
+    lost = sum(lost for _, lost in link.recent)
+    return {
+        "label": link.spec.label,
+        "address": link.spec.address,
+        "device": link.spec.device,
+        "state": link.state,
+        "reason": "stalled: packets without any answer" if link.stalled else link.reason,
+        "window": link.window,
+        "in_flight": link.in_flight,
+        "rtt_ms": round(link.rtt * 1000) if link.rtt is not None else None,
+        "packets": link.packets,
+        "bytes": link.bytes,
+        "lost": link.lost,
+        "loss_pct": min(100.0, round(100 * lost / packets, 1)) if packets else 0.0,
+        "bitrate_bps": link.bitrate,
+    }

@@ -1,0 +1,401 @@
+"""The sending engine: sockets around `sender.Sender`.
+
+One socket for the SRT caller, one per link. A link's trouble is a fact about the link: it is tried again each
+second and said once. Without any link the engine stays, and waits for one.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from netbond.config import HostPort, parse_host_port
+from netbond.srtla import batch, linklist, wire
+from netbond.srtla.channel import Channel, Message
+from netbond.srtla.engine import Engine
+from netbond.srtla.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
+from netbond.srtla.receiver import format_address
+from netbond.srtla.resolve import Resolver
+from netbond.srtla.schedule import SCHEDULERS
+from netbond.srtla.sender import (
+    GroupChanged,
+    LinkAdded,
+    LinkDown,
+    LinkRemoved,
+    LinkSpec,
+    LinkUp,
+    ReceiverSilent,
+    Refused,
+    Sender,
+)
+
+CALLER_KEPT = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """What the command line says. `listen.host` "" is every address; `list_file` None: the agent tells."""
+
+    listen: HostPort
+    receiver: HostPort
+    list_file: Path | None
+    mode: str = "classic"
+
+
+@dataclass(slots=True, eq=False)
+class _Socket:
+    """A link's socket, or why there is none."""
+
+    spec: LinkSpec
+    sock: socket.socket | None = None
+    index: int = 0  # of the device when the socket was bound
+    port: int = 0  # the local port, kept when the socket is opened anew
+    trouble: str = ""  # as last logged
+
+
+class SendEngine(Engine):
+    """An SRTLA sender as a process."""
+
+    def __init__(self, options: SendOptions, channel: Channel | None, resume: Message) -> None:
+        super().__init__(channel, resume)
+        self._options = options
+        self._sockets: dict[int, _Socket] = {}
+        self._receivers: list[Endpoint] = []
+        self._receiver: Endpoint | None = None
+        self._caller: Any = None
+        self._caller_local: batch.Local | None = None  # our address that it uses
+        self._caller_heard = 0.0
+        self._ports = _resumed_ports(resume)
+        self._preferred = resume.get("receiver_address")
+        self._sender = Sender(
+            os.urandom, SCHEDULERS[options.mode](), time.monotonic(), group=_resumed_group(resume)
+        )
+
+    # --- the engine's life --------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        listen = self._options.listen
+        if listen.host:
+            self._listener = open_listener(listen, "the SRT caller")
+        else:  # as srtla_send does: every IPv4 address
+            self._listener = open_listener(HostPort("0.0.0.0", listen.port), "the SRT caller")  # noqa: S104
+        batch.tell_local(self._listener)
+        if self._listener.family == socket.AF_INET:
+            self._caller = _resumed_caller(self.resume)
+        self.loop.add_reader(self._listener, self._from_caller)
+        self._resolver = Resolver(self._options.receiver, self._resolved)
+        self._resolver.start()
+        log.info("listening on %s for an SRT caller", _shown(self._listener))
+        if self._options.list_file is not None:
+            self._read_list()
+
+    def message(self, message: Message) -> None:
+        if "links" in message:
+            self._set_links(linklist.from_message(message["links"]))
+
+    def hang_up(self) -> None:
+        if self._options.list_file is not None:
+            self._read_list()
+
+    def maintain(self, now: float) -> None:
+        for number, link in list(self._sockets.items()):
+            if link.sock is None:
+                self._open_link(number, now)
+            elif link.spec.device and _index(link.spec.device) != link.index:
+                self._close_link(number, "the device is not there", now)
+                self._open_link(number, now)
+        self._flush(now)
+
+    def next_timer(self) -> float | None:
+        return self._sender.next_timer()
+
+    def handle_timer(self, now: float) -> None:
+        self._sender.handle_timer(now)
+        self._flush(now)
+
+    def resume_data(self) -> Message:
+        group = self._sender.group
+        data: Message = {
+            "group": group.hex() if group else None,
+            "receiver_address": self._receiver[1] if self._receiver else None,
+            "links": [
+                {"address": link.spec.address, "device": link.spec.device, "port": link.port}
+                for link in self._sockets.values()
+                if link.port
+            ],
+        }
+        if self._caller is not None:
+            data["caller"] = format_address(self._caller)
+        return data
+
+    def stats(self, now: float) -> dict[str, Any]:
+        stats = self._sender.stats(now)
+        if self._receiver is None:
+            stats["state"] = "resolving"
+        return {
+            "role": "sender",
+            "listen": _shown(self._listener),
+            "receiver": str(self._options.receiver),
+            "receiver_address": self._receiver[1] if self._receiver else None,
+            "caller": format_address(self._caller) if self._caller else None,
+            **stats,
+        }
+
+    # --- links ---------------------------------------------------------------------------------------------
+
+    def _read_list(self) -> None:
+        path = self._options.list_file
+        if path is None:
+            return
+        specs, complaints = linklist.read(path)
+        for complaint in complaints:
+            log.warning("%s", complaint)
+        if specs is None:
+            # Half-written or removed for a moment: what works goes on.
+            log.warning("the links stay as they are until the list can be read (then send SIGHUP)")
+            return
+        if not specs:
+            log.warning("%s names no links; waiting for SIGHUP and a list that does", path)
+        self._set_links(specs)
+
+    def _set_links(self, specs: Sequence[LinkSpec]) -> None:
+        now = time.monotonic()
+        self._sender.set_links(specs, now)
+        self._flush(now)
+        self.publish_resume()
+        self.arm()
+
+    def _open_link(self, number: int, now: float) -> None:
+        link = self._sockets[number]
+        receiver = self._receiver
+        if receiver is None:
+            self._sender.link_failed(number, "waiting for the receiver's address", now)
+            return
+        if family_of(link.spec.address) != receiver[0]:
+            version = 6 if receiver[0] == socket.AF_INET6 else 4
+            self._fail(number, f"the receiver {receiver[1]} has IPv{version} only", now)
+            return
+        try:
+            link.index = _index(link.spec.device)
+            wished = link.port or self._ports.pop(link.spec.key, 0)
+            link.sock = open_link(link.spec, receiver, wished)
+        except OSError as error:
+            self._fail(number, reason(error), now)
+            return
+        link.port = link.sock.getsockname()[1]
+        self.loop.add_reader(link.sock, partial(self._from_receiver, number, link.sock))
+        self._sender.link_opened(number, now)
+
+    def _fail(self, number: int, trouble: str, now: float) -> None:
+        link = self._sockets[number]
+        if link.trouble != trouble:
+            link.trouble = trouble
+            log.warning("link %s: %s; trying again each second", link.spec.label, trouble)
+        self._sender.link_failed(number, trouble, now)
+
+    def _close_link(self, number: int, trouble: str, now: float) -> None:
+        link = self._sockets[number]
+        if link.sock is not None:
+            self.loop.remove_reader(link.sock)
+            link.sock.close()
+            link.sock = None
+        if trouble:
+            self._fail(number, trouble, now)
+
+    # --- the receiver's address ----------------------------------------------------------------------------
+
+    def _resolved(self, found: list[Endpoint]) -> None:
+        now = time.monotonic()
+        self._receivers = found
+        usable = self._usable(found)
+        if self._receiver is None:
+            preferred = [each for each in usable if each[1] == self._preferred]
+            self._connect((preferred or usable)[0], now)
+        elif self._looking_elsewhere:
+            self._looking_elsewhere = False
+            position = usable.index(self._receiver) + 1 if self._receiver in usable else 0
+            following = usable[position % len(usable)]
+            if following != self._receiver:
+                self._connect(following, now)
+
+    _looking_elsewhere = False
+
+    def _usable(self, found: list[Endpoint]) -> list[Endpoint]:
+        """The addresses that some link can reach by its family; all of them if there is no link yet."""
+        families = {family_of(link.spec.address) for link in self._sockets.values()}
+        return [each for each in found if each[0] in families] or found
+
+    def _connect(self, receiver: Endpoint, now: float) -> None:
+        self._receiver = receiver
+        log.info("receiver %s is %s", self._options.receiver, receiver[1])
+        for number in list(self._sockets):
+            self._close_link(number, "", now)
+            self._open_link(number, now)
+        self._flush(now)
+        self.publish_resume()
+        self.arm()
+
+    # --- datagrams ------------------------------------------------------------------------------------------
+
+    def _from_caller(self) -> None:
+        now = time.monotonic()
+        sender = self._sender
+        for data, address, local in batch.receive_from_local(self._listener):
+            if address != self._caller and not self._is_caller(address, data, now):
+                continue
+            self._caller_local = local
+            self._caller_heard = now
+            sender.datagram_from_caller(data, now)
+        self._flush(now)
+        self.arm()
+
+    def _is_caller(self, address: Any, data: bytes, now: float) -> bool:
+        """Whether somebody else becomes the SRT caller: only when the one we have has fallen silent."""
+        if len(data) < wire.SRT_HEADER:
+            return False
+        if self._caller is not None and (
+            now - self._caller_heard < CALLER_KEPT or not wire.is_handshake(data)
+        ):
+            return False
+        self._caller = address
+        log.info("SRT caller is %s", format_address(address))
+        self.publish_resume()
+        return True
+
+    def _from_receiver(self, number: int, sock: socket.socket) -> None:
+        now = time.monotonic()
+        datagrams, error = batch.receive(sock)
+        for data in datagrams:
+            self._sender.datagram_from_receiver(number, data, now)
+        if error is not None:
+            self._trouble(number, error, now)
+        self._flush(now)
+        self.arm()
+
+    def _trouble(self, number: int, error: OSError, now: float) -> None:
+        if error.errno in FAILURES:
+            self._close_link(number, reason(error), now)
+        elif error.errno == errno.ECONNREFUSED:
+            link = self._sockets[number]
+            if link.trouble != reason(error):
+                link.trouble = reason(error)
+                log.warning("link %s: %s", link.spec.label, link.trouble)
+
+    def _flush(self, now: float) -> None:
+        """Send what the state machine has for us, and do what it tells us, until it is content."""
+        sender = self._sender
+        for _ in range(8):  # each failing link may hand its packets to another, which may fail too
+            for event in sender.events():
+                self._event(event, now)
+            out = sender.datagrams_to_links()
+            if not out:
+                break
+            by_link: dict[int, list[bytes]] = {}
+            for number, data in out:
+                by_link.setdefault(number, []).append(data)
+            for number, datagrams in by_link.items():
+                self._send(number, datagrams, now)
+        answers = sender.datagrams_to_caller()
+        if answers and self._caller is not None:
+            local = {self._caller: self._caller_local}
+            batch.send_to(self._listener, [(self._caller, data) for data in answers], local)
+
+    def _send(self, number: int, datagrams: list[bytes], now: float) -> None:
+        link = self._sockets.get(number)
+        if link is None or link.sock is None:
+            return
+        count, error = batch.send(link.sock, datagrams)
+        if error is None:
+            return
+        if error.errno in FAILURES:
+            self._trouble(number, error, now)  # packets in flight, these among them, go by other links
+        else:
+            self._trouble(number, error, now)
+            self._sender.not_sent(number, datagrams[count:], now)
+
+    def _event(self, event: Any, now: float) -> None:
+        if isinstance(event, LinkAdded):
+            self._sockets[event.number] = _Socket(event.spec)
+            self._open_link(event.number, now)
+        elif isinstance(event, LinkRemoved):
+            self._close_link(event.number, "", now)
+            del self._sockets[event.number]
+            log.info("link %s: removed from the list", event.spec.label)
+        elif isinstance(event, LinkUp):
+            self._sockets[event.number].trouble = ""
+            log.info("link %s: up", event.spec.label)
+        elif isinstance(event, LinkDown):
+            log.warning("link %s: down: %s", event.spec.label, event.reason)
+        elif isinstance(event, GroupChanged):
+            if event.group is None:
+                log.warning("the receiver has forgotten us (restarted?): registering anew")
+            else:
+                log.info("registered: group %s", event.group[:4].hex())
+            self.publish_resume()
+        elif isinstance(event, Refused):
+            log.warning("link %s: refused by the receiver, again in %.0f s", event.spec.label, event.wait)
+        elif isinstance(event, ReceiverSilent):
+            log.warning("no answer from %s on any link", self._options.receiver)
+            self._looking_elsewhere = True
+            self._resolver.start()
+
+
+def _index(device: str) -> int:
+    """The device's index; 0: not there, or no device asked for."""
+    if not device:
+        return 0
+    try:
+        return socket.if_nametoindex(device)
+    except OSError:
+        return 0
+
+
+def _shown(sock: socket.socket) -> str:
+    return format_address(sock.getsockname())
+
+
+# --- what a predecessor left; from a file that only root can write, checked all the same ------------------
+
+
+def _resumed_group(resume: Message) -> bytes | None:
+    group = resume.get("group")
+    try:
+        data = bytes.fromhex(group) if isinstance(group, str) else b""
+    except ValueError:
+        return None
+    return data if len(data) == wire.ID_LENGTH else None
+
+
+def _resumed_ports(resume: Message) -> dict[tuple[str, str], int]:
+    ports: dict[tuple[str, str], int] = {}
+    links = resume.get("links")
+    for entry in links if isinstance(links, list) else []:
+        if not isinstance(entry, dict):
+            continue
+        spec = linklist.make_link("", entry.get("address"), entry.get("device", ""))
+        port = entry.get("port")
+        if spec is not None and type(port) is int and 0 < port < 65536:
+            ports[spec.key] = port
+    return ports
+
+
+def _resumed_caller(resume: Message) -> tuple[str, int] | None:
+    text = resume.get("caller")
+    try:
+        caller = parse_host_port(text) if isinstance(text, str) else None
+        if caller is None or ipaddress.ip_address(caller.host).version != 4:
+            return None
+    except ValueError:
+        return None
+    return (caller.host, caller.port)

@@ -1,0 +1,198 @@
+"""SRTLA and SRT packets: reading and building them, and nothing else.
+
+One UDP datagram is one packet; all fields are big-endian. docs/srtla.md draws the layouts. No function here
+raises on what a peer sent: a reader returns None for bytes that are not what it reads.
+
+Sequence numbers have 31 bits and wrap. Compare them by `distance`, never by `<`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+SRT_HEADER = 16  # bytes; no SRT packet is shorter
+MTU = 1500  # no packet of either protocol is longer
+
+# The first two bytes. Bit 15 set: a control packet. SRT's own (draft-sharabayko-srt, 3.2):
+SRT_HANDSHAKE = 0x8000
+SRT_KEEPALIVE = 0x8001
+SRT_ACK = 0x8002
+SRT_NAK = 0x8003
+SRT_SHUTDOWN = 0x8005
+SRT_ACKACK = 0x8006
+# ... and SRTLA's:
+KEEPALIVE = 0x9000
+SRTLA_ACK = 0x9100
+REG1 = 0x9200
+REG2 = 0x9201
+REG3 = 0x9202
+REG_ERR = 0x9210
+REG_NGP = 0x9211
+REG_NAK = 0x9212
+
+ID_LENGTH = 256  # of a group, bytes: half chosen by the sender, half by the receiver
+HALF_ID = ID_LENGTH // 2
+REG_LENGTH = 2 + ID_LENGTH  # REG1 and REG2 have exactly this length
+
+ACK_EVERY = 10  # data packets of a link per SRTLA ACK
+
+SEQUENCE_BITS = 31
+SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
+_HALF_RANGE = 1 << (SEQUENCE_BITS - 1)
+
+REG3_PACKET = struct.pack("!H", REG3)
+REG_ERR_PACKET = struct.pack("!H", REG_ERR)
+REG_NGP_PACKET = struct.pack("!H", REG_NGP)
+
+_U32 = struct.Struct("!I")
+_KEEPALIVE = struct.Struct("!HQHHIiiIII")
+_KEEPALIVE_MAGIC = 0xC01F
+_KEEPALIVE_VERSION = 1
+_RETRANSMITTED = 0x04  # in byte 4: the R flag, bit 26 of the second word
+_INDUCTION = 1  # handshake type of a caller's very first packet
+
+
+# --- sequence numbers ------------------------------------------------------------------------------------
+
+
+def distance(start: int, end: int) -> int:
+    """How many steps lead from `start` to `end` the short way round: -2**30 .. 2**30 - 1."""
+    return ((end - start + _HALF_RANGE) & SEQUENCE_MASK) - _HALF_RANGE
+
+
+def advance(sequence: int, steps: int) -> int:
+    """The sequence number `steps` after `sequence` (before it, if negative)."""
+    return (sequence + steps) & SEQUENCE_MASK
+
+
+# --- what kind of packet ---------------------------------------------------------------------------------
+
+
+def packet_type(data: bytes) -> int:
+    """The first two bytes as a number: 0x8000 and above are control packets. -1: fewer than two bytes."""
+    return data[0] << 8 | data[1] if len(data) >= 2 else -1
+
+
+def data_sequence(data: bytes) -> int | None:
+    """The sequence number of an SRT data packet; None for anything else."""
+    if len(data) < SRT_HEADER or data[0] & 0x80:
+        return None
+    return int.from_bytes(data[:4], "big")
+
+
+def is_retransmission(data: bytes) -> bool:
+    """Whether an SRT data packet carries the R flag: its sender has sent it before."""
+    return len(data) >= SRT_HEADER and not data[0] & 0x80 and bool(data[4] & _RETRANSMITTED)
+
+
+def is_handshake(data: bytes) -> bool:
+    """Whether this is an SRT handshake of any phase."""
+    return len(data) >= SRT_HEADER and data[0] == 0x80 and data[1] == 0x00
+
+
+def is_induction(data: bytes) -> bool:
+    """Whether this is the handshake with which an SRT caller begins a new connection."""
+    return is_handshake(data) and len(data) >= 40 and _U32.unpack_from(data, 36)[0] == _INDUCTION
+
+
+# --- acknowledgements ------------------------------------------------------------------------------------
+
+
+def parse_srt_ack(data: bytes) -> int | None:
+    """The first sequence number the SRT server has not received (full and light ACK alike)."""
+    if len(data) < SRT_HEADER + 4 or packet_type(data) != SRT_ACK:
+        return None
+    return int(_U32.unpack_from(data, SRT_HEADER)[0]) & SEQUENCE_MASK
+
+
+def parse_srt_nak(data: bytes) -> list[tuple[int, int]] | None:
+    """The loss list as (first, last) ranges, both inclusive. A range may be as long as its author pleased:
+    bound it by what was sent before walking it. A range without its end is left out."""
+    if len(data) < SRT_HEADER or packet_type(data) != SRT_NAK:
+        return None
+    count = (min(len(data), MTU) - SRT_HEADER) // 4
+    words = struct.unpack_from(f"!{count}I", data, SRT_HEADER)
+    ranges: list[tuple[int, int]] = []
+    first = -1
+    for word in words:
+        if word & 0x80000000:
+            first = word & SEQUENCE_MASK
+        elif first >= 0:
+            ranges.append((first, word))
+            first = -1
+        else:
+            ranges.append((word, word))
+    return ranges
+
+
+def parse_srtla_ack(data: bytes) -> tuple[int, ...] | None:
+    """The acknowledged sequence numbers in order of arrival; any number of them, usually ten."""
+    if len(data) < 8 or packet_type(data) != SRTLA_ACK:
+        return None
+    count = (min(len(data), MTU) - 4) // 4
+    return struct.unpack_from(f"!{count}I", data, 4)
+
+
+def build_srtla_ack(sequences: list[int]) -> bytes:
+    """An SRTLA ACK for these data packets."""
+    return struct.pack(f"!I{len(sequences)}I", SRTLA_ACK << 16, *sequences)
+
+
+# --- registration ----------------------------------------------------------------------------------------
+
+
+def parse_registration(data: bytes) -> bytes | None:
+    """The id in a REG1 or REG2, which have exactly 258 bytes; None for anything else."""
+    if len(data) != REG_LENGTH or packet_type(data) not in (REG1, REG2):
+        return None
+    return data[2:]
+
+
+def build_registration(kind: int, group: bytes) -> bytes:
+    """A REG1 or REG2 (`kind`) with this id of 256 bytes."""
+    if len(group) != ID_LENGTH:
+        raise ValueError(f"a group id has {ID_LENGTH} bytes, not {len(group)}")
+    return kind.to_bytes(2, "big") + group
+
+
+# --- keepalive -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """A KEEPALIVE in its extended form of 38 bytes. The receiver echoes it byte for byte."""
+
+    timestamp: int  # ms of the sender's own clock: only the sender can read it
+    link: int  # the sender's number for the link
+    window: int
+    in_flight: int  # packets
+    rtt: int  # ms
+    naks: int  # so far on this link
+    bitrate: int  # bytes per second
+
+
+def build_keepalive(keepalive: Keepalive) -> bytes:
+    """The 38 bytes; numbers that do not fit their field are brought to the nearest that does."""
+    return _KEEPALIVE.pack(
+        KEEPALIVE,
+        keepalive.timestamp & 0xFFFFFFFFFFFFFFFF,
+        _KEEPALIVE_MAGIC,
+        _KEEPALIVE_VERSION,
+        keepalive.link & 0xFFFFFFFF,
+        min(max(keepalive.window, -0x80000000), 0x7FFFFFFF),
+        min(max(keepalive.in_flight, -0x80000000), 0x7FFFFFFF),
+        min(max(keepalive.rtt, 0), 0xFFFFFFFF),
+        min(max(keepalive.naks, 0), 0xFFFFFFFF),
+        min(max(keepalive.bitrate, 0), 0xFFFFFFFF),
+    )
+
+
+def parse_keepalive(data: bytes) -> Keepalive | None:
+    """An extended KEEPALIVE, possibly padded; None for the short forms, which carry nothing for us."""
+    if len(data) < _KEEPALIVE.size or packet_type(data) != KEEPALIVE:
+        return None
+    _, timestamp, magic, version, link, window, in_flight, rtt, naks, bitrate = _KEEPALIVE.unpack_from(data)
+    if magic != _KEEPALIVE_MAGIC or version != _KEEPALIVE_VERSION:
+        return None
+    return Keepalive(timestamp, link, window, in_flight, rtt, naks, bitrate)

@@ -1,0 +1,178 @@
+"""SRT and SRTLA packets for tests, and a network of lossy links with a clock of its own."""
+
+from __future__ import annotations
+
+import heapq
+import random
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from netbond.srtla import wire
+from netbond.srtla.receiver import Limits, PeerAddress, Receiver
+from netbond.srtla.schedule import ClassicScheduler
+from netbond.srtla.sender import Event, LinkAdded, LinkSpec, Sender
+
+PAYLOAD = 1316
+
+
+def data_packet(sequence: int, *, again: bool = False, size: int = PAYLOAD) -> bytes:
+    """An SRT data packet."""
+    flags = 0xC0000000 | (0x04000000 if again else 0) | 1
+    return struct.pack("!IIII", sequence, flags, 0, 7) + bytes(size)
+
+
+def srt_control(kind: int, body: bytes = b"", *, stamp: int = 0) -> bytes:
+    """An SRT control packet; `stamp` tells one from the other, as time does in reality."""
+    return struct.pack("!HHIII", kind, 0, 0, stamp, 7) + body
+
+
+def srt_ack(sequence: int, *, stamp: int = 0) -> bytes:
+    """A full SRT ACK: everything before `sequence` has arrived."""
+    return srt_control(wire.SRT_ACK, struct.pack("!I", sequence) + bytes(24), stamp=stamp)
+
+
+def srt_nak(*ranges: tuple[int, int], stamp: int = 0) -> bytes:
+    """An SRT NAK with a loss list of (first, last) ranges."""
+    body = b""
+    for first, last in ranges:
+        body += struct.pack("!I", first) if first == last else struct.pack("!II", first | 0x80000000, last)
+    return srt_control(wire.SRT_NAK, body, stamp=stamp)
+
+
+def induction() -> bytes:
+    """The first handshake of an SRT caller."""
+    return srt_control(wire.SRT_HANDSHAKE, struct.pack("!IHHIIII", 4, 0, 2, 0, 1500, 8192, 1) + bytes(24))
+
+
+@dataclass
+class FakeLink:
+    """One link's radio: delay in s each way, and what it does to a datagram."""
+
+    delay: float = 0.02
+    alive: bool = True
+    loss: float = 0.0
+    port: int = 0  # the sender's, as the receiver sees it
+    carried: int = 0  # data packets that arrived
+
+
+@dataclass(order=True)
+class _Arrival:
+    at: float
+    number: int
+    deliver: Callable[[], None] = field(compare=False)
+
+
+class Network:
+    """A sender and a receiver back to back, with virtual time and an SRT server that acknowledges."""
+
+    def __init__(self, links: list[FakeLink], *, seed: int = 1, limits: Limits | None = None) -> None:
+        self.now = 1000.0
+        self.random = random.Random(seed)
+        self.links = dict(enumerate(links, 1))
+        self.limits = limits
+        self.sender = Sender(self.random.randbytes, ClassicScheduler(), self.now)
+        self.receiver = Receiver(self.random.randbytes, self.now, limits=limits)
+        self.receiver_alive = True
+        self.sender_events: list[Event] = []
+        self.to_caller: list[bytes] = []
+        self.arrived: list[int] = []  # data sequence numbers at the SRT server, in order of arrival
+        self.at_server: list[bytes] = []
+        self.group_number = 0
+        self._queue: list[_Arrival] = []
+        self._count = 0
+        self._complete = 0  # what the server lacks first
+        self._next_sequence = -1
+        for number, link in self.links.items():
+            link.port = 40000 + number
+        self.sender.set_links([LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in self.links], self.now)
+        self._pump()
+
+    def new_receiver(self) -> None:
+        """The receiver restarts and knows nothing."""
+        self.receiver = Receiver(self.random.randbytes, self.now, limits=self.limits)
+
+    def caller_sends(self, data: bytes) -> None:
+        """A datagram from the SRT caller."""
+        self.sender.datagram_from_caller(data, self.now)
+        self._pump()
+
+    def server_sends(self, data: bytes) -> None:
+        """A datagram from the SRT server."""
+        self.receiver.datagram_from_srt(self.group_number, data, self.now)
+        self._pump()
+
+    def stream(self, first: int, count: int, *, interval: float = 0.002, ack_every: int = 10) -> None:
+        """Data packets at a steady pace; the server acknowledges what is complete, as SRT does."""
+        if first != self._next_sequence:
+            self._complete = first
+        self._next_sequence = wire.advance(first, count)
+        for step in range(count):
+            self.caller_sends(data_packet(wire.advance(first, step)))
+            self.run(interval)
+            if step % ack_every == 0:
+                have = set(self.arrived)
+                while self._complete in have:
+                    self._complete = wire.advance(self._complete, 1)
+                self.server_sends(srt_ack(self._complete, stamp=self._count))
+
+    def run(self, seconds: float) -> None:
+        """Let time pass: deliveries and timers in their order."""
+        end = self.now + seconds
+        while True:
+            timers = [t for t in (self.sender.next_timer(), self._receiver_timer()) if t is not None]
+            at = min([*timers, *(arrival.at for arrival in self._queue[:1])], default=end + 1)
+            if at > end:
+                break
+            self.now = max(self.now, at)
+            while self._queue and self._queue[0].at <= self.now:
+                heapq.heappop(self._queue).deliver()
+            self.sender.handle_timer(self.now)
+            if self.receiver_alive:
+                self.receiver.handle_timer(self.now)
+            self._pump()
+        self.now = end
+
+    def _receiver_timer(self) -> float | None:
+        return self.receiver.next_timer() if self.receiver_alive else None
+
+    def _later(self, link: FakeLink, deliver: Callable[[], None]) -> None:
+        if link.alive and self.random.random() >= link.loss:
+            self._count += 1
+            heapq.heappush(self._queue, _Arrival(self.now + link.delay, self._count, deliver))
+
+    def _pump(self) -> None:
+        for event in self.sender.events():
+            self.sender_events.append(event)
+            if isinstance(event, LinkAdded):
+                self.sender.link_opened(event.number, self.now)
+        for number, data in self.sender.datagrams_to_links():
+            link = self.links[number]
+            self._later(link, lambda link=link, data=data: self._at_receiver(link, data))  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+        for address, data in self.receiver.datagrams_to_peers() if self.receiver_alive else []:
+            for number, link in self.links.items():
+                if address == self.address(link):
+                    self._later(
+                        link,
+                        lambda number=number, data=data: self.sender.datagram_from_receiver(  # type: ignore[misc]  # as above
+                            number, data, self.now
+                        ),
+                    )
+        self.receiver.events()
+        for number, data in self.receiver.datagrams_to_srt() if self.receiver_alive else []:
+            self.group_number = number
+            self.at_server.append(data)
+            sequence = wire.data_sequence(data)
+            if sequence is not None:
+                self.arrived.append(sequence)
+        self.to_caller += self.sender.datagrams_to_caller()
+
+    def address(self, link: FakeLink) -> PeerAddress:
+        """Where the receiver sees this link."""
+        return ("192.0.2.1", link.port)
+
+    def _at_receiver(self, link: FakeLink, data: bytes) -> None:
+        if self.receiver_alive and link.alive:
+            if wire.data_sequence(data) is not None:
+                link.carried += 1
+            self.receiver.datagram_from_peer(self.address(link), data, self.now)

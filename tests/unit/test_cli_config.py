@@ -1,0 +1,123 @@
+"""`netbond config`: the example and the documentation say what the program does."""
+
+import re
+import tomllib
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netbond.cli import main
+from netbond.cli.config import EXAMPLE
+from netbond.config import REPEATED, SINGLE, AgentConfig, Config, HostPort, RoutingConfig, parse
+
+DOCS = Path(__file__).parents[2] / "docs/config.md"
+
+
+def test_the_example_holds_the_defaults_and_every_key() -> None:
+    assert parse(EXAMPLE) == Config()
+    data = tomllib.loads(EXAMPLE)
+    assert set(data["agent"]) == {spec.name for spec in fields(AgentConfig)}
+    assert set(data["routing"]) == {spec.name for spec in fields(RoutingConfig)}
+
+
+def test_the_commented_parts_of_the_example_are_right_too() -> None:
+    text = re.sub(r"^#(?=\S)", "", EXAMPLE, flags=re.MULTILINE)
+    config = parse(text)
+    assert [(u.match, u.weight, u.gateway, u.enabled, u.table) for u in config.uplink] == [
+        ("eth0", 2, "auto", True, 0),
+        ("usb0", 1, "192.168.8.1", True, 100),
+        ("docker*", 1, "auto", False, 0),
+    ]
+    assert config.sender[0].receiver == HostPort("bond.example.org", 5000)
+    assert config.receiver[0].srt == HostPort("127.0.0.1", 5002)
+    used = {name: {key for item in tomllib.loads(text)[name] for key in item} for name in REPEATED}
+    assert used == {name: {spec.name for spec in fields(cls)} for name, cls in REPEATED.items()}
+
+
+def test_every_line_of_the_example_fits_a_screen() -> None:
+    assert max(map(len, EXAMPLE.splitlines())) <= 110
+    assert EXAMPLE.isascii()
+
+
+def toml(value: Any) -> str:
+    """A default as docs/config.md writes it."""
+    if value is MISSING:
+        return "*required*"
+    if value is None:
+        return '`""`'
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{list(value)}`"
+    return f"`{value}`" if isinstance(value, int) else f'`"{value}"`'
+
+
+@pytest.mark.parametrize(
+    ("heading", "cls"),
+    [(f"[{name}]", cls) for name, cls in SINGLE.items()]
+    + [(f"[[{name}]]", cls) for name, cls in REPEATED.items()],
+)
+def test_the_documentation_has_every_key_and_its_default(heading: str, cls: type[Any]) -> None:
+    section = DOCS.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| \S", section, flags=re.MULTILINE)
+    assert rows == [(spec.name, toml(spec.default)) for spec in fields(cls)]
+
+
+# --- the command -------------------------------------------------------------------------------------------
+
+
+def test_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "example"]) == 0
+    assert capsys.readouterr().out == EXAMPLE
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "no uplink rules, no senders, no receivers"),
+        (
+            '[[uplink]]\nmatch="a"\n[[uplink]]\nmatch="b"\n[[sender]]\nlisten="127.0.0.1:1"\nreceiver="h:1"',
+            "2 uplink rules, 1 sender, no receivers",
+        ),
+    ],
+)
+def test_check(text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text(text)
+    assert main(["config", "check", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}: ok: {says}\n"
+
+
+def test_check_finds_the_file_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "n.toml"
+    monkeypatch.setenv("NETBOND_CONFIG", str(file))
+    assert main(["config", "check"]) == 78
+    assert f"{file}: no such file" in capsys.readouterr().err
+    file.touch()
+    assert main(["config", "check"]) == 0
+    assert capsys.readouterr().out.startswith(f"{file}: ok: ")
+    monkeypatch.delenv("NETBOND_CONFIG")
+    for module in ("netbond.config", "netbond.cli.config"):
+        monkeypatch.setattr(f"{module}.DEFAULT_PATH", tmp_path / "default.toml")
+    assert main(["config", "check"]) == 0
+    said = capsys.readouterr().out
+    assert said == f"{tmp_path}/default.toml: ok: not there, and not needed; the defaults hold\n"
+
+
+def test_check_names_the_error_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text("[agent]\nip_lst = 5\n")
+    assert main(["config", "check", str(file)]) == 78
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"netbond config: {file}: agent has an unknown key 'ip_lst'; did you mean 'ip_list'?\n"
+
+
+def test_no_action_is_a_usage_error() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["config"])
+    assert caught.value.code == 64

@@ -1,0 +1,327 @@
+"""Metrics as a Prometheus server gets them: over real HTTP, read with the client's own parser."""
+
+from __future__ import annotations
+
+import copy
+import re
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from netbond import metrics
+from netbond.errors import UnavailableError
+from netbond.metrics import MetricsServer
+
+SNAPSHOT: dict[str, Any] = {
+    "version": 1,
+    "agent": {
+        "running": True,
+        "version": "0.1.0",
+        "pid": 700,
+        "uptime_s": 60.5,
+        "config": None,
+        "changes": 12,
+        "problems": ["one", "two"],
+    },
+    "uplinks": [
+        {
+            "device": "usb0",
+            "family": 4,
+            "address": "10.0.0.10",
+            "prefix_length": 24,
+            "gateway": "10.0.0.1",
+            "gateway_source": "dhclient",
+            "table": 100,
+            "weight": 2,
+            "state": "up",
+            "reason": "",
+            "in_ecmp": True,
+            "rx_bytes": 5000,
+            "tx_bytes": 700,
+            "rx_bps": 0,
+            "tx_bps": 0,
+        },
+        {
+            "device": "wwan0",
+            "family": 4,
+            "address": "10.64.0.9",
+            "prefix_length": 32,
+            "gateway": None,
+            "gateway_source": "configuration",
+            "table": 130,
+            "weight": 1,
+            "state": "no carrier",
+            "reason": "",
+            "in_ecmp": False,
+            "rx_bytes": 1,
+            "tx_bytes": 2,
+            "rx_bps": 0,
+            "tx_bps": 0,
+        },
+    ],
+    "ecmp": {"table": 222, "legs": [{"family": 4, "device": "usb0", "gateway": "10.0.0.1", "weight": 2}]},
+    "engines": [
+        {
+            "name": "sender 127.0.0.1:6000",
+            "role": "sender",
+            "state": "running",
+            "pid": 701,
+            "restarts": 3,
+            "reason": "",
+            "last_exit": "",
+            "stats": {
+                "state": "connected",
+                "packets": 990,
+                "bytes": 1300000,
+                "retransmitted": 4,
+                "resent": 5,
+                "dropped": 6,
+                "links": [
+                    {
+                        "label": "usb0",
+                        "address": "10.0.0.10",
+                        "device": "usb0",
+                        "state": "up",
+                        "window": 20000,
+                        "in_flight": 7,
+                        "rtt_ms": 45,
+                        "packets": 1000,
+                        "bytes": 1316000,
+                        "lost": 2,
+                    },
+                    {
+                        "label": "wwan0",
+                        "address": "10.64.0.9",
+                        "device": "wwan0",
+                        "state": "down",
+                        "rtt_ms": None,
+                    },
+                ],
+            },
+        },
+        {
+            "name": "receiver 0.0.0.0:5000",
+            "role": "receiver",
+            "state": "backing off",
+            "pid": None,
+            "restarts": 1,
+            "reason": "killed by SIGKILL",
+            "last_exit": "killed by SIGKILL",
+            "stats": {
+                "groups": [
+                    {
+                        "id": "0a1b2c3d",
+                        "links": [{"peer": "192.0.2.1:40000", "packets": 9, "bytes": 99, "idle_s": 0.2}],
+                    }
+                ],
+                "refused": {"quota": 0, "unknown_peer": 12},
+            },
+        },
+    ],
+}
+
+EXPECTED = """
+netbond_agent_info{version="0.1.0"} 1
+netbond_agent_uptime_seconds 60.5
+netbond_agent_changes_total 12
+netbond_agent_problems 2
+netbond_uplink_info{device="usb0",address="10.0.0.10",gateway="10.0.0.1",gateway_source="dhclient",table="100",state="up"} 1
+netbond_uplink_info{device="wwan0",address="10.64.0.9",gateway="",gateway_source="configuration",table="130",state="no carrier"} 1
+netbond_uplink_up{device="usb0",address="10.0.0.10"} 1
+netbond_uplink_up{device="wwan0",address="10.64.0.9"} 0
+netbond_uplink_in_ecmp{device="usb0",address="10.0.0.10"} 1
+netbond_uplink_in_ecmp{device="wwan0",address="10.64.0.9"} 0
+netbond_uplink_weight{device="usb0",address="10.0.0.10"} 2
+netbond_uplink_weight{device="wwan0",address="10.64.0.9"} 1
+netbond_uplink_receive_bytes_total{device="usb0"} 5000
+netbond_uplink_receive_bytes_total{device="wwan0"} 1
+netbond_uplink_transmit_bytes_total{device="usb0"} 700
+netbond_uplink_transmit_bytes_total{device="wwan0"} 2
+netbond_ecmp_weight{family="4",device="usb0",gateway="10.0.0.1"} 2
+netbond_engine_up{engine="sender 127.0.0.1:6000",role="sender"} 1
+netbond_engine_up{engine="receiver 0.0.0.0:5000",role="receiver"} 0
+netbond_engine_restarts_total{engine="sender 127.0.0.1:6000",role="sender"} 3
+netbond_engine_restarts_total{engine="receiver 0.0.0.0:5000",role="receiver"} 1
+netbond_sender_connected{engine="sender 127.0.0.1:6000"} 1
+netbond_sender_packets_total{engine="sender 127.0.0.1:6000"} 990
+netbond_sender_bytes_total{engine="sender 127.0.0.1:6000"} 1300000
+netbond_sender_retransmitted_packets_total{engine="sender 127.0.0.1:6000"} 4
+netbond_sender_resent_packets_total{engine="sender 127.0.0.1:6000"} 5
+netbond_sender_dropped_packets_total{engine="sender 127.0.0.1:6000"} 6
+netbond_link_up{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1
+netbond_link_up{engine="sender 127.0.0.1:6000",link="wwan0",device="wwan0",address="10.64.0.9"} 0
+netbond_link_window{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 20000
+netbond_link_in_flight{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 7
+netbond_link_rtt_seconds{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 0.045
+netbond_link_packets_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1000
+netbond_link_bytes_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1316000
+netbond_link_lost_packets_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 2
+netbond_receiver_groups{engine="receiver 0.0.0.0:5000"} 1
+netbond_receiver_refused_total{engine="receiver 0.0.0.0:5000",reason="quota"} 0
+netbond_receiver_refused_total{engine="receiver 0.0.0.0:5000",reason="unknown_peer"} 12
+netbond_peer_packets_total{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="192.0.2.1:40000"} 9
+netbond_peer_bytes_total{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="192.0.2.1:40000"} 99
+netbond_peer_idle_seconds{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="192.0.2.1:40000"} 0.2
+"""  # noqa: E501 - as it is on the wire
+
+Sample = tuple[str, frozenset[tuple[str, str]], float]
+
+
+def samples(text: str) -> list[Sample]:
+    return [
+        (sample.name, frozenset(sample.labels.items()), sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
+
+
+@contextmanager
+def serving(snapshot: Mapping[str, Any], host: str = "127.0.0.1") -> Iterator[MetricsServer]:
+    server = MetricsServer(host, 0, lambda: snapshot)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def scrape(server: MetricsServer, host: str = "127.0.0.1") -> str:
+    with urllib.request.urlopen(f"http://{host}:{server.port}/metrics", timeout=5) as reply:
+        text: str = reply.read().decode()
+        return text
+
+
+def test_a_scrape_holds_every_fact_once() -> None:
+    with serving(SNAPSHOT) as server:
+        text = scrape(server)
+    got = samples(text)
+    assert set(got) == set(samples(EXPECTED))
+    assert len(got) == len(set(got))
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    assert {name for name, kind in types.items() if kind == "counter"} == {
+        name for name in types if name.endswith("_total")
+    }
+    assert set(types.values()) == {"counter", "gauge"}
+
+
+def test_the_page_lists_just_these_names() -> None:
+    page = Path(__file__).parents[2] / "docs" / "metrics.md"
+    documented = set(re.findall(r"^\| `(netbond_\w+)` \|", page.read_text(), re.MULTILINE))
+    assert documented == {name for name, _, _ in samples(EXPECTED)}
+
+
+def test_a_scrape_shows_the_snapshot_of_the_moment() -> None:
+    snapshot: dict[str, Any] = {}
+    with serving(snapshot) as server:
+        assert samples(scrape(server)) == [], "the agent has only just started"
+        snapshot.update(copy.deepcopy(SNAPSHOT))
+        assert ("netbond_agent_changes_total", frozenset(), 12.0) in samples(scrape(server))
+
+
+HUGE = int("9" * 400)
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        None,
+        {},
+        {"links": 7, "groups": {}, "refused": 3, "state": [], "packets": "many"},
+        {"refused": {"x": "y", "z": None}},
+        {"links": [1, None, "x", []], "groups": [1, {"links": 2}, {"links": [None]}]},
+        {"links": [{"label": {"a": 1}, "window": "20", "in_flight": HUGE, "rtt_ms": [], "packets": None}]},
+        {"links": [{"label": 'a"b\\\n\x1b\ud800' * 99, "window": 1}]},
+        {"links": [{"label": "usb0", "window": 1}, {"label": "usb0", "window": 2}]},
+    ],
+)
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+def test_strange_statistics_do_not_spoil_a_scrape(stats: object, role: str) -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    for engine in snapshot["engines"]:
+        engine.update(stats=stats, role=role)
+    with serving(snapshot) as server:
+        got = samples(scrape(server))
+    keys = [(name, labels) for name, labels, _ in got]
+    assert len(keys) == len(set(keys)), "Prometheus would refuse all of it"
+    assert ("netbond_agent_problems", frozenset(), 2.0) in got
+
+
+# --- the server --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_ipv6(host: str) -> None:
+    with serving(SNAPSHOT, host) as server:
+        assert "netbond_agent_info" in scrape(server, "[::1]")
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UnavailableError) as error:
+            MetricsServer("127.0.0.1", port, dict).start()
+    assert str(error.value) == (
+        f"cannot serve metrics at 127.0.0.1:{port}: Address already in use;"
+        " choose another address with agent.metrics"
+    )
+
+
+def test_an_address_of_another_box_is_named() -> None:
+    with pytest.raises(
+        UnavailableError, match=r"cannot serve metrics at \[2001:db8::1\]:10469: Cannot assign"
+    ):
+        MetricsServer("2001:db8::1", 10469, dict).start()
+
+
+def test_no_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object) -> str:
+        raise AssertionError("this waits for DNS, over uplinks that may be down")
+
+    monkeypatch.setattr(socket, "getfqdn", never)
+    with serving(SNAPSHOT) as server:
+        scrape(server)
+
+
+def test_stop_frees_the_port_and_ends_the_thread() -> None:
+    with serving(SNAPSHOT) as server:
+        port = server.port
+        scrape(server)
+    assert not [thread for thread in threading.enumerate() if thread.name == "metrics"]
+    again = MetricsServer("127.0.0.1", port, lambda: SNAPSHOT)
+    again.start()
+    again.stop()
+    again.stop()
+
+
+def test_clients_that_say_nothing_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "PATIENCE", 1.0)
+    with serving(SNAPSHOT) as server:
+        silent = [
+            socket.create_connection(("127.0.0.1", server.port)) for _ in range(metrics.MAX_SCRAPES - 1)
+        ]
+        assert "netbond_agent_info" in scrape(server)
+        refused = False
+        for _ in range(20):
+            # The last place may still be that of the scrape before.
+            silent.append(socket.create_connection(("127.0.0.1", server.port)))
+            try:
+                scrape(server)
+            except (urllib.error.URLError, ConnectionError):
+                refused = True
+                break
+        assert refused, "there is a limit"
+        for one in silent:
+            one.settimeout(5)
+            assert one.recv(1) == b"", "dropped after a while"
+            one.close()
+        assert "netbond_agent_info" in scrape(server)

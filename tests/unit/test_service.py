@@ -1,0 +1,46 @@
+"""contrib/systemd: the unit is one that systemd takes, and agrees with the program."""
+
+import configparser
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netbond import errors
+from netbond.config import AgentConfig
+
+UNIT = Path(__file__).parents[2] / "contrib/systemd/netbond.service"
+
+
+def service() -> configparser.SectionProxy:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case
+    parser.read(UNIT)
+    return parser["Service"]
+
+
+def test_it_does_not_try_again_what_cannot_help() -> None:
+    hopeless = {errors.EXIT_USAGE, errors.EXIT_OSERR, errors.EXIT_NOPERM, errors.EXIT_CONFIG}
+    assert {int(status) for status in service()["RestartPreventExitStatus"].split()} == hopeless
+
+
+def test_it_makes_the_default_folder_and_keeps_it() -> None:
+    unit = service()
+    assert Path("/run") / unit["RuntimeDirectory"] == AgentConfig().state_dir
+    assert unit["RuntimeDirectoryPreserve"] == "yes"  # leases are handed over only once
+    assert "PrivateTmp" not in unit  # senders read the address list in /tmp
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_systemd_takes_it(tmp_path: Path) -> None:
+    copy = tmp_path / "netbond.service"
+    copy.write_text(UNIT.read_text().replace("/opt/netbond/bin/netbond", sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", copy],
+        capture_output=True,
+        text=True,
+    )
+    assert "netbond.service" not in done.stderr
+    assert done.returncode == 0

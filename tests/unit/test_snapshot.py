@@ -1,0 +1,232 @@
+"""The snapshot: the keys that users' scripts rely on, written out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+import pytest
+
+from netbond.engines import EngineState
+from netbond.model import Desired, Link, Nexthop, Route, Uplink
+from netbond.snapshot import AgentInfo, Rate, build, printable, rates
+
+AGENT = AgentInfo(
+    version="0.1.0",
+    pid=700,
+    started=100.0,
+    config="/etc/netbond/netbond.toml",
+    changes=12,
+    problems=("a\nb",),
+)
+
+
+def uplink(device: str, address: str, gateway: str | None, source: str, table: int, **rest: Any) -> Uplink:
+    interface = ip_interface(address)
+    via = None if gateway is None else ip_address(gateway)
+    return Uplink(device, interface, via, source, table, **rest)
+
+
+USB0 = uplink("usb0", "10.0.0.10/24", "10.0.0.1", "dhclient", 100, weight=2)
+WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130)
+USB1 = uplink(
+    *("usb1", "10.0.0.10/24", "10.0.0.1", "main default", 101),
+    state="no carrier",
+    reason="the modem \x1b[2Jhas no link",
+)
+SIX = uplink("usb0", "2001:db8::5/64", "fe80::1", "main default", 100)
+DESIRED = Desired(
+    uplinks=(USB0, WWAN0, USB1, SIX),
+    routes=(
+        Route(100, ip_network("0.0.0.0/0"), (Nexthop("usb0", ip_address("10.0.0.1")),)),
+        Route(222, ip_network("::/0"), (Nexthop("usb0", ip_address("fe80::1")),)),
+        Route(
+            222,
+            ip_network("0.0.0.0/0"),
+            (Nexthop("usb0", ip_address("10.0.0.1"), weight=2), Nexthop("wwan0")),
+        ),
+        Route(222, ip_network("0.0.0.0/0"), kind="unreachable", metric=4294967295),
+    ),
+)
+LINKS = (
+    Link("usb0", 2, rx_bytes=5000, tx_bytes=700),
+    Link("wwan0", 3, rx_bytes=1, tx_bytes=2),
+)
+ENGINE = EngineState(
+    name="sender 127.0.0.1:6000",
+    role="sender",
+    state="failed",
+    restarts=3,
+    reason="port taken\x07",
+    last_exit="killed by SIGKILL",
+)
+
+
+def test_the_whole_snapshot() -> None:
+    snapshot = build(
+        AGENT,
+        DESIRED,
+        LINKS,
+        [ENGINE],
+        ecmp_table=222,
+        now=160.5,
+        current_rates={"usb0": Rate(1_500_000.4, 99.6)},
+    )
+    assert json.loads(json.dumps(snapshot)) == snapshot
+    assert snapshot == {
+        "version": 1,
+        "agent": {
+            "running": True,
+            "version": "0.1.0",
+            "pid": 700,
+            "uptime_s": 60.5,
+            "config": "/etc/netbond/netbond.toml",
+            "changes": 12,
+            "problems": ["a\\nb"],
+        },
+        "uplinks": [
+            {
+                "device": "usb0",
+                "family": 4,
+                "address": "10.0.0.10",
+                "prefix_length": 24,
+                "gateway": "10.0.0.1",
+                "gateway_source": "dhclient",
+                "table": 100,
+                "weight": 2,
+                "state": "up",
+                "reason": "",
+                "in_ecmp": True,
+                "rx_bytes": 5000,
+                "tx_bytes": 700,
+                "rx_bps": 1_500_000,
+                "tx_bps": 100,
+            },
+            {
+                "device": "wwan0",
+                "family": 4,
+                "address": "10.64.0.9",
+                "prefix_length": 32,
+                "gateway": None,
+                "gateway_source": "configuration",
+                "table": 130,
+                "weight": 1,
+                "state": "up",
+                "reason": "",
+                "in_ecmp": True,
+                "rx_bytes": 1,
+                "tx_bytes": 2,
+                "rx_bps": 0,
+                "tx_bps": 0,
+            },
+            {
+                "device": "usb1",
+                "family": 4,
+                "address": "10.0.0.10",
+                "prefix_length": 24,
+                "gateway": "10.0.0.1",
+                "gateway_source": "main default",
+                "table": 101,
+                "weight": 1,
+                "state": "no carrier",
+                "reason": "the modem \\x1b[2Jhas no link",
+                "in_ecmp": False,
+                "rx_bytes": 0,
+                "tx_bytes": 0,
+                "rx_bps": 0,
+                "tx_bps": 0,
+            },
+            {
+                "device": "usb0",
+                "family": 6,
+                "address": "2001:db8::5",
+                "prefix_length": 64,
+                "gateway": "fe80::1",
+                "gateway_source": "main default",
+                "table": 100,
+                "weight": 1,
+                "state": "up",
+                "reason": "",
+                "in_ecmp": True,
+                "rx_bytes": 5000,
+                "tx_bytes": 700,
+                "rx_bps": 1_500_000,
+                "tx_bps": 100,
+            },
+        ],
+        "ecmp": {
+            "table": 222,
+            "legs": [
+                {"family": 4, "device": "usb0", "gateway": "10.0.0.1", "weight": 2},
+                {"family": 4, "device": "wwan0", "gateway": None, "weight": 1},
+                {"family": 6, "device": "usb0", "gateway": "fe80::1", "weight": 1},
+            ],
+        },
+        "engines": [
+            {
+                "name": "sender 127.0.0.1:6000",
+                "role": "sender",
+                "state": "failed",
+                "pid": None,
+                "restarts": 3,
+                "reason": "port taken\\x07",
+                "last_exit": "killed by SIGKILL",
+                "stats": None,
+            }
+        ],
+    }
+
+
+def test_a_box_with_nothing() -> None:
+    snapshot = build(AgentInfo("0.1.0", 1, 5.0), Desired(), [], [], ecmp_table=222, now=5.0)
+    assert (snapshot["uplinks"], snapshot["ecmp"], snapshot["engines"]) == (
+        [],
+        {"table": 222, "legs": []},
+        [],
+    )
+    assert (snapshot["agent"]["config"], snapshot["agent"]["problems"]) == (None, [])
+
+
+# --- rates -------------------------------------------------------------------------------------------------
+
+
+def test_rates_are_bits_per_second() -> None:
+    later = [replace(LINKS[0], rx_bytes=6000, tx_bytes=700), replace(LINKS[1], rx_bytes=2, tx_bytes=252)]
+    assert rates(LINKS, later, 2.0) == {"usb0": Rate(4000.0, 0.0), "wwan0": Rate(4.0, 1000.0)}
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Link("usb0", 9, rx_bytes=9000, tx_bytes=9000),  # pulled and plugged in again
+        Link("usb0", 2, rx_bytes=10, tx_bytes=900),  # the driver was reset
+        Link("usb9", 2, rx_bytes=9000, tx_bytes=9000),  # new, or renamed
+    ],
+)
+def test_no_rate_without_two_readings_of_the_same_counter(later: Link) -> None:
+    assert rates(LINKS, [later], 1.0) == {}
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0])
+def test_no_rate_without_time(dt: float) -> None:
+    assert rates(LINKS, LINKS, dt) == {}
+
+
+# --- text from outside -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain text, Umlaut ä, 日本", "plain text, Umlaut ä, 日本"),
+        ("\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("\u202eright to left \u2066", "\\u202eright to left \\u2066"),
+        ("\x9b2J \ud800 \u2028", "\\x9b2J \\ud800 \\u2028"),
+        ("x" * 12, "xxxxxxxxx…"),
+    ],
+)
+def test_printable(text: str, shown: str) -> None:
+    assert printable(text, limit=10 if text.startswith("xxx") else 500) == shown

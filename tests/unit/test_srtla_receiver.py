@@ -1,0 +1,324 @@
+"""The receiver alone: registration, quotas, and what strangers can make it do."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netbond.srtla import wire
+from netbond.srtla.receiver import (
+    AMPLIFICATION,
+    FLUSH_AFTER,
+    UDP_OVERHEAD,
+    GroupRemoved,
+    Limits,
+    LinkLeft,
+    PeerAddress,
+    Receiver,
+    format_address,
+)
+from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
+
+A: PeerAddress = ("192.0.2.1", 1001)
+B: PeerAddress = ("192.0.2.1", 1002)
+VICTIM: PeerAddress = ("203.0.113.99", 7)
+
+
+class Driven:
+    """A receiver driven by hand."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.now = 50.0
+        self.random = random.Random(3)
+        self.receiver = Receiver(self.random.randbytes, self.now, limits=limits)
+
+    def get(self, address: PeerAddress, data: bytes) -> list[tuple[PeerAddress, bytes]]:
+        self.receiver.datagram_from_peer(address, data, self.now)
+        return self.receiver.datagrams_to_peers()
+
+    def reg1(self, address: PeerAddress, half: bytes | None = None) -> bytes | None:
+        """The group's id, or None if refused."""
+        half = half or self.random.randbytes(128)
+        ((to, answer),) = self.get(address, wire.build_registration(wire.REG1, half + bytes(128)))
+        assert to == address
+        assert len(answer) <= wire.REG_LENGTH
+        return wire.parse_registration(answer)
+
+    def reg2(self, address: PeerAddress, group: bytes) -> int:
+        ((to, answer),) = self.get(address, wire.build_registration(wire.REG2, group))
+        assert to == address
+        return wire.packet_type(answer)
+
+    def group(self, *addresses: PeerAddress) -> bytes:
+        group = self.reg1(addresses[0])
+        assert group is not None
+        for address in addresses:
+            assert self.reg2(address, group) == wire.REG3
+        return group
+
+    def after(self, seconds: float) -> list[tuple[PeerAddress, bytes]]:
+        self.now += seconds
+        self.receiver.handle_timer(self.now)
+        return self.receiver.datagrams_to_peers()
+
+
+def test_registration() -> None:
+    driven = Driven()
+    half = bytes(range(128))
+    group = driven.reg1(A, half)
+    assert group is not None
+    assert group[:128] == half
+    assert driven.reg2(A, group) == wire.REG3
+    assert driven.reg2(B, group) == wire.REG3
+    assert driven.reg2(B, group) == wire.REG3  # repeated: the same again
+    assert driven.reg2(A, bytes(256)) == wire.REG_NGP
+
+
+def test_a_repeated_reg1_gets_the_same_group() -> None:
+    driven = Driven()
+    first = driven.reg1(A, bytes(128))
+    assert driven.reg1(A, bytes(128)) == first
+
+
+def test_data_is_forwarded_and_acknowledged_in_tens() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    answers = []
+    for number in range(25):
+        answers += driven.get(A, data_packet(number))
+    assert answers == [(A, wire.build_srtla_ack(list(range(s, s + 10)))) for s in (0, 10)]
+    assert [data for _, data in driven.receiver.datagrams_to_srt()] == [data_packet(n) for n in range(25)]
+    assert driven.receiver.next_timer() == driven.now + FLUSH_AFTER
+    assert driven.after(FLUSH_AFTER) == [(A, wire.build_srtla_ack(list(range(20, 25))))]
+    assert driven.after(FLUSH_AFTER) == []
+
+
+@pytest.mark.parametrize("size", [2, 10, 32, 38, 100])
+def test_a_keepalive_is_echoed_byte_for_byte(size: int) -> None:
+    driven = Driven()
+    driven.group(A)
+    keepalive = (b"\x90\x00" + bytes(range(1, 100)))[:size]
+    assert driven.get(A, keepalive) == [(A, keepalive)]
+
+
+def test_srtla_packets_never_reach_the_srt_server() -> None:
+    driven = Driven()
+    driven.group(A)
+    for kind in (wire.KEEPALIVE, wire.SRTLA_ACK, wire.REG3, wire.REG_NGP, 0x9300, 0xA000):
+        driven.get(A, kind.to_bytes(2, "big") + bytes(40))
+    assert driven.receiver.datagrams_to_srt() == []
+
+
+def test_acks_go_over_every_link_and_the_rest_over_the_one_heard_last() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    driven.get(A, data_packet(0))
+    driven.get(B, data_packet(1))
+    for data, to in [
+        (srt_ack(2), [A, B]),
+        (srt_nak((0, 0)), [B]),
+        (srt_control(wire.SRT_HANDSHAKE, bytes(48)), [B]),
+        (srt_control(wire.SRT_KEEPALIVE), [B]),
+        (data_packet(9), [B]),
+        (bytes(15), []),
+    ]:
+        driven.receiver.datagram_from_srt(1, data, driven.now)
+        assert driven.receiver.datagrams_to_peers() == [(address, data) for address in to]
+
+
+def test_when_the_stream_pauses_the_link_heard_last_by_any_packet_is_used() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    driven.get(B, data_packet(1))
+    driven.after(3)
+    driven.get(A, b"\x90\x00")
+    keepalive = srt_control(wire.SRT_KEEPALIVE)
+    driven.receiver.datagram_from_srt(1, keepalive, driven.now)
+    assert driven.receiver.datagrams_to_peers() == [(A, keepalive)]
+
+
+def test_links_and_groups_expire() -> None:
+    driven = Driven()
+    group = driven.group(A, B)
+    for _ in range(12):
+        driven.after(1)
+        driven.get(A, b"\x90\x00")
+    left = [event for event in driven.receiver.events() if isinstance(event, LinkLeft)]
+    assert [(event.address, event.reason) for event in left] == [(B, "silent for 10 s")]
+    driven.after(11)
+    assert [e.id for e in driven.receiver.events() if isinstance(e, GroupRemoved)] == [group]
+    assert driven.receiver.next_timer() is None
+
+
+def test_a_group_that_nobody_joins_goes_soon() -> None:
+    driven = Driven()
+    group = driven.reg1(A)
+    assert group is not None
+    driven.after(6)
+    assert driven.reg2(A, group) == wire.REG_NGP
+
+
+def test_sixteen_links_and_more() -> None:
+    driven = Driven()
+    group = driven.group(A)
+    for port in range(31):
+        assert driven.reg2(("192.0.2.1", 2000 + port), group) == wire.REG3
+    assert driven.reg2(B, group) == wire.REG_ERR
+    driven.after(6)
+    for port in range(30):
+        driven.get(("192.0.2.1", 2000 + port), b"\x90\x00")
+    assert driven.reg2(B, group) == wire.REG3  # in place of the one that fell silent
+
+
+def test_two_hundred_registrations_from_one_address_lock_nobody_out() -> None:
+    driven = Driven()
+    for port in range(200):
+        driven.reg1(("198.51.100.1", port + 1))
+    assert len(driven.receiver._groups) <= Limits().half_open_per_source
+    assert driven.group(A)
+
+
+def test_a_flood_from_everywhere_locks_nobody_out_and_ends_no_stream() -> None:
+    driven = Driven()
+    stream = driven.group(B)
+    for n in range(1000):
+        driven.reg1((f"198.51.{n // 250}.{n % 250}", 9))
+    assert len(driven.receiver._groups) == Limits().groups
+    assert driven.group(A)
+    assert driven.reg2(B, stream) == wire.REG3
+
+
+def test_streams_of_one_source_are_limited_and_the_table_can_be_full() -> None:
+    driven = Driven(Limits(groups=5, groups_per_source=3))
+    for port in range(3):
+        driven.group(("192.0.2.1", 100 + port))
+    assert driven.reg1(A) is None
+    assert driven.receiver.refused["quota"] == 1
+    driven.group(("192.0.2.2", 1))
+    driven.group(("192.0.2.3", 1))
+    assert driven.reg1(("192.0.2.4", 1)) is None
+    assert driven.receiver.refused["table_full"] == 1
+
+
+def test_one_ipv6_network_is_one_source() -> None:
+    driven = Driven(Limits(half_open_per_source=2))
+    for n in range(50):
+        driven.reg1((f"2001:db8::{n + 1:x}", 5, 0, 0))
+    assert len(driven.receiver._groups) == 2
+
+
+def test_a_known_id_cannot_take_a_link_away_from_its_group() -> None:
+    driven = Driven()
+    driven.group(A)
+    attackers = driven.group(("198.51.100.1", 1))
+    assert driven.reg2(A, attackers) == wire.REG_ERR
+    driven.get(A, data_packet(0))
+    assert [number for number, _ in driven.receiver.datagrams_to_srt()] == [1]
+
+
+def test_a_restarted_sender_on_the_same_port_moves_to_its_new_group() -> None:
+    driven = Driven()
+    driven.group(A)
+    group = driven.reg1(A)
+    assert group is not None
+    assert driven.reg2(A, group) == wire.REG3
+    driven.get(A, data_packet(0))
+    assert [number for number, _ in driven.receiver.datagrams_to_srt()] == [2]
+
+
+def test_a_spoofed_join_earns_its_victim_three_times_what_was_sent_at_most() -> None:
+    driven = Driven()
+    group = driven.group(A)
+    assert driven.reg2(VICTIM, group) == wire.REG3
+    received = wire.REG_LENGTH + UDP_OVERHEAD
+    got = len(wire.REG3_PACKET) + UDP_OVERHEAD
+    for number in range(2000):
+        driven.receiver.datagram_from_peer(A, data_packet(number), driven.now)
+        driven.receiver.datagram_from_srt(1, srt_ack(number, stamp=number), driven.now)
+        out = driven.receiver.datagrams_to_peers()
+        got += sum(len(data) + UDP_OVERHEAD for address, data in out if address == VICTIM)
+    assert got <= AMPLIFICATION * received + len(wire.REG3_PACKET) + UDP_OVERHEAD
+
+
+def test_a_link_that_carries_packets_gets_every_ack() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    got = 0
+    for number in range(500):
+        driven.get(B, data_packet(number))
+        driven.receiver.datagram_from_srt(1, srt_ack(number, stamp=number), driven.now)
+        got += sum(address == B for address, data in driven.receiver.datagrams_to_peers())
+    assert got == 500
+
+
+def test_strangers_are_told_once_a_second_and_never_more_than_they_sent() -> None:
+    driven = Driven()
+    assert driven.get(A, data_packet(0)) == [(A, wire.REG_NGP_PACKET)]
+    assert driven.get(A, data_packet(1)) == []
+    assert driven.get(B, b"\x90\x00") == [(B, wire.REG_NGP_PACKET)]
+    assert driven.get(("192.0.2.9", 1), b"\x90") == []
+    assert driven.get(("192.0.2.9", 1), b"") == []
+    driven.now += 1.0
+    assert driven.get(A, data_packet(2)) == [(A, wire.REG_NGP_PACKET)]
+    assert driven.receiver.datagrams_to_srt() == []
+
+
+def test_a_flood_of_strangers_needs_bounded_memory_and_answers() -> None:
+    driven = Driven()
+    answers = 0
+    for n in range(5000):
+        answers += len(driven.get((f"198.51.{n // 250}.{n % 250}", 9), b"\x90\x00"))
+    assert answers == 1024
+    assert len(driven.receiver._strangers) == 1024
+
+
+def test_restored_groups_go_on() -> None:
+    driven = Driven()
+    numbers = driven.receiver.restore([(bytes(256), [A, B]), (b"x" * 256, [A])], driven.now)
+    assert numbers == [1, 2]
+    driven.get(B, data_packet(0))
+    assert driven.receiver.datagrams_to_srt() == [(1, data_packet(0))]
+    assert driven.reg2(A, bytes(256)) == wire.REG3
+
+
+def test_addresses_as_people_read_them() -> None:
+    assert format_address(("192.0.2.1", 5)) == "192.0.2.1:5"
+    assert format_address(("::ffff:192.0.2.1", 5, 0, 0)) == "192.0.2.1:5"
+    assert format_address(("2001:db8::1", 5, 0, 0)) == "[2001:db8::1]:5"
+
+
+junk = st.one_of(
+    st.binary(max_size=40),
+    st.builds(
+        lambda kind, rest: kind.to_bytes(2, "big") + rest,
+        st.sampled_from([0x8002, 0x8003, 0x9000, 0x9100, 0x9200, 0x9201, 0x9202, 0x9211, 0x9300, 0xFFFF]),
+        st.one_of(st.binary(max_size=80), st.binary(min_size=256, max_size=256)),
+    ),
+    st.builds(data_packet, st.integers(0, 2**31 - 1), size=st.just(20)),
+)
+peers = st.sampled_from([A, B, VICTIM, ("2001:db8::1", 5, 0, 0)])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.one_of(peers, st.integers(0, 3)), junk, st.floats(0, 4)), max_size=60))
+def test_no_datagram_breaks_it(steps: list[tuple[PeerAddress | int, bytes, float]]) -> None:
+    limits = Limits(groups=6, half_open_per_source=2, links=3)
+    driven = Driven(limits)
+    driven.group(A)
+    receiver = driven.receiver
+    for source, data, wait in steps:
+        if isinstance(source, int):
+            receiver.datagram_from_srt(source, data, driven.now)
+        else:
+            driven.get(source, data)
+        driven.after(wait)
+        assert len(receiver._groups) <= limits.groups
+        assert set(receiver._by_number.values()) == set(receiver._groups.values())
+        assert {a for g in receiver._groups.values() for a in g.links} == set(receiver._peers)
+        assert all(len(group.links) <= limits.links for group in receiver._groups.values())
+        assert all(peer in receiver._peers.values() for peer in receiver._flushes)
+        assert all(len(peer.unacknowledged) < 10 for peer in receiver._peers.values())
+        receiver.stats(driven.now)

@@ -1,0 +1,389 @@
+"""The sender alone: what forged, stale and unhappy answers do to it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netbond.srtla import wire
+from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, ClassicScheduler, LinkState
+from netbond.srtla.sender import (
+    ERR_BACKOFF,
+    REG2_TIMEOUT,
+    SETTLE,
+    Link,
+    LinkSpec,
+    ReceiverSilent,
+    Refused,
+    Sender,
+)
+from tests.srtla_util import data_packet, srt_ack, srt_nak
+
+NGP = wire.REG_NGP_PACKET
+ERR = wire.REG_ERR_PACKET
+REG3 = wire.REG3_PACKET
+
+
+class Driven:
+    """A sender with links open, driven by hand."""
+
+    def __init__(self, links: int = 2) -> None:
+        self.now = 100.0
+        self.sender = Sender(random.Random(1).randbytes, ClassicScheduler(), self.now)
+        self.specs = [LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in range(1, links + 1)]
+        self.sender.set_links(self.specs, self.now)
+        for number in range(1, links + 1):
+            self.sender.link_opened(number, self.now)
+
+    def sent(self) -> list[tuple[int, int]]:
+        """(link, packet type) of what goes out now."""
+        return [(number, wire.packet_type(data)) for number, data in self.sender.datagrams_to_links()]
+
+    def after(self, seconds: float) -> list[tuple[int, int]]:
+        self.now += seconds
+        self.sender.handle_timer(self.now)
+        return self.sent()
+
+    def hears(self, number: int, *datagrams: bytes) -> list[tuple[int, int]]:
+        for data in datagrams:
+            self.sender.datagram_from_receiver(number, data, self.now)
+        return self.sent()
+
+    def register(self) -> None:
+        self.sent()
+        self.hears(1, NGP)
+        group = self.sender._probe_id[:128] + bytes(128)
+        self.hears(1, b"\x92\x01" + group)
+        for number in range(1, len(self.specs) + 1):
+            self.hears(number, REG3)
+        assert self.sender.usable_links == len(self.specs)
+
+    def stats(self, number: int) -> dict[str, object]:
+        stats: dict[str, object] = self.sender.stats(self.now)["links"][number - 1]
+        return stats
+
+
+def test_the_dance() -> None:
+    driven = Driven()
+    assert driven.sent() == [(1, wire.REG2), (2, wire.REG2)]  # probes
+    assert driven.hears(2, NGP) == [(2, wire.REG1)]
+    assert driven.hears(1, NGP) == []  # the quickest has it already
+    group = driven.sender._probe_id[:128] + bytes(128)
+    assert driven.hears(2, b"\x92\x01" + group) == [(1, wire.REG2), (2, wire.REG2)]
+    assert driven.sender.usable_links == 0  # not before REG3
+    assert driven.hears(1, REG3) == [(1, wire.KEEPALIVE)]
+    assert driven.sender.usable_links == 1
+
+
+def test_reg1_is_repeated_then_another_link_gets_its_turn() -> None:
+    driven = Driven()
+    driven.after(0)
+    driven.hears(1, NGP)
+    assert driven.after(1) == [(1, wire.REG1)]
+    sent = driven.after(REG2_TIMEOUT)
+    assert sent == [(2, wire.REG2)]
+    assert driven.hears(2, NGP) == [(2, wire.REG1)]
+
+
+def test_reg2_with_a_foreign_first_half_is_not_believed() -> None:
+    driven = Driven()
+    driven.hears(1, NGP)
+    driven.hears(1, b"\x92\x01" + bytes(256))
+    assert driven.sender.group is None
+
+
+def test_reg3_without_a_group_is_nothing() -> None:
+    driven = Driven()
+    driven.hears(1, REG3)
+    assert driven.sender.usable_links == 0
+
+
+def test_reg_err_is_no_sign_of_life_and_is_waited_for_longer_each_time() -> None:
+    driven = Driven(links=1)
+    driven.after(0)
+    driven.hears(1, NGP)
+    waits = []
+    for _ in range(7):
+        driven.hears(1, ERR)
+        waits.append(next(e.wait for e in driven.sender.events() if isinstance(e, Refused)))
+        assert driven.after(waits[-1] - 0.01) == []
+        assert driven.after(1.02) == [(1, wire.REG2)]
+    assert waits == [2.0, 4.0, 8.0, 10.0, 10.0, 10.0, 10.0]
+    assert waits[-1] == ERR_BACKOFF[1]
+    assert driven.sender.usable_links == 0
+
+
+def test_reg_err_on_one_link_leaves_the_stream_on_the_other() -> None:
+    driven = Driven()
+    driven.hears(1, NGP)
+    driven.hears(1, b"\x92\x01" + driven.sender._probe_id[:128] + bytes(128))
+    driven.hears(1, REG3)
+    driven.hears(2, ERR)
+    for number in range(10):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    assert {number for number, kind in driven.sent() if kind < 0x8000} == {1}
+
+
+def test_padded_answers_are_understood() -> None:
+    driven = Driven(links=1)
+    driven.sent()
+    assert driven.hears(1, NGP + bytes(30)) == [(1, wire.REG1)]
+    driven.hears(1, b"\x92\x01" + driven.sender._probe_id[:128] + bytes(128))
+    driven.hears(1, REG3 + bytes(30))
+    assert driven.sender.usable_links == 1
+
+
+def test_the_late_answer_to_a_probe_does_not_end_a_young_group() -> None:
+    driven = Driven()
+    driven.hears(1, NGP)
+    driven.hears(1, b"\x92\x01" + driven.sender._probe_id[:128] + bytes(128))
+    group = driven.sender.group
+    driven.hears(2, NGP)
+    assert driven.sender.group == group
+    driven.now += SETTLE
+    driven.hears(2, NGP)
+    assert driven.sender.group is None
+
+
+def test_keepalives_leave_each_second_on_busy_links_too() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    kinds = []
+    for number in range(30):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+        driven.hears(1, wire.build_srtla_ack([number]))
+        kinds += [kind for _, kind in driven.after(0.1)]
+    assert kinds.count(wire.KEEPALIVE) == 3
+
+
+def test_an_echo_counts_only_if_we_sent_it() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    driven.hears(1, wire.build_keepalive(wire.Keepalive(1, 1, 0, 0, 0, 0, 0)))
+    driven.hears(1, b"\x90\x00" + bytes(30))
+    assert driven.stats(1)["rtt_ms"] is None
+
+
+def test_a_forged_loss_list_is_harmless_and_cheap() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    for number in range(100):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    driven.hears(1, srt_ack(90))
+    start = time.perf_counter()
+    for stamp in range(20):
+        driven.hears(1, srt_nak(*[(0, (1 << 30) - 1)] * 180, stamp=stamp))
+    assert time.perf_counter() - start < 1.0
+    assert driven.stats(1)["lost"] == 10  # those that were in flight, each once
+    assert driven.stats(1)["in_flight"] == 0
+
+
+def test_a_nak_copy_lowers_a_window_once_and_reaches_the_caller_once() -> None:
+    driven = Driven()
+    driven.register()
+    driven.sender.datagram_from_caller(data_packet(0), driven.now)
+    ((number, _),) = [entry for entry in driven.sent() if entry[1] < 0x8000]
+    for each in (1, 2, 1):
+        driven.hears(each, srt_nak((0, 0)))
+    assert driven.sender.datagrams_to_caller() == [srt_nak((0, 0))]
+    assert driven.stats(number)["window"] == WINDOW_START - WINDOW_DOWN
+
+
+def test_a_nak_from_before_a_repeat_could_arrive_is_not_counted_against_it() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    driven.now += 0.1
+    ping = wire.build_keepalive(wire.Keepalive(int((driven.now - 0.1) * 1000), 1, WINDOW_START, 0, 0, 0, 0))
+    driven.hears(1, ping)
+    assert driven.stats(1)["rtt_ms"] == 100
+    driven.sender.datagram_from_caller(data_packet(0), driven.now)
+    driven.now += 0.1
+    driven.hears(1, srt_nak((0, 0)))
+    driven.sender.datagram_from_caller(data_packet(0, again=True), driven.now)
+    driven.now += 0.02
+    driven.hears(1, srt_nak((0, 0), stamp=1))
+    assert (driven.stats(1)["lost"], driven.stats(1)["in_flight"]) == (1, 1)
+    driven.now += 0.1
+    driven.hears(1, srt_nak((0, 0), stamp=2))
+    assert (driven.stats(1)["lost"], driven.stats(1)["in_flight"]) == (2, 0)
+
+
+def test_a_stalled_link_is_avoided_and_asked_often() -> None:
+    driven = Driven()
+    driven.register()
+    for number in range(10):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    driven.sent()
+    sent, answers = [], []
+    for _ in range(6):
+        driven.now += 0.1
+        # SRT's ACKs come down both links, but only link 2 proves that our packets arrive.
+        driven.hears(1, srt_ack(0, stamp=int(driven.now * 10)))
+        driven.hears(2, wire.build_srtla_ack([99]))
+        driven.sender.handle_timer(driven.now)
+        for number, data in driven.sender.datagrams_to_links():
+            sent.append((number, wire.packet_type(data)))
+            answers += [data] if sent[-1] == (1, wire.KEEPALIVE) else []
+    assert [number for number, kind in sent if kind < 0x8000] == [2] * 5  # those that link 1 carried
+    assert len(answers) >= 2, "asked before it was judged"
+    assert str(driven.stats(1)["reason"]).startswith("stalled")
+    for number in range(10, 30):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    assert {number for number, kind in driven.sent() if kind < 0x8000} == {2}
+    assert (1, wire.KEEPALIVE) in driven.after(0.2)
+    driven.hears(1, b"\x90\x00" + bytes(30))  # a keepalive of the receiver's own proves nothing
+    assert driven.stats(1)["reason"] != ""
+    driven.hears(1, answers[-1])
+    assert driven.stats(1)["reason"] == ""
+
+
+def test_a_link_that_carries_little_is_not_taken_for_stalled() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    for number in range(40):  # a receiver that acknowledges tens only, one packet each 0.3 s
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+        for _ in range(3):
+            driven.now += 0.1
+            driven.sender.handle_timer(driven.now)
+            for _, data in driven.sender.datagrams_to_links():
+                if wire.packet_type(data) == wire.KEEPALIVE:
+                    driven.sender.datagram_from_receiver(1, data, driven.now + 0.05)
+            assert driven.stats(1)["reason"] == ""
+    assert driven.sender.resent == 0
+
+
+def test_a_full_buffer_sends_the_packet_by_another_link() -> None:
+    driven = Driven()
+    driven.register()
+    driven.sender.datagram_from_caller(data_packet(0), driven.now)
+    ((number, _),) = driven.sent()
+    driven.sender.not_sent(number, [data_packet(0)], driven.now)
+    assert driven.sent() == [(3 - number, 0)]
+    assert driven.stats(number)["in_flight"] == 0
+
+
+def test_silence_on_all_links_is_reported_again_and_again() -> None:
+    driven = Driven()
+    silent = 0
+    for _ in range(31):
+        driven.after(1.0)
+        silent += sum(isinstance(event, ReceiverSilent) for event in driven.sender.events())
+    assert silent == 3
+
+
+def test_resumes_the_group_it_is_given() -> None:
+    group = bytes(range(256))
+    sender = Sender(random.Random(1).randbytes, ClassicScheduler(), 5.0, group=group)
+    sender.set_links([LinkSpec("usb0", "10.0.0.10")], 5.0)
+    sender.link_opened(1, 5.0)
+    assert sender.datagrams_to_links() == [(1, wire.build_registration(wire.REG2, group))]
+    sender.datagram_from_receiver(1, REG3, 5.1)
+    assert sender.usable_links == 1
+
+
+def test_a_resumed_group_that_is_unknown_is_given_up() -> None:
+    sender = Sender(random.Random(1).randbytes, ClassicScheduler(), 5.0, group=bytes(256))
+    sender.set_links([LinkSpec("usb0", "10.0.0.10")], 5.0)
+    sender.link_opened(1, 5.0)
+    sender.datagram_from_receiver(1, NGP, 5.1)
+    sender.handle_timer(5.0 + SETTLE)
+    sender.datagram_from_receiver(1, NGP, 5.0 + SETTLE)
+    assert sender.group is None
+    assert wire.packet_type(sender.datagrams_to_links()[-1][1]) == wire.REG1
+
+
+def test_duplicates_in_the_list_are_one_link_and_twins_are_two() -> None:
+    driven = Driven(links=0)
+    entries = [("a", "usb0"), ("b", "usb1"), ("c", "usb0")]
+    driven.sender.set_links([LinkSpec(label, "10.0.0.10", device) for label, device in entries], driven.now)
+    assert [link["label"] for link in driven.sender.stats(driven.now)["links"]] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("windows", "in_flight", "usable", "stalled", "chosen"),
+    [
+        ([20000, 20000], [0, 0], [1, 1], [0, 0], 0),  # the first of equals
+        ([20000, 20000], [1, 0], [1, 1], [0, 0], 1),
+        ([1000, 20000], [0, 9], [1, 1], [0, 0], 1),
+        ([60000, 1000], [0, 0], [0, 1], [0, 0], 1),  # never one that is not registered
+        ([60000, 1000], [0, 50], [1, 1], [1, 0], 1),  # nor a stalled one, if there is another
+        ([60000, 1000], [0, 50], [1, 0], [1, 0], 0),
+        ([60000, 1000], [0, 0], [0, 0], [0, 0], None),
+    ],
+)
+def test_classic_choice(
+    windows: list[int], in_flight: list[int], usable: list[int], stalled: list[int], chosen: int | None
+) -> None:
+    links = [
+        LinkState(
+            n, window=windows[n], in_flight=in_flight[n], usable=bool(usable[n]), stalled=bool(stalled[n])
+        )
+        for n in range(2)
+    ]
+    choice = ClassicScheduler().choose(links, 1316, 0.0)
+    assert choice is (None if chosen is None else links[chosen])
+
+
+def test_classic_window() -> None:
+    busy, idle, gone = LinkState(0, window=20000), LinkState(1, window=20000), LinkState(2, window=20000)
+    busy.usable = idle.usable = True
+    scheduler = ClassicScheduler()
+    busy.in_flight = 21
+    scheduler.acknowledged(busy, [busy, idle, gone], 1316, None, 0.0)
+    assert [link.window for link in (busy, idle, gone)] == [20030, 20001, 20000]
+    busy.in_flight = 3
+    scheduler.acknowledged(busy, [busy, idle, gone], 1316, None, 0.0)
+    assert [link.window for link in (busy, idle, gone)] == [20031, 20002, 20000]
+    for _ in range(500):
+        scheduler.lost(busy, 1316, 0.0)
+    assert busy.window == 1000
+    idle.in_flight = 100
+    for _ in range(5000):
+        scheduler.acknowledged(idle, [busy, idle, gone], 1316, None, 0.0)
+    assert idle.window == 60000
+
+
+junk = st.one_of(
+    st.binary(max_size=40),
+    st.builds(
+        lambda kind, rest: kind.to_bytes(2, "big") + rest,
+        st.sampled_from(
+            [0x8000, 0x8002, 0x8003, 0x9000, 0x9100, 0x9201, 0x9202, 0x9210, 0x9211, 0x9300, 0xFFFF]
+        ),
+        st.binary(max_size=300),
+    ),
+    st.builds(lambda a, b: srt_nak((a, b)), st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1)),
+    st.builds(srt_ack, st.integers(0, 60)),
+    st.sampled_from([NGP, ERR, REG3]),
+    st.builds(data_packet, st.integers(0, 2**31 - 1), size=st.just(20)),
+)
+Action = Callable[[Driven], object]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.booleans(), st.lists(st.tuples(st.integers(0, 4), junk, st.floats(0, 3)), max_size=60))
+def test_no_datagram_breaks_it(registered: bool, steps: list[tuple[int, bytes, float]]) -> None:
+    driven = Driven(links=3)
+    if registered:
+        driven.register()
+    sender = driven.sender
+    for number, data, wait in steps:
+        if number == 0:
+            sender.datagram_from_caller(data, driven.now)
+        else:
+            driven.hears(number, data)  # link 4 does not exist
+        driven.after(wait)
+        sender.datagrams_to_caller()
+        links: list[Link] = sender._order
+        for link in links:
+            assert link.in_flight >= 0
+            assert 1000 <= link.window <= 60000
+            assert len(link.pings) <= 64
+        assert len(sender._copies) <= 512
+        due = sender.next_timer()
+        assert due is None or due > driven.now - 1e-6

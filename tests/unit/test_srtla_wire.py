@@ -1,0 +1,169 @@
+"""SRTLA packets, byte by byte, and what readers make of junk."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netbond.srtla import wire
+from tests.srtla_util import data_packet, induction, srt_ack, srt_control, srt_nak
+
+TOP = wire.SEQUENCE_MASK
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "steps"),
+    [
+        (0, 0, 0),
+        (5, 6, 1),
+        (6, 5, -1),
+        (TOP, 0, 1),  # the wrap
+        (0, TOP, -1),
+        (TOP - 9, 10, 20),
+        (0, 1 << 30, -(1 << 30)),  # half-way round counts as behind
+        (0, (1 << 30) - 1, (1 << 30) - 1),
+    ],
+)
+def test_distance(start: int, end: int, steps: int) -> None:
+    assert wire.distance(start, end) == steps
+    assert wire.advance(start, steps) == end
+
+
+@given(st.integers(0, TOP), st.integers(-(1 << 30), (1 << 30) - 1))
+def test_distance_undoes_advance(start: int, steps: int) -> None:
+    assert wire.distance(start, wire.advance(start, steps)) == steps
+
+
+def test_data_packets() -> None:
+    assert wire.data_sequence(data_packet(0x12345678)) == 0x12345678
+    assert wire.data_sequence(data_packet(TOP)) == TOP
+    assert wire.data_sequence(data_packet(1)[:15]) is None
+    assert wire.data_sequence(srt_ack(1)) is None
+    assert not wire.is_retransmission(data_packet(1))
+    assert wire.is_retransmission(data_packet(1, again=True))
+    assert not wire.is_retransmission(b"\x80\x02\0\0\x04" + bytes(20))
+
+
+def test_handshakes() -> None:
+    assert wire.is_induction(induction())
+    conclusion = bytearray(induction())
+    conclusion[36:40] = b"\xff\xff\xff\xff"
+    assert wire.is_handshake(bytes(conclusion))
+    assert not wire.is_induction(bytes(conclusion))
+    assert not wire.is_handshake(srt_control(wire.SRT_KEEPALIVE))
+
+
+def test_srt_ack_full_and_light() -> None:
+    assert wire.parse_srt_ack(srt_ack(77)) == 77
+    assert wire.parse_srt_ack(srt_ack(77)[:20]) == 77
+    assert wire.parse_srt_ack(srt_ack(77)[:19]) is None
+    assert wire.parse_srt_ack(srt_nak((1, 1))) is None
+
+
+def test_the_loss_list_starts_behind_the_srt_header() -> None:
+    assert wire.parse_srt_nak(srt_nak((3, 3), (5, 9), (TOP, TOP))) == [(3, 3), (5, 9), (TOP, TOP)]
+    assert wire.parse_srt_nak(srt_nak()) == []
+
+
+def test_a_huge_range_is_one_range() -> None:
+    forged = srt_control(wire.SRT_NAK, bytes.fromhex("80000000 ffffffff"))
+    assert wire.parse_srt_nak(forged) == []  # an end with bit 31 set is no end, but another start
+    assert wire.parse_srt_nak(srt_nak((0, TOP))) == [(0, TOP)]
+
+
+def test_a_range_cut_off() -> None:
+    assert wire.parse_srt_nak(srt_nak((1, 1), (5, 9))[:-4]) == [(1, 1)]
+
+
+def test_srtla_ack() -> None:
+    packet = wire.build_srtla_ack(list(range(10)))
+    assert packet == bytes.fromhex("91000000") + b"".join(n.to_bytes(4, "big") for n in range(10))
+    assert len(packet) == 44
+    assert wire.parse_srtla_ack(packet) == tuple(range(10))
+    assert wire.parse_srtla_ack(wire.build_srtla_ack([7])) == (7,)
+    assert wire.parse_srtla_ack(packet[:4]) is None
+
+
+def test_registration_has_exactly_258_bytes() -> None:
+    group = bytes(range(256))
+    packet = wire.build_registration(wire.REG1, group)
+    assert packet == b"\x92\x00" + group
+    assert wire.parse_registration(packet) == group
+    assert wire.parse_registration(wire.build_registration(wire.REG2, group)) == group
+    assert wire.parse_registration(packet + b"\0") is None
+    assert wire.parse_registration(packet[:-1]) is None
+    assert wire.parse_registration(b"\x92\x02" + group) is None
+    with pytest.raises(ValueError, match="256 bytes"):
+        wire.build_registration(wire.REG1, group[:-1])
+
+
+def test_keepalive_layout() -> None:
+    packet = wire.build_keepalive(wire.Keepalive(0x0102030405060708, 9, 20000, 3, 45, 2, 125000))
+    assert packet == bytes.fromhex(
+        "9000 0102030405060708 c01f 0001 00000009 00004e20 00000003 0000002d 00000002 0001e848"
+    )
+    assert len(packet) == 38
+
+
+@pytest.mark.parametrize("size", [2, 10, 32, 37])
+def test_short_keepalives_carry_nothing(size: int) -> None:
+    packet = (wire.KEEPALIVE.to_bytes(2, "big") + bytes(40))[:size]
+    assert wire.packet_type(packet) == wire.KEEPALIVE
+    assert wire.parse_keepalive(packet) is None
+
+
+def test_keepalive_may_come_back_padded() -> None:
+    keepalive = wire.Keepalive(5, 1, 20000, 0, 0, 0, 0)
+    assert wire.parse_keepalive(wire.build_keepalive(keepalive) + bytes(10)) == keepalive
+
+
+u32 = st.integers(0, 0xFFFFFFFF)
+i32 = st.integers(-0x80000000, 0x7FFFFFFF)
+
+
+@given(st.builds(wire.Keepalive, st.integers(0, 2**64 - 1), u32, i32, i32, u32, u32, u32))
+def test_keepalive_round_trip(keepalive: wire.Keepalive) -> None:
+    assert wire.parse_keepalive(wire.build_keepalive(keepalive)) == keepalive
+
+
+@given(st.builds(wire.Keepalive, *([st.integers()] * 7)))
+def test_keepalive_of_any_numbers_has_its_size(keepalive: wire.Keepalive) -> None:
+    assert len(wire.build_keepalive(keepalive)) == 38
+
+
+READERS = [
+    wire.packet_type,
+    wire.data_sequence,
+    wire.is_retransmission,
+    wire.is_handshake,
+    wire.is_induction,
+    wire.parse_srt_ack,
+    wire.parse_srt_nak,
+    wire.parse_srtla_ack,
+    wire.parse_registration,
+    wire.parse_keepalive,
+]
+TYPES = [0x8000, 0x8002, 0x8003, 0x9000, 0x9100, 0x9200, 0x9201, 0x9202, 0x9210, 0x9211, 0x9212, 0x9300]
+junk = st.one_of(
+    st.binary(max_size=64),
+    st.binary(min_size=256, max_size=260),
+    st.builds(lambda t, rest: t.to_bytes(2, "big") + rest, st.sampled_from(TYPES), st.binary(max_size=1600)),
+)
+
+
+@given(junk)
+def test_no_reader_raises(data: bytes) -> None:
+    for read in READERS:
+        read(data)
+
+
+@given(junk)
+def test_what_is_read_is_in_range(data: bytes) -> None:
+    for first, last in wire.parse_srt_nak(data) or []:
+        assert 0 <= first <= TOP
+        assert 0 <= last <= TOP
+    sequence = wire.data_sequence(data)
+    assert sequence is None or 0 <= sequence <= TOP
+    acked = wire.parse_srt_ack(data)
+    assert acked is None or 0 <= acked <= TOP
