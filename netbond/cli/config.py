@@ -37,6 +37,9 @@ user = "nobody"
 iproute2_dir = "/etc/iproute2"
 # netbond's routes and rules when the agent is stopped: remove or keep
 on_stop = "remove"
+# Learn from NetworkManager (gateways) and ModemManager (operator, signal, roaming) where they run.
+networkmanager = true
+modemmanager = true
 # debug, info, warning or error
 log_level = "info"
 
@@ -64,6 +67,11 @@ protocol = 78
 #match = "usb0"
 #gateway = "192.168.8.1"
 #table = 100
+
+# A modem whose contract is dear abroad: not used while it roams.
+#[[uplink]]
+#match = "wwan0"
+#exclude_roaming = true
 
 # An interface that is not to be used, whatever it has.
 #[[uplink]]

@@ -149,9 +149,9 @@ class ModemManagerBox:
     async def plug(self, modem: SimulatedModem, plugin: str = "generic") -> None:
         """Have ModemManager find the modem; it is there when this returns."""
         await self._run(
-            "gdbus", "call", "--system", "--timeout", "20", "-d", "org.freedesktop.ModemManager1",
-            "-o", "/org/freedesktop/ModemManager1", "-m", "org.freedesktop.ModemManager1.Test.SetProfile",
-            "fake0", plugin, f"['{modem.port}']",
+            "dbus-send", "--system", "--print-reply", "--dest=org.freedesktop.ModemManager1",
+            "/org/freedesktop/ModemManager1", "org.freedesktop.ModemManager1.Test.SetProfile",
+            "string:fake0", f"string:{plugin}", f"array:string:{modem.port}",
         )  # fmt: skip
         deadline = asyncio.get_running_loop().time() + 20
         while "/Modem/" not in await self.mmcli("-L"):
