@@ -28,7 +28,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from dbus_next import DBusError, Message, MessageType, Variant
 from dbus_next.aio import MessageBus
@@ -337,6 +337,9 @@ class Follower:
                 started = loop.time()
                 try:
                     await self._session()
+                except DBusError as error:  # the bus itself refuses: a limit, a policy
+                    self._become(NO_BUS, text(f"{error.type}: {error}"))
+                    longest = LAST_PAUSE
                 except BusError as error:
                     self._become(error.status, str(error))
                     longest = LAST_PAUSE_HUNG if error.status == NOT_ANSWERING else LAST_PAUSE
@@ -393,7 +396,9 @@ class Follower:
         except DBusError as error:
             if error.type == f"{DBUS}.Error.NameHasNoOwner":
                 return ""
-            raise BusError(NO_BUS, text(f"{error.type}: {error}")) from None
+            raise
+        if reply.signature != "s":
+            raise BusError(NO_BUS, "the bus speaks something else than D-Bus")
         # A NameOwnerChanged that came with the reply is newer than it: the handler has seen it first.
         return self._owner or str(reply.body[0])
 
@@ -509,3 +514,64 @@ class Follower:
         else:  # from one kind of away to another: has been said
             logger.debug("%s: %s (%s)", self.service.title, status, reason)
         self._tell()
+
+
+# --- watching --------------------------------------------------------------------------------------------
+
+Fact = TypeVar("Fact")
+
+
+class Watcher(Generic[Fact]):
+    """The facts of one service. Never fails for what happens on the bus."""
+
+    def __init__(self, service: Service, address: str | None) -> None:
+        self._follower = Follower(service, self._changed, address)
+        self._facts: tuple[Fact, ...] = ()
+        self._look: Callable[[], None] = lambda: None
+        self._task: asyncio.Task[None] | None = None
+        self._reported = asyncio.Event()
+
+    def start(self, look: Callable[[], None]) -> None:
+        """Begin, in the running event loop. `look` is called there after each change of the facts."""
+        self._look = look
+        name = self._follower.service.title
+        self._task = asyncio.get_running_loop().create_task(self._follower.run(), name=name)
+
+    async def stop(self) -> None:
+        """End; the facts stay as they are."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            self._task = None
+
+    async def reported(self, within: float) -> bool:
+        """Wait until the facts are known, or are known not to be had; False if that took `within` seconds.
+
+        For an agent's start: what it does not know yet must not be taken for what is not there.
+        """
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._reported.wait(), within)
+        return self._reported.is_set()
+
+    def facts(self) -> tuple[Fact, ...]:
+        """What the service says, or said before it went away."""
+        return self._facts
+
+    def status(self) -> str:
+        """One of "connecting", "no bus", "absent", "not answering", "running"."""
+        return self._follower.status
+
+    def reason(self) -> str:
+        """Why it is not running, in one line; "" while it is."""
+        return self._follower.reason
+
+    def _read(self) -> tuple[Fact, ...]:
+        """The facts now: from the follower's objects, or, while there are none, from what is known."""
+        raise NotImplementedError
+
+    def _changed(self) -> None:
+        facts = self._read()
+        self._reported.set()
+        if facts != self._facts:
+            self._facts = facts
+            self._look()

@@ -19,10 +19,10 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from netbond.watchers.bus import RUNNING, BusError, Follower, Objects, Properties, Service, device_name, text
+from netbond.watchers.bus import RUNNING, BusError, Objects, Properties, Service, Watcher, device_name, text
 from netbond.watchers.bus import whole as _whole
 
 logger = logging.getLogger(__name__)
@@ -374,8 +374,8 @@ def without_signal(modem: Modem) -> Modem:
     return replace(modem, current=False, signal_quality=None, rssi=None, rsrp=None, rsrq=None, snr=None)
 
 
-class ModemManagerWatcher:
-    """Keeps the facts of ModemManager's modems; never fails for what happens on the bus.
+class ModemManagerWatcher(Watcher[Modem]):
+    """Keeps the facts of ModemManager's modems.
 
     While ModemManager is away, and for HOLD seconds after it is back, its modems are still given, marked
     `current=False`: a restart must not make an uplink that roams look as if it did not.
@@ -385,62 +385,38 @@ class ModemManagerWatcher:
         self, address: str | None = None, *, signal_rate: int = SIGNAL_RATE, hold: float = HOLD
     ) -> None:
         """`address`: of the bus; None for $DBUS_SYSTEM_BUS_ADDRESS or the usual place. Times in seconds."""
-        self._follower = Follower(SERVICE, self._changed, address)
+        super().__init__(SERVICE, address)
         self._signal_rate = signal_rate
         self._hold = hold
         self._held: tuple[Modem, ...] = ()  # from before the last restart, not found again yet
         self._release: asyncio.TimerHandle | None = None
-        self._facts: tuple[Modem, ...] = ()
-        self._look: Callable[[], None] = lambda: None
-        self._task: asyncio.Task[None] | None = None
         self._asked: dict[str, asyncio.Task[None]] = {}  # modem path -> asking for its signal, perhaps done
-
-    def start(self, look: Callable[[], None]) -> None:
-        """Begin, in the running event loop. `look` is called there after each change of the facts."""
-        self._look = look
-        self._task = asyncio.get_running_loop().create_task(self._follower.run(), name="modemmanager")
 
     async def stop(self) -> None:
         """End; the facts stay as they are."""
+        await super().stop()
         if self._release is not None:
             self._release.cancel()
-        tasks = {*self._asked.values(), *({self._task} if self._task is not None else ())}
-        for task in tasks:
+        asking = set(self._asked.values())
+        for task in asking:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        self._task = None
+        if asking:
+            await asyncio.wait(asking)
 
-    def facts(self) -> tuple[Modem, ...]:
-        """Each modem that ModemManager knows, or knew before it went away."""
-        return self._facts
-
-    def status(self) -> str:
-        """One of "connecting", "no bus", "absent", "not answering", "running"."""
-        return self._follower.status
-
-    def reason(self) -> str:
-        """Why it is not running, in one line; "" while it is."""
-        return self._follower.reason
-
-    def _changed(self) -> None:
-        if self._follower.status == RUNNING:
-            modems = parse_modems(self._follower.objects)
-            if self._held and self._release is None:
-                self._release = asyncio.get_running_loop().call_later(self._hold, self._forget)
-            found = {device for modem in modems for device in modem.devices}
-            self._held = tuple(m for m in self._held if m.devices and found.isdisjoint(m.devices))
-            self._ask_for_signals()
-        else:
-            modems = ()
+    def _read(self) -> tuple[Modem, ...]:
+        if self._follower.status != RUNNING:
             self._held = tuple(without_signal(modem) for modem in self._facts)
             if self._release is not None:
                 self._release.cancel()
                 self._release = None
-        facts = (*modems, *self._held)
-        if facts != self._facts:
-            self._facts = facts
-            self._look()
+            return self._held
+        modems = parse_modems(self._follower.objects)
+        found = {device for modem in modems for device in modem.devices}
+        self._held = tuple(m for m in self._held if m.devices and found.isdisjoint(m.devices))
+        if self._held and self._release is None:
+            self._release = asyncio.get_running_loop().call_later(self._hold, self._forget)
+        self._ask_for_signals()
+        return (*modems, *self._held)
 
     def _forget(self) -> None:
         self._release = None

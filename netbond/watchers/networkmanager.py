@@ -16,18 +16,17 @@ NMDeviceState, NMMetered and NMConnectivityState in src/libnm-core-public/nm-dbu
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from netbond.watchers.bus import (
     RUNNING,
-    Follower,
     Objects,
     Properties,
     Service,
+    Watcher,
     device_name,
     mappings,
     text,
@@ -270,45 +269,14 @@ def device_snapshot(device: NMDevice) -> dict[str, object]:
 # --- watching ---------------------------------------------------------------------------------------------
 
 
-class NetworkManagerWatcher:
-    """Keeps the facts of NetworkManager's devices; never fails for what happens on the bus."""
+class NetworkManagerWatcher(Watcher[NMDevice]):
+    """Keeps the facts of NetworkManager's devices."""
 
     def __init__(self, address: str | None = None) -> None:
         """`address`: of the bus; None for $DBUS_SYSTEM_BUS_ADDRESS or the usual place."""
-        self._follower = Follower(SERVICE, self._changed, address)
-        self._facts: tuple[NMDevice, ...] = ()
-        self._look: Callable[[], None] = lambda: None
-        self._task: asyncio.Task[None] | None = None
+        super().__init__(SERVICE, address)
 
-    def start(self, look: Callable[[], None]) -> None:
-        """Begin, in the running event loop. `look` is called there after each change of the facts."""
-        self._look = look
-        self._task = asyncio.get_running_loop().create_task(self._follower.run(), name="networkmanager")
-
-    async def stop(self) -> None:
-        """End; the facts stay as they are."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            self._task = None
-
-    def facts(self) -> tuple[NMDevice, ...]:
-        """What NetworkManager says of each interface, or said before it went away."""
-        return self._facts
-
-    def status(self) -> str:
-        """One of "connecting", "no bus", "absent", "not answering", "running"."""
-        return self._follower.status
-
-    def reason(self) -> str:
-        """Why it is not running, in one line; "" while it is."""
-        return self._follower.reason
-
-    def _changed(self) -> None:
+    def _read(self) -> tuple[NMDevice, ...]:
         if self._follower.status == RUNNING:
-            facts = parse_devices(self._follower.objects)
-        else:
-            facts = tuple(replace(device, current=False) for device in self._facts)
-        if facts != self._facts:
-            self._facts = facts
-            self._look()
+            return parse_devices(self._follower.objects)
+        return tuple(replace(device, current=False) for device in self._facts)

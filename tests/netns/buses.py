@@ -37,6 +37,7 @@ CONFIG = """\
   </policy>
   <includedir>/usr/share/dbus-1/system.d</includedir>
   <includedir>/etc/dbus-1/system.d</includedir>
+  {more}
 </busconfig>
 """
 
@@ -84,7 +85,7 @@ class PrivateBus:
         self._folder.chmod(0o755)
         self.socket = self._folder / "bus"
         self._config = self._folder / "bus.conf"
-        self._config.write_text(CONFIG.format(socket=self.socket))
+        self.configure("")
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -96,6 +97,10 @@ class PrivateBus:
     def environment(self) -> dict[str, str]:
         """The environment of a program that shall use this bus."""
         return {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address, "LC_ALL": "C.UTF-8"}
+
+    def configure(self, more: str) -> None:
+        """Add lines to the daemon's configuration; they count from its next start."""
+        self._config.write_text(CONFIG.format(socket=self.socket, more=more))
 
     def start(self) -> None:
         """Start the daemon; it listens when this returns."""

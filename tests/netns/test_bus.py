@@ -130,6 +130,41 @@ def test_a_modem_with_an_interface(bus: PrivateBus) -> None:
     asyncio.run(scenario())
 
 
+def test_the_first_report(bus: PrivateBus) -> None:
+    """At its start, the agent waits for what it would otherwise take for gone, but not for ever."""
+
+    async def scenario() -> None:
+        async with watching("unix:abstract=nbt-no-such-bus") as watcher:
+            assert await watcher.reported(5.0)
+            assert watcher.facts() == ()
+        async with StandIn(bus, NAME, serving({PATH: modem()})), watching(bus.address) as watcher:
+            assert await watcher.reported(5.0)
+            assert said(watcher) == ["usb1: T-Mobile LTE 72 %"]
+        async with StandIn(bus, NAME, lambda _: None), watching(bus.address) as watcher:
+            assert not await watcher.reported(0.3)
+
+    asyncio.run(scenario())
+
+
+def test_a_bus_that_refuses(bus: PrivateBus, caplog: pytest.LogCaptureFixture) -> None:
+    """Out of match rules, say. netbond's watching goes on trying, and says why."""
+    bus.stop()
+    bus.configure('<limit name="max_match_rules_per_connection">1</limit>')
+    bus.start()
+
+    async def scenario() -> None:
+        async with watching(bus.address) as watcher:
+            await until(lambda: watcher.status() == "no bus", "no bus")
+            assert "LimitsExceeded" in watcher.reason()
+            bus.stop()
+            bus.configure("")
+            bus.start()
+            await until(lambda: watcher.status() == "absent", "a bus that does not")
+        assert "Traceback" not in caplog.text
+
+    asyncio.run(scenario())
+
+
 def test_a_restart_keeps_a_roaming_modem_excluded(bus: PrivateBus) -> None:
     """ModemManager needs half a minute to find its modems again: not half a minute of roaming."""
 
