@@ -246,12 +246,6 @@ def _close(bus: Any) -> None:
                 closable.close()
 
 
-def _retrieve(future: asyncio.Future[None]) -> None:
-    """Look at its exception, or asyncio complains of one that nobody looked at."""
-    if not future.cancelled():
-        future.exception()
-
-
 async def _within(seconds: float, work: Any, status: str, what: str) -> Any:
     """The result of awaiting `work`. BusError(status) if it fails in whatever way, or takes longer."""
     task = asyncio.ensure_future(work)
@@ -290,12 +284,11 @@ async def _connected(address: str) -> AsyncIterator[tuple[Any, asyncio.Future[No
         finally:
             socket.setdefaulttimeout(before)
         gone = asyncio.ensure_future(bus.wait_for_disconnect())
-        gone.add_done_callback(_retrieve)
         await _within(CALL_TIMEOUT, bus.connect(), NO_BUS, address)
         yield bus, gone
     finally:
         if gone is not None:
-            gone.cancel()
+            gone.cancel()  # also tells asyncio that nobody will look at its exception
         _close(bus)
 
 
