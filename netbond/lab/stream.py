@@ -30,6 +30,9 @@ SINK_PORT = 7000  # the SRT listener's output
 PORT_TIMEOUT = 10.0  # s for a program to open its port
 OPEN_TIMEOUT = 20.0  # s for the first packet to come through: links register, SRT shakes hands
 TAIL = 2.0  # s beyond SRT's latency to wait for the last packets
+# Packets for which the SRT listener waits for a late one before it asks again. Links of unlike delay reorder by
+# more than its default of none; without this the caller sends much twice, and the copies fill the links.
+REORDER = 100
 BUFFER = 8 << 20  # bytes of socket buffer: nothing is to be lost at the ends
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # include/uapi/asm-generic/socket.h
 KEYS = ("stream-listener", "stream-receiver", "stream-sender", "stream-caller")
@@ -149,7 +152,7 @@ class Stream:
                 "-a:no",
                 "-buffering:10",
                 f"srt://127.0.0.1:{topology.SRT_PORT}?mode=listener&latency={self.latency_ms}"
-                "&lossmaxttl=40&rcvbuf=48000000",
+                f"&lossmaxttl={REORDER}&rcvbuf=48000000",
                 f"udp://127.0.0.1:{SINK_PORT}",
             ],
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import logging
 import os
 import socket
@@ -34,6 +35,7 @@ from netbond.srtla.receiver import (
 )
 from netbond.srtla.resolve import Resolver
 
+MESSAGE_ROOM = 56 * 1024  # bytes of groups in a message to the agent, whose lines end at 64 KiB
 RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
 
 log = logging.getLogger(__name__)
@@ -92,26 +94,27 @@ class RecvEngine(Engine):
         self._flush()
 
     def resume_data(self) -> Message:
-        return {
-            "groups": [
-                {
-                    "id": group_id.hex(),
-                    "srt_port": self._srt_port(number),
-                    "links": [list(address) for address in links],
-                }
-                for number, group_id, links in self._receiver.groups()
-            ]
-        }
+        groups = [
+            {
+                "id": group_id.hex(),
+                "srt_port": self._srt_port(number),
+                "links": [list(address) for address in links],
+            }
+            for number, group_id, links in self._receiver.groups()
+        ]
+        return {"groups": _that_fit(groups)}
 
     def stats(self, now: float) -> dict[str, Any]:
         groups = self._receiver.stats(now)
         for group in groups:
             group["srt_port"] = self._srt_port(group.pop("number"))
+        busiest = _that_fit(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
         return {
             "role": "receiver",
             "listen": format_address(self._listener.getsockname()),
             "srt": str(self._options.srt),
-            "groups": groups,
+            "groups": busiest,
+            "groups_left_out": len(groups) - len(busiest),
             "refused": {**self._receiver.refused, **self.lost},
         }
 
@@ -249,6 +252,18 @@ class RecvEngine(Engine):
         """What the SRT server has to say to a restored group should not wait for the sender's next packet."""
         for number in list(self._wished):
             self._open_towards(number)
+
+
+def _that_fit(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first groups, as many as a message has room for: about a hundred with four links each."""
+    room = MESSAGE_ROOM
+    out = []
+    for group in groups:
+        room -= len(json.dumps(group))
+        if room < 0:
+            break
+        out.append(group)
+    return out
 
 
 def _resumed_groups(resume: Message, *, dual: bool) -> list[tuple[bytes, int, list[PeerAddress]]]:

@@ -20,13 +20,14 @@ down one that swallows all we send.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from netbond.srtla import wire
-from netbond.srtla.flight import Flight
+from netbond.srtla.flight import Flight, Sent
+from netbond.srtla.link import Link, LinkSpec, link_stats
 from netbond.srtla.schedule import LinkState, Scheduler
 
 TICK = 1.0  # s, between keepalives of a link, and between attempts to register it
@@ -41,49 +42,6 @@ PINGS = 64  # keepalives whose echo is recognised
 SILENCE = 10.0  # s without a word from the receiver on any link: perhaps it has another address
 ERR_BACKOFF = (2.0, 10.0)  # s, first and longest, after REG_ERR
 REMEMBERED_COPIES = 512  # ACKs and NAKs whose copies from other links are recognised
-LOSS_WINDOW = 10  # seconds that "recent loss" looks back
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSpec:
-    """A link as it was asked for: a local address, and the device it must leave by ("": any)."""
-
-    label: str
-    address: str
-    device: str = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What makes it the same link when a new list arrives."""
-        return (self.address, self.device)
-
-
-@dataclass(slots=True, eq=False)
-class Link(LinkState):
-    """A link and all that is known of it. `state`: error (no socket), registering, up, down (timed out)."""
-
-    spec: LinkSpec = field(default_factory=lambda: LinkSpec("", ""))
-    state: str = "error"
-    reason: str = "not opened yet"
-    last_heard: float = 0.0  # of a sign of life
-    unanswered_since: float | None = None  # when the first packet left after the last sign of life
-    joined: bool = False  # has been up in the present group
-    join_sent_at: float | None = None  # when REG2 with the present group's id last left
-    retry_at: float = 0.0  # not to be registered before
-    backoff: float = 0.0  # s, the present step after REG_ERR
-    probed_at: float = 0.0  # when a keepalive last left
-    pings: dict[int, float] = field(default_factory=dict)  # keepalive timestamp in ms -> when it left
-    packets: int = 0
-    bytes: int = 0
-    lost: int = 0
-    bitrate: int = 0  # bit/s over the last second
-    counted: tuple[int, int, int] = (0, 0, 0)  # packets, bytes, lost at the last look
-    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a socket to send by."""
-        return self.state != "error"
 
 
 # --- events ----------------------------------------------------------------------------------------------
@@ -169,11 +127,12 @@ class Sender:
         self._next_number = 1
         self._flight = Flight()
         self.group = group
-        self._group_since = now if group else 0.0
+        self._group_since = now - SETTLE  # of a group to re-join: no probe is out whose answer could mislead
         self._probe_id = random(wire.ID_LENGTH)
         self._pending: Link | None = None  # where REG1 was sent
         self._pending_since = 0.0
         self._heard_any = now  # anything at all from the receiver
+        self._open_until = now - SILENCE  # when a link last lost its socket
         self._next_tick = now
         self._next_check = now
         self._looked_at = now
@@ -206,7 +165,7 @@ class Sender:
         link = self._links.get(number)
         if link is None:
             return
-        if not any(each.open for each in self._order):
+        if not any(each.open for each in self._order) and now - self._open_until >= SILENCE / 2:
             self._heard_any = now  # the receiver could not have answered before
         if link.usable:
             self._down(link, "error", "its socket was opened anew", now)
@@ -214,11 +173,13 @@ class Sender:
         link.retry_at = link.backoff = 0.0
         self._register(link, now)
 
-    def link_failed(self, number: int, reason: str, now: float) -> None:
-        """The link's socket cannot be opened or cannot send any more, for this reason."""
+    def link_failed(self, number: int, reason: str, now: float) -> bool:
+        """The link's socket cannot be opened or cannot send any more, for this reason. Whether it was up."""
         link = self._links.get(number)
+        was_usable = link is not None and link.usable
         if link is not None and (link.open or link.reason != reason):
             self._down(link, "error", reason, now)
+        return was_usable
 
     def not_sent(self, number: int, datagrams: Sequence[bytes], now: float) -> None:
         """The kernel did not take these for now (a full buffer): data packets go by other links."""
@@ -308,9 +269,13 @@ class Sender:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` wants to be called; None: not before something else happens."""
-        if not any(link.open for link in self._order):
-            return None
-        return min(self._next_tick, self._next_check) if self.usable_links else self._next_tick
+        due = None
+        for link in self._order:
+            if link.usable:
+                return min(self._next_tick, self._next_check)
+            if link.open:
+                due = self._next_tick
+        return due
 
     def datagrams_to_links(self) -> list[tuple[int, bytes]]:
         """(link number, datagram) in the order in which to send them; each is given out once."""
@@ -355,7 +320,7 @@ class Sender:
             "retransmitted": self.retransmitted,
             "resent": self.resent,
             "dropped": self.dropped,
-            "links": [_link_stats(link) for link in self._order],
+            "links": [link_stats(link) for link in self._order],
         }
 
     # --- links ----------------------------------------------------------------------------------------------
@@ -377,6 +342,8 @@ class Sender:
     def _down(self, link: Link, state: str, reason: str, now: float, *, silently: bool = False) -> None:
         if link is self._pending:
             self._pending = None
+        if link.open:
+            self._open_until = now
         was_usable = link.usable
         link.state, link.reason = state, reason
         link.usable = link.stalled = False
@@ -386,7 +353,7 @@ class Sender:
                 self._events.append(LinkDown(link.number, link.spec, reason))
             self._rescue(self._flight.carried_by(link), now)
 
-    def _rescue(self, stranded: list[Any], now: float) -> None:
+    def _rescue(self, stranded: list[Sent], now: float) -> None:
         """Send packets again whose link does not answer any more, if there is a better link."""
         for sent in stranded:
             link = self._scheduler.choose(self._order, len(sent.data), now, again=True)
@@ -558,6 +525,7 @@ class Sender:
     def _acknowledged(self, sequence: int, arrived_on: Link, now: float) -> None:
         sent = self._flight.acknowledge(sequence)
         if sent is None:
+            self._scheduler.acknowledged(None, self._order, 0, None, now)
             return
         once = sent.times == 1 and sent.link is arrived_on
         self._scheduler.acknowledged(
@@ -581,30 +549,10 @@ class Sender:
                     self._lost(self._links.get(sent.link.number), sent, now)
         self._to_caller.append(data)
 
-    def _lost(self, link: Link | None, sent: Any, now: float) -> None:
+    def _lost(self, link: Link | None, sent: Sent, now: float) -> None:
         if link is not None:
             if sent.times > 1 and now - sent.sent_at < (link.rtt or 0.0) / 2:
                 return  # reported before the latest transmission can have arrived
             link.lost += 1
             self._scheduler.lost(link, len(sent.data), now)
         self._flight.mark_lost(sent)
-
-
-def _link_stats(link: Link) -> dict[str, Any]:
-    packets = sum(sent for sent, _ in link.recent)
-    lost = sum(lost for _, lost in link.recent)
-    return {
-        "label": link.spec.label,
-        "address": link.spec.address,
-        "device": link.spec.device,
-        "state": link.state,
-        "reason": "stalled: packets without any answer" if link.stalled else link.reason,
-        "window": link.window,
-        "in_flight": link.in_flight,
-        "rtt_ms": round(link.rtt * 1000) if link.rtt is not None else None,
-        "packets": link.packets,
-        "bytes": link.bytes,
-        "lost": link.lost,
-        "loss_pct": min(100.0, round(100 * lost / packets, 1)) if packets else 0.0,
-        "bitrate_bps": link.bitrate,
-    }

@@ -22,6 +22,7 @@ from netbond.config import HostPort, parse_host_port
 from netbond.srtla import batch, linklist, wire
 from netbond.srtla.channel import Channel, Message
 from netbond.srtla.engine import Engine
+from netbond.srtla.link import LinkSpec
 from netbond.srtla.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
 from netbond.srtla.receiver import format_address
 from netbond.srtla.resolve import Resolver
@@ -31,7 +32,6 @@ from netbond.srtla.sender import (
     LinkAdded,
     LinkDown,
     LinkRemoved,
-    LinkSpec,
     LinkUp,
     ReceiverSilent,
     Refused,
@@ -77,6 +77,8 @@ class SendEngine(Engine):
         self._caller_local: batch.Local | None = None  # our address that it uses
         self._caller_heard = 0.0
         self._ports = _resumed_ports(resume)
+        self._looking_elsewhere = False
+        self._silence_said = False
         self._preferred = resume.get("receiver_address")
         self._sender = Sender(
             os.urandom, SCHEDULERS[options.mode](), time.monotonic(), group=_resumed_group(resume)
@@ -173,6 +175,9 @@ class SendEngine(Engine):
         now = time.monotonic()
         self._sender.set_links(specs, now)
         self._flush(now)
+        usable = self._usable(self._receivers)
+        if self._receiver is not None and self._receiver[0] not in {each[0] for each in usable}:
+            self._connect(usable[0], now)  # the links are all of the other family
         self.publish_resume()
         self.arm()
 
@@ -199,10 +204,10 @@ class SendEngine(Engine):
 
     def _fail(self, number: int, trouble: str, now: float) -> None:
         link = self._sockets[number]
-        if link.trouble != trouble:
-            link.trouble = trouble
+        said = self._sender.link_failed(number, trouble, now)  # a link that was up: by its LinkDown
+        if link.trouble != trouble and not said:
             log.warning("link %s: %s; trying again each second", link.spec.label, trouble)
-        self._sender.link_failed(number, trouble, now)
+        link.trouble = trouble
 
     def _close_link(self, number: int, trouble: str, now: float) -> None:
         link = self._sockets[number]
@@ -228,8 +233,6 @@ class SendEngine(Engine):
             following = usable[position % len(usable)]
             if following != self._receiver:
                 self._connect(following, now)
-
-    _looking_elsewhere = False
 
     def _usable(self, found: list[Endpoint]) -> list[Endpoint]:
         """The addresses that some link can reach by its family; all of them if there is no link yet."""
@@ -334,6 +337,7 @@ class SendEngine(Engine):
             log.info("link %s: removed from the list", event.spec.label)
         elif isinstance(event, LinkUp):
             self._sockets[event.number].trouble = ""
+            self._silence_said = False
             log.info("link %s: up", event.spec.label)
         elif isinstance(event, LinkDown):
             log.warning("link %s: down: %s", event.spec.label, event.reason)
@@ -344,9 +348,14 @@ class SendEngine(Engine):
                 log.info("registered: group %s", event.group[:4].hex())
             self.publish_resume()
         elif isinstance(event, Refused):
-            log.warning("link %s: refused by the receiver, again in %.0f s", event.spec.label, event.wait)
+            link = self._sockets[event.number]
+            if link.trouble != "refused":
+                link.trouble = "refused"
+                log.warning("link %s: refused by the receiver; asking again", event.spec.label)
         elif isinstance(event, ReceiverSilent):
-            log.warning("no answer from %s on any link", self._options.receiver)
+            if not self._silence_said:
+                self._silence_said = True
+                log.warning("no answer from %s on any link; going on", self._options.receiver)
             self._looking_elsewhere = True
             self._resolver.start()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.srtla_net import RECEIVER, Stream, eventually, net, sending_agent, sh
+from tests.srtla_net import RECEIVER, Agent, Stream, eventually, net, sending_agent, sh
 
 pytestmark = pytest.mark.root
 
@@ -110,6 +110,37 @@ def test_a_pulled_link_costs_nothing_and_comes_back(tmp_path: Path) -> None:
         assert stream.finish() == []
         trouble = [line for line in lab.log("send.log").splitlines() if "trying again" in line]
         assert len(trouble) <= 2, "said once, not each second"
+
+
+def test_an_address_that_goes_and_comes_back_costs_nothing(tmp_path: Path) -> None:
+    with net(tmp_path, 2) as lab:
+        stream = Stream(lab)
+        lab.recv()
+        lab.send(ips=lab.ips("10.7.0.2", "10.7.1.2"))  # by address alone
+        eventually(lambda: lab.log("send.log").count(": up") == 2, 10)
+        stream.start()
+        stream.arrives()
+        sh("ip", "-n", lab.box, "addr", "del", "10.7.1.2/24", "dev", "usb1")
+        eventually(lambda: "link 10.7.1.2: down" in lab.log("send.log"), 6)
+        eventually(lambda: "the address is not on this box" in lab.log("send.log"), 6)
+        stream.arrives()
+        sh("ip", "-n", lab.box, "addr", "add", "10.7.1.2/24", "dev", "usb1")
+        sh(
+            "ip",
+            "-n",
+            lab.box,
+            "route",
+            "replace",
+            "default",
+            "via",
+            "10.7.1.1",
+            "dev",
+            "usb1",
+            "table",
+            "101",
+        )
+        eventually(lambda: up(lab.log("send.log"), "10.7.1.2") == 2, 6)
+        assert stream.finish() == []
 
 
 def test_a_link_that_swallows_everything_costs_nothing(tmp_path: Path) -> None:
@@ -244,3 +275,39 @@ def test_a_foreign_sender_survives_a_restart_of_our_receiver(tmp_path: Path) -> 
         lab.recv(log="second.log")
         eventually(lambda: lab.log("second.log").count("joined") == 2, 15)
         assert sender.poll() is None
+
+
+def test_our_sender_survives_a_restart_of_a_foreign_receiver(tmp_path: Path) -> None:
+    command = [str(foreign() / "srtla_rec"), "5000", "127.0.0.1", "5002"]
+    with net(tmp_path, 2) as lab:
+        receiver = lab.popen(lab.far, command, "recv.log")
+        lab.send()
+        eventually(lambda: lab.log("send.log").count(": up") == 2, 15)
+        receiver.kill()
+        receiver.wait(5)
+        lab.popen(lab.far, command, "second.log")
+        eventually(lambda: lab.log("send.log").count(": up") == 4, 15)
+        assert lab.log("send.log").count("registered: group") == 2
+
+
+def test_ipv6_and_a_name_with_several_addresses(tmp_path: Path) -> None:
+    """Of three addresses one is of the wrong family and one is dead; links are told when all is resolved."""
+    with net(tmp_path, 1) as lab:
+        etc = Path(f"/etc/netns/{lab.box}")
+        etc.mkdir(parents=True)
+        # glibc puts 2001:db8:7::3 first, which shares the most bits with the address of the box
+        names = ("203.0.113.99", "2001:db8:7::1", "2001:db8:7::3")
+        (etc / "hosts").write_text("".join(f"{name} bond.netbond.test\n" for name in names))
+        for namespace, device, host in ((lab.box, "usb0", 2), (lab.far, "net0", 1)):
+            sh("ip", "-n", namespace, "addr", "add", f"2001:db8:7::{host}/64", "dev", device, "nodad")
+        stream = Stream(lab)
+        lab.recv()
+        where = ("--listen", "127.0.0.1:6000", "--receiver", "bond.netbond.test:5000")
+        sender = Agent(lab, lab.box, "send", *where, log="send.log")
+        eventually(lambda: "bond.netbond.test:5000 is 2001:db8:7::3" in lab.log("send.log"), 10)
+        sender.say({"links": [{"label": "usb0", "address": "2001:db8:7::2", "device": "usb0"}]})
+        eventually(lambda: "link usb0: up" in lab.log("send.log"), 40)
+        eventually(lambda: sender.stats["receiver_address"] == "2001:db8:7::1")
+        stream.start()
+        stream.arrives()
+        assert stream.finish() == []

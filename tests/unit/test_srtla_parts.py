@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from netbond.errors import NotPermittedError, UnavailableError, UsageError
 from netbond.srtla import batch, linklist, privileges, receiving, sending
 from netbond.srtla.channel import BACKLOG_MAX, Channel, Message
-from netbond.srtla.sender import LinkSpec
+from netbond.srtla.link import LinkSpec
 
 LIST = """
 # modems
@@ -57,6 +57,7 @@ def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
     assert complaints == [f"{tmp_path}/none: No such file or directory"]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_list_breaks_the_reader(data: bytes) -> None:
     linklist.parse(data.decode("utf-8", "replace"), "f")
@@ -76,7 +77,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(json_values)
 def test_nothing_a_predecessor_left_breaks_its_successor(value: Any) -> None:
     resume = value if isinstance(value, dict) else {"groups": value, "links": value, "group": value}
@@ -255,3 +256,10 @@ def test_dropping_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(NotPermittedError, match="cannot become user 'root' without root"):
         privileges.drop("root")
+
+
+def test_a_message_of_very_many_groups_keeps_to_its_line() -> None:
+    groups = [{"id": "00" * 256, "links": [["::ffff:192.0.2.1", 40000, 0, 0]] * 32} for _ in range(200)]
+    fit = receiving._that_fit(groups)
+    assert 0 < len(fit) < 200
+    assert len(json.dumps({"resume": {"groups": fit}})) < 64 * 1024
