@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -110,6 +111,11 @@ class PrivateBus:
             stderr=subprocess.DEVNULL,
         )
         await_file(self.socket, self.process)
+        deadline = time.monotonic() + 10
+        with socket.socket(socket.AF_UNIX) as client:
+            while client.connect_ex(str(self.socket)) != 0:  # bound, but not listening yet
+                assert time.monotonic() < deadline, "the bus does not listen"
+                time.sleep(0.01)
 
     def stop(self) -> None:
         """Kill it, as a crash would."""

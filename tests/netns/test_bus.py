@@ -34,6 +34,7 @@ pytestmark = pytest.mark.root  # only root may own ModemManager's name
 PROPERTIES = "org.freedesktop.DBus.Properties"
 OBJECTS = "org.freedesktop.DBus.ObjectManager"
 STORM = 1000  # signals
+LATE = 1.0  # seconds; a busy machine is late by some tenths, a loop that is blocked by 5 or for ever
 PATH = f"{SERVICE.namespace}/Modem/0"
 
 
@@ -197,7 +198,7 @@ def test_a_service_that_never_answers(bus: PrivateBus, monkeypatch: pytest.Monke
             await until(lambda: watcher.status() == "not answering", "not answering")
             assert "GetManagedObjects: no answer within" in watcher.reason()
             calls.clear()
-            assert await lag(2.0) < 0.2
+            assert await lag(2.0) < LATE
             # 0.2 s each, and pauses that double: no hail of calls.
             assert 1 <= len(calls) <= 4
         assert watcher.facts() == ()
@@ -384,7 +385,7 @@ def test_a_bus_that_closes_while_it_is_greeted(tmp_path: Path) -> None:
         ):
             await until(lambda: watcher.status() == "no bus", "no bus")
             assert "closed the connection" in watcher.reason()
-            assert await lag(0.5) < 0.2
+            assert await lag(0.5) < LATE
 
     asyncio.run(scenario())
 
@@ -414,7 +415,7 @@ def test_a_bus_that_hangs(bus: PrivateBus) -> None:
         try:
             clients = crowd(bus)
             async with watching(bus.address) as watcher:
-                assert await lag(1.0) < 0.2
+                assert await lag(1.0) < LATE
                 assert watcher.status() == "no bus"
                 os.kill(bus.process.pid, signal.SIGCONT)
                 for client in clients:
