@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
+from netbond.model import Lease
 from netbond.watchers.bus import (
     RUNNING,
     Objects,
@@ -228,6 +229,25 @@ def parse_devices(objects: Objects) -> tuple[NMDevice, ...]:
 # --- what others ask --------------------------------------------------------------------------------------
 
 
+def configures(device: NMDevice) -> bool:
+    """Whether NetworkManager has configured the interface: only then is its gateway more than hearsay."""
+    return device.managed and not device.external and device.state in CONFIGURED
+
+
+def leases(devices: Iterable[NMDevice], received: float) -> tuple[Lease, ...]:
+    """The IPv4 gateways in the form of leases, which count only while the interface holds their address.
+
+    `received` is the wall-clock time to give them, in seconds.
+    """
+    return tuple(
+        Lease(device.device, "NetworkManager", address, (device.gateway4,), received)
+        for device in devices
+        if configures(device) and device.gateway4 is not None
+        for address in device.addresses
+        if isinstance(address, IPv4Interface)
+    )
+
+
 def gateway(
     devices: Iterable[NMDevice], name: str, held: Iterable[IPv4Address | IPv6Address], version: int = 4
 ) -> IPv4Address | IPv6Address | None:
@@ -239,9 +259,7 @@ def gateway(
     """
     here = frozenset(held)
     for device in devices:
-        if device.device != name or not device.managed or device.external:
-            continue
-        if device.state not in CONFIGURED:
+        if device.device != name or not configures(device):
             continue
         if any(a.version == version and a.ip in here for a in device.addresses):
             return device.gateway4 if version == 4 else device.gateway6

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from netbond.model import Lease
 from netbond.watchers.networkmanager import (
     ACTIVE,
     DEVICE,
@@ -18,6 +19,7 @@ from netbond.watchers.networkmanager import (
     NMDevice,
     device_snapshot,
     gateway,
+    leases,
     parse_device,
     parse_devices,
 )
@@ -240,6 +242,20 @@ def test_when_the_gateway_counts(
     facts: NMDevice, held: list[IPv4Address | IPv6Address], version: int, expected: str | None
 ) -> None:
     assert gateway([facts], "usb0", held, version) == (None if expected is None else ip_address(expected))
+
+
+def test_as_leases() -> None:
+    held = Lease("usb0", "NetworkManager", IPv4Interface("10.0.0.36/24"), (IPv4Address("10.0.0.1"),), 5.0)
+    assert leases([FOUND], 5.0) == (held,)
+    assert leases([replace(FOUND, current=False)], 5.0) == (held,)
+    for none in (
+        replace(FOUND, managed=False),
+        replace(FOUND, external=True),
+        replace(FOUND, state="disconnected"),
+        replace(FOUND, gateway4=None),
+        replace(FOUND, addresses=(IPv6Interface("2001:db8::36/64"),)),
+    ):
+        assert leases([none], 5.0) == ()
 
 
 def test_snapshot() -> None:
