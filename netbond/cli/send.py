@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=["classic"], default="classic", help="how links are chosen")
     add_engine_options(parser)
     parser.epilog = (
-        "IPS_FILE holds one link a line, ADDRESS or ADDRESS%%DEVICE; SIGHUP reads it again. LISTEN_PORT alone"
+        "IPS_FILE holds one link a line, ADDRESS or ADDRESS%DEVICE; SIGHUP reads it again. LISTEN_PORT alone"
         " listens on every IPv4 address, as srtla_send does; --listen narrows it."
     )
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -25,14 +24,14 @@ from types import TracebackType
 from typing import Any
 
 from netbond import control
-from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError, UsageError
+from netbond.errors import NetbondError, NotRunningError, UnavailableError, UsageError
 from netbond.lab import boxfiles, cable, impair, netns, remains, topology
+from netbond.lab.needs import need_programs, need_root
 from netbond.lab.netns import Process
 from netbond.lab.remains import POLL, STATE_ROOT
 from netbond.lab.topology import Modem, Topology
 
 DEFAULT_NAME = "nblab"
-PROGRAMS = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "dhclient": "isc-dhcp-client"}
 READY_TIMEOUT = 10.0  # s: for processes that the lab starts
 LEASE_TIMEOUT = 15.0  # s: for all DHCP leases
 
@@ -610,20 +609,3 @@ class Lab:
 
 def _option(name: str) -> str:
     return "" if name == DEFAULT_NAME else f" --name {name}"
-
-
-def need_root() -> None:
-    """NotPermittedError unless this is root."""
-    if os.geteuid() != 0:
-        raise NotPermittedError("the lab makes network namespaces, which needs root", "run it with sudo")
-
-
-def need_programs(programs: Mapping[str, str] | None = None) -> None:
-    """UnavailableError names the Debian package of the first program that is missing."""
-    for program, package in (programs or PROGRAMS).items():
-        if not shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"):
-            raise UnavailableError(
-                f"the lab needs the program {program}", f"install it: apt install {package}"
-            )
-    if not Path("/dev/net/tun").exists():
-        raise UnavailableError("/dev/net/tun is missing", "load the kernel module: modprobe tun")

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from netbond.errors import NetbondError, NotRunningError, UnavailableError, UsageError
 from netbond.lab import netns, payload, topology
-from netbond.lab.lab import Lab, need_programs
+from netbond.lab.lab import Lab
+from netbond.lab.needs import need_programs
 
 FOREIGN_SENDER_PORT = 6010  # beside netbond's own on 6000 and 5000
 FOREIGN_RECEIVER_PORT = 5010
@@ -30,8 +31,8 @@ SINK_PORT = 7000  # the SRT listener's output
 PORT_TIMEOUT = 10.0  # s for a program to open its port
 OPEN_TIMEOUT = 20.0  # s for the first packet to come through: links register, SRT shakes hands
 TAIL = 2.0  # s beyond SRT's latency to wait for the last packets
-# Packets for which the SRT listener waits for a late one before it asks again. Links of unlike delay reorder by
-# more than its default of none; without this the caller sends much twice, and the copies fill the links.
+# Packets for which the SRT listener waits for a late one before it asks again. Links of unlike delay reorder
+# by more than its default of none; without this the caller sends much twice, and the copies fill the links.
 REORDER = 100
 BUFFER = 8 << 20  # bytes of socket buffer: nothing is to be lost at the ends
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # include/uapi/asm-generic/socket.h

@@ -38,7 +38,7 @@ def links_up(agent: Agent) -> int:
 
 def test_a_killed_sender_has_a_successor_on_the_same_srt_connection(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
-        stream = Stream(lab, latency=2000)
+        stream = Stream(lab, latency=4000)
         receiver = receiving_agent(lab)
         sender = sending_agent(lab)
         eventually(lambda: links_up(sender) == 3, 10)
@@ -49,8 +49,8 @@ def test_a_killed_sender_has_a_successor_on_the_same_srt_connection(tmp_path: Pa
         (group,) = receiver.stats["groups"]
         sender.kill()
         successor = sending_agent(lab, resume=before)
-        eventually(lambda: links_up(successor) == 3, 2, "the successor is up within 2 s")
-        stream.arrives(3)
+        eventually(lambda: links_up(successor) == 3, 5, "the successor is up")
+        stream.arrives()
         assert stream.finish() == []
         assert successor.resume["group"] == before["group"]
         assert successor.resume["links"] == before["links"], "the same local ports"
@@ -61,7 +61,7 @@ def test_a_killed_sender_has_a_successor_on_the_same_srt_connection(tmp_path: Pa
 
 def test_a_killed_receiver_has_a_successor_on_the_same_srt_connection(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
-        stream = Stream(lab, latency=2000)
+        stream = Stream(lab, latency=4000)
         receiver = receiving_agent(lab)
         sender = sending_agent(lab)
         eventually(lambda: links_up(sender) == 3, 10)
@@ -71,8 +71,8 @@ def test_a_killed_receiver_has_a_successor_on_the_same_srt_connection(tmp_path: 
         assert before["groups"][0]["srt_port"] > 0
         receiver.kill()
         successor = receiving_agent(lab, resume=before)
-        eventually(lambda: successor.ready, 2)
-        stream.arrives(3)
+        eventually(lambda: successor.ready, 5)
+        stream.arrives()
         assert stream.finish() == []
         assert successor.resume["groups"][0]["srt_port"] == before["groups"][0]["srt_port"]
         assert successor.resume["groups"][0]["id"] == before["groups"][0]["id"]
