@@ -141,6 +141,11 @@ class ModemManagerBox:
         self._process = None
 
     @property
+    def alive(self) -> bool:
+        """Whether ModemManager still runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         """Of the running ModemManager."""
         assert self._process is not None

