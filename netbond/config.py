@@ -10,14 +10,16 @@ import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli
 
+from netbond.devices import KEYS, Match
 from netbond.errors import ConfigError
+from netbond.health import targets
 
 PER_FAMILY = 5  # tables of each of `table_bases`: usb0-4 have 100-104 (netbond.tables)
 HIGHEST_TABLE = 252  # 253-255 are the kernel's
@@ -126,9 +128,31 @@ def _optional_address_endpoint(value: object) -> HostPort | None:
 
 
 def _pattern(value: object) -> str:
+    """A pattern for the interface's name, or a table of patterns for its hardware: as the text of a Match."""
+    if isinstance(value, dict):
+        given = {key: _hardware_pattern(key, pattern) for key, pattern in value.items()}
+        if not given:
+            raise _Wrong("a pattern for at least one of " + ", ".join(KEYS))
+        return str(Match(**given))
     text = _text(value)
     if not text or len(text) > 64 or any(c.isspace() or c == "/" for c in text):
         raise _Wrong("an interface name or a pattern such as 'usb*'")
+    return str(Match(name=text))
+
+
+def _hardware_pattern(key: str, value: object) -> str:
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, n=1)
+        raise _Wrong(f"{near[0]!r} instead of {key!r}" if near else "only " + ", ".join(KEYS))
+    if not isinstance(value, str) or not value or len(value) > 128 or not value.isprintable():
+        raise _Wrong(f"a pattern for {key}, like the values that `udevadm info /sys/class/net/usb0` shows")
+    return "?".join(value.split(" "))  # a blank fits `?`; the text of a Match separates its keys by blanks
+
+
+def _label(value: object) -> str:
+    text = _text(value)
+    if text and not re.fullmatch(r"[A-Za-z0-9._-]([A-Za-z0-9 ._-]{0,30}[A-Za-z0-9._-])?", text):
+        raise _Wrong("at most 32 letters, digits, blanks, '.', '_' and '-'")
     return text
 
 
@@ -179,10 +203,11 @@ def _destination(text: str) -> str:
     return str(network)
 
 
-def _patterns(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise _Wrong("a list of interface names or patterns, like ['usb0', 'usb*']")
-    return tuple(_pattern(item) for item in value)
+def _names(value: object) -> tuple[str, ...]:
+    texts = value if isinstance(value, list) else []
+    if not texts or not all(isinstance(t, str) and t.isprintable() and 0 < len(t) <= 64 for t in texts):
+        raise _Wrong("a list of names or patterns of uplinks, like ['usb0', 'usb*']")
+    return tuple(texts)
 
 
 def _table_bases(value: object) -> tuple[tuple[str, int], ...]:
@@ -219,6 +244,78 @@ def _table_range(value: object) -> tuple[int, int]:
     return (low, high)
 
 
+def _lan(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise _Wrong("a list of interface names or patterns, like ['eth1', 'br0']")
+    return tuple(_pattern(item) for item in value)
+
+
+def _mark_mask(value: object) -> int:
+    mask: int = _whole(0xFF, 0xFFFFFFFF)(value)
+    lowest = mask & -mask
+    if mask & (mask + lowest) or mask // lowest < 0xFF:
+        raise _Wrong("a mask of 8 or more bits in a row, like 0xff000000")
+    return mask
+
+
+_UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _bytes(value: object) -> int:
+    if value == "" or (type(value) is int and value == 0):
+        return 0
+    text = value if isinstance(value, str) else ""
+    match = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,6}))? ?([MGT]i?B)", text)
+    if match is None:
+        raise _Wrong("a number and one of " + ", ".join(_UNITS) + ", like '50GB'; 0 for none")
+    fraction = match[2] or ""
+    factor: int = 10 ** len(fraction)
+    return int(match[1] + fraction) * _UNITS[match[3]] // factor
+
+
+def _number(low: float, high: float) -> Parse:
+    def parse(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise _Wrong(f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    return parse
+
+
+def _list(of: Parse, what: str, longest: int) -> Parse:
+    def parse(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) > longest:
+            raise _Wrong(f"a list of at most {longest} {what}")
+        found = tuple(of(item) for item in value)
+        if len(set(found)) != len(found):
+            raise _Wrong(f"a list of {what} without repetition")
+        return found
+
+    return parse
+
+
+def _optional_checks(value: object) -> tuple[str, ...] | None:
+    checks: tuple[str, ...] = _list(_name, "names of checks", 8)(value) if value != "" else ()
+    return None if value == "" else checks
+
+
+def _resolver(value: object) -> str:
+    try:
+        return str(ipaddress.ip_address(_text(value)))
+    except ValueError:
+        raise _Wrong("a list of addresses of DNS servers, like ['1.1.1.1', '2606:4700:4700::1111']") from None
+
+
+def _query(value: object) -> str:
+    try:
+        target = targets.parse("icmp", _text(value))
+    except ValueError:
+        target = None
+    if target is None or target.address is not None:
+        raise _Wrong("a host name, like 'example.com'")
+    return target.host
+
+
 def _key(parse: Parse, default: Any) -> Any:
     return field(default=default, metadata={"parse": parse})
 
@@ -237,12 +334,12 @@ class AgentConfig:
     ip_list: Path | None = _key(_optional_path, Path("/tmp/srtla_ips"))  # noqa: S108 - where senders look
     ip_list_devices: bool = _key(_flag, default=False)  # 10.0.0.10%usb0, understood by `netbond send` only
     ip_list_ipv6: bool = _key(_flag, default=False)  # senders other than `netbond send` read IPv4 only
-    dead_leave_list: bool = _key(_flag, default=True)  # an uplink that leads nowhere is not in the list
     notify_pid_file: Path | None = _key(_optional_path, None)  # SIGHUP to this process on a new list
     notify_process: str = _key(lambda v: "" if v == "" else _name(v), "")  # ... or to those of this name
     control_socket: Path = _key(_path, Path("/run/netbond/control.sock"))
     metrics: HostPort | None = _key(_optional_address_endpoint, HostPort("127.0.0.1", 10469))
     state_dir: Path = _key(_path, Path("/run/netbond"))
+    data_dir: Path = _key(_path, Path("/var/lib/netbond"))  # what must survive a reboot: usage.json
     user: str = _key(_name, "nobody")  # whom the engines run as
     iproute2_dir: Path | None = _key(_optional_path, Path("/etc/iproute2"))  # for rt_tables.d and rt_protos.d
     on_stop: str = _key(_one_of("remove", "keep"), "remove")  # netbond's routes and rules, when it is stopped
@@ -271,14 +368,19 @@ class RoutingConfig:
 
 @dataclass(frozen=True, slots=True)
 class UplinkConfig:
-    """[[uplink]]: what to do with the interfaces whose name matches; the first match wins."""
+    """[[uplink]]: what to do with the interfaces that match; the first match wins (netbond.match)."""
 
-    match: str = _required(_pattern)
+    match: str = _required(_pattern)  # the text of a netbond.devices.Match: "usb*", "path=*usb-0:1.2:*"
     weight: int = _key(_weight, 1)  # AUTO: follows what is measured
     gateway: tuple[str, ...] = _key(_gateways, ("auto",))
     enabled: bool = _key(_flag, default=True)
     backup: bool = _key(_flag, default=False)  # used while no other uplink is
     table: int = _key(_whole(1, HIGHEST_TABLE), 0)  # 0: chosen by netbond.tables
+    label: str = _key(_label, "")  # what the interface is called, wherever the kernel's names go
+    budget: int = _key(_bytes, 0)  # bytes a month, both directions; 0: not metered
+    budget_day: int = _key(_whole(1, 31), 1)  # of the month, on which counting begins anew
+    budget_action: str = _key(_one_of("warn", "backup", "off"), "warn")  # when it is spent (docs/metered.md)
+    checks: tuple[str, ...] | None = _key(_optional_checks, None)  # None: those of [health]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +388,33 @@ class PinConfig:
     """[[pin]]: destinations that leave by an uplink of choice."""
 
     destination: tuple[str, ...] = _required(_destinations)
-    uplinks: tuple[str, ...] = _required(_patterns)  # the first that is usable carries them
+    uplinks: tuple[str, ...] = _required(_names)  # patterns; the first that is usable carries them
     otherwise: str = _key(_one_of("share", "unreachable"), "share")  # when none of them is usable
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """[router]: clients behind LAN interfaces share the uplinks (docs/router.md)."""
+
+    lan: tuple[str, ...] = _key(_lan, ())  # empty: router mode is off
+    masquerade: bool = _key(_flag, default=True)  # IPv4
+    ipv6: str = _key(_one_of("off", "masquerade", "forward"), "off")
+    protect_lan: bool = _key(_flag, default=True)  # new connections from outside need a port forward
+    clamp_mss: bool = _key(_flag, default=True)
+    mark_mask: int = _key(_mark_mask, 0xFF000000)
+    mark_priority: int = _key(_whole(1, 32765), 60)
+
+
+@dataclass(frozen=True, slots=True)
+class SysctlConfig:
+    """[sysctl]: which kernel settings netbond makes fit (docs/sysctls.md)."""
+
+    rp_filter: bool = _key(_flag, default=True)  # loose instead of strict on uplinks
+    linkdown: bool = _key(_flag, default=True)  # ignore_routes_with_linkdown on uplinks
+    multipath_hash: str = _key(_one_of("keep", "addresses", "flows"), "keep")
+    use_neigh: bool = _key(_flag, default=False)  # fib_multipath_use_neigh
+    socket_buffers: int = _key(_whole(0, 2**31 - 1), 67_108_864)  # bytes; 0: leave them
+    forwarding: bool = _key(_flag, default=True)  # in router mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,23 +444,115 @@ class ReceiverConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthConfig:
+    """[health]: which checks tell whether an uplink leads anywhere, and how they are judged."""
+
+    checks: tuple[str, ...] = _key(
+        _list(_name, "names of checks", 8), ("gateway",)
+    )  # in this order; []: none
+    interval: float = _key(_number(0.2, 3600), 5.0)  # seconds from one round of a check to the next
+    jitter: float = _key(_number(0, 0.5), 0.1)  # as a share of the interval, either way
+    timeout: float = _key(_number(0.1, 30), 2.0)  # seconds until a target counts as silent
+    down_after: int = _key(_whole(1, 100), 3)  # failed rounds in a row
+    up_after: int = _key(_whole(1, 100), 2)  # good rounds in a row, of every check
+    degraded_loss: float = _key(_number(0, 100), 20.0)  # percent of the last answers missing; 100: never
+    degraded_rtt: float = _key(_number(0, 60), 1.0)  # seconds, smoothed; 0: never
+    hold_down: float = _key(_number(0, 3600), 10.0)  # seconds, at the second outage; doubled at each further
+    hold_down_max: float = _key(_number(0, 86400), 300.0)  # seconds
+    flap_memory: float = _key(_number(1, 86400), 600.0)  # seconds for which an outage is remembered
+    down_from_list: bool = _key(_flag, default=True)  # a dead uplink leaves the address list, too
+    evidence: bool = _key(_flag, default=True)  # what SRTLA links hear counts
+    resolvers: tuple[str, ...] = _key(  # asked through the uplink, when a target is a name
+        _list(_resolver, "addresses of DNS servers", 8),
+        ("1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888"),
+    )
+
+
+DEFAULT_QUERY = "example.com"
+DEFAULT_EXPECT = 204
+
+
+@dataclass(frozen=True, slots=True)
+class CheckConfig:
+    """[[check]]: a check that [health] or an [[uplink]] names in `checks`."""
+
+    name: str = _required(_name)
+    kind: str = _required(_one_of(*targets.KINDS))
+    targets: tuple[str, ...] = _key(_list(_text, "targets", 8), ())
+    interval: float = _key(_number(0, 86400), 0.0)  # seconds; 0: that of [health]
+    timeout: float = _key(_number(0, 30), 0.0)  # seconds; 0: that of [health]
+    query: str = _key(_query, DEFAULT_QUERY)  # dns: the name that is asked for
+    expect: int = _key(_whole(200, 599), DEFAULT_EXPECT)  # http: the status of an open way
+
+
+# What a name means that no [[check]] has. Addresses of several operators, of both families: an uplink asks
+# those of its own family. What costs more than an echo comes less often: most uplinks are metered.
+BUILT_IN_CHECKS = (
+    CheckConfig("gateway", "gateway"),
+    CheckConfig("icmp", "icmp", ("1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888")),
+    CheckConfig(
+        "tcp",
+        "tcp",
+        ("1.1.1.1:443", "8.8.8.8:443", "[2606:4700:4700::1111]:443", "[2001:4860:4860::8888]:443"),
+        interval=15.0,
+    ),
+    CheckConfig(
+        "dns", "dns", ("1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888"), interval=15.0
+    ),
+    CheckConfig(
+        "http",
+        "http",
+        ("http://connectivitycheck.gstatic.com/generate_204", "http://cp.cloudflare.com/generate_204"),
+        interval=60.0,
+        timeout=5.0,  # it looks up a name first
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file."""
 
     agent: AgentConfig = field(default_factory=AgentConfig)
     routing: RoutingConfig = field(default_factory=RoutingConfig)
+    router: RouterConfig = field(default_factory=RouterConfig)
+    sysctl: SysctlConfig = field(default_factory=SysctlConfig)
     uplink: tuple[UplinkConfig, ...] = ()
     sender: tuple[SenderConfig, ...] = ()
     receiver: tuple[ReceiverConfig, ...] = ()
     pin: tuple[PinConfig, ...] = ()
+    health: HealthConfig = field(default_factory=HealthConfig)
+    check: tuple[CheckConfig, ...] = ()
+
+    def chain(self, names: Iterable[str] | None) -> tuple[CheckConfig, ...]:
+        """The checks of these names, in their order; of [health] checks for None. KeyError: no such check.
+
+        Intervals and timeouts that a check leaves open are filled in.
+        """
+        known = {check.name: check for check in (*BUILT_IN_CHECKS, *self.check)}
+        return tuple(
+            replace(
+                known[name],
+                interval=known[name].interval or self.health.interval,
+                timeout=known[name].timeout or self.health.timeout,
+            )
+            for name in (self.health.checks if names is None else names)
+        )
 
 
-SINGLE: Mapping[str, type[Any]] = {"agent": AgentConfig, "routing": RoutingConfig}
+SINGLE: Mapping[str, type[Any]] = {
+    "agent": AgentConfig,
+    "routing": RoutingConfig,
+    "router": RouterConfig,
+    "sysctl": SysctlConfig,
+    "health": HealthConfig,
+}
 REPEATED: Mapping[str, type[Any]] = {
     "uplink": UplinkConfig,
     "sender": SenderConfig,
     "receiver": ReceiverConfig,
     "pin": PinConfig,
+    "check": CheckConfig,
 }
 
 
@@ -431,16 +650,98 @@ def _check_whole(config: Config, file: str) -> None:
             raise ConfigError(
                 f"{file}: table {number} is given twice", "each uplink needs a table of its own"
             )
+    labels = [u.label for u in config.uplink if u.label]
     for uplink in config.uplink:
-        if uplink.table and any(c in uplink.match for c in "*?["):
+        what = f"table = {uplink.table}" if uplink.table else f"label = {uplink.label!r}"
+        if (uplink.table or uplink.label) and not Match.parse(uplink.match).single:
             raise ConfigError(
-                f"{file}: uplink {uplink.match!r} sets table = {uplink.table} for a pattern",
-                "a table belongs to one interface: match its exact name",
+                f"{file}: uplink {uplink.match!r} sets {what} for a pattern",
+                "a table and a label belong to one interface: match path, serial, mac or exact name",
+            )
+        if labels.count(uplink.label) > 1:
+            raise ConfigError(
+                f"{file}: label {uplink.label!r} is given twice", "each interface needs a label of its own"
             )
     listens = [str(s.listen) for s in config.sender] + [str(r.listen) for r in config.receiver]
     for listen in listens:
         if listens.count(listen) > 1:
             raise ConfigError(f"{file}: two engines listen on {listen}", "give each a port of its own")
+    _check_router(config, file)
+    _check_health(config, file)
+
+
+def _check_router(config: Config, file: str) -> None:
+    router, routing = config.router, config.routing
+    for uplink in config.uplink:
+        if uplink.enabled and uplink.match in router.lan:
+            raise ConfigError(
+                f"{file}: {uplink.match!r} is both an uplink and in router.lan",
+                "an interface leads out or to the LAN: take it out of one of them",
+            )
+    first_source_rule = min(
+        [
+            routing.tables[0],
+            *(base for _, base in routing.table_bases),
+            *(u.table for u in config.uplink if u.table),
+        ]
+        if routing.layout == "default"
+        else [routing.classic_priority]
+    )
+    if router.lan and not routing.main_priority < router.mark_priority < first_source_rule:
+        raise ConfigError(
+            f"{file}: router.mark_priority = {router.mark_priority} is not between"
+            f" main_priority = {routing.main_priority} and the first table, {first_source_rule}",
+            "marked packets need main's specific routes first, and their mark before anything else",
+        )
+
+
+def _check_health(config: Config, file: str) -> None:
+    """What [health], [[check]] and the chains of [[uplink]] must be together."""
+    names = [check.name for check in config.check]
+    for number, check in enumerate(config.check, 1):
+        where = f"{file}: check[{number}]"
+        if names.count(check.name) > 1:
+            raise ConfigError(f"{file}: two checks are named {check.name!r}", "give each a name of its own")
+        for text in check.targets:
+            try:
+                targets.parse(check.kind, text)
+            except ValueError as error:
+                raise ConfigError(
+                    f"{where}.targets: {text!r} is not valid for kind = {check.kind!r}", f"expected {error}"
+                ) from None
+        if not check.targets and check.kind != "gateway":
+            raise ConfigError(
+                f"{where} has no targets",
+                f"add targets = [...], {targets.EXPECTED[check.kind]}",
+            )
+        if 0 < check.interval < 0.2 or 0 < check.timeout < 0.1:
+            raise ConfigError(
+                f"{where}: interval = {check.interval:g}, timeout = {check.timeout:g} is too short",
+                "an interval is at least 0.2 s, a timeout at least 0.1 s; 0 takes that of [health]",
+            )
+        if check.kind != "dns" and check.query != DEFAULT_QUERY:
+            raise ConfigError(f"{where}.query is for kind = 'dns' only", "leave it out")
+        if check.kind != "http" and check.expect != DEFAULT_EXPECT:
+            raise ConfigError(f"{where}.expect is for kind = 'http' only", "leave it out")
+    known = list(dict.fromkeys([*(check.name for check in BUILT_IN_CHECKS), *names]))
+    chains = [("health", config.health.checks)]
+    chains += [(f"uplink[{number}]", u.checks or ()) for number, u in enumerate(config.uplink, 1)]
+    for of, chain in chains:
+        for name in chain:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                raise ConfigError(
+                    f"{file}: {of}.checks names {name!r}, which is no check",
+                    f"did you mean {near[0]!r}?"
+                    if near
+                    else f"add a [[check]] of that name, or choose from {', '.join(known)}",
+                )
+    if config.health.hold_down > config.health.hold_down_max:
+        raise ConfigError(
+            f"{file}: health.hold_down = {config.health.hold_down:g} is more than"
+            f" hold_down_max = {config.health.hold_down_max:g}",
+            "make hold_down_max the larger one",
+        )
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netbond import files
 from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class ControlServer:
         import asyncio
 
         try:
-            _make_parent(self.path.parent)
+            files.make_directory(self.path.parent, 0o755)  # anybody may ask for the status
             self._lock = _take_lock(self.path)
         except OSError as error:
             raise _cannot_open(self.path, error) from None
@@ -246,13 +247,6 @@ def _another(pid: int | None) -> UnavailableError:
     return UnavailableError(
         f"another agent is running{who}", "stop it first: two agents would undo each other's routes"
     )
-
-
-def _make_parent(parent: Path) -> None:
-    if parent.is_dir():
-        return
-    parent.mkdir(parents=True, exist_ok=True)
-    parent.chmod(0o755)  # whatever the umask: anybody may ask for the status
 
 
 def _take_lock(path: Path) -> int:

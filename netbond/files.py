@@ -72,6 +72,22 @@ def replace(path: str | os.PathLike[str], data: bytes, mode: int, dir_fd: int | 
         raise
 
 
+def make_directory(path: str | os.PathLike[str], mode: int) -> None:
+    """Make the directory, with just this mode, unless there is one; its parents (0755) too.
+
+    mkdir() alone leaves the mode to the umask, and a hook's or a unit's may keep others out of /run/netbond.
+    """
+    try:
+        os.mkdir(path, mode)  # noqa: PTH102 - pathlib is no quicker to read here, and slower to import
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_directory(os.path.dirname(path), 0o755)  # noqa: PTH120
+        make_directory(path, mode)
+        return
+    os.chmod(path, mode)  # noqa: PTH101
+
+
 def why(error: OSError) -> str:
     """An OSError in a few words, without its number."""
     return error.strerror or str(error)

@@ -99,7 +99,7 @@ class ResumeStore:
     @contextlib.contextmanager
     def _open(self) -> Iterator[int]:
         """The directory, made if it is missing, and nobody else's."""
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.make_directory(self.directory, 0o700)
         directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if os.fstat(directory).st_uid != os.geteuid():
@@ -198,7 +198,7 @@ class _Engine:
                 why = describe_exit(status, self._last_line)
             self.last_exit = why
             pause = self._backoff.died(lived, self._ready, mendable)
-            self._remember_failure(mendable)
+            self._count_stillborn(no_fault_of_its_own=status is None or not mendable)
             logger.warning("%s: %s; starting it again in %.1f s", self.config.name, why, pause)
             self._become("backing off" if mendable else "failed", why)
             await asyncio.sleep(pause)
@@ -210,11 +210,9 @@ class _Engine:
             logger.critical("%s is no longer supervised", self.config.name, exc_info=error)
             self._become("failed", "internal error; see the agent's log")
 
-    def _remember_failure(self, mendable: bool) -> None:
-        if self._ready or not mendable:
-            self._stillborn = 0
-            return
-        self._stillborn += 1
+    def _count_stillborn(self, *, no_fault_of_its_own: bool) -> None:
+        """Start without the resume when one child after the other dies of something before it is ready."""
+        self._stillborn = 0 if self._ready or no_fault_of_its_own else self._stillborn + 1
         if self._stillborn >= FORGET_AFTER and self._resume:
             logger.warning("%s: starting it without what it knew of its stream", self.config.name)
             self._resume = {}
@@ -223,7 +221,11 @@ class _Engine:
         """One child from start to end: its exit status, or None if it could not be started."""
         self._ready, self._fatal, self._fault, self._last_line = False, "", "", ""
         self._since = time.monotonic()
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._fault = f"cannot be started: {files.why(error)}"
+            return None
         with theirs:
             reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_LINE)
             try:
@@ -283,8 +285,10 @@ class _Engine:
                 if process.stdout is not None:
                     process.stdout.close()
         for result in results:
-            if isinstance(result, Exception):
-                raise result  # an error of ours
+            if isinstance(result, OSError):  # we are short of something, descriptors for example
+                self._fault = self._fault or f"cannot be attended to: {files.why(result)}"
+            elif isinstance(result, Exception):
+                raise result
         return status
 
     def tell_links(self) -> None:
@@ -365,7 +369,7 @@ async def _end(process: subprocess.Popen[bytes], at_once: bool) -> int:
     try:
         if not at_once and process.poll() is None:
             process.terminate()
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, OSError):
                 await asyncio.wait_for(_exit_of(process), GRACE)
     finally:
         if process.poll() is None:

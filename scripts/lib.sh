@@ -44,7 +44,7 @@ need_venv() {
     want="$("$python" -V) $(cksum pyproject.toml) $PWD"
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
     say "preparing the virtual environment in .venv"
-    [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv
+    .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv
     .venv/bin/pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}"
     printf '%s' "$want" >"$stamp"
 }

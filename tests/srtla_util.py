@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netbond.srtla import wire
+from netbond.srtla.link import LinkSpec
 from netbond.srtla.receiver import Limits, PeerAddress, Receiver
 from netbond.srtla.schedule import ClassicScheduler
-from netbond.srtla.sender import Event, LinkAdded, LinkSpec, Sender
+from netbond.srtla.sender import Event, LinkAdded, Sender
 
 PAYLOAD = 1316
 

@@ -9,6 +9,7 @@ A command module has `HELP: str`, `configure(parser)` and `run(args) -> int`.
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
@@ -69,8 +70,13 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] not in COMMANDS:
         parser = _overview()
+        if not argv:
+            parser.print_help(sys.stderr)
+            return EXIT_USAGE
         args = parser.parse_args(argv[:1])  # --help and --version end here
-        parser.error(f"there is no command {args.command!r}")
+        near = difflib.get_close_matches(args.command, COMMANDS, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        parser.error(f"there is no command {args.command!r}{meant}")
     name = argv[0]
     command = cast("Command", importlib.import_module(f"netbond.cli.{name}"))
     parser = Parser(prog=f"netbond {name}", description=command.HELP)

@@ -23,8 +23,6 @@ ip_list = "/tmp/srtla_ips"
 ip_list_devices = false
 # List IPv6 addresses as well; for `netbond send` only.
 ip_list_ipv6 = false
-# An uplink that leads nowhere is not listed.
-dead_leave_list = true
 # Who gets SIGHUP when the list changes: the process whose id is in this file ("": none), ...
 notify_pid_file = ""
 # ... or all processes of this name, like "srtla_send" ("": none). With both: the file's, if it has the name.
@@ -35,6 +33,8 @@ control_socket = "/run/netbond/control.sock"
 metrics = "127.0.0.1:10469"
 # Leases and other things that must outlive the agent.
 state_dir = "/run/netbond"
+# What must survive a reboot: how much of their budgets metered uplinks have used.
+data_dir = "/var/lib/netbond"
 # Whom the SRTLA engines run as.
 user = "nobody"
 # Where `ip` looks for the names of tables; "" names none.
@@ -68,6 +68,59 @@ nexthop_base = 7800000
 # Marks netbond's routes and rules in the kernel: `ip route show table all proto 78`.
 protocol = 78
 
+[router]
+# Interfaces or patterns, like ["eth1", "br0"], whose clients share the uplinks; none: router mode is off.
+lan = []
+# IPv4 clients appear with the uplink's address.
+masquerade = true
+# IPv6 of the clients: off (left alone), masquerade, or forward (as it is).
+ipv6 = "off"
+# What comes from outside and answers nothing does not reach the LAN, unless a port forward leads there.
+protect_lan = true
+# TCP segments are made to fit the uplink's MTU.
+clamp_mss = true
+# The bits of packet and connection marks that netbond may use, and the priority of the rules for them.
+mark_mask = 0xff000000
+mark_priority = 60
+
+[sysctl]
+# On uplinks: strict reverse-path filters are made loose, ...
+rp_filter = true
+# ... and routes over a link without carrier are not used.
+linkdown = true
+# What goes by one uplink: addresses (all between two hosts), flows (ports count too), keep (as it is set).
+multipath_hash = "keep"
+# Pass over gateways that do not answer ARP when traffic is spread.
+use_neigh = false
+# The largest socket buffers that the engines may ask for, in bytes; 0 leaves them.
+socket_buffers = 67108864
+# Router mode switches forwarding on, on the interfaces that need it.
+forwarding = true
+[health]
+# The checks that an uplink must pass, in order: gateway, icmp, tcp, dns, http, or a [[check]]; []: none.
+checks = ["gateway"]
+# Seconds between rounds of a check, give or take this share of it, and seconds that an answer may take.
+interval = 5.0
+jitter = 0.1
+timeout = 2.0
+# Failed rounds in a row until an uplink is down, and good ones in a row until it is up again.
+down_after = 3
+up_after = 2
+# An uplink is degraded (which only shows) above this percentage of loss (100: never) or with answers this
+# many seconds late (0: never).
+degraded_loss = 20.0
+degraded_rtt = 1.0
+# One that goes down again within flap_memory seconds stays down this long, twice that at each further time.
+hold_down = 10.0
+hold_down_max = 300.0
+flap_memory = 600.0
+# Take uplinks that are down out of the address list, too.
+down_from_list = true
+# Let the SRTLA links' own traffic count.
+evidence = true
+# DNS servers for targets that are names; they are asked through the uplink.
+resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888"]
+
 # --- uplinks: the first match wins; interfaces that nothing matches get the defaults -----------------------
 
 # A cable that carries twice as much as the others.
@@ -75,12 +128,25 @@ protocol = 78
 #match = "eth0"
 #weight = 2
 
-# A modem. gateway is "auto", an address or a list of them, or "none" for a point-to-point link; table is for
-# exact names only.
+# A modem in a port, however the kernel names it. It keeps label and table.
+#[[uplink]]
+#match = {path = "*usb-0:1.2:*"}
+#label = "left modem"
+
+# A modem. gateway is "auto", an address or a list of them, or "none" for a point-to-point link; a table is
+# for one interface; checks replace those of [health].
 #[[uplink]]
 #match = "usb0"
 #gateway = "192.168.8.1"
 #table = 100
+#checks = ["gateway", "portal", "names"]
+
+# A modem with 50 GB a month from the 15th on, then kept as a backup (or "warn" only, or "off").
+#[[uplink]]
+#match = "wwan*"
+#budget = "50GB"
+#budget_day = 15
+#budget_action = "backup"
 
 # Used only while no other uplink is up.
 #[[uplink]]
@@ -99,6 +165,23 @@ protocol = 78
 #destination = ["203.0.113.0/24", "bank.example.org"]
 #uplinks = ["eth0", "usb*"]
 #otherwise = "share"
+
+# --- checks of one's own, to be named in `checks` -----------------------------------------------------------
+
+# One good answer is enough. kind is gateway, icmp, tcp, dns or http; interval and timeout 0: as in [health].
+#[[check]]
+#name = "portal"
+#kind = "http"
+#targets = ["http://connectivitycheck.gstatic.com/generate_204"]
+#expect = 204
+#interval = 60
+#timeout = 5
+
+#[[check]]
+#name = "names"
+#kind = "dns"
+#targets = ["gateway", "9.9.9.9"]
+#query = "example.com"
 
 # --- SRTLA engines that the agent keeps running ------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -186,8 +187,8 @@ def _up_until_told(lab: Lab, args: argparse.Namespace) -> int:
     print(f"lab {lab.name!r} is up: {', '.join(m.device for m in lab.topology.modems)}")
     print(f"try: netbond lab exec{option} -- ip rule")
     sys.stdout.flush()
-    while args.foreground:
-        signal.pause()
+    while args.foreground and lab.state_dir.exists():  # until Ctrl-C, or `netbond lab down` elsewhere
+        time.sleep(0.2)
     return EXIT_OK
 
 

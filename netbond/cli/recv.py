@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 
 from netbond.cli.send import add_engine_options, address_port, host_port, port_number
 from netbond.config import HostPort
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Receive until told to stop; the exit status."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine is there to heed it
     from netbond.srtla.engine import prepare, serve, set_up_logging
     from netbond.srtla.receiving import RecvEngine, RecvOptions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import re
+import signal
 from pathlib import Path
 
 from netbond.config import HostPort, parse_host_port
@@ -25,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", choices=["classic"], default="classic", help="how links are chosen")
     add_engine_options(parser)
     parser.epilog = (
-        "IPS_FILE holds one link a line, ADDRESS or ADDRESS%%DEVICE; SIGHUP reads it again. LISTEN_PORT alone"
+        "IPS_FILE holds one link a line, ADDRESS or ADDRESS%DEVICE; SIGHUP reads it again. LISTEN_PORT alone"
         " listens on every IPv4 address, as srtla_send does; --listen narrows it."
     )
 
@@ -42,6 +43,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Send until told to stop; the exit status."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine is there to heed it
     from netbond.srtla.engine import prepare, serve, set_up_logging
     from netbond.srtla.sending import SendEngine, SendOptions
 

@@ -128,10 +128,14 @@ def read_kernel(protocol: int) -> dict[str, Any]:
 
     try:
         facts = read_facts_once()
-    except OSError as error:
-        return {"rules": [], "routes": [], "error": error.strerror or str(error)}
+    except (OSError, NetbondError) as error:
+        return {"rules": [], "routes": [], "error": str(error)}
+    # In the order in which `ip` shows them.
     rules = sorted((r for r in facts.rules if r.protocol == protocol), key=lambda r: (r.family, r.priority))
-    routes = sorted((r for r in facts.routes if r.protocol == protocol), key=lambda r: r.table)
+    routes = sorted(
+        (route for route in facts.routes if route.protocol == protocol),
+        key=lambda r: (r.table, r.destination.version, r.destination.prefixlen, str(r.destination), r.metric),
+    )
     return {
         "rules": [printable(rule_words(rule)) for rule in rules],
         "routes": [printable(route_words(route)) for route in routes],
@@ -316,19 +320,22 @@ def _sender(stats: Mapping[str, Any]) -> list[RenderableType]:
     if not links:
         return [_indented(way)]
     table = _table(
-        *("link", "window", "in flight", "RTT", "loss", "bit/s", "state"),
-        right=("window", "in flight", "RTT", "loss", "bit/s"),
+        *("link", "window", "in flight", "RTT", "loss", "bit/s", "share", "state"),
+        right=("window", "in flight", "RTT", "loss", "bit/s", "share"),
         fold="state",
     )
+    total = sum(_number(link.get("bitrate_bps")) or 0 for link in links)
     for link in links:
         window, rtt, loss = (_number(link.get(key)) for key in ("window", "rtt_ms", "loss_pct"))
+        rate = _number(link.get("bitrate_bps"))
         table.add_row(
             text(link.get("label"), "bold"),
             text(None if window is None else f"{window / 1000:.1f}"),  # the protocol counts in thousandths
             text(link.get("in_flight")),
             text(None if rtt is None else f"{rtt:.0f} ms"),
             text(None if loss is None else f"{loss:.1f} %"),
-            text(amount(link.get("bitrate_bps"))),
+            text(amount(rate)),
+            text(None if rate is None or total <= 0 else f"{100 * rate / total:.0f} %"),
             _state(link.get("state"), link.get("reason")),
         )
     return [_indented(way), _indented(table)]

@@ -32,10 +32,10 @@ set_hostname() { :; }
 """
 
 
-# Where netbond's dhclient hook may lie: an installation, or the checkout that this package runs from.
+# Where netbond's dhclient hook may lie: the checkout that this package runs from, or an installation.
 HOOK_PLACES = (
-    Path(sys.prefix, "share", "netbond", HOOK),
     Path(netbond.__file__).resolve().parent.parent / HOOK,
+    Path(sys.prefix, "share", "netbond", HOOK),
 )
 
 
@@ -115,3 +115,6 @@ def write(lab: topology.Topology, state_dir: Path, sender: bool) -> None:
     if Path("/etc/default").is_dir():
         (private / "default").mkdir()
         (private / "default" / "netbond").write_text(settings)
+    for path in (private, *private.rglob("*")):  # engines read these without root, whatever the umask was
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)

@@ -79,8 +79,8 @@ def open_tun(device: str) -> int:
 class Cable:
     """All links of one lab."""
 
-    def __init__(self, wires: list[Wire], socket_path: Path, seed: int | None = None) -> None:
-        rng = random.Random(seed)  # noqa: S311 - which packet is lost is no secret
+    def __init__(self, wires: list[Wire], socket_path: Path) -> None:
+        rng = random.Random()  # noqa: S311 - which packet is lost is no secret
         self.links = {wire.name: Link(wire, rng) for wire in wires}
         # where packets come in -> the line that they go to; line -> where they go out
         self._inputs = {link.modem: link.up for link in self.links.values()}

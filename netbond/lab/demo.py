@@ -24,12 +24,12 @@ from netbond.lab.stream import Stream
 from netbond.lab.view import LinkLine, Moment, Screen
 
 NAME = "nbdemo"
-# Unlike links, none of which could carry 8 Mbit/s: Mbit/s, ms one way, ms.
+# Unlike links, none of which could carry 8 Mbit/s: Mbit/s, ms one way, ms, kB (160 to 240 ms when full).
 LINKS = {
-    "usb0": ("rate=6", "delay=30", "jitter=4"),
-    "usb1": ("rate=5", "delay=25", "jitter=4"),
-    "usb2": ("rate=5", "delay=45", "jitter=4"),
-    "usb3": ("rate=4", "delay=60", "jitter=4"),
+    "usb0": ("rate=6", "delay=30", "jitter=4", "queue=120"),
+    "usb1": ("rate=5", "delay=25", "jitter=4", "queue=120"),
+    "usb2": ("rate=5", "delay=45", "jitter=4", "queue=120"),
+    "usb3": ("rate=4", "delay=60", "jitter=4", "queue=120"),
 }
 TWINS = ("usb2", "usb3")
 READY_TIMEOUT = 20.0  # s for all uplinks and links to be up
@@ -153,10 +153,10 @@ class Demo:
         if self.pulled not in LINKS:
             raise UsageError(f"there is no uplink {self.pulled!r} to pull", "choose from " + ", ".join(LINKS))
         self._screen = Screen(self.live)
-        owner = remains.recorded(self.name).get("processes", {}).get("demo")
+        lab = Lab(self.name, devices=list(LINKS), twins=TWINS, links=LINKS, receiver=True)
+        owner = remains.recorded(lab.name).get("processes", {}).get("demo")
         if owner is not None and Process(*owner).alive:
             raise NetbondError(f"a demo is running already (process {owner[0]})", "wait for its end")
-        lab = Lab(self.name, devices=list(LINKS), twins=TWINS, links=LINKS, receiver=True)
         lab.down()  # what a killed demo has left
         try:
             lab.up()
@@ -278,13 +278,13 @@ class Demo:
         behind = max(0, min(due, stream.sent) - stream.tally.arrived)
         self._screen.show(
             Moment(
-                elapsed,
-                self.secs,
-                stream.sent,
-                stream.tally.arrived,
-                behind,
-                self._link_lines(lab),
-                self.news,
+                elapsed=elapsed,
+                total=self.secs,
+                sent=stream.sent,
+                arrived=stream.tally.arrived,
+                behind=behind,
+                links=self._link_lines(lab),
+                news=self.news,
             )
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from netbond.errors import UsageError
@@ -43,6 +43,7 @@ class Impairment:
 
 
 PERFECT = Impairment()
+LOWEST_RATE = 0.001  # Mbit/s: slower is `off`
 LOWEST_QUEUE = 2.0  # kB: below one full packet nothing would ever get through
 
 # What a word may be, for errors and --help: key -> (lowest, highest, unit)
@@ -86,7 +87,7 @@ def _number(word: str, key: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not low <= value <= high:
+    if not low <= value <= high or (key == "rate" and 0 < value < LOWEST_RATE):
         raise UsageError(f"{word!r} is not valid", f"{key} is a number from {low:g} to {high:g} ({unit})")
     return value
 
@@ -135,8 +136,3 @@ def parse(words: Iterable[str]) -> Change:
 def to_json(impairment: Impairment) -> dict[str, Any]:
     """For the cable's socket and `status --json`."""
     return asdict(impairment)
-
-
-def from_json(data: dict[str, Any]) -> Impairment:
-    """The reverse of `to_json`; TypeError or KeyError on anything else."""
-    return Impairment(**{spec.name: data[spec.name] for spec in fields(Impairment)})

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -25,14 +24,14 @@ from types import TracebackType
 from typing import Any
 
 from netbond import control
-from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError, UsageError
+from netbond.errors import NetbondError, NotRunningError, UnavailableError, UsageError
 from netbond.lab import boxfiles, cable, impair, netns, remains, topology
+from netbond.lab.needs import need_programs, need_root
 from netbond.lab.netns import Process
 from netbond.lab.remains import POLL, STATE_ROOT
 from netbond.lab.topology import Modem, Topology
 
 DEFAULT_NAME = "nblab"
-PROGRAMS = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "dhclient": "isc-dhcp-client"}
 READY_TIMEOUT = 10.0  # s: for processes that the lab starts
 LEASE_TIMEOUT = 15.0  # s: for all DHCP leases
 
@@ -78,7 +77,11 @@ class Lab:
             {device: tuple(words) for device, words in (links or {}).items()},
         )
         for modem in self.topology.modems:
-            impair.parse(modem.words)
+            if impair.parse(modem.words).carrier is not None:
+                raise UsageError(
+                    f"{modem.device}: the carrier cannot be set from the start",
+                    "use netbond lab impair later",
+                )
         if not 120 <= lease_seconds <= 7 * 86400:
             raise UsageError(
                 f"a lease of {lease_seconds} s is not possible", "choose from 120 (dnsmasq's least) to 604800"
@@ -102,11 +105,16 @@ class Lab:
         lab.warnings = []
         try:
             state = json.loads((STATE_ROOT / name / "state.json").read_text())
+            lab._restore(state)
         except FileNotFoundError:
             raise NotRunningError(
                 f"lab {name!r} is not up", "start it: netbond lab up" + _option(name)
             ) from None
-        lab._restore(state)
+        except (ValueError, KeyError, TypeError):
+            raise NetbondError(
+                f"lab {name!r} was made by another version of netbond",
+                f"take it down: netbond lab down{_option(name)}",
+            ) from None
         if not state["ready"]:
             raise NotRunningError(
                 f"lab {name!r} did not come up", f"clean up: netbond lab down{_option(name)}"
@@ -441,8 +449,12 @@ class Lab:
             ["ip", "-n", self.topology.box, "-4", "-json", "address"],
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
+        if result.returncode:
+            raise UnavailableError(
+                f"the box of lab {self.name!r}: {result.stderr.strip()}", "take the lab down and up again"
+            )
         return {
             item["ifname"]: [f"{a['local']}/{a['prefixlen']}" for a in item["addr_info"]]
             for item in json.loads(result.stdout)
@@ -597,20 +609,3 @@ class Lab:
 
 def _option(name: str) -> str:
     return "" if name == DEFAULT_NAME else f" --name {name}"
-
-
-def need_root() -> None:
-    """NotPermittedError unless this is root."""
-    if os.geteuid() != 0:
-        raise NotPermittedError("the lab makes network namespaces, which needs root", "run it with sudo")
-
-
-def need_programs(programs: Mapping[str, str] | None = None) -> None:
-    """UnavailableError names the Debian package of the first program that is missing."""
-    for program, package in (programs or PROGRAMS).items():
-        if not shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"):
-            raise UnavailableError(
-                f"the lab needs the program {program}", f"install it: apt install {package}"
-            )
-    if not Path("/dev/net/tun").exists():
-        raise UnavailableError("/dev/net/tun is missing", "load the kernel module: modprobe tun")

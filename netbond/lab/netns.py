@@ -50,11 +50,6 @@ def ip_batch(lines: Sequence[str], netns: str | None = None) -> None:
         raise NetbondError(f"ip {' '.join(where)} {line}: {said or 'failed'}")
 
 
-def exists(netns: str) -> bool:
-    """Whether there is a namespace of this name."""
-    return (NETNS_DIR / netns).exists()
-
-
 def delete(names: Iterable[str]) -> None:
     """Remove namespaces; it is no error if one is gone already."""
     for name in names:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from netbond.errors import NetbondError, NotRunningError, UnavailableError, UsageError
 from netbond.lab import netns, payload, topology
-from netbond.lab.lab import Lab, need_programs
+from netbond.lab.lab import Lab
+from netbond.lab.needs import need_programs
 
 FOREIGN_SENDER_PORT = 6010  # beside netbond's own on 6000 and 5000
 FOREIGN_RECEIVER_PORT = 5010
@@ -30,6 +31,9 @@ SINK_PORT = 7000  # the SRT listener's output
 PORT_TIMEOUT = 10.0  # s for a program to open its port
 OPEN_TIMEOUT = 20.0  # s for the first packet to come through: links register, SRT shakes hands
 TAIL = 2.0  # s beyond SRT's latency to wait for the last packets
+# Packets for which the SRT listener waits for a late one before it asks again. Links of unlike delay reorder
+# by more than its default of none; without this the caller sends much twice, and the copies fill the links.
+REORDER = 100
 BUFFER = 8 << 20  # bytes of socket buffer: nothing is to be lost at the ends
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # include/uapi/asm-generic/socket.h
 KEYS = ("stream-listener", "stream-receiver", "stream-sender", "stream-caller")
@@ -149,7 +153,7 @@ class Stream:
                 "-a:no",
                 "-buffering:10",
                 f"srt://127.0.0.1:{topology.SRT_PORT}?mode=listener&latency={self.latency_ms}"
-                "&lossmaxttl=40&rcvbuf=48000000",
+                f"&lossmaxttl={REORDER}&rcvbuf=48000000",
                 f"udp://127.0.0.1:{SINK_PORT}",
             ],
         )
@@ -203,7 +207,7 @@ class Stream:
     def _wait_for_port(self, where: str, port: int, key: str, what: str) -> None:
         process = self.lab.process(key)
         if process is None:
-            option = "--agent" if key == "agent" else "without --no-receiver"
+            option = "with --agent" if key == "agent" else "without --no-receiver"
             raise UnavailableError(
                 f"the lab runs no {key}", f"start the lab {option}, or give --sender and --receiver"
             )

@@ -34,7 +34,7 @@ class LinkLine:
 class Moment:
     """The demo at one moment."""
 
-    elapsed: float
+    elapsed: float  # s since the first packet; beyond `total` while the last ones are on their way
     total: float
     sent: int
     arrived: int
@@ -70,8 +70,8 @@ def picture(moment: Moment) -> Group:
             "-" if link.in_flight is None else str(link.in_flight),
         )
     head = Text(
-        f"{moment.elapsed:4.1f} of {moment.total:.0f} s   sent {moment.sent}   arrived {moment.arrived}"
-        f"   late or lost {moment.behind}",
+        f"{min(moment.elapsed, moment.total):4.1f} of {moment.total:.0f} s"
+        f"   sent {moment.sent}   arrived {moment.arrived}   late or lost {moment.behind}",
         "bold",
     )
     return Group(head, table, *(Text(line, "yellow") for line in moment.news))
@@ -84,7 +84,7 @@ def plain(moment: Moment) -> str:
         for link in moment.links
     )
     return (
-        f"{moment.elapsed:5.1f} s  sent {moment.sent}  arrived {moment.arrived}"
+        f"{min(moment.elapsed, moment.total):5.1f} s  sent {moment.sent}  arrived {moment.arrived}"
         f"  late or lost {moment.behind}  |  {shares}"
     )
 

@@ -62,9 +62,10 @@ class Channel:
 
     def send(self, message: Message, *, may_drop: bool = False) -> None:
         """Queue a message. `may_drop`: it will be out of date soon anyway."""
-        if may_drop and len(self._out) > BACKLOG_MAX:
+        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        if len(line) > LINE_MAX or (may_drop and len(self._out) > BACKLOG_MAX):
             return
-        self._out += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        self._out += line
         self._flush()
 
     def _flush(self) -> None:

@@ -17,6 +17,7 @@ from netbond.srtla import privileges
 from netbond.srtla.channel import Channel, Message
 
 MAINTENANCE = 1.0  # s between statistics, and between attempts at what did not work
+RESUME_DELAY = 0.05  # s: changes that come together are told together
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class Engine:
         self.channel = channel
         self.resume = resume
         self._resume_given: Message | None = None
+        self._resume_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._status = EXIT_OK
 
@@ -116,11 +118,15 @@ class Engine:
         self.arm()
 
     def publish_resume(self) -> None:
-        """Tell the agent what a successor needs, if that has changed."""
-        if self.channel is None:
-            return
+        """What a successor needs may have changed: tell the agent, in a moment."""
+        if self.channel is not None and not self._resume_due:
+            self._resume_due = True
+            self.loop.call_later(RESUME_DELAY, self._publish_resume)
+
+    def _publish_resume(self) -> None:
+        self._resume_due = False
         data = self.resume_data()
-        if data != self._resume_given:
+        if self.channel is not None and data != self._resume_given:
             self._resume_given = data
             self.channel.send({"resume": data})
 

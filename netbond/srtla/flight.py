@@ -55,9 +55,14 @@ class Flight:
                 self._highest = self._acked = sequence
             elif ahead > 0:
                 self._highest = sequence
-                if wire.distance(self._acked, sequence) >= self._size:
-                    self._acked = wire.advance(sequence, 1 - self._size)
-            elif ahead > -self._size and wire.distance(self._acked, sequence) < 0:
+                while wire.distance(self._acked, sequence) >= self._size:
+                    oldest = self._ring[self._acked & self._mask]  # its slot is needed
+                    if oldest is not None:
+                        self._forget(oldest)
+                    self._acked = wire.advance(self._acked, 1)
+            elif ahead <= -self._size:
+                return Sent(sequence, link, data, now, lost=True)  # too old to be remembered
+            elif wire.distance(self._acked, sequence) < 0:
                 self._acked = sequence  # a repeat that crossed its own ACK: the next ACK clears it away
         slot = sequence & self._mask
         before = self._ring[slot]

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from netbond.srtla.sender import LinkSpec
+from netbond.srtla.link import LinkSpec
 
 MAX_LINKS = 64
 FILE_MAX = 64 * 1024  # bytes

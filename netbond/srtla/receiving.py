@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import logging
 import os
 import socket
 import time
+from collections import ChainMap
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +35,7 @@ from netbond.srtla.receiver import (
 )
 from netbond.srtla.resolve import Resolver
 
+MESSAGE_ROOM = 56 * 1024  # bytes of groups in a message to the agent, whose lines end at 64 KiB
 RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
 
 log = logging.getLogger(__name__)
@@ -57,6 +60,7 @@ class RecvEngine(Engine):
         self._server: Endpoint | None = None
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._wished: dict[int, int] = {}  # group number -> local port that its predecessor had
+        self._local: dict[PeerAddress, batch.Local | None] = {}  # of each link: our address that it uses
         self._refusing = False
         self._resolved_at = 0.0
         self.lost = {"srt_unreachable": 0, "send_failed": 0}
@@ -65,6 +69,8 @@ class RecvEngine(Engine):
 
     def open(self) -> None:
         self._listener = open_listener(self._options.listen, "SRTLA senders")
+        if not self._options.listen.host:
+            batch.tell_local(self._listener)
         self._restore()
         self.loop.add_reader(self._listener, self._from_peers)
         self._resolver = Resolver(self._options.srt, self._resolved)
@@ -88,26 +94,27 @@ class RecvEngine(Engine):
         self._flush()
 
     def resume_data(self) -> Message:
-        return {
-            "groups": [
-                {
-                    "id": group_id.hex(),
-                    "srt_port": self._srt_port(number),
-                    "links": [list(address) for address in links],
-                }
-                for number, group_id, links in self._receiver.groups()
-            ]
-        }
+        groups = [
+            {
+                "id": group_id.hex(),
+                "srt_port": self._srt_port(number),
+                "links": [list(address) for address in links],
+            }
+            for number, group_id, links in self._receiver.groups()
+        ]
+        return {"groups": _that_fit(groups)}
 
     def stats(self, now: float) -> dict[str, Any]:
         groups = self._receiver.stats(now)
         for group in groups:
             group["srt_port"] = self._srt_port(group.pop("number"))
+        busiest = _that_fit(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
         return {
             "role": "receiver",
             "listen": format_address(self._listener.getsockname()),
             "srt": str(self._options.srt),
-            "groups": groups,
+            "groups": busiest,
+            "groups_left_out": len(groups) - len(busiest),
             "refused": {**self._receiver.refused, **self.lost},
         }
 
@@ -120,9 +127,16 @@ class RecvEngine(Engine):
     def _from_peers(self) -> None:
         now = time.monotonic()
         receiver = self._receiver
-        for data, address in batch.receive_from(self._listener):
-            receiver.datagram_from_peer(address, data, now)
-        self._flush()
+        if self._options.listen.host:
+            for data, address in batch.receive_from(self._listener):
+                receiver.datagram_from_peer(address, data, now)
+            self._flush()
+        else:
+            fresh: dict[PeerAddress, batch.Local | None] = {}
+            for data, address, local in batch.receive_from_local(self._listener):
+                fresh[address] = local
+                receiver.datagram_from_peer(address, data, now)
+            self._flush(fresh)
         self.arm()
 
     def _from_srt(self, number: int, sock: socket.socket) -> None:
@@ -137,10 +151,15 @@ class RecvEngine(Engine):
         self._flush()
         self.arm()
 
-    def _flush(self) -> None:
+    def _flush(self, fresh: dict[PeerAddress, batch.Local | None] | None = None) -> None:
+        """Send what the state machine has for us. `fresh`: which addresses of ours peers have just used."""
         receiver = self._receiver
         for event in receiver.events():
             self._event(event)
+        known = self._local
+        strangers: dict[PeerAddress, batch.Local | None] = {}
+        for address, local in fresh.items() if fresh else ():
+            (known if address in known else strangers)[address] = local
         by_group: dict[int, list[bytes]] = {}
         for number, data in receiver.datagrams_to_srt():
             by_group.setdefault(number, []).append(data)
@@ -148,7 +167,8 @@ class RecvEngine(Engine):
             self._to_server(number, datagrams)
         out = receiver.datagrams_to_peers()
         if out:
-            self.lost["send_failed"] += batch.send_to(self._listener, out)
+            local_of = ChainMap(strangers, known) if strangers else known
+            self.lost["send_failed"] += batch.send_to(self._listener, out, local_of)
 
     def _to_server(self, number: int, datagrams: list[bytes]) -> None:
         sock = self._towards.get(number) or self._open_towards(number)
@@ -207,8 +227,10 @@ class RecvEngine(Engine):
         elif isinstance(event, GroupCreated):
             log.debug("group %s: registered from %s", name, format_address(event.address))
         elif isinstance(event, LinkJoined):
+            self._local[event.address] = None
             log.info("group %s: link %s joined", name, format_address(event.address))
         elif isinstance(event, LinkLeft):
+            self._local.pop(event.address, None)
             log.info("group %s: link %s left: %s", name, format_address(event.address), event.reason)
         if not isinstance(event, GroupCreated):
             self.publish_resume()
@@ -219,7 +241,8 @@ class RecvEngine(Engine):
         dual = self._listener.family == socket.AF_INET6
         groups = _resumed_groups(self.resume, dual=dual)
         numbers = self._receiver.restore([(gid, links) for gid, _, links in groups], time.monotonic())
-        for number, (_, port, _) in zip(numbers, groups, strict=True):
+        for number, (_, port, links) in zip(numbers, groups, strict=True):
+            self._local.update(dict.fromkeys(links))
             if port:
                 self._wished[number] = port
         if groups:
@@ -229,6 +252,18 @@ class RecvEngine(Engine):
         """What the SRT server has to say to a restored group should not wait for the sender's next packet."""
         for number in list(self._wished):
             self._open_towards(number)
+
+
+def _that_fit(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first groups, as many as a message has room for: about a hundred with four links each."""
+    room = MESSAGE_ROOM
+    out = []
+    for group in groups:
+        room -= len(json.dumps(group))
+        if room < 0:
+            break
+        out.append(group)
+    return out
 
 
 def _resumed_groups(resume: Message, *, dual: bool) -> list[tuple[bytes, int, list[PeerAddress]]]:

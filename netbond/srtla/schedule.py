@@ -45,10 +45,11 @@ class Scheduler(Protocol):
         """A data packet left on `link`."""
 
     def acknowledged(
-        self, link: LinkState, links: Sequence[LinkState], size: int, sent_at: float | None, now: float
+        self, link: LinkState | None, links: Sequence[LinkState], size: int, sent_at: float | None, now: float
     ) -> None:
-        """An SRTLA ACK named a packet that `link` carried. `sent_at` is None when the packet went out more
-        than once, so that its age says nothing about the link."""
+        """An SRTLA ACK named a packet that `link` carried; None: an SRT ACK had settled that packet before.
+        `sent_at` is None when the packet went out more than once, so that its age says nothing about the
+        link."""
 
     def lost(self, link: LinkState, size: int, now: float) -> None:
         """A packet that `link` carried is known to be lost. Called once per loss."""
@@ -88,9 +89,9 @@ class ClassicScheduler:
         pass
 
     def acknowledged(
-        self, link: LinkState, links: Sequence[LinkState], size: int, sent_at: float | None, now: float
+        self, link: LinkState | None, links: Sequence[LinkState], size: int, sent_at: float | None, now: float
     ) -> None:
-        if link.in_flight * WINDOW_UNIT > link.window:
+        if link is not None and link.in_flight * WINDOW_UNIT > link.window:
             link.window = min(link.window + WINDOW_UP, WINDOW_MAX)
         for each in links:
             if each.usable and each.window < WINDOW_MAX:

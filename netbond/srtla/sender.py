@@ -13,18 +13,21 @@ Registration, as all receivers know it (docs/srtla.md):
     group known  REG2 with that id on every link that is not up, each second; REG3 makes the link usable
     "no such group" to that: the receiver has forgotten the group (restarted), begin again
 
-A link that is up gets a keepalive each second, whose echo is both a sign of life and a round trip.
+A link that is up gets a keepalive each second, whose echo is both a sign of life and a round trip. Signs of
+life are what proves that our packets arrive: echoes and SRTLA ACKs. SRT's own ACKs come down every link, also
+down one that swallows all we send.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from netbond.srtla import wire
-from netbond.srtla.flight import Flight
+from netbond.srtla.flight import Flight, Sent
+from netbond.srtla.link import Link, LinkSpec, link_stats
 from netbond.srtla.schedule import LinkState, Scheduler
 
 TICK = 1.0  # s, between keepalives of a link, and between attempts to register it
@@ -34,53 +37,11 @@ REG2_TIMEOUT = 4.0  # s that REG1 may stay without its answer
 SETTLE = 4.0  # s after a group began in which "no such group" may still be the answer to a probe
 STALL = 0.5  # s that a packet may stay without any sign of life on its link, or ...
 STALL_RTTS = 3  # ... this many round trips, whichever is longer
-STALL_PROBE = 0.2  # s between keepalives of a stalled link
+STALL_PROBE = 0.2  # s between keepalives of a link that is stalled, or may be
+PINGS = 64  # keepalives whose echo is recognised
 SILENCE = 10.0  # s without a word from the receiver on any link: perhaps it has another address
-ERR_BACKOFF = (2.0, 30.0)  # s, first and longest, after REG_ERR
+ERR_BACKOFF = (2.0, 10.0)  # s, first and longest, after REG_ERR
 REMEMBERED_COPIES = 512  # ACKs and NAKs whose copies from other links are recognised
-LOSS_WINDOW = 10  # seconds that "recent loss" looks back
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSpec:
-    """A link as it was asked for: a local address, and the device it must leave by ("": any)."""
-
-    label: str
-    address: str
-    device: str = ""
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What makes it the same link when a new list arrives."""
-        return (self.address, self.device)
-
-
-@dataclass(slots=True, eq=False)
-class Link(LinkState):
-    """A link and all that is known of it. `state`: error (no socket), registering, up, down (timed out)."""
-
-    spec: LinkSpec = field(default_factory=lambda: LinkSpec("", ""))
-    state: str = "error"
-    reason: str = "not opened yet"
-    last_heard: float = 0.0  # of a sign of life
-    unanswered_since: float | None = None  # when the first packet left after the last sign of life
-    joined: bool = False  # has been up in the present group
-    join_sent_at: float | None = None  # when REG2 with the present group's id last left
-    retry_at: float = 0.0  # not to be registered before
-    backoff: float = 0.0  # s, the present step after REG_ERR
-    probed_at: float = 0.0  # when a keepalive last left
-    pings: dict[int, float] = field(default_factory=dict)  # keepalive timestamp in ms -> when it left
-    packets: int = 0
-    bytes: int = 0
-    lost: int = 0
-    bitrate: int = 0  # bit/s over the last second
-    counted: tuple[int, int, int] = (0, 0, 0)  # packets, bytes, lost at the last look
-    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
-
-    @property
-    def open(self) -> bool:
-        """Whether there is a socket to send by."""
-        return self.state != "error"
 
 
 # --- events ----------------------------------------------------------------------------------------------
@@ -166,11 +127,12 @@ class Sender:
         self._next_number = 1
         self._flight = Flight()
         self.group = group
-        self._group_since = now if group else 0.0
+        self._group_since = now - SETTLE  # of a group to re-join: no probe is out whose answer could mislead
         self._probe_id = random(wire.ID_LENGTH)
         self._pending: Link | None = None  # where REG1 was sent
         self._pending_since = 0.0
         self._heard_any = now  # anything at all from the receiver
+        self._open_until = now - SILENCE  # when a link last lost its socket
         self._next_tick = now
         self._next_check = now
         self._looked_at = now
@@ -203,7 +165,7 @@ class Sender:
         link = self._links.get(number)
         if link is None:
             return
-        if not any(each.open for each in self._order):
+        if not any(each.open for each in self._order) and now - self._open_until >= SILENCE / 2:
             self._heard_any = now  # the receiver could not have answered before
         if link.usable:
             self._down(link, "error", "its socket was opened anew", now)
@@ -211,11 +173,13 @@ class Sender:
         link.retry_at = link.backoff = 0.0
         self._register(link, now)
 
-    def link_failed(self, number: int, reason: str, now: float) -> None:
-        """The link's socket cannot be opened or cannot send any more, for this reason."""
+    def link_failed(self, number: int, reason: str, now: float) -> bool:
+        """The link's socket cannot be opened or cannot send any more, for this reason. Whether it was up."""
         link = self._links.get(number)
+        was_usable = link is not None and link.usable
         if link is not None and (link.open or link.reason != reason):
             self._down(link, "error", reason, now)
+        return was_usable
 
     def not_sent(self, number: int, datagrams: Sequence[bytes], now: float) -> None:
         """The kernel did not take these for now (a full buffer): data packets go by other links."""
@@ -271,14 +235,12 @@ class Sender:
         elif kind == wire.REG3:
             self._accepted(link, now)
         elif kind == wire.KEEPALIVE:
-            self._heard(link, now)
             self._round_trip(link, data, now)
         elif kind == wire.SRTLA_ACK:
             self._heard(link, now)
             for sequence in wire.parse_srtla_ack(data) or ():
                 self._acknowledged(sequence, link, now)
         elif len(data) >= wire.SRT_HEADER and not 0x9000 <= kind < 0xC000 and self.group is not None:
-            self._heard(link, now)
             self._srt_packet(kind, data, now)
 
     def handle_timer(self, now: float) -> None:
@@ -307,9 +269,13 @@ class Sender:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` wants to be called; None: not before something else happens."""
-        if not any(link.open for link in self._order):
-            return None
-        return min(self._next_tick, self._next_check) if self.usable_links else self._next_tick
+        due = None
+        for link in self._order:
+            if link.usable:
+                return min(self._next_tick, self._next_check)
+            if link.open:
+                due = self._next_tick
+        return due
 
     def datagrams_to_links(self) -> list[tuple[int, bytes]]:
         """(link number, datagram) in the order in which to send them; each is given out once."""
@@ -354,7 +320,7 @@ class Sender:
             "retransmitted": self.retransmitted,
             "resent": self.resent,
             "dropped": self.dropped,
-            "links": [_link_stats(link) for link in self._order],
+            "links": [link_stats(link) for link in self._order],
         }
 
     # --- links ----------------------------------------------------------------------------------------------
@@ -368,23 +334,26 @@ class Sender:
 
     def _remove(self, link: Link, now: float) -> None:
         self._order = [each for each in self._order if each is not link]
-        self._down(link, "error", "removed from the list", now)
-        del self._links[link.number]
         self._to_links = [entry for entry in self._to_links if entry[0] != link.number]
+        self._down(link, "error", "removed from the list", now, silently=True)
+        del self._links[link.number]
         self._events.append(LinkRemoved(link.number, link.spec))
 
-    def _down(self, link: Link, state: str, reason: str, now: float) -> None:
+    def _down(self, link: Link, state: str, reason: str, now: float, *, silently: bool = False) -> None:
         if link is self._pending:
             self._pending = None
+        if link.open:
+            self._open_until = now
         was_usable = link.usable
         link.state, link.reason = state, reason
         link.usable = link.stalled = False
         link.pings.clear()
         if was_usable:
-            self._events.append(LinkDown(link.number, link.spec, reason))
+            if not silently:
+                self._events.append(LinkDown(link.number, link.spec, reason))
             self._rescue(self._flight.carried_by(link), now)
 
-    def _rescue(self, stranded: list[Any], now: float) -> None:
+    def _rescue(self, stranded: list[Sent], now: float) -> None:
         """Send packets again whose link does not answer any more, if there is a better link."""
         for sent in stranded:
             link = self._scheduler.choose(self._order, len(sent.data), now, again=True)
@@ -398,14 +367,14 @@ class Sender:
         if silent >= self._link_timeout:
             self._down(link, "down", f"silent for {silent:.0f} s", now)
             self._register(link, now)
-        elif link.stalled:
-            if now - link.probed_at >= STALL_PROBE:
-                self._keepalive(link, now)
         elif link.unanswered_since is not None:
-            patience = max(STALL, STALL_RTTS * (link.rtt or 0.0))
-            if now - link.unanswered_since >= patience:
+            waited = now - link.unanswered_since
+            if not link.stalled and waited >= max(STALL, STALL_RTTS * (link.rtt or 0.0)):
                 link.stalled = True
                 self._rescue(self._flight.carried_by(link), now)
+            # Asked before it is judged: receivers acknowledge tens, and a link may carry few packets.
+            if waited >= STALL_PROBE and now - link.probed_at >= STALL_PROBE:
+                self._keepalive(link, now)
 
     def _heard(self, link: Link, now: float) -> None:
         link.last_heard = now
@@ -526,7 +495,7 @@ class Sender:
         stamp = int(now * 1000)
         link.probed_at = now
         link.pings[stamp] = now
-        while len(link.pings) > 16:
+        while len(link.pings) > PINGS:
             del link.pings[next(iter(link.pings))]
         self._emit(
             link,
@@ -548,6 +517,7 @@ class Sender:
         sent_at = link.pings.pop(echo.timestamp, None) if echo and echo.link == link.number else None
         if sent_at is None:
             return  # a keepalive of the receiver's own, or an echo older than we remember
+        self._heard(link, now)
         sample = now - sent_at
         link.rtt = sample if link.rtt is None else link.rtt + (sample - link.rtt) / 8
         self._scheduler.rtt_measured(link, sample, now)
@@ -555,6 +525,7 @@ class Sender:
     def _acknowledged(self, sequence: int, arrived_on: Link, now: float) -> None:
         sent = self._flight.acknowledge(sequence)
         if sent is None:
+            self._scheduler.acknowledged(None, self._order, 0, None, now)
             return
         once = sent.times == 1 and sent.link is arrived_on
         self._scheduler.acknowledged(
@@ -578,30 +549,10 @@ class Sender:
                     self._lost(self._links.get(sent.link.number), sent, now)
         self._to_caller.append(data)
 
-    def _lost(self, link: Link | None, sent: Any, now: float) -> None:
+    def _lost(self, link: Link | None, sent: Sent, now: float) -> None:
         if link is not None:
             if sent.times > 1 and now - sent.sent_at < (link.rtt or 0.0) / 2:
                 return  # reported before the latest transmission can have arrived
             link.lost += 1
             self._scheduler.lost(link, len(sent.data), now)
         self._flight.mark_lost(sent)
-
-
-def _link_stats(link: Link) -> dict[str, Any]:
-    packets = sum(sent for sent, _ in link.recent)
-    lost = sum(lost for _, lost in link.recent)
-    return {
-        "label": link.spec.label,
-        "address": link.spec.address,
-        "device": link.spec.device,
-        "state": link.state,
-        "reason": "stalled: packets without any answer" if link.stalled else link.reason,
-        "window": link.window,
-        "in_flight": link.in_flight,
-        "rtt_ms": round(link.rtt * 1000) if link.rtt is not None else None,
-        "packets": link.packets,
-        "bytes": link.bytes,
-        "lost": link.lost,
-        "loss_pct": min(100.0, round(100 * lost / packets, 1)) if packets else 0.0,
-        "bitrate_bps": link.bitrate,
-    }

@@ -22,6 +22,7 @@ from netbond.config import HostPort, parse_host_port
 from netbond.srtla import batch, linklist, wire
 from netbond.srtla.channel import Channel, Message
 from netbond.srtla.engine import Engine
+from netbond.srtla.link import LinkSpec
 from netbond.srtla.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
 from netbond.srtla.receiver import format_address
 from netbond.srtla.resolve import Resolver
@@ -31,7 +32,6 @@ from netbond.srtla.sender import (
     LinkAdded,
     LinkDown,
     LinkRemoved,
-    LinkSpec,
     LinkUp,
     ReceiverSilent,
     Refused,
@@ -74,8 +74,11 @@ class SendEngine(Engine):
         self._receivers: list[Endpoint] = []
         self._receiver: Endpoint | None = None
         self._caller: Any = None
+        self._caller_local: batch.Local | None = None  # our address that it uses
         self._caller_heard = 0.0
         self._ports = _resumed_ports(resume)
+        self._looking_elsewhere = False
+        self._silence_said = False
         self._preferred = resume.get("receiver_address")
         self._sender = Sender(
             os.urandom, SCHEDULERS[options.mode](), time.monotonic(), group=_resumed_group(resume)
@@ -89,6 +92,7 @@ class SendEngine(Engine):
             self._listener = open_listener(listen, "the SRT caller")
         else:  # as srtla_send does: every IPv4 address
             self._listener = open_listener(HostPort("0.0.0.0", listen.port), "the SRT caller")  # noqa: S104
+        batch.tell_local(self._listener)
         if self._listener.family == socket.AF_INET:
             self._caller = _resumed_caller(self.resume)
         self.loop.add_reader(self._listener, self._from_caller)
@@ -171,6 +175,9 @@ class SendEngine(Engine):
         now = time.monotonic()
         self._sender.set_links(specs, now)
         self._flush(now)
+        usable = self._usable(self._receivers)
+        if self._receiver is not None and self._receiver[0] not in {each[0] for each in usable}:
+            self._connect(usable[0], now)  # the links are all of the other family
         self.publish_resume()
         self.arm()
 
@@ -197,10 +204,10 @@ class SendEngine(Engine):
 
     def _fail(self, number: int, trouble: str, now: float) -> None:
         link = self._sockets[number]
-        if link.trouble != trouble:
-            link.trouble = trouble
+        said = self._sender.link_failed(number, trouble, now)  # a link that was up: by its LinkDown
+        if link.trouble != trouble and not said:
             log.warning("link %s: %s; trying again each second", link.spec.label, trouble)
-        self._sender.link_failed(number, trouble, now)
+        link.trouble = trouble
 
     def _close_link(self, number: int, trouble: str, now: float) -> None:
         link = self._sockets[number]
@@ -227,8 +234,6 @@ class SendEngine(Engine):
             if following != self._receiver:
                 self._connect(following, now)
 
-    _looking_elsewhere = False
-
     def _usable(self, found: list[Endpoint]) -> list[Endpoint]:
         """The addresses that some link can reach by its family; all of them if there is no link yet."""
         families = {family_of(link.spec.address) for link in self._sockets.values()}
@@ -249,9 +254,10 @@ class SendEngine(Engine):
     def _from_caller(self) -> None:
         now = time.monotonic()
         sender = self._sender
-        for data, address in batch.receive_from(self._listener):
+        for data, address, local in batch.receive_from_local(self._listener):
             if address != self._caller and not self._is_caller(address, data, now):
                 continue
+            self._caller_local = local
             self._caller_heard = now
             sender.datagram_from_caller(data, now)
         self._flush(now)
@@ -303,9 +309,10 @@ class SendEngine(Engine):
                 by_link.setdefault(number, []).append(data)
             for number, datagrams in by_link.items():
                 self._send(number, datagrams, now)
-        for data in sender.datagrams_to_caller():
-            if self._caller is not None:
-                batch.send_to(self._listener, [(self._caller, data)])
+        answers = sender.datagrams_to_caller()
+        if answers and self._caller is not None:
+            local = {self._caller: self._caller_local}
+            batch.send_to(self._listener, [(self._caller, data) for data in answers], local)
 
     def _send(self, number: int, datagrams: list[bytes], now: float) -> None:
         link = self._sockets.get(number)
@@ -330,6 +337,7 @@ class SendEngine(Engine):
             log.info("link %s: removed from the list", event.spec.label)
         elif isinstance(event, LinkUp):
             self._sockets[event.number].trouble = ""
+            self._silence_said = False
             log.info("link %s: up", event.spec.label)
         elif isinstance(event, LinkDown):
             log.warning("link %s: down: %s", event.spec.label, event.reason)
@@ -340,9 +348,14 @@ class SendEngine(Engine):
                 log.info("registered: group %s", event.group[:4].hex())
             self.publish_resume()
         elif isinstance(event, Refused):
-            log.warning("link %s: refused by the receiver, again in %.0f s", event.spec.label, event.wait)
+            link = self._sockets[event.number]
+            if link.trouble != "refused":
+                link.trouble = "refused"
+                log.warning("link %s: refused by the receiver; asking again", event.spec.label)
         elif isinstance(event, ReceiverSilent):
-            log.warning("no answer from %s on any link", self._options.receiver)
+            if not self._silence_said:
+                self._silence_said = True
+                log.warning("no answer from %s on any link; going on", self._options.receiver)
             self._looking_elsewhere = True
             self._resolver.start()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,8 +47,12 @@ class Box:
         self.agent: subprocess.Popen[str] | None = None
         self.config_file = folder / "netbond.toml"
         self.log = folder / "agent.log"
+        self.etc = Path("/etc/netns", self.name)
 
     def __enter__(self) -> Self:
+        # No name server: a look-up fails at once, and none ever leaves the box.
+        self.etc.mkdir(parents=True)
+        (self.etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         for name in (self.name, self.far):
             sh("ip", "netns", "add", name)
             sh("ip", "-n", name, "link", "set", "lo", "up")
@@ -61,6 +66,7 @@ class Box:
             self.agent.wait()
         for name in (self.name, self.far):
             sh("ip", "netns", "del", name, check=False)
+        shutil.rmtree(self.etc, ignore_errors=True)
         if kind is not None and self.log.exists():
             print(self.log.read_text())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -287,6 +288,7 @@ def test_the_address_list_is_written_on_change_only(box: Box) -> None:
     ],
 )
 def test_a_broken_configuration_changes_nothing(box: Box, text: str, says: str) -> None:
+    # IPv4 only: link-local addresses of IPv6 come and go by themselves.
     before = box.rules(), box.ip("-4", "route", "show", "table", "all")
     box.config_file.write_text(text)
     result = subprocess.run(
@@ -353,3 +355,61 @@ def test_an_overrun_of_the_event_socket(box: Box) -> None:
     wait_for(lambda: "netlink events were lost" in box.log.read_text(), 10.0, "the overrun is noticed")
     box.ip("rule", "del", "priority", "102")
     wait_for(lambda: box.state() == before, 1.0, "events arrive again")
+
+
+def engine(box: Box) -> dict[str, object]:
+    """The agent's only engine, as status shows it."""
+    (found,) = box.status()["engines"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_an_occupied_port_is_named_and_tried_again(box: Box) -> None:
+    hold = "import socket, time; s = socket.socket(type=2); s.bind(('127.0.0.1', 6000)); print(); input()"
+    squatter = subprocess.Popen(
+        ["ip", "netns", "exec", box.name, sys.executable, "-uc", hold],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert squatter.stdout is not None
+    squatter.stdout.readline()
+    try:
+        box.configure('[[sender]]\nlisten = "127.0.0.1:6000"\nreceiver = "192.0.2.1:5000"')
+        box.start()
+        wait_for(lambda: engine(box)["state"] != "starting", 5, "the engine has given up for now")
+        assert engine(box)["state"] in ("backing off", "failed")
+        assert "6000" in str(engine(box)["reason"])
+        assert "in use" in str(engine(box)["reason"])
+        assert box.rules() == RULES  # routing goes on
+    finally:
+        squatter.kill()
+        squatter.communicate()
+    wait_for(lambda: engine(box)["state"] == "running", 15, "the port is free now")
+
+
+def test_a_receiver_that_does_not_resolve_is_named_and_tried_again(box: Box) -> None:
+    box.configure('[[sender]]\nlisten = "127.0.0.1:6000"\nreceiver = "bond.example.invalid:5000"')
+    box.start()
+    wait_for(lambda: "bond.example.invalid" in box.log.read_text(), 10, "the name is in the log")
+    wait_for(lambda: engine(box)["state"] == "running", 5, "the engine keeps running")
+    lines = [line for line in box.log.read_text().splitlines() if "bond.example.invalid" in line]
+    assert len([line for line in lines if "DEBUG" not in line]) <= 2, lines
+    assert not any("Traceback" in line for line in box.log.read_text().splitlines())
+
+
+def test_occupied_metrics_port_does_not_stop_routing(box: Box) -> None:
+    box.configure(agent='metrics = "127.0.0.1:10469"')
+    box.start()
+    second = box.folder / "second"
+    second.mkdir()
+    config = second / "netbond.toml"
+    config.write_text(box.config_file.read_text().replace(str(box.folder), str(second)))
+    other = subprocess.Popen(box.command("run", "--config", str(config)), stderr=subprocess.PIPE, text=True)
+    try:
+        assert other.stderr is not None
+        line = next(line for line in other.stderr if "metrics" in line)
+        assert "cannot serve metrics at 127.0.0.1:10469" in line
+    finally:
+        other.kill()
+        other.communicate()

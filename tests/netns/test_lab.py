@@ -6,9 +6,10 @@ import json
 import os
 import signal
 import socket
+import statistics
+import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,14 @@ import pytest
 
 from netbond.errors import NetbondError, NotRunningError, UnavailableError
 from netbond.lab import netns, topology
-from netbond.lab.lab import PROGRAMS, Lab, need_programs
+from netbond.lab.lab import Lab
+from netbond.lab.needs import PROGRAMS, need_programs
 from netbond.lab.netns import PRIVATE_DIR, processes_in
 from netbond.lab.remains import STATE_ROOT, is_running
 
 pytestmark = pytest.mark.root
 
+SO_TIMESTAMPNS = 35  # include/uapi/asm-generic/socket.h
 NETBOND = [sys.executable, "-P", "-m", "netbond"]
 
 
@@ -126,8 +129,8 @@ class TestRunning:
             "usb2": "100.64.2.2",
             "usb3": "100.64.3.2",
         }
-        assert 0.060 <= seen["usb0"][0] < 0.075
-        assert 0.040 <= seen["usb1"][0] < 0.055
+        assert 0.060 <= seen["usb0"][0] < 0.160  # the upper limits leave room for a busy machine
+        assert 0.040 <= seen["usb1"][0] < 0.140
 
     def test_the_box_has_files_of_its_own(self, lab: Lab) -> None:
         before = [Path(path).read_bytes() for path in ("/etc/resolv.conf", "/etc/hosts")]
@@ -177,38 +180,29 @@ class TestRunning:
         assert carrier() == "1"
 
     def test_rate_changes_while_it_runs(self, lab: Lab) -> None:
-        def measured(seconds: float = 0.8) -> float:
-            """Mbit/s of IP packets that come through usb1 when 12 Mbit/s are offered."""
+        def measured() -> float:
+            """Mbit/s of IP packets at which a burst of 100 comes out of usb1, by the kernel's stamps."""
             with net_socket(lab, 9) as server, box_socket(lab, "usb1") as client:
-                client.connect((topology.RECEIVER, 9))
-                done = threading.Event()
+                server.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                for _ in range(100):
+                    client.sendto(bytes(1472), (topology.RECEIVER, 9))
+                stamps: list[float] = []
+                for _ in range(100):
+                    _, ancillary, _, _ = server.recvmsg(2000, 100)
+                    seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+                    stamps.append(seconds + nanoseconds / 1e9)
+                # The later half: by then all have been sent, however busy the machine is.
+                return 50 * 1500 * 8 / 1e6 / (stamps[99] - stamps[49])
 
-                def send() -> None:
-                    start, sent = time.monotonic(), 0
-                    while not done.is_set():
-                        while sent < (time.monotonic() - start) * 1000:
-                            client.send(bytes(1472))
-                            sent += 1
-                        done.wait(0.002)
-
-                sender = threading.Thread(target=send)
-                sender.start()
-                try:
-                    for _ in range(100):  # until the queue is full and its delay over
-                        server.recv(2000)
-                    start, got = time.monotonic(), 0
-                    while time.monotonic() < start + seconds:
-                        got += len(server.recv(2000)) + 28
-                    return got * 8 / 1e6 / (time.monotonic() - start)
-                finally:
-                    done.set()
-                    sender.join()
-
-        lab.impair("usb1", "rate=4", "queue=30")
-        assert measured() == pytest.approx(4, rel=0.1)
+        lab.impair("usb1", "rate=4", "queue=200")
+        assert statistics.median(measured() for _ in range(3)) == pytest.approx(4, rel=0.1)
         lab.impair("usb1", "rate=8")
-        assert measured() == pytest.approx(8, rel=0.1)
-        assert lab.radio()["usb1"]["up"]["dropped"] > 0
+        assert statistics.median(measured() for _ in range(3)) == pytest.approx(8, rel=0.1)
+        assert lab.radio()["usb1"]["up"]["dropped"] == 0
+        lab.impair("usb1", "queue=30")
+        with pytest.raises(TimeoutError):
+            measured()
+        assert lab.radio()["usb1"]["up"]["dropped"] > 50
         lab.impair("usb1", "clear", *topology.DEFAULT_WORDS)
 
     def test_an_outage_and_its_end(self, lab: Lab) -> None:
@@ -308,6 +302,16 @@ def test_ctrl_c_takes_it_down(number: int) -> None:
     _, errors = process.communicate(timeout=20)
     assert "Traceback" not in errors
     assert remains(name("e")) == []
+
+
+def test_in_the_foreground_it_ends_when_the_lab_is_taken_down() -> None:
+    process = foreground(name("j"))
+    assert process.stdout is not None
+    assert "is up" in process.stdout.readline()
+    Lab(name("j")).down()
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert remains(name("j")) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])

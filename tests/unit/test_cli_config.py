@@ -1,5 +1,6 @@
 """`netbond config`: the example and the documentation say what the program does."""
 
+import json
 import re
 import tomllib
 from dataclasses import MISSING, fields
@@ -10,7 +11,7 @@ import pytest
 
 from netbond.cli import main
 from netbond.cli.config import EXAMPLE
-from netbond.config import REPEATED, SINGLE, AgentConfig, Config, HostPort, RoutingConfig, parse
+from netbond.config import REPEATED, SINGLE, Config, HostPort, parse
 
 DOCS = Path(__file__).parents[2] / "docs/config.md"
 
@@ -18,8 +19,8 @@ DOCS = Path(__file__).parents[2] / "docs/config.md"
 def test_the_example_holds_the_defaults_and_every_key() -> None:
     assert parse(EXAMPLE) == Config()
     data = tomllib.loads(EXAMPLE)
-    assert set(data["agent"]) == {spec.name for spec in fields(AgentConfig)}
-    assert set(data["routing"]) == {spec.name for spec in fields(RoutingConfig)}
+    for name, cls in SINGLE.items():
+        assert set(data[name]) == {spec.name for spec in fields(cls)}
 
 
 def test_the_commented_parts_of_the_example_are_right_too() -> None:
@@ -27,12 +28,15 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
     config = parse(text)
     assert [(u.match, u.weight, u.gateway, u.enabled, u.table) for u in config.uplink] == [
         ("eth0", 2, ("auto",), True, 0),
+        ("path=*usb-0:1.2:*", 1, ("auto",), True, 0),
         ("usb0", 1, ("192.168.8.1",), True, 100),
+        ("wwan*", 1, ("auto",), True, 0),
         ("wlan0", 1, ("auto",), True, 0),
         ("docker*", 1, ("auto",), False, 0),
     ]
     assert config.sender[0].receiver == HostPort("bond.example.org", 5000)
     assert config.receiver[0].srt == HostPort("127.0.0.1", 5002)
+    assert [check.name for check in config.chain(config.uplink[2].checks)] == ["gateway", "portal", "names"]
     used = {name: {key for item in tomllib.loads(text)[name] for key in item} for name in REPEATED}
     assert used == {name: {spec.name for spec in fields(cls)} for name, cls in REPEATED.items()}
 
@@ -55,8 +59,8 @@ def toml(value: Any) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], tuple):
         return "`{" + ", ".join(f"{name} = {number}" for name, number in value) + "}`"
     if isinstance(value, tuple):
-        return f"`{list(value)}`"
-    return f"`{value}`" if isinstance(value, int) else f'`"{value}"`'
+        return f"`{json.dumps(value)}`"
+    return f"`{value}`" if isinstance(value, int | float) else f'`"{value}"`'
 
 
 @pytest.mark.parametrize(

@@ -184,12 +184,12 @@ Default for unbound traffic (table 222)
 
 sender 127.0.0.1:6000  running, pid 70130, 2 restarts (last: killed by SIGKILL)
   connected: bond.example.org:5000 (192.0.2.7:5000), caller 127.0.0.1:43210
-  link   window  in flight    RTT   loss  bit/s  state
-  usb0     20.5         12  48 ms  0.3 %  2.13M  up
-  usb1     20.5         12      -  0.3 %      0  down: silent for 5 s
-  wwan0    20.5         12  48 ms  0.3 %  2.13M  error: stalled:
-                                                 [bold]packets[/] without any
-                                                 \x1b[2Janswer
+  link   window  in flight    RTT   loss  bit/s  share  state
+  usb0     20.5         12  48 ms  0.3 %  2.13M   50 %  up
+  usb1     20.5         12      -  0.3 %      0    0 %  down: silent for 5 s
+  wwan0    20.5         12  48 ms  0.3 %  2.13M   50 %  error: stalled:
+                                                        [bold]packets[/] without
+                                                        any \x1b[2Janswer
 
 receiver 0.0.0.0:5000  running, pid 70131
   group     peer             packets   idle  bit/s

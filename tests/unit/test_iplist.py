@@ -3,6 +3,7 @@
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_interface
@@ -188,6 +189,9 @@ def start() -> Iterator[Start]:
         assert process.stdout is not None
         if handles:
             assert process.stdout.readline() == "ready\n"
+        # The kernel tells Popen that the program runs a moment before it shows the command line.
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():
+            time.sleep(0.001)
         return process
 
     yield start

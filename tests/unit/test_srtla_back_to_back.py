@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netbond.srtla import wire
-from netbond.srtla.sender import GroupChanged, LinkDown, LinkSpec, LinkUp
+from netbond.srtla.link import LinkSpec
+from netbond.srtla.sender import GroupChanged, LinkDown, LinkUp
 from tests.srtla_util import FakeLink, Network, data_packet, srt_ack, srt_control, srt_nak
 
 TOP = wire.SEQUENCE_MASK

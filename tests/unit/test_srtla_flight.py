@@ -137,7 +137,7 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.sampled_from([0, 50, TOP - 20]), st.lists(STEP, max_size=80))
 def test_counts_agree_with_the_ring_whatever_happens(base: int, steps: list[tuple[str, int, int]]) -> None:
     flight = Flight(size=32)
@@ -154,9 +154,11 @@ def test_counts_agree_with_the_ring_whatever_happens(base: int, steps: list[tupl
             flight.acknowledge_before(at)
         elif kind == "clear":
             flight.clear()
+            assert all(each.in_flight == each.in_flight_bytes == 0 for each in links)
         else:
             for sent in list(flight.within([(at, b & TOP)])):
                 flight.mark_lost(sent)
+        assert {id(sent) for sent in flight._all()} == {id(sent) for sent in flight._ring if sent is not None}
         for each in links:
             held = [s for s in flight._ring if s is not None and s.link is each and not s.lost]
             assert each.in_flight == len(held)

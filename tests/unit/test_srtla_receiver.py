@@ -243,6 +243,29 @@ def test_a_spoofed_join_earns_its_victim_three_times_what_was_sent_at_most() -> 
     assert got <= AMPLIFICATION * received + len(wire.REG3_PACKET) + UDP_OVERHEAD
 
 
+def test_what_goes_to_one_link_only_is_held_back_until_that_link_has_answered() -> None:
+    driven = Driven()
+    group = driven.reg1(A)
+    assert group is not None
+    assert driven.reg2(VICTIM, group) == wire.REG3
+    for number in range(100):
+        driven.receiver.datagram_from_srt(1, data_packet(number), driven.now)
+    got = sum(len(data) + UDP_OVERHEAD for _, data in driven.receiver.datagrams_to_peers())
+    assert got <= AMPLIFICATION * (wire.REG_LENGTH + UDP_OVERHEAD)
+    assert driven.receiver.refused["unproven"] == 100
+    driven.get(VICTIM, b"\x90\x00")
+    driven.receiver.datagram_from_srt(1, data_packet(5), driven.now)
+    assert driven.receiver.datagrams_to_peers() == [(VICTIM, data_packet(5))]
+
+
+def test_who_knows_the_answer_to_its_reg1_has_proved_itself() -> None:
+    driven = Driven()
+    driven.group(A)
+    for number in range(100):
+        driven.receiver.datagram_from_srt(1, data_packet(number), driven.now)
+    assert len(driven.receiver.datagrams_to_peers()) == 100
+
+
 def test_a_link_that_carries_packets_gets_every_ack() -> None:
     driven = Driven()
     driven.group(A, B)

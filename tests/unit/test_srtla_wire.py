@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
@@ -30,6 +30,7 @@ def test_distance(start: int, end: int, steps: int) -> None:
     assert wire.advance(start, steps) == end
 
 
+@settings(deadline=None)
 @given(st.integers(0, TOP), st.integers(-(1 << 30), (1 << 30) - 1))
 def test_distance_undoes_advance(start: int, steps: int) -> None:
     assert wire.distance(start, wire.advance(start, steps)) == steps
@@ -122,11 +123,13 @@ u32 = st.integers(0, 0xFFFFFFFF)
 i32 = st.integers(-0x80000000, 0x7FFFFFFF)
 
 
+@settings(deadline=None)
 @given(st.builds(wire.Keepalive, st.integers(0, 2**64 - 1), u32, i32, i32, u32, u32, u32))
 def test_keepalive_round_trip(keepalive: wire.Keepalive) -> None:
     assert wire.parse_keepalive(wire.build_keepalive(keepalive)) == keepalive
 
 
+@settings(deadline=None)
 @given(st.builds(wire.Keepalive, *([st.integers()] * 7)))
 def test_keepalive_of_any_numbers_has_its_size(keepalive: wire.Keepalive) -> None:
     assert len(wire.build_keepalive(keepalive)) == 38
@@ -152,12 +155,14 @@ junk = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(junk)
 def test_no_reader_raises(data: bytes) -> None:
     for read in READERS:
         read(data)
 
 
+@settings(deadline=None)
 @given(junk)
 def test_what_is_read_is_in_range(data: bytes) -> None:
     for first, last in wire.parse_srt_nak(data) or []:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -204,7 +205,7 @@ def test_links_reach_all_senders_at_once_and_each_new_one(child: Path) -> None:
             for number in (0, 1):
                 state = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 3, number)
                 assert state.stats == {"heard": [{"resume": {}}, {"links": []}, {"links": LINKS}]}
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < 2
             assert state.pid
             os.kill(state.pid, signal.SIGKILL)
             state = await watched.until(
@@ -327,6 +328,26 @@ def test_a_child_that_cannot_be_started_is_tried_again(child: Path) -> None:
     asyncio.run(check())
 
 
+@pytest.mark.parametrize("call", ["socket.socketpair", "os.pidfd_open"])
+def test_an_agent_short_of_descriptors_goes_on_when_it_has_some(
+    child: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    async def check() -> None:
+        async with supervised(child, "good") as watched:
+            first = await watched.until(lambda s: s.stats)
+            with monkeypatch.context() as patch:
+                patch.setattr(call, refuse)
+                os.kill(first.pid or 0, signal.SIGKILL)
+                state = await watched.until(lambda s: "Too many open files" in s.last_exit)
+                assert not alive(state.pid)
+            await watched.until(lambda s: s.state == "running" and s.stats)
+
+    def refuse(*args: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    asyncio.run(check())
+
+
 def test_a_resume_that_kills_is_given_up(child: Path) -> None:
     ResumeStore(child.parent / "state" / "engines").save(SENDER, {"poison": True})
 
@@ -371,14 +392,14 @@ def test_stop_lets_children_have_their_last_word(child: Path, caplog: pytest.Log
 
 
 def test_stop_kills_the_stubborn_all_at_once(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "GRACE", 0.5)
+    monkeypatch.setattr(supervisor, "GRACE", 1.0)
 
     async def check() -> None:
         async with supervised(child, "stubborn", SENDER, OTHER, RECEIVER) as watched:
             pids = [(await watched.until(lambda s: s.stats, number)).pid for number in range(3)]
             began = time.monotonic()
             await watched.supervisor.stop()
-            assert 0.4 < time.monotonic() - began < 1.2
+            assert 0.9 < time.monotonic() - began < 2.5
             assert not any(map(alive, pids))
 
     asyncio.run(check())

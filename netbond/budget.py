@@ -1,0 +1,440 @@
+"""Metered uplinks: how much each has used this month, across reboots, and what follows when it is spent.
+
+Counting is pure (`account`, `standing`): the kernel's byte counters of an interface, added up into months
+that begin on `budget_day`. `Meter` keeps the result in `data_dir/usage.json`.
+
+Counters begin anew when the interface is a new one (its index changes), after a reboot (the boot id changes),
+or when a driver resets them (they go down). All that they then show is counted.
+
+Boxes without a clock of their own boot in 1970, or at the time when they were switched off. So a date is not
+taken at its word (`_dated`):
+- a date before EARLIEST says nothing: counting goes on in the month that was open;
+- a later month than the open one opens a new one, whether the clock is synchronised or not: a box with a good
+  clock may never see a time server;
+- an earlier month never opens one, unless the clock is synchronised: then the open month came from a wrong
+  clock, and what was counted in it is kept;
+- what was counted since the clock was last synchronised goes along into a month that opens in the moment in
+  which it is again: most of it was counted after a boot in that month.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import stat
+from calendar import monthrange
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from netbond import files
+from netbond.config import UplinkConfig
+from netbond.leases import LeaseError, check_device
+from netbond.model import Link
+from netbond.uplinks import settings
+
+STORE = "usage.json"  # in data_dir
+LARGEST_STORE = 1 << 20  # bytes
+MOST_DEVICES = 256  # that are remembered; the one not seen for the longest time goes first
+SAVE_EVERY = 60.0  # seconds: what a power cut may cost, against wear of the SD card
+WARN_AT = 0.8  # of the budget
+EARLIEST = date(2025, 1, 1)  # no box has run this program before
+
+_MOST = 2**63  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one interface has used, and where its counters stood when that was last reckoned (bytes)."""
+
+    start: date | None = None  # first day of the open month; None while no date was ever known
+    day: int = 1  # budget_day, by which that was reckoned
+    used: int = 0  # received and sent since then
+    undated: int = 0  # the part of `used` counted since the clock was last synchronised
+    index: int = 0  # the interface's
+    rx: int = 0
+    tx: int = 0
+    boot: str = ""  # the kernel's boot id
+    last_start: date | None = None  # the month before, as far as it was counted
+    last_used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What the box knows of the time: the local date, whether a time server confirms it, and the boot id."""
+
+    today: date
+    synchronised: bool
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an interface stands with its budget (bytes); `budget` 0: it is not metered."""
+
+    device: str
+    used: int
+    budget: int
+    start: date | None
+    resets: date | None  # when counting begins anew
+    action: str  # "warn", "backup", "off": the configured one
+
+    @property
+    def level(self) -> str:
+        """ "ok", "warning" (80 % used) or "spent"."""
+        if self.budget and self.used >= self.budget:
+            return "spent"
+        return "warning" if self.budget and self.used >= WARN_AT * self.budget else "ok"
+
+    @property
+    def verdict(self) -> str:
+        """What the uplink may be used for: "normal", "backup" (when all others are down), or "off"."""
+        return self.action if self.level == "spent" and self.action != "warn" else "normal"
+
+    def __str__(self) -> str:
+        part = f" of {amount(self.budget)} ({100 * self.used // self.budget} %)" if self.budget else ""
+        until = f"; counting begins anew on {self.resets}" if self.resets else ""
+        return f"{self.device} has used {amount(self.used)}{part}{until}"
+
+
+# --- months -----------------------------------------------------------------------------------------------
+
+
+def _begins(year: int, month: int, day: int) -> date:
+    """The first day of the month that begins in this calendar month, `day` or the last there is."""
+    return date(year, month, min(day, monthrange(year, month)[1]))
+
+
+def month_of(today: date, day: int) -> date:
+    """The first day of the month, reckoned from `day` on, in which `today` lies."""
+    begins = _begins(today.year, today.month, day)
+    if begins <= today:
+        return begins
+    year, month = (today.year - 1, 12) if today.month == 1 else (today.year, today.month - 1)
+    return _begins(year, month, day)
+
+
+def next_month(start: date, day: int) -> date:
+    """The first day of the month after the one that began at `start`."""
+    year, month = (start.year + 1, 1) if start.month == 12 else (start.year, start.month + 1)
+    return _begins(year, month, day)
+
+
+# --- counting ---------------------------------------------------------------------------------------------
+
+
+def account(
+    ledger: Mapping[str, Usage], links: Iterable[Link], configured: Iterable[UplinkConfig], clock: Clock
+) -> dict[str, Usage]:
+    """The ledger with what the counters of `links` show now. Interfaces that are not there keep their entry.
+
+    An interface that was never seen starts at nothing: what it used before may belong to another month.
+    """
+    days = tuple(configured)
+    found = dict(ledger)
+    for link in links:
+        old = found.pop(link.name, None)  # what was seen last comes last
+        day = settings(link.name, days).budget_day
+        if old is None:
+            old = Usage(None, day, 0, 0, link.index, link.rx_bytes, link.tx_bytes, clock.boot)
+        used = _since(old, link, clock.boot)
+        counted = replace(
+            old,
+            used=old.used + used,
+            undated=old.undated + used,
+            index=link.index,
+            rx=link.rx_bytes,
+            tx=link.tx_bytes,
+            boot=clock.boot,
+        )
+        found[link.name] = _dated(counted, day, clock)
+    for device in list(found)[: max(0, len(found) - MOST_DEVICES)]:
+        del found[device]
+    return found
+
+
+def _since(old: Usage, link: Link, boot: str) -> int:
+    """Bytes since the counters were last read."""
+    anew = link.index != old.index or boot != old.boot or link.rx_bytes < old.rx or link.tx_bytes < old.tx
+    return link.rx_bytes + link.tx_bytes - (0 if anew else old.rx + old.tx)
+
+
+def _dated(usage: Usage, day: int, clock: Clock) -> Usage:
+    """The usage in the month that the date says, as far as the date can be believed."""
+    if clock.today < EARLIEST:
+        return usage
+    start = month_of(clock.today, day)
+    if usage.start is None or usage.day != day:
+        # The first date, or another reckoning: nothing is forgotten.
+        usage = replace(usage, start=start, day=day)
+    elif start > usage.start:
+        carried = usage.undated if clock.synchronised else 0
+        usage = replace(
+            usage,
+            start=start,
+            used=carried,
+            undated=carried,
+            last_start=usage.start,
+            last_used=usage.used - carried,
+        )
+    elif start != usage.start and clock.synchronised:
+        before = usage.last_used if usage.last_start == start else 0
+        usage = replace(usage, start=start, used=usage.used + before, last_start=None, last_used=0)
+    return replace(usage, undated=0) if clock.synchronised else usage
+
+
+def standing(device: str, usage: Usage, setting: UplinkConfig) -> Standing:
+    """How an interface stands with the budget that its settings give it."""
+    resets = None if usage.start is None else next_month(usage.start, usage.day)
+    return Standing(device, usage.used, setting.budget, usage.start, resets, setting.budget_action)
+
+
+def news(before: Mapping[str, Standing], after: Iterable[Standing]) -> list[str]:
+    """A line for the log for each interface that stands otherwise with its budget than before."""
+    lines = []
+    for now in after:
+        then = before.get(now.device)
+        level = then.level if then is not None else "ok"
+        if now.level == level:
+            continue
+        follows = {"backup": "used only when all others are down", "off": "not used"}.get(now.verdict, "")
+        if now.level == "ok":
+            follows = "used as before"
+        lines.append(f"{now}: {follows}" if follows else str(now))
+    return lines
+
+
+def section(standings: Iterable[Standing]) -> list[dict[str, Any]]:
+    """The metered uplinks for `netbond status --json` (docs/metered.md lists the keys)."""
+    return [
+        {
+            "device": each.device,
+            "used_bytes": each.used,
+            "budget_bytes": each.budget,
+            "since": None if each.start is None else each.start.isoformat(),
+            "resets": None if each.resets is None else each.resets.isoformat(),
+            "level": each.level,
+            "verdict": each.verdict,
+        }
+        for each in standings
+        if each.budget
+    ]
+
+
+def amount(number: int) -> str:
+    """Bytes for people, in the units of data plans: "49.5 GB"."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number / 1000:.1f} kB"
+
+
+# --- the file ---------------------------------------------------------------------------------------------
+
+
+def encode(ledger: Mapping[str, Usage]) -> bytes:
+    """The ledger as it is kept, in JSON."""
+
+    def iso(day: date | None) -> str | None:
+        return None if day is None else day.isoformat()
+
+    devices = {
+        device: {
+            "start": iso(usage.start),
+            "day": usage.day,
+            "used": usage.used,
+            "undated": usage.undated,
+            "index": usage.index,
+            "rx": usage.rx,
+            "tx": usage.tx,
+            "boot": usage.boot,
+            "last_start": iso(usage.last_start),
+            "last_used": usage.last_used,
+        }
+        for device, usage in ledger.items()
+    }
+    return json.dumps({"version": 1, "devices": devices}, indent=1).encode() + b"\n"
+
+
+def decode(data: bytes) -> dict[str, Usage]:
+    """The ledger from its JSON; ValueError if anything in it is not right."""
+    found = json.loads(data)
+    if not isinstance(found, dict) or found.get("version") != 1 or not isinstance(found.get("devices"), dict):
+        raise ValueError("it is not a record of usage")
+    return {_device(name): _usage(name, entry) for name, entry in found["devices"].items()}
+
+
+def _device(name: str) -> str:
+    try:
+        return check_device(name)
+    except LeaseError as error:
+        raise ValueError(str(error)) from None
+
+
+def _usage(name: str, entry: object) -> Usage:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{name}: not a record")
+
+    def whole(key: str, least: int = 0, most: int = _MOST) -> int:
+        value = entry.get(key)
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"{name}: {key} is not right")
+        return value
+
+    def day(key: str) -> date | None:
+        value = entry.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise ValueError(f"{name}: {key} is not right")
+        return date.fromisoformat(value)
+
+    boot = entry.get("boot")
+    if not isinstance(boot, str) or not re.fullmatch(r"[0-9a-f-]{0,64}", boot):
+        raise ValueError(f"{name}: boot is not right")
+    return Usage(
+        start=day("start"),
+        day=whole("day", 1, 31),
+        used=whole("used"),
+        undated=whole("undated"),
+        index=whole("index"),
+        rx=whole("rx"),
+        tx=whole("tx"),
+        boot=boot,
+        last_start=day("last_start"),
+        last_used=whole("last_used"),
+    )
+
+
+class Meter:
+    """The usage of the uplinks, counted and kept.
+
+    `load` at the start. Each second or so `observe`, and if `due` then gives data, `write` it, in a thread,
+    as it waits for the disk. The last time with `due(..., stopping=True)`.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._store = data_dir / STORE
+        self._ledger: dict[str, Usage] = {}
+        self._saved: dict[str, Usage] = {}
+        self._saved_at: float | None = None
+        self.standings: dict[str, Standing] = {}
+        self.problems: tuple[str, ...] = ()
+
+    def load(self) -> None:
+        """Read what was kept. A file that is not right is put aside as usage.json.bad, and a problem."""
+        try:
+            data, status = files.read(self._store, LARGEST_STORE)
+            if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise ValueError("others than root can write to it")
+            self._ledger = self._saved = decode(data)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.problems = (f"{self._store}: {files.why(error)}; usage is counted from now on",)
+        except (ValueError, RecursionError) as error:
+            aside = self._store.with_name(f"{STORE}.bad")
+            with contextlib.suppress(OSError):
+                self._store.replace(aside)
+            self.problems = (f"{self._store}: {error}; put aside as {aside.name}, counting from now on",)
+
+    def observe(self, links: Iterable[Link], configured: Iterable[UplinkConfig], clock: Clock) -> list[str]:
+        """Count what the uplinks' interfaces show now; lines for the log."""
+        configured, links = tuple(configured), tuple(links)
+        self._ledger = account(self._ledger, links, configured, clock)
+        before = self.standings
+        self.standings = {
+            link.name: standing(link.name, self._ledger[link.name], settings(link.name, configured))
+            for link in links
+            if link.name in self._ledger
+        }
+        return news(before, self.standings.values())
+
+    def verdict(self, device: str) -> str:
+        """ "normal", "backup" or "off" for an uplink."""
+        found = self.standings.get(device)
+        return "normal" if found is None else found.verdict
+
+    def spent(self) -> tuple[tuple[str, str, str], ...]:
+        """(device, "backup" or "off", why) for each uplink that is not to be used as usual."""
+        return tuple(
+            (each.device, each.verdict, f"{amount(each.budget)} a month are used up")
+            for each in self.standings.values()
+            if each.verdict != "normal"
+        )
+
+    def due(self, now: float, *, stopping: bool = False) -> bytes | None:
+        """What write() should write at `now` (monotonic seconds); None if it need not write yet."""
+        if self._ledger == self._saved:
+            return None
+        if not stopping and self._saved_at is not None and now < self._saved_at + SAVE_EVERY:
+            return None
+        self._saved_at, self._saved = now, self._ledger
+        return encode(self._ledger)
+
+    def write(self, data: bytes) -> None:
+        """Put the data on the disk; what is wrong is in `problems` then. May take a while (fsync)."""
+        try:
+            self._store.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            fresh = self._store.with_name(f"{STORE}.new")
+            files.replace(fresh, data, 0o600)
+            _to_disk(fresh)  # before it takes the old one's place: a power cut leaves one or the other
+            fresh.replace(self._store)
+            _to_disk(self._store.parent)
+        except OSError as error:
+            self.problems = (f"{self._store}: {files.why(error)}; usage would be lost by a restart",)
+        else:
+            self.problems = ()
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# --- the box's clock --------------------------------------------------------------------------------------
+
+
+def boot_id() -> str:
+    """A name for the time since the kernel started; "" where there is none."""
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+    return text if re.fullmatch(r"[0-9a-f-]{1,64}", text) else ""
+
+
+_TIME_ERROR = 5  # adjtimex(2): "the clock is not synchronised"
+_TIMESYNCD = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd(8)
+
+
+def synchronised() -> bool:
+    """Whether a program keeps the kernel's clock right (ntpd, chrony, systemd-timesyncd)."""
+    answer = _adjtimex()
+    # A service with ProtectClock=yes may not even ask the kernel.
+    return _TIMESYNCD.exists() if answer < 0 else answer != _TIME_ERROR
+
+
+def _adjtimex() -> int:
+    """What adjtimex(2) returns for a mere question; -1 if it cannot be asked."""
+    try:
+        ask = ctypes.CDLL(None).adjtimex
+    except (OSError, AttributeError):
+        return -1
+    # struct timex has 208 bytes at most; all 0 asks and sets nothing.
+    answer: int = ask(ctypes.create_string_buffer(512))
+    return answer
+
+
+def clock(now: float) -> Clock:
+    """The clock as it is at `now` (wall-clock seconds)."""
+    today = datetime.fromtimestamp(now).astimezone().date()  # months begin at local midnight
+    return Clock(today, synchronised(), boot_id())

@@ -1,0 +1,237 @@
+"""Runs the checks of all uplinks, and says when a verdict has changed.
+
+One task for each check of each uplink, so that one which hangs until its timeout delays no other. What an
+answer means is decided in netbond.health.judge; this file only waits, asks, and hands over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random as standard_random
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from netbond.config import CheckConfig, Config, HealthConfig
+from netbond.health.effect import Key, key
+from netbond.health.judge import DOWN, UNKNOWN, Answer, Health, Judge
+from netbond.health.probes import Way, probe, questions, resolvers
+from netbond.health.targets import Target
+from netbond.model import IPAddress, Uplink
+from netbond.uplinks import DOWN as LINK_DOWN
+from netbond.uplinks import NO_CARRIER, settings
+
+logger = logging.getLogger(__name__)
+
+Ask = Callable[[CheckConfig, Target, Way], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """An uplink and its checks: with any change of it, the answers so far are about something else."""
+
+    device: str
+    address: IPAddress
+    gateway: IPAddress | None
+    chain: tuple[CheckConfig, ...]
+    policy: HealthConfig
+
+
+class _Watch:
+    """One uplink: its judge, and a task for each of its checks while it has its link."""
+
+    def __init__(
+        self, identity: _Identity, look: Callable[[], None], random: Callable[[], float], ask: Ask
+    ) -> None:
+        self.identity: Final = identity
+        self._look = look
+        self._random = random
+        self._ask = ask
+        self._clock = asyncio.get_running_loop().time
+        self._way = Way(
+            identity.device, identity.address, identity.gateway, resolvers(identity.policy.resolvers)
+        )
+        # A check that has nothing to ask here (no target of this family, no gateway) is no part of the chain.
+        self._questions = {
+            check.name: found for check in identity.chain if (found := questions(check, self._way))
+        }
+        self._chain = tuple(check for check in identity.chain if check.name in self._questions)
+        self.judge = Judge(
+            identity.device, identity.address, self._chain, identity.policy, self._clock(), random()
+        )
+        self._state = UNKNOWN
+        self._wakes = {check.name: asyncio.Event() for check in self._chain}
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.running = False
+
+    def start(self) -> None:
+        """Begin to ask; after a pause nothing is known any more."""
+        self.running = True
+        self.judge.restart(self._clock(), self._random())
+        self._state = UNKNOWN
+        self._way.names.clear()
+        for check in self._chain:
+            task = asyncio.create_task(self._run(check), name=f"check {check.name} of {self.identity.device}")
+            task.add_done_callback(self._ended)
+            self._tasks.add(task)
+
+    def stop(self) -> set[asyncio.Task[None]]:
+        """Ask no more; the tasks that are about to end."""
+        self.running = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for task in self._tasks:
+            task.cancel()
+        return set(self._tasks)
+
+    def evidence(self, ok: bool, detail: str) -> None:
+        self.judge.evidence(ok=ok, detail=detail, now=self._clock(), random=self._random())
+        self._changed()
+
+    async def _run(self, check: CheckConfig) -> None:
+        wake = self._wakes[check.name]
+        while True:
+            due = self.judge.due(check.name)
+            pause = None if due is None else due - self._clock()
+            if pause is None or pause > 0:
+                wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await wake.wait()
+                continue
+            answers = await asyncio.gather(
+                *(self._ask(check, target, self._way) for target in self._questions[check.name])
+            )
+            self.judge.round(check.name, answers, self._clock(), self._random())
+            self._changed()
+
+    def _changed(self) -> None:
+        """The judge was told something: others may be due at another time, and the verdict may be another."""
+        for wake in self._wakes.values():
+            wake.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        release = self.judge.release()
+        if release is not None:
+            self._timer = asyncio.get_running_loop().call_at(release, self._released)
+        health = self.judge.health()
+        if health.state != self._state:
+            before, self._state = self._state, health.state
+            level = logging.WARNING if DOWN in (before, health.state) else logging.INFO
+            why = f": {health.reason}" if health.reason else ""
+            logger.log(level, "%s (%s) is %s%s", health.device, health.address, health.state, why)
+            self._look()
+
+    def _released(self) -> None:
+        self._timer = None
+        self.judge.advance(self._clock())
+        self._changed()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # A defect of ours must not keep an uplink down, nor up: nothing is known of it.
+            logger.error(
+                "%s failed; nothing is known of that uplink until the next change",
+                task.get_name(),
+                exc_info=task.exception(),
+            )
+            self.stop()
+            self._look()
+
+
+class Monitor:
+    """All uplinks. Lives in one event loop; `look` is called, without arguments, when a state has changed.
+
+    `random` gives numbers in [0, 1). `ask` asks one target (netbond.health.probes.probe).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        look: Callable[[], None],
+        *,
+        random: Callable[[], float] = standard_random.random,
+        ask: Ask = probe,
+    ) -> None:
+        self._config = config
+        self._look = look
+        self._random = random
+        self._ask = ask
+        self._uplinks: tuple[Uplink, ...] = ()
+        self._watches: dict[Key, _Watch] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def configure(self, config: Config) -> None:
+        """Take another configuration; uplinks whose checks it leaves alone keep their state."""
+        self._config = config
+        self.set_uplinks(self._uplinks)
+
+    def set_uplinks(self, uplinks: Iterable[Uplink]) -> None:
+        """Check these from now on, and no others.
+
+        An uplink with the same device, address, gateway and checks as before keeps its state; any other is
+        unknown at first. One without link is not asked, and unknown when the link is back. It does not matter
+        whether netbond.health.effect.apply() has marked dead ones among them: if one was, by a verdict that
+        no longer holds, `look` is called.
+        """
+        self._uplinks = tuple(uplinks)
+        down = {key(health) for health in self.healths() if health.state == DOWN}
+        watches: dict[Key, _Watch] = {}
+        for uplink in self._uplinks:
+            if key(uplink) in watches:
+                continue  # the same again is no second uplink
+            identity = _Identity(
+                uplink.device,
+                uplink.address.ip,
+                uplink.gateway,
+                self._config.chain(settings(uplink.device, self._config.uplink).checks),
+                self._config.health,
+            )
+            watch = self._watches.get(key(uplink))
+            if watch is None or watch.identity != identity:
+                watch = _Watch(identity, self._look, self._random, self._ask)
+            watches[key(uplink)] = watch
+            has_link = uplink.state not in (LINK_DOWN, NO_CARRIER)
+            if has_link and not watch.running:
+                watch.start()
+            elif watch.running and not has_link:
+                self._stop(watch)
+        for at, watch in self._watches.items():
+            if watches.get(at) is not watch:
+                self._stop(watch)
+        self._watches = watches
+        if any(key(health) in down and health.state != DOWN for health in self.healths()):
+            self._look()
+
+    def evidence(self, device: str, ok: bool, detail: str = "", address: str | None = None) -> None:
+        """What an SRTLA link hears: `ok` if its receiver answered within the last second, not `ok` if it has
+        sent for some seconds and heard nothing. Without `address`, of all uplinks of the device.
+        """
+        if not self._config.health.evidence:
+            return
+        for (name, ip), watch in self._watches.items():
+            if name == device and watch.running and address in (None, str(ip)):
+                watch.evidence(ok, detail)
+
+    def healths(self) -> tuple[Health, ...]:
+        """The verdicts, in the order of the uplinks; none of an uplink without link."""
+        return tuple(watch.judge.health() for watch in self._watches.values() if watch.running)
+
+    async def stop(self) -> None:
+        """Ask no more, and return when nothing of it is left."""
+        for watch in self._watches.values():
+            self._stop(watch)
+        self._watches = {}
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _stop(self, watch: _Watch) -> None:
+        for task in watch.stop():
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)

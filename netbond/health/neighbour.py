@@ -1,0 +1,195 @@
+"""Asking the gateway whether it is there: by ARP or neighbour solicitation on the uplink's device.
+
+The kernel's own neighbour entry is not trusted as a sign of life: it stays REACHABLE for up to 45 s after the
+last answer, and then STALE for as long as nobody uses it (Documentation/networking/ip-sysctl.rst, neigh/*).
+It is read to leave out gateways with a fixed entry, which need not answer.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv6Address
+
+from netbond.health.packets import (
+    arp_request,
+    is_arp_reply,
+    is_neighbour_advertisement,
+    neighbour_solicitation,
+    solicited_node,
+)
+from netbond.model import IPAddress
+
+ETH_P_ARP = 0x0806
+ARPHRD_ETHER = 1
+IFF_NOARP = 0x80
+SIOCGIFFLAGS, SIOCGIFHWADDR = 0x8913, 0x8927
+ICMP6_FILTER = 1
+
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
+NLM_F_REQUEST = 1
+NDA_DST = 1
+STATES = {
+    0x01: "INCOMPLETE",
+    0x02: "REACHABLE",
+    0x04: "STALE",
+    0x08: "DELAY",
+    0x10: "PROBE",
+    0x20: "FAILED",
+    0x40: "NOARP",
+    0x80: "PERMANENT",
+}
+FIXED = ("NOARP", "PERMANENT")
+
+RESEND = 3  # requests within the timeout: a single frame gets lost on a busy radio link
+
+
+class NoNeighboursError(Exception):
+    """The device has none to ask: a point-to-point or raw-IP link."""
+
+
+def state(device: str, address: IPAddress) -> str:
+    """The kernel's neighbour entry, like "REACHABLE"; "" if there is none. OSError: no such device."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    index = socket.if_nametoindex(device)
+    body = struct.pack("=BxxxiHBB", family, index, 0, 0, 0)
+    body += struct.pack("=HH", 4 + len(address.packed), NDA_DST) + address.packed
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as nl:
+        nl.setblocking(False)  # the kernel has answered before send() returns
+        nl.sendto(struct.pack("=IHHII", 16 + len(body), RTM_GETNEIGH, NLM_F_REQUEST, 1, 0) + body, (0, 0))
+        try:
+            reply = nl.recv(4096)
+        except BlockingIOError:
+            return ""
+    if len(reply) < 28 or struct.unpack_from("=H", reply, 4)[0] != RTM_NEWNEIGH:
+        return ""  # an error: no such entry
+    return STATES.get(struct.unpack_from("=H", reply, 24)[0], "")
+
+
+def _hardware(device: str) -> bytes:
+    """The MAC address. NoNeighboursError: it has none, or does without; OSError: no such device."""
+    request = struct.pack("16s24x", device.encode())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        buffer = array.array("B", request)
+        fcntl.ioctl(sock, SIOCGIFFLAGS, buffer, True)
+        flags = struct.unpack_from("=H", buffer, 16)[0]
+        buffer = array.array("B", request)
+        fcntl.ioctl(sock, SIOCGIFHWADDR, buffer, True)
+    kind, mac = struct.unpack_from("=H6s", buffer, 16)
+    if kind != ARPHRD_ETHER or flags & IFF_NOARP:
+        raise NoNeighboursError(device)
+    return bytes(mac)
+
+
+async def ask(device: str, address: IPAddress, gateway: IPAddress, patience: float) -> float | None:
+    """Ask for `gateway` on `device`, from `address`; the round-trip time in seconds, None if there was
+    no answer within `patience` seconds.
+
+    OSError: the device is gone, or the socket could not be had. NoNeighboursError: there are none to ask.
+    """
+    mac = _hardware(device)
+    try:
+        async with asyncio.timeout(patience):
+            if isinstance(gateway, IPv6Address):
+                return await _solicit(device, gateway, mac, patience / RESEND)
+            if isinstance(address, IPv4Address):
+                return await _arp(device, address, gateway, mac, patience / RESEND)
+    except TimeoutError:
+        return None
+    raise NoNeighboursError(f"{address} cannot ask for {gateway}")
+
+
+async def _arp(device: str, sender: IPv4Address, target: IPv4Address, mac: bytes, again: float) -> float:
+    loop = asyncio.get_running_loop()
+    # Protocol 0 until bind(): otherwise frames of all interfaces would be queued in between.
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0) as sock:
+        sock.setblocking(False)
+        sock.bind((device, ETH_P_ARP))
+
+        def send() -> None:
+            sock.sendto(arp_request(mac, sender, target), (device, ETH_P_ARP, 0, 0, b"\xff" * 6))
+
+        began = loop.time()
+        with _repeated(send, again):
+            while True:
+                packet, whence = await loop.sock_recvfrom(sock, 512)
+                if whence[2] != socket.PACKET_OUTGOING and is_arp_reply(packet, mac, sender, target):
+                    return loop.time() - began
+
+
+async def _solicit(device: str, target: IPv6Address, mac: bytes, again: float) -> float:
+    loop = asyncio.get_running_loop()
+    index = socket.if_nametoindex(device)
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6) as sock:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        # Only advertisements (type 136): the filter's bits are set for what is to be blocked.
+        words = [0xFFFFFFFF] * 8
+        words[136 // 32] &= ~(1 << 136 % 32)
+        sock.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, struct.pack("=8I", *words))
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        group = str(solicited_node(target))
+
+        def send() -> None:
+            # The kernel takes a link-local source, which every router on the link can answer.
+            sock.sendto(neighbour_solicitation(mac, target), (group, 0, 0, index))
+
+        began = loop.time()
+        with _repeated(send, again):
+            while True:
+                await _readable(sock)
+                with contextlib.suppress(BlockingIOError):
+                    packet, ancillary, _flags, _whence = sock.recvmsg(512, 64)
+                    if is_neighbour_advertisement(packet, _hop_limit(ancillary), target):
+                        return loop.time() - began
+
+
+@contextlib.contextmanager
+def _repeated(send: Callable[[], object], again: float) -> Iterator[None]:
+    """Send now and every `again` seconds inside the block. OSError: the first could not be sent."""
+    loop = asyncio.get_running_loop()
+
+    handle: asyncio.TimerHandle
+
+    def more() -> None:
+        nonlocal handle
+        with contextlib.suppress(OSError):  # the device went away meanwhile: there will be no answer
+            send()
+        handle = loop.call_later(again, more)
+
+    send()
+    handle = loop.call_later(again, more)
+    try:
+        yield
+    finally:
+        handle.cancel()
+
+
+async def _readable(sock: socket.socket) -> None:
+    """Until there is something to receive; asyncio has no recvmsg()."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+
+    def readable() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(sock, readable)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
+
+
+def _hop_limit(ancillary: list[tuple[int, int, bytes]]) -> int:
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT) and len(data) >= 4:
+            return int(struct.unpack_from("=i", data)[0])
+    return 0

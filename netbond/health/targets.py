@@ -1,0 +1,117 @@
+"""What a check asks, as the user writes it: '1.1.1.1', 'example.org:443', 'http://example.org/generate_204'.
+
+Pure, and light to import: the configuration checks its targets with this.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+KINDS = ("gateway", "icmp", "tcp", "dns", "http")
+
+GATEWAY = "gateway"  # as a host: the gateway of the uplink that is checked
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+_URL = re.compile(
+    r"http://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]/?#@:\s]+)(?::(?P<port>[0-9]{1,5}))?(?P<path>/.*)?"
+)
+
+EXPECTED = {
+    "gateway": "no targets: it asks the uplink's own gateway",
+    "icmp": "addresses or host names, like '1.1.1.1' (or 'gateway')",
+    "tcp": "'host:port', like '1.1.1.1:443' (IPv6 in brackets: '[2606:4700:4700::1111]:443')",
+    "dns": "addresses of DNS servers, like '1.1.1.1' or '[2606:4700:4700::1111]:53' (or 'gateway')",
+    "http": "plain 'http://host/path' (https cannot be intercepted, so it does not find a captive portal)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing to ask. `text` is what the user wrote, `host` a name, an address or "gateway"."""
+
+    text: str
+    host: str
+    port: int = 0
+    path: str = ""
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The host as an address; None for a name and for "gateway"."""
+        return as_address(self.host)
+
+
+def as_address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address without scope, or None."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return None if isinstance(address, IPv6Address) and address.scope_id else address
+
+
+def parse(kind: str, text: str) -> Target:
+    """Read a target of a check of this kind; ValueError says what would be right."""
+    found = _parse(kind, text)
+    if found is None:
+        raise ValueError(EXPECTED[kind])
+    return found
+
+
+def _parse(kind: str, text: str) -> Target | None:
+    if kind == "icmp":
+        host = _host(text)
+        return None if host is None else Target(text, host)
+    if kind == "tcp":
+        return _host_port(text, None)
+    if kind == "dns":
+        target = _host_port(text, 53)
+        # A DNS check that first needs a DNS server would say little when it fails.
+        return target if target and (target.address or target.host == GATEWAY) else None
+    if kind == "http":
+        return _url(text)
+    return None
+
+
+def _host(text: str) -> str | None:
+    """A name or an address; None for anything else, such as '1.2.3' or '300.1.1.1'."""
+    address = as_address(text)
+    if address is not None:
+        return None if address.is_multicast or address.is_unspecified else str(address)
+    # A last label of digits is a mistyped address, never a name (RFC 3696, section 2).
+    if not _NAME.fullmatch(text) or text.rstrip(".").rpartition(".")[2].isdigit():
+        return None
+    return text
+
+
+def _port(text: str) -> int | None:
+    port = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0
+    return port if 1 <= port <= 65535 else None
+
+
+def _host_port(text: str, default: int | None) -> Target | None:
+    bracketed = re.fullmatch(r"\[([^\]]+)\](?::(.+))?", text)
+    if bracketed:
+        name, given = bracketed[1], bracketed[2]
+    elif as_address(text) is not None:  # an IPv6 address without port
+        name, given = text, None
+    else:
+        name, colon, after = text.partition(":")
+        given = after if colon else None
+    host = _host(name)
+    port = default if given is None else _port(given)
+    return None if host is None or port is None else Target(text, host, port)
+
+
+def _url(text: str) -> Target | None:
+    match = _URL.fullmatch(text)
+    if match is None or not text.isascii() or not text.isprintable() or " " in text:
+        return None
+    host = _host(match["host"].strip("[]"))
+    port = 80 if match["port"] is None else _port(match["port"])
+    if host is None or port is None:
+        return None
+    return Target(text, host, port, (match["path"] or "/").partition("#")[0])

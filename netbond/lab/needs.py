@@ -1,0 +1,30 @@
+"""What the lab cannot do without, and how to get it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from netbond.errors import NotPermittedError, UnavailableError
+
+# program -> the Debian package that has it
+PROGRAMS = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "dhclient": "isc-dhcp-client"}
+
+
+def need_root() -> None:
+    """NotPermittedError unless this is root."""
+    if os.geteuid() != 0:
+        raise NotPermittedError("the lab makes network namespaces, which needs root", "run it with sudo")
+
+
+def need_programs(programs: Mapping[str, str] | None = None) -> None:
+    """UnavailableError names the Debian package of the first program that is missing."""
+    for program, package in (programs or PROGRAMS).items():
+        if not shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"):
+            raise UnavailableError(
+                f"the lab needs the program {program}", f"install it: apt install {package}"
+            )
+    if not Path("/dev/net/tun").exists():
+        raise UnavailableError("/dev/net/tun is missing", "load the kernel module: modprobe tun")

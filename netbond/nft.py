@@ -1,0 +1,345 @@
+"""The edge of router mode: applies nftables text through `nft`, and deletes a dead uplink's connections.
+
+`nft` reads its text from standard input and replaces the whole table in one transaction: no packet ever meets
+half of it. What was applied is kept in `state_dir`, together with the kernel's own listing of it, so that
+`netbond plan`, a successor after kill -9, and drift (`nft flush ruleset`) can be told without guessing how a
+version of nft prints what it was given.
+
+Connections are deleted by a conntrack netlink message with a mark and a mask. The kernel takes these as a
+filter since 4.0 (IPCTNL_MSG_CT_DELETE without a tuple), so no conntrack tool is needed. Sources:
+include/uapi/linux/netfilter/{nfnetlink,nfnetlink_conntrack,nf_tables}.h.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import os
+import shutil
+import socket
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from netbond import files
+from netbond.config import Config
+from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
+from netbond.model import Link, Uplink
+from netbond.router import FAMILY, REMOVAL, TABLE, Lives, Mark, lan, lives, marks, pending, released, ruleset
+
+STORE = "nft.json"  # in state_dir
+LARGEST_STORE = 1 << 20  # bytes; 64 uplinks make about 30,000
+
+_PATH = f"{os.defpath}:/usr/local/sbin:/usr/sbin:/sbin"  # a daemon's PATH may lack the sbin directories
+_PATIENCE = 10.0  # seconds; nft takes milliseconds
+
+_NETLINK_NETFILTER = 12
+_NLMSG_ERROR = 2
+_NLM_F_REQUEST, _NLM_F_ACK = 1, 4
+_CT_DELETE = 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_DELETE
+_GET_GENERATION = 10 << 8 | 16  # NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
+_CTA_MARK, _CTA_MARK_MASK = 8, 21
+_NFTA_GEN_ID = 1
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_NFTABLES_GROUP = 7  # NFNLGRP_NFTABLES
+
+
+class NftError(NetbondError):
+    """`nft` refused what it was given."""
+
+
+# --- netlink ----------------------------------------------------------------------------------------------
+
+
+def _attribute(kind: int, value: int) -> bytes:
+    return struct.pack("=HH", 8, kind) + struct.pack("!I", value)
+
+
+def _request(kind: int, flags: int, attributes: bytes, family: int = socket.AF_UNSPEC) -> bytes:
+    # struct nfgenmsg. A version other than 0 makes the kernel heed the family of a deletion (4.20 and later;
+    # before, it meant all connections of that mark).
+    body = struct.pack("=BBH", family, 0 if family == socket.AF_UNSPEC else 1, 0) + attributes
+    return struct.pack("=IHHII", 16 + len(body), kind, _NLM_F_REQUEST | flags, 1, 0) + body
+
+
+def delete_request(mark: Mark, mask: int) -> bytes:
+    """The message that deletes each connection of the family whose mark is `mark` in the bits of `mask`."""
+    if not mask or not mark.value or mark.value & ~mask:
+        # A filter that matches nothing, or with mask 0 everything, is never meant.
+        raise ValueError(f"mark {mark.value:#x} is not within the mask {mask:#x}")
+    attributes = _attribute(_CTA_MARK, mark.value) + _attribute(_CTA_MARK_MASK, mask)
+    return _request(_CT_DELETE, _NLM_F_ACK, attributes, _FAMILIES[mark.family])
+
+
+def _ask(request: bytes) -> bytes:
+    """Send one request to the kernel's netfilter; its answer. OSError if it is an error."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as link:
+        link.settimeout(_PATIENCE)
+        link.bind((0, 0))
+        link.send(request)
+        answer = link.recv(65536)
+    if len(answer) >= 20 and struct.unpack_from("=H", answer, 4)[0] == _NLMSG_ERROR:
+        code = -struct.unpack_from("=i", answer, 16)[0]
+        if code:
+            raise OSError(code, os.strerror(code))
+    return answer
+
+
+def release(marks: Iterable[Mark], mask: int) -> None:
+    """Delete the connections with these marks from the kernel's table.
+
+    Their next packets are routed and translated anew. Blocks while the kernel walks its table (docs/router.md
+    has the times). NetbondError says why if it cannot be done.
+    """
+    for mark in marks:
+        try:
+            _ask(delete_request(mark, mask))
+        except OSError as error:
+            raise _refused("delete connections by their mark", error) from None
+
+
+def _refused(what: str, error: OSError) -> NetbondError:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return NotPermittedError(f"the kernel refuses to {what}", "run netbond as root (CAP_NET_ADMIN)")
+    if error.errno in (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVAL):
+        return KernelLacksError(
+            f"this kernel cannot {what}",
+            "router mode needs CONFIG_NF_CT_NETLINK and CONFIG_NF_CONNTRACK_MARK",
+        )
+    return NetbondError(f"the kernel did not {what}: {files.why(error)}")
+
+
+def generation() -> int:
+    """A number that grows with each change to any nftables rule, whoever makes it: cheap to ask (0.1 ms)."""
+    try:
+        answer = _ask(_request(_GET_GENERATION, 0, b""))
+    except OSError as error:
+        raise _refused("say whether nftables rules changed", error) from None
+    offset = 20  # struct nlmsghdr, struct nfgenmsg
+    while offset + 4 <= len(answer):
+        length, kind = struct.unpack_from("=HH", answer, offset)
+        if kind == _NFTA_GEN_ID and length == 8:
+            number: int = struct.unpack_from("!I", answer, offset + 4)[0]
+            return number
+        offset += max(4, (length + 3) & ~3)
+    raise KernelLacksError("the kernel does not number its nftables changes", "use a kernel 3.18 or later")
+
+
+@contextlib.contextmanager
+def watch(changed: Callable[[], None]) -> Iterator[None]:
+    """Call `changed` when anybody has changed nftables rules, netbond too; within a running event loop.
+
+    An event is only a reason to look: what it says is not read, and lost ones are no loss.
+    """
+    loop = asyncio.get_running_loop()
+    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    with socket.socket(socket.AF_NETLINK, flags, _NETLINK_NETFILTER) as link:
+        link.bind((0, 0))
+        link.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+
+        def drain() -> None:
+            while True:
+                try:
+                    link.recv(65536)
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:  # there were more than it could hold
+                        loop.remove_reader(link)
+                        break
+            changed()
+
+        loop.add_reader(link, drain)
+        try:
+            yield
+        finally:
+            loop.remove_reader(link)
+
+
+# --- the program ------------------------------------------------------------------------------------------
+
+
+def program() -> str:
+    """Where `nft` is; UnavailableError names the package that has it."""
+    found = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{_PATH}")
+    if found is None:
+        raise UnavailableError(
+            "router mode needs the program nft, which is not here", "install the package nftables"
+        )
+    return found
+
+
+async def _run(arguments: list[str], text: str = "") -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        program(),
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": _PATH, "LC_ALL": "C"},
+    )
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            out, err = await process.communicate(text.encode())
+    except TimeoutError:
+        raise NftError(
+            f"nft did not finish in {_PATIENCE:.0f} s", "look what keeps it: nft list ruleset"
+        ) from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace")
+
+
+async def feed(text: str) -> None:
+    """Apply nft text as one transaction; NftError with nft's first line if it refuses."""
+    status, _, complaint = await _run(["-f", "-"], text)
+    if status:
+        line = complaint.strip().partition("\n")[0] or f"exit status {status}"
+        if "not permitted" in line:
+            raise NotPermittedError("nft may not change the ruleset", "run netbond as root (CAP_NET_ADMIN)")
+        raise NftError(
+            f"nft refused the rules of router mode: {line}",
+            "nft 0.9.8 and a kernel 5.10 with nf_tables, nft_masq, nft_ct are needed",
+        )
+
+
+async def listing() -> str:
+    """The kernel's table as nft prints it, without counters; "" if there is none."""
+    status, out, _ = await _run(["--stateless", "list", "table", FAMILY, TABLE])
+    return "" if status else out
+
+
+# --- what was applied -------------------------------------------------------------------------------------
+
+
+class Table:
+    """netbond's table in the kernel, and the record of it in `state_dir`."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._store = state_dir / STORE
+        self._text = ""  # that the kernel's table was made from
+        self._listing = ""  # what the kernel made of it
+        self._present = False  # whether there is a table, be it as we made it or not
+        self._generation: int | None = None  # at which all this was found
+
+    async def applied(self) -> str:
+        """The text that the kernel's table was made from; "" if there is no table, or it is no longer so.
+
+        Costs a netlink message while nobody changes any nftables rule, and a run of `nft` when somebody has.
+        """
+        now = generation()
+        if self._generation is None:
+            self._text, self._listing = self._load()
+        if now != self._generation:
+            found = await listing()
+            self._present = bool(found)
+            if found != self._listing:
+                self._text = self._listing = ""
+            self._generation = now
+        return self._text
+
+    async def apply(self, text: str) -> bool:
+        """Make the kernel's table that of `text` ("": no table); whether anything had to be done."""
+        if await self.applied() == text and self._present == bool(text):
+            return False
+        await feed(text or REMOVAL)
+        self._generation = generation()
+        self._text, self._listing = text, await listing() if text else ""
+        self._present = bool(text)
+        self._save()
+        return True
+
+    async def remove(self) -> bool:
+        """Take the table away; whether there was one. No error where nft was never installed."""
+        try:
+            return await self.apply("")
+        except UnavailableError:
+            return False
+
+    def _load(self) -> tuple[str, str]:
+        try:
+            data, _ = files.read(self._store, LARGEST_STORE)
+            found = json.loads(data)
+        except (OSError, ValueError):
+            return "", ""  # then the table is made anew
+        if not isinstance(found, dict):
+            return "", ""
+        text, listed = found.get("text"), found.get("listing")
+        return (text, listed) if isinstance(text, str) and isinstance(listed, str) else ("", "")
+
+    def _save(self) -> None:
+        try:
+            if self._text:
+                data = json.dumps({"text": self._text, "listing": self._listing})
+                files.replace(self._store, data.encode(), 0o600)
+            else:
+                self._store.unlink(missing_ok=True)
+        except OSError as error:
+            raise NetbondError(
+                f"{self._store}: {files.why(error)}",
+                "router mode works, but a restart applies its rules again",
+            ) from None
+
+
+# --- all of it --------------------------------------------------------------------------------------------
+
+
+class Router:
+    """Router mode as the agent runs it: `sync` in each pass, after the rules are in the kernel."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._table = Table(state_dir)
+        self._was_on = (state_dir / STORE).exists()  # only then is there a table of a predecessor's
+        self._live: frozenset[Mark] = frozenset()  # the marks() of the pass before
+
+    async def sync(
+        self,
+        uplinks: Iterable[Uplink],
+        links: Iterable[Link],
+        config: Config,
+        live: Lives = lives,
+    ) -> list[str]:
+        """Make the table right, then delete the connections of uplinks that do not live any more.
+
+        What is wrong with the LAN interfaces, a line each; NetbondError if `nft` or the kernel refuses.
+        `live` is as for marks(). Without router mode in the configuration nothing is touched, or even asked.
+        """
+        if not config.router.lan:
+            await self.remove()
+            return []
+        uplinks = tuple(uplinks)
+        inside = lan(links, uplinks, config)
+        await self._table.apply(ruleset(uplinks, inside.devices, config.router, live))
+        self._was_on = True
+        now = marks(uplinks, config.router, live)
+        if now != self._live:
+            release(released(self._live, uplinks, config.router, now), config.router.mark_mask)
+            self._live = now
+        return list(inside.problems)
+
+    async def pending(
+        self,
+        uplinks: Iterable[Uplink],
+        links: Iterable[Link],
+        config: Config,
+        live: Lives = lives,
+    ) -> str:
+        """What sync() would apply, as text for `nft -f -` with a comment that says why; "" if nothing."""
+        if not config.router.lan and not self._was_on:
+            return ""
+        uplinks = tuple(uplinks)
+        inside = lan(links, uplinks, config)
+        wanted = ruleset(uplinks, inside.devices, config.router, live)
+        return pending(await self._table.applied(), wanted)
+
+    async def remove(self) -> None:
+        """Take the table away, if there is one. Connections stay as they are; nothing holds them any more."""
+        if self._was_on:
+            await self._table.remove()
+            self._was_on = False
+            self._live = frozenset()

@@ -1,0 +1,74 @@
+"""A sender's link: what was asked for, what is known of it, and how that is shown."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from netbond.srtla.schedule import LinkState
+
+LOSS_WINDOW = 10  # seconds that "recent loss" looks back
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """A link as it was asked for: a local address, and the device it must leave by ("": any)."""
+
+    label: str
+    address: str
+    device: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes it the same link when a new list arrives."""
+        return (self.address, self.device)
+
+
+@dataclass(slots=True, eq=False)
+class Link(LinkState):
+    """A link and all that is known of it. `state`: error (no socket), registering, up, down (timed out)."""
+
+    spec: LinkSpec = field(default_factory=lambda: LinkSpec("", ""))
+    state: str = "error"
+    reason: str = "not opened yet"
+    last_heard: float = 0.0  # of a sign of life
+    unanswered_since: float | None = None  # when the first packet left after the last sign of life
+    joined: bool = False  # has been up in the present group
+    join_sent_at: float | None = None  # when REG2 with the present group's id last left
+    retry_at: float = 0.0  # not to be registered before
+    backoff: float = 0.0  # s, the present step after REG_ERR
+    probed_at: float = 0.0  # when a keepalive last left
+    pings: dict[int, float] = field(default_factory=dict)  # keepalive timestamp in ms -> when it left
+    packets: int = 0
+    bytes: int = 0
+    lost: int = 0
+    bitrate: int = 0  # bit/s over the last second
+    counted: tuple[int, int, int] = (0, 0, 0)  # packets, bytes, lost at the last look
+    recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a socket to send by."""
+        return self.state != "error"
+
+
+def link_stats(link: Link) -> dict[str, Any]:
+    """The link's entry in the statistics (docs/send.md)."""
+    packets = sum(sent for sent, _ in link.recent)
+    lost = sum(lost for _, lost in link.recent)
+    return {
+        "label": link.spec.label,
+        "address": link.spec.address,
+        "device": link.spec.device,
+        "state": link.state,
+        "reason": "stalled: packets without any answer" if link.stalled else link.reason,
+        "window": link.window,
+        "in_flight": link.in_flight,
+        "rtt_ms": round(link.rtt * 1000) if link.rtt is not None else None,
+        "packets": link.packets,
+        "bytes": link.bytes,
+        "lost": link.lost,
+        "loss_pct": min(100.0, round(100 * lost / packets, 1)) if packets else 0.0,
+        "bitrate_bps": link.bitrate,
+    }

@@ -1,0 +1,335 @@
+"""Kernel settings that bonding needs: which, to what, why; set only if different, recorded, and put back.
+
+Deciding is pure (`wanted`); `Sysctls` is the edge that reads and writes below /proc/sys. A setting is named
+by its path there, "net/ipv4/conf/eth0.5/rp_filter": the usual dots cannot tell a VLAN's name from a
+separator, and sysctl(8) takes slashes as well.
+
+The record, `sysctls.json` in the state directory, holds for each setting the value that was there right
+before netbond wrote, and the one it wrote. It is written before the setting is, so that no crash loses the
+old value. A setting is put back only while it still has netbond's value: whoever changed it since has the
+last word. The state directory does not outlive a reboot, and neither do the settings.
+
+Sources: Documentation/networking/ip-sysctl.rst; net/ipv4/devinet.c and net/ipv6/addrconf.c for what writing
+`forwarding` does besides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from netbond import files
+from netbond.config import Config
+from netbond.model import Link, Uplink
+
+STORE = "sysctls.json"  # in state_dir
+LARGEST_STORE = 1 << 20  # bytes; 64 uplinks make about 30,000
+
+PROC = Path("/proc/sys")
+
+HASH_POLICIES = {"addresses": "0", "flows": "1"}  # fib_multipath_hash_policy
+
+# What may stand in a record: nothing else is ever written, whatever the file says.
+_NAMES = re.compile(
+    r"net/core/[rw]mem_max"
+    r"|net/ipv[46]/fib_multipath_(?:hash_policy|use_neigh)"
+    r"|net/ipv[46]/conf/(?!\.{1,2}/)[^/\0\s]{1,15}"
+    r"/(?:rp_filter|ignore_routes_with_linkdown|forwarding|accept_ra)"
+)
+_VALUES = re.compile(r"-?[0-9]{1,10}")
+
+# Names that stand for all interfaces, or for those to come: the kernel gives no interface such a name a
+# directory of its own, so its settings cannot be reached.
+_NO_DEVICE = ("all", "default")
+
+Observed = Callable[[str], "str | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting to write: `value` in place of `old`, because `why`."""
+
+    name: str
+    value: str
+    old: str
+    why: str
+
+    def command(self) -> str:
+        """The same for sysctl(8)."""
+        return f"sysctl -w {shown(self.name)}={self.value}"
+
+    def line(self) -> str:
+        """The command with the reason, as `netbond plan` prints it."""
+        return f"{self.command()}  # {self.why} (now {self.old})"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a setting was, and what netbond made of it."""
+
+    old: str
+    ours: str
+
+
+def shown(name: str) -> str:
+    """A name as people know it, with dots, unless a dot is part of an interface's name."""
+    return name if "." in name else name.replace("/", ".")
+
+
+# --- deciding ---------------------------------------------------------------------------------------------
+
+
+def wanted(
+    uplinks: Iterable[Uplink],
+    config: Config,
+    observed: Observed,
+    *,
+    lan: Collection[str] = (),
+    links: Iterable[Link] = (),
+) -> list[Change]:
+    """What is to be changed, in the order in which it must be.
+
+    `observed` gives a setting's value, None if the kernel has no such setting. `lan` are the LAN interfaces
+    of router mode, `links` all interfaces.
+    """
+    settings = config.sysctl
+    changes: list[Change] = []
+
+    def wish(name: str, value: str, why: str) -> None:
+        old = observed(name)
+        if old is not None and old != value:
+            changes.append(Change(name, value, old, why))
+
+    devices = sorted({uplink.device for uplink in uplinks} - set(_NO_DEVICE))
+    for device in devices:
+        if settings.rp_filter:
+            changes += _loose(device, observed)
+        if settings.linkdown:
+            for family in ("ipv4", "ipv6"):
+                wish(
+                    f"net/{family}/conf/{device}/ignore_routes_with_linkdown",
+                    "1",
+                    "a route over a link without carrier leads nowhere",
+                )
+    if settings.multipath_hash != "keep":
+        for family in ("ipv4", "ipv6"):
+            wish(
+                f"net/{family}/fib_multipath_hash_policy",
+                HASH_POLICIES[settings.multipath_hash],
+                f'multipath_hash = "{settings.multipath_hash}"',
+            )
+    if settings.use_neigh:
+        wish("net/ipv4/fib_multipath_use_neigh", "1", "gateways that do not answer ARP are passed over")
+    for name in ("rmem_max", "wmem_max"):
+        changes += _raised(f"net/core/{name}", settings.socket_buffers, observed)
+    if settings.forwarding and config.router.lan and lan:
+        if config.router.ipv6 != "off":
+            changes += _still_accepting(links, lan, observed)
+            wish("net/ipv6/conf/all/forwarding", "1", "router mode forwards IPv6")
+        for device in sorted({*devices, *lan} - set(_NO_DEVICE)):
+            wish(f"net/ipv4/conf/{device}/forwarding", "1", "router mode forwards between LAN and uplinks")
+    return changes
+
+
+def _loose(device: str, observed: Observed) -> list[Change]:
+    """rp_filter 2 where it is 1 now. The kernel goes by the greater one of `all` and the interface's."""
+    name = f"net/ipv4/conf/{device}/rp_filter"
+    own, everywhere = observed(name), observed("net/ipv4/conf/all/rp_filter")
+    if own is None or max(_number(own), _number(everywhere or "0")) != 1:
+        return []
+    return [Change(name, "2", own, "a strict filter drops answers to what left by another uplink")]
+
+
+def _raised(name: str, least: int, observed: Observed) -> list[Change]:
+    old = observed(name)
+    if old is None or not _VALUES.fullmatch(old) or int(old) >= least:
+        return []
+    return [Change(name, str(least), old, "the SRTLA engines need room for bursts of all uplinks together")]
+
+
+def _still_accepting(links: Iterable[Link], lan: Collection[str], observed: Observed) -> list[Change]:
+    """accept_ra 2 where it is 1: with 1, the kernel ignores router advertisements once it forwards.
+
+    Before `forwarding` is switched on, as the kernel drops the routes it has learned at that moment. For any
+    interface that is not LAN: one that is no uplink yet needs them to become one. 0 is left: there, a program
+    (NetworkManager, systemd-networkd) listens in the kernel's place.
+    """
+    found = []
+    for link in sorted(links, key=lambda link: link.name):
+        if link.loopback or link.master or link.name in lan or link.name in _NO_DEVICE:
+            continue
+        name = f"net/ipv6/conf/{link.name}/accept_ra"
+        if observed(name) == "1":
+            why = "router advertisements are accepted although the box forwards"
+            found.append(Change(name, "2", "1", why))
+    return found
+
+
+def _number(text: str) -> int:
+    return int(text) if _VALUES.fullmatch(text) else 0
+
+
+# --- reading and writing ----------------------------------------------------------------------------------
+
+
+class Sysctls:
+    """The settings below `root`, and the record in `state_dir` of what was changed."""
+
+    def __init__(self, state_dir: Path, root: Path = PROC) -> None:
+        self._root = root
+        self._store = state_dir / STORE
+
+    def read(self, name: str) -> str | None:
+        """A setting's value; None if there is none here, or it cannot be read.
+
+        In a network namespace, the kernel shows settings that belong to the first one (net.core.rmem_max)
+        with a mode that lets nobody write, or not at all.
+        """
+        if not _NAMES.fullmatch(name):
+            raise ValueError(f"{name!a} is not one of netbond's settings")
+        try:
+            descriptor = os.open(self._root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if not os.fstat(descriptor).st_mode & stat.S_IWUSR:
+                    return None
+                return os.read(descriptor, 64).decode(errors="replace").strip()
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return None
+
+    def apply(self, changes: Iterable[Change]) -> list[str]:
+        """Make the changes and record them; a line for each thing that could not be done."""
+        changes = list(changes)
+        if not changes:
+            return []
+        record, problems = self._load()
+        before = dict(record)
+        for change in changes:
+            known = record.get(change.name)
+            # Somebody changed it since, or the interface is a new one of the old name: that is the old value
+            # now.
+            old = known.old if known is not None and known.ours == change.old else change.old
+            record[change.name] = Recorded(old, change.value)
+        try:
+            self._save(record)
+        except OSError as error:
+            problem = (
+                f"{self._store}: {files.why(error)}; kernel settings stay, as they could not be put back"
+            )
+            return [*problems, problem]
+        failed: list[tuple[Change, OSError]] = []
+        for change in changes:
+            try:
+                self._write(change.name, change.value)
+            except OSError as error:
+                failed.append((change, error))
+                record.pop(change.name)
+                if change.name in before:
+                    record[change.name] = before[change.name]
+        if failed:
+            with contextlib.suppress(OSError):  # then it holds too much, which restore() sees
+                self._save(record)
+        return problems + _failures(failed)
+
+    def restore(self) -> list[str]:
+        """Put back everything that still has netbond's value; a line for each that could not be."""
+        record, problems = self._load()
+        left: dict[str, Recorded] = {}
+        failed: list[tuple[Change, OSError]] = []
+        # The last first: `forwarding` before `accept_ra`, as on the way in.
+        for name, entry in reversed(record.items()):
+            if self.read(name) != entry.ours:
+                continue  # somebody else's value now, or the interface is gone
+            try:
+                self._write(name, entry.old)
+            except OSError as error:
+                failed.append((Change(name, entry.old, entry.ours, "it was so before netbond"), error))
+                left = {name: entry, **left}
+        try:
+            self._save(left)
+        except OSError as error:
+            problems.append(f"{self._store}: {files.why(error)}")
+        return problems + _failures(failed)
+
+    def changed(self) -> list[Change]:
+        """What restore() would do now."""
+        return [
+            Change(name, entry.old, entry.ours, "it was so before netbond")
+            for name, entry in reversed(self._load()[0].items())
+            if self.read(name) == entry.ours
+        ]
+
+    def _write(self, name: str, value: str) -> None:
+        if not _NAMES.fullmatch(name):
+            raise ValueError(f"{name!a} is not one of netbond's settings")
+        descriptor = os.open(self._root / name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode() + b"\n")
+        finally:
+            os.close(descriptor)
+
+    def _load(self) -> tuple[dict[str, Recorded], list[str]]:
+        """The record, and what is wrong with it. What is not right in it is left out."""
+        try:
+            data, status = files.read(self._store, LARGEST_STORE)
+            if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise ValueError("others than root can write to it")
+            found = json.loads(data)
+            if not isinstance(found, dict):
+                raise ValueError("it is not a JSON object")
+        except FileNotFoundError:
+            return {}, []
+        except OSError as error:
+            return {}, [f"{self._store}: {files.why(error)}; passed over"]
+        except ValueError as error:
+            return {}, [f"{self._store}: {error}; passed over"]
+        record: dict[str, Recorded] = {}
+        wrong = 0
+        for name, entry in found.items():
+            old, ours = (entry.get("old"), entry.get("ours")) if isinstance(entry, dict) else (None, None)
+            if (
+                _NAMES.fullmatch(name)
+                and isinstance(old, str)
+                and isinstance(ours, str)
+                and _VALUES.fullmatch(old)
+                and _VALUES.fullmatch(ours)
+            ):
+                record[name] = Recorded(old, ours)
+            else:
+                wrong += 1
+        return record, [f"{self._store}: {wrong} entries are not right; passed over"] if wrong else []
+
+    def _save(self, record: dict[str, Recorded]) -> None:
+        if not record:
+            self._store.unlink(missing_ok=True)
+            return
+        self._store.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        content = {name: {"old": entry.old, "ours": entry.ours} for name, entry in record.items()}
+        files.replace(self._store, json.dumps(content, indent=1).encode() + b"\n", 0o600)
+
+
+def _failures(failed: Iterable[tuple[Change, OSError]]) -> list[str]:
+    """One line for all that the system keeps shut, one each for what it found wrong."""
+    shut: list[Change] = []
+    lines: list[str] = []
+    for change, error in failed:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            shut.append(change)
+        elif error.errno not in (errno.ENOENT, errno.ENODEV):  # the interface has gone in the meantime
+            lines.append(f"{change.command()}: {files.why(error)}")
+    if shut:
+        more = f" and {len(shut) - 1} more" if len(shut) > 1 else ""
+        lines.insert(
+            0,
+            f"kernel settings are read-only here (a container?): {shown(shut[0].name)} stays"
+            f" {shut[0].old}{more}; run on the host: {shut[0].command()}",
+        )
+    return lines

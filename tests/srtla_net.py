@@ -1,0 +1,370 @@
+"""Namespaces, engines and a real SRT stream for the SRTLA tests that need root."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+CHUNK = 1316
+RECEIVER = "203.0.113.10"
+_serial = itertools.count()
+
+
+def sh(*command: str) -> str:
+    """Run a command that must succeed; its output."""
+    result = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert result.returncode == 0, f"{' '.join(command)}: {result.stderr}"
+    return result.stdout
+
+
+def eventually(true: Callable[[], object], within: float = 5.0, what: str = "") -> None:
+    """Wait until `true()` is; AssertionError after `within` seconds."""
+    end = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < end, f"not within {within} s: {what or true}"
+        time.sleep(0.02)
+
+
+class Net:
+    """A box with links usb0, usb1, ... to a far end that has the address 203.0.113.10."""
+
+    def __init__(self, directory: Path, links: int, *, multihomed: bool = False) -> None:
+        """`multihomed`: the far end's kernel answers each link from the address there, unless told."""
+        self.multihomed = multihomed
+        tag = f"nbe{os.getpid()}x{next(_serial)}"
+        self.box, self.far = tag + "b", tag + "r"
+        self.directory = directory
+        self.links = links
+        self.extra: list[str] = []
+        self.closing = contextlib.ExitStack()
+        self._processes: list[subprocess.Popen[Any]] = []
+
+    def build(self) -> None:
+        for name in (self.box, self.far):
+            sh("ip", "netns", "add", name)
+            sh("ip", "-n", name, "link", "set", "lo", "up")
+        sh("ip", "-n", self.far, "addr", "add", f"{RECEIVER}/32", "dev", "lo")
+        for number in range(self.links):
+            self.add_link(number)
+
+    def add_link(self, number: int) -> None:
+        """usb<number> with address 10.7.<number>.2, its table and its rule."""
+        box, far, net = self.box, self.far, f"10.7.{number}"
+        sh(
+            "ip",
+            "link",
+            "add",
+            f"usb{number}",
+            "netns",
+            box,
+            "type",
+            "veth",
+            "peer",
+            f"net{number}",
+            "netns",
+            far,
+        )
+        sh("ip", "-n", far, "addr", "add", f"{net}.1/24", "dev", f"net{number}")
+        sh("ip", "-n", far, "link", "set", f"net{number}", "up")
+        if not self.multihomed:
+            route = (f"{net}.0/24", "dev", f"net{number}", "src", RECEIVER)
+            sh("ip", "-n", far, "route", "replace", *route)
+        sh("ip", "-n", box, "addr", "add", f"{net}.2/24", "dev", f"usb{number}")
+        sh("ip", "-n", box, "link", "set", f"usb{number}", "up")
+        table = str(100 + number)
+        sh(
+            "ip",
+            "-n",
+            box,
+            "route",
+            "replace",
+            "default",
+            "via",
+            f"{net}.1",
+            "dev",
+            f"usb{number}",
+            "table",
+            table,
+        )
+        subprocess.run(["ip", "-n", box, "rule", "del", "priority", table], capture_output=True)
+        sh("ip", "-n", box, "rule", "add", "from", f"{net}.2", "table", table, "priority", table)
+
+    def namespace(self, suffix: str) -> str:
+        """One more namespace of this net."""
+        name = self.box + suffix
+        sh("ip", "netns", "add", name)
+        self.extra.append(name)
+        return name
+
+    def ips(self, *lines: str, name: str = "ips") -> Path:
+        """A list file; by default of all links."""
+        path = self.directory / name
+        lines = lines or tuple(f"10.7.{number}.2%usb{number}" for number in range(self.links))
+        path.write_text("".join(line + "\n" for line in lines))
+        return path
+
+    def popen(
+        self, namespace: str, command: Sequence[str], log: str = "", **more: Any
+    ) -> subprocess.Popen[Any]:
+        """Start a program in a namespace; its standard error goes to the file `log`."""
+        stderr: IO[bytes] | int = (self.directory / log).open("ab") if log else subprocess.DEVNULL
+        try:
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", namespace, *command],
+                stderr=stderr,
+                **{"stdin": subprocess.DEVNULL, "stdout": stderr, **more},
+            )
+        finally:
+            if not isinstance(stderr, int):
+                stderr.close()
+        self._processes.append(process)
+        return process
+
+    def netbond(self, namespace: str, *args: str, log: str) -> subprocess.Popen[Any]:
+        """Start `netbond ARGS`."""
+        return self.popen(namespace, [sys.executable, "-m", "netbond", *args], log)
+
+    def send(self, *, ips: Path | None = None, log: str = "send.log") -> subprocess.Popen[Any]:
+        """A drop-in sender on port 6000."""
+        path = ips or self.ips()
+        return self.netbond(self.box, "send", "6000", RECEIVER, "5000", str(path), log=log)
+
+    def recv(self, *, log: str = "recv.log") -> subprocess.Popen[Any]:
+        """A drop-in receiver on port 5000 for an SRT server on 5002."""
+        return self.netbond(
+            self.far,
+            "recv",
+            "--srtla_port",
+            "5000",
+            "--srt_hostname",
+            "127.0.0.1",
+            "--srt_port",
+            "5002",
+            log=log,
+        )
+
+    def log(self, name: str) -> str:
+        """What a program has written so far."""
+        path = self.directory / name
+        return path.read_text() if path.exists() else ""
+
+    def in_namespace(self, namespace: str, work: Callable[[], Any]) -> Any:
+        """Run `work` in a thread that has entered the namespace; its result."""
+        result: list[Any] = []
+
+        def enter() -> None:
+            with Path(f"/run/netns/{namespace}").open() as file:
+                _setns(file.fileno())
+            result.append(work())
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join(60)
+        assert result, "failed in the namespace"
+        return result[0]
+
+    def close(self) -> None:
+        self.closing.close()
+        for process in reversed(self._processes):
+            if process.poll() is None:
+                process.kill()
+            process.wait(10)
+            for pipe in (process.stdin, process.stdout):
+                if pipe:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+        for name in (self.box, self.far, *self.extra):
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+            shutil.rmtree(f"/etc/netns/{name}", ignore_errors=True)
+
+
+def _setns(fd: int) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, 0x40000000) != 0:  # CLONE_NEWNET
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+@contextlib.contextmanager
+def net(directory: Path, links: int = 3, *, multihomed: bool = False) -> Iterator[Net]:
+    """A Net that is gone afterwards, whatever happens."""
+    made = Net(directory, links, multihomed=multihomed)
+    try:
+        made.build()
+        yield made
+    finally:
+        made.close()
+
+
+class Stream:
+    """A real SRT stream: numbered chunks into an SRT caller on the box, out of an SRT listener far away."""
+
+    def __init__(self, net: Net, *, latency: int = 1000, listener: bool = True) -> None:
+        self.net = net
+        self.got: list[int] = []
+        self.sent = 0
+        self._filler = 0
+        self._stop = threading.Event()
+        self._done = threading.Event()
+        self.latency = latency
+        if listener:
+            self.listen()
+
+    def listen(self) -> None:
+        """Start the listener."""
+        self.listener = self.net.popen(
+            self.net.far,
+            [
+                "srt-live-transmit", "-q", "-a:no", f"-chunk:{CHUNK}",
+                f"srt://127.0.0.1:5002?mode=listener&lossmaxttl=40&latency={self.latency}", "file://con",
+            ],
+            "listener.log",
+            stdout=subprocess.PIPE,
+        )  # fmt: skip
+        self._reader = threading.Thread(target=self._read, args=(self.listener.stdout,), daemon=True)
+        self._reader.start()
+
+    def call(self) -> None:
+        """Start the caller."""
+        self.caller = self.net.popen(
+            self.net.box,
+            [
+                "srt-live-transmit", "-q", "-a:no", f"-chunk:{CHUNK}", "file://con",
+                f"srt://127.0.0.1:6000?mode=caller&latency={self.latency}",
+            ],
+            "caller.log",
+            stdin=subprocess.PIPE,
+        )  # fmt: skip
+
+    def start(self, mbps: float = 3.0) -> None:
+        """Call, and go on sending until `finish`."""
+        self.call()
+        self._writer = threading.Thread(target=self._write, args=(mbps,), daemon=True)
+        self._writer.start()
+
+    def _write(self, mbps: float) -> None:
+        interval = CHUNK * 8 / (mbps * 1e6)
+        start = time.monotonic()
+        pipe = self.caller.stdin
+        assert pipe is not None
+        written = 0
+        while not self._done.is_set():
+            numbered = not self._stop.is_set()  # then filler: the listener's output is buffered
+            head = b"NBTEST00" if numbered else b"NBFILLER"
+            try:
+                pipe.write(head + self.sent.to_bytes(8, "big") + bytes(CHUNK - 16))
+                pipe.flush()
+            except (OSError, ValueError):  # the caller has ended, or the test has
+                return
+            self.sent += numbered
+            written += 1
+            time.sleep(max(start + written * interval - time.monotonic(), 0))
+
+    def _read(self, pipe: Any) -> None:
+        while len(data := pipe.read(CHUNK)) == CHUNK:
+            if data[:8] == b"NBTEST00":
+                self.got.append(int.from_bytes(data[8:16], "big"))
+            else:
+                assert data[:8] == b"NBFILLER"
+                self._filler += 1
+
+    def arrives(self, within: float = 10.0) -> None:
+        """Wait until something new arrives."""
+        have = len(self.got)
+        eventually(lambda: len(self.got) > have + 20, within, "the stream arrives")
+
+    def finish(self) -> list[int]:
+        """Stop, wait for the rest; the numbers that did not arrive."""
+        self._stop.set()
+        self._writer.join(5)
+        eventually(
+            lambda: self.got and self.got[-1] == self.sent - 1, 5 + self.latency / 1000, "the last chunk"
+        )
+        assert self.caller.poll() is None, "the SRT connection broke"
+        assert self.listener.poll() is None, "the SRT connection broke"
+        # srt-live-transmit throws away what it is given before it is connected: count from the first arrival.
+        return sorted(set(range(min(self.got), self.sent)) - set(self.got))
+
+
+class Agent:
+    """The agent's end of an engine's channel."""
+
+    def __init__(
+        self, net: Net, namespace: str, *args: str, resume: Any = None, log: str, user: str = "nobody"
+    ) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [
+                sys.executable,
+                "-m",
+                "netbond",
+                *args,
+                "--control-fd",
+                str(theirs.fileno()),
+                "--user",
+                user,
+            ]
+            self.process = net.popen(namespace, command, log, pass_fds=[theirs.fileno()])
+        self.socket = net.closing.enter_context(ours)
+        self.ready = False
+        self.resume: dict[str, Any] = {}
+        self.stats: dict[str, Any] = {}
+        self.fatal = ""
+        self.say({"resume": resume or {}})
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, message: dict[str, Any]) -> None:
+        self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError), self.socket.makefile("rb") as lines:
+            for line in lines:
+                message = json.loads(line)
+                self.ready = self.ready or "ready" in message
+                self.resume = message.get("resume", self.resume)
+                self.stats = message.get("stats", self.stats)
+                self.fatal = message.get("fatal", self.fatal)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(5)
+        self.socket.close()
+
+
+def sending_agent(net: Net, *, resume: Any = None, links: Sequence[dict[str, str]] | None = None) -> Agent:
+    """`netbond send` as the agent starts it."""
+    agent = Agent(
+        net, net.box, "send", "--listen", "127.0.0.1:6000", "--receiver", f"{RECEIVER}:5000",
+        resume=resume, log="send.log",
+    )  # fmt: skip
+    default = [{"label": f"usb{n}", "address": f"10.7.{n}.2", "device": f"usb{n}"} for n in range(net.links)]
+    agent.say({"links": default if links is None else list(links)})
+    return agent
+
+
+def receiving_agent(net: Net, *, resume: Any = None) -> Agent:
+    """`netbond recv` as the agent starts it."""
+    return Agent(
+        net,
+        net.far,
+        "recv",
+        "--listen",
+        "0.0.0.0:5000",
+        "--srt",
+        "127.0.0.1:5002",
+        resume=resume,
+        log="recv.log",
+    )

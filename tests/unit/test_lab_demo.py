@@ -1,0 +1,109 @@
+"""What the demo makes of what it saw."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from netbond.lab.demo import Pull, current_mbps, judge
+from netbond.lab.payload import Report
+from netbond.lab.view import LinkLine, Moment, picture, plain
+
+
+def a_report(lost: int = 0, trouble: str = "") -> Report:
+    return Report(30.0, 22796, 22796 - lost, lost, 0, 0, 8.0, {}, [], trouble)
+
+
+CARRIED = {"usb0": 16_000_000, "usb1": 9_000_000, "usb2": 7_000_000, "usb3": 4_000_000}
+PULL = Pull("usb1", gone=0.05, lease=0.2, back=0.02)
+
+
+def fails(
+    result: Report | None = None, carried: dict[str, int] | None = None, pull: Pull | None = None
+) -> list[str]:
+    checks = judge(result or a_report(), carried or CARRIED, pull or PULL)
+    return [check.text for check in checks if not check.holds]
+
+
+def test_all_is_well() -> None:
+    checks = judge(a_report(), CARRIED, PULL)
+    assert [check.text for check in checks] == [
+        "0 of 22796 packets lost",
+        "all 4 links carried traffic, the twins usb2 and usb3 too",
+        "usb1's rules and routes were gone 50 ms after the pull",
+        "usb1's rules and routes were back 20 ms after its new lease",
+    ]
+    assert all(check.holds for check in checks)
+
+
+def test_one_lost_packet_is_a_failure() -> None:
+    assert fails(a_report(lost=1)) == ["1 of 22796 packets lost"]
+
+
+def test_an_engine_that_died_is_a_failure_even_if_nothing_was_lost() -> None:
+    assert fails(a_report(trouble="agent ended")) == ["0 of 22796 packets lost (agent ended)"]
+
+
+def test_keepalives_alone_do_not_count_as_taking_part() -> None:
+    assert fails(carried={**CARRIED, "usb3": 3000}) == ["carried no traffic: usb3"]
+
+
+@pytest.mark.parametrize(
+    ("pull", "says"),
+    [
+        (Pull("usb1", 1.5, 0.2, 0.02), ["usb1's rules and routes were gone 1500 ms after the pull"]),
+        (Pull("usb1", 0.1, 0.2, 1.2), ["usb1's rules and routes were back 1200 ms after its new lease"]),
+        (Pull("usb1", 0.1, None, None), ["usb1's rules and routes were back never after its new lease"]),
+        (
+            Pull("usb1", error="no such lab"),
+            [
+                "usb1's rules and routes were gone never after the pull (no such lab)",
+                "usb1's rules and routes were back never after its new lease (no such lab)",
+            ],
+        ),
+    ],
+)
+def test_rules_that_stay_or_come_late(pull: Pull, says: list[str]) -> None:
+    assert fails(pull=pull) == says
+
+
+def test_rates_are_those_of_the_last_second() -> None:
+    samples = [(t / 4, {"a": t * 250_000, "b": 0}) for t in range(20)]  # 1 MB a second
+    assert current_mbps(samples) == pytest.approx({"a": 8.0, "b": 0.0})
+    assert current_mbps([*samples, (6.0, {"a": samples[-1][1]["a"], "b": 0})]) == pytest.approx(
+        {"a": 0.0, "b": 0.0}
+    )
+    assert current_mbps(samples[:1]) == {}
+
+
+MOMENT = Moment(
+    elapsed=12.0,
+    total=30,
+    sent=9143,
+    arrived=8353,
+    behind=0,
+    links=[
+        LinkLine("usb0", "192.168.10.100", "192.168.10.1", "up", 0.75, 6.0, 61.4, 20000, 12),
+        LinkLine("usb1", "-", "-", "pulled", 0.0, 0.0, None, None, None),
+    ],
+    news=["10.0 s usb1 is pulled"],
+)
+
+
+def test_a_moment_as_a_line() -> None:
+    assert plain(MOMENT) == (" 12.0 s  sent 9143  arrived 8353  late or lost 0  |  usb0 75%  usb1 pulled")
+
+
+def test_a_moment_as_a_picture() -> None:
+    console = Console(file=StringIO(), width=110)
+    console.print(picture(MOMENT))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
+    lines = shown.splitlines()
+    assert lines[0].strip() == "12.0 of 30 s   sent 9143   arrived 8353   late or lost 0"
+    assert lines[2].split() == [
+        *("usb0", "192.168.10.100", "192.168.10.1", "up"),
+        "█" * 18 + "·" * 6,
+        *("75%", "6.00", "61", "20000", "12"),
+    ]
+    assert "pulled" in lines[3]
+    assert lines[4].strip() == "10.0 s usb1 is pulled"
