@@ -203,10 +203,11 @@ def _destination(text: str) -> str:
     return str(network)
 
 
-def _patterns(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise _Wrong("a list of interface names or patterns, like ['usb0', 'usb*']")
-    return tuple(_pattern(item) for item in value)
+def _names(value: object) -> tuple[str, ...]:
+    texts = value if isinstance(value, list) else []
+    if not texts or not all(isinstance(t, str) and t.isprintable() and 0 < len(t) <= 64 for t in texts):
+        raise _Wrong("a list of names or patterns of uplinks, like ['usb0', 'usb*']")
+    return tuple(texts)
 
 
 def _table_bases(value: object) -> tuple[tuple[str, int], ...]:
@@ -333,7 +334,6 @@ class AgentConfig:
     ip_list: Path | None = _key(_optional_path, Path("/tmp/srtla_ips"))  # noqa: S108 - where senders look
     ip_list_devices: bool = _key(_flag, default=False)  # 10.0.0.10%usb0, understood by `netbond send` only
     ip_list_ipv6: bool = _key(_flag, default=False)  # senders other than `netbond send` read IPv4 only
-    dead_leave_list: bool = _key(_flag, default=True)  # an uplink that leads nowhere is not in the list
     notify_pid_file: Path | None = _key(_optional_path, None)  # SIGHUP to this process on a new list
     notify_process: str = _key(lambda v: "" if v == "" else _name(v), "")  # ... or to those of this name
     control_socket: Path = _key(_path, Path("/run/netbond/control.sock"))
@@ -387,6 +387,15 @@ class UplinkConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PinConfig:
+    """[[pin]]: destinations that leave by an uplink of choice."""
+
+    destination: tuple[str, ...] = _required(_destinations)
+    uplinks: tuple[str, ...] = _required(_names)  # patterns; the first that is usable carries them
+    otherwise: str = _key(_one_of("share", "unreachable"), "share")  # when none of them is usable
+
+
+@dataclass(frozen=True, slots=True)
 class RouterConfig:
     """[router]: clients behind LAN interfaces share the uplinks (docs/router.md)."""
 
@@ -409,15 +418,6 @@ class SysctlConfig:
     use_neigh: bool = _key(_flag, default=False)  # fib_multipath_use_neigh
     socket_buffers: int = _key(_whole(0, 2**31 - 1), 67_108_864)  # bytes; 0: leave them
     forwarding: bool = _key(_flag, default=True)  # in router mode
-
-
-@dataclass(frozen=True, slots=True)
-class PinConfig:
-    """[[pin]]: destinations that leave by an uplink of choice."""
-
-    destination: tuple[str, ...] = _required(_destinations)
-    uplinks: tuple[str, ...] = _required(_patterns)  # the first that is usable carries them
-    otherwise: str = _key(_one_of("share", "unreachable"), "share")  # when none of them is usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -554,8 +554,8 @@ REPEATED: Mapping[str, type[Any]] = {
     "uplink": UplinkConfig,
     "sender": SenderConfig,
     "receiver": ReceiverConfig,
-    "check": CheckConfig,
     "pin": PinConfig,
+    "check": CheckConfig,
 }
 
 
@@ -687,6 +687,8 @@ def _check_router(config: Config, file: str) -> None:
             *(base for _, base in routing.table_bases),
             *(u.table for u in config.uplink if u.table),
         ]
+        if routing.layout == "default"
+        else [routing.classic_priority]
     )
     if router.lan and not routing.main_priority < router.mark_priority < first_source_rule:
         raise ConfigError(

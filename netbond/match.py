@@ -48,7 +48,11 @@ def label_tables(config: Config) -> dict[str, int]:
     A label for which nothing is left is missing from the answer.
     """
     tables = {u.label: u.table for u in config.uplink if u.label and u.table}
-    taken = {config.routing.ecmp_table, *(u.table for u in config.uplink if u.table)}
+    taken = {
+        config.routing.ecmp_table,
+        config.routing.pin_table,
+        *(u.table for u in config.uplink if u.table),
+    }
     labels = [u.label for u in config.uplink if u.label and not u.table]
     for label in labels:
         traditional = fixed(label, config.routing.table_bases)

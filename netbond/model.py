@@ -194,6 +194,7 @@ class Uplink:
     reason: str = ""
     addresses: tuple[Address, ...] = ()  # those whose traffic is bound to this way, `address` among them
     label: str = ""  # `name`, where it is not the device's
+    further: bool = False  # not the first gateway of its device and family
     listed: bool | None = None  # in the address list; None: if it is up
 
     @property

@@ -46,7 +46,7 @@ def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[i
             )
         )
         found.add(Rule(routing.ecmp_priority, family, table=routing.ecmp_table, protocol=protocol))
-        if not uplink.label:  # of several gateways the first has what is bound to the device only
+        if not uplink.further:  # of several gateways the first has what is bound to the device only
             found.add(Rule(routing.oif_priority, family, table=table, oif=uplink.device, protocol=protocol))
         for address in uplink.addresses:
             if routing.layout == "default":

@@ -302,9 +302,10 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> tupl
             state=state,
             reason=reason,
             label=item.label,
+            further=bool(item.label),
         )
         uplinks.append(uplink)
         if item.setting.backup:
             backups.add(uplink.name)
     uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
-    return judged(uplinks, facts, backups, dead_leave_list=config.agent.dead_leave_list), idle
+    return judged(uplinks, facts, backups, dead_leave_list=config.health.down_from_list), idle

@@ -23,8 +23,6 @@ ip_list = "/tmp/srtla_ips"
 ip_list_devices = false
 # List IPv6 addresses as well; for `netbond send` only.
 ip_list_ipv6 = false
-# An uplink that leads nowhere is not listed.
-dead_leave_list = true
 # Who gets SIGHUP when the list changes: the process whose id is in this file ("": none), ...
 notify_pid_file = ""
 # ... or all processes of this name, like "srtla_send" ("": none). With both: the file's, if it has the name.
@@ -168,6 +166,14 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #match = "docker*"
 #enabled = false
 
+# --- destinations that leave by an uplink of choice --------------------------------------------------------
+
+# The first of `uplinks` that works carries them; otherwise: "share" (as all other traffic) or "unreachable".
+#[[pin]]
+#destination = ["203.0.113.0/24", "bank.example.org"]
+#uplinks = ["eth0", "usb*"]
+#otherwise = "share"
+
 # --- checks of one's own, to be named in `checks` -----------------------------------------------------------
 
 # One good answer is enough. kind is gateway, icmp, tcp, dns or http; interval and timeout 0: as in [health].
@@ -184,14 +190,6 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #kind = "dns"
 #targets = ["gateway", "9.9.9.9"]
 #query = "example.com"
-
-# --- destinations that leave by an uplink of choice --------------------------------------------------------
-
-# The first of `uplinks` that works carries them; otherwise: "share" (as all other traffic) or "unreachable".
-#[[pin]]
-#destination = ["203.0.113.0/24", "bank.example.org"]
-#uplinks = ["eth0", "usb*"]
-#otherwise = "share"
 
 # --- SRTLA engines that the agent keeps running ------------------------------------------------------------
 
