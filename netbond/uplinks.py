@@ -282,7 +282,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> tupl
         if not any(fnmatchcase(link.name, setting.match) for link in facts.links)
     ]
     tables = assign({item.name for item in chosen}, config, tables_in_use)
-    measured = dict(facts.throughput)
+    measured = dict(facts.measured)
     uplinks, backups = [], set()
     for item in chosen:
         if item.name not in tables:
@@ -298,7 +298,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> tupl
             gateway_source=item.way.source,
             table=tables[item.name],
             addresses=item.way.addresses,
-            weight=measured.get(item.name, 1) if weight == AUTO else weight,
+            weight=measured.get(item.link.name, 1) if weight == AUTO else weight,
             state=state,
             reason=reason,
             label=item.label,
