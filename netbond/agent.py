@@ -20,7 +20,7 @@ from typing import Any
 
 from netbond import __version__, pins, snapshot
 from netbond.clashes import clashes
-from netbond.config import Config, load
+from netbond.config import AUTO, Config, load
 from netbond.control import Command, ControlServer, Peer
 from netbond.defaults import DefaultStore, merged, still_valid
 from netbond.errors import NetbondError
@@ -34,8 +34,9 @@ from netbond.names import NameFiles
 from netbond.pace import Pace
 from netbond.plan import Operation, desired, object_words, plan
 from netbond.supervisor import Supervisor
-from netbond.uplinks import learned
+from netbond.uplinks import learned, settings
 from netbond.watchers import netlink
+from netbond.weigh import Weigher
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,8 @@ class Agent:
             changed=self._publish,
         )
         self._pace = Pace()
+        self._weigher = Weigher()
+        self._measured: tuple[tuple[str, int], ...] = ()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
@@ -307,7 +310,7 @@ class Agent:
         facts = replace(
             await kernel.read(), leases=self._load(self._leases), learned=self._load(self._seen_in_main)
         )
-        facts = replace(facts, resolved=self._lookups.answers)
+        facts = replace(facts, resolved=self._lookups.answers, measured=self._measured)
         if self.config.routing.take_over_default:
             try:
                 taken = self._defaults.load()
@@ -396,7 +399,19 @@ class Agent:
         self._rates = snapshot.rates(self._counted_links, links, now - self._counted)
         self._counted_links, self._counted = links, now
         self._links = links
+        self._weigh(now)
         self._publish()
+
+    def _weigh(self, now: float) -> None:
+        """Let the weights of `weight = "auto"` follow what was measured."""
+        devices = {u.device for u in self._goal.uplinks}
+        devices = {d for d in devices if settings(d, self.config.uplink).weight == AUTO}
+        rates = {d: rate.rx_bps + rate.tx_bps for d, rate in self._rates.items() if d in devices}
+        self._weigher.observe(rates, now)
+        measured = tuple(sorted(self._weigher.weights(devices, now).items()))
+        if measured != self._measured:
+            self._measured = measured
+            self._wake.set()
 
     def _publish(self) -> None:
         problems = tuple(problem for found in self._problems.values() for problem in found)

@@ -73,7 +73,10 @@ def encode(routes: Iterable[Route]) -> bytes:
 def decode(data: bytes) -> tuple[Route, ...]:
     """Read what encode() wrote; ValueError for anything else."""
     try:
-        return tuple(_route(item) for item in json.loads(data))
+        found = json.loads(data)
+        if not isinstance(found, list):
+            raise TypeError("not a list")
+        return tuple(_route(item) for item in found)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a record of default routes: {error!r}") from None
 

@@ -176,7 +176,7 @@ class Facts:
     budgets: tuple[Budget, ...] = ()
     taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
     resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, as last resolved
-    throughput: tuple[tuple[str, int], ...] = ()  # uplinks by name: the weight that was measured (balance)
+    measured: tuple[tuple[str, int], ...] = ()  # weights for weight = "auto", by interface (netbond.weigh)
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,7 +319,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         {name: setting.table for name, setting in choice.settings.items() if setting.table},
         match.reserved_tables(config),
     )
-    measured = dict(facts.throughput)
+    measured = dict(facts.measured)
     uplinks, backups = [], set()
     for item in chosen:
         if item.name not in tables:
@@ -336,7 +336,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             gateway_source=item.way.source,
             table=tables[item.name],
             addresses=item.way.addresses,
-            weight=measured.get(item.name, 1) if weight == AUTO else weight,
+            weight=measured.get(item.link.name, 1) if weight == AUTO else weight,
             state=state,
             reason=reason,
             label="" if label == item.link.name else label,

@@ -102,3 +102,26 @@ def test_a_leg_goes_and_the_others_lose_nothing(box: Box, nexthop_base: int, gap
     assert [arrived[b"old %d" % number] for number in range(len(survivors))] == [20] * len(survivors)
     assert (refused > 0) is gap
     assert arrived[b"new"] == 400 - refused
+
+
+def test_automatic_weights_follow_what_is_carried(box: Box) -> None:
+    box.configure(configuration(7_800_000).replace("gateway", 'weight = "auto"\ngateway'))
+    box.start()
+    with inside(box.name):
+        ways = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(UPLINKS)]
+    for number, way in enumerate(ways):
+        way.bind((f"10.0.{number}.10", 0))
+    end = time.monotonic() + 15
+    try:
+        # usb0 carries four times what the others do.
+        while "dev usb0 weight 1\n" in box.table(222) and time.monotonic() < end:
+            for number in [0, 0, 0, *range(UPLINKS)]:
+                for _ in range(25):
+                    ways[number].sendto(bytes(1000), SERVER)
+            time.sleep(0.05)
+    finally:
+        for way in ways:
+            way.close()
+    weights = {line.split()[4]: int(line.split()[6]) for line in box.table(222).splitlines()[1:]}
+    assert weights["usb0"] >= 3 * weights["usb1"]
+    assert weights["usb1"] == weights["usb2"] == weights["usb3"]
