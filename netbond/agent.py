@@ -83,6 +83,10 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
+        self._cost = 0.0  # seconds that the last pass took
+        self._awaited = {
+            "pins"
+        }  # sources that have not spoken since the start; what looks stale waits for them
         self._moved = False  # links or addresses have changed since the last pass
         self._lookups = Lookups(self._wake.set)
         self._rearranging: asyncio.Task[None] | None = None
@@ -141,9 +145,12 @@ class Agent:
             if self._hung_up:
                 self._reload()
             if self._wake.is_set() or time.monotonic() >= due:
-                await asyncio.sleep(SETTLE)
+                # A box with the routes of the whole internet takes its time to read: half of it is for others.
+                await asyncio.sleep(max(SETTLE, self._cost))
                 self._wake.clear()
-                due = time.monotonic() + min(RESYNC, await self._pass(kernel))
+                began = time.monotonic()
+                due = began + min(RESYNC, await self._pass(kernel))
+                self._cost = time.monotonic() - began
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK
                 await self._count(kernel)
@@ -256,7 +263,9 @@ class Agent:
             goal = replace(goal, take=self._record(facts, goal.take))
         else:
             await self._give_back(kernel, facts)
-        prune = self._lookups.complete or now - self._started > PATIENCE
+        if self._lookups.complete:
+            self._awaited.discard("pins")
+        prune = not self._awaited or now - self._started > PATIENCE
         operations = plan(facts, goal, self.config.routing.protocol, prune=prune)
         wanted = {*goal.routes, *goal.rules, *goal.nexthops, *goal.take}
         admitted, due = self._pace.admit(operations, wanted, now, moved=moved)
