@@ -84,9 +84,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._hung_up = False
         self._cost = 0.0  # seconds that the last pass took
-        self._awaited = {
-            "pins"
-        }  # sources that have not spoken since the start; what looks stale waits for them
+        self._awaited = {"pins"}  # sources that have not spoken since the start: nothing is pruned before
         self._moved = False  # links or addresses have changed since the last pass
         self._lookups = Lookups(self._wake.set)
         self._rearranging: asyncio.Task[None] | None = None
@@ -145,7 +143,7 @@ class Agent:
             if self._hung_up:
                 self._reload()
             if self._wake.is_set() or time.monotonic() >= due:
-                # A box with the routes of the whole internet takes its time to read: half of it is for others.
+                # With very many routes a pass takes its time: no more than half of ours.
                 await asyncio.sleep(max(SETTLE, self._cost))
                 self._wake.clear()
                 began = time.monotonic()
