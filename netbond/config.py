@@ -343,6 +343,8 @@ class AgentConfig:
     user: str = _key(_name, "nobody")  # whom the engines run as
     iproute2_dir: Path | None = _key(_optional_path, Path("/etc/iproute2"))  # for rt_tables.d and rt_protos.d
     on_stop: str = _key(_one_of("remove", "keep"), "remove")  # netbond's routes and rules, when it is stopped
+    networkmanager: bool = _key(_flag, default=True)  # follow it on the system bus, if it is there
+    modemmanager: bool = _key(_flag, default=True)
     log_level: str = _key(_one_of("debug", "info", "warning", "error"), "info")
 
 
@@ -381,6 +383,7 @@ class UplinkConfig:
     budget_day: int = _key(_whole(1, 31), 1)  # of the month, on which counting begins anew
     budget_action: str = _key(_one_of("warn", "backup", "off"), "warn")  # when it is spent (docs/metered.md)
     checks: tuple[str, ...] | None = _key(_optional_checks, None)  # None: those of [health]
+    exclude_roaming: bool = _key(_flag, default=False)  # no uplink while ModemManager says that it roams
 
 
 @dataclass(frozen=True, slots=True)

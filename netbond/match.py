@@ -11,6 +11,7 @@ order the modems come, and nobody else gets it while that modem is away.
 
 from __future__ import annotations
 
+import glob
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -75,6 +76,14 @@ def label_tables(config: Config) -> dict[str, int]:
 def reserved_tables(config: Config) -> frozenset[int]:
     """Tables that belong to an [[uplink]], whether or not its interface is there: for nobody else."""
     return frozenset(label_tables(config).values()) | {u.table for u in config.uplink if u.table}
+
+
+def local(choice: Choice) -> tuple[UplinkConfig, ...]:
+    """What holds for each interface that is there, as [[uplink]]s that match it by its exact name."""
+    return tuple(
+        replace(setting, match=glob.escape(name), label=choice.labels[name] if setting.label else "")
+        for name, setting in sorted(choice.settings.items())
+    )
 
 
 def choose(devices: Iterable[Device], config: Config) -> Choice:

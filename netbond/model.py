@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
+from netbond.config import UplinkConfig
+from netbond.devices import Device
+
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
@@ -136,7 +139,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What checks say of an uplink: `device` is the uplink's name, `since` seconds of the checker's clock."""
+    """What checks say of an uplink; `since` is seconds of the checker's clock."""
 
     device: str
     family: int
@@ -148,7 +151,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A spent data plan: the uplink of that name is for emergencies ("backup") or not used ("off")."""
+    """A spent data plan: the device's uplinks are for emergencies ("backup") or not used ("off")."""
 
     device: str
     action: str
@@ -164,9 +167,12 @@ class Facts:
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     leases: tuple[Lease, ...] = ()
+    devices: tuple[Device, ...] = ()  # the hardware of the links, as far as it is known
     learned: tuple[Lease, ...] = ()  # defaults once seen in main, in the form of a lease (uplinks.learned)
     nexthops: tuple[NexthopObject | NexthopGroup, ...] | None = None  # None: the kernel knows none
     health: tuple[Health, ...] = ()
+    alive: frozenset[tuple[str, IPAddress]] = frozenset()  # device and address of the uplinks used so far
+    roaming: frozenset[str] = frozenset()  # devices whose modem is in a foreign network
     budgets: tuple[Budget, ...] = ()
     taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
     resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, as last resolved
@@ -178,10 +184,10 @@ class Uplink:
     """A way out: an interface, a family, a gateway, with all that is needed to use it.
 
     `address` is the one that senders bind to. `state` is "up" (in the ECMP default and the address list),
-    "standby" (a backup, while others are up), "dead" (its link is there and leads nowhere), "no carrier" or
-    "down"; `reason` says why it is not up. `gateway_source` is "configuration", "dhclient" (or another
-    client), "main default", or "main default (gone)". `name` is the device's, or "eth0+10.1.0.1" for each
-    further gateway on it; both families of a name share a table.
+    "standby" (a backup, while others are up), "dead" (its link is there and leads nowhere), "spent" (its data
+    plan is), "no carrier" or "down"; `reason` says why it is not up. `gateway_source` is "configuration",
+    "dhclient" (or another client), "main default", or "main default (gone)". `name` is the device's, its
+    label, or "eth0+10.1.0.1" for each further gateway on it; both families of a name share a table.
     """
 
     device: str
@@ -193,7 +199,7 @@ class Uplink:
     state: str = "up"
     reason: str = ""
     addresses: tuple[Address, ...] = ()  # those whose traffic is bound to this way, `address` among them
-    label: str = ""  # `name`, where it is not the device's
+    label: str = ""  # `name`, where it is not the device's: configured, or of a further gateway
     further: bool = False  # not the first gateway of its device and family
     listed: bool | None = None  # in the address list; None: if it is up
 
@@ -226,5 +232,7 @@ class Desired:
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     idle: tuple[str, ...] = ()  # interfaces that could be uplinks and are not, each "usb1: why"
+    excluded: tuple[tuple[str, str], ...] = ()  # interfaces that are none by their nature, and why
+    settings: tuple[UplinkConfig, ...] = ()  # what holds for each interface that is there, by its exact name
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups
     take: tuple[Route, ...] = ()  # foreign defaults in main that are to go

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from netbond import pins
+from netbond import pins, router
 from netbond.balance import ecmp, uses_groups
 from netbond.config import Config
 from netbond.model import (
@@ -72,17 +72,35 @@ def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
 def desired(facts: Facts, config: Config) -> Desired:
     """What the kernel should hold, given the facts."""
     routing = config.routing
-    uplinks, idle = find(facts, config, tables_in_use(facts, routing.protocol))
+    found = find(facts, config, tables_in_use(facts, routing.protocol))
+    uplinks = found.uplinks
     shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing))
     pinned = pins.routes(uplinks, facts, config)
     return Desired(
-        uplinks=tuple(uplinks),
+        uplinks=uplinks,
         routes=(*(route for uplink in uplinks for route in routes(uplink, routing)), *pinned, *shared.routes),
-        rules=tuple(rules(uplinks, routing, pins={route.family for route in pinned})),
-        idle=tuple(idle),
+        rules=(*rules(uplinks, routing, pins={route.family for route in pinned}), *_marked(uplinks, config)),
+        idle=found.idle,
+        excluded=found.excluded,
+        settings=found.settings,
         nexthops=shared.nexthops,
         take=_to_take(facts, uplinks, config),
     )
+
+
+def _marked(uplinks: Iterable[Uplink], config: Config) -> list[Rule]:
+    """Router mode: a packet of a connection that has its uplink goes to that uplink's table."""
+    return [
+        Rule(
+            each.priority,
+            each.family,
+            table=each.table,
+            mark=each.mark,
+            mask=each.mask,
+            protocol=config.routing.protocol,
+        )
+        for each in router.mark_rules(uplinks, config.router)
+    ]
 
 
 def _to_take(facts: Facts, uplinks: Iterable[Uplink], config: Config) -> tuple[Route, ...]:

@@ -1,19 +1,22 @@
 """Which uplinks new traffic may use: health, spent data plans, and backups. Pure.
 
 An uplink that has its link and leads nowhere is "dead": it leaves the ECMP default and (as configured) the
-address list; its table and rules stay, so that checks go on through it. A backup is "standby" while another
-uplink is up. In each family something is left while any uplink has its link: if all are excluded, those whose
-data plan is spent are used again, and if there are none, checks that find everything dead are not believed.
+address list; its table and rules stay, so that checks go on through it. One whose data plan is used up, with
+`budget_action = "off"`, is "spent" and left alone likewise. A backup is "standby" while another uplink is up.
+In each family something is left while any uplink has its link: if all are excluded, those whose data plan is
+spent are used again; if all are dead, the last state stays, as it may be the checks that are wrong; and if
+there is nothing of it left, all are used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from netbond.model import Facts, Uplink
+from netbond.model import Facts, IPAddress, Uplink
 
 DEAD = "dead"
+SPENT = "spent"
 STANDBY = "standby"
 
 
@@ -30,6 +33,8 @@ def judged(
         if len(excluded) == len(places):
             excluded = {i for i in places if dead[i] is not None}
         if len(excluded) == len(places):
+            excluded = {i for i in places if _key(found[i]) not in facts.alive}
+        if len(excluded) == len(places):
             excluded = set()
         in_reserve = {
             i: "backup" if found[i].name in backups else _spent(found[i], "backup", facts) for i in places
@@ -39,17 +44,31 @@ def judged(
         for i in places:
             reason = in_reserve[i]
             if i in excluded:
-                listed = None if dead_leave_list or dead[i] is None else True
-                found[i] = replace(found[i], state=DEAD, reason=dead[i] or spent[i] or "dead", listed=listed)
+                why, listed = dead[i], None
+                if why is not None and not dead_leave_list:
+                    listed = True
+                state = SPENT if why is None else DEAD
+                found[i] = replace(found[i], state=state, reason=why or spent[i] or "", listed=listed)
             elif busy and reason is not None:
                 found[i] = replace(found[i], state=STANDBY, reason=reason)
+            elif dead[i] is not None:
+                found[i] = replace(found[i], reason=f"used because all are dead: {dead[i]}")
     return found
+
+
+def _key(uplink: Uplink) -> tuple[str, IPAddress]:
+    return (uplink.device, uplink.address.ip)
+
+
+def alive(uplinks: Iterable[Uplink]) -> frozenset[tuple[str, IPAddress]]:
+    """What `Facts.alive` is to hold in the next pass."""
+    return frozenset(_key(uplink) for uplink in uplinks if uplink.usable or uplink.state == STANDBY)
 
 
 def _death(uplink: Uplink, facts: Facts) -> str | None:
     """Why checks say that it is down; None if they do not."""
     for health in facts.health:
-        same = (health.device, health.family) == (uplink.name, uplink.family)
+        same = (health.device, health.family) == (uplink.device, uplink.family)
         if same and health.state == "down" and health.address in (None, uplink.address.ip):
             return health.reason or "checks fail"
     return None
@@ -57,6 +76,6 @@ def _death(uplink: Uplink, facts: Facts) -> str | None:
 
 def _spent(uplink: Uplink, action: str, facts: Facts) -> str | None:
     for budget in facts.budgets:
-        if budget.device in (uplink.name, uplink.device) and budget.action == action:
+        if budget.device == uplink.device and budget.action == action:
             return budget.reason or "data plan is spent"
     return None

@@ -11,9 +11,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
-from netbond.config import PER_FAMILY, Config, RoutingConfig
+from netbond.config import PER_FAMILY, RoutingConfig
 from netbond.model import IPInterface, IPNetwork, Nexthop, Route, Uplink
 
 # The last resort of a table: whatever finds no route there must fail, or it would fall through to main and
@@ -33,17 +34,22 @@ def fixed(name: str, bases: Iterable[tuple[str, int]]) -> int | None:
     return base + int(match[2]) if match and base is not None and int(match[2]) < PER_FAMILY else None
 
 
-def assign(names: Iterable[str], config: Config, in_use: Mapping[str, int]) -> dict[str, int]:
+def assign(
+    names: Iterable[str],
+    routing: RoutingConfig,
+    in_use: Mapping[str, int],
+    configured: Mapping[str, int] = MappingProxyType({}),
+    kept_free: Collection[int] = (),
+) -> dict[str, int]:
     """A table for each uplink's name: configured, else traditional, else kept (`in_use`), else of the range.
 
-    A name for which the range has nothing left is missing from the answer.
+    `kept_free` are tables that belong to an [[uplink]] whose interface may come back (netbond.match). A name
+    for which the range has nothing left is missing from the answer.
     """
-    configured = {u.match: u.table for u in config.uplink if u.table}
-    routing = config.routing
     low, high = routing.tables
     reserved = range(low, high + 1)
     tables: dict[str, int] = {}
-    spoken_for = {routing.ecmp_table, routing.pin_table, *configured.values()}
+    spoken_for = {routing.ecmp_table, routing.pin_table, *configured.values(), *kept_free}
     rest = []
     for name in sorted(names):
         traditional = fixed(name, routing.table_bases)

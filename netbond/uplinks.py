@@ -21,10 +21,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
+from netbond import match
 from netbond.config import AUTO, Config, UplinkConfig
+from netbond.devices import Device, of_links
 from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Lease, Link, Route, Uplink
+from netbond.router import is_lan
+from netbond.selection import exclusions
 from netbond.standing import judged
 from netbond.tables import assign
 
@@ -42,8 +45,11 @@ _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
 
 
 def settings(device: str, configured: Iterable[UplinkConfig]) -> UplinkConfig:
-    """The first [[uplink]] whose pattern matches, as in a shell; the defaults if none does."""
-    return next((u for u in configured if fnmatchcase(device, u.match)), UNMATCHED)
+    """The first [[uplink]] that fits by the name alone; the defaults if none does.
+
+    Where the hardware counts too, `Desired.settings` has the answer in this form.
+    """
+    return next((u for u in configured if match.pattern(u.match).fits(Device(device))), UNMATCHED)
 
 
 # --- addresses ---------------------------------------------------------------------------------------------
@@ -237,19 +243,20 @@ class _Chosen:
     setting: UplinkConfig
     way: _Way
     everything: tuple[Address, ...]  # all addresses of the family: a way may have none of its own
-    label: str  # "" for the first gateway of its family
+    further: str  # "+10.1.0.1" for a further gateway, "" for the first of its family
 
     @property
     def name(self) -> str:
-        return self.label or self.link.name
+        return self.link.name + self.further
 
 
-def _of_link(link: Link, facts: Facts, config: Config) -> tuple[list[_Chosen], str]:
+def _of_link(link: Link, setting: UplinkConfig, facts: Facts, config: Config) -> tuple[list[_Chosen], str]:
     """The ways out by one interface; if there are none, why it was to be expected that there are."""
-    setting = settings(link.name, config.uplink)
     asked_for = setting is not UNMATCHED
     if not setting.enabled:
         return [], "enabled = false"
+    if setting.exclude_roaming and link.name in facts.roaming:
+        return [], "it roams (exclude_roaming = true)"
     found: list[_Chosen] = []
     any_address = False
     for family in (4, 6) if config.routing.ipv6 else (4,):
@@ -257,31 +264,61 @@ def _of_link(link: Link, facts: Facts, config: Config) -> tuple[list[_Chosen], s
         any_address |= bool(addresses)
         ways = _ways(link, addresses, setting, facts) if addresses else []
         for number, way in enumerate(ways):
-            label = f"{link.name}+{way.gateway}" if number else ""
-            found.append(_Chosen(link, setting, way, addresses, label))
+            further = f"+{way.gateway}" if number else ""
+            found.append(_Chosen(link, setting, way, addresses, further))
     if found or not asked_for:
         return found, ""
     return [], "no gateway known" if any_address else "no address"
 
 
-def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> tuple[list[Uplink], list[str]]:
-    """The uplinks, in the order of families and tables, and why the other candidates are none.
+def excluded(facts: Facts, choice: match.Choice, config: Config) -> dict[str, str]:
+    """The interfaces that are no uplinks by their nature, and why, unless an [[uplink]] asks for them.
+
+    `match = "*"` asks for nothing in particular.
+    """
+    named = replace(config, uplink=match.local(choice))
+    lan = {link.name for link in facts.links if is_lan(link.name, named)}
+    reasons = {}
+    for name, exclusion in exclusions(facts.links, lan).items():
+        setting = choice.settings.get(name)
+        if exclusion.final or setting is None or setting.match == "*":
+            reasons[name] = exclusion.reason
+    return reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What `find` found: uplinks in the order of families and tables; `idle` and so on as in Desired."""
+
+    uplinks: tuple[Uplink, ...]
+    idle: tuple[str, ...]
+    excluded: tuple[tuple[str, str], ...]
+    settings: tuple[UplinkConfig, ...]
+
+
+def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Found:
+    """The uplinks, and why the other candidates are none.
 
     `tables_in_use` are the tables that uplinks have in the kernel now, by name; they keep them.
     """
+    choice = match.choose(of_links(facts.links, facts.devices), config)
+    no_uplinks = excluded(facts, choice, config)
     chosen: list[_Chosen] = []
-    idle: list[str] = []
+    idle = list(choice.problems)
     for link in sorted(facts.links, key=lambda link: link.name):
-        if not link.loopback:
-            found, why_not = _of_link(link, facts, config)
+        if link.name not in no_uplinks:
+            setting = choice.settings.get(link.name, UNMATCHED)
+            found, why_not = _of_link(link, setting, facts, config)
             chosen += found
             idle += [f"{link.name}: {why_not}"] if why_not else []
-    idle += [
-        f"{setting.match}: no such interface now"
-        for setting in config.uplink
-        if not any(fnmatchcase(link.name, setting.match) for link in facts.links)
-    ]
-    tables = assign({item.name for item in chosen}, config, tables_in_use)
+    idle += [f"{setting.match}: no such interface now" for setting in choice.unused]
+    tables = assign(
+        {item.name for item in chosen},
+        config.routing,
+        tables_in_use,
+        {name: setting.table for name, setting in choice.settings.items() if setting.table},
+        match.reserved_tables(config),
+    )
     measured = dict(facts.measured)
     uplinks, backups = [], set()
     for item in chosen:
@@ -291,6 +328,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> tupl
             continue
         state, reason = _state(item.link)
         weight = item.setting.weight
+        label = choice.labels.get(item.link.name, item.link.name) + item.further
         uplink = Uplink(
             device=item.link.name,
             address=_primary(item.way.addresses or item.everything, item.way.gateway).interface,
@@ -301,11 +339,12 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> tupl
             weight=measured.get(item.link.name, 1) if weight == AUTO else weight,
             state=state,
             reason=reason,
-            label=item.label,
-            further=bool(item.label),
+            label="" if label == item.link.name else label,
+            further=bool(item.further),
         )
         uplinks.append(uplink)
         if item.setting.backup:
             backups.add(uplink.name)
     uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
-    return judged(uplinks, facts, backups, dead_leave_list=config.health.down_from_list), idle
+    standing = judged(uplinks, facts, backups, dead_leave_list=config.health.down_from_list)
+    return Found(tuple(standing), tuple(idle), tuple(sorted(no_uplinks.items())), match.local(choice))

@@ -41,6 +41,9 @@ user = "nobody"
 iproute2_dir = "/etc/iproute2"
 # netbond's routes and rules when the agent is stopped: remove or keep
 on_stop = "remove"
+# Learn from NetworkManager (gateways) and ModemManager (operator, signal, roaming) where they run.
+networkmanager = true
+modemmanager = true
 # debug, info, warning or error
 log_level = "info"
 
@@ -152,6 +155,11 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #[[uplink]]
 #match = "wlan0"
 #backup = true
+
+# A modem whose contract is dear abroad: not used while it roams.
+#[[uplink]]
+#match = "wwan0"
+#exclude_roaming = true
 
 # An interface that is not to be used, whatever it has.
 #[[uplink]]

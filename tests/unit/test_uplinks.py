@@ -15,7 +15,7 @@ from tests.unit.boxes import address, box, lease, link, main_default
 
 def brief(facts: Facts, config: Config | None = None) -> list[tuple[str, str, str, str]]:
     """Device, gateway, its source and state of each uplink."""
-    uplinks, _ = find(facts, config or Config(), {})
+    uplinks = find(facts, config or Config(), {}).uplinks
     return [(u.device, str(u.gateway), u.gateway_source, u.state) for u in uplinks]
 
 
@@ -90,9 +90,9 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
         weight = 9
         """
     )
-    uplinks, idle = find(box("usb0", "usb1", "usb2"), config, {})
-    assert [(u.device, u.weight) for u in uplinks] == [("usb0", 3), ("usb2", 3)]
-    assert idle == ["usb1: enabled = false"]
+    found = find(box("usb0", "usb1", "usb2"), config, {})
+    assert [(u.device, u.weight) for u in found.uplinks] == [("usb0", 3), ("usb2", 3)]
+    assert found.idle == ("usb1: enabled = false",)
 
 
 def test_what_was_asked_for_and_is_not_there_is_named() -> None:
@@ -100,11 +100,11 @@ def test_what_was_asked_for_and_is_not_there_is_named() -> None:
     facts = replace(
         box(), links=(link("eth0"), link("wlan0")), addresses=(address("wlan0", "192.168.1.2/24"),)
     )
-    assert find(facts, config, {})[1] == [
+    assert find(facts, config, {}).idle == (
         "eth0: no address",
         "wlan0: no gateway known",
         "usb9: no such interface now",
-    ]
+    )
 
 
 def test_point_to_point_needs_no_gateway() -> None:
@@ -125,13 +125,13 @@ def test_point_to_point_needs_no_gateway() -> None:
 )
 def test_states(up: bool, carrier: bool, state: str, reason: str) -> None:
     facts = replace(box("usb0"), links=(link("usb0", up=up, carrier=carrier),))
-    (uplink,), _ = find(facts, Config(), {})
+    (uplink,) = find(facts, Config(), {}).uplinks
     assert (uplink.state, uplink.reason, uplink.usable) == (state, reason, state == "up")
 
 
 def test_the_address_to_bind_to_is_the_one_in_the_gateways_network() -> None:
     facts = replace(box("usb0"), addresses=(address("usb0", "172.16.0.1/24"), *box("usb0").addresses))
-    (uplink,), _ = find(facts, Config(), {})
+    (uplink,) = find(facts, Config(), {}).uplinks
     assert str(uplink.address) == "10.0.0.10/24"
     assert [str(a.interface) for a in uplink.addresses] == ["172.16.0.1/24", "10.0.0.10/24"]
 
