@@ -79,6 +79,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
+        self._cost = 0.0  # seconds that the last pass took
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
         self._goal = Desired()
@@ -136,9 +137,12 @@ class Agent:
             if self._hung_up:
                 self._reload()
             if self._wake.is_set() or time.monotonic() >= due:
-                await asyncio.sleep(SETTLE)
+                # With very many routes a pass takes its time: no more than half of ours.
+                await asyncio.sleep(max(SETTLE, self._cost))
                 self._wake.clear()
-                due = time.monotonic() + min(RESYNC, await self._pass(kernel))
+                began = time.monotonic()
+                due = began + min(RESYNC, await self._pass(kernel))
+                self._cost = time.monotonic() - began
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK
                 await self._count(kernel)

@@ -355,7 +355,7 @@ def test_an_overrun_of_the_event_socket(box: Box) -> None:
     wait_for(lambda: box.state() == before, 10.0, "as before")
     wait_for(lambda: "netlink events were lost" in box.log.read_text(), 10.0, "the overrun is noticed")
     box.ip("rule", "del", "priority", "102")
-    wait_for(lambda: box.state() == before, 1.0, "events arrive again")
+    wait_for(lambda: box.state() == before, 3.0, "events arrive again")
 
 
 def engine(box: Box) -> dict[str, object]:

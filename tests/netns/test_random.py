@@ -21,6 +21,7 @@ import pytest
 
 from netbond.config import load
 from netbond.control import request
+from netbond.defaults import DefaultStore, still_valid
 from netbond.errors import NetbondError
 from netbond.kernel import Kernel
 from netbond.leases import LeaseStore
@@ -40,6 +41,7 @@ CONFIG = """
 [routing]
 layout = "{layout}"
 nexthop_base = {base}
+take_over_default = {take}
 [[uplink]]
 match = "usb2"
 backup = true
@@ -89,7 +91,13 @@ class World:
         """What there is, by an eye of its own."""
         learned = LeaseStore(self.box.folder / "state" / "learned").load()
         facts = self.loop.run_until_complete(self.kernel.read())
-        return replace(facts, leases=self.leases.load(), learned=learned)
+        taken = DefaultStore(self.box.folder / "state").load()
+        return replace(
+            facts,
+            leases=self.leases.load(),
+            learned=learned,
+            taken=tuple(route for route in taken if still_valid(route, facts)),
+        )
 
     def difference(self) -> list[str]:
         """Between what netbond holds in the kernel and what a fresh start would put there."""
@@ -106,7 +114,7 @@ class World:
         wanted = own(replace(fresh, routes=goal.routes, rules=goal.rules, nexthops=goal.nexthops))
         there = own(facts)
         return [f"lacks {object_words(x)}" for x in wanted - there] + [
-            f"has {object_words(x)}" for x in there - wanted
+            f"has {object_words(x)}" for x in [*(there - wanted), *goal.take]
         ]
 
     # --- what can happen -----------------------------------------------------------------------------------
@@ -222,14 +230,17 @@ class World:
 def test_any_sequence_ends_as_a_fresh_start_would(seed: int, tmp_path: Path) -> None:
     with Box(tmp_path) as box:
         layout = "classic" if seed % 4 == 3 else "default"
-        box.configure(CONFIG.format(layout=layout, base=0 if seed % 4 == 2 else 7_800_000))
+        base = 0 if seed % 4 == 2 else 7_800_000
+        take = "true" if seed % 8 == 7 else "false"
+        box.configure(CONFIG.format(layout=layout, base=base, take=take))
         box.start()
         world = World(box, seed)
         try:
             for _ in range(STEPS):
                 world.step()
                 time.sleep(world.random.choice([0.0, 0.0, 0.005, 0.05]))
-            deadline = time.monotonic() + 15  # repairs of what a rival undid several times wait for a while
+            # Longer than the pauses after what a rival did, shorter than until a look that nothing asks for.
+            deadline = time.monotonic() + 8
             while (found := world.difference()) and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert found == [], "\n".join(["", *found, "after", *world.said])
