@@ -150,6 +150,7 @@ def _uplink(
         "prefix_length": uplink.address.network.prefixlen,
         "gateway": _text(uplink.gateway),
         "gateway_source": uplink.gateway_source,
+        "gateway_since": uplink.gateway_since,
         "table": uplink.table,
         "weight": uplink.weight,
         "state": uplink.state,

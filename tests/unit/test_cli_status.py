@@ -36,6 +36,7 @@ def uplink(
     table: int,
     state: str = "up",
     reason: str = "",
+    since: float | None = None,
 ) -> dict[str, Any]:
     return {
         "name": device,
@@ -45,6 +46,7 @@ def uplink(
         "prefix_length": 24,
         "gateway": gateway,
         "gateway_source": source,
+        "gateway_since": since,
         "table": table,
         "weight": 1,
         "state": state,

@@ -29,7 +29,7 @@ def uplink(device: str, address: str, gateway: str | None, source: str, table: i
     return Uplink(device, interface, via, source, table, **rest)
 
 
-USB0 = uplink("usb0", "10.0.0.10/24", "10.0.0.1", "dhclient", 100, weight=2)
+USB0 = uplink("usb0", "10.0.0.10/24", "10.0.0.1", "dhclient", 100, weight=2, gateway_since=1_763_629_200.5)
 WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130)
 USB1 = uplink(
     *("usb1", "10.0.0.10/24", "10.0.0.1", "main default", 101),
@@ -99,6 +99,7 @@ def test_the_whole_snapshot() -> None:
                 "prefix_length": 24,
                 "gateway": "10.0.0.1",
                 "gateway_source": "dhclient",
+                "gateway_since": 1_763_629_200.5,
                 "table": 100,
                 "weight": 2,
                 "state": "up",
@@ -117,6 +118,7 @@ def test_the_whole_snapshot() -> None:
                 "prefix_length": 32,
                 "gateway": None,
                 "gateway_source": "configuration",
+                "gateway_since": None,
                 "table": 130,
                 "weight": 1,
                 "state": "up",
@@ -135,6 +137,7 @@ def test_the_whole_snapshot() -> None:
                 "prefix_length": 24,
                 "gateway": "10.0.0.1",
                 "gateway_source": "main default",
+                "gateway_since": None,
                 "table": 101,
                 "weight": 1,
                 "state": "no carrier",
@@ -153,6 +156,7 @@ def test_the_whole_snapshot() -> None:
                 "prefix_length": 64,
                 "gateway": "fe80::1",
                 "gateway_source": "main default",
+                "gateway_since": None,
                 "table": 100,
                 "weight": 1,
                 "state": "up",
