@@ -58,7 +58,7 @@ def overview(snapshot: Mapping[str, Any], now: float) -> list[RenderableType]:
     """The view without --all. `now` is Unix time."""
     parts: list[RenderableType] = [*_agent(snapshot["agent"]), text("")]
     parts += _uplinks(snapshot, now)
-    parts += [text(""), *_ecmp(snapshot.get("ecmp", {}))]
+    parts += [text(""), *_ecmp(snapshot)]
     for engine in objects(snapshot, "engines"):
         parts += [text(""), *_engine(engine)]
     return parts
@@ -246,24 +246,30 @@ def data_plan(plan: Mapping[str, Any]) -> Text:
 # --- the shared default and the engines --------------------------------------------------------------------
 
 
-def _ecmp(ecmp: Mapping[str, Any]) -> list[RenderableType]:
+def _ecmp(snapshot: Mapping[str, Any]) -> list[RenderableType]:
+    ecmp = mapping(snapshot, "ecmp")
     legs = objects(ecmp, "legs")
-    title = text(f"Default for unbound traffic (table {ecmp.get('table')})")
+    heading = text(f"Default for unbound traffic (table {ecmp.get('table')})")
     if not legs:
-        return [title.append_text(text(": none of netbond's, no uplink is usable", "yellow"))]
+        return [heading.append_text(text(": none of netbond's, no uplink is usable", "yellow"))]
     totals: dict[object, float] = {}
     for leg in legs:
         totals[leg.get("family")] = totals.get(leg.get("family"), 0) + (number(leg.get("weight")) or 0)
-    table = make_table("device", "gateway", "weight", "share", right=("weight", "share"))
+    titles = {
+        (uplink.get("family"), uplink.get("device"), uplink.get("gateway")): title(uplink)
+        for uplink in objects(snapshot, "uplinks")
+    }
+    table = make_table("uplink", "gateway", "weight", "share", right=("weight", "share"))
     for leg in legs:
+        key = (leg.get("family"), leg.get("device"), leg.get("gateway"))
         weight, total = number(leg.get("weight")) or 0, totals[leg.get("family")]
         table.add_row(
-            text(leg.get("device"), "bold"),
+            text(titles.get(key, leg.get("device")), "bold"),
             text(leg.get("gateway")),
             text(leg.get("weight")),
             text(f"{100 * weight / total:.0f} %" if total else None),
         )
-    return [title, indented(table)]
+    return [heading, indented(table)]
 
 
 def _engine(engine: Mapping[str, Any]) -> list[RenderableType]:
@@ -296,10 +302,12 @@ def _sender(stats: Mapping[str, Any]) -> list[RenderableType]:
         right=("window", "in flight", "RTT", "loss", "bit/s", "share"),
         fold="state",
     )
-    total = sum(number(link.get("bitrate_bps")) or 0 for link in links)
+    # What goes out over a link that is down are attempts, and no part of the stream.
+    total = sum(number(link.get("bitrate_bps")) or 0 for link in links if link.get("state") == "up")
     for link in links:
         window, rtt, loss = (number(link.get(key)) for key in ("window", "rtt_ms", "loss_pct"))
         rate = number(link.get("bitrate_bps"))
+        carries = rate is not None and total > 0 and link.get("state") == "up"
         table.add_row(
             text(link.get("label"), "bold"),
             text(None if window is None else f"{window / 1000:.1f}"),  # the protocol counts in thousandths
@@ -307,7 +315,7 @@ def _sender(stats: Mapping[str, Any]) -> list[RenderableType]:
             text(None if rtt is None else f"{rtt:.0f} ms"),
             text(None if loss is None else f"{loss:.1f} %"),
             text(amount(rate)),
-            text(None if rate is None or total <= 0 else f"{100 * rate / total:.0f} %"),
+            text(f"{100 * (rate or 0) / total:.0f} %" if carries else None),
             state(link.get("state"), link.get("reason")),
         )
     return [indented(way), indented(table)]

@@ -206,7 +206,7 @@ SNAPSHOT: dict[str, Any] = {
         "table": 222,
         "legs": [
             {"family": 4, "device": "usb0", "gateway": "192.168.100.1", "weight": 2},
-            {"family": 4, "device": "usb1", "gateway": None, "weight": 1},
+            {"family": 4, "device": "wwan0", "gateway": None, "weight": 1},
         ],
     },
     "engines": [
@@ -292,16 +292,16 @@ Uplinks (rx and tx in bit/s)
 Not used: docker0, wg0 (--all says why)
 
 Default for unbound traffic (table 222)
-  device  gateway        weight  share
-  usb0    192.168.100.1       2   67 %
-  usb1    -                   1   33 %
+  uplink        gateway        weight  share
+  usb0          192.168.100.1       2   67 %
+  roof (wwan0)  -                   1   33 %
 
 sender 127.0.0.1:6000  running, pid 70130, 2 restarts (last: killed by SIGKILL)
   connected: bond.example.org:5000 (192.0.2.7:5000), caller 127.0.0.1:43210
   link   window  in flight    RTT   loss  bit/s  share  state
-  usb0     20.5         12  48 ms  0.3 %  2.13M   50 %  up
-  usb1     20.5         12      -  0.3 %      0    0 %  down: silent for 5 s
-  wwan0    20.5         12  48 ms  0.3 %  2.13M   50 %  error: stalled:
+  usb0     20.5         12  48 ms  0.3 %  2.13M  100 %  up
+  usb1     20.5         12      -  0.3 %      0      -  down: silent for 5 s
+  wwan0    20.5         12  48 ms  0.3 %  2.13M      -  error: stalled:
                                                         [bold]packets[/] without
                                                         any \x1b[2Janswer
 
