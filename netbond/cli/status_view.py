@@ -160,14 +160,13 @@ def _family(
         first = uplink.get("device") not in counted
         counted.add(uplink.get("device"))
         carried = [text(amount(uplink.get(key)) if first else "") for key in ("rx_bps", "tx_bps")]
-        degraded = uplink.get("state") == "up" and health_of(snapshot, uplink).get("state") == "degraded"
         source = str(uplink.get("gateway_source"))
         table.add_row(
             text(title(uplink), "bold"),
             text(uplink.get("address")),
             _Stack(text(uplink.get("gateway")), origin(uplink, now, _SOURCES.get(source, source))),
             *(carried if rates else ()),
-            state("degraded" if degraded else uplink.get("state")),
+            _standing(uplink, health_of(snapshot, uplink)),
         )
     return table
 
@@ -184,6 +183,15 @@ class _Stack:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(Measurement.get(console, options, self._below).maximum, self._beside.cell_len)
+
+
+def _standing(uplink: Mapping[str, Any], health: Mapping[str, Any]) -> Text:
+    """The uplink's state in a word; one that is used without answering well is not simply green."""
+    if uplink.get("state") == "up" and health.get("state") == "degraded":
+        return state("degraded")
+    if uplink.get("state") == "up" and health.get("state") == "down":
+        return text("up", "red")  # because all are down; the reason below says so
+    return state(uplink.get("state"))
 
 
 def title(uplink: Mapping[str, Any]) -> str:

@@ -496,7 +496,12 @@ def test_disagreement_of_checks_and_stream() -> None:
     assert contradictions(snapshot, "usb0") == []
     stats["state"] = "connected"
     snapshot["uplinks"][0]["state"] = "dead"
+    snapshot["health"][0]["state"] = "down"
     assert contradictions(snapshot, "usb0") == []
+    stats["links"] = [link("usb0")]
+    assert contradictions(snapshot, "usb0") == [
+        "the checks fail, and the link of sender 127.0.0.1:6000 is up"
+    ]
 
 
 def test_engines_before_they_have_links_and_after_they_failed() -> None:
