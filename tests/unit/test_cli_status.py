@@ -21,11 +21,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.screen import Screen
 
 from netbond.cli import main, status
 from netbond.cli.status import render
 from netbond.cli.status_details import contradictions
-from netbond.cli.status_view import age, amount, duration, size
+from netbond.cli.status_view import Cropped, age, amount, duration, size
 from netbond.control import Command, ControlServer
 
 NOW = 1_800_000_000.0  # Unix time
@@ -420,6 +421,19 @@ def test_reasons_say_which_family_where_there_are_two() -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
     snapshot["uplinks"][-1].update(state="dead", reason="http: HTTP 302")
     assert "\n  usb0, IPv6  http: HTTP 302\n" in shown(snapshot)
+
+
+@pytest.mark.parametrize(
+    ("height", "last"),
+    [(100, "sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts"), (24, "... 16 more lines")],
+)
+def test_a_screen_that_is_too_small_says_so(height: int, last: str) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=height, markup=False, emoji=False, highlight=False)
+    console.print(Screen(Cropped(render(SNAPSHOT, NOW))))
+    lines = [line.rstrip() for line in out.getvalue().rstrip("\n ").splitlines()]
+    assert len(lines) <= height
+    assert lines[-1] == last
 
 
 def test_what_is_left_out_is_named_but_not_without_end() -> None:
