@@ -40,7 +40,7 @@ def default6(device: str, gateway: str, metric: int = 1024) -> Route:
 
 
 def uplinks(facts: Facts, config: Config | None = None) -> list[Uplink]:
-    return find(facts, config or Config(), {})[0]
+    return list(find(facts, config or Config(), {}).uplinks)
 
 
 def commands(facts: Facts, config: Config | None = None) -> list[str]:
@@ -291,7 +291,7 @@ class TestStanding:
             return replace(self.facts, budgets=tuple(Budget(d, action, "50 GB used") for d, action in pairs))
 
         assert self.states(spent(("usb0", "backup"))) == ["standby", "up", "up"]
-        assert self.states(spent(("usb0", "off"))) == ["dead", "up", "up"]
+        assert self.states(spent(("usb0", "off"))) == ["spent", "up", "up"]
         assert self.states(spent(("usb0", "off"), ("usb1", "off"), ("usb2", "off"))) == ["up"] * 3
         alone = replace(spent(("usb0", "off"), ("usb1", "off")), health=self.down("usb2"))
         assert self.states(alone) == ["up", "up", "dead"]
