@@ -18,25 +18,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from netbond import __version__, pins, snapshot
+from netbond import __version__, nft, router, snapshot, sysctls
 from netbond.clashes import clashes
-from netbond.config import AUTO, Config, load
+from netbond.config import Config, load
 from netbond.control import Command, ControlServer, Peer
-from netbond.defaults import DefaultStore, merged, still_valid
+from netbond.defaults import merged, still_valid
 from netbond.errors import NetbondError
 from netbond.iplist import AddressList
 from netbond.kernel import Kernel
-from netbond.leases import LeaseStore
-from netbond.lookups import Lookups
 from netbond.metrics import MetricsServer
-from netbond.model import Desired, Facts, Lease, Link, Route, Uplink
+from netbond.model import Desired, Facts, Link, Route, Uplink
 from netbond.names import NameFiles
 from netbond.pace import Pace
 from netbond.plan import Operation, desired, object_words, plan
+from netbond.sources import Sources
+from netbond.standing import DEAD
 from netbond.supervisor import Supervisor
-from netbond.uplinks import learned, settings
 from netbond.watchers import netlink
-from netbond.weigh import Weigher
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +62,9 @@ class Agent:
             __version__, os.getpid(), self._started, None if config_file is None else str(config_file)
         )
         state_dir = config.agent.state_dir
-        self._leases = LeaseStore(state_dir / "leases")
-        self._seen_in_main = LeaseStore(state_dir / "learned")
-        self._defaults = DefaultStore(state_dir)
+        self._sources = Sources(config, self._news)
+        self._sysctls = sysctls.Sysctls(state_dir)
+        self._router = nft.Router(state_dir)
         self._names = NameFiles(config.agent.iproute2_dir)
         self._named: tuple[object, float] = (None, 0.0)  # what names were written, and when
         self._addresses = _address_list(config)
@@ -78,15 +76,11 @@ class Agent:
             changed=self._publish,
         )
         self._pace = Pace()
-        self._weigher = Weigher()
-        self._measured: tuple[tuple[str, int], ...] = ()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
         self._cost = 0.0  # seconds that the last pass took
-        self._awaited = {"pins"}  # sources that have not spoken since the start: nothing is pruned before
         self._moved = False  # links or addresses have changed since the last pass
-        self._lookups = Lookups(self._wake.set)
         self._rearranging: asyncio.Task[None] | None = None
         self._goal = Desired()
         self._links: tuple[Link, ...] = ()
@@ -120,9 +114,9 @@ class Agent:
             ready = asyncio.Event()
             watcher = asyncio.create_task(netlink.watch(self._look, ready))
             stack.push_async_callback(_cancelled, watcher)
-            stack.push_async_callback(self._lookups.stop)
-            self._lookups.want(pins.names(self.config))
             await ready.wait()
+            await self._sources.start(stack, await kernel.read_links())
+            stack.enter_context(nft.watch(self._nftables_changed))
             await self._pass(kernel)
             await self._supervisor.start()
             stack.push_async_callback(self._supervisor.stop)
@@ -171,6 +165,14 @@ class Agent:
         self._moved |= moved
         self._wake.set()
 
+    def _news(self) -> None:
+        """One of the other sources has news."""
+        self._wake.set()
+
+    def _nftables_changed(self) -> None:
+        if self.config.router.lan:
+            self._wake.set()
+
     def _hangup(self) -> None:
         self._hung_up = True
         self._wake.set()
@@ -203,12 +205,18 @@ class Agent:
         self._addresses = _address_list(new)
         if new.agent.log_level != old.agent.log_level:
             logging.getLogger("netbond").setLevel(new.agent.log_level.upper())
-        self._lookups.want(pins.names(new))
+        self._sources.configure(new)
+        self._forget_sysctls(old, new)
         engines = (*new.sender, *new.receiver)
         if engines != (*old.sender, *old.receiver):
             # Engines that end take up to three seconds, and routing does not wait for them.
             self._rearranging = asyncio.create_task(self._rearrange(self._rearranging))
         logger.info("the configuration is reloaded%s", "" if new != old else "; nothing has changed")
+
+    def _forget_sysctls(self, old: Config, new: Config) -> None:
+        """Settings that are not wanted any more go back; the next pass makes the others fit again."""
+        if (old.sysctl, old.router) != (new.sysctl, new.router):
+            self._report("sysctls", self._sysctls.restore())
 
     async def _rearrange(self, before: asyncio.Task[None] | None) -> None:
         """The engines as the configuration wants them now; one such change at a time."""
@@ -232,6 +240,12 @@ class Agent:
 
     async def _leave(self, kernel: Kernel) -> None:
         """Take away what netbond put there; the box is as its DHCP clients left it."""
+        try:
+            await self._router.remove()
+        except NetbondError as error:
+            logger.error("left behind: %s", error)
+        for problem in self._sysctls.restore():
+            logger.error("left behind: %s", problem)
         facts = await kernel.read()
         await self._give_back(kernel, facts)
         failures = await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
@@ -254,16 +268,14 @@ class Agent:
 
     async def _reconcile(self, kernel: Kernel) -> float:
         moved, self._moved = self._moved, False
-        facts = await self._facts(kernel)
+        facts = self._sources.facts(await kernel.read(), time.time())
         goal = desired(facts, self.config)
         now = time.monotonic()
         if self.config.routing.take_over_default:
             goal = replace(goal, take=self._record(facts, goal.take))
         else:
             await self._give_back(kernel, facts)
-        if self._lookups.complete:
-            self._awaited.discard("pins")
-        prune = not self._awaited or now - self._started > PATIENCE
+        prune = self._sources.complete or now - self._started > PATIENCE
         operations = plan(facts, goal, self.config.routing.protocol, prune=prune)
         wanted = {*goal.routes, *goal.rules, *goal.nexthops, *goal.take}
         admitted, due = self._pace.admit(operations, wanted, now, moved=moved)
@@ -277,12 +289,10 @@ class Agent:
         )
         self._report("idle", goal.idle)
         self._report("clashes", clashes(facts, goal, self.config))
-        self._report(
-            "pins",
-            [f"pin: {name}: {why}; trying again" for name, why in sorted(self._lookups.failures.items())],
-        )
+        await self._forward(goal, facts)
         self._tell_changes(goal.uplinks)
         self._goal = goal
+        self._sources.decided(goal)
         if not self._links:
             await self._count(kernel)
         self._hand_out(goal)
@@ -294,63 +304,40 @@ class Agent:
     def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:
         """Remember defaults before they are taken out of main; those that may be taken."""
         try:
-            self._defaults.save(merged(facts.taken, take))
+            self._sources.defaults.save(merged(facts.taken, take))
         except (OSError, ValueError) as error:
-            self._report("defaults", [f"defaults in main stay: {self._defaults.path}: {error}"])
+            self._report("defaults", [f"defaults in main stay: {self._sources.defaults.path}: {error}"])
             return ()
         self._report("defaults", [])
         return take
 
     async def _give_back(self, kernel: Kernel, facts: Facts) -> None:
         """Put back into main what was taken out of it, as far as it still leads anywhere."""
+        defaults = self._sources.defaults
         try:
-            taken = self._defaults.load()
+            taken = defaults.load()
             if taken:
                 back = [Operation("add", route, "was there") for route in taken if still_valid(route, facts)]
                 for failure in await kernel.apply(back, facts.links):
                     logger.info("not put back: %s", failure)
-                self._defaults.save(())
+                defaults.save(())
         except (OSError, ValueError) as error:
-            self._report("defaults", [f"{self._defaults.path}: {error}"])
+            self._report("defaults", [f"{defaults.path}: {error}"])
 
-    async def _facts(self, kernel: Kernel) -> Facts:
-        facts = replace(
-            await kernel.read(), leases=self._load(self._leases), learned=self._load(self._seen_in_main)
+    async def _forward(self, goal: Desired, facts: Facts) -> None:
+        """Kernel settings, then router mode: forwarding before the table that relies on it."""
+        local = replace(self.config, uplink=goal.settings)
+        inside = router.lan(facts.links, goal.uplinks, local)
+        changes = sysctls.wanted(
+            goal.uplinks, local, self._sysctls.read, lan=inside.devices, links=facts.links
         )
-        facts = replace(facts, resolved=self._lookups.answers, measured=self._measured)
-        if self.config.routing.take_over_default:
-            try:
-                taken = self._defaults.load()
-            except (OSError, ValueError) as error:
-                self._report("defaults", [f"{self._defaults.path}: {error}"])
-                taken = ()
-            facts = replace(facts, taken=tuple(route for route in taken if still_valid(route, facts)))
-        remembered = learned(facts, time.time())
-        self._remember(facts.learned, remembered)
-        return replace(facts, learned=remembered)
-
-    def _load(self, store: LeaseStore) -> tuple[Lease, ...]:
+        for change in changes:
+            logger.info("%s", change.line())
+        self._report("sysctls", self._sysctls.apply(changes))
         try:
-            leases = store.load()
-        except OSError as error:
-            self._report("leases", [f"{store.directory}: {error.strerror}"])
-            return ()
-        self._report("leases", [])
-        return leases
-
-    def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
-        """Keep the defaults seen in main for an agent that is started while a link is down."""
-        old, new = {lease.device: lease for lease in before}, {lease.device: lease for lease in after}
-        try:
-            for device in old.keys() - new.keys():
-                self._seen_in_main.forget(device)
-            for device, lease in new.items():
-                if old.get(device) != lease:
-                    self._seen_in_main.save(lease)
-        except OSError as error:
-            self._report("learned", [f"{self._seen_in_main.directory}: {error.strerror}"])
-        else:
-            self._report("learned", [])
+            self._report("router", await self._router.sync(goal.uplinks, facts.links, local))
+        except NetbondError as error:
+            self._report("router", [str(error)])
 
     def _hand_out(self, goal: Desired) -> None:
         """Tell those who need to know which uplinks there are."""
@@ -372,7 +359,8 @@ class Agent:
                     "device": uplink.device,
                 }
                 for uplink in goal.uplinks
-                if uplink.in_list
+                # A dead uplink stays a link: the engine judges links itself, and is first to hear of life.
+                if uplink.in_list or uplink.state == DEAD
             ]
         )
 
@@ -406,21 +394,12 @@ class Agent:
         self._rates = snapshot.rates(self._counted_links, links, now - self._counted)
         self._counted_links, self._counted = links, now
         self._links = links
-        self._weigh(now)
+        await self._sources.tick(links, self._rates, self._supervisor.states(), now)
         self._publish()
 
-    def _weigh(self, now: float) -> None:
-        """Let the weights of `weight = "auto"` follow what was measured."""
-        devices = {u.device for u in self._goal.uplinks}
-        devices = {d for d in devices if settings(d, self.config.uplink).weight == AUTO}
-        rates = {d: rate.rx_bps + rate.tx_bps for d, rate in self._rates.items() if d in devices}
-        self._weigher.observe(rates, now)
-        measured = tuple(sorted(self._weigher.weights(devices, now).items()))
-        if measured != self._measured:
-            self._measured = measured
-            self._wake.set()
-
     def _publish(self) -> None:
+        for source, found in self._sources.problems.items():
+            self._report(f"source {source}", found)
         problems = tuple(problem for found in self._problems.values() for problem in found)
         self._published = snapshot.build(
             replace(self._info, changes=self._changes, problems=problems),
@@ -430,6 +409,7 @@ class Agent:
             ecmp_table=self.config.routing.ecmp_table,
             now=time.monotonic(),
             current_rates=self._rates,
+            sections=self._sources.sections(time.monotonic()),
         )
 
     def _answer_status(self, _request: dict[str, Any], _peer: Peer) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from netbond.model import Desired, IPAddress, Link, Nexthop, Uplink
@@ -67,12 +68,13 @@ def build(
     ecmp_table: int,
     now: float,
     current_rates: Mapping[str, Rate] | None = None,
+    sections: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The snapshot.
 
     `desired` is what netbond wants the kernel to hold, `links` the interfaces as last read (for their byte
     counters), `engines` what the supervisor says, `current_rates` what rates() found, `now` the reading of
-    the clock of `agent.started`.
+    the clock of `agent.started`, `sections` what the other sources add (netbond.sources).
     """
     by_name = {link.name: link for link in links}
     legs = _ecmp_legs(desired, ecmp_table)
@@ -88,6 +90,8 @@ def build(
             "changes": agent.changes,
             "problems": [printable(problem) for problem in agent.problems],
         },
+        "excluded": [{"device": device, "reason": reason} for device, reason in desired.excluded],
+        "idle": [printable(line) for line in desired.idle],
         "uplinks": [
             _uplink(uplink, by_name.get(uplink.device), found.get(uplink.device, Rate()), legs)
             for uplink in desired.uplinks
@@ -117,6 +121,7 @@ def build(
             }
             for engine in engines
         ],
+        **sections,
     }
 
 

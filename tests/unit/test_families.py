@@ -296,6 +296,12 @@ class TestStanding:
         alone = replace(spent(("usb0", "off"), ("usb1", "off")), health=self.down("usb2"))
         assert self.states(alone) == ["up", "up", "dead"]
 
+    def test_if_all_are_dead_the_last_state_stays(self) -> None:
+        dead = replace(self.facts, health=self.down("usb0", "usb1", "usb2"))
+        assert self.states(dead) == ["up"] * 3
+        only = frozenset({("usb1", ipaddress.ip_address("10.0.1.10"))})
+        assert self.states(replace(dead, alive=only)) == ["dead", "up", "dead"]
+
 
 class TestPins:
     """The first of the list that works."""

@@ -49,6 +49,8 @@ DESIRED = Desired(
         ),
         Route(222, ip_network("0.0.0.0/0"), kind="unreachable", metric=4294967295),
     ),
+    idle=("usb9: no such interface now",),
+    excluded=(("docker0", "a bridge"),),
 )
 LINKS = (
     Link("usb0", 2, rx_bytes=5000, tx_bytes=700),
@@ -86,6 +88,8 @@ def test_the_whole_snapshot() -> None:
             "changes": 12,
             "problems": ["a\\nb"],
         },
+        "excluded": [{"device": "docker0", "reason": "a bridge"}],
+        "idle": ["usb9: no such interface now"],
         "uplinks": [
             {
                 "name": "usb0",
