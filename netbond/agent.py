@@ -79,7 +79,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
-        self._cost = 0.0  # seconds that the last pass took
+        self._cost = 0.0  # seconds that the last reading of the kernel took
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
         self._goal = Desired()
@@ -137,12 +137,10 @@ class Agent:
             if self._hung_up:
                 self._reload()
             if self._wake.is_set() or time.monotonic() >= due:
-                # With very many routes a pass takes its time: no more than half of ours.
+                # With very many routes reading takes its time: no more than half of ours.
                 await asyncio.sleep(max(SETTLE, self._cost))
                 self._wake.clear()
-                began = time.monotonic()
-                due = began + min(RESYNC, await self._pass(kernel))
-                self._cost = time.monotonic() - began
+                due = time.monotonic() + min(RESYNC, await self._pass(kernel))
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK
                 await self._count(kernel)
@@ -268,7 +266,10 @@ class Agent:
 
     async def _reconcile(self, kernel: Kernel) -> float:
         moved, self._moved = self._moved, False
-        facts = self._sources.facts(await kernel.read(), time.time())
+        began = time.monotonic()
+        read = await kernel.read()
+        self._cost = time.monotonic() - began
+        facts = self._sources.facts(read, time.time())
         goal = desired(facts, self.config)
         now = time.monotonic()
         if self.config.routing.take_over_default:
