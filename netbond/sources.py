@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from netbond import budget, pins
-from netbond.config import AUTO, Config, UplinkConfig
+from netbond.config import Config, UplinkConfig
 from netbond.defaults import DefaultStore, still_valid
 from netbond.engines import EngineState
 from netbond.health import effect
@@ -27,6 +27,7 @@ from netbond.model import Budget, Desired, Facts, Health, Lease, Link, Uplink
 from netbond.snapshot import Rate
 from netbond.standing import alive
 from netbond.uplinks import learned, settings
+from netbond.values import AUTO
 from netbond.watchers import modemmanager, networkmanager
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev

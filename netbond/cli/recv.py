@@ -7,8 +7,8 @@ import re
 import signal
 
 from netbond.cli.send import add_engine_options, address_port, host_port, port_number
-from netbond.config import HostPort
 from netbond.errors import UsageError
+from netbond.values import HostPort
 
 HELP = "Join the links of SRTLA senders and hand their streams to an SRT server (drop-in for srtla_rec)."
 

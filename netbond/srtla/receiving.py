@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from netbond.config import HostPort
 from netbond.srtla import batch, wire
 from netbond.srtla.channel import Channel, Message
 from netbond.srtla.engine import Engine
@@ -34,6 +33,7 @@ from netbond.srtla.receiver import (
     format_address,
 )
 from netbond.srtla.resolve import Resolver
+from netbond.values import HostPort
 
 MESSAGE_ROOM = 56 * 1024  # bytes of groups in a message to the agent, whose lines end at 64 KiB
 RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
