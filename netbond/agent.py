@@ -44,6 +44,7 @@ SETTLE = 0.002  # seconds
 TICK = 1.0  # seconds between two readings of the byte counters
 RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel does not tell everything
 RETRY = 1.0  # seconds after a pass that failed
+AGAIN = 0.05  # seconds after something was refused for the first time
 PATIENCE = 10.0  # seconds after the start during which what looks stale stays if a source has not spoken yet
 RENAME = 10.0  # seconds after which the files of names are looked at again, if nothing has changed
 
@@ -79,6 +80,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
+        self._refused: set[str] | None = None  # what the kernel refused in the last pass
         self._cost = 0.0  # seconds that the last reading of the kernel took
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
@@ -284,7 +286,12 @@ class Agent:
             logger.debug("%s (%s)", operation.command(), operation.why)
         failures = await kernel.apply(admitted, facts.links)
         self._changes += len(admitted) - len(failures)
-        self._report("routes", [str(failure) for failure in failures])
+        refused = {str(failure) for failure in failures}
+        # What is refused once may be a link that went down meanwhile; what is refused again while no link or
+        # address moves is worth a word.
+        lasting = refused if self._refused is None else set() if moved else refused & self._refused
+        self._refused = refused
+        self._report("routes", sorted(lasting))
         self._report(
             "fight", [f"another program keeps undoing: {object_words(what)}" for what in self._pace.fights()]
         )
@@ -298,8 +305,8 @@ class Agent:
             await self._count(kernel)
         self._hand_out(goal)
         self._publish()
-        if failures:
-            return RETRY
+        if refused:
+            return RETRY if refused == lasting else AGAIN
         return RESYNC if due is None else max(0.0, due - now)
 
     def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:

@@ -91,3 +91,15 @@ def test_many_rivals_at_once_are_all_mended(box: Box) -> None:
         sh("ip", "-n", box.name, "route", "flush", "table", table)
     sh("ip", "-n", box.name, "nexthop", "flush")
     wait_for(lambda: box.state() == before, 1.0, "as before")
+
+
+def test_a_flapping_link_is_no_reason_for_warnings(box: Box) -> None:
+    """What the kernel refuses because the link went down meanwhile is history by the next look."""
+    box.start()
+    before = box.state()
+    batch = box.folder / "batch"
+    batch.write_text("link set usb1 down\nlink set usb1 up\n" * 1000)
+    box.ip("-batch", str(batch))
+    wait_for(lambda: box.state() == before, 3.0, "as before")
+    assert box.status()["agent"]["problems"] == []
+    assert "WARNING ip " not in box.log.read_text()
