@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -122,6 +123,9 @@ class Agent:
             await self._pass(kernel)
             await self._supervisor.start()
             stack.push_async_callback(self._supervisor.stop)
+            # What is there by now stays: to go through it in each full collection would take 30 ms.
+            gc.collect()
+            gc.freeze()
             logger.info("running: %s", _summary(self._goal.uplinks))
             await self._loop(kernel)
             logger.info("stopping")
