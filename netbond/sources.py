@@ -55,6 +55,7 @@ class Sources:
         self._udev = Udev()
         self._networkd = Networkd()
         self._networkmanager = networkmanager.NetworkManagerWatcher()
+        self._managed: tuple[Lease, ...] = ()  # what NetworkManager said
         self._modemmanager = modemmanager.ModemManagerWatcher()
         self._lookups = Lookups(look)
         self._monitor = Monitor(config, look)
@@ -115,12 +116,16 @@ class Sources:
 
     def facts(self, read: Facts, now: float) -> Facts:
         """What was read from the kernel, with all that is known besides. `now` is wall-clock seconds."""
+        here = {link.name for link in read.links}
+        self._managed = networkmanager.leases(
+            self._networkmanager.facts(), now, (lease for lease in self._managed if lease.device in here)
+        )
         facts = replace(
             read,
             leases=(
                 *self._load(self._leases),
                 *self._networkd.leases(read.links),
-                *networkmanager.leases(self._networkmanager.facts(), now),
+                *self._managed,
             ),
             devices=self._udev.devices(),
             learned=self._load(self._seen_in_main),
