@@ -23,7 +23,7 @@ from netbond import __version__, nft, router, snapshot, sysctls
 from netbond.clashes import clashes
 from netbond.config import Config, load
 from netbond.control import Command, ControlServer, Peer
-from netbond.defaults import merged, still_valid
+from netbond.defaults import merged
 from netbond.errors import NetbondError
 from netbond.iplist import AddressList
 from netbond.kernel import Kernel
@@ -31,7 +31,8 @@ from netbond.metrics import MetricsServer
 from netbond.model import Desired, Facts, Link, Route, Uplink
 from netbond.names import NameFiles
 from netbond.pace import Pace
-from netbond.plan import Operation, desired, object_words, plan
+from netbond.plan import desired, object_words, plan
+from netbond.restore import give_back
 from netbond.sources import Sources
 from netbond.standing import DEAD
 from netbond.supervisor import Supervisor
@@ -324,17 +325,14 @@ class Agent:
         return take
 
     async def _give_back(self, kernel: Kernel, facts: Facts) -> None:
-        """Put back into main what was taken out of it, as far as it still leads anywhere."""
-        defaults = self._sources.defaults
+        """Put back into main what was taken out of it."""
         try:
-            taken = defaults.load()
-            if taken:
-                back = [Operation("add", route, "was there") for route in taken if still_valid(route, facts)]
-                for failure in await kernel.apply(back, facts.links):
-                    logger.info("not put back: %s", failure)
-                defaults.save(())
+            _, failures = await give_back(kernel, self._sources.defaults, facts)
         except (OSError, ValueError) as error:
-            self._report("defaults", [f"{defaults.path}: {error}"])
+            self._report("defaults", [f"{self._sources.defaults.path}: {error}"])
+        else:
+            for failure in failures:
+                logger.info("not put back: %s", failure)
 
     async def _forward(self, goal: Desired, facts: Facts) -> None:
         """Kernel settings, then router mode: forwarding before the table that relies on it."""
