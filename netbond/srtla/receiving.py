@@ -20,7 +20,7 @@ from typing import Any
 
 from netbond.config import HostPort
 from netbond.srtla import batch, wire
-from netbond.srtla.channel import Channel, Message
+from netbond.srtla.channel import LINE_MAX, Channel, Message
 from netbond.srtla.engine import Engine
 from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
 from netbond.srtla.receiver import (
@@ -35,7 +35,7 @@ from netbond.srtla.receiver import (
 )
 from netbond.srtla.resolve import Resolver
 
-MESSAGE_ROOM = 56 * 1024  # bytes of groups in a message to the agent, whose lines end at 64 KiB
+MESSAGE_ROOM = LINE_MAX - 64 * 1024  # bytes of groups in a message to the agent
 RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
 
 log = logging.getLogger(__name__)
@@ -255,7 +255,7 @@ class RecvEngine(Engine):
 
 
 def _that_fit(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first groups, as many as a message has room for: about a hundred with four links each."""
+    """The first groups, as many as a message has room for: with four links each, all there can be."""
     room = MESSAGE_ROOM
     out = []
     for group in groups:
