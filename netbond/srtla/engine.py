@@ -10,11 +10,12 @@ import logging
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 from netbond.errors import EXIT_OK, NetbondError
 from netbond.srtla import privileges
 from netbond.srtla.channel import Channel, Message
+from netbond.srtla.loop import PacketLoop
 
 MAINTENANCE = 1.0  # s between statistics, and between attempts at what did not work
 RESUME_DELAY = 0.02  # s: changes that come together are told together
@@ -32,7 +33,6 @@ class Engine:
         self._resume_given: Message | None = None
         self._resume_due = False
         self._resume_at = float("-inf")  # when it was last told
-        self._timer: asyncio.TimerHandle | None = None
         self._status = EXIT_OK
 
     # --- what an engine brings --------------------------------------------------------------------------
@@ -70,7 +70,7 @@ class Engine:
 
     async def run(self) -> int:
         """Serve; the exit status."""
-        self.loop = asyncio.get_running_loop()
+        self.loop = cast("PacketLoop", asyncio.get_running_loop())
         self._end = asyncio.Event()
         self.loop.add_signal_handler(signal.SIGTERM, self._stop, EXIT_OK)
         self.loop.add_signal_handler(signal.SIGINT, self._stop, 128 + signal.SIGINT)
@@ -95,17 +95,10 @@ class Engine:
 
     def arm(self) -> None:
         """Make sure that the timer goes off when the state machine wants it; call after each change."""
-        at = self.next_timer()
-        timer = self._timer
-        if at is None or (timer is not None and timer.when() <= at):
-            return  # going off too early does no harm, and re-arming per packet would cost more
-        if timer is not None:
-            timer.cancel()
-        self._timer = self.loop.call_at(at, self._timed)
+        self.loop.set_alarm(self.next_timer(), self._timed)
 
-    def _timed(self) -> None:
-        self._timer = None
-        self.handle_timer(time.monotonic())
+    def _timed(self, now: float) -> None:
+        self.handle_timer(now)
         self.arm()
 
     def _second(self) -> None:
@@ -168,7 +161,8 @@ def serve(engine: Engine) -> int:
 
     NetbondError: there is no agent to tell."""
     try:
-        return asyncio.run(engine.run())
+        with asyncio.Runner(loop_factory=PacketLoop) as runner:
+            return runner.run(engine.run())
     except NetbondError as error:
         if engine.channel is None:
             raise

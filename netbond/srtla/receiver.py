@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,7 @@ class Group:
     links: dict[PeerAddress, Peer] = field(default_factory=dict)
     last: Peer | None = None  # the link heard most recently with an SRT packet
     joined: bool = False  # has ever had a link
+    out: list[bytes] = field(default_factory=list)  # for the SRT server
     packets: int = 0
     bytes: int = 0
     counted: int = 0  # bytes at the last look
@@ -73,6 +74,7 @@ class Peer:
     proven: bool = False  # it has answered to something we sent
     credit: int = 0  # bytes that may be sent to it without proof
     unacknowledged: list[int] = field(default_factory=list)
+    batch: list[bytes] = field(default_factory=list)  # SRT packets not accounted for yet
     packets: int = 0
     bytes: int = 0
     counted: int = 0
@@ -134,7 +136,7 @@ class Receiver:
         self._strangers: OrderedDict[PeerAddress, float] = OrderedDict()
         self._looked_at = now
         self._to_peers: list[tuple[PeerAddress, bytes]] = []
-        self._to_srt: list[tuple[int, bytes]] = []
+        self._to_srt: list[Group] = []  # those with something in `out`
         self._events: list[Event] = []
         self.refused = {"table_full": 0, "quota": 0, "link_conflict": 0, "unknown_peer": 0, "unproven": 0}
 
@@ -142,38 +144,69 @@ class Receiver:
 
     def datagram_from_peer(self, address: PeerAddress, data: bytes, now: float) -> None:
         """A datagram from the network side."""
-        size = len(data)
-        if size == wire.REG_LENGTH and data[0] == 0x92 and data[1] < 2:
-            if data[1] == 0:
-                self._register(address, data[2:], now)
+        self.datagrams_from_peers(((address, data),), now)
+
+    def datagrams_from_peers(self, datagrams: Iterable[tuple[PeerAddress, bytes]], now: float) -> None:
+        """Datagrams from the network side that were read together. What is the same for all packets of a link
+        is done once for them."""
+        peers = self._peers
+        heard: list[Peer] = []
+        for address, data in datagrams:
+            peer = peers.get(address)
+            if peer is not None and len(data) >= wire.SRT_HEADER and not 0x90 <= data[0] < 0xC0:
+                if not peer.batch:
+                    heard.append(peer)
+                peer.batch.append(data)
+                out = peer.group.out
+                if not out:
+                    self._to_srt.append(peer.group)
+                out.append(data)
+                continue
+            if len(data) == wire.REG_LENGTH and data[0] == 0x92 and data[1] < 2:
+                for each in heard:
+                    self._settle(each, now)
+                heard.clear()
+                if data[1] == 0:
+                    self._register(address, data[2:], now)
+                else:
+                    self._join(address, data[2:], now)
+            elif peer is None:
+                self._stranger(address, len(data), now)
             else:
-                self._join(address, data[2:], now)
-            return
-        peer = self._peers.get(address)
-        if peer is None:
-            self._stranger(address, size, now)
-            return
+                self._heard(peer, len(data) + UDP_OVERHEAD, now)
+                if wire.packet_type(data) == wire.KEEPALIVE:
+                    self._to_peers.append((address, data))
+        for each in heard:
+            self._settle(each, now)
+
+    def _heard(self, peer: Peer, size: int, now: float) -> None:
         peer.last_heard = now
         peer.proven = True  # it went on after REG3
-        peer.credit = min(peer.credit + AMPLIFICATION * (size + UDP_OVERHEAD), CREDIT_MAX)
-        if size < wire.SRT_HEADER or 0x90 <= data[0] < 0xC0:
-            if wire.packet_type(data) == wire.KEEPALIVE:
-                self._to_peers.append((address, data))
-            return
-        group = peer.group
+        peer.credit = min(peer.credit + AMPLIFICATION * size, CREDIT_MAX)
+
+    def _settle(self, peer: Peer, now: float) -> None:
+        """Account for a link's SRT packets and acknowledge them."""
+        batch, group = peer.batch, peer.group
+        count, size = len(batch), sum(map(len, batch))
+        self._heard(peer, size + UDP_OVERHEAD * count, now)
         group.last = peer
-        peer.packets += 1
+        peer.packets += count
         peer.bytes += size
-        group.packets += 1
+        group.packets += count
         group.bytes += size
-        self._to_srt.append((group.number, data))
-        if not data[0] & 0x80:
-            waiting = peer.unacknowledged
-            waiting.append(int.from_bytes(data[:4], "big"))
-            if len(waiting) >= wire.ACK_EVERY:
-                self._acknowledge(peer)
-            elif len(waiting) == 1:
-                self._flushes[peer] = now + FLUSH_AFTER
+        waiting = peer.unacknowledged
+        before = len(waiting)
+        waiting += [wire.sequence_of(data) for data in batch if not data[0] & 0x80]
+        batch.clear()
+        if len(waiting) >= wire.ACK_EVERY:
+            full = len(waiting) - len(waiting) % wire.ACK_EVERY
+            for start in range(0, full, wire.ACK_EVERY):
+                self._send(peer, wire.build_srtla_ack(waiting[start : start + wire.ACK_EVERY]))
+            del waiting[:full]
+            self._flushes.pop(peer, None)
+            before = 0
+        if waiting and not before:
+            self._flushes[peer] = now + FLUSH_AFTER
 
     def datagram_from_srt(self, number: int, data: bytes, now: float) -> None:
         """A datagram from the SRT server for the group with this number.
@@ -236,15 +269,28 @@ class Receiver:
         out, self._to_peers = self._to_peers, []
         return out
 
-    def datagrams_to_srt(self) -> list[tuple[int, bytes]]:
-        """(group number, datagram) for the SRT server, from a socket of that group's own."""
-        out, self._to_srt = self._to_srt, []
+    def batches_to_srt(self) -> list[tuple[int, list[bytes]]]:
+        """(group number, datagrams) for the SRT server, from a socket of that group's own."""
+        groups, self._to_srt = self._to_srt, []
+        out = []
+        for group in groups:
+            if group.number in self._by_number:  # it may be gone since
+                out.append((group.number, group.out))
+            group.out = []
         return out
+
+    def datagrams_to_srt(self) -> list[tuple[int, bytes]]:
+        """The same one by one: (group number, datagram)."""
+        return [(number, data) for number, batch in self.batches_to_srt() for data in batch]
 
     def events(self) -> list[Event]:
         """What has happened since the last call."""
         out, self._events = self._events, []
         return out
+
+    def links(self) -> Collection[PeerAddress]:
+        """The addresses of all links."""
+        return self._peers.keys()
 
     def groups(self) -> list[tuple[int, bytes, list[PeerAddress]]]:
         """(number, id, links) of each group with links: what a successor needs."""

@@ -13,7 +13,6 @@ import logging
 import os
 import socket
 import time
-from collections import ChainMap
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,6 +35,7 @@ from netbond.srtla.receiver import (
 from netbond.srtla.resolve import Resolver
 
 MESSAGE_ROOM = LINE_MAX - 64 * 1024  # bytes of groups in a message to the agent
+SERVER_BURST = 16  # datagrams read at once from the SRT server
 RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,6 @@ class RecvEngine(Engine):
         self._server: Endpoint | None = None
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._wished: dict[int, int] = {}  # group number -> local port that its predecessor had
-        self._local: dict[PeerAddress, batch.Local | None] = {}  # of each link: our address that it uses
         self._refusing = False
         self._resolved_at = 0.0
         self.lost = {"srt_unreachable": 0, "send_failed": 0}
@@ -72,7 +71,9 @@ class RecvEngine(Engine):
         if not self._options.listen.host:
             batch.tell_local(self._listener)
         self._restore()
-        self.loop.add_reader(self._listener, self._from_peers)
+        self._inbox = batch.Inbox(packed=batch.accept_packed(self._listener))
+        self._server_inbox = batch.Inbox(SERVER_BURST)
+        self.loop.add_packets(self._listener.fileno(), self._from_peers)
         self._resolver = Resolver(self._options.srt, self._resolved)
         self._resolver.start()
         log.info(
@@ -124,51 +125,38 @@ class RecvEngine(Engine):
 
     # --- datagrams ------------------------------------------------------------------------------------------
 
-    def _from_peers(self) -> None:
-        now = time.monotonic()
-        receiver = self._receiver
-        if self._options.listen.host:
-            for data, address in batch.receive_from(self._listener):
-                receiver.datagram_from_peer(address, data, now)
-            self._flush()
-        else:
-            fresh: dict[PeerAddress, batch.Local | None] = {}
-            for data, address, local in batch.receive_from_local(self._listener):
-                fresh[address] = local
-                receiver.datagram_from_peer(address, data, now)
-            self._flush(fresh)
+    def _from_peers(self, now: float) -> int:
+        inbox, receiver = self._inbox, self._receiver
+        datagrams = inbox.read_from(self._listener)
+        receiver.datagrams_from_peers(datagrams, now)
+        self._flush()
+        if inbox.crowded:
+            inbox.forget_all_but(receiver.links())
         self.arm()
+        return len(datagrams)
 
-    def _from_srt(self, number: int, sock: socket.socket) -> None:
-        now = time.monotonic()
-        datagrams, error = batch.receive(sock)
+    def _from_srt(self, number: int, sock: socket.socket, now: float) -> int:
+        datagrams, error = self._server_inbox.read(sock)
         for data in datagrams:
             self._receiver.datagram_from_srt(number, data, now)
-        if datagrams:
-            self._server_answers()
         if error is not None:
             self._server_refuses(error)
+        elif self._refusing:
+            self._server_answers()
         self._flush()
         self.arm()
+        return len(datagrams)
 
-    def _flush(self, fresh: dict[PeerAddress, batch.Local | None] | None = None) -> None:
-        """Send what the state machine has for us. `fresh`: which addresses of ours peers have just used."""
+    def _flush(self) -> None:
+        """Send what the state machine has for us."""
         receiver = self._receiver
         for event in receiver.events():
             self._event(event)
-        known = self._local
-        strangers: dict[PeerAddress, batch.Local | None] = {}
-        for address, local in fresh.items() if fresh else ():
-            (known if address in known else strangers)[address] = local
-        by_group: dict[int, list[bytes]] = {}
-        for number, data in receiver.datagrams_to_srt():
-            by_group.setdefault(number, []).append(data)
-        for number, datagrams in by_group.items():
+        for number, datagrams in receiver.batches_to_srt():
             self._to_server(number, datagrams)
         out = receiver.datagrams_to_peers()
         if out:
-            local_of = ChainMap(strangers, known) if strangers else known
-            self.lost["send_failed"] += batch.send_to(self._listener, out, local_of)
+            self.lost["send_failed"] += batch.send_to(self._listener, out, self._inbox.local)
 
     def _to_server(self, number: int, datagrams: list[bytes]) -> None:
         sock = self._towards.get(number) or self._open_towards(number)
@@ -200,7 +188,7 @@ class RecvEngine(Engine):
             self._server_refuses(error)
             return None
         self._towards[number] = sock
-        self.loop.add_reader(sock, partial(self._from_srt, number, sock))
+        self.loop.add_packets(sock.fileno(), partial(self._from_srt, number, sock))
         self.publish_resume()
         return sock
 
@@ -221,16 +209,14 @@ class RecvEngine(Engine):
             sock = self._towards.pop(event.group, None)
             self._wished.pop(event.group, None)
             if sock is not None:
-                self.loop.remove_reader(sock)
+                self.loop.remove_packets(sock.fileno())
                 sock.close()
                 log.info("group %s: removed: %s", name, event.reason)
         elif isinstance(event, GroupCreated):
             log.debug("group %s: registered from %s", name, format_address(event.address))
         elif isinstance(event, LinkJoined):
-            self._local[event.address] = None
             log.info("group %s: link %s joined", name, format_address(event.address))
         elif isinstance(event, LinkLeft):
-            self._local.pop(event.address, None)
             log.info("group %s: link %s left: %s", name, format_address(event.address), event.reason)
         if not isinstance(event, GroupCreated):
             self.publish_resume()
@@ -241,8 +227,7 @@ class RecvEngine(Engine):
         dual = self._listener.family == socket.AF_INET6
         groups = _resumed_groups(self.resume, dual=dual)
         numbers = self._receiver.restore([(gid, links) for gid, _, links in groups], time.monotonic())
-        for number, (_, port, links) in zip(numbers, groups, strict=True):
-            self._local.update(dict.fromkeys(links))
+        for number, (_, port, _) in zip(numbers, groups, strict=True):
             if port:
                 self._wished[number] = port
         if groups:

@@ -81,6 +81,11 @@ def data_sequence(data: bytes) -> int | None:
     return int.from_bytes(data[:4], "big")
 
 
+def sequence_of(data: bytes) -> int:
+    """The sequence number of what is known to be an SRT data packet."""
+    return int.from_bytes(data[:4], "big")
+
+
 def is_retransmission(data: bytes) -> bool:
     """Whether an SRT data packet carries the R flag: its sender has sent it before."""
     return len(data) >= SRT_HEADER and not data[0] & 0x80 and bool(data[4] & _RETRANSMITTED)

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +21,7 @@ from netbond.srtla import batch, linklist, privileges, receiving, sending
 from netbond.srtla.channel import LINE_MAX, Channel, Message
 from netbond.srtla.engine import Engine
 from netbond.srtla.link import LinkSpec
+from netbond.srtla.loop import PacketLoop
 
 LIST = """
 # modems
@@ -204,7 +205,7 @@ def test_resumes_are_told_at_most_ten_times_a_second(ends: tuple[Channel, socket
 
     async def main() -> None:
         engine = Changing(channel, {})
-        engine.loop = asyncio.get_running_loop()
+        engine.loop = cast("PacketLoop", asyncio.get_running_loop())
         end = engine.loop.time() + 0.35
         while engine.loop.time() < end:
             engine.publish_resume()
@@ -253,7 +254,7 @@ def test_a_datagram_too_long_for_any_packet_is_left_out() -> None:
         sender.connect(sock.getsockname())
         for size in (1500, 1501, 3000, 0, 5):
             sender.send(bytes(size))
-        datagrams, error = batch.receive(sock)
+        datagrams, error = batch.Inbox().read(sock)
         assert [len(data) for data in datagrams] == [1500, 0, 5]
         assert error is None
 
