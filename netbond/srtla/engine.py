@@ -44,6 +44,9 @@ class Engine:
     def maintain(self, now: float) -> None:
         """Called each second."""
 
+    def close(self) -> None:
+        """The last call: take away what must not stay."""
+
     def message(self, message: Message) -> None:
         """A message from the agent."""
 
@@ -83,6 +86,7 @@ class Engine:
         self._second()
         self.arm()
         await self._end.wait()
+        self.close()
         return self._status
 
     def _stop(self, status: int) -> None:

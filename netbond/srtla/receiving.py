@@ -15,12 +15,14 @@ import socket
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from netbond.config import HostPort
 from netbond.srtla import batch, wire
 from netbond.srtla.channel import LINE_MAX, Channel, Message
 from netbond.srtla.engine import Engine
+from netbond.srtla.groupfiles import GroupFiles
 from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
 from netbond.srtla.receiver import (
     GroupCreated,
@@ -31,6 +33,7 @@ from netbond.srtla.receiver import (
     PeerAddress,
     Receiver,
     format_address,
+    format_host,
 )
 from netbond.srtla.resolve import Resolver
 
@@ -48,6 +51,9 @@ class RecvOptions:
     listen: HostPort
     srt: HostPort
     timeout: float = 10.0  # s of silence, then a link is forgotten
+    group_timeout: float = 10.0  # s without links, then a group is forgotten
+    group_dir: Path | None = None  # where group files go
+    key: bytes | None = None  # that senders must know
 
 
 class RecvEngine(Engine):
@@ -56,11 +62,13 @@ class RecvEngine(Engine):
     def __init__(self, options: RecvOptions, channel: Channel | None, resume: Message) -> None:
         super().__init__(channel, resume)
         self._options = options
-        self._receiver = Receiver(os.urandom, time.monotonic(), limits=Limits(timeout=options.timeout))
+        limits = Limits(timeout=options.timeout, group_timeout=options.group_timeout)
+        self._receiver = Receiver(os.urandom, time.monotonic(), limits=limits, key=options.key)
         self._server: Endpoint | None = None
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._wished: dict[int, int] = {}  # group number -> local port that its predecessor had
         self._refusing = False
+        self._files: GroupFiles | None = None
         self._resolved_at = 0.0
         self.lost = {"srt_unreachable": 0, "send_failed": 0}
 
@@ -68,6 +76,8 @@ class RecvEngine(Engine):
 
     def open(self) -> None:
         self._listener = open_listener(self._options.listen, "SRTLA senders")
+        if self._options.group_dir is not None:
+            self._files = GroupFiles(self._options.group_dir)
         if not self._options.listen.host:
             batch.tell_local(self._listener)
         self._restore()
@@ -81,6 +91,10 @@ class RecvEngine(Engine):
             format_address(self._listener.getsockname()),
             self._options.srt,
         )
+
+    def close(self) -> None:
+        if self._files is not None:
+            self._files.close()
 
     def maintain(self, now: float) -> None:
         if not self._resolver.literal and now - self._resolved_at >= RESOLVE_AGAIN:
@@ -188,6 +202,7 @@ class RecvEngine(Engine):
             self._server_refuses(error)
             return None
         self._towards[number] = sock
+        self._write_file(number)
         self.loop.add_packets(sock.fileno(), partial(self._from_srt, number, sock))
         self.publish_resume()
         return sock
@@ -209,17 +224,27 @@ class RecvEngine(Engine):
             sock = self._towards.pop(event.group, None)
             self._wished.pop(event.group, None)
             if sock is not None:
+                if self._files is not None:
+                    self._files.remove(int(sock.getsockname()[1]))
                 self.loop.remove_packets(sock.fileno())
                 sock.close()
                 log.info("group %s: removed: %s", name, event.reason)
         elif isinstance(event, GroupCreated):
             log.debug("group %s: registered from %s", name, format_address(event.address))
         elif isinstance(event, LinkJoined):
+            self._write_file(event.group)
             log.info("group %s: link %s joined", name, format_address(event.address))
         elif isinstance(event, LinkLeft):
+            self._write_file(event.group)
             log.info("group %s: link %s left: %s", name, format_address(event.address), event.reason)
         if not isinstance(event, GroupCreated):
             self.publish_resume()
+
+    def _write_file(self, number: int) -> None:
+        sock = self._towards.get(number)
+        if self._files is not None and sock is not None:
+            hosts = [format_host(address) for address in self._receiver.links_of(number)]
+            self._files.write(int(sock.getsockname()[1]), hosts)
 
     # --- what a predecessor left; from a file that only root can write, checked all the same ----------------
 
