@@ -214,8 +214,9 @@ def test_a_foreign_route_in_our_place_is_named_and_left(box: Box) -> None:
     box.start()
     assert "default via 10.0.1.1 dev usb1" in box.table(101)
     assert "proto 78" not in box.table(101).splitlines()[0]
+    # The refusal, once it has lasted, and that there is such a route.
+    wait_for(lambda: len(box.status()["agent"]["problems"]) == 2, 5.0, "both are named")
     problems = box.status()["agent"]["problems"]
-    assert len(problems) == 2  # the refusal, and that there is such a route
     assert problems[0].startswith("ip route add default via 10.0.1.1 dev usb1 table 101")
     assert problems[0].endswith("a route that is not netbond's has that place")
     box.ip("route", "del", "default", "via", "10.0.1.1", "dev", "usb1", "table", "101")
