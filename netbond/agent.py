@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -18,32 +19,40 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
-
-from netbond import __version__, snapshot
-from netbond.config import Config
+from netbond import __version__, nft, router, snapshot, sysctls
+from netbond.clashes import clashes
+from netbond.config import Config, load
 from netbond.control import Command, ControlServer, Peer
+from netbond.defaults import merged
 from netbond.errors import NetbondError
 from netbond.iplist import AddressList
 from netbond.kernel import Kernel
-from netbond.leases import LeaseStore
 from netbond.metrics import MetricsServer
-from netbond.model import Desired, Facts, Lease, Link, Route, Rule, Uplink
+from netbond.model import Desired, Facts, Link, Route, Uplink
 from netbond.names import NameFiles
 from netbond.pace import Pace
-from netbond.plan import desired, plan, route_words, rule_words
+from netbond.plan import desired, object_words, plan
+from netbond.restore import give_back
+from netbond.sources import Sources
+from netbond.standing import DEAD
 from netbond.supervisor import Supervisor
-from netbond.uplinks import learned
 from netbond.watchers import netlink
 
 logger = logging.getLogger(__name__)
 
 # One modem's news is several events (link, address, routes): wait for the rest of them, but not for a storm
 # to end. Everything is read anew in any case, so what comes later is not lost.
-SETTLE = 0.003  # seconds
+SETTLE = 0.002  # seconds
 TICK = 1.0  # seconds between two readings of the byte counters
 RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel does not tell everything
 RETRY = 1.0  # seconds after a pass that failed
+AGAIN = 0.05  # seconds after something was refused for the first time
+PATIENCE = 10.0  # seconds after the start during which what looks stale stays if a source has not spoken yet
+RENAME = 10.0  # seconds after which the files of names are looked at again, if nothing has changed
+
+# What is fixed when the agent starts: the others would have to let go of something they hold.
+FIXED_AGENT = ("control_socket", "metrics", "state_dir", "user")
+FIXED_ROUTING = ("protocol",)
 
 
 class Agent:
@@ -56,15 +65,13 @@ class Agent:
             __version__, os.getpid(), self._started, None if config_file is None else str(config_file)
         )
         state_dir = config.agent.state_dir
-        self._leases = LeaseStore(state_dir / "leases")
-        self._seen_in_main = LeaseStore(state_dir / "learned")
+        self._sources = Sources(config, self._news)
+        self._sysctls = sysctls.Sysctls(state_dir)
+        self._router = nft.Router(state_dir)
         self._names = NameFiles(config.agent.iproute2_dir)
-        self._addresses = AddressList(
-            config.agent.ip_list,
-            devices=config.agent.ip_list_devices,
-            pid_file=config.agent.notify_pid_file,
-            process=config.agent.notify_process,
-        )
+        self._named: tuple[object, float] = (None, 0.0)  # what names were written, and when
+        self._addresses = _address_list(config)
+        self._config_file = config_file
         self._supervisor = Supervisor(
             (*config.sender, *config.receiver),
             state_dir=state_dir,
@@ -74,6 +81,11 @@ class Agent:
         self._pace = Pace()
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._hung_up = False
+        self._refused: set[str] | None = None  # what the kernel refused in the last pass
+        self._cost = 0.0  # seconds that the last reading of the kernel took
+        self._moved = False  # links or addresses have changed since the last pass
+        self._rearranging: asyncio.Task[None] | None = None
         self._goal = Desired()
         self._links: tuple[Link, ...] = ()
         self._rates: dict[str, snapshot.Rate] = {}
@@ -104,12 +116,17 @@ class Agent:
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
             self._start_metrics(stack)
             ready = asyncio.Event()
-            watcher = asyncio.create_task(netlink.watch(self._wake.set, ready))
+            watcher = asyncio.create_task(netlink.watch(self._look, ready))
             stack.push_async_callback(_cancelled, watcher)
             await ready.wait()
+            await self._sources.start(stack, await kernel.read_links())
+            stack.enter_context(nft.watch(self._nftables_changed))
             await self._pass(kernel)
             await self._supervisor.start()
             stack.push_async_callback(self._supervisor.stop)
+            # What is there by now stays: to go through it in each full collection would take 30 ms.
+            gc.collect()
+            gc.freeze()
             logger.info("running: %s", _summary(self._goal.uplinks))
             await self._loop(kernel)
             logger.info("stopping")
@@ -124,8 +141,11 @@ class Agent:
             await self._sleep_until(min(due, tick))
             if self._stopping.is_set():
                 return
+            if self._hung_up:
+                self._reload()
             if self._wake.is_set() or time.monotonic() >= due:
-                await asyncio.sleep(SETTLE)
+                # With very many routes reading takes its time: no more than half of ours.
+                await asyncio.sleep(max(SETTLE, self._cost))
                 self._wake.clear()
                 due = time.monotonic() + min(RESYNC, await self._pass(kernel))
             if time.monotonic() >= tick:
@@ -145,8 +165,69 @@ class Agent:
             for task in waiting:
                 task.cancel()
 
+    def _look(self, moved: bool) -> None:
+        """The kernel has news; `moved`: of links or addresses."""
+        self._moved |= moved
+        self._wake.set()
+
+    def _news(self) -> None:
+        """One of the other sources has news."""
+        self._wake.set()
+
+    def _nftables_changed(self) -> None:
+        if self.config.router.lan:
+            self._wake.set()
+
     def _hangup(self) -> None:
-        logger.warning("SIGHUP: the configuration is read at start only; restart the agent to apply it")
+        self._hung_up = True
+        self._wake.set()
+
+    def _reload(self) -> None:
+        """Read the configuration again; an invalid one leaves the old one in force."""
+        self._hung_up = False
+        try:
+            new = load(self._config_file)
+        except NetbondError as error:
+            self._report("configuration", [f"not reloaded, what was read before stays in force: {error}"])
+            return
+        old = self.config
+        fixed = [f"agent.{key}" for key in FIXED_AGENT if getattr(new.agent, key) != getattr(old.agent, key)]
+        fixed += [
+            f"routing.{key}"
+            for key in FIXED_ROUTING
+            if getattr(new.routing, key) != getattr(old.routing, key)
+        ]
+        kept = {key: getattr(old.agent, key) for key in FIXED_AGENT}
+        routing = {key: getattr(old.routing, key) for key in FIXED_ROUTING}
+        self.config = new = replace(
+            new, agent=replace(new.agent, **kept), routing=replace(new.routing, **routing)
+        )
+        self._report("configuration", [f"{key} has changed: restart netbond to apply it" for key in fixed])
+        if new.agent.iproute2_dir != old.agent.iproute2_dir:
+            self._names.remove()
+            self._names = NameFiles(new.agent.iproute2_dir)
+            self._named = (None, 0.0)
+        self._addresses = _address_list(new)
+        if new.agent.log_level != old.agent.log_level:
+            logging.getLogger("netbond").setLevel(new.agent.log_level.upper())
+        self._sources.configure(new)
+        self._forget_sysctls(old, new)
+        engines = (*new.sender, *new.receiver)
+        if engines != (*old.sender, *old.receiver):
+            # Engines that end take up to three seconds, and routing does not wait for them.
+            self._rearranging = asyncio.create_task(self._rearrange(self._rearranging))
+        logger.info("the configuration is reloaded%s", "" if new != old else "; nothing has changed")
+
+    def _forget_sysctls(self, old: Config, new: Config) -> None:
+        """Settings that are not wanted any more go back; the next pass makes the others fit again."""
+        if (old.sysctl, old.router) != (new.sysctl, new.router):
+            self._report("sysctls", self._sysctls.restore())
+
+    async def _rearrange(self, before: asyncio.Task[None] | None) -> None:
+        """The engines as the configuration wants them now; one such change at a time."""
+        if before is not None:
+            await asyncio.wait([before])
+        await self._supervisor.reconfigure((*self.config.sender, *self.config.receiver))
 
     def _start_metrics(self, stack: contextlib.AsyncExitStack) -> None:
         listen = self.config.agent.metrics
@@ -164,7 +245,14 @@ class Agent:
 
     async def _leave(self, kernel: Kernel) -> None:
         """Take away what netbond put there; the box is as its DHCP clients left it."""
+        try:
+            await self._router.remove()
+        except NetbondError as error:
+            logger.error("left behind: %s", error)
+        for problem in self._sysctls.restore():
+            logger.error("left behind: %s", problem)
         facts = await kernel.read()
+        await self._give_back(kernel, facts)
         failures = await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
         for failure in failures:
             logger.error("left behind: %s", failure)
@@ -177,80 +265,112 @@ class Agent:
         """Look at everything and put it right; seconds until the next look that nothing asks for."""
         try:
             return await self._reconcile(kernel)
-        except (OSError, NetlinkError) as error:
+        except OSError as error:
             logger.error("looking at the kernel's routes failed: %s; trying again", error)
             self._problems["kernel"] = (str(error),)
             self._publish()
             return RETRY
 
     async def _reconcile(self, kernel: Kernel) -> float:
-        facts = await self._facts(kernel)
+        moved, self._moved = self._moved, False
+        began = time.monotonic()
+        read = await kernel.read()
+        self._cost = time.monotonic() - began
+        facts = self._sources.facts(read, time.time())
         goal = desired(facts, self.config)
-        operations = plan(facts, goal, self.config.routing.protocol)
         now = time.monotonic()
-        admitted, due = self._pace.admit(operations, {*goal.routes, *goal.rules}, now)
+        if self.config.routing.take_over_default:
+            goal = replace(goal, take=self._record(facts, goal.take))
+        else:
+            await self._give_back(kernel, facts)
+        prune = self._sources.complete or now - self._started > PATIENCE
+        operations = plan(facts, goal, self.config.routing.protocol, prune=prune)
+        wanted = {*goal.routes, *goal.rules, *goal.nexthops, *goal.take}
+        admitted, due = self._pace.admit(operations, wanted, now, moved=moved)
         for operation in admitted:
             logger.debug("%s (%s)", operation.command(), operation.why)
         failures = await kernel.apply(admitted, facts.links)
         self._changes += len(admitted) - len(failures)
-        self._report("routes", [str(failure) for failure in failures])
+        refused = {str(failure) for failure in failures}
+        # What is refused once may be a link that went down meanwhile; what is refused again while no link or
+        # address moves is worth a word.
+        lasting = refused if self._refused is None else set() if moved else refused & self._refused
+        self._refused = refused
+        self._report("routes", sorted(lasting))
         self._report(
-            "fight", [f"another program keeps undoing: {_words(what)}" for what in self._pace.fights()]
+            "fight", [f"another program keeps undoing: {object_words(what)}" for what in self._pace.fights()]
         )
         self._report("idle", goal.idle)
+        self._report("clashes", clashes(facts, goal, self.config))
+        await self._forward(goal, facts)
         self._tell_changes(goal.uplinks)
-        self._goal, self._links = goal, facts.links
+        self._goal = goal
+        self._sources.decided(goal)
+        if not self._links:
+            await self._count(kernel)
         self._hand_out(goal)
         self._publish()
-        if failures:
-            return RETRY
+        if refused:
+            return RETRY if refused == lasting else AGAIN
         return RESYNC if due is None else max(0.0, due - now)
 
-    async def _facts(self, kernel: Kernel) -> Facts:
-        facts = replace(
-            await kernel.read(), leases=self._load(self._leases), learned=self._load(self._seen_in_main)
-        )
-        remembered = learned(facts, time.time())
-        self._remember(facts.learned, remembered)
-        return replace(facts, learned=remembered)
-
-    def _load(self, store: LeaseStore) -> tuple[Lease, ...]:
+    def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:
+        """Remember defaults before they are taken out of main; those that may be taken."""
         try:
-            leases = store.load()
-        except OSError as error:
-            self._report("leases", [f"{store.directory}: {error.strerror}"])
+            self._sources.defaults.save(merged(facts.taken, take))
+        except (OSError, ValueError) as error:
+            self._report("defaults", [f"defaults in main stay: {self._sources.defaults.path}: {error}"])
             return ()
-        self._report("leases", [])
-        return leases
+        self._report("defaults", [])
+        return take
 
-    def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
-        """Keep the defaults seen in main for an agent that is started while a link is down."""
-        old, new = {lease.device: lease for lease in before}, {lease.device: lease for lease in after}
+    async def _give_back(self, kernel: Kernel, facts: Facts) -> None:
+        """Put back into main what was taken out of it."""
         try:
-            for device in old.keys() - new.keys():
-                self._seen_in_main.forget(device)
-            for device, lease in new.items():
-                if old.get(device) != lease:
-                    self._seen_in_main.save(lease)
-        except OSError as error:
-            self._report("learned", [f"{self._seen_in_main.directory}: {error.strerror}"])
+            _, failures = await give_back(kernel, self._sources.defaults, facts)
+        except (OSError, ValueError) as error:
+            self._report("defaults", [f"{self._sources.defaults.path}: {error}"])
         else:
-            self._report("learned", [])
+            for failure in failures:
+                logger.info("not put back: %s", failure)
+
+    async def _forward(self, goal: Desired, facts: Facts) -> None:
+        """Kernel settings, then router mode: forwarding before the table that relies on it."""
+        local = replace(self.config, uplink=goal.settings)
+        inside = router.lan(facts.links, goal.uplinks, local)
+        changes = sysctls.wanted(
+            goal.uplinks, local, self._sysctls.read, lan=inside.devices, links=facts.links
+        )
+        for change in changes:
+            logger.info("%s", change.line())
+        self._report("sysctls", self._sysctls.apply(changes))
+        try:
+            self._report("router", await self._router.sync(goal.uplinks, facts.links, local))
+        except NetbondError as error:
+            self._report("router", [str(error)])
 
     def _hand_out(self, goal: Desired) -> None:
         """Tell those who need to know which uplinks there are."""
         routing = self.config.routing
-        tables = {uplink.device: uplink.table for uplink in goal.uplinks}
-        self._report("names", self._names.write(tables, routing.ecmp_table, routing.protocol))
+        tables = {uplink.name: uplink.table for uplink in goal.uplinks}
+        key, now = (tables, routing.ecmp_table), time.monotonic()
+        if key != self._named[0] or now - self._named[1] > RENAME:
+            self._named = (key, now)
+            self._report("names", self._names.write(tables, routing.ecmp_table, routing.protocol))
         update = self._addresses.update(goal.uplinks)
         self._report("ip_list", update.problems)
         if update.notified:
             logger.info("told of the new address list: process %s", ", ".join(map(str, update.notified)))
         self._supervisor.set_links(
             [
-                {"label": uplink.device, "address": str(uplink.address.ip), "device": uplink.device}
+                {
+                    "label": uplink.name if uplink.family == 4 else f"{uplink.name}/6",
+                    "address": str(uplink.address.ip),
+                    "device": uplink.device,
+                }
                 for uplink in goal.uplinks
-                if uplink.usable
+                # A dead uplink stays a link: the engine judges links itself, and is first to hear of life.
+                if uplink.in_list or uplink.state == DEAD
             ]
         )
 
@@ -265,28 +385,31 @@ class Agent:
         self._problems[source] = found
 
     def _tell_changes(self, uplinks: tuple[Uplink, ...]) -> None:
-        before = {uplink.device: uplink for uplink in self._goal.uplinks}
-        now = {uplink.device: uplink for uplink in uplinks}
-        for device in before.keys() - now.keys():
-            logger.info("%s is no uplink any more", device)
-        for device, uplink in now.items():
-            if before.get(device) != uplink:
+        before = {(uplink.name, uplink.family): uplink for uplink in self._goal.uplinks}
+        now = {(uplink.name, uplink.family): uplink for uplink in uplinks}
+        for name, family in before.keys() - now.keys():
+            logger.info("%s is no IPv%d uplink any more", name, family)
+        for key, uplink in now.items():
+            if before.get(key) != uplink:
                 logger.info("%s", describe(uplink))
 
     async def _count(self, kernel: Kernel) -> None:
         """Byte counters into rates, and the engines' news into the snapshot."""
         try:
             links = await kernel.read_links()
-        except (OSError, NetlinkError) as error:
+        except OSError as error:
             logger.debug("reading byte counters failed: %s", error)
             return
         now = time.monotonic()
         self._rates = snapshot.rates(self._counted_links, links, now - self._counted)
         self._counted_links, self._counted = links, now
         self._links = links
+        await self._sources.tick(links, self._rates, self._supervisor.states(), now)
         self._publish()
 
     def _publish(self) -> None:
+        for source, found in self._sources.problems.items():
+            self._report(f"source {source}", found)
         problems = tuple(problem for found in self._problems.values() for problem in found)
         self._published = snapshot.build(
             replace(self._info, changes=self._changes, problems=problems),
@@ -296,6 +419,7 @@ class Agent:
             ecmp_table=self.config.routing.ecmp_table,
             now=time.monotonic(),
             current_rates=self._rates,
+            sections=self._sources.sections(time.monotonic()),
         )
 
     def _answer_status(self, _request: dict[str, Any], _peer: Peer) -> dict[str, Any]:
@@ -308,22 +432,27 @@ class Agent:
         return {}
 
 
+def _address_list(config: Config) -> AddressList:
+    agent = config.agent
+    return AddressList(
+        agent.ip_list,
+        devices=agent.ip_list_devices,
+        ipv6=agent.ip_list_ipv6,
+        pid_file=agent.notify_pid_file,
+        process=agent.notify_process,
+    )
+
+
 def describe(uplink: Uplink) -> str:
     """An uplink in a line of the log."""
     way = "point-to-point" if uplink.gateway is None else f"via {uplink.gateway}"
     state = uplink.state + (f" ({uplink.reason})" if uplink.reason not in ("", uplink.state) else "")
-    return (
-        f"{uplink.device} is {state}: {uplink.address} {way} ({uplink.gateway_source}), table {uplink.table}"
-    )
+    return f"{uplink.name} is {state}: {uplink.address} {way} ({uplink.gateway_source}), table {uplink.table}"
 
 
 def _summary(uplinks: tuple[Uplink, ...]) -> str:
-    usable = [uplink.device for uplink in uplinks if uplink.usable]
+    usable = list(dict.fromkeys(uplink.name for uplink in uplinks if uplink.usable))
     return f"{len(usable)} uplinks ({', '.join(usable)})" if usable else "no uplinks yet"
-
-
-def _words(what: Route | Rule) -> str:
-    return f"rule {rule_words(what)}" if isinstance(what, Rule) else f"route {route_words(what)}"
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -1,13 +1,21 @@
-"""The ECMP default: which uplinks share the traffic that is bound to none, and by which weights. Pure."""
+"""The ECMP default: which uplinks share the traffic that is bound to none, and by which weights. Pure.
+
+With nexthop objects (kernel 5.3 and later) the default uses a group that has a member for each uplink: when a
+link goes, the kernel takes the member out and the others carry on, while it would delete an IPv4 multipath
+route as a whole. Without them the default is such a route.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from netbond.config import RoutingConfig
-from netbond.model import Route, Uplink
-from netbond.tables import DEFAULT, nexthop
+from netbond.model import Facts, NexthopGroup, NexthopObject, Route, Uplink
+from netbond.tables import DEFAULT, METRIC, nexthop
+
+IPV6_IDS = 1000  # between the ids of the two families; more than there are tables
 
 
 def reduced(weights: Sequence[int]) -> list[int]:
@@ -16,25 +24,76 @@ def reduced(weights: Sequence[int]) -> list[int]:
     return [weight // divisor for weight in weights]
 
 
-def ecmp(uplinks: Iterable[Uplink], routing: RoutingConfig) -> list[Route]:
-    """The default route over all usable uplinks; no route if none is usable.
+def nexthop_id(table: int, family: int, routing: RoutingConfig) -> int:
+    """The id of the nexthop object of an uplink by its table, or of the group by the ECMP table."""
+    return routing.nexthop_base + table + (IPV6_IDS if family == 6 else 0)
+
+
+def own_ids(routing: RoutingConfig) -> range:
+    """All ids that may be netbond's."""
+    return range(routing.nexthop_base, routing.nexthop_base + 2 * IPV6_IDS)
+
+
+def foreign_ids(facts: Facts, routing: RoutingConfig) -> list[int]:
+    """Ids of ours that somebody else uses."""
+    ids = own_ids(routing)
+    return [
+        found.id for found in facts.nexthops or () if found.id in ids and found.protocol != routing.protocol
+    ]
+
+
+def uses_groups(facts: Facts, routing: RoutingConfig) -> bool:
+    """Whether the ECMP default is to be a nexthop group."""
+    return bool(routing.nexthop_base) and facts.nexthops is not None and not foreign_ids(facts, routing)
+
+
+@dataclass(frozen=True, slots=True)
+class Ecmp:
+    """The default, and the nexthops that it needs: members before their group."""
+
+    routes: tuple[Route, ...] = ()
+    nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()
+
+
+def ecmp(uplinks: Iterable[Uplink], routing: RoutingConfig, *, groups: bool = False) -> Ecmp:
+    """The default routes over all usable uplinks, of each family; none if none is usable.
 
     One leg that the kernel refuses would make it refuse the whole route (ENETUNREACH), so a leg must be up.
     """
-    usable = [uplink for uplink in uplinks if uplink.usable]
-    if not usable:
-        return []
-    weights = reduced([uplink.weight for uplink in usable])
-    if len(usable) == 1:
-        weights = [1]
-    legs = tuple(nexthop(uplink, weight) for uplink, weight in zip(usable, weights, strict=True))
-    return [
-        Route(
-            routing.ecmp_table,
-            DEFAULT[usable[0].address.version],
-            nexthops=legs,
-            # The kernel gives a single leg without gateway link scope; a multipath route has global scope.
-            scope="link" if len(legs) == 1 and legs[0].gateway is None else "global",
-            protocol=routing.protocol,
+    uplinks = list(uplinks)
+    routes: list[Route] = []
+    members: list[NexthopObject | NexthopGroup] = []
+    found_groups: list[NexthopGroup] = []
+    for family in (4, 6):
+        usable = [uplink for uplink in uplinks if uplink.usable and uplink.family == family]
+        if not usable:
+            continue
+        weights = reduced([uplink.weight for uplink in usable]) if len(usable) > 1 else [1]
+        legs = tuple(nexthop(uplink, weight) for uplink, weight in zip(usable, weights, strict=True))
+        ids = [nexthop_id(uplink.table, family, routing) for uplink in usable]
+        group = NexthopGroup(
+            nexthop_id(routing.ecmp_table, family, routing),
+            family,
+            tuple(sorted(zip(ids, weights, strict=True))),
+            routing.protocol,
         )
-    ]
+        # The kernel gives a single leg without gateway link scope; a multipath route has global scope.
+        alone = len(legs) == 1 and legs[0].gateway is None and family == 4 and not groups
+        routes.append(
+            Route(
+                routing.ecmp_table,
+                DEFAULT[family],
+                nexthops=legs,
+                metric=METRIC[family],
+                scope="link" if alone else "global",
+                protocol=routing.protocol,
+                nexthop_id=group.id if groups else 0,
+            )
+        )
+        if groups:
+            members += [
+                NexthopObject(number, family, leg.device, leg.gateway, leg.onlink, routing.protocol)
+                for number, leg in zip(ids, legs, strict=True)
+            ]
+            found_groups.append(group)
+    return Ecmp(tuple(routes), (*members, *found_groups))

@@ -14,7 +14,6 @@ import signal
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from netbond import files
@@ -25,18 +24,18 @@ LARGEST_PID_FILE = 64  # bytes
 PROC = Path("/proc")
 
 
-def render(uplinks: Iterable[Uplink], *, devices: bool = False) -> str:
+def render(uplinks: Iterable[Uplink], *, devices: bool = False, ipv6: bool = False) -> str:
     """The list as text: `10.0.0.10` lines, or `10.0.0.10%usb0` with `devices`; "" if there is none.
 
-    Usable uplinks only, by table, so that the order does not depend on which modem came first. Plain lines
-    are IPv4 (srtla_send knows nothing else), and twins that share an address give one line: it cannot tell
-    them apart.
+    Usable uplinks only, IPv4 first and by table, so that the order does not depend on which modem came first.
+    IPv6 only if asked for (srtla_send knows IPv4 only). Twins that share an address give one plain line: such
+    a reader cannot tell them apart.
     """
-    usable = sorted((u for u in uplinks if u.usable), key=lambda u: (u.table, u.device, u.address))
-    if devices:
-        lines = [f"{uplink.address.ip}%{uplink.device}" for uplink in usable]
-    else:
-        lines = [str(uplink.address.ip) for uplink in usable if isinstance(uplink.address.ip, IPv4Address)]
+    usable = sorted(
+        (u for u in uplinks if u.in_list and (ipv6 or u.family == 4)),
+        key=lambda u: (u.family, u.table, u.device, int(u.address.ip)),
+    )
+    lines = [f"{u.address.ip}%{u.device}" if devices else str(u.address.ip) for u in usable]
     return "".join(f"{line}\n" for line in dict.fromkeys(lines))
 
 
@@ -58,10 +57,17 @@ class AddressList:
     """
 
     def __init__(
-        self, path: Path | None, *, devices: bool = False, pid_file: Path | None = None, process: str = ""
+        self,
+        path: Path | None,
+        *,
+        devices: bool = False,
+        ipv6: bool = False,
+        pid_file: Path | None = None,
+        process: str = "",
     ) -> None:
         self.path = path
         self.devices = devices
+        self.ipv6 = ipv6
         self.pid_file = pid_file
         self.process = process
         self._untold: tuple[str, ...] = ()  # why somebody was not told of the list as it stands
@@ -72,7 +78,7 @@ class AddressList:
         A list that would become empty is not written: senders stop on an empty list, and with the old one
         they carry on as soon as a modem is back.
         """
-        text = render(uplinks, devices=self.devices)
+        text = render(uplinks, devices=self.devices, ipv6=self.ipv6)
         if self.path is None or not text:
             return Update()
         data = text.encode()

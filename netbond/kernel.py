@@ -1,230 +1,50 @@
-"""The kernel's routing state, read and written through pyroute2. The only file that changes routes and rules.
+"""The kernel's routing state, read and written. The only file that changes routes, rules and nexthops.
 
-Reading turns netlink messages into the nouns of netbond.model; writing applies the operations of netbond.plan
-one by one, goes on after a failure, and says what failed. Sources: rtnetlink(7) and the kernel's
-include/uapi/linux/{rtnetlink,fib_rules,if_link,if_addr}.h.
+Reading asks for everything there is; writing applies the operations of netbond.plan in their order, goes on
+after a failure, and says what failed. What the messages mean is in netbond.rtnetlink.
+
+The kernel answers within the system call that asks, so nothing here waits: the methods are coroutines to let
+their callers be ready for a kernel that does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
-import ipaddress
-from collections.abc import Iterable, Mapping
+import itertools
+import os
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeVar
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from netbond import rtnetlink as wire
 from netbond.errors import KernelLacksError, NotPermittedError
-from netbond.model import Address, Facts, IPNetwork, Link, Nexthop, Route, Rule
-from netbond.plan import Operation
-from netbond.tables import DEFAULT
-
-LOCAL_TABLE = 255  # RT_TABLE_LOCAL
-
-_IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
-_RTM_F_CLONED = 0x200  # a cached exception (path MTU), not a configured route
-_RTNH_F_ONLINK = 0x4
-_FAMILY = {2: 4, 10: 6}  # AF_INET, AF_INET6
-_AF = {4: 2, 6: 10}
-_KINDS = {
-    1: "unicast",
-    2: "local",
-    3: "broadcast",
-    6: "blackhole",
-    7: "unreachable",
-    8: "prohibit",
-    9: "throw",
-}
-_SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
-_ACTIONS = {1: "table", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
-_KIND_NUMBERS = {name: number for number, name in _KINDS.items()}
-_SCOPE_NUMBERS = {name: number for number, name in _SCOPES.items()}
-
-# What a rule may match on besides what model.Rule has; a rule with one of these is somebody else's.
-_OTHER_MATCHES = (
-    "FRA_FWMARK",
-    "FRA_TUN_ID",
-    "FRA_UID_RANGE",
-    "FRA_IP_PROTO",
-    "FRA_SPORT_RANGE",
-    "FRA_DPORT_RANGE",
-    "FRA_L3MDEV",
-    "FRA_DST",
-    "FRA_FLOW",
-    "FRA_SUPPRESS_IFGROUP",
+from netbond.model import (
+    Facts,
+    IPAddress,
+    Link,
+    NexthopGroup,
+    NexthopObject,
+    Route,
+    Rule,
 )
+from netbond.plan import Operation
 
-Message = Any  # pyroute2 has no types: a mapping with .get_attr()
+Found = TypeVar("Found")
 
+_SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10  # NETLINK_*
+_PATIENCE = struct.pack("@qq", 5, 0)  # a kernel that does not answer in 5 s is an error, not a hang
+_RECEIVE = 1 << 18  # bytes of one recv; the kernel fills dumps in pieces of up to 32 KiB
+_IN_ONE_GO = 48  # requests whose acknowledgements fit into any receive buffer
+_ATTEMPTS = 5  # readings, when the kernel says that things changed under the dump
 
-# --- messages into nouns ----------------------------------------------------------------------------------
-
-
-def _link(message: Message, names: Mapping[int, str]) -> Link:
-    flags = message["flags"]
-    info = message.get_attr("IFLA_LINKINFO")
-    stats = message.get_attr("IFLA_STATS64") or {}
-    return Link(
-        name=message.get_attr("IFLA_IFNAME"),
-        index=message["index"],
-        up=bool(flags & _IFF_UP),
-        carrier=bool(flags & _IFF_LOWER_UP),
-        loopback=bool(flags & _IFF_LOOPBACK),
-        point_to_point=bool(flags & _IFF_POINTOPOINT),
-        kind=(info.get_attr("IFLA_INFO_KIND") or "") if info else "",
-        master=names.get(message.get_attr("IFLA_MASTER") or 0, ""),
-        mac=message.get_attr("IFLA_ADDRESS") or "",
-        rx_bytes=stats.get("rx_bytes", 0),
-        tx_bytes=stats.get("tx_bytes", 0),
-    )
-
-
-def _address(message: Message, names: Mapping[int, str]) -> Address | None:
-    device = names.get(message["index"])
-    # On a point-to-point link IFA_ADDRESS is the peer and the prefix length is the peer's.
-    peer = message.get_attr("IFA_ADDRESS")
-    local = message.get_attr("IFA_LOCAL") or peer
-    if device is None or local is None:
-        return None
-    scope = _SCOPES.get(message["scope"], str(message["scope"]))
-    if peer is not None and peer != local:
-        return Address(device, ipaddress.ip_interface(local), ipaddress.ip_address(peer), scope)
-    return Address(device, ipaddress.ip_interface(f"{local}/{message['prefixlen']}"), scope=scope)
-
-
-def _hop(
-    gateway: str | None, index: int | None, flags: int, weight: int, names: Mapping[int, str]
-) -> Nexthop:
-    return Nexthop(
-        device=names.get(index or 0, ""),
-        gateway=None if gateway is None else ipaddress.ip_address(gateway),
-        weight=weight,
-        onlink=bool(flags & _RTNH_F_ONLINK),
-    )
-
-
-def _network(address: str | None, length: int, family: int) -> IPNetwork:
-    return DEFAULT[family] if address is None else ipaddress.ip_network((address, length))
-
-
-def _route(message: Message, names: Mapping[int, str]) -> Route | None:
-    family = _FAMILY.get(message["family"])
-    table = message.get_attr("RTA_TABLE") or message["table"]
-    if family is None or table == LOCAL_TABLE or message["flags"] & _RTM_F_CLONED:
-        return None
-    hops: tuple[Nexthop, ...] = ()
-    legs = message.get_attr("RTA_MULTIPATH")
-    if legs:
-        # `hops` is the weight less one (rtnh_hops).
-        hops = tuple(
-            _hop(leg.get_attr("RTA_GATEWAY"), leg["oif"], leg["flags"], leg["hops"] + 1, names)
-            for leg in legs
-        )
-    elif message.get_attr("RTA_OIF") is not None:
-        gateway = message.get_attr("RTA_GATEWAY")
-        hops = (_hop(gateway, message.get_attr("RTA_OIF"), message["flags"], 1, names),)
-    source = message.get_attr("RTA_PREFSRC")
-    return Route(
-        table=table,
-        destination=_network(message.get_attr("RTA_DST"), message["dst_len"], family),
-        nexthops=hops,
-        kind=_KINDS.get(message["type"], str(message["type"])),
-        metric=message.get_attr("RTA_PRIORITY") or 0,
-        source=None if source is None else ipaddress.ip_address(source),
-        scope=_SCOPES.get(message["scope"], str(message["scope"])),
-        protocol=message["proto"],
-    )
-
-
-def _rule(message: Message) -> Rule | None:
-    family = _FAMILY.get(message["family"])
-    if family is None:
-        return None
-    source = message.get_attr("FRA_SRC")
-    suppress = message.get_attr("FRA_SUPPRESS_PREFIXLEN")
-    other = [
-        f"{name}={message.get_attr(name)}"
-        for name in _OTHER_MATCHES
-        if message.get_attr(name) not in (None, 0)
-    ]
-    if message["tos"]:
-        other.append(f"tos={message['tos']}")
-    if message["flags"] & 2:  # FIB_RULE_INVERT: `ip rule add not ...`
-        other.append("not")
-    return Rule(
-        priority=message.get_attr("FRA_PRIORITY") or 0,
-        family=family,
-        table=message.get_attr("FRA_TABLE") or message["table"],
-        source=None if source is None else _network(source, message["src_len"], family),
-        oif=message.get_attr("FRA_OIFNAME") or "",
-        iif=message.get_attr("FRA_IIFNAME") or "",
-        # The kernel reports -1 for "none".
-        suppress_prefixlength=None if suppress in (None, 0xFFFFFFFF) else suppress,
-        protocol=message.get_attr("FRA_PROTOCOL") or 0,
-        action=_ACTIONS.get(message["action"], str(message["action"])),
-        other=" ".join(other),
-    )
-
-
-# --- nouns into requests ----------------------------------------------------------------------------------
-
-
-class _GoneError(Exception):
-    """The device of a route has vanished since it was read."""
-
-
-def _route_request(route: Route, indexes: Mapping[str, int]) -> dict[str, Any]:
-    def hop(nexthop: Nexthop) -> dict[str, Any]:
-        if nexthop.device not in indexes:
-            raise _GoneError(nexthop.device)
-        request: dict[str, Any] = {"oif": indexes[nexthop.device]}
-        if nexthop.gateway is not None:
-            request["gateway"] = str(nexthop.gateway)
-        if nexthop.onlink:
-            request["flags"] = _RTNH_F_ONLINK
-        return request
-
-    request: dict[str, Any] = {
-        "family": _AF[route.destination.version],
-        "table": route.table,
-        "dst": str(route.destination),
-        "type": _KIND_NUMBERS[route.kind],
-        "scope": _SCOPE_NUMBERS[route.scope],
-        "proto": route.protocol,
-    }
-    if route.metric:
-        request["priority"] = route.metric
-    if route.source is not None:
-        request["prefsrc"] = str(route.source)
-    if len(route.nexthops) == 1:
-        request |= hop(route.nexthops[0])
-    elif route.nexthops:
-        request["multipath"] = [hop(nexthop) | {"hops": nexthop.weight - 1} for nexthop in route.nexthops]
-    return request
-
-
-def _rule_request(rule: Rule) -> dict[str, Any]:
-    request: dict[str, Any] = {
-        "family": _AF[rule.family],
-        "priority": rule.priority,
-        "table": rule.table,
-        "protocol": rule.protocol,
-        "action": 1,  # FR_ACT_TO_TBL: netbond has no other rules
-    }
-    if rule.source is not None:
-        request |= {"src": str(rule.source.network_address), "src_len": rule.source.prefixlen}
-    if rule.oif:
-        request["oifname"] = rule.oif
-    if rule.suppress_prefixlength is not None:
-        request["FRA_SUPPRESS_PREFIXLEN"] = rule.suppress_prefixlength
-    return request
-
-
-# --- the kernel -------------------------------------------------------------------------------------------
+# What a kernel without a family, or without nexthop objects, answers to a question about them.
+_UNKNOWN = frozenset({errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EINVAL, errno.EPROTONOSUPPORT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,12 +53,15 @@ class Failure:
 
     operation: Operation
     error: int  # errno
+    detail: str = ""  # the kernel's own words, if it had any
 
     def __str__(self) -> str:
         what = self.operation.command()
         if self.error == errno.EEXIST:
-            return f"{what}: a route that is not netbond's has that place"
-        return f"{what}: {errno.errorcode.get(self.error, str(self.error))}"
+            thing = "route" if isinstance(self.operation.what, Route) else "nexthop"
+            return f"{what}: a {thing} that is not netbond's has that place"
+        word = errno.errorcode.get(self.error, str(self.error))
+        return f"{what}: {word}{f' ({self.detail})' if self.detail else ''}"
 
 
 # An operation that finds its aim reached already has succeeded.
@@ -246,26 +69,117 @@ _DONE_ALREADY = {
     ("delete", Route): {errno.ESRCH, errno.ENODEV},
     ("delete", Rule): {errno.ENOENT},
     ("add", Rule): {errno.EEXIST},
+    ("delete", NexthopObject): {errno.ENOENT},
+    ("delete", NexthopGroup): {errno.ENOENT},
 }
 # The device went down or away while the operation was under way: its own event brings the next look.
 _OVERTAKEN = {errno.ENODEV, errno.ENETDOWN}
+
+_FLAGS = {
+    "add": wire.CREATE | wire.EXCLUSIVE,
+    "replace": wire.CREATE | wire.REPLACE,
+    "delete": 0,
+}
+
+
+def _request(operation: Operation, indexes: Mapping[str, int], sequence: int) -> bytes:
+    what, delete = operation.what, operation.verb == "delete"
+    if isinstance(what, Rule):
+        kind, payload = wire.DELRULE if delete else wire.NEWRULE, wire.pack_rule(what)
+    elif isinstance(what, Route):
+        kind, payload = wire.DELROUTE if delete else wire.NEWROUTE, wire.pack_route(what, indexes)
+    elif delete:
+        kind, payload = wire.DELNEXTHOP, wire.pack_nexthop_id(what)
+    else:
+        kind, payload = wire.NEWNEXTHOP, wire.pack_nexthop(what, indexes)
+    return wire.message(kind, wire.REQUEST | wire.ACK | _FLAGS[operation.verb], sequence, payload)
+
+
+def _error(payload: bytes) -> tuple[int, str]:
+    """The errno of an NLMSG_ERROR (0: it is an acknowledgement) and the kernel's words, if any."""
+    number = -int.from_bytes(payload[:4], sys.byteorder, signed=True)
+    # With NETLINK_CAP_ACK only the header of the request is echoed; NLMSGERR_ATTR_MSG is attribute 1.
+    words = wire.attributes(payload, 4 + wire.HEADER.size).get(1, b"")
+    return number, words.split(b"\0", 1)[0].decode(errors="replace")
+
+
+class _Interrupted(Exception):  # noqa: N818 - a reason to ask again, not an error
+    """Things changed while the kernel listed them."""
 
 
 class Kernel:
     """A netlink socket for requests. `async with Kernel() as kernel: ...`"""
 
     def __init__(self) -> None:
-        self._netlink: Any = None
+        self._socket: socket.socket | None = None
+        self._sequence = itertools.count(1)
+        self._reader = wire.Reader()
 
     async def __aenter__(self) -> Self:
-        self._netlink = AsyncIPRoute()
-        await self._netlink.__aenter__()
+        found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+        for option in (_EXT_ACK, _CAP_ACK):
+            with contextlib.suppress(OSError):  # a comfort that old kernels lack
+                found.setsockopt(_SOL_NETLINK, option, 1)
+        found.bind((0, 0))
+        self._socket = found
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._netlink.__aexit__(kind, error, trace)
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    # --- asking --------------------------------------------------------------------------------------------
+
+    def _talk(self, request: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+        """Send, and yield what comes until the caller has enough. Leaves no answer behind: see _drain."""
+        self._drain()
+        self._open.send(request)
+        while True:
+            yield from wire.messages(self._open.recv(_RECEIVE))
+
+    def _drain(self) -> None:
+        """Throw away what is left of an answer that was given up."""
+        with contextlib.suppress(BlockingIOError):
+            while self._open.recv(_RECEIVE, socket.MSG_DONTWAIT):
+                pass
+
+    @property
+    def _open(self) -> socket.socket:
+        if self._socket is None:
+            raise RuntimeError("a Kernel is used inside `async with` only")
+        return self._socket
+
+    def _dump(self, kind: int, af: int, *, statistics: bool = False) -> list[bytes]:
+        """The payloads of all objects of a kind. OSError if the kernel refuses, _Interrupted to try again."""
+        number = next(self._sequence)
+        found = []
+        for got, flags, sequence, payload in self._talk(
+            wire.dump_request(kind, af, number, statistics=statistics)
+        ):
+            if sequence != number:
+                continue
+            if flags & wire.DUMP_INTERRUPTED:
+                raise _Interrupted
+            if got == wire.NLMSG_DONE:
+                break
+            if got == wire.NLMSG_ERROR:
+                code, _ = _error(payload)
+                raise OSError(code, os.strerror(code))
+            found.append(payload)
+        return found
+
+    def _dump_if_known(self, kind: int, af: int) -> list[bytes] | None:
+        """The same; None if this kernel knows nothing of the kind or family."""
+        try:
+            return self._dump(kind, af)
+        except OSError as error:
+            if error.errno in _UNKNOWN:
+                return None
+            raise
 
     async def check_policy_routing(self) -> None:
         """Refuse a kernel without policy routing, before anything is written.
@@ -274,12 +188,15 @@ class Kernel:
         writes to main: it would take the box off the net.
         """
         try:
-            rules = [message async for message in await self._netlink.get_rules(family=_AF[4])]
-        except NetlinkError as error:
-            if error.code in (errno.EPERM, errno.EACCES):
+            rules = self._dump_if_known(wire.GETRULE, wire.AF[4]) or []
+        except OSError as error:
+            if error.errno in (errno.EPERM, errno.EACCES):
                 raise NotPermittedError("netlink refuses to list rules", "run netbond as root") from None
-            rules = []
-        if not any(message["table"] == LOCAL_TABLE for message in rules):
+            raise
+        if not any(
+            found is not None and found.table == wire.LOCAL_TABLE
+            for found in (wire.rule(payload, {}) for payload in rules)
+        ):
             raise KernelLacksError(
                 "this kernel has no policy routing (`ip rule` lists nothing)",
                 "use a kernel with CONFIG_IP_MULTIPLE_TABLES=y; nothing was changed",
@@ -287,49 +204,105 @@ class Kernel:
 
     async def read_links(self) -> tuple[Link, ...]:
         """The interfaces with their byte counters."""
-        return (await self._read_links())[0]
+        return self._again(lambda: self._links(statistics=True)[0])
 
-    async def _read_links(self) -> tuple[tuple[Link, ...], dict[int, str]]:
-        raw = [message async for message in await self._netlink.get_links()]
-        names = {message["index"]: message.get_attr("IFLA_IFNAME") for message in raw}
-        return tuple(_link(message, names) for message in raw), names
+    def _links(self, *, statistics: bool) -> tuple[tuple[Link, ...], dict[int, str]]:
+        payloads = self._dump(wire.GETLINK, 0, statistics=statistics)
+        named = (wire.link(payload, {}) for payload in payloads)
+        names = {found.index: found.name for found in named if found is not None}
+        links = (wire.link(payload, names) for payload in payloads)
+        return tuple(found for found in links if found is not None), names
 
     async def read(self) -> Facts:
-        """Links, IPv4 addresses, routes and rules as they are now. The local table is left out."""
-        netlink = self._netlink
-        links, names = await self._read_links()
-        addresses = [_address(m, names) async for m in await netlink.get_addr(family=_AF[4])]
-        routes = [_route(m, names) async for m in await netlink.get_routes(family=_AF[4])]
-        rules = [_rule(m) async for m in await netlink.get_rules(family=_AF[4])]
+        """Everything, of both families, as it is now. The local table and the byte counters are left out."""
+        return self._again(self._read)
+
+    @staticmethod
+    def _again(read: Callable[[], Found]) -> Found:
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(_Interrupted):
+                return read()
+        try:
+            return read()
+        except _Interrupted:
+            raise OSError(errno.EAGAIN, "the kernel's tables change faster than they can be read") from None
+
+    def _read(self) -> Facts:
+        reader = self._reader
+        links, names = self._links(statistics=False)
+        reader.begin(names)
+        nexthops = self._dump_if_known(wire.GETNEXTHOP, 0)
         return Facts(
             links=links,
-            addresses=tuple(address for address in addresses if address is not None),
-            routes=tuple(route for route in routes if route is not None),
-            rules=tuple(rule for rule in rules if rule is not None),
+            addresses=tuple(self._parsed(wire.address, wire.GETADDR)),
+            routes=tuple(self._parsed(wire.route, wire.GETROUTE)),
+            rules=tuple(self._parsed(wire.rule, wire.GETRULE)),
+            nexthops=None if nexthops is None else tuple(reader.read(wire.nexthop, p) for p in nexthops),
         )
+
+    def _parsed(self, parse: Callable[[bytes, wire.Names], Found | None], kind: int) -> Iterator[Found]:
+        for af in wire.AF.values():
+            # IPv6 may be missing; IPv4 that cannot be read must not look as if nothing was there.
+            dumped = self._dump(kind, af) if af == wire.AF[4] else self._dump_if_known(kind, af)
+            for payload in dumped or ():
+                # A kernel that lacks IPv6 answers a question about it with what it has of all families.
+                found = self._reader.read(parse, payload) if payload[0] == af else None
+                if found is not None:
+                    yield found
+
+    async def lookup(self, destination: IPAddress, source: IPAddress | None, device: str) -> Route:
+        """The kernel's own answer: the route that a packet takes, with its table. OSError if it has none."""
+        _, names = self._links(statistics=False)
+        indexes = {name: index for index, name in names.items()}
+        if device and device not in indexes:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        number = next(self._sequence)
+        request = wire.lookup_request(destination, source, indexes.get(device, 0), number)
+        for got, _, sequence, payload in self._talk(request):
+            if sequence == number and got == wire.NLMSG_ERROR:
+                code, _ = _error(payload)
+                raise OSError(code, os.strerror(code))
+            if sequence == number:
+                return wire.answer(payload, names)
+        raise AssertionError("unreachable: _talk ends by an error only")
+
+    # --- writing -------------------------------------------------------------------------------------------
 
     async def apply(self, operations: Iterable[Operation], links: Iterable[Link]) -> list[Failure]:
         """Do the operations in their order; what failed, and is not merely overtaken by events."""
         indexes = {link.name: link.index for link in links}
+        wanted = list(operations)
         failures = []
+        for start in range(0, len(wanted), _IN_ONE_GO):
+            failures += self._write(wanted[start : start + _IN_ONE_GO], indexes)
+        return failures
+
+    def _write(self, operations: Sequence[Operation], indexes: Mapping[str, int]) -> list[Failure]:
+        """Several requests in one message: the kernel carries out all, and answers each."""
+        pending: dict[int, Operation] = {}
+        requests = []
         for operation in operations:
-            what = operation.what
-            verb = {"delete": "del"}.get(operation.verb, operation.verb)
+            number = next(self._sequence)
             try:
-                if isinstance(what, Rule):
-                    await self._netlink.rule(verb, **_rule_request(what))
-                else:
-                    await self._netlink.route(verb, **_route_request(what, indexes))
-            except _GoneError:
+                requests.append(_request(operation, indexes, number))
+            except wire.GoneError:
                 continue
-            except NetlinkError as error:
-                if error.code in (errno.EPERM, errno.EACCES):
-                    raise NotPermittedError(
-                        "the kernel refuses to change routes", "run netbond as root (CAP_NET_ADMIN)"
-                    ) from None
-                done = error.code in _DONE_ALREADY.get((operation.verb, type(what)), ())
-                if not done and error.code not in _OVERTAKEN:
-                    failures.append(Failure(operation, error.code))
+            pending[number] = operation
+        failures = []
+        answers = self._talk(b"".join(requests)) if requests else iter(())
+        while pending:
+            got, _, sequence, payload = next(answers)
+            if got != wire.NLMSG_ERROR or sequence not in pending:
+                continue
+            done = pending.pop(sequence)
+            code, words = _error(payload)
+            if code in (errno.EPERM, errno.EACCES):
+                raise NotPermittedError(
+                    "the kernel refuses to change routes", "run netbond as root (CAP_NET_ADMIN)"
+                )
+            reached = code == 0 or code in _DONE_ALREADY.get((done.verb, type(done.what)), ())
+            if not reached and code not in _OVERTAKEN:
+                failures.append(Failure(done, code, words))
         return failures
 
 

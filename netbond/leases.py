@@ -18,7 +18,7 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 from netbond import files
@@ -30,6 +30,23 @@ from netbond.model import Lease
 # NBI names no interface; MEDIUM, ARPCHECK and ARPSEND ask the script for something and tell nothing.
 DHCLIENT_LEASED = frozenset({"BOUND", "RENEW", "REBIND", "REBOOT", "TIMEOUT"})
 DHCLIENT_RELEASED = frozenset({"EXPIRE", "FAIL", "RELEASE", "STOP", "V6ONLY"})
+# DHCPv6 never names a gateway: that comes in router advertisements, and the kernel knows it. So news of IPv6
+# is a reason to look, and there is nothing to keep.
+DHCLIENT_CHANGED = frozenset({"BOUND6", "RENEW6", "REBIND6", "DEPREF6", "EXPIRE6", "RELEASE6", "STOP6"})
+
+# dhcpcd-run-hooks(8). STATIC is an address from dhcpcd.conf; TIMEOUT an old lease that dhcpcd put to use.
+# PREINIT, CARRIER, NOCARRIER and the like tell what the kernel tells too, IPV4LL names no router, 3RDPARTY,
+# TEST and DUMP tell nothing.
+DHCPCD_LEASED = frozenset({"BOUND", "RENEW", "REBIND", "REBOOT", "INFORM", "STATIC", "TIMEOUT"})
+DHCPCD_RELEASED = frozenset({"EXPIRE", "FAIL", "NAK", "RELEASE", "STOP", "STOPPED", "DEPARTED"})
+DHCPCD_CHANGED = frozenset(
+    {"BOUND6", "RENEW6", "REBIND6", "REBOOT6", "INFORM6", "STATIC6", "DELEGATED6", "TIMEOUT6"}
+    | {"EXPIRE6", "RELEASE6", "STOP6", "ROUTERADVERT"}
+)
+
+# busybox, networking/udhcp/dhcpc.c. "deconfig" comes at the start and whenever a lease is lost.
+UDHCPC_LEASED = frozenset({"bound", "renew"})
+UDHCPC_RELEASED = frozenset({"deconfig", "leasefail", "nak"})
 
 # NetworkManager-dispatcher(8). "down" comes after the interface was taken down.
 NETWORKMANAGER_LEASED = frozenset({"up", "dhcp4-change", "reapply"})
@@ -51,6 +68,17 @@ class Released:
     device: str
     source: str
     address: IPv4Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A client did something that the kernel knows best: there is nothing to keep, but a reason to look."""
+
+    device: str
+    source: str
+
+
+News = Lease | Released | Changed
 
 
 # --- checking values ---------------------------------------------------------------------------------------
@@ -145,28 +173,97 @@ def _value(environ: Mapping[str, str], name: str) -> str:
 # --- what the clients say ----------------------------------------------------------------------------------
 
 
-def parse_dhclient(environ: Mapping[str, str], now: float) -> Lease | Released | None:
+def parse_dhclient(environ: Mapping[str, str], now: float) -> News | None:
     """What ISC dhclient told its script: `environ` as in dhclient-script(8), `now` in wall-clock seconds.
 
-    None if it says nothing about an IPv4 lease: PREINIT, the IPv6 reasons, and any reason unknown here. A
-    TIMEOUT is a lease that may be worth nothing: the caller looks whether the script left the address on the
-    interface. LeaseError if a value cannot be.
+    None if it says nothing: PREINIT, and any reason unknown here. A TIMEOUT is a lease that may be worth
+    nothing: the caller looks whether the script left the address on the interface. LeaseError if a value
+    cannot be.
     """
     reason = environ.get("reason", "")
-    if reason not in DHCLIENT_LEASED | DHCLIENT_RELEASED:
-        return None
-    device = check_device(_value(environ, "interface"))
+    if reason in DHCLIENT_CHANGED:
+        return Changed(check_device(_value(environ, "interface")), "dhclient")
     if reason in DHCLIENT_RELEASED:
-        # EXPIRE and RELEASE name the old lease; FAIL often names none.
-        old = _value(environ, "old_ip_address")
-        return Released(device, "dhclient", _address(old, "old_ip_address") if old else None)
-    interface = _interface(
-        _value(environ, "new_ip_address"), _value(environ, "new_subnet_mask"), "new_ip_address"
-    )
+        return _released(environ, "dhclient")
+    if reason not in DHCLIENT_LEASED:
+        return None
     classless = _value(environ, "new_rfc3442_classless_static_routes")
     # RFC 3442: a client that gets classless routes ignores the routers, even when no default is among them.
     routers = _classless_default(classless) if classless else _value(environ, "new_routers").split()
-    return _lease(device, "dhclient", interface, routers, now)
+    return _leased(environ, "dhclient", _value(environ, "new_subnet_mask"), routers, now)
+
+
+def parse_dhcpcd(environ: Mapping[str, str], now: float) -> News | None:
+    """What dhcpcd told its hooks: `environ` as in dhcpcd-run-hooks(8), `now` in wall-clock seconds.
+
+    None if it says nothing, LeaseError if a value cannot be.
+    """
+    reason = environ.get("reason", "")
+    if reason in DHCPCD_CHANGED:
+        return Changed(check_device(_value(environ, "interface")), "dhcpcd")
+    if reason in DHCPCD_RELEASED:
+        return _released(environ, "dhcpcd")
+    if reason not in DHCPCD_LEASED:
+        return None
+    routers = _value(environ, "new_routers").split()
+    for name in ("new_classless_static_routes", "new_ms_classless_static_routes"):  # options 121 and 249
+        if routes := _value(environ, name):
+            routers = _default_of_pairs(routes, name)
+            break
+    mask = _value(environ, "new_subnet_mask") or _value(environ, "new_subnet_cidr")
+    return _leased(environ, "dhcpcd", mask, routers, now)
+
+
+def parse_udhcpc(event: str, environ: Mapping[str, str], now: float) -> News | None:
+    """What busybox udhcpc (or udhcpc6) told its script: `event` is the script's argument, `now` wall-clock.
+
+    None if it says nothing, LeaseError if a value cannot be.
+    """
+    if event not in UDHCPC_LEASED | UDHCPC_RELEASED:
+        return None
+    device = check_device(_value(environ, "interface"))
+    if event in UDHCPC_RELEASED:
+        return Released(device, "udhcpc")  # which lease it was, the environment does not say
+    if "ip" not in environ and "ipv6" in environ:
+        return Changed(device, "udhcpc")
+    routers = _value(environ, "router").split()
+    for name in ("staticroutes", "msstaticroutes"):  # options 121 and 249
+        if routes := _value(environ, name):
+            routers = _default_of_pairs(routes, name)
+            break
+    mask = _value(environ, "subnet") or _value(environ, "mask")
+    return _lease(device, "udhcpc", _interface(_value(environ, "ip"), mask, "ip"), routers, now)
+
+
+def _leased(environ: Mapping[str, str], source: str, mask: str, routers: Sequence[str], now: float) -> Lease:
+    """The new lease in the names that dhclient and dhcpcd share."""
+    device = check_device(_value(environ, "interface"))
+    interface = _interface(_value(environ, "new_ip_address"), mask, "new_ip_address")
+    return _lease(device, source, interface, routers, now)
+
+
+def _released(environ: Mapping[str, str], source: str) -> Released:
+    """The old lease in the names that dhclient and dhcpcd share: EXPIRE names it, FAIL often names none."""
+    device = check_device(_value(environ, "interface"))
+    old = _value(environ, "old_ip_address")
+    return Released(device, source, _address(old, "old_ip_address") if old else None)
+
+
+def _default_of_pairs(value: str, name: str) -> list[str]:
+    """The gateways of the default routes in "10.0.0.0/8 10.0.0.7 0.0.0.0/0 10.0.0.1 ..."."""
+    words = value.split()
+    if len(words) % 2:
+        raise LeaseError(f"{name} {_shown(value)} is not a list of routes")
+    gateways: list[str] = []
+    for destination, gateway in zip(words[::2], words[1::2], strict=True):
+        try:
+            network = IPv4Network(destination, strict=False)
+            IPv4Address(gateway)
+        except ValueError:
+            raise LeaseError(f"{name} {_shown(value)} is not a list of routes") from None
+        if network.prefixlen == 0:
+            gateways.append(gateway)
+    return gateways
 
 
 def _classless_default(value: str) -> list[str]:
@@ -221,6 +318,22 @@ def parse_networkmanager(
     # where the connection may not have the default route in main; the uplink has a gateway all the same.
     routers = [*_value(environ, "IP4_GATEWAY").split(), *_value(environ, "DHCP4_ROUTERS").split()]
     return _lease(device, "networkmanager", interface, routers, now)
+
+
+def parse_networkd(text: str, device: str, received: float) -> Lease:
+    """A lease file of systemd-networkd (/run/systemd/netif/leases/INDEX); `received` is wall-clock seconds.
+
+    LeaseError if a value cannot be. Lines and keys that are not needed are passed over.
+    """
+    values = dict(line.partition("=")[::2] for line in text.splitlines() if not line.startswith("#"))
+    routers = _value(values, "ROUTER").split()
+    for name in ("CLASSLESS_ROUTES", "ROUTES"):  # since 252; before it, together with option 33
+        if routes := _value(values, name):
+            # "10.0.0.0/8,10.0.0.7 0.0.0.0/0,10.0.0.1"
+            routers = _default_of_pairs(routes.replace(",", " "), name)
+            break
+    interface = _interface(_value(values, "ADDRESS"), _value(values, "NETMASK"), "ADDRESS")
+    return _lease(device, "networkd", interface, routers, received)
 
 
 # --- the store ---------------------------------------------------------------------------------------------
@@ -290,10 +403,10 @@ class LeaseStore:
         finally:
             os.close(folder)
 
-    def forget(self, device: str, address: IPv4Address | None = None) -> bool:
-        """Drop the device's lease; with `address`, only if it is for that one. Whether there was one.
+    def forget(self, device: str, address: IPv4Address | None = None, source: str = "") -> bool:
+        """Drop the device's lease; with `address` or `source`, only if it is that one. Whether there was one.
 
-        The condition matters when a client lets go of an old lease after another one has got a new lease.
+        The conditions matter when a client lets go of an old lease after another one has got a new lease.
         OSError if it cannot be removed.
         """
         name = file_name(device)
@@ -302,9 +415,10 @@ class LeaseStore:
         except FileNotFoundError:
             return False
         try:
-            if address is not None:
+            if address is not None or source:
                 try:
-                    if self._read(name, folder).address.ip != address:
+                    lease = self._read(name, folder)
+                    if address not in (None, lease.address.ip) or source not in ("", lease.source):
                         return False
                 except (LeaseError, files.UnfitFileError):
                     pass  # it holds no lease worth keeping

@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from netbond.errors import UnavailableError
-from netbond.snapshot import objects, printable
+from netbond.snapshot import mapping, objects, printable
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,8 @@ def _uplinks(uplinks: list[dict[str, Any]]) -> Iterator[Metric]:
         return (((uplink["device"], uplink["address"]), uplink[key]) for uplink in uplinks)
 
     def of_device(key: str) -> Samples:
-        return (((uplink["device"],), uplink[key]) for uplink in uplinks)
+        # A device may be several uplinks: one of each family, and of each gateway.
+        return iter({(uplink["device"],): uplink[key] for uplink in uplinks}.items())
 
     yield _gauge(
         "netbond_uplink_info",
@@ -274,7 +275,7 @@ def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
         (
             ((engine["name"], reason), count)
             for engine in receivers
-            for reason, count in _mapping(engine["stats"], "refused").items()
+            for reason, count in mapping(engine["stats"], "refused").items()
         ),
     )
     yield _counter(
@@ -282,11 +283,6 @@ def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
     )
     yield _counter("netbond_peer_bytes", "Bytes received over a sender's link.", _PEER, each("bytes"))
     yield _gauge("netbond_peer_idle_seconds", "Time since the link was last heard.", _PEER, each("idle_s"))
-
-
-def _mapping(container: object, key: str) -> dict[str, Any]:
-    found = container.get(key) if isinstance(container, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 # --- serving them ------------------------------------------------------------------------------------------

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
+from netbond.config import UplinkConfig
+from netbond.devices import Device
+
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
@@ -41,6 +44,14 @@ class Address:
     interface: IPInterface
     peer: IPAddress | None = None  # the other end of a point-to-point link, where one is set
     scope: str = "global"
+    tentative: bool = False  # IPv6: not proven to be unique yet, or proven not to be; cannot be used
+    deprecated: bool = False  # IPv6: for connections that exist, not for new ones
+    temporary: bool = False  # IPv6: a privacy address (RFC 8981), replaced after a day or so
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.interface.version
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,6 +62,7 @@ class Nexthop:
     gateway: IPAddress | None = None
     weight: int = 1
     onlink: bool = False  # the gateway is outside the connected networks (a /32 lease)
+    dead: bool = field(default=False, compare=False)  # as read: the kernel passes it over (no carrier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +75,14 @@ class Route:
     kind: str = "unicast"
     metric: int = 0
     source: IPAddress | None = None  # prefsrc
-    scope: str = "global"  # "link" for routes without a gateway
+    scope: str = "global"  # "link" for routes without a gateway; IPv6 knows no other than "global"
     protocol: int = 0
+    nexthop_id: int = 0  # the nexthop object or group that it uses; `nexthops` then tells what is in it
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.destination.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +96,35 @@ class Rule:
     oif: str = ""
     iif: str = ""
     suppress_prefixlength: int | None = None
+    destination: IPNetwork | None = None
+    mark: int = 0  # fwmark, with its mask
+    mask: int = 0
     protocol: int = 0
     action: str = "table"
     other: str = ""  # anything else a foreign rule matches on; netbond's own rules leave it empty
+
+
+@dataclass(frozen=True, slots=True)
+class NexthopObject:
+    """A way out that the kernel keeps under a number (`ip nexthop`, kernel 5.3 and later)."""
+
+    id: int
+    family: int  # 4 or 6
+    device: str = ""
+    gateway: IPAddress | None = None
+    onlink: bool = False
+    protocol: int = 0
+    other: str = ""  # what a foreign one has besides; netbond's own leave it empty
+
+
+@dataclass(frozen=True, slots=True)
+class NexthopGroup:
+    """Several nexthop objects that share traffic by weight. `members` are (id, weight), sorted."""
+
+    id: int
+    family: int  # 4 or 6; 0 as read: the kernel does not say
+    members: tuple[tuple[int, int], ...] = ()
+    protocol: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +139,27 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """What checks say of an uplink; `since` is seconds of the checker's clock."""
+
+    device: str
+    family: int
+    state: str  # "up", "degraded", "down" or "unknown"
+    reason: str = ""
+    since: float = 0.0
+    address: IPAddress | None = None  # the one that was checked; None: whatever it is
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A spent data plan: the device's uplinks are for emergencies ("backup") or not used ("off")."""
+
+    device: str
+    action: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that deciding looks at, read in one go."""
 
@@ -103,16 +168,29 @@ class Facts:
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     leases: tuple[Lease, ...] = ()
+    devices: tuple[Device, ...] = ()  # the hardware of the links, as far as it is known
     learned: tuple[Lease, ...] = ()  # defaults once seen in main, in the form of a lease (uplinks.learned)
+    nexthops: tuple[NexthopObject | NexthopGroup, ...] | None = None  # None: the kernel knows none
+    health: tuple[Health, ...] = ()
+    alive: frozenset[tuple[str, IPAddress]] = frozenset()  # device and address of the uplinks used so far
+    roaming: frozenset[str] = frozenset()  # devices whose modem is in a foreign network
+    budgets: tuple[Budget, ...] = ()
+    taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
+    resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, as last resolved
+    measured: tuple[tuple[str, int], ...] = ()  # weights for weight = "auto", by interface (netbond.weigh)
 
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """An interface that leads out, with all that is needed to use it.
+    """A way out: an interface, a family, a gateway, with all that is needed to use it.
 
     `address` is the one that senders bind to. `state` is "up" (in the ECMP default and the address list),
-    "no carrier" or "down"; `reason` says why it is not up. `gateway_source` is "configuration", "dhclient"
-    (or another client), "main default", or "main default (gone)".
+    "standby" (a backup, while others are up), "dead" (its link is there and leads nowhere), "spent" (its data
+    plan is), "no carrier" or "down"; `reason` says why it is not up. `gateway_source` is "configuration",
+    "dhclient" (or another client), "main default", or "main default (gone)". `name` is the device's, its
+    label, or "eth0+10.1.0.1" for each further gateway on it; both families of a name share a table.
+    `gateway_since` is when the lease with the gateway came or was renewed, in wall-clock seconds; a renewal
+    makes no other uplink.
     """
 
     device: str
@@ -123,19 +201,42 @@ class Uplink:
     weight: int = 1
     state: str = "up"
     reason: str = ""
-    addresses: tuple[Address, ...] = ()  # all of the interface's, `address` among them
+    addresses: tuple[Address, ...] = ()  # those whose traffic is bound to this way, `address` among them
+    label: str = ""  # `name`, where it is not the device's: configured, or of a further gateway
+    further: bool = False  # not the first gateway of its device and family
+    listed: bool | None = None  # in the address list; None: if it is up
+    gateway_since: float | None = field(default=None, compare=False)  # None: from no lease
+
+    @property
+    def name(self) -> str:
+        """What people and links call it."""
+        return self.label or self.device
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return self.address.version
 
     @property
     def usable(self) -> bool:
         """Whether new traffic should leave by it."""
         return self.state == "up"
 
+    @property
+    def in_list(self) -> bool:
+        """Whether senders are told of it."""
+        return self.usable if self.listed is None else self.listed
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What the kernel should hold of netbond's, routes and rules in the order in which they are added."""
+    """What the kernel should hold of netbond's, in the order in which it is added."""
 
     uplinks: tuple[Uplink, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     idle: tuple[str, ...] = ()  # interfaces that could be uplinks and are not, each "usb1: why"
+    excluded: tuple[tuple[str, str], ...] = ()  # interfaces that are none by their nature, and why
+    settings: tuple[UplinkConfig, ...] = ()  # what holds for each interface that is there, by its exact name
+    nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups
+    take: tuple[Route, ...] = ()  # foreign defaults in main that are to go

@@ -1,8 +1,8 @@
 """From what the kernel holds to what it should hold: an ordered list of operations. Pure.
 
-Adds come before deletes, so that there is no moment without a way out; routes come before the rules that lead
-to them, and rules go before the routes they led to. What carries another protocol number than netbond's is
-never touched.
+Adds come before deletes, so that there is no moment without a way out; what is led to comes before what
+leads there (nexthops, groups, routes, rules), and goes after it. What carries another protocol number than
+netbond's is never touched, with one exception that is asked for: `take_over_default`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,26 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from netbond.balance import ecmp
+from netbond import pins, router
+from netbond.balance import ecmp, uses_groups
 from netbond.config import Config
-from netbond.model import MAIN_TABLE, Desired, Facts, Nexthop, Route, Rule
+from netbond.model import (
+    MAIN_TABLE,
+    Desired,
+    Facts,
+    IPNetwork,
+    Nexthop,
+    NexthopGroup,
+    NexthopObject,
+    Route,
+    Rule,
+    Uplink,
+)
 from netbond.rules import rules
 from netbond.tables import DEFAULT, routes
 from netbond.uplinks import find
+
+Object = Route | Rule | NexthopObject | NexthopGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,48 +38,150 @@ class Operation:
     """One change: `verb` is add, replace or delete; `why` is for people."""
 
     verb: str
-    what: Route | Rule
+    what: Object
     why: str
 
     def command(self) -> str:
         """The same as an iproute2 command."""
-        words = rule_words(self.what) if isinstance(self.what, Rule) else route_words(self.what)
-        kind = "rule" if isinstance(self.what, Rule) else "route"
-        family = self.what.family if isinstance(self.what, Rule) else self.what.destination.version
-        return f"ip {'-6 ' if family == 6 else ''}{kind} {self.verb} {words}"
+        what = self.what
+        if isinstance(what, NexthopObject | NexthopGroup):
+            return f"ip nexthop {self.verb} {nexthop_words(what, whole=self.verb != 'delete')}"
+        kind, words = object_words(what).split(" ", 1)
+        return f"ip {'-6 ' if what.family == 6 else ''}{kind} {self.verb} {words}"
+
+
+# --- what should be there ---------------------------------------------------------------------------------
 
 
 def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
-    """Which table each device has in the kernel now: netbond's own `oif` rules say it."""
-    return {rule.oif: rule.table for rule in facts.rules if rule.oif and rule.protocol == protocol}
+    """Which table each uplink has in the kernel now, by name.
+
+    netbond's own `oif` rules say it for a device; the default in a table says it for a further gateway.
+    """
+    found = {rule.oif: rule.table for rule in facts.rules if rule.oif and rule.protocol == protocol}
+    of_devices = set(found.values())
+    sources = {rule.table for rule in facts.rules if rule.source and rule.protocol == protocol}
+    for route in facts.routes:
+        own = route.protocol == protocol and route.destination.prefixlen == 0 and not route.nexthop_id
+        if own and route.table in sources - of_devices and len(route.nexthops) == 1:
+            (hop,) = route.nexthops
+            found[f"{hop.device}+{hop.gateway}"] = route.table
+    return found
 
 
 def desired(facts: Facts, config: Config) -> Desired:
     """What the kernel should hold, given the facts."""
-    protocol = config.routing.protocol
-    uplinks, idle = find(facts, config, tables_in_use(facts, protocol))
-    wanted = [route for uplink in uplinks for route in routes(uplink, protocol)]
-    wanted += ecmp(uplinks, config.routing)
-    return Desired(tuple(uplinks), tuple(wanted), tuple(rules(uplinks, config.routing)), tuple(idle))
+    routing = config.routing
+    found = find(facts, config, tables_in_use(facts, routing.protocol))
+    uplinks = found.uplinks
+    shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing))
+    pinned = pins.routes(uplinks, facts, config)
+    return Desired(
+        uplinks=uplinks,
+        routes=(*(route for uplink in uplinks for route in routes(uplink, routing)), *pinned, *shared.routes),
+        rules=(*rules(uplinks, routing, pins={route.family for route in pinned}), *_marked(uplinks, config)),
+        idle=found.idle,
+        excluded=found.excluded,
+        settings=found.settings,
+        nexthops=shared.nexthops,
+        take=_to_take(facts, uplinks, config),
+    )
+
+
+def _marked(uplinks: Iterable[Uplink], config: Config) -> list[Rule]:
+    """Router mode: a packet of a connection that has its uplink goes to that uplink's table."""
+    return [
+        Rule(
+            each.priority,
+            each.family,
+            table=each.table,
+            mark=each.mark,
+            mask=each.mask,
+            protocol=config.routing.protocol,
+        )
+        for each in router.mark_rules(uplinks, config.router)
+    ]
+
+
+def _to_take(facts: Facts, uplinks: Iterable[Uplink], config: Config) -> tuple[Route, ...]:
+    """Foreign defaults in main that hide the ECMP table of the classic layout; none that nothing replaces."""
+    if not config.routing.take_over_default:
+        return ()
+    served = {uplink.family for uplink in uplinks if uplink.usable}
+    return tuple(route for route in main_defaults(facts, config.routing.protocol) if route.family in served)
+
+
+def main_defaults(facts: Facts, protocol: int) -> list[Route]:
+    """The defaults in main that are not netbond's."""
+    return [
+        route
+        for route in facts.routes
+        if route.table == MAIN_TABLE
+        and route.destination.prefixlen == 0
+        and route.kind == "unicast"
+        and route.protocol != protocol
+    ]
+
+
+# --- the way there ----------------------------------------------------------------------------------------
 
 
 def _place(route: Route) -> tuple[object, ...]:
-    """What makes two IPv4 routes the same one to `ip route replace`."""
+    """What makes two routes the same one to `ip route replace`."""
     return (route.table, route.destination, route.metric)
 
 
 def _comparable(route: Route) -> Route:
-    """Brings both sides to one form: the order of ECMP legs says nothing."""
+    """Brings both sides to one form: the order of ECMP legs says nothing, and a group is its id."""
+    if route.nexthop_id:
+        return replace(route, nexthops=())
+    if len(route.nexthops) < 2:
+        return route
     return replace(
         route, nexthops=tuple(sorted(route.nexthops, key=lambda hop: (hop.device, str(hop.gateway))))
     )
 
 
-def plan(facts: Facts, goal: Desired, protocol: int) -> list[Operation]:
-    """The operations that make netbond's part of the kernel equal to `goal`; empty if it is."""
+def plan(facts: Facts, goal: Desired, protocol: int, *, prune: bool = True) -> list[Operation]:
+    """The operations that make netbond's part of the kernel equal to `goal`; empty if it is.
+
+    Without `prune` nothing that is there goes, unless it stands in the way: for a start, when not all
+    sources have spoken yet and what looks stale may be what carries the traffic.
+    """
+    add_nexthops, delete_nexthops = _plan_nexthops(facts, goal, protocol, prune=prune)
     add_routes, delete_routes = _plan_routes(facts.routes, goal.routes, protocol)
     add_rules, delete_rules = _plan_rules(facts.rules, goal.rules, protocol)
-    return add_routes + add_rules + delete_rules + delete_routes
+    if not prune:
+        added = {_place(o.what) for o in add_routes if o.verb == "add" and isinstance(o.what, Route)}
+        delete_routes = [o for o in delete_routes if isinstance(o.what, Route) and _place(o.what) in added]
+        return add_nexthops + add_routes + add_rules + delete_routes
+    take = [Operation("delete", route, "take_over_default") for route in goal.take]
+    return add_nexthops + add_routes + add_rules + take + delete_rules + delete_routes + delete_nexthops
+
+
+def _plan_nexthops(
+    facts: Facts, goal: Desired, protocol: int, *, prune: bool
+) -> tuple[list[Operation], list[Operation]]:
+    there = {found.id: found for found in facts.nexthops or ()}
+    wanted = {found.id: found for found in goal.nexthops}
+    adds = []
+    for number, nexthop in wanted.items():
+        old = there.get(number)
+        if isinstance(nexthop, NexthopGroup):
+            # What is read of a group does not tell its family.
+            same = isinstance(old, NexthopGroup) and old.members == nexthop.members
+            fewer = isinstance(old, NexthopGroup) and {m for m, _ in nexthop.members} < {
+                m for m, _ in old.members
+            }
+            if same or (fewer and not prune):
+                continue
+        elif old == nexthop:
+            continue
+        verb, why = ("add", "missing") if old is None else ("replace", "differs from what is there")
+        adds.append(Operation(verb, nexthop, why))
+    stale = [found for number, found in there.items() if found.protocol == protocol and number not in wanted]
+    stale.sort(key=lambda found: isinstance(found, NexthopObject))  # groups first
+    return adds, [Operation("delete", found, "no longer wanted") for found in stale]
 
 
 def _plan_routes(
@@ -114,7 +230,17 @@ def _plan_rules(
 # --- as iproute2 would write it ---------------------------------------------------------------------------
 
 
-def _hop_words(hop: Nexthop) -> list[str]:
+def object_words(what: Object) -> str:
+    """What an operation is about: "rule priority 100 from ...", without the verb."""
+    if isinstance(what, Rule):
+        return f"rule {rule_words(what)}"
+    if isinstance(what, Route):
+        return f"route {route_words(what)}"
+    return f"nexthop {nexthop_words(what)}"
+
+
+def hop_words(hop: Nexthop) -> list[str]:
+    """A way out as arguments of `ip`."""
     words = [] if hop.gateway is None else ["via", str(hop.gateway)]
     words += ["dev", hop.device]
     return words
@@ -126,8 +252,11 @@ def route_words(route: Route) -> str:
     words.append(
         "default" if route.destination == DEFAULT[route.destination.version] else str(route.destination)
     )
-    if len(route.nexthops) == 1:
-        words += _hop_words(route.nexthops[0])
+    hops = () if route.nexthop_id else route.nexthops
+    if route.nexthop_id:
+        words += ["nhid", str(route.nexthop_id)]
+    if len(hops) == 1:
+        words += hop_words(hops[0])
     words += ["table", "main" if route.table == MAIN_TABLE else str(route.table)]
     words += ["proto", str(route.protocol)]
     if route.scope == "link":
@@ -136,23 +265,41 @@ def route_words(route: Route) -> str:
         words += ["src", str(route.source)]
     if route.metric:
         words += ["metric", str(route.metric)]
-    if len(route.nexthops) == 1 and route.nexthops[0].onlink:
+    if len(hops) == 1 and hops[0].onlink:
         words.append("onlink")
-    if len(route.nexthops) > 1:
-        for hop in route.nexthops:
-            words += ["nexthop", *_hop_words(hop), "weight", str(hop.weight)]
+    if len(hops) > 1:
+        for hop in hops:
+            words += ["nexthop", *hop_words(hop), "weight", str(hop.weight)]
             words += ["onlink"] if hop.onlink else []
     return " ".join(words)
 
 
+def nexthop_words(nexthop: NexthopObject | NexthopGroup, *, whole: bool = True) -> str:
+    """A nexthop as arguments of `ip nexthop`; not `whole`: what names it."""
+    words = ["id", str(nexthop.id)]
+    if not whole:
+        return " ".join(words)
+    if isinstance(nexthop, NexthopGroup):
+        words += ["group", "/".join(f"{member},{weight}" for member, weight in nexthop.members)]
+    else:
+        words += hop_words(Nexthop(nexthop.device, nexthop.gateway))
+        words += ["onlink"] if nexthop.onlink else []
+    return " ".join([*words, "proto", str(nexthop.protocol)])
+
+
+def _prefix_word(network: IPNetwork | None) -> str:
+    if network is None:
+        return "all"
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
+
+
 def rule_words(rule: Rule) -> str:
     """A rule as arguments of `ip rule`, numbers instead of names."""
-    words = [
-        "priority",
-        str(rule.priority),
-        "from",
-        "all" if rule.source is None else str(rule.source.network_address),
-    ]
+    words = ["priority", str(rule.priority), "from", _prefix_word(rule.source)]
+    if rule.destination is not None:
+        words += ["to", _prefix_word(rule.destination)]
+    if rule.mark:
+        words += ["fwmark", f"{rule.mark:#x}/{rule.mask:#x}"]
     if rule.iif:
         words += ["iif", rule.iif]
     if rule.oif:

@@ -1,13 +1,18 @@
 """The policy rules of all uplinks, and their priorities. Pure.
 
-    0      local                            the kernel's
-    40     oif DEVICE -> its table          a socket bound to a device is never judged by its address:
-                                            two modems may hand out the very same one
-    50     main suppress_prefixlength 0     connected and specific routes win; a default that a DHCP client
-                                            put into main is harmless
-    100..  from ADDRESS -> its table        at priority = table number
-    222    all -> the ECMP table            what is bound to nothing is shared out
-    32766  main                             the kernel's
+    default layout                              classic layout (split-access howtos)
+    0      local                                0      local
+    40     oif DEVICE -> its table              40     oif DEVICE -> its table
+    50     main suppress_prefixlength 0         50     main
+    100..  from ADDRESS -> its table            201..  from NETWORK -> its table
+    220    the table of pinned destinations     220    the table of pinned destinations
+    222    the ECMP table                       222    the ECMP table
+    32766  main                                 32766  main
+
+A socket bound to a device is never judged by its address: two modems may hand out the very same one.
+Connected and specific routes of main win; in the default layout a default that a DHCP client put there is
+harmless, in the classic one it would hide all that follows. `from` rules stand at priority = table number, or
+in the order of tables. What is bound to nothing is shared out.
 
 Sources: ip-rule(8); Documentation/networking/policy-routing.txt of the kernel.
 """
@@ -18,28 +23,48 @@ import ipaddress
 from collections.abc import Iterable
 
 from netbond.config import RoutingConfig
-from netbond.model import MAIN_TABLE, Rule, Uplink
+from netbond.model import MAIN_TABLE, Address, IPNetwork, Rule, Uplink
 
 
-def rules(uplinks: Iterable[Uplink], routing: RoutingConfig) -> list[Rule]:
-    """All rules of netbond's for these uplinks, by priority; none if there are no uplinks."""
+def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[int] = ()) -> list[Rule]:
+    """All rules of netbond's for these uplinks, by priority; none if there are no uplinks.
+
+    `pins` are the families that have pinned destinations.
+    """
     found: set[Rule] = set()
+    uplinks = list(uplinks)
+    tables = sorted({uplink.table for uplink in uplinks})
     for uplink in uplinks:
-        family, protocol = uplink.address.version, routing.protocol
+        family, protocol, table = uplink.family, routing.protocol, uplink.table
         found.add(
             Rule(
                 routing.main_priority,
                 family,
                 table=MAIN_TABLE,
-                suppress_prefixlength=0,
+                suppress_prefixlength=0 if routing.layout == "default" else None,
                 protocol=protocol,
             )
         )
         found.add(Rule(routing.ecmp_priority, family, table=routing.ecmp_table, protocol=protocol))
-        found.add(
-            Rule(routing.oif_priority, family, table=uplink.table, oif=uplink.device, protocol=protocol)
-        )
+        if not uplink.further:  # of several gateways the first has what is bound to the device only
+            found.add(Rule(routing.oif_priority, family, table=table, oif=uplink.device, protocol=protocol))
         for address in uplink.addresses:
-            source = ipaddress.ip_network(address.interface.ip)
-            found.add(Rule(uplink.table, family, table=uplink.table, source=source, protocol=protocol))
-    return sorted(found, key=lambda rule: (rule.priority, rule.table, rule.oif, str(rule.source)))
+            if routing.layout == "default":
+                priority = table
+            else:  # all below the pins, however many uplinks there are
+                priority = min(routing.classic_priority + tables.index(table), routing.pin_priority - 1)
+            source = _source(address, routing)
+            found.add(Rule(priority, family, table=table, source=source, protocol=protocol))
+    found |= {
+        Rule(routing.pin_priority, family, table=routing.pin_table, protocol=routing.protocol)
+        for family in pins
+    }
+    return sorted(
+        found, key=lambda rule: (rule.family, rule.priority, rule.table, rule.oif, str(rule.source))
+    )
+
+
+def _source(address: Address, routing: RoutingConfig) -> IPNetwork:
+    if routing.layout == "classic" and address.peer is None:
+        return address.interface.network
+    return ipaddress.ip_network(address.interface.ip)

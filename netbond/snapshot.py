@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from netbond.model import Desired, IPAddress, Link, Nexthop, Uplink
@@ -67,12 +68,13 @@ def build(
     ecmp_table: int,
     now: float,
     current_rates: Mapping[str, Rate] | None = None,
+    sections: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The snapshot.
 
     `desired` is what netbond wants the kernel to hold, `links` the interfaces as last read (for their byte
     counters), `engines` what the supervisor says, `current_rates` what rates() found, `now` the reading of
-    the clock of `agent.started`.
+    the clock of `agent.started`, `sections` what the other sources add (netbond.sources).
     """
     by_name = {link.name: link for link in links}
     legs = _ecmp_legs(desired, ecmp_table)
@@ -88,6 +90,8 @@ def build(
             "changes": agent.changes,
             "problems": [printable(problem) for problem in agent.problems],
         },
+        "excluded": [{"device": device, "reason": reason} for device, reason in desired.excluded],
+        "idle": [printable(line) for line in desired.idle],
         "uplinks": [
             _uplink(uplink, by_name.get(uplink.device), found.get(uplink.device, Rate()), legs)
             for uplink in desired.uplinks
@@ -117,6 +121,7 @@ def build(
             }
             for engine in engines
         ],
+        **sections,
     }
 
 
@@ -138,12 +143,14 @@ def _uplink(
 ) -> dict[str, Any]:
     family = uplink.address.version
     return {
+        "name": uplink.name,
         "device": uplink.device,
         "family": family,
         "address": str(uplink.address.ip),
         "prefix_length": uplink.address.network.prefixlen,
         "gateway": _text(uplink.gateway),
         "gateway_source": uplink.gateway_source,
+        "gateway_since": uplink.gateway_since,
         "table": uplink.table,
         "weight": uplink.weight,
         "state": uplink.state,
@@ -179,3 +186,9 @@ def objects(container: object, key: str) -> list[dict[str, Any]]:
     """The objects in the list under `key`, if there are any: an engine's statistics are only its word."""
     found = container.get(key) if isinstance(container, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def mapping(container: object, key: str) -> dict[str, Any]:
+    """The object under `key`; {} if there is none."""
+    found = container.get(key) if isinstance(container, dict) else None
+    return found if isinstance(found, dict) else {}

@@ -414,8 +414,7 @@ class Supervisor:
     async def start(self) -> None:
         """Start all engines. Whatever goes wrong with one is seen in its state, and tried again."""
         for engine in self._engines:
-            engine.task = asyncio.create_task(engine.run())
-            engine.task.add_done_callback(engine.ended)
+            self._run(engine)
 
     async def stop(self) -> None:
         """End all engines at once: SIGTERM, and SIGKILL for those that are still there after 3 s."""
@@ -423,6 +422,27 @@ class Supervisor:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def reconfigure(self, engines: Sequence[EngineConfig]) -> None:
+        """Run these from now on: what is the same goes on untouched, others end before new ones start.
+
+        One that is changed may need the port of the one before.
+        """
+        kept = {engine.config: engine for engine in self._engines if engine.config in engines}
+        removed = [engine for engine in self._engines if engine.config not in kept]
+        self._engines = [kept.get(config) or _Engine(config, self) for config in engines]
+        tasks = [engine.task for engine in removed if engine.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for engine in self._engines:
+            if engine.task is None:
+                self._run(engine)
+        self.changed()
+
+    def _run(self, engine: _Engine) -> None:
+        engine.task = asyncio.create_task(engine.run())
+        engine.task.add_done_callback(engine.ended)
 
     def set_links(self, links: Iterable[Mapping[str, str]]) -> None:
         """The links that senders use from now on: {"label", "address", "device"} each."""

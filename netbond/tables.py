@@ -1,8 +1,9 @@
 """Which routing table an uplink gets, and the routes in it. Pure.
 
-usb0-4 have tables 100-104, eth0-4 110-114, wlan0-4 120-124, as scripts for modem boxes have always had them.
-Any other name gets one of a reserved range: first by its hash, so that it is the same after a reboot, and by
-the table it has in the kernel, so that it does not move while it is in use. No two devices ever share one.
+usb0-4 have tables 100-104, eth0-4 110-114, wlan0-4 120-124, as scripts for modem boxes have always had them
+(`table_bases`). Any other name gets one of a reserved range: first by its hash, so that it is the same after
+a reboot, and by the table it has in the kernel, so that it does not move while it is in use. No two names
+ever share one; both families of a name do.
 """
 
 from __future__ import annotations
@@ -10,83 +11,96 @@ from __future__ import annotations
 import ipaddress
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 
-from netbond.config import Config
+from netbond.config import RoutingConfig
 from netbond.model import IPInterface, IPNetwork, Nexthop, Route, Uplink
-
-FAMILIES = {"usb": 100, "eth": 110, "wlan": 120}
-PER_FAMILY = 5
+from netbond.values import PER_FAMILY
 
 # The last resort of a table: whatever finds no route there must fail, or it would fall through to main and
 # leave by the wrong modem. The highest metric there is, so that any other default wins.
 LAST_METRIC = 2**32 - 1
 
-DEFAULT = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
+# What the kernel makes of "no metric". For IPv6 it is said outright: it turns 0 into 1024 (IP6_RT_PRIO_USER).
+METRIC = {4: 0, 6: 1024}
+
+DEFAULT: dict[int, IPNetwork] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
 
-def fixed(device: str) -> int | None:
+def fixed(name: str, bases: Iterable[tuple[str, int]]) -> int | None:
     """The table of a traditional name (usb0 -> 100), None for any other."""
-    match = re.fullmatch(r"(usb|eth|wlan)([0-9])", device)
-    if match and int(match[2]) < PER_FAMILY:
-        return FAMILIES[match[1]] + int(match[2])
-    return None
+    match = re.fullmatch(r"([A-Za-z_-]+)([0-9])", name)
+    base = dict(bases).get(match[1]) if match else None
+    return base + int(match[2]) if match and base is not None and int(match[2]) < PER_FAMILY else None
 
 
-def assign(devices: Iterable[str], config: Config, in_use: Mapping[str, int]) -> dict[str, int]:
-    """A table for each device: configured, else traditional, else kept (`in_use`), else from the range.
+def assign(
+    names: Iterable[str],
+    routing: RoutingConfig,
+    in_use: Mapping[str, int],
+    configured: Mapping[str, int] = MappingProxyType({}),
+    kept_free: Collection[int] = (),
+) -> dict[str, int]:
+    """A table for each uplink's name: configured, else traditional, else kept (`in_use`), else of the range.
 
-    A device for which the range has nothing left is missing from the answer.
+    `kept_free` are tables that belong to an [[uplink]] whose interface may come back (netbond.match). A name
+    for which the range has nothing left is missing from the answer.
     """
-    configured = {u.match: u.table for u in config.uplink if u.table}
-    low, high = config.routing.tables
+    low, high = routing.tables
     reserved = range(low, high + 1)
     tables: dict[str, int] = {}
-    spoken_for = {config.routing.ecmp_table, *configured.values()}
+    spoken_for = {routing.ecmp_table, routing.pin_table, *configured.values(), *kept_free}
     rest = []
-    for device in sorted(devices):
-        traditional = fixed(device)
-        if device in configured:
-            tables[device] = configured[device]
+    for name in sorted(names):
+        traditional = fixed(name, routing.table_bases)
+        if name in configured:
+            tables[name] = configured[name]
         elif traditional is not None and traditional not in spoken_for:
-            tables[device] = traditional
+            tables[name] = traditional
         else:
-            rest.append(device)
+            rest.append(name)
     # All fixed names count as taken, present or not: usb1 must find 101 free when it is plugged in.
-    spoken_for |= {base + offset for base in FAMILIES.values() for offset in range(PER_FAMILY)}
-    for device in list(rest):
-        kept = in_use.get(device)
+    spoken_for |= {base + offset for _, base in routing.table_bases for offset in range(PER_FAMILY)}
+    for name in list(rest):
+        kept = in_use.get(name)
         if kept is not None and kept in reserved and kept not in spoken_for:
-            tables[device] = kept
+            tables[name] = kept
             spoken_for.add(kept)
-            rest.remove(device)
-    for device in rest:
-        start = zlib.crc32(device.encode()) % len(reserved)
+            rest.remove(name)
+    for name in rest:
+        start = zlib.crc32(name.encode()) % len(reserved)
         for step in range(len(reserved)):
             candidate = reserved[(start + step) % len(reserved)]
             if candidate not in spoken_for:
-                tables[device] = candidate
+                tables[name] = candidate
                 spoken_for.add(candidate)
                 break
     return tables
 
 
 def _connected(interface: IPInterface, peer: object) -> IPNetwork | None:
-    """The network that an address makes reachable without a gateway; None for a lone /32."""
+    """The network that an address makes reachable without a gateway; None for a lone /32 or /128."""
     if peer is not None:
-        return ipaddress.ip_network(f"{peer}/32" if interface.version == 4 else f"{peer}/128")
+        return ipaddress.ip_network(f"{peer}/{interface.max_prefixlen}")
     network = interface.network
     return None if network.prefixlen == network.max_prefixlen else network
 
 
-def routes(uplink: Uplink, protocol: int) -> list[Route]:
-    """The routes of one uplink's table: connected networks, default, and a last `unreachable`.
+def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
+    """The routes of one uplink's table: connected networks, default, and a last one that refuses.
 
     Of an interface that is down only the last remains: the kernel takes no route over it (ENETDOWN), and
     traffic bound to its address must not leave elsewhere.
     """
-    default = DEFAULT[uplink.address.version]
-    last = Route(uplink.table, default, kind="unreachable", metric=LAST_METRIC, protocol=protocol)
+    family, protocol = uplink.family, routing.protocol
+    last = Route(
+        uplink.table,
+        DEFAULT[family],
+        kind="prohibit" if routing.layout == "classic" else "unreachable",
+        metric=LAST_METRIC,
+        protocol=protocol,
+    )
     if uplink.state == "down":
         return [last]
     connected: dict[IPNetwork, Route] = {}
@@ -97,16 +111,18 @@ def routes(uplink: Uplink, protocol: int) -> list[Route]:
                 uplink.table,
                 network,
                 nexthops=(Nexthop(uplink.device),),
+                metric=METRIC[family],
                 source=address.interface.ip,
-                scope="link",
+                scope="link" if family == 4 else "global",
                 protocol=protocol,
             )
     way_out = Route(
         uplink.table,
-        default,
+        DEFAULT[family],
         nexthops=(nexthop(uplink),),
+        metric=METRIC[family],
         source=uplink.address.ip,
-        scope="link" if uplink.gateway is None else "global",
+        scope="link" if uplink.gateway is None and family == 4 else "global",
         protocol=protocol,
     )
     # The default needs its gateway's network to be there first.
@@ -115,8 +131,13 @@ def routes(uplink: Uplink, protocol: int) -> list[Route]:
 
 def nexthop(uplink: Uplink, weight: int = 1) -> Nexthop:
     """The way out through an uplink; `onlink` where the gateway lies outside every connected network."""
-    reachable = uplink.gateway is None or any(
-        network is not None and uplink.gateway in network
-        for network in (_connected(a.interface, a.peer) for a in uplink.addresses)
+    gateway = uplink.gateway
+    reachable = (
+        gateway is None
+        or gateway.is_link_local  # of IPv6: reachable on its link, whatever the addresses are
+        or any(
+            network is not None and gateway in network
+            for network in (_connected(a.interface, a.peer) for a in uplink.addresses)
+        )
     )
-    return Nexthop(uplink.device, uplink.gateway, weight, onlink=not reachable)
+    return Nexthop(uplink.device, gateway, weight, onlink=not reachable)

@@ -1,12 +1,13 @@
 """Which interfaces lead out, by which gateway, and in what state: facts and configuration into uplinks. Pure.
 
-An interface is an uplink if it is enabled, has an address of global scope, and its gateway is known. The
-gateway comes from, in this order:
+An interface is an uplink if it is enabled, has an address of global scope, and its gateway is known; once for
+each family, and once for each gateway. The gateway of an address comes from, in this order:
 1. the configuration;
 2. a DHCP lease that a hook handed over;
-3. a default route in main on that interface;
+3. a default route in main on that interface: with a gateway in the address's network if there is one, else
+   any (IPv6 routers advertise their link-local address);
 4. the default route that was last seen there: the kernel drops it when the link goes down and does not put it
-   back (`learned`).
+   back (`learned`; IPv4 only, as IPv6 addresses go with the link as well).
 A lease, and a default once seen, counts only while the interface holds the address it came with. Nothing is
 remembered here: the same facts give the same uplinks, so that an agent that was killed and started again
 arrives where it was.
@@ -18,45 +19,112 @@ traffic bound to that address must fail and not leave by another modem.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from netbond import match
 from netbond.config import Config, UplinkConfig
+from netbond.devices import Device, of_links
 from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Lease, Link, Route, Uplink
+from netbond.router import is_lan
+from netbond.selection import exclusions
+from netbond.standing import judged
 from netbond.tables import assign
+from netbond.values import AUTO
 
 # An interface that no [[uplink]] matches: used if it turns out to have a gateway.
 UNMATCHED = UplinkConfig(match="*")
 
 LEARNED = "main default"
+CONFIGURED = "configuration"
 
 UP = "up"
 NO_CARRIER = "no carrier"
 DOWN = "down"
 
+# It is asked anew in each pass, so its leases have no age.
+_ASKED_ANEW = "NetworkManager"
+
+_UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
+
 
 def settings(device: str, configured: Iterable[UplinkConfig]) -> UplinkConfig:
-    """The first [[uplink]] whose pattern matches, as in a shell; the defaults if none does."""
-    return next((u for u in configured if fnmatchcase(device, u.match)), UNMATCHED)
+    """The first [[uplink]] that fits by the name alone; the defaults if none does.
+
+    Where the hardware counts too, `Desired.settings` has the answer in this form.
+    """
+    return next((u for u in configured if match.pattern(u.match).fits(Device(device))), UNMATCHED)
 
 
-def main_gateway(device: str, routes: Iterable[Route]) -> IPAddress | None:
-    """The gateway of the default route in main on `device`, that of the lowest metric."""
+# --- addresses ---------------------------------------------------------------------------------------------
+
+
+def _local_only(address: Address) -> bool:
+    return address.family == 6 and address.interface.ip in _UNIQUE_LOCAL
+
+
+def candidates(device: str, family: int, facts: Facts, *, asked_for: bool) -> tuple[Address, ...]:
+    """The addresses that may lead out, in the kernel's order.
+
+    Unique local ones (fc00::/7) lead nowhere by themselves: with nothing else, the interface is an uplink
+    only if the configuration names it (there may be a prefix translation behind it).
+    """
+    found = tuple(
+        a
+        for a in facts.addresses
+        if a.device == device and a.family == family and a.scope == "global" and not a.tentative
+    )
+    return found if asked_for or not all(map(_local_only, found)) else ()
+
+
+def _primary(addresses: Sequence[Address], gateway: IPAddress | None) -> Address:
+    """The address to bind to: one that lasts, that leads out, and that lies in the gateway's network."""
+    return min(
+        addresses,
+        key=lambda a: (
+            a.deprecated,
+            _local_only(a),
+            a.temporary,
+            gateway is None or gateway not in a.interface.network,
+        ),
+    )
+
+
+# --- gateways ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    gateway: IPAddress | None
+    source: str
+    addresses: tuple[Address, ...]
+    since: float | None = None  # when the lease came that names it, wall-clock seconds
+
+
+def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | None]:
+    """The gateways of the defaults in main on `device`, by metric; also of those that netbond took away."""
     found = [
-        (route.metric, hop.gateway)
-        for route in routes
+        (route.metric, str(hop.gateway), hop.gateway)
+        for route in (*facts.routes, *facts.taken)
+        if route.table == MAIN_TABLE and route.destination.prefixlen == 0 and route.family == family
         for hop in route.nexthops
-        if route.table == MAIN_TABLE
-        and route.destination.prefixlen == 0
-        and hop.device == device
-        and hop.gateway is not None
+        if hop.device == device
     ]
-    return min(found, key=lambda pair: pair[0])[1] if found else None
+    return [gateway for _, _, gateway in sorted(found, key=lambda item: item[:2])]
+
+
+def main_gateway(device: str, routes: Iterable[Route], family: int = 4) -> IPAddress | None:
+    """The gateway of the default route in main on `device`, that of the lowest metric."""
+    gateways = _main_defaults(device, family, Facts(routes=tuple(routes)))
+    return next((gateway for gateway in gateways if gateway is not None), None)
+
+
+def _within(gateway: IPAddress, address: Address) -> bool:
+    return gateway == address.peer or gateway in address.interface.network
 
 
 def _lease(device: str, addresses: Iterable[Address], leases: Iterable[Lease]) -> Lease | None:
-    """The newest lease for `device` whose address it still holds: any other lease is history."""
+    """The newest lease with a router for one of these addresses: any other lease is history."""
     held = {address.interface.ip for address in addresses}
     valid = [
         lease for lease in leases if lease.device == device and lease.routers and lease.address.ip in held
@@ -64,24 +132,67 @@ def _lease(device: str, addresses: Iterable[Address], leases: Iterable[Lease]) -
     return max(valid, key=lambda lease: lease.received, default=None)
 
 
-def _gateway(
-    link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, facts: Facts
-) -> tuple[IPAddress | None, str] | None:
-    """The gateway and where it is from; None if there is no knowing."""
-    if setting.gateway == "none":
-        return None, "configuration"
-    if setting.gateway != "auto":
-        return ipaddress.ip_address(setting.gateway), "configuration"
-    lease = _lease(link.name, addresses, facts.leases)
-    if lease is not None:
-        return lease.routers[0], lease.source
-    gateway = main_gateway(link.name, facts.routes)
-    if gateway is not None:
-        return gateway, LEARNED
-    once = _lease(link.name, addresses, facts.learned)
-    if once is not None:
-        return once.routers[0], f"{LEARNED} (gone)"
-    return None
+def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> list[_Way]:
+    """An address goes with the gateway in its network that has fewest so far; without one, with the first."""
+    shares: dict[IPAddress, list[Address]] = {gateway: [] for gateway in gateways}
+    for address in addresses:
+        fitting = [gateway for gateway in gateways if _within(gateway, address)]
+        shares[min(fitting or gateways[:1], key=lambda gateway: len(shares[gateway]))].append(address)
+    return [_Way(gateway, CONFIGURED, tuple(share)) for gateway, share in shares.items()]
+
+
+def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Way]:
+    """The ways that leases and main tell of."""
+    family = addresses[0].family
+    defaults = _main_defaults(link.name, family, facts)
+    gateways = [gateway for gateway in defaults if gateway is not None]
+    found: dict[IPAddress | None, tuple[str, float | None, list[Address]]] = {}
+    homeless = []
+    for address in addresses:
+        lease = _lease(link.name, [address], facts.leases)
+        inside = next((gateway for gateway in gateways if _within(gateway, address)), None)
+        once = _lease(link.name, [address], facts.learned)
+        if lease is not None:
+            since = None if lease.source == _ASKED_ANEW else lease.received
+            found.setdefault(lease.routers[0], (lease.source, since, []))[2].append(address)
+        elif inside is not None:
+            found.setdefault(inside, (LEARNED, None, []))[2].append(address)
+        elif once is not None and not gateways:
+            found.setdefault(once.routers[0], (f"{LEARNED} (gone)", None, []))[2].append(address)
+        else:
+            homeless.append(address)
+    if not found:
+        if gateways:
+            found[gateways[0]] = (LEARNED, None, [])
+        elif defaults and link.point_to_point:
+            found[None] = (LEARNED, None, [])
+        elif link.point_to_point and _once_without_gateway(link.name, addresses, facts.learned):
+            found[None] = (f"{LEARNED} (gone)", None, [])
+    ways = [_Way(gateway, source, tuple(share), since) for gateway, (source, since, share) in found.items()]
+    if not ways:
+        return []
+    first = tuple(a for a in addresses if a in homeless or a in ways[0].addresses)
+    return [replace(ways[0], addresses=first), *ways[1:]]
+
+
+def _once_without_gateway(device: str, addresses: Iterable[Address], learned: Iterable[Lease]) -> bool:
+    held = {address.interface.ip for address in addresses}
+    return any(lease.device == device and not lease.routers and lease.address.ip in held for lease in learned)
+
+
+def _ways(link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, facts: Facts) -> list[_Way]:
+    """The ways out by these addresses, which are of one family; none if no gateway is known."""
+    if setting.gateway == ("none",):
+        return [_Way(None, CONFIGURED, addresses)]
+    if setting.gateway != ("auto",):
+        given = [ipaddress.ip_address(gateway) for gateway in setting.gateway]
+        given = [gateway for gateway in given if gateway.version == addresses[0].family]
+        if given:
+            return _configured(given, addresses)
+    return _known(link, addresses, facts)
+
+
+# --- memory ------------------------------------------------------------------------------------------------
 
 
 def learned(facts: Facts, now: float) -> tuple[Lease, ...]:
@@ -93,27 +204,35 @@ def learned(facts: Facts, now: float) -> tuple[Lease, ...]:
     kept = {}
     for link in facts.links:
         addresses = [a for a in facts.addresses if a.device == link.name and a.scope == "global"]
-        gateway = main_gateway(link.name, facts.routes)
-        once = _lease(link.name, addresses, facts.learned)
-        if isinstance(gateway, ipaddress.IPv4Address):
-            for address in addresses:
-                interface = address.interface
-                if isinstance(interface, ipaddress.IPv4Interface) and gateway in interface.network:
-                    seen = Lease(link.name, "main", interface, (gateway,), now)
-                    same = once is not None and replace(once, received=now) == seen
-                    kept[link.name] = once if same and once is not None else seen
-                    break
+        held = {a.interface.ip for a in addresses}
+        once = next((x for x in facts.learned if x.device == link.name and x.address.ip in held), None)
+        defaults = _main_defaults(link.name, 4, facts)
+        if defaults:
+            seen = _seen(link, addresses, defaults, now)
+            if seen is not None:
+                same = once is not None and replace(once, received=now) == seen
+                kept[link.name] = once if same and once is not None else seen
         elif once is not None:
             kept[link.name] = once
     return tuple(kept[name] for name in sorted(kept))
 
 
-def _primary(addresses: tuple[Address, ...], gateway: IPAddress | None) -> Address:
-    """The address to bind to: the first in the gateway's network, else the first."""
+def _seen(
+    link: Link, addresses: Iterable[Address], defaults: Sequence[IPAddress | None], now: float
+) -> Lease | None:
+    gateway = next((gateway for gateway in defaults if gateway is not None), None)
     for address in addresses:
-        if gateway is not None and gateway in address.interface.network:
-            return address
-    return addresses[0]
+        interface = address.interface
+        if not isinstance(interface, ipaddress.IPv4Interface):
+            continue
+        if isinstance(gateway, ipaddress.IPv4Address) and gateway in interface.network:
+            return Lease(link.name, "main", interface, (gateway,), now)
+        if gateway is None and link.point_to_point:
+            return Lease(link.name, "main", interface, (), now)
+    return None
+
+
+# --- uplinks -----------------------------------------------------------------------------------------------
 
 
 def _state(link: Link) -> tuple[str, str]:
@@ -124,57 +243,115 @@ def _state(link: Link) -> tuple[str, str]:
     return UP, ""
 
 
-def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> tuple[list[Uplink], list[str]]:
-    """The uplinks, in the order of their tables, and why the other candidates are none.
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    link: Link
+    setting: UplinkConfig
+    way: _Way
+    everything: tuple[Address, ...]  # all addresses of the family: a way may have none of its own
+    further: str  # "+10.1.0.1" for a further gateway, "" for the first of its family
 
-    `tables_in_use` are the tables that devices have in the kernel now; a device keeps its table.
+    @property
+    def name(self) -> str:
+        return self.link.name + self.further
+
+
+def _of_link(link: Link, setting: UplinkConfig, facts: Facts, config: Config) -> tuple[list[_Chosen], str]:
+    """The ways out by one interface; if there are none, why it was to be expected that there are."""
+    asked_for = setting is not UNMATCHED
+    if not setting.enabled:
+        return [], "enabled = false"
+    if setting.exclude_roaming and link.name in facts.roaming:
+        return [], "it roams (exclude_roaming = true)"
+    found: list[_Chosen] = []
+    any_address = False
+    for family in (4, 6) if config.routing.ipv6 else (4,):
+        addresses = candidates(link.name, family, facts, asked_for=asked_for)
+        any_address |= bool(addresses)
+        ways = _ways(link, addresses, setting, facts) if addresses else []
+        for number, way in enumerate(ways):
+            further = f"+{way.gateway}" if number else ""
+            found.append(_Chosen(link, setting, way, addresses, further))
+    if found or not asked_for:
+        return found, ""
+    return [], "no gateway known" if any_address else "no address"
+
+
+def excluded(facts: Facts, choice: match.Choice, config: Config) -> dict[str, str]:
+    """The interfaces that are no uplinks by their nature, and why, unless an [[uplink]] asks for them.
+
+    `match = "*"` asks for nothing in particular.
     """
-    chosen: list[tuple[Link, tuple[Address, ...], UplinkConfig, IPAddress | None, str]] = []
-    idle: list[str] = []
+    named = replace(config, uplink=match.local(choice))
+    lan = {link.name for link in facts.links if is_lan(link.name, named)}
+    reasons = {}
+    for name, exclusion in exclusions(facts.links, lan).items():
+        setting = choice.settings.get(name)
+        if exclusion.final or setting is None or setting.match == "*":
+            reasons[name] = exclusion.reason
+    return reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What `find` found: uplinks in the order of families and tables; `idle` and so on as in Desired."""
+
+    uplinks: tuple[Uplink, ...]
+    idle: tuple[str, ...]
+    excluded: tuple[tuple[str, str], ...]
+    settings: tuple[UplinkConfig, ...]
+
+
+def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Found:
+    """The uplinks, and why the other candidates are none.
+
+    `tables_in_use` are the tables that uplinks have in the kernel now, by name; they keep them.
+    """
+    choice = match.choose(of_links(facts.links, facts.devices), config)
+    no_uplinks = excluded(facts, choice, config)
+    chosen: list[_Chosen] = []
+    idle = list(choice.problems)
     for link in sorted(facts.links, key=lambda link: link.name):
-        if link.loopback:
-            continue
-        setting = settings(link.name, config.uplink)
-        asked_for = setting is not UNMATCHED
-        addresses = tuple(
-            a
-            for a in facts.addresses
-            if a.device == link.name and a.interface.version == 4 and a.scope == "global"
-        )
-        if not setting.enabled:
-            idle.append(f"{link.name}: enabled = false")
-        elif not addresses:
-            if asked_for:
-                idle.append(f"{link.name}: no address")
-        elif (way := _gateway(link, addresses, setting, facts)) is None:
-            if asked_for:
-                idle.append(f"{link.name}: no gateway known")
-        else:
-            chosen.append((link, addresses, setting, *way))
-    idle += [
-        f"{setting.match}: no such interface now"
-        for setting in config.uplink
-        if not any(fnmatchcase(link.name, setting.match) for link in facts.links)
-    ]
-    tables = assign([link.name for link, *_ in chosen], config, tables_in_use)
-    uplinks = []
-    for link, addresses, setting, gateway, source in chosen:
-        if link.name not in tables:
+        if link.name not in no_uplinks:
+            setting = choice.settings.get(link.name, UNMATCHED)
+            found, why_not = _of_link(link, setting, facts, config)
+            chosen += found
+            idle += [f"{link.name}: {why_not}"] if why_not else []
+    idle += [f"{setting.match}: no such interface now" for setting in choice.unused]
+    tables = assign(
+        {item.name for item in chosen},
+        config.routing,
+        tables_in_use,
+        {name: setting.table for name, setting in choice.settings.items() if setting.table},
+        match.reserved_tables(config),
+    )
+    measured = dict(facts.measured)
+    uplinks, backups = [], set()
+    for item in chosen:
+        if item.name not in tables:
             lowest, highest = config.routing.tables
-            idle.append(f"{link.name}: no table left between {lowest} and {highest}")
+            idle.append(f"{item.name}: no table left between {lowest} and {highest}")
             continue
-        state, reason = _state(link)
-        uplinks.append(
-            Uplink(
-                device=link.name,
-                address=_primary(addresses, gateway).interface,
-                gateway=gateway,
-                gateway_source=source,
-                table=tables[link.name],
-                addresses=addresses,
-                weight=setting.weight,
-                state=state,
-                reason=reason,
-            )
+        state, reason = _state(item.link)
+        weight = item.setting.weight
+        label = choice.labels.get(item.link.name, item.link.name) + item.further
+        uplink = Uplink(
+            device=item.link.name,
+            address=_primary(item.way.addresses or item.everything, item.way.gateway).interface,
+            gateway=item.way.gateway,
+            gateway_source=item.way.source,
+            table=tables[item.name],
+            addresses=item.way.addresses,
+            weight=measured.get(item.link.name, 1) if weight == AUTO else weight,
+            state=state,
+            reason=reason,
+            label="" if label == item.link.name else label,
+            further=bool(item.further),
+            gateway_since=item.way.since,
         )
-    return sorted(uplinks, key=lambda uplink: uplink.table), idle
+        uplinks.append(uplink)
+        if item.setting.backup:
+            backups.add(uplink.name)
+    uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
+    standing = judged(uplinks, facts, backups, dead_leave_list=config.health.down_from_list)
+    return Found(tuple(standing), tuple(idle), tuple(sorted(no_uplinks.items())), match.local(choice))

@@ -25,6 +25,37 @@ need_programs() {
     apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
+# need_idle PROGRAM=PACKAGE=UNIT...: as need_programs, for packages that bring a service which must not run here:
+# a NetworkManager that starts takes over the machine's own interfaces, now or at the next boot.
+need_idle() {
+    local policy=/usr/sbin/policy-rc.d triple program rest programs=() units=() status=0
+    for triple in "$@"; do
+        program=${triple%%=*} rest=${triple#*=}
+        if ! command -v "$program" >/dev/null && ! [ -x "/usr/sbin/$program" ]; then
+            programs+=("$program=${rest%%=*}")
+            units+=("${rest#*=}")
+        fi
+    done
+    [ ${#programs[@]} = 0 ] && return 0
+    # policy-rc.d is Debian's way to say that a package must not start its service; 101: it must not.
+    if [ -e "$policy" ] || [ -L "$policy" ]; then
+        "$policy" "${units[0]}" start >/dev/null 2>&1 || status=$?
+        [ "$status" = 101 ] || die "$policy would let ${units[*]} start; install ${programs[*]#*=} by hand, see to it that" \
+            "they do not start, and run this again"
+        need_programs "${programs[@]}"
+    else
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\n# From scripts/test of netbond, for one installation; if it is still here, delete it.\nexit 101\n' \
+            >"$policy"
+        chmod 755 "$policy"
+        need_programs "${programs[@]}"
+        rm -f "$policy"
+        trap - EXIT
+    fi
+    say "kept from starting at boot: ${units[*]} (to undo: systemctl enable ${units[*]})"
+    systemctl --quiet disable "${units[@]}" >/dev/null 2>&1 || die "cannot disable ${units[*]}; do so before the next boot"
+}
+
 # need_venv EXTRA: a virtual environment in .venv holding netbond and its dependencies (EXTRA: "" or "test").
 # It is brought up to date when pyproject.toml or the interpreter has changed since.
 need_venv() {

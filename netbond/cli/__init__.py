@@ -21,6 +21,7 @@ from netbond.errors import EXIT_FAILURE, EXIT_USAGE, NetbondError
 COMMANDS: dict[str, str] = {
     "run": "the agent: keep routes, rules and engines right until told to stop",
     "status": "show uplinks, the ECMP default and the engines",
+    "explain": "show which way a packet takes, step by step, and which way netbond intends",
     "plan": "show what the agent would change now, as ip commands",
     "send": "SRTLA sender: carry one SRT stream over several links (drop-in for srtla_send)",
     "recv": "SRTLA receiver: join the links and hand the stream to an SRT server (drop-in for srtla_rec)",

@@ -21,6 +21,8 @@ EXAMPLE = """\
 ip_list = "/tmp/srtla_ips"
 # Lines like 10.0.0.10%usb0, so that modems with the same address both count; for `netbond send` only.
 ip_list_devices = false
+# List IPv6 addresses as well; for `netbond send` only.
+ip_list_ipv6 = false
 # Who gets SIGHUP when the list changes: the process whose id is in this file ("": none), ...
 notify_pid_file = ""
 # ... or all processes of this name, like "srtla_send" ("": none). With both: the file's, if it has the name.
@@ -39,18 +41,33 @@ user = "nobody"
 iproute2_dir = "/etc/iproute2"
 # netbond's routes and rules when the agent is stopped: remove or keep
 on_stop = "remove"
+# Learn from NetworkManager (gateways) and ModemManager (operator, signal, roaming) where they run.
+networkmanager = true
+modemmanager = true
 # debug, info, warning or error
 log_level = "info"
 
 [routing]
-# Priorities of the rules, in this order: by interface, main, the uplinks' tables, ECMP (everything else).
+# "default", or "classic" for the rules of the split-access howtos (docs/routing.md draws both).
+layout = "default"
+ipv6 = true
+# Priorities of the rules, in this order: by interface, main, the uplinks' tables, pinned destinations, ECMP
+# (everything else). The classic layout's rules for the uplinks begin at classic_priority.
 oif_priority = 40
 main_priority = 50
+classic_priority = 201
+pin_priority = 220
 ecmp_priority = 222
-# The table that spreads traffic over all uplinks.
+# The tables of pinned destinations, and of what is spread over all uplinks.
+pin_table = 221
 ecmp_table = 222
-# Table numbers for interfaces other than usb0-4 (100-104), eth0-4 (110-114) and wlan0-4 (120-124).
+# usb0-4 have the tables 100-104, and so on; all other names get one from the range `tables`.
+table_bases = {usb = 100, eth = 110, wlan = 120}
 tables = [130, 219]
+# Classic layout: take defaults that others put into main away until the agent stops.
+take_over_default = false
+# Numbers of netbond's nexthop objects (`ip nexthop`); 0: use none.
+nexthop_base = 7800000
 # Marks netbond's routes and rules in the kernel: `ip route show table all proto 78`.
 protocol = 78
 
@@ -114,8 +131,13 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #match = "eth0"
 #weight = 2
 
-# A modem. gateway is "auto", an address, or "none" for a point-to-point link; table is for exact names only;
-# checks replace those of [health].
+# A modem in a port, however the kernel names it. It keeps label and table.
+#[[uplink]]
+#match = {path = "*usb-0:1.2:*"}
+#label = "left modem"
+
+# A modem. gateway is "auto", an address or a list of them, or "none" for a point-to-point link; a table is
+# for one interface; checks replace those of [health].
 #[[uplink]]
 #match = "usb0"
 #gateway = "192.168.8.1"
@@ -129,10 +151,28 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #budget_day = 15
 #budget_action = "backup"
 
+# Used only while no other uplink is up.
+#[[uplink]]
+#match = "wlan0"
+#backup = true
+
+# A modem whose contract is dear abroad: not used while it roams.
+#[[uplink]]
+#match = "wwan0"
+#exclude_roaming = true
+
 # An interface that is not to be used, whatever it has.
 #[[uplink]]
 #match = "docker*"
 #enabled = false
+
+# --- destinations that leave by an uplink of choice --------------------------------------------------------
+
+# The first of `uplinks` that works carries them; otherwise: "share" (as all other traffic) or "unreachable".
+#[[pin]]
+#destination = ["203.0.113.0/24", "bank.example.org"]
+#uplinks = ["eth0", "usb*"]
+#otherwise = "share"
 
 # --- checks of one's own, to be named in `checks` -----------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""`netbond hook dhclient|networkmanager`: take news of a lease from a DHCP client's script.
+"""`netbond hook CLIENT`: take news of a lease from a DHCP client's script.
 
 The client waits, so this is quick (no pyroute2, no asyncio), and nothing that goes wrong here is the client's
 fault: after a correct command line, run by root, the exit status is 0 and problems are logged. The lease goes
@@ -26,10 +26,27 @@ import tomli
 from netbond.config import DEFAULT_PATH, AgentConfig, config_argument, load
 from netbond.errors import EXIT_OK, ConfigError, NotPermittedError, UsageError
 from netbond.files import why
-from netbond.leases import LeaseError, LeaseStore, Released, parse_dhclient, parse_networkmanager
+from netbond.leases import (
+    LeaseError,
+    LeaseStore,
+    News,
+    Released,
+    parse_dhclient,
+    parse_dhcpcd,
+    parse_networkmanager,
+    parse_udhcpc,
+)
 from netbond.model import Lease
 
 HELP = "Take news of a lease from the script of a DHCP client; contrib/ has the scripts that call this."
+
+# The words that each client's script was called with, and hands on.
+WORDS: dict[str, tuple[str, ...]] = {
+    "dhclient": (),
+    "dhcpcd": (),
+    "udhcpc": ("EVENT",),
+    "networkmanager": ("INTERFACE", "ACTION"),
+}
 
 ANSWER_WAIT = 0.1  # seconds for connecting, sending and the answer together
 SIOCGIFADDR = 0x8915  # include/uapi/linux/sockios.h
@@ -38,19 +55,22 @@ SIOCGIFADDR = 0x8915  # include/uapi/linux/sockios.h
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     config_argument(parser)
-    parser.add_argument("client", choices=["dhclient", "networkmanager"], help="whose news it is")
+    parser.add_argument("client", choices=list(WORDS), help="whose news it is")
     parser.add_argument(
-        "words", nargs="*", metavar="WORD", help="networkmanager: the dispatcher's INTERFACE and ACTION"
+        "words",
+        nargs="*",
+        metavar="WORD",
+        help="udhcpc: the script's EVENT; networkmanager: the dispatcher's INTERFACE and ACTION",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Take the news from the environment; 0 unless the command line is wrong or this is not root."""
-    wanted = 2 if args.client == "networkmanager" else 0
-    if len(args.words) != wanted:
+    wanted = WORDS[args.client]
+    if len(args.words) != len(wanted):
         raise UsageError(
-            f"{args.client} takes {wanted} words, not {len(args.words)}",
-            "call: netbond hook dhclient, or netbond hook networkmanager INTERFACE ACTION",
+            f"{args.client} takes {len(wanted)} words, not {len(args.words)}",
+            f"call: {' '.join(('netbond hook', args.client, *wanted))}",
         )
     if os.geteuid() != 0:
         raise NotPermittedError(
@@ -66,10 +86,7 @@ def take(
 ) -> None:
     """Parse, store, tell the agent. Whatever goes wrong ends up in the log, and the rest goes on."""
     try:
-        if client == "dhclient":
-            news = parse_dhclient(environ, now)
-        else:
-            news = parse_networkmanager(words, environ, now)
+        news = parse(client, words, environ, now)
     except LeaseError as error:
         log(f"{client}: {error}; nothing is done with this lease")
         return
@@ -82,11 +99,20 @@ def take(
     try:
         if isinstance(news, Lease):
             store.save(news)
-        else:
-            store.forget(news.device, news.address)
+        elif isinstance(news, Released):
+            store.forget(news.device, news.address, news.source)
     except OSError as error:
         log(f"{store.directory}: {why(error)}; the lease of {news.device} is not kept")
     tell(agent.control_socket, {"command": "hook", "source": news.source, "device": news.device})
+
+
+def parse(client: str, words: Sequence[str], environ: Mapping[str, str], now: float) -> News | None:
+    """The client's words and environment as news; LeaseError if a value cannot be."""
+    if client == "networkmanager":
+        return parse_networkmanager(words, environ, now)
+    if client == "udhcpc":
+        return parse_udhcpc(words[0], environ, now)
+    return (parse_dhcpcd if client == "dhcpcd" else parse_dhclient)(environ, now)
 
 
 def tried(lease: Lease) -> Lease | Released:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from netbond.config import config_argument, load
+from netbond.config import Config, config_argument, load
 from netbond.errors import EXIT_OK, EXIT_PENDING
+
+if TYPE_CHECKING:
+    from netbond.model import Facts
 
 HELP = "Show what the agent would change now, as ip commands. Exit status: 0 nothing, 2 changes pending."
 
@@ -18,23 +23,48 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs: a list of {command, why}")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Print the plan."""
+def gather(config: Config) -> Facts:
+    """The facts as a command can know them without the agent: the kernel's, and what is on the disk.
+
+    Host names of pins are looked up now; those that do not resolve are left out, and said so.
+    """
+    import asyncio
+
+    from netbond import pins
+    from netbond.defaults import DefaultStore, still_valid
     from netbond.kernel import read_facts_once
     from netbond.leases import LeaseStore
-    from netbond.plan import desired, plan
+    from netbond.lookups import resolve
+    from netbond.model import IPAddress
 
-    config = load(args.config)
     facts = read_facts_once()
     state_dir = config.agent.state_dir
     try:
+        taken = DefaultStore(state_dir).load() if config.routing.take_over_default else ()
         facts = replace(
             facts,
             leases=LeaseStore(state_dir / "leases").load(),
             learned=LeaseStore(state_dir / "learned").load(),
+            taken=tuple(route for route in taken if still_valid(route, facts)),
         )
-    except PermissionError:
-        print("# leases in", state_dir, "are readable by root only; the plan is made without them")
+    except (PermissionError, ValueError) as error:
+        reason = "readable by root only" if isinstance(error, PermissionError) else str(error)
+        print(f"# what is in {state_dir} is left out: {reason}", file=sys.stderr)
+    found: dict[str, tuple[IPAddress, ...]] = {}
+    for name in sorted(pins.names(config)):
+        try:
+            found[name] = tuple(asyncio.run(resolve(name)))
+        except (OSError, UnicodeError) as error:
+            print(f"# pin: {name}: {error}", file=sys.stderr)
+    return replace(facts, resolved=tuple(found.items()))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the plan."""
+    from netbond.plan import desired, plan
+
+    config = load(args.config)
+    facts = gather(config)
     operations = plan(facts, desired(facts, config), config.routing.protocol)
     if args.json:
         print(json.dumps([{"command": o.command(), "why": o.why} for o in operations], indent=2))

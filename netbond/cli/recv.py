@@ -9,8 +9,8 @@ from pathlib import Path
 
 from netbond import files
 from netbond.cli.send import add_engine_options, address_port, host_port, port_number
-from netbond.config import HostPort
 from netbond.errors import UsageError
+from netbond.values import HostPort
 
 KEY_MIN = 16  # bytes
 

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from netbond.config import HostPort
 from netbond.srtla import batch, wire
 from netbond.srtla.channel import LINE_MAX, Channel, Message
 from netbond.srtla.engine import Engine
@@ -36,6 +35,7 @@ from netbond.srtla.receiver import (
     format_host,
 )
 from netbond.srtla.resolve import Resolver
+from netbond.values import HostPort
 
 MESSAGE_ROOM = LINE_MAX - 64 * 1024  # bytes of groups in a message to the agent
 SERVER_BURST = 16  # datagrams read at once from the SRT server

@@ -36,7 +36,7 @@ unreachable default proto 78 metric 4294967295
 10.0.1.0/24 dev usb1 proto 78 scope link src 10.0.1.10"""
 
 ECMP = """\
-default proto 78
+default nhid 7800222 proto 78
 	nexthop via 10.0.0.1 dev usb0 weight 2
 	nexthop via 10.0.1.1 dev usb1 weight 1
 	nexthop via 10.0.2.1 dev usb2 weight 1
@@ -84,7 +84,10 @@ def test_unbound_traffic_is_shared_out_even_beside_a_metric_0_default_in_main(bo
         ["rule", "del", "priority", "50"],
         ["rule", "flush"],  # takes main and default too; those are not netbond's to bring back
         ["route", "flush", "table", "101"],
-        ["route", "flush", "table", "222"],
+        ["route", "del", "default", "table", "222"],
+        ["nexthop", "flush", "proto", "78"],
+        ["nexthop", "del", "id", "7800101"],
+        ["nexthop", "replace", "id", "7800222", "group", "7800101", "proto", "78"],
         ["route", "del", "unreachable", "default", "table", "101", "metric", "4294967295"],
         ["route", "replace", "default", "via", "10.0.1.77", "dev", "usb1", "table", "101", "proto", "78"],
         [
@@ -152,7 +155,8 @@ def test_carrier_lost_and_back(box: Box) -> None:
     before = box.state()
     sh("ip", "-n", box.far, "link", "set", "p2", "down")
     wait_for(lambda: "usb2" not in box.table(222), 1.0, "usb2 leaves the ECMP default")
-    assert box.way("8.8.8.8", "from", "10.0.2.10") == "usb2"
+    # What is bound to it fails at once, and does not leave by another modem.
+    assert box.ip("route", "get", "8.8.8.8", "from", "10.0.2.10", check=False) == ""
     sh("ip", "-n", box.far, "link", "set", "p2", "up")
     wait_for(lambda: box.state() == before, 1.0, "as before")
 
@@ -210,8 +214,9 @@ def test_a_foreign_route_in_our_place_is_named_and_left(box: Box) -> None:
     box.start()
     assert "default via 10.0.1.1 dev usb1" in box.table(101)
     assert "proto 78" not in box.table(101).splitlines()[0]
+    # The refusal, once it has lasted, and that there is such a route.
+    wait_for(lambda: len(box.status()["agent"]["problems"]) == 2, 5.0, "both are named")
     problems = box.status()["agent"]["problems"]
-    assert len(problems) == 1
     assert problems[0].startswith("ip route add default via 10.0.1.1 dev usb1 table 101")
     assert problems[0].endswith("a route that is not netbond's has that place")
     box.ip("route", "del", "default", "via", "10.0.1.1", "dev", "usb1", "table", "101")
@@ -323,15 +328,11 @@ def test_plan_agrees_with_the_agent(box: Box) -> None:
 
 def test_a_rival_is_named_and_not_fought_at_full_speed(box: Box) -> None:
     box.start()
-    for _ in range(12):
+    pauses = []
+    for _ in range(8):
         sh("ip", "-n", box.name, "rule", "del", "priority", "101", check=False)
-        try:
-            wait_for(lambda: "101:" in box.rules(), 0.15, "repaired")
-        except AssertionError:
-            break
-    else:
-        raise AssertionError("repaired twelve times without a pause")
-    wait_for(lambda: "101:" in box.rules(), 3.0, "repaired all the same")
+        pauses.append(wait_for(lambda: "101:" in box.rules(), 5.0, "repaired all the same"))
+    assert sum(pauses[-3:]) > 0.5  # 0.2, 0.4 and 0.8 s, less what has passed meanwhile
     wait_for(lambda: len(box.status()["agent"]["problems"]) > 0, 3.0, "the fight is named")
     assert box.status()["agent"]["problems"] == [
         "another program keeps undoing: rule priority 101 from 10.0.1.10 lookup 101 protocol 78"
@@ -355,7 +356,7 @@ def test_an_overrun_of_the_event_socket(box: Box) -> None:
     wait_for(lambda: box.state() == before, 10.0, "as before")
     wait_for(lambda: "netlink events were lost" in box.log.read_text(), 10.0, "the overrun is noticed")
     box.ip("rule", "del", "priority", "102")
-    wait_for(lambda: box.state() == before, 1.0, "events arrive again")
+    wait_for(lambda: box.state() == before, 3.0, "events arrive again")
 
 
 def engine(box: Box) -> dict[str, object]:

@@ -11,7 +11,8 @@ import pytest
 
 from netbond.cli import main
 from netbond.cli.config import EXAMPLE
-from netbond.config import REPEATED, SINGLE, Config, HostPort, parse
+from netbond.config import REPEATED, SINGLE, Config, parse
+from netbond.values import HostPort
 
 DOCS = Path(__file__).parents[2] / "docs/config.md"
 
@@ -27,14 +28,17 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
     text = re.sub(r"^#(?=\S)", "", EXAMPLE, flags=re.MULTILINE)
     config = parse(text)
     assert [(u.match, u.weight, u.gateway, u.enabled, u.table) for u in config.uplink] == [
-        ("eth0", 2, "auto", True, 0),
-        ("usb0", 1, "192.168.8.1", True, 100),
-        ("wwan*", 1, "auto", True, 0),
-        ("docker*", 1, "auto", False, 0),
+        ("eth0", 2, ("auto",), True, 0),
+        ("path=*usb-0:1.2:*", 1, ("auto",), True, 0),
+        ("usb0", 1, ("192.168.8.1",), True, 100),
+        ("wwan*", 1, ("auto",), True, 0),
+        ("wlan0", 1, ("auto",), True, 0),
+        ("wwan0", 1, ("auto",), True, 0),
+        ("docker*", 1, ("auto",), False, 0),
     ]
     assert config.sender[0].receiver == HostPort("bond.example.org", 5000)
     assert config.receiver[0].srt == HostPort("127.0.0.1", 5002)
-    assert [check.name for check in config.chain(config.uplink[1].checks)] == ["gateway", "portal", "names"]
+    assert [check.name for check in config.chain(config.uplink[2].checks)] == ["gateway", "portal", "names"]
     used = {name: {key for item in tomllib.loads(text)[name] for key in item} for name in REPEATED}
     assert used == {name: {spec.name for spec in fields(cls)} for name, cls in REPEATED.items()}
 
@@ -52,6 +56,10 @@ def toml(value: Any) -> str:
         return '`""`'
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if value == ("auto",):
+        return '`"auto"`'
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return "`{" + ", ".join(f"{name} = {number}" for name, number in value) + "}`"
     if isinstance(value, tuple):
         return f"`{json.dumps(value)}`"
     return f"`{value}`" if isinstance(value, int | float) else f'`"{value}"`'

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config import Config, HostPort, load, parse, parse_host_port
+from netbond.config import Config, load, parse
 from netbond.errors import ConfigError
+from netbond.values import HostPort, parse_host_port
 
 FULL = """
 [agent]
@@ -34,7 +35,8 @@ def test_full_file() -> None:
     config = parse(FULL)
     assert config.agent.ip_list == Path("/tmp/srtla_ips")
     assert config.agent.metrics == HostPort("127.0.0.1", 10469)
-    assert [(u.match, u.weight, u.gateway, u.enabled) for u in config.uplink] == [("usb*", 1, "auto", True)]
+    (uplink,) = config.uplink
+    assert (uplink.match, uplink.weight, uplink.gateway, uplink.enabled) == ("usb*", 1, ("auto",), True)
     assert config.sender[0].receiver == HostPort("bond.example.org", 5000)
     assert config.receiver[0].listen == HostPort("0.0.0.0", 5000)
 
@@ -69,7 +71,7 @@ def test_an_empty_string_turns_off() -> None:
         (
             '[[uplink]]\nmatch = "a"\ngateway = "10.0.0"',
             "f.toml: uplink[1].gateway = '10.0.0' is not valid;"
-            " expected 'auto', 'none' (point-to-point) or an IP address",
+            " expected 'auto', 'none' (point-to-point), an IP address",
         ),
         (
             '[[sender]]\nlisten = "6000"\nreceiver = "h:1"',

@@ -208,7 +208,7 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert "networkmanager takes 2 words, not 1" in capsys.readouterr().err
     assert main(["hook", "dhclient", "usb0"]) == 64
     with pytest.raises(SystemExit) as caught:
-        main(["hook", "dhcpcd"])
+        main(["hook", "pump"])
     assert caught.value.code == 64
 
 

@@ -85,8 +85,8 @@ def test_no_variable_of_the_client_changes(shell: list[str], netbond: Path) -> N
 
 
 @pytest.mark.parametrize("shell", shells())
-@pytest.mark.parametrize("reason", ["PREINIT", "BOUND6", "", "NBI"])
-def test_what_is_no_ipv4_lease_starts_nothing(shell: list[str], reason: str, netbond: Path) -> None:
+@pytest.mark.parametrize("reason", ["PREINIT", "PREINIT6", "", "NBI"])
+def test_what_is_no_lease_starts_nothing(shell: list[str], reason: str, netbond: Path) -> None:
     done = source(shell, {"reason": reason, "interface": "usb0", "NETBOND": str(netbond)})
     assert done.stdout.startswith("status=0 ")
     assert not (netbond.parent / "called").exists()
@@ -130,8 +130,19 @@ def test_networkmanager_would_run_the_dispatcher() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="shellcheck is not installed")
-@pytest.mark.parametrize("script", [DHCLIENT_HOOK, DISPATCHER], ids=lambda path: path.parent.name)
-def test_shellcheck(script: Path) -> None:
-    done = subprocess.run(["shellcheck", "-s", "sh", script], capture_output=True, text=True)
+@pytest.mark.parametrize(
+    "script",
+    [
+        "dhclient-hooks/netbond",
+        "dhclient-hooks/netbond-enter",
+        "dhcpcd-hooks/90-netbond",
+        "nm-dispatcher/netbond",
+        "udhcpc/netbond",
+        "udhcpc/netbond.script",
+    ],
+)
+def test_shellcheck(script: str) -> None:
+    command = ["shellcheck", "-x", "-s", "sh", f"contrib/{script}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == ""
     assert done.returncode == 0

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
 
@@ -35,12 +37,23 @@ V6 = uplink("wlan0", "2001:db8::5/64", 120)
         ([TWIN, USB1, DOWN, USB0], False, "10.0.0.10\n10.0.1.10\n"),
         ([TWIN, USB1, DOWN, USB0], True, "10.0.0.10%usb0\n10.0.1.10%usb1\n10.0.1.10%usb2\n"),
         ([V6, USB0], False, "10.0.0.10\n"),
-        ([V6, USB0], True, "10.0.0.10%usb0\n2001:db8::5%wlan0\n"),
+        ([V6, USB0], True, "10.0.0.10%usb0\n"),
     ],
 )
 def test_render(uplinks: list[Uplink], devices: bool, text: str) -> None:
     assert render(uplinks, devices=devices) == text
     assert render(reversed(uplinks), devices=devices) == text
+
+
+def test_ipv6_is_listed_only_if_asked_for() -> None:
+    assert render([V6, USB0], ipv6=True) == "10.0.0.10\n2001:db8::5\n"
+    assert render([V6, USB0], ipv6=True, devices=True) == "10.0.0.10%usb0\n2001:db8::5%wlan0\n"
+
+
+def test_a_dead_uplink_is_listed_if_the_configuration_wants_it() -> None:
+    dead = replace(USB1, state="dead")
+    assert render([USB0, dead]) == "10.0.0.10\n"
+    assert render([USB0, replace(dead, listed=True)]) == "10.0.0.10\n10.0.1.10\n"
 
 
 # --- the file ----------------------------------------------------------------------------------------------
@@ -176,6 +189,9 @@ def start() -> Iterator[Start]:
         assert process.stdout is not None
         if handles:
             assert process.stdout.readline() == "ready\n"
+        # The kernel tells Popen that the program runs a moment before it shows the command line.
+        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():
+            time.sleep(0.001)
         return process
 
     yield start

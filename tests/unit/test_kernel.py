@@ -1,60 +1,89 @@
-"""A kernel without policy routing cannot be had here: what it would answer is played to the check."""
+"""What cannot be had from the kernel here is played to the one place that talks to it."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
-from typing import Any
+import ipaddress
+import struct
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
-from pyroute2.netlink.exceptions import NetlinkError
 
+from netbond import rtnetlink as wire
 from netbond.errors import KernelLacksError, NotPermittedError
 from netbond.kernel import Kernel
+from netbond.model import Link, Nexthop, Route, Rule
+from netbond.plan import Operation
 
-LOCAL = {"table": 255}
-MAIN = {"table": 254}
+LOCAL = wire.pack_rule(Rule(0, 4, table=255))
+MAIN = wire.pack_rule(Rule(32766, 4, table=254))
+
+Answer = list[tuple[int, int, bytes]]  # type, flags and payload of messages
 
 
 class Netlink:
-    """Answers the request for rules, and has no way to write."""
+    """A socket that answers each request; `reply` makes the messages from its type and payload."""
 
-    def __init__(self, rules: list[dict[str, int]], error: int = 0) -> None:
-        self._rules, self._error = rules, error
+    def __init__(self, reply: Callable[[int, bytes], Answer]) -> None:
+        self.asked: list[int] = []
+        self._reply = reply
+        self._waiting: list[bytes] = []
 
-    async def get_rules(self, family: int) -> AsyncIterator[dict[str, int]]:
-        assert family == 2
+    def send(self, data: bytes) -> None:
+        for kind, _, sequence, payload in wire.messages(data):
+            self.asked.append(kind)
+            # Another program's answer must not be taken for ours.
+            self._waiting.append(wire.message(wire.NLMSG_ERROR, 0, sequence + 1000, error(0)))
+            for got, flags, body in self._reply(kind, payload):
+                self._waiting.append(wire.message(got, flags, sequence, body))
 
-        async def answer() -> AsyncIterator[dict[str, int]]:
-            if self._error:
-                raise NetlinkError(self._error)
-            for rule in self._rules:
-                yield rule
-
-        return answer()
+    def recv(self, _size: int, flags: int = 0) -> bytes:
+        if not self._waiting:
+            assert flags, "it would wait for ever"
+            raise BlockingIOError
+        return self._waiting.pop(0)
 
 
-def check(netlink: Any) -> None:
+def error(number: int) -> bytes:
+    return struct.pack("=i", -number) + bytes(wire.HEADER.size)
+
+
+def dump(*payloads: bytes, flags: int = 0) -> Answer:
+    return [*((wire.NEWRULE, flags, p) for p in payloads), (wire.NLMSG_DONE, flags, bytes(4))]
+
+
+def refusal(number: int) -> Answer:
+    return [(wire.NLMSG_ERROR, 0, error(number))]
+
+
+def kernel(netlink: Netlink) -> Kernel:
+    found = Kernel()
+    found._socket = cast("Any", netlink)
+    return found
+
+
+def check(answer: Answer) -> None:
     """The check, against a kernel that answers so."""
-    kernel = Kernel()
-    kernel._netlink = netlink
-    asyncio.run(kernel.check_policy_routing())
+    netlink = Netlink(lambda _kind, _payload: answer)
+    asyncio.run(kernel(netlink).check_policy_routing())
+    assert netlink.asked == [wire.GETRULE]
 
 
 def test_a_kernel_with_policy_routing_passes() -> None:
-    check(Netlink([LOCAL, MAIN]))
+    check(dump(LOCAL, MAIN))
 
 
 @pytest.mark.parametrize(
-    "netlink",
-    [Netlink([]), Netlink([MAIN]), Netlink([], errno.EOPNOTSUPP), Netlink([], errno.EAFNOSUPPORT)],
+    "answer",
+    [dump(), dump(MAIN), refusal(errno.EOPNOTSUPP), refusal(errno.EAFNOSUPPORT)],
     ids=["no rules", "no local rule", "EOPNOTSUPP", "EAFNOSUPPORT"],
 )
-def test_a_kernel_without_is_refused_before_anything_is_written(netlink: Netlink) -> None:
+def test_a_kernel_without_is_refused_before_anything_is_written(answer: Answer) -> None:
     """It would write `ip route add ... table N` to main, and take the box off the net."""
     with pytest.raises(KernelLacksError) as caught:
-        check(netlink)
+        check(answer)
     assert str(caught.value) == (
         "this kernel has no policy routing (`ip rule` lists nothing);"
         " use a kernel with CONFIG_IP_MULTIPLE_TABLES=y; nothing was changed"
@@ -64,4 +93,84 @@ def test_a_kernel_without_is_refused_before_anything_is_written(netlink: Netlink
 
 def test_not_being_allowed_is_something_else() -> None:
     with pytest.raises(NotPermittedError):
-        check(Netlink([], errno.EPERM))
+        check(refusal(errno.EPERM))
+
+
+def test_a_kernel_without_ipv6_and_nexthops_is_read_all_the_same() -> None:
+    def reply(kind: int, payload: bytes) -> Answer:
+        if kind == wire.GETNEXTHOP:
+            return refusal(errno.EOPNOTSUPP)
+        if kind == wire.GETRULE and payload[0] == wire.AF[6]:
+            return refusal(errno.EAFNOSUPPORT)
+        # Without IPv6 in the kernel, a question about it is answered with everything there is.
+        return dump(LOCAL) if kind == wire.GETRULE else dump()
+
+    facts = asyncio.run(kernel(Netlink(reply)).read())
+    assert facts.nexthops is None
+    assert [rule.priority for rule in facts.rules] == [0]
+
+
+def test_a_dump_that_was_overtaken_is_asked_for_again() -> None:
+    times = []
+
+    def reply(kind: int, _payload: bytes) -> Answer:
+        times.append(kind)
+        return dump(flags=wire.DUMP_INTERRUPTED if len(times) == 1 else 0)
+
+    assert asyncio.run(kernel(Netlink(reply)).read_links()) == ()
+    assert times == [wire.GETLINK] * 2
+
+
+def test_tables_that_never_hold_still_are_an_error_and_no_loop() -> None:
+    netlink = Netlink(lambda _kind, _payload: dump(flags=wire.DUMP_INTERRUPTED))
+    with pytest.raises(OSError, match="change faster"):
+        asyncio.run(kernel(netlink).read())
+    assert len(netlink.asked) == 5
+
+
+DEFAULT = Route(
+    100, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("usb0", ipaddress.ip_address("10.0.0.1")),), protocol=78
+)
+RULE = Rule(100, 4, table=100, protocol=78)
+LINKS = [Link("usb0", 7)]
+
+
+def apply(verb: str, what: Route | Rule, number: int) -> list[str]:
+    """What is reported of an operation that the kernel answers with this errno."""
+    netlink = Netlink(lambda _kind, _payload: refusal(number))
+    return [str(f) for f in asyncio.run(kernel(netlink).apply([Operation(verb, what, "")], LINKS))]
+
+
+def test_what_is_reached_already_has_succeeded_and_what_was_overtaken_is_no_failure() -> None:
+    assert apply("add", DEFAULT, 0) == []
+    assert apply("delete", DEFAULT, errno.ESRCH) == []
+    assert apply("delete", RULE, errno.ENOENT) == []
+    assert apply("add", RULE, errno.EEXIST) == []
+    assert apply("add", DEFAULT, errno.ENETDOWN) == []
+
+
+def test_failures_say_what_and_why() -> None:
+    command = "ip route add default via 10.0.0.1 dev usb0 table 100 proto 78"
+    assert apply("add", DEFAULT, errno.ENETUNREACH) == [f"{command}: ENETUNREACH"]
+    assert apply("add", DEFAULT, errno.EEXIST) == [f"{command}: a route that is not netbond's has that place"]
+    with pytest.raises(NotPermittedError):
+        apply("add", DEFAULT, errno.EPERM)
+
+
+def test_one_refusal_does_not_stop_the_rest_and_many_requests_go_in_pieces() -> None:
+    refused = [wire.pack_rule(Rule(n, 4, table=100, protocol=78)) for n in (3, 150)]
+
+    def reply(_kind: int, payload: bytes) -> Answer:
+        return refusal(errno.EINVAL if payload in refused else 0)
+
+    netlink = Netlink(reply)
+    operations = [Operation("add", Rule(n, 4, table=100, protocol=78), "") for n in range(1, 200)]
+    failures = asyncio.run(kernel(netlink).apply(operations, LINKS))
+    assert len(netlink.asked) == 199
+    assert [f.operation.what for f in failures] == [operations[2].what, operations[149].what]
+
+
+def test_a_device_that_is_gone_is_passed_over() -> None:
+    netlink = Netlink(lambda _kind, _payload: refusal(0))
+    assert asyncio.run(kernel(netlink).apply([Operation("add", DEFAULT, "")], [])) == []
+    assert netlink.asked == []

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from ipaddress import ip_network
 
-from netbond.model import Rule
+from netbond.model import Route, Rule
 from netbond.pace import FORGET, FREE, LONGEST_PAUSE, Pace
 from netbond.plan import Operation
 
@@ -59,6 +60,22 @@ def test_what_changes_by_itself_is_followed_at_full_speed() -> None:
     for tick in range(100):
         assert pace.admit([REPAIR], {RULE}, tick * 0.01)[0] == [REPAIR]
         pace.admit([Operation("delete", RULE, "no longer wanted")], set(), tick * 0.01)
+
+
+def test_what_the_kernel_drops_with_a_link_is_put_back_at_full_speed() -> None:
+    pace = Pace()
+    route = Route(100, ip_network("0.0.0.0/0"), protocol=78)
+    repair = Operation("add", route, "missing")
+    for tick in range(100):
+        assert pace.admit([repair], {route}, tick * 0.01, moved=True) == ([repair], None)
+    assert pace.fights() == []
+
+
+def test_rules_do_not_go_with_a_link() -> None:
+    pace = Pace()
+    for tick in range(100):
+        pace.admit([REPAIR], {RULE}, tick * 0.01, moved=True)
+    assert pace.fights() == [RULE]
 
 
 def test_peace_is_remembered_too() -> None:

@@ -17,6 +17,7 @@ from netbond.tables import assign, fixed
 from tests.unit.boxes import address, box, lease, link, main_default
 
 PROTOCOL = 78
+ROUTING = Config().routing
 
 
 def commands(facts: Facts, config: Config | None = None) -> list[str]:
@@ -219,29 +220,32 @@ class TestTables:
         ],
     )
     def test_traditional(self, device: str, table: int | None) -> None:
-        assert fixed(device) == table
+        assert fixed(device, Config().routing.table_bases) == table
 
     def test_configured_wins(self) -> None:
-        config = parse('[[uplink]]\nmatch = "lte"\ntable = 100')
-        assert assign(["lte", "usb0"], config, {})["lte"] == 100
-        assert assign(["lte", "usb0"], config, {})["usb0"] in range(130, 220)
+        tables = assign(["lte", "usb0"], ROUTING, {}, {"lte": 100})
+        assert tables["lte"] == 100
+        assert tables["usb0"] in range(130, 220)
+
+    def test_what_may_come_back_keeps_its_table_free(self) -> None:
+        assert assign(["usb0"], ROUTING, {}, kept_free={100})["usb0"] in range(130, 220)
 
     def test_a_device_keeps_its_table(self) -> None:
-        assert assign(["wwan0"], Config(), {"wwan0": 199}) == {"wwan0": 199}
-        assert assign(["wwan0"], Config(), {"wwan0": 300}) != {"wwan0": 300}
+        assert assign(["wwan0"], ROUTING, {"wwan0": 199}) == {"wwan0": 199}
+        assert assign(["wwan0"], ROUTING, {"wwan0": 300}) != {"wwan0": 300}
 
     @given(st.sets(st.text("abcdef0123", min_size=1, max_size=6), max_size=90), st.data())
     def test_never_a_collision(self, devices: set[str], data: st.DataObject) -> None:
         in_use = data.draw(st.dictionaries(st.sampled_from([*devices, "z"]), st.integers(1, 252)))
-        tables = assign(devices, Config(), in_use)
+        tables = assign(devices, ROUTING, in_use)
         assert set(tables) == devices
         assert len(set(tables.values())) == len(devices)
         assert 222 not in tables.values()
 
     def test_full(self) -> None:
-        assert len(assign([f"x{i}" for i in range(100)], Config(), {})) == 90
+        assert len(assign([f"x{i}" for i in range(100)], ROUTING, {})) == 90
 
     @given(st.sets(st.sampled_from(["ppp0", "wwan0", "wwan1", "enx1", "usb7", "usb0"])))
     def test_an_agent_that_starts_anew_arrives_where_it_was(self, devices: set[str]) -> None:
-        tables = assign(devices, Config(), {})
-        assert assign(devices, Config(), tables) == tables
+        tables = assign(devices, ROUTING, {})
+        assert assign(devices, ROUTING, tables) == tables

@@ -13,15 +13,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netbond import supervisor
-from netbond.config import HostPort, ReceiverConfig, SenderConfig
+from netbond.config import ReceiverConfig, SenderConfig
 from netbond.engines import EngineConfig, EngineState
 from netbond.supervisor import ResumeStore, Supervisor
+from netbond.values import HostPort
 
 SENDER = SenderConfig(listen=HostPort("127.0.0.1", 6000), receiver=HostPort("bond.example.org", 5000))
 OTHER = SenderConfig(listen=HostPort("127.0.0.1", 6001), receiver=HostPort("bond.example.org", 5000))
@@ -171,6 +173,28 @@ def test_a_child_is_started_told_and_ended(child: Path) -> None:
             pids = [sender.pid, receiver.pid]
             assert all(map(alive, pids))
         assert not any(map(alive, pids))
+
+    asyncio.run(check())
+
+
+def test_another_configuration_ends_starts_and_leaves_alone(child: Path) -> None:
+    async def check() -> None:
+        other = replace(RECEIVER, srt=HostPort("127.0.0.1", 7777))
+        async with supervised(child, "good", SENDER, RECEIVER, links=LINKS) as watched:
+            sender = await watched.until(lambda s: s.state == "running")
+            receiver = await watched.until(lambda s: s.state == "running", number=1)
+            await watched.supervisor.reconfigure([other, SENDER])
+            assert not alive(receiver.pid), "its successor may need the same port"
+            new = await watched.until(lambda s: s.state == "running")
+            assert (new.role, new.name, new.restarts) == ("receiver", receiver.name, 0)
+            assert watched.supervisor.states()[1].pid == sender.pid
+            await watched.supervisor.reconfigure([])
+            assert watched.supervisor.states() == ()
+            assert not any(map(alive, [sender.pid, new.pid]))
+            await watched.supervisor.reconfigure([SENDER])
+            again = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2)
+            assert again.stats is not None
+            assert again.stats["heard"][1] == {"links": LINKS}
 
     asyncio.run(check())
 

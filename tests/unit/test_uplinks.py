@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from netbond.config import Config, parse
-from netbond.model import Facts
+from netbond.model import Facts, Uplink
 from netbond.uplinks import find, learned, main_gateway
 from tests.unit.boxes import address, box, lease, link, main_default
 
 
 def brief(facts: Facts, config: Config | None = None) -> list[tuple[str, str, str, str]]:
     """Device, gateway, its source and state of each uplink."""
-    uplinks, _ = find(facts, config or Config(), {})
+    uplinks = find(facts, config or Config(), {}).uplinks
     return [(u.device, str(u.gateway), u.gateway_source, u.state) for u in uplinks]
 
 
@@ -70,6 +70,20 @@ def test_the_newest_lease_wins() -> None:
     assert brief(replace(box("usb0"), leases=leases)) == [("usb0", "10.0.0.7", "networkmanager", "up")]
 
 
+def test_a_gateway_is_as_old_as_the_lease_that_names_it_and_a_renewal_is_no_news() -> None:
+    def found(facts: Facts) -> Uplink:
+        [uplink] = find(facts, Config(), {}).uplinks
+        return uplink
+
+    told = replace(box("usb0"), leases=(lease("usb0", "10.0.0.10/24", "10.0.0.1", received=1000.0),))
+    renewed = replace(told, leases=(replace(told.leases[0], received=2000.0),))
+    asked = replace(told, leases=(replace(told.leases[0], source="NetworkManager"),))
+    seen = replace(told, leases=(), routes=(main_default("usb0", "10.0.0.1"),))
+    assert [found(facts).gateway_since for facts in (told, renewed)] == [1000.0, 2000.0]
+    assert [found(facts).gateway_since for facts in (asked, seen)] == [None, None]
+    assert found(told) == found(renewed)
+
+
 def test_main_gateway_is_that_of_the_lowest_metric() -> None:
     routes = (main_default("usb0", "10.0.0.9", metric=600), main_default("usb0", "10.0.0.1", metric=100))
     assert main_gateway("usb0", routes) == ipaddress.ip_address("10.0.0.1")
@@ -90,9 +104,9 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
         weight = 9
         """
     )
-    uplinks, idle = find(box("usb0", "usb1", "usb2"), config, {})
-    assert [(u.device, u.weight) for u in uplinks] == [("usb0", 3), ("usb2", 3)]
-    assert idle == ["usb1: enabled = false"]
+    found = find(box("usb0", "usb1", "usb2"), config, {})
+    assert [(u.device, u.weight) for u in found.uplinks] == [("usb0", 3), ("usb2", 3)]
+    assert found.idle == ("usb1: enabled = false",)
 
 
 def test_what_was_asked_for_and_is_not_there_is_named() -> None:
@@ -100,11 +114,11 @@ def test_what_was_asked_for_and_is_not_there_is_named() -> None:
     facts = replace(
         box(), links=(link("eth0"), link("wlan0")), addresses=(address("wlan0", "192.168.1.2/24"),)
     )
-    assert find(facts, config, {})[1] == [
+    assert find(facts, config, {}).idle == (
         "eth0: no address",
         "wlan0: no gateway known",
         "usb9: no such interface now",
-    ]
+    )
 
 
 def test_point_to_point_needs_no_gateway() -> None:
@@ -125,13 +139,13 @@ def test_point_to_point_needs_no_gateway() -> None:
 )
 def test_states(up: bool, carrier: bool, state: str, reason: str) -> None:
     facts = replace(box("usb0"), links=(link("usb0", up=up, carrier=carrier),))
-    (uplink,), _ = find(facts, Config(), {})
+    (uplink,) = find(facts, Config(), {}).uplinks
     assert (uplink.state, uplink.reason, uplink.usable) == (state, reason, state == "up")
 
 
 def test_the_address_to_bind_to_is_the_one_in_the_gateways_network() -> None:
     facts = replace(box("usb0"), addresses=(address("usb0", "172.16.0.1/24"), *box("usb0").addresses))
-    (uplink,), _ = find(facts, Config(), {})
+    (uplink,) = find(facts, Config(), {}).uplinks
     assert str(uplink.address) == "10.0.0.10/24"
     assert [str(a.interface) for a in uplink.addresses] == ["172.16.0.1/24", "10.0.0.10/24"]
 

@@ -1,0 +1,136 @@
+"""`netbond explain`: which way a packet takes, which way netbond intends, and whether they agree."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import ipaddress
+import json
+import socket
+
+from netbond.cli.plan import gather
+from netbond.config import config_argument, load
+from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
+from netbond.explain import Query, Verdict, confirms, describe, intended, walk
+from netbond.model import Facts, IPAddress, Route
+
+HELP = (
+    "Show step by step which way a packet takes, and which way netbond intends. Exit status: 0 agree, 2 not."
+)
+
+_REFUSALS = {
+    errno.EHOSTUNREACH: "unreachable",
+    errno.EACCES: "prohibit",
+    errno.EINVAL: "blackhole",
+    errno.ENETUNREACH: "none",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    config_argument(parser)
+    parser.add_argument("destination", metavar="DEST", help="an address, or a host name")
+    parser.add_argument(
+        "--from", dest="source", metavar="ADDR", help="the address that the socket is bound to"
+    )
+    parser.add_argument("--dev", default="", metavar="IF", help="the interface that the socket is bound to")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _address(text: str, family: int) -> IPAddress:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        pass
+    try:
+        found = socket.getaddrinfo(text, None, socket.AddressFamily(family), socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        raise UsageError(f"{text!r} is no address, and no name that resolves", "give an address") from None
+    return ipaddress.ip_address(str(found[0][4][0]).partition("%")[0])
+
+
+def _query(args: argparse.Namespace, facts: Facts) -> Query:
+    source = None
+    if args.source is not None:
+        try:
+            source = ipaddress.ip_address(args.source)
+        except ValueError:
+            raise UsageError(f"--from {args.source!r} is not an address") from None
+        if not any(address.interface.ip == source for address in facts.addresses):
+            raise UsageError(f"--from {source} is no address of this box", "`ip address` shows them")
+    if args.dev and not any(link.name == args.dev for link in facts.links):
+        raise UsageError(f"--dev {args.dev!r}: there is no such interface", "`ip link` shows them")
+    families = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+    family = families[None if source is None else source.version]
+    destination = _address(args.destination, family)
+    if source is not None and source.version != destination.version:
+        raise UsageError(f"{destination} and --from {source} are of different families")
+    return Query(destination, source, args.dev)
+
+
+def _ask(query: Query) -> tuple[Route | None, str]:
+    """The kernel's answer: a route, or None and how it refuses."""
+    from netbond.kernel import Kernel
+
+    async def ask() -> Route:
+        async with Kernel() as kernel:
+            return await kernel.lookup(query.destination, query.source, query.device)
+
+    try:
+        return asyncio.run(ask()), ""
+    except OSError as error:
+        return None, _REFUSALS.get(error.errno or 0, error.strerror or str(error))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain."""
+    from netbond.plan import desired
+
+    config = load(args.config)
+    facts = gather(config)
+    query = _query(args, facts)
+    now = walk(facts, query)
+    goal = intended(facts, desired(facts, config), config.routing.protocol, query)
+    answer, refusal = _ask(query)
+    said = _answer(answer, refusal)
+    agree = now.same(goal) and confirms(now, answer, refusal)
+    if args.json:
+        print(
+            json.dumps(
+                {"kernel": _plain(now), "intended": _plain(goal), "answer": said, "agree": agree}, indent=2
+            )
+        )
+    else:
+        _tell(now, goal, said, confirmed=confirms(now, answer, refusal))
+    return EXIT_OK if agree else EXIT_PENDING
+
+
+def _answer(answer: Route | None, refusal: str) -> str:
+    if answer is None:
+        return "no route" if refusal == "none" else f"refused: {refusal}"
+    hops = tuple((hop.device, "" if hop.gateway is None else str(hop.gateway)) for hop in answer.nexthops)
+    return str(Verdict(answer.kind, answer.table, hops))
+
+
+def _tell(now: Verdict, goal: Verdict, said: str, *, confirmed: bool) -> None:
+    print("the kernel's rules:")
+    print("\n".join(describe(now)))
+    print(f"so it goes {now}" if now.kind == "unicast" else f"so it is {now}")
+    print(f"asked itself, the kernel says: {said}{'' if confirmed else ', which is something else'}")
+    if now.same(goal):
+        print("netbond intends the same.")
+    else:
+        print("netbond intends otherwise:")
+        print("\n".join(describe(goal)))
+        print(f"so it would go {goal}" if goal.kind == "unicast" else f"so it would be {goal}")
+        print("`netbond plan` shows what is missing.")
+
+
+def _plain(verdict: Verdict) -> dict[str, object]:
+    return {
+        "kind": verdict.kind,
+        "table": verdict.table or None,
+        "ways": [{"device": device, "gateway": gateway or None} for device, gateway in verdict.hops],
+        "steps": [line.strip() for line in describe(verdict)],
+    }

@@ -1,0 +1,130 @@
+"""Defaults of others that netbond took out of main (`take_over_default`): recorded before they go, put back.
+
+The record is a file of the state directory, so that a killed agent's successor, or one with another
+configuration, still puts back what was there. Where the file cannot be written, nothing is taken.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from netbond import files
+from netbond.model import MAIN_TABLE, Facts, Nexthop, Route
+from netbond.tables import DEFAULT
+
+LARGEST = 65536  # bytes
+
+
+def still_valid(route: Route, facts: Facts) -> bool:
+    """Whether its interfaces still exist and have an address from which its gateways are reached."""
+    names = {link.name for link in facts.links}
+    return bool(route.nexthops) and all(
+        hop.device in names
+        and any(
+            hop.gateway is None
+            or hop.onlink
+            or hop.gateway.is_link_local
+            or hop.gateway == address.peer
+            or hop.gateway in address.interface.network
+            for address in facts.addresses
+            if address.device == hop.device and address.family == route.family
+        )
+        for hop in route.nexthops
+    )
+
+
+def merged(known: Iterable[Route], taken: Iterable[Route]) -> tuple[Route, ...]:
+    """What is recorded and what is taken now; a new one replaces an old one of the same place and devices."""
+
+    def place(route: Route) -> tuple[object, ...]:
+        return (route.family, route.metric, *(hop.device for hop in route.nexthops))
+
+    return tuple({place(route): route for route in (*known, *taken)}.values())
+
+
+def encode(routes: Iterable[Route]) -> bytes:
+    """The routes as the file holds them."""
+    data = [
+        {
+            "family": route.family,
+            "metric": route.metric,
+            "protocol": route.protocol,
+            "scope": route.scope,
+            "source": None if route.source is None else str(route.source),
+            "nexthops": [
+                {
+                    "device": hop.device,
+                    "gateway": None if hop.gateway is None else str(hop.gateway),
+                    "weight": hop.weight,
+                    "onlink": hop.onlink,
+                }
+                for hop in route.nexthops
+            ],
+        }
+        for route in routes
+    ]
+    return json.dumps(data, indent=1).encode() + b"\n"
+
+
+def decode(data: bytes) -> tuple[Route, ...]:
+    """Read what encode() wrote; ValueError for anything else."""
+    try:
+        found = json.loads(data)
+        if not isinstance(found, list):
+            raise TypeError("not a list")
+        return tuple(_route(item) for item in found)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a record of default routes: {error!r}") from None
+
+
+def _route(item: dict[str, Any]) -> Route:
+    return Route(
+        MAIN_TABLE,
+        DEFAULT[item["family"]],
+        nexthops=tuple(
+            Nexthop(
+                str(hop["device"]),
+                None if hop["gateway"] is None else ipaddress.ip_address(str(hop["gateway"])),
+                int(hop["weight"]),
+                bool(hop["onlink"]),
+            )
+            for hop in item["nexthops"]
+        ),
+        metric=int(item["metric"]),
+        source=None if item["source"] is None else ipaddress.ip_address(str(item["source"])),
+        scope="link" if item["scope"] == "link" else "global",
+        protocol=int(item["protocol"]),
+    )
+
+
+class DefaultStore:
+    """The record in DIRECTORY/defaults.json."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "defaults.json"
+        self._kept: tuple[Route, ...] | None = None
+
+    def load(self) -> tuple[Route, ...]:
+        """What is recorded; () if there is nothing. OSError or ValueError if it cannot be read."""
+        if self._kept is None:
+            try:
+                self._kept = decode(files.read(self.path, LARGEST)[0])
+            except FileNotFoundError:
+                self._kept = ()
+        return self._kept
+
+    def save(self, routes: Iterable[Route]) -> None:
+        """Record these, and no others. OSError if that fails: then nothing must be taken."""
+        new = tuple(routes)
+        if new == self.load():
+            return
+        if new:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            files.replace(self.path, encode(new), 0o600)
+        else:
+            self.path.unlink(missing_ok=True)
+        self._kept = new

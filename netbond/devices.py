@@ -1,0 +1,165 @@
+"""Which physical thing an interface is, and patterns for it. Pure.
+
+Interface names are given in the order in which the kernel finds things: the modem that was usb0 may be usb1
+after the next boot. The port it is plugged into, its maker and its serial number stay. A MAC address tells
+less: sticks of one model often share theirs (and their serial number), so both help to tell interfaces apart
+only where they differ.
+
+Quick to import: netbond.config needs it, and a DHCP client waits for `netbond hook`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from netbond.model import Link  # which may have devices among its facts
+
+LONGEST = 96  # characters of a property; what a stick says about itself may be anything
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The hardware of an interface, as udev and sysfs tell it; "" for what is not known.
+
+    `path` is the port (ID_PATH: "pci-0000:00:14.0-usb-0:1.2:1.0"). `vendor` and `model` are the numbers of
+    the bus ("12d1", "14db"), `vendor_name` and `model_name` are for people. `bus` is "usb", "pci", ...
+    """
+
+    name: str
+    path: str = ""
+    vendor: str = ""
+    model: str = ""
+    vendor_name: str = ""
+    model_name: str = ""
+    serial: str = ""
+    driver: str = ""
+    mac: str = ""
+    bus: str = ""
+
+    def summary(self) -> str:
+        """The thing in a few words, for people: "HUAWEI Mobile at pci-0000:00:14.0-usb-0:1.2:1.0"."""
+        what = " ".join(word for word in (self.vendor_name, self.model_name) if word)
+        what = what or ":".join(word for word in (self.vendor, self.model) if word) or self.driver
+        return f"{what} at {self.path}" if what and self.path else what or self.path
+
+    def as_dict(self) -> dict[str, str]:
+        """What is known, for status: keys are those of this class, empty ones left out."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {key: value for key, value in values.items() if value and key != "name"}
+
+
+def _clean(value: str) -> str:
+    """A property as it may stand in a log or a label: printable, in one line, not too long."""
+    return "".join(c if c.isprintable() else "?" for c in value[:LONGEST]).strip()
+
+
+def from_properties(name: str, properties: Mapping[str, str], mac: str = "") -> Device:
+    """The device of interface `name` from udev's properties of it (`udevadm info /sys/class/net/NAME`).
+
+    They come from the device, udev's rules and the hardware database (udev(7)); any may be missing, and what
+    a stick says of itself is a stranger's word: it is cut short and made printable.
+    """
+
+    def first(*names: str) -> str:
+        return next((_clean(properties[n]) for n in names if properties.get(n)), "")
+
+    def spoken(*names: str) -> str:
+        return first(*names).replace("_", " ").strip()  # udev writes blanks as "_"
+
+    return Device(
+        name=name,
+        path=first("ID_PATH"),
+        vendor=first("ID_VENDOR_ID").lower().removeprefix("0x"),  # PCI has the prefix, USB has not
+        model=first("ID_MODEL_ID").lower().removeprefix("0x"),
+        vendor_name=spoken("ID_VENDOR_FROM_DATABASE", "ID_VENDOR"),
+        model_name=spoken("ID_MODEL_FROM_DATABASE", "ID_MODEL"),
+        serial=first("ID_SERIAL_SHORT"),
+        driver=first("ID_NET_DRIVER", "ID_USB_DRIVER"),
+        mac=mac.lower(),
+        bus=first("ID_BUS"),
+    )
+
+
+def of_links(links: Iterable[Link], known: Iterable[Device]) -> tuple[Device, ...]:
+    """A device for each interface but loopback: what is known of it, and the MAC address it has now."""
+    by_name = {device.name: device for device in known}
+    return tuple(
+        replace(by_name.get(link.name, Device(link.name)), mac=link.mac.lower())
+        for link in links
+        if not link.loopback
+    )
+
+
+def port_order(device: Device) -> tuple[bool, list[tuple[int, str]], str]:
+    """Sorts devices by port, 1.2 before 1.10; those without a port come last, by name."""
+    parts = [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", device.path)]
+    return (not device.path, parts, device.name)
+
+
+# --- patterns ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Patterns as in a shell, for what a device is; all that are given must fit.
+
+    In the configuration a string is a pattern for the name, a table names several: `"usb*"`,
+    `{path = "*usb-0:1.2:*", driver = "cdc_ether"}`. Kept as text: "usb*", or
+    "path=*usb-0:1.2:* driver=cdc_ether".
+    """
+
+    name: str = ""
+    path: str = ""
+    vendor: str = ""
+    model: str = ""
+    serial: str = ""
+    mac: str = ""
+    driver: str = ""
+
+    def __str__(self) -> str:
+        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
+        return self.name if list(given) == ["name"] else " ".join(f"{k}={v}" for k, v in given.items())
+
+    @classmethod
+    def parse(cls, text: str) -> Match:
+        """Read what `str` wrote; ValueError for a key that there is not."""
+        words = text.split()
+        if len(words) == 1 and words[0].partition("=")[0] not in KEYS:
+            return cls(name=text)
+        pairs = dict(word.partition("=")[::2] for word in words)
+        if unknown := [key for key in pairs if key not in KEYS]:
+            raise ValueError(f"there is no {unknown[0]!r} to match by")
+        return cls(**pairs)
+
+    @property
+    def single(self) -> bool:
+        """Whether it is meant for one interface: by port, serial number, MAC address or exact name."""
+        exact = bool(self.name) and not any(c in self.name for c in "*?[")
+        return exact or bool(self.path or self.serial or self.mac)
+
+    def fits(self, device: Device) -> bool:
+        """Whether all the patterns given fit. Numbers, makers and MAC addresses match in any case."""
+
+        def fit(pattern: str, *values: str) -> bool:
+            return not pattern or any(value and fnmatchcase(value, pattern) for value in values)
+
+        def fit_any_case(pattern: str, *values: str) -> bool:
+            return fit(pattern.lower(), *(value.lower() for value in values))
+
+        return (
+            fit(self.name, device.name)
+            and fit(self.path, device.path)
+            and fit(self.serial, device.serial)
+            and fit(self.driver, device.driver)
+            and fit_any_case(self.mac, device.mac)
+            and fit_any_case(self.vendor, device.vendor, device.vendor_name)
+            and fit_any_case(self.model, device.model, device.model_name)
+        )
+
+
+KEYS = tuple(f.name for f in fields(Match))

@@ -1,0 +1,198 @@
+"""Which way a packet of this box takes, step by step: rules and tables walked as the kernel does. Pure.
+
+The same walk over what netbond wants the kernel to hold tells what is intended; the kernel's own answer (`ip
+route get`) tells whether this walk is right. What cannot be judged from here (marks, ports, users of other
+programs' rules) is said, and passed over.
+
+Sources: net/core/fib_rules.c, net/ipv4/fib_trie.c, net/ipv4/route.c of the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from netbond.model import Desired, Facts, IPAddress, Nexthop, Route, Rule
+from netbond.plan import hop_words, rule_words
+from netbond.rtnetlink import LOCAL_TABLE
+
+REFUSALS = frozenset({"unreachable", "prohibit", "blackhole"})
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A packet: where to, and what its socket is bound to ("" and None: nothing)."""
+
+    destination: IPAddress
+    source: IPAddress | None = None
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A rule, and what came of it. `decides`: the walk ends here."""
+
+    rule: Rule
+    says: str
+    decides: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of the walk. `kind` is unicast, local, unreachable, prohibit, blackhole, or none (no route)."""
+
+    kind: str
+    table: int = 0
+    hops: tuple[tuple[str, str], ...] = ()  # device and gateway ("": none) of each leg, sorted
+    steps: tuple[Step, ...] = ()
+
+    def same(self, other: Verdict) -> bool:
+        """Whether the packet fares alike."""
+        return (self.kind, self.hops) == (other.kind, other.hops)
+
+    def __str__(self) -> str:
+        if self.kind == "none":
+            return "no route"
+        if self.kind == "local":
+            return "to this box itself"
+        if self.kind != "unicast":
+            return f"refused: {self.kind}"
+        ways = [
+            f"via {gateway} dev {device}" if gateway else f"dev {device}" for device, gateway in self.hops
+        ]
+        where = f" (table {self.table})" if self.table else ""
+        return (" or ".join(ways)) + where
+
+
+# --- the walk ----------------------------------------------------------------------------------------------
+
+
+def _mismatch(rule: Rule, query: Query) -> str:
+    """Why the rule does not match; "" if it does."""
+    if rule.other:
+        return f"cannot be judged from here ({rule.other})"
+    if rule.mark:
+        return "for marked packets"
+    if rule.iif not in ("", "lo"):
+        return "for packets that come in"
+    if rule.oif and rule.oif != query.device:
+        return "another device" if query.device else "not bound to a device"
+    if rule.source is not None and rule.source.prefixlen:
+        if query.source is None:
+            return "not bound to an address"
+        if query.source not in rule.source:
+            return "another source"
+    if rule.destination is not None and query.destination not in rule.destination:
+        return "another destination"
+    return ""
+
+
+def lookup(routes: Iterable[Route], query: Query) -> Route | None:
+    """The route that one table has for the packet: longest prefix, then lowest metric."""
+    fitting = [route for route in routes if query.destination in route.destination]
+    for route in sorted(fitting, key=lambda route: (-route.destination.prefixlen, route.metric)):
+        if route.kind in REFUSALS or route.kind == "throw":
+            return route
+        hops = tuple(hop for hop in route.nexthops if query.device in ("", hop.device) and not hop.dead)
+        if hops:
+            return replace(route, nexthops=hops)
+    return None
+
+
+def _hops(hops: Iterable[Nexthop]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((hop.device, "" if hop.gateway is None else str(hop.gateway)) for hop in hops))
+
+
+def _route_says(route: Route) -> str:
+    what = "default" if route.destination.prefixlen == 0 else str(route.destination)
+    if route.kind != "unicast":
+        return f"{route.kind} {what}"
+    ways = " or ".join(" ".join(hop_words(hop)) for hop in route.nexthops)
+    return f"{what} {ways}"
+
+
+def walk(facts: Facts, query: Query) -> Verdict:
+    """What the kernel does with the packet, by the rules and routes in `facts`."""
+    family = query.destination.version
+    if family == 4 and any(link.name == query.device and not link.up for link in facts.links):
+        return Verdict("none")  # before any rule is asked
+    rules = sorted((rule for rule in facts.rules if rule.family == family), key=lambda rule: rule.priority)
+    tables: dict[int, list[Route]] = {}
+    for route in facts.routes:
+        if route.family == family:
+            tables.setdefault(route.table, []).append(route)
+    steps: list[Step] = []
+    for rule in rules:
+        why_not = _mismatch(rule, query)
+        if why_not:
+            steps.append(Step(rule, why_not))
+        elif rule.action in REFUSALS:
+            steps.append(Step(rule, rule.action, decides=True))
+            return _end(Verdict(rule.action, steps=tuple(steps)), query)
+        elif rule.action != "table":
+            steps.append(Step(rule, f"{rule.action}: cannot be judged from here"))
+        elif rule.table == LOCAL_TABLE:
+            if any(address.interface.ip == query.destination for address in facts.addresses):
+                steps.append(Step(rule, "an address of this box", decides=True))
+                return Verdict("local", LOCAL_TABLE, steps=tuple(steps))
+            steps.append(Step(rule, "not an address of this box"))
+        else:
+            found = lookup(tables.get(rule.table, ()), query)
+            if found is None or found.kind == "throw":
+                steps.append(Step(rule, "no route there"))
+            elif (
+                rule.suppress_prefixlength is not None
+                and found.destination.prefixlen <= rule.suppress_prefixlength
+            ):
+                steps.append(Step(rule, f"{_route_says(found)}: passed over, as the rule says"))
+            else:
+                steps.append(Step(rule, _route_says(found), decides=True))
+                hops = _hops(found.nexthops)
+                return _end(Verdict(found.kind, found.table, hops, tuple(steps)), query)
+    return _end(Verdict("none", steps=tuple(steps)), query)
+
+
+def _end(verdict: Verdict, query: Query) -> Verdict:
+    """IPv4 takes whatever finds no way on a bound device for on-link there, "as routing tables are wrong"."""
+    if verdict.kind == "unicast" or not query.device or query.destination.version == 6:
+        return verdict
+    return replace(verdict, kind="unicast", table=0, hops=((query.device, ""),))
+
+
+def intended(facts: Facts, goal: Desired, protocol: int, query: Query) -> Verdict:
+    """The same walk over the kernel as netbond wants it: its own part exchanged, the others' as it is."""
+    taken = set(goal.take)
+    routes = [route for route in facts.routes if route.protocol != protocol and route not in taken]
+    rules = [rule for rule in facts.rules if rule.protocol != protocol]
+    # A route that is there is taken as it is: the kernel says of it whether it may be used.
+    there = {route: route for route in facts.routes}
+    wanted = [there.get(route, route) for route in goal.routes]
+    return walk(replace(facts, routes=(*routes, *wanted), rules=(*rules, *goal.rules)), query)
+
+
+def confirms(verdict: Verdict, answer: Route | None, refusal: str) -> bool:
+    """Whether the kernel's own answer (a route, or None and the kind of refusal) fits the walk's end."""
+    if answer is None:
+        return verdict.kind == refusal
+    if answer.kind != "unicast" or verdict.kind != "unicast":
+        return answer.kind == verdict.kind
+    return set(_hops(answer.nexthops)) <= set(verdict.hops)
+
+
+# --- in words ----------------------------------------------------------------------------------------------
+
+
+def describe(verdict: Verdict) -> list[str]:
+    """The steps as lines, the one that decides marked."""
+    width = max((len(_rule_says(step.rule)) for step in verdict.steps), default=0)
+    return [
+        f"{'->' if step.decides else '  '} {_rule_says(step.rule):<{width}}  {step.says}"
+        for step in verdict.steps
+    ]
+
+
+def _rule_says(rule: Rule) -> str:
+    words = rule_words(rule).removeprefix("priority ").rpartition(" protocol ")[0]
+    priority, _, rest = words.partition(" ")
+    rest = rest.replace(f"lookup {LOCAL_TABLE}", "lookup local").replace("lookup 253", "lookup default")
+    return f"{priority + ':':<7}{rest}"

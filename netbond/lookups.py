@@ -1,0 +1,87 @@
+"""The host names of pins, looked up in the background; the last good answer holds.
+
+A name server that is slow or gone must never hold up routing, so the answers are facts like any other: they
+come when they come. An answer that is empty or fails changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+
+from netbond.model import IPAddress
+
+logger = logging.getLogger(__name__)
+
+AGAIN = 300.0  # seconds until a name is looked up again
+RETRY = 10.0  # seconds after a failure
+LONGEST = 64  # addresses of one name that count
+
+Resolve = Callable[[str], Awaitable[Iterable[IPAddress]]]
+
+
+async def resolve(name: str) -> list[IPAddress]:
+    """Its addresses of both families. OSError if there are none."""
+    found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+    return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+
+
+class Lookups:
+    """`changed` is called when an answer differs from the one before, and when each name was tried once."""
+
+    def __init__(self, changed: Callable[[], None], resolver: Resolve = resolve) -> None:
+        self._changed = changed
+        self._resolve = resolver
+        self._answers: dict[str, tuple[IPAddress, ...]] = {}
+        self._tried: set[str] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.failures: dict[str, str] = {}
+
+    def want(self, names: Iterable[str]) -> None:
+        """These are the names from now on."""
+        wanted = set(names)
+        for name in self._tasks.keys() - wanted:
+            self._tasks.pop(name).cancel()
+            self._answers.pop(name, None)
+            self.failures.pop(name, None)
+            self._tried.discard(name)
+        for name in sorted(wanted - self._tasks.keys()):
+            self._tasks[name] = asyncio.create_task(self._follow(name))
+
+    @property
+    def complete(self) -> bool:
+        """Whether each name was tried at least once."""
+        return self._tasks.keys() <= self._tried
+
+    @property
+    def answers(self) -> tuple[tuple[str, tuple[IPAddress, ...]], ...]:
+        """What is known, as netbond.model.Facts has it."""
+        return tuple(sorted(self._answers.items()))
+
+    async def stop(self) -> None:
+        """Look up nothing more."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self, name: str) -> None:
+        while True:
+            first, before = name not in self._tried, self._answers.get(name)
+            try:
+                found = tuple(sorted(set(await self._resolve(name)), key=lambda ip: (ip.version, int(ip))))
+            except OSError as error:
+                self.failures[name] = error.strerror or str(error)
+            except UnicodeError:  # what the codec for host names makes of some
+                self.failures[name] = "not a host name"
+            else:
+                if found:
+                    self._answers[name] = found[:LONGEST]
+                    self.failures.pop(name, None)
+            self._tried.add(name)
+            if first or self._answers.get(name) != before:
+                self._changed()
+            await asyncio.sleep(RETRY if name in self.failures else AGAIN)

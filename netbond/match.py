@@ -1,0 +1,133 @@
+"""Which [[uplink]] of the configuration an interface gets, and with it a label and a table of its own. Pure.
+
+The first [[uplink]] that fits an interface is for it, and its settings hold. A label and a table belong to
+one interface: where an [[uplink]] that has them fits several (two sticks with one MAC address, a pattern for
+a whole hub), the one in the first port gets them, the others have the settings without label and table, and
+that is named as a problem. So what is where does not depend on the order in which things were found.
+
+The table of a label is computed from the configuration alone: it is the same after a reboot, in whatever
+order the modems come, and nobody else gets it while that modem is away.
+"""
+
+from __future__ import annotations
+
+import glob
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from netbond.config import Config, UplinkConfig
+from netbond.devices import Device, Match, port_order
+from netbond.tables import fixed
+from netbond.values import PER_FAMILY
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the configuration says about the interfaces that are there.
+
+    `settings` has the interfaces that some [[uplink]] fits: label and table are set there only for the one
+    they belong to, and a label always comes with its table. `labels` has every interface, each label once.
+    `unused` are [[uplink]]s without an interface now, `problems` single lines for people.
+    """
+
+    settings: Mapping[str, UplinkConfig] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[UplinkConfig, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=256)
+def pattern(text: str) -> Match:
+    """The pattern of an [[uplink]] (`UplinkConfig.match`)."""
+    return Match.parse(text)
+
+
+def label_tables(config: Config) -> dict[str, int]:
+    """The table of each label: configured, else that of a traditional name, else from the range by its hash.
+
+    A label for which nothing is left is missing from the answer.
+    """
+    tables = {u.label: u.table for u in config.uplink if u.label and u.table}
+    taken = {
+        config.routing.ecmp_table,
+        config.routing.pin_table,
+        *(u.table for u in config.uplink if u.table),
+    }
+    labels = [u.label for u in config.uplink if u.label and not u.table]
+    for label in labels:
+        traditional = fixed(label, config.routing.table_bases)
+        if traditional is not None and traditional not in taken:
+            tables[label] = traditional
+            taken.add(traditional)
+    taken |= {base + offset for _, base in config.routing.table_bases for offset in range(PER_FAMILY)}
+    low, high = config.routing.tables
+    reserved = range(low, high + 1)
+    for label in labels:
+        start = zlib.crc32(label.encode())
+        around = (reserved[(start + step) % len(reserved)] for step in range(len(reserved)))
+        table = None if label in tables else next((number for number in around if number not in taken), None)
+        if table is not None:
+            tables[label] = table
+            taken.add(table)
+    return tables
+
+
+def reserved_tables(config: Config) -> frozenset[int]:
+    """Tables that belong to an [[uplink]], whether or not its interface is there: for nobody else."""
+    return frozenset(label_tables(config).values()) | {u.table for u in config.uplink if u.table}
+
+
+def local(choice: Choice) -> tuple[UplinkConfig, ...]:
+    """What holds for each interface that is there, as [[uplink]]s that match it by its exact name."""
+    return tuple(
+        replace(setting, match=glob.escape(name), label=choice.labels[name] if setting.label else "")
+        for name, setting in sorted(choice.settings.items())
+    )
+
+
+def choose(devices: Iterable[Device], config: Config) -> Choice:
+    """Find the [[uplink]] of each interface, and the one interface of each label and table."""
+    in_order = sorted(devices, key=port_order)
+    tables = label_tables(config)
+    settings: dict[str, UplinkConfig] = {}
+    labels: dict[str, str] = {}
+    holders: dict[int, str] = {}  # which interface has the label and table of [[uplink]] number so-and-so
+    shut_out: dict[int, list[str]] = {}
+    for device in in_order:
+        for number, uplink in enumerate(config.uplink):
+            if not pattern(uplink.match).fits(device):
+                continue
+            if not uplink.label and not uplink.table:
+                settings[device.name] = uplink
+            elif number not in holders:
+                holders[number] = device.name
+                table = uplink.table or tables.get(uplink.label, 0)
+                settings[device.name] = replace(uplink, table=table)
+                if uplink.label:
+                    labels[device.name] = uplink.label
+            else:
+                settings[device.name] = replace(uplink, label="", table=0)
+                shut_out.setdefault(number, []).append(device.name)
+            break
+    problems = []
+    for number, others in sorted(shut_out.items()):
+        uplink = config.uplink[number]
+        what = f"label {uplink.label!r}" if uplink.label else f"table {uplink.table}"
+        problems.append(
+            f"[[uplink]] {uplink.match} fits {holders[number]} and {', '.join(others)}: {holders[number]} has"
+            f" {what}, being first by port; a narrower path tells them apart"
+        )
+    given = set(labels.values())
+    for device in in_order:
+        if device.name not in labels:
+            labels[device.name] = device.name if device.name not in given else f"other {device.name}"
+            if device.name in given:
+                problems.append(f"{device.name} has the name that is another interface's label")
+    unused = tuple(
+        uplink
+        for uplink in config.uplink
+        if not any(pattern(uplink.match).fits(device) for device in in_order)
+    )
+    return Choice(settings, labels, unused, tuple(problems))

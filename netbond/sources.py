@@ -1,0 +1,251 @@
+"""All sources of facts beside the kernel itself: started, asked, reloaded and stopped as one.
+
+Each source is its own module and knows nothing of the others; none decides anything. What it says becomes
+part of model.Facts in each pass, and a source that is absent, hangs or fails costs its own facts only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from netbond import budget, match, pins
+from netbond.config import Config, UplinkConfig
+from netbond.defaults import DefaultStore, still_valid
+from netbond.devices import of_links
+from netbond.engines import EngineState
+from netbond.health import effect
+from netbond.health.evidence import Ear
+from netbond.health.monitor import Monitor
+from netbond.leases import LeaseStore
+from netbond.lookups import Lookups
+from netbond.model import Budget, Desired, Facts, Health, Lease, Link, Uplink
+from netbond.snapshot import Rate
+from netbond.standing import alive
+from netbond.uplinks import learned, settings
+from netbond.values import AUTO
+from netbond.watchers import modemmanager, networkmanager
+from netbond.watchers.networkd import Networkd
+from netbond.watchers.udev import Udev
+from netbond.weigh import Weigher
+
+logger = logging.getLogger(__name__)
+
+SPEAK_WITHIN = 1.0  # seconds that the first pass waits for NetworkManager and ModemManager
+
+
+class Sources:
+    """What is known besides what the kernel says. `look` is called when there is news.
+
+    `problems` has what is wrong with a source at present, by source, one line each.
+    """
+
+    def __init__(self, config: Config, look: Callable[[], None]) -> None:
+        self._config = config
+        self._look = look
+        state_dir = config.agent.state_dir
+        self._leases = LeaseStore(state_dir / "leases")
+        self._seen_in_main = LeaseStore(state_dir / "learned")
+        self.defaults = DefaultStore(state_dir)
+        self._udev = Udev()
+        self._networkd = Networkd()
+        self._networkmanager = networkmanager.NetworkManagerWatcher()
+        self._managed: tuple[Lease, ...] = ()  # what NetworkManager said
+        self._modemmanager = modemmanager.ModemManagerWatcher()
+        self._lookups = Lookups(look)
+        self._monitor = Monitor(config, look)
+        self._ear = Ear()
+        self._meter = budget.Meter(config.agent.data_dir)
+        self._weigher = Weigher()
+        self._measured: tuple[tuple[str, int], ...] = ()
+        self._settings: tuple[UplinkConfig, ...] = ()
+        self._uplinks: tuple[Uplink, ...] = ()
+        self._silent: list[str] = []
+        self.problems: dict[str, tuple[str, ...]] = {}
+
+    # --- from start to stop --------------------------------------------------------------------------------
+
+    async def start(self, stack: contextlib.AsyncExitStack, links: Iterable[Link]) -> None:
+        """Start all; `stack` stops them. Returns when each has spoken, or has had its second to do so."""
+        for watcher in (self._udev, self._networkd):
+            watcher.start(self._look)
+            stack.callback(watcher.stop)
+        links = tuple(links)
+        self._meter.load()
+        # Whose data plan is whose may go by the hardware.
+        self._count(links, match.local(match.choose(of_links(links, self._udev.devices()), self._config)))
+        stack.callback(self._save_usage)
+        stack.push_async_callback(self._monitor.stop)
+        stack.push_async_callback(self._lookups.stop)
+        self._lookups.want(pins.names(self._config))
+        buses: list[tuple[str, networkmanager.NetworkManagerWatcher | modemmanager.ModemManagerWatcher]] = []
+        if self._config.agent.networkmanager:
+            buses.append(("NetworkManager", self._networkmanager))
+        if self._config.agent.modemmanager:
+            buses.append(("ModemManager", self._modemmanager))
+        for _, watcher_on_bus in buses:
+            watcher_on_bus.start(self._look)
+            stack.push_async_callback(watcher_on_bus.stop)
+        # An uplink that only NetworkManager knows of must not be cut by a restart of the agent.
+        spoken = await asyncio.gather(*(watcher.reported(SPEAK_WITHIN) for _, watcher in buses))
+        self._silent = [name for (name, _), said in zip(buses, spoken, strict=True) if not said]
+        for name in self._silent:
+            logger.info("%s has not answered yet", name)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every source has spoken, so that what none of them knows is not there."""
+        return self._lookups.complete and not self._silent
+
+    def configure(self, config: Config) -> None:
+        """Take another configuration (what the agent can change while it runs)."""
+        self._config = config
+        self._lookups.want(pins.names(config))
+        self._monitor.configure(replace(config, uplink=self._settings))
+
+    def _save_usage(self) -> None:
+        if (data := self._meter.due(time.monotonic(), stopping=True)) is not None:
+            self._meter.write(data)
+
+    # --- facts for a pass ----------------------------------------------------------------------------------
+
+    def facts(self, read: Facts, now: float) -> Facts:
+        """What was read from the kernel, with all that is known besides. `now` is wall-clock seconds."""
+        here = {link.name for link in read.links}
+        self._managed = networkmanager.leases(
+            self._networkmanager.facts(), now, (lease for lease in self._managed if lease.device in here)
+        )
+        facts = replace(
+            read,
+            leases=(
+                *self._load(self._leases),
+                *self._networkd.leases(read.links),
+                *self._managed,
+            ),
+            devices=self._udev.devices(),
+            learned=self._load(self._seen_in_main),
+            resolved=self._lookups.answers,
+            measured=self._measured,
+            health=tuple(
+                Health(each.device, each.family, each.state, each.reason, each.since, each.address)
+                for each in self._monitor.healths()
+            ),
+            budgets=tuple(Budget(*spent) for spent in self._meter.spent()),
+            alive=alive(self._uplinks),
+            roaming=self._roaming(),
+        )
+        if self._config.routing.take_over_default:
+            facts = replace(facts, taken=tuple(r for r in self._taken() if still_valid(r, facts)))
+        remembered = learned(facts, now)
+        self._remember(facts.learned, remembered)
+        return replace(facts, learned=remembered)
+
+    def _roaming(self) -> frozenset[str]:
+        modems = self._modemmanager.facts()
+        devices = {device for modem in modems for device in modem.devices}
+        return frozenset(d for d in devices if modemmanager.excluded_by_roaming(modems, d))
+
+    def _taken(self) -> tuple[Any, ...]:
+        try:
+            return self.defaults.load()
+        except (OSError, ValueError) as error:
+            self.problems["defaults"] = (f"{self.defaults.path}: {error}",)
+            return ()
+
+    def _load(self, store: LeaseStore) -> tuple[Lease, ...]:
+        source = str(store.directory)
+        try:
+            leases = store.load()
+        except OSError as error:
+            self.problems[source] = (f"{store.directory}: {error.strerror}",)
+            return ()
+        self.problems[source] = ()
+        return leases
+
+    def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
+        """Keep the defaults seen in main for an agent that is started while a link is down."""
+        old, new = {lease.device: lease for lease in before}, {lease.device: lease for lease in after}
+        self.problems["learned"] = ()
+        try:
+            for device in old.keys() - new.keys():
+                self._seen_in_main.forget(device)
+            for device, lease in new.items():
+                if old.get(device) != lease:
+                    self._seen_in_main.save(lease)
+        except OSError as error:
+            self.problems["learned"] = (f"{self._seen_in_main.directory}: {error.strerror}",)
+
+    # --- what comes of it ----------------------------------------------------------------------------------
+
+    def decided(self, goal: Desired) -> None:
+        """What the agent has made of the facts: whom to check and to count from now on."""
+        self._uplinks = goal.uplinks
+        if goal.settings != self._settings:
+            self._settings = goal.settings
+            self._monitor.configure(replace(self._config, uplink=goal.settings))
+        self._monitor.set_uplinks(goal.uplinks)
+
+    async def tick(
+        self, links: Iterable[Link], rates: dict[str, Rate], engines: Iterable[EngineState], now: float
+    ) -> None:
+        """Once a second: count, weigh, and hear what the engines say of their links. `now` is monotonic."""
+        devices = {uplink.device for uplink in self._uplinks}
+        if self._count((link for link in links if link.name in devices), self._settings):
+            self._look()
+        if (data := self._meter.due(now)) is not None:
+            await asyncio.to_thread(self._meter.write, data)
+        for word in self._ear.listen(engines):
+            self._monitor.evidence(word.device, word.ok, word.detail, word.address)
+        automatic = {device for device in devices if settings(device, self._settings).weight == AUTO}
+        self._weigher.observe({d: r.rx_bps + r.tx_bps for d, r in rates.items() if d in automatic}, now)
+        measured = tuple(sorted(self._weigher.weights(automatic, now).items()))
+        if measured != self._measured:
+            self._measured = measured
+            self._look()
+        self._judge_buses()
+
+    def _count(self, links: Iterable[Link], configured: Iterable[UplinkConfig]) -> bool:
+        """Count usage; whether a verdict has changed."""
+        before = self._meter.spent()
+        for line in self._meter.observe(links, configured, budget.clock(time.time())):
+            logger.warning("%s", line)
+        self.problems["metered"] = self._meter.problems
+        return self._meter.spent() != before
+
+    def _judge_buses(self) -> None:
+        for watcher in (self._networkmanager, self._modemmanager):
+            hangs = watcher.status() == "not answering"
+            self.problems[type(watcher).__name__] = (watcher.reason(),) if hangs else ()
+        if self._silent and self._networkmanager.status() != "connecting":
+            self._silent = []
+        self.problems["pins"] = tuple(
+            f"pin: {name}: {why}; trying again" for name, why in sorted(self._lookups.failures.items())
+        )
+
+    # --- what status shows ---------------------------------------------------------------------------------
+
+    def sections(self, now: float) -> dict[str, Any]:
+        """Parts of the snapshot: health, metered, and by device what managers and udev know."""
+        devices = {uplink.device for uplink in self._uplinks}
+        modems = self._modemmanager.facts()
+        return {
+            "health": effect.section(self._monitor.healths(), now),
+            "metered": budget.section(self._meter.standings.values()),
+            "networkmanager": {
+                each.device: networkmanager.device_snapshot(each)
+                for each in self._networkmanager.facts()
+                if each.device in devices
+            },
+            "modems": {
+                device: modemmanager.modem_snapshot(modem)
+                for modem in modems
+                for device in modem.devices
+                if device in devices
+            },
+            "hardware": {each.name: each.as_dict() for each in self._udev.devices() if each.name in devices},
+        }

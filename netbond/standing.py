@@ -1,0 +1,81 @@
+"""Which uplinks new traffic may use: health, spent data plans, and backups. Pure.
+
+An uplink that has its link and leads nowhere is "dead": it leaves the ECMP default and (as configured) the
+address list; its table and rules stay, so that checks go on through it. One whose data plan is used up, with
+`budget_action = "off"`, is "spent" and left alone likewise. A backup is "standby" while another uplink is up.
+In each family something is left while any uplink has its link: if all are excluded, those whose data plan is
+spent are used again; if all are dead, the last state stays, as it may be the checks that are wrong; and if
+there is nothing of it left, all are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+from netbond.model import Facts, IPAddress, Uplink
+
+DEAD = "dead"
+SPENT = "spent"
+STANDBY = "standby"
+
+
+def judged(
+    uplinks: Sequence[Uplink], facts: Facts, backups: Collection[str], *, dead_leave_list: bool
+) -> list[Uplink]:
+    """The uplinks with their states as health, budgets and backups want them. `backups` are names."""
+    found = list(uplinks)
+    for family in (4, 6):
+        places = [i for i, uplink in enumerate(found) if uplink.family == family and uplink.usable]
+        dead = {i: _death(found[i], facts) for i in places}
+        spent = {i: _spent(found[i], "off", facts) for i in places}
+        excluded = {i for i in places if dead[i] is not None or spent[i] is not None}
+        if len(excluded) == len(places):
+            excluded = {i for i in places if dead[i] is not None}
+        if len(excluded) == len(places):
+            excluded = {i for i in places if _key(found[i]) not in facts.alive}
+        if len(excluded) == len(places):
+            excluded = set()
+        in_reserve = {
+            i: "backup" if found[i].name in backups else _spent(found[i], "backup", facts) for i in places
+        }
+        alive = [i for i in places if i not in excluded]
+        busy = any(in_reserve[i] is None for i in alive)
+        for i in places:
+            reason = in_reserve[i]
+            if i in excluded:
+                why, listed = dead[i], None
+                if why is not None and not dead_leave_list:
+                    listed = True
+                state = SPENT if why is None else DEAD
+                found[i] = replace(found[i], state=state, reason=why or spent[i] or "", listed=listed)
+            elif busy and reason is not None:
+                found[i] = replace(found[i], state=STANDBY, reason=reason)
+            elif dead[i] is not None:
+                found[i] = replace(found[i], reason=f"used because all are dead: {dead[i]}")
+    return found
+
+
+def _key(uplink: Uplink) -> tuple[str, IPAddress]:
+    return (uplink.device, uplink.address.ip)
+
+
+def alive(uplinks: Iterable[Uplink]) -> frozenset[tuple[str, IPAddress]]:
+    """What `Facts.alive` is to hold in the next pass."""
+    return frozenset(_key(uplink) for uplink in uplinks if uplink.usable or uplink.state == STANDBY)
+
+
+def _death(uplink: Uplink, facts: Facts) -> str | None:
+    """Why checks say that it is down; None if they do not."""
+    for health in facts.health:
+        same = (health.device, health.family) == (uplink.device, uplink.family)
+        if same and health.state == "down" and health.address in (None, uplink.address.ip):
+            return health.reason or "checks fail"
+    return None
+
+
+def _spent(uplink: Uplink, action: str, facts: Facts) -> str | None:
+    for budget in facts.budgets:
+        if budget.device == uplink.device and budget.action == action:
+            return budget.reason or "data plan is spent"
+    return None

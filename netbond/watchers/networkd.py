@@ -1,0 +1,129 @@
+"""The DHCP leases of systemd-networkd, which runs no hooks: read from its files in /run/systemd/netif/leases.
+
+Why the files and not D-Bus: they are there at boot before the bus is, they outlive a restart of either, and
+cost a read of a few hundred bytes. Their format is systemd's own business ("Do not parse", they say), but
+cloud-init and others have read it for years. What cannot be understood is named once and passed over;
+networkd's default route in main is the way to the gateway then.
+
+networkd writes a file a moment after the kernel has the address, so the kernel's event alone would come too
+early: the folder is watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from netbond import files
+from netbond.leases import LeaseError, parse_networkd
+from netbond.model import Lease, Link
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY = Path("/run/systemd/netif/leases")
+LARGEST_FILE = 65536  # bytes
+CHECK = 2.0  # seconds between two looks whether networkd has made the folder, or another one
+
+# include/uapi/linux/inotify.h
+_IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_DELETE = 0x8, 0x80, 0x200
+_IN_ONLYDIR, _IN_DONT_FOLLOW = 0x01000000, 0x02000000
+_MASK = _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_DELETE | _IN_ONLYDIR | _IN_DONT_FOLLOW
+
+
+class Networkd:
+    """`start`, then ask for `leases` at each look; `stop` at the end. No networkd is no problem."""
+
+    def __init__(self, directory: Path = DIRECTORY) -> None:
+        self._directory = directory
+        self._reported: set[str] = set()
+        self._look: Callable[[], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._inotify = -1
+        self._watched: tuple[int, int] | None = None  # the folder that is watched: device and inode
+
+    def start(self, look: Callable[[], None]) -> None:
+        """Watch on the running loop; `look` is called when `leases` may have something new."""
+        self._loop, self._look = asyncio.get_running_loop(), look
+        self._check(self._loop)
+
+    def stop(self) -> None:
+        """Stop watching; `leases` goes on to answer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._unwatch()
+        self._timer = self._look = None
+
+    def leases(self, links: Iterable[Link]) -> tuple[Lease, ...]:
+        """The leases of these interfaces, by device name; files are named by an interface's index."""
+        found = []
+        for link in sorted(links, key=lambda link: link.name):
+            path = self._directory / str(link.index)
+            try:
+                data, status = files.read(path, LARGEST_FILE)
+                if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                    raise LeaseError("others than networkd can write to it")
+                found.append(parse_networkd(data.decode("utf-8", "replace"), link.name, status.st_mtime))
+            except FileNotFoundError:
+                continue
+            except (LeaseError, OSError) as error:
+                reason = files.why(error) if isinstance(error, OSError) else str(error)
+                self._report(f"{path}: {reason}; passed over")
+        return tuple(found)
+
+    def _report(self, line: str) -> None:
+        if line not in self._reported:
+            self._reported.add(line)
+            logger.warning("%s", line)
+
+    # --- watching ------------------------------------------------------------------------------------------
+
+    def _check(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Watch the folder that is there now."""
+        self._timer = loop.call_later(CHECK, self._check, loop)
+        folder: tuple[int, int] | None = None
+        with contextlib.suppress(OSError):
+            status = self._directory.stat()
+            folder = (status.st_dev, status.st_ino)
+        if folder == self._watched:
+            return
+        self._unwatch()
+        if folder is not None and self._watch(loop):
+            self._watched = folder
+        if self._look is not None:
+            self._look()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> bool:
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        path = os.fsencode(self._directory)
+        if descriptor < 0 or libc.inotify_add_watch(descriptor, path, _MASK) < 0:
+            # Users can run out of inotify instances. The look every few seconds finds leases too.
+            self._report(f"{self._directory} cannot be watched: {os.strerror(ctypes.get_errno())}")
+            if descriptor >= 0:
+                os.close(descriptor)
+            return False
+        self._inotify = descriptor
+        loop.add_reader(descriptor, self._events)
+        return True
+
+    def _unwatch(self) -> None:
+        if self._inotify >= 0 and self._loop is not None:
+            self._loop.remove_reader(self._inotify)
+            os.close(self._inotify)
+        self._inotify, self._watched = -1, None
+
+    def _events(self) -> None:
+        """That something happened is enough; a queue that overflowed says so by an event, too."""
+        try:
+            os.read(self._inotify, 65536)
+        except BlockingIOError:
+            return
+        if self._look is not None:
+            self._look()

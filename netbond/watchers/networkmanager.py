@@ -1,0 +1,309 @@
+"""NetworkManager: what it knows of each interface, above all the gateway.
+
+Parsing is a pure function of the objects on the bus; `NetworkManagerWatcher` keeps its result up to date.
+
+The gateway of a connection with `never-default` is not in its Ip4Config, because NetworkManager installs no
+default route then: it is taken from the DHCP options, as the server gave it. That is the setting people use
+to keep a modem's default out of main, so those are the connections for which it matters.
+
+While NetworkManager is away (an upgrade restarts it) it leaves its interfaces as they are. So does the
+watcher: it goes on giving what NetworkManager last said, marked `current=False`, until it is back. `gateway`
+lets none of it count that the interface's addresses do not bear out.
+
+Source: the D-Bus reference at https://networkmanager.dev/docs/api/latest/ and, for the numbers,
+NMDeviceState, NMMetered and NMConnectivityState in src/libnm-core-public/nm-dbus-interface.h.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from netbond.model import Lease
+from netbond.watchers.bus import (
+    RUNNING,
+    Objects,
+    Properties,
+    Service,
+    Watcher,
+    device_name,
+    mappings,
+    text,
+    whole,
+)
+
+NAME = "org.freedesktop.NetworkManager"
+DEVICE = f"{NAME}.Device"
+IP4 = f"{NAME}.IP4Config"
+IP6 = f"{NAME}.IP6Config"
+DHCP4 = f"{NAME}.DHCP4Config"
+ACTIVE = f"{NAME}.Connection.Active"
+
+SERVICE = Service(
+    title="NetworkManager",
+    name=NAME,
+    root="/org/freedesktop",
+    namespace="/org/freedesktop/NetworkManager",
+    properties={
+        DEVICE: frozenset(
+            {
+                "Interface",
+                "IpInterface",
+                "State",
+                "Managed",
+                "Metered",
+                "Ip4Connectivity",
+                "Ip6Connectivity",
+                "Ip4Config",
+                "Ip6Config",
+                "Dhcp4Config",
+                "ActiveConnection",
+            }
+        ),
+        IP4: frozenset({"AddressData", "Gateway", "NameserverData"}),
+        IP6: frozenset({"AddressData", "Gateway", "Nameservers"}),
+        DHCP4: frozenset({"Options"}),
+        ACTIVE: frozenset({"Id", "StateFlags"}),
+    },
+)
+
+STATES = {
+    0: "unknown",
+    10: "unmanaged",
+    20: "unavailable",
+    30: "disconnected",
+    40: "prepare",
+    50: "config",
+    60: "need-auth",
+    70: "ip-config",
+    80: "ip-check",
+    90: "secondaries",
+    100: "activated",
+    110: "deactivating",
+    120: "failed",
+}
+METERED = {0: "unknown", 1: "yes", 2: "no", 3: "guess-yes", 4: "guess-no"}
+CONNECTIVITY = {0: "unknown", 1: "none", 2: "portal", 3: "limited", 4: "full"}
+
+# The states in which addresses are set and routes are in place. Before and after, a gateway is a plan.
+CONFIGURED = frozenset({"ip-check", "secondaries", "activated"})
+
+# The states on the way to those.
+UNDER_WAY = frozenset({"prepare", "config", "need-auth", "ip-config"})
+
+EXTERNAL = 0x80  # NM_ACTIVATION_STATE_FLAG_EXTERNAL
+
+MOST_ADDRESSES = 64  # of one kind and interface; more are a fault somewhere
+LONGEST_LEASE = 0xFFFFFFFF  # seconds; in DHCP this one means for ever
+
+
+@dataclass(frozen=True, slots=True)
+class NMDevice:
+    """An interface as NetworkManager sees it.
+
+    `state` is one of STATES, `metered` of METERED, `connectivity` of CONNECTIVITY (the better of IPv4 and
+    IPv6). `lease_seconds` is the time of the DHCPv4 lease, 0 if there is none or it is for ever. `current` is
+    False for what NetworkManager said before it, or the bus, went away.
+    """
+
+    device: str
+    state: str = "unknown"
+    managed: bool = False
+    addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
+    gateway4: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
+    dns: tuple[IPv4Address | IPv6Address, ...] = ()
+    metered: str = "unknown"
+    connectivity: str = "unknown"
+    connection: str = ""  # the connection's name, as in `nmcli connection`
+    lease_seconds: int = 0
+    external: bool = False  # somebody else configures it, and NetworkManager only shows what the kernel has
+    current: bool = True
+
+
+# --- reading objects --------------------------------------------------------------------------------------
+
+
+def _address(value: object) -> IPv4Address | IPv6Address | None:
+    """A unicast address that is not this host's inside; None for anything else."""
+    # ipaddress takes numbers too, and a zone ("%eth0") that would go on into commands.
+    if not isinstance(value, str) or len(value) > 45 or "%" in value:
+        return None
+    try:
+        address = ipaddress.ip_address(value)
+    except ValueError:
+        return None
+    return None if address.is_multicast or address.is_unspecified or address.is_loopback else address
+
+
+def _interfaces(value: object, version: int) -> Iterable[IPv4Interface | IPv6Interface]:
+    """AddressData (aa{sv}): each "address" with its "prefix"."""
+    for entry in mappings(value)[:MOST_ADDRESSES]:
+        address, prefix = _address(entry.get("address")), whole(entry.get("prefix"))
+        if address is None or address.version != version or prefix is None:
+            continue
+        if 1 <= prefix <= address.max_prefixlen:
+            yield ipaddress.ip_interface((address, prefix))
+
+
+def _gateway4(config: Properties, options: Properties) -> IPv4Address | None:
+    """The gateway in use, else the first router that the DHCP server named (see above: never-default)."""
+    routers = options.get("routers")
+    for value in (config.get("Gateway"), *(routers.split() if isinstance(routers, str) else ())):
+        address = _address(value)
+        if isinstance(address, IPv4Address) and not address.is_reserved:
+            return address
+    return None
+
+
+def _gateway6(config: Properties) -> IPv6Address | None:
+    address = _address(config.get("Gateway"))
+    return address if isinstance(address, IPv6Address) else None
+
+
+def _dns(config4: Properties, config6: Properties) -> Iterable[IPv4Address | IPv6Address]:
+    """IPv4 name servers from NameserverData (aa{sv}), IPv6 ones from Nameservers (aay)."""
+    for entry in mappings(config4.get("NameserverData"))[:MOST_ADDRESSES]:
+        address = _address(entry.get("address"))
+        if address is not None:
+            yield address
+    raw = config6.get("Nameservers")
+    for packed in raw[:MOST_ADDRESSES] if isinstance(raw, list) else ():
+        if isinstance(packed, bytes) and len(packed) == 16:
+            yield IPv6Address(packed)
+
+
+def _lease_seconds(options: Properties) -> int:
+    value = options.get("dhcp_lease_time")
+    if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 10:
+        return 0
+    seconds = int(value)
+    return seconds if seconds < LONGEST_LEASE else 0
+
+
+def parse_device(objects: Objects, path: str) -> NMDevice | None:
+    """The device at `path`; None if it is none, or has no interface (a modem that is not connected)."""
+
+    def behind(key: str, interface: str) -> Properties:
+        target = properties.get(key)
+        return objects.get(target, {}).get(interface, {}) if isinstance(target, str) else {}
+
+    properties = objects.get(path, {}).get(DEVICE, {})
+    # A mobile broadband device is called by its control port; the interface is in IpInterface.
+    name = device_name(properties.get("IpInterface")) or device_name(properties.get("Interface"))
+    if not name:
+        return None
+    config4, config6 = behind("Ip4Config", IP4), behind("Ip6Config", IP6)
+    active = behind("ActiveConnection", ACTIVE)
+    options = behind("Dhcp4Config", DHCP4).get("Options")
+    options = options if isinstance(options, dict) else {}
+    reached = max(whole(properties.get(f"Ip{version}Connectivity")) or 0 for version in (4, 6))
+    return NMDevice(
+        device=name,
+        state=STATES.get(whole(properties.get("State")) or 0, "unknown"),
+        managed=properties.get("Managed") is True,
+        addresses=(
+            *_interfaces(config4.get("AddressData"), 4),
+            *_interfaces(config6.get("AddressData"), 6),
+        ),
+        gateway4=_gateway4(config4, options),
+        gateway6=_gateway6(config6),
+        dns=tuple(_dns(config4, config6)),
+        metered=METERED.get(whole(properties.get("Metered")) or 0, "unknown"),
+        connectivity=CONNECTIVITY.get(reached, "unknown"),
+        connection=text(active.get("Id"), 64),
+        lease_seconds=_lease_seconds(options),
+        external=bool((whole(active.get("StateFlags")) or 0) & EXTERNAL),
+    )
+
+
+def parse_devices(objects: Objects) -> tuple[NMDevice, ...]:
+    """All devices, by name. Where two claim an interface, the one that NetworkManager manages has it."""
+    found: dict[str, NMDevice] = {}
+    for path in sorted(objects):
+        device = parse_device(objects, path)
+        if device is not None and not (device.device in found and found[device.device].managed):
+            found[device.device] = device
+    return tuple(found[name] for name in sorted(found))
+
+
+# --- what others ask --------------------------------------------------------------------------------------
+
+
+def configures(device: NMDevice) -> bool:
+    """Whether NetworkManager has configured the interface: only then is its gateway more than hearsay."""
+    return device.managed and not device.external and device.state in CONFIGURED
+
+
+def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease] = ()) -> tuple[Lease, ...]:
+    """The IPv4 gateways in the form of leases, which count only while the interface holds their address.
+
+    `received` is the wall-clock time to give them, in seconds. `before` is what this gave the last time: a
+    NetworkManager that ends says of each interface that it is gone, and one that starts takes it up again
+    step by step. Both leave the address where it is, so the gateway stays as well. One that was unplugged has
+    no address any more, and one that NetworkManager lets go of is said to be disconnected or unmanaged.
+    """
+    found = tuple(devices)
+    fresh = tuple(
+        Lease(device.device, "NetworkManager", address, (device.gateway4,), received)
+        for device in found
+        if configures(device) and device.gateway4 is not None
+        for address in device.addresses
+        if isinstance(address, IPv4Interface)
+    )
+    settled = {device.device for device in found if device.state not in UNDER_WAY}
+    return (*fresh, *(lease for lease in before if lease.device not in settled))
+
+
+def gateway(
+    devices: Iterable[NMDevice], name: str, held: Iterable[IPv4Address | IPv6Address], version: int = 4
+) -> IPv4Address | IPv6Address | None:
+    """The gateway that NetworkManager knows for the interface `name`; None if it has nothing to say.
+
+    `held` are the addresses that the kernel has on the interface now: the gateway counts only while one of
+    those that NetworkManager set is among them, so that what it said before a restart cannot outlive them.
+    It has none to give for an interface that somebody else configures: what it shows there is hearsay.
+    """
+    here = frozenset(held)
+    for device in devices:
+        if device.device != name or not configures(device):
+            continue
+        if any(a.version == version and a.ip in here for a in device.addresses):
+            return device.gateway4 if version == 4 else device.gateway6
+    return None
+
+
+def device_snapshot(device: NMDevice) -> dict[str, object]:
+    """The device as plain JSON, for `netbond status --json`; the keys are in docs/networkmanager.md."""
+    return {
+        "state": device.state,
+        "managed": device.managed,
+        "addresses": [str(address) for address in device.addresses],
+        "gateway4": None if device.gateway4 is None else str(device.gateway4),
+        "gateway6": None if device.gateway6 is None else str(device.gateway6),
+        "dns": [str(address) for address in device.dns],
+        "metered": device.metered,
+        "connectivity": device.connectivity,
+        "connection": device.connection,
+        "lease_seconds": device.lease_seconds,
+        "external": device.external,
+        "current": device.current,
+    }
+
+
+# --- watching ---------------------------------------------------------------------------------------------
+
+
+class NetworkManagerWatcher(Watcher[NMDevice]):
+    """Keeps the facts of NetworkManager's devices."""
+
+    def __init__(self, address: str | None = None) -> None:
+        """`address`: of the bus; None for $DBUS_SYSTEM_BUS_ADDRESS or the usual place."""
+        super().__init__(SERVICE, address)
+
+    def _read(self) -> tuple[NMDevice, ...]:
+        if self._follower.status == RUNNING:
+            return parse_devices(self._follower.objects)
+        return tuple(replace(device, current=False) for device in self._facts)

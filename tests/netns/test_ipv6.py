@@ -1,0 +1,172 @@
+"""IPv6 as a full citizen: the same layout, with what the kernel does differently."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.netns.box import Box, sh, wait_for
+
+pytestmark = pytest.mark.root
+
+RULES = """\
+0:	from all lookup local
+40:	from all oif usb0 lookup 100 proto 78
+40:	from all oif usb1 lookup 101 proto 78
+50:	from all lookup main suppress_prefixlength 0 proto 78
+100:	from 2001:db8::10 lookup 100 proto 78
+101:	from 2001:db8:0:1::10 lookup 101 proto 78
+222:	from all lookup 222 proto 78
+32766:	from all lookup main"""
+
+CLASSIC_RULES = """\
+0:	from all lookup local
+40:	from all oif usb0 lookup 100 proto 78
+40:	from all oif usb1 lookup 101 proto 78
+50:	from all lookup main proto 78
+201:	from 2001:db8::/64 lookup 100 proto 78
+202:	from 2001:db8:0:1::/64 lookup 101 proto 78
+222:	from all lookup 222 proto 78
+32766:	from all lookup main"""
+
+TABLES = """\
+2001:db8::/64 dev usb0 table 100 proto 78 src 2001:db8::10 metric 1024 pref medium
+default via 2001:db8::1 dev usb0 table 100 proto 78 src 2001:db8::10 metric 1024 pref medium
+REFUSE default dev lo table 100 proto 78 metric 4294967295 pref medium
+2001:db8:0:1::/64 dev usb1 table 101 proto 78 src 2001:db8:0:1::10 metric 1024 pref medium
+default via 2001:db8:0:1::1 dev usb1 table 101 proto 78 src 2001:db8:0:1::10 metric 1024 pref medium
+REFUSE default dev lo table 101 proto 78 metric 4294967295 pref medium
+default nhid 7801222 table 222 proto 78 metric 1024 pref medium
+	nexthop via 2001:db8::1 dev usb0 weight 1
+	nexthop via 2001:db8:0:1::1 dev usb1 weight 1
+2001:db8::/64 dev usb0 proto kernel metric 256 pref medium
+2001:db8:0:1::/64 dev usb1 proto kernel metric 256 pref medium"""
+
+MAIN_DEFAULTS = """
+default via 2001:db8::1 dev usb0 metric 1000 pref medium
+default via 2001:db8:0:1::1 dev usb1 metric 1001 pref medium"""
+
+
+def plug6(box: Box, device: str, number: int) -> None:
+    """Give a modem a global address and a default, as a router's advertisement leaves them."""
+    prefix = f"2001:db8:0:{number}::"
+    sh("ip", "-n", box.far, "addr", "add", f"{prefix}1/64", "dev", f"p{number}", "nodad")
+    box.ip("addr", "add", f"{prefix}10/64", "dev", device, "nodad")
+    metric = str(1000 + number)
+    box.ip("-6", "route", "add", "default", "via", f"{prefix}1", "dev", device, "metric", metric)
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """A box with two modems that have both families."""
+    with Box(tmp_path) as box:
+        for number in range(2):
+            box.plug(f"usb{number}", number)
+            plug6(box, f"usb{number}", number)
+        yield box
+
+
+def tables(box: Box) -> str:
+    """`ip -6 route show table all` without what the kernel makes by itself."""
+    lines = box.ip("-6", "route", "show", "table", "all").splitlines()
+    own = (" table local ", "fe80::/64", "ff00::/8", "multicast")
+    return "\n".join(line for line in lines if not any(word in line for word in own))
+
+
+def test_the_default_layout_as_text(box: Box) -> None:
+    box.start()
+    assert box.ip("-6", "rule") == RULES
+    assert tables(box) == TABLES.replace("REFUSE", "unreachable") + MAIN_DEFAULTS
+    assert (box.folder / "ips").read_text() == "10.0.0.10\n10.0.1.10\n"
+
+
+def test_the_classic_layout_as_text(box: Box) -> None:
+    box.configure('[routing]\nlayout = "classic"\ntake_over_default = true')
+    before = tables(box)
+    box.start()
+    assert box.ip("-6", "rule") == CLASSIC_RULES
+    assert tables(box) == TABLES.replace("REFUSE", "prohibit")
+    assert box.stop() == 0
+    assert tables(box) == before
+
+
+def test_bound_traffic_leaves_by_its_own_modem_and_nowhere_else(box: Box) -> None:
+    box.start()
+    for number in range(2):
+        for words in (["from", f"2001:db8:0:{number}::10"], ["oif", f"usb{number}"]):
+            assert box.way("2001:4860:4860::8888", *words) == f"usb{number}"
+
+
+def test_link_down_takes_the_addresses_along(box: Box) -> None:
+    box.start()
+    box.ip("link", "set", "usb1", "down")
+    wait_for(lambda: "usb1" not in box.ip("-6", "rule"), 1.0, "the rules are gone")
+    assert "usb1" not in box.ip("-6", "route", "show", "table", "222")
+    # IPv4 keeps its address, and so its rule and the route that refuses.
+    assert "101:	from 10.0.1.10" in box.rules()
+    assert "2001:db8:0:1::10" not in str(box.status()["uplinks"])
+
+
+def test_switched_off(box: Box) -> None:
+    box.configure("[routing]\nipv6 = false")
+    box.start()
+    assert "proto 78" not in box.ip("-6", "rule")
+    assert box.ip("-6", "route", "show", "table", "all", "proto", "78") == ""
+
+
+def test_a_kernel_without_ipv6_addresses_is_no_trouble(tmp_path: Path) -> None:
+    with Box(tmp_path) as box:
+        box.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+        box.plug("usb0", 0)
+        box.start()
+        assert box.way("8.8.8.8", "from", "10.0.0.10") == "usb0"
+        assert box.status()["agent"]["problems"] == []
+
+
+def test_listed_if_asked_for(box: Box) -> None:
+    box.configure(agent="ip_list_ipv6 = true")
+    box.start()
+    assert (box.folder / "ips").read_text() == "10.0.0.10\n10.0.1.10\n2001:db8::10\n2001:db8:0:1::10\n"
+
+
+def test_removed_on_stop(box: Box) -> None:
+    def held() -> tuple[str, list[str], str]:
+        routes = box.ip("-6", "route", "show", "table", "all").splitlines()
+        # The interfaces' own link-local addresses appear when they are proven to be unique.
+        return box.ip("-6", "rule"), [r for r in routes if "fe80:" not in r], box.ip("nexthop")
+
+    before = held()
+    box.start()
+    assert held() != before
+    assert box.stop() == 0
+    assert held() == before
+
+
+def test_what_a_router_advertises(tmp_path: Path) -> None:
+    """A real router's advertisement: a link-local gateway, an address of one's own making, with privacy."""
+    with Box(tmp_path) as box:
+        box.run("sysctl", "-qw", "net.ipv6.conf.default.use_tempaddr=2")
+        box.plug("usb0", 0)
+        sh("ip", "-n", box.far, "addr", "add", "2001:db8:7::1/64", "dev", "p0", "nodad")
+        box.start()
+        # In the foreground: it is ours to end.
+        command = ["ip", "netns", "exec", box.far, "dnsmasq", "--keep-in-foreground", "--port=0"]
+        command += ["--conf-file=/dev/null", "--interface=p0", "--enable-ra", "--ra-param=p0,low,4,60"]
+        command += ["--dhcp-range=2001:db8:7::,ra-only,64,120", f"--pid-file={tmp_path}/dnsmasq.pid"]
+        command += [f"--dhcp-leasefile={tmp_path}/leases"]
+        router = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(lambda: box.ip("-6", "rule").count("from 2001:db8:7:") == 2, 20, "rules for both")
+        finally:
+            router.terminate()
+            router.wait(10)
+        (uplink,) = (u for u in box.status()["uplinks"] if u["family"] == 6)
+        assert uplink["gateway"].startswith("fe80::")
+        assert uplink["gateway_source"] == "main default"
+        temporary = box.ip("-6", "addr", "show", "dev", "usb0", "scope", "global", "temporary")
+        assert uplink["address"] not in temporary
+        assert box.way("2001:4860:4860::8888", "from", uplink["address"]) == "usb0"
+        assert f"via {uplink['gateway']} dev usb0" in box.ip("-6", "route", "show", "table", "100")

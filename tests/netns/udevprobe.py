@@ -1,0 +1,34 @@
+"""Runs the udev watcher alone, in whatever namespace it is started, and prints a JSON line at each change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from netbond.watchers.udev import Udev
+
+
+async def main(control: str) -> None:
+    look = asyncio.Event()
+    udev = Udev(control=Path(control))
+    udev.start(look.set)
+    look.set()
+    shown = ""
+    while True:
+        # The agent looks at netlink's word too; here a short tick stands for it.
+        try:
+            async with asyncio.timeout(0.05):
+                await look.wait()
+        except TimeoutError:
+            pass
+        look.clear()
+        devices = {d.name: d.as_dict() for d in udev.devices() if d.name != "lo"}
+        line = json.dumps({"problem": udev.problem, "devices": devices})
+        if line != shown:
+            print(line, flush=True)
+            shown = line
+
+
+asyncio.run(main(sys.argv[1]))

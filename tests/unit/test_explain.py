@@ -1,0 +1,118 @@
+"""The walk through rules and tables, beside what the kernel is known to do."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+
+import pytest
+
+from netbond.config import Config, parse
+from netbond.explain import Query, Verdict, confirms, describe, intended, walk
+from netbond.model import MAIN_TABLE, Facts, Nexthop, Route, Rule
+from netbond.plan import desired
+from tests.unit.boxes import box, main_default
+
+LOCAL = Rule(0, 4, table=255)
+MAIN = Rule(32766, 4, table=MAIN_TABLE)
+
+
+def running(facts: Facts, config: Config | None = None) -> Facts:
+    """A box on which netbond has been at work."""
+    goal = desired(facts, config or Config())
+    return replace(facts, rules=(LOCAL, *facts.rules, *goal.rules, MAIN), routes=facts.routes + goal.routes)
+
+
+def query(destination: str, source: str | None = None, device: str = "") -> Query:
+    return Query(
+        ipaddress.ip_address(destination), None if source is None else ipaddress.ip_address(source), device
+    )
+
+
+TWO = running(replace(box("usb0", "usb1"), routes=(main_default("usb1", "10.0.1.1"),)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "way"),
+    [
+        (query("8.8.8.8"), "via 10.0.0.1 dev usb0 or via 10.0.1.1 dev usb1 (table 222)"),
+        (query("8.8.8.8", "10.0.1.10"), "via 10.0.1.1 dev usb1 (table 101)"),
+        (query("8.8.8.8", device="usb0"), "via 10.0.0.1 dev usb0 (table 100)"),
+        (query("10.0.1.10"), "to this box itself"),
+    ],
+)
+def test_ways(asked: Query, way: str) -> None:
+    assert str(walk(TWO, asked)) == way
+    assert intended(TWO, desired(TWO, Config()), 78, asked).same(walk(TWO, asked))
+
+
+def test_the_steps_in_words() -> None:
+    main = "   50:    from all lookup main suppress_prefixlength 0  "
+    assert describe(walk(TWO, query("8.8.8.8", "10.0.1.10"))) == [
+        "   0:     from all lookup local                         not an address of this box",
+        "   40:    from all oif usb0 lookup 100                  not bound to a device",
+        "   40:    from all oif usb1 lookup 101                  not bound to a device",
+        f"{main}default via 10.0.1.1 dev usb1: passed over, as the rule says",
+        "   100:   from 10.0.0.10 lookup 100                     another source",
+        "-> 101:   from 10.0.1.10 lookup 101                     default via 10.0.1.1 dev usb1",
+    ]
+
+
+def test_a_missing_rule_makes_a_difference() -> None:
+    broken = replace(TWO, rules=tuple(rule for rule in TWO.rules if rule.priority != 101))
+    asked = query("8.8.8.8", "10.0.1.10")
+    now, goal = walk(broken, asked), intended(broken, desired(broken, Config()), 78, asked)
+    assert not now.same(goal)
+    assert now.table == 222
+    assert goal.table == 101
+
+
+def test_the_last_route_of_a_table_refuses() -> None:
+    gone = replace(TWO, routes=tuple(r for r in TWO.routes if r.table != 101 or r.kind == "unreachable"))
+    assert str(walk(gone, query("8.8.8.8", "10.0.1.10"))) == "refused: unreachable"
+
+
+def test_ipv4_takes_what_is_refused_for_on_link_on_a_bound_device() -> None:
+    gone = replace(TWO, routes=tuple(r for r in TWO.routes if r.table != 101 or r.kind == "unreachable"))
+    assert str(walk(gone, query("8.8.8.8", device="usb1"))) == "dev usb1"
+
+
+def test_pins_come_before_the_share() -> None:
+    config = parse('[[pin]]\ndestination = ["203.0.113.0/24"]\nuplinks = ["usb1"]')
+    facts = running(box("usb0", "usb1"), config)
+    assert str(walk(facts, query("203.0.113.9"))) == "via 10.0.1.1 dev usb1 (table 221)"
+
+
+def test_longest_prefix_and_lowest_metric() -> None:
+    def route(destination: str, device: str, metric: int = 0) -> Route:
+        return Route(MAIN_TABLE, ipaddress.ip_network(destination), (Nexthop(device),), metric=metric)
+
+    facts = Facts(
+        rules=(MAIN,),
+        routes=(route("0.0.0.0/0", "a"), route("192.0.2.0/24", "b", 9), route("192.0.2.0/24", "c", 5)),
+    )
+    assert walk(facts, query("192.0.2.1")).hops == (("c", ""),)
+    assert walk(facts, query("192.0.2.1", device="b")).hops == (("b", ""),)
+    assert walk(facts, query("192.0.3.1")).hops == (("a", ""),)
+    assert walk(replace(facts, routes=()), query("192.0.2.1")).kind == "none"
+
+
+def test_what_cannot_be_judged_is_said_and_passed_over() -> None:
+    marked = Rule(10, 4, table=7, mark=1, mask=255)
+    strange = Rule(11, 4, table=7, other="uidrange 0")
+    found = walk(Facts(rules=(marked, strange, MAIN)), query("192.0.2.1"))
+    assert [step.says for step in found.steps] == [
+        "for marked packets",
+        "cannot be judged from here (uidrange 0)",
+        "no route there",
+    ]
+
+
+def test_the_kernels_answer_may_be_any_leg() -> None:
+    verdict = walk(TWO, query("8.8.8.8"))
+    default = ipaddress.ip_network("0.0.0.0/0")
+    answer = Route(222, default, (Nexthop("usb1", ipaddress.ip_address("10.0.1.1")),))
+    assert confirms(verdict, answer, "")
+    assert not confirms(verdict, replace(answer, nexthops=(Nexthop("usb2"),)), "")
+    assert not confirms(verdict, None, "unreachable")
+    assert confirms(Verdict("unreachable"), None, "unreachable")

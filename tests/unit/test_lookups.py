@@ -1,0 +1,107 @@
+"""Names are looked up beside everything else; a bad answer never undoes a good one."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable
+
+import pytest
+
+from netbond import lookups
+from netbond.lookups import Lookups
+from netbond.model import IPAddress
+
+
+class Names:
+    """A resolver that is told what to answer; None: it fails."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[str] | None] = {}
+        self.asked: list[str] = []
+
+    async def resolve(self, name: str) -> Iterable[IPAddress]:
+        self.asked.append(name)
+        answer = self.answers[name]
+        if answer is None:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [ipaddress.ip_address(text) for text in answer]
+
+
+async def rounds(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookups, "AGAIN", 0)
+    monkeypatch.setattr(lookups, "RETRY", 0)
+
+
+def test_the_last_good_answer_holds() -> None:
+    async def scene() -> None:
+        names, changes = Names(), []
+        names.answers = {"a": ["192.0.2.2", "2001:db8::1", "192.0.2.1", "192.0.2.1"]}
+        found = Lookups(lambda: changes.append(1), names.resolve)
+        found.want({"a"})
+        assert [found.complete] == [False]
+        await rounds()
+        expected = (("a", tuple(map(ipaddress.ip_address, ("192.0.2.1", "192.0.2.2", "2001:db8::1")))),)
+        assert [found.complete] == [True]
+        assert found.answers == expected
+        assert len(changes) == 1
+        names.answers["a"] = None
+        await rounds()
+        assert found.answers == expected
+        assert found.failures == {"a": "Temporary failure in name resolution"}
+        names.answers["a"] = []
+        await rounds()
+        assert found.answers == expected
+        names.answers["a"] = ["192.0.2.9"]
+        await rounds()
+        assert found.answers == (("a", (ipaddress.ip_address("192.0.2.9"),)),)
+        assert found.failures == {}
+        assert len(changes) == 2
+        await found.stop()
+
+    asyncio.run(scene())
+
+
+def test_a_failure_is_a_first_word_too_and_nothing_wanted_is_complete() -> None:
+    async def scene() -> None:
+        names, changes = Names(), []
+        names.answers = {"a": None}
+        found = Lookups(lambda: changes.append(1), names.resolve)
+        assert found.complete
+        found.want({"a"})
+        await rounds()
+        assert found.complete
+        assert changes == [1]
+        await found.stop()
+
+    asyncio.run(scene())
+
+
+def test_what_is_wanted_no_more_is_forgotten_and_asked_no_more() -> None:
+    async def scene() -> None:
+        names = Names()
+        names.answers = {"a": ["192.0.2.1"], "b": ["192.0.2.2"]}
+        found = Lookups(lambda: None, names.resolve)
+        found.want({"a", "b"})
+        await rounds()
+        found.want({"b"})
+        await rounds()
+        assert [name for name, _ in found.answers] == ["b"]
+        names.asked.clear()
+        await rounds()
+        assert set(names.asked) == {"b"}
+        await found.stop()
+
+    asyncio.run(scene())
+
+
+def test_the_resolver_itself() -> None:
+    found = asyncio.run(lookups.resolve("127.0.0.1"))
+    assert found == [ipaddress.ip_address("127.0.0.1")]
