@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -85,6 +86,8 @@ class Engine:
             self.publish_resume()
         self._second()
         self.arm()
+        gc.collect()
+        gc.freeze()  # what there is now stays: not to be looked through again and again
         await self._end.wait()
         self.close()
         return self._status

@@ -67,7 +67,8 @@ class _Selector(selectors.EpollSelector):
             elif self._gap * WORTH_IT < PAUSE:
                 # Packets flow: one wake-up by the clock, in the place of one by a packet and others by those
                 # that follow it. Alarms can wait as long.
-                time.sleep(max(self._looked + PAUSE - now, 0.0))
+                pause = min(PAUSE, self._gap * PER_WAKE_UP)  # what comes meanwhile can be read at once
+                time.sleep(max(self._looked + pause - now, 0.0))
                 ready = poll(0, READY_MAX)
             if not ready:
                 now = time.monotonic()
