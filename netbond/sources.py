@@ -218,9 +218,10 @@ class Sources:
         return self._meter.spent() != before
 
     def _judge_buses(self) -> None:
-        for watcher in (self._networkmanager, self._modemmanager):
+        services = (("NetworkManager", self._networkmanager), ("ModemManager", self._modemmanager))
+        for title, watcher in services:
             hangs = watcher.status() == "not answering"
-            self.problems[type(watcher).__name__] = (watcher.reason(),) if hangs else ()
+            self.problems[title] = (f"{title} does not answer: {watcher.reason()}",) if hangs else ()
         if self._silent and self._networkmanager.status() != "connecting":
             self._silent = []
         self.problems["pins"] = tuple(
