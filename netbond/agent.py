@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -22,7 +23,7 @@ from netbond import __version__, nft, router, snapshot, sysctls
 from netbond.clashes import clashes
 from netbond.config import Config, load
 from netbond.control import Command, ControlServer, Peer
-from netbond.defaults import merged, still_valid
+from netbond.defaults import merged
 from netbond.errors import NetbondError
 from netbond.iplist import AddressList
 from netbond.kernel import Kernel
@@ -30,7 +31,8 @@ from netbond.metrics import MetricsServer
 from netbond.model import Desired, Facts, Link, Route, Uplink
 from netbond.names import NameFiles
 from netbond.pace import Pace
-from netbond.plan import Operation, desired, object_words, plan
+from netbond.plan import desired, object_words, plan
+from netbond.restore import give_back
 from netbond.sources import Sources
 from netbond.standing import DEAD
 from netbond.supervisor import Supervisor
@@ -44,6 +46,7 @@ SETTLE = 0.002  # seconds
 TICK = 1.0  # seconds between two readings of the byte counters
 RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel does not tell everything
 RETRY = 1.0  # seconds after a pass that failed
+AGAIN = 0.05  # seconds after something was refused for the first time
 PATIENCE = 10.0  # seconds after the start during which what looks stale stays if a source has not spoken yet
 RENAME = 10.0  # seconds after which the files of names are looked at again, if nothing has changed
 
@@ -79,7 +82,8 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
-        self._cost = 0.0  # seconds that the last pass took
+        self._refused: set[str] | None = None  # what the kernel refused in the last pass
+        self._cost = 0.0  # seconds that the last reading of the kernel took
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
         self._goal = Desired()
@@ -120,6 +124,9 @@ class Agent:
             await self._pass(kernel)
             await self._supervisor.start()
             stack.push_async_callback(self._supervisor.stop)
+            # What is there by now stays: to go through it in each full collection would take 30 ms.
+            gc.collect()
+            gc.freeze()
             logger.info("running: %s", _summary(self._goal.uplinks))
             await self._loop(kernel)
             logger.info("stopping")
@@ -137,12 +144,10 @@ class Agent:
             if self._hung_up:
                 self._reload()
             if self._wake.is_set() or time.monotonic() >= due:
-                # With very many routes a pass takes its time: no more than half of ours.
+                # With very many routes reading takes its time: no more than half of ours.
                 await asyncio.sleep(max(SETTLE, self._cost))
                 self._wake.clear()
-                began = time.monotonic()
-                due = began + min(RESYNC, await self._pass(kernel))
-                self._cost = time.monotonic() - began
+                due = time.monotonic() + min(RESYNC, await self._pass(kernel))
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK
                 await self._count(kernel)
@@ -268,7 +273,10 @@ class Agent:
 
     async def _reconcile(self, kernel: Kernel) -> float:
         moved, self._moved = self._moved, False
-        facts = self._sources.facts(await kernel.read(), time.time())
+        began = time.monotonic()
+        read = await kernel.read()
+        self._cost = time.monotonic() - began
+        facts = self._sources.facts(read, time.time())
         goal = desired(facts, self.config)
         now = time.monotonic()
         if self.config.routing.take_over_default:
@@ -283,7 +291,12 @@ class Agent:
             logger.debug("%s (%s)", operation.command(), operation.why)
         failures = await kernel.apply(admitted, facts.links)
         self._changes += len(admitted) - len(failures)
-        self._report("routes", [str(failure) for failure in failures])
+        refused = {str(failure) for failure in failures}
+        # What is refused once may be a link that went down meanwhile; what is refused again while no link or
+        # address moves is worth a word.
+        lasting = refused if self._refused is None else set() if moved else refused & self._refused
+        self._refused = refused
+        self._report("routes", sorted(lasting))
         self._report(
             "fight", [f"another program keeps undoing: {object_words(what)}" for what in self._pace.fights()]
         )
@@ -297,8 +310,8 @@ class Agent:
             await self._count(kernel)
         self._hand_out(goal)
         self._publish()
-        if failures:
-            return RETRY
+        if refused:
+            return RETRY if refused == lasting else AGAIN
         return RESYNC if due is None else max(0.0, due - now)
 
     def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:
@@ -312,17 +325,14 @@ class Agent:
         return take
 
     async def _give_back(self, kernel: Kernel, facts: Facts) -> None:
-        """Put back into main what was taken out of it, as far as it still leads anywhere."""
-        defaults = self._sources.defaults
+        """Put back into main what was taken out of it."""
         try:
-            taken = defaults.load()
-            if taken:
-                back = [Operation("add", route, "was there") for route in taken if still_valid(route, facts)]
-                for failure in await kernel.apply(back, facts.links):
-                    logger.info("not put back: %s", failure)
-                defaults.save(())
+            _, failures = await give_back(kernel, self._sources.defaults, facts)
         except (OSError, ValueError) as error:
-            self._report("defaults", [f"{defaults.path}: {error}"])
+            self._report("defaults", [f"{self._sources.defaults.path}: {error}"])
+        else:
+            for failure in failures:
+                logger.info("not put back: %s", failure)
 
     async def _forward(self, goal: Desired, facts: Facts) -> None:
         """Kernel settings, then router mode: forwarding before the table that relies on it."""

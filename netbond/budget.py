@@ -169,8 +169,10 @@ def _dated(usage: Usage, day: int, clock: Clock) -> Usage:
     if clock.today < EARLIEST:
         return usage
     start = month_of(clock.today, day)
-    if usage.start is None or usage.day != day:
-        # The first date, or another reckoning: nothing is forgotten.
+    if usage.start is not None and usage.day != day:
+        # Another reckoning: the open month stays whole; whether it has ended goes by the old day.
+        usage = replace(_dated(usage, usage.day, clock), start=start, day=day)
+    elif usage.start is None:
         usage = replace(usage, start=start, day=day)
     elif start > usage.start:
         carried = usage.undated if clock.synchronised else 0

@@ -17,9 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from netbond.config import PER_FAMILY, Config, UplinkConfig
+from netbond.config import Config, UplinkConfig
 from netbond.devices import Device, Match, port_order
 from netbond.tables import fixed
+from netbond.values import PER_FAMILY
 
 
 @dataclass(frozen=True, slots=True)

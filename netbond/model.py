@@ -62,6 +62,7 @@ class Nexthop:
     gateway: IPAddress | None = None
     weight: int = 1
     onlink: bool = False  # the gateway is outside the connected networks (a /32 lease)
+    dead: bool = field(default=False, compare=False)  # as read: the kernel passes it over (no carrier)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import logging
 import os
 import shutil
 import socket
@@ -28,6 +29,8 @@ from netbond.config import Config
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
 from netbond.model import Link, Uplink
 from netbond.router import FAMILY, REMOVAL, TABLE, Lives, Mark, lan, lives, marks, pending, released, ruleset
+
+logger = logging.getLogger(__name__)
 
 STORE = "nft.json"  # in state_dir
 LARGEST_STORE = 1 << 20  # bytes; 64 uplinks make about 30,000
@@ -132,13 +135,17 @@ def generation() -> int:
 def watch(changed: Callable[[], None]) -> Iterator[None]:
     """Call `changed` when anybody has changed nftables rules, netbond too; within a running event loop.
 
-    An event is only a reason to look: what it says is not read, and lost ones are no loss.
+    An event is only a reason to look: what it says is not read, and lost ones are no loss. A kernel that has
+    no such events is no error: those who need nftables find out when they ask it for more.
     """
     loop = asyncio.get_running_loop()
-    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-    with socket.socket(socket.AF_NETLINK, flags, _NETLINK_NETFILTER) as link:
-        link.bind((0, 0))
-        link.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+    with contextlib.ExitStack() as stack:
+        try:
+            link = stack.enter_context(_subscribed())
+        except OSError as error:
+            logger.debug("no events of nftables: %s", files.why(error))
+            yield
+            return
 
         def drain() -> None:
             while True:
@@ -157,6 +164,19 @@ def watch(changed: Callable[[], None]) -> Iterator[None]:
             yield
         finally:
             loop.remove_reader(link)
+
+
+def _subscribed() -> socket.socket:
+    """A socket that hears of changes to nftables; OSError where there is no such thing."""
+    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    link = socket.socket(socket.AF_NETLINK, flags, _NETLINK_NETFILTER)
+    try:
+        link.bind((0, 0))
+        link.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFTABLES_GROUP)
+    except OSError:
+        link.close()
+        raise
+    return link
 
 
 # --- the program ------------------------------------------------------------------------------------------

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from netbond import budget, pins
-from netbond.config import AUTO, Config, UplinkConfig
+from netbond import budget, match, pins
+from netbond.config import Config, UplinkConfig
 from netbond.defaults import DefaultStore, still_valid
+from netbond.devices import of_links
 from netbond.engines import EngineState
 from netbond.health import effect
 from netbond.health.evidence import Ear
@@ -24,9 +25,10 @@ from netbond.health.monitor import Monitor
 from netbond.leases import LeaseStore
 from netbond.lookups import Lookups
 from netbond.model import Budget, Desired, Facts, Health, Lease, Link, Uplink
-from netbond.snapshot import Rate
+from netbond.snapshot import Rate, printable
 from netbond.standing import alive
 from netbond.uplinks import learned, settings
+from netbond.values import AUTO
 from netbond.watchers import modemmanager, networkmanager
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev
@@ -53,6 +55,7 @@ class Sources:
         self._udev = Udev()
         self._networkd = Networkd()
         self._networkmanager = networkmanager.NetworkManagerWatcher()
+        self._managed: tuple[Lease, ...] = ()  # what NetworkManager said
         self._modemmanager = modemmanager.ModemManagerWatcher()
         self._lookups = Lookups(look)
         self._monitor = Monitor(config, look)
@@ -69,12 +72,14 @@ class Sources:
 
     async def start(self, stack: contextlib.AsyncExitStack, links: Iterable[Link]) -> None:
         """Start all; `stack` stops them. Returns when each has spoken, or has had its second to do so."""
-        self._meter.load()
-        self._count(links)
-        stack.callback(self._save_usage)
         for watcher in (self._udev, self._networkd):
             watcher.start(self._look)
             stack.callback(watcher.stop)
+        links = tuple(links)
+        self._meter.load()
+        # Whose data plan is whose may go by the hardware.
+        self._count(links, match.local(match.choose(of_links(links, self._udev.devices()), self._config)))
+        stack.callback(self._save_usage)
         stack.push_async_callback(self._monitor.stop)
         stack.push_async_callback(self._lookups.stop)
         self._lookups.want(pins.names(self._config))
@@ -111,19 +116,23 @@ class Sources:
 
     def facts(self, read: Facts, now: float) -> Facts:
         """What was read from the kernel, with all that is known besides. `now` is wall-clock seconds."""
+        here = {link.name for link in read.links}
+        self._managed = networkmanager.leases(
+            self._networkmanager.facts(), now, (lease for lease in self._managed if lease.device in here)
+        )
         facts = replace(
             read,
             leases=(
                 *self._load(self._leases),
                 *self._networkd.leases(read.links),
-                *networkmanager.leases(self._networkmanager.facts(), now),
+                *self._managed,
             ),
             devices=self._udev.devices(),
             learned=self._load(self._seen_in_main),
             resolved=self._lookups.answers,
             measured=self._measured,
             health=tuple(
-                Health(each.device, each.family, each.state, each.reason, each.since, each.address)
+                Health(each.device, each.family, each.state, printable(each.reason), each.since, each.address)
                 for each in self._monitor.healths()
             ),
             budgets=tuple(Budget(*spent) for spent in self._meter.spent()),
@@ -186,7 +195,7 @@ class Sources:
     ) -> None:
         """Once a second: count, weigh, and hear what the engines say of their links. `now` is monotonic."""
         devices = {uplink.device for uplink in self._uplinks}
-        if self._count(link for link in links if link.name in devices):
+        if self._count((link for link in links if link.name in devices), self._settings):
             self._look()
         if (data := self._meter.due(now)) is not None:
             await asyncio.to_thread(self._meter.write, data)
@@ -200,20 +209,19 @@ class Sources:
             self._look()
         self._judge_buses()
 
-    def _count(self, links: Iterable[Link]) -> bool:
+    def _count(self, links: Iterable[Link], configured: Iterable[UplinkConfig]) -> bool:
         """Count usage; whether a verdict has changed."""
         before = self._meter.spent()
-        # Before the first pass only names are known, not which hardware they are.
-        configured = self._settings or self._config.uplink
         for line in self._meter.observe(links, configured, budget.clock(time.time())):
             logger.warning("%s", line)
         self.problems["metered"] = self._meter.problems
         return self._meter.spent() != before
 
     def _judge_buses(self) -> None:
-        for watcher in (self._networkmanager, self._modemmanager):
+        services = (("NetworkManager", self._networkmanager), ("ModemManager", self._modemmanager))
+        for title, watcher in services:
             hangs = watcher.status() == "not answering"
-            self.problems[type(watcher).__name__] = (watcher.reason(),) if hangs else ()
+            self.problems[title] = (f"{title} does not answer: {watcher.reason()}",) if hangs else ()
         if self._silent and self._networkmanager.status() != "connecting":
             self._silent = []
         self.problems["pins"] = tuple(

@@ -8,8 +8,8 @@ import logging
 import os
 import sys
 
-from netbond.config import DEFAULT_PATH, config_argument, load
-from netbond.errors import EXIT_OK, NotPermittedError
+from netbond.config import DEFAULT_PATH, Config, config_argument, load
+from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError
 
 HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
 
@@ -30,6 +30,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--log-level",
         choices=["debug", "info", "warning", "error"],
         help="how much to say (default: agent.log_level of the configuration)",
+    )
+    parser.add_argument(
+        "--restore",
+        action="store_true",
+        help="put back kernel settings, the nftables table and defaults that an agent left changed, and exit",
     )
 
 
@@ -62,8 +67,24 @@ def run(args: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise NotPermittedError("the agent changes routes and needs root", "sudo netbond run")
     set_up_logging(args.log_level or config.agent.log_level)
+    if args.restore:
+        return put_back(config)
     from netbond.agent import Agent
 
     file = args.config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
     asyncio.run(Agent(config, file).run())
     return EXIT_OK
+
+
+def put_back(config: Config) -> int:
+    """`--restore`: print what was put back, as commands; 1 if something could not be."""
+    from netbond.restore import restore
+
+    restored = asyncio.run(restore(config))
+    for command in restored.commands:
+        print(command)
+    for problem in restored.problems:
+        print(f"netbond: {problem}", file=sys.stderr)
+    if not restored.commands and not restored.problems:
+        print("nothing to put back")
+    return EXIT_FAILURE if restored.problems else EXIT_OK

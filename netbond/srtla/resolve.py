@@ -9,8 +9,8 @@ import socket
 import threading
 from collections.abc import Callable
 
-from netbond.config import HostPort
 from netbond.srtla.linksocket import Endpoint
+from netbond.values import HostPort
 
 BACKOFF = (1.0, 30.0)  # s between attempts, first and longest
 

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from netbond.config import HostPort, parse_host_port
 from netbond.srtla import batch, linklist, wire
 from netbond.srtla.channel import Channel, Message
 from netbond.srtla.engine import Engine
@@ -37,6 +36,7 @@ from netbond.srtla.sender import (
     Refused,
     Sender,
 )
+from netbond.values import HostPort, parse_host_port
 
 CALLER_KEPT = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
 

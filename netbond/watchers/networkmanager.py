@@ -90,6 +90,9 @@ CONNECTIVITY = {0: "unknown", 1: "none", 2: "portal", 3: "limited", 4: "full"}
 # The states in which addresses are set and routes are in place. Before and after, a gateway is a plan.
 CONFIGURED = frozenset({"ip-check", "secondaries", "activated"})
 
+# The states on the way to those.
+UNDER_WAY = frozenset({"prepare", "config", "need-auth", "ip-config"})
+
 EXTERNAL = 0x80  # NM_ACTIVATION_STATE_FLAG_EXTERNAL
 
 MOST_ADDRESSES = 64  # of one kind and interface; more are a fault somewhere
@@ -234,18 +237,24 @@ def configures(device: NMDevice) -> bool:
     return device.managed and not device.external and device.state in CONFIGURED
 
 
-def leases(devices: Iterable[NMDevice], received: float) -> tuple[Lease, ...]:
+def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease] = ()) -> tuple[Lease, ...]:
     """The IPv4 gateways in the form of leases, which count only while the interface holds their address.
 
-    `received` is the wall-clock time to give them, in seconds.
+    `received` is the wall-clock time to give them, in seconds. `before` is what this gave the last time: a
+    NetworkManager that ends says of each interface that it is gone, and one that starts takes it up again
+    step by step. Both leave the address where it is, so the gateway stays as well. One that was unplugged has
+    no address any more, and one that NetworkManager lets go of is said to be disconnected or unmanaged.
     """
-    return tuple(
+    found = tuple(devices)
+    fresh = tuple(
         Lease(device.device, "NetworkManager", address, (device.gateway4,), received)
-        for device in devices
+        for device in found
         if configures(device) and device.gateway4 is not None
         for address in device.addresses
         if isinstance(address, IPv4Interface)
     )
+    settled = {device.device for device in found if device.state not in UNDER_WAY}
+    return (*fresh, *(lease for lease in before if lease.device not in settled))
 
 
 def gateway(

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config import HostPort, ReceiverConfig, SenderConfig
+from netbond.config import ReceiverConfig, SenderConfig
 from netbond.engines import EngineConfig, EngineState
 from netbond.supervisor import Supervisor
+from netbond.values import HostPort
 
 pytestmark = pytest.mark.root
 

@@ -48,6 +48,8 @@ class Box:
         self.config_file = folder / "netbond.toml"
         self.log = folder / "agent.log"
         self.etc = Path("/etc/netns", self.name)
+        # No bus of the machine's: what its NetworkManager knows is of other interfaces.
+        self.environment = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={folder}/no-bus"}
 
     def __enter__(self) -> Self:
         # No name server: a look-up fails at once, and none ever leaves the box.
@@ -141,6 +143,7 @@ class Box:
             ip_list = "{self.folder}/ips"
             control_socket = "{self.folder}/control.sock"
             state_dir = "{self.folder}/state"
+            data_dir = "{self.folder}/data"
             iproute2_dir = "{self.folder}/iproute2"
             log_level = "debug"
             {agent if "metrics" in agent else 'metrics = ""' + chr(10) + agent}
@@ -158,7 +161,10 @@ class Box:
             self.configure()
         with self.log.open("a") as log:
             self.agent = subprocess.Popen(
-                self.command("run", "--config", str(self.config_file)), stderr=log, text=True
+                self.command("run", "--config", str(self.config_file)),
+                stderr=log,
+                text=True,
+                env=os.environ | self.environment,
             )
         wait_for(lambda: self._ended() or self.answers(), 10, f"agent answers; {self.log.read_text()}")
         assert not self._ended(), self.log.read_text()

@@ -218,6 +218,17 @@ def test_another_budget_day_forgets_nothing() -> None:
     assert (ledger["usb0"].start, ledger["usb0"].used) == (date(2026, 11, 15), 510)
 
 
+def test_a_month_that_ended_before_another_budget_day_was_set_has_ended() -> None:
+    """So it is at a boot, too, while udev has not said yet whose settings an interface has."""
+    in_october, right = clock(date(2026, 10, 31)), [UplinkConfig("usb*", budget_day=15)]
+    ledger = account({}, [link(0)], right, in_october)
+    ledger = account(ledger, [link(500)], right, in_october)
+    ledger = account(ledger, [link(0, index=6)], [], NOV_20)
+    assert (ledger["usb0"].start, ledger["usb0"].used) == (NOVEMBER, 0)
+    ledger = account(ledger, [link(7, index=6)], right, NOV_20)
+    assert (ledger["usb0"].start, ledger["usb0"].used) == (date(2026, 11, 15), 7)
+
+
 CLOCKS = st.builds(
     Clock,
     st.dates(date(1970, 1, 1), date(2100, 1, 1)),

@@ -11,7 +11,8 @@ import pytest
 
 from netbond.cli import main
 from netbond.cli.config import EXAMPLE
-from netbond.config import REPEATED, SINGLE, Config, HostPort, parse
+from netbond.config import REPEATED, SINGLE, Config, parse
+from netbond.values import HostPort
 
 DOCS = Path(__file__).parents[2] / "docs/config.md"
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config import Config, HostPort, load, parse, parse_host_port
+from netbond.config import Config, load, parse
 from netbond.errors import ConfigError
+from netbond.values import HostPort, parse_host_port
 
 FULL = """
 [agent]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import netbond
-from netbond.config import HostPort, ReceiverConfig, SenderConfig
+from netbond.config import ReceiverConfig, SenderConfig
 from netbond.engines import (
     MAX_LINE,
     Backoff,
@@ -25,6 +25,7 @@ from netbond.engines import (
     parse_message,
     restart_mends,
 )
+from netbond.values import HostPort
 
 # --- how it is started -------------------------------------------------------------------------------------
 

@@ -258,6 +258,18 @@ def test_as_leases() -> None:
         assert leases([none], 5.0) == ()
 
 
+def test_a_lease_stays_while_networkmanager_starts_anew() -> None:
+    held = leases([FOUND], 5.0)
+    assert leases([], 6.0, held) == held  # it is ending, and has no devices any more
+    for state in ("prepare", "config", "ip-config"):
+        assert leases([replace(FOUND, state=state)], 6.0, held) == held
+    (renewed,) = leases([FOUND], 7.0, held)
+    assert renewed.received == 7.0
+    for state in ("disconnected", "deactivating", "unmanaged", "unavailable", "failed", "unknown"):
+        assert leases([replace(FOUND, state=state)], 6.0, held) == ()
+    assert leases([replace(FOUND, gateway4=None)], 6.0, held) == ()
+
+
 def test_snapshot() -> None:
     assert json.loads(json.dumps(device_snapshot(FOUND))) == {
         "state": "activated",

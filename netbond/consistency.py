@@ -1,0 +1,149 @@
+"""What no single key of the configuration tells: things that must differ, orders that must hold. Pure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from netbond.devices import Match
+from netbond.errors import ConfigError
+from netbond.health import targets
+from netbond.values import DEFAULT_EXPECT, DEFAULT_QUERY, PER_FAMILY
+
+if TYPE_CHECKING:
+    from netbond.config import Config
+
+
+def check(config: Config, file: str, built_in: Sequence[str]) -> None:
+    """ConfigError for the first thing that is wrong; `built_in` are the names of the built-in checks."""
+    routing = config.routing
+    order = ["oif_priority", "main_priority", "pin_priority", "ecmp_priority"]
+    if routing.layout == "classic":
+        order.insert(2, "classic_priority")
+    values = [getattr(routing, key) for key in order]
+    if values != sorted(set(values)):
+        raise ConfigError(
+            f"{file}: routing priorities are out of order: "
+            + ", ".join(f"{key} = {value}" for key, value in zip(order, values, strict=True)),
+            f"keep {' < '.join(order)}, or bound sockets leave by the wrong uplink",
+        )
+    if routing.pin_table == routing.ecmp_table:
+        raise ConfigError(
+            f"{file}: routing.pin_table and routing.ecmp_table are both {routing.ecmp_table}",
+            "give each a table of its own",
+        )
+    if routing.take_over_default and routing.layout != "classic":
+        raise ConfigError(
+            f"{file}: routing.take_over_default = true with layout = {routing.layout!r}",
+            "leave it out: only the classic layout is disturbed by defaults in main",
+        )
+    lowest, highest = routing.tables
+    bases = [base + offset for _, base in routing.table_bases for offset in (0, PER_FAMILY - 1)]
+    if routing.layout == "default":
+        # Rules "from ADDRESS" stand at priority = table number: between the main rule and the pins.
+        for number in [lowest, highest, *bases, *(u.table for u in config.uplink if u.table)]:
+            if not routing.main_priority < number < routing.pin_priority:
+                raise ConfigError(
+                    f"{file}: table {number} is not between main_priority = {routing.main_priority}"
+                    f" and pin_priority = {routing.pin_priority}",
+                    "a source rule stands at its table's number; choose tables inside or move the priorities",
+                )
+    fixed = [u.table for u in config.uplink if u.table]
+    for number in fixed:
+        if fixed.count(number) > 1 or number in (routing.ecmp_table, routing.pin_table):
+            raise ConfigError(
+                f"{file}: table {number} is given twice", "each uplink needs a table of its own"
+            )
+    labels = [u.label for u in config.uplink if u.label]
+    for uplink in config.uplink:
+        what = f"table = {uplink.table}" if uplink.table else f"label = {uplink.label!r}"
+        if (uplink.table or uplink.label) and not Match.parse(uplink.match).single:
+            raise ConfigError(
+                f"{file}: uplink {uplink.match!r} sets {what} for a pattern",
+                "a table and a label belong to one interface: match path, serial, mac or exact name",
+            )
+        if labels.count(uplink.label) > 1:
+            raise ConfigError(
+                f"{file}: label {uplink.label!r} is given twice", "each interface needs a label of its own"
+            )
+    listens = [str(s.listen) for s in config.sender] + [str(r.listen) for r in config.receiver]
+    for listen in listens:
+        if listens.count(listen) > 1:
+            raise ConfigError(f"{file}: two engines listen on {listen}", "give each a port of its own")
+    _check_router(config, file)
+    _check_health(config, file, built_in)
+
+
+def _check_router(config: Config, file: str) -> None:
+    router, routing = config.router, config.routing
+    for uplink in config.uplink:
+        if uplink.enabled and uplink.match in router.lan:
+            raise ConfigError(
+                f"{file}: {uplink.match!r} is both an uplink and in router.lan",
+                "an interface leads out or to the LAN: take it out of one of them",
+            )
+    first_source_rule = min(
+        [
+            routing.tables[0],
+            *(base for _, base in routing.table_bases),
+            *(u.table for u in config.uplink if u.table),
+        ]
+        if routing.layout == "default"
+        else [routing.classic_priority]
+    )
+    if router.lan and not routing.main_priority < router.mark_priority < first_source_rule:
+        raise ConfigError(
+            f"{file}: router.mark_priority = {router.mark_priority} is not between"
+            f" main_priority = {routing.main_priority} and the first table, {first_source_rule}",
+            "marked packets need main's specific routes first, and their mark before anything else",
+        )
+
+
+def _check_health(config: Config, file: str, built_in: Sequence[str]) -> None:
+    """What [health], [[check]] and the chains of [[uplink]] must be together."""
+    names = [check.name for check in config.check]
+    for number, check in enumerate(config.check, 1):
+        where = f"{file}: check[{number}]"
+        if names.count(check.name) > 1:
+            raise ConfigError(f"{file}: two checks are named {check.name!r}", "give each a name of its own")
+        for text in check.targets:
+            try:
+                targets.parse(check.kind, text)
+            except ValueError as error:
+                raise ConfigError(
+                    f"{where}.targets: {text!r} is not valid for kind = {check.kind!r}", f"expected {error}"
+                ) from None
+        if not check.targets and check.kind != "gateway":
+            raise ConfigError(
+                f"{where} has no targets",
+                f"add targets = [...], {targets.EXPECTED[check.kind]}",
+            )
+        if 0 < check.interval < 0.2 or 0 < check.timeout < 0.1:
+            raise ConfigError(
+                f"{where}: interval = {check.interval:g}, timeout = {check.timeout:g} is too short",
+                "an interval is at least 0.2 s, a timeout at least 0.1 s; 0 takes that of [health]",
+            )
+        if check.kind != "dns" and check.query != DEFAULT_QUERY:
+            raise ConfigError(f"{where}.query is for kind = 'dns' only", "leave it out")
+        if check.kind != "http" and check.expect != DEFAULT_EXPECT:
+            raise ConfigError(f"{where}.expect is for kind = 'http' only", "leave it out")
+    known = list(dict.fromkeys([*built_in, *names]))
+    chains = [("health", config.health.checks)]
+    chains += [(f"uplink[{number}]", u.checks or ()) for number, u in enumerate(config.uplink, 1)]
+    for of, chain in chains:
+        for name in chain:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                raise ConfigError(
+                    f"{file}: {of}.checks names {name!r}, which is no check",
+                    f"did you mean {near[0]!r}?"
+                    if near
+                    else f"add a [[check]] of that name, or choose from {', '.join(known)}",
+                )
+    if config.health.hold_down > config.health.hold_down_max:
+        raise ConfigError(
+            f"{file}: health.hold_down = {config.health.hold_down:g} is more than"
+            f" hold_down_max = {config.health.hold_down_max:g}",
+            "make hold_down_max the larger one",
+        )

@@ -1,0 +1,85 @@
+"""Putting back what netbond changed of what is not its own: `netbond run --restore`, after an agent that was
+killed, or stopped with `on_stop = "keep"`.
+
+That is kernel settings, the nftables table of router mode, and defaults that were taken out of main. Routes
+and rules stay: without them, traffic that is bound to an uplink would leave by another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from netbond import nft
+from netbond.config import Config
+from netbond.control import ControlServer
+from netbond.defaults import DefaultStore, still_valid
+from netbond.errors import NetbondError
+from netbond.kernel import Failure, Kernel
+from netbond.model import Facts
+from netbond.plan import Operation
+from netbond.router import FAMILY, TABLE
+from netbond.sysctls import Sysctls
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was done, as commands, and what could not be, a line each."""
+
+    commands: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+async def give_back(
+    kernel: Kernel, store: DefaultStore, facts: Facts
+) -> tuple[list[Operation], list[Failure]]:
+    """Put back into main what was taken out of it, as far as it still leads anywhere.
+
+    The additions that were asked for, and those that failed. OSError or ValueError if the record cannot be
+    read or emptied.
+    """
+    taken = store.load()
+    if not taken:
+        return [], []
+    back = [Operation("add", route, "was there") for route in taken if still_valid(route, facts)]
+    failures = await kernel.apply(back, facts.links)
+    store.save(())
+    return back, failures
+
+
+async def restore(config: Config) -> Restored:
+    """Put all of it back. UnavailableError beside a running agent, which would change it again."""
+    # Holds the agent's lock, so that none starts in the meantime.
+    control = ControlServer(config.agent.control_socket, {})
+    await control.start()
+    try:
+        return await _restore(config.agent.state_dir)
+    finally:
+        await control.stop()
+
+
+async def _restore(state_dir: Path) -> Restored:
+    commands: list[str] = []
+    problems: list[str] = []
+    table = (state_dir / nft.STORE).exists()
+    try:
+        await nft.Router(state_dir).remove()
+    except NetbondError as error:
+        problems.append(str(error))
+    else:
+        commands += [f"nft delete table {FAMILY} {TABLE}"] if table else []
+    settings = Sysctls(state_dir)
+    changes = settings.changed()
+    problems += settings.restore()
+    commands += [change.command() for change in changes if settings.read(change.name) == change.value]
+    defaults = DefaultStore(state_dir)
+    async with Kernel() as kernel:
+        try:
+            back, failures = await give_back(kernel, defaults, await kernel.read())
+        except (OSError, ValueError) as error:
+            problems.append(f"{defaults.path}: {error}")
+        else:
+            failed = {failure.operation for failure in failures}
+            commands += [operation.command() for operation in back if operation not in failed]
+            problems += map(str, failures)
+    return Restored(tuple(commands), tuple(problems))

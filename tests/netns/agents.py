@@ -1,0 +1,117 @@
+"""An agent in a namespace that another helper made: `inside` gives the command line that gets in there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from netbond.control import request
+from tests.netns.box import sh, wait_for
+
+
+class Agent:
+    """`with Agent(folder, namespace, box.inside) as agent: agent.start()`; it is killed in the end."""
+
+    def __init__(
+        self,
+        folder: Path,
+        namespace: str,
+        inside: Callable[..., list[str]],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.namespace = namespace
+        self.config_file = folder / "netbond.toml"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._inside = inside
+        # No bus of the machine's, unless a test brings one.
+        nowhere = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={folder}/no-bus"}
+        self._environment = os.environ | nowhere | dict(environment or {})
+        self._log = folder / "agent.log"
+        self._read = 0  # how much of the log is of earlier runs
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        if kind is not None and self._log.exists():
+            print(self._log.read_text()[-20000:])
+
+    def configure(self, text: str = "", agent: str = "") -> None:
+        """Write the configuration: everything of the agent's own inside the test's folder."""
+        (self.folder / "iproute2").mkdir(exist_ok=True)
+        self.config_file.write_text(
+            f'[agent]\nip_list = "{self.folder}/ips"\ncontrol_socket = "{self.folder}/c.sock"\n'
+            f'metrics = ""\nstate_dir = "{self.folder}/state"\ndata_dir = "{self.folder}/data"\n'
+            f'iproute2_dir = "{self.folder}/iproute2"\nlog_level = "debug"\n{agent}\n{text}'
+        )
+
+    def command(self, *words: str) -> list[str]:
+        """A netbond command line for this place."""
+        return self._inside(sys.executable, "-m", "netbond", *words)
+
+    def start(self) -> None:
+        """Start it, and wait until it has looked."""
+        if not self.config_file.exists():
+            self.configure()
+        self._read = len(self.log())
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command("run", "--config", str(self.config_file)), stderr=log, env=self._environment
+            )
+        wait_for(lambda: self.ended or "running: " in self.log()[self._read :], 20, "the agent runs")
+        assert not self.ended, self.log()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it; its exit status."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(10)
+        self.process = None
+        return status
+
+    @property
+    def ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def log(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+    def status(self) -> dict[str, Any]:
+        """What it answers to `netbond status`."""
+        found = request(self.folder / "c.sock", {"command": "status"})["status"]
+        assert isinstance(found, dict)
+        return found
+
+    def problems(self) -> list[str]:
+        found: list[str] = self.status()["agent"]["problems"]
+        return found
+
+    def uplinks(self) -> dict[str, dict[str, Any]]:
+        """The uplinks of its status, by device."""
+        return {uplink["device"]: uplink for uplink in self.status()["uplinks"]}
+
+    # --- the kernel it works on ----------------------------------------------------------------------------
+
+    def ip(self, *words: str, check: bool = True) -> str:
+        """`ip` there; trailing blanks of its lines removed."""
+        output = sh("ip", "-n", self.namespace, *words, check=check)
+        return "\n".join(line.rstrip() for line in output.splitlines())
+
+    def table(self, table: int) -> str:
+        """A routing table; "" if it is empty."""
+        return self.ip("route", "show", "table", str(table), check=False)
+
+    def rules(self) -> str:
+        return self.ip("rule")

@@ -1,0 +1,219 @@
+"""The agent beside a real NetworkManager: plug, disconnect, reapply, restarts of it and of the bus."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.netns.agents import Agent
+from tests.netns.box import wait_for
+from tests.netns.buses import PrivateBus
+from tests.netns.nm import NetworkManagerBox
+
+pytestmark = pytest.mark.root
+
+# Milliseconds from NetworkManager's own word that a connection is active to rule and table in the kernel. The
+# best of three counts, as the machine may be busy with other tests.
+PROMPT = 50
+
+
+class Managed:
+    """NetworkManager, its bus, and an agent beside it."""
+
+    def __init__(self, folder: Path, bus: PrivateBus, nm: NetworkManagerBox, agent: Agent) -> None:
+        self.folder, self.bus, self.nm, self.agent = folder, bus, nm, agent
+
+    def start(self, *devices: str, ipv4: str = "") -> None:
+        """Profiles, NetworkManager, agent."""
+        for device in devices:
+            self.nm.profile(device, ipv4)
+        self.nm.start()
+        self.agent.start()
+        wait_for(lambda: self.known("NetworkManager: "), 15, "NetworkManager is seen")
+
+    def known(self, word: str) -> bool:
+        return word in self.agent.log()
+
+    def routed(self, device: str, network: str) -> bool:
+        """Whether the interface's rule, table and ECMP leg are there, as NetworkManager's lease says."""
+        addresses = self.nm.addresses(device)
+        table = 100 + int(device[3:])
+        gateway = f"via {network}.1 dev {device}"
+        return (
+            any(
+                f"from {address.partition('/')[0]} lookup {table}" in self.agent.rules()
+                for address in addresses
+            )
+            and f"default {gateway}" in self.agent.table(table)
+            and gateway in self.agent.table(222)
+        )
+
+    def comes(self, device: str, network: str, seconds: float = 20) -> None:
+        wait_for(lambda: self.routed(device, network), seconds, f"{device} leads out by {network}.1")
+
+    def gone(self, device: str) -> None:
+        wait_for(lambda: device not in self.agent.uplinks(), 15, f"{device} is no uplink")
+        wait_for(lambda: not self.rules_of(device), 5, "no rule of it")
+        assert f"dev {device}" not in self.agent.table(222)
+
+    def rules_of(self, device: str) -> list[str]:
+        table = f"lookup {100 + int(device[3:])}"
+        return [rule for rule in self.agent.rules().splitlines() if table in rule]
+
+    def source(self, device: str) -> str:
+        return str(self.agent.uplinks()[device]["gateway_source"])
+
+
+@pytest.fixture
+def managed(tmp_path: Path) -> Iterator[Managed]:
+    with PrivateBus() as bus, NetworkManagerBox(tmp_path, bus, "a") as nm:
+
+        def inside(*words: str) -> list[str]:
+            return ["ip", "netns", "exec", nm.namespace, *words]
+
+        environment = {"DBUS_SYSTEM_BUS_ADDRESS": bus.address}
+        (tmp_path / "agent").mkdir()
+        with Agent(tmp_path / "agent", nm.namespace, inside, environment) as agent:
+            yield Managed(tmp_path, bus, nm, agent)
+
+
+def test_how_long_an_uplink_takes(managed: Managed) -> None:
+    """Without a default in main (never-default), so that the gateway is known from NetworkManager alone."""
+    managed.start("usb0", "usb1", "usb2", ipv4="never-default=true\n")
+    monitor = subprocess.Popen(
+        ["ip", "-n", managed.nm.namespace, "-o", "-ts", "monitor", "route", "rule"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    taken = []
+    for number in range(3):
+        device = f"usb{number}"
+        managed.nm.plug(device, f"10.2{number}.0")
+        managed.comes(device, f"10.2{number}.0")
+        assert managed.source(device) == "NetworkManager"
+        time.sleep(0.3)
+    monitor.terminate()
+    lines = monitor.communicate(timeout=10)[0].splitlines()
+    for number in range(3):
+        device = f"usb{number}"
+        (active,) = managed.nm.activated_at(device)
+        done = max(stamp(lines, f"from 10.2{number}.0."), stamp(lines, f"default via 10.2{number}.0.1"))
+        taken.append((done - active) * 1000)
+    print("ms from NetworkManager's activation to rule and table:", [round(each, 1) for each in taken])
+    assert min(taken) < PROMPT
+
+
+@contextmanager
+def watched(managed: Managed) -> Iterator[Callable[[], list[str]]]:
+    """Afterwards, the routes and rules of netbond's that were deleted within."""
+    monitor = subprocess.Popen(
+        ["ip", "-n", managed.nm.namespace, "-o", "monitor", "route", "rule"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    said: list[str] = []
+    time.sleep(0.2)
+    try:
+        yield lambda: [line for line in said if line.startswith("Deleted") and "proto 78" in line]
+    finally:
+        monitor.terminate()
+        said += monitor.communicate(timeout=10)[0].splitlines()
+
+
+def stamp(lines: list[str], what: str) -> float:
+    """When it was first said, in wall-clock seconds: `[2026-11-20T09:00:00.123456] ...`."""
+    line = next(line for line in lines if what in line and "Deleted" not in line)
+    return datetime.fromisoformat(line.partition("]")[0].removeprefix("[")).timestamp()
+
+
+def test_disconnect_reapply_delete(managed: Managed) -> None:
+    managed.start("usb0", "usb1")
+    managed.nm.plug("usb0", "10.20.0")
+    managed.nm.plug("usb1", "10.21.0")
+    managed.comes("usb0", "10.20.0")
+    managed.comes("usb1", "10.21.0")
+    other = (managed.agent.table(101), managed.rules_of("usb1"))
+    assert other[1]
+
+    managed.nm.nmcli("device", "disconnect", "usb0")
+    managed.gone("usb0")
+    managed.nm.nmcli("device", "connect", "usb0")
+    managed.comes("usb0", "10.20.0")
+
+    # A second address and a fixed gateway, applied without taking the interface down.
+    managed.nm.nmcli("connection", "modify", "modem 0", "ipv4.method", "manual", "ipv4.addresses",
+                     "10.20.0.77/24", "ipv4.gateway", "10.20.0.254")  # fmt: skip
+    managed.nm.nmcli("device", "reapply", "usb0")
+    wait_for(lambda: "default via 10.20.0.254 dev usb0" in managed.agent.table(100), 10, "the new gateway")
+    wait_for(lambda: "from 10.20.0.77 lookup 100" in managed.agent.rules(), 5, "the new address's rule")
+    wait_for(lambda: not re.search(r"from 10\.20\.0\.[0-4]", managed.agent.rules()), 5, "the old one's goes")
+    assert "10.20.0.1 " not in managed.agent.table(100) + managed.agent.table(222)
+
+    managed.nm.nmcli("device", "down", "usb0")
+    managed.gone("usb0")
+    managed.nm.nmcli("connection", "delete", "modem 0")
+    managed.gone("usb0")
+    assert (managed.agent.table(101), managed.rules_of("usb1")) == other  # the other uplink was left alone
+    assert managed.agent.problems() == []
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_networkmanager_restarts(managed: Managed, kill: bool) -> None:
+    """Its interfaces stay configured meanwhile, and so does their routing; after it, changes count again."""
+    managed.start("usb0", ipv4="never-default=true\n")
+    managed.nm.plug("usb0", "10.20.0")
+    managed.comes("usb0", "10.20.0")
+    with watched(managed) as deleted:
+        managed.nm.stop(kill=kill)
+        wait_for(lambda: managed.known("NetworkManager: absent"), 10, "its end is seen")
+        time.sleep(0.5)
+        assert managed.routed("usb0", "10.20.0")
+        managed.nm.start()
+        wait_for(lambda: len(managed.nm.activated_at("usb0")) == 2, 20, "it is active again")
+        managed.comes("usb0", "10.20.0")
+        time.sleep(0.5)
+    assert deleted() == []
+    managed.nm.renumber("usb0", "10.20.0", "10.30.0")
+    managed.nm.nmcli("device", "disconnect", "usb0")
+    managed.gone("usb0")
+    managed.nm.nmcli("device", "connect", "usb0")
+    managed.comes("usb0", "10.30.0")
+    assert "10.20.0" not in managed.agent.rules() + managed.agent.table(100)
+
+
+def test_the_bus_restarts(managed: Managed) -> None:
+    managed.start("usb0", ipv4="never-default=true\n")
+    managed.nm.plug("usb0", "10.20.0")
+    managed.comes("usb0", "10.20.0")
+    managed.bus.stop()
+    time.sleep(1.0)
+    assert managed.routed("usb0", "10.20.0")
+    managed.nm.stop()  # NetworkManager does not find a new bus by itself
+    managed.bus.start()
+    managed.nm.start()
+    managed.comes("usb0", "10.20.0")
+    wait_for(lambda: managed.source("usb0") == "NetworkManager", 20, "by NetworkManager's word")
+    managed.nm.plug("usb1", "10.21.0")  # without a profile: not connected
+    managed.nm.nmcli("device", "disconnect", "usb0")
+    managed.gone("usb0")
+
+
+def test_the_agent_is_killed_and_started_anew(managed: Managed) -> None:
+    """What only NetworkManager knows is not cut for a moment."""
+    managed.start("usb0", ipv4="never-default=true\n")
+    managed.nm.plug("usb0", "10.20.0")
+    managed.comes("usb0", "10.20.0")
+    managed.agent.stop(signal.SIGKILL)
+    with watched(managed) as deleted:
+        managed.agent.start()
+        managed.comes("usb0", "10.20.0")
+        time.sleep(1.0)
+    assert deleted() == []
