@@ -134,12 +134,13 @@ def _uplinks(uplinks: list[dict[str, Any]]) -> Iterator[Metric]:
     yield _gauge(
         "netbond_uplink_info",
         "How an uplink is reached; always 1.",
-        (*_UPLINK, "gateway", "gateway_source", "table", "state"),
+        (*_UPLINK, "name", "gateway", "gateway_source", "table", "state"),
         (
             (
                 (
                     u["device"],
                     u["address"],
+                    u["name"],
                     u["gateway"] or "",
                     u["gateway_source"],
                     str(u["table"]),

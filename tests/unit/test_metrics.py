@@ -38,6 +38,7 @@ SNAPSHOT: dict[str, Any] = {
     },
     "uplinks": [
         {
+            "name": "roof",
             "device": "usb0",
             "family": 4,
             "address": "10.0.0.10",
@@ -55,6 +56,7 @@ SNAPSHOT: dict[str, Any] = {
             "tx_bps": 0,
         },
         {
+            "name": "wwan0",
             "device": "wwan0",
             "family": 4,
             "address": "10.64.0.9",
@@ -175,8 +177,8 @@ netbond_agent_info{version="0.1.0"} 1
 netbond_agent_uptime_seconds 60.5
 netbond_agent_changes_total 12
 netbond_agent_problems 2
-netbond_uplink_info{device="usb0",address="10.0.0.10",gateway="10.0.0.1",gateway_source="dhclient",table="100",state="up"} 1
-netbond_uplink_info{device="wwan0",address="10.64.0.9",gateway="",gateway_source="configuration",table="130",state="no carrier"} 1
+netbond_uplink_info{device="usb0",address="10.0.0.10",name="roof",gateway="10.0.0.1",gateway_source="dhclient",table="100",state="up"} 1
+netbond_uplink_info{device="wwan0",address="10.64.0.9",name="wwan0",gateway="",gateway_source="configuration",table="130",state="no carrier"} 1
 netbond_uplink_up{device="usb0",address="10.0.0.10"} 1
 netbond_uplink_up{device="wwan0",address="10.64.0.9"} 0
 netbond_uplink_in_ecmp{device="usb0",address="10.0.0.10"} 1
