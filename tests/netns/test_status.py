@@ -96,9 +96,9 @@ def modems(tmp_path: Path) -> Iterator[Box]:
         box.plug("usb0", 0, default=False)
         box.plug("usb1", 1)
         box.configure(
-            'notify_process = ""\n[health]\ninterval = 0.2\ntimeout = 0.2\n'
+            "[health]\ninterval = 0.2\ntimeout = 0.2\n"
             '[[uplink]]\nmatch = "usb1"\nlabel = "roof"\nbudget = "50GB"',
-            agent=f'data_dir = "{tmp_path}/data"\nnetworkmanager = false\nmodemmanager = false',
+            agent="networkmanager = false\nmodemmanager = false",
         )
         yield box
 
