@@ -291,13 +291,13 @@ class Agent:
         )
         self._report("idle", goal.idle)
         self._report("clashes", clashes(facts, goal, self.config))
-        await self._forward(goal, facts)
         self._tell_changes(goal.uplinks)
         self._goal = goal
+        self._hand_out(goal)
+        await self._forward(goal, facts)
         self._sources.decided(goal)
         if not self._links:
             await self._count(kernel)
-        self._hand_out(goal)
         self._publish()
         if failures:
             return RETRY
