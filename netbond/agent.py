@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -45,6 +46,7 @@ SETTLE = 0.002  # seconds
 TICK = 1.0  # seconds between two readings of the byte counters
 RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel does not tell everything
 RETRY = 1.0  # seconds after a pass that failed
+AGAIN = 0.05  # seconds after something was refused for the first time
 PATIENCE = 10.0  # seconds after the start during which what looks stale stays if a source has not spoken yet
 NFT_WAIT = 0.25  # seconds that a pass waits for nft
 NFT_LEAVE = 4.0  # seconds that the end waits for it
@@ -82,7 +84,8 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
-        self._cost = 0.0  # seconds that the last pass took
+        self._refused: set[str] | None = None  # what the kernel refused in the last pass
+        self._cost = 0.0  # seconds that the last reading of the kernel took
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
         self._filtering: asyncio.Task[None] | None = None  # router mode's table is being brought up to date
@@ -125,6 +128,9 @@ class Agent:
             await self._pass(kernel)
             await self._supervisor.start()
             stack.push_async_callback(self._supervisor.stop)
+            # What is there by now stays: to go through it in each full collection would take 30 ms.
+            gc.collect()
+            gc.freeze()
             logger.info("running: %s", _summary(self._goal.uplinks))
             await self._loop(kernel)
             logger.info("stopping")
@@ -142,12 +148,10 @@ class Agent:
             if self._hung_up:
                 self._reload()
             if self._wake.is_set() or time.monotonic() >= due:
-                # With very many routes a pass takes its time: no more than half of ours.
+                # With very many routes reading takes its time: no more than half of ours.
                 await asyncio.sleep(max(SETTLE, self._cost))
                 self._wake.clear()
-                began = time.monotonic()
-                due = began + min(RESYNC, await self._pass(kernel))
-                self._cost = time.monotonic() - began
+                due = time.monotonic() + min(RESYNC, await self._pass(kernel))
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK
                 await self._count(kernel)
@@ -270,7 +274,10 @@ class Agent:
 
     async def _reconcile(self, kernel: Kernel) -> float:
         moved, self._moved = self._moved, False
-        facts = self._sources.facts(await kernel.read(), time.time())
+        began = time.monotonic()
+        read = await kernel.read()
+        self._cost = time.monotonic() - began
+        facts = self._sources.facts(read, time.time())
         goal = desired(facts, self.config)
         now = time.monotonic()
         if self.config.routing.take_over_default:
@@ -285,7 +292,12 @@ class Agent:
             logger.debug("%s (%s)", operation.command(), operation.why)
         failures = await kernel.apply(admitted, facts.links)
         self._changes += len(admitted) - len(failures)
-        self._report("routes", [str(failure) for failure in failures])
+        refused = {str(failure) for failure in failures}
+        # What is refused once may be a link that went down meanwhile; what is refused again while no link or
+        # address moves is worth a word.
+        lasting = refused if self._refused is None else set() if moved else refused & self._refused
+        self._refused = refused
+        self._report("routes", sorted(lasting))
         self._report(
             "fight", [f"another program keeps undoing: {object_words(what)}" for what in self._pace.fights()]
         )
@@ -299,8 +311,8 @@ class Agent:
         if not self._links:
             await self._count(kernel)
         self._publish()
-        if failures:
-            return RETRY
+        if refused:
+            return RETRY if refused == lasting else AGAIN
         return RESYNC if due is None else max(0.0, due - now)
 
     def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:

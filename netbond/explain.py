@@ -93,7 +93,7 @@ def lookup(routes: Iterable[Route], query: Query) -> Route | None:
     for route in sorted(fitting, key=lambda route: (-route.destination.prefixlen, route.metric)):
         if route.kind in REFUSALS or route.kind == "throw":
             return route
-        hops = tuple(hop for hop in route.nexthops if query.device in ("", hop.device))
+        hops = tuple(hop for hop in route.nexthops if query.device in ("", hop.device) and not hop.dead)
         if hops:
             return replace(route, nexthops=hops)
     return None
@@ -164,7 +164,10 @@ def intended(facts: Facts, goal: Desired, protocol: int, query: Query) -> Verdic
     taken = set(goal.take)
     routes = [route for route in facts.routes if route.protocol != protocol and route not in taken]
     rules = [rule for rule in facts.rules if rule.protocol != protocol]
-    return walk(replace(facts, routes=(*routes, *goal.routes), rules=(*rules, *goal.rules)), query)
+    # A route that is there is taken as it is: the kernel says of it whether it may be used.
+    there = {route: route for route in facts.routes}
+    wanted = [there.get(route, route) for route in goal.routes]
+    return walk(replace(facts, routes=(*routes, *wanted), rules=(*rules, *goal.rules)), query)
 
 
 def confirms(verdict: Verdict, answer: Route | None, refusal: str) -> bool:

@@ -242,7 +242,9 @@ class Kernel:
 
     def _parsed(self, parse: Callable[[bytes, wire.Names], Found | None], kind: int) -> Iterator[Found]:
         for af in wire.AF.values():
-            for payload in self._dump_if_known(kind, af) or ():
+            # IPv6 may be missing; IPv4 that cannot be read must not look as if nothing was there.
+            dumped = self._dump(kind, af) if af == wire.AF[4] else self._dump_if_known(kind, af)
+            for payload in dumped or ():
                 # A kernel that lacks IPv6 answers a question about it with what it has of all families.
                 found = self._reader.read(parse, payload) if payload[0] == af else None
                 if found is not None:

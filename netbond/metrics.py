@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from netbond.errors import UnavailableError
-from netbond.snapshot import objects, printable
+from netbond.snapshot import mapping, objects, printable
 
 logger = logging.getLogger(__name__)
 
@@ -275,7 +275,7 @@ def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
         (
             ((engine["name"], reason), count)
             for engine in receivers
-            for reason, count in _mapping(engine["stats"], "refused").items()
+            for reason, count in mapping(engine["stats"], "refused").items()
         ),
     )
     yield _counter(
@@ -283,11 +283,6 @@ def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
     )
     yield _counter("netbond_peer_bytes", "Bytes received over a sender's link.", _PEER, each("bytes"))
     yield _gauge("netbond_peer_idle_seconds", "Time since the link was last heard.", _PEER, each("idle_s"))
-
-
-def _mapping(container: object, key: str) -> dict[str, Any]:
-    found = container.get(key) if isinstance(container, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 # --- serving them ------------------------------------------------------------------------------------------

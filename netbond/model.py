@@ -62,6 +62,7 @@ class Nexthop:
     gateway: IPAddress | None = None
     weight: int = 1
     onlink: bool = False  # the gateway is outside the connected networks (a /32 lease)
+    dead: bool = field(default=False, compare=False)  # as read: the kernel passes it over (no carrier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,8 @@ class Uplink:
     plan is), "no carrier" or "down"; `reason` says why it is not up. `gateway_source` is "configuration",
     "dhclient" (or another client), "main default", or "main default (gone)". `name` is the device's, its
     label, or "eth0+10.1.0.1" for each further gateway on it; both families of a name share a table.
+    `gateway_since` is when the lease with the gateway came or was renewed, in wall-clock seconds; a renewal
+    makes no other uplink.
     """
 
     device: str
@@ -202,6 +205,7 @@ class Uplink:
     label: str = ""  # `name`, where it is not the device's: configured, or of a further gateway
     further: bool = False  # not the first gateway of its device and family
     listed: bool | None = None  # in the address list; None: if it is up
+    gateway_since: float | None = field(default=None, compare=False)  # None: from no lease
 
     @property
     def name(self) -> str:

@@ -55,7 +55,7 @@ _IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x1000
 _IFA_F_TEMPORARY, _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED = 0x01, 0x04, 0x08
 _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x20, 0x40
 _RTM_F_CLONED = 0x200  # a cached exception (path MTU), not a configured route
-_RTNH_F_ONLINK = 0x4
+_RTNH_F_DEAD, _RTNH_F_ONLINK = 0x1, 0x4
 _FIB_RULE_INVERT = 0x2  # `ip rule add not ...`
 _SKIP_STATISTICS = 0x8  # RTEXT_FILTER_SKIP_STATS: a link's counters are most of its message
 
@@ -205,7 +205,8 @@ def _legs(data: bytes, names: Names) -> Iterator[Nexthop]:
         if length < _LEG.size:
             return
         found = attributes(data, offset + _LEG.size, offset + length)
-        yield Nexthop(names.get(index, ""), _gateway(found), hops + 1, bool(flags & _RTNH_F_ONLINK))
+        onlink, dead = bool(flags & _RTNH_F_ONLINK), bool(flags & _RTNH_F_DEAD)
+        yield Nexthop(names.get(index, ""), _gateway(found), hops + 1, onlink, dead)
         offset += (length + 3) & ~3
 
 
@@ -233,7 +234,8 @@ def _route(payload: bytes, found: Mapping[int, bytes], names: Names) -> Route:
             hops = tuple(_legs(found[9], names))
         elif 4 in found:  # RTA_OIF
             device = names.get(_u32(found[4]), "")
-            hops = (Nexthop(device, _gateway(found), 1, bool(flags & _RTNH_F_ONLINK)),)
+            onlink, dead = bool(flags & _RTNH_F_ONLINK), bool(flags & _RTNH_F_DEAD)
+            hops = (Nexthop(device, _gateway(found), 1, onlink, dead),)
     return Route(
         table=_u32(found.get(15), table),
         destination=_network(found.get(1), length, family),

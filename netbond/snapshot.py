@@ -150,6 +150,7 @@ def _uplink(
         "prefix_length": uplink.address.network.prefixlen,
         "gateway": _text(uplink.gateway),
         "gateway_source": uplink.gateway_source,
+        "gateway_since": uplink.gateway_since,
         "table": uplink.table,
         "weight": uplink.weight,
         "state": uplink.state,
@@ -185,3 +186,9 @@ def objects(container: object, key: str) -> list[dict[str, Any]]:
     """The objects in the list under `key`, if there are any: an engine's statistics are only its word."""
     found = container.get(key) if isinstance(container, dict) else None
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def mapping(container: object, key: str) -> dict[str, Any]:
+    """The object under `key`; {} if there is none."""
+    found = container.get(key) if isinstance(container, dict) else None
+    return found if isinstance(found, dict) else {}

@@ -25,7 +25,7 @@ from netbond.health.monitor import Monitor
 from netbond.leases import LeaseStore
 from netbond.lookups import Lookups
 from netbond.model import Budget, Desired, Facts, Health, Lease, Link, Uplink
-from netbond.snapshot import Rate
+from netbond.snapshot import Rate, printable
 from netbond.standing import alive
 from netbond.uplinks import learned, settings
 from netbond.values import AUTO
@@ -135,7 +135,7 @@ class Sources:
             resolved=self._lookups.answers,
             measured=self._measured,
             health=tuple(
-                Health(each.device, each.family, each.state, each.reason, each.since, each.address)
+                Health(each.device, each.family, each.state, printable(each.reason), each.since, each.address)
                 for each in self._monitor.healths()
             ),
             budgets=tuple(Budget(*spent) for spent in self._meter.spent()),

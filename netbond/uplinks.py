@@ -42,6 +42,9 @@ UP = "up"
 NO_CARRIER = "no carrier"
 DOWN = "down"
 
+# It is asked anew in each pass, so its leases have no age.
+_ASKED_ANEW = "NetworkManager"
+
 _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
 
 
@@ -95,6 +98,7 @@ class _Way:
     gateway: IPAddress | None
     source: str
     addresses: tuple[Address, ...]
+    since: float | None = None  # when the lease came that names it, wall-clock seconds
 
 
 def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | None]:
@@ -142,28 +146,29 @@ def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Way]
     family = addresses[0].family
     defaults = _main_defaults(link.name, family, facts)
     gateways = [gateway for gateway in defaults if gateway is not None]
-    found: dict[IPAddress | None, tuple[str, list[Address]]] = {}
+    found: dict[IPAddress | None, tuple[str, float | None, list[Address]]] = {}
     homeless = []
     for address in addresses:
         lease = _lease(link.name, [address], facts.leases)
         inside = next((gateway for gateway in gateways if _within(gateway, address)), None)
         once = _lease(link.name, [address], facts.learned)
         if lease is not None:
-            found.setdefault(lease.routers[0], (lease.source, []))[1].append(address)
+            since = None if lease.source == _ASKED_ANEW else lease.received
+            found.setdefault(lease.routers[0], (lease.source, since, []))[2].append(address)
         elif inside is not None:
-            found.setdefault(inside, (LEARNED, []))[1].append(address)
+            found.setdefault(inside, (LEARNED, None, []))[2].append(address)
         elif once is not None and not gateways:
-            found.setdefault(once.routers[0], (f"{LEARNED} (gone)", []))[1].append(address)
+            found.setdefault(once.routers[0], (f"{LEARNED} (gone)", None, []))[2].append(address)
         else:
             homeless.append(address)
     if not found:
         if gateways:
-            found[gateways[0]] = (LEARNED, [])
+            found[gateways[0]] = (LEARNED, None, [])
         elif defaults and link.point_to_point:
-            found[None] = (LEARNED, [])
+            found[None] = (LEARNED, None, [])
         elif link.point_to_point and _once_without_gateway(link.name, addresses, facts.learned):
-            found[None] = (f"{LEARNED} (gone)", [])
-    ways = [_Way(gateway, source, tuple(share)) for gateway, (source, share) in found.items()]
+            found[None] = (f"{LEARNED} (gone)", None, [])
+    ways = [_Way(gateway, source, tuple(share), since) for gateway, (source, since, share) in found.items()]
     if not ways:
         return []
     first = tuple(a for a in addresses if a in homeless or a in ways[0].addresses)
@@ -342,6 +347,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             reason=reason,
             label="" if label == item.link.name else label,
             further=bool(item.further),
+            gateway_since=item.way.since,
         )
         uplinks.append(uplink)
         if item.setting.backup:

@@ -208,7 +208,13 @@ class Lab:
         lab = self.topology
         self.logs.mkdir(mode=0o700)
         self._save(ready=False)
-        netns.ip_batch([f"netns add {name}" for name in lab.namespaces])
+        try:
+            netns.ip_batch([f"netns add {name}" for name in lab.namespaces])
+        except NetbondError:
+            # An `ip` that a predecessor had started when it was killed may have gone on behind our cleaning.
+            time.sleep(0.2)
+            netns.delete(lab.namespaces)
+            netns.ip_batch([f"netns add {name}" for name in lab.namespaces])
         boxfiles.write(lab, self.state_dir, sender=self._receiver)
         netns.ip_batch(["link set lo up", *map(topology.plug_command, lab.modems)], lab.box)
         with ThreadPoolExecutor(8) as pool:

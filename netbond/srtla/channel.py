@@ -1,7 +1,7 @@
 """The engine's end of its channel with the agent: JSON objects, one a line, over a stream socket.
 
-docs/architecture.md lists the messages. Nothing here blocks the data path: what the agent does not read in
-time waits here, and of statistics only what fits.
+docs/architecture.md lists the messages. Nothing here blocks the data path, and little waits for an agent that
+does not read: of what is soon out of date anyway only the newest.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from netbond.errors import UsageError
 
-LINE_MAX = 64 * 1024  # bytes
-BACKLOG_MAX = 4 * LINE_MAX  # bytes that wait for the agent; beyond that, statistics are left out
+LINE_MAX = 1024 * 1024  # bytes; the agent ends an engine that sends more (netbond.engines.MAX_LINE)
+READ_SIZE = 64 * 1024  # bytes
 FIRST_LINE_WITHIN = 10.0  # s for the agent to say what to resume
 
 Message = dict[str, Any]
@@ -34,7 +34,8 @@ class Channel:
                 f"--control-fd {fd} is not a socket: {error.strerror}", "the agent passes it; leave it out"
             ) from None
         self._in = b""
-        self._out = b""
+        self._out = bytearray()
+        self._newest: dict[str, Message] = {}  # what goes out when the agent has read what is before it
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def receive_first(self) -> Message:
@@ -43,7 +44,7 @@ class Channel:
         while b"\n" not in self._in and len(self._in) <= LINE_MAX:
             self._socket.settimeout(max(end - time.monotonic(), 0.001))
             try:
-                data = self._socket.recv(LINE_MAX)
+                data = self._socket.recv(READ_SIZE)
             except OSError:
                 return {}
             if not data:
@@ -60,32 +61,39 @@ class Channel:
         self._loop.add_reader(self._socket, self._readable)
         self._loop.call_soon(self._deliver)  # what arrived together with the first line
 
-    def send(self, message: Message, *, may_drop: bool = False) -> None:
-        """Queue a message. `may_drop`: it will be out of date soon anyway."""
-        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        if len(line) > LINE_MAX or (may_drop and len(self._out) > BACKLOG_MAX):
-            return
-        self._out += line
+    def send(self, message: Message) -> None:
+        """Queue a message that must arrive, such as `ready`: a handful in an engine's life."""
+        self._out += _encode(message)
+        self._flush()
+
+    def show(self, kind: str, value: Message) -> None:
+        """Queue {kind: value}, in the place of an earlier one of this kind that is still waiting."""
+        self._newest[kind] = value
         self._flush()
 
     def _flush(self) -> None:
         waiting = bool(self._out)
-        while self._out:
+        while self._out or self._newest:
+            if not self._out:
+                kind = next(iter(self._newest))
+                self._out += _encode({kind: self._newest.pop(kind)})
+                continue
             try:
-                self._out = self._out[self._socket.send(self._out) :]
+                del self._out[: self._socket.send(self._out)]
             except BlockingIOError:
                 break
             except OSError:
-                self._out = b""  # the agent is gone: the reader will say so
-        if self._loop is not None and waiting:
+                self._out.clear()  # the agent is gone: the reader will say so
+                self._newest.clear()
+        if self._loop is not None:
             if self._out:
                 self._loop.add_writer(self._socket, self._flush)
-            else:
+            elif waiting:
                 self._loop.remove_writer(self._socket)
 
     def _readable(self) -> None:
         try:
-            data = self._socket.recv(LINE_MAX)
+            data = self._socket.recv(READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -106,6 +114,11 @@ class Channel:
                 self._on_message(message)
         if len(self._in) > LINE_MAX:
             self._in = b""  # not a line of ours
+
+
+def _encode(message: Message) -> bytes:
+    line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return line if len(line) <= LINE_MAX else b""
 
 
 def _decode(line: bytes) -> Message:

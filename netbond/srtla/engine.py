@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 from netbond.errors import EXIT_OK, NetbondError
 from netbond.srtla import privileges
 from netbond.srtla.channel import Channel, Message
+from netbond.srtla.loop import PacketLoop
 
 MAINTENANCE = 1.0  # s between statistics, and between attempts at what did not work
-RESUME_DELAY = 0.05  # s: changes that come together are told together
+RESUME_DELAY = 0.02  # s: changes that come together are told together
+RESUME_INTERVAL = 0.1  # s: the agent writes each to its disk
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,7 @@ class Engine:
         self.resume = resume
         self._resume_given: Message | None = None
         self._resume_due = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._resume_at = float("-inf")  # when it was last told
         self._status = EXIT_OK
 
     # --- what an engine brings --------------------------------------------------------------------------
@@ -41,6 +44,9 @@ class Engine:
 
     def maintain(self, now: float) -> None:
         """Called each second."""
+
+    def close(self) -> None:
+        """The last call: take away what must not stay."""
 
     def message(self, message: Message) -> None:
         """A message from the agent."""
@@ -68,7 +74,7 @@ class Engine:
 
     async def run(self) -> int:
         """Serve; the exit status."""
-        self.loop = asyncio.get_running_loop()
+        self.loop = cast("PacketLoop", asyncio.get_running_loop())
         self._end = asyncio.Event()
         self.loop.add_signal_handler(signal.SIGTERM, self._stop, EXIT_OK)
         self.loop.add_signal_handler(signal.SIGINT, self._stop, 128 + signal.SIGINT)
@@ -80,7 +86,10 @@ class Engine:
             self.publish_resume()
         self._second()
         self.arm()
+        gc.collect()
+        gc.freeze()  # what there is now stays: not to be looked through again and again
         await self._end.wait()
+        self.close()
         return self._status
 
     def _stop(self, status: int) -> None:
@@ -93,17 +102,10 @@ class Engine:
 
     def arm(self) -> None:
         """Make sure that the timer goes off when the state machine wants it; call after each change."""
-        at = self.next_timer()
-        timer = self._timer
-        if at is None or (timer is not None and timer.when() <= at):
-            return  # going off too early does no harm, and re-arming per packet would cost more
-        if timer is not None:
-            timer.cancel()
-        self._timer = self.loop.call_at(at, self._timed)
+        self.loop.set_alarm(self.next_timer(), self._timed)
 
-    def _timed(self) -> None:
-        self._timer = None
-        self.handle_timer(time.monotonic())
+    def _timed(self, now: float) -> None:
+        self.handle_timer(now)
         self.arm()
 
     def _second(self) -> None:
@@ -111,7 +113,7 @@ class Engine:
         self._maintenance = self.loop.call_at(self.loop.time() + MAINTENANCE, self._second)
         self.maintain(now)
         if self.channel is not None:
-            self.channel.send({"stats": self.stats(now)}, may_drop=True)
+            self.channel.show("stats", self.stats(now))
         else:
             self.stats(now)  # rates are counted from look to look, and keepalives carry them
         self.publish_resume()
@@ -121,14 +123,17 @@ class Engine:
         """What a successor needs may have changed: tell the agent, in a moment."""
         if self.channel is not None and not self._resume_due:
             self._resume_due = True
-            self.loop.call_later(RESUME_DELAY, self._publish_resume)
+            now = self.loop.time()
+            at = max(now + RESUME_DELAY, self._resume_at + RESUME_INTERVAL)
+            self.loop.call_at(at, self._publish_resume)
 
     def _publish_resume(self) -> None:
         self._resume_due = False
+        self._resume_at = self.loop.time()
         data = self.resume_data()
         if self.channel is not None and data != self._resume_given:
             self._resume_given = data
-            self.channel.send({"resume": data})
+            self.channel.show("resume", data)
 
 
 def set_up_logging(level: str) -> None:
@@ -147,21 +152,31 @@ def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, M
             privileges.drop(user)
         return None, {}
     channel = Channel(control_fd)
-    try:
-        if user is not None:
+    for handler in logging.getLogger("netbond").handlers:
+        handler.setFormatter(logging.Formatter("%(message)s"))  # the agent's log has the time
+    if user is not None:
+        try:
             privileges.drop(user)
-    except NetbondError as error:
-        channel.send({"fatal": str(error)})
-        raise
+        except NetbondError as error:
+            raise _told(channel, error) from None
     resume = channel.receive_first().get("resume")
     return channel, resume if isinstance(resume, dict) else {}
 
 
 def serve(engine: Engine) -> int:
-    """Run the engine in a loop of its own; the exit status. What is fatal is told to the agent, too."""
+    """Run the engine in a loop of its own; the exit status. What is fatal is told to the agent.
+
+    NetbondError: there is no agent to tell."""
     try:
-        return asyncio.run(engine.run())
+        with asyncio.Runner(loop_factory=PacketLoop) as runner:
+            return runner.run(engine.run())
     except NetbondError as error:
-        if engine.channel is not None:
-            engine.channel.send({"fatal": str(error)})
-        raise
+        if engine.channel is None:
+            raise
+        raise _told(engine.channel, error) from None
+
+
+def _told(channel: Channel, error: NetbondError) -> SystemExit:
+    """Tell the agent, who logs it: on standard error it would be in that log a second time."""
+    channel.send({"fatal": str(error)})
+    return SystemExit(error.exit_status)

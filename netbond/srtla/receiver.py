@@ -7,7 +7,8 @@ happened (`events`). `now` is monotonic seconds. A peer is an address as sockets
 A group is one SRT connection; its links are the peers that joined it by its id. What keeps strangers from
 using the receiver against others, or from filling it up:
 
-- REG1 is answered one for one. Groups are counted per source address, and those that nobody joined go first.
+- REG1 is answered one for one and costs no memory: the group is made when it is joined (ticket.py). Groups
+  are counted per source address and prefix; where there is no room those that carry nothing go first.
 - A link that has not shown that it hears us gets three times the bytes it sent, no more. Copies of SRT ACKs
   for a link that carries little are held to the same measure for ever: it has no use for them.
 - A link moves to another group only if that group was registered from its own address.
@@ -15,13 +16,13 @@ using the receiver against others, or from filling it up:
 
 from __future__ import annotations
 
-import ipaddress
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from netbond.srtla import wire
+from netbond.srtla.ticket import KEY_LENGTH, Ticket, Tickets
 
 PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as recvfrom gives it
 
@@ -32,6 +33,7 @@ FLUSH_AFTER = 0.02  # s that a received packet waits for its SRTLA ACK at most
 CLEANUP = 1.0  # s between looks for links and groups that have fallen silent
 NGP_INTERVAL = 1.0  # s between "no such group" to one stranger
 NGP_STRANGERS = 1024  # remembered; also the most such answers in a second
+REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "unproven")
 FRESH = 0.5  # s: a link heard within this is preferred for what goes to one link only
 
 
@@ -39,11 +41,12 @@ FRESH = 0.5  # s: a link heard within this is preferred for what goes to one lin
 class Limits:
     """How much of the receiver anybody gets."""
 
-    timeout: float = 10.0  # s of silence, then a link is gone, and a group with its last link
-    half_open: float = 5.0  # s that a group waits for its first link
+    timeout: float = 10.0  # s of silence, then a link is gone
+    group_timeout: float = 10.0  # s without links, then a group is gone
+    half_open: float = 5.0  # s, and up to twice that, in which a registration must be followed by a link
     groups: int = 200
     groups_per_source: int = 32  # per IPv4 address or IPv6 /64; a carrier's NAT has many senders behind it
-    half_open_per_source: int = 4
+    groups_per_prefix: int = 100  # per IPv4 /24 or IPv6 /48
     links: int = 32  # per group
 
 
@@ -54,10 +57,11 @@ class Group:
     number: int
     id: bytes
     created: float
-    registered_from: PeerAddress | None  # None: restored after a restart
+    ticket: Ticket | None  # None: restored after a restart
     links: dict[PeerAddress, Peer] = field(default_factory=dict)
+    empty_since: float = 0.0  # monotonic s, if it has no links
     last: Peer | None = None  # the link heard most recently with an SRT packet
-    joined: bool = False  # has ever had a link
+    out: list[bytes] = field(default_factory=list)  # for the SRT server
     packets: int = 0
     bytes: int = 0
     counted: int = 0  # bytes at the last look
@@ -72,7 +76,9 @@ class Peer:
     last_heard: float
     proven: bool = False  # it has answered to something we sent
     credit: int = 0  # bytes that may be sent to it without proof
+    keepalive: wire.Keepalive | None = None  # what the sender last told of the link
     unacknowledged: list[int] = field(default_factory=list)
+    batch: list[bytes] = field(default_factory=list)  # SRT packets not accounted for yet
     packets: int = 0
     bytes: int = 0
     counted: int = 0
@@ -80,7 +86,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class GroupCreated:
-    """A sender registered."""
+    """A sender registered and joined its first link."""
 
     group: int
     id: bytes
@@ -121,10 +127,19 @@ Event = GroupCreated | GroupRemoved | LinkJoined | LinkLeft
 class Receiver:
     """All groups of one receiving port."""
 
-    def __init__(self, random: Callable[[int], bytes], now: float, *, limits: Limits | None = None) -> None:
-        """`random(n)` gives n unguessable bytes."""
-        self._random = random
+    def __init__(
+        self,
+        random: Callable[[int], bytes],
+        now: float,
+        *,
+        limits: Limits | None = None,
+        key: bytes | None = None,
+    ) -> None:
+        """`random(n)` gives n unguessable bytes. `key`: serve only senders that know it."""
         self._limits = limits or Limits()
+        self._tickets = Tickets(random(KEY_LENGTH), self._limits.half_open)
+        self._key = key
+        self._counts: Counter[bytes] = Counter()  # groups by source and by prefix
         self._groups: dict[bytes, Group] = {}
         self._by_number: dict[int, Group] = {}
         self._peers: dict[PeerAddress, Peer] = {}
@@ -134,46 +149,78 @@ class Receiver:
         self._strangers: OrderedDict[PeerAddress, float] = OrderedDict()
         self._looked_at = now
         self._to_peers: list[tuple[PeerAddress, bytes]] = []
-        self._to_srt: list[tuple[int, bytes]] = []
+        self._to_srt: list[Group] = []  # those with something in `out`
         self._events: list[Event] = []
-        self.refused = {"table_full": 0, "quota": 0, "link_conflict": 0, "unknown_peer": 0, "unproven": 0}
+        self.refused = dict.fromkeys(REFUSALS, 0)
 
     # --- what comes in --------------------------------------------------------------------------------------
 
     def datagram_from_peer(self, address: PeerAddress, data: bytes, now: float) -> None:
         """A datagram from the network side."""
-        size = len(data)
-        if size == wire.REG_LENGTH and data[0] == 0x92 and data[1] < 2:
-            if data[1] == 0:
-                self._register(address, data[2:], now)
+        self.datagrams_from_peers(((address, data),), now)
+
+    def datagrams_from_peers(self, datagrams: Iterable[tuple[PeerAddress, bytes]], now: float) -> None:
+        """Datagrams from the network side that were read together. What is the same for all packets of a link
+        is done once for them."""
+        peers = self._peers
+        heard: list[Peer] = []
+        for address, data in datagrams:
+            peer = peers.get(address)
+            if peer is not None and len(data) >= wire.SRT_HEADER and not 0x90 <= data[0] < 0xC0:
+                if not peer.batch:
+                    heard.append(peer)
+                peer.batch.append(data)
+                out = peer.group.out
+                if not out:
+                    self._to_srt.append(peer.group)
+                out.append(data)
+                continue
+            if len(data) == wire.REG_LENGTH and data[0] == 0x92 and data[1] < 2:
+                for each in heard:
+                    self._settle(each, now)
+                heard.clear()
+                if data[1] == 0:
+                    self._register(address, data[2:], now)
+                else:
+                    self._join(address, data[2:], now)
+            elif peer is None:
+                self._stranger(address, len(data), now)
             else:
-                self._join(address, data[2:], now)
-            return
-        peer = self._peers.get(address)
-        if peer is None:
-            self._stranger(address, size, now)
-            return
+                self._heard(peer, len(data) + UDP_OVERHEAD, now)
+                if wire.packet_type(data) == wire.KEEPALIVE:
+                    self._to_peers.append((address, data))
+                    peer.keepalive = wire.parse_keepalive(data) or peer.keepalive
+        for each in heard:
+            self._settle(each, now)
+
+    def _heard(self, peer: Peer, size: int, now: float) -> None:
         peer.last_heard = now
         peer.proven = True  # it went on after REG3
-        peer.credit = min(peer.credit + AMPLIFICATION * (size + UDP_OVERHEAD), CREDIT_MAX)
-        if size < wire.SRT_HEADER or 0x90 <= data[0] < 0xC0:
-            if wire.packet_type(data) == wire.KEEPALIVE:
-                self._to_peers.append((address, data))
-            return
-        group = peer.group
+        peer.credit = min(peer.credit + AMPLIFICATION * size, CREDIT_MAX)
+
+    def _settle(self, peer: Peer, now: float) -> None:
+        """Account for a link's SRT packets and acknowledge them."""
+        batch, group = peer.batch, peer.group
+        count, size = len(batch), sum(map(len, batch))
+        self._heard(peer, size + UDP_OVERHEAD * count, now)
         group.last = peer
-        peer.packets += 1
+        peer.packets += count
         peer.bytes += size
-        group.packets += 1
+        group.packets += count
         group.bytes += size
-        self._to_srt.append((group.number, data))
-        if not data[0] & 0x80:
-            waiting = peer.unacknowledged
-            waiting.append(int.from_bytes(data[:4], "big"))
-            if len(waiting) >= wire.ACK_EVERY:
-                self._acknowledge(peer)
-            elif len(waiting) == 1:
-                self._flushes[peer] = now + FLUSH_AFTER
+        waiting = peer.unacknowledged
+        before = len(waiting)
+        waiting += [wire.sequence_of(data) for data in batch if not data[0] & 0x80]
+        batch.clear()
+        if len(waiting) >= wire.ACK_EVERY:
+            full = len(waiting) - len(waiting) % wire.ACK_EVERY
+            for start in range(0, full, wire.ACK_EVERY):
+                self._send(peer, wire.build_srtla_ack(waiting[start : start + wire.ACK_EVERY]))
+            del waiting[:full]
+            self._flushes.pop(peer, None)
+            before = 0
+        if waiting and not before:
+            self._flushes[peer] = now + FLUSH_AFTER
 
     def datagram_from_srt(self, number: int, data: bytes, now: float) -> None:
         """A datagram from the SRT server for the group with this number.
@@ -236,15 +283,33 @@ class Receiver:
         out, self._to_peers = self._to_peers, []
         return out
 
-    def datagrams_to_srt(self) -> list[tuple[int, bytes]]:
-        """(group number, datagram) for the SRT server, from a socket of that group's own."""
-        out, self._to_srt = self._to_srt, []
+    def batches_to_srt(self) -> list[tuple[int, list[bytes]]]:
+        """(group number, datagrams) for the SRT server, from a socket of that group's own."""
+        groups, self._to_srt = self._to_srt, []
+        out = []
+        for group in groups:
+            if group.number in self._by_number:  # it may be gone since
+                out.append((group.number, group.out))
+            group.out = []
         return out
+
+    def datagrams_to_srt(self) -> list[tuple[int, bytes]]:
+        """The same one by one: (group number, datagram)."""
+        return [(number, data) for number, batch in self.batches_to_srt() for data in batch]
 
     def events(self) -> list[Event]:
         """What has happened since the last call."""
         out, self._events = self._events, []
         return out
+
+    def links(self) -> Collection[PeerAddress]:
+        """The addresses of all links."""
+        return self._peers.keys()
+
+    def links_of(self, number: int) -> Collection[PeerAddress]:
+        """The addresses of one group's links."""
+        group = self._by_number.get(number)
+        return group.links.keys() if group is not None else ()
 
     def groups(self) -> list[tuple[int, bytes, list[PeerAddress]]]:
         """(number, id, links) of each group with links: what a successor needs."""
@@ -258,20 +323,30 @@ class Receiver:
         for group in self._groups.values():
             links = []
             for peer in group.links.values():
-                links.append(
-                    {
-                        "peer": format_address(peer.address),
-                        "packets": peer.packets,
-                        "bytes": peer.bytes,
-                        "bitrate_bps": int((peer.bytes - peer.counted) * 8 / elapsed),
-                        "idle_s": round(now - peer.last_heard, 1),
+                link: dict[str, Any] = {
+                    "peer": format_address(peer.address),
+                    "packets": peer.packets,
+                    "bytes": peer.bytes,
+                    "bitrate_bps": int((peer.bytes - peer.counted) * 8 / elapsed),
+                    "idle_s": round(now - peer.last_heard, 1),
+                }
+                told = peer.keepalive
+                if told is not None:
+                    link["sender"] = {
+                        "link": told.link,
+                        "rtt_ms": told.rtt,
+                        "window": told.window,
+                        "in_flight": told.in_flight,
+                        "naks": told.naks,
+                        "bitrate_bps": told.bitrate * 8,
                     }
-                )
+                links.append(link)
                 peer.counted = peer.bytes
             groups.append(
                 {
                     "number": group.number,
                     "id": group.id[:4].hex(),
+                    "age_s": int(now - group.created),
                     "packets": group.packets,
                     "bytes": group.bytes,
                     "bitrate_bps": int((group.bytes - group.counted) * 8 / elapsed),
@@ -284,66 +359,80 @@ class Receiver:
     # --- registration ---------------------------------------------------------------------------------------
 
     def _register(self, address: PeerAddress, wanted: bytes, now: float) -> None:
-        source = _source(address)
-        half_open: list[Group] = []  # of the same source, oldest first
-        of_source = 0
-        for group in self._groups.values():
-            if group.registered_from is None or _source(group.registered_from) != source:
-                continue
-            of_source += 1
-            if not group.joined:
-                if group.registered_from == address and group.id.startswith(wanted[: wire.HALF_ID]):
-                    self._reply(address, wire.build_registration(wire.REG2, group.id))  # its REG2 was lost
-                    return
-                half_open.append(group)
-        if len(half_open) >= self._limits.half_open_per_source:
-            self._remove(half_open[0], "its sender asked for another")
-            of_source -= 1
-        if of_source >= self._limits.groups_per_source:
-            self.refused["quota"] += 1
-            self._reply(address, wire.REG_ERR_PACKET)
+        half = wanted[: wire.HALF_ID]
+        if self._key is not None and not wire.is_keyed_half(self._key, half):
+            self._refuse(address, "key")
             return
-        if len(self._groups) >= self._limits.groups:
-            oldest = next((group for group in self._groups.values() if not group.joined), None)
-            if oldest is None:
-                self.refused["table_full"] += 1
-                self._reply(address, wire.REG_ERR_PACKET)
-                return
-            self._remove(oldest, "nobody joined it, and the table is full")
-        group_id = wanted[: wire.HALF_ID] + self._random(wire.HALF_ID)
-        while group_id in self._groups:
-            group_id = wanted[: wire.HALF_ID] + self._random(wire.HALF_ID)
-        group = self._new_group(group_id, address, now)
-        self._events.append(GroupCreated(group.number, group.id, address))
-        self._reply(address, wire.build_registration(wire.REG2, group_id))
+        group_id, ticket = self._tickets.issue(half, address, now)
+        refusal = "" if group_id in self._groups else self._no_room(ticket, now)[0]
+        if refusal:
+            self._refuse(address, refusal)
+        else:
+            self._reply(address, wire.build_registration(wire.REG2, group_id))
 
     def _join(self, address: PeerAddress, group_id: bytes, now: float) -> None:
         group = self._groups.get(group_id)
-        if group is None:
+        ticket = None if group is not None else self._tickets.check(group_id, now)
+        if group is None and ticket is None:
             self._reply(address, wire.REG_NGP_PACKET)
             return
+        registrant = self._tickets.is_from(group_id, address)
         peer = self._peers.get(address)
-        if peer is not None and peer.group is not group:
+        if peer is not None and peer.group is not group and not registrant:
             # Anyone can send a REG2 in another's name; only who received our REG2 knows this id, though.
-            if group.registered_from != address:
-                self.refused["link_conflict"] += 1
-                self._reply(address, wire.REG_ERR_PACKET)
-                return
-            self._drop_link(peer, "it registered anew")
+            self._refuse(address, "link_conflict")
+            return
+        if peer is not None and peer.group is not group:
+            self._drop_link(peer, "it registered anew", now)
+            if not peer.group.links:
+                self._remove(peer.group, "its sender registered anew")
             peer = None
+        if ticket is not None:
+            refusal, idle = self._no_room(ticket, now)
+            if refusal:
+                self._refuse(address, refusal)
+                return
+            if idle is not None:
+                self._remove(idle, "it carried nothing, and there was no room")
+        if group is None:
+            group = self._new_group(group_id, ticket, now)
+            self._events.append(GroupCreated(group.number, group.id, address))
         if peer is None:
             if len(group.links) >= self._limits.links:
                 quietest = min(group.links.values(), key=lambda each: each.last_heard)
                 if now - quietest.last_heard < self._limits.timeout / 2:
-                    self.refused["quota"] += 1
-                    self._reply(address, wire.REG_ERR_PACKET)
+                    self._refuse(address, "quota")
                     return
-                self._drop_link(quietest, "another link took its place")
+                self._drop_link(quietest, "another link took its place", now)
             peer = self._add_link(group, address, now)
-            peer.proven = group.registered_from == address
+            peer.proven = registrant
             peer.credit = AMPLIFICATION * (wire.REG_LENGTH + UDP_OVERHEAD)
         peer.last_heard = now
         self._reply(address, wire.REG3_PACKET)
+
+    def _no_room(self, ticket: Ticket, now: float) -> tuple[str, Group | None]:
+        """Why one more group of this origin cannot be; "" if it can, perhaps in the place of the group given,
+        which carries nothing."""
+        limits, counts = self._limits, self._counts
+        if counts[ticket.source] >= limits.groups_per_source:
+            crowd = [g for g in self._groups.values() if g.ticket and g.ticket.source == ticket.source]
+            refusal = "quota"
+        elif counts[ticket.prefix] >= limits.groups_per_prefix:
+            crowd = [g for g in self._groups.values() if g.ticket and g.ticket.prefix == ticket.prefix]
+            refusal = "quota"
+        elif len(self._groups) >= limits.groups:
+            crowd = list(self._groups.values())
+            refusal = "table_full"
+        else:
+            return "", None
+        for group in crowd:  # oldest first
+            if not group.links or (not group.packets and now - group.created >= limits.half_open):
+                return "", group
+        return refusal, None
+
+    def _refuse(self, address: PeerAddress, why: str) -> None:
+        self.refused[why] += 1
+        self._reply(address, wire.REG_ERR_PACKET)
 
     def _stranger(self, address: PeerAddress, size: int, now: float) -> None:
         """A packet from an unknown address. After a restart of ours, or when a NAT has chosen another port,
@@ -361,48 +450,53 @@ class Receiver:
 
     # --- groups and links -----------------------------------------------------------------------------------
 
-    def _new_group(self, group_id: bytes, address: PeerAddress | None, now: float) -> Group:
-        group = Group(self._next_number, group_id, now, address)
+    def _new_group(self, group_id: bytes, ticket: Ticket | None, now: float) -> Group:
+        group = Group(self._next_number, group_id, now, ticket)
         self._next_number += 1
         self._groups[group_id] = group
         self._by_number[group.number] = group
+        if ticket is not None:
+            self._counts.update((ticket.source, ticket.prefix))
         return group
 
     def _add_link(self, group: Group, address: PeerAddress, now: float) -> Peer:
         peer = Peer(address, group, now)
         group.links[address] = peer
-        group.joined = True
         self._peers[address] = peer
         self._events.append(LinkJoined(group.number, group.id, address))
         return peer
 
-    def _drop_link(self, peer: Peer, reason: str) -> None:
+    def _drop_link(self, peer: Peer, reason: str, now: float) -> None:
         group = peer.group
         del group.links[peer.address]
         del self._peers[peer.address]
         self._flushes.pop(peer, None)
         if group.last is peer:
             group.last = None
+        group.empty_since = now
         self._events.append(LinkLeft(group.number, group.id, peer.address, reason))
-        if not group.links:
-            self._remove(group, "no links left")
 
     def _remove(self, group: Group, reason: str) -> None:
         for peer in group.links.values():
             del self._peers[peer.address]
             self._flushes.pop(peer, None)
         group.links.clear()
-        if self._groups.pop(group.id, None) is not None:
-            del self._by_number[group.number]
-            self._events.append(GroupRemoved(group.number, group.id, reason))
+        del self._groups[group.id]
+        del self._by_number[group.number]
+        if group.ticket is not None:
+            for tag in (group.ticket.source, group.ticket.prefix):
+                self._counts[tag] -= 1
+                if not self._counts[tag]:
+                    del self._counts[tag]
+        self._events.append(GroupRemoved(group.number, group.id, reason))
 
     def _cleanup(self, now: float) -> None:
-        timeout = self._limits.timeout
-        for peer in [peer for peer in self._peers.values() if now - peer.last_heard >= timeout]:
-            self._drop_link(peer, f"silent for {now - peer.last_heard:.0f} s")
+        limits = self._limits
+        for peer in [peer for peer in self._peers.values() if now - peer.last_heard >= limits.timeout]:
+            self._drop_link(peer, f"silent for {now - peer.last_heard:.0f} s", now)
         for group in list(self._groups.values()):
-            if not group.links and now - group.created >= self._limits.half_open:
-                self._remove(group, "nobody joined it")
+            if not group.links and now - group.empty_since >= limits.group_timeout:
+                self._remove(group, "no links left")
 
     # --- packets --------------------------------------------------------------------------------------------
 
@@ -426,16 +520,11 @@ class Receiver:
 
 def format_address(address: PeerAddress) -> str:
     """'192.0.2.1:5000' or '[2001:db8::1]:5000'; an IPv4 peer of a dual-stack socket is shown as IPv4."""
-    host, port = str(address[0]), int(address[1])
-    host = host.removeprefix("::ffff:") if host.startswith("::ffff:") and "." in host else host
+    host, port = format_host(address), int(address[1])
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _source(address: PeerAddress) -> str:
-    """Whom a quota counts: the IPv4 address, or the IPv6 /64."""
-    host = str(address[0]).partition("%")[0]
-    if host.startswith("::ffff:") and "." in host:
-        return host[7:]
-    if ":" in host:
-        return str(ipaddress.IPv6Network((host, 64), strict=False))
-    return host
+def format_host(address: PeerAddress) -> str:
+    """'192.0.2.1' or '2001:db8::1'."""
+    host = str(address[0])
+    return host.removeprefix("::ffff:") if host.startswith("::ffff:") and "." in host else host

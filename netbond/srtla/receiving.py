@@ -13,14 +13,15 @@ import logging
 import os
 import socket
 import time
-from collections import ChainMap
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from netbond.srtla import batch, wire
-from netbond.srtla.channel import Channel, Message
+from netbond.srtla.channel import LINE_MAX, Channel, Message
 from netbond.srtla.engine import Engine
+from netbond.srtla.groupfiles import GroupFiles
 from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
 from netbond.srtla.receiver import (
     GroupCreated,
@@ -31,11 +32,13 @@ from netbond.srtla.receiver import (
     PeerAddress,
     Receiver,
     format_address,
+    format_host,
 )
 from netbond.srtla.resolve import Resolver
 from netbond.values import HostPort
 
-MESSAGE_ROOM = 56 * 1024  # bytes of groups in a message to the agent, whose lines end at 64 KiB
+MESSAGE_ROOM = LINE_MAX - 64 * 1024  # bytes of groups in a message to the agent
+SERVER_BURST = 16  # datagrams read at once from the SRT server
 RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
 
 log = logging.getLogger(__name__)
@@ -48,6 +51,9 @@ class RecvOptions:
     listen: HostPort
     srt: HostPort
     timeout: float = 10.0  # s of silence, then a link is forgotten
+    group_timeout: float = 10.0  # s without links, then a group is forgotten
+    group_dir: Path | None = None  # where group files go
+    key: bytes | None = None  # that senders must know
 
 
 class RecvEngine(Engine):
@@ -56,12 +62,13 @@ class RecvEngine(Engine):
     def __init__(self, options: RecvOptions, channel: Channel | None, resume: Message) -> None:
         super().__init__(channel, resume)
         self._options = options
-        self._receiver = Receiver(os.urandom, time.monotonic(), limits=Limits(timeout=options.timeout))
+        limits = Limits(timeout=options.timeout, group_timeout=options.group_timeout)
+        self._receiver = Receiver(os.urandom, time.monotonic(), limits=limits, key=options.key)
         self._server: Endpoint | None = None
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._wished: dict[int, int] = {}  # group number -> local port that its predecessor had
-        self._local: dict[PeerAddress, batch.Local | None] = {}  # of each link: our address that it uses
         self._refusing = False
+        self._files: GroupFiles | None = None
         self._resolved_at = 0.0
         self.lost = {"srt_unreachable": 0, "send_failed": 0}
 
@@ -69,10 +76,14 @@ class RecvEngine(Engine):
 
     def open(self) -> None:
         self._listener = open_listener(self._options.listen, "SRTLA senders")
+        if self._options.group_dir is not None:
+            self._files = GroupFiles(self._options.group_dir)
         if not self._options.listen.host:
             batch.tell_local(self._listener)
         self._restore()
-        self.loop.add_reader(self._listener, self._from_peers)
+        self._inbox = batch.Inbox(packed=batch.accept_packed(self._listener))
+        self._server_inbox = batch.Inbox(SERVER_BURST)
+        self.loop.add_packets(self._listener.fileno(), self._from_peers)
         self._resolver = Resolver(self._options.srt, self._resolved)
         self._resolver.start()
         log.info(
@@ -80,6 +91,10 @@ class RecvEngine(Engine):
             format_address(self._listener.getsockname()),
             self._options.srt,
         )
+
+    def close(self) -> None:
+        if self._files is not None:
+            self._files.close()
 
     def maintain(self, now: float) -> None:
         if not self._resolver.literal and now - self._resolved_at >= RESOLVE_AGAIN:
@@ -124,51 +139,38 @@ class RecvEngine(Engine):
 
     # --- datagrams ------------------------------------------------------------------------------------------
 
-    def _from_peers(self) -> None:
-        now = time.monotonic()
-        receiver = self._receiver
-        if self._options.listen.host:
-            for data, address in batch.receive_from(self._listener):
-                receiver.datagram_from_peer(address, data, now)
-            self._flush()
-        else:
-            fresh: dict[PeerAddress, batch.Local | None] = {}
-            for data, address, local in batch.receive_from_local(self._listener):
-                fresh[address] = local
-                receiver.datagram_from_peer(address, data, now)
-            self._flush(fresh)
+    def _from_peers(self, now: float) -> int:
+        inbox, receiver = self._inbox, self._receiver
+        datagrams = inbox.read_from(self._listener)
+        receiver.datagrams_from_peers(datagrams, now)
+        self._flush()
+        if inbox.crowded:
+            inbox.forget_all_but(receiver.links())
         self.arm()
+        return len(datagrams)
 
-    def _from_srt(self, number: int, sock: socket.socket) -> None:
-        now = time.monotonic()
-        datagrams, error = batch.receive(sock)
+    def _from_srt(self, number: int, sock: socket.socket, now: float) -> int:
+        datagrams, error = self._server_inbox.read(sock)
         for data in datagrams:
             self._receiver.datagram_from_srt(number, data, now)
-        if datagrams:
-            self._server_answers()
         if error is not None:
             self._server_refuses(error)
+        elif self._refusing:
+            self._server_answers()
         self._flush()
         self.arm()
+        return len(datagrams)
 
-    def _flush(self, fresh: dict[PeerAddress, batch.Local | None] | None = None) -> None:
-        """Send what the state machine has for us. `fresh`: which addresses of ours peers have just used."""
+    def _flush(self) -> None:
+        """Send what the state machine has for us."""
         receiver = self._receiver
         for event in receiver.events():
             self._event(event)
-        known = self._local
-        strangers: dict[PeerAddress, batch.Local | None] = {}
-        for address, local in fresh.items() if fresh else ():
-            (known if address in known else strangers)[address] = local
-        by_group: dict[int, list[bytes]] = {}
-        for number, data in receiver.datagrams_to_srt():
-            by_group.setdefault(number, []).append(data)
-        for number, datagrams in by_group.items():
+        for number, datagrams in receiver.batches_to_srt():
             self._to_server(number, datagrams)
         out = receiver.datagrams_to_peers()
         if out:
-            local_of = ChainMap(strangers, known) if strangers else known
-            self.lost["send_failed"] += batch.send_to(self._listener, out, local_of)
+            self.lost["send_failed"] += batch.send_to(self._listener, out, self._inbox.local)
 
     def _to_server(self, number: int, datagrams: list[bytes]) -> None:
         sock = self._towards.get(number) or self._open_towards(number)
@@ -200,7 +202,8 @@ class RecvEngine(Engine):
             self._server_refuses(error)
             return None
         self._towards[number] = sock
-        self.loop.add_reader(sock, partial(self._from_srt, number, sock))
+        self._write_file(number)
+        self.loop.add_packets(sock.fileno(), partial(self._from_srt, number, sock))
         self.publish_resume()
         return sock
 
@@ -221,19 +224,27 @@ class RecvEngine(Engine):
             sock = self._towards.pop(event.group, None)
             self._wished.pop(event.group, None)
             if sock is not None:
-                self.loop.remove_reader(sock)
+                if self._files is not None:
+                    self._files.remove(int(sock.getsockname()[1]))
+                self.loop.remove_packets(sock.fileno())
                 sock.close()
                 log.info("group %s: removed: %s", name, event.reason)
         elif isinstance(event, GroupCreated):
             log.debug("group %s: registered from %s", name, format_address(event.address))
         elif isinstance(event, LinkJoined):
-            self._local[event.address] = None
+            self._write_file(event.group)
             log.info("group %s: link %s joined", name, format_address(event.address))
         elif isinstance(event, LinkLeft):
-            self._local.pop(event.address, None)
+            self._write_file(event.group)
             log.info("group %s: link %s left: %s", name, format_address(event.address), event.reason)
         if not isinstance(event, GroupCreated):
             self.publish_resume()
+
+    def _write_file(self, number: int) -> None:
+        sock = self._towards.get(number)
+        if self._files is not None and sock is not None:
+            hosts = [format_host(address) for address in self._receiver.links_of(number)]
+            self._files.write(int(sock.getsockname()[1]), hosts)
 
     # --- what a predecessor left; from a file that only root can write, checked all the same ----------------
 
@@ -241,8 +252,7 @@ class RecvEngine(Engine):
         dual = self._listener.family == socket.AF_INET6
         groups = _resumed_groups(self.resume, dual=dual)
         numbers = self._receiver.restore([(gid, links) for gid, _, links in groups], time.monotonic())
-        for number, (_, port, links) in zip(numbers, groups, strict=True):
-            self._local.update(dict.fromkeys(links))
+        for number, (_, port, _) in zip(numbers, groups, strict=True):
             if port:
                 self._wished[number] = port
         if groups:
@@ -255,7 +265,7 @@ class RecvEngine(Engine):
 
 
 def _that_fit(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first groups, as many as a message has room for: about a hundred with four links each."""
+    """The first groups, as many as a message has room for: with four links each, all there can be."""
     room = MESSAGE_ROOM
     out = []
     for group in groups:

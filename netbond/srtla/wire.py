@@ -8,6 +8,8 @@ Sequence numbers have 31 bits and wrap. Compare them by `distance`, never by `<`
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import struct
 from dataclasses import dataclass
 
@@ -45,6 +47,7 @@ REG3_PACKET = struct.pack("!H", REG3)
 REG_ERR_PACKET = struct.pack("!H", REG_ERR)
 REG_NGP_PACKET = struct.pack("!H", REG_NGP)
 
+_TAG_LENGTH = 32  # bytes of a keyed half that prove the key
 _U32 = struct.Struct("!I")
 _KEEPALIVE = struct.Struct("!HQHHIiiIII")
 _KEEPALIVE_MAGIC = 0xC01F
@@ -78,6 +81,11 @@ def data_sequence(data: bytes) -> int | None:
     """The sequence number of an SRT data packet; None for anything else."""
     if len(data) < SRT_HEADER or data[0] & 0x80:
         return None
+    return int.from_bytes(data[:4], "big")
+
+
+def sequence_of(data: bytes) -> int:
+    """The sequence number of what is known to be an SRT data packet."""
     return int.from_bytes(data[:4], "big")
 
 
@@ -154,6 +162,24 @@ def build_registration(kind: int, group: bytes) -> bytes:
     if len(group) != ID_LENGTH:
         raise ValueError(f"a group id has {ID_LENGTH} bytes, not {len(group)}")
     return kind.to_bytes(2, "big") + group
+
+
+def keyed_half(key: bytes, nonce: bytes) -> bytes:
+    """A sender's half of an id that shows that its author knows the pre-shared key: a nonce of 96 random
+    bytes, then BLAKE2b over it. To receivers without the key it is as random as any."""
+    if len(nonce) != HALF_ID - _TAG_LENGTH:
+        raise ValueError(f"a nonce has {HALF_ID - _TAG_LENGTH} bytes, not {len(nonce)}")
+    return nonce + _tag(key, nonce)
+
+
+def is_keyed_half(key: bytes, half: bytes) -> bool:
+    """Whether the author of this half knows the key."""
+    return len(half) == HALF_ID and hmac.compare_digest(half[-_TAG_LENGTH:], _tag(key, half[:-_TAG_LENGTH]))
+
+
+def _tag(key: bytes, nonce: bytes) -> bytes:
+    key = hashlib.blake2b(key).digest()  # of any length, into one that fits
+    return hashlib.blake2b(nonce, key=key, digest_size=_TAG_LENGTH, person=b"netbond-reg1").digest()
 
 
 # --- keepalive -------------------------------------------------------------------------------------------

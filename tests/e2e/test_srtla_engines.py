@@ -171,10 +171,31 @@ def test_a_user_that_does_not_exist(tmp_path: Path) -> None:
                       log="recv.log", user="no-such-user")  # fmt: skip
         assert agent.process.wait(10) == 69
         eventually(lambda: agent.fatal)
-        assert lab.log("recv.log") == (
-            "netbond recv: there is no user 'no-such-user' to run as;"
-            " name one that exists (agent.user, --user)\n"
+        assert agent.fatal == (
+            "there is no user 'no-such-user' to run as; name one that exists (agent.user, --user)"
         )
+        assert lab.log("recv.log") == "", "the agent logs it"
+
+
+def test_a_group_directory_that_is_not_there(tmp_path: Path) -> None:
+    with net(tmp_path, 0) as lab:
+        recv = run(lab, lab.far, "recv", "--srtla-port", "5000", "--srt-port", "5002", "--group-dir", "/none")
+        assert recv.returncode == 69
+        assert recv.stderr == (
+            "netbond recv: --group-dir /none: No such file or directory;"
+            " name a directory that the engine's user can write\n"
+        )
+
+
+def test_a_key_that_the_sender_does_not_know(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("0123456789abcdef\n")
+    with net(tmp_path, 1) as lab:
+        lab.netbond(
+            lab.far, "recv", "--srtla-port", "5000", "--srt-port", "5002",
+            "--key-file", str(tmp_path / "key"), log="recv.log",
+        )  # fmt: skip
+        lab.send()
+        eventually(lambda: "refused by the receiver" in lab.log("send.log"), 10)
 
 
 def test_an_unresolvable_name_is_retried_and_then_used(tmp_path: Path) -> None:
@@ -326,6 +347,9 @@ def test_signals(tmp_path: Path) -> None:
         assert sh("ip", "-n", lab.far, "link", "show", "net0")
 
 
+RECV = ["recv", "--srtla-port", "1", "--srt-port", "1"]
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
@@ -337,6 +361,10 @@ def test_signals(tmp_path: Path) -> None:
         (["recv", "--srtla-port", "1"], "the SRT server is not clear"),
         (["recv", "--srt-port", "1"], "where to listen is not clear"),
         (["recv", "--srtla-port", "70000", "--srt-port", "1"], "--srtla-port '70000' is not a port"),
+        ([*RECV, "--timeout", "0"], "--timeout 0.0 is not valid; expected seconds from 1 to 3600"),
+        ([*RECV, "--group-timeout", "nan"], "--group-timeout nan is not valid"),
+        ([*RECV, "--key-file", "/none"], "--key-file /none: No such file or directory"),
+        ([*RECV, "--key-file", "/dev/null"], "--key-file /dev/null: is not a regular file"),
     ],
 )
 def test_wrong_command_lines(args: list[str], says: str) -> None:

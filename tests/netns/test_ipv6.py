@@ -22,10 +22,32 @@ RULES = """\
 222:	from all lookup 222 proto 78
 32766:	from all lookup main"""
 
-TABLE_101 = """\
-2001:db8:0:1::/64 dev usb1 proto 78 src 2001:db8:0:1::10 metric 1024 pref medium
-default via 2001:db8:0:1::1 dev usb1 proto 78 src 2001:db8:0:1::10 metric 1024 pref medium
-unreachable default dev lo proto 78 metric 4294967295 pref medium"""
+CLASSIC_RULES = """\
+0:	from all lookup local
+40:	from all oif usb0 lookup 100 proto 78
+40:	from all oif usb1 lookup 101 proto 78
+50:	from all lookup main proto 78
+201:	from 2001:db8::/64 lookup 100 proto 78
+202:	from 2001:db8:0:1::/64 lookup 101 proto 78
+222:	from all lookup 222 proto 78
+32766:	from all lookup main"""
+
+TABLES = """\
+2001:db8::/64 dev usb0 table 100 proto 78 src 2001:db8::10 metric 1024 pref medium
+default via 2001:db8::1 dev usb0 table 100 proto 78 src 2001:db8::10 metric 1024 pref medium
+REFUSE default dev lo table 100 proto 78 metric 4294967295 pref medium
+2001:db8:0:1::/64 dev usb1 table 101 proto 78 src 2001:db8:0:1::10 metric 1024 pref medium
+default via 2001:db8:0:1::1 dev usb1 table 101 proto 78 src 2001:db8:0:1::10 metric 1024 pref medium
+REFUSE default dev lo table 101 proto 78 metric 4294967295 pref medium
+default nhid 7801222 table 222 proto 78 metric 1024 pref medium
+	nexthop via 2001:db8::1 dev usb0 weight 1
+	nexthop via 2001:db8:0:1::1 dev usb1 weight 1
+2001:db8::/64 dev usb0 proto kernel metric 256 pref medium
+2001:db8:0:1::/64 dev usb1 proto kernel metric 256 pref medium"""
+
+MAIN_DEFAULTS = """
+default via 2001:db8::1 dev usb0 metric 1000 pref medium
+default via 2001:db8:0:1::1 dev usb1 metric 1001 pref medium"""
 
 
 def plug6(box: Box, device: str, number: int) -> None:
@@ -47,24 +69,28 @@ def box(tmp_path: Path) -> Iterator[Box]:
         yield box
 
 
-def table6(box: Box, table: int) -> str:
-    return "\n".join(
-        line.replace(" pref medium", "").rstrip() + " pref medium" if "nexthop" not in line else line
-        for line in box.ip("-6", "route", "show", "table", str(table), check=False).splitlines()
-    )
+def tables(box: Box) -> str:
+    """`ip -6 route show table all` without what the kernel makes by itself."""
+    lines = box.ip("-6", "route", "show", "table", "all").splitlines()
+    own = (" table local ", "fe80::/64", "ff00::/8", "multicast")
+    return "\n".join(line for line in lines if not any(word in line for word in own))
 
 
-def test_rules_and_tables_as_text(box: Box) -> None:
+def test_the_default_layout_as_text(box: Box) -> None:
     box.start()
     assert box.ip("-6", "rule") == RULES
-    assert table6(box, 101) == TABLE_101
-    ecmp = box.ip("-6", "route", "show", "table", "222")
-    assert ecmp.startswith("default nhid 7801222 proto 78 metric 1024 pref medium")
-    assert {line.split(" dev ")[1].split()[0] for line in ecmp.splitlines() if "nexthop via" in line} == {
-        "usb0",
-        "usb1",
-    }
+    assert tables(box) == TABLES.replace("REFUSE", "unreachable") + MAIN_DEFAULTS
     assert (box.folder / "ips").read_text() == "10.0.0.10\n10.0.1.10\n"
+
+
+def test_the_classic_layout_as_text(box: Box) -> None:
+    box.configure('[routing]\nlayout = "classic"\ntake_over_default = true')
+    before = tables(box)
+    box.start()
+    assert box.ip("-6", "rule") == CLASSIC_RULES
+    assert tables(box) == TABLES.replace("REFUSE", "prohibit")
+    assert box.stop() == 0
+    assert tables(box) == before
 
 
 def test_bound_traffic_leaves_by_its_own_modem_and_nowhere_else(box: Box) -> None:

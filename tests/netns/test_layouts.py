@@ -311,7 +311,15 @@ def test_point_to_point_without_a_word_of_configuration(box: Box) -> None:
     assert (uplink["gateway"], uplink["gateway_source"]) == (None, "main default")
     # Nobody holds the other end of the tunnel: it has no carrier, so it keeps its table and is not shared.
     assert uplink["state"] == "no carrier"
-    assert box.way("8.8.8.8", "from", "10.64.1.2") == "wwan0"
+    assert "default dev wwan0 proto 78 scope link src 10.64.1.2" in box.table(uplink["table"])
+    # So what is bound to it fails at once, and does not leave by another modem.
+    assert "dev usb" not in box.ip("route", "get", "8.8.8.8", "from", "10.64.1.2", check=False)
+    explained = subprocess.run(
+        box.command("explain", "8.8.8.8", "--from", "10.64.1.2", "--config", str(box.config_file)),
+        capture_output=True,
+        text=True,
+    )
+    assert explained.returncode == 0, explained.stdout
 
 
 def test_a_backup_works_while_nothing_else_does(box: Box) -> None:

@@ -122,4 +122,4 @@ def test_names_of_pins_are_looked_up(box: Box) -> None:
     box.configure()
     hang_up(box)
     wait_for(lambda: box.table(221) == "", 2.0, "no pins any more")
-    assert box.status()["agent"]["problems"] == []
+    wait_for(lambda: box.status()["agent"]["problems"] == [], 2.0, "nor problems with them")

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from netbond import budget
+from netbond.devices import Device
 from netbond.engines import EngineState
+from netbond.health import effect, judge
 from netbond.model import Desired, Link, Nexthop, Route, Uplink
-from netbond.snapshot import AgentInfo, Rate, build, printable, rates
+from netbond.snapshot import AgentInfo, Rate, build, mapping, objects, printable, rates
+from netbond.watchers import modemmanager, networkmanager
 
 AGENT = AgentInfo(
     version="0.1.0",
@@ -29,7 +35,7 @@ def uplink(device: str, address: str, gateway: str | None, source: str, table: i
     return Uplink(device, interface, via, source, table, **rest)
 
 
-USB0 = uplink("usb0", "10.0.0.10/24", "10.0.0.1", "dhclient", 100, weight=2)
+USB0 = uplink("usb0", "10.0.0.10/24", "10.0.0.1", "dhclient", 100, weight=2, gateway_since=1_763_629_200.5)
 WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130)
 USB1 = uplink(
     *("usb1", "10.0.0.10/24", "10.0.0.1", "main default", 101),
@@ -99,6 +105,7 @@ def test_the_whole_snapshot() -> None:
                 "prefix_length": 24,
                 "gateway": "10.0.0.1",
                 "gateway_source": "dhclient",
+                "gateway_since": 1_763_629_200.5,
                 "table": 100,
                 "weight": 2,
                 "state": "up",
@@ -117,6 +124,7 @@ def test_the_whole_snapshot() -> None:
                 "prefix_length": 32,
                 "gateway": None,
                 "gateway_source": "configuration",
+                "gateway_since": None,
                 "table": 130,
                 "weight": 1,
                 "state": "up",
@@ -135,6 +143,7 @@ def test_the_whole_snapshot() -> None:
                 "prefix_length": 24,
                 "gateway": "10.0.0.1",
                 "gateway_source": "main default",
+                "gateway_since": None,
                 "table": 101,
                 "weight": 1,
                 "state": "no carrier",
@@ -153,6 +162,7 @@ def test_the_whole_snapshot() -> None:
                 "prefix_length": 64,
                 "gateway": "fe80::1",
                 "gateway_source": "main default",
+                "gateway_since": None,
                 "table": 100,
                 "weight": 1,
                 "state": "up",
@@ -197,6 +207,47 @@ def test_a_box_with_nothing() -> None:
     assert (snapshot["agent"]["config"], snapshot["agent"]["problems"]) == (None, [])
 
 
+# --- the pages that list the keys --------------------------------------------------------------------------
+
+SECTIONS: dict[str, Any] = {
+    "health": effect.section(
+        [judge.Health("usb0", ip_address("10.0.0.10"), checks=(judge.CheckHealth("icmp", "ok"),))], 0.0
+    ),
+    "metered": budget.section([budget.Standing("usb0", 1, 2, None, None, "warn")]),
+    "networkmanager": {"usb0": networkmanager.device_snapshot(networkmanager.NMDevice("usb0"))},
+    "modems": {"usb0": modemmanager.modem_snapshot(modemmanager.Modem("/"))},
+    "hardware": {"usb0": Device("usb0", *"abcdefghi").as_dict()},
+}
+
+
+def documented(page: str, heading: str) -> set[str]:
+    """The keys in the table under a heading of a page in docs/."""
+    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    found = re.search(rf"^##+ {heading}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, (page, heading)
+    cells = re.findall(r"^\| (`[^|]+`) \|", found[1], re.MULTILINE)
+    return {key for cell in cells for key in re.findall(r"`([\w\[\].]+)`", cell)}
+
+
+def test_the_pages_list_just_these_keys() -> None:
+    snapshot = build(AGENT, DESIRED, LINKS, [ENGINE], ecmp_table=222, now=1.0, sections=SECTIONS)
+    health, ecmp = snapshot["health"][0], snapshot["ecmp"]
+    checks = {f"checks[].{key}" for key in health["checks"][0]}
+    assert documented("status.md", "`--json`") == set(snapshot)
+    assert documented("status.md", "`agent`") == set(snapshot["agent"])
+    assert documented("status.md", "`uplinks`") == set(snapshot["uplinks"][0])
+    assert documented("status.md", "`excluded`") == set(snapshot["excluded"][0])
+    assert documented("status.md", "`ecmp`") == {*ecmp, *ecmp["legs"][0]}
+    assert documented("status.md", "`engines`") == set(snapshot["engines"][0])
+    assert documented("status.md", "`hardware`") == set(snapshot["hardware"]["usb0"])
+    assert documented("health.md", "In a snapshot") == {*health, *checks}
+    assert documented("metered.md", "In `netbond status --json`") == set(snapshot["metered"][0])
+    assert documented("modemmanager.md", "What is known of a modem") == set(snapshot["modems"]["usb0"])
+    assert documented("networkmanager.md", "What is known of an interface") == set(
+        snapshot["networkmanager"]["usb0"]
+    )
+
+
 # --- rates -------------------------------------------------------------------------------------------------
 
 
@@ -238,3 +289,13 @@ def test_no_rate_without_time(dt: float) -> None:
 )
 def test_printable(text: str, shown: str) -> None:
     assert printable(text, limit=10 if text.startswith("xxx") else 500) == shown
+
+
+@pytest.mark.parametrize("container", [None, [], {}, {"key": 7}, {"key": ["x", None]}])
+def test_what_is_not_there_is_empty(container: object) -> None:
+    assert (objects(container, "key"), mapping(container, "key")) == ([], {})
+
+
+def test_what_is_there_is_found() -> None:
+    assert objects({"key": [{"a": 1}, "x"]}, "key") == [{"a": 1}]
+    assert mapping({"key": {"a": 1}}, "key") == {"a": 1}

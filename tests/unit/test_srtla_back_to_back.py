@@ -251,7 +251,7 @@ def test_a_silent_group_expires_and_its_table_entries_with_it() -> None:
     network.stream(0, 20)
     for link in network.links.values():
         link.alive = False
-    network.run(12.0)
+    network.run(22.0)
     assert network.receiver.groups() == []
     assert network.receiver.next_timer() is None
     for link in network.links.values():

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netbond import engines
 from netbond.errors import NotPermittedError, UnavailableError, UsageError
 from netbond.srtla import batch, linklist, privileges, receiving, sending
-from netbond.srtla.channel import BACKLOG_MAX, Channel, Message
+from netbond.srtla.channel import LINE_MAX, Channel, Message
+from netbond.srtla.engine import Engine
 from netbond.srtla.link import LinkSpec
+from netbond.srtla.loop import PacketLoop
 
 LIST = """
 # modems
@@ -159,26 +163,58 @@ def test_an_agent_that_says_nothing_and_goes(ends: tuple[Channel, socket.socket]
     assert channel.receive_first() == {}
 
 
-def test_statistics_are_left_out_for_an_agent_that_does_not_read(ends: tuple[Channel, socket.socket]) -> None:
+def test_for_an_agent_that_does_not_read_only_the_newest_waits(ends: tuple[Channel, socket.socket]) -> None:
     channel, agent = ends
 
-    async def main() -> None:
+    async def main() -> list[dict[str, Any]]:
         channel.start(lambda message: None, lambda: None)
         for number in range(5000):
-            channel.send({"stats": {"number": number, "fill": "x" * 1000}}, may_drop=True)
-        channel.send({"resume": {"last": True}})
-        assert len(channel._out) < BACKLOG_MAX + 4096
+            channel.show("stats", {"number": number, "fill": "x" * 1000})
+            channel.show("resume", {"number": number})
+        channel.send({"ready": True})
+        assert len(channel._out) < 4096
         received = b""
         agent.setblocking(False)
-        while b'"last":true' not in received:
+        while b'{"resume":{"number":4999}}' not in received or b'{"stats":{"number":4999' not in received:
             try:
                 received += agent.recv(65536)
             except BlockingIOError:
                 await asyncio.sleep(0.001)
-        for line in received.splitlines():
-            json.loads(line)
+        return [json.loads(line) for line in received.splitlines()]
+
+    lines = asyncio.run(main())
+    assert {"ready": True} in lines
+    assert len(lines) < 5000
+
+
+def test_a_line_that_the_agent_would_not_take_is_not_sent(ends: tuple[Channel, socket.socket]) -> None:
+    channel, agent = ends
+    channel.show("stats", {"fill": "x" * LINE_MAX})
+    channel.send({"ready": True})
+    assert agent.recv(65536) == b'{"ready":true}\n'
+
+
+def test_resumes_are_told_at_most_ten_times_a_second(ends: tuple[Channel, socket.socket]) -> None:
+    channel, agent = ends
+    told: list[float] = []
+
+    class Changing(Engine):
+        def resume_data(self) -> Message:
+            told.append(self.loop.time())
+            return {"changed": len(told)}
+
+    async def main() -> None:
+        engine = Changing(channel, {})
+        engine.loop = cast("PacketLoop", asyncio.get_running_loop())
+        end = engine.loop.time() + 0.35
+        while engine.loop.time() < end:
+            engine.publish_resume()
+            await asyncio.sleep(0.003)
 
     asyncio.run(main())
+    assert 2 <= len(told) <= 4
+    assert all(after - before >= 0.099 for before, after in itertools.pairwise(told))
+    assert len(agent.recv(65536).splitlines()) == len(told)
 
 
 def test_a_control_fd_that_is_none() -> None:
@@ -218,7 +254,7 @@ def test_a_datagram_too_long_for_any_packet_is_left_out() -> None:
         sender.connect(sock.getsockname())
         for size in (1500, 1501, 3000, 0, 5):
             sender.send(bytes(size))
-        datagrams, error = batch.receive(sock)
+        datagrams, error = batch.Inbox().read(sock)
         assert [len(data) for data in datagrams] == [1500, 0, 5]
         assert error is None
 
@@ -259,7 +295,7 @@ def test_dropping_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_message_of_very_many_groups_keeps_to_its_line() -> None:
-    groups = [{"id": "00" * 256, "links": [["::ffff:192.0.2.1", 40000, 0, 0]] * 32} for _ in range(200)]
+    groups = [{"id": "00" * 256, "links": [["::ffff:192.0.2.1", 40000, 0, 0]] * 32} for _ in range(2000)]
     fit = receiving._that_fit(groups)
-    assert 0 < len(fit) < 200
-    assert len(json.dumps({"resume": {"groups": fit}})) < 64 * 1024
+    assert 200 < len(fit) < 2000
+    assert len(json.dumps({"resume": {"groups": fit}})) < engines.MAX_LINE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -149,16 +150,44 @@ def test_links_and_groups_expire() -> None:
     left = [event for event in driven.receiver.events() if isinstance(event, LinkLeft)]
     assert [(event.address, event.reason) for event in left] == [(B, "silent for 10 s")]
     driven.after(11)
+    assert [e.address for e in driven.receiver.events() if isinstance(e, LinkLeft)] == [A]
+    assert driven.receiver.groups() == []
+    driven.after(10)
     assert [e.id for e in driven.receiver.events() if isinstance(e, GroupRemoved)] == [group]
     assert driven.receiver.next_timer() is None
 
 
-def test_a_group_that_nobody_joins_goes_soon() -> None:
+def test_a_group_without_links_is_kept_for_a_while() -> None:
+    """The SRT connection lives on if all links were away for less than the SRT server's patience."""
+    driven = Driven(Limits(group_timeout=30))
+    group = driven.group(A)
+    driven.after(11)
+    driven.after(11)
+    driven.receiver.datagram_from_srt(1, srt_ack(1), driven.now)
+    assert driven.receiver.datagrams_to_peers() == []
+    assert driven.reg2(B, group) == wire.REG3
+    driven.get(B, data_packet(0))
+    assert driven.receiver.datagrams_to_srt() == [(1, data_packet(0))]
+
+
+def test_a_registration_that_nobody_follows_up_is_soon_void() -> None:
     driven = Driven()
     group = driven.reg1(A)
     assert group is not None
-    driven.after(6)
+    driven.after(11)
     assert driven.reg2(A, group) == wire.REG_NGP
+
+
+def test_an_id_is_good_only_as_it_was_issued() -> None:
+    driven = Driven()
+    group = driven.reg1(A)
+    assert group is not None
+    for position in (0, 127, 128, 133, 141, 149, 165, 200, 255):
+        forged = bytearray(group)
+        forged[position] ^= 1
+        assert driven.reg2(A, bytes(forged)) == wire.REG_NGP
+    assert driven.receiver.groups() == []
+    assert driven.reg2(A, group) == wire.REG3
 
 
 def test_sixteen_links_and_more() -> None:
@@ -176,19 +205,29 @@ def test_sixteen_links_and_more() -> None:
 def test_two_hundred_registrations_from_one_address_lock_nobody_out() -> None:
     driven = Driven()
     for port in range(200):
-        driven.reg1(("198.51.100.1", port + 1))
-    assert len(driven.receiver._groups) <= Limits().half_open_per_source
+        assert driven.reg1(("198.51.100.1", port + 1))
+    assert driven.receiver._groups == {}
     assert driven.group(A)
 
 
-def test_a_flood_from_everywhere_locks_nobody_out_and_ends_no_stream() -> None:
+def test_a_flood_from_everywhere_between_reg1_and_reg2_locks_nobody_out() -> None:
     driven = Driven()
     stream = driven.group(B)
+    newcomer = driven.reg1(A)
     for n in range(1000):
-        driven.reg1((f"198.51.{n // 250}.{n % 250}", 9))
-    assert len(driven.receiver._groups) == Limits().groups
-    assert driven.group(A)
+        assert driven.reg1((f"198.51.{n // 250}.{n % 250}", 9))
+    assert newcomer is not None
+    assert driven.reg2(A, newcomer) == wire.REG3
     assert driven.reg2(B, stream) == wire.REG3
+    assert len(driven.receiver._groups) == 2
+
+
+def test_a_registration_is_answered_with_no_more_than_it_sent() -> None:
+    driven = Driven()
+    for n in range(500):
+        request = wire.build_registration(wire.REG1, driven.random.randbytes(256))
+        ((_, answer),) = driven.get((f"198.51.100.{n % 250}", n + 1), request)
+        assert len(answer) <= len(request)
 
 
 def test_streams_of_one_source_are_limited_and_the_table_can_be_full() -> None:
@@ -203,11 +242,64 @@ def test_streams_of_one_source_are_limited_and_the_table_can_be_full() -> None:
     assert driven.receiver.refused["table_full"] == 1
 
 
+@pytest.mark.parametrize(
+    ("hosts", "others"),
+    [
+        ([f"192.0.2.{n}" for n in range(1, 9)], "192.0.3.1"),
+        ([f"::ffff:192.0.2.{n}" for n in range(1, 9)], "::ffff:192.0.3.1"),
+        ([f"2001:db8:0:{n}::1" for n in range(1, 9)], "2001:db8:1::1"),
+    ],
+)
+def test_streams_of_one_network_are_limited(hosts: list[str], others: str) -> None:
+    driven = Driven(Limits(groups_per_prefix=5))
+    for host in hosts[:5]:
+        driven.group((host, 1))
+    assert driven.reg1((hosts[5], 1)) is None
+    assert driven.group((others, 1))
+
+
 def test_one_ipv6_network_is_one_source() -> None:
-    driven = Driven(Limits(half_open_per_source=2))
-    for n in range(50):
-        driven.reg1((f"2001:db8::{n + 1:x}", 5, 0, 0))
-    assert len(driven.receiver._groups) == 2
+    driven = Driven(Limits(groups_per_source=2))
+    driven.group(("2001:db8::1", 5, 0, 0))
+    driven.group(("2001:db8::2", 5, 0, 0))
+    assert driven.reg1(("2001:db8::3", 5, 0, 0)) is None
+
+
+def test_groups_that_carry_nothing_make_room() -> None:
+    """Who can receive at many addresses can fill the table, but not keep it."""
+    driven = Driven(Limits(groups=3))
+    streams = [("192.0.2.1", 1), ("192.0.2.2", 1)]
+    for stream in streams:
+        driven.group(stream)
+        driven.get(stream, data_packet(0))
+    driven.group(("198.51.100.1", 1))
+    assert driven.reg1(A) is None
+    driven.after(6)
+    assert driven.group(A)
+    assert {peer[0] for _, _, (peer,) in driven.receiver.groups()} == {"192.0.2.1", "192.0.2.2"}
+    assert driven.receiver.refused["table_full"] == 1
+
+
+def test_a_refused_source_is_not_refused_for_ever() -> None:
+    driven = Driven(Limits(groups_per_source=2))
+    for port in (1, 2):
+        driven.group(("192.0.2.1", port))
+        driven.get(("192.0.2.1", port), data_packet(0))
+    assert driven.reg1(A) is None
+    driven.after(11)
+    driven.after(11)
+    assert driven.group(A)
+
+
+def test_with_a_key_only_those_who_know_it_are_served() -> None:
+    driven = Driven()
+    driven.receiver = Receiver(driven.random.randbytes, driven.now, key=b"a secret")
+    assert driven.reg1(A) is None
+    assert driven.reg1(A, wire.keyed_half(b"another", bytes(96))) is None
+    assert driven.receiver.refused["key"] == 2
+    group = driven.reg1(A, wire.keyed_half(b"a secret", bytes(range(96))))
+    assert group is not None
+    assert driven.reg2(A, group) == wire.REG3
 
 
 def test_a_known_id_cannot_take_a_link_away_from_its_group() -> None:
@@ -307,6 +399,25 @@ def test_restored_groups_go_on() -> None:
     assert driven.reg2(A, bytes(256)) == wire.REG3
 
 
+def test_statistics_tell_what_the_sender_tells() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    told = wire.build_keepalive(wire.Keepalive(1, 3, 20000, 12, 45, 6, 125000))
+    driven.get(A, told)
+    driven.get(A, b"\x90\x00")
+    (group,) = driven.receiver.stats(driven.now)
+    first, second = group["links"]
+    assert first["sender"] == {
+        "link": 3,
+        "rtt_ms": 45,
+        "window": 20000,
+        "in_flight": 12,
+        "naks": 6,
+        "bitrate_bps": 1000000,
+    }
+    assert "sender" not in second
+
+
 def test_addresses_as_people_read_them() -> None:
     assert format_address(("192.0.2.1", 5)) == "192.0.2.1:5"
     assert format_address(("::ffff:192.0.2.1", 5, 0, 0)) == "192.0.2.1:5"
@@ -328,7 +439,7 @@ peers = st.sampled_from([A, B, VICTIM, ("2001:db8::1", 5, 0, 0)])
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.one_of(peers, st.integers(0, 3)), junk, st.floats(0, 4)), max_size=60))
 def test_no_datagram_breaks_it(steps: list[tuple[PeerAddress | int, bytes, float]]) -> None:
-    limits = Limits(groups=6, half_open_per_source=2, links=3)
+    limits = Limits(groups=6, groups_per_source=4, links=3)
     driven = Driven(limits)
     driven.group(A)
     receiver = driven.receiver
@@ -340,6 +451,9 @@ def test_no_datagram_breaks_it(steps: list[tuple[PeerAddress | int, bytes, float
         driven.after(wait)
         assert len(receiver._groups) <= limits.groups
         assert set(receiver._by_number.values()) == set(receiver._groups.values())
+        tickets = [group.ticket for group in receiver._groups.values() if group.ticket]
+        tags = [tag for ticket in tickets for tag in (ticket.source, ticket.prefix)]
+        assert receiver._counts == Counter(tags)
         assert {a for g in receiver._groups.values() for a in g.links} == set(receiver._peers)
         assert all(len(group.links) <= limits.links for group in receiver._groups.values())
         assert all(peer in receiver._peers.values() for peer in receiver._flushes)

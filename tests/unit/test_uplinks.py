@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from netbond.config import Config, parse
-from netbond.model import Facts
+from netbond.model import Facts, Uplink
 from netbond.uplinks import find, learned, main_gateway
 from tests.unit.boxes import address, box, lease, link, main_default
 
@@ -68,6 +68,20 @@ def test_the_newest_lease_wins() -> None:
         lease("usb0", "10.0.0.10/24", "10.0.0.1", received=1.0),
     )
     assert brief(replace(box("usb0"), leases=leases)) == [("usb0", "10.0.0.7", "networkmanager", "up")]
+
+
+def test_a_gateway_is_as_old_as_the_lease_that_names_it_and_a_renewal_is_no_news() -> None:
+    def found(facts: Facts) -> Uplink:
+        [uplink] = find(facts, Config(), {}).uplinks
+        return uplink
+
+    told = replace(box("usb0"), leases=(lease("usb0", "10.0.0.10/24", "10.0.0.1", received=1000.0),))
+    renewed = replace(told, leases=(replace(told.leases[0], received=2000.0),))
+    asked = replace(told, leases=(replace(told.leases[0], source="NetworkManager"),))
+    seen = replace(told, leases=(), routes=(main_default("usb0", "10.0.0.1"),))
+    assert [found(facts).gateway_since for facts in (told, renewed)] == [1000.0, 2000.0]
+    assert [found(facts).gateway_since for facts in (asked, seen)] == [None, None]
+    assert found(told) == found(renewed)
 
 
 def test_main_gateway_is_that_of_the_lowest_metric() -> None:

@@ -1,0 +1,307 @@
+"""What the receiving engine costs, over loopback, beside other programs in the same sitting.
+
+    python bench/engines.py [--rates 8,20,120] [--links 4] [--secs 8] [--highest]
+
+A sender that keeps to the protocol carries a stream over several links to the program under test, and a
+stand-in for the SRT server takes it there and acknowledges it every 10 ms as SRT does. The sender hands over
+5 ms of packets at a time, as encoders do. Measured: CPU time of the program per data packet (the scheduler's
+own nanoseconds), the delay that it adds (kernel time stamps), context switches, memory, with --highest the
+highest rate without loss.
+
+Programs: netbond; BELABOX's srtla_rec if NETBOND_FOREIGN_SRTLA names the folder that holds it; and as the
+floor, if there is a C compiler, relay.c, which moves datagrams and does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from netbond.srtla import batch, wire
+
+PAYLOAD = 1316
+PACKET = PAYLOAD + wire.SRT_HEADER
+BURST = 0.005  # s
+ACK_EVERY = 0.010  # s
+_TIMESTAMPNS = 35  # SO_TIMESTAMPNS, include/uapi/asm-generic/socket.h
+
+
+def udp(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 20)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 20)
+    sock.bind((host, port))
+    return sock
+
+
+def free_port() -> int:
+    with udp() as sock:
+        return int(sock.getsockname()[1])
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of all threads of a process, as the scheduler has counted it."""
+    return sum(
+        int(task.joinpath("schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()
+    )
+
+
+def switches(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+
+def rss_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+class Server:
+    """The SRT server's stand-in, a thread: counts, takes delays, acknowledges."""
+
+    def __init__(self, *, stamps: bool) -> None:
+        self.sock = udp()
+        self.port = int(self.sock.getsockname()[1])
+        self.stamps = stamps
+        if stamps:
+            self.sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
+        else:
+            batch.accept_packed(self.sock)
+        self.got = 0
+        self.delays: list[int] = []
+        self.peer: object = None
+        self.acks = True
+        self.stop = False
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        self.sock.settimeout(0.002)
+        next_ack = 0.0
+        serial = 0
+        while not self.stop:
+            try:
+                while True:
+                    if self.stamps:
+                        data, ancillary, _, self.peer = self.sock.recvmsg(2048, 64)
+                        if len(data) < PACKET:
+                            continue
+                        self.got += 1
+                        seconds, nanoseconds = struct.unpack("@qq", ancillary[0][2])
+                        (sent,) = struct.unpack_from("!Q", data, 16)
+                        self.delays.append(seconds * 10**9 + nanoseconds - sent)
+                    else:
+                        data, self.peer = self.sock.recvfrom(65535)
+                        self.got += len(data) // PACKET
+                    if time.monotonic() >= next_ack:
+                        break
+            except TimeoutError:
+                pass
+            now = time.monotonic()
+            if now >= next_ack and self.peer and self.acks:
+                next_ack = now + ACK_EVERY
+                serial += 1
+                ack = struct.pack("!HHIIIIIIIIII", wire.SRT_ACK, 0, serial, 0, 7, serial, 0, 0, 0, 0, 0, 0)
+                self.sock.sendto(ack, self.peer)
+
+    def close(self) -> None:
+        self.stop = True
+        self.thread.join()
+        self.sock.close()
+
+
+class Sender:
+    """The links of one group; what comes back is thrown away by the kernel."""
+
+    def __init__(self, port: int, links: int, *, srtla: bool) -> None:
+        self.links = [udp(host=f"127.0.0.{number + 2}") for number in range(links)]
+        self.sequence = 0
+        for link in self.links:
+            link.connect(("127.0.0.1", port))
+            link.settimeout(0.3)
+        if srtla:
+            self._register()
+        for link in self.links:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+    def _register(self) -> None:
+        answer = b""
+        for _ in range(20):
+            answer = self._ask(self.links[0], wire.build_registration(wire.REG1, os.urandom(256)))
+            if wire.packet_type(answer) == wire.REG2:
+                break
+        for link in self.links:
+            while wire.packet_type(self._ask(link, answer)) != wire.REG3:
+                pass
+
+    @staticmethod
+    def _ask(link: socket.socket, data: bytes) -> bytes:
+        try:
+            link.send(data)
+            return link.recv(2048)
+        except OSError:  # not up yet
+            time.sleep(0.05)
+            return b""
+
+    def packet(self) -> bytes:
+        self.sequence += 1
+        return struct.pack("!IIIIQ", self.sequence, 0xE0000001, 0, 7, time.time_ns()) + bytes(PAYLOAD - 8)
+
+    def stream(self, mbps: float, secs: float, *, packed: bool = False) -> int:
+        """Packets sent. `packed`: those of a burst for one link in one system call."""
+        rate = mbps * 1e6 / (PAYLOAD * 8)
+        start = time.monotonic()
+        sent = 0
+        keepalive = start
+        while (now := time.monotonic()) < start + secs:
+            due = int((now - start) * rate) - sent
+            if packed:
+                for at in range(0, due, 32):
+                    link = self.links[(sent + at) // 32 % len(self.links)]
+                    batch.send(link, [self.packet() for _ in range(min(32, due - at))])
+            else:
+                for at in range(due):
+                    self.links[(sent + at) % len(self.links)].send(self.packet())
+            sent += due
+            if now >= keepalive:
+                keepalive = now + 1
+                for link in self.links:
+                    link.send(b"\x90\x00" + bytes(8))
+            time.sleep(BURST)
+        return sent
+
+    def close(self) -> None:
+        for link in self.links:
+            link.close()
+
+
+@dataclass
+class Program:
+    name: str
+    command: list[str]  # with {port} and {server}
+    srtla: bool = True
+
+
+def programs(directory: Path) -> list[Program]:
+    found = [
+        Program(
+            "netbond",
+            [sys.executable, "-m", "netbond", "recv", "--srtla-port", "{port}", "--srt-port", "{server}"],
+        )
+    ]
+    if foreign := os.environ.get("NETBOND_FOREIGN_SRTLA"):
+        found.append(Program("srtla_rec", [f"{foreign}/srtla_rec", "{port}", "127.0.0.1", "{server}"]))
+    if compiler := shutil.which("cc"):
+        relay = directory / "relay"
+        subprocess.run([compiler, "-O2", "-o", relay, Path(__file__).parent / "relay.c"], check=True)
+        found.append(Program("relay (floor)", [str(relay), "{port}", "{server}"], srtla=False))
+    return found
+
+
+class Running:
+    """A program under test with its stand-ins."""
+
+    def __init__(self, program: Program, links: int, *, stamps: bool) -> None:
+        self.server = Server(stamps=stamps)
+        port = free_port()
+        command = [part.format(port=port, server=self.server.port) for part in program.command]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(2.0 if program.srtla else 0.3)  # srtla_rec asks its SRT server first
+        self.server.acks = program.srtla
+        self.sender = Sender(port, links, srtla=program.srtla)
+
+    def close(self) -> None:
+        self.sender.close()
+        self.process.terminate()
+        self.process.wait(5)
+        self.server.close()
+
+
+def cost(program: Program, links: int, mbps: float, secs: float) -> str:
+    running = Running(program, links, stamps=mbps < 300)
+    try:
+        pid = running.process.pid
+        running.sender.stream(mbps, 1.0)
+        time.sleep(0.2)
+        running.server.got = 0
+        running.server.delays.clear()
+        cpu, switched = cpu_ns(pid), switches(pid)
+        sent = running.sender.stream(mbps, secs)
+        cpu, switched = cpu_ns(pid) - cpu, switches(pid) - switched
+        time.sleep(0.3)
+        delays = sorted(running.server.delays) or [0]
+        p50, p99 = (delays[int(len(delays) * q)] / 1e6 for q in (0.5, 0.99))
+        return (
+            f"{mbps:6.0f} Mbit/s  {program.name:14} {cpu / sent / 1000:6.2f} us/packet  "
+            f"delay p50 {p50:5.2f} p99 {p99:5.2f} ms  {switched / secs:6.0f} switches/s  "
+            f"{rss_mb(pid):5.1f} MB  lost {sent - running.server.got}"
+        )
+    finally:
+        running.close()
+
+
+def highest(program: Program, links: int, *, packed: bool) -> str:
+    """Bisects the rate at which nothing is lost in a second, twice in a row."""
+    low, high = 50.0, 12800.0
+    offered = 0.0
+    while high / low > 1.1:
+        rate = (low * high) ** 0.5
+        running = Running(program, links, stamps=False)
+        try:
+            fine = True
+            for _ in range(2):
+                running.server.got = 0
+                start = time.monotonic()
+                sent = running.sender.stream(rate, 1.0, packed=packed)
+                reached = sent * PAYLOAD * 8e-6 / (time.monotonic() - start)
+                time.sleep(0.5)
+                fine = fine and running.server.got == sent
+                if not fine:
+                    break
+        finally:
+            running.close()
+        if fine:
+            low, offered = rate, max(offered, reached)
+            if reached < rate * 0.9:
+                break  # more cannot be offered
+        else:
+            high = rate
+    how = "packed" if packed else "singly"
+    packets = offered * 1e3 / PAYLOAD / 8
+    return f"highest, {how}  {program.name:14} {offered:6.0f} Mbit/s  {packets:5.0f} kpackets/s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rates", default="8,20,120", help="Mbit/s, with commas (8,20,120)")
+    parser.add_argument("--links", type=int, default=4)
+    parser.add_argument("--secs", type=float, default=8.0)
+    parser.add_argument("--only", default="", help="programs whose name holds this")
+    parser.add_argument(
+        "--highest", action="store_true", help="also search for the highest rate without loss"
+    )
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        chosen = [each for each in programs(Path(directory)) if args.only in each.name]
+        for rate in [float(rate) for rate in args.rates.split(",") if rate]:
+            for program in chosen:
+                print(cost(program, args.links, rate, args.secs), flush=True)
+        if args.highest:
+            for packed in (False, True):
+                for program in chosen:
+                    print(highest(program, args.links, packed=packed), flush=True)
+
+
+if __name__ == "__main__":
+    main()

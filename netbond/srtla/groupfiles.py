@@ -1,0 +1,67 @@
+"""Group files: which addresses a stream comes from, for scripts beside the SRT server.
+
+The SRT server sees each group as a caller from 127.0.0.1 and a port. `srtla-group-PORT` names the addresses
+of that group's links, one a line, as other SRTLA receivers write it, for scripts that ban or show callers.
+The file goes with the group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from netbond import files
+from netbond.errors import UnavailableError
+
+PREFIX = "srtla-group-"
+
+log = logging.getLogger(__name__)
+
+
+class GroupFiles:
+    """The files of one receiver, in a directory that may be as public as /tmp."""
+
+    def __init__(self, directory: Path) -> None:
+        """UnavailableError if the directory is none or is closed to us."""
+        try:
+            self._directory = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=self._directory, effective_ids=True):
+                raise PermissionError(0, "no permission to write there")
+        except OSError as error:
+            raise UnavailableError(
+                f"--group-dir {directory}: {error.strerror}",
+                "name a directory that the engine's user can write",
+            ) from None
+        self._path = directory
+        self._written: dict[int, bytes] = {}
+        self._failing = False
+
+    def write(self, port: int, hosts: Iterable[str]) -> None:
+        """Name the addresses of the links of the group at `port`."""
+        text = "".join(f"{host}\n" for host in dict.fromkeys(hosts)).encode()
+        if self._written.get(port) == text:
+            return
+        try:
+            files.replace(f"{PREFIX}{port}", text, 0o644, dir_fd=self._directory)
+        except OSError as error:
+            if not self._failing:
+                log.warning("%s/%s%d: %s", self._path, PREFIX, port, files.why(error))
+            self._failing = True
+            return
+        self._failing = False
+        self._written[port] = text
+
+    def remove(self, port: int) -> None:
+        """The group at `port` is gone."""
+        if self._written.pop(port, None) is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(f"{PREFIX}{port}", dir_fd=self._directory)
+
+    def close(self) -> None:
+        """Take all of them away."""
+        for port in list(self._written):
+            self.remove(port)
+        os.close(self._directory)

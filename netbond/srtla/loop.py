@@ -1,0 +1,134 @@
+"""An asyncio loop whose packets do not pass through asyncio.
+
+asyncio spends more on a wake-up than a packet may cost. Sockets that carry packets are therefore given to
+`add_packets`: their callbacks run inside the selector's `select`, and asyncio proper wakes up only for the
+rest (signals, the channel, timers, names). The state machine's timer is an `alarm` in there, too.
+
+While packets flow, wake-ups are coalesced: the loop looks once in PAUSE and reads what has come. Most of what
+a packet costs at ordinary rates is the wake-up. A packet that comes alone is not kept waiting: it depends on
+how many packets are expected within a PAUSE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import select
+import selectors
+import time
+from collections.abc import Callable
+from contextvars import Context
+from typing import TypeVarTuple, Unpack
+
+from netbond.srtla.batch import PER_WAKE_UP
+
+PAUSE = 0.005  # s between wake-ups while packets flow
+WORTH_IT = 2  # packets that must be expected within a pause
+SMOOTHING = 1 / 8  # weight of the newest wake-up in the expectation
+READY_MAX = 64  # sockets per look; the others come with the next
+
+_Ts = TypeVarTuple("_Ts")
+PacketCallback = Callable[[float], int]  # given the time, reads what is there: how many packets
+
+
+class _Selector(selectors.EpollSelector):
+    """asyncio's own selector, inside an epoll of ours that also has the packets' sockets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.callbacks: dict[int, PacketCallback] = {}
+        self.alarm = math.inf  # monotonic s
+        self.on_alarm: Callable[[float], None] = lambda now: None
+        self.interrupted = False  # a callback has given asyncio something to do
+        self.packets = select.epoll()
+        self.packets.register(self.fileno(), select.EPOLLIN)
+        self._gap = 1.0  # s that is expected between packets
+        self._looked = 0.0
+
+    def close(self) -> None:
+        self.packets.close()
+        super().close()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        now = time.monotonic()
+        deadline = math.inf if timeout is None else now + max(timeout, 0.0)
+        self.interrupted = False
+        asyncio_ready = more = False
+        poll, callbacks = self.packets.poll, self.callbacks
+        while True:
+            if self.alarm <= now:
+                self.alarm = math.inf
+                self.on_alarm(now)
+            if self.interrupted or asyncio_ready or now >= deadline:
+                break
+            ready: list[tuple[int, int]] = []
+            if more:
+                ready = poll(0, READY_MAX)
+            elif self._gap * WORTH_IT < PAUSE:
+                # Packets flow: one wake-up by the clock, in the place of one by a packet and others by those
+                # that follow it. Alarms can wait as long.
+                pause = min(PAUSE, self._gap * PER_WAKE_UP)  # what comes meanwhile can be read at once
+                time.sleep(max(self._looked + pause - now, 0.0))
+                ready = poll(0, READY_MAX)
+            if not ready:
+                now = time.monotonic()
+                wait = min(deadline, self.alarm) - now
+                ready = poll(None if wait == math.inf else max(wait, 0.0), READY_MAX)
+            now = time.monotonic()
+            count = 0
+            more = False
+            for descriptor, _ in ready:
+                callback = callbacks.get(descriptor)
+                if callback is not None:
+                    read = callback(now)
+                    count += read
+                    more = more or read >= PER_WAKE_UP
+                else:
+                    asyncio_ready = True
+            if count:
+                self._gap += ((now - self._looked) / count - self._gap) * SMOOTHING
+                self._looked = now
+        return super().select(0)
+
+
+class PacketLoop(asyncio.SelectorEventLoop):
+    """asyncio, and beside it the sockets that carry packets."""
+
+    def __init__(self) -> None:
+        self._packets = _Selector()
+        super().__init__(self._packets)
+
+    def add_packets(self, descriptor: int, callback: PacketCallback) -> None:
+        """Call `callback(now)` when the socket, a non-blocking one, is readable. The callback need not read
+        all: it is called again. What it returns, the number of packets, sets the pace."""
+        self._packets.callbacks[descriptor] = callback
+        self._packets.packets.register(descriptor, select.EPOLLIN)
+
+    def remove_packets(self, descriptor: int) -> None:
+        """Before the socket is closed."""
+        if self._packets.callbacks.pop(descriptor, None) is not None:
+            self._packets.packets.unregister(descriptor)
+
+    def set_alarm(self, at: float | None, callback: Callable[[float], None]) -> None:
+        """Call `callback(now)` once at `at` (as time.monotonic has it), in the place of an earlier alarm; it
+        may set the next. None: not at all."""
+        self._packets.alarm = math.inf if at is None else at
+        self._packets.on_alarm = callback
+
+    # asyncio, about to sleep in `select`, must hear of what a packet's callback schedules.
+
+    def call_soon(
+        self, callback: Callable[[Unpack[_Ts]], object], *args: *_Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        self._packets.interrupted = True
+        return super().call_soon(callback, *args, context=context)
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: *_Ts,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        self._packets.interrupted = True
+        return super().call_at(when, callback, *args, context=context)

@@ -1,0 +1,93 @@
+"""Group ids that carry their own proof, so that a REG1 costs the receiver no memory.
+
+What a receiver answers to a REG1 is often never used: floods of REG1 come from forged addresses. If each made
+a group, newcomers would be locked out, or each other's half-made groups thrown out. So nothing is kept: the
+receiver's half of the id says who registered and when, under a key that only this process knows (as SYN
+cookies do for TCP). The group is made by the first REG2 that brings such an id back in time.
+
+The receiver's half, 128 bytes: time slot (4), tags of source (8), prefix (8) and address (16), and 92 bytes
+of BLAKE2b over these and the sender's half. Tags are keyed hashes: equal addresses have equal tags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from netbond.srtla import wire
+
+KEY_LENGTH = 32  # bytes
+_SOURCE = slice(4, 12)
+_PREFIX = slice(12, 20)
+_ADDRESS = slice(20, 36)
+_MAC = slice(36, wire.HALF_ID)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Who registered: whom the quotas count."""
+
+    source: bytes
+    prefix: bytes
+
+
+class Tickets:
+    """Issues ids and recognises them."""
+
+    def __init__(self, key: bytes, lifetime: float) -> None:
+        """`lifetime`: s that an id can be joined at least; twice that at most."""
+        self._key = key
+        self._lifetime = lifetime
+
+    def issue(self, half: bytes, address: tuple[Any, ...], now: float) -> tuple[bytes, Ticket]:
+        """The id for this sender's half and address; the same again within a slot of time."""
+        source, prefix = origin(str(address[0]))
+        own = (
+            (int(now / self._lifetime) & 0xFFFFFFFF).to_bytes(4, "big")
+            + self._hash(source.encode(), 8)
+            + self._hash(prefix.encode(), 8)
+            + self._address_tag(address)
+        )
+        return half + own + self._mac(half + own), Ticket(own[_SOURCE], own[_PREFIX])
+
+    def check(self, group: bytes, now: float) -> Ticket | None:
+        """An id's ticket, if it was issued here and is still good."""
+        own = group[wire.HALF_ID :]
+        age = int(now / self._lifetime) - int.from_bytes(own[:4], "big") & 0xFFFFFFFF
+        signed = group[: wire.HALF_ID + _MAC.start]
+        if age > 1 or not hmac.compare_digest(own[_MAC], self._mac(signed)):
+            return None
+        return Ticket(own[_SOURCE], own[_PREFIX])
+
+    def is_from(self, group: bytes, address: tuple[Any, ...]) -> bool:
+        """Whether this id was issued to this very address, however long ago."""
+        return hmac.compare_digest(group[wire.HALF_ID :][_ADDRESS], self._address_tag(address))
+
+    def _address_tag(self, address: tuple[Any, ...]) -> bytes:
+        return self._hash(f"{address[0]} {address[1]} {address[3:]}".encode(), 16)
+
+    def _mac(self, signed: bytes) -> bytes:
+        first = self._hash(signed, 64)
+        return first + self._hash(first, 28)
+
+    def _hash(self, data: bytes, size: int) -> bytes:
+        return hashlib.blake2b(data, key=self._key, digest_size=size).digest()
+
+
+@lru_cache(maxsize=1024)
+def origin(host: str) -> tuple[str, str]:
+    """Whom quotas count: the IPv4 address and its /24, or the IPv6 /64 and its /48."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is None:
+            return _network(address, 64), _network(address, 48)
+        address = address.ipv4_mapped
+    return str(address), _network(address, 24)
+
+
+def _network(address: ipaddress.IPv4Address | ipaddress.IPv6Address, length: int) -> str:
+    return str(ipaddress.ip_network((address, length), strict=False))

@@ -1,0 +1,119 @@
+"""What other programs fall to, tried against a running receiver: floods, and a neighbour at full rate."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netbond.srtla import wire
+from netbond.srtla.receiver import UDP_OVERHEAD
+from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent
+
+pytestmark = pytest.mark.root
+
+SECONDS = 4.0
+
+
+def flood(lab: Net, kind: str, rate: int) -> subprocess.Popen[Any]:
+    command = [sys.executable, "-m", "tests.srtla_flood", kind, RECEIVER, "5000", str(rate), str(SECONDS)]
+    return lab.popen(lab.far, command, "flood.log", cwd=Path(__file__).parents[2], stdout=subprocess.PIPE)
+
+
+def sent_by(process: subprocess.Popen[Any]) -> int:
+    out, _ = process.communicate(timeout=SECONDS + 20)
+    return int(out)
+
+
+def drops(lab: Net) -> int:
+    """Datagrams that the kernel threw away because the receiver's buffer was full."""
+    command = ["ip", "netns", "exec", lab.far, "cat", "/proc/net/udp"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return sum(int(line.split()[-1]) for line in table.splitlines()[1:] if line.split()[1].endswith(":1388"))
+
+
+def up(agent: Any) -> int:
+    return sum(link["state"] == "up" for link in agent.stats.get("links", []))
+
+
+def test_a_stream_loses_nothing_to_20000_junk_datagrams_a_second(tmp_path: Path) -> None:
+    with net(tmp_path, 3) as lab:
+        stream = Stream(lab)
+        receiver, sender = receiving_agent(lab), sending_agent(lab)
+        eventually(lambda: up(sender) == 3, 10)
+        stream.start(mbps=8)
+        stream.arrives()
+        sent = sent_by(flood(lab, "junk", 20000))
+        assert sent > 15000 * SECONDS, "the machine is too busy for this test"
+        assert stream.finish() == []
+        eventually(lambda: receiver.stats["refused"]["unknown_peer"] > sent / 2)
+        assert len(receiver.stats["groups"]) == 1
+        print(f"{sent} junk datagrams in {SECONDS} s, {drops(lab)} dropped by the kernel")
+
+
+def test_a_group_at_full_rate_does_not_harm_another(tmp_path: Path) -> None:
+    with net(tmp_path, 3) as lab:
+        stream = Stream(lab)
+        receiver, sender = receiving_agent(lab), sending_agent(lab)
+        eventually(lambda: up(sender) == 3, 10)
+        stream.start(mbps=8)
+        stream.arrives()
+        sent = sent_by(flood(lab, "group", 10000))
+        assert sent > 7000 * SECONDS, "the machine is too busy for this test"
+        assert stream.finish() == []
+        assert len(receiver.stats["groups"]) == 2
+        print(f"{sent} packets of the neighbour in {SECONDS} s, {drops(lab)} dropped by the kernel")
+
+
+def test_two_hundred_registrations_lock_nobody_out_and_reflect_nothing(tmp_path: Path) -> None:
+    with net(tmp_path, 1) as lab:
+        receiving_agent(lab)
+        eventually(lambda: "listening" in lab.log("recv.log"), 10)
+
+        def attack() -> tuple[int, int]:
+            """Bytes to the receiver and back, headers included."""
+            there = back = 0
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.connect((RECEIVER, 5000))
+                sock.settimeout(1)
+                for _ in range(200):
+                    data = wire.build_registration(wire.REG1, random.randbytes(256))
+                    sock.send(data)
+                    there += len(data) + UDP_OVERHEAD
+                    back += len(sock.recv(2048)) + UDP_OVERHEAD
+            return there, back
+
+        there, back = lab.in_namespace(lab.far, attack)
+        assert back <= there
+        start = time.monotonic()
+        sender = sending_agent(lab)
+        eventually(lambda: up(sender) == 1, 10)
+        print(
+            f"REG1 x 200: {there} bytes there, {back} back; newcomer up in {time.monotonic() - start:.1f} s"
+        )
+
+
+def test_group_files(tmp_path: Path) -> None:
+    (tmp_path / "groups").mkdir()
+    with net(tmp_path, 2) as lab:
+        recv = lab.netbond(
+            lab.far, "recv", "--srtla-port", "5000", "--srt-port", "5002",
+            "--group-dir", str(tmp_path / "groups"), log="recv.log",
+        )  # fmt: skip
+        lab.send()
+        eventually(lambda: lab.log("send.log").count(": up") == 2, 10)
+        stream = Stream(lab)
+        stream.start(mbps=1)
+        stream.arrives()
+        (path,) = (tmp_path / "groups").iterdir()
+        assert sorted(path.read_text().splitlines()) == ["10.7.0.2", "10.7.1.2"]
+        assert path.name.startswith("srtla-group-")
+        recv.terminate()
+        assert recv.wait(5) == 0
+        assert list((tmp_path / "groups").iterdir()) == []

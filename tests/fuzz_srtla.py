@@ -1,0 +1,207 @@
+"""Everything of the SRTLA engines that reads what strangers send, for a fuzzer: `one_input`.
+
+scripts/fuzz runs it under atheris, which looks for inputs that reach new code; what it found is kept in
+tests/corpus/srtla and replayed by tests/unit/test_srtla_corpus.py.
+
+An input: one byte that chooses the target, then what the target reads.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from netbond.srtla import batch, linklist, receiving, wire
+from netbond.srtla.channel import _decode
+from netbond.srtla.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
+from tests.srtla_util import FakeLink, Network, data_packet, induction, srt_ack, srt_control, srt_nak
+
+CORPUS = Path(__file__).parent / "corpus" / "srtla"
+
+
+def one_input(data: bytes) -> None:
+    """Feed one input; whatever is raised is a defect."""
+    if data:
+        targets = (parsers, receiver_session, sender_session, resumed, texts, kernel_records)
+        targets[data[0] % len(targets)](data[1:])
+
+
+def parsers(data: bytes) -> None:
+    """Each reader of a datagram: its result, or None."""
+    for read in (
+        wire.data_sequence,
+        wire.is_retransmission,
+        wire.is_handshake,
+        wire.is_induction,
+        wire.parse_srt_ack,
+        wire.parse_registration,
+        wire.packet_type,
+    ):
+        read(data)
+    for first, last in wire.parse_srt_nak(data) or ():
+        assert 0 <= first <= wire.SEQUENCE_MASK
+        assert 0 <= last <= wire.SEQUENCE_MASK
+    acknowledged = wire.parse_srtla_ack(data)
+    assert acknowledged is None or 4 * len(acknowledged) <= len(data)
+    keepalive = wire.parse_keepalive(data)
+    if keepalive is not None:
+        assert wire.build_keepalive(keepalive) == data[:38]
+    wire.is_keyed_half(b"key", data)
+
+
+def steps(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(choice, datagram): a byte, a length of two bytes (bit 15: a group's id is put in), and so on."""
+    position = 0
+    while position + 3 <= len(data):
+        choice, length = data[position], int.from_bytes(data[position + 1 : position + 3], "big") & 0x7FF
+        yield choice | (data[position + 1] & 0x80) << 1, data[position + 3 : position + 3 + length]
+        position += 3 + length
+
+
+PEERS: list[PeerAddress] = [
+    ("192.0.2.1", 1),
+    ("192.0.2.1", 2),
+    ("198.51.100.1", 1),
+    ("2001:db8::1", 5, 0, 0),
+    ("::ffff:192.0.2.9", 5, 0, 0),
+]
+
+
+def receiver_session(data: bytes) -> None:
+    """A receiver with two groups, and what peers, strangers and the SRT server send it."""
+    limits = Limits(groups=4, groups_per_source=3, links=3)
+    now = 100.0
+    receiver = Receiver(random.Random(7).randbytes, now, limits=limits)
+    receiver.datagram_from_peer(PEERS[0], wire.build_registration(wire.REG1, bytes(256)), now)
+    ((_, answer),) = receiver.datagrams_to_peers()
+    group = answer[2:]
+    receiver.datagram_from_peer(PEERS[0], wire.build_registration(wire.REG2, group), now)
+    received: dict[PeerAddress, int] = {}
+    sent: dict[PeerAddress, int] = {}
+    proven = {PEERS[0]}  # it had the id from us
+    for choice, datagram in steps(data):
+        if choice & 0x100:
+            datagram = datagram[:2] + group  # noqa: PLW2901  # a REG2 with a good id is not found by chance
+        now += (0.0, 0.001, 0.03, 6.0)[choice >> 3 & 3]
+        target = choice & 7
+        if target < len(PEERS):
+            peer = PEERS[target]
+            received[peer] = received.get(peer, 0) + len(datagram) + UDP_OVERHEAD
+            registration = len(datagram) == wire.REG_LENGTH and datagram[0] == 0x92 and datagram[1] < 2
+            if peer in receiver.links() and not registration:
+                proven.add(peer)
+            elif registration and datagram[1] == 0:
+                proven.add(peer)  # it may learn an id
+            receiver.datagrams_from_peers([(peer, datagram)], now)
+        elif target == 5:
+            receiver.datagram_from_srt(1 + (choice >> 5 & 1), datagram, now)
+        else:
+            receiver.handle_timer(now)
+        receiver.events()
+        receiver.datagrams_to_srt()
+        for address, out in receiver.datagrams_to_peers():
+            sent[address] = sent.get(address, 0) + len(out) + UDP_OVERHEAD
+        assert len(receiver._groups) <= limits.groups
+        assert all(len(each.links) <= limits.links for each in receiver._groups.values())
+        assert {a for each in receiver._groups.values() for a in each.links} == set(receiver._peers)
+    for address in sent.keys() - proven:
+        assert sent[address] <= AMPLIFICATION * received[address] + received[address], address
+    json.dumps(receiver.stats(now))
+
+
+def sender_session(data: bytes) -> None:
+    """A sender with two links up, and what the receiver, its impostors and the SRT caller send it."""
+    network = Network([FakeLink(0.01), FakeLink(0.02)])
+    network.run(1.0)
+    sender, now = network.sender, network.now
+    for number in range(20):
+        sender.datagram_from_caller(data_packet(number, size=20), now)
+    for choice, datagram in steps(data):
+        now += (0.0, 0.001, 0.3, 5.0)[choice >> 3 & 3]
+        if choice & 7 < 4:
+            sender.datagram_from_receiver(1 + (choice & 1), datagram, now)
+        elif choice & 7 < 6:
+            sender.datagram_from_caller(datagram, now)
+        else:
+            sender.handle_timer(now)
+        sender.events()
+        out = sender.datagrams_to_links()
+        assert len(out) < 2000, "a datagram must not set off a flood"
+        sender.datagrams_to_caller()
+    json.dumps(sender.stats(now))
+
+
+def resumed(data: bytes) -> None:
+    """What a predecessor left."""
+    message = _decode(data)
+    for dual in (False, True):
+        groups = receiving._resumed_groups(message, dual=dual)
+        receiver = Receiver(random.Random(7).randbytes, 0.0)
+        receiver.restore([(group, links) for group, _, links in groups], 0.0)
+
+
+def texts(data: bytes) -> None:
+    """A list file of addresses."""
+    linklist.parse(data.decode(errors="replace"), "list")
+
+
+def kernel_records(data: bytes) -> None:
+    """Ancillary data as recvmmsg leaves it."""
+    record = data.ljust(batch._NAME, b"\0")
+    if record[0] in (2, 10) and record[1] == 0:
+        batch.Inbox(1)._look_at(record)
+
+
+def seeds() -> list[bytes]:
+    """One of each kind of packet, for each target."""
+    keepalive = wire.build_keepalive(wire.Keepalive(1, 1, 20000, 1, 1, 1, 1))
+    packets = [
+        wire.build_registration(wire.REG1, bytes(range(256))),
+        wire.build_registration(wire.REG2, bytes(range(256))),
+        wire.build_srtla_ack(list(range(10))),
+        wire.REG3_PACKET,
+        wire.REG_ERR_PACKET,
+        wire.REG_NGP_PACKET,
+        wire.REG3_PACKET.ljust(32, b"\0"),
+        b"\x90\x00",
+        b"\x90\x00" + bytes(8),
+        keepalive,
+        keepalive + bytes(20),
+        srt_ack(5),
+        srt_nak((1, 1), (3, 9), (0, 2**31 - 1)),
+        data_packet(7, size=20),
+        data_packet(7, again=True, size=2),
+        induction(),
+        srt_control(wire.SRT_KEEPALIVE),
+        srt_control(wire.SRT_SHUTDOWN),
+        srt_control(wire.SRT_ACKACK),
+    ]
+    out = [b"\0" + packet for packet in packets]
+    for target in (1, 2):
+        for choice in range(6):
+            session = b"".join(bytes([choice]) + len(each).to_bytes(2, "big") + each for each in packets)
+            out.append(bytes([target]) + session)
+    out.append(
+        b"\1" + b"\1\x80\x02\x92\x01" + b"\1\0\x02\x90\0" + b"\1\x80\x02\x92\x01" + b"\2\x80\x02\x92\x01"
+    )
+    group = {"id": "00" * 256, "srt_port": 5, "links": [["192.0.2.1", 5], ["2001:db8::1", 5, 0, 0]]}
+    out.append(b"\3" + json.dumps({"groups": [group, group]}).encode())
+    out.append(b"\4" + b"10.0.0.10\n# x\n2001:db8::5%wlan0\n10.0.1.10%usb1\n10.0.0\n")
+    out.append(b"\5" + b"\2\0\x13\x88\xc0\0\2\1".ljust(32, b"\0") + bytes([28, *bytes(11), 8, *bytes(27)]))
+    return out
+
+
+def main() -> None:
+    """Under atheris: arguments are libFuzzer's."""
+    import atheris
+
+    atheris.instrument_all()
+    atheris.Setup(sys.argv, one_input)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
