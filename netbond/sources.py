@@ -25,7 +25,7 @@ from netbond.health.monitor import Monitor
 from netbond.leases import LeaseStore
 from netbond.lookups import Lookups
 from netbond.model import Budget, Desired, Facts, Health, Lease, Link, Uplink
-from netbond.snapshot import Rate
+from netbond.snapshot import Rate, printable
 from netbond.standing import alive
 from netbond.uplinks import learned, settings
 from netbond.values import AUTO
@@ -132,7 +132,7 @@ class Sources:
             resolved=self._lookups.answers,
             measured=self._measured,
             health=tuple(
-                Health(each.device, each.family, each.state, each.reason, each.since, each.address)
+                Health(each.device, each.family, each.state, printable(each.reason), each.since, each.address)
                 for each in self._monitor.healths()
             ),
             budgets=tuple(Budget(*spent) for spent in self._meter.spent()),
@@ -218,9 +218,10 @@ class Sources:
         return self._meter.spent() != before
 
     def _judge_buses(self) -> None:
-        for watcher in (self._networkmanager, self._modemmanager):
+        services = (("NetworkManager", self._networkmanager), ("ModemManager", self._modemmanager))
+        for title, watcher in services:
             hangs = watcher.status() == "not answering"
-            self.problems[type(watcher).__name__] = (watcher.reason(),) if hangs else ()
+            self.problems[title] = (f"{title} does not answer: {watcher.reason()}",) if hangs else ()
         if self._silent and self._networkmanager.status() != "connecting":
             self._silent = []
         self.problems["pins"] = tuple(

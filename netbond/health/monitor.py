@@ -177,7 +177,7 @@ class Monitor:
 
         An uplink with the same device, address, gateway and checks as before keeps its state; any other is
         unknown at first. One without link is not asked, and unknown when the link is back. It does not matter
-        whether netbond.health.effect.apply() has marked dead ones among them: if one was, by a verdict that
+        whether netbond.standing has marked dead ones among them: if one was, by a verdict that
         no longer holds, `look` is called.
         """
         self._uplinks = tuple(uplinks)

@@ -13,12 +13,12 @@ from dataclasses import replace
 import pytest
 
 from netbond.config import CheckConfig, Config, parse
-from netbond.health.effect import Key, apply, usable
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer
 from netbond.health.monitor import Monitor
 from netbond.health.probes import Way, probe
 from netbond.health.targets import Target
-from netbond.model import Uplink
+from netbond.model import Facts, Health, IPAddress, Uplink
+from netbond.standing import alive, judged
 from tests.netns.box import sh
 from tests.netns.health_net import HOST, HOST6, Net
 
@@ -117,12 +117,16 @@ def test_what_the_routing_would_do(net: Net) -> None:
 
     async def story() -> None:
         async with watched(CONFIG, *uplinks) as of:
-            chosen: frozenset[Key] = frozenset()
+            before: frozenset[tuple[str, IPAddress]] = frozenset()
 
             def devices() -> list[str]:
-                nonlocal chosen
-                chosen = usable(uplinks, of.monitor.healths(), chosen)
-                applied = apply(uplinks, of.monitor.healths(), chosen)
+                nonlocal before
+                healths = tuple(
+                    Health(each.device, each.family, each.state, each.reason, each.since, each.address)
+                    for each in of.monitor.healths()
+                )
+                applied = judged(uplinks, Facts(health=healths, alive=before), (), dead_leave_list=True)
+                before = alive(applied)
                 of.monitor.set_uplinks(applied)  # with the dead marked as dead, it goes on asking them
                 return [uplink.device for uplink in applied if uplink.usable]
 

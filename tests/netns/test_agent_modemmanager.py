@@ -1,0 +1,127 @@
+"""The agent and ModemManager: what the modem says is in its status, and roaming can exclude an uplink.
+
+The stand-in has what ModemManager's simulated modem lacks: a network port. The tests of the watcher use the
+real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dbus_next import Variant
+
+from netbond.watchers.modemmanager import MODEM_3GPP, NAME
+from tests.netns.box import Box, wait_for
+from tests.netns.buses import PrivateBus, StandIn
+from tests.netns.mm import ModemManagerBox, SimulatedModem
+from tests.netns.test_bus import PATH, PROPERTIES, modem, serving
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def bus() -> Iterator[PrivateBus]:
+    with PrivateBus() as running:
+        yield running
+
+
+@pytest.fixture
+def box(tmp_path: Path, bus: PrivateBus) -> Iterator[Box]:
+    with Box(tmp_path) as box:
+        box.environment["DBUS_SYSTEM_BUS_ADDRESS"] = bus.address
+        for number in range(2):
+            box.plug(f"usb{number}", number)
+        yield box
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """wait_for() while the event loop of the stand-in goes on."""
+    await asyncio.to_thread(wait_for, condition, 15, what)
+
+
+def states(box: Box) -> dict[str, str]:
+    return {uplink["device"]: uplink["state"] for uplink in box.status()["uplinks"]}
+
+
+def test_operator_and_signal_are_in_the_status_and_roaming_excludes(box: Box, bus: PrivateBus) -> None:
+    box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
+
+    async def scenario() -> None:
+        async with StandIn(bus, NAME, serving({PATH: modem("usb1")})) as service:
+            await asyncio.to_thread(box.start)
+            await until(lambda: "usb1" in box.status()["modems"], "the modem is known")
+            found = box.status()["modems"]["usb1"]
+            assert (found["operator"], found["signal_quality"]) == ("T-Mobile", 72)
+            assert found["summary"] == "T-Mobile LTE 72 %"
+            assert states(box) == {"usb0": "up", "usb1": "up"}
+
+            for registration, expected in ((5, {"usb0"}), (1, {"usb0", "usb1"})):
+                change = {"RegistrationState": Variant("u", registration)}
+                words = [MODEM_3GPP, change, []]
+                await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", words)
+                await until(lambda wanted=expected: set(states(box)) == wanted, f"{expected}")  # type: ignore[misc]
+                assert ("dev usb1" in box.table(222)) == ("usb1" in expected)
+                assert ("from 10.0.1.10" in box.rules()) == ("usb1" in expected)
+            assert box.status()["agent"]["problems"] == []
+
+    asyncio.run(scenario())
+
+
+def test_one_that_roams_is_out_from_the_first_pass_on(box: Box, bus: PrivateBus) -> None:
+    box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
+
+    async def scenario() -> None:
+        async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
+            await asyncio.to_thread(box.start)
+            assert set(states(box)) == {"usb0"}
+            assert "now: it roams" not in box.log.read_text()
+            assert "usb1 is up" not in box.log.read_text()
+
+    asyncio.run(scenario())
+
+
+def test_modemmanager_comes_goes_and_hangs(box: Box, bus: PrivateBus) -> None:
+    """What it said of roaming holds while it is away; hanging, it is named, and routing goes on."""
+    box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
+
+    async def scenario() -> None:
+        await asyncio.to_thread(box.start)
+        assert set(states(box)) == {"usb0", "usb1"}
+        async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
+            await until(lambda: set(states(box)) == {"usb0"}, "usb1 roams")
+        await asyncio.sleep(0.5)
+        assert set(states(box)) == {"usb0"}
+        async with StandIn(bus, NAME, lambda _: None):
+            await until(
+                lambda: "ModemManager does not answer: " in str(box.status()["agent"]["problems"]), "it hangs"
+            )
+            await asyncio.to_thread(box.ip, "rule", "del", "pref", "100")
+            await until(lambda: "from 10.0.0.10 lookup 100" in box.rules(), "the rule is repaired")
+        async with StandIn(bus, NAME, serving({PATH: modem("usb1")})):
+            await until(lambda: set(states(box)) == {"usb0", "usb1"}, "usb1 is at home")
+            await until(lambda: box.status()["agent"]["problems"] == [], "all is well")
+
+    asyncio.run(scenario())
+
+
+def test_beside_a_real_modemmanager_whose_modem_vanishes_while_it_is_asked(
+    box: Box, bus: PrivateBus, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        with ModemManagerBox(tmp_path, bus) as manager:
+            manager.start()
+            await asyncio.to_thread(box.start)
+            async with SimulatedModem(f"nbta{tmp_path.name}") as simulated:
+                await manager.plug(simulated)
+                simulated.hangs_at = "+CSQ"
+                await asyncio.sleep(1.0)
+                await simulated.vanish()
+            manager.stop(kill=True)
+            await until(lambda: "ModemManager: absent" in box.log.read_text(), "its death is seen")
+        assert states(box) == {"usb0": "up", "usb1": "up"}
+        assert box.status()["agent"]["problems"] == []
+
+    asyncio.run(scenario())
