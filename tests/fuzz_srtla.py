@@ -9,6 +9,7 @@ An input: one byte that chooses the target, then what the target reads.
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -199,7 +200,7 @@ def main() -> None:
     import atheris
 
     atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
+    atheris.Setup([os.environ.get("NETBOND_FUZZER", sys.argv[0]), *sys.argv[1:]], one_input)
     atheris.Fuzz()
 
 

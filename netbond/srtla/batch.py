@@ -164,6 +164,10 @@ class Inbox:
             position += _RECORD
         return out
 
+    def resolve(self, record: bytes) -> Address:
+        """Whose a record is that fastpath.c has read: address, then ancillary data, clean between them."""
+        return self._addresses.get(record) or self._look_at(record)[0]
+
     @property
     def local(self) -> Mapping[Address, Local | None]:
         """From where to answer a peer that wrote lately; None, or no entry: the kernel may choose."""

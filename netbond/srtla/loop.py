@@ -18,9 +18,12 @@ import selectors
 import time
 from collections.abc import Callable
 from contextvars import Context
-from typing import TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 from netbond.srtla.batch import PER_WAKE_UP
+
+if TYPE_CHECKING:
+    from netbond.srtla.fastpath import FastPath, Report
 
 PAUSE = 0.005  # s between wake-ups while packets flow
 WORTH_IT = 2  # packets that must be expected within a pause
@@ -40,6 +43,8 @@ class _Selector(selectors.EpollSelector):
         self.alarm = math.inf  # monotonic s
         self.on_alarm: Callable[[float], None] = lambda now: None
         self.interrupted = False  # a callback has given asyncio something to do
+        self.fast: FastPath | None = None
+        self.on_reports: Callable[[list[Report], float], None] = lambda reports, now: None
         self.packets = select.epoll()
         self.packets.register(self.fileno(), select.EPOLLIN)
         self._gap = 1.0  # s that is expected between packets
@@ -61,6 +66,19 @@ class _Selector(selectors.EpollSelector):
                 self.on_alarm(now)
             if self.interrupted or asyncio_ready or now >= deadline:
                 break
+            if self.fast is not None:
+                others = self.fast.run(min(deadline, self.alarm))
+                now = time.monotonic()
+                reports = self.fast.reports()
+                if reports:
+                    self.on_reports(reports, now)
+                for descriptor in others:
+                    callback = callbacks.get(descriptor)
+                    if callback is not None:
+                        callback(now)
+                    else:
+                        asyncio_ready = True
+                continue
             ready: list[tuple[int, int]] = []
             if more:
                 ready = poll(0, READY_MAX)
@@ -108,6 +126,16 @@ class PacketLoop(asyncio.SelectorEventLoop):
         """Before the socket is closed."""
         if self._packets.callbacks.pop(descriptor, None) is not None:
             self._packets.packets.unregister(descriptor)
+
+    @property
+    def packets_descriptor(self) -> int:
+        """Of the epoll that has the packets' sockets."""
+        return self._packets.packets.fileno()
+
+    def use(self, fast: FastPath, on_reports: Callable[[list[Report], float], None]) -> None:
+        """Let a compiled data path serve the packets' sockets; `on_reports` gets what it leaves to us."""
+        self._packets.fast = fast
+        self._packets.on_reports = on_reports
 
     def set_alarm(self, at: float | None, callback: Callable[[float], None]) -> None:
         """Call `callback(now)` once at `at` (as time.monotonic has it), in the place of an earlier alarm; it

@@ -193,6 +193,25 @@ class Receiver:
         for each in heard:
             self._settle(each, now)
 
+    def heard(self, address: PeerAddress, packets: int, size: int, at: float) -> None:
+        """SRT packets of a link that were passed on and acknowledged elsewhere (fastpath.c)."""
+        peer = self._peers.get(address)
+        if peer is None:
+            return
+        peer.last_heard = max(peer.last_heard, at)
+        peer.packets += packets
+        peer.bytes += size
+        group = peer.group
+        group.packets += packets
+        group.bytes += size
+        if group.last is None or group.last.last_heard <= at:
+            group.last = peer
+
+    def proven(self, address: PeerAddress) -> tuple[int, int] | None:
+        """(group number, credit) of a link that has shown that it hears us; None for any other."""
+        peer = self._peers.get(address)
+        return (peer.group.number, peer.credit) if peer is not None and peer.proven else None
+
     def _heard(self, peer: Peer, size: int, now: float) -> None:
         peer.last_heard = now
         peer.proven = True  # it went on after REG3
@@ -236,7 +255,7 @@ class Receiver:
         if data[0] == 0x80 and data[1] == 0x02:
             size = len(data) + UDP_OVERHEAD
             for peer in group.links.values():
-                if peer.credit >= size:
+                if peer.proven and peer.credit >= size:
                     peer.credit -= size
                     self._to_peers.append((peer.address, data))
             return

@@ -18,9 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from netbond.srtla import batch, wire
+from netbond.srtla import batch, fastpath, wire
+from netbond.srtla.bypass import Bypass
 from netbond.srtla.channel import LINE_MAX, Channel, Message
 from netbond.srtla.engine import Engine
+from netbond.srtla.fastpath import FROM_PEER, Report
 from netbond.srtla.groupfiles import GroupFiles
 from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
 from netbond.srtla.receiver import (
@@ -66,9 +68,11 @@ class RecvEngine(Engine):
         self._receiver = Receiver(os.urandom, time.monotonic(), limits=limits, key=options.key)
         self._server: Endpoint | None = None
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
+        self._numbers: dict[int, int] = {}  # the same by descriptor: group number
         self._wished: dict[int, int] = {}  # group number -> local port that its predecessor had
         self._refusing = False
         self._files: GroupFiles | None = None
+        self._bypass: Bypass | None = None
         self._resolved_at = 0.0
         self.lost = {"srt_unreachable": 0, "send_failed": 0}
 
@@ -84,6 +88,9 @@ class RecvEngine(Engine):
         self._inbox = batch.Inbox(packed=batch.accept_packed(self._listener))
         self._server_inbox = batch.Inbox(SERVER_BURST)
         self.loop.add_packets(self._listener.fileno(), self._from_peers)
+        if fastpath.available():
+            self._bypass = Bypass(self._listener.fileno(), self.loop.packets_descriptor, self._receiver)
+            self.loop.use(self._bypass.fast, self._from_bypass)
         self._resolver = Resolver(self._options.srt, self._resolved)
         self._resolver.start()
         log.info(
@@ -105,6 +112,7 @@ class RecvEngine(Engine):
         return self._receiver.next_timer()
 
     def handle_timer(self, now: float) -> None:
+        self._settle()
         self._receiver.handle_timer(now)
         self._flush()
 
@@ -120,6 +128,7 @@ class RecvEngine(Engine):
         return {"groups": _that_fit(groups)}
 
     def stats(self, now: float) -> dict[str, Any]:
+        self._settle()
         groups = self._receiver.stats(now)
         for group in groups:
             group["srt_port"] = self._srt_port(group.pop("number"))
@@ -148,6 +157,41 @@ class RecvEngine(Engine):
             inbox.forget_all_but(receiver.links())
         self.arm()
         return len(datagrams)
+
+    def _settle(self) -> None:
+        """Tell the state machine what the compiled data path has done."""
+        if self._bypass is not None:
+            self._bypass.settle()
+            failed, unreachable = self._bypass.fast.failed()
+            self.lost["send_failed"] += failed
+            self.lost["srt_unreachable"] += unreachable
+
+    def _from_bypass(self, reports: list[Report], now: float) -> None:
+        """What the compiled data path leaves to us."""
+        self._settle()
+        receiver, inbox = self._receiver, self._inbox
+        records: dict[PeerAddress, bytes] = {}
+        datagrams = []
+        for report in reports:
+            if report.descriptor == FROM_PEER:
+                address = inbox.resolve(report.record)
+                if len(report.data) < batch.SIZE:
+                    records[address] = report.record
+                    datagrams.append((address, report.data))
+            elif report.error:
+                self._server_refuses(OSError(report.error, os.strerror(report.error)))
+            elif report.descriptor in self._numbers:
+                receiver.datagram_from_srt(self._numbers[report.descriptor], report.data, now)
+                if self._refusing:
+                    self._server_answers()
+        receiver.datagrams_from_peers(datagrams, now)
+        self._flush()
+        for address, record in records.items():
+            if self._bypass is not None:
+                self._bypass.take(address, record, inbox.local.get(address), self._towards, now)
+        if inbox.crowded:
+            inbox.forget_all_but(receiver.links())
+        self.arm()
 
     def _from_srt(self, number: int, sock: socket.socket, now: float) -> int:
         datagrams, error = self._server_inbox.read(sock)
@@ -202,6 +246,7 @@ class RecvEngine(Engine):
             self._server_refuses(error)
             return None
         self._towards[number] = sock
+        self._numbers[sock.fileno()] = number
         self._write_file(number)
         self.loop.add_packets(sock.fileno(), partial(self._from_srt, number, sock))
         self.publish_resume()
@@ -221,12 +266,15 @@ class RecvEngine(Engine):
     def _event(self, event: Any) -> None:
         name = event.id[:4].hex()
         if isinstance(event, GroupRemoved):
+            if self._bypass is not None:
+                self._bypass.group_gone(event.group)
             sock = self._towards.pop(event.group, None)
             self._wished.pop(event.group, None)
             if sock is not None:
                 if self._files is not None:
                     self._files.remove(int(sock.getsockname()[1]))
                 self.loop.remove_packets(sock.fileno())
+                del self._numbers[sock.fileno()]
                 sock.close()
                 log.info("group %s: removed: %s", name, event.reason)
         elif isinstance(event, GroupCreated):
@@ -235,6 +283,8 @@ class RecvEngine(Engine):
             self._write_file(event.group)
             log.info("group %s: link %s joined", name, format_address(event.address))
         elif isinstance(event, LinkLeft):
+            if self._bypass is not None:
+                self._bypass.link_gone(event.address)
             self._write_file(event.group)
             log.info("group %s: link %s left: %s", name, format_address(event.address), event.reason)
         if not isinstance(event, GroupCreated):

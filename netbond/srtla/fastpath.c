@@ -1,0 +1,418 @@
+// The receiver's data path for links that are up: packets to the SRT server, SRTLA ACKs, the SRT server's ACKs to
+// all links. What it does is what receiver.py does for the same datagrams (tests/unit/test_srtla_fastpath.py holds
+// the two against each other); everything else it hands to receiver.py, and without it receiver.py does all.
+//
+// Plain C for a C compiler alone; fastpath.py loads it by ctypes. One thread, no callbacks, no allocation after
+// nb_new. Nothing in here trusts a length that came from outside: the kernel bounds what it writes by what it is
+// given, and datagrams are only looked at up to their length.
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <netinet/in.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#define UDP_GRO 104
+#endif
+
+enum {
+    SLOTS = 64, PACKED = 65536, CONTROL = 96, NAME = 32, KEY = 96, MTU = 1500, SRT_HEADER = 16, ACK_EVERY = 10,
+    LINKS = 8192, TABLE = 16384, GROUPS = 1024, GROUP_LINKS = 64, SERVER_SLOTS = 16, SERVER_SIZE = 2048,
+    SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, READY = 64,
+    REPORT = 8 << 20,
+};
+
+typedef struct {
+    int used, group, dirty, key_length, name_length, control_length, waiting;
+    uint8_t key[KEY], name[NAME], control[CONTROL], sequences[ACK_EVERY * 4];
+    double due, last_heard;
+    uint32_t packets;
+    uint64_t bytes;
+    int64_t credit;
+} Link;
+
+typedef struct { int fd, count, links[GROUP_LINKS]; } Group;
+
+typedef struct { int32_t link; uint32_t packets; uint64_t bytes; double last_heard; } Heard;
+
+typedef struct {
+    int listener, epoll, more;
+    double pause, flush_after, worth_it, gap, looked, next_flush;
+    uint64_t send_failed, unreachable;
+    Link links[LINKS];
+    int32_t table[TABLE];
+    int top, live;
+    int dirty[LINKS], dirty_count;
+    Group groups[GROUPS];
+    struct mmsghdr headers[SLOTS];
+    struct iovec vectors[SLOTS];
+    uint8_t names[SLOTS][NAME], controls[SLOTS][CONTROL];
+    uint8_t server[SERVER_SLOTS][SERVER_SIZE];
+    struct { int group; struct iovec data; } forwards[FORWARDS];
+    int forward_count;
+    size_t reported;
+    uint8_t report[REPORT]; // for Python: records of {int32 kind or fd, int32 length, int32 record length}, then both
+    uint8_t data[SLOTS][PACKED];
+} Path;
+
+static double monotonic(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+// --- links ---------------------------------------------------------------------------------------------------
+
+static uint32_t hash(const uint8_t *key, int length) {
+    uint32_t h = 2166136261u;
+    for (int i = 0; i < length; i++) h = (h ^ key[i]) * 16777619u;
+    return h ^ h >> 15;
+}
+
+static int find(Path *p, const uint8_t *key, int length) {
+    for (uint32_t at = hash(key, length) % TABLE; p->table[at] >= 0; at = (at + 1) % TABLE) {
+        Link *link = &p->links[p->table[at]];
+        if (link->key_length == length && !memcmp(link->key, key, length)) return p->table[at];
+    }
+    return -1;
+}
+
+static void enter(Path *p, int number) {
+    uint32_t at = hash(p->links[number].key, p->links[number].key_length) % TABLE;
+    while (p->table[at] >= 0) at = (at + 1) % TABLE;
+    p->table[at] = number;
+}
+
+Path *nb_new(int listener, int epoll, double pause, double flush_after, double worth_it) {
+    Path *p = calloc(1, sizeof *p);
+    if (!p) return NULL;
+    p->listener = listener, p->epoll = epoll;
+    p->pause = pause, p->flush_after = flush_after, p->worth_it = worth_it;
+    p->gap = 1.0, p->next_flush = 1e18;
+    memset(p->table, 0xff, sizeof p->table);
+    for (int i = 0; i < GROUPS; i++) p->groups[i].fd = -1;
+    return p;
+}
+
+void nb_free(Path *p) { free(p); }
+
+int nb_add_group(Path *p, int fd) {
+    for (int i = 0; i < GROUPS; i++)
+        if (p->groups[i].fd < 0) {
+            p->groups[i].fd = fd, p->groups[i].count = 0;
+            return i;
+        }
+    return -1;
+}
+
+void nb_drop_link(Path *p, int number) {
+    Link *link = &p->links[number];
+    if (!link->used) return;
+    Group *group = &p->groups[link->group];
+    for (int i = 0; i < group->count; i++)
+        if (group->links[i] == number) group->links[i--] = group->links[--group->count];
+    link->used = 0;
+    p->live--;
+    memset(p->table, 0xff, sizeof p->table);
+    for (int i = 0; i < p->top; i++)
+        if (p->links[i].used) enter(p, i);
+}
+
+void nb_drop_group(Path *p, int number) {
+    while (p->groups[number].count) nb_drop_link(p, p->groups[number].links[0]);
+    p->groups[number].fd = -1;
+}
+
+int nb_add_link(Path *p, int group, const uint8_t *key, int key_length, int name_length, const uint8_t *control,
+                int control_length, int credit, double now) {
+    int number = 0;
+    while (number < LINKS && p->links[number].used) number++;
+    if (number == LINKS || key_length > KEY || name_length > NAME || control_length > CONTROL ||
+        p->groups[group].count == GROUP_LINKS || find(p, key, key_length) >= 0)
+        return -1;
+    Link *link = &p->links[number];
+    memset(link, 0, sizeof *link);
+    link->used = 1, link->group = group, link->credit = credit, link->last_heard = now;
+    link->key_length = key_length, link->name_length = name_length, link->control_length = control_length;
+    memcpy(link->key, key, key_length);
+    memcpy(link->name, key, name_length);
+    memcpy(link->control, control, control_length);
+    p->groups[group].links[p->groups[group].count++] = number;
+    if (number >= p->top) p->top = number + 1;
+    p->live++;
+    enter(p, number);
+    return number;
+}
+
+// What links have carried since the last call; how many entries.
+int nb_heard(Path *p, Heard *out, int room) {
+    int count = 0;
+    while (p->dirty_count && count < room) {
+        int number = p->dirty[--p->dirty_count];
+        Link *link = &p->links[number];
+        link->dirty = 0;
+        if (!link->used) continue;
+        out[count++] = (Heard){number, link->packets, link->bytes, link->last_heard};
+        link->packets = 0, link->bytes = 0;
+    }
+    return count;
+}
+
+uint64_t nb_failed(Path *p, int unreachable) {
+    uint64_t *counter = unreachable ? &p->unreachable : &p->send_failed, n = *counter;
+    *counter = 0;
+    return n;
+}
+
+// --- sending -------------------------------------------------------------------------------------------------
+
+static void to_link(Path *p, Link *link, const void *data, size_t size) {
+    struct iovec vector = {(void *)data, size};
+    struct msghdr message = {.msg_name = link->name, .msg_namelen = link->name_length, .msg_iov = &vector,
+                             .msg_iovlen = 1, .msg_control = link->control_length ? link->control : NULL,
+                             .msg_controllen = link->control_length};
+    if (sendmsg(p->listener, &message, MSG_DONTWAIT) < 0) p->send_failed++;
+}
+
+static void acknowledge(Path *p, Link *link) {
+    uint8_t packet[4 + ACK_EVERY * 4] = {0x91, 0x00, 0, 0};
+    memcpy(packet + 4, link->sequences, link->waiting * 4);
+    to_link(p, link, packet, 4 + link->waiting * 4);
+    link->waiting = 0;
+}
+
+static void report(Path *p, int kind, const uint8_t *record, int record_length, const uint8_t *data, int length) {
+    int32_t head[3] = {kind, length, record_length};
+    if (p->reported + sizeof head + length + record_length > REPORT) return;
+    memcpy(p->report + p->reported, head, sizeof head);
+    p->reported += sizeof head;
+    memcpy(p->report + p->reported, record, record_length);
+    p->reported += record_length;
+    memcpy(p->report + p->reported, data, length);
+    p->reported += length;
+}
+
+static void refused(Path *p, int fd, int error) {
+    p->unreachable++;
+    report(p, fd, (const uint8_t *)&error, sizeof error, NULL, 0);
+}
+
+static void send_one(Path *p, int fd, struct iovec *data) {
+    if (send(fd, data->iov_base, data->iov_len, MSG_DONTWAIT) >= 0) return;
+    // The ICMP answer to an earlier datagram is reported once; this one was not sent yet.
+    if (errno == ECONNREFUSED && send(fd, data->iov_base, data->iov_len, MSG_DONTWAIT) >= 0) return;
+    refused(p, fd, errno);
+}
+
+static void send_run(Path *p, int fd, struct iovec *data, int count) {
+    if (count > 1) {
+        union { char space[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control = {{0}};
+        struct msghdr message = {.msg_iov = data, .msg_iovlen = count, .msg_control = &control,
+                                 .msg_controllen = sizeof control.space};
+        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
+        uint16_t size = data[0].iov_len;
+        cmsg->cmsg_level = IPPROTO_UDP, cmsg->cmsg_type = UDP_SEGMENT, cmsg->cmsg_len = CMSG_LEN(sizeof size);
+        memcpy(CMSG_DATA(cmsg), &size, sizeof size);
+        if (sendmsg(fd, &message, MSG_DONTWAIT) >= 0) return;
+    }
+    for (int i = 0; i < count; i++) send_one(p, fd, &data[i]);
+}
+
+static void forward(Path *p) {
+    for (int start = 0; start < p->forward_count; start++) {
+        int group = p->forwards[start].group, count = 0;
+        size_t room = PACKED_ROOM;
+        struct iovec run[SEGMENTS];
+        if (group < 0) continue;
+        for (int i = start; i < p->forward_count; i++) {
+            if (p->forwards[i].group != group) continue;
+            struct iovec data = p->forwards[i].data;
+            p->forwards[i].group = -1;
+            if (count && (data.iov_len > run[0].iov_len || count == SEGMENTS || data.iov_len > room)) {
+                send_run(p, p->groups[group].fd, run, count);
+                count = 0, room = PACKED_ROOM;
+            }
+            run[count++] = data;
+            room -= data.iov_len;
+            if (data.iov_len < run[0].iov_len) {
+                send_run(p, p->groups[group].fd, run, count);
+                count = 0, room = PACKED_ROOM;
+            }
+        }
+        if (count) send_run(p, p->groups[group].fd, run, count);
+    }
+    p->forward_count = 0;
+}
+
+// --- receiving -----------------------------------------------------------------------------------------------
+
+static void from_link(Path *p, int number, uint8_t *data, int length, double now) {
+    Link *link = &p->links[number];
+    if (!link->dirty && p->dirty_count < LINKS) {
+        link->dirty = 1;
+        p->dirty[p->dirty_count++] = number;
+    }
+    link->last_heard = now;
+    link->packets++;
+    link->bytes += length;
+    link->credit += 3 * (length + OVERHEAD);
+    if (link->credit > CREDIT_MAX) link->credit = CREDIT_MAX;
+    if (p->forward_count == FORWARDS) forward(p);
+    p->forwards[p->forward_count].group = link->group;
+    p->forwards[p->forward_count++].data = (struct iovec){data, length};
+    if (data[0] & 0x80) return;
+    memcpy(link->sequences + 4 * link->waiting++, data, 4);
+    if (link->waiting == 1) {
+        link->due = now + p->flush_after;
+        if (link->due < p->next_flush) p->next_flush = link->due;
+    }
+    if (link->waiting == ACK_EVERY) acknowledge(p, link);
+}
+
+static int from_peers(Path *p, double now) {
+    for (int i = 0; i < SLOTS; i++) {
+        p->vectors[i] = (struct iovec){p->data[i], PACKED - 1};
+        p->headers[i].msg_hdr = (struct msghdr){.msg_name = p->names[i], .msg_namelen = NAME, .msg_iov = &p->vectors[i],
+                                                .msg_iovlen = 1, .msg_control = p->controls[i],
+                                                .msg_controllen = CONTROL};
+    }
+    int got = recvmmsg(p->listener, p->headers, SLOTS, MSG_DONTWAIT, NULL), packets = 0;
+    for (int i = 0; i < got; i++) {
+        struct msghdr *header = &p->headers[i].msg_hdr;
+        int total = p->headers[i].msg_len, segment = 0, length = NAME;
+        uint8_t key[KEY] = {0};
+        if (header->msg_namelen > NAME) continue;
+        memcpy(key, p->names[i], header->msg_namelen);
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+            if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+                memcpy(&segment, CMSG_DATA(c), sizeof segment);
+            } else if (length + CMSG_ALIGN(c->cmsg_len) <= KEY) {
+                memcpy(key + length, c, c->cmsg_len);
+                length += CMSG_ALIGN(c->cmsg_len);
+            }
+        }
+        int link = find(p, key, length);
+        if (segment <= 0) segment = total > 0 ? total : 1;
+        if (segment > MTU) continue; // no packet of either protocol
+        int at = 0;
+        do {
+            int size = total - at < segment ? total - at : segment;
+            uint8_t *data = p->data[i] + at;
+            packets++;
+            if (link >= 0 && size >= SRT_HEADER && !(data[0] >= 0x90 && data[0] < 0xC0))
+                from_link(p, link, data, size, now);
+            else
+                report(p, -1, key, length, data, size);
+            at += segment;
+        } while (at < total);
+    }
+    forward(p);
+    p->more = p->more || got == SLOTS;
+    return packets;
+}
+
+static int from_server(Path *p, int fd) {
+    Group *group = NULL;
+    struct mmsghdr headers[SERVER_SLOTS];
+    struct iovec vectors[SERVER_SLOTS];
+    for (int i = 0; i < GROUPS && !group; i++)
+        if (p->groups[i].fd == fd) group = &p->groups[i];
+    memset(headers, 0, sizeof headers);
+    for (int i = 0; i < SERVER_SLOTS; i++) {
+        vectors[i] = (struct iovec){p->server[i], SERVER_SIZE};
+        headers[i].msg_hdr.msg_iov = &vectors[i], headers[i].msg_hdr.msg_iovlen = 1;
+    }
+    int got = recvmmsg(fd, headers, SERVER_SLOTS, MSG_DONTWAIT, NULL);
+    if (got < 0) {
+        int error = errno;
+        if (error != EAGAIN && error != EINTR) report(p, fd, (const uint8_t *)&error, sizeof error, NULL, 0);
+        return 0;
+    }
+    for (int i = 0; i < got; i++) {
+        uint8_t *data = p->server[i];
+        int size = headers[i].msg_len;
+        if (size > MTU) continue;
+        if (!group || !group->count || size < SRT_HEADER || data[0] != 0x80 || data[1] != 0x02) {
+            report(p, fd, NULL, 0, data, size);
+            continue;
+        }
+        for (int j = 0; j < group->count; j++) {
+            Link *link = &p->links[group->links[j]];
+            if (link->credit < size + OVERHEAD) continue;
+            link->credit -= size + OVERHEAD;
+            to_link(p, link, data, size);
+        }
+    }
+    return got;
+}
+
+static void flush(Path *p, double now) {
+    p->next_flush = 1e18;
+    for (int i = 0; i < p->top; i++) {
+        Link *link = &p->links[i];
+        if (!link->used || !link->waiting) continue;
+        if (link->due <= now)
+            acknowledge(p, link);
+        else if (link->due < p->next_flush)
+            p->next_flush = link->due;
+    }
+}
+
+static void nap(double seconds) {
+    struct timespec t = {0, (long)(seconds * 1e9)};
+    if (seconds > 0) nanosleep(&t, NULL);
+}
+
+// Serve until `until` (monotonic s), or until there is something for Python: bytes in the report, or descriptors in
+// `others` (the count is the result), which are neither the listener nor a group's. The report begins anew.
+int nb_run(Path *p, double until, int *others, int room) {
+    struct epoll_event ready[READY];
+    int other = 0;
+    p->reported = 0;
+    for (;;) {
+        double now = monotonic();
+        if (now >= p->next_flush) flush(p, now);
+        if (other || p->reported || now >= until) return other;
+        int count = 0;
+        int flows = !p->more && p->gap * p->worth_it < p->pause;
+        if (flows) {
+            double pause = p->gap * SLOTS < p->pause ? p->gap * SLOTS : p->pause;
+            nap(p->looked + pause - now);
+        }
+        if (flows || p->more) count = epoll_wait(p->epoll, ready, READY, 0);
+        if (count <= 0) {
+            now = monotonic();
+            double wait = (until < p->next_flush ? until : p->next_flush) - now;
+            int ms = wait <= 0 ? 0 : wait > 3600 ? 3600000 : (int)(wait * 1000) + 1;
+            count = epoll_wait(p->epoll, ready, READY, ms);
+        }
+        now = monotonic();
+        int packets = 0;
+        p->more = 0;
+        for (int i = 0; i < count; i++) {
+            int fd = ready[i].data.fd, known = fd == p->listener;
+            for (int j = 0; j < GROUPS && !known; j++) known = p->groups[j].fd == fd;
+            if (fd == p->listener)
+                packets += from_peers(p, now);
+            else if (known)
+                packets += from_server(p, fd);
+            else if (other < room)
+                others[other++] = fd;
+        }
+        if (packets) {
+            p->gap += ((now - p->looked) / packets - p->gap) / 8;
+            p->looked = now;
+        }
+    }
+}
+
+const uint8_t *nb_report(Path *p, size_t *length) {
+    *length = p->reported;
+    return p->report;
+}

@@ -1,0 +1,237 @@
+"""The compiled data path against the state machine: the same datagrams, the same result, on real sockets."""
+
+from __future__ import annotations
+
+import random
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netbond.srtla import batch, fastpath, wire
+from netbond.srtla.bypass import Bypass
+from netbond.srtla.fastpath import FROM_PEER
+from netbond.srtla.receiver import FLUSH_AFTER, PeerAddress, Receiver
+from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
+
+pytestmark = pytest.mark.skipif(not fastpath.available(), reason="the data path is not compiled here")
+
+
+class Rig:
+    """Three peers, a listener with the data path behind it, an SRT server for each of two groups."""
+
+    def __init__(self, stack: ExitStack, family: socket.AddressFamily = socket.AF_INET, **more: bool) -> None:
+        self.listener = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        if family == socket.AF_INET6:
+            self.listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.listener.bind(("", 0))
+        self.listener.setblocking(False)
+        batch.tell_local(self.listener)
+        batch.accept_packed(self.listener)
+        self.inbox = batch.Inbox(packed=True)
+        self.peers = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)]
+        mapped = "::ffff:" if family == socket.AF_INET6 else ""
+        rest = (0, 0) if family == socket.AF_INET6 else ()
+        self.addresses: list[PeerAddress] = []
+        for peer in self.peers:
+            peer.bind(("127.0.0.1", 0))
+            peer.connect(("127.0.0.1", self.listener.getsockname()[1]))
+            peer.setblocking(False)
+            self.addresses.append((mapped + "127.0.0.1", peer.getsockname()[1], *rest))
+        self.servers, self.towards = [], {}
+        epoll = stack.enter_context(select.epoll())
+        epoll.register(self.listener, select.EPOLLIN)
+        for number in (1, 2):
+            server = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            server.bind(("127.0.0.1", 0))
+            server.setblocking(False)
+            towards = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            towards.connect(server.getsockname())
+            towards.setblocking(False)
+            epoll.register(towards, select.EPOLLIN)
+            self.servers.append(server)
+            self.towards[number] = towards
+        self.receiver = Receiver(random.Random(1).randbytes, 0.0)
+        groups = [(bytes(256), self.addresses[:2]), (b"x" * 256, self.addresses[2:])]
+        self.receiver.restore(groups, time.monotonic())
+        self.bypass = Bypass(self.listener.fileno(), epoll.fileno(), self.receiver)
+        stack.callback(self.bypass.fast.close)
+        for peer in self.peers:  # the first packet of a link is Python's
+            peer.send(b"\x90\x00")
+        self.run()
+        for peer in self.peers:
+            assert peer.recv(9) == b"\x90\x00"
+
+    def run(self, seconds: float = 0.002) -> int:
+        """Serve for a moment; how many datagrams came to Python."""
+        fast, receiver = self.bypass.fast, self.receiver
+        left = 0
+        until = time.monotonic() + seconds
+        while (now := time.monotonic()) < until or now < until + 0.0005:
+            fast.run(until)
+            records = {}
+            self.bypass.settle()
+            for report in fast.reports():
+                left += 1
+                if report.descriptor == FROM_PEER:
+                    address = self.inbox.resolve(report.record)
+                    records[address] = report.record
+                    receiver.datagram_from_peer(address, report.data, time.monotonic())
+                else:
+                    (number,) = [n for n, s in self.towards.items() if s.fileno() == report.descriptor]
+                    receiver.datagram_from_srt(number, report.data, time.monotonic())
+            for number, datagrams in receiver.batches_to_srt():
+                batch.send(self.towards[number], datagrams)
+            batch.send_to(self.listener, receiver.datagrams_to_peers(), self.inbox.local)
+            receiver.events()
+            for address, record in records.items():
+                self.bypass.take(address, record, self.inbox.local.get(address), self.towards, now)
+        return left
+
+    @staticmethod
+    def drain(sock: socket.socket) -> list[bytes]:
+        out = []
+        while True:
+            try:
+                out.append(sock.recv(2048))
+            except BlockingIOError:
+                return out
+
+
+@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    with ExitStack() as stack:
+        yield Rig(stack, request.param)
+
+
+content = {
+    "ack": b"\x80\x06" + bytes(30),
+    "keepalive": b"\x90\x00" + bytes(8),
+    "short": b"\x00" * 15,
+    "empty": b"",
+    "long": bytes(1501),
+    "srtla": b"\x91\x00" + bytes(42),
+    "high": b"\xc0" + bytes(20),
+}
+kinds = st.sampled_from(["data", "data", "data", "small", *content])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), kinds), max_size=80))
+def test_it_does_what_the_state_machine_does(wanted: list[tuple[int, str]]) -> None:
+    with ExitStack() as stack:
+        rig = Rig(stack)
+        model = Receiver(random.Random(1).randbytes, 0.0)
+        now = 100.0
+        model.restore([(bytes(256), rig.addresses[:2]), (b"x" * 256, rig.addresses[2:])], now)
+        for address in rig.addresses:
+            model.datagram_from_peer(address, b"\x90\x00", now)
+        model.datagrams_to_peers()
+        for number, (sender, kind) in enumerate(wanted):
+            data = content.get(kind)
+            if data is None:
+                data = data_packet(number, size=1316 if kind == "data" else 100)
+            rig.peers[sender].send(data)
+            if len(data) <= wire.MTU:
+                model.datagram_from_peer(rig.addresses[sender], data, now)
+        rig.run()
+        rig.run(FLUSH_AFTER + 0.005)
+        model.handle_timer(now + 2 * FLUSH_AFTER)
+        forwarded = model.datagrams_to_srt()
+        for group, server in enumerate(rig.servers, 1):
+            assert rig.drain(server) == [data for to, data in forwarded if to == group]
+        answers = model.datagrams_to_peers()
+        for peer, address in zip(rig.peers, rig.addresses, strict=True):
+            assert sorted(rig.drain(peer)) == sorted(data for to, data in answers if to == address)
+        rig.bypass.settle()
+        ours, theirs = rig.receiver.stats(time.monotonic()), model.stats(now)
+        for got, expected in zip(ours, theirs, strict=True):
+            assert (got["packets"], got["bytes"]) == (expected["packets"], expected["bytes"])
+            for one, other in zip(got["links"], expected["links"], strict=True):
+                assert (one["packets"], one["bytes"]) == (other["packets"], other["bytes"])
+
+
+def test_links_that_are_up_need_no_python(rig: Rig) -> None:
+    for number in range(20):
+        rig.peers[0].send(data_packet(number))
+    assert rig.run() == 0
+    assert rig.drain(rig.servers[0]) == [data_packet(n) for n in range(20)]
+    assert rig.drain(rig.peers[0]) == [wire.build_srtla_ack(list(range(s, s + 10))) for s in (0, 10)]
+
+
+def test_packed_datagrams(rig: Rig) -> None:
+    datagrams = [data_packet(number) for number in range(40)] + [data_packet(40, size=10)]
+    assert batch.send(rig.peers[1], datagrams) == (41, None)
+    assert rig.run() == 0
+    assert rig.drain(rig.servers[0]) == datagrams
+
+
+def test_acks_go_over_every_link_of_their_group_as_far_as_it_has_earned_them(rig: Rig) -> None:
+    address = rig.towards[1].getsockname()
+    for peer in rig.peers:
+        peer.send(data_packet(1))
+    rig.run(FLUSH_AFTER + 0.005)
+    for peer in rig.peers:
+        assert rig.drain(peer) == [wire.build_srtla_ack([1])]
+    for number in range(200):
+        rig.servers[0].sendto(srt_ack(2, stamp=number), address)
+        rig.run(0.0005)
+    earned = (len(data_packet(1)) + 28) * 3 + (2 + 28) * 3
+    cost = len(srt_ack(2)) + 28
+    assert [len(rig.drain(peer)) for peer in rig.peers] == [earned // cost, earned // cost, 0]
+
+
+def test_everything_else_from_the_srt_server_is_pythons(rig: Rig) -> None:
+    rig.peers[1].send(data_packet(1))
+    rig.run(FLUSH_AFTER + 0.005)
+    rig.drain(rig.peers[1])
+    for data in (srt_nak((0, 0)), srt_control(wire.SRT_HANDSHAKE, bytes(48)), data_packet(5)):
+        rig.servers[0].sendto(data, rig.towards[1].getsockname())
+        assert rig.run() == 1
+        assert [rig.drain(peer) for peer in rig.peers] == [[], [data], []]
+
+
+def test_links_and_groups_come_and_go(rig: Rig) -> None:
+    rig.bypass.link_gone(rig.addresses[0])
+    rig.peers[0].send(data_packet(1))
+    assert rig.run() == 1
+    rig.peers[0].send(data_packet(2))
+    assert rig.run() == 0, "taken again"
+    rig.bypass.group_gone(1)
+    rig.peers[1].send(data_packet(3))
+    rig.peers[2].send(data_packet(4))
+    assert rig.run() == 1
+    assert rig.drain(rig.servers[0]) == [data_packet(n) for n in (1, 2, 3)]
+    assert rig.drain(rig.servers[1]) == [data_packet(4)]
+
+
+def test_a_dead_srt_server_is_reported_and_does_no_harm(rig: Rig) -> None:
+    rig.servers[0].close()
+    errors = 0
+    for number in range(5):
+        rig.peers[0].send(data_packet(number))
+        rig.bypass.fast.run(time.monotonic() + 0.002)
+        errors += sum(report.error != 0 for report in rig.bypass.fast.reports())
+    assert errors
+    rig.peers[2].send(data_packet(9))
+    rig.run()
+    assert rig.drain(rig.servers[1]) == [data_packet(9)]
+
+
+def test_a_descriptor_that_is_not_its_own_is_handed_back(rig: Rig) -> None:
+    with select.epoll() as epoll, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.connect(sock.getsockname())
+        epoll.register(sock, select.EPOLLIN)
+        fast = fastpath.FastPath(rig.listener.fileno(), epoll.fileno(), FLUSH_AFTER)
+        assert fast.run(time.monotonic() + 0.001) == []
+        sock.send(b"!")
+        assert fast.run(time.monotonic() + 5) == [sock.fileno()]
+        fast.close()
