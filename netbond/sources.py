@@ -22,7 +22,7 @@ from netbond.engines import EngineState
 from netbond.health import effect
 from netbond.health.evidence import Ear
 from netbond.health.monitor import Monitor
-from netbond.leases import LeaseStore
+from netbond.leases import LeaseError, LeaseStore
 from netbond.lookups import Lookups
 from netbond.model import Budget, Desired, Facts, Health, Lease, Link, Uplink
 from netbond.snapshot import Rate, printable
@@ -51,6 +51,7 @@ class Sources:
         state_dir = config.agent.state_dir
         self._leases = LeaseStore(state_dir / "leases")
         self._seen_in_main = LeaseStore(state_dir / "learned")
+        self._loaded: dict[str, tuple[Lease, ...]] = {}  # what the stores held, by directory
         self.defaults = DefaultStore(state_dir)
         self._udev = Udev()
         self._networkd = Networkd()
@@ -161,14 +162,15 @@ class Sources:
             return ()
 
     def _load(self, store: LeaseStore) -> tuple[Lease, ...]:
+        """What the store holds, or held when it could last be read: an uplink must not go for that."""
         source = str(store.directory)
         try:
-            leases = store.load()
+            self._loaded[source] = store.load()
         except OSError as error:
             self.problems[source] = (f"{store.directory}: {error.strerror}",)
-            return ()
-        self.problems[source] = ()
-        return leases
+        else:
+            self.problems[source] = ()
+        return self._loaded.get(source, ())
 
     def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
         """Keep the defaults seen in main for an agent that is started while a link is down."""
@@ -180,6 +182,8 @@ class Sources:
             for device, lease in new.items():
                 if old.get(device) != lease:
                     self._seen_in_main.save(lease)
+        except LeaseError as error:  # the name of an interface that is not text
+            self.problems["learned"] = (str(error),)
         except OSError as error:
             self.problems["learned"] = (f"{self._seen_in_main.directory}: {error.strerror}",)
 
