@@ -48,6 +48,8 @@ RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel d
 RETRY = 1.0  # seconds after a pass that failed
 AGAIN = 0.05  # seconds after something was refused for the first time
 PATIENCE = 10.0  # seconds after the start during which what looks stale stays if a source has not spoken yet
+NFT_WAIT = 0.25  # seconds that a pass waits for nft
+NFT_LEAVE = 4.0  # seconds that the end waits for it
 RENAME = 10.0  # seconds after which the files of names are looked at again, if nothing has changed
 
 # What is fixed when the agent starts: the others would have to let go of something they hold.
@@ -86,6 +88,8 @@ class Agent:
         self._cost = 0.0  # seconds that the last reading of the kernel took
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
+        self._filtering: asyncio.Task[None] | None = None  # router mode's table is being brought up to date
+        self._filter_again = False  # and what it is brought up to is history already
         self._goal = Desired()
         self._links: tuple[Link, ...] = ()
         self._rates: dict[str, snapshot.Rate] = {}
@@ -245,10 +249,7 @@ class Agent:
 
     async def _leave(self, kernel: Kernel) -> None:
         """Take away what netbond put there; the box is as its DHCP clients left it."""
-        try:
-            await self._router.remove()
-        except NetbondError as error:
-            logger.error("left behind: %s", error)
+        await self._unfilter()
         for problem in self._sysctls.restore():
             logger.error("left behind: %s", problem)
         facts = await kernel.read()
@@ -302,13 +303,13 @@ class Agent:
         )
         self._report("idle", goal.idle)
         self._report("clashes", clashes(facts, goal, self.config))
-        await self._forward(goal, facts)
         self._tell_changes(goal.uplinks)
         self._goal = goal
+        self._hand_out(goal)
+        await self._forward(goal, facts)
         self._sources.decided(goal)
         if not self._links:
             await self._count(kernel)
-        self._hand_out(goal)
         self._publish()
         if refused:
             return RETRY if refused == lasting else AGAIN
@@ -344,10 +345,34 @@ class Agent:
         for change in changes:
             logger.info("%s", change.line())
         self._report("sysctls", self._sysctls.apply(changes))
+        if self._filtering is not None and not self._filtering.done():
+            self._filter_again = True
+            return
+        self._filter_again = False
+        self._filtering = asyncio.create_task(self._filter(goal.uplinks, facts.links, local))
+        # It takes milliseconds. If not, routing does not wait for it.
+        await asyncio.wait([self._filtering], timeout=NFT_WAIT)
+
+    async def _filter(self, uplinks: tuple[Uplink, ...], links: tuple[Link, ...], config: Config) -> None:
+        """Router mode's table as it should be now; one run at a time."""
         try:
-            self._report("router", await self._router.sync(goal.uplinks, facts.links, local))
+            self._report("router", await self._router.sync(uplinks, links, config))
         except NetbondError as error:
             self._report("router", [str(error)])
+        if self._filter_again:
+            self._wake.set()
+
+    async def _unfilter(self) -> None:
+        """Router mode's table goes, within a time that a service manager grants."""
+        if self._filtering is not None:
+            await _cancelled(self._filtering)
+        try:
+            async with asyncio.timeout(NFT_LEAVE):
+                await self._router.remove()
+        except NetbondError as error:
+            logger.error("left behind: %s", error)
+        except TimeoutError:
+            logger.error("left behind: router mode's nftables table, as nft does not finish")
 
     def _hand_out(self, goal: Desired) -> None:
         """Tell those who need to know which uplinks there are."""
@@ -404,7 +429,7 @@ class Agent:
         self._rates = snapshot.rates(self._counted_links, links, now - self._counted)
         self._counted_links, self._counted = links, now
         self._links = links
-        await self._sources.tick(links, self._rates, self._supervisor.states(), now)
+        self._sources.tick(links, self._rates, self._supervisor.states(), now)
         self._publish()
 
     def _publish(self) -> None:

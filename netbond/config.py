@@ -311,7 +311,7 @@ def parse(text: str, file: str = "configuration") -> Config:
     """Read a configuration from TOML text; ConfigError names what is wrong in it."""
     try:
         data = tomli.loads(text)
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError; numbers too long, brackets too deep
         raise ConfigError(f"{file}: not valid TOML: {error}", "mend that line") from None
     values: dict[str, Any] = {}
     for key, value in data.items():

@@ -165,6 +165,10 @@ class Kernel:
             if flags & wire.DUMP_INTERRUPTED:
                 raise _Interrupted
             if got == wire.NLMSG_DONE:
+                # A dump that failed half way says so at its end: half a table must not look like all of it.
+                code = -int.from_bytes(payload[:4], sys.byteorder, signed=True)
+                if code > 0:
+                    raise OSError(code, os.strerror(code))
                 break
             if got == wire.NLMSG_ERROR:
                 code, _ = _error(payload)
@@ -296,10 +300,8 @@ class Kernel:
                 continue
             done = pending.pop(sequence)
             code, words = _error(payload)
-            if code in (errno.EPERM, errno.EACCES):
-                raise NotPermittedError(
-                    "the kernel refuses to change routes", "run netbond as root (CAP_NET_ADMIN)"
-                )
+            # Not being root would have ended this at the start. EACCES is also what one interface is refused
+            # with (IPv6 switched off there a moment ago), which is no reason to give up all others.
             reached = code == 0 or code in _DONE_ALREADY.get((done.verb, type(done.what)), ())
             if not reached and code not in _OVERTAKEN:
                 failures.append(Failure(done, code, words))

@@ -390,6 +390,7 @@ class LeaseStore:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._reported: set[str] = set()
+        self._kept: dict[str, Lease] = {}  # what load() read the last time, by file
 
     def save(self, lease: Lease) -> None:
         """Keep the lease in place of what is known of its device. OSError if it cannot be written."""
@@ -432,28 +433,33 @@ class LeaseStore:
     def load(self) -> tuple[Lease, ...]:
         """All leases, by device name. A file that is not right is passed over, and named in the log once.
 
-        OSError if the directory is there and cannot be read or trusted.
+        One that cannot be read just now (no descriptor or memory left) counts as it was read before: an
+        uplink must not go for that. OSError if the directory is there and cannot be read or trusted.
         """
         try:
             folder = self._open()
         except FileNotFoundError:
+            self._kept = {}
             return ()
         try:
-            leases = []
+            leases: dict[str, Lease] = {}
             for name in sorted(entry.name for entry in os.scandir(folder)):
                 if name.startswith(files.TEMPORARY):
                     continue
                 try:
-                    lease = self._read(name, folder)
+                    leases[name] = self._read(name, folder)
                 except FileNotFoundError:
                     continue  # forgotten in the meantime
-                except (LeaseError, OSError) as error:
+                except (LeaseError, files.UnfitFileError) as error:
                     self._report(name, error)
-                else:
-                    leases.append(lease)
+                except OSError as error:
+                    self._report(name, error)
+                    if name in self._kept:
+                        leases[name] = self._kept[name]
         finally:
             os.close(folder)
-        return tuple(sorted(leases, key=lambda lease: lease.device))
+        self._kept = leases
+        return tuple(sorted(leases.values(), key=lambda lease: lease.device))
 
     def _open(self, *, lock: bool = False) -> int:
         """The directory, as a descriptor; nothing that others could have put in its place.

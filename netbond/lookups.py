@@ -7,9 +7,11 @@ come when they come. An answer that is empty or fails changes nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterable
 
 from netbond.model import IPAddress
@@ -24,9 +26,34 @@ Resolve = Callable[[str], Awaitable[Iterable[IPAddress]]]
 
 
 async def resolve(name: str) -> list[IPAddress]:
-    """Its addresses of both families. OSError if there are none."""
-    found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_DGRAM)
-    return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+    """Its addresses of both families. OSError if there are none.
+
+    In a thread of its own that nobody waits for in the end: a name server that does not answer keeps the
+    system's resolver for half a minute, the event loop's few threads with it, and the end of the program.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[IPAddress]] = loop.create_future()
+
+    def settle(found: list[IPAddress] | OSError | UnicodeError) -> None:
+        if answer.done():
+            return
+        if isinstance(found, list):
+            answer.set_result(found)
+        else:
+            answer.set_exception(found)
+
+    def ask() -> None:
+        found: list[IPAddress] | OSError | UnicodeError
+        try:
+            infos = socket.getaddrinfo(name, None, type=socket.SOCK_DGRAM)
+            found = [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in infos]
+        except (OSError, UnicodeError) as error:
+            found = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, found)
+
+    threading.Thread(target=ask, name=f"look up {name}", daemon=True).start()
+    return await answer
 
 
 class Lookups:

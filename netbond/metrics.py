@@ -31,8 +31,17 @@ Samples = Iterator[tuple[tuple[str, ...], object]]
 
 _UPLINK = ("device", "address")
 _ENGINE = ("engine", "role")
+_CHECK = (*_UPLINK, "check")
 _LINK = ("engine", "link", "device", "address")
 _PEER = ("engine", "group", "peer")
+
+_HEALTH = ("up", "degraded", "down", "unknown")
+_SIGNAL = {
+    "rssi_dbm": "Received signal strength.",
+    "rsrp_dbm": "Reference signal received power (LTE, 5G).",
+    "rsrq_db": "Reference signal received quality (LTE, 5G).",
+    "snr_db": "Signal to noise ratio.",
+}
 
 
 # --- from a snapshot to metrics ----------------------------------------------------------------------------
@@ -51,6 +60,9 @@ class SnapshotCollector(Collector):
             yield from _agent(snapshot["agent"])
             yield from _uplinks(snapshot["uplinks"])
             yield from _ecmp(snapshot["ecmp"])
+            yield from _health(objects(snapshot, "health"))
+            yield from _metered(objects(snapshot, "metered"))
+            yield from _modems(mapping(snapshot, "modems"))
             yield from _engines(snapshot["engines"])
 
 
@@ -87,6 +99,11 @@ def _number(value: object) -> float | None:
         return None
 
 
+def _times(value: object, scale: float) -> float | None:
+    found = _number(value)
+    return None if found is None else found * scale
+
+
 def _agent(agent: Mapping[str, Any]) -> Iterator[Metric]:
     yield _gauge("netbond_agent_info", "The agent; always 1.", ("version",), iter([((agent["version"],), 1)]))
     yield _gauge(
@@ -117,12 +134,13 @@ def _uplinks(uplinks: list[dict[str, Any]]) -> Iterator[Metric]:
     yield _gauge(
         "netbond_uplink_info",
         "How an uplink is reached; always 1.",
-        (*_UPLINK, "gateway", "gateway_source", "table", "state"),
+        (*_UPLINK, "name", "gateway", "gateway_source", "table", "state"),
         (
             (
                 (
                     u["device"],
                     u["address"],
+                    u["name"],
                     u["gateway"] or "",
                     u["gateway_source"],
                     str(u["table"]),
@@ -142,7 +160,9 @@ def _uplinks(uplinks: list[dict[str, Any]]) -> Iterator[Metric]:
     yield _gauge(
         "netbond_uplink_in_ecmp", "Whether the uplink is a leg of the ECMP default.", _UPLINK, each("in_ecmp")
     )
-    yield _gauge("netbond_uplink_weight", "The configured weight of the uplink.", _UPLINK, each("weight"))
+    yield _gauge(
+        "netbond_uplink_weight", "The weight of the uplink, configured or measured.", _UPLINK, each("weight")
+    )
     yield _counter(
         "netbond_uplink_receive_bytes",
         "Bytes that the interface has received since it exists.",
@@ -164,6 +184,97 @@ def _ecmp(ecmp: Mapping[str, Any]) -> Iterator[Metric]:
         ("family", "device", "gateway"),
         (((str(leg["family"]), leg["device"], leg["gateway"] or ""), leg["weight"]) for leg in ecmp["legs"]),
     )
+
+
+def _health(healths: list[dict[str, Any]]) -> Iterator[Metric]:
+    uplinks = [((health["device"], health["address"]), health) for health in healths]
+    checks = [
+        ((*labels, check["name"]), check) for labels, health in uplinks for check in objects(health, "checks")
+    ]
+    yield _gauge(
+        "netbond_uplink_health",
+        "What checks say of the uplink: 1 for the state that it is in, 0 for the others.",
+        (*_UPLINK, "state"),
+        (((*labels, state), health["state"] == state) for labels, health in uplinks for state in _HEALTH),
+    )
+    yield _gauge(
+        "netbond_health_check_ok",
+        "Whether the check passes; absent while it waits for an answer or for a check before it.",
+        _CHECK,
+        ((labels, check["state"] == "ok") for labels, check in checks if check["state"] != "waiting"),
+    )
+    yield _gauge(
+        "netbond_health_rtt_seconds",
+        "Smoothed round trip time of the check's fastest target; absent while unknown.",
+        _CHECK,
+        ((labels, _times(check["rtt_ms"], 0.001)) for labels, check in checks),
+    )
+    yield _gauge(
+        "netbond_health_loss_ratio",
+        "Share of the check's last answers that are missing, 0 to 1; absent while unknown.",
+        _CHECK,
+        ((labels, check["loss"]) for labels, check in checks),
+    )
+
+
+def _metered(plans: list[dict[str, Any]]) -> Iterator[Metric]:
+    def each(key: str) -> Samples:
+        return (((plan["device"],), plan[key]) for plan in plans)
+
+    yield _gauge(
+        "netbond_metered_used_bytes",
+        "Bytes received and sent in the open month of the data plan.",
+        ("device",),
+        each("used_bytes"),
+    )
+    yield _gauge("netbond_metered_budget_bytes", "The data plan.", ("device",), each("budget_bytes"))
+
+
+def _modems(modems: dict[str, Any]) -> Iterator[Metric]:
+    """No IMEI, IMSI or number: they identify a person for life, and metrics are copied to many places."""
+    labels = ("device", "operator", "operator_code", "technology", "model")
+
+    def each(key: str, scale: float = 1) -> Samples:
+        return (((device,), _times(modem[key], scale)) for device, modem in modems.items())
+
+    yield _gauge(
+        "netbond_modem_info",
+        "The modem and its network; always 1.",
+        labels,
+        (
+            (
+                (
+                    device,
+                    modem["operator"],
+                    modem["operator_code"],
+                    ",".join(sorted(modem["technologies"])),
+                    modem["model"],
+                ),
+                1,
+            )
+            for device, modem in modems.items()
+        ),
+    )
+    yield _gauge(
+        "netbond_modem_registered",
+        "Whether the modem is in a network, at home or abroad.",
+        ("device",),
+        (((device,), modem["roaming"] is not None) for device, modem in modems.items()),
+    )
+    yield _gauge(
+        "netbond_modem_roaming",
+        "Whether the modem is in a foreign network; absent while it is in none.",
+        ("device",),
+        each("roaming"),
+    )
+    yield _gauge(
+        "netbond_modem_signal_quality_ratio",
+        "Signal quality, 0 to 1; absent while unknown, as are the next four.",
+        ("device",),
+        each("signal_quality", 0.01),
+    )
+    for key, text in _SIGNAL.items():
+        yield _gauge(f"netbond_modem_{key}", text, ("device",), each(key))
 
 
 def _engines(engines: list[dict[str, Any]]) -> Iterator[Metric]:
@@ -223,9 +334,7 @@ def _sender_links(engines: list[dict[str, Any]]) -> Iterator[Metric]:
     ]
 
     def each(key: str, scale: float = 1) -> Samples:
-        for labels, link in links:
-            number = _number(link.get(key))
-            yield labels, None if number is None else number * scale
+        return ((labels, _times(link.get(key), scale)) for labels, link in links)
 
     yield _gauge(
         "netbond_link_up",

@@ -22,7 +22,7 @@ from netbond.engines import EngineState
 from netbond.health import effect
 from netbond.health.evidence import Ear
 from netbond.health.monitor import Monitor
-from netbond.leases import LeaseStore
+from netbond.leases import LeaseError, LeaseStore
 from netbond.lookups import Lookups
 from netbond.model import Budget, Desired, Facts, Health, Lease, Link, Uplink
 from netbond.snapshot import Rate, printable
@@ -51,6 +51,7 @@ class Sources:
         state_dir = config.agent.state_dir
         self._leases = LeaseStore(state_dir / "leases")
         self._seen_in_main = LeaseStore(state_dir / "learned")
+        self._loaded: dict[str, tuple[Lease, ...]] = {}  # what the stores held, by directory
         self.defaults = DefaultStore(state_dir)
         self._udev = Udev()
         self._networkd = Networkd()
@@ -61,6 +62,7 @@ class Sources:
         self._monitor = Monitor(config, look)
         self._ear = Ear()
         self._meter = budget.Meter(config.agent.data_dir)
+        self._writing: asyncio.Task[None] | None = None  # what was counted, to the disk
         self._weigher = Weigher()
         self._measured: tuple[tuple[str, int], ...] = ()
         self._settings: tuple[UplinkConfig, ...] = ()
@@ -79,7 +81,7 @@ class Sources:
         self._meter.load()
         # Whose data plan is whose may go by the hardware.
         self._count(links, match.local(match.choose(of_links(links, self._udev.devices()), self._config)))
-        stack.callback(self._save_usage)
+        stack.push_async_callback(self._save_usage)
         stack.push_async_callback(self._monitor.stop)
         stack.push_async_callback(self._lookups.stop)
         self._lookups.want(pins.names(self._config))
@@ -108,7 +110,9 @@ class Sources:
         self._lookups.want(pins.names(config))
         self._monitor.configure(replace(config, uplink=self._settings))
 
-    def _save_usage(self) -> None:
+    async def _save_usage(self) -> None:
+        if self._writing is not None:
+            await self._writing
         if (data := self._meter.due(time.monotonic(), stopping=True)) is not None:
             self._meter.write(data)
 
@@ -158,14 +162,15 @@ class Sources:
             return ()
 
     def _load(self, store: LeaseStore) -> tuple[Lease, ...]:
+        """What the store holds, or held when it could last be read: an uplink must not go for that."""
         source = str(store.directory)
         try:
-            leases = store.load()
+            self._loaded[source] = store.load()
         except OSError as error:
             self.problems[source] = (f"{store.directory}: {error.strerror}",)
-            return ()
-        self.problems[source] = ()
-        return leases
+        else:
+            self.problems[source] = ()
+        return self._loaded.get(source, ())
 
     def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
         """Keep the defaults seen in main for an agent that is started while a link is down."""
@@ -177,6 +182,8 @@ class Sources:
             for device, lease in new.items():
                 if old.get(device) != lease:
                     self._seen_in_main.save(lease)
+        except LeaseError as error:  # the name of an interface that is not text
+            self.problems["learned"] = (str(error),)
         except OSError as error:
             self.problems["learned"] = (f"{self._seen_in_main.directory}: {error.strerror}",)
 
@@ -190,15 +197,17 @@ class Sources:
             self._monitor.configure(replace(self._config, uplink=goal.settings))
         self._monitor.set_uplinks(goal.uplinks)
 
-    async def tick(
+    def tick(
         self, links: Iterable[Link], rates: dict[str, Rate], engines: Iterable[EngineState], now: float
     ) -> None:
         """Once a second: count, weigh, and hear what the engines say of their links. `now` is monotonic."""
         devices = {uplink.device for uplink in self._uplinks}
         if self._count((link for link in links if link.name in devices), self._settings):
             self._look()
-        if (data := self._meter.due(now)) is not None:
-            await asyncio.to_thread(self._meter.write, data)
+        idle = self._writing is None or self._writing.done()
+        if idle and (data := self._meter.due(now)) is not None:
+            # A worn SD card takes seconds: nobody waits for it.
+            self._writing = asyncio.create_task(asyncio.to_thread(self._meter.write, data))
         for word in self._ear.listen(engines):
             self._monitor.evidence(word.device, word.ok, word.detail, word.address)
         automatic = {device for device in devices if settings(device, self._settings).weight == AUTO}

@@ -68,6 +68,7 @@ def _overview() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    _open_standard_streams()
     if not argv or argv[0] not in COMMANDS:
         parser = _overview()
         if not argv:
@@ -90,8 +91,33 @@ def main(argv: list[str] | None = None) -> int:
         print(f"netbond {name}: {error}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:
-        # `netbond status | head`: the reader has gone. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()  # `netbond status | head`: the reader has gone
+        return EXIT_FAILURE
+    except OSError as error:
+        # A full disk behind stdout, or the system itself: nothing that a traceback would explain to a user.
+        print(f"netbond {name}: {error.filename or 'failed'}: {error.strerror or error}", file=sys.stderr)
+        _give_up_stdout()
         return EXIT_FAILURE
     except KeyboardInterrupt:
         return 130  # 128 + SIGINT, as a shell reports it
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a caller closed one of the three (`>&-`).
+
+    Else the next socket or file that is opened would take its number, and get what is printed.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number: this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - for the whole process
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _give_up_stdout() -> None:
+    """What is still to be written goes nowhere: Python would complain again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,10 +9,10 @@ import ipaddress
 import json
 import socket
 
-from netbond.cli.plan import gather
 from netbond.config import config_argument, load
 from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
 from netbond.explain import Query, Verdict, confirms, describe, intended, walk
+from netbond.gather import gather
 from netbond.model import Facts, IPAddress, Route
 
 HELP = (

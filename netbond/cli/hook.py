@@ -144,7 +144,7 @@ def salvage(path: Path | None) -> AgentConfig:
     default = AgentConfig()
     try:
         table = tomli.loads((path or DEFAULT_PATH).read_text(encoding="utf-8")).get("agent")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return default
 
     def path_at(key: str, otherwise: Path) -> Path:

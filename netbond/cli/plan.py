@@ -1,75 +1,79 @@
-"""`netbond plan`: what the agent would change now, as ip commands. It changes nothing."""
+"""`netbond plan`: what the agent would change now, as ip, sysctl and nft commands. It changes nothing."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netbond.config import Config, config_argument, load
-from netbond.errors import EXIT_OK, EXIT_PENDING
+from netbond.errors import EXIT_OK, EXIT_PENDING, NetbondError
 
 if TYPE_CHECKING:
-    from netbond.model import Facts
+    from netbond.model import Desired, Facts
+    from netbond.sysctls import Change
 
-HELP = "Show what the agent would change now, as ip commands. Exit status: 0 nothing, 2 changes pending."
+HELP = "Show what the agent would change now, as commands. Exit status: 0 nothing, 2 changes pending."
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     config_argument(parser)
-    parser.add_argument("--json", action="store_true", help="for programs: a list of {command, why}")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="for programs: a list of {command, why}, with {input} for what a command reads",
+    )
 
 
-def gather(config: Config) -> Facts:
-    """The facts as a command can know them without the agent: the kernel's, and what is on the disk.
-
-    Host names of pins are looked up now; those that do not resolve are left out, and said so.
-    """
+def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Change], str]:
+    """Kernel settings to change, and the text for `nft -f -`, "" if there is none."""
     import asyncio
 
-    from netbond import pins
-    from netbond.defaults import DefaultStore, still_valid
-    from netbond.kernel import read_facts_once
-    from netbond.leases import LeaseStore
-    from netbond.lookups import resolve
-    from netbond.model import IPAddress
+    from netbond import nft, router, sysctls
 
-    facts = read_facts_once()
+    local = replace(config, uplink=goal.settings)
     state_dir = config.agent.state_dir
+    lan = router.lan(facts.links, goal.uplinks, local).devices
+    read = sysctls.Sysctls(state_dir).read
+    changes = sysctls.wanted(goal.uplinks, local, read, lan=lan, links=facts.links)
+    if os.geteuid() != 0:
+        if config.router.lan:
+            print("# router mode is left out: only root may see nftables", file=sys.stderr)
+        return changes, ""
     try:
-        taken = DefaultStore(state_dir).load() if config.routing.take_over_default else ()
-        facts = replace(
-            facts,
-            leases=LeaseStore(state_dir / "leases").load(),
-            learned=LeaseStore(state_dir / "learned").load(),
-            taken=tuple(route for route in taken if still_valid(route, facts)),
-        )
-    except (PermissionError, ValueError) as error:
-        reason = "readable by root only" if isinstance(error, PermissionError) else str(error)
-        print(f"# what is in {state_dir} is left out: {reason}", file=sys.stderr)
-    found: dict[str, tuple[IPAddress, ...]] = {}
-    for name in sorted(pins.names(config)):
-        try:
-            found[name] = tuple(asyncio.run(resolve(name)))
-        except (OSError, UnicodeError) as error:
-            print(f"# pin: {name}: {error}", file=sys.stderr)
-    return replace(facts, resolved=tuple(found.items()))
+        return changes, asyncio.run(nft.Router(state_dir).pending(goal.uplinks, facts.links, local))
+    except NetbondError as error:
+        print(f"# router mode is left out: {error}", file=sys.stderr)
+        return changes, ""
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
+    from netbond.gather import gather
     from netbond.plan import desired, plan
 
     config = load(args.config)
     facts = gather(config)
-    operations = plan(facts, desired(facts, config), config.routing.protocol)
+    goal = desired(facts, config)
+    operations = plan(facts, goal, config.routing.protocol)
+    changes, text = beyond_routes(facts, goal, config)
     if args.json:
-        print(json.dumps([{"command": o.command(), "why": o.why} for o in operations], indent=2))
+        found = [{"command": o.command(), "why": o.why} for o in operations]
+        found += [{"command": change.command(), "why": change.why} for change in changes]
+        if text:
+            why, _, rules = text.partition("\n")
+            found.append({"command": "nft -f -", "why": why.removeprefix("# "), "input": rules})
+        print(json.dumps(found, indent=2))
     else:
         width = max((len(o.command()) for o in operations if len(o.command()) <= 90), default=0)
         for operation in operations:
             print(f"{operation.command():<{width}}  # {operation.why}")
-    return EXIT_PENDING if operations else EXIT_OK
+        for change in changes:
+            print(change.line())
+        if text:
+            print(f"nft -f - <<'END'\n{text.rstrip()}\nEND")
+    return EXIT_PENDING if operations or changes or text else EXIT_OK

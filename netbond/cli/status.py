@@ -19,7 +19,7 @@ from rich.live import Live
 
 from netbond import control
 from netbond.cli.status_details import details
-from netbond.cli.status_view import overview, render_kernel, text
+from netbond.cli.status_view import Cropped, overview, render_kernel, text
 from netbond.config import Config, config_argument, load
 from netbond.errors import EXIT_OK, ConfigError, NetbondError, UnavailableError, UsageError
 from netbond.snapshot import printable
@@ -153,7 +153,7 @@ def _watch(socket_path: Path, protocol: int, *, everything: bool) -> None:
                 view = render(ask(socket_path), time.time(), everything=everything)
             except NetbondError as error:
                 view = Group(text(error, "red"), text(""), render_kernel(read_kernel(protocol)))
-            live.update(view, refresh=True)
+            live.update(Cropped(view), refresh=True)
             time.sleep(PERIOD)
 
 

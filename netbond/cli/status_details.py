@@ -216,18 +216,23 @@ def _against_networkmanager(
 
 
 def _against_the_stream(snapshot: Mapping[str, Any], uplink: Mapping[str, Any]) -> Iterator[str]:
-    """A sender's link that is down while others reach the receiver, on an uplink that checks find good."""
-    if uplink.get("state") != "up" or health_of(snapshot, uplink).get("state") not in ("up", "degraded"):
-        return
+    """Checks and the links of connected senders that do not agree on whether the uplink leads anywhere."""
+    verdict = health_of(snapshot, uplink).get("state")
+    good = uplink.get("state") == "up" and verdict in ("up", "degraded")
+    bad = verdict == "down"
     for engine in objects(snapshot, "engines"):
-        stats = engine.get("stats")
-        if engine.get("role") != "sender" or mapping(engine, "stats").get("state") != "connected":
+        # A sender that has no link at all proves nothing: the receiver may be what is gone.
+        stats = mapping(engine, "stats")
+        if engine.get("role") != "sender" or stats.get("state") != "connected":
             continue
         for link in objects(stats, "links"):
-            same = (link.get("device"), link.get("address")) == (uplink.get("device"), uplink.get("address"))
-            if same and link.get("state") == "down":
+            if (link.get("device"), link.get("address")) != (uplink.get("device"), uplink.get("address")):
+                continue
+            if good and link.get("state") == "down":
                 why = link.get("reason") or "no answer"
                 yield f"the checks get through, and the link of {engine.get('name')} is down: {why}"
+            elif bad and link.get("state") == "up":
+                yield f"the checks fail, and the link of {engine.get('name')} is up"
 
 
 # --- what is not used --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -160,16 +161,33 @@ def _family(
         first = uplink.get("device") not in counted
         counted.add(uplink.get("device"))
         carried = [text(amount(uplink.get(key)) if first else "") for key in ("rx_bps", "tx_bps")]
-        degraded = uplink.get("state") == "up" and health_of(snapshot, uplink).get("state") == "degraded"
         source = str(uplink.get("gateway_source"))
         table.add_row(
             text(title(uplink), "bold"),
             text(uplink.get("address")),
             _Stack(text(uplink.get("gateway")), origin(uplink, now, _SOURCES.get(source, source))),
             *(carried if rates else ()),
-            state("degraded" if degraded else uplink.get("state")),
+            _standing(uplink, health_of(snapshot, uplink)),
         )
     return table
+
+
+class Cropped:
+    """What fits a screen of `options.height` lines, and how much does not."""
+
+    def __init__(self, view: RenderableType) -> None:
+        self._view = view
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        height = options.height or console.height
+        lines = console.render_lines(self._view, options.update(height=None), pad=False)
+        if len(lines) > height:
+            hidden = len(lines) - height + 1
+            lines = [*lines[: height - 1], [Segment(f"... {hidden} more lines")]]
+        for number, line in enumerate(lines):
+            if number:
+                yield Segment.line()
+            yield from line
 
 
 class _Stack:
@@ -184,6 +202,15 @@ class _Stack:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(Measurement.get(console, options, self._below).maximum, self._beside.cell_len)
+
+
+def _standing(uplink: Mapping[str, Any], health: Mapping[str, Any]) -> Text:
+    """The uplink's state in a word; one that is used without answering well is not simply green."""
+    if uplink.get("state") == "up" and health.get("state") == "degraded":
+        return state("degraded")
+    if uplink.get("state") == "up" and health.get("state") == "down":
+        return text("up", "red")  # because all are down; the reason below says so
+    return state(uplink.get("state"))
 
 
 def title(uplink: Mapping[str, Any]) -> str:

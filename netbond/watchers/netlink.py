@@ -11,7 +11,8 @@ import errno
 import logging
 from collections.abc import Callable
 
-from pyroute2 import AsyncIPRoute
+from pyroute2 import AsyncIPRoute, NetlinkError
+from pyroute2.netlink.exceptions import NetlinkDecodeError
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
     RTM_DELLINK,
@@ -59,12 +60,14 @@ async def watch(look: Callable[[bool], None], ready: asyncio.Event) -> None:
                     try:
                         async for message in netlink.get():
                             look(message["header"]["type"] in MOVES)
+                    except NetlinkDecodeError:
+                        look(True)  # a message that pyroute2 cannot read is news like any other
                     except OSError as error:
                         if error.errno != errno.ENOBUFS:
                             raise
                         # The socket stays usable; what was lost is found by looking.
                         logger.info("netlink events were lost; reading everything again")
                         look(True)
-        except OSError as error:
+        except (OSError, NetlinkError) as error:  # the latter is pyroute2's word for a socket that broke
             logger.warning("netlink events: %s; opening the socket again", error)
         await asyncio.sleep(PAUSE)

@@ -18,6 +18,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from netbond import files
@@ -42,6 +43,7 @@ class Networkd:
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self._directory = directory
         self._reported: set[str] = set()
+        self._kept: dict[int, Lease] = {}  # what `leases` gave the last time, by interface index
         self._look: Callable[[], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -61,21 +63,30 @@ class Networkd:
         self._timer = self._look = None
 
     def leases(self, links: Iterable[Link]) -> tuple[Lease, ...]:
-        """The leases of these interfaces, by device name; files are named by an interface's index."""
-        found = []
+        """The leases of these interfaces, by device name; files are named by an interface's index.
+
+        One that cannot be read just now (no descriptor left) counts as it was: its uplink must not go.
+        """
+        found: dict[int, Lease] = {}
         for link in sorted(links, key=lambda link: link.name):
             path = self._directory / str(link.index)
             try:
                 data, status = files.read(path, LARGEST_FILE)
                 if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                     raise LeaseError("others than networkd can write to it")
-                found.append(parse_networkd(data.decode("utf-8", "replace"), link.name, status.st_mtime))
+                text = data.decode("utf-8", "replace")
+                found[link.index] = parse_networkd(text, link.name, status.st_mtime)
             except FileNotFoundError:
                 continue
-            except (LeaseError, OSError) as error:
+            except (LeaseError, files.UnfitFileError) as error:
                 reason = files.why(error) if isinstance(error, OSError) else str(error)
                 self._report(f"{path}: {reason}; passed over")
-        return tuple(found)
+            except OSError as error:
+                self._report(f"{path}: {files.why(error)}; what it said before holds")
+                if link.index in self._kept:
+                    found[link.index] = replace(self._kept[link.index], device=link.name)
+        self._kept = found
+        return tuple(found.values())
 
     def _report(self, line: str) -> None:
         if line not in self._reported:

@@ -87,8 +87,10 @@ class Udev:
     def _present(self) -> dict[str, int]:
         try:
             found = {entry.name: _text(entry / "ifindex") for entry in self._net.iterdir()}
-        except OSError:
-            return {}
+        except OSError:  # no descriptor left, for example: that is no reason to forget what is there
+            return {name: index for name, (index, _) in self._known.items()}
+        known = {name: str(index) for name, (index, _) in self._known.items()}
+        found = {name: index or known.get(name, "") for name, index in found.items()}
         return {name: int(index) for name, index in found.items() if index.isdigit()}
 
     def _read(self, name: str) -> Device:

@@ -1,21 +1,21 @@
-"""`netbond status` without an agent, against a real kernel: netbond's own rules and routes, and no others."""
+"""`netbond status` against a real kernel: what the agent sees, and what the kernel holds without an agent."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.netns.box import Box, sh, wait_for
+
 pytestmark = pytest.mark.root
-
-
-def sh(*command: str) -> None:
-    subprocess.run(command, check=True, timeout=20)
 
 
 @pytest.fixture
@@ -84,3 +84,58 @@ def test_another_protocol_number_is_that_of_the_configuration(box: str, tmp_path
     file.write_text("[routing]\nprotocol = 99\n")
     held = status(box, "--socket", f"{tmp_path}/s", "--config", str(file))
     assert "ip rule   priority 41 from all oif usb0 lookup 200 protocol 99\n" in held.stdout
+
+
+# --- with an agent -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def modems(tmp_path: Path) -> Iterator[Box]:
+    """A box with two modems, the first one's gateway known from a DHCP client's hook."""
+    with Box(tmp_path) as box:
+        box.plug("usb0", 0, default=False)
+        box.plug("usb1", 1)
+        box.configure(
+            "[health]\ninterval = 0.2\ntimeout = 0.2\n"
+            '[[uplink]]\nmatch = "usb1"\nlabel = "roof"\nbudget = "50GB"',
+            agent="networkmanager = false\nmodemmanager = false",
+        )
+        yield box
+
+
+def shown(box: Box, *words: str) -> str:
+    output = box.run(*box.command("status", "--config", str(box.config_file), *words)[4:])
+    return "\n".join(line.rstrip() for line in output.splitlines())
+
+
+def test_who_named_the_gateway_and_when_and_why_an_uplink_is_dead(modems: Box) -> None:
+    modems.start()
+    lease = {"reason": "BOUND", "interface": "usb0", "new_ip_address": "10.0.0.10"}
+    lease |= {"new_subnet_mask": "255.255.255.0", "new_routers": "10.0.0.1"}
+    words = [f"{key}={value}" for key, value in lease.items()]
+    hook = modems.command("hook", "dhclient", "--config", str(modems.config_file))[4:]
+    before = time.time()
+    modems.run("env", *words, *hook)
+    wait_for(lambda: len(modems.status()["uplinks"]) == 2, 5, "the lease's uplink is there")
+    first = next(uplink for uplink in modems.status()["uplinks"] if uplink["device"] == "usb0")
+    assert before <= first["gateway_since"] <= time.time()
+    assert re.search(
+        r"^  usb0 +10\.0\.0\.10 10\.0\.0\.1 \(dhclient, \d+ s ago\) ", shown(modems), re.MULTILINE
+    )
+    assert re.search(r"(?m)^  roof \(usb1\) 10\.0\.1\.10 10\.0\.1\.1 \(main\) ", shown(modems))
+    assert re.search(r"(?m)^  roof  [\d.]+ kB of 50\.0 GB used$", shown(modems))
+
+    def health(device: str) -> str:
+        return next(str(each["state"]) for each in modems.status()["health"] if each["device"] == device)
+
+    wait_for(lambda: health("usb0") == health("usb1") == "up", 10, "both gateways answer")
+    # Its address goes, not its cable: nobody answers ARP any more.
+    sh("ip", "-n", modems.far, "addr", "flush", "dev", "p0")
+    sh("ip", "-n", modems.far, "link", "set", "p0", "arp", "off")
+    wait_for(lambda: health("usb0") == "down", 10, "checks notice")
+    wait_for(lambda: not modems.status()["uplinks"][0]["in_ecmp"], 5, "it is out of the default")
+    assert re.search(r"(?m)^  usb0  dead for \d+ s: gateway: ", shown(modems))
+    everything = shown(modems, "--all")
+    assert re.search(r"(?m)^  health, IPv4  down: gateway: ", everything)
+    assert re.search(r"(?m)^    gateway     failing", everything)
+    assert "\n\nNot used\n  lo  loopback" in everything

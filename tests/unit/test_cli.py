@@ -45,6 +45,24 @@ def test_a_reader_that_goes_away_is_no_error_worth_a_traceback() -> None:
     assert result.stderr == ""
 
 
+def run_in_shell(words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m netbond {words}"], capture_output=True, text=True
+    )
+
+
+def test_a_full_disk_is_said_in_a_line() -> None:
+    result = run_in_shell("config example > /dev/full")
+    assert (result.returncode, result.stderr) == (1, "netbond config: failed: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", ["config example", "status --socket /nonexistent"])
+def test_closed_streams_are_borne(words: str) -> None:
+    assert "Traceback" not in run_in_shell(f"{words} >&-").stderr
+    assert "Traceback" not in run_in_shell(f"{words} 2>&1 <&- >&-").stderr
+    assert run_in_shell(f"{words} 2>&-").returncode in (0, 3)
+
+
 @pytest.mark.parametrize("command", ["hook", "send", "recv", "status", "config"])
 def test_only_what_a_command_needs_is_imported(command: str) -> None:
     """A DHCP client waits for the hook, and an engine has an upper bound of memory."""

@@ -21,11 +21,12 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.screen import Screen
 
 from netbond.cli import main, status
 from netbond.cli.status import render
 from netbond.cli.status_details import contradictions
-from netbond.cli.status_view import age, amount, duration, size
+from netbond.cli.status_view import Cropped, age, amount, duration, size
 from netbond.control import Command, ControlServer
 
 NOW = 1_800_000_000.0  # Unix time
@@ -422,6 +423,19 @@ def test_reasons_say_which_family_where_there_are_two() -> None:
     assert "\n  usb0, IPv6  http: HTTP 302\n" in shown(snapshot)
 
 
+@pytest.mark.parametrize(
+    ("height", "last"),
+    [(100, "sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts"), (24, "... 16 more lines")],
+)
+def test_a_screen_that_is_too_small_says_so(height: int, last: str) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=height, markup=False, emoji=False, highlight=False)
+    console.print(Screen(Cropped(render(SNAPSHOT, NOW))))
+    lines = [line.rstrip() for line in out.getvalue().rstrip("\n ").splitlines()]
+    assert len(lines) <= height
+    assert lines[-1] == last
+
+
 def test_what_is_left_out_is_named_but_not_without_end() -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
     snapshot["excluded"] = [{"device": f"veth{i}", "reason": "a container's"} for i in range(9)]
@@ -496,7 +510,12 @@ def test_disagreement_of_checks_and_stream() -> None:
     assert contradictions(snapshot, "usb0") == []
     stats["state"] = "connected"
     snapshot["uplinks"][0]["state"] = "dead"
+    snapshot["health"][0]["state"] = "down"
     assert contradictions(snapshot, "usb0") == []
+    stats["links"] = [link("usb0")]
+    assert contradictions(snapshot, "usb0") == [
+        "the checks fail, and the link of sender 127.0.0.1:6000 is up"
+    ]
 
 
 def test_engines_before_they_have_links_and_after_they_failed() -> None:

@@ -122,3 +122,10 @@ def test_host_port_refuses(text: str) -> None:
 @pytest.mark.parametrize("text", ["h:1", "192.0.2.1:5000", "[2001:db8::1]:5000", "bond.example.org:65535"])
 def test_host_port_round_trip(text: str) -> None:
     assert str(parse_host_port(text)) == text
+
+
+@pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000])
+def test_what_no_parser_can_bear_is_an_error_in_a_line(value: str) -> None:
+    """On a reload it would end the agent."""
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        parse(f"a = {value}", "f.toml")

@@ -153,8 +153,28 @@ def test_failures_say_what_and_why() -> None:
     command = "ip route add default via 10.0.0.1 dev usb0 table 100 proto 78"
     assert apply("add", DEFAULT, errno.ENETUNREACH) == [f"{command}: ENETUNREACH"]
     assert apply("add", DEFAULT, errno.EEXIST) == [f"{command}: a route that is not netbond's has that place"]
-    with pytest.raises(NotPermittedError):
-        apply("add", DEFAULT, errno.EPERM)
+    assert apply("add", DEFAULT, errno.EPERM) == [f"{command}: EPERM"]
+
+
+def test_a_refusal_for_one_interface_ends_nothing() -> None:
+    """EACCES is what the kernel says of IPv6 that was switched off on an interface (fib6_nh_init)."""
+    answers = iter([errno.EACCES, 0])
+    netlink = Netlink(lambda _kind, _payload: refusal(next(answers)))
+    operations = [Operation("add", DEFAULT, ""), Operation("add", RULE, "")]
+    failures = asyncio.run(kernel(netlink).apply(operations, LINKS))
+    assert [failure.operation for failure in failures] == operations[:1]
+    assert len(netlink.asked) == 2
+
+
+def test_a_dump_that_failed_half_way_is_no_short_table() -> None:
+    """The kernel puts what went wrong into the last message (netlink_dump_done)."""
+
+    def reply(_kind: int, _payload: bytes) -> Answer:
+        return [(wire.NEWRULE, 0, LOCAL), (wire.NLMSG_DONE, 0, struct.pack("=i", -errno.ENOMEM))]
+
+    with pytest.raises(OSError, match="Cannot allocate memory") as caught:
+        asyncio.run(kernel(Netlink(reply)).read())
+    assert caught.value.errno == errno.ENOMEM
 
 
 def test_one_refusal_does_not_stop_the_rest_and_many_requests_go_in_pieces() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import socket
 import threading
@@ -10,15 +11,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from netbond import metrics
+from netbond import budget, metrics
 from netbond.errors import UnavailableError
+from netbond.health import effect
+from netbond.health.judge import CheckHealth, Health
 from netbond.metrics import MetricsServer
+from netbond.watchers import modemmanager
 
 SNAPSHOT: dict[str, Any] = {
     "version": 1,
@@ -33,6 +38,7 @@ SNAPSHOT: dict[str, Any] = {
     },
     "uplinks": [
         {
+            "name": "roof",
             "device": "usb0",
             "family": 4,
             "address": "10.0.0.10",
@@ -50,6 +56,7 @@ SNAPSHOT: dict[str, Any] = {
             "tx_bps": 0,
         },
         {
+            "name": "wwan0",
             "device": "wwan0",
             "family": 4,
             "address": "10.64.0.9",
@@ -68,6 +75,43 @@ SNAPSHOT: dict[str, Any] = {
         },
     ],
     "ecmp": {"table": 222, "legs": [{"family": 4, "device": "usb0", "gateway": "10.0.0.1", "weight": 2}]},
+    "health": effect.section(
+        [
+            Health(
+                "usb0",
+                ip_address("10.0.0.10"),
+                state="degraded",
+                checks=(CheckHealth("gateway", "ok", 0.0004, 0.0), CheckHealth("icmp", "ok", 0.048, 0.25)),
+            ),
+            Health(
+                "wwan0",
+                ip_address("10.64.0.9"),
+                state="down",
+                checks=(CheckHealth("icmp", "failing", None, 1.0), CheckHealth("http", "waiting")),
+            ),
+        ],
+        0.0,
+    ),
+    "metered": budget.section([budget.Standing("wwan0", 41, 50, None, None, "off")]),
+    "modems": {
+        "wwan0": modemmanager.modem_snapshot(
+            modemmanager.Modem(
+                "/",
+                model="EM12-G",
+                registration="home",
+                roaming=False,
+                operator="T-Mobile",
+                operator_code="26201",
+                technologies=("lte", "5gnr"),
+                signal_quality=72,
+                rssi=-61.0,
+                rsrp=-92.5,
+                rsrq=-9.0,
+                snr=14.0,
+            )
+        ),
+        "wwan1": modemmanager.modem_snapshot(modemmanager.Modem("/")),
+    },
     "engines": [
         {
             "name": "sender 127.0.0.1:6000",
@@ -133,8 +177,8 @@ netbond_agent_info{version="0.1.0"} 1
 netbond_agent_uptime_seconds 60.5
 netbond_agent_changes_total 12
 netbond_agent_problems 2
-netbond_uplink_info{device="usb0",address="10.0.0.10",gateway="10.0.0.1",gateway_source="dhclient",table="100",state="up"} 1
-netbond_uplink_info{device="wwan0",address="10.64.0.9",gateway="",gateway_source="configuration",table="130",state="no carrier"} 1
+netbond_uplink_info{device="usb0",address="10.0.0.10",name="roof",gateway="10.0.0.1",gateway_source="dhclient",table="100",state="up"} 1
+netbond_uplink_info{device="wwan0",address="10.64.0.9",name="wwan0",gateway="",gateway_source="configuration",table="130",state="no carrier"} 1
 netbond_uplink_up{device="usb0",address="10.0.0.10"} 1
 netbond_uplink_up{device="wwan0",address="10.64.0.9"} 0
 netbond_uplink_in_ecmp{device="usb0",address="10.0.0.10"} 1
@@ -146,6 +190,34 @@ netbond_uplink_receive_bytes_total{device="wwan0"} 1
 netbond_uplink_transmit_bytes_total{device="usb0"} 700
 netbond_uplink_transmit_bytes_total{device="wwan0"} 2
 netbond_ecmp_weight{family="4",device="usb0",gateway="10.0.0.1"} 2
+netbond_uplink_health{device="usb0",address="10.0.0.10",state="up"} 0
+netbond_uplink_health{device="usb0",address="10.0.0.10",state="degraded"} 1
+netbond_uplink_health{device="usb0",address="10.0.0.10",state="down"} 0
+netbond_uplink_health{device="usb0",address="10.0.0.10",state="unknown"} 0
+netbond_uplink_health{device="wwan0",address="10.64.0.9",state="up"} 0
+netbond_uplink_health{device="wwan0",address="10.64.0.9",state="degraded"} 0
+netbond_uplink_health{device="wwan0",address="10.64.0.9",state="down"} 1
+netbond_uplink_health{device="wwan0",address="10.64.0.9",state="unknown"} 0
+netbond_health_check_ok{device="usb0",address="10.0.0.10",check="gateway"} 1
+netbond_health_check_ok{device="usb0",address="10.0.0.10",check="icmp"} 1
+netbond_health_check_ok{device="wwan0",address="10.64.0.9",check="icmp"} 0
+netbond_health_rtt_seconds{device="usb0",address="10.0.0.10",check="gateway"} 0.0004
+netbond_health_rtt_seconds{device="usb0",address="10.0.0.10",check="icmp"} 0.048
+netbond_health_loss_ratio{device="usb0",address="10.0.0.10",check="gateway"} 0
+netbond_health_loss_ratio{device="usb0",address="10.0.0.10",check="icmp"} 0.25
+netbond_health_loss_ratio{device="wwan0",address="10.64.0.9",check="icmp"} 1
+netbond_metered_used_bytes{device="wwan0"} 41
+netbond_metered_budget_bytes{device="wwan0"} 50
+netbond_modem_info{device="wwan0",operator="T-Mobile",operator_code="26201",technology="5gnr,lte",model="EM12-G"} 1
+netbond_modem_info{device="wwan1",operator="",operator_code="",technology="",model=""} 1
+netbond_modem_registered{device="wwan0"} 1
+netbond_modem_registered{device="wwan1"} 0
+netbond_modem_roaming{device="wwan0"} 0
+netbond_modem_signal_quality_ratio{device="wwan0"} 0.72
+netbond_modem_rssi_dbm{device="wwan0"} -61
+netbond_modem_rsrp_dbm{device="wwan0"} -92.5
+netbond_modem_rsrq_db{device="wwan0"} -9
+netbond_modem_snr_db{device="wwan0"} 14
 netbond_engine_up{engine="sender 127.0.0.1:6000",role="sender"} 1
 netbond_engine_up{engine="receiver 0.0.0.0:5000",role="receiver"} 0
 netbond_engine_restarts_total{engine="sender 127.0.0.1:6000",role="sender"} 3
@@ -216,6 +288,41 @@ def test_the_page_lists_just_these_names() -> None:
     page = Path(__file__).parents[2] / "docs" / "metrics.md"
     documented = set(re.findall(r"^\| `(netbond_\w+)` \|", page.read_text(), re.MULTILINE))
     assert documented == {name for name, _, _ in samples(EXPECTED)}
+
+
+def test_nothing_is_made_up_where_a_source_is_absent() -> None:
+    without = {key: value for key, value in SNAPSHOT.items() if key not in ("health", "metered", "modems")}
+    with serving(without) as server:
+        names = {name for name, _, _ in samples(scrape(server))}
+    assert "netbond_uplink_up" in names
+    assert not {name for name in names if re.search("_(health|metered|modem)_", name)}
+
+
+@pytest.mark.parametrize("file", ["prometheus/netbond.rules.yml", "grafana/netbond.json"])
+def test_what_contrib_asks_for_is_there(file: str) -> None:
+    text = (Path(__file__).parents[2] / "contrib" / file).read_text()
+    asked = set(re.findall(r"\bnetbond_\w+", text))
+    assert asked
+    assert asked <= {name for name, _, _ in samples(EXPECTED)}
+
+
+def test_the_dashboard_is_one_that_grafana_can_import() -> None:
+    dashboard = json.loads((Path(__file__).parents[2] / "contrib/grafana/netbond.json").read_text())
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert dashboard["uid"] == "netbond"
+    places = [
+        (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
+        for panel in panels
+        for x in range(panel["gridPos"]["w"])
+        for y in range(panel["gridPos"]["h"])
+    ]
+    assert len(places) == len(set(places)), "no panel lies on another"
+    assert max(x for x, _ in places) < 24
+    for panel in panels:
+        assert panel["targets"], panel["title"]
+        assert all(target["expr"] for target in panel["targets"])
+        assert panel["datasource"]["uid"] == "${datasource}"
 
 
 def test_a_scrape_shows_the_snapshot_of_the_moment() -> None:

@@ -1,6 +1,7 @@
 """contrib/systemd: the unit is one that systemd takes, and agrees with the program."""
 
 import configparser
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,20 @@ def test_it_makes_the_default_folder_and_keeps_it() -> None:
     assert Path("/run") / unit["RuntimeDirectory"] == AgentConfig().state_dir
     assert unit["RuntimeDirectoryPreserve"] == "yes"  # leases are handed over only once
     assert "PrivateTmp" not in unit  # senders read the address list in /tmp
+
+
+def test_it_makes_the_folder_of_what_survives_a_reboot() -> None:
+    assert Path("/var/lib") / service()["StateDirectory"] == AgentConfig().data_dir
+
+
+def test_it_allows_the_sockets_that_are_used() -> None:
+    used = {
+        family
+        for file in (UNIT.parents[2] / "netbond").rglob("*.py")
+        for family in re.findall(r"socket\.(AF_(?!UNSPEC)[A-Z0-9]+)", file.read_text(encoding="utf-8"))
+    }
+    assert "AF_PACKET" in used  # ARP, by which gateways are checked
+    assert used <= set(service()["RestrictAddressFamilies"].split())
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")

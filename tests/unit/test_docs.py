@@ -1,0 +1,45 @@
+"""The documents against the tree: nothing is left out, and no link leads nowhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from netbond.cli import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
+
+
+def test_each_module_has_its_row_in_the_architecture_and_no_other_has() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \| .* \| .* \|$", page, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([\w/]+\.py)`", row)}
+    package = ROOT / "netbond"
+    modules = [path.relative_to(package) for path in package.rglob("*.py")]
+    there = {str(path) for path in modules if not path.stem.startswith("__")}
+    commands = {f"cli/{name}.py" for name in COMMANDS}  # the row of cli/ is for all of them
+    assert named == there - commands
+
+
+def test_the_readme_lists_the_commands() -> None:
+    named = re.findall(r"^\| `netbond (\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(COMMANDS)
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets on the usual sites."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
+        path = (ROOT / page).parent / target if target else ROOT / page
+        assert path.exists(), f"{page}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{page}: {target}#{anchor}"

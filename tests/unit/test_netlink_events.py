@@ -1,0 +1,72 @@
+"""What pyroute2 makes of a broken socket must not end the watch: nobody would hear of a modem that goes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import pytest
+from pyroute2 import NetlinkError
+from pyroute2.netlink.exceptions import NetlinkDecodeError
+
+from netbond.watchers import netlink
+
+
+class Events:
+    """A socket for events that fails as told, once, and then has one more."""
+
+    script: list[Exception | None]
+    opened = 0
+
+    def __init__(self, **_options: Any) -> None:
+        Events.opened += 1
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        pass
+
+    async def bind(self, groups: int) -> None:
+        assert groups == netlink.GROUPS
+
+    async def get(self) -> AsyncIterator[dict[str, Any]]:
+        if not self.script:
+            await asyncio.Event().wait()
+        found = self.script.pop(0)
+        if found is not None:
+            raise found
+        yield {"header": {"type": 24}}
+
+
+@pytest.mark.parametrize(
+    ("error", "sockets"),
+    [
+        (NetlinkError(errno.ECONNRESET, "reset"), 2),
+        (OSError(errno.ECONNRESET, "reset"), 2),
+        (OSError(errno.ENOBUFS, "overrun"), 1),
+        (NetlinkDecodeError(ValueError("?")), 1),
+    ],
+)
+def test_events_go_on_after_whatever_failed(
+    error: Exception, sockets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(netlink, "AsyncIPRoute", Events)
+    monkeypatch.setattr(netlink, "PAUSE", 0.0)
+    Events.script, Events.opened = [error, None], 0
+
+    async def scenario() -> None:
+        routes = asyncio.Event()
+        watch = asyncio.create_task(
+            netlink.watch(lambda moved: None if moved else routes.set(), asyncio.Event())
+        )
+        heard = asyncio.create_task(routes.wait())
+        await asyncio.wait({watch, heard}, timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
+        assert heard.done()
+        for task in (watch, heard):
+            task.cancel()
+
+    asyncio.run(scenario())
+    assert Events.opened == sockets
