@@ -84,6 +84,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
+        self._review_sysctls = False  # after a reload: some may have to go back
         self._refused: set[str] | None = None  # what the kernel refused in the last pass
         self._cost = 0.0  # seconds that the last reading of the kernel took
         self._moved = False  # links or addresses have changed since the last pass
@@ -215,17 +216,12 @@ class Agent:
         if new.agent.log_level != old.agent.log_level:
             logging.getLogger("netbond").setLevel(new.agent.log_level.upper())
         self._sources.configure(new)
-        self._forget_sysctls(old, new)
+        self._review_sysctls |= (old.sysctl, old.router) != (new.sysctl, new.router)
         engines = (*new.sender, *new.receiver)
         if engines != (*old.sender, *old.receiver):
             # Engines that end take up to three seconds, and routing does not wait for them.
             self._rearranging = asyncio.create_task(self._rearrange(self._rearranging))
         logger.info("the configuration is reloaded%s", "" if new != old else "; nothing has changed")
-
-    def _forget_sysctls(self, old: Config, new: Config) -> None:
-        """Settings that are not wanted any more go back; the next pass makes the others fit again."""
-        if (old.sysctl, old.router) != (new.sysctl, new.router):
-            self._report("sysctls", self._sysctls.restore())
 
     async def _rearrange(self, before: asyncio.Task[None] | None) -> None:
         """The engines as the configuration wants them now; one such change at a time."""
@@ -339,12 +335,19 @@ class Agent:
         """Kernel settings, then router mode: forwarding before the table that relies on it."""
         local = replace(self.config, uplink=goal.settings)
         inside = router.lan(facts.links, goal.uplinks, local)
-        changes = sysctls.wanted(
-            goal.uplinks, local, self._sysctls.read, lan=inside.devices, links=facts.links
-        )
+
+        def wanted(observed: sysctls.Observed) -> list[sysctls.Change]:
+            return sysctls.wanted(goal.uplinks, local, observed, lan=inside.devices, links=facts.links)
+
+        changes = wanted(self._sysctls.read)
         for change in changes:
             logger.info("%s", change.line())
-        self._report("sysctls", self._sysctls.apply(changes))
+        problems = self._sysctls.apply(changes)
+        if self._review_sysctls:
+            # What the configuration before wanted and this one does not.
+            self._review_sysctls = False
+            problems += self._sysctls.restore(keep={change.name for change in wanted(self._sysctls.before)})
+        self._report("sysctls", problems)
         if self._filtering is not None and not self._filtering.done():
             self._filter_again = True
             return

@@ -239,14 +239,20 @@ class Sysctls:
                 self._save(record)
         return problems + _failures(failed)
 
-    def restore(self) -> list[str]:
-        """Put back everything that still has netbond's value; a line for each that could not be."""
+    def before(self, name: str) -> str | None:
+        """What a setting is, or was before netbond changed it; as `observed` of wanted()."""
+        now = self.read(name)
+        entry = self._load()[0].get(name)
+        return entry.old if entry is not None and entry.ours == now else now
+
+    def restore(self, keep: Collection[str] = ()) -> list[str]:
+        """Put back what still has netbond's value, except `keep`; a line for each that could not be."""
         record, problems = self._load()
-        left: dict[str, Recorded] = {}
+        left: dict[str, Recorded] = {name: entry for name, entry in record.items() if name in keep}
         failed: list[tuple[Change, OSError]] = []
         # The last first: `forwarding` before `accept_ra`, as on the way in.
         for name, entry in reversed(record.items()):
-            if self.read(name) != entry.ours:
+            if name in keep or self.read(name) != entry.ours:
                 continue  # somebody else's value now, or the interface is gone
             try:
                 self._write(name, entry.old)

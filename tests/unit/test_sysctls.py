@@ -323,3 +323,18 @@ def test_a_record_that_others_can_write_is_not_believed(proc: Proc) -> None:
     (proc.state / STORE).chmod(0o666)
     assert proc.sysctls().restore()[0].endswith("others than root can write to it; passed over")
     assert proc.get(NAME) == "2"
+
+
+def test_what_is_still_wanted_stays_when_the_rest_goes_back(tmp_path: Path) -> None:
+    root = tmp_path / "proc"
+    a, b = "net/core/rmem_max", "net/core/wmem_max"
+    for name in (a, b):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("0\n")
+    ours = Sysctls(tmp_path, root)
+    assert ours.apply([Change(a, "1", "0", "why"), Change(b, "1", "0", "why")]) == []
+    assert (ours.before(a), ours.read(a)) == ("0", "1")
+    assert ours.restore(keep={a}) == []
+    assert (ours.read(a), ours.read(b)) == ("1", "0")
+    assert ours.restore() == []
+    assert ours.read(a) == "0"
