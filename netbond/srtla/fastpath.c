@@ -192,9 +192,9 @@ static void report(Path *p, int kind, const uint8_t *record, int record_length, 
     if (p->reported + sizeof head + length + record_length > REPORT) return;
     memcpy(p->report + p->reported, head, sizeof head);
     p->reported += sizeof head;
-    memcpy(p->report + p->reported, record, record_length);
+    if (record_length) memcpy(p->report + p->reported, record, record_length);
     p->reported += record_length;
-    memcpy(p->report + p->reported, data, length);
+    if (length) memcpy(p->report + p->reported, data, length);
     p->reported += length;
 }
 

@@ -194,6 +194,7 @@ class RecvEngine(Engine):
         self.arm()
 
     def _from_srt(self, number: int, sock: socket.socket, now: float) -> int:
+        self._settle()
         datagrams, error = self._server_inbox.read(sock)
         for data in datagrams:
             self._receiver.datagram_from_srt(number, data, now)
