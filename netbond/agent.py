@@ -14,10 +14,10 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from netbond import __version__, nft, router, snapshot, sysctls
 from netbond.clashes import clashes
@@ -53,6 +53,8 @@ RENAME = 10.0  # seconds after which the files of names are looked at again, if 
 # What is fixed when the agent starts: the others would have to let go of something they hold.
 FIXED_AGENT = ("control_socket", "metrics", "state_dir", "user")
 FIXED_ROUTING = ("protocol",)
+
+Found = TypeVar("Found")
 
 
 class Agent:
@@ -114,6 +116,7 @@ class Agent:
                 stack.callback(loop.remove_signal_handler, number)
             loop.add_signal_handler(signal.SIGHUP, self._hangup)
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `netbond run` held it back
             self._start_metrics(stack)
             ready = asyncio.Event()
             watcher = asyncio.create_task(netlink.watch(self._look, ready))
@@ -150,7 +153,7 @@ class Agent:
                 due = time.monotonic() + min(RESYNC, await self._pass(kernel))
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK
-                await self._count(kernel)
+                await self._attempt("counting", self._count(kernel))
 
     async def _sleep_until(self, moment: float) -> None:
         """Until `moment` (monotonic seconds), an event, or the word to stop."""
@@ -251,11 +254,15 @@ class Agent:
             logger.error("left behind: %s", error)
         for problem in self._sysctls.restore():
             logger.error("left behind: %s", problem)
-        facts = await kernel.read()
-        await self._give_back(kernel, facts)
-        failures = await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
-        for failure in failures:
-            logger.error("left behind: %s", failure)
+        try:
+            facts = await kernel.read()
+            await self._give_back(kernel, facts)
+            failures = await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
+        except OSError as error:
+            logger.error("left behind: routes and rules: %s", error)
+        else:
+            for failure in failures:
+                logger.error("left behind: %s", failure)
         for problem in self._names.remove():
             logger.error("left behind: %s", problem)
 
@@ -263,13 +270,32 @@ class Agent:
 
     async def _pass(self, kernel: Kernel) -> float:
         """Look at everything and put it right; seconds until the next look that nothing asks for."""
-        try:
-            return await self._reconcile(kernel)
-        except OSError as error:
-            logger.error("looking at the kernel's routes failed: %s; trying again", error)
-            self._problems["kernel"] = (str(error),)
-            self._publish()
+        pause = await self._attempt("a look at the kernel", self._reconcile(kernel))
+        if pause is None:
+            self._moved = True  # that pass may have been the one to see it
             return RETRY
+        return pause
+
+    async def _attempt(self, what: str, work: Coroutine[Any, Any, Found]) -> Found | None:
+        """What `work` returns; None if it failed, which is logged and shown until it succeeds again.
+
+        Also for mistakes of ours: to end for one would stop the engines, and the next start would meet it
+        again, while routes and streams that are right stay so without us.
+        """
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+        error = task.exception()
+        if error is None:
+            self._report(what, [])
+            return task.result()
+        problem = f"{what} failed: {str(error) or type(error).__name__}; trying again"
+        if not isinstance(error, OSError | NetbondError) and (problem,) != self._problems.get(what):
+            logger.error("a mistake in netbond", exc_info=error)
+        self._report(what, [problem])
+        return None
 
     async def _reconcile(self, kernel: Kernel) -> float:
         moved, self._moved = self._moved, False

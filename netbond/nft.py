@@ -193,14 +193,17 @@ def program() -> str:
 
 
 async def _run(arguments: list[str], text: str = "") -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        program(),
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PATH": _PATH, "LC_ALL": "C"},
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program(),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"PATH": _PATH, "LC_ALL": "C"},
+        )
+    except OSError as error:
+        raise NftError(f"nft cannot be started: {files.why(error)}", "trying again") from None
     try:
         async with asyncio.timeout(_PATIENCE):
             out, err = await process.communicate(text.encode())

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 
 from netbond.config import DEFAULT_PATH, Config, config_argument, load
@@ -63,6 +64,9 @@ def set_up_logging(level: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the agent."""
+    # Once the file is read, SIGHUP asks to read it again: until the agent is there to heed it, it waits and
+    # does not end the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     config = load(args.config)
     if os.geteuid() != 0:
         raise NotPermittedError("the agent changes routes and needs root", "sudo netbond run")
