@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -26,9 +27,9 @@ from netbond.control import Command, ControlServer, Peer
 from netbond.defaults import merged
 from netbond.errors import NetbondError
 from netbond.iplist import AddressList
-from netbond.kernel import Kernel
+from netbond.kernel import Failure, Kernel
 from netbond.metrics import MetricsServer
-from netbond.model import Desired, Facts, Link, Route, Uplink
+from netbond.model import Desired, Facts, Health, Link, Route, Uplink
 from netbond.names import NameFiles
 from netbond.pace import Pace
 from netbond.plan import desired, object_words, plan
@@ -85,6 +86,7 @@ class Agent:
         self._stopping = asyncio.Event()
         self._hung_up = False
         self._refused: set[str] | None = None  # what the kernel refused in the last pass
+        self._barred: frozenset[Health] = frozenset()  # uplinks whose own default the kernel refuses
         self._cost = 0.0  # seconds that the last reading of the kernel took
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
@@ -303,6 +305,7 @@ class Agent:
         read = await kernel.read()
         self._cost = time.monotonic() - began
         facts = self._sources.facts(read, time.time())
+        facts = replace(facts, health=(*facts.health, *self._barred))
         goal = desired(facts, self.config)
         now = time.monotonic()
         if self.config.routing.take_over_default:
@@ -323,6 +326,7 @@ class Agent:
         lasting = refused if self._refused is None else set() if moved else refused & self._refused
         self._refused = refused
         self._report("routes", sorted(lasting))
+        self._bar(goal.uplinks, [failure for failure in failures if str(failure) in lasting])
         self._report(
             "fight", [f"another program keeps undoing: {object_words(what)}" for what in self._pace.fights()]
         )
@@ -339,6 +343,28 @@ class Agent:
         if refused:
             return RETRY if refused == lasting else AGAIN
         return RESYNC if due is None else max(0.0, due - now)
+
+    def _bar(self, uplinks: Iterable[Uplink], lasting: Iterable[Failure]) -> None:
+        """Uplinks with a gateway that the kernel does not take count as down: a group with one of them would
+        be refused as a whole, and the default of all others stay as it is, whatever becomes of them.
+        """
+        refused = {
+            (failure.operation.what.table, failure.operation.what.family)
+            for failure in lasting
+            if isinstance(failure.operation.what, Route)
+            and failure.operation.what.destination.prefixlen == 0
+            and failure.error != errno.EEXIST
+        }
+        barred = frozenset(
+            Health(
+                uplink.device, uplink.family, "down", "the kernel refuses its gateway", 0.0, uplink.address.ip
+            )
+            for uplink in uplinks
+            if (uplink.table, uplink.family) in refused
+        )
+        if barred != self._barred:
+            self._barred = barred
+            self._wake.set()
 
     def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:
         """Remember defaults before they are taken out of main; those that may be taken."""
