@@ -319,6 +319,7 @@ class Router:
         self._table = Table(state_dir)
         self._was_on = (state_dir / STORE).exists()  # only then is there a table of a predecessor's
         self._live: frozenset[Mark] = frozenset()  # the marks() of the pass before
+        self._mask = 0  # the bits in which those are
 
     async def sync(
         self,
@@ -339,9 +340,15 @@ class Router:
         inside = lan(links, uplinks, config)
         await self._table.apply(ruleset(uplinks, inside.devices, config.router, live))
         self._was_on = True
+        mask = config.router.mark_mask
+        if mask != self._mask:
+            # Other bits since a reload: nothing holds connections with the old marks any more.
+            if self._live:
+                release(sorted(self._live), self._mask)
+            self._live, self._mask = frozenset(), mask
         now = marks(uplinks, config.router, live)
         if now != self._live:
-            release(released(self._live, uplinks, config.router, now), config.router.mark_mask)
+            release(released(self._live, uplinks, config.router, now), mask)
             self._live = now
         return list(inside.problems)
 
