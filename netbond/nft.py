@@ -249,6 +249,7 @@ class Table:
         self._listing = ""  # what the kernel made of it
         self._present = False  # whether there is a table, be it as we made it or not
         self._generation: int | None = None  # at which all this was found
+        self.problem = ""  # why the record could not be written, the last time
 
     async def applied(self) -> str:
         """The text that the kernel's table was made from; "" if there is no table, or it is no longer so.
@@ -296,6 +297,7 @@ class Table:
         return (text, listed) if isinstance(text, str) and isinstance(listed, str) else ("", "")
 
     def _save(self) -> None:
+        self.problem = ""
         try:
             if self._text:
                 data = json.dumps({"text": self._text, "listing": self._listing})
@@ -303,10 +305,9 @@ class Table:
             else:
                 self._store.unlink(missing_ok=True)
         except OSError as error:
-            raise NetbondError(
-                f"{self._store}: {files.why(error)}",
-                "router mode works, but a restart applies its rules again",
-            ) from None
+            self.problem = (
+                f"{self._store}: {files.why(error)}; router mode works, but a restart applies its rules again"
+            )
 
 
 # --- all of it --------------------------------------------------------------------------------------------
@@ -350,7 +351,7 @@ class Router:
         if now != self._live:
             release(released(self._live, uplinks, config.router, now), mask)
             self._live = now
-        return list(inside.problems)
+        return [*inside.problems, *([self._table.problem] if self._table.problem else [])]
 
     async def pending(
         self,

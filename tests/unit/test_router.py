@@ -375,3 +375,27 @@ def test_another_mask_after_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for found, mask in asked:
         for each in found:
             nft.delete_request(each, mask)  # ValueError if it does not lie within
+
+
+def test_a_record_that_cannot_be_written_is_said_and_holds_up_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def feed(_text: str) -> None:
+        pass
+
+    async def listing() -> str:
+        return "table"
+
+    released_marks: list[int] = []
+    monkeypatch.setattr(nft, "feed", feed)
+    monkeypatch.setattr(nft, "listing", listing)
+    monkeypatch.setattr(nft, "generation", lambda: 1)
+    monkeypatch.setattr(nft, "release", lambda _marks, mask: released_marks.append(mask))
+    table = nft.Router(tmp_path / "gone")
+    links = [Link("eth1", 1), Link("usb0", 2)]
+    problems = asyncio.run(table.sync([USB0], links, Config(router=CONFIG)))
+    assert problems == [
+        f"{tmp_path}/gone/nft.json: No such file or directory;"
+        " router mode works, but a restart applies its rules again"
+    ]
+    assert released_marks == [CONFIG.mark_mask]
