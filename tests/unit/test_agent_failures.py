@@ -121,3 +121,15 @@ def test_a_reload_that_comes_during_the_start_does_not_end_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, "SIGHUP" in done.stdout) == (0, True), done.stderr
+
+
+def test_it_takes_all_descriptors_that_it_may_have() -> None:
+    code = (
+        "import resource\n"
+        "from netbond.cli.run import raise_descriptor_limit\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 128))\n"
+        "raise_descriptor_limit()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "(128, 128)\n", done.stderr
