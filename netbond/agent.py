@@ -151,12 +151,12 @@ class Agent:
             await self._sleep_until(min(due, tick))
             if self._stopping.is_set():
                 return
-            if self._hung_up:
-                self._reload()
             if self._wake.is_set() or time.monotonic() >= due:
                 # With very many routes reading takes its time: no more than half of ours.
                 await asyncio.sleep(max(SETTLE, self._cost))
                 self._wake.clear()
+                if self._hung_up:  # only now: what came while it settled counts, too
+                    self._reload()
                 due = time.monotonic() + min(RESYNC, await self._pass(kernel))
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK

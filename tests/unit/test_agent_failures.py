@@ -133,3 +133,27 @@ def test_it_takes_all_descriptors_that_it_may_have() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "(128, 128)\n", done.stderr
+
+
+def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make_agent(tmp_path)
+    seen: list[str] = []
+
+    async def look(_kernel: Any) -> float:
+        seen.append("pass")
+        agent._stopping.set()
+        return 5.0
+
+    monkeypatch.setattr(agent, "_pass", look)
+    monkeypatch.setattr(agent, "_reload", lambda: seen.append("reload"))
+
+    async def scenario() -> None:
+        agent._cost = 0.05  # seconds of settling
+        agent._wake.set()
+        asyncio.get_running_loop().call_later(0.01, agent._hangup)
+        await agent._loop(broken(OSError()))
+
+    asyncio.run(scenario())
+    assert seen == ["reload", "pass"]
