@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from netbond import __version__, nft, router, snapshot, sysctls
 from netbond.clashes import clashes
@@ -26,9 +27,9 @@ from netbond.control import Command, ControlServer, Peer
 from netbond.defaults import merged
 from netbond.errors import NetbondError
 from netbond.iplist import AddressList
-from netbond.kernel import Kernel
+from netbond.kernel import Failure, Kernel
 from netbond.metrics import MetricsServer
-from netbond.model import Desired, Facts, Link, Route, Uplink
+from netbond.model import Desired, Facts, Health, Link, Route, Uplink
 from netbond.names import NameFiles
 from netbond.pace import Pace
 from netbond.plan import desired, object_words, plan
@@ -55,6 +56,8 @@ RENAME = 10.0  # seconds after which the files of names are looked at again, if 
 # What is fixed when the agent starts: the others would have to let go of something they hold.
 FIXED_AGENT = ("control_socket", "metrics", "state_dir", "user")
 FIXED_ROUTING = ("protocol",)
+
+Found = TypeVar("Found")
 
 
 class Agent:
@@ -86,6 +89,7 @@ class Agent:
         self._hung_up = False
         self._review_sysctls = False  # after a reload: some may have to go back
         self._refused: set[str] | None = None  # what the kernel refused in the last pass
+        self._barred: frozenset[Health] = frozenset()  # uplinks whose own default the kernel refuses
         self._cost = 0.0  # seconds that the last reading of the kernel took
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
@@ -119,6 +123,7 @@ class Agent:
                 stack.callback(loop.remove_signal_handler, number)
             loop.add_signal_handler(signal.SIGHUP, self._hangup)
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `netbond run` held it back
             self._start_metrics(stack)
             ready = asyncio.Event()
             watcher = asyncio.create_task(netlink.watch(self._look, ready))
@@ -155,7 +160,7 @@ class Agent:
                 due = time.monotonic() + min(RESYNC, await self._pass(kernel))
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK
-                await self._count(kernel)
+                await self._attempt("counting", self._count(kernel))
 
     async def _sleep_until(self, moment: float) -> None:
         """Until `moment` (monotonic seconds), an event, or the word to stop."""
@@ -248,11 +253,15 @@ class Agent:
         await self._unfilter()
         for problem in self._sysctls.restore():
             logger.error("left behind: %s", problem)
-        facts = await kernel.read()
-        await self._give_back(kernel, facts)
-        failures = await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
-        for failure in failures:
-            logger.error("left behind: %s", failure)
+        try:
+            facts = await kernel.read()
+            await self._give_back(kernel, facts)
+            failures = await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
+        except OSError as error:
+            logger.error("left behind: routes and rules: %s", error)
+        else:
+            for failure in failures:
+                logger.error("left behind: %s", failure)
         for problem in self._names.remove():
             logger.error("left behind: %s", problem)
 
@@ -260,13 +269,32 @@ class Agent:
 
     async def _pass(self, kernel: Kernel) -> float:
         """Look at everything and put it right; seconds until the next look that nothing asks for."""
-        try:
-            return await self._reconcile(kernel)
-        except OSError as error:
-            logger.error("looking at the kernel's routes failed: %s; trying again", error)
-            self._problems["kernel"] = (str(error),)
-            self._publish()
+        pause = await self._attempt("a look at the kernel", self._reconcile(kernel))
+        if pause is None:
+            self._moved = True  # that pass may have been the one to see it
             return RETRY
+        return pause
+
+    async def _attempt(self, what: str, work: Coroutine[Any, Any, Found]) -> Found | None:
+        """What `work` returns; None if it failed, which is logged and shown until it succeeds again.
+
+        Also for mistakes of ours: to end for one would stop the engines, and the next start would meet it
+        again, while routes and streams that are right stay so without us.
+        """
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+        error = task.exception()
+        if error is None:
+            self._report(what, [])
+            return task.result()
+        problem = f"{what} failed: {str(error) or type(error).__name__}; trying again"
+        if not isinstance(error, OSError | NetbondError) and (problem,) != self._problems.get(what):
+            logger.error("a mistake in netbond", exc_info=error)
+        self._report(what, [problem])
+        return None
 
     async def _reconcile(self, kernel: Kernel) -> float:
         moved, self._moved = self._moved, False
@@ -274,6 +302,7 @@ class Agent:
         read = await kernel.read()
         self._cost = time.monotonic() - began
         facts = self._sources.facts(read, time.time())
+        facts = replace(facts, health=(*facts.health, *self._barred))
         goal = desired(facts, self.config)
         now = time.monotonic()
         if self.config.routing.take_over_default:
@@ -294,6 +323,7 @@ class Agent:
         lasting = refused if self._refused is None else set() if moved else refused & self._refused
         self._refused = refused
         self._report("routes", sorted(lasting))
+        self._bar(goal.uplinks, [failure for failure in failures if str(failure) in lasting])
         self._report(
             "fight", [f"another program keeps undoing: {object_words(what)}" for what in self._pace.fights()]
         )
@@ -310,6 +340,28 @@ class Agent:
         if refused:
             return RETRY if refused == lasting else AGAIN
         return RESYNC if due is None else max(0.0, due - now)
+
+    def _bar(self, uplinks: Iterable[Uplink], lasting: Iterable[Failure]) -> None:
+        """Uplinks with a gateway that the kernel does not take count as down: a group with one of them would
+        be refused as a whole, and the default of all others stay as it is, whatever becomes of them.
+        """
+        refused = {
+            (failure.operation.what.table, failure.operation.what.family)
+            for failure in lasting
+            if isinstance(failure.operation.what, Route)
+            and failure.operation.what.destination.prefixlen == 0
+            and failure.error != errno.EEXIST
+        }
+        barred = frozenset(
+            Health(
+                uplink.device, uplink.family, "down", "the kernel refuses its gateway", 0.0, uplink.address.ip
+            )
+            for uplink in uplinks
+            if (uplink.table, uplink.family) in refused
+        )
+        if barred != self._barred:
+            self._barred = barred
+            self._wake.set()
 
     def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:
         """Remember defaults before they are taken out of main; those that may be taken."""

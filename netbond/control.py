@@ -39,6 +39,9 @@ MAX_REPLY = 4 * 1024 * 1024  # bytes of one line from it; a status of 100 uplink
 MAX_CONNECTIONS = 32
 # Some connections are kept for root: no user can keep the hooks out by holding all of them.
 MAX_UNPRIVILEGED = 24
+REST = (
+    0.1  # seconds that a user's connection, and its place, wait after each answer: the agent has more to do
+)
 PATIENCE = 5.0  # seconds a client may take to send a line, or to take its reply
 BACKLOG = 64
 
@@ -81,10 +84,12 @@ class ControlServer:
         commands: Mapping[str, Command],
         *,
         patience: float = PATIENCE,
+        rest: float = REST,
     ) -> None:
         self.path = path
         self._commands = commands
         self._patience = patience
+        self._rest = rest
         self._server: asyncio.Server | None = None
         self._lock: int | None = None
         self._node: tuple[int, int] | None = None  # device and inode of our socket
@@ -163,6 +168,8 @@ class ControlServer:
                 if not line.endswith(b"\n"):
                     return  # end of file
                 await self._send(writer, await self._answer(line, peer))
+                if not self._privileged(peer):
+                    await asyncio.sleep(self._rest)
         except (TimeoutError, OSError):
             pass  # too slow, or gone: nobody to tell
         finally:

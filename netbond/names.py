@@ -73,7 +73,7 @@ def read_taken(iproute2_dir: Path, kind: str) -> dict[int, str]:
             paths += sorted(path for path in extra.iterdir() if path.name.endswith(".conf"))
         for path in paths:
             if path != iproute2_dir / f"{kind}.d" / FILE:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, RuntimeError):  # the latter: links in a circle
                     found |= _read(path)
     return found
 

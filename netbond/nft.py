@@ -193,14 +193,17 @@ def program() -> str:
 
 
 async def _run(arguments: list[str], text: str = "") -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        program(),
-        *arguments,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={"PATH": _PATH, "LC_ALL": "C"},
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program(),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"PATH": _PATH, "LC_ALL": "C"},
+        )
+    except OSError as error:
+        raise NftError(f"nft cannot be started: {files.why(error)}", "trying again") from None
     try:
         async with asyncio.timeout(_PATIENCE):
             out, err = await process.communicate(text.encode())
@@ -246,6 +249,7 @@ class Table:
         self._listing = ""  # what the kernel made of it
         self._present = False  # whether there is a table, be it as we made it or not
         self._generation: int | None = None  # at which all this was found
+        self.problem = ""  # why the record could not be written, the last time
 
     async def applied(self) -> str:
         """The text that the kernel's table was made from; "" if there is no table, or it is no longer so.
@@ -293,6 +297,7 @@ class Table:
         return (text, listed) if isinstance(text, str) and isinstance(listed, str) else ("", "")
 
     def _save(self) -> None:
+        self.problem = ""
         try:
             if self._text:
                 data = json.dumps({"text": self._text, "listing": self._listing})
@@ -300,10 +305,9 @@ class Table:
             else:
                 self._store.unlink(missing_ok=True)
         except OSError as error:
-            raise NetbondError(
-                f"{self._store}: {files.why(error)}",
-                "router mode works, but a restart applies its rules again",
-            ) from None
+            self.problem = (
+                f"{self._store}: {files.why(error)}; router mode works, but a restart applies its rules again"
+            )
 
 
 # --- all of it --------------------------------------------------------------------------------------------
@@ -316,6 +320,7 @@ class Router:
         self._table = Table(state_dir)
         self._was_on = (state_dir / STORE).exists()  # only then is there a table of a predecessor's
         self._live: frozenset[Mark] = frozenset()  # the marks() of the pass before
+        self._mask = 0  # the bits in which those are
 
     async def sync(
         self,
@@ -336,11 +341,17 @@ class Router:
         inside = lan(links, uplinks, config)
         await self._table.apply(ruleset(uplinks, inside.devices, config.router, live))
         self._was_on = True
+        mask = config.router.mark_mask
+        if mask != self._mask:
+            # Other bits since a reload: nothing holds connections with the old marks any more.
+            if self._live:
+                release(sorted(self._live), self._mask)
+            self._live, self._mask = frozenset(), mask
         now = marks(uplinks, config.router, live)
         if now != self._live:
-            release(released(self._live, uplinks, config.router, now), config.router.mark_mask)
+            release(released(self._live, uplinks, config.router, now), mask)
             self._live = now
-        return list(inside.problems)
+        return [*inside.problems, *([self._table.problem] if self._table.problem else [])]
 
     async def pending(
         self,

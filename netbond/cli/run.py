@@ -6,12 +6,16 @@ import argparse
 import asyncio
 import logging
 import os
+import resource
+import signal
 import sys
 
 from netbond.config import DEFAULT_PATH, Config, config_argument, load
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError
 
 HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
+
+DESCRIPTORS = 65536
 
 # systemd's journal takes the level from a "<N>" ahead of the line, sd-daemon(3).
 _JOURNAL_LEVELS = {
@@ -61,11 +65,23 @@ def set_up_logging(level: str) -> None:
     logging.getLogger("netbond").setLevel(level.upper())
 
 
+def raise_descriptor_limit() -> None:
+    """Ample descriptors, if they may be had: of the usual 1024, each target of a check takes one."""
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Not all of a limit of a billion: some programs go through all that they could have.
+    enough = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(least, enough), most))
+
+
 def run(args: argparse.Namespace) -> int:
     """Run the agent."""
+    # Once the file is read, SIGHUP asks to read it again: until the agent is there to heed it, it waits and
+    # does not end the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     config = load(args.config)
     if os.geteuid() != 0:
         raise NotPermittedError("the agent changes routes and needs root", "sudo netbond run")
+    raise_descriptor_limit()
     set_up_logging(args.log_level or config.agent.log_level)
     if args.restore:
         return put_back(config)

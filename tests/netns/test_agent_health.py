@@ -106,13 +106,15 @@ def test_the_default_checks_send_nothing_to_the_internet(box: Box, tmp_path: Pat
         capture = subprocess.Popen(
             ["ip", "netns", "exec", box.name, *words], stdout=subprocess.PIPE, stderr=log
         )
-    wait_for(lambda: b"listening on" in (tmp_path / "tcpdump").read_bytes(), 10, "tcpdump listens")
-    box.start()
-    wait_for(lambda: set(healths(box).values()) == {"up"}, 15, "all are up")
-    time.sleep(1.0)
-    box.run("bash", "-c", "echo >/dev/udp/192.0.2.99/9")  # the capture can see
-    time.sleep(0.3)
-    capture.terminate()
-    seen = capture.communicate(timeout=10)[0].decode().splitlines()
+    try:
+        wait_for(lambda: b"listening on" in (tmp_path / "tcpdump").read_bytes(), 20, "tcpdump listens")
+        box.start()
+        wait_for(lambda: set(healths(box).values()) == {"up"}, 15, "all are up")
+        time.sleep(1.0)
+        box.run("bash", "-c", "echo >/dev/udp/192.0.2.99/9")  # the capture can see
+        time.sleep(0.5)
+    finally:
+        capture.terminate()
+        seen = capture.communicate(timeout=10)[0].decode().splitlines()
     assert any("192.0.2.99" in line for line in seen)
     assert [line for line in seen if line.strip() and "192.0.2.99" not in line] == []

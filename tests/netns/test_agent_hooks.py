@@ -17,9 +17,9 @@ from tests.netns.box import Box, wait_for
 
 pytestmark = pytest.mark.root
 
-# Seconds. On an idle machine it takes 0.07, and 0.17 if the agent hangs. A busy one gets several tries.
+# Seconds. On an idle machine it takes 0.07, and 0.13 if the agent hangs. A busy one gets several tries.
 PROMPT = 0.2
-TRIES = 30
+TRIES = 12
 
 
 @pytest.fixture
@@ -84,8 +84,9 @@ def test_how_long_they_take(box: Box) -> None:
     wait_for(lambda: gateways(box) == expected, 5, "what was said while it hung")
     assert f"default via {said.split()[0]} dev usb0" in box.table(100)
     print("ms:", {how: [round(1000 * each) for each in taken] for how, taken in times.items()})
+    least = min(map(min, times.values()))  # what the machine can do now
     for how, taken in times.items():
-        assert min(taken) < PROMPT, how
+        assert min(taken) < max(PROMPT, 2 * least), how
 
 
 def test_the_routes_are_there_when_the_hook_ends(box: Box) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -416,3 +417,30 @@ def test_the_client_does_not_import_asyncio() -> None:
     """A DHCP client waits for `netbond hook`."""
     code = "import sys, netbond.control; sys.exit('asyncio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_user_who_asks_without_end_is_answered_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each status costs the agent a millisecond or more, and routing waits meanwhile."""
+    answers = 0
+
+    async def scenario() -> None:
+        nonlocal answers
+        async with served(tmp_path / "s", rest=3600.0):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            writer.write(as_line(command="status") * 100)
+            assert json.loads(await asyncio.wait_for(reader.readline(), 5.0))["ok"]
+            answers += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reader.readline(), 0.2)
+                answers += 1
+            writer.close()
+
+    monkeypatch.setattr(ControlServer, "_privileged", lambda _self, _peer: False)
+    asyncio.run(scenario())
+    assert answers == 1
+    answers = 0
+    monkeypatch.undo()
+    asyncio.run(scenario())
+    assert answers == 2

@@ -136,3 +136,12 @@ def test_what_cannot_be_written_is_named(etc: Path) -> None:
     assert problem.startswith(f"{etc}/rt_protos.d/netbond.conf: ")
     assert ours.write({}, 222, 78) == (problem,)
     assert ours.remove() == ()
+
+
+def test_links_in_a_circle_among_the_names_of_others(tmp_path: Path) -> None:
+    """Path.resolve() raises RuntimeError for them."""
+    (tmp_path / "rt_tables.d").mkdir()
+    (tmp_path / "rt_tables.d/a.conf").symlink_to("b.conf")
+    (tmp_path / "rt_tables.d/b.conf").symlink_to("a.conf")
+    (tmp_path / "rt_tables.d/c.conf").write_text("7 seven\n")
+    assert read_taken(tmp_path, "rt_tables")[7] == "seven"

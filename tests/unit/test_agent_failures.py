@@ -1,0 +1,135 @@
+"""Whatever fails in a pass is shown and tried again: an agent that ends leaves the box to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from netbond import nft
+from netbond.agent import RETRY, Agent
+from netbond.config import AgentConfig, Config
+from netbond.errors import NetbondError
+from netbond.kernel import Kernel
+from netbond.model import Facts
+
+
+class Broken:
+    """A kernel that fails so."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def read(self) -> Facts:
+        raise self._error
+
+    read_links = read
+
+
+def broken(error: Exception) -> Kernel:
+    return cast("Kernel", Broken(error))
+
+
+def make_agent(folder: Path) -> Agent:
+    (folder / "iproute2").mkdir()
+    own = AgentConfig(ip_list=None, state_dir=folder, data_dir=folder, iproute2_dir=folder / "iproute2")
+    return Agent(Config(agent=own), None)
+
+
+def problems(agent: Agent) -> list[str]:
+    agent._publish()
+    return list(agent._published["agent"]["problems"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOBUFS, "no buffers"),
+        NetbondError("no buffers"),
+        ValueError("no buffers"),
+        KeyError("no buffers"),
+    ],
+)
+def test_a_pass_that_fails_is_shown_until_one_succeeds(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = make_agent(tmp_path)
+
+    async def scenario() -> None:
+        for _ in range(3):
+            assert await agent._pass(broken(error)) == RETRY
+        (problem,) = problems(agent)
+        assert problem.startswith("a look at the kernel failed: ")
+        assert "no buffers" in problem
+
+        async def well(_kernel: Any) -> float:
+            return 5.0
+
+        monkeypatch.setattr(agent, "_reconcile", well)
+        assert await agent._pass(broken(error)) == 5.0
+        assert problems(agent) == []
+
+    asyncio.run(scenario())
+    said = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    own_fault = isinstance(error, ValueError | KeyError)
+    assert len(said) == 1 + own_fault  # once, and with a traceback if it is ours
+    assert any(record.exc_info for record in said) == own_fault
+
+
+def test_a_kernel_that_cannot_be_read_at_the_end_does_not_keep_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = make_agent(tmp_path)
+    agent._names.write({"usb0": 100}, 222, 78)
+    files = list((tmp_path / "iproute2").rglob("netbond.conf"))
+    assert len(files) == 2
+    asyncio.run(agent._leave(broken(OSError(errno.ENOBUFS, "no buffers"))))
+    assert not any(file.exists() for file in files)
+    assert "left behind: routes and rules: [Errno 105] no buffers" in caplog.messages
+
+
+def test_an_nft_that_cannot_be_started_is_an_error_of_router_mode_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nft").write_text("#!/nonexistent/interpreter\n")
+    (tmp_path / "nft").chmod(0o755)
+    monkeypatch.setattr(nft, "program", lambda: str(tmp_path / "nft"))
+    with pytest.raises(nft.NftError, match="nft cannot be started: No such file or directory"):
+        asyncio.run(nft.feed(""))
+
+
+def test_a_reload_that_comes_during_the_start_does_not_end_it() -> None:
+    """systemd takes the service for started, and lets people reload it, as soon as Python runs."""
+    code = (
+        "import os, signal, argparse\n"
+        "from netbond.cli import run\n"
+        "from netbond.errors import ConfigError\n"
+        "def load(path):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    raise ConfigError('read')\n"
+        "run.load = load\n"
+        "try:\n"
+        "    run.run(argparse.Namespace(config=None))\n"
+        "except ConfigError:\n"
+        "    print(signal.sigpending())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, "SIGHUP" in done.stdout) == (0, True), done.stderr
+
+
+def test_it_takes_all_descriptors_that_it_may_have() -> None:
+    code = (
+        "import resource\n"
+        "from netbond.cli.run import raise_descriptor_limit\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 128))\n"
+        "raise_descriptor_limit()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "(128, 128)\n", done.stderr
