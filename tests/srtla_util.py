@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netbond.srtla import wire
+from netbond.srtla.classic import Classic
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.receiver import Limits, PeerAddress, Receiver
-from netbond.srtla.schedule import ClassicScheduler
 from netbond.srtla.sender import Event, LinkAdded, Sender
 
 PAYLOAD = 1316
@@ -72,7 +72,7 @@ class Network:
         self.random = random.Random(seed)
         self.links = dict(enumerate(links, 1))
         self.limits = limits
-        self.sender = Sender(self.random.randbytes, ClassicScheduler(), self.now)
+        self.sender = Sender(self.random.randbytes, Classic(), self.now)
         self.receiver = Receiver(self.random.randbytes, self.now, limits=limits)
         self.receiver_alive = True
         self.sender_events: list[Event] = []

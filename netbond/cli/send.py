@@ -23,7 +23,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=argparse.SUPPRESS)
     parser.add_argument("--listen", metavar="HOST:PORT", help="where the SRT caller connects")
     parser.add_argument("--receiver", metavar="HOST:PORT", help="the SRTLA receiver; a name is fine")
-    parser.add_argument("--mode", choices=["classic"], default="classic", help="how links are chosen")
+    parser.add_argument(
+        "--mode", choices=["adaptive", "classic"], default="adaptive", help="how links are used (adaptive)"
+    )
+    parser.add_argument(
+        "--latency", metavar="MS", help="SRT's latency, where it is not to be learnt from the handshake"
+    )
     add_engine_options(parser)
     parser.epilog = (
         "IPS_FILE holds one link a line, ADDRESS or ADDRESS%DEVICE; SIGHUP reads it again. LISTEN_PORT alone"
@@ -48,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     from netbond.srtla.sending import SendEngine, SendOptions
 
     listen, receiver, list_file = _places(args)
-    options = SendOptions(listen=listen, receiver=receiver, list_file=list_file, mode=args.mode)
+    options = SendOptions(
+        listen=listen, receiver=receiver, list_file=list_file, mode=args.mode, latency=_latency(args.latency)
+    )
     set_up_logging("debug" if args.verbose else args.log_level)
     channel, resume = prepare(args.user, args.control_fd)
     return serve(SendEngine(options, channel, resume))
@@ -101,6 +108,14 @@ def address_port(text: str, what: str) -> HostPort:
             "expected something like '127.0.0.1:6000' or '[::]:5000'",
         ) from None
     return where
+
+
+def _latency(text: str | None) -> float | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{2,4}", text) or not 20 <= int(text) <= 8000:
+        raise UsageError(f"--latency {text!r} is not valid", "expected milliseconds from 20 to 8000")
+    return int(text) / 1000
 
 
 def _host(text: str) -> str:

@@ -39,10 +39,10 @@ class Link(LinkState):
     retry_at: float = 0.0  # not to be registered before
     backoff: float = 0.0  # s, the present step after REG_ERR
     probed_at: float = 0.0  # when a keepalive last left
-    pings: dict[int, float] = field(default_factory=dict)  # keepalive timestamp in ms -> when it left
+    # Keepalive timestamp in ms -> when it left, and how many data packets had left before.
+    pings: dict[int, tuple[float, int]] = field(default_factory=dict)
     packets: int = 0
     bytes: int = 0
-    lost: int = 0
     bitrate: int = 0  # bit/s over the last second
     counted: tuple[int, int, int] = (0, 0, 0)  # packets, bytes, lost at the last look
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))

@@ -1,8 +1,8 @@
-"""Which link carries the next packet.
+"""Which link carries the next packet: the contract between the sender and its modes, and the classic rule.
 
-A scheduler is told all that happens on the links (a packet left, was acknowledged, was lost, a round trip was
-measured) and is asked for a link, packet by packet. It keeps its own state of a link in `LinkState.model` and
-in `window`; everything else in there belongs to the sender. It has no clock: `now` is monotonic seconds.
+A `Carrier` takes the SRT caller's packets over the links (`classic.py`, `bonding.py`). It keeps its own state
+of a link in `LinkState.model`, `window`, `in_flight` and `lost`; the rest in there belongs to the sender. It
+has no clock: `now` is monotonic seconds.
 """
 
 from __future__ import annotations
@@ -30,35 +30,69 @@ class LinkState:
     usable: bool = False  # the receiver has accepted the link and it is not timed out
     stalled: bool = False  # nothing heard for far longer than a round trip, though packets were sent
     rtt: float | None = None  # s, smoothed, from keepalives
+    lost: int = 0  # data packets known to be lost on it; the carrier's
+    data_packets: int = 0  # sent on it so far
     model: Any = None  # whatever a scheduler wants to remember of this link
 
 
-class Scheduler(Protocol):
-    """The choice of links, and all it may learn from."""
+EmitData = Callable[[LinkState, bytes, float], None]  # a data packet leaves on a link now
+Emit = Callable[[LinkState, bytes], None]  # another SRT packet leaves on a link
+Ask = Callable[[LinkState, float], None]  # send a keepalive on a link now
 
-    def choose(
-        self, links: Sequence[LinkState], size: int, now: float, *, again: bool = False
-    ) -> LinkState | None:
-        """The link for a packet of `size` bytes; None: none can take it. `again`: it was sent before."""
 
-    def sent(self, link: LinkState, size: int, now: float) -> None:
-        """A data packet left on `link`."""
+class Carrier(Protocol):
+    """What takes the SRT caller's packets over the links: a mode of `netbond send`.
 
-    def acknowledged(
-        self, link: LinkState | None, links: Sequence[LinkState], size: int, sent_at: float | None, now: float
-    ) -> None:
-        """An SRTLA ACK named a packet that `link` carried; None: an SRT ACK had settled that packet before.
-        `sent_at` is None when the packet went out more than once, so that its age says nothing about the
-        link."""
+    It is told all that happens, and sends by the functions that `connect` gives it.
+    """
 
-    def lost(self, link: LinkState, size: int, now: float) -> None:
-        """A packet that `link` carried is known to be lost. Called once per loss."""
+    def connect(self, emit_data: EmitData, emit: Emit, ask: Ask) -> None:
+        """How to send; called once, first."""
 
-    def rtt_measured(self, link: LinkState, sample: float, now: float) -> None:
-        """A keepalive came back after `sample` seconds."""
+    def set_links(self, links: Sequence[LinkState]) -> None:
+        """The links there are, usable or not, in the order of the user's list."""
 
-    def reset(self, link: LinkState, now: float) -> None:
+    def link_up(self, link: LinkState, now: float) -> None:
         """The link begins anew (registered, or registered again)."""
+
+    def link_down(self, link: LinkState, now: float) -> None:
+        """The link is not usable any more; what it carried is to go another way."""
+
+    def link_stalled(self, link: LinkState, now: float) -> None:
+        """Nothing was heard on the link for far too long. It is heard again when `stalled` is off."""
+
+    def control(self, data: bytes, now: float) -> None:
+        """An SRT control packet from the caller."""
+
+    def data(self, sequence: int, data: bytes, now: float, *, again: bool) -> None:
+        """An SRT data packet from the caller. `again`: the caller has sent it before."""
+
+    def srtla_ack(self, link: LinkState, sequences: Sequence[int], now: float) -> None:
+        """The receiver names data packets that arrived on `link`, in the order of arrival."""
+
+    def srt_ack(self, sequence: int, now: float) -> None:
+        """The SRT server has, or has given up, everything before `sequence`."""
+
+    def srt_nak(self, ranges: Sequence[tuple[int, int]], now: float) -> bool:
+        """The SRT server lacks these (first, last). Whether the caller is to hear of it."""
+
+    def handshake(self, data: bytes) -> None:
+        """A handshake packet from the SRT server."""
+
+    def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
+        """A keepalive came back after `sample` s; `before`: `data_packets` when it left."""
+
+    def not_sent(self, link: LinkState, datagrams: Sequence[bytes], now: float) -> None:
+        """The kernel did not take these for now."""
+
+    def handle_timer(self, now: float) -> None:
+        """Time has passed."""
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` wants to be called."""
+
+    def stats(self) -> dict[str, int]:
+        """Counters: `resent`, `dropped` and whatever else the mode has to tell."""
 
 
 class ClassicScheduler:
@@ -68,9 +102,7 @@ class ClassicScheduler:
     any link, and shrinks by 100 with each loss. A stalled link is chosen only when all are.
     """
 
-    def choose(
-        self, links: Sequence[LinkState], size: int, now: float, *, again: bool = False
-    ) -> LinkState | None:
+    def choose(self, links: Sequence[LinkState], size: int, now: float) -> LinkState | None:
         best: LinkState | None = None
         best_score = -1
         stalled: LinkState | None = None
@@ -85,26 +117,16 @@ class ClassicScheduler:
                 best, best_score = link, score
         return best or stalled
 
-    def sent(self, link: LinkState, size: int, now: float) -> None:
-        pass
-
-    def acknowledged(
-        self, link: LinkState | None, links: Sequence[LinkState], size: int, sent_at: float | None, now: float
-    ) -> None:
+    def acknowledged(self, link: LinkState | None, links: Sequence[LinkState]) -> None:
+        """An SRTLA ACK named a packet that `link` carried; None: an SRT ACK had settled it before."""
         if link is not None and link.in_flight * WINDOW_UNIT > link.window:
             link.window = min(link.window + WINDOW_UP, WINDOW_MAX)
         for each in links:
             if each.usable and each.window < WINDOW_MAX:
                 each.window += 1
 
-    def lost(self, link: LinkState, size: int, now: float) -> None:
+    def lost(self, link: LinkState) -> None:
         link.window = max(link.window - WINDOW_DOWN, WINDOW_MIN)
-
-    def rtt_measured(self, link: LinkState, sample: float, now: float) -> None:
-        pass
 
     def reset(self, link: LinkState, now: float) -> None:
         link.window = WINDOW_START
-
-
-SCHEDULERS: dict[str, Callable[[], Scheduler]] = {"classic": ClassicScheduler}

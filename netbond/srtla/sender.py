@@ -26,9 +26,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from netbond.srtla import wire
-from netbond.srtla.flight import Flight, Sent
 from netbond.srtla.link import Link, LinkSpec, link_stats
-from netbond.srtla.schedule import LinkState, Scheduler
+from netbond.srtla.schedule import Carrier, LinkState
 
 TICK = 1.0  # s, between keepalives of a link, and between attempts to register it
 CHECK = 0.1  # s, between looks at which links have fallen silent
@@ -110,7 +109,7 @@ class Sender:
     def __init__(
         self,
         random: Callable[[int], bytes],
-        scheduler: Scheduler,
+        carrier: Carrier,
         now: float,
         *,
         group: bytes | None = None,
@@ -120,12 +119,12 @@ class Sender:
         if group is not None and len(group) != wire.ID_LENGTH:
             raise ValueError(f"a group id has {wire.ID_LENGTH} bytes")
         self._random = random
-        self._scheduler = scheduler
+        self._carrier = carrier
+        carrier.connect(self._emit_data, self._emit, self._ask)
         self._link_timeout = link_timeout
         self._links: dict[int, Link] = {}
         self._order: list[Link] = []
         self._next_number = 1
-        self._flight = Flight()
         self.group = group
         self._group_since = now - SETTLE  # of a group to re-join: no probe is out whose answer could mislead
         self._probe_id = random(wire.ID_LENGTH)
@@ -140,7 +139,7 @@ class Sender:
         self._to_links: list[tuple[int, bytes]] = []
         self._to_caller: list[bytes] = []
         self._events: list[Event] = []
-        self.packets = self.bytes = self.retransmitted = self.resent = self.dropped = self.ignored = 0
+        self.packets = self.bytes = self.retransmitted = self.ignored = 0
 
     # --- what comes in --------------------------------------------------------------------------------------
 
@@ -159,6 +158,7 @@ class Sender:
             link.spec = spec  # the label may have changed
             order.append(link)
         self._order = order
+        self._carrier.set_links(order)
 
     def link_opened(self, number: int, now: float) -> None:
         """The link has a socket (again): register it at once."""
@@ -184,18 +184,8 @@ class Sender:
     def not_sent(self, number: int, datagrams: Sequence[bytes], now: float) -> None:
         """The kernel did not take these for now (a full buffer): data packets go by other links."""
         link = self._links.get(number)
-        if link is None:
-            return
-        others = [each for each in self._order if each is not link]
-        for data in datagrams:
-            sequence = wire.data_sequence(data)
-            sent = self._flight.find(sequence) if sequence is not None else None
-            if sent is None or sent.link is not link or sent.lost:
-                continue
-            self._flight.mark_lost(sent)
-            self._scheduler.lost(link, len(data), now)
-            if any(each.usable for each in others):
-                self._send_data(sent.sequence, data, others, now, again=True)
+        if link is not None:
+            self._carrier.not_sent(link, datagrams, now)
 
     def datagram_from_caller(self, data: bytes, now: float) -> None:
         """A datagram from the SRT caller: over the link that the scheduler chooses."""
@@ -206,18 +196,12 @@ class Sender:
         self.packets += 1
         self.bytes += size
         if data[0] & 0x80:
-            if wire.is_induction(data):
-                self._flight.clear()  # a new SRT connection, with sequence numbers of its own
-            link = self._scheduler.choose(self._order, size, now)
-            if link is None:
-                self.dropped += 1
-            else:
-                self._emit(link, data)
+            self._carrier.control(data, now)
             return
         again = bool(data[4] & 0x04)
         if again:
             self.retransmitted += 1
-        self._send_data(int.from_bytes(data[:4], "big"), data, self._order, now, again=again)
+        self._carrier.data(int.from_bytes(data[:4], "big"), data, now, again=again)
 
     def datagram_from_receiver(self, number: int, data: bytes, now: float) -> None:
         """A datagram that arrived on a link."""
@@ -238,13 +222,13 @@ class Sender:
             self._round_trip(link, data, now)
         elif kind == wire.SRTLA_ACK:
             self._heard(link, now)
-            for sequence in wire.parse_srtla_ack(data) or ():
-                self._acknowledged(sequence, link, now)
+            self._carrier.srtla_ack(link, wire.parse_srtla_ack(data) or (), now)
         elif len(data) >= wire.SRT_HEADER and not 0x9000 <= kind < 0xC000 and self.group is not None:
             self._srt_packet(kind, data, now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due; call it when `next_timer` has come, early or late does no harm."""
+        self._carrier.handle_timer(now)
         if now >= self._next_check:
             self._next_check = now + CHECK
             for link in self._order:
@@ -272,10 +256,12 @@ class Sender:
         due = None
         for link in self._order:
             if link.usable:
-                return min(self._next_tick, self._next_check)
+                due = min(self._next_tick, self._next_check)
+                break
             if link.open:
                 due = self._next_tick
-        return due
+        carrier = self._carrier.next_timer()
+        return min(due, carrier) if due is not None and carrier is not None else due or carrier
 
     def datagrams_to_links(self) -> list[tuple[int, bytes]]:
         """(link number, datagram) in the order in which to send them; each is given out once."""
@@ -318,8 +304,7 @@ class Sender:
             "packets": self.packets,
             "bytes": self.bytes,
             "retransmitted": self.retransmitted,
-            "resent": self.resent,
-            "dropped": self.dropped,
+            **self._carrier.stats(),
             "links": [link_stats(link) for link in self._order],
         }
 
@@ -334,6 +319,7 @@ class Sender:
 
     def _remove(self, link: Link, now: float) -> None:
         self._order = [each for each in self._order if each is not link]
+        self._carrier.set_links(self._order)
         self._to_links = [entry for entry in self._to_links if entry[0] != link.number]
         self._down(link, "error", "removed from the list", now, silently=True)
         del self._links[link.number]
@@ -351,16 +337,7 @@ class Sender:
         if was_usable:
             if not silently:
                 self._events.append(LinkDown(link.number, link.spec, reason))
-            self._rescue(self._flight.carried_by(link), now)
-
-    def _rescue(self, stranded: list[Sent], now: float) -> None:
-        """Send packets again whose link does not answer any more, if there is a better link."""
-        for sent in stranded:
-            link = self._scheduler.choose(self._order, len(sent.data), now, again=True)
-            if link is None or link.stalled:
-                return
-            self._send_data(sent.sequence, sent.data, self._order, now, again=True)
-            self.resent += 1
+            self._carrier.link_down(link, now)
 
     def _check(self, link: Link, now: float) -> None:
         silent = now - link.last_heard
@@ -371,7 +348,7 @@ class Sender:
             waited = now - link.unanswered_since
             if not link.stalled and waited >= max(STALL, STALL_RTTS * (link.rtt or 0.0)):
                 link.stalled = True
-                self._rescue(self._flight.carried_by(link), now)
+                self._carrier.link_stalled(link, now)
             # Asked before it is judged: receivers acknowledge tens, and a link may carry few packets.
             if waited >= STALL_PROBE and now - link.probed_at >= STALL_PROBE:
                 self._keepalive(link, now)
@@ -442,14 +419,12 @@ class Sender:
         self._heard(link, now)
         if link.usable:
             return
-        stranded = self._flight.stranded()
         link.state, link.reason = "up", ""
         link.usable = link.joined = True
         link.backoff = 0.0
-        self._scheduler.reset(link, now)
         self._events.append(LinkUp(link.number, link.spec))
         self._keepalive(link, now)
-        self._rescue(stranded, now)
+        self._carrier.link_up(link, now)
 
     def _refused(self, link: Link, now: float) -> None:
         """REG_ERR: this link, not now. It says nothing about a link that is up, and is no sign of life."""
@@ -465,25 +440,14 @@ class Sender:
 
     # --- packets --------------------------------------------------------------------------------------------
 
-    def _send_data(
-        self,
-        sequence: int,
-        data: bytes,
-        links: Sequence[LinkState],
-        now: float,
-        *,
-        again: bool = False,
-    ) -> None:
-        link = self._scheduler.choose(links, len(data), now, again=again)
-        if link is None:
-            self.dropped += 1
-            return
-        self._flight.record(sequence, link, data, now)
-        self._scheduler.sent(link, len(data), now)
+    def _emit_data(self, link: LinkState, data: bytes, now: float) -> None:
+        link.data_packets += 1
         link = self._links[link.number]
         if link.unanswered_since is None:
             link.unanswered_since = now
-        self._emit(link, data)
+        link.packets += 1
+        link.bytes += len(data)
+        self._to_links.append((link.number, data))
 
     def _emit(self, link: LinkState, data: bytes) -> None:
         link = self._links[link.number]
@@ -491,10 +455,14 @@ class Sender:
         link.bytes += len(data)
         self._to_links.append((link.number, data))
 
+    def _ask(self, link: LinkState, now: float) -> None:
+        """The carrier wants to know at once whether a link answers, and what has passed it."""
+        self._keepalive(self._links[link.number], now)
+
     def _keepalive(self, link: Link, now: float) -> None:
         stamp = int(now * 1000)
         link.probed_at = now
-        link.pings[stamp] = now
+        link.pings[stamp] = (now, link.data_packets)
         while len(link.pings) > PINGS:
             del link.pings[next(iter(link.pings))]
         self._emit(
@@ -514,23 +482,14 @@ class Sender:
 
     def _round_trip(self, link: Link, data: bytes, now: float) -> None:
         echo = wire.parse_keepalive(data)
-        sent_at = link.pings.pop(echo.timestamp, None) if echo and echo.link == link.number else None
-        if sent_at is None:
+        ping = link.pings.pop(echo.timestamp, None) if echo and echo.link == link.number else None
+        if ping is None:
             return  # a keepalive of the receiver's own, or an echo older than we remember
         self._heard(link, now)
+        sent_at, before = ping
         sample = now - sent_at
         link.rtt = sample if link.rtt is None else link.rtt + (sample - link.rtt) / 8
-        self._scheduler.rtt_measured(link, sample, now)
-
-    def _acknowledged(self, sequence: int, arrived_on: Link, now: float) -> None:
-        sent = self._flight.acknowledge(sequence)
-        if sent is None:
-            self._scheduler.acknowledged(None, self._order, 0, None, now)
-            return
-        once = sent.times == 1 and sent.link is arrived_on
-        self._scheduler.acknowledged(
-            sent.link, self._order, len(sent.data), sent.sent_at if once else None, now
-        )
+        self._carrier.echo(link, sample, before, now)
 
     def _srt_packet(self, kind: int, data: bytes, now: float) -> None:
         if kind in (wire.SRT_ACK, wire.SRT_NAK):
@@ -543,16 +502,9 @@ class Sender:
             if kind == wire.SRT_ACK:
                 sequence = wire.parse_srt_ack(data)
                 if sequence is not None:
-                    self._flight.acknowledge_before(sequence)
-            else:
-                for sent in self._flight.within(wire.parse_srt_nak(data) or ()):
-                    self._lost(self._links.get(sent.link.number), sent, now)
+                    self._carrier.srt_ack(sequence, now)
+            elif not self._carrier.srt_nak(wire.parse_srt_nak(data) or (), now):
+                return
+        elif kind == wire.SRT_HANDSHAKE:
+            self._carrier.handshake(data)
         self._to_caller.append(data)
-
-    def _lost(self, link: Link | None, sent: Sent, now: float) -> None:
-        if link is not None:
-            if sent.times > 1 and now - sent.sent_at < (link.rtt or 0.0) / 2:
-                return  # reported before the latest transmission can have arrived
-            link.lost += 1
-            self._scheduler.lost(link, len(sent.data), now)
-        self._flight.mark_lost(sent)

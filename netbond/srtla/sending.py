@@ -23,9 +23,9 @@ from netbond.srtla.channel import Channel, Message
 from netbond.srtla.engine import Engine
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
+from netbond.srtla.modes import DEFAULT_MODE, make_carrier
 from netbond.srtla.receiver import format_address
 from netbond.srtla.resolve import Resolver
-from netbond.srtla.schedule import SCHEDULERS
 from netbond.srtla.sender import (
     GroupChanged,
     LinkAdded,
@@ -50,7 +50,8 @@ class SendOptions:
     listen: HostPort
     receiver: HostPort
     list_file: Path | None
-    mode: str = "classic"
+    mode: str = DEFAULT_MODE
+    latency: float | None = None  # s, of SRT; None: learnt from its handshake
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +82,10 @@ class SendEngine(Engine):
         self._silence_said = False
         self._preferred = resume.get("receiver_address")
         self._sender = Sender(
-            os.urandom, SCHEDULERS[options.mode](), time.monotonic(), group=_resumed_group(resume)
+            os.urandom,
+            make_carrier(options.mode, options.latency),
+            time.monotonic(),
+            group=_resumed_group(resume),
         )
 
     # --- the engine's life --------------------------------------------------------------------------------

@@ -104,6 +104,24 @@ def is_induction(data: bytes) -> bool:
     return is_handshake(data) and len(data) >= 40 and _U32.unpack_from(data, 36)[0] == _INDUCTION
 
 
+def parse_latency(data: bytes) -> float | None:
+    """SRT's latency in s from a handshake with the HSREQ or HSRSP extension; None if there is none.
+
+    Request and response give the larger of what each end asks for (draft-sharabayko-srt, 3.2.1.1.1): both
+    delays are in one word, of the one who receives and of the one who sends.
+    """
+    if not is_handshake(data):
+        return None
+    offset = SRT_HEADER + 48
+    while offset + 4 <= len(data):
+        kind, words = struct.unpack_from("!HH", data, offset)
+        if kind in (1, 2) and words >= 3 and offset + 16 <= len(data):
+            receive, send = struct.unpack_from("!HH", data, offset + 12)
+            return float(max(receive, send)) / 1000
+        offset += 4 + words * 4
+    return None
+
+
 # --- acknowledgements ------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
+from netbond.srtla.classic import Classic
 from netbond.srtla.link import Link, LinkSpec
 from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, ClassicScheduler, LinkState
 from netbond.srtla.sender import (
@@ -33,7 +34,7 @@ class Driven:
 
     def __init__(self, links: int = 2) -> None:
         self.now = 100.0
-        self.sender = Sender(random.Random(1).randbytes, ClassicScheduler(), self.now)
+        self.sender = Sender(random.Random(1).randbytes, Classic(), self.now)
         self.specs = [LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in range(1, links + 1)]
         self.sender.set_links(self.specs, self.now)
         for number in range(1, links + 1):
@@ -288,7 +289,7 @@ def test_a_link_that_carries_little_is_not_taken_for_stalled() -> None:
                 if wire.packet_type(data) == wire.KEEPALIVE:
                     driven.sender.datagram_from_receiver(1, data, driven.now + 0.05)
             assert driven.stats(1)["reason"] == ""
-    assert driven.sender.resent == 0
+    assert driven.sender.stats(driven.now)["resent"] == 0
 
 
 def test_a_full_buffer_sends_the_packet_by_another_link() -> None:
@@ -333,7 +334,7 @@ def test_time_without_any_socket_is_not_silence() -> None:
 
 def test_resumes_the_group_it_is_given() -> None:
     group = bytes(range(256))
-    sender = Sender(random.Random(1).randbytes, ClassicScheduler(), 5.0, group=group)
+    sender = Sender(random.Random(1).randbytes, Classic(), 5.0, group=group)
     sender.set_links([LinkSpec("usb0", "10.0.0.10")], 5.0)
     sender.link_opened(1, 5.0)
     assert sender.datagrams_to_links() == [(1, wire.build_registration(wire.REG2, group))]
@@ -342,7 +343,7 @@ def test_resumes_the_group_it_is_given() -> None:
 
 
 def test_a_resumed_group_that_is_unknown_is_given_up() -> None:
-    sender = Sender(random.Random(1).randbytes, ClassicScheduler(), 5.0, group=bytes(256))
+    sender = Sender(random.Random(1).randbytes, Classic(), 5.0, group=bytes(256))
     sender.set_links([LinkSpec("usb0", "10.0.0.10")], 5.0)
     sender.link_opened(1, 5.0)
     sender.datagram_from_receiver(1, NGP, 5.1)
@@ -387,17 +388,17 @@ def test_classic_window() -> None:
     busy.usable = idle.usable = True
     scheduler = ClassicScheduler()
     busy.in_flight = 21
-    scheduler.acknowledged(busy, [busy, idle, gone], 1316, None, 0.0)
+    scheduler.acknowledged(busy, [busy, idle, gone])
     assert [link.window for link in (busy, idle, gone)] == [20030, 20001, 20000]
     busy.in_flight = 3
-    scheduler.acknowledged(busy, [busy, idle, gone], 1316, None, 0.0)
+    scheduler.acknowledged(busy, [busy, idle, gone])
     assert [link.window for link in (busy, idle, gone)] == [20031, 20002, 20000]
     for _ in range(500):
-        scheduler.lost(busy, 1316, 0.0)
+        scheduler.lost(busy)
     assert busy.window == 1000
     idle.in_flight = 100
     for _ in range(5000):
-        scheduler.acknowledged(idle, [busy, idle, gone], 1316, None, 0.0)
+        scheduler.acknowledged(idle, [busy, idle, gone])
     assert idle.window == 60000
 
 

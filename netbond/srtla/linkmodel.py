@@ -1,0 +1,393 @@
+"""What is known of one link: how fast it delivers, how long its queue is, what it lost.
+
+All of it is learnt from what any SRTLA receiver sends back. Each link delivers in the order of sending, so
+proof that one packet has passed proves it of all before it:
+
+- an SRTLA ACK names packets that arrived, ten at a time (up to nine stay without one for ever);
+- the echo of a keepalive comes back behind all data sent before it;
+- SRT's own ACK, cumulative over all links, clears what neither has.
+
+The delivery rate is measured from one proof to another, over about a round trip, as in BBR
+(draft-cardwell-iccrg-bbr): bytes that passed between the last proof before a packet left and the proof
+that it passed. A sample counts as the link's capacity only when the packet had queued on its way; otherwise
+the link had nothing to do, and the sample can only raise the estimate.
+
+The bytes in flight are held at rate x (shortest round trip + a little queue). The queue keeps the link
+busy, and is the probe for more: if the link can do more, the queue vanishes, more packets pass, and the
+measured rate rises.
+
+Rates are bytes/s, times s, `now` monotonic s.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+FLYING, ARRIVED, PASSED, LOST = 0, 1, 2, 3  # PASSED: the link is done with it, arrived or lost
+
+ACK_BATCH = 10  # packets per SRTLA ACK
+REORDER = 3  # packets by which a link may be out of order without anything being lost
+INITIAL = 12  # packets in flight before anything is known: an ACK for ten, and a few to go on with
+INITIAL_RATE = 125_000  # bytes/s that any link is supposed to carry
+STARTUP_GAIN = 1.9  # round trips on top of one: what doubles the rate each round trip, as in BBR
+JUDGED = 100  # packets until a link's loss is judged, unless much is lost
+LEVEL_WINDOW = 4.0  # s
+STARTUP_PACE = 3.0  # times the rate
+PACE = 1.5
+BURST = 8  # packets that may leave at once
+LOSS_BORNE = 0.03  # share that is not worth a shorter queue
+LEAST = 2  # packets that may always be in flight
+RTT_DEFAULT = 0.1
+PROBE_GAIN = 1.25
+PROBE_EVERY = 2.0  # s between tries that brought nothing
+TARGET_LEAST = 0.01  # s of queue that a link gets in any case
+CUTS = 3  # of the queue until loss that stays is taken for the link's own
+RTT_WINDOW = 10.0  # s that the shortest round trip is believed
+RATE_TAU = 0.08  # s over which the rate is smoothed
+TYPICAL = 1332  # bytes of a data packet, before any has been seen
+
+
+class Transmission:
+    """A data packet on a link. A packet sent again has several; `before` is the one before."""
+
+    __slots__ = (
+        "before",
+        "delivered",
+        "delivered_at",
+        "done_at",
+        "expected",
+        "first_sent_at",
+        "index",
+        "link",
+        "packet",
+        "sent_at",
+        "size",
+        "state",
+    )
+
+    def __init__(self, link: LinkModel, packet: Any, size: int, index: int, now: float) -> None:
+        self.link = link
+        self.packet = packet
+        self.size = size
+        self.index = index
+        self.sent_at = now
+        self.delivered = link.delivered
+        self.delivered_at = link.delivered_at
+        self.first_sent_at = link.first_sent_at
+        self.expected = 0.0  # s until proof that it passed
+        self.state = FLYING
+        self.done_at = 0.0
+        self.before: Transmission | None = None
+
+
+class LinkModel:
+    """One link."""
+
+    def __init__(self, target: float, now: float) -> None:
+        """`target`: s of queue that the link may have."""
+        self.target_limit = target
+        self.lost = 0  # packets, ever
+        self.reset(now)
+
+    def reset(self, now: float) -> None:
+        """The link begins anew."""
+        self.fifo: deque[Transmission] = deque()  # sent and not yet proved to have passed, and some that are
+        self.next_index = 0
+        self.in_flight = 0  # bytes
+        self.packets = 0  # in flight
+        self.rate = 0.0
+        self.peak = 0.0  # the highest rate of late
+        self.startup = True
+        self.target = self.target_limit
+        self.min_rtt = RTT_DEFAULT
+        self.min_rtt_at = -1.0  # when `min_rtt` was last seen; negative: never
+        self.drain_until = 0.0
+        self.drain_least = 0.0
+        self.srtt = RTT_DEFAULT
+        self.jitter = 0.0  # s, mean distance of a round trip from the smoothed one
+        self.deviation = 0.0  # s by which packets are late beyond expectation, mean
+        self.delivered = 0
+        self.delivered_at = now
+        self.first_sent_at = now
+        self.sampled_at = now
+        self.proved_at = now  # the last proof that packets pass
+        self.asked_at = 0.0
+        self.answer_due = 0.0
+        self.size = TYPICAL
+        self.loss = 0.0  # share of packets, over about the last hundred
+        self.extra = 0.0  # s in flight beyond the shortest round trip and the queue: the path jitters
+        self.hungry_at = -1.0  # when a packet last waited though this link was full
+        self.round_sent = 0  # packets sent on this link when the round began
+        self.round_lost = 0
+        self.round_done = 0
+        self.round_rate = 0.0  # at its beginning
+        self.round_rtts = 0.0  # sum
+        self.round_samples = 0
+        self.level = self.level_before = 1e9  # s, least average round trip, of this window and the one before
+        self.level_at = now
+        self.stuck_rounds = 0
+        self.usual_loss = 0.0  # share that is lost with short queues, too
+        self.cuts = 0
+        self.cut_loss = 0.0  # share lost when the queue was first cut
+        self.probing = False
+        self.probe_rate = 0.0
+        self.probe_at = now
+        self.pace_at = now  # not to be given a packet before
+        self.ask_at = 4  # while starting: at this many packets a keepalive asks how far they are
+
+    # --- questions ------------------------------------------------------------------------------------------
+
+    def outstanding(self, now: float) -> float:
+        """Bytes that are probably still on their way: what was sent and is unproved, less what is likely to
+        have arrived since the last proof, which comes for ten packets at a time."""
+        flying = self.in_flight
+        if not flying or not self.rate:
+            return flying
+        since = self.delivered_at
+        due = self.fifo[0].sent_at + self.min_rtt
+        if due > since:
+            since = due
+        if now <= since:
+            return flying
+        credit = self.rate * (now - since)
+        most = (ACK_BATCH - 1) * self.size
+        return flying - (min(most, credit)) if flying > most else max(0.0, flying - credit)
+
+    def limit(self, now: float) -> float:
+        """Bytes that may be on their way."""
+        size = self.size
+        if not self.rate:
+            return self._initial()
+        if now < self.drain_until:
+            return max(0.75 * self.rate * self.min_rtt, LEAST * size)
+        span = self.min_rtt + self.target + self.extra
+        if self.startup:
+            return max(self.rate * (span + STARTUP_GAIN * self.min_rtt), self._initial())
+        if self.probing:
+            span *= PROBE_GAIN
+        return max(self.rate * span, size) + LEAST * size
+
+    def _initial(self) -> float:
+        return max(INITIAL * self.size, INITIAL_RATE * self.min_rtt)
+
+    def transit(self, size: int, outstanding: float) -> float:
+        """s until a packet of `size` bytes sent now arrives."""
+        if self.startup:
+            return self.srtt / 2
+        queue = outstanding / self.rate
+        return (max(self.min_rtt, queue)) + size / self.rate - self.min_rtt / 2
+
+    def round_trip(self) -> float:
+        """s until proof of a packet sent now is to be expected."""
+        queue = self.in_flight / self.rate if self.rate else 0.0
+        return max(self.srtt, queue)
+
+    def batch_time(self) -> float:
+        """s between the SRTLA ACKs of a link that is busy."""
+        return ACK_BATCH * self.size / self.rate if self.rate else 0.0
+
+    # --- what happens ---------------------------------------------------------------------------------------
+
+    def sent(self, packet: Any, size: int, index: int, now: float) -> Transmission:
+        """A packet leaves, the `index`-th on this link."""
+        if not self.in_flight:
+            self.delivered_at = self.first_sent_at = now
+        transmission = Transmission(self, packet, size, index, now)
+        if self.rate:
+            queue = self.outstanding(now) / self.rate
+            transmission.expected = (max(self.min_rtt, queue)) + size / self.rate
+        if self.rate > self.peak:
+            self.peak = self.rate
+        if self.startup:
+            pace = max(self.rate, INITIAL_RATE) * STARTUP_PACE
+        else:
+            pace = max(self.peak * PACE, INITIAL_RATE)
+        step = size / pace
+        since = now - BURST * step
+        self.pace_at = max(self.pace_at, since) + step
+        self.in_flight += size
+        self.packets += 1
+        self.size = size
+        self.fifo.append(transmission)
+        self.next_index = index + 1
+        return transmission
+
+    def done(self, transmission: Transmission, state: int, now: float) -> None:
+        """The link is done with this packet; `state` is not FLYING."""
+        if transmission.state == FLYING:
+            self.in_flight -= transmission.size
+            self.packets -= 1
+            transmission.done_at = now
+            if state != LOST:
+                self.delivered += transmission.size
+                self.delivered_at = now
+                self.loss -= self.loss / 64
+            self.round_done += 1
+        if state == LOST:
+            self.loss += (1.0 - self.loss) / 64
+            self.round_lost += 1
+            self.lost += 1
+        transmission.state = state
+
+    def acknowledged(self, named: list[Transmission], now: float) -> list[Transmission]:
+        """The receiver names these, in the order of arrival. Returns those that this proves lost."""
+        last = named[-1]
+        for transmission in named:
+            if transmission.state != ARRIVED:
+                self.done(transmission, ARRIVED, now)
+        self.proved_at = now
+        self._sample(last, now - last.sent_at, now)
+        # What was sent well before the last one and is not named: lost, or its ACK was. An ACK that went
+        # missing names ten, so fewer cannot have been in one.
+        behind = last.index - REORDER
+        fifo = self.fifo
+        missing: list[Transmission] = []
+        while fifo:
+            first = fifo[0]
+            if first.state == FLYING:
+                if first.index >= behind:
+                    break
+                missing.append(first)
+            fifo.popleft()
+        state = LOST if len(missing) < ACK_BATCH else PASSED
+        for transmission in missing:
+            self.done(transmission, state, now)
+        return missing if state == LOST else []
+
+    def passed(self, before: int, sample: float, now: float) -> None:
+        """A keepalive that left before the `before`-th packet came back after `sample` s."""
+        self.proved_at = now
+        fifo = self.fifo
+        last: Transmission | None = None
+        while fifo and (fifo[0].index < before or fifo[0].state != FLYING):
+            transmission = fifo.popleft()
+            if transmission.state == FLYING:
+                self.done(transmission, PASSED, now)
+                last = transmission
+        if last is not None:
+            self._sample(last, sample, now)
+        else:
+            self.round_trip_seen(sample, now)
+
+    def arrived(self, transmission: Transmission, now: float) -> None:
+        """SRT acknowledged this packet, which no other link carried."""
+        if transmission.state == FLYING:
+            self.done(transmission, ARRIVED, now)
+            self.proved_at = now
+            fifo = self.fifo
+            while fifo and fifo[0].state != FLYING:
+                fifo.popleft()
+
+    def round_trip_seen(self, sample: float, now: float) -> None:
+        """A round trip took `sample` s."""
+        self.jitter += (abs(sample - self.srtt) - self.jitter) / 16
+        self.srtt += (sample - self.srtt) / 8 if self.min_rtt_at >= 0 else sample - self.srtt
+        if sample <= self.min_rtt or self.min_rtt_at < 0:
+            self.min_rtt = sample
+            self.min_rtt_at = now
+        elif sample < self.min_rtt * 1.05 + 0.002:
+            self.min_rtt_at = now
+        elif now - self.min_rtt_at > RTT_WINDOW:
+            if not self.drain_until:  # empty the queue for once, to see what the path takes without
+                self.drain_until = now + self.min_rtt + self.target
+                self.drain_least = sample
+            elif sample < self.drain_least:
+                self.drain_least = sample
+            if now >= self.drain_until + self.min_rtt:
+                self.min_rtt = min(self.drain_least, 1.5 * self.min_rtt + 0.01)  # a fade is not a longer path
+                self.min_rtt_at = now
+                self.drain_until = 0.0
+
+    def _sample(self, last: Transmission, rtt: float, now: float) -> None:
+        self.round_trip_seen(rtt, now)
+        if last.expected:
+            self.deviation += (max(0.0, rtt - last.expected) - self.deviation) / 8
+        interval = max(now - last.delivered_at, last.sent_at - last.first_sent_at)
+        self.first_sent_at = last.sent_at
+        if interval <= 0.001:
+            return
+        rate = (self.delivered - last.delivered) / interval
+        elapsed = now - self.sampled_at
+        self.sampled_at = now
+        queue = rtt - self.min_rtt
+        queued = queue > max(0.01, 0.2 * self.target)
+        if self.startup and queue > max(self.target, self.min_rtt / 2):
+            self.startup = False
+        if not self.rate:
+            self.rate = rate
+        elif rate > self.rate:
+            self.rate += (rate - self.rate) * (0.5 if queued else 1.0)
+        elif queued and self._slower(rtt, last.expected):
+            self.rate += (rate - self.rate) * min(0.5, max(0.1, elapsed / RATE_TAU))
+        self.round_rtts += rtt
+        self.round_samples += 1
+        if last.index >= self.round_sent:
+            self._round(queue, queued, now)
+
+    def _slower(self, rtt: float, expected: float) -> bool:
+        """Whether a round trip says that the link delivers less than believed. If it is no longer than those
+        of late, less came because less was sent: the path is longer than its shortest round trip."""
+        if self.cuts or rtt > 1.5 * expected:  # a queue that overflows keeps round trips short
+            return True
+        level = min(self.level, self.level_before)
+        return rtt > expected + 0.003 and rtt > 1.1 * level + 0.002 + 0.3 * self.jitter
+
+    def _round(self, queue: float, queued: bool, now: float) -> None:
+        """A round trip is over: judge what was sent at its beginning."""
+        self.round_sent = self.next_index
+        average = self.round_rtts / self.round_samples
+        self.round_rtts, self.round_samples = 0.0, 0
+        self.peak *= 0.98
+        if now - self.level_at > LEVEL_WINDOW:
+            self.level_before, self.level, self.level_at = self.level, average, now
+        elif average < self.level:
+            self.level = average
+        done, lost = self.round_done, self.round_lost
+        share = lost / done if done else 0.0
+        grown = self.rate > 1.2 * self.round_rate
+        self.round_rate = self.rate
+        if self.startup:
+            self.stuck_rounds = 0 if grown or not queued else self.stuck_rounds + 1
+            if self.stuck_rounds >= 2 or (done >= 20 and share > 0.1):
+                self.startup = False
+        if done >= JUDGED or (lost >= 5 and share > 0.05):
+            self.round_done = self.round_lost = 0
+            self._judge_loss(share, max(0.0, queue))
+        self._probe(now)
+
+    def _judge_loss(self, share: float, queue: float) -> None:
+        """Loss that vanishes with a shorter queue is the queue overflowing; what stays is the air."""
+        if share > 1.5 * self.usual_loss + LOSS_BORNE:
+            if not self.cuts:
+                self.cut_loss = share
+            if self.cuts == CUTS and share > 0.6 * self.cut_loss:
+                self.usual_loss = share
+                self.cuts = 0
+                self.target = self.target_limit
+            else:
+                self.cuts = min(self.cuts + 1, CUTS)
+                least = max(TARGET_LEAST, 2 * self.jitter)
+                self.target = max(least, 0.6 * min(self.target, max(queue, least)))
+                self.extra *= 0.5
+            return
+        self.usual_loss += (share - self.usual_loss) / 16
+        self.cuts = 0
+        self.target = min(self.target_limit, self.target * 1.05 + 0.0005)
+
+    def _probe(self, now: float) -> None:
+        """Does more in flight deliver more? On a path whose delay jitters, the shortest round trip says too
+        little about what it holds."""
+        if self.probing:
+            if now >= self.probe_at:
+                self.probing = False
+                if self.rate > 1.08 * self.probe_rate:
+                    self.extra += 0.2 * (self.min_rtt + self.target + self.extra)
+                    self.probe_at = now
+                else:
+                    self.extra *= 0.8
+                    self.probe_at = now + PROBE_EVERY
+        elif now >= self.probe_at and not self.startup and now - self.hungry_at < self.srtt:
+            self.probing = True
+            self.probe_rate = self.rate
+            self.probe_at = now + 2 * self.srtt

@@ -1,0 +1,15 @@
+"""The modes of `netbond send`: how the SRT caller's packets get over the links."""
+
+from __future__ import annotations
+
+from netbond.srtla.bonding import Bonding
+from netbond.srtla.classic import Classic
+from netbond.srtla.schedule import Carrier
+
+MODES = ("adaptive", "classic")
+DEFAULT_MODE = "adaptive"
+
+
+def make_carrier(mode: str, latency: float | None = None) -> Carrier:
+    """A carrier for one of MODES. `latency`: SRT's, in s, if it is not to be learnt from the handshake."""
+    return Classic() if mode == "classic" else Bonding(latency)

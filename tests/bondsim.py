@@ -1,0 +1,595 @@
+"""A whole bonded SRT stream in virtual time: caller, our sender, modem links, SRTLA receiver, SRT server.
+
+What a bench over real sockets shows in 20 s of noise this shows in a second, the same each time: how much of
+the payload arrives in time. The sender is the real one, fed with real datagrams; the rest is modelled:
+
+- links: rate or trace of delivery opportunities, drop-tail queue, delay, jitter that keeps the order, random
+  and burst loss, outages (the keys are those of `parse_link`);
+- the receiver: an SRTLA ACK for each ten data packets of a link, and nothing for the rest (`flush`: after
+  20 ms), SRT ACKs over all links, NAKs over the link heard last (`nak_everywhere`: over all);
+- the SRT server: a cumulative ACK each 10 ms, loss reports periodic and after the reorder tolerance, packets
+  that miss their time are given up and counted as lost;
+- the SRT caller: repeats what a NAK names, once per round trip.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from netbond.srtla import wire
+from netbond.srtla.link import LinkSpec
+from netbond.srtla.sender import LinkAdded, Sender
+from tests.srtla_util import srt_control
+
+PAYLOAD = 1316
+IP_UDP = 28  # bytes of headers that a link carries with each datagram
+OPPORTUNITY = 1500  # bytes that one stamp of a trace carries
+RTT_START = 0.1
+
+BONDS: dict[str, list[str]] = {
+    "clean3": ["up=6,down=20,delay=25", "up=4,down=20,delay=35", "up=3,down=20,delay=45"],
+    "skew4": [
+        "up=8,down=20,delay=20,jitter=5",
+        "up=4,down=10,delay=60,jitter=20",
+        "up=2,down=10,delay=120,jitter=30",
+        "up=1,down=5,delay=35,jitter=10",
+    ],
+    "die3": ["up=6,down=20,delay=30", "up=6,down=20,delay=40,off=10,on=16", "up=4,down=20,delay=50"],
+    "fading2": [
+        "fading=7,down=20,delay=25,queue=400",
+        "fading=5,down=20,delay=30,queue=400",
+    ],
+    "lossy3": [
+        "up=8,down=20,delay=25,loss=1",
+        "up=6,down=20,delay=35,loss=3",
+        "up=4,down=20,delay=45,loss=5",
+    ],
+    "tiny3": ["up=10,down=20,delay=30", "up=0.1,down=5,delay=30", "up=0.1,down=5,delay=60"],
+}
+
+
+@dataclass
+class LinkModel:
+    """One direction of a modem link."""
+
+    rate: float = 0.0  # bit/s; 0: no limit
+    trace: list[float] | None = None  # s, delivery opportunities, repeated for ever
+    delay: float = 0.0
+    jitter: float = 0.0
+    loss: float = 0.0
+    burst_enter: float = 0.0
+    burst_leave: float = 0.0
+    queue: int = 256_000
+    off: float = 1e18
+    on: float = 1e18
+    bad: bool = False
+    waiting: deque[tuple[float, int]] = field(default_factory=deque)  # (leaves the queue at, bytes)
+    queued: int = 0
+    free_at: float = 0.0
+    last: float = 0.0
+    position: int = 0  # in the trace
+    base: float = 0.0  # s at which the present turn of the trace began
+    opportunity: float = -1.0  # the one used last
+    credit: int = 0
+    taken: int = 0  # packets
+    carried: int = 0
+    tail_dropped: int = 0
+    lost: int = 0
+
+    def carry(self, size: int, now: float, rng: random.Random) -> float | None:
+        """When a datagram of `size` bytes handed over now arrives; None: never."""
+        size += IP_UDP
+        self.taken += 1
+        if self.off <= now < self.on:
+            self.lost += 1
+            return None
+        if self.burst_enter:
+            if self.bad:
+                self.bad = rng.random() >= self.burst_leave
+            else:
+                self.bad = rng.random() < self.burst_enter
+            if self.bad:
+                self.lost += 1
+                return None
+        if self.loss and rng.random() < self.loss:
+            self.lost += 1
+            return None
+        waiting = self.waiting
+        while waiting and waiting[0][0] <= now:
+            self.queued -= waiting.popleft()[1]
+        if self.trace is None and not self.rate:
+            leaves = now
+        elif self.queued + size > self.queue:
+            self.tail_dropped += 1
+            return None
+        elif self.trace is None:
+            leaves = max(self.free_at, now) + size * 8 / self.rate
+            self.free_at = leaves
+            waiting.append((leaves, size))
+            self.queued += size
+        else:
+            leaves = self._opportunity(size, now)
+            waiting.append((leaves, size))
+            self.queued += size
+        arrives = max(leaves + self.delay + (rng.random() * self.jitter if self.jitter else 0.0), self.last)
+        self.last = arrives
+        self.carried += 1
+        return arrives
+
+    def _opportunity(self, size: int, now: float) -> float:
+        if self.opportunity >= now and size <= self.credit:
+            self.credit -= size
+            return self.opportunity
+        assert self.trace is not None
+        while True:
+            at = self.base + self.trace[self.position]
+            self.position += 1
+            if self.position == len(self.trace):
+                self.position = 0
+                self.base += self.trace[-1]
+            if at > now:
+                break
+        self.opportunity, self.credit = at, OPPORTUNITY - size
+        return at
+
+
+def read_trace(path: Path) -> list[float]:
+    """A file of millisecond stamps, one delivery opportunity each."""
+    return [int(word) / 1000 for word in path.read_text().split()]
+
+
+def fading_trace(mbps: float, seed: int, seconds: float = 60.0) -> list[float]:
+    """Delivery opportunities of a link whose rate wanders about `mbps` and fades to nothing now and then."""
+    rng = random.Random(seed)
+    level, now, owed, stamps = 1.0, 0.0, 0.0, []
+    while now < seconds:
+        level = min(max(level * rng.uniform(0.7, 1.4) ** 0.7, 0.05), 2.0)
+        span = rng.uniform(0.05, 0.25)
+        rate = 0.0 if rng.random() < 0.03 else mbps * level
+        for _ in range(int(span * 1000)):
+            now += 0.001
+            owed += rate * 1e6 / 8 / 1000
+            while owed >= OPPORTUNITY:
+                owed -= OPPORTUNITY
+                stamps.append(round(now, 3))
+    return stamps
+
+
+def parse_link(spec: str, folder: Path = Path()) -> tuple[LinkModel, LinkModel]:
+    """(up, down) of a link given as `key=value,...`: up, down (Mbit/s), uptrace (a file in `folder`), fading
+    (Mbit/s, wandering), delay, jitter (ms), loss, gep, ger (%), queue (kB), off, on (s), downloss (%)."""
+    up, down = LinkModel(), LinkModel()
+    for entry in spec.split(","):
+        key, _, text = entry.partition("=")
+        if key == "uptrace":
+            up.trace = read_trace(folder / text)
+            continue
+        value = float(text)
+        if key == "fading":
+            up.trace = fading_trace(value, int(value * 1000))
+        elif key == "up":
+            up.rate = value * 1e6
+        elif key == "down":
+            down.rate = value * 1e6
+        elif key == "delay":
+            up.delay = down.delay = value / 1000
+        elif key == "jitter":
+            up.jitter = value / 1000
+        elif key == "loss":
+            up.loss = value / 100
+        elif key == "downloss":
+            down.loss = value / 100
+        elif key == "gep":
+            up.burst_enter = value / 100
+        elif key == "ger":
+            up.burst_leave = value / 100
+        elif key == "queue":
+            up.queue = int(value * 1000)
+        elif key == "off":
+            up.off = down.off = value
+        elif key == "on":
+            up.on = down.on = value
+        else:
+            raise ValueError(f"unknown key {key!r} in {spec!r}")
+    return up, down
+
+
+@dataclass
+class Outcome:
+    """What became of the stream."""
+
+    offered: int
+    delivered: int
+    sent: int  # datagrams that links carried, or dropped, upwards
+    carried: int  # of these, arrived
+    control: int  # of these, the SRT caller's control packets
+    caller_again: int  # repeats the SRT caller made
+    delays: tuple[float, float, float]  # s, arrival at the server: 1 %, 50 %, 99 %
+    links: list[tuple[int, int, int]]  # (carried, tail_dropped, lost)
+    stats: dict[str, Any]
+
+    @property
+    def lost_pct(self) -> float:
+        """Payload that did not arrive in time, per cent."""
+        return 100 * (1 - self.delivered / self.offered)
+
+    @property
+    def overhead(self) -> float:
+        """Datagrams sent per packet delivered, beyond SRT's own control packets."""
+        return (self.sent - self.control) / max(self.delivered, 1)
+
+
+class Simulation:
+    """One run. Times: the links' clock starts at 0, the sender at 2.4 s, the stream at 7.4 s."""
+
+    START = 2.4
+    STREAM = 7.4
+
+    def __init__(
+        self,
+        links: list[str],
+        make_sender: Callable[[Callable[[int], bytes], float], Sender],
+        *,
+        mbps: float,
+        seconds: float = 20.0,
+        latency: float = 1.0,
+        folder: Path = Path(),
+        seed: int = 1,
+        flush: bool = False,
+        nak_everywhere: bool = False,
+        hiccup: float = 0.0,
+        tell_latency: bool = True,
+    ) -> None:
+        """`hiccup`: s, up to which the sender's timers and wake-ups are late at random."""
+        self.rng = random.Random(seed)
+        self.now = self.START
+        self.mbps, self.seconds, self.latency = mbps, seconds, latency
+        self.flush, self.nak_everywhere, self.hiccup = flush, nak_everywhere, hiccup
+        self.links = dict(enumerate((parse_link(spec, folder) for spec in links), 1))
+        self.heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self.count = 0
+        self.sender = make_sender(self.rng.randbytes, self.now)
+        self.armed: float | None = None
+        self.group: bytes | None = None
+        self.joined: set[int] = set()
+        self.pending: dict[int, list[int]] = {number: [] for number in self.links}
+        self.flush_at: dict[int, float] = {}
+        self.heard_last = 1
+        self.inbox: list[tuple[int, bytes]] = []
+        self.inbox_at = -1.0
+        # the SRT caller
+        self.pps = mbps * 1e6 / (PAYLOAD * 8)
+        self.offered = int(self.pps * seconds)
+        self.next_sequence = 0
+        self.first_sequence = 1000
+        self.repeated_at: dict[int, float] = {}
+        self.caller_acked = 0
+        self.caller_again = 0
+        self.caller_control = 0
+        self.caller_rtt = RTT_START
+        self.tell_latency = tell_latency
+        # the SRT server
+        self.highest = -1
+        self.missing: dict[int, int] = {}  # index -> `arrivals` at which its loss is to be reported
+        self.fresh: deque[int] = deque()
+        self.arrivals = 0
+        self.given_up = 0  # below it nothing is waited for
+        self.delivered = 0
+        self.delays: list[float] = []
+        self.acked = -1
+        self.next_nak = 0.0
+        self.rtt, self.rtt_var = RTT_START, RTT_START / 2
+        self.ack_number = 0
+        self.ack_sent: dict[int, float] = {}
+        self.base = min(up.delay for up, _ in self.links.values())  # the handshake's delay
+        self.received: set[int] = set()
+
+    # --- the loop -------------------------------------------------------------------------------------------
+
+    def at(self, when: float, what: Callable[..., None], *args: Any) -> None:
+        self.count += 1
+        heapq.heappush(self.heap, (when, self.count, what, args))
+
+    def run(self) -> Outcome:
+        """Play it."""
+        self.sender.set_links([LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in self.links], self.now)
+        self._drain()
+        self._arm()
+        if self.tell_latency:
+            self.at(self.STREAM - 0.9, self._handshake)
+        self.at(self.STREAM, self._frame)
+        self.at(self.STREAM, self._server_tick)
+        end = self.STREAM + self.seconds + self.latency + 2
+        heap = self.heap
+        while heap and heap[0][0] <= end:
+            self.now, _, what, args = heapq.heappop(heap)
+            what(*args)
+        self._expire(end + 100)
+        ups = [up for up, _ in self.links.values()]
+        ordered = sorted(self.delays) or [0.0]
+        return Outcome(
+            offered=self.offered,
+            delivered=self.delivered,
+            sent=sum(up.taken for up in ups),
+            carried=sum(up.carried for up in ups),
+            control=self.caller_control,
+            caller_again=self.caller_again,
+            delays=tuple(ordered[int(len(ordered) * part)] for part in (0.01, 0.5, 0.99)),  # type: ignore[arg-type]  # three of three
+            links=[(up.carried, up.tail_dropped, up.lost) for up in ups],
+            stats=self.sender.stats(self.now),
+        )
+
+    def _arm(self) -> None:
+        due = self.sender.next_timer()
+        if due is not None and (self.armed is None or due < self.armed):
+            late = self.rng.random() * self.hiccup if self.hiccup else 0.0
+            self.armed = max(due, self.now)
+            self.at(self.armed + late, self._timer, self.armed)
+
+    def _timer(self, due: float) -> None:
+        if due != self.armed:
+            return
+        self.armed = None
+        self.sender.handle_timer(self.now)
+        self._drain()
+        self._arm()
+
+    def _drain(self) -> None:
+        """Hand over what the sender has to say."""
+        now, rng, sender = self.now, self.rng, self.sender
+        for event in sender.events():
+            if isinstance(event, LinkAdded):
+                sender.link_opened(event.number, now)
+        for number, data in sender.datagrams_to_links():
+            arrives = self.links[number][0].carry(len(data), now, rng)
+            if arrives is not None:
+                self.at(arrives, self._at_receiver, number, data)
+        for data in sender.datagrams_to_caller():
+            self._at_caller(data)
+
+    def _down(self, number: int, data: bytes) -> None:
+        arrives = self.links[number][1].carry(len(data), self.now, self.rng)
+        if arrives is not None:
+            self.at(arrives, self._at_sender, number, data)
+
+    def _at_sender(self, number: int, data: bytes) -> None:
+        if self.hiccup:
+            self.inbox.append((number, data))
+            if self.inbox_at < self.now:
+                self.inbox_at = self.now + self.rng.random() * self.hiccup
+                self.at(self.inbox_at, self._inbox)
+            return
+        self.sender.datagram_from_receiver(number, data, self.now)
+        self._drain()
+        self._arm()
+
+    def _inbox(self) -> None:
+        waiting, self.inbox = self.inbox, []
+        for number, data in waiting:
+            self.sender.datagram_from_receiver(number, data, self.now)
+        self._drain()
+        self._arm()
+
+    # --- the SRT caller -------------------------------------------------------------------------------------
+
+    def _packet(self, index: int, *, again: bool) -> bytes:
+        sequence = wire.advance(self.first_sequence, index)
+        stamp = int(index / self.pps * 1e6) & 0xFFFFFFFF
+        word = 0xC4000001 if again else 0xC0000001
+        return sequence.to_bytes(4, "big") + word.to_bytes(4, "big") + stamp.to_bytes(4, "big") + _BODY
+
+    def _handshake(self) -> None:
+        extension = (
+            b"\x00\x01\x00\x03"
+            + bytes(8)
+            + int(self.latency * 1000).to_bytes(2, "big")
+            + int(self.latency * 1000).to_bytes(2, "big")
+        )
+        head = (5).to_bytes(4, "big") + (1).to_bytes(4, "big") + bytes(12) + (0xFFFFFFFF).to_bytes(4, "big")
+        self.sender.datagram_from_caller(
+            srt_control(wire.SRT_HANDSHAKE, head.ljust(48, b"\0") + extension), self.now
+        )
+        self.caller_control += 1
+        self._drain()
+        self._arm()
+
+    def _frame(self) -> None:
+        due = min(int((self.now - self.STREAM) * self.pps) + 1, self.offered)
+        while self.next_sequence < due:
+            self.sender.datagram_from_caller(self._packet(self.next_sequence, again=False), self.now)
+            self.next_sequence += 1
+        self._drain()
+        self._arm()
+        if self.next_sequence < self.offered:
+            self.at(self.now + 0.005, self._frame)
+
+    def _at_caller(self, data: bytes) -> None:
+        kind = wire.packet_type(data)
+        if kind == wire.SRT_ACK:
+            sequence = wire.parse_srt_ack(data)
+            assert sequence is not None
+            self.caller_acked = max(self.caller_acked, wire.distance(self.first_sequence, sequence))
+            self.caller_control += 1
+            # The answer is due before the next event, but not while the sender is at work.
+            self.at(self.now, self._ack_ack, data[4:8])
+        elif kind == wire.SRT_NAK:
+            self.at(self.now, self._repeat, data)
+
+    def _ack_ack(self, number: bytes) -> None:
+        self.sender.datagram_from_caller(
+            srt_control(wire.SRT_ACKACK, bytes(28), stamp=0)[:4] + number + bytes(36), self.now
+        )
+        self._drain()
+        self._arm()
+
+    def _repeat(self, data: bytes) -> None:
+        for first, last in wire.parse_srt_nak(data) or ():
+            start = wire.distance(self.first_sequence, first)
+            for index in range(start, wire.distance(self.first_sequence, last) + 1):
+                if index < self.caller_acked or index >= self.next_sequence:
+                    continue
+                if self.now - self.STREAM - index / self.pps > max(self.latency, 1.0) + 0.02:
+                    continue
+                if self.now - self.repeated_at.get(index, -1.0) < self.rtt:
+                    continue
+                self.repeated_at[index] = self.now
+                self.caller_again += 1
+                self.sender.datagram_from_caller(self._packet(index, again=True), self.now)
+        self._drain()
+        self._arm()
+
+    # --- the receiver ---------------------------------------------------------------------------------------
+
+    def _at_receiver(self, number: int, data: bytes) -> None:
+        if not data[0] & 0x80:
+            if number not in self.joined:
+                return
+            self.heard_last = number
+            index = wire.distance(self.first_sequence, int.from_bytes(data[:4], "big"))
+            pending = self.pending[number]
+            pending.append(wire.advance(self.first_sequence, index))
+            if len(pending) == wire.ACK_EVERY:
+                self._acknowledge(number)
+            elif self.flush and len(pending) == 1:
+                self.flush_at[number] = self.now + 0.02
+                self.at(self.now + 0.02, self._flush, number, self.now + 0.02)
+            self._at_server(index)
+            return
+        kind = wire.packet_type(data)
+        if kind == wire.KEEPALIVE:
+            if number in self.joined:
+                self._down(number, data)
+        elif kind == wire.REG1:
+            self.group = data[2 : 2 + wire.HALF_ID] + bytes(wire.HALF_ID)
+            self._down(number, wire.build_registration(wire.REG2, self.group))
+        elif kind == wire.REG2:
+            if data[2:] == self.group:
+                self.joined.add(number)
+                self._down(number, wire.REG3_PACKET)
+            else:
+                self._down(number, wire.REG_NGP_PACKET)
+        elif kind == wire.SRT_ACKACK and number in self.joined:
+            self.heard_last = number
+            sent_at = self.ack_sent.pop(int.from_bytes(data[4:8], "big"), None)
+            if sent_at is not None:
+                sample = self.now - sent_at
+                self.rtt_var += (abs(sample - self.rtt) - self.rtt_var) / 4
+                self.rtt += (sample - self.rtt) / 8
+
+    def _acknowledge(self, number: int) -> None:
+        self._down(number, wire.build_srtla_ack(self.pending[number]))
+        self.pending[number] = []
+        self.flush_at.pop(number, None)
+
+    def _flush(self, number: int, due: float) -> None:
+        if self.flush_at.get(number) == due and self.pending[number]:
+            self._acknowledge(number)
+
+    # --- the SRT server -------------------------------------------------------------------------------------
+
+    def _deadline(self, index: int) -> float:
+        return self.STREAM + index / self.pps + self.latency + self.base
+
+    def _at_server(self, index: int) -> None:
+        self.arrivals += 1
+        if index in self.missing:
+            del self.missing[index]
+        elif index > self.highest:
+            for lost in range(max(self.highest + 1, self.given_up), index):
+                self.missing[lost] = self.arrivals + 200
+                self.fresh.append(lost)
+            self.highest = index
+        else:
+            return  # a copy, or given up
+        if self.now <= self._deadline(index):
+            self.delivered += 1
+            self.delays.append(self.now - self.STREAM - index / self.pps)
+        overdue = []
+        while self.fresh and self.missing.get(self.fresh[0], 0) <= self.arrivals:
+            lost = self.fresh.popleft()
+            if lost in self.missing:
+                overdue.append(lost)
+        if overdue:
+            self._nak(overdue)
+
+    def _expire(self, now: float) -> None:
+        for index in list(self.missing):
+            if self._deadline(index) > now:
+                break
+            del self.missing[index]
+            self.given_up = index + 1
+
+    def _nak(self, lost: list[int]) -> None:
+        words: list[int] = []
+        start = before = lost[0]
+        for index in [*lost[1:], None]:
+            if index is not None and index == before + 1:
+                before = index
+                continue
+            if before == start:
+                words.append(wire.advance(self.first_sequence, start))
+            else:
+                words += [
+                    wire.advance(self.first_sequence, start) | 0x80000000,
+                    wire.advance(self.first_sequence, before),
+                ]
+            if index is not None:
+                start = before = index
+        body = b"".join(word.to_bytes(4, "big") for word in words[:360])
+        packet = srt_control(wire.SRT_NAK, body, stamp=int(self.now * 1e6) & 0xFFFFFFFF)
+        for number in self.joined if self.nak_everywhere else (self.heard_last,):
+            self._down(number, packet)
+
+    def _server_tick(self) -> None:
+        self._expire(self.now)
+        first = next(iter(self.missing), self.highest + 1)
+        if first > self.acked:
+            self.acked = first
+            self.ack_number += 1
+            self.ack_sent[self.ack_number] = self.now
+            while len(self.ack_sent) > 500:
+                del self.ack_sent[next(iter(self.ack_sent))]
+            body = wire.advance(self.first_sequence, first).to_bytes(4, "big") + bytes(24)
+            head = srt_control(wire.SRT_ACK, body, stamp=int(self.now * 1e6) & 0xFFFFFFFF)
+            packet = head[:4] + self.ack_number.to_bytes(4, "big") + head[8:]
+            for number in self.joined:
+                self._down(number, packet)
+        if self.missing and self.now >= self.next_nak:
+            self.next_nak = self.now + max(0.02, (self.rtt + 4 * self.rtt_var) / 2)
+            self._nak(list(self.missing))
+        self.at(self.now + 0.01, self._server_tick)
+
+
+def least_loss(links: list[str], mbps: float, *, latency: float = 1.0, seconds: float = 20.0) -> float:
+    """Payload that no scheduler could bring in time over links with traces, per cent: one queue, served by
+    every delivery opportunity of every link, as if a link could be chosen at the last moment."""
+    opportunities = []
+    for spec in links:
+        up, _ = parse_link(spec)
+        assert up.trace is not None
+        base = 0.0
+        while base < Simulation.STREAM + seconds + latency:
+            opportunities += [(base + stamp, up.delay) for stamp in up.trace]
+            base += up.trace[-1]
+    pps = mbps * 1e6 / (PAYLOAD * 8)
+    offered, delivered, index = int(pps * seconds), 0, 0
+    queue: deque[float] = deque()
+    for now, delay in sorted(opportunities):
+        while index < offered and Simulation.STREAM + index / pps <= now:
+            queue.append(Simulation.STREAM + index / pps)
+            index += 1
+        while queue and now + delay - queue[0] > latency:
+            queue.popleft()
+        if now >= Simulation.STREAM and queue:
+            queue.popleft()
+            delivered += 1
+    return 100 * (1 - delivered / offered)
+
+
+_BODY = bytes(4) + bytes(PAYLOAD)

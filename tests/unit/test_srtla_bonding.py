@@ -1,0 +1,266 @@
+"""The adaptive mode, packet by packet: what is held, sent, repeated and kept from the SRT caller."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netbond.srtla import wire
+from netbond.srtla.bonding import LATENCY, RING, Bonding
+from netbond.srtla.link import LinkSpec
+from netbond.srtla.sender import Sender
+from tests.srtla_util import data_packet, induction, srt_ack, srt_control, srt_nak
+
+NGP = wire.REG_NGP_PACKET
+REG3 = wire.REG3_PACKET
+TOP = wire.SEQUENCE_MASK
+
+
+class Driven:
+    """A sender in adaptive mode with registered links, driven by hand."""
+
+    def __init__(self, links: int = 2) -> None:
+        self.now = 100.0
+        self.carrier = Bonding()
+        self.sender = Sender(random.Random(1).randbytes, self.carrier, self.now)
+        self.sender.set_links([LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in range(1, links + 1)], self.now)
+        for number in range(1, links + 1):
+            self.sender.link_opened(number, self.now)
+        self.hears(1, NGP)
+        self.hears(1, b"\x92\x01" + self.sender._probe_id[:128] + bytes(128))
+        for number in range(1, links + 1):
+            self.hears(number, REG3)
+        pings = [entry for entry in self.sender.datagrams_to_links() if entry[1][:2] == b"\x90\x00"]
+        self.now += 0.04
+        for number, data in pings:
+            self.hears(number, data)  # a round trip of 40 ms
+        self.sent()
+
+    def hears(self, number: int, *datagrams: bytes) -> None:
+        for data in datagrams:
+            self.sender.datagram_from_receiver(number, data, self.now)
+
+    def offers(self, *sequences: int, again: bool = False) -> None:
+        for sequence in sequences:
+            self.sender.datagram_from_caller(data_packet(sequence, again=again), self.now)
+
+    def sent(self) -> list[tuple[int, int]]:
+        """(link, sequence number) of the data packets that leave now."""
+        out = self.sender.datagrams_to_links()
+        return [(number, int.from_bytes(data[:4], "big")) for number, data in out if not data[0] & 0x80]
+
+    def after(self, seconds: float) -> list[tuple[int, int]]:
+        """The data packets that leave while time passes."""
+        end = self.now + seconds
+        while True:
+            due = self.sender.next_timer()
+            if due is None or due > end:
+                break
+            self.now = max(self.now, due)
+            self.sender.handle_timer(self.now)
+        self.now = end
+        self.sender.handle_timer(self.now)
+        return self.sent()
+
+    def acks(self, number: int, *sequences: int) -> None:
+        self.hears(number, wire.build_srtla_ack(list(sequences)))
+
+
+def handshake(receive: int, send: int) -> bytes:
+    """A conclusion handshake with HSREQ: both delays in ms."""
+    head = struct.pack("!IHHIIII", 5, 0, 1, 0, 1500, 8192, 0xFFFFFFFF) + bytes(24)
+    return srt_control(wire.SRT_HANDSHAKE, head + struct.pack("!HHIIHH", 1, 3, 0x10501, 0xBF, receive, send))
+
+
+@pytest.mark.parametrize("first", [0, 1000, TOP - 2])
+def test_a_repeat_of_what_is_on_its_way_is_not_sent(first: int) -> None:
+    driven = Driven()
+    numbers = [wire.advance(first, step) for step in range(6)]
+    driven.offers(*numbers)
+    assert [sequence for _, sequence in driven.sent()] == numbers
+    driven.offers(*numbers, again=True)
+    assert driven.sent() == []
+    assert driven.sender.stats(driven.now)["spared"] == 6
+
+
+def test_a_loss_report_about_what_is_on_its_way_does_not_reach_the_caller() -> None:
+    driven = Driven()
+    driven.offers(0, 1, 2)
+    driven.sent()
+    driven.now += 0.05
+    driven.hears(1, srt_nak((0, 1)))
+    assert driven.sender.datagrams_to_caller() == []
+    assert driven.sent() == []
+
+
+def test_a_loss_report_about_what_we_never_had_reaches_the_caller() -> None:
+    driven = Driven()
+    driven.offers(1000, 1001)
+    driven.hears(1, srt_nak((900, 901)))
+    assert driven.sender.datagrams_to_caller() == [srt_nak((900, 901))]
+    driven.sent()
+    driven.offers(900, again=True)  # from before we were there
+    assert [sequence for _, sequence in driven.sent()] == [900]
+
+
+def test_what_a_later_ack_proves_lost_goes_out_again_at_once() -> None:
+    driven = Driven(links=1)
+    driven.offers(*range(8))
+    driven.after(0.02)
+    driven.acks(1, 0, 1, 3, 4, 5, 6, 7)
+    assert driven.sent() == [(1, 2)]
+    assert driven.sender.stats(driven.now)["resent"] == 1
+
+
+def test_what_passed_and_is_still_missing_goes_out_again() -> None:
+    driven = Driven(links=1)
+    driven.offers(0, 1, 2, 3)
+    out = driven.sender.datagrams_to_links()
+    ask = next(data for _, data in out if data[:2] == b"\x90\x00")  # a young link is asked
+    driven.now += 0.05
+    driven.hears(1, ask)
+    driven.sent()
+    driven.now += 0.05
+    driven.hears(1, srt_nak((1, 1)))
+    assert driven.sent() == [(1, 1)]
+    assert driven.sender.datagrams_to_caller() == []
+
+
+def test_a_pulled_links_packets_go_out_again_at_once() -> None:
+    driven = Driven()
+    driven.offers(*range(8))
+    on_first = {sequence for number, sequence in driven.sent() if number == 1}
+    assert on_first
+    driven.sender.link_failed(1, "the device is not there", driven.now)
+    assert {sequence for number, sequence in driven.after(0.1) if number == 2} >= on_first
+
+
+def test_packets_are_held_until_links_have_room_and_dropped_when_too_late() -> None:
+    driven = Driven(links=1)
+    driven.offers(*range(100))
+    assert len(driven.after(0.1)) < 50
+    assert driven.sender.stats(driven.now)["held"] > 50
+    driven.after(2 * LATENCY)
+    stats = driven.sender.stats(driven.now)
+    assert stats["held"] == 0
+    assert stats["late"] > 50
+
+
+def test_memory_is_bounded_when_no_link_is_there() -> None:
+    driven = Driven(links=1)
+    driven.sender.link_failed(1, "gone", driven.now)
+    for number in range(3000):
+        driven.offers(number)
+        driven.after(0.002)
+    assert driven.sender.stats(driven.now)["held"] <= LATENCY / 0.002 + 1
+    driven.after(2.0)
+    stats = driven.sender.stats(driven.now)
+    assert (stats["held"], stats["late"]) == (0, 3000)
+    assert driven.sender.next_timer() is None
+
+
+def test_a_silent_link_is_asked_and_its_packets_saved_by_another() -> None:
+    driven = Driven()
+    driven.offers(*range(6))
+    lost = {sequence for number, sequence in driven.sent() if number == 1}
+    assert lost
+    saved: set[int] = set()
+    for _ in range(30):  # link 2 answers what it is asked, link 1 does not
+        driven.now += 0.02
+        driven.sender.handle_timer(driven.now)
+        for number, data in driven.sender.datagrams_to_links():
+            if number == 2 and data[0] & 0x80:
+                driven.hears(2, data)
+            elif number == 2:
+                saved.add(int.from_bytes(data[:4], "big"))
+    assert lost <= saved
+    assert str(driven.sender.stats(driven.now)["links"][0]["reason"]).startswith("stalled")
+
+
+def test_a_full_buffer_sends_the_packet_by_another_link() -> None:
+    driven = Driven()
+    driven.offers(0)
+    ((number, _),) = driven.sent()
+    driven.sender.not_sent(number, [data_packet(0)], driven.now)
+    assert driven.sent() == [(3 - number, 0)]
+
+
+def test_the_latency_is_learnt_from_the_handshake() -> None:
+    driven = Driven()
+    driven.sender.datagram_from_caller(handshake(120, 300), driven.now)
+    assert driven.carrier.latency == pytest.approx(0.3)
+    driven.hears(1, handshake(2000, 0))
+    assert driven.carrier.latency == pytest.approx(2.0)
+    assert driven.sender.datagrams_to_caller() == [handshake(2000, 0)]
+    driven.hears(1, handshake(65535, 0)[:-6])  # cut
+    assert driven.carrier.latency == pytest.approx(2.0)
+
+
+def test_a_new_connection_forgets_the_old_one() -> None:
+    driven = Driven()
+    driven.offers(*range(50))
+    driven.sender.datagram_from_caller(induction(), driven.now)
+    driven.sent()
+    driven.offers(7)
+    driven.after(0.1)
+    assert driven.sender.stats(driven.now)["spared"] == 0
+
+
+def test_a_jump_of_the_sequence_begins_anew() -> None:
+    driven = Driven(links=1)
+    driven.offers(0, 1)
+    driven.offers(RING + 5000)
+    assert RING + 5000 in [sequence for _, sequence in driven.after(0.1)]
+
+
+def test_srt_acks_clear_what_no_link_has_acknowledged() -> None:
+    driven = Driven()
+    driven.offers(*range(6))
+    driven.now += 0.05
+    driven.hears(1, srt_ack(6))
+    driven.after(0.05)
+    assert [link["in_flight"] for link in driven.sender.stats(driven.now)["links"]] == [0, 0]
+    assert driven.sender.datagrams_to_caller() == [srt_ack(6)]
+
+
+junk = st.one_of(
+    st.binary(max_size=40),
+    st.builds(
+        lambda kind, rest: kind.to_bytes(2, "big") + rest,
+        st.sampled_from([0x8000, 0x8002, 0x8003, 0x9000, 0x9100, 0x9201, 0x9202, 0x9210, 0x9211]),
+        st.binary(max_size=120),
+    ),
+    st.builds(lambda a, b: srt_nak((a, b)), st.integers(0, 200), st.integers(0, 2**31 - 1)),
+    st.builds(
+        lambda n, k: wire.build_srtla_ack([n + i for i in range(k)]), st.integers(0, 60), st.integers(1, 10)
+    ),
+    st.builds(srt_ack, st.integers(0, 60)),
+    st.sampled_from([NGP, REG3]),
+    st.builds(data_packet, st.one_of(st.integers(0, 60), st.integers(0, 2**31 - 1)), size=st.just(20)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), junk, st.sampled_from([0.0, 0.001, 0.05, 0.6, 3.0])), max_size=80)
+)
+def test_no_datagram_breaks_it(steps: list[tuple[int, bytes, float]]) -> None:
+    driven = Driven(links=3)
+    sender = driven.sender
+    for number, data, wait in steps:
+        if number == 0:
+            sender.datagram_from_caller(data, driven.now)
+        else:
+            driven.hears(number, data)
+        driven.after(wait)
+        for link in sender._order:
+            model = link.model
+            assert model.packets == sum(each.state == 0 for each in model.fifo)
+            assert model.in_flight == sum(each.size for each in model.fifo if each.state == 0)
+            assert model.outstanding(driven.now) >= 0
+        due = sender.next_timer()
+        assert due is None or due > driven.now - 1e-6

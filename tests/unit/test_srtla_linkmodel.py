@@ -1,0 +1,163 @@
+"""The model of one link, driven by hand: what each kind of proof teaches it."""
+
+from __future__ import annotations
+
+import pytest
+
+from netbond.srtla.linkmodel import (
+    ACK_BATCH,
+    ARRIVED,
+    FLYING,
+    INITIAL,
+    LEAST,
+    LOST,
+    PASSED,
+    LinkModel,
+    Transmission,
+)
+
+SIZE = 1332
+TARGET = 0.07
+
+
+class Link:
+    """A link of `rate` bytes/s and `delay` s each way, with an endless queue, behind a model."""
+
+    def __init__(self, rate: float = 125_000.0, delay: float = 0.025) -> None:
+        self.now = 100.0
+        self.rate, self.delay = rate, delay
+        self.model = LinkModel(TARGET, self.now)
+        self.model.round_trip_seen(2 * delay, self.now)
+        self.free_at = 0.0
+        self.index = 0
+        self.on_the_way: list[tuple[float, Transmission]] = []
+        self.unacknowledged: list[Transmission] = []
+        self.losing: set[int] = set()
+        self.lost: list[int] = []
+
+    def send(self) -> Transmission:
+        transmission = self.model.sent(None, SIZE, self.index, self.now)
+        if self.index not in self.losing:
+            self.free_at = max(self.free_at, self.now) + SIZE / self.rate
+            self.on_the_way.append((self.free_at + 2 * self.delay, transmission))
+        self.index += 1
+        return transmission
+
+    def run(self, seconds: float, *, demand: bool = True) -> None:
+        """Time passes; with `demand`, packets leave as the model allows."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 0.002
+            while self.on_the_way and self.on_the_way[0][0] <= self.now:
+                self.unacknowledged.append(self.on_the_way.pop(0)[1])
+                if len(self.unacknowledged) == ACK_BATCH:
+                    lost = self.model.acknowledged(self.unacknowledged, self.now)
+                    self.lost += [each.index for each in lost]
+                    self.unacknowledged = []
+            while demand:
+                outstanding = self.model.outstanding(self.now)
+                if outstanding + SIZE > self.model.limit(self.now) or self.model.pace_at > self.now:
+                    break
+                self.model.hungry_at = self.now
+                self.send()
+
+    @property
+    def queue(self) -> float:
+        """s that a packet sent now would wait in the link."""
+        return max(0.0, self.free_at - self.now)
+
+
+@pytest.mark.parametrize("mbps", [0.2, 1.0, 8.0, 30.0])
+@pytest.mark.parametrize("delay", [0.01, 0.05, 0.15])
+def test_finds_the_rate_and_keeps_the_queue_short(mbps: float, delay: float) -> None:
+    link = Link(mbps * 125_000, delay)
+    link.run(12.0)
+    assert link.model.rate == pytest.approx(link.rate, rel=0.15)
+    # The target, a probe's worth on top, and what may always be on its way.
+    allowed = TARGET + 0.3 * (2 * delay + TARGET) + (LEAST + ACK_BATCH) * SIZE / link.rate
+    assert link.queue < allowed
+
+
+def test_half_the_rate_is_noticed_within_a_second() -> None:
+    link = Link(1_000_000)
+    link.run(3.0)
+    link.rate = 500_000
+    link.run(1.0)
+    assert link.model.rate == pytest.approx(500_000, rel=0.2)
+    link.rate = 2_000_000
+    link.run(3.0)
+    assert link.model.rate == pytest.approx(2_000_000, rel=0.2)
+
+
+def test_an_idle_link_keeps_its_estimate() -> None:
+    link = Link(1_000_000)
+    link.run(3.0)
+    before = link.model.rate
+    link.run(20.0, demand=False)
+    for _ in range(200):  # a trickle, far below what the link can
+        link.send()
+        link.run(0.1, demand=False)
+    assert link.model.rate == pytest.approx(before, rel=0.05)
+
+
+def test_a_later_packet_proves_an_earlier_one_lost() -> None:
+    link = Link()
+    sent = [link.send() for _ in range(12)]
+    lost = link.model.acknowledged([sent[n] for n in (0, 1, 2, 4, 5, 6, 7, 8, 9, 10)], link.now + 0.1)
+    assert lost == [sent[3]]
+    assert [each.state for each in sent] == [ARRIVED] * 3 + [LOST] + [ARRIVED] * 7 + [FLYING]
+    assert (link.model.packets, link.model.in_flight, link.model.lost) == (1, SIZE, 1)
+
+
+def test_a_little_disorder_is_not_loss() -> None:
+    link = Link()
+    sent = [link.send() for _ in range(12)]
+    assert link.model.acknowledged([*sent[:8], sent[10], sent[11]], link.now + 0.1) == []
+    assert sent[9].state == FLYING
+
+
+def test_an_ack_that_went_missing_is_not_loss() -> None:
+    link = Link()
+    sent = [link.send() for _ in range(30)]
+    assert link.model.acknowledged(sent[20:], link.now + 0.1) == []
+    assert {each.state for each in sent[:17]} == {PASSED}
+    assert link.model.lost == 0
+
+
+def test_an_echo_proves_what_left_before_it() -> None:
+    link = Link()
+    sent = [link.send() for _ in range(5)]
+    link.model.passed(3, 0.06, link.now + 0.06)
+    assert [each.state for each in sent] == [PASSED] * 3 + [FLYING] * 2
+    assert link.model.packets == 2
+
+
+def test_what_may_be_in_flight_never_ends() -> None:
+    link = Link()
+    assert link.model.limit(link.now) >= INITIAL * SIZE
+    link.model.startup = False
+    link.model.rate = 1.0
+    assert link.model.limit(link.now) >= LEAST * SIZE
+
+
+def test_random_loss_does_not_shorten_the_queue_for_good() -> None:
+    link = Link(1_000_000)
+    link.losing = {n for n in range(100_000) if n % 40 == 7}
+    link.run(10.0)
+    assert link.model.target == TARGET
+    assert link.model.rate == pytest.approx(1_000_000, rel=0.15)
+    assert set(link.lost) <= link.losing
+
+
+def test_a_loss_is_found_whatever_the_neighbours() -> None:
+    link = Link(1_000_000)
+    link.losing = {50, 51, 52, 200, 300, 301}
+    link.run(2.0)
+    assert link.lost == sorted(link.losing)
+
+
+def test_beginning_anew_forgets_what_was_on_its_way() -> None:
+    link = Link()
+    link.run(1.0)
+    link.model.reset(link.now)
+    assert (link.model.packets, link.model.in_flight, link.model.rate) == (0, 0, 0.0)
