@@ -216,6 +216,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help=f"the file (default: $NETBOND_CONFIG, or {DEFAULT_PATH})",
     )
+    check.add_argument("--config", metavar="FILE", type=Path, help="the same, as other commands have it")
     actions.add_parser("example", help="print a commented file with all keys")
 
 
@@ -224,7 +225,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "example":
         print(EXAMPLE, end="")
         return EXIT_OK
-    path = args.file or default_path()
+    path = args.file or args.config or default_path()
     config = load(path)
     if path is None and not DEFAULT_PATH.exists():
         print(f"{DEFAULT_PATH}: ok: not there, and not needed; the defaults hold")

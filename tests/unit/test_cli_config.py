@@ -132,3 +132,12 @@ def test_no_action_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["config"])
     assert caught.value.code == 64
+
+
+def test_the_file_may_be_named_as_for_other_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ok.toml").write_text("[agent]")
+    assert main(["config", "check", "--config", str(tmp_path / "ok.toml")]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/ok.toml: ok")
+    assert main(["config", "check", "--config", str(tmp_path / "none.toml")]) == 78
