@@ -157,10 +157,20 @@ def test_what_a_router_advertises(tmp_path: Path) -> None:
         command += ["--conf-file=/dev/null", "--interface=p0", "--enable-ra", "--ra-param=p0,low,4,60"]
         command += ["--dhcp-range=2001:db8:7::,ra-only,64,120", f"--pid-file={tmp_path}/dnsmasq.pid"]
         command += [f"--dhcp-leasefile={tmp_path}/leases"]
-        router = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command += ["--log-facility=-", "--log-dhcp"]
+
+        def proven() -> bool:
+            """Its own address is not tentative any more: a router cannot advertise before."""
+            return "tentative" not in sh("ip", "-n", box.far, "-6", "addr", "show", "dev", "p0")
+
+        wait_for(proven, 10, "the router's own address")
+        with (tmp_path / "dnsmasq.log").open("w") as log:
+            router = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             wait_for(lambda: box.ip("-6", "rule").count("from 2001:db8:7:") == 2, 20, "rules for both")
         finally:
+            print(f"router: {router.poll()}", (tmp_path / "dnsmasq.log").read_text())
+            print(box.ip("-6", "addr"), box.ip("-6", "route"))
             router.terminate()
             router.wait(10)
         (uplink,) = (u for u in box.status()["uplinks"] if u["family"] == 6)
