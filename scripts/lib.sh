@@ -76,6 +76,13 @@ need_venv() {
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
     say "preparing the virtual environment in .venv"
     .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}"
+    local try
+    for try in 1 2 3; do
+        # A package index that fails for a moment looks like a package that does not exist.
+        .venv/bin/pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}" && break
+        [ "$try" = 3 ] && die "the packages could not be installed; look at the network and start again"
+        say "pip failed; trying again in $((try * 10)) s"
+        sleep $((try * 10))
+    done
     printf '%s' "$want" >"$stamp"
 }
