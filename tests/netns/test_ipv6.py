@@ -149,6 +149,9 @@ def test_what_a_router_advertises(tmp_path: Path) -> None:
     """A real router's advertisement: a link-local gateway, an address of one's own making, with privacy."""
     with Box(tmp_path) as box:
         box.run("sysctl", "-qw", "net.ipv6.conf.default.use_tempaddr=2")
+        # Its neighbour advertisements carry the router flag only where it forwards, and the kernel drops the
+        # advertised default route at the first one without (RFC 4861, 7.2.5; rt6_clean_tohost()).
+        sh("ip", "netns", "exec", box.far, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
         box.plug("usb0", 0)
         sh("ip", "-n", box.far, "addr", "add", "2001:db8:7::1/64", "dev", "p0", "nodad")
         box.start()
