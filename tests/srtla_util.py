@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netbond.srtla import wire
-from netbond.srtla.classic import Classic
 from netbond.srtla.link import LinkSpec
+from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver import Limits, PeerAddress, Receiver
 from netbond.srtla.sender import Event, LinkAdded, Sender
 
@@ -67,12 +67,14 @@ class _Arrival:
 class Network:
     """A sender and a receiver back to back, with virtual time and an SRT server that acknowledges."""
 
-    def __init__(self, links: list[FakeLink], *, seed: int = 1, limits: Limits | None = None) -> None:
+    def __init__(
+        self, links: list[FakeLink], *, seed: int = 1, limits: Limits | None = None, mode: str = "classic"
+    ) -> None:
         self.now = 1000.0
         self.random = random.Random(seed)
         self.links = dict(enumerate(links, 1))
         self.limits = limits
-        self.sender = Sender(self.random.randbytes, Classic(), self.now)
+        self.sender = Sender(self.random.randbytes, make_carrier(mode), self.now)
         self.receiver = Receiver(self.random.randbytes, self.now, limits=limits)
         self.receiver_alive = True
         self.sender_events: list[Event] = []
