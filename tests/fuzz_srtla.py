@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from netbond.srtla import batch, linklist, receiving, wire
+from netbond.srtla import batch, linklist, psk, receiving, wire
 from netbond.srtla.channel import _decode
 from netbond.srtla.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
 from tests.srtla_util import FakeLink, Network, data_packet, induction, srt_ack, srt_control, srt_nak
@@ -49,7 +49,13 @@ def parsers(data: bytes) -> None:
     keepalive = wire.parse_keepalive(data)
     if keepalive is not None:
         assert wire.build_keepalive(keepalive) == data[:38]
-    wire.is_keyed_half(b"key", data)
+    wire.parse_refusal(data)
+    psk.is_keyed_half(b"key", data)
+    group = wire.parse_registration(data)
+    if group is not None:
+        psk.is_claimed(group)
+        assert not psk.is_answered(b"key", group)
+        assert psk.issued_id(b"key", group) is None
 
 
 def steps(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -7,12 +7,9 @@ import re
 import signal
 from pathlib import Path
 
-from netbond import files
-from netbond.cli.send import add_engine_options, address_port, host_port, port_number
+from netbond.cli.send import add_engine_options, address_port, host_port, key_of, port_number
 from netbond.errors import UsageError
 from netbond.values import HostPort
-
-KEY_MIN = 16  # bytes
 
 HELP = "Join the links of SRTLA senders and hand their streams to an SRT server (drop-in for srtla_rec)."
 
@@ -37,7 +34,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-dir", type=Path, metavar="DIR", help="write srtla-group-PORT files there (often /tmp)"
     )
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="serve only senders that know this key")
     add_engine_options(parser)
 
 
@@ -56,7 +52,8 @@ def run(args: argparse.Namespace) -> int:
         timeout=args.timeout,
         group_timeout=args.group_timeout,
         group_dir=args.group_dir,
-        key=_key(args.key_file) if args.key_file is not None else None,
+        key=key_of(args),
+        require_key=args.require_key,
     )
     set_up_logging("debug" if args.verbose else args.log_level)
     channel, resume = prepare(args.user, args.control_fd)
@@ -80,17 +77,3 @@ def _server(args: argparse.Namespace) -> HostPort:
     if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", host):
         raise UsageError(f"--srt-hostname {host!r} is not a host", "expected a name or an address")
     return HostPort(host, port_number(args.srt_port, "--srt-port"))
-
-
-def _key(path: Path) -> bytes:
-    """The key in a file: its content without white space around it. Read before root is given up."""
-    try:
-        key = files.read(path, 4096)[0].strip()
-    except OSError as error:
-        raise UsageError(f"--key-file {path}: {files.why(error)}", "name a file that holds the key") from None
-    if len(key) < KEY_MIN:
-        raise UsageError(
-            f"--key-file {path}: {len(key)} bytes are too few",
-            f"make one of {KEY_MIN} or more: openssl rand -hex 32",
-        )
-    return key

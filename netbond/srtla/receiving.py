@@ -28,6 +28,7 @@ from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
 from netbond.srtla.receiver import (
     GroupCreated,
     GroupRemoved,
+    KeyRefused,
     Limits,
     LinkJoined,
     LinkLeft,
@@ -55,7 +56,8 @@ class RecvOptions:
     timeout: float = 10.0  # s of silence, then a link is forgotten
     group_timeout: float = 10.0  # s without links, then a group is forgotten
     group_dir: Path | None = None  # where group files go
-    key: bytes | None = None  # that senders must know
+    key: bytes | None = None  # the pre-shared one
+    require_key: bool = False  # refuse senders that have none
 
 
 class RecvEngine(Engine):
@@ -65,7 +67,13 @@ class RecvEngine(Engine):
         super().__init__(channel, resume)
         self._options = options
         limits = Limits(timeout=options.timeout, group_timeout=options.group_timeout)
-        self._receiver = Receiver(os.urandom, time.monotonic(), limits=limits, key=options.key)
+        self._receiver = Receiver(
+            os.urandom,
+            time.monotonic(),
+            limits=limits,
+            key=options.key,
+            require_key=options.require_key,
+        )
         self._server: Endpoint | None = None
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._numbers: dict[int, int] = {}  # the same by descriptor: group number
@@ -265,6 +273,10 @@ class RecvEngine(Engine):
             log.info("SRT server %s answers again", self._options.srt)
 
     def _event(self, event: Any) -> None:
+        if isinstance(event, KeyRefused):
+            what = "another key than ours" if event.claimed else "no key"
+            log.warning("%s: refused: it has %s", format_address(event.address), what)
+            return
         name = event.id[:4].hex()
         if isinstance(event, GroupRemoved):
             if self._bypass is not None:
