@@ -71,6 +71,11 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
     for listen in listens:
         if listens.count(listen) > 1:
             raise ConfigError(f"{file}: two engines listen on {listen}", "give each a port of its own")
+    engines = [(e.name, e.require_key, e.key_file) for e in config.sender]
+    engines += [(e.name, e.require_key, e.key_file) for e in config.receiver]
+    for name, insists, key_file in engines:
+        if insists and key_file is None:
+            raise ConfigError(f"{file}: {name} has require_key and no key_file", "add key_file = ...")
     _check_router(config, file)
     _check_health(config, file, built_in)
 

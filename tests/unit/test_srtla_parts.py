@@ -45,7 +45,7 @@ def test_a_list_file() -> None:
         LinkSpec("10.0.1.10%usb1", "10.0.1.10", "usb1"),
         LinkSpec("2001:db8::5%wlan0", "2001:db8::5", "wlan0"),
     ]
-    assert [line.split(" is neither")[0] for line in complaints] == [
+    assert [line.split(" is not ")[0] for line in complaints] == [
         "/tmp/ips:7: '10.0.0'",
         "/tmp/ips:8: '10.0.0.10%'",
         "/tmp/ips:9: '%usb0'",
