@@ -68,6 +68,9 @@ class LinkModel:
     queue: int = 256_000
     off: float = 1e18
     on: float = 1e18
+    every: float = 0.0  # s after which off and on come again; 0: never
+    stall: float = 1e18
+    unstall: float = 1e18
     bad: bool = False
     waiting: deque[tuple[float, int]] = field(default_factory=deque)  # (leaves the queue at, bytes)
     queued: int = 0
@@ -86,6 +89,9 @@ class LinkModel:
         """When a datagram of `size` bytes handed over now arrives; None: never."""
         size += IP_UDP
         self.taken += 1
+        if self.every and now >= self.on:
+            self.off += self.every
+            self.on += self.every
         if self.off <= now < self.on:
             self.lost += 1
             return None
@@ -109,8 +115,10 @@ class LinkModel:
             self.tail_dropped += 1
             return None
         elif self.trace is None:
-            leaves = max(self.free_at, now) + size * 8 / self.rate
-            self.free_at = leaves
+            starts = max(self.free_at, now)
+            if self.stall <= starts < self.unstall:
+                starts = self.unstall
+            leaves = self.free_at = starts + size * 8 / self.rate
             waiting.append((leaves, size))
             self.queued += size
         else:
@@ -163,7 +171,8 @@ def fading_trace(mbps: float, seed: int, seconds: float = 60.0) -> list[float]:
 
 def parse_link(spec: str, folder: Path = Path()) -> tuple[LinkModel, LinkModel]:
     """(up, down) of a link given as `key=value,...`: up, down (Mbit/s), uptrace (a file in `folder`), fading
-    (Mbit/s, wandering), delay, jitter (ms), loss, gep, ger (%), queue (kB), off, on (s), downloss (%)."""
+    (Mbit/s, wandering), delay, jitter (ms), loss, gep, ger (%), queue (kB), off, on (s), every (s, repeats
+    the outage), stall, unstall (s, between which the queue only grows), downloss (%)."""
     up, down = LinkModel(), LinkModel()
     for entry in spec.split(","):
         key, _, text = entry.partition("=")
@@ -195,9 +204,46 @@ def parse_link(spec: str, folder: Path = Path()) -> tuple[LinkModel, LinkModel]:
             up.off = down.off = value
         elif key == "on":
             up.on = down.on = value
+        elif key == "every":
+            up.every = down.every = value
+        elif key == "stall":
+            up.stall = value
+        elif key == "unstall":
+            up.unstall = value
         else:
             raise ValueError(f"unknown key {key!r} in {spec!r}")
     return up, down
+
+
+SHAPES = ("steady", "steps", "keyframes")
+STEPS = (0.6, 1.2, 0.8, 1.4)  # times the mean, STEP s each
+STEP = 3.0
+FRAMES = 30  # per second
+KEY_EVERY = 60  # frames
+KEY_SIZE = 10  # ordinary frames
+
+
+def births(shape: str, pps: float, seconds: float) -> list[float]:
+    """When the encoder hands over each packet, s since the stream began. `steps`: it changes its bitrate each
+    3 s; `keyframes`: whole frames at once, each 60th ten times as large."""
+    count = int(pps * seconds)
+    if shape == "steady":
+        return [index / pps for index in range(count)]
+    now, owed = 0.0, 0.0
+    born: list[float] = []
+    if shape == "steps":
+        while len(born) < count:
+            now += 0.001
+            owed += pps * STEPS[int(now / STEP) % len(STEPS)] / 1000
+            born += [now] * int(owed)
+            owed -= int(owed)
+        return born[:count]
+    ordinary = pps / FRAMES * KEY_EVERY / (KEY_EVERY - 1 + KEY_SIZE)
+    for frame in range(int(seconds * FRAMES) + 1):
+        owed += ordinary * (1 if frame % KEY_EVERY else KEY_SIZE)
+        born += [frame / FRAMES] * int(owed)
+        owed -= int(owed)
+    return born[:count]
 
 
 @dataclass
@@ -245,8 +291,10 @@ class Simulation:
         nak_everywhere: bool = False,
         hiccup: float = 0.0,
         tell_latency: bool = True,
+        shape: str = "steady",
     ) -> None:
-        """`hiccup`: s, up to which the sender's timers and wake-ups are late at random."""
+        """`hiccup`: s, up to which the sender's timers and wake-ups are late at random. `shape`: one
+        of SHAPES, the stream's."""
         self.rng = random.Random(seed)
         self.now = self.START
         self.mbps, self.seconds, self.latency = mbps, seconds, latency
@@ -265,7 +313,8 @@ class Simulation:
         self.inbox_at = -1.0
         # the SRT caller
         self.pps = mbps * 1e6 / (PAYLOAD * 8)
-        self.offered = int(self.pps * seconds)
+        self.born = births(shape, self.pps, seconds)
+        self.offered = len(self.born)
         self.next_sequence = 0
         self.first_sequence = 1000
         self.repeated_at: dict[int, float] = {}
@@ -380,7 +429,7 @@ class Simulation:
 
     def _packet(self, index: int, *, again: bool) -> bytes:
         sequence = wire.advance(self.first_sequence, index)
-        stamp = int(index / self.pps * 1e6) & 0xFFFFFFFF
+        stamp = int(self.born[index] * 1e6) & 0xFFFFFFFF
         word = 0xC4000001 if again else 0xC0000001
         return sequence.to_bytes(4, "big") + word.to_bytes(4, "big") + stamp.to_bytes(4, "big") + _BODY
 
@@ -400,8 +449,8 @@ class Simulation:
         self._arm()
 
     def _frame(self) -> None:
-        due = min(int((self.now - self.STREAM) * self.pps) + 1, self.offered)
-        while self.next_sequence < due:
+        elapsed = self.now - self.STREAM + 1e-9
+        while self.next_sequence < self.offered and self.born[self.next_sequence] <= elapsed:
             self.sender.datagram_from_caller(self._packet(self.next_sequence, again=False), self.now)
             self.next_sequence += 1
         self._drain()
@@ -434,7 +483,7 @@ class Simulation:
             for index in range(start, wire.distance(self.first_sequence, last) + 1):
                 if index < self.caller_acked or index >= self.next_sequence:
                     continue
-                if self.now - self.STREAM - index / self.pps > max(self.latency, 1.0) + 0.02:
+                if self.now - self.STREAM - self.born[index] > max(self.latency, 1.0) + 0.02:
                     continue
                 if self.now - self.repeated_at.get(index, -1.0) < self.rtt:
                     continue
@@ -494,7 +543,7 @@ class Simulation:
     # --- the SRT server -------------------------------------------------------------------------------------
 
     def _deadline(self, index: int) -> float:
-        return self.STREAM + index / self.pps + self.latency + self.base
+        return self.STREAM + self.born[index] + self.latency + self.base
 
     def _at_server(self, index: int) -> None:
         self.arrivals += 1
@@ -509,7 +558,7 @@ class Simulation:
             return  # a copy, or given up
         if self.now <= self._deadline(index):
             self.delivered += 1
-            self.delays.append(self.now - self.STREAM - index / self.pps)
+            self.delays.append(self.now - self.STREAM - self.born[index])
         overdue = []
         while self.fresh and self.missing.get(self.fresh[0], 0) <= self.arrivals:
             lost = self.fresh.popleft()
