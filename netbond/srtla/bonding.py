@@ -1,20 +1,33 @@
 """`--mode adaptive`: every link as fast as it is, and no packet on a link where it would come too late.
 
 Packets wait in one queue in front of the links, each goes where it will arrive first, and no link is given
-more than keeps it busy (`linkmodel.py`). docs/bonding.md says why. What the sender keeps, it can repeat
-itself: most of what an SRT server reports missing is on its way over a slower link, and the rest goes out
-again over another link as soon as it is known to be lost. So the SRT caller hears only of losses that are
-not ours to mend.
+more than keeps it busy (`dealing.py`, `linkmodel.py`). docs/bonding.md says why. What the sender keeps, it
+can repeat itself: most of what an SRT server reports missing is on its way over a slower link, and the rest
+goes out again over another link as soon as it is known to be lost. So the SRT caller hears only of losses
+that are not ours to mend.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from netbond.srtla import wire
-from netbond.srtla.linkmodel import FLYING, LEAST, LOST, PASSED, TYPICAL, LinkModel, Transmission
+from netbond.srtla.dealing import (
+    GONE,
+    HELD,
+    HERE,
+    NOT_QUEUED,
+    SAFETY,
+    SENT,
+    SHORTAGE,
+    SPARE,
+    URGENT,
+    Dealer,
+    Packet,
+)
+from netbond.srtla.linkmodel import FLYING, LOST, PASSED, TYPICAL, LinkModel, Transmission
 from netbond.srtla.schedule import WINDOW_UNIT, Ask, Emit, EmitData, LinkState
 
 RING = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most
@@ -26,56 +39,31 @@ TARGET_BOUNDS = (0.04, 0.15)  # s
 ASK_EVERY = 0.1  # s at least between keepalives that ask how far a link is
 ASK_GRACE = 0.02  # s that proof may be overdue before a link is asked
 PATIENCE = 0.1  # of the latency: how long an answer may be overdue before the link counts as stalled
+JUDGE_EVERY = 1.0  # s between looks at how many packets are given up
 NAK_GRACE = 0.01  # s by which a loss report may be older than proof that came over another link
 
-ALIKE = 0.05  # of the latency: links on which a packet arrives so much later carry it as well as the first
-LOSS_PENALTY = 0.5  # of the latency: what a repeat would wait longer for a link that loses nothing
-SAFETY = 0.1  # of the latency: how much earlier than its deadline a packet shall be expected
-DEVIATIONS = 0.5  # and how many mean deviations
-HELD, SENT, HERE, GONE = 0, 1, 2, 3  # waits; left at least once; arrived; given up
-NOT_QUEUED, SPARE, URGENT = 0, 1, 2  # to be sent again: not, if links are idle, at once
+ANSWER_LATE = 0.5  # of the latency: packets whose link answers later are saved before
+RESCUED = 100  # waiting packets that are looked at for one to try a stalled link with
 LATENCY_BOUNDS = (0.02, 8.0)  # s
 
 
-class Packet:
-    """A data packet of the SRT caller."""
-
-    __slots__ = ("born", "data", "queued", "sequence", "size", "state", "times", "transmission")
-
-    def __init__(self, sequence: int, data: bytes, born: float) -> None:
-        self.sequence = sequence
-        self.data = data
-        self.size = len(data)
-        self.born = born
-        self.state = HELD
-        self.queued = NOT_QUEUED
-        self.times = 0
-        self.transmission: Transmission | None = None  # the latest
-
-
-class Bonding:
+class Bonding(Dealer):
     """A carrier (see `schedule.Carrier`)."""
 
     def __init__(self, latency: float | None = None) -> None:
         """`latency`: SRT's, in s; None: learnt from the handshake, 1 s until then."""
+        super().__init__()
         self._fixed = latency is not None
-        # s that a packet may take: the server plays it the latency after it was sent, but counts from when
-        # the handshake arrived, so that one's time on its way comes on top.
-        self._budget = 0.0
         self._handshake_delay = 0.0
-        self._links: Sequence[LinkState] = ()
-        self._ranked = False  # there are links of unlike priority
         self._ring: list[Packet | None] = [None] * RING
         self._highest = -1  # the furthest sequence number seen; -1: none
         self._acked = 0
-        self._held: deque[Packet] = deque()
-        self._urgent: list[tuple[float, int, Packet]] = []  # to be sent again, the oldest first
-        self._spare: deque[Packet] = deque()  # may be stuck: sent again when links have nothing else to do
-        self._count = 0
-        self._blocked = False
         self._next = 0.0
         self._next_busy = 0.0
-        self.resent = self.dropped = self.late = self.spared = 0
+        self._judge_at = 0.0
+        self._judged = (0, 0)  # packets given up, and left, at the last look
+        self._given_up = 0.0  # share of packets, over some seconds
+        self.dropped = self.spared = 0
         self._set_latency(LATENCY if latency is None else latency)
 
     def _set_latency(self, latency: float) -> None:
@@ -85,6 +73,7 @@ class Bonding:
         self._target = min(max(latency * TARGET, least), most)
         self._patience = latency * PATIENCE
         self._budget = latency + self._handshake_delay
+        self._safety = SAFETY[0] * latency
         for link in self._links:
             if link.model is not None:
                 link.model.target_limit = link.model.target = self._target
@@ -102,15 +91,16 @@ class Bonding:
         for link in links:
             if link.model is None:
                 link.model = LinkModel(self._target, 0.0)
+                link.model.owner = link
 
     def link_up(self, link: LinkState, now: float) -> None:
         self._abandon(link, now)
         link.model.reset(now)
-        self._pump(now)
+        self._due(now)
 
     def link_down(self, link: LinkState, now: float) -> None:
         self._abandon(link, now)
-        self._pump(now)
+        self._due(now)
 
     def link_stalled(self, link: LinkState, now: float) -> None:
         self._rescue(link, now)
@@ -150,6 +140,25 @@ class Bonding:
         self._emit(best, data)
 
     def data(self, sequence: int, data: bytes, now: float, *, again: bool) -> None:
+        slot = sequence & (RING - 1)
+        if sequence == (self._highest + 1) & wire.SEQUENCE_MASK and self._highest >= 0:  # nearly always
+            self._highest = sequence
+            if (sequence - self._acked) & wire.SEQUENCE_MASK >= RING:
+                self._acked = wire.advance(sequence, 1 - RING)
+        elif not self._places(sequence, slot, now):
+            return
+        evicted = self._ring[slot]
+        if evicted is not None:
+            evicted.transmission = None  # they refer to each other: leave nothing to the garbage collector
+            if evicted.state != HERE:
+                evicted.state = GONE
+        self._ring[slot] = packet = Packet(sequence, data, now)
+        self._held.append(packet)
+        self._now = now
+        self._pumping = True
+
+    def _places(self, sequence: int, slot: int, now: float) -> bool:
+        """A packet that is not simply the next. Whether it is one that we do not have."""
         if self._highest < 0:
             self._highest = wire.advance(sequence, -1)
             self._acked = wire.advance(sequence, 1 - RING)  # what came before may be repeated through us
@@ -159,30 +168,21 @@ class Bonding:
             self._highest = wire.advance(sequence, -1)
             self._acked = wire.advance(sequence, 1 - RING)
             ahead = 1
-        slot = sequence & (RING - 1)
         if ahead > 0:
             self._highest = sequence
             if wire.distance(self._acked, sequence) >= RING:
                 self._acked = wire.advance(sequence, 1 - RING)
-        else:
-            if wire.distance(self._acked, sequence) < 0:
-                self.spared += 1  # it has crossed its own acknowledgement
-                return
-            known = self._ring[slot]
-            if known is not None and known.sequence == sequence:
-                self.spared += 1
-                self._reported(known, now)
-                self._pump(now)
-                return
-        evicted = self._ring[slot]
-        if evicted is not None:
-            evicted.transmission = None  # they refer to each other: leave nothing to the garbage collector
-            if evicted.state != HERE:
-                evicted.state = GONE
-        packet = Packet(sequence, data, now)
-        self._ring[slot] = packet
-        self._held.append(packet)
-        self._pump(now)
+            return True
+        if wire.distance(self._acked, sequence) < 0:
+            self.spared += 1  # it has crossed its own acknowledgement
+            return False
+        known = self._ring[slot]
+        if known is not None and known.sequence == sequence:
+            self.spared += 1
+            self._reported(known, now)
+            self._due(now)
+            return False
+        return True
 
     def handshake(self, data: bytes) -> None:
         latency = wire.parse_latency(data)
@@ -221,7 +221,7 @@ class Bonding:
             for lost in model.acknowledged(named, now):
                 self._again(lost.packet, now)
             link.in_flight, link.in_flight_bytes = model.packets, model.in_flight
-        self._pump(now)
+        self._due(now)
 
     def srt_ack(self, sequence: int, now: float) -> None:
         if self._highest < 0:
@@ -231,23 +231,22 @@ class Bonding:
             return
         ring, mask = self._ring, RING - 1
         trusted = now - 0.8 * self.latency  # SRT acknowledges what it has given up, too: that is older
-        for step in range(max(wire.distance(self._acked, sequence), 0)):
-            number = wire.advance(self._acked, step)
+        number = self._acked
+        steps = wire.distance(number, sequence)
+        if steps <= 0:
+            return
+        self._acked = sequence
+        while steps:
             packet = ring[number & mask]
-            if packet is None or packet.sequence != number:
-                continue
-            packet.data = b""  # the record stays: the link's own ACK, which measures it, may come later
-            transmission = packet.transmission
-            if (
-                packet.state == SENT
-                and packet.times == 1
-                and transmission is not None
-                and packet.born > trusted
-            ):
-                transmission.link.arrived(transmission, now)
-            packet.state = HERE
-        if wire.distance(self._acked, sequence) > 0:
-            self._acked = sequence
+            if packet is not None and packet.sequence == number:
+                packet.data = b""  # the record stays: the link's own ACK, which measures it, may come later
+                if packet.state == SENT and packet.times == 1 and packet.born > trusted:
+                    transmission = packet.transmission
+                    if transmission is not None and transmission.state == FLYING:
+                        transmission.link.arrived(transmission, now)
+                packet.state = HERE
+            number = (number + 1) & wire.SEQUENCE_MASK
+            steps -= 1
 
     def srt_nak(self, ranges: Sequence[tuple[int, int]], now: float) -> bool:
         if self._highest < 0:
@@ -266,14 +265,14 @@ class Bonding:
                     self._reported(packet, now)
                 else:
                     unknown = True
-        self._pump(now)
+        self._due(now)
         return unknown
 
     def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
         model: LinkModel = link.model
         model.passed(before, sample, now)
         link.in_flight, link.in_flight_bytes = model.packets, model.in_flight
-        self._pump(now)
+        self._due(now)
 
     def not_sent(self, link: LinkState, datagrams: Sequence[bytes], now: float) -> None:
         for data in datagrams:
@@ -286,7 +285,7 @@ class Bonding:
                 transmission.link.done(transmission, LOST, now)
                 transmission.link.pace_at = now + TICK_IDLE  # let its buffer drain
                 self._again(packet, now)
-        self._pump(now)
+        self._due(now)
 
     # --- repeats --------------------------------------------------------------------------------------------
 
@@ -323,11 +322,6 @@ class Bonding:
             each = each.before
         self._hasten(packet)
 
-    def _hasten(self, packet: Packet) -> None:
-        packet.queued = URGENT
-        self._count += 1
-        heapq.heappush(self._urgent, (packet.born, self._count, packet))
-
     def _rescue(self, link: LinkState, now: float) -> None:
         """What a stalled link carries goes out over others when they have nothing else to do."""
         for transmission in link.model.fifo:
@@ -343,143 +337,11 @@ class Bonding:
                 packet.queued = SPARE
                 self._spare.append(packet)
 
-    # --- sending --------------------------------------------------------------------------------------------
-
-    def _pump(self, now: float) -> None:
-        """Send what can be sent."""
-        urgent, held = self._urgent, self._held
-        latency = self.latency
-        while True:
-            if urgent:
-                packet = urgent[0][2]
-            elif held:
-                packet = held[0]
-            elif self._spare:
-                packet = self._spare[0]
-                if packet.queued != SPARE:
-                    self._spare.popleft()
-                    continue
-            else:
-                self._blocked = False
-                return
-            if packet.state == HERE or packet.state == GONE:
-                self._take(packet)
-                continue
-            deadline = packet.born + self._budget
-            in_time = deadline - SAFETY * latency
-            best: LinkState | None = None
-            slow: LinkState | None = None  # has room, but this packet would come too late
-            stuck = False  # a link would do, but has this packet already
-            soonest = slow_soonest = at_best = 1e18
-            alike: list[tuple[float, float, LinkState]] = []  # arrival, share of what it may hold, link
-            least = self._least_priority(packet, now) if self._ranked else 0
-            rank = 0  # the priority of what was found so far
-            for link in self._links:
-                if not link.usable or link.stalled or not link.enabled or link.priority < least:
-                    continue
-                model: LinkModel = link.model
-                outstanding = model.outstanding(now)
-                arrival = now + model.transit(packet.size, outstanding)
-                if now + model.min_rtt / 2 < at_best:
-                    at_best = now + model.min_rtt / 2
-                if outstanding + packet.size > model.limit(now):
-                    model.hungry_at = now
-                    continue
-                if model.pace_at > now:
-                    continue
-                if packet.queued:
-                    arrival += model.loss * LOSS_PENALTY * latency  # a repeat wants the surest link
-                # A packet or two may try in any case: without them nothing would ever be learnt again.
-                if model.packets >= LEAST and arrival + DEVIATIONS * model.deviation > in_time:
-                    if arrival < slow_soonest:
-                        slow, slow_soonest = link, arrival
-                elif packet.queued and _is_on(packet, model):
-                    stuck = True
-                else:
-                    if link.priority != rank:
-                        if best is not None and link.priority < rank:
-                            continue
-                        rank, soonest = link.priority, 1e18
-                        alike.clear()
-                    if arrival < soonest:
-                        best, soonest = link, arrival
-                    if not packet.queued:
-                        alike.append((arrival, (outstanding + packet.size) / model.limit(now), link))
-            if best is not None:
-                if len(alike) > 1:
-                    # No stream should hang on one link while others would do as well: it may go at any time.
-                    latest = soonest + ALIKE * latency
-                    load = 1e18
-                    for arrival, share, link in alike:
-                        if arrival <= latest and share < load:
-                            best, load = link, share
-                self._take(packet)
-                self._send(packet, best, now)
-            elif stuck:
-                self._take(packet)  # nowhere else to send it now: if it is lost there, we shall hear
-            elif now > deadline or (at_best < 1e17 and at_best > deadline):
-                self._take(packet)
-                packet.state = GONE
-                self.late += 1
-            elif slow is None or not self._send_younger(
-                slow, slow_soonest + DEVIATIONS * slow.model.deviation, now
-            ):
-                self._blocked = True
-                return
-
-    def _least_priority(self, packet: Packet, now: float) -> int:
-        """The lowest priority that a link must have to carry this packet now. While the best links have room
-        they carry all; when packets have waited as long as a link's queue may be, the others help."""
-        if packet.queued or now - packet.born >= self._target:
-            return 0
-        return max((link.priority for link in self._links if link.carries and not link.stalled), default=0)
-
-    def _send_younger(self, link: LinkState, arrival: float, now: float) -> bool:
-        """A link that is too slow for the oldest packet takes the oldest that it can bring in time."""
-        held = self._held
-        low, high = 0, len(held)
-        born = arrival - self._budget + self.latency * SAFETY
-        while low < high:
-            middle = (low + high) // 2
-            if held[middle].born < born:
-                low = middle + 1
-            else:
-                high = middle
-        if low == len(held) or held[low].state != HELD:
-            return False
-        packet = held[low]
-        del held[low]
-        self._send(packet, link, now)
-        return True
-
-    def _take(self, packet: Packet) -> None:
-        """Out of the queue whose head it is."""
-        if self._urgent:
-            heapq.heappop(self._urgent)
-        elif self._held:
-            self._held.popleft()
-        else:
-            self._spare.popleft()
-        packet.queued = NOT_QUEUED
-
-    def _send(self, packet: Packet, link: LinkState, now: float) -> None:
-        model: LinkModel = link.model
-        transmission = model.sent(packet, packet.size, link.data_packets, now)
-        transmission.before = packet.transmission
-        packet.transmission = transmission
-        packet.times += 1
-        packet.state = SENT
-        if packet.times > 1:
-            self.resent += 1
-        link.in_flight, link.in_flight_bytes = model.packets, model.in_flight
-        self._emit_data(link, packet.data, now)
-        if model.startup and model.packets >= model.ask_at:
-            model.ask_at = 1 << 30
-            self._ask(link, now)
-
     # --- time -----------------------------------------------------------------------------------------------
 
     def next_timer(self) -> float | None:
+        if self._pumping:
+            return self._now
         if self._blocked:
             return min(self._next_busy, self._next)
         if self._spare or any(link.model.packets for link in self._links):
@@ -489,19 +351,45 @@ class Bonding:
     def handle_timer(self, now: float) -> None:
         if self._blocked and now >= self._next_busy:
             self._next_busy = now + TICK_BUSY
-            self._pump(now)
-        if now < self._next:
+            self._due(now)
+        if now >= self._next:
+            self._next = now + TICK_IDLE
+            for link in self._links:
+                model: LinkModel = link.model
+                if link.usable and model.packets:
+                    self._check(link, now)
+                link.in_flight, link.in_flight_bytes = model.packets, model.in_flight
+                link.window = int(model.limit(now) / TYPICAL * WINDOW_UNIT)
+                link.lost = model.lost
+                if link.stalled and link.carries and self._held:
+                    self._try_stalled(model, now)
+            self._hurry(now)
+            if now >= self._judge_at:
+                self._judge(now)
+            self._due(now)
+        self.flush()
+
+    def _judge(self, now: float) -> None:
+        """How careful to be with packets that may come too late: the more, the more are given up."""
+        self._judge_at = now + JUDGE_EVERY
+        late, left = self.late, sum(link.data_packets for link in self._links)
+        gone, sent = late - self._judged[0], left - self._judged[1]
+        self._judged = (late, left)
+        if gone + sent > 0:
+            self._given_up += (gone / (gone + sent) - self._given_up) / 8
+        least, most = SAFETY
+        self._safety = self.latency * (least + (most - least) * min(1.0, self._given_up / SHORTAGE))
+
+    def _try_stalled(self, model: LinkModel, now: float) -> None:
+        """Packets wait that the other links have no room for: the link that may be dead gets a copy of one.
+        What loses packets in bursts is past its burst after so many packets, not so much time."""
+        if model.in_flight > 2 * model.limit(now):
             return
-        self._next = now + TICK_IDLE
-        for link in self._links:
-            model: LinkModel = link.model
-            if link.usable and model.packets:
-                self._check(link, now)
-            link.in_flight, link.in_flight_bytes = model.packets, model.in_flight
-            link.window = int(model.limit(now) / TYPICAL * WINDOW_UNIT)
-            link.lost = model.lost
-        self._hurry(now)
-        self._pump(now)
+        for packet in islice(self._held, RESCUED):
+            if packet.transmission is None and packet.state == HELD:
+                self._send(packet, model, now)
+                packet.state = HELD
+                return
 
     def _check(self, link: LinkState, now: float) -> None:
         """Ask a link that ought to have answered; do without one that does not."""
@@ -514,7 +402,7 @@ class Bonding:
                 model.answer_due = now + model.round_trip() + self._patience
             model.asked_at = now
             self._ask(link, now)
-            if not self._held and model.answer_due - oldest.packet.born > 0.7 * self.latency:
+            if not self._held and model.answer_due - oldest.packet.born > ANSWER_LATE * self.latency:
                 self._rescue(link, now)  # the answer would come too late to do anything
         if model.asked_at >= since and now >= model.answer_due and not link.stalled:
             link.stalled = True
@@ -572,9 +460,3 @@ class Bonding:
             "spared": self.spared,
             "held": len(self._held),
         }
-
-
-def _is_on(packet: Packet, model: LinkModel) -> bool:
-    """Whether the link carries the packet already."""
-    transmission = packet.transmission
-    return transmission is not None and transmission.link is model and transmission.state == FLYING

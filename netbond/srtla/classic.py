@@ -87,6 +87,9 @@ class Classic:
             if any(each.carries for each in others):
                 self._send(sent.sequence, data, others, now)
 
+    def flush(self) -> None:
+        pass
+
     def handle_timer(self, now: float) -> None:
         pass
 

@@ -28,6 +28,7 @@ FLYING, ARRIVED, PASSED, LOST = 0, 1, 2, 3  # PASSED: the link is done with it, 
 
 ACK_BATCH = 10  # packets per SRTLA ACK
 REORDER = 3  # packets by which a link may be out of order without anything being lost
+DEVIATIONS = 0.5  # mean deviations by which a packet should be expected in time
 INITIAL = 12  # packets in flight before anything is known: an ACK for ten, and a few to go on with
 INITIAL_RATE = 125_000  # bytes/s that any link is supposed to carry
 STARTUP_GAIN = 1.9  # round trips on top of one: what doubles the rate each round trip, as in BBR
@@ -40,7 +41,8 @@ LOSS_BORNE = 0.03  # share that is not worth a shorter queue
 LEAST = 2  # packets that may always be in flight
 RTT_DEFAULT = 0.1
 PROBE_GAIN = 1.25
-PROBE_EVERY = 2.0  # s between tries that brought nothing
+PROBE_EVERY = 2.0  # s between tries that brought nothing, ...
+PROBE_SELDOM = 30.0  # ... and between those that cost packets, at most
 TARGET_LEAST = 0.01  # s of queue that a link gets in any case
 CUTS = 3  # of the queue until loss that stays is taken for the link's own
 RTT_WINDOW = 10.0  # s that the shortest round trip is believed
@@ -56,6 +58,7 @@ class Transmission:
         "delivered",
         "delivered_at",
         "done_at",
+        "doubtful",
         "expected",
         "first_sent_at",
         "index",
@@ -73,6 +76,7 @@ class Transmission:
         self.index = index
         self.sent_at = now
         self.delivered = link.delivered
+        self.doubtful = link.doubtful
         self.delivered_at = link.delivered_at
         self.first_sent_at = link.first_sent_at
         self.expected = 0.0  # s until proof that it passed
@@ -87,7 +91,15 @@ class LinkModel:
     def __init__(self, target: float, now: float) -> None:
         """`target`: s of queue that the link may have."""
         self.target_limit = target
+        self.owner: Any = None  # whose model this is
         self.lost = 0  # packets, ever
+        # For the packets of one moment (see `look`):
+        self.backlog = 0.0  # bytes on their way
+        self.room = 0.0  # bytes that may still be sent
+        self.full = False
+        self.eta = 0.0  # s until a packet sent now arrives
+        self.sure = 0.0  # s within which it should
+        self.share = 0.0  # of what may be on its way
         self.reset(now)
 
     def reset(self, now: float) -> None:
@@ -101,13 +113,19 @@ class LinkModel:
         self.startup = True
         self.target = self.target_limit
         self.min_rtt = RTT_DEFAULT
+        self.least_rtt = 1e3  # the shortest ever: half of it is how long proof takes to come back
         self.min_rtt_at = -1.0  # when `min_rtt` was last seen; negative: never
         self.drain_until = 0.0
         self.drain_least = 0.0
         self.srtt = RTT_DEFAULT
+        self.spread = (
+            0.0  # s, mean of round trips beyond the shortest while the link was idle: the path's own
+        )
         self.jitter = 0.0  # s, mean distance of a round trip from the smoothed one
         self.deviation = 0.0  # s by which packets are late beyond expectation, mean
-        self.delivered = 0
+        self.unsure: deque[Transmission] = deque()  # passed, not named by an SRTLA ACK yet
+        self.delivered = 0  # bytes that arrived
+        self.doubtful = 0  # bytes that arrived, or were lost
         self.delivered_at = now
         self.first_sent_at = now
         self.sampled_at = now
@@ -130,13 +148,51 @@ class LinkModel:
         self.usual_loss = 0.0  # share that is lost with short queues, too
         self.cuts = 0
         self.cut_loss = 0.0  # share lost when the queue was first cut
+        self.judge_from = 0  # packets that left earlier, with a longer queue, say nothing about this one
         self.probing = False
         self.probe_rate = 0.0
         self.probe_at = now
+        self.probe_wait = PROBE_EVERY
+        self.probe_lost = 0  # packets lost when it began
         self.pace_at = now  # not to be given a packet before
         self.ask_at = 4  # while starting: at this many packets a keepalive asks how far they are
 
     # --- questions ------------------------------------------------------------------------------------------
+
+    def look(self, now: float) -> bool:
+        """Sums up the link for the packets that are to be sent now. Whether it can take one."""
+        self.backlog = backlog = self.outstanding(now)
+        limit = self.limit(now)
+        size = self.size
+        room = self.room = limit - backlog
+        self.full = room < size
+        if self.full:
+            self.hungry_at = now
+            return False
+        if self.pace_at > now:
+            return False
+        self.share = (backlog + size) / limit
+        self._expect()
+        return True
+
+    def took(self, size: int, now: float) -> bool:
+        """A packet was sent at this moment. Whether the link can take another."""
+        self.backlog += size
+        self.share *= self.backlog / (self.backlog - size) if self.backlog > size else 1.0
+        self.room -= size
+        if self.room < size:
+            return False
+        self._expect()
+        return self.pace_at <= now
+
+    def _expect(self) -> None:
+        back = min(self.least_rtt, self.min_rtt) / 2
+        if self.startup:
+            self.eta = self.srtt - back
+        else:
+            queue = self.backlog / self.rate
+            self.eta = max(self.min_rtt, queue) + self.size / self.rate - back
+        self.sure = self.eta + DEVIATIONS * self.deviation
 
     def outstanding(self, now: float) -> float:
         """Bytes that are probably still on their way: what was sent and is unproved, less what is likely to
@@ -161,7 +217,7 @@ class LinkModel:
             return self._initial()
         if now < self.drain_until:
             return max(0.75 * self.rate * self.min_rtt, LEAST * size)
-        span = self.min_rtt + self.target + self.extra
+        span = self.min_rtt + self.spread + self.target + self.extra
         if self.startup:
             return max(self.rate * (span + STARTUP_GAIN * self.min_rtt), self._initial())
         if self.probing:
@@ -194,18 +250,19 @@ class LinkModel:
         if not self.in_flight:
             self.delivered_at = self.first_sent_at = now
         transmission = Transmission(self, packet, size, index, now)
-        if self.rate:
-            queue = self.outstanding(now) / self.rate
-            transmission.expected = (max(self.min_rtt, queue)) + size / self.rate
-        if self.rate > self.peak:
-            self.peak = self.rate
+        rate = self.rate
+        if rate:
+            queue = self.outstanding(now) / rate
+            transmission.expected = (max(self.min_rtt, queue)) + size / rate
+            if rate > self.peak:
+                self.peak = rate
         if self.startup:
             pace = max(self.rate, INITIAL_RATE) * STARTUP_PACE
         else:
             pace = max(self.peak * PACE, INITIAL_RATE)
         step = size / pace
         since = now - BURST * step
-        self.pace_at = max(self.pace_at, since) + step
+        self.pace_at = (max(since, self.pace_at)) + step
         self.in_flight += size
         self.packets += 1
         self.size = size
@@ -219,37 +276,56 @@ class LinkModel:
             self.in_flight -= transmission.size
             self.packets -= 1
             transmission.done_at = now
-            if state != LOST:
+            if state == ARRIVED:
                 self.delivered += transmission.size
+            elif state == PASSED:
+                self.doubtful += transmission.size
+            if state != LOST:
                 self.delivered_at = now
                 self.loss -= self.loss / 64
-            self.round_done += 1
+            if transmission.index >= self.judge_from:
+                self.round_done += 1
         if state == LOST:
             self.loss += (1.0 - self.loss) / 64
-            self.round_lost += 1
             self.lost += 1
+            if transmission.index >= self.judge_from:
+                self.round_lost += 1
         transmission.state = state
 
     def acknowledged(self, named: list[Transmission], now: float) -> list[Transmission]:
         """The receiver names these, in the order of arrival. Returns those that this proves lost."""
         last = named[-1]
+        judge_from = self.judge_from
         for transmission in named:
-            if transmission.state != ARRIVED:
-                self.done(transmission, ARRIVED, now)
+            if transmission.state == FLYING:  # as `done` does, for the many
+                self.in_flight -= transmission.size
+                self.packets -= 1
+                transmission.done_at = now
+                self.delivered += transmission.size
+                self.loss -= self.loss / 64
+                if transmission.index >= judge_from:
+                    self.round_done += 1
+            elif transmission.state == PASSED:
+                self.doubtful -= transmission.size
+                self.delivered += transmission.size
+            transmission.state = ARRIVED
+        self.delivered_at = now
         self.proved_at = now
         self._sample(last, now - last.sent_at, now)
         # What was sent well before the last one and is not named: lost, or its ACK was. An ACK that went
         # missing names ten, so fewer cannot have been in one.
         behind = last.index - REORDER
-        fifo = self.fifo
         missing: list[Transmission] = []
-        while fifo:
-            first = fifo[0]
-            if first.state == FLYING:
-                if first.index >= behind:
-                    break
-                missing.append(first)
-            fifo.popleft()
+        for queue in (self.unsure, self.fifo):
+            while queue:
+                first = queue[0]
+                if first.state == FLYING or first.state == PASSED:
+                    if first.index >= behind:
+                        break
+                    missing.append(first)
+                queue.popleft()
+        if not missing:
+            return missing
         state = LOST if len(missing) < ACK_BATCH else PASSED
         for transmission in missing:
             self.done(transmission, state, now)
@@ -264,6 +340,7 @@ class LinkModel:
             transmission = fifo.popleft()
             if transmission.state == FLYING:
                 self.done(transmission, PASSED, now)
+                self.unsure.append(transmission)
                 last = transmission
         if last is not None:
             self._sample(last, sample, now)
@@ -281,7 +358,12 @@ class LinkModel:
 
     def round_trip_seen(self, sample: float, now: float) -> None:
         """A round trip took `sample` s."""
+        if not self.packets:
+            most = 0.5 * self.min_rtt + 0.03
+            self.spread += (min(max(sample - self.min_rtt, 0.0), most) - self.spread) / 4
         self.jitter += (abs(sample - self.srtt) - self.jitter) / 16
+        if sample < self.least_rtt:
+            self.least_rtt = sample
         self.srtt += (sample - self.srtt) / 8 if self.min_rtt_at >= 0 else sample - self.srtt
         if sample <= self.min_rtt or self.min_rtt_at < 0:
             self.min_rtt = sample
@@ -307,19 +389,20 @@ class LinkModel:
         self.first_sent_at = last.sent_at
         if interval <= 0.001:
             return
-        rate = (self.delivered - last.delivered) / interval
+        rate = (self.delivered - last.delivered) / interval  # at least, ...
+        most = rate + (self.doubtful - last.doubtful) / interval  # ... and at most
         elapsed = now - self.sampled_at
         self.sampled_at = now
         queue = rtt - self.min_rtt
         queued = queue > max(0.01, 0.2 * self.target)
-        if self.startup and queue > max(self.target, self.min_rtt / 2):
+        if self.startup and queue > max(self.target, self.min_rtt / 4) + 2 * self.spread:
             self.startup = False
         if not self.rate:
-            self.rate = rate
+            self.rate = most
         elif rate > self.rate:
             self.rate += (rate - self.rate) * (0.5 if queued else 1.0)
-        elif queued and self._slower(rtt, last.expected):
-            self.rate += (rate - self.rate) * min(0.5, max(0.1, elapsed / RATE_TAU))
+        elif most < self.rate and queued and self._slower(rtt, last.expected):
+            self.rate += (most - self.rate) * min(0.5, max(0.1, elapsed / RATE_TAU))
         self.round_rtts += rtt
         self.round_samples += 1
         if last.index >= self.round_sent:
@@ -328,8 +411,10 @@ class LinkModel:
     def _slower(self, rtt: float, expected: float) -> bool:
         """Whether a round trip says that the link delivers less than believed. If it is no longer than those
         of late, less came because less was sent: the path is longer than its shortest round trip."""
-        if self.cuts or rtt > 1.5 * expected:  # a queue that overflows keeps round trips short
+        if rtt > 1.5 * expected:
             return True
+        if self.cuts and self.loss > self.usual_loss + 0.02:
+            return True  # a queue that overflows keeps round trips short
         level = min(self.level, self.level_before)
         return rtt > expected + 0.003 and rtt > 1.1 * level + 0.002 + 0.3 * self.jitter
 
@@ -368,10 +453,11 @@ class LinkModel:
             else:
                 self.cuts = min(self.cuts + 1, CUTS)
                 least = max(TARGET_LEAST, 2 * self.jitter)
-                self.target = max(least, 0.6 * min(self.target, max(queue, least)))
+                self.target = min(self.target, max(least, 0.6 * min(self.target, max(queue, least))))
                 self.extra *= 0.5
+                self.judge_from = self.next_index
             return
-        self.usual_loss += (share - self.usual_loss) / 16
+        self.usual_loss += (share - self.usual_loss) / (4 if share < self.usual_loss else 16)
         self.cuts = 0
         self.target = min(self.target_limit, self.target * 1.05 + 0.0005)
 
@@ -384,10 +470,14 @@ class LinkModel:
                 if self.rate > 1.08 * self.probe_rate:
                     self.extra += 0.2 * (self.min_rtt + self.target + self.extra)
                     self.probe_at = now
+                    self.probe_wait = PROBE_EVERY
                 else:
                     self.extra *= 0.8
-                    self.probe_at = now + PROBE_EVERY
+                    costly = self.lost - self.probe_lost > 2
+                    self.probe_wait = min(2 * self.probe_wait, PROBE_SELDOM) if costly else PROBE_EVERY
+                    self.probe_at = now + self.probe_wait
         elif now >= self.probe_at and not self.startup and now - self.hungry_at < self.srtt:
             self.probing = True
             self.probe_rate = self.rate
+            self.probe_lost = self.lost
             self.probe_at = now + 2 * self.srtt

@@ -92,6 +92,9 @@ class Carrier(Protocol):
     def not_sent(self, link: LinkState, datagrams: Sequence[bytes], now: float) -> None:
         """The kernel did not take these for now."""
 
+    def flush(self) -> None:
+        """All that has come in at this moment is told: send what is to be sent."""
+
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
 

@@ -279,6 +279,7 @@ class Sender:
 
     def datagrams_to_links(self) -> list[tuple[int, bytes]]:
         """(link number, datagram) in the order in which to send them; each is given out once."""
+        self._carrier.flush()
         out, self._to_links = self._to_links, []
         return out
 

@@ -8,7 +8,9 @@ import pytest
 
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
-from tests.bondsim import BONDS, Outcome, Simulation, least_loss
+from tests.bondsim import BONDS, SHAPES, Outcome, Simulation, least_loss
+
+SHALLOW_FAR = ["up=6,delay=80,queue=30", "up=4,delay=100,queue=20", "up=3,delay=120,queue=12"]
 
 
 def play(bond: str | list[str], mbps: float, *, mode: str = "adaptive", **options: Any) -> Outcome:
@@ -66,6 +68,39 @@ def test_too_much_is_offered_and_what_the_links_carry_arrives(bond: str, mbps: f
 @pytest.mark.parametrize(("mbps", "points"), [(4.0, 0.1), (6.0, 1.5), (8.0, 3.0), (10.0, 3.0)])
 def test_fading_links_bring_nearly_what_can_be_brought(mbps: float, points: float) -> None:
     assert play("fading2", mbps).lost_pct <= least_loss(BONDS["fading2"], mbps) + points
+
+
+@pytest.mark.parametrize(
+    ("links", "mbps", "latency"),
+    [
+        (SHALLOW_FAR, 10.69, 1.0),  # queues that hold 40 ms behind round trips of 160 to 240
+        (["up=6,delay=200,jitter=40", "up=6,delay=250,jitter=60"], 8.1, 0.3),  # as far as the latency
+        ([f"up=5,delay={delay},jitter={2 * delay}" for delay in (30, 40, 50)], 7.3, 0.3),
+        (["up=10,delay=20,off=12,on=15", "up=6,delay=60", "up=6,delay=70"], 5.8, 0.3),  # the best one dies
+        (["up=0.3,delay=40,queue=40", "up=0.3,delay=60,queue=40"] * 2, 0.58, 0.3),
+    ],
+)
+def test_never_worse_than_classic(links: list[str], mbps: float, latency: float) -> None:
+    links = [f"{link},down=20" for link in links]
+    adaptive = play(links, mbps, latency=latency)
+    assert adaptive.lost_pct <= play(links, mbps, latency=latency, mode="classic").lost_pct + 0.1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_streams_of_any_shape_arrive(shape: str) -> None:
+    outcome = play("clean3", 8.0, shape=shape, seconds=12.0)
+    assert outcome.lost_pct <= 0.1
+    assert outcome.offered == pytest.approx(8e6 / 8 / 1316 * 12, rel=0.02)
+
+
+def test_a_link_that_comes_and_goes_costs_nothing() -> None:
+    links = ["up=6,down=20,delay=30,off=9,on=10,every=5", "up=6,down=20,delay=40", "up=6,down=20,delay=50"]
+    assert play(links, 10.0).lost_pct <= 0.1
+
+
+def test_a_modem_that_only_queues_for_a_while_is_left_alone() -> None:
+    links = ["up=6,down=20,delay=30,queue=2250,stall=11,unstall=13.5", "up=5,down=20,delay=40"]
+    assert play(links, 4.5).lost_pct <= 0.1
 
 
 def test_acks_that_are_lost_on_their_way_back_harm_little() -> None:

@@ -161,3 +161,75 @@ def test_beginning_anew_forgets_what_was_on_its_way() -> None:
     link.run(1.0)
     link.model.reset(link.now)
     assert (link.model.packets, link.model.in_flight, link.model.rate) == (0, 0, 0.0)
+
+
+def test_a_gap_that_may_be_loss_does_not_make_a_link_look_faster() -> None:
+    """Ten and more that are not named: lost, or their ACK was. They count as delivered only where more than
+    that would be needed to call the link slower."""
+    link = Link()
+    link.model.rate = link.model.peak = 100_000.0
+    sent = [link.send() for _ in range(60)]
+    link.now += 0.2
+    link.model.acknowledged(sent[50:], link.now)  # 40 and more are in doubt: 60 in 0.2 s would be 400 kB/s
+    assert {each.state for each in sent[:47]} == {PASSED}
+    assert link.model.rate == pytest.approx(100_000, rel=0.05)
+
+
+def test_what_an_echo_passed_and_no_ack_names_is_lost() -> None:
+    link = Link()
+    sent = [link.send() for _ in range(12)]
+    link.model.passed(2, 0.06, link.now + 0.06)
+    lost = link.model.acknowledged([sent[n] for n in (0, 2, 3, 4, 5, 6, 7, 8, 9, 10)], link.now + 0.1)
+    assert lost == [sent[1]]
+    assert (sent[0].state, sent[1].state) == (ARRIVED, LOST)
+
+
+def test_a_queue_that_overflowed_once_is_not_taken_for_bad_air() -> None:
+    """What was on its way when the queue was cut says nothing about the shorter one."""
+    link = Link()
+    model = link.model
+    model.startup = False
+    model.rate = model.peak = 125_000.0
+    sent = [link.send() for _ in range(100)]
+    for first in range(0, 400, 10):
+        link.now += 0.05
+        if first < 300:
+            sent += [link.send() for _ in range(10)]
+        # A fifth of the packets is lost, all of them sent before the first loss was known.
+        model.jitter = 0.0
+        arrived = [sent[first + n] for n in range(10) if first >= 200 or n not in (3, 7)]
+        model.acknowledged(arrived, link.now)
+        if first == 200:
+            assert (model.cuts, model.usual_loss) == (1, 0.0)
+            assert model.target < TARGET
+    assert model.cuts == 0
+    assert model.usual_loss < 0.01
+
+
+def test_the_paths_own_jitter_is_learnt_while_the_link_is_idle() -> None:
+    link = Link()
+    limit = 125_000 * (0.05 + TARGET)
+    for n in range(20):
+        link.model.round_trip_seen(0.05 + 0.04 * (n % 2), link.now + n)
+    link.model.startup = False
+    link.model.rate = 125_000.0
+    assert link.model.limit(link.now) > limit + 125_000 * 0.01
+
+
+def test_a_look_sums_up_and_each_packet_is_counted() -> None:
+    link = Link()
+    model = link.model
+    model.startup = False
+    model.rate = model.peak = 125_000.0
+    assert model.look(link.now)
+    assert (model.backlog, model.full) == (0, False)
+    alone, count = model.eta, 0
+    while True:
+        link.send()
+        count += 1
+        if not model.took(SIZE, link.now):
+            break
+    assert model.backlog == count * SIZE
+    assert count <= model.limit(link.now) / SIZE
+    link.now += 0.001
+    assert not model.look(link.now) or model.eta > alone
