@@ -19,12 +19,15 @@ from netbond.config import Config, UplinkConfig
 from netbond.defaults import DefaultStore, still_valid
 from netbond.devices import of_links
 from netbond.engines import EngineState
+from netbond.files import why
 from netbond.health import effect
 from netbond.health.evidence import Ear
 from netbond.health.monitor import Monitor
-from netbond.leases import LeaseError, LeaseStore
+from netbond.lease import Lease
+from netbond.leases import LeaseError
+from netbond.leasestore import MANAGED, LeaseList, LeaseStore, following, renamed
 from netbond.lookups import Lookups
-from netbond.model import Budget, Desired, Facts, Health, Lease, Link, Uplink
+from netbond.model import Budget, Desired, Facts, Health, Link, Uplink
 from netbond.snapshot import Rate, printable
 from netbond.standing import alive
 from netbond.uplinks import learned, settings
@@ -57,6 +60,7 @@ class Sources:
         self._networkd = Networkd()
         self._networkmanager = networkmanager.NetworkManagerWatcher()
         self._managed: tuple[Lease, ...] = ()  # what NetworkManager said
+        self._managed_kept = LeaseList(state_dir / MANAGED)
         self._modemmanager = modemmanager.ModemManagerWatcher()
         self._lookups = Lookups(look)
         self._monitor = Monitor(config, look)
@@ -88,6 +92,7 @@ class Sources:
         buses: list[tuple[str, networkmanager.NetworkManagerWatcher | modemmanager.ModemManagerWatcher]] = []
         if self._config.agent.networkmanager:
             buses.append(("NetworkManager", self._networkmanager))
+            self._recall()
         if self._config.agent.modemmanager:
             buses.append(("ModemManager", self._modemmanager))
         for _, watcher_on_bus in buses:
@@ -119,20 +124,22 @@ class Sources:
     # --- facts for a pass ----------------------------------------------------------------------------------
 
     def facts(self, read: Facts, now: float) -> Facts:
-        """What was read from the kernel, with all that is known besides. `now` is wall-clock seconds."""
+        """What was read from the kernel, with all that is known besides. `now` is seconds since boot."""
         here = {link.name for link in read.links}
         self._managed = networkmanager.leases(
             self._networkmanager.facts(), now, (lease for lease in self._managed if lease.device in here)
         )
+        if self._config.agent.networkmanager:
+            self._keep()
         facts = replace(
             read,
             leases=(
-                *self._load(self._leases),
-                *self._networkd.leases(read.links),
+                *self._load(self._leases, read.links),
+                *self._networkd.leases(read.links, now, time.time()),
                 *self._managed,
             ),
             devices=self._udev.devices(),
-            learned=self._load(self._seen_in_main),
+            learned=self._load(self._seen_in_main, read.links),
             resolved=self._lookups.answers,
             measured=self._measured,
             health=tuple(
@@ -161,16 +168,39 @@ class Sources:
             self.problems["defaults"] = (f"{self.defaults.path}: {error}",)
             return ()
 
-    def _load(self, store: LeaseStore) -> tuple[Lease, ...]:
-        """What the store holds, or held when it could last be read: an uplink must not go for that."""
+    def _load(self, store: LeaseStore, links: Iterable[Link]) -> tuple[Lease, ...]:
+        """What the store holds, or held when it could last be read: an uplink must not go for that.
+
+        A lease whose interface has been renamed is kept under the new name from now on: another interface may
+        get the old one.
+        """
         source = str(store.directory)
+        self.problems[source] = ()
         try:
-            self._loaded[source] = store.load()
+            found = self._loaded[source] = store.load()
+            for old, new in renamed(found, links):
+                logger.info("%s is called %s now: its lease goes along", old.device, new.device)
+                store.move(old, new)
         except OSError as error:
             self.problems[source] = (f"{store.directory}: {error.strerror}",)
+        return following(self._loaded.get(source, ()), links)
+
+    def _recall(self) -> None:
+        """What NetworkManager said to the agent before this one: it may be away while this one starts."""
+        try:
+            self._managed = self._managed_kept.load()
+        except LeaseError as error:
+            logger.warning("%s: %s; passed over", self._managed_kept.path, error)
+        except OSError as error:
+            logger.warning("%s: %s; passed over", self._managed_kept.path, why(error))
+
+    def _keep(self) -> None:
+        try:
+            self._managed_kept.save(self._managed)
+        except OSError as error:
+            self.problems["kept"] = (f"{self._managed_kept.path}: {why(error)}",)
         else:
-            self.problems[source] = ()
-        return self._loaded.get(source, ())
+            self.problems["kept"] = ()
 
     def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
         """Keep the defaults seen in main for an agent that is started while a link is down."""

@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 from netbond import match
 from netbond.config import Config, UplinkConfig
 from netbond.devices import Device, of_links
-from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Lease, Link, Route, Uplink
+from netbond.lease import Lease
+from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Link, Route, Uplink
 from netbond.router import is_lan
 from netbond.selection import exclusions
 from netbond.standing import judged
@@ -98,7 +99,7 @@ class _Way:
     gateway: IPAddress | None
     source: str
     addresses: tuple[Address, ...]
-    since: float | None = None  # when the lease came that names it, wall-clock seconds
+    since: float | None = None  # when the lease came that names it, seconds since boot
 
 
 def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | None]:
@@ -153,7 +154,7 @@ def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Way]
         inside = next((gateway for gateway in gateways if _within(gateway, address)), None)
         once = _lease(link.name, [address], facts.learned)
         if lease is not None:
-            since = None if lease.source == _ASKED_ANEW else lease.received
+            since = None if lease.source == _ASKED_ANEW or lease.received < 0 else lease.received
             found.setdefault(lease.routers[0], (lease.source, since, []))[2].append(address)
         elif inside is not None:
             found.setdefault(inside, (LEARNED, None, []))[2].append(address)
@@ -198,7 +199,7 @@ def _ways(link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, fac
 def learned(facts: Facts, now: float) -> tuple[Lease, ...]:
     """What to remember of the default routes in main: `facts.learned`, brought up to date.
 
-    `now` is wall-clock seconds. What is seen now replaces what was; what is not seen is kept while the
+    `now` is seconds since boot. What is seen now replaces what was; what is not seen is kept while the
     interface holds the address it went with. An interface that is gone takes its memory along.
     """
     kept = {}
@@ -210,7 +211,7 @@ def learned(facts: Facts, now: float) -> tuple[Lease, ...]:
         if defaults:
             seen = _seen(link, addresses, defaults, now)
             if seen is not None:
-                same = once is not None and replace(once, received=now) == seen
+                same = once is not None and once._replace(received=now) == seen
                 kept[link.name] = once if same and once is not None else seen
         elif once is not None:
             kept[link.name] = once
@@ -226,9 +227,9 @@ def _seen(
         if not isinstance(interface, ipaddress.IPv4Interface):
             continue
         if isinstance(gateway, ipaddress.IPv4Address) and gateway in interface.network:
-            return Lease(link.name, "main", interface, (gateway,), now)
+            return Lease(link.name, "main", interface, (gateway,), now, link.index)
         if gateway is None and link.point_to_point:
-            return Lease(link.name, "main", interface, (), now)
+            return Lease(link.name, "main", interface, (), now, link.index)
     return None
 
 

@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 
-from netbond.leases import LeaseStore
+from netbond.leasestore import LeaseStore
 
 pytestmark = pytest.mark.root
 
@@ -78,7 +78,7 @@ class Box:
                     os.kill(int(pid), signal.SIGKILL)
             time.sleep(0.02)
 
-    def leases(self) -> list[tuple[str, str, str, tuple[IPv4Address, ...]]]:
+    def leases(self) -> list[tuple[str, str, str, tuple[IPv4Address | IPv6Address, ...]]]:
         return [(x.device, x.source, str(x.address), x.routers) for x in self.store.load()]
 
 

@@ -3,11 +3,13 @@
 import asyncio
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from netbond import boottime
 from netbond.model import Link
 from netbond.watchers.networkd import Networkd
 from tests.netns.box import wait_for
@@ -60,7 +62,11 @@ def test_leases_of_networkd(box: DhcpBox) -> None:
 
     def look() -> None:
         looks.append(
-            tuple(f"{x.address} {x.routers[0]}" for x in source.leases([Link("usb0", index)]) if x.routers)
+            tuple(
+                f"{x.address} {x.routers[0]}"
+                for x in source.leases([Link("usb0", index)], boottime.now(), time.time())
+                if x.routers
+            )
         )
 
     def last(*expected: str) -> Callable[[], bool]:
@@ -95,7 +101,9 @@ def test_networkd_is_killed_and_started_again(box: DhcpBox) -> None:
     box.serve()
 
     def known() -> list[str]:
-        return [str(lease.address) for lease in source.leases([Link("usb0", index)])]
+        return [
+            str(lease.address) for lease in source.leases([Link("usb0", index)], boottime.now(), time.time())
+        ]
 
     for _ in range(2):
         with (folder / "log").open("wb") as log:

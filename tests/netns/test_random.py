@@ -24,8 +24,9 @@ from netbond.control import request
 from netbond.defaults import DefaultStore, still_valid
 from netbond.errors import NetbondError
 from netbond.kernel import Kernel
-from netbond.leases import LeaseStore
-from netbond.model import Facts, Lease
+from netbond.lease import Lease
+from netbond.leasestore import LeaseStore
+from netbond.model import Facts
 from netbond.plan import Object, desired, object_words
 from tests.netns.box import Box, sh
 from tests.netns.spaces import inside

@@ -76,12 +76,15 @@ def test_a_gateway_is_as_old_as_the_lease_that_names_it_and_a_renewal_is_no_news
         return uplink
 
     told = replace(box("usb0"), leases=(lease("usb0", "10.0.0.10/24", "10.0.0.1", received=1000.0),))
-    renewed = replace(told, leases=(replace(told.leases[0], received=2000.0),))
-    asked = replace(told, leases=(replace(told.leases[0], source="NetworkManager"),))
+    renewed = replace(told, leases=(told.leases[0]._replace(received=2000.0),))
+    asked = replace(told, leases=(told.leases[0]._replace(source="NetworkManager"),))
     seen = replace(told, leases=(), routes=(main_default("usb0", "10.0.0.1"),))
     assert [found(facts).gateway_since for facts in (told, renewed)] == [1000.0, 2000.0]
     assert [found(facts).gateway_since for facts in (asked, seen)] == [None, None]
     assert found(told) == found(renewed)
+    before_the_boot = replace(told, leases=(told.leases[0]._replace(received=-1.0),))
+    assert found(before_the_boot).gateway_since is None
+    assert found(replace(told, leases=(*before_the_boot.leases, *told.leases))).gateway_since == 1000.0
 
 
 def test_main_gateway_is_that_of_the_lowest_metric() -> None:
@@ -162,7 +165,9 @@ class TestLearned:
 
     def test_what_is_seen_is_remembered_with_its_address(self) -> None:
         assert learned(self.seen, now=5.0) == (
-            lease("usb0", "10.0.0.10/24", "10.0.0.1", received=5.0, source="main"),
+            lease("usb0", "10.0.0.10/24", "10.0.0.1", received=5.0, source="main")._replace(
+                ifindex=next(link.index for link in self.seen.links if link.name == "usb0")
+            ),
         )
 
     def test_nothing_new_is_no_change(self) -> None:
