@@ -70,6 +70,7 @@ class Sources:
         self._weigher = Weigher()
         self._measured: tuple[tuple[str, int], ...] = ()
         self._settings: tuple[UplinkConfig, ...] = ()
+        self._checked_by: Config | None = None  # the configuration that the monitor has
         self._uplinks: tuple[Uplink, ...] = ()
         self._silent: list[str] = []
         self.problems: dict[str, tuple[str, ...]] = {}
@@ -110,10 +111,12 @@ class Sources:
         return self._lookups.complete and not self._silent
 
     def configure(self, config: Config) -> None:
-        """Take another configuration (what the agent can change while it runs)."""
+        """Take another configuration (what the agent can change while it runs).
+
+        The checks follow with the next pass: only then is it known which `[[uplink]]` is for what.
+        """
         self._config = config
         self._lookups.want(pins.names(config))
-        self._monitor.configure(replace(config, uplink=self._settings))
 
     async def _save_usage(self) -> None:
         if self._writing is not None:
@@ -222,8 +225,8 @@ class Sources:
     def decided(self, goal: Desired) -> None:
         """What the agent has made of the facts: whom to check and to count from now on."""
         self._uplinks = goal.uplinks
-        if goal.settings != self._settings:
-            self._settings = goal.settings
+        if goal.settings != self._settings or self._config is not self._checked_by:
+            self._settings, self._checked_by = goal.settings, self._config
             self._monitor.configure(replace(self._config, uplink=goal.settings))
         self._monitor.set_uplinks(goal.uplinks)
 

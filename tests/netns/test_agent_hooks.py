@@ -126,3 +126,20 @@ def test_a_broken_lease_file_harms_none_of_the_others(box: Box, broken: str) -> 
     assert gateways(box) == {"usb1": "10.0.1.1 dhclient"}
     hook(box, 0)
     wait_for(lambda: "usb0" in gateways(box), 5, "a new word mends it")
+
+
+def test_a_lease_follows_an_interface_that_is_renamed(box: Box) -> None:
+    box.start()
+    hook(box, 0)
+    wait_for(lambda: gateways(box) == {"usb0": "10.0.0.1 dhclient"}, 5, "the lease")
+    for words in ("set usb0 down", "set usb0 name wan0", "set wan0 up"):
+        box.ip("link", *words.split())
+    wait_for(lambda: gateways(box) == {"wan0": "10.0.0.1 dhclient"}, 5, "by the new name")
+    # Another one gets the old name, with the very same address: both are what their own hooks said.
+    box.plug("usb0", 7, "10.0.0.10/24", default=False)
+    hook(box, 0, "10.0.0.99")
+    both = {"usb0": "10.0.0.99 dhclient", "wan0": "10.0.0.1 dhclient"}
+    wait_for(lambda: gateways(box) == both, 5, "both")
+    box.stop(signal.SIGKILL)
+    box.start()
+    assert gateways(box) == both
