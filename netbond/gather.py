@@ -106,7 +106,9 @@ def told(facts: Facts, status: Any, now: float) -> Facts:
         measured=tuple(
             sorted({str(u.get("device")): w for u in uplinks if type(w := u.get("weight")) is int}.items())
         ),
-        roaming=frozenset(d for d, m in modems.items() if isinstance(m, dict) and m.get("roaming") is True),
+        # One that is excluded for it is no uplink.
+        roaming=frozenset(d for d, m in modems.items() if isinstance(m, dict) and m.get("roaming") is True)
+        | {str(m.get("device")) for m in objects(status, "idle_modems") if m.get("roaming") is True},
     )
 
 

@@ -20,6 +20,7 @@ from netbond.defaults import DefaultStore, still_valid
 from netbond.devices import of_links
 from netbond.engines import EngineState
 from netbond.files import why
+from netbond.gone import Gone
 from netbond.health import effect
 from netbond.health.evidence import Ear
 from netbond.health.monitor import Monitor
@@ -73,6 +74,8 @@ class Sources:
         self._checked_by: Config | None = None  # the configuration that the monitor has
         self._uplinks: tuple[Uplink, ...] = ()
         self._silent: list[str] = []
+        self._gone = Gone()
+        self._here: frozenset[str] = frozenset()  # the interfaces, as of the last pass
         self.problems: dict[str, tuple[str, ...]] = {}
 
     # --- from start to stop --------------------------------------------------------------------------------
@@ -128,10 +131,9 @@ class Sources:
 
     def facts(self, read: Facts, now: float) -> Facts:
         """What was read from the kernel, with all that is known besides. `now` is seconds since boot."""
-        here = {link.name for link in read.links}
-        self._managed = networkmanager.leases(
-            self._networkmanager.facts(), now, (lease for lease in self._managed if lease.device in here)
-        )
+        self._here = frozenset(link.name for link in read.links)
+        before = (lease for lease in self._managed if lease.device in self._here)
+        self._managed = networkmanager.leases(self._networkmanager.facts(), now, before)
         if self._config.agent.networkmanager:
             self._keep()
         facts = replace(
@@ -229,6 +231,8 @@ class Sources:
             self._settings, self._checked_by = goal.settings, self._config
             self._monitor.configure(replace(self._config, uplink=goal.settings))
         self._monitor.set_uplinks(goal.uplinks)
+        reasons = dict(goal.excluded) | {name: why for name, _, why in (x.partition(": ") for x in goal.idle)}
+        self._gone.observe(goal.uplinks, self._here, reasons, time.monotonic())
 
     def tick(
         self, links: Iterable[Link], rates: dict[str, Rate], engines: Iterable[EngineState], now: float
@@ -273,7 +277,10 @@ class Sources:
     # --- what status shows ---------------------------------------------------------------------------------
 
     def sections(self, now: float) -> dict[str, Any]:
-        """Parts of the snapshot: health, metered, and by device what managers and udev know."""
+        """Parts of the snapshot: health, metered, and by device what managers and udev know.
+
+        `now` is monotonic.
+        """
         devices = {uplink.device for uplink in self._uplinks}
         modems = self._modemmanager.facts()
         return {
@@ -290,5 +297,15 @@ class Sources:
                 for device in modem.devices
                 if device in devices
             },
+            "idle_modems": [
+                {
+                    "device": modem.device or None,
+                    "why": modemmanager.why_idle(modem),
+                    **modemmanager.modem_snapshot(modem),
+                }
+                for modem in modems
+                if devices.isdisjoint(modem.devices)
+            ],
+            "gone": self._gone.section(now),
             "hardware": {each.name: each.as_dict() for each in self._udev.devices() if each.name in devices},
         }

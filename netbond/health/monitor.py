@@ -56,6 +56,7 @@ class _Watch:
     ) -> None:
         """`before` is the watch of the same way out with other checks, whose verdict goes on."""
         self.identity: Final = identity
+        self.running = False
         self._look = look
         self._random = random
         self._ask = ask
@@ -80,7 +81,6 @@ class _Watch:
         self._wakes = {check.name: asyncio.Event() for check in self._chain}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.running = False
 
     def start(self) -> None:
         """Begin to ask; after a pause nothing is known any more."""

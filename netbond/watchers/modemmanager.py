@@ -341,6 +341,19 @@ def summary(modem: Modem) -> str:
     return " ".join(word for word in words if word) or modem.state
 
 
+def why_idle(modem: Modem) -> str:
+    """What keeps a modem from being an uplink, as far as the modem itself does; "" if nothing is known."""
+    if modem.sim not in ("ok", "unknown") or modem.state in ("failed", "unknown", "locked"):
+        return summary(modem)
+    if modem.state in ("disabled", "disabling"):
+        return "turned off (disabled)"
+    if modem.roaming is None:
+        return f"not registered: {summary(modem)}"
+    if modem.state != "connected":
+        return f"no data connection: {modem.state}"
+    return "" if modem.devices else "no network interface (PPP on a serial line?)"
+
+
 def modem_snapshot(modem: Modem) -> dict[str, object]:
     """The modem as plain JSON, for `netbond status --json`; the keys are in docs/modemmanager.md."""
     return {

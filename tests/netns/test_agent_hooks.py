@@ -132,13 +132,13 @@ def test_a_lease_follows_an_interface_that_is_renamed(box: Box) -> None:
     box.start()
     hook(box, 0)
     wait_for(lambda: gateways(box) == {"usb0": "10.0.0.1 dhclient"}, 5, "the lease")
-    for words in ("set usb0 down", "set usb0 name wan0", "set wan0 up"):
+    for words in ("set usb0 down", "set usb0 name wwan0", "set wwan0 up"):
         box.ip("link", *words.split())
-    wait_for(lambda: gateways(box) == {"wan0": "10.0.0.1 dhclient"}, 5, "by the new name")
+    wait_for(lambda: gateways(box) == {"wwan0": "10.0.0.1 dhclient"}, 5, "by the new name")
     # Another one gets the old name, with the very same address: both are what their own hooks said.
     box.plug("usb0", 7, "10.0.0.10/24", default=False)
     hook(box, 0, "10.0.0.99")
-    both = {"usb0": "10.0.0.99 dhclient", "wan0": "10.0.0.1 dhclient"}
+    both = {"usb0": "10.0.0.99 dhclient", "wwan0": "10.0.0.1 dhclient"}
     wait_for(lambda: gateways(box) == both, 5, "both")
     box.stop(signal.SIGKILL)
     box.start()

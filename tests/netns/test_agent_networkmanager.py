@@ -263,7 +263,7 @@ def test_gateways_of_ipv6(managed: Managed) -> None:
         return "".join(f"{uplink['gateway']} {uplink['gateway_source']}" for uplink in found)
 
     wait_for(lambda: gateway() == "fe80::20 NetworkManager", 20, "the gateway")
-    managed.agent.ip("-6", "route", "flush", "root", "default", "table", "main")
+    managed.agent.ip("-6", "route", "del", "default", "table", "main")
     time.sleep(0.5)
     assert gateway() == "fe80::20 NetworkManager"
     assert "default via fe80::20 dev usb0" in managed.agent.ip("-6", "route", "show", "table", "100")
