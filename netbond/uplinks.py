@@ -70,12 +70,37 @@ def candidates(device: str, family: int, facts: Facts, *, asked_for: bool) -> tu
     Unique local ones (fc00::/7) lead nowhere by themselves: with nothing else, the interface is an uplink
     only if the configuration names it (there may be a prefix translation behind it).
     """
-    found = tuple(
-        a
-        for a in facts.addresses
-        if a.device == device and a.family == family and a.scope == "global" and not a.tentative
+    found = _as_leased(
+        tuple(
+            a
+            for a in facts.addresses
+            if a.device == device and a.family == family and a.scope == "global" and not a.tentative
+        ),
+        facts.leases,
     )
     return found if asked_for or not all(map(_local_only, found)) else ()
+
+
+def _as_leased(addresses: tuple[Address, ...], leases: Iterable[Lease]) -> tuple[Address, ...]:
+    """The addresses without those whose network a renewal has changed.
+
+    A DHCP client that is given the same address with another mask sets it beside the one it has, which the
+    kernel keeps until the old lease is over. What is in the old network only is behind the gateway by now.
+    """
+    twice = {a.interface.ip for a in addresses for b in addresses if _same_but_for_network(a, b)}
+    if not twice:
+        return addresses
+    held = {address.interface for address in addresses}
+    device = addresses[0].device
+    mine = [lease for lease in leases if lease.device == device and lease.address.ip in twice]
+    newest = {ip: max((x.received for x in mine if x.address.ip == ip), default=0.0) for ip in twice}
+    leased = {lease.address for lease in mine if lease.received == newest[lease.address.ip]} & held
+    renewed = {interface.ip for interface in leased}
+    return tuple(a for a in addresses if a.interface.ip not in renewed or a.interface in leased)
+
+
+def _same_but_for_network(one: Address, other: Address) -> bool:
+    return one.interface.ip == other.interface.ip and one.interface != other.interface
 
 
 def _primary(addresses: Sequence[Address], gateway: IPAddress | None) -> Address:

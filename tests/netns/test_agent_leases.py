@@ -163,6 +163,13 @@ def test_leases_that_change(tmp_path_factory: pytest.TempPathFactory) -> None:
                 "--dhcp-option=3,192.168.8.1", "--dhcp-option=1,255.255.255.128", address="192.168.8.20"
             )
             comes("192.168.8.20", "192.168.8.1", "192.168.8.0/25")
+            # The same address in another network: dhclient sets it beside the one it has.
+            for mask, network in (("192", "192.168.8.0/26"), ("0", "192.168.8.0/24")):
+                box.serve(
+                    *("--dhcp-option=3,192.168.8.1", f"--dhcp-option=1,255.255.255.{mask}"),
+                    address="192.168.8.20",
+                )
+                comes("192.168.8.20", "192.168.8.1", network)
         assert "192.168.8.120" not in agent.rules()
         assert agent.problems() == []
 

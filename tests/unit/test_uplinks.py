@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from netbond.config import Config, parse
+from netbond.lease import Lease
 from netbond.model import Facts, Uplink
 from netbond.uplinks import find, learned, main_gateway
 from tests.unit.boxes import address, box, lease, link, main_default
@@ -85,6 +86,25 @@ def test_a_gateway_is_as_old_as_the_lease_that_names_it_and_a_renewal_is_no_news
     before_the_boot = replace(told, leases=(told.leases[0]._replace(received=-1.0),))
     assert found(before_the_boot).gateway_since is None
     assert found(replace(told, leases=(*before_the_boot.leases, *told.leases))).gateway_since == 1000.0
+
+
+def test_an_address_with_the_mask_of_its_lease_replaces_the_one_before() -> None:
+    """The kernel holds both until the old lease is over."""
+    wide, narrow = address("usb0", "10.0.0.10/24"), address("usb0", "10.0.0.10/25")
+    facts = replace(box("usb0"), addresses=(wide, narrow, address("usb0", "10.9.0.9/24")))
+
+    def networks(*leases: Lease) -> list[str]:
+        [*uplinks] = find(replace(facts, leases=leases), Config(), {}).uplinks
+        return sorted(str(a.interface) for uplink in uplinks for a in uplink.addresses)
+
+    before = lease("usb0", "10.0.0.10/24", "10.0.0.1", received=1.0)
+    after = lease("usb0", "10.0.0.10/25", "10.0.0.1", received=2.0)
+    assert networks(after) == ["10.0.0.10/25", "10.9.0.9/24"]
+    assert networks(before, after) == ["10.0.0.10/25", "10.9.0.9/24"]
+    assert networks(before) == ["10.0.0.10/24", "10.9.0.9/24"]
+    other = lease("usb0", "10.0.0.10/26", "10.0.0.1", received=3.0)  # a mask that the client did not set
+    assert networks(other) == ["10.0.0.10/24", "10.0.0.10/25", "10.9.0.9/24"]
+    assert networks(before._replace(received=2.0), after) == ["10.0.0.10/24", "10.0.0.10/25", "10.9.0.9/24"]
 
 
 def test_main_gateway_is_that_of_the_lowest_metric() -> None:
