@@ -108,14 +108,15 @@ def flow(namespace: str, modem: str, source: str) -> Iterator[None]:
 
 
 @contextmanager
-def dhclient(box: DhcpBox) -> Iterator[None]:
+def dhclient(box: DhcpBox) -> Iterator[subprocess.Popen[bytes]]:
+    """A real one on usb0, which renews its lease each two seconds."""
     conf = box.folder / "dhclient.conf"
     conf.write_text(CLIENT)
     names = ["-cf", str(conf), "-pf", f"{box.folder}/dhclient.pid", "-lf", f"{box.folder}/dhclient.leases"]
     with (box.folder / "dhclient.log").open("wb") as log:
         client = subprocess.Popen(box.inside("dhclient", "-4", "-d", *names, "usb0"), stdout=log, stderr=log)
     try:
-        yield
+        yield client
     finally:
         client.terminate()
         client.wait(10)
