@@ -100,6 +100,16 @@ def test_an_empty_list_keeps_the_last_one(path: Path) -> None:
     assert path.read_text() == "10.0.0.10\n"
 
 
+def test_an_empty_list_where_it_is_wanted(path: Path) -> None:
+    addresses = AddressList(path, empty=True)
+    assert addresses.update([DOWN]) == Update(True)
+    assert path.read_bytes() == b""
+    assert addresses.update([]) == Update()
+    assert addresses.update([USB0]).written
+    assert addresses.update([]).written
+    assert path.read_bytes() == b""
+
+
 def test_no_file_wanted() -> None:
     assert AddressList(None, process="x").update([USB0]) == Update()
 
