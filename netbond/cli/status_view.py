@@ -186,7 +186,7 @@ class Cropped:
         lines = console.render_lines(self._view, options.update(height=None), pad=False)
         if len(lines) > height:
             hidden = len(lines) - height + 1
-            lines = [*lines[: height - 1], [Segment(f"... {hidden} more lines")]]
+            lines = [*lines[: height - 1], [Segment(f"... {hidden} more lines: make the window taller")]]
         for number, line in enumerate(lines):
             if number:
                 yield Segment.line()
@@ -274,7 +274,7 @@ def _why(uplink: Mapping[str, Any], health: Mapping[str, Any], snapshot: Mapping
         for plan in objects(snapshot, "metered")
     ):
         return None  # how much of the plan is used stands there in red
-    if reason and reason != said:
+    if reason and reason not in (said, f"interface is {said}"):
         return text(reason, "yellow")
     if said == "up" and health.get("state") == "degraded":
         return text(f"degraded for {duration(health.get('since_s'))}: {health.get('reason')}", "yellow")
