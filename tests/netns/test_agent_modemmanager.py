@@ -7,8 +7,10 @@ real one.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dbus_next import Variant
@@ -35,6 +37,28 @@ def box(tmp_path: Path, bus: PrivateBus) -> Iterator[Box]:
         for number in range(2):
             box.plug(f"usb{number}", number)
         yield box
+
+
+def test_a_sim_that_waits_for_its_pin_is_seen(box: Box, bus: PrivateBus, tmp_path: Path) -> None:
+    box.configure(agent='metrics = "127.0.0.1:10470"')
+    box.ip("addr", "add", "127.0.0.1/8", "dev", "lo", check=False)
+
+    async def scenario() -> None:
+        with ModemManagerBox(tmp_path, bus) as manager:
+            manager.start()
+            await asyncio.to_thread(box.start)
+            async with SimulatedModem(f"nbtp{tmp_path.name}") as simulated:
+                simulated.answers["+CPIN?"] = "+CPIN: SIM PIN"
+                await manager.plug(simulated)
+                await until(lambda: "SIM waits for sim-pin" in str(box.status()["idle_modems"]), "it is seen")
+                look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:10470/metrics').read())"
+                metrics = await asyncio.to_thread(box.run, sys.executable, "-c", look)
+                assert 'state="locked",why="SIM waits for sim-pin"} 0.0' in metrics
+                socket = str(box.folder / "control.sock")
+                shown = await asyncio.to_thread(box.run, *box.command("status", "--socket", socket)[4:])
+                assert ": SIM waits for sim-pin" in shown
+
+    asyncio.run(scenario())
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -116,6 +140,18 @@ def test_beside_a_real_modemmanager_whose_modem_vanishes_while_it_is_asked(
             await asyncio.to_thread(box.start)
             async with SimulatedModem(f"nbta{tmp_path.name}") as simulated:
                 await manager.plug(simulated)
+
+                def idle() -> dict[str, Any]:
+                    """It has no interface, so it is no uplink, and is shown all the same."""
+                    found = box.status()["idle_modems"]
+                    return dict(found[0]) if found else {}
+
+                await manager.mmcli("-m", "any", "--enable")
+                await until(lambda: idle().get("operator") == "T-Mobile", "its operator")
+                await until(lambda: idle().get("signal_quality") == 70, "its signal")
+                assert idle()["state"] == "registered"
+                assert idle()["why"] == "no data connection: registered"
+                assert idle()["summary"] == "T-Mobile LTE 70 %"
                 simulated.hangs_at = "+CSQ"
                 await asyncio.sleep(1.0)
                 await simulated.vanish()
