@@ -321,14 +321,9 @@ class LeaseList:
     def load(self) -> tuple[Lease, ...]:
         """What was saved. LeaseError or OSError, named by the caller, if there is something else."""
         try:
-            data, status = files.read(self.path, LARGEST_LIST)
+            found = read_list(self.path)
         except FileNotFoundError:
             return ()
-        if not _ours(status):
-            raise LeaseError("others than root can write to it")
-        found = _json(data)
-        if not isinstance(found, list):
-            raise LeaseError("it is not a list")
         leases = (from_json(item, self._boot) for item in found)
         return tuple(lease for lease in leases if lease.received >= 0)
 
@@ -341,6 +336,17 @@ class LeaseList:
         data = json.dumps([to_json(lease, self._boot) for lease in new]).encode() + b"\n"
         files.replace(self.path, data, 0o600)
         self._saved = new
+
+
+def read_list(path: Path) -> list[object]:
+    """The list in a file of JSON that nobody else can have written; LeaseError for anything else."""
+    data, status = files.read(path, LARGEST_LIST)
+    if not _ours(status):
+        raise LeaseError("others than root can write to it")
+    found = _json(data)
+    if not isinstance(found, list):
+        raise LeaseError("it is not a list")
+    return found
 
 
 def _timeless(leases: Iterable[Lease]) -> list[tuple[object, ...]]:

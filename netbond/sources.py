@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from netbond import budget, match, pins
+from netbond import budget, files, match, pins
+from netbond.boottime import boot_id
 from netbond.config import Config, UplinkConfig
 from netbond.defaults import DefaultStore, still_valid
 from netbond.devices import of_links
 from netbond.engines import EngineState
-from netbond.files import why
 from netbond.gone import Gone
 from netbond.health import effect
 from netbond.health.evidence import Ear
 from netbond.health.monitor import Monitor
 from netbond.lease import Lease
 from netbond.leases import LeaseError
-from netbond.leasestore import MANAGED, LeaseList, LeaseStore, following, renamed
+from netbond.leasestore import MANAGED, LeaseList, LeaseStore, following, read_list, renamed
 from netbond.lookups import Lookups
 from netbond.model import Budget, Desired, Facts, Health, Link, Uplink
 from netbond.snapshot import Rate, printable
@@ -34,6 +35,7 @@ from netbond.standing import alive
 from netbond.uplinks import learned, settings
 from netbond.values import AUTO
 from netbond.watchers import modemmanager, networkmanager
+from netbond.watchers.bus import device_name
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev
 from netbond.weigh import Weigher
@@ -62,6 +64,8 @@ class Sources:
         self._networkmanager = networkmanager.NetworkManagerWatcher()
         self._managed: tuple[Lease, ...] = ()  # what NetworkManager said
         self._managed_kept = LeaseList(state_dir / MANAGED)
+        self._roaming_kept = state_dir / "roaming.json"
+        self._roamed: frozenset[str] = frozenset()  # what stands in that file
         self._modemmanager = modemmanager.ModemManagerWatcher()
         self._lookups = Lookups(look)
         self._monitor = Monitor(config, look)
@@ -99,6 +103,7 @@ class Sources:
             self._recall()
         if self._config.agent.modemmanager:
             buses.append(("ModemManager", self._modemmanager))
+            self._recall_roaming()
         for _, watcher_on_bus in buses:
             watcher_on_bus.start(self._look)
             stack.push_async_callback(watcher_on_bus.stop)
@@ -164,7 +169,31 @@ class Sources:
     def _roaming(self) -> frozenset[str]:
         modems = self._modemmanager.facts()
         devices = {device for modem in modems for device in modem.devices}
-        return frozenset(d for d in devices if modemmanager.excluded_by_roaming(modems, d))
+        found = frozenset(d for d in devices if modemmanager.excluded_by_roaming(modems, d))
+        if found != self._roamed and self._config.agent.modemmanager:
+            try:
+                data = json.dumps([boot_id(), *sorted(found)]).encode() + b"\n"
+                files.make_directory(self._roaming_kept.parent, 0o755)
+                files.replace(self._roaming_kept, data, 0o600)
+            except OSError as error:
+                self.problems["roaming"] = (f"{self._roaming_kept}: {files.why(error)}",)
+            else:
+                self._roamed = found
+                self.problems["roaming"] = ()
+        return found
+
+    def _recall_roaming(self) -> None:
+        """Who roamed when the agent before this one ended: ModemManager may be away while this one starts."""
+        try:
+            boot, *devices = read_list(self._roaming_kept)
+        except FileNotFoundError:
+            return
+        except (LeaseError, OSError, ValueError) as error:
+            logger.warning("%s: %s; passed over", self._roaming_kept, error)
+            return
+        if boot == boot_id():
+            self._roamed = frozenset(name for name in map(device_name, devices) if name)
+            self._modemmanager.recall(self._roamed)
 
     def _taken(self) -> tuple[Any, ...]:
         try:
@@ -197,13 +226,13 @@ class Sources:
         except LeaseError as error:
             logger.warning("%s: %s; passed over", self._managed_kept.path, error)
         except OSError as error:
-            logger.warning("%s: %s; passed over", self._managed_kept.path, why(error))
+            logger.warning("%s: %s; passed over", self._managed_kept.path, files.why(error))
 
     def _keep(self) -> None:
         try:
             self._managed_kept.save(self._managed)
         except OSError as error:
-            self.problems["kept"] = (f"{self._managed_kept.path}: {why(error)}",)
+            self.problems["kept"] = (f"{self._managed_kept.path}: {files.why(error)}",)
         else:
             self.problems["kept"] = ()
 

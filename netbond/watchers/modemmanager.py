@@ -405,6 +405,16 @@ class ModemManagerWatcher(Watcher[Modem]):
         self._release: asyncio.TimerHandle | None = None
         self._asked: dict[str, asyncio.Task[None]] = {}  # modem path -> asking for its signal, perhaps done
 
+    def recall(self, roaming: Iterable[str]) -> None:
+        """Before start(): the modems of these interfaces roamed when the agent ended.
+
+        As after a restart of ModemManager, they do so until it says otherwise, or has had HOLD seconds to.
+        """
+        self._facts = self._held = tuple(
+            Modem("", (device,), registration="roaming", roaming=True, current=False)
+            for device in sorted(set(roaming))
+        )
+
     async def stop(self) -> None:
         """End; the facts stay as they are."""
         await super().stop()

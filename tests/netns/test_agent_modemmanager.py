@@ -7,6 +7,7 @@ real one.
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +106,38 @@ def test_one_that_roams_is_out_from_the_first_pass_on(box: Box, bus: PrivateBus)
             assert "usb1 is up" not in box.log.read_text()
 
     asyncio.run(scenario())
+
+
+def test_the_agent_and_modemmanager_restart_together(box: Box, bus: PrivateBus) -> None:
+    """Nobody says that it roams then; it did, and not a packet is to cost money for that."""
+    box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
+
+    async def scenario() -> None:
+        async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
+            await asyncio.to_thread(box.start)
+            assert set(states(box)) == {"usb0"}
+            box.stop(signal.SIGKILL)
+        await asyncio.to_thread(box.start)
+        assert set(states(box)) == {"usb0"}
+        async with StandIn(bus, NAME, serving({})):  # it is back, and has not found the modem yet
+            await until(lambda: "ModemManager: followed" in box.log.read_text(), "it is followed")
+            await asyncio.sleep(0.3)
+            assert set(states(box)) == {"usb0"}
+        async with StandIn(bus, NAME, serving({PATH: modem("usb1")})):
+            await until(lambda: set(states(box)) == {"usb0", "usb1"}, "usb1 is at home")
+        assert "usb1 is up" not in box.log.read_text().partition("ModemManager: absent")[0]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '["", 5, "../x", "a\\u001b[b"]', "[" * 9000, "x" * 70000])
+def test_a_broken_memory_of_roaming_harms_nobody(box: Box, text: str) -> None:
+    (box.folder / "state").mkdir()
+    (box.folder / "state/roaming.json").write_text(text)
+    (box.folder / "state/networkmanager.json").write_text(text)
+    box.start()
+    assert set(states(box)) == {"usb0", "usb1"}
+    assert "mistake" not in box.log.read_text()
 
 
 def test_modemmanager_comes_goes_and_hangs(box: Box, bus: PrivateBus) -> None:
