@@ -316,16 +316,18 @@ class LeaseList:
     def __init__(self, path: Path, boot: str | None = None) -> None:
         self.path = path
         self._boot = boot_id() if boot is None else boot
-        self._saved: tuple[Lease, ...] | None = None
+        self._saved: tuple[Lease, ...] | None = ()  # None: something else is there, to be replaced
 
     def load(self) -> tuple[Lease, ...]:
         """What was saved. LeaseError or OSError, named by the caller, if there is something else."""
+        self._saved = None
         try:
             found = read_list(self.path)
         except FileNotFoundError:
-            return ()
-        leases = (from_json(item, self._boot) for item in found)
-        return tuple(lease for lease in leases if lease.received >= 0)
+            found = []
+        leases = [from_json(item, self._boot) for item in found]
+        self._saved = tuple(lease for lease in leases if lease.received >= 0)
+        return self._saved
 
     def save(self, leases: Iterable[Lease]) -> None:
         """Keep these, unless they are those kept already but for their time. OSError if that fails."""

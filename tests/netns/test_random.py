@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from netbond import boottime
 from netbond.config import load
 from netbond.control import request
 from netbond.defaults import DefaultStore, still_valid
@@ -189,7 +190,7 @@ class World:
         router = ipaddress.IPv4Address(f"10.0.{number}.{self.random.choice([1, 3])}")
         interface = ipaddress.IPv4Interface(f"10.0.{number}.{host}/24")
         self.said.append(f"lease {device} {interface} from {router}")
-        self.leases.save(Lease(device, "dhclient", interface, (router,), time.time()))
+        self.leases.save(Lease(device, "dhclient", interface, (router,), boottime.now()))
         with contextlib.suppress(NetbondError):  # it is being killed and started again
             request(self.box.folder / "control.sock", {"command": "hook"})
 

@@ -406,6 +406,8 @@ def test_what_a_manager_said_is_kept_for_this_boot_only(tmp_path: Path) -> None:
     path = tmp_path / "run/managed.json"
     kept = LeaseList(path, "aaaa")
     assert kept.load() == ()
+    kept.save(())
+    assert not path.exists()  # nothing to be kept
     kept.save(said)
     assert LeaseList(path, "aaaa").load() == said
     assert LeaseList(path, "bbbb").load() == ()
