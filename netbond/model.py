@@ -180,7 +180,7 @@ class Uplink:
     "dhclient" (or another client), "main default", or "main default (gone)". `name` is the device's, its
     label, or "eth0+10.1.0.1" for each further gateway on it; both families of a name share a table.
     `gateway_since` is when the lease with the gateway came or was renewed, in seconds since boot; a renewal
-    makes no other uplink.
+    makes no other uplink. `disputed` are other gateways that sources name for it, each with its source.
     """
 
     device: str
@@ -196,6 +196,7 @@ class Uplink:
     further: bool = False  # not the first gateway of its device and family
     listed: bool | None = None  # in the address list; None: if it is up
     gateway_since: float | None = field(default=None, compare=False)  # None: from no lease
+    disputed: tuple[tuple[str, IPAddress], ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:

@@ -153,6 +153,7 @@ def _uplink(
         "gateway": _text(uplink.gateway),
         "gateway_source": uplink.gateway_source,
         "gateway_since": None if uplink.gateway_since is None else round(booted + uplink.gateway_since, 3),
+        "disputed": [{"source": source, "gateway": str(gateway)} for source, gateway in uplink.disputed],
         "table": uplink.table,
         "weight": uplink.weight,
         "state": uplink.state,

@@ -328,6 +328,30 @@ class Found:
     settings: tuple[UplinkConfig, ...]
 
 
+def _disputed(item: _Chosen, ways: Iterable[_Way], facts: Facts) -> tuple[tuple[str, IPAddress], ...]:
+    """Gateways that are named for the addresses of this way out and that no way out of the interface has.
+
+    Not NetworkManager's: what that says is in status as a whole. Not IPv6 defaults in main, of which there is
+    one for each router that advertises itself.
+    """
+    if item.further or item.way.gateway is None:
+        return ()
+    used = {way.gateway for way in ways}
+    held = {address.interface.ip for address in item.way.addresses}
+    family = item.way.gateway.version
+    said = [
+        (lease.source, lease.routers[0])
+        for lease in facts.leases
+        if lease.device == item.link.name
+        and lease.routers
+        and lease.address.ip in held
+        and lease.source != _ASKED_ANEW
+    ]
+    if family == 4:
+        said += [(LEARNED, way) for way in _main_defaults(item.link.name, 4, facts) if way is not None]
+    return tuple(dict.fromkeys((source, way) for source, way in said if way not in used))
+
+
 def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Found:
     """The uplinks, and why the other candidates are none.
 
@@ -374,6 +398,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             label="" if label == item.link.name else label,
             further=bool(item.further),
             gateway_since=item.way.since,
+            disputed=_disputed(item, [other.way for other in chosen if other.link == item.link], facts),
         )
         uplinks.append(uplink)
         if item.setting.backup:

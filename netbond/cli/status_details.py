@@ -206,6 +206,9 @@ def contradictions(snapshot: Mapping[str, Any], device: str) -> list[str]:
     if used and modem.get("current") and modem.get("state") != "connected":
         found.append(f"it is in use, and ModemManager says that the modem is {modem.get('state')}")
     for uplink in uplinks:
+        ours = f"gateway {uplink.get('gateway')} ({uplink.get('gateway_source')})"
+        for other in objects(uplink, "disputed"):
+            found.append(f"{ours}, but {other.get('gateway')} ({other.get('source')})")
         found += _against_the_stream(snapshot, uplink)
     return found
 

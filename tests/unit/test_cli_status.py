@@ -864,3 +864,10 @@ def test_a_spent_data_plan_is_said_once() -> None:
     text = shown(snapshot)
     assert "used up" not in text
     assert text.count("51.0 GB of 50.0 GB used") == 1
+
+
+def test_a_gateway_that_others_see_differently() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    snapshot["uplinks"][0]["disputed"] = [{"source": "main default", "gateway": "10.0.0.9\x1b"}]
+    words = " ".join(shown(snapshot, everything=True, width=160).split())
+    assert "disagreement gateway 192.168.100.1 (dhclient), but 10.0.0.9\\x1b (main default)" in words

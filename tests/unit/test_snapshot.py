@@ -36,7 +36,16 @@ def uplink(device: str, address: str, gateway: str | None, source: str, table: i
     return Uplink(device, interface, via, source, table, **rest)
 
 
-USB0 = uplink("usb0", "10.0.0.10/24", "10.0.0.1", "dhclient", 100, weight=2, gateway_since=1_763_629_200.5)
+USB0 = uplink(
+    "usb0",
+    "10.0.0.10/24",
+    "10.0.0.1",
+    "dhclient",
+    100,
+    weight=2,
+    gateway_since=1_763_629_200.5,
+    disputed=(("main default", ip_address("10.0.0.9")),),
+)
 WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130)
 USB1 = uplink(
     *("usb1", "10.0.0.10/24", "10.0.0.1", "main default", 101),
@@ -107,6 +116,7 @@ def test_the_whole_snapshot() -> None:
                 "gateway": "10.0.0.1",
                 "gateway_source": "dhclient",
                 "gateway_since": 1_763_629_200.5,
+                "disputed": [{"source": "main default", "gateway": "10.0.0.9"}],
                 "table": 100,
                 "weight": 2,
                 "state": "up",
@@ -126,6 +136,7 @@ def test_the_whole_snapshot() -> None:
                 "gateway": None,
                 "gateway_source": "configuration",
                 "gateway_since": None,
+                "disputed": [],
                 "table": 130,
                 "weight": 1,
                 "state": "up",
@@ -145,6 +156,7 @@ def test_the_whole_snapshot() -> None:
                 "gateway": "10.0.0.1",
                 "gateway_source": "main default",
                 "gateway_since": None,
+                "disputed": [],
                 "table": 101,
                 "weight": 1,
                 "state": "no carrier",
@@ -164,6 +176,7 @@ def test_the_whole_snapshot() -> None:
                 "gateway": "fe80::1",
                 "gateway_source": "main default",
                 "gateway_since": None,
+                "disputed": [],
                 "table": 100,
                 "weight": 1,
                 "state": "up",

@@ -88,6 +88,38 @@ def test_a_gateway_is_as_old_as_the_lease_that_names_it_and_a_renewal_is_no_news
     assert found(replace(told, leases=(*before_the_boot.leases, *told.leases))).gateway_since == 1000.0
 
 
+def test_gateways_that_others_name_are_told() -> None:
+    def disputed(facts: Facts, config: str = "") -> list[tuple[str, str]]:
+        [uplink] = find(facts, parse(config), {}).uplinks
+        return [(source, str(way)) for source, way in uplink.disputed]
+
+    facts = replace(
+        box("usb0"),
+        leases=(
+            lease("usb0", "10.0.0.10/24", "10.0.0.9", received=2.0),
+            lease("usb0", "10.0.0.10/24", "10.0.0.8", "10.0.0.7", received=1.0, source="networkd"),
+            lease("usb0", "10.0.0.10/24", "10.0.0.9", received=1.0, source="udhcpc"),  # of one mind
+            lease("usb0", "10.0.0.10/24", "10.0.0.6", received=0.0, source="NetworkManager"),
+            lease("usb0", "10.0.0.11/24", "10.0.0.5", received=1.0, source="dhcpcd"),  # history
+            lease("usb1", "10.0.0.10/24", "10.0.0.4", received=1.0, source="dhcpcd"),
+        ),
+        routes=(main_default("usb0", "10.0.0.1"), main_default("usb1", "10.0.0.2")),
+    )
+    assert disputed(facts) == [("networkd", "10.0.0.8"), ("main default", "10.0.0.1")]
+    configured = '[[uplink]]\nmatch = "usb0"\ngateway = "10.0.0.1"\n'
+    assert disputed(facts, configured) == [
+        ("dhclient", "10.0.0.9"),
+        ("networkd", "10.0.0.8"),
+        ("udhcpc", "10.0.0.9"),
+    ]
+    assert disputed(box("usb0")) == []
+    several = replace(facts, leases=facts.leases[:2])
+    both = '[[uplink]]\nmatch = "usb0"\ngateway = ["10.0.0.1", "10.0.0.9"]\n'
+    first, second = find(several, parse(both), {}).uplinks
+    assert [source for source, _ in first.disputed] == ["networkd"]
+    assert second.disputed == ()
+
+
 def test_an_address_with_the_mask_of_its_lease_replaces_the_one_before() -> None:
     """The kernel holds both until the old lease is over."""
     wide, narrow = address("usb0", "10.0.0.10/24"), address("usb0", "10.0.0.10/25")
