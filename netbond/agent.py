@@ -518,6 +518,7 @@ def _address_list(config: Config) -> AddressList:
         agent.ip_list,
         devices=agent.ip_list_devices,
         ipv6=agent.ip_list_ipv6,
+        empty=agent.ip_list_empty,
         pid_file=agent.notify_pid_file,
         process=agent.notify_process,
     )
