@@ -156,7 +156,7 @@ def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, M
     try:
         _confine(user)
     except NetbondError as error:
-        raise _told(channel, error) from None
+        raise told(channel, error) from None
     resume = channel.receive_first().get("resume")
     return channel, resume if isinstance(resume, dict) else {}
 
@@ -182,10 +182,10 @@ def serve(engine: Engine) -> int:
     except NetbondError as error:
         if engine.channel is None:
             raise
-        raise _told(engine.channel, error) from None
+        raise told(engine.channel, error) from None
 
 
-def _told(channel: Channel, error: NetbondError) -> SystemExit:
+def told(channel: Channel, error: NetbondError) -> SystemExit:
     """Tell the agent, who logs it: on standard error it would be in that log a second time."""
     channel.send({"fatal": str(error)})
     return SystemExit(error.exit_status)

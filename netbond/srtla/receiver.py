@@ -145,11 +145,17 @@ class Receiver:
         limits: Limits | None = None,
         key: bytes | None = None,
         require_key: bool = False,
+        secret: bytes | None = None,
+        worker: bool = False,
     ) -> None:
         """`random(n)` gives n unguessable bytes. `key`: the pre-shared one; senders that have another are
-        refused, and with `require_key` those that have none."""
+        refused, and with `require_key` those that have none. `secret`: what the tickets of all processes of a
+        receiver share. `worker`: this is one of them, so what is no business of a link or group here is for
+        `datagrams_elsewhere`."""
         self._limits = limits or Limits()
-        self._tickets = Tickets(random(KEY_LENGTH), self._limits.half_open, key)
+        self.tickets = Tickets(secret or random(KEY_LENGTH), self._limits.half_open, key)
+        self._worker = worker
+        self._elsewhere: list[tuple[PeerAddress, bytes]] = []
         self._key = key
         self._require_key = require_key
         self._key_said = now - SAY_AGAIN
@@ -193,10 +199,14 @@ class Receiver:
                 for each in heard:
                     self._settle(each, now)
                 heard.clear()
-                if data[1] == 0:
+                if self._worker and (data[1] == 0 or data[2:] not in self._groups):
+                    self._elsewhere.append((address, data))
+                elif data[1] == 0:
                     self._register(address, data[2:], now)
                 else:
                     self._join(address, data[2:], now)
+            elif peer is None and self._worker:
+                self._elsewhere.append((address, data))
             elif peer is None:
                 self._stranger(address, len(data), now)
             else:
@@ -206,6 +216,26 @@ class Receiver:
                     peer.keepalive = wire.parse_keepalive(data) or peer.keepalive
         for each in heard:
             self._settle(each, now)
+
+    def datagram_handed(self, address: PeerAddress, data: bytes, now: float) -> None:
+        """A datagram that another process got and that is for us."""
+        registration = wire.parse_registration(data)
+        if registration is not None and data[1] == 1:
+            self._join(address, registration, now)
+        elif address in self._peers:
+            self.datagram_from_peer(address, data, now)
+
+    def forget(self, address: PeerAddress, now: float) -> None:
+        """This peer is a link of another process from now on."""
+        peer = self._peers.get(address)
+        if peer is not None:
+            self._drop_link(peer, "it registered anew", now)
+            if not peer.group.links:
+                self._remove(peer.group, "its sender registered anew")
+
+    def refuse_link(self, address: PeerAddress) -> None:
+        """This peer may not leave the group that it is in."""
+        self._refuse(address, "link_conflict")
 
     def heard(self, address: PeerAddress, packets: int, size: int, at: float) -> None:
         """SRT packets of a link that were passed on and acknowledged elsewhere (fastpath.c)."""
@@ -330,6 +360,11 @@ class Receiver:
         """The same one by one: (group number, datagram)."""
         return [(number, data) for number, batch in self.batches_to_srt() for data in batch]
 
+    def datagrams_elsewhere(self) -> list[tuple[PeerAddress, bytes]]:
+        """(address, datagram) that are not for this process; each is given out once."""
+        out, self._elsewhere = self._elsewhere, []
+        return out
+
     def events(self) -> list[Event]:
         """What has happened since the last call."""
         out, self._events = self._events, []
@@ -401,9 +436,9 @@ class Receiver:
         ):
             self._refuse_key(address, now, claimed=claimed)
             return
-        group_id = self._tickets.issue(half, address, now, keyed=keyed)
+        group_id = self.tickets.issue(half, address, now, keyed=keyed)
         joined = psk.joining_id(self._key, group_id) if keyed and self._key is not None else group_id
-        refusal = "" if joined in self._groups else self._no_room(self._tickets.of(group_id), now)[0]
+        refusal = "" if joined in self._groups else self._no_room(self.tickets.of(group_id), now)[0]
         if refusal:
             self._refuse(address, refusal)
         else:
@@ -411,20 +446,18 @@ class Receiver:
 
     def _join(self, address: PeerAddress, group_id: bytes, now: float) -> None:
         group = self._groups.get(group_id)
-        ticket = None if group is not None else self._tickets.check(group_id, now)
+        ticket = None if group is not None else self.tickets.check(group_id, now)
         if group is None and ticket is None:
             self._reply(address, wire.REG_NGP_PACKET)
             return
-        registrant = self._tickets.is_from(group_id, address)
+        registrant = self.tickets.is_from(group_id, address)
         peer = self._peers.get(address)
         if peer is not None and peer.group is not group and not registrant:
             # Anyone can send a REG2 in another's name; only who received our REG2 knows this id, though.
             self._refuse(address, "link_conflict")
             return
         if peer is not None and peer.group is not group:
-            self._drop_link(peer, "it registered anew", now)
-            if not peer.group.links:
-                self._remove(peer.group, "its sender registered anew")
+            self.forget(address, now)
             peer = None
         if ticket is not None:
             refusal, idle = self._no_room(ticket, now)
