@@ -458,6 +458,8 @@ class Agent:
                     "label": uplink.name if uplink.family == 4 else f"{uplink.name}/6",
                     "address": str(uplink.address.ip),
                     "device": uplink.device,
+                    "priority": uplink.priority,
+                    "enabled": uplink.streams,
                 }
                 for uplink in goal.uplinks
                 # A dead uplink stays a link: the engine judges links itself, and is first to hear of life.

@@ -76,7 +76,7 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
 
 
 def _check_engines(config: Config, file: str) -> None:
-    """No two engines want one port, and none is told to send to itself."""
+    """No two engines want one port, none is told to send to itself, and none to insist on a key it lacks."""
     engines = [("sender", s.listen, "receiver", s.receiver) for s in config.sender]
     engines += [("receiver", r.listen, "srt", r.srt) for r in config.receiver]
     for number, (_, listen, _, _) in enumerate(engines):
@@ -91,6 +91,11 @@ def _check_engines(config: Config, file: str) -> None:
                 f"{file}: the {kind} on {listen} has {key} = {str(target)!r}, which is itself",
                 "name the port of the SRT server" if key == "srt" else "name the server's receiver",
             )
+    keys = [(e.name, e.require_key, e.key_file) for e in config.sender]
+    keys += [(e.name, e.require_key, e.key_file) for e in config.receiver]
+    for name, insists, key_file in keys:
+        if insists and key_file is None:
+            raise ConfigError(f"{file}: {name} has require_key and no key_file", "add key_file = ...")
 
 
 def _same_port(one: HostPort, other: HostPort) -> bool:
