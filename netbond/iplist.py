@@ -77,8 +77,8 @@ class AddressList:
     def update(self, uplinks: Iterable[Uplink]) -> Update:
         """Bring the file up to date, and tell those concerned if it changed. No OSError: problems are named.
 
-        A list that would become empty is not written, unless `empty` is set: some senders end on an empty
-        list, and with the old one they carry on as soon as a modem is back.
+        Without `empty`, a list that would become empty is not written: senders stop on an empty list, and
+        with the old one they carry on as soon as a modem is back.
         """
         text = render(uplinks, devices=self.devices, ipv6=self.ipv6)
         if self.path is None or not (text or self.empty):

@@ -399,6 +399,8 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             further=bool(item.further),
             gateway_since=item.way.since,
             disputed=_disputed(item, [other.way for other in chosen if other.link == item.link], facts),
+            priority=item.setting.priority,
+            streams=item.setting.streams,
         )
         uplinks.append(uplink)
         if item.setting.backup:

@@ -73,6 +73,8 @@ class Networkd:
         """
         found: dict[int, Lease] = {}
         dated: dict[int, tuple[tuple[int, int], float]] = {}
+        if not self._directory.exists():
+            links = ()
         for link in sorted(links, key=lambda link: link.name):
             path = self._directory / str(link.index)
             try:

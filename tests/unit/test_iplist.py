@@ -100,14 +100,14 @@ def test_an_empty_list_keeps_the_last_one(path: Path) -> None:
     assert path.read_text() == "10.0.0.10\n"
 
 
-def test_an_empty_list_where_it_is_wanted(path: Path) -> None:
+def test_an_empty_list_is_written_if_the_configuration_wants_it(path: Path) -> None:
     addresses = AddressList(path, empty=True)
-    assert addresses.update([DOWN]) == Update(True)
-    assert path.read_bytes() == b""
-    assert addresses.update([]) == Update()
-    assert addresses.update([USB0]).written
+    assert addresses.update([DOWN]).written
+    assert path.read_text() == ""
+    assert addresses.update([DOWN]) == Update()
+    addresses.update([USB0])
     assert addresses.update([]).written
-    assert path.read_bytes() == b""
+    assert path.read_text() == ""
 
 
 def test_no_file_wanted() -> None:
