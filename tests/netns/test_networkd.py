@@ -1,6 +1,7 @@
 """A real systemd-networkd: its lease is known at once, renewed, and gone."""
 
 import asyncio
+import functools
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -97,14 +98,16 @@ def test_networkd_is_killed_and_started_again(box: DhcpBox) -> None:
     def known() -> list[str]:
         return [str(lease.address) for lease in source.leases([Link("usb0", index)])]
 
+    address = functools.partial(box.run, "ip", "address", "show", "usb0")
     for _ in range(2):
         with (folder / "log").open("wb") as log:
             command = ["sh", "-c", SETUP, "sh", str(folder), NETWORKD]
             daemon = subprocess.Popen(box.inside(*command), stdout=log, stderr=log)
         try:
             wait_for(lambda: known() == ["192.168.8.100/24"], 15, "the lease is there")
+            wait_for(lambda: "192.168.8.100/24" in address(), 15, "and the address on the interface")
         finally:
             daemon.kill()
             daemon.wait(10)
         assert known() == ["192.168.8.100/24"]  # the address is still on the interface, too
-        assert "192.168.8.100/24" in box.run("ip", "address", "show", "usb0")
+        assert "192.168.8.100/24" in address()
