@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli
 
-from netbond import consistency
+from netbond import consistency, files
 from netbond import values as v
 from netbond.errors import ConfigError
 from netbond.health import targets
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import argparse
 
 DEFAULT_PATH = Path("/etc/netbond/netbond.toml")
+LARGEST = 1 << 20  # bytes; more is no configuration
 
 T = TypeVar("T")
 
@@ -355,13 +356,16 @@ def load(path: Path | None) -> Config:
     """Read the file at `path`, or at the default place if it is None (where it may be missing)."""
     file = path or DEFAULT_PATH
     try:
-        text = file.read_bytes().decode()
+        text = files.read(file.resolve(), LARGEST)[0].decode()
     except FileNotFoundError:
         if path is None:
             return Config()
         raise ConfigError(f"{file}: no such file", "name a file that exists, or leave --config out") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}", "make the file readable") from None
+    except files.UnfitFileError as error:
+        raise ConfigError(f"{file} {error.strerror}", "name a file with the configuration as text") from None
+    except (OSError, RuntimeError) as error:  # the latter: links in a circle
+        why = error.strerror if isinstance(error, OSError) else "symbolic links lead in a circle"
+        raise ConfigError(f"{file}: {why}", "make the file readable") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 at byte {error.start}", "save it as UTF-8") from None
     return parse(text, str(file))
