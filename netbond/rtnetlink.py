@@ -381,6 +381,11 @@ def _via(family: int, gateway: IPAddress | None) -> bytes:
     return _attribute(18, _U16.pack(AF[gateway.version]) + gateway.packed)
 
 
+def _code(names: Mapping[str, int], word: str) -> int:
+    """The kernel's number for a word; what has none stands as its number (`scope 123`)."""
+    return names[word] if word in names else int(word)
+
+
 def pack_route(route: Route, indexes: Mapping[str, int]) -> bytes:
     """The payload of a request about a route."""
     hops = () if route.nexthop_id else route.nexthops
@@ -392,8 +397,8 @@ def pack_route(route: Route, indexes: Mapping[str, int]) -> bytes:
         0,
         route.table if route.table < 256 else 0,
         route.protocol,
-        _SCOPE_NUMBERS[route.scope],
-        _KIND_NUMBERS[route.kind],
+        _code(_SCOPE_NUMBERS, route.scope),
+        _code(_KIND_NUMBERS, route.kind),
         flags,
     )
     if route.destination.prefixlen:
@@ -428,7 +433,7 @@ def pack_rule(rule: Rule) -> bytes:
         rule.table if rule.table < 256 else 0,
         0,
         0,
-        _ACTION_NUMBERS[rule.action],
+        _code(_ACTION_NUMBERS, rule.action),
         0,
     )
     payload += _number(6, rule.priority)

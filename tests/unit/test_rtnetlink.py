@@ -33,6 +33,9 @@ ROUTES = [
     Route(5, ipaddress.ip_network("2001:db8::/32"), (Nexthop("usb1", ip("fe80::1")),), metric=1024),
     Route(5, ipaddress.ip_network("192.0.2.0/24"), (Nexthop("usb1", ip("fe80::1")),)),
     Route(222, ipaddress.ip_network("::/0"), metric=1024, nexthop_id=7801222),
+    # Numbers for which there are no words: `ip route add ... scope 123`.
+    Route(254, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("usb0", ip("10.0.0.1")),), scope="123"),
+    Route(254, ipaddress.ip_network("192.0.2.0/24"), kind="11", scope="nowhere"),
 ]
 RULES = [
     Rule(100, 4, table=100, source=ipaddress.ip_network("10.0.0.10/32"), protocol=78),
