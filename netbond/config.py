@@ -65,6 +65,7 @@ class AgentConfig:
     )  # netbond's routes and rules, when it is stopped
     networkmanager: bool = _key(v.flag, default=True)  # follow it on the system bus, if it is there
     modemmanager: bool = _key(v.flag, default=True)
+    realtime: bool = _key(v.flag, default=True)  # priority for the agent itself, not for its engines
     log_level: str = _key(v.one_of("debug", "info", "warning", "error"), "info")
 
 

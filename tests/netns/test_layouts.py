@@ -238,7 +238,8 @@ def test_a_lease_that_wants_half_of_the_internet_is_named(box: Box) -> None:
     box.start()
     why = "past the ECMP table, as a wrong netmask, a VPN or a hostile DHCP server does"
     assert box.status()["agent"]["problems"] == [
-        f"a route in main takes much of the internet {why}: 0.0.0.0/1 via 10.0.0.1 dev usb0 table main proto 16",
+        f"a route in main takes much of the internet {why}: 0.0.0.0/1 via 10.0.0.1 dev usb0 table main"
+        " proto 16",
         f"a route in main takes much of the internet {why}: 128.0.0.0/1 dev usb1 table main proto 2"
         " scope link src 192.168.1.99",
     ]
