@@ -145,6 +145,7 @@ class Agent:
             gc.freeze()
             logger.info("running: %s", _summary(self._goal.uplinks))
             self._haste = Haste()
+            self._haste.judge(0.0, wanted=self.config.agent.realtime)
             await self._loop(kernel)
             logger.info("stopping")
             if self.config.agent.on_stop == "remove":

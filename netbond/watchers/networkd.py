@@ -68,7 +68,7 @@ class Networkd:
         One that cannot be read just now (no descriptor left) counts as it was: its uplink must not go.
         """
         found: dict[int, Lease] = {}
-        if not self._directory.exists():
+        if not os.path.isdir(self._directory):  # noqa: PTH112 - Path.is_dir() raises for some errors
             links = ()
         for link in sorted(links, key=lambda link: link.name):
             path = self._directory / str(link.index)
