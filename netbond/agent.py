@@ -465,6 +465,8 @@ class Agent:
                     "label": uplink.name if uplink.family == 4 else f"{uplink.name}/6",
                     "address": str(uplink.address.ip),
                     "device": uplink.device,
+                    "priority": uplink.priority,
+                    "enabled": uplink.streams,
                 }
                 for uplink in goal.uplinks
                 # A dead uplink stays a link: the engine judges links itself, and is first to hear of life.
@@ -536,6 +538,7 @@ def _address_list(config: Config) -> AddressList:
         agent.ip_list,
         devices=agent.ip_list_devices,
         ipv6=agent.ip_list_ipv6,
+        empty=agent.ip_list_empty,
         pid_file=agent.notify_pid_file,
         process=agent.notify_process,
     )
