@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -417,3 +418,20 @@ def test_occupied_metrics_port_does_not_stop_routing(box: Box) -> None:
     finally:
         other.kill()
         other.communicate()
+
+
+def test_real_time_priority_while_it_is_wanted(box: Box) -> None:
+    def policy() -> int:
+        assert box.agent is not None
+        return os.sched_getscheduler(box.agent.pid) & ~os.SCHED_RESET_ON_FORK
+
+    box.start()
+    assert box.agent is not None
+    wait_for(
+        lambda: policy() == os.SCHED_RR or "no real-time priority" in box.log.read_text(), 5.0, "priority"
+    )
+    if policy() != os.SCHED_RR:
+        pytest.skip("no real-time priority here")
+    box.configure(agent="realtime = false")
+    box.agent.send_signal(signal.SIGHUP)
+    wait_for(lambda: policy() == os.SCHED_OTHER, 5.0, "as everybody else")
