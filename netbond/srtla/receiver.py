@@ -517,7 +517,7 @@ class Receiver:
         """A packet from an unknown address. After a restart of ours, or when a NAT has chosen another port,
         "no such group" makes a sender register at once instead of after seconds of silence."""
         self.refused["unknown_peer"] += 1
-        if size < len(wire.REG_NGP_PACKET):
+        if size < 2:
             return  # an answer is never larger than what it answers
         strangers = self._strangers
         while strangers and next(iter(strangers.values())) <= now - NGP_INTERVAL:
@@ -525,7 +525,7 @@ class Receiver:
         if address in strangers or len(strangers) >= NGP_STRANGERS:
             return
         strangers[address] = now
-        self._reply(address, wire.REG_NGP_PACKET)
+        self._reply(address, wire.REG_NGP_PACKET[:size])
 
     # --- groups and links -----------------------------------------------------------------------------------
 

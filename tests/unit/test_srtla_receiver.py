@@ -362,7 +362,7 @@ def test_strangers_are_told_once_a_second_and_never_more_than_they_sent() -> Non
     driven = Driven()
     assert driven.get(A, data_packet(0)) == [(A, wire.REG_NGP_PACKET)]
     assert driven.get(A, data_packet(1)) == []
-    assert driven.get(B, b"\x90\x00") == [(B, wire.REG_NGP_PACKET)]
+    assert driven.get(B, b"\x90\x00") == [(B, b"\x92\x11")], "never more than came"
     assert driven.get(("192.0.2.9", 1), b"\x90") == []
     assert driven.get(("192.0.2.9", 1), b"") == []
     driven.now += 1.0
