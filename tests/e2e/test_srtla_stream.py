@@ -315,13 +315,18 @@ def test_our_sender_survives_a_restart_of_a_foreign_receiver(folder: Path, tmp_p
 
 
 def test_ipv6_and_a_name_with_several_addresses(tmp_path: Path) -> None:
-    """Of three addresses one is of the wrong family and one is dead; links are told when all is resolved."""
+    """Of three addresses one is of the wrong family, one is dead, and the good one is known only later, so that
+    the name must be looked up again; links are told when all is resolved."""
     with net(tmp_path, 1) as lab:
         etc = Path(f"/etc/netns/{lab.box}")
         etc.mkdir(parents=True)
         # glibc puts 2001:db8:7::3 first, which shares the most bits with the address of the box
-        names = ("203.0.113.99", "2001:db8:7::1", "2001:db8:7::3")
-        (etc / "hosts").write_text("".join(f"{name} bond.netbond.test\n" for name in names))
+        names = ["203.0.113.99", "2001:db8:7::3", "2001:db8:7::1"]
+
+        def resolves(*addresses: str) -> None:
+            (etc / "hosts").write_text("".join(f"{each} bond.netbond.test\n" for each in addresses))
+
+        resolves(*names[:2])
         for namespace, device, host in ((lab.box, "usb0", 2), (lab.far, "net0", 1)):
             sh("ip", "-n", namespace, "addr", "add", f"2001:db8:7::{host}/64", "dev", device, "nodad")
         stream = Stream(lab)
@@ -329,6 +334,7 @@ def test_ipv6_and_a_name_with_several_addresses(tmp_path: Path) -> None:
         where = ("--listen", "127.0.0.1:6000", "--receiver", "bond.netbond.test:5000")
         sender = Agent(lab, lab.box, "send", *where, log="send.log")
         eventually(lambda: "bond.netbond.test:5000 is 2001:db8:7::3" in lab.log("send.log"), 10)
+        resolves(*names)
         sender.say({"links": [{"label": "usb0", "address": "2001:db8:7::2", "device": "usb0"}]})
         eventually(lambda: "link usb0: up" in lab.log("send.log"), 40)
         eventually(lambda: sender.stats["receiver_address"] == "2001:db8:7::1")
