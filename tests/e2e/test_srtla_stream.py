@@ -315,8 +315,8 @@ def test_our_sender_survives_a_restart_of_a_foreign_receiver(folder: Path, tmp_p
 
 
 def test_ipv6_and_a_name_with_several_addresses(tmp_path: Path) -> None:
-    """Of three addresses one is of the wrong family, one is dead, and the good one is known only later, so that
-    the name must be looked up again; links are told when all is resolved."""
+    """Of three addresses one is of the wrong family, one is dead, and the good one is known only later, so
+    that the name must be looked up again; links are told when all is resolved."""
     with net(tmp_path, 1) as lab:
         etc = Path(f"/etc/netns/{lab.box}")
         etc.mkdir(parents=True)

@@ -43,7 +43,7 @@ def test_streams_over_several_workers_and_one_of_them_dies(tmp_path: Path) -> No
         eventually(lambda: sum(link["state"] == "up" for link in sender.stats.get("links", [])) == 3, 20)
         stream.start(mbps=4)
         stream.arrives()
-        others = neighbours(lab, 500, 4)
+        others = neighbours(lab, 500, 3)
         eventually(lambda: len(receiver.stats["groups"]) == 3, 10)
         eventually(lambda: [w["groups"] for w in receiver.stats["workers"]] == [1, 1, 1], 5)
         eventually(lambda: sorted(w["links"] for w in receiver.stats["workers"]) == [3, 4, 4], 5)
