@@ -92,6 +92,18 @@ def test_an_empty_string_turns_off() -> None:
             '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[[sender]]\nlisten="[::1]:6000"\nreceiver="h:2"',
             "f.toml: two engines listen on [::1]:6000; give each a port of its own",
         ),
+        (
+            '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nrequire_key = true',
+            "f.toml: receiver [::1]:6000 has require_key and no key_file; add key_file = ...",
+        ),
+        (
+            '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\nlatency = 19',
+            "f.toml: sender[1].latency = 19 is not valid; expected 0 or milliseconds from 20 to 8000",
+        ),
+        (
+            '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nworkers = 0',
+            "f.toml: receiver[1].workers = 0 is not valid; expected a whole number from 1 to 64",
+        ),
     ],
 )  # fmt: skip
 def test_errors_name_file_key_value_and_remedy(text: str, says: str) -> None:
