@@ -47,6 +47,7 @@ class AgentConfig:
     ip_list: Path | None = _key(v.optional_path, Path("/tmp/srtla_ips"))  # noqa: S108 - where senders look
     ip_list_devices: bool = _key(v.flag, default=False)  # 10.0.0.10%usb0, understood by `netbond send` only
     ip_list_ipv6: bool = _key(v.flag, default=False)  # senders other than `netbond send` read IPv4 only
+    ip_list_empty: bool = _key(v.flag, default=False)  # written also when no address is left
     notify_pid_file: Path | None = _key(v.optional_path, None)  # SIGHUP to this process on a new list
     notify_process: str = _key(
         lambda text: "" if text == "" else v.word(text), ""
