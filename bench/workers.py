@@ -4,7 +4,7 @@
 
 Each group sends RATE packets of 1332 bytes a second over four links on loopback; strangers send JUNK datagrams
 a second beside it. Measured: CPU of each of the receiver's processes, in percent of a core; packets that did
-not reach the stand-in for the SRT server; datagrams that the kernel threw away for want of room.
+not reach the stand-in for the SRT server; datagrams that the kernel threw away.
 """
 
 from __future__ import annotations
