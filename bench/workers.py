@@ -3,8 +3,8 @@
     python -m bench.workers [--workers 1,2] [--groups 2] [--rate 4000] [--junk 20000] [--secs 8]
 
 Each group sends RATE packets of 1332 bytes a second over four links on loopback; strangers send JUNK
-datagrams a second beside it. Measured: CPU of each of the receiver's processes, in percent of a core; packets that did
-not reach the stand-in for the SRT server; datagrams that the kernel threw away.
+datagrams a second beside it. Measured: CPU of each of the receiver's processes, in percent of a core;
+packets that did not reach the stand-in for the SRT server; datagrams that the kernel threw away.
 """
 
 from __future__ import annotations
