@@ -20,12 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from netbond import __version__, nft, router, snapshot, sysctls
+from netbond import __version__, boottime, nft, router, snapshot, sysctls
 from netbond.clashes import clashes
 from netbond.config import Config, load
 from netbond.control import Command, ControlServer, Peer
 from netbond.defaults import merged
 from netbond.errors import NetbondError
+from netbond.haste import Haste
 from netbond.iplist import AddressList
 from netbond.kernel import Failure, Kernel
 from netbond.metrics import MetricsServer
@@ -41,9 +42,12 @@ from netbond.watchers import netlink
 
 logger = logging.getLogger(__name__)
 
-# One modem's news is several events (link, address, routes): wait for the rest of them, but not for a storm
-# to end. Everything is read anew in any case, so what comes later is not lost.
-SETTLE = 0.002  # seconds
+# One change is several events (an address comes with its routes): wait for the rest of them, but not for a
+# storm to end. Everything is read anew in any case, so what comes later is not lost. The first news after a
+# while of quiet is attended to sooner than in a storm.
+SETTLE = 0.0005  # seconds
+SETTLE_BUSY = 0.002  # seconds, when the last pass is more recent than
+QUIET = 0.005  # seconds
 TICK = 1.0  # seconds between two readings of the byte counters
 RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel does not tell everything
 RETRY = 1.0  # seconds after a pass that failed
@@ -84,13 +88,15 @@ class Agent:
             changed=self._publish,
         )
         self._pace = Pace()
+        self._haste: Haste | None = None  # while it runs
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
         self._review_sysctls = False  # after a reload: some may have to go back
         self._refused: set[str] | None = None  # what the kernel refused in the last pass
         self._barred: frozenset[Health] = frozenset()  # uplinks whose own default the kernel refuses
-        self._cost = 0.0  # seconds that the last reading of the kernel took
+        self._cost = 0.0  # seconds of a processor's time that the last reading of the kernel took
+        self._passed = 0.0  # when the last pass ended, monotonic seconds
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
         self._filtering: asyncio.Task[None] | None = None  # router mode's table is being brought up to date
@@ -119,7 +125,7 @@ class Agent:
             await control.start()
             stack.push_async_callback(control.stop)
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._stopping.set)
+                loop.add_signal_handler(number, self._stop)
                 stack.callback(loop.remove_signal_handler, number)
             loop.add_signal_handler(signal.SIGHUP, self._hangup)
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
@@ -138,6 +144,8 @@ class Agent:
             gc.collect()
             gc.freeze()
             logger.info("running: %s", _summary(self._goal.uplinks))
+            self._haste = Haste()
+            self._haste.judge(0.0, wanted=self.config.agent.realtime)
             await self._loop(kernel)
             logger.info("stopping")
             if self.config.agent.on_stop == "remove":
@@ -152,8 +160,7 @@ class Agent:
             if self._stopping.is_set():
                 return
             if self._wake.is_set() or time.monotonic() >= due:
-                # With very many routes reading takes its time: no more than half of ours.
-                await asyncio.sleep(max(SETTLE, self._cost))
+                await self._settle()
                 self._wake.clear()
                 if self._hung_up:  # only now: what came while it settled counts, too
                     self._reload()
@@ -164,16 +171,23 @@ class Agent:
 
     async def _sleep_until(self, moment: float) -> None:
         """Until `moment` (monotonic seconds), an event, or the word to stop."""
-        waiting = [asyncio.create_task(event.wait()) for event in (self._wake, self._stopping)]
-        try:
-            await asyncio.wait(
-                waiting,
-                timeout=max(0.0, moment - time.monotonic()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            for task in waiting:
-                task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(moment - time.monotonic()):
+                await self._wake.wait()
+
+    async def _settle(self) -> None:
+        """Let the rest of what happens come in."""
+        if time.monotonic() - self._passed > QUIET and self._cost < SETTLE_BUSY:
+            until = time.monotonic() + SETTLE
+            while time.monotonic() < until:  # noqa: ASYNC110 - the loop's clock counts milliseconds
+                await asyncio.sleep(0)
+        else:
+            # With very many routes reading takes its time: no more than half of ours.
+            await asyncio.sleep(max(SETTLE_BUSY, self._cost))
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
 
     def _look(self, moved: bool) -> None:
         """The kernel has news; `moved`: of links or addresses."""
@@ -269,7 +283,11 @@ class Agent:
 
     async def _pass(self, kernel: Kernel) -> float:
         """Look at everything and put it right; seconds until the next look that nothing asks for."""
+        began = time.thread_time()
         pause = await self._attempt("a look at the kernel", self._reconcile(kernel))
+        self._passed = time.monotonic()
+        if self._haste is not None:
+            self._haste.judge(time.thread_time() - began, wanted=self.config.agent.realtime)
         if pause is None:
             self._moved = True  # that pass may have been the one to see it
             return RETRY
@@ -298,10 +316,10 @@ class Agent:
 
     async def _reconcile(self, kernel: Kernel) -> float:
         moved, self._moved = self._moved, False
-        began = time.monotonic()
+        began = time.thread_time()  # not what it waited for others
         read = await kernel.read()
-        self._cost = time.monotonic() - began
-        facts = self._sources.facts(read, time.time())
+        self._cost = time.thread_time() - began
+        facts = self._sources.facts(read, boottime.now())
         facts = replace(facts, health=(*facts.health, *self._barred))
         goal = desired(facts, self.config)
         now = time.monotonic()
@@ -500,6 +518,7 @@ class Agent:
             self._supervisor.states(),
             ecmp_table=self.config.routing.ecmp_table,
             now=time.monotonic(),
+            booted=boottime.started(),
             current_rates=self._rates,
             sections=self._sources.sections(time.monotonic()),
         )
@@ -520,6 +539,7 @@ def _address_list(config: Config) -> AddressList:
         agent.ip_list,
         devices=agent.ip_list_devices,
         ipv6=agent.ip_list_ipv6,
+        empty=agent.ip_list_empty,
         pid_file=agent.notify_pid_file,
         process=agent.notify_process,
     )

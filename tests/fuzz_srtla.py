@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from netbond.srtla import batch, linklist, psk, receiving, wire
+from netbond.srtla import batch, linklist, passage, psk, receiving, wire
 from netbond.srtla.channel import _decode
 from netbond.srtla.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
 from tests.srtla_util import FakeLink, Network, data_packet, induction, srt_ack, srt_control, srt_nak
@@ -50,6 +50,7 @@ def parsers(data: bytes) -> None:
     if keepalive is not None:
         assert wire.build_keepalive(keepalive) == data[:38]
     wire.parse_refusal(data)
+    passage.parse(data)
     psk.is_keyed_half(b"key", data)
     group = wire.parse_registration(data)
     if group is not None:
@@ -191,7 +192,10 @@ def seeds() -> list[bytes]:
         wire.REG3_PACKET,
         wire.REG_ERR_PACKET,
         wire.REG_NGP_PACKET,
-        wire.REG3_PACKET.ljust(32, b"\0"),
+        wire.REG3_PACKET[:2],
+        wire.REG_ERR_PACKET[:2],
+        wire.REG_NGP_PACKET[:2],
+        wire.build_refusal(wire.REFUSED_KEY),
         b"\x90\x00",
         b"\x90\x00" + bytes(8),
         keepalive,

@@ -23,6 +23,8 @@ ip_list = "/tmp/srtla_ips"
 ip_list_devices = false
 # List IPv6 addresses as well; for `netbond send` only.
 ip_list_ipv6 = false
+# Empty the list when no uplink is left, instead of keeping the last one, with which senders carry on.
+ip_list_empty = false
 # Who gets SIGHUP when the list changes: the process whose id is in this file ("": none), ...
 notify_pid_file = ""
 # ... or all processes of this name, like "srtla_send" ("": none). With both: the file's, if it has the name.
@@ -44,6 +46,8 @@ on_stop = "remove"
 # Learn from NetworkManager (gateways) and ModemManager (operator, signal, roaming) where they run.
 networkmanager = true
 modemmanager = true
+# Real-time priority for the agent (not for engines): routing is right at once on a busy box, too.
+realtime = true
 # debug, info, warning or error
 log_level = "info"
 

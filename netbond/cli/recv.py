@@ -34,18 +34,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-dir", type=Path, metavar="DIR", help="write srtla-group-PORT files there (often /tmp)"
     )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes, for more than one core (1)"
+    )
     add_engine_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Receive until told to stop; the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine is there to heed it
+    from netbond.srtla import workers
     from netbond.srtla.engine import prepare, serve, set_up_logging
     from netbond.srtla.receiving import RecvEngine, RecvOptions
 
     for name, value in (("--timeout", args.timeout), ("--group-timeout", args.group_timeout)):
         if not 1 <= value <= 3600:
             raise UsageError(f"{name} {value} is not valid", "expected seconds from 1 to 3600")
+    if not 1 <= args.workers <= 64:
+        raise UsageError(f"--workers {args.workers} is not valid", "expected a number from 1 to 64")
     options = RecvOptions(
         listen=_listen(args),
         srt=_server(args),
@@ -54,9 +60,12 @@ def run(args: argparse.Namespace) -> int:
         group_dir=args.group_dir,
         key=key_of(args),
         require_key=args.require_key,
+        workers=args.workers,
     )
     set_up_logging("debug" if args.verbose else args.log_level)
     channel, resume = prepare(args.user, args.control_fd)
+    if options.workers > 1:
+        return workers.run(options, channel, resume)
     return serve(RecvEngine(options, channel, resume))
 
 

@@ -145,11 +145,17 @@ class Receiver:
         limits: Limits | None = None,
         key: bytes | None = None,
         require_key: bool = False,
+        secret: bytes | None = None,
+        worker: bool = False,
     ) -> None:
         """`random(n)` gives n unguessable bytes. `key`: the pre-shared one; senders that have another are
-        refused, and with `require_key` those that have none."""
+        refused, and with `require_key` those that have none. `secret`: what the tickets of all processes of a
+        receiver share. `worker`: this is one of them, so what is no business of a link or group here is for
+        `datagrams_elsewhere`."""
         self._limits = limits or Limits()
-        self._tickets = Tickets(random(KEY_LENGTH), self._limits.half_open, key)
+        self.tickets = Tickets(secret or random(KEY_LENGTH), self._limits.half_open, key)
+        self._worker = worker
+        self._elsewhere: list[tuple[PeerAddress, bytes]] = []
         self._key = key
         self._require_key = require_key
         self._key_said = now - SAY_AGAIN
@@ -193,10 +199,14 @@ class Receiver:
                 for each in heard:
                     self._settle(each, now)
                 heard.clear()
-                if data[1] == 0:
+                if self._worker and (data[1] == 0 or data[2:] not in self._groups):
+                    self._elsewhere.append((address, data))
+                elif data[1] == 0:
                     self._register(address, data[2:], now)
                 else:
                     self._join(address, data[2:], now)
+            elif peer is None and self._worker:
+                self._elsewhere.append((address, data))
             elif peer is None:
                 self._stranger(address, len(data), now)
             else:
@@ -206,6 +216,26 @@ class Receiver:
                     peer.keepalive = wire.parse_keepalive(data) or peer.keepalive
         for each in heard:
             self._settle(each, now)
+
+    def datagram_handed(self, address: PeerAddress, data: bytes, now: float) -> None:
+        """A datagram that another process got and that is for us."""
+        registration = wire.parse_registration(data)
+        if registration is not None and data[1] == 1:
+            self._join(address, registration, now)
+        elif address in self._peers:
+            self.datagram_from_peer(address, data, now)
+
+    def forget(self, address: PeerAddress, now: float) -> None:
+        """This peer is a link of another process from now on."""
+        peer = self._peers.get(address)
+        if peer is not None:
+            self._drop_link(peer, "it registered anew", now)
+            if not peer.group.links:
+                self._remove(peer.group, "its sender registered anew")
+
+    def refuse_link(self, address: PeerAddress) -> None:
+        """This peer may not leave the group that it is in."""
+        self._refuse(address, "link_conflict")
 
     def heard(self, address: PeerAddress, packets: int, size: int, at: float) -> None:
         """SRT packets of a link that were passed on and acknowledged elsewhere (fastpath.c)."""
@@ -330,6 +360,11 @@ class Receiver:
         """The same one by one: (group number, datagram)."""
         return [(number, data) for number, batch in self.batches_to_srt() for data in batch]
 
+    def datagrams_elsewhere(self) -> list[tuple[PeerAddress, bytes]]:
+        """(address, datagram) that are not for this process; each is given out once."""
+        out, self._elsewhere = self._elsewhere, []
+        return out
+
     def events(self) -> list[Event]:
         """What has happened since the last call."""
         out, self._events = self._events, []
@@ -401,9 +436,9 @@ class Receiver:
         ):
             self._refuse_key(address, now, claimed=claimed)
             return
-        group_id = self._tickets.issue(half, address, now, keyed=keyed)
+        group_id = self.tickets.issue(half, address, now, keyed=keyed)
         joined = psk.joining_id(self._key, group_id) if keyed and self._key is not None else group_id
-        refusal = "" if joined in self._groups else self._no_room(self._tickets.of(group_id), now)[0]
+        refusal = "" if joined in self._groups else self._no_room(self.tickets.of(group_id), now)[0]
         if refusal:
             self._refuse(address, refusal)
         else:
@@ -411,20 +446,18 @@ class Receiver:
 
     def _join(self, address: PeerAddress, group_id: bytes, now: float) -> None:
         group = self._groups.get(group_id)
-        ticket = None if group is not None else self._tickets.check(group_id, now)
+        ticket = None if group is not None else self.tickets.check(group_id, now)
         if group is None and ticket is None:
             self._reply(address, wire.REG_NGP_PACKET)
             return
-        registrant = self._tickets.is_from(group_id, address)
+        registrant = self.tickets.is_from(group_id, address)
         peer = self._peers.get(address)
         if peer is not None and peer.group is not group and not registrant:
             # Anyone can send a REG2 in another's name; only who received our REG2 knows this id, though.
             self._refuse(address, "link_conflict")
             return
         if peer is not None and peer.group is not group:
-            self._drop_link(peer, "it registered anew", now)
-            if not peer.group.links:
-                self._remove(peer.group, "its sender registered anew")
+            self.forget(address, now)
             peer = None
         if ticket is not None:
             refusal, idle = self._no_room(ticket, now)
@@ -432,7 +465,7 @@ class Receiver:
                 self._refuse(address, refusal)
                 return
             if idle is not None:
-                self._remove(idle, "it carried nothing, and there was no room")
+                self._remove(idle, "it carried nothing any more, and there was no room")
         if group is None:
             group = self._new_group(group_id, ticket, now)
             self._events.append(GroupCreated(group.number, group.id, address))
@@ -451,7 +484,7 @@ class Receiver:
 
     def _no_room(self, ticket: Ticket, now: float) -> tuple[str, Group | None]:
         """Why one more group of this origin cannot be; "" if it can, perhaps in the place of the group given,
-        which carries nothing."""
+        which carries nothing or has fallen silent."""
         limits, counts = self._limits, self._counts
         if counts[ticket.source] >= limits.groups_per_source:
             crowd = [g for g in self._groups.values() if g.ticket and g.ticket.source == ticket.source]
@@ -466,6 +499,11 @@ class Receiver:
             return "", None
         for group in crowd:  # oldest first
             if not group.links or (not group.packets and now - group.created >= limits.half_open):
+                return "", group
+        for group in crowd:
+            # A sender that comes back, under another port perhaps, takes the place of what it left behind.
+            heard = max(peer.last_heard for peer in group.links.values())
+            if group.ticket and group.ticket.source == ticket.source and now - heard >= limits.timeout / 2:
                 return "", group
         return refusal, None
 
@@ -484,7 +522,7 @@ class Receiver:
         """A packet from an unknown address. After a restart of ours, or when a NAT has chosen another port,
         "no such group" makes a sender register at once instead of after seconds of silence."""
         self.refused["unknown_peer"] += 1
-        if size < len(wire.REG_NGP_PACKET):
+        if size < 2:
             return  # an answer is never larger than what it answers
         strangers = self._strangers
         while strangers and next(iter(strangers.values())) <= now - NGP_INTERVAL:
@@ -492,7 +530,7 @@ class Receiver:
         if address in strangers or len(strangers) >= NGP_STRANGERS:
             return
         strangers[address] = now
-        self._reply(address, wire.REG_NGP_PACKET)
+        self._reply(address, wire.REG_NGP_PACKET[:size])
 
     # --- groups and links -----------------------------------------------------------------------------------
 

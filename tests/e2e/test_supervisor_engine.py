@@ -22,8 +22,10 @@ import pytest
 
 from netbond.config import ReceiverConfig, SenderConfig
 from netbond.engines import EngineConfig, EngineState
+from netbond.srtla import wire
 from netbond.supervisor import Supervisor
 from netbond.values import HostPort
+from tests.srtla_util import data_packet
 
 pytestmark = pytest.mark.root
 
@@ -107,6 +109,8 @@ def test_engines_run_without_root_and_come_back_within_two_seconds(tmp_path: Pat
                 identity = identity_of(state.pid)
                 assert "\nUid:\t65534\t65534\t65534\t65534\n" in identity
                 assert "\nCapEff:\t0000000000000000\n" in identity
+                assert "\nNoNewPrivs:\t1\n" in identity
+                assert "\nSeccomp:\t2\n" in identity
             for number in (0, 1):
                 await killed_and_back(supervisor, number)
             await until(supervisor, connected, 0)
@@ -115,6 +119,65 @@ def test_engines_run_without_root_and_come_back_within_two_seconds(tmp_path: Pat
             assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
 
     asyncio.run(check())
+
+
+def test_two_receivers_serve_two_srt_servers(tmp_path: Path) -> None:
+    def stream(receiver: int) -> None:
+        """The first packet of a stream to this port."""
+        with socket.socket(type=socket.SOCK_DGRAM) as link:
+            link.settimeout(5)
+            link.connect(("127.0.0.1", receiver))
+            link.send(wire.build_registration(wire.REG1, os.urandom(256)))
+            link.send(link.recv(2048))
+            assert wire.packet_type(link.recv(2048)) == wire.REG3
+            link.send(data_packet(receiver))
+
+    async def check() -> None:
+        first, second = free_ports(2)
+        with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as other:
+            configured = []
+            for port, server in ((first, one), (second, other)):
+                server.bind(("127.0.0.1", 0))
+                server.settimeout(5)
+                srt = HostPort("127.0.0.1", server.getsockname()[1])
+                configured.append(ReceiverConfig(listen=HostPort("127.0.0.1", port), srt=srt))
+            async with supervised(tmp_path, *configured) as supervisor:
+                for number in (0, 1):
+                    await until(supervisor, lambda s: s.state == "running", number)
+                for port, server in ((first, one), (second, other)):
+                    await asyncio.to_thread(stream, port)
+                    data = await asyncio.to_thread(server.recv, 2048)
+                    assert data == data_packet(port)
+
+    asyncio.run(check())
+
+
+def test_an_engine_that_stays_root_keeps_three_capabilities(tmp_path: Path) -> None:
+    port, srt, _ = free_ports(3)
+    command = [
+        sys.executable,
+        "-m",
+        "netbond",
+        "recv",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--srt",
+        f"127.0.0.1:{srt}",
+    ]
+    engine = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert engine.stderr is not None
+        assert "listening" in engine.stderr.readline()
+        identity = identity_of(engine.pid)
+    finally:
+        engine.kill()
+        engine.wait()
+        if engine.stderr is not None:
+            engine.stderr.close()
+    assert "\nUid:\t0\t0\t0\t0\n" in identity
+    (kept,) = [int(line.split()[1], 16) for line in identity.splitlines() if line.startswith("CapEff:")]
+    assert kept & ~0x2402 == 0, "ports below 1024, devices for sockets, files of others"
+    assert "\nSeccomp:\t2\n" in identity
 
 
 # An agent of which only the supervisor is there; says the pids of its engines once they run.

@@ -232,6 +232,59 @@ def test_what_others_have_there_is_named_once(box: Box) -> None:
     assert box.log.read_text().count("another program's rule has a priority") == 1
 
 
+def test_a_lease_that_wants_half_of_the_internet_is_named(box: Box) -> None:
+    box.ip("addr", "add", "192.168.1.99/1", "dev", "usb1")
+    box.ip("route", "add", "0.0.0.0/1", "via", "10.0.0.1", "dev", "usb0", "proto", "dhcp")
+    box.start()
+    why = "past the ECMP table, as a wrong netmask, a VPN or a hostile DHCP server does"
+    assert box.status()["agent"]["problems"] == [
+        f"a route in main takes much of the internet {why}: 0.0.0.0/1 via 10.0.0.1 dev usb0 table main"
+        " proto 16",
+        f"a route in main takes much of the internet {why}: 128.0.0.0/1 dev usb1 table main proto 2"
+        " scope link src 192.168.1.99",
+    ]
+    assert box.way("198.51.100.7") == "usb1"  # so it is
+    box.ip("addr", "del", "192.168.1.99/1", "dev", "usb1")
+    box.ip("route", "del", "0.0.0.0/1")
+    wait_for(lambda: box.status()["agent"]["problems"] == [], 5.0, "all is well")
+
+
+def test_names_that_are_no_text_are_left_out(box: Box) -> None:
+    """The kernel takes any bytes but slashes, colons and blanks."""
+    box.configure('[[uplink]]\nmatch = "usb*"\n[[uplink]]\nmatch = "*"', agent='metrics = ""')
+    names = ["usb\udcff\udcfe", "usb\udcff\udcfd", "usb\x1b[31m", "\udc80"]
+    for number, device in enumerate(names):
+        box.plug(device, 5 + number)
+    box.start()
+    box.ip("link", "set", names[0], "down")
+    box.ip("link", "set", names[0], "up")
+    status = box.status()
+    assert [u["device"] for u in status["uplinks"]] == ["usb0", "usb1"]
+    assert status["agent"]["problems"] == []
+    left_out = [each["device"] for each in status["excluded"] if each["reason"] == "its name is not text"]
+    assert left_out == ["usb\\x1b[31m", "usb\ufffd\ufffd", "\ufffd"]  # two look the same
+    for words in (["status"], ["status", "--all"], ["plan"], ["explain", "8.8.8.8"]):
+        done = subprocess.run(
+            box.command(*words, "--config", str(box.config_file)), capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode in (0, 2), done.stdout + done.stderr
+        assert "\x1b[31m" not in done.stdout
+    assert box.stop() == 0
+
+
+def test_a_default_of_a_scope_without_a_name_is_taken_and_given_back(box: Box) -> None:
+    box.configure(CLASSIC)
+    box.ip("route", "add", "default", "via", "10.0.1.1", "dev", "usb1", "scope", "123", "metric", "7")
+    before = box.table("main")
+    assert "scope 123" in before
+    box.start()
+    assert "default" not in box.table("main")
+    assert box.status()["agent"]["problems"] == []
+    assert box.stop() == 0
+    assert box.table("main") == before
+
+
 # --- several gateways on one interface ---------------------------------------------------------------------
 
 
@@ -334,6 +387,70 @@ def test_a_backup_works_while_nothing_else_does(box: Box) -> None:
     wait_for(lambda: (box.folder / "ips").read_text() == "10.0.1.10\n", 1.0, "senders are told")
     sh("ip", "-n", box.far, "link", "set", "p0", "up")
     wait_for(lambda: "usb1" not in box.table(222), 1.0, "and hands back")
+
+
+SHARED_RULES = """\
+0:	from all lookup local
+40:	from all oif usb0 lookup 100 proto 78
+40:	from all oif usb1 lookup 101 proto 78
+40:	from all oif usb2 lookup 102 proto 78
+40:	from all oif usb3 lookup 103 proto 78
+50:	from all lookup main proto 78
+201:	from 10.0.0.10 lookup 100 proto 78
+202:	from 10.0.0.11 lookup 101 proto 78
+203:	from 10.0.2.0/24 lookup 102 proto 78
+204:	from 10.0.0.77 lookup 103 proto 78
+222:	from all lookup 222 proto 78
+32766:	from all lookup main
+32767:	from all lookup default"""
+
+SHARED_TABLES = """\
+default via 10.0.0.1 dev usb0 table 100 proto 78 src 10.0.0.10
+prohibit default table 100 proto 78 metric 4294967295
+10.0.0.0/24 dev usb0 table 100 proto 78 scope link src 10.0.0.10
+default via 10.0.0.1 dev usb1 table 101 proto 78 src 10.0.0.11
+prohibit default table 101 proto 78 metric 4294967295
+10.0.0.0/24 dev usb1 table 101 proto 78 scope link src 10.0.0.11
+default via 10.0.2.1 dev usb2 table 102 proto 78 src 10.0.2.10
+prohibit default table 102 proto 78 metric 4294967295
+10.0.2.0/24 dev usb2 table 102 proto 78 scope link src 10.0.2.10
+default via 10.0.0.65 dev usb3 table 103 proto 78 src 10.0.0.77
+prohibit default table 103 proto 78 metric 4294967295
+10.0.0.64/26 dev usb3 table 103 proto 78 scope link src 10.0.0.77
+default nhid 7800222 table 222 proto 78
+	nexthop via 10.0.0.1 dev usb0 weight 1
+	nexthop via 10.0.0.1 dev usb1 weight 1
+	nexthop via 10.0.2.1 dev usb2 weight 1
+	nexthop via 10.0.0.65 dev usb3 weight 1
+10.0.0.0/24 dev usb0 proto kernel scope link src 10.0.0.10
+10.0.0.0/24 dev usb1 proto kernel scope link src 10.0.0.11
+10.0.0.64/26 dev usb3 proto kernel scope link src 10.0.0.77
+10.0.2.0/24 dev usb2 proto kernel scope link src 10.0.2.10"""
+
+
+def test_the_classic_layout_with_uplinks_in_one_network(tmp_path: Path) -> None:
+    """Two in the very same one, one in a part of it, and one that has its own."""
+    with Box(tmp_path) as box:
+        box.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+        for number, address in enumerate(("10.0.0.10/24", "10.0.0.11/24", "10.0.2.10/24", "10.0.0.77/26")):
+            box.plug(f"usb{number}", number, address, default=False)
+        box.configure(
+            "".join(
+                f'[[uplink]]\nmatch = "usb{number}"\ngateway = "{gateway}"\n'
+                for number, gateway in enumerate(("10.0.0.1", "10.0.0.1", "10.0.2.1", "10.0.0.65"))
+            )
+            + '[routing]\nlayout = "classic"'
+        )
+        box.start()
+        assert box.rules() == SHARED_RULES
+        assert tables(box) == SHARED_TABLES
+        for number, address in enumerate(("10.0.0.10", "10.0.0.11", "10.0.2.10", "10.0.0.77")):
+            assert box.way("8.8.8.8", "from", address) == f"usb{number}"
+        # Alone again, the first has its network back.
+        box.unplug("usb1")
+        box.unplug("usb3")
+        wait_for(lambda: "201:	from 10.0.0.0/24 lookup 100" in box.rules(), 5.0, "the network's rule")
+        assert box.rules().count("lookup 100") == 2
 
 
 # --- twins -------------------------------------------------------------------------------------------------

@@ -100,6 +100,16 @@ def test_an_empty_list_keeps_the_last_one(path: Path) -> None:
     assert path.read_text() == "10.0.0.10\n"
 
 
+def test_an_empty_list_is_written_if_the_configuration_wants_it(path: Path) -> None:
+    addresses = AddressList(path, empty=True)
+    assert addresses.update([DOWN]).written
+    assert path.read_text() == ""
+    assert addresses.update([DOWN]) == Update()
+    addresses.update([USB0])
+    assert addresses.update([]).written
+    assert path.read_text() == ""
+
+
 def test_no_file_wanted() -> None:
     assert AddressList(None, process="x").update([USB0]) == Update()
 
@@ -175,7 +185,12 @@ def test_readers_never_see_a_part(path: Path) -> None:
 # --- telling others ----------------------------------------------------------------------------------------
 
 Start = Callable[..., "subprocess.Popen[str]"]
-HANDLES = "trap 'echo told; kill $!; exit' HUP; trap 'kill $!; exit' TERM; sleep 60 & echo ready; wait"
+# Ready when its child, too, has its own name: until then it has the parent's, and handles SIGHUP.
+HANDLES = """
+trap 'echo told; kill $!; exit' HUP; trap 'kill $!; exit' TERM; sleep 60 &
+until read -r -d '' name </proc/$!/cmdline && [ "$name" = sleep ]; do :; done
+echo ready; wait
+"""
 
 
 @pytest.fixture

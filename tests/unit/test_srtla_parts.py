@@ -296,6 +296,6 @@ def test_dropping_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_message_of_very_many_groups_keeps_to_its_line() -> None:
     groups = [{"id": "00" * 256, "links": [["::ffff:192.0.2.1", 40000, 0, 0]] * 32} for _ in range(2000)]
-    fit = receiving._that_fit(groups)
+    fit = receiving.that_fit(groups)
     assert 200 < len(fit) < 2000
     assert len(json.dumps({"resume": {"groups": fit}})) < engines.MAX_LINE
