@@ -40,6 +40,7 @@ ASK_EVERY = 0.1  # s at least between keepalives that ask how far a link is
 ASK_GRACE = 0.02  # s that proof may be overdue before a link is asked
 PATIENCE = 0.1  # of the latency: how long an answer may be overdue before the link counts as stalled
 JUDGE_EVERY = 1.0  # s between looks at how many packets are given up
+HELD_UP = 0.03  # s by which our own timer is late if the machine is busy
 NAK_GRACE = 0.01  # s by which a loss report may be older than proof that came over another link
 
 ANSWER_LATE = 0.5  # of the latency: packets whose link answers later are saved before
@@ -353,10 +354,13 @@ class Bonding(Dealer):
             self._next_busy = now + TICK_BUSY
             self._due(now)
         if now >= self._next:
+            held_up = now - self._next  # no link is to blame for proof that we have not had the time to read
             self._next = now + TICK_IDLE
             for link in self._links:
                 model: LinkModel = link.model
-                if link.usable and model.packets:
+                if held_up > HELD_UP:
+                    model.answer_due += held_up
+                elif link.usable and model.packets:
                     self._check(link, now)
                 link.in_flight, link.in_flight_bytes = model.packets, model.in_flight
                 link.window = int(model.limit(now) / TYPICAL * WINDOW_UNIT)

@@ -268,6 +268,17 @@ def test_the_more_is_given_up_the_earlier_a_packet_must_be_expected() -> None:
     assert carrier._safety == pytest.approx(calm, rel=0.1)
 
 
+def test_no_link_is_blamed_for_what_we_had_no_time_to_read() -> None:
+    driven = Driven(links=2)
+    driven.offers(*range(8))
+    driven.sent()
+    driven.after(0.09)  # the links have been asked
+    driven.now += 0.3  # the machine was busy; the answers are in the socket
+    driven.sender.handle_timer(driven.now)
+    assert driven.sent() == []
+    assert not any(link.stalled for link in driven.carrier._links)
+
+
 def test_a_full_buffer_sends_the_packet_by_another_link() -> None:
     driven = Driven()
     driven.offers(0)
