@@ -92,7 +92,7 @@ def build(
             "changes": agent.changes,
             "problems": [printable(problem) for problem in agent.problems],
         },
-        "excluded": [{"device": device, "reason": reason} for device, reason in desired.excluded],
+        "excluded": [{"device": printable(device), "reason": reason} for device, reason in desired.excluded],
         "idle": [printable(line) for line in desired.idle],
         "uplinks": [
             _uplink(uplink, by_name.get(uplink.device), found.get(uplink.device, Rate()), legs, booted)

@@ -73,7 +73,7 @@ class Networkd:
         """
         found: dict[int, Lease] = {}
         dated: dict[int, tuple[tuple[int, int], float]] = {}
-        if not self._directory.exists():
+        if not os.path.isdir(self._directory):  # noqa: PTH112 - Path.is_dir() raises for some errors
             links = ()
         for link in sorted(links, key=lambda link: link.name):
             path = self._directory / str(link.index)

@@ -1,6 +1,7 @@
 """A real systemd-networkd: its lease is known at once, renewed, and gone."""
 
 import asyncio
+import functools
 import subprocess
 import tempfile
 import time
@@ -105,6 +106,7 @@ def test_networkd_is_killed_and_started_again(box: DhcpBox) -> None:
             str(lease.address) for lease in source.leases([Link("usb0", index)], boottime.now(), time.time())
         ]
 
+    address = functools.partial(box.run, "ip", "address", "show", "usb0")
     for _ in range(2):
         # The first one's file would pass for that of the second one, which takes a while.
         (folder / "netif/leases" / str(index)).unlink(missing_ok=True)
@@ -113,8 +115,9 @@ def test_networkd_is_killed_and_started_again(box: DhcpBox) -> None:
             daemon = subprocess.Popen(box.inside(*command), stdout=log, stderr=log)
         try:
             wait_for(lambda: known() == ["192.168.8.100/24"], 15, "the lease is there")
+            wait_for(lambda: "192.168.8.100/24" in address(), 15, "and the address on the interface")
         finally:
             daemon.kill()
             daemon.wait(10)
         assert known() == ["192.168.8.100/24"]  # the address is still on the interface, too
-        assert "192.168.8.100/24" in box.run("ip", "address", "show", "usb0")
+        assert "192.168.8.100/24" in address()
