@@ -154,6 +154,8 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
         [[uplink]]
         match = "usb*"
         weight = 3
+        priority = 7
+        streams = false
         [[uplink]]
         match = "usb2"
         weight = 9
@@ -161,6 +163,7 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
     )
     found = find(box("usb0", "usb1", "usb2"), config, {})
     assert [(u.device, u.weight) for u in found.uplinks] == [("usb0", 3), ("usb2", 3)]
+    assert [(u.priority, u.streams) for u in found.uplinks] == [(7, False), (7, False)]
     assert found.idle == ("usb1: enabled = false",)
 
 
