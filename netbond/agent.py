@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from netbond import __version__, nft, router, snapshot, sysctls
+from netbond import __version__, boottime, nft, router, snapshot, sysctls
 from netbond.clashes import clashes
 from netbond.config import Config, load
 from netbond.control import Command, ControlServer, Peer
@@ -319,7 +319,7 @@ class Agent:
         began = time.thread_time()  # not what it waited for others
         read = await kernel.read()
         self._cost = time.thread_time() - began
-        facts = self._sources.facts(read, time.time())
+        facts = self._sources.facts(read, boottime.now())
         facts = replace(facts, health=(*facts.health, *self._barred))
         goal = desired(facts, self.config)
         now = time.monotonic()
@@ -518,6 +518,7 @@ class Agent:
             self._supervisor.states(),
             ecmp_table=self.config.routing.ecmp_table,
             now=time.monotonic(),
+            booted=boottime.started(),
             current_rates=self._rates,
             sections=self._sources.sections(time.monotonic()),
         )

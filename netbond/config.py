@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli
 
-from netbond import consistency, files
+from netbond import consistency, files, places
 from netbond import values as v
 from netbond.errors import ConfigError
 from netbond.health import targets
@@ -24,7 +24,7 @@ from netbond.values import DEFAULT_EXPECT, DEFAULT_QUERY, HIGHEST_TABLE, HostPor
 if TYPE_CHECKING:
     import argparse
 
-DEFAULT_PATH = Path("/etc/netbond/netbond.toml")
+DEFAULT_PATH = Path(places.CONFIG)
 LARGEST = 1 << 20  # bytes; more is no configuration
 
 T = TypeVar("T")
@@ -53,9 +53,9 @@ class AgentConfig:
     notify_process: str = _key(
         lambda text: "" if text == "" else v.word(text), ""
     )  # ... or to those of this name
-    control_socket: Path = _key(v.absolute_path, Path("/run/netbond/control.sock"))
+    control_socket: Path = _key(v.absolute_path, Path(places.CONTROL_SOCKET))
     metrics: HostPort | None = _key(v.optional_address_endpoint, HostPort("127.0.0.1", 10469))
-    state_dir: Path = _key(v.absolute_path, Path("/run/netbond"))
+    state_dir: Path = _key(v.absolute_path, Path(places.STATE_DIR))
     data_dir: Path = _key(v.absolute_path, Path("/var/lib/netbond"))  # what must survive a reboot: usage.json
     user: str = _key(v.word, "nobody")  # whom the engines run as
     iproute2_dir: Path | None = _key(
@@ -351,7 +351,7 @@ def parse(text: str, file: str = "configuration") -> Config:
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
     """The file that $NETBOND_CONFIG names, which must then exist; None for the default place."""
-    name = environ.get("NETBOND_CONFIG", "")
+    name = places.config_file(environ)
     return Path(name) if name else None
 
 

@@ -16,6 +16,7 @@ from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
 from netbond.explain import PROTOCOLS, Query, Verdict, confirms, describe, intended, walk
 from netbond.gather import gather
 from netbond.model import Facts, IPAddress, Route
+from netbond.snapshot import printable
 
 HELP = (
     "Show step by step which way a packet takes, and which way netbond intends. Exit status: 0 agree, 2 not."
@@ -155,15 +156,15 @@ def _answer(answer: Route | None, refusal: str) -> str:
 
 def _tell(now: Verdict, goal: Verdict, said: str, *, confirmed: bool) -> None:
     print("the kernel's rules:")
-    print("\n".join(describe(now)))
-    print(f"so it goes {now}" if now.kind == "unicast" else f"so it is {now}")
-    print(f"asked itself, the kernel says: {said}{'' if confirmed else ', which is something else'}")
+    print("\n".join(map(_line, describe(now))))
+    print(_line(f"so it goes {now}" if now.kind == "unicast" else f"so it is {now}"))
+    print(_line(f"asked itself, the kernel says: {said}{'' if confirmed else ', which is something else'}"))
     if now.same(goal):
         print("netbond intends the same.")
     else:
         print("netbond intends otherwise:")
-        print("\n".join(describe(goal)))
-        print(f"so it would go {goal}" if goal.kind == "unicast" else f"so it would be {goal}")
+        print("\n".join(map(_line, describe(goal))))
+        print(_line(f"so it would go {goal}" if goal.kind == "unicast" else f"so it would be {goal}"))
         print("`netbond plan` shows what is missing.")
 
 
@@ -174,3 +175,8 @@ def _plain(verdict: Verdict) -> dict[str, object]:
         "ways": [{"device": device, "gateway": gateway or None} for device, gateway in verdict.hops],
         "steps": [line.strip() for line in describe(verdict)],
     }
+
+
+def _line(text: str) -> str:
+    """A line that does nothing to a terminal: an interface's name may have any control character in it."""
+    return printable(text, 4000)

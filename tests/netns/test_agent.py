@@ -77,7 +77,7 @@ def test_unbound_traffic_is_shared_out_even_beside_a_metric_0_default_in_main(bo
     box.ip("route", "add", "default", "via", "10.0.3.1", "dev", "usb3")  # what dhclient-script leaves
     box.start()
     box.run("sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1")
-    ways = {box.way("8.8.8.8", "ipproto", "udp", "sport", str(p), "dport", "53") for p in range(1000, 1040)}
+    ways = {box.way("8.8.8.8", "ipproto", "17", "sport", str(p), "dport", "53") for p in range(1000, 1040)}
     assert ways == {"usb0", "usb1", "usb2", "usb3"}
 
 

@@ -94,6 +94,18 @@ def test_an_empty_string_turns_off() -> None:
             "f.toml: two engines listen on [::1]:6000; give each a port of its own",
         ),
         (
+            '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nrequire_key = true',
+            "f.toml: receiver [::1]:6000 has require_key and no key_file; add key_file = ...",
+        ),
+        (
+            '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\nlatency = 19',
+            "f.toml: sender[1].latency = 19 is not valid; expected 0 or milliseconds from 20 to 8000",
+        ),
+        (
+            '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nworkers = 0',
+            "f.toml: receiver[1].workers = 0 is not valid; expected a whole number from 1 to 64",
+        ),
+        (
             '[[sender]]\nlisten="127.0.0.1:6000"\nreceiver="h:1"\n[[receiver]]\nlisten="0.0.0.0:6000"\nsrt="h:2"',
             "f.toml: two engines listen on 127.0.0.1:6000 and 0.0.0.0:6000, which is the same port;",
         ),
