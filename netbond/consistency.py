@@ -76,7 +76,7 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
 
 
 def _check_engines(config: Config, file: str) -> None:
-    """No two engines want one port, none is told to send to itself, and keys are there."""
+    """No two engines want one port, none is told to send to itself, and none to insist on a key it lacks."""
     engines = [("sender", s.listen, "receiver", s.receiver) for s in config.sender]
     engines += [("receiver", r.listen, "srt", r.srt) for r in config.receiver]
     for number, (_, listen, _, _) in enumerate(engines):

@@ -1,10 +1,11 @@
 """The configuration file: what it means, and what a user is told who got it wrong."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from netbond.config import Config, load, parse
+from netbond.config import LARGEST, Config, load, parse
 from netbond.errors import ConfigError
 from netbond.values import HostPort, parse_host_port
 
@@ -150,6 +151,27 @@ def test_not_text(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"x\.toml: not UTF-8 at byte 0"):
         load(tmp_path / "x.toml")
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A FIFO that nobody writes to would hold up a start for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "large").write_bytes(b"#" * (LARGEST + 1))
+    for path, why in (
+        (tmp_path / "fifo", "fifo is not a regular file"),
+        (tmp_path, "is not a regular file"),
+        (tmp_path / "loop", "loop: symbolic links lead in a circle"),
+        (tmp_path / "large", "large is larger than 1048576 bytes"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            load(path)
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text('[agent]\nlog_level = "debug"')
+    (tmp_path / "link").symlink_to("real")
+    assert load(tmp_path / "link").agent.log_level == "debug"
 
 
 @pytest.mark.parametrize("text", ["", "h", "h:", ":1", "h:0", "h:65536", "::1:5", "h:1x", "a b:1", "h:-1"])
