@@ -5,19 +5,27 @@ tens of milliseconds for its turn, with `nice` as well; measured with two busy l
 address was routed after 20 ms (median; 72 ms at worst), and after 3.4 ms (5.5 ms) with real-time priority.
 Such a priority is for work that is short: while passes take long (a full table of the internet's routes), the
 agent does without. What it starts, engines above all, never inherits it.
+
+A mistake of ours that runs in circles must not take the processor from everybody else: the kernel counts what
+a real-time program uses without ever waiting (RLIMIT_RTTIME, sched(7)), and its SIGXCPU ends the priority.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import resource
+import signal
 from collections.abc import Callable
+from types import FrameType
 
 from netbond.files import why
 
 logger = logging.getLogger(__name__)
 
 LONG = 0.05  # seconds of a processor's time in one pass
+STUCK = 1_000_000  # microseconds of a processor's time without a pause
 PRIORITY = 1  # the lowest of the real-time ones: ahead of all that has none, behind all else that has one
 
 
@@ -28,6 +36,17 @@ class Haste:
         self._schedule = schedule
         self._on = False
         self._refused = False
+        with contextlib.suppress(OSError, ValueError):  # a lower limit is in force already
+            resource.setrlimit(resource.RLIMIT_RTTIME, (STUCK, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGXCPU, self._stuck)
+
+    def _stuck(self, _signal: int, _frame: FrameType | None) -> None:
+        """Between two instructions of whatever does not end."""
+        self._schedule(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        self._on, self._refused = False, True
+        logger.warning(
+            "no real-time priority any more: %d s of a processor's time without a pause", STUCK // 1_000_000
+        )
 
     def judge(self, cost: float, *, wanted: bool) -> None:
         """To be called after each pass; `cost` is what it took, in seconds of a processor's time."""

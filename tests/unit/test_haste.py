@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 
@@ -59,3 +60,24 @@ def test_what_is_started_does_not_inherit_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == f"True [{os.SCHED_OTHER}] {os.SCHED_OTHER}\n", done.stderr
+
+
+def test_who_never_pauses_loses_it(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[int] = []
+    haste = Haste(lambda _pid, policy, _given: asked.append(policy & ~os.SCHED_RESET_ON_FORK))
+    haste.judge(0.001, wanted=True)
+    os.kill(os.getpid(), signal.SIGXCPU)
+    haste.judge(0.001, wanted=True)
+    assert asked == [os.SCHED_RR, os.SCHED_OTHER]
+    assert caplog.messages == ["no real-time priority any more: 1 s of a processor's time without a pause"]
+
+
+def test_the_kernel_notices_who_never_pauses() -> None:
+    code = (
+        "import os, time\n"
+        "from netbond.haste import Haste\n"
+        "Haste().judge(0.0, wanted=True)\n"
+        "while os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR:\n"
+        "    sum(range(100_000))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
