@@ -5,7 +5,9 @@
 // Plain C for a C compiler alone; fastpath.py loads it by ctypes. One thread, no callbacks, no allocation after
 // nb_new. Nothing in here trusts a length that came from outside: the kernel bounds what it writes by what it is
 // given, and datagrams are only looked at up to their length.
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdint.h>
@@ -89,11 +91,11 @@ static void enter(Path *p, int number) {
     p->table[at] = number;
 }
 
-Path *nb_new(int listener, int epoll, double pause, double flush_after, double worth_it) {
+Path *nb_new(int listener, int epoll, double pause, double worth_it, double flush_after) {
     Path *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->listener = listener, p->epoll = epoll;
-    p->pause = pause, p->flush_after = flush_after, p->worth_it = worth_it;
+    p->pause = pause, p->worth_it = worth_it, p->flush_after = flush_after;
     p->gap = 1.0, p->next_flush = 1e18;
     memset(p->table, 0xff, sizeof p->table);
     for (int i = 0; i < GROUPS; i++) p->groups[i].fd = -1;
@@ -210,17 +212,55 @@ static void send_one(Path *p, int fd, struct iovec *data) {
     refused(p, fd, errno);
 }
 
-static void send_run(Path *p, int fd, struct iovec *data, int count) {
-    if (count > 1) {
-        union { char space[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control = {{0}};
-        struct msghdr message = {.msg_iov = data, .msg_iovlen = count, .msg_control = &control,
-                                 .msg_controllen = sizeof control.space};
-        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
-        uint16_t size = data[0].iov_len;
-        cmsg->cmsg_level = IPPROTO_UDP, cmsg->cmsg_type = UDP_SEGMENT, cmsg->cmsg_len = CMSG_LEN(sizeof size);
-        memcpy(CMSG_DATA(cmsg), &size, sizeof size);
-        if (sendmsg(fd, &message, MSG_DONTWAIT) >= 0) return;
+// Datagrams of equal length, the last may be shorter, in one system call; whether it could.
+static int send_packed(int fd, struct iovec *data, int count) {
+    union { char space[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control = {{0}};
+    struct msghdr message = {.msg_iov = data, .msg_iovlen = count, .msg_control = &control,
+                             .msg_controllen = sizeof control.space};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
+    uint16_t size = data[0].iov_len;
+    cmsg->cmsg_level = IPPROTO_UDP, cmsg->cmsg_type = UDP_SEGMENT, cmsg->cmsg_len = CMSG_LEN(sizeof size);
+    memcpy(CMSG_DATA(cmsg), &size, sizeof size);
+    return sendmsg(fd, &message, MSG_DONTWAIT) >= 0;
+}
+
+// The sender's: datagrams over a connected socket. How many went out before the error, if there was one.
+// (batch.send in Python; tests/unit/test_srtla_batch.py has both do the same.)
+int nb_send(int fd, struct iovec *data, int total, int *error) {
+    *error = 0;
+    for (int start = 0; start < total;) {
+        size_t size = data[start].iov_len, most = size ? PACKED_ROOM / size : 1;
+        int end = start + 1, limit = most < SEGMENTS ? most : SEGMENTS;
+        if (limit > total - start) limit = total - start;
+        while (end < start + limit && data[end].iov_len == size) end++;
+        if (end < start + limit && data[end].iov_len && data[end].iov_len < size) end++;
+        if (end - start > 1) {
+            if (send_packed(fd, data + start, end - start)) {
+                start = end;
+                continue;
+            }
+            // What a device or kernel cannot do goes singly.
+            if (errno != EINVAL && errno != EIO && errno != EMSGSIZE && errno != EOPNOTSUPP &&
+                errno != ENOPROTOOPT && errno != ECONNREFUSED) {
+                *error = errno;
+                return start;
+            }
+        }
+        for (; start < end; start++) {
+            ssize_t sent = send(fd, data[start].iov_base, data[start].iov_len, MSG_DONTWAIT);
+            if (sent < 0 && errno == ECONNREFUSED) // of an earlier datagram; this one was not sent yet
+                sent = send(fd, data[start].iov_base, data[start].iov_len, MSG_DONTWAIT);
+            if (sent < 0) {
+                *error = errno;
+                return start;
+            }
+        }
     }
+    return total;
+}
+
+static void send_run(Path *p, int fd, struct iovec *data, int count) {
+    if (count > 1 && send_packed(fd, data, count)) return;
     for (int i = 0; i < count; i++) send_one(p, fd, &data[i]);
 }
 

@@ -268,6 +268,17 @@ class Sender:
         out, self._to_links = self._to_links, []
         return out
 
+    def batches_to_links(self) -> dict[int, list[bytes]]:
+        """The same by link."""
+        out: dict[int, list[bytes]] = {}
+        for number, data in self.datagrams_to_links():
+            batch = out.get(number)
+            if batch is None:
+                out[number] = [data]
+            else:
+                batch.append(data)
+        return out
+
     def datagrams_to_caller(self) -> list[bytes]:
         """Datagrams for the SRT caller; each is given out once."""
         out, self._to_caller = self._to_caller, []
@@ -277,6 +288,10 @@ class Sender:
         """What has happened since the last call."""
         out, self._events = self._events, []
         return out
+
+    def has_events(self) -> bool:
+        """Whether `events` has something to tell."""
+        return bool(self._events)
 
     @property
     def usable_links(self) -> int:
