@@ -35,7 +35,8 @@ JUDGED = 100  # packets until a link's loss is judged, unless much is lost
 LEVEL_WINDOW = 4.0  # s
 STARTUP_PACE = 3.0  # times the rate
 PACE = 1.5
-BURST = 8  # packets that may leave at once
+BURST = 8  # packets that may leave at once, or ...
+BURST_TIME = 0.006  # ... what the pace carries in so many s, if that is more: wake-ups are up to 5 ms apart
 LOSS_BORNE = 0.03  # share that is not worth a shorter queue
 LEAST = 2  # packets that may always be in flight
 RTT_DEFAULT = 0.1
@@ -204,7 +205,7 @@ class LinkModel:
         else:
             pace = max(self.peak * PACE, INITIAL_RATE)
         step = size / pace
-        since = now - BURST * step
+        since = now - max(BURST * step, BURST_TIME)
         self.pace_at = max(self.pace_at, since) + step
         self.in_flight += size
         self.packets += 1
