@@ -41,9 +41,12 @@ from netbond.watchers import netlink
 
 logger = logging.getLogger(__name__)
 
-# One modem's news is several events (link, address, routes): wait for the rest of them, but not for a storm
-# to end. Everything is read anew in any case, so what comes later is not lost.
-SETTLE = 0.002  # seconds
+# One change is several events (an address comes with its routes): wait for the rest of them, but not for a
+# storm to end. Everything is read anew in any case, so what comes later is not lost. The first news after a
+# while of quiet is attended to sooner than in a storm.
+SETTLE = 0.0005  # seconds
+SETTLE_BUSY = 0.002  # seconds, when the last pass is more recent than
+QUIET = 0.005  # seconds
 TICK = 1.0  # seconds between two readings of the byte counters
 RESYNC = 10.0  # seconds between two passes that nothing asked for: the kernel does not tell everything
 RETRY = 1.0  # seconds after a pass that failed
@@ -91,6 +94,7 @@ class Agent:
         self._refused: set[str] | None = None  # what the kernel refused in the last pass
         self._barred: frozenset[Health] = frozenset()  # uplinks whose own default the kernel refuses
         self._cost = 0.0  # seconds that the last reading of the kernel took
+        self._passed = 0.0  # when the last pass ended, monotonic seconds
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
         self._filtering: asyncio.Task[None] | None = None  # router mode's table is being brought up to date
@@ -119,7 +123,7 @@ class Agent:
             await control.start()
             stack.push_async_callback(control.stop)
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._stopping.set)
+                loop.add_signal_handler(number, self._stop)
                 stack.callback(loop.remove_signal_handler, number)
             loop.add_signal_handler(signal.SIGHUP, self._hangup)
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
@@ -152,8 +156,7 @@ class Agent:
             if self._stopping.is_set():
                 return
             if self._wake.is_set() or time.monotonic() >= due:
-                # With very many routes reading takes its time: no more than half of ours.
-                await asyncio.sleep(max(SETTLE, self._cost))
+                await self._settle()
                 self._wake.clear()
                 if self._hung_up:  # only now: what came while it settled counts, too
                     self._reload()
@@ -164,16 +167,23 @@ class Agent:
 
     async def _sleep_until(self, moment: float) -> None:
         """Until `moment` (monotonic seconds), an event, or the word to stop."""
-        waiting = [asyncio.create_task(event.wait()) for event in (self._wake, self._stopping)]
-        try:
-            await asyncio.wait(
-                waiting,
-                timeout=max(0.0, moment - time.monotonic()),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        finally:
-            for task in waiting:
-                task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(moment - time.monotonic()):
+                await self._wake.wait()
+
+    async def _settle(self) -> None:
+        """Let the rest of what happens come in."""
+        if time.monotonic() - self._passed > QUIET and self._cost < SETTLE_BUSY:
+            until = time.monotonic() + SETTLE
+            while time.monotonic() < until:  # noqa: ASYNC110 - the loop's clock counts milliseconds
+                await asyncio.sleep(0)
+        else:
+            # With very many routes reading takes its time: no more than half of ours.
+            await asyncio.sleep(max(SETTLE_BUSY, self._cost))
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
 
     def _look(self, moved: bool) -> None:
         """The kernel has news; `moved`: of links or addresses."""
@@ -270,6 +280,7 @@ class Agent:
     async def _pass(self, kernel: Kernel) -> float:
         """Look at everything and put it right; seconds until the next look that nothing asks for."""
         pause = await self._attempt("a look at the kernel", self._reconcile(kernel))
+        self._passed = time.monotonic()
         if pause is None:
             self._moved = True  # that pass may have been the one to see it
             return RETRY
@@ -447,6 +458,8 @@ class Agent:
                     "label": uplink.name if uplink.family == 4 else f"{uplink.name}/6",
                     "address": str(uplink.address.ip),
                     "device": uplink.device,
+                    "priority": uplink.priority,
+                    "enabled": uplink.streams,
                 }
                 for uplink in goal.uplinks
                 # A dead uplink stays a link: the engine judges links itself, and is first to hear of life.
@@ -518,6 +531,7 @@ def _address_list(config: Config) -> AddressList:
         agent.ip_list,
         devices=agent.ip_list_devices,
         ipv6=agent.ip_list_ipv6,
+        empty=agent.ip_list_empty,
         pid_file=agent.notify_pid_file,
         process=agent.notify_process,
     )

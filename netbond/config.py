@@ -47,6 +47,7 @@ class AgentConfig:
     ip_list: Path | None = _key(v.optional_path, Path("/tmp/srtla_ips"))  # noqa: S108 - where senders look
     ip_list_devices: bool = _key(v.flag, default=False)  # 10.0.0.10%usb0, understood by `netbond send` only
     ip_list_ipv6: bool = _key(v.flag, default=False)  # senders other than `netbond send` read IPv4 only
+    ip_list_empty: bool = _key(v.flag, default=False)  # written also when no address is left
     notify_pid_file: Path | None = _key(v.optional_path, None)  # SIGHUP to this process on a new list
     notify_process: str = _key(
         lambda text: "" if text == "" else v.word(text), ""
@@ -109,6 +110,8 @@ class UplinkConfig:
     budget_action: str = _key(v.one_of("warn", "backup", "off"), "warn")  # when it is spent (docs/metered.md)
     checks: tuple[str, ...] | None = _key(v.optional_checks, None)  # None: those of [health]
     exclude_roaming: bool = _key(v.flag, default=False)  # no uplink while ModemManager says that it roams
+    priority: int = _key(v.whole(0, 100), 0)  # SRTLA streams use links of a higher one first
+    streams: bool = _key(v.flag, default=True)  # False: SRTLA streams do not use it, but keep it ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,10 @@ class SenderConfig:
 
     listen: HostPort = _required(v.address_endpoint)
     receiver: HostPort = _required(v.host_port)
+    mode: str = _key(v.one_of("adaptive", "classic"), "adaptive")  # docs/bonding.md
+    latency: int = _key(v.milliseconds(20, 8000), 0)  # ms, SRT's; 0: learnt from its handshake
+    key_file: Path | None = _key(v.optional_path, None)
+    require_key: bool = _key(v.flag, default=False)
 
     @property
     def name(self) -> str:
@@ -164,6 +171,12 @@ class ReceiverConfig:
 
     listen: HostPort = _required(v.address_endpoint)
     srt: HostPort = _required(v.host_port)
+    timeout: float = _key(v.number(1, 3600), 10.0)  # seconds of silence, then a link is forgotten
+    group_timeout: float = _key(v.number(1, 3600), 10.0)  # seconds without links, then a stream is
+    group_dir: Path | None = _key(v.optional_path, None)  # where srtla-group-PORT files go
+    key_file: Path | None = _key(v.optional_path, None)
+    require_key: bool = _key(v.flag, default=False)
+    workers: int = _key(v.whole(1, 64), 1)  # processes
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from netbond.values import DEFAULT_EXPECT, DEFAULT_QUERY, PER_FAMILY
 
 if TYPE_CHECKING:
     from netbond.config import Config
+    from netbond.model import IPAddress
+    from netbond.values import HostPort
 
 
 def check(config: Config, file: str, built_in: Sequence[str]) -> None:
@@ -67,12 +70,50 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
             raise ConfigError(
                 f"{file}: label {uplink.label!r} is given twice", "each interface needs a label of its own"
             )
-    listens = [str(s.listen) for s in config.sender] + [str(r.listen) for r in config.receiver]
-    for listen in listens:
-        if listens.count(listen) > 1:
-            raise ConfigError(f"{file}: two engines listen on {listen}", "give each a port of its own")
+    _check_engines(config, file)
     _check_router(config, file)
     _check_health(config, file, built_in)
+
+
+def _check_engines(config: Config, file: str) -> None:
+    """No two engines want one port, none is told to send to itself, and none to insist on a key it lacks."""
+    engines = [("sender", s.listen, "receiver", s.receiver) for s in config.sender]
+    engines += [("receiver", r.listen, "srt", r.srt) for r in config.receiver]
+    for number, (_, listen, _, _) in enumerate(engines):
+        for _, other, _, _ in engines[:number]:
+            if _same_port(listen, other):
+                where = f"{listen}" if listen == other else f"{other} and {listen}, which is the same port"
+                raise ConfigError(f"{file}: two engines listen on {where}", "give each a port of its own")
+    for kind, listen, key, target in engines:
+        here = _host(target)
+        if here is not None and (here.is_loopback or target == listen) and _same_port(listen, target):
+            raise ConfigError(
+                f"{file}: the {kind} on {listen} has {key} = {str(target)!r}, which is itself",
+                "name the port of the SRT server" if key == "srt" else "name the server's receiver",
+            )
+    keys = [(e.name, e.require_key, e.key_file) for e in config.sender]
+    keys += [(e.name, e.require_key, e.key_file) for e in config.receiver]
+    for name, insists, key_file in keys:
+        if insists and key_file is None:
+            raise ConfigError(f"{file}: {name} has require_key and no key_file", "add key_file = ...")
+
+
+def _same_port(one: HostPort, other: HostPort) -> bool:
+    """Whether both can mean one socket: the same address, or one of them all addresses of its family."""
+    if one.port != other.port:
+        return False
+    a, b = _host(one), _host(other)
+    if a is None or b is None:
+        return one.host == other.host
+    return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))
+
+
+def _host(place: HostPort) -> IPAddress | None:
+    """The address, if it is one; other names than localhost may be anybody's."""
+    try:
+        return ipaddress.ip_address("127.0.0.1" if place.host == "localhost" else place.host)
+    except ValueError:
+        return None
 
 
 def _check_router(config: Config, file: str) -> None:

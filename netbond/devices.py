@@ -149,7 +149,7 @@ class Match:
             return not pattern or any(value and fnmatchcase(value, pattern) for value in values)
 
         def fit_any_case(pattern: str, *values: str) -> bool:
-            return fit(pattern.lower(), *(value.lower() for value in values))
+            return not pattern or fit(pattern.lower(), *(value.lower() for value in values))
 
         return (
             fit(self.name, device.name)

@@ -56,7 +56,8 @@ def gather(config: Config) -> Facts:
         try:
             found[name] = tuple(asyncio.run(resolve(name)))
         except (OSError, UnicodeError) as error:
-            print(f"# pin: {name}: {error}", file=sys.stderr)
+            reason = getattr(error, "strerror", None) or "not a host name"
+            print(f"# pin: {name}: {reason}", file=sys.stderr)
     facts = replace(facts, resolved=tuple(found.items()))
     try:
         answer = request(config.agent.control_socket, {"command": "status"})

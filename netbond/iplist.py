@@ -62,12 +62,14 @@ class AddressList:
         *,
         devices: bool = False,
         ipv6: bool = False,
+        empty: bool = False,
         pid_file: Path | None = None,
         process: str = "",
     ) -> None:
         self.path = path
         self.devices = devices
         self.ipv6 = ipv6
+        self.empty = empty
         self.pid_file = pid_file
         self.process = process
         self._untold: tuple[str, ...] = ()  # why somebody was not told of the list as it stands
@@ -75,11 +77,11 @@ class AddressList:
     def update(self, uplinks: Iterable[Uplink]) -> Update:
         """Bring the file up to date, and tell those concerned if it changed. No OSError: problems are named.
 
-        A list that would become empty is not written: senders stop on an empty list, and with the old one
-        they carry on as soon as a modem is back.
+        Without `empty`, a list that would become empty is not written: senders stop on an empty list, and
+        with the old one they carry on as soon as a modem is back.
         """
         text = render(uplinks, devices=self.devices, ipv6=self.ipv6)
-        if self.path is None or not text:
+        if self.path is None or not (text or self.empty):
             return Update()
         data = text.encode()
         try:

@@ -114,6 +114,7 @@ class Kernel:
         self._socket: socket.socket | None = None
         self._sequence = itertools.count(1)
         self._reader = wire.Reader()
+        self._first_reader = wire.Reader()
 
     async def __aenter__(self) -> Self:
         found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
@@ -208,14 +209,21 @@ class Kernel:
 
     async def read_links(self) -> tuple[Link, ...]:
         """The interfaces with their byte counters."""
-        return self._again(lambda: self._links(statistics=True)[0])
+        return self._again(lambda: self._links(wire.Reader(), wire.Reader(), statistics=True))
 
-    def _links(self, *, statistics: bool) -> tuple[tuple[Link, ...], dict[int, str]]:
+    def _links(
+        self, reader: wire.Reader, first_reader: wire.Reader, *, statistics: bool = False
+    ) -> tuple[Link, ...]:
+        """The interfaces. Read twice: their names must be known before that of a port's master is.
+
+        `reader` then knows the names, for what else there is to read.
+        """
         payloads = self._dump(wire.GETLINK, 0, statistics=statistics)
-        named = (wire.link(payload, {}) for payload in payloads)
-        names = {found.index: found.name for found in named if found is not None}
-        links = (wire.link(payload, names) for payload in payloads)
-        return tuple(found for found in links if found is not None), names
+        first_reader.begin({})
+        unnamed = [first_reader.read(wire.link, payload) for payload in payloads]
+        reader.begin({link.index: link.name for link in unnamed if link is not None})
+        links = (reader.read(wire.link, payload) for payload in payloads)
+        return tuple(link for link in links if link is not None)
 
     async def read(self) -> Facts:
         """Everything, of both families, as it is now. The local table and the byte counters are left out."""
@@ -233,8 +241,7 @@ class Kernel:
 
     def _read(self) -> Facts:
         reader = self._reader
-        links, names = self._links(statistics=False)
-        reader.begin(names)
+        links = self._links(reader, self._first_reader)
         nexthops = self._dump_if_known(wire.GETNEXTHOP, 0)
         return Facts(
             links=links,
@@ -256,7 +263,7 @@ class Kernel:
 
     async def lookup(self, destination: IPAddress, source: IPAddress | None, device: str) -> Route:
         """The kernel's own answer: the route that a packet takes, with its table. OSError if it has none."""
-        _, names = self._links(statistics=False)
+        names = {link.index: link.name for link in self._links(wire.Reader(), wire.Reader())}
         indexes = {name: index for index, name in names.items()}
         if device and device not in indexes:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))

@@ -354,6 +354,12 @@ def _sender_links(engines: list[dict[str, Any]]) -> Iterator[Metric]:
         _LINK,
         each("rtt_ms", 0.001),
     )
+    yield _gauge(
+        "netbond_link_silent_seconds",
+        "Time since the receiver was last heard on the link; absent if never.",
+        _LINK,
+        each("silent_ms", 0.001),
+    )
     yield _counter("netbond_link_packets", "Packets sent over the link.", _LINK, each("packets"))
     yield _counter("netbond_link_bytes", "Bytes sent over the link.", _LINK, each("bytes"))
     yield _counter("netbond_link_lost_packets", "Data packets that the link lost.", _LINK, each("lost"))

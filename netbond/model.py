@@ -206,6 +206,8 @@ class Uplink:
     further: bool = False  # not the first gateway of its device and family
     listed: bool | None = None  # in the address list; None: if it is up
     gateway_since: float | None = field(default=None, compare=False)  # None: from no lease
+    priority: int = 0  # SRTLA streams use links of a higher one first
+    streams: bool = True  # False: SRTLA streams keep a link over it, but do not use it
 
     @property
     def name(self) -> str:

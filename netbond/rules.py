@@ -12,7 +12,8 @@
 A socket bound to a device is never judged by its address: two modems may hand out the very same one.
 Connected and specific routes of main win; in the default layout a default that a DHCP client put there is
 harmless, in the classic one it would hide all that follows. `from` rules stand at priority = table number, or
-in the order of tables. What is bound to nothing is shared out.
+in the order of tables. Where networks of several uplinks overlap, the classic layout takes their addresses
+instead: a rule for the network would send both by the first one. What is bound to nothing is shared out.
 
 Sources: ip-rule(8); Documentation/networking/policy-routing.txt of the kernel.
 """
@@ -20,7 +21,8 @@ Sources: ip-rule(8); Documentation/networking/policy-routing.txt of the kernel.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import itertools
+from collections.abc import Container, Iterable
 
 from netbond.config import RoutingConfig
 from netbond.model import MAIN_TABLE, Address, IPNetwork, Rule, Uplink
@@ -34,6 +36,7 @@ def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[i
     found: set[Rule] = set()
     uplinks = list(uplinks)
     tables = sorted({uplink.table for uplink in uplinks})
+    shared = _shared(uplinks) if routing.layout == "classic" else set()
     for uplink in uplinks:
         family, protocol, table = uplink.family, routing.protocol, uplink.table
         found.add(
@@ -53,7 +56,7 @@ def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[i
                 priority = table
             else:  # all below the pins, however many uplinks there are
                 priority = min(routing.classic_priority + tables.index(table), routing.pin_priority - 1)
-            source = _source(address, routing)
+            source = _source(address, routing, shared)
             found.add(Rule(priority, family, table=table, source=source, protocol=protocol))
     found |= {
         Rule(routing.pin_priority, family, table=routing.pin_table, protocol=routing.protocol)
@@ -64,7 +67,30 @@ def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[i
     )
 
 
-def _source(address: Address, routing: RoutingConfig) -> IPNetwork:
-    if routing.layout == "classic" and address.peer is None:
-        return address.interface.network
+def _source(address: Address, routing: RoutingConfig, shared: Container[IPNetwork]) -> IPNetwork:
+    network = address.interface.network
+    if routing.layout == "classic" and address.peer is None and network not in shared:
+        return network
     return ipaddress.ip_network(address.interface.ip)
+
+
+def _shared(uplinks: Iterable[Uplink]) -> set[IPNetwork]:
+    """The networks that overlap with one of another uplink."""
+    found = {
+        (uplink.table, address.interface.network)
+        for uplink in uplinks
+        for address in uplink.addresses
+        if address.peer is None
+    }
+    return {
+        network
+        for pair in itertools.combinations(found, 2)
+        if pair[0][0] != pair[1][0] and _overlap(pair[0][1], pair[1][1])
+        for _, network in pair
+    }
+
+
+def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    if isinstance(one, ipaddress.IPv4Network):
+        return isinstance(other, ipaddress.IPv4Network) and one.overlaps(other)
+    return isinstance(other, ipaddress.IPv6Network) and one.overlaps(other)

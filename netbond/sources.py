@@ -131,7 +131,7 @@ class Sources:
                 *self._networkd.leases(read.links),
                 *self._managed,
             ),
-            devices=self._udev.devices(),
+            devices=self._udev.devices({link.name: link.index for link in read.links}),
             learned=self._load(self._seen_in_main),
             resolved=self._lookups.answers,
             measured=self._measured,

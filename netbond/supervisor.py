@@ -408,7 +408,7 @@ class Supervisor:
         self.user = user
         self.changed = changed
         self.store = ResumeStore(state_dir / "engines")
-        self.links: list[dict[str, str]] | None = None
+        self.links: list[dict[str, str | int]] | None = None
         self._engines = [_Engine(engine, self) for engine in engines]
 
     async def start(self) -> None:
@@ -444,9 +444,11 @@ class Supervisor:
         engine.task = asyncio.create_task(engine.run())
         engine.task.add_done_callback(engine.ended)
 
-    def set_links(self, links: Iterable[Mapping[str, str]]) -> None:
-        """The links that senders use from now on: {"label", "address", "device"} each."""
-        new = [{key: link[key] for key in ("label", "address", "device")} for link in links]
+    def set_links(self, links: Iterable[Mapping[str, str | int]]) -> None:
+        """The links that senders use from now on: {"label", "address", "device"} each, and perhaps "priority"
+        and "enabled"."""
+        known = ("label", "address", "device", "priority", "enabled")
+        new = [{key: link[key] for key in known if key in link} for link in links]
         if new == self.links:
             return
         self.links = new

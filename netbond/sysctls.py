@@ -211,6 +211,9 @@ class Sysctls:
         if not changes:
             return []
         record, problems = self._load()
+        # An interface that has gone takes its settings along; modems that make up a new MAC address, and with
+        # it a name, each time they start would let the record grow for ever.
+        record = {name: entry for name, entry in record.items() if os.path.lexists(self._root / name)}
         before = dict(record)
         for change in changes:
             known = record.get(change.name)

@@ -348,6 +348,8 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             label="" if label == item.link.name else label,
             further=bool(item.further),
             gateway_since=item.way.since,
+            priority=item.setting.priority,
+            streams=item.setting.streams,
         )
         uplinks.append(uplink)
         if item.setting.backup:

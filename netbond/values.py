@@ -79,6 +79,18 @@ def whole(low: int, high: int) -> Parse:
     return parse
 
 
+def milliseconds(low: int, high: int) -> Parse:
+    def parse(value: object) -> int:
+        if value == 0 and not isinstance(value, bool):
+            return 0
+        try:
+            return int(whole(low, high)(value))
+        except Wrong:
+            raise Wrong(f"0 or milliseconds from {low} to {high}") from None
+
+    return parse
+
+
 def one_of(*choices: str) -> Parse:
     def parse(value: object) -> str:
         if value not in choices:

@@ -1,7 +1,7 @@
 """Everything of the SRTLA engines that reads what strangers send, for a fuzzer: `one_input`.
 
 scripts/fuzz runs it under atheris, which looks for inputs that reach new code; what it found is kept in
-tests/corpus/srtla and replayed by tests/unit/test_srtla_corpus.py.
+tests/corpus/srtla and replayed by tests/unit/test_corpus.py.
 
 An input: one byte that chooses the target, then what the target reads.
 """
@@ -12,10 +12,10 @@ import json
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from netbond.srtla import batch, linklist, receiving, wire
+from netbond.srtla import batch, linklist, passage, psk, receiving, wire
 from netbond.srtla.channel import _decode
 from netbond.srtla.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
 from tests.srtla_util import FakeLink, Network, data_packet, induction, srt_ack, srt_control, srt_nak
@@ -26,8 +26,7 @@ CORPUS = Path(__file__).parent / "corpus" / "srtla"
 def one_input(data: bytes) -> None:
     """Feed one input; whatever is raised is a defect."""
     if data:
-        targets = (parsers, receiver_session, sender_session, resumed, texts, kernel_records)
-        targets[data[0] % len(targets)](data[1:])
+        TARGETS[data[0] % len(TARGETS)](data[1:])
 
 
 def parsers(data: bytes) -> None:
@@ -50,7 +49,14 @@ def parsers(data: bytes) -> None:
     keepalive = wire.parse_keepalive(data)
     if keepalive is not None:
         assert wire.build_keepalive(keepalive) == data[:38]
-    wire.is_keyed_half(b"key", data)
+    wire.parse_refusal(data)
+    passage.parse(data)
+    psk.is_keyed_half(b"key", data)
+    group = wire.parse_registration(data)
+    if group is not None:
+        psk.is_claimed(group)
+        assert not psk.is_answered(b"key", group)
+        assert psk.issued_id(b"key", group) is None
 
 
 def steps(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -115,7 +121,16 @@ def receiver_session(data: bytes) -> None:
 
 def sender_session(data: bytes) -> None:
     """A sender with two links up, and what the receiver, its impostors and the SRT caller send it."""
-    network = Network([FakeLink(0.01), FakeLink(0.02)])
+    _sender_session(data, "classic")
+
+
+def adaptive_session(data: bytes) -> None:
+    """The same in mode adaptive."""
+    _sender_session(data, "adaptive")
+
+
+def _sender_session(data: bytes, mode: str) -> None:
+    network = Network([FakeLink(0.01), FakeLink(0.02)], mode=mode)
     network.run(1.0)
     sender, now = network.sender, network.now
     for number in range(20):
@@ -156,6 +171,17 @@ def kernel_records(data: bytes) -> None:
         batch.Inbox(1)._look_at(record)
 
 
+TARGETS = (
+    parsers,
+    receiver_session,
+    sender_session,
+    resumed,
+    texts,
+    kernel_records,
+    adaptive_session,
+)
+
+
 def seeds() -> list[bytes]:
     """One of each kind of packet, for each target."""
     keepalive = wire.build_keepalive(wire.Keepalive(1, 1, 20000, 1, 1, 1, 1))
@@ -181,7 +207,7 @@ def seeds() -> list[bytes]:
         srt_control(wire.SRT_ACKACK),
     ]
     out = [b"\0" + packet for packet in packets]
-    for target in (1, 2):
+    for target in (1, 2, 6):
         for choice in range(6):
             session = b"".join(bytes([choice]) + len(each).to_bytes(2, "big") + each for each in packets)
             out.append(bytes([target]) + session)
@@ -195,13 +221,27 @@ def seeds() -> list[bytes]:
     return out
 
 
-def main() -> None:
-    """Under atheris: arguments are libFuzzer's."""
+def fuzz(one_input: Callable[[bytes], None], targets: Sequence[str]) -> None:
+    """Under atheris: arguments are libFuzzer's. NETBOND_FUZZ_TARGET names one target to stay with."""
     import atheris
 
+    chosen = os.environ.get("NETBOND_FUZZ_TARGET", "")
+
+    def forced(data: bytes) -> None:
+        if data and data[0] % len(targets) == number:
+            one_input(data)
+
+    if chosen:
+        number = list(targets).index(chosen)
     atheris.instrument_all()
-    atheris.Setup([os.environ.get("NETBOND_FUZZER", sys.argv[0]), *sys.argv[1:]], one_input)
+    program = os.environ.get("NETBOND_FUZZER", sys.argv[0])
+    atheris.Setup([program, *sys.argv[1:]], forced if chosen else one_input)
     atheris.Fuzz()
+
+
+def main() -> None:
+    """Fuzz the engines' targets."""
+    fuzz(one_input, [target.__name__ for target in TARGETS])
 
 
 if __name__ == "__main__":

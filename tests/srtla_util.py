@@ -8,9 +8,9 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from netbond.srtla import wire
-from netbond.srtla.classic import Classic
+from netbond.srtla import receiver, wire
 from netbond.srtla.link import LinkSpec
+from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver import Limits, PeerAddress, Receiver
 from netbond.srtla.sender import Event, LinkAdded, Sender
 
@@ -67,13 +67,28 @@ class _Arrival:
 class Network:
     """A sender and a receiver back to back, with virtual time and an SRT server that acknowledges."""
 
-    def __init__(self, links: list[FakeLink], *, seed: int = 1, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        links: list[FakeLink],
+        *,
+        seed: int = 1,
+        limits: Limits | None = None,
+        mode: str = "classic",
+        keys: tuple[bytes | None, bytes | None] = (None, None),
+        require: tuple[bool, bool] = (False, False),
+    ) -> None:
+        """`keys`, `require`: the pre-shared key of sender and receiver, and whether each insists on it."""
         self.now = 1000.0
         self.random = random.Random(seed)
         self.links = dict(enumerate(links, 1))
         self.limits = limits
-        self.sender = Sender(self.random.randbytes, Classic(), self.now)
-        self.receiver = Receiver(self.random.randbytes, self.now, limits=limits)
+        self.sender = Sender(
+            self.random.randbytes, make_carrier(mode), self.now, key=keys[0], require_key=require[0]
+        )
+        self.receiver = Receiver(
+            self.random.randbytes, self.now, limits=limits, key=keys[1], require_key=require[1]
+        )
+        self.receiver_events: list[receiver.Event] = []
         self.receiver_alive = True
         self.sender_events: list[Event] = []
         self.to_caller: list[bytes] = []
@@ -159,7 +174,7 @@ class Network:
                             number, data, self.now
                         ),
                     )
-        self.receiver.events()
+        self.receiver_events += self.receiver.events()
         for number, data in self.receiver.datagrams_to_srt() if self.receiver_alive else []:
             self.group_number = number
             self.at_server.append(data)

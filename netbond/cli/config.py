@@ -23,6 +23,8 @@ ip_list = "/tmp/srtla_ips"
 ip_list_devices = false
 # List IPv6 addresses as well; for `netbond send` only.
 ip_list_ipv6 = false
+# Empty the list when no uplink is left, instead of keeping the last one, with which senders carry on.
+ip_list_empty = false
 # Who gets SIGHUP when the list changes: the process whose id is in this file ("": none), ...
 notify_pid_file = ""
 # ... or all processes of this name, like "srtla_send" ("": none). With both: the file's, if it has the name.
@@ -156,6 +158,13 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #match = "wlan0"
 #backup = true
 
+# For SRTLA streams: links of a higher priority (0 to 100) carry first, others what these have no room for.
+# With streams = false a link is kept registered and measured, but carries nothing until that is changed.
+#[[uplink]]
+#match = "wwan1"
+#priority = 10
+#streams = true
+
 # A modem whose contract is dear abroad: not used while it roams.
 #[[uplink]]
 #match = "wwan0"
@@ -197,11 +206,26 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #[[sender]]
 #listen = "127.0.0.1:6000"
 #receiver = "bond.example.org:5000"
+# adaptive or classic; SRT's latency in ms (20 to 8000), where it is not to be learnt from SRT's handshake.
+#mode = "adaptive"
+#latency = 1000
+# A secret shared with the receiver, which other programs ignore; with require_key nobody else is dealt with.
+#key_file = "/etc/netbond/key"
+#require_key = false
 
 # On the server: senders connect to `listen`; `srt` is the SRT server that gets the stream.
 #[[receiver]]
 #listen = "0.0.0.0:5000"
 #srt = "127.0.0.1:5002"
+# Seconds of silence until a link, and without links until a stream, is forgotten.
+#timeout = 10.0
+#group_timeout = 10.0
+# Where srtla-group-PORT files go, with the addresses of a stream's links.
+#group_dir = "/run/srtla"
+#key_file = "/etc/netbond/key"
+#require_key = false
+# Processes, for more than one core.
+#workers = 1
 """
 
 

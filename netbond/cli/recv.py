@@ -7,12 +7,9 @@ import re
 import signal
 from pathlib import Path
 
-from netbond import files
-from netbond.cli.send import add_engine_options, address_port, host_port, port_number
+from netbond.cli.send import add_engine_options, address_port, host_port, key_of, port_number
 from netbond.errors import UsageError
 from netbond.values import HostPort
-
-KEY_MIN = 16  # bytes
 
 HELP = "Join the links of SRTLA senders and hand their streams to an SRT server (drop-in for srtla_rec)."
 
@@ -37,29 +34,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--group-dir", type=Path, metavar="DIR", help="write srtla-group-PORT files there (often /tmp)"
     )
-    parser.add_argument("--key-file", type=Path, metavar="FILE", help="serve only senders that know this key")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes, for more than one core (1)"
+    )
     add_engine_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Receive until told to stop; the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine is there to heed it
+    from netbond.srtla import workers
     from netbond.srtla.engine import prepare, serve, set_up_logging
     from netbond.srtla.receiving import RecvEngine, RecvOptions
 
     for name, value in (("--timeout", args.timeout), ("--group-timeout", args.group_timeout)):
         if not 1 <= value <= 3600:
             raise UsageError(f"{name} {value} is not valid", "expected seconds from 1 to 3600")
+    if not 1 <= args.workers <= 64:
+        raise UsageError(f"--workers {args.workers} is not valid", "expected a number from 1 to 64")
     options = RecvOptions(
         listen=_listen(args),
         srt=_server(args),
         timeout=args.timeout,
         group_timeout=args.group_timeout,
         group_dir=args.group_dir,
-        key=_key(args.key_file) if args.key_file is not None else None,
+        key=key_of(args),
+        require_key=args.require_key,
+        workers=args.workers,
     )
     set_up_logging("debug" if args.verbose else args.log_level)
     channel, resume = prepare(args.user, args.control_fd)
+    if options.workers > 1:
+        return workers.run(options, channel, resume)
     return serve(RecvEngine(options, channel, resume))
 
 
@@ -80,17 +86,3 @@ def _server(args: argparse.Namespace) -> HostPort:
     if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", host):
         raise UsageError(f"--srt-hostname {host!r} is not a host", "expected a name or an address")
     return HostPort(host, port_number(args.srt_port, "--srt-port"))
-
-
-def _key(path: Path) -> bytes:
-    """The key in a file: its content without white space around it. Read before root is given up."""
-    try:
-        key = files.read(path, 4096)[0].strip()
-    except OSError as error:
-        raise UsageError(f"--key-file {path}: {files.why(error)}", "name a file that holds the key") from None
-    if len(key) < KEY_MIN:
-        raise UsageError(
-            f"--key-file {path}: {len(key)} bytes are too few",
-            f"make one of {KEY_MIN} or more: openssl rand -hex 32",
-        )
-    return key

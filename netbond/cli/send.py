@@ -39,6 +39,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """The options that both engines have."""
     parser.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="a key that senders and receivers share; other programs ignore it",
+    )
+    parser.add_argument(
+        "--require-key", action="store_true", help="deal only with the other end if it has shown that key"
+    )
+    parser.add_argument(
         "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default: info"
     )
     parser.add_argument("--verbose", action="store_true", help="the same as --log-level debug")
@@ -54,7 +63,13 @@ def run(args: argparse.Namespace) -> int:
 
     listen, receiver, list_file = _places(args)
     options = SendOptions(
-        listen=listen, receiver=receiver, list_file=list_file, mode=args.mode, latency=_latency(args.latency)
+        listen=listen,
+        receiver=receiver,
+        list_file=list_file,
+        mode=args.mode,
+        latency=_latency(args.latency),
+        key=key_of(args),
+        require_key=args.require_key,
     )
     set_up_logging("debug" if args.verbose else args.log_level)
     channel, resume = prepare(args.user, args.control_fd)
@@ -80,6 +95,17 @@ def _places(args: argparse.Namespace) -> tuple[HostPort, HostPort, Path | None]:
         raise UsageError("there is no list of links", "add IPS_FILE")
     list_file = Path(words[0]) if words and words[0] != "-" else None
     return address_port(args.listen, "--listen"), host_port(args.receiver, "--receiver"), list_file
+
+
+def key_of(args: argparse.Namespace) -> bytes | None:
+    """The key that --key-file names; UsageError if it cannot be had, or --require-key is without one."""
+    from netbond.srtla import psk
+
+    if args.key_file is not None:
+        return psk.read(args.key_file)
+    if args.require_key:
+        raise UsageError("--require-key needs a key", "add --key-file FILE")
+    return None
 
 
 def port_number(text: str, what: str) -> int:

@@ -50,6 +50,7 @@ def config_text(lab: topology.Topology, state_dir: Path, sender: bool) -> str:
 # Configuration of the box of lab {lab.name!r}, written by `netbond lab up`.
 [agent]
 state_dir = "{state_dir}/box"
+data_dir = "{state_dir}/box/data"
 control_socket = "{state_dir}/box/control.sock"
 ip_list = "{state_dir}/box/srtla_ips"
 iproute2_dir = "{iproute2_dir(lab, state_dir)}"

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from typing import Any
 
 from netbond import control
 from netbond.errors import NetbondError, NotRunningError, UnavailableError, UsageError
-from netbond.lab import boxfiles, cable, impair, netns, remains, topology
+from netbond.lab import boxfiles, cable, impair, netns, programs, remains, topology
 from netbond.lab.needs import need_programs, need_root
 from netbond.lab.netns import Process
 from netbond.lab.remains import POLL, STATE_ROOT
@@ -275,11 +274,7 @@ class Lab:
         wires = [cable.Wire(m.device, m.netns, "radio0", lab.net, m.net_device, m.words) for m in lab.modems]
         file = self.state_dir / "wires.json"
         file.write_text(json.dumps([asdict(wire) for wire in wires]))
-        self._start(
-            "cable",
-            lab.net,
-            [sys.executable, "-P", "-m", "netbond.lab.cable", str(self._cable_socket), str(file)],
-        )
+        self._start("cable", lab.net, programs.cable(self._cable_socket, file))
         self._wait_for(self._cable_socket.exists, "cable")
 
     @property
@@ -287,37 +282,15 @@ class Lab:
         return self.state_dir / "cable.sock"
 
     def _start_dnsmasq(self, modem: Modem) -> None:
-        self._start(
-            f"dnsmasq-{modem.device}",
-            modem.netns,
-            [
-                "dnsmasq",
-                "--keep-in-foreground",
-                "--conf-file=/dev/null",
-                "--pid-file=",
-                "--log-facility=-",
-                "--log-dhcp",
-                "--port=0",  # no DNS
-                "--interface=lan0",
-                "--no-ping",
-                "--leasefile-ro",
-                "--dhcp-authoritative",
-                f"--dhcp-range={modem.lease},{modem.lease},255.255.255.0,{self._lease_seconds}s",
-                # A stick has one customer: whoever is plugged in gets the address.
-                f"--dhcp-host={modem.mac},{modem.lease}",
-            ],
-        )
+        self._start(f"dnsmasq-{modem.device}", modem.netns, programs.dnsmasq(modem, self._lease_seconds))
 
     def _start_dhclient(self, modem: Modem) -> None:
-        """What udev and ifupdown would do for a new interface."""
-        pid_file = self.state_dir / "leases" / f"{modem.device}.pid"
-        leases = self.state_dir / "leases" / f"{modem.device}.leases"
         with contextlib.suppress(FileNotFoundError):  # `wait_for_leases` looks for this client's word
             self._dhclient_log(modem.device).unlink()
         self._start(
             f"dhclient-{modem.device}",
             self.topology.box,
-            ["dhclient", "-4", "-d", "-pf", str(pid_file), "-lf", str(leases), modem.device],
+            programs.dhclient(modem.device, self.state_dir / "leases"),
         )
 
     def _dhclient_log(self, device: str) -> Path:
@@ -329,18 +302,13 @@ class Lab:
             return b"\nbound to " in self._dhclient_log(device).read_bytes()
         return False
 
+    @property
+    def _command(self) -> Path:
+        """netbond's own command, as the lab's programs find it."""
+        return self.state_dir / "bin" / "netbond"
+
     def _start_receiver(self) -> None:
-        self._start(
-            "receiver",
-            self.topology.net,
-            [
-                str(self.state_dir / "bin" / "netbond"),
-                "recv",
-                f"--srtla-port={topology.RECEIVER_PORT}",
-                "--srt-hostname=127.0.0.1",
-                f"--srt-port={topology.SRT_PORT}",
-            ],
-        )
+        self._start("receiver", self.topology.net, programs.receiver(self._command))
 
     def start_agent(self) -> None:
         """Start `netbond run` in the box, and return when it answers. It is called "agent" then."""
@@ -349,11 +317,7 @@ class Lab:
             self._save(ready=True)
 
     def _start_agent(self) -> None:
-        self._start(
-            "agent",
-            self.topology.box,
-            [str(self.state_dir / "bin" / "netbond"), "run", "--config", str(self.config)],
-        )
+        self._start("agent", self.topology.box, programs.agent(self._command, self.config))
         self._wait_for(self._agent_answers, "agent")
 
     def _agent_answers(self) -> bool:

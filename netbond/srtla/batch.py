@@ -173,6 +173,12 @@ class Inbox:
         """From where to answer a peer that wrote lately; None, or no entry: the kernel may choose."""
         return self._local
 
+    def told(self, address: Address, local: Local | None) -> None:
+        """From where to answer a peer whose datagram another process got."""
+        if address not in self._record_of:
+            self._record_of[address] = b""  # of no record: so that it is forgotten with the others
+            self._local[address] = local
+
     @property
     def crowded(self) -> bool:
         """Whether it is time to `forget_all_but`: strangers come under any number of addresses."""

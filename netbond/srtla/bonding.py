@@ -64,6 +64,7 @@ class Bonding:
         self._budget = 0.0
         self._handshake_delay = 0.0
         self._links: Sequence[LinkState] = ()
+        self._ranked = False  # there are links of unlike priority
         self._ring: list[Packet | None] = [None] * RING
         self._highest = -1  # the furthest sequence number seen; -1: none
         self._acked = 0
@@ -97,6 +98,7 @@ class Bonding:
 
     def set_links(self, links: Sequence[LinkState]) -> None:
         self._links = links
+        self._ranked = len({link.priority for link in links}) > 1
         for link in links:
             if link.model is None:
                 link.model = LinkModel(self._target, 0.0)
@@ -133,9 +135,10 @@ class Bonding:
         best: LinkState | None = None
         soonest = 0.0
         for link in self._links:
-            if link.usable:
+            if link.carries:
                 model: LinkModel = link.model
-                arrival = model.transit(0, model.outstanding(now)) + (1e3 if link.stalled else 0.0)
+                arrival = model.transit(0, model.outstanding(now)) + (1e6 if link.stalled else 0.0)
+                arrival -= link.priority * 1e3
                 if best is None or arrival < soonest:
                     best, soonest = link, arrival
         if best is None:
@@ -369,8 +372,10 @@ class Bonding:
             stuck = False  # a link would do, but has this packet already
             soonest = slow_soonest = at_best = 1e18
             alike: list[tuple[float, float, LinkState]] = []  # arrival, share of what it may hold, link
+            least = self._least_priority(packet, now) if self._ranked else 0
+            rank = 0  # the priority of what was found so far
             for link in self._links:
-                if not link.usable or link.stalled:
+                if not link.usable or link.stalled or not link.enabled or link.priority < least:
                     continue
                 model: LinkModel = link.model
                 outstanding = model.outstanding(now)
@@ -391,6 +396,11 @@ class Bonding:
                 elif packet.queued and _is_on(packet, model):
                     stuck = True
                 else:
+                    if link.priority != rank:
+                        if best is not None and link.priority < rank:
+                            continue
+                        rank, soonest = link.priority, 1e18
+                        alike.clear()
                     if arrival < soonest:
                         best, soonest = link, arrival
                     if not packet.queued:
@@ -416,6 +426,13 @@ class Bonding:
             ):
                 self._blocked = True
                 return
+
+    def _least_priority(self, packet: Packet, now: float) -> int:
+        """The lowest priority that a link must have to carry this packet now. While the best links have room
+        they carry all; when packets have waited as long as a link's queue may be, the others help."""
+        if packet.queued or now - packet.born >= self._target:
+            return 0
+        return max((link.priority for link in self._links if link.carries and not link.stalled), default=0)
 
     def _send_younger(self, link: LinkState, arrival: float, now: float) -> bool:
         """A link that is too slow for the oldest packet takes the oldest that it can bring in time."""
@@ -531,7 +548,7 @@ class Bonding:
         if not spare:
             return
         soonest = min(
-            (link.model.min_rtt for link in self._links if link.usable and not link.stalled), default=None
+            (link.model.min_rtt for link in self._links if link.carries and not link.stalled), default=None
         )
         if soonest is None:
             return

@@ -53,6 +53,10 @@ class Channel:
         line, _, self._in = self._in.partition(b"\n")
         return _decode(line)
 
+    def close(self) -> None:
+        """Let go of it: another process has it."""
+        self._socket.close()
+
     def start(self, on_message: Callable[[Message], None], on_end: Callable[[], None]) -> None:
         """From now on call these; `on_end` when the agent is gone."""
         self._loop = asyncio.get_running_loop()

@@ -84,7 +84,7 @@ class Classic:
                 continue
             self._flight.mark_lost(sent)
             self._scheduler.lost(link)
-            if any(each.usable for each in others):
+            if any(each.carries for each in others):
                 self._send(sent.sequence, data, others, now)
 
     def handle_timer(self, now: float) -> None:

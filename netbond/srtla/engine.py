@@ -14,7 +14,7 @@ import time
 from typing import Any, cast
 
 from netbond.errors import EXIT_OK, NetbondError
-from netbond.srtla import privileges
+from netbond.srtla import privileges, seccomp
 from netbond.srtla.channel import Channel, Message
 from netbond.srtla.loop import PacketLoop
 
@@ -146,21 +146,30 @@ def set_up_logging(level: str) -> None:
 
 
 def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, Message]:
-    """Give up root, take up the channel; the channel and what to resume. Everything is imported by now."""
+    """Give up root and more, take up the channel; it, and what to resume. Everything is imported by now."""
     if control_fd is None:
-        if user is not None:
-            privileges.drop(user)
+        _confine(user)
         return None, {}
     channel = Channel(control_fd)
     for handler in logging.getLogger("netbond").handlers:
         handler.setFormatter(logging.Formatter("%(message)s"))  # the agent's log has the time
-    if user is not None:
-        try:
-            privileges.drop(user)
-        except NetbondError as error:
-            raise _told(channel, error) from None
+    try:
+        _confine(user)
+    except NetbondError as error:
+        raise told(channel, error) from None
     resume = channel.receive_first().get("resume")
     return channel, resume if isinstance(resume, dict) else {}
+
+
+def _confine(user: str | None) -> None:
+    """Keep only what an engine needs; NetbondError if it cannot become `user`."""
+    if user is not None:
+        privileges.drop(user)
+    else:
+        privileges.shed()
+    why_not = seccomp.install()
+    if why_not:
+        log.info("running without a seccomp filter: %s", why_not)
 
 
 def serve(engine: Engine) -> int:
@@ -173,10 +182,10 @@ def serve(engine: Engine) -> int:
     except NetbondError as error:
         if engine.channel is None:
             raise
-        raise _told(engine.channel, error) from None
+        raise told(engine.channel, error) from None
 
 
-def _told(channel: Channel, error: NetbondError) -> SystemExit:
+def told(channel: Channel, error: NetbondError) -> SystemExit:
     """Tell the agent, who logs it: on standard error it would be in that log a second time."""
     channel.send({"fatal": str(error)})
     return SystemExit(error.exit_status)

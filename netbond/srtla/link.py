@@ -18,6 +18,8 @@ class LinkSpec:
     label: str
     address: str
     device: str = ""
+    priority: int = 0  # links of a higher one carry first
+    enabled: bool = True  # False: registered and asked like the others, but given no packets
 
     @property
     def key(self) -> tuple[str, str]:
@@ -32,7 +34,7 @@ class Link(LinkState):
     spec: LinkSpec = field(default_factory=lambda: LinkSpec("", ""))
     state: str = "error"
     reason: str = "not opened yet"
-    last_heard: float = 0.0  # of a sign of life
+    last_heard: float = 0.0  # when a sign of life came last; 0.0: never
     unanswered_since: float | None = None  # when the first packet left after the last sign of life
     joined: bool = False  # has been up in the present group
     join_sent_at: float | None = None  # when REG2 with the present group's id last left
@@ -53,7 +55,7 @@ class Link(LinkState):
         return self.state != "error"
 
 
-def link_stats(link: Link) -> dict[str, Any]:
+def link_stats(link: Link, now: float) -> dict[str, Any]:
     """The link's entry in the statistics (docs/send.md)."""
     packets = sum(sent for sent, _ in link.recent)
     lost = sum(lost for _, lost in link.recent)
@@ -61,11 +63,14 @@ def link_stats(link: Link) -> dict[str, Any]:
         "label": link.spec.label,
         "address": link.spec.address,
         "device": link.spec.device,
+        "priority": link.priority,
+        "enabled": link.enabled,
         "state": link.state,
         "reason": "stalled: packets without any answer" if link.stalled else link.reason,
         "window": link.window,
         "in_flight": link.in_flight,
         "rtt_ms": round(link.rtt * 1000) if link.rtt is not None else None,
+        "silent_ms": round(max(now - link.last_heard, 0.0) * 1000) if link.last_heard else None,
         "packets": link.packets,
         "bytes": link.bytes,
         "lost": link.lost,

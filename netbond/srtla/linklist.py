@@ -1,21 +1,26 @@
 """Which links a sender shall use: the list file of a drop-in sender, and the list that the agent sends.
 
-A line of the file is `ADDRESS` or `ADDRESS%DEVICE`; empty lines and `#` comments are fine. What is wrong is
-named and left out, and the rest is used.
+A line of the file is `ADDRESS` or `ADDRESS%DEVICE`; empty lines and `#` comments are fine. Words may follow:
+`priority=N`, `idle` (srtla_send reads an address and passes over what is behind it). What is wrong is named
+and left out, and the rest is used.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from netbond.srtla.link import LinkSpec
 
 MAX_LINKS = 64
+MAX_PRIORITY = 100
 FILE_MAX = 64 * 1024  # bytes
 
+_PRIORITY = re.compile(r"priority=([0-9]{1,3})")
 _DEVICE = re.compile(r"[^\s/\0%]{1,15}")  # IFNAMSIZ - 1
 
 
@@ -27,11 +32,14 @@ def parse(text: str, name: str) -> tuple[list[LinkSpec], list[str]]:
         line = raw.partition("#")[0].strip()
         if not line:
             continue
-        address, _, device = line.partition("%")
-        spec = make_link(line, address, device) if device or "%" not in line else None
+        place, *words = line.split()
+        address, _, device = place.partition("%")
+        spec = make_link(place, address, device) if device or "%" not in place else None
+        if spec is not None:
+            spec = _with_words(spec, words)
         if spec is None:
             complaints.append(
-                f"{name}:{number}: {line[:60]!r} is neither ADDRESS nor ADDRESS%DEVICE; skipped"
+                f"{name}:{number}: {line[:60]!r} is not ADDRESS or ADDRESS%DEVICE (priority=N, idle); skipped"
             )
         elif len(links) >= MAX_LINKS:
             complaints.append(f"{name}:{number}: more than {MAX_LINKS} links; the rest is skipped")
@@ -49,6 +57,19 @@ def read(path: Path) -> tuple[list[LinkSpec] | None, list[str]]:
     except OSError as error:
         return None, [f"{path}: {error.strerror}"]
     return parse(text, str(path))
+
+
+def _with_words(spec: LinkSpec, words: Sequence[str]) -> LinkSpec | None:
+    """The link with what the words behind it say; None if one is unknown."""
+    for word in words:
+        number = _PRIORITY.fullmatch(word)
+        if number is not None and int(number[1]) <= MAX_PRIORITY:
+            spec = replace(spec, priority=int(number[1]))
+        elif word == "idle":
+            spec = replace(spec, enabled=False)
+        else:
+            return None
+    return spec
 
 
 def make_link(label: object, address: object, device: object) -> LinkSpec | None:
@@ -74,5 +95,8 @@ def from_message(message: Any) -> list[LinkSpec]:
             address = entry.get("address")
             spec = make_link(entry.get("label", address), address, entry.get("device", ""))
             if spec is not None:
-                links.append(spec)
+                priority, enabled = entry.get("priority", 0), entry.get("enabled", True)
+                if type(priority) is int and 0 <= priority <= MAX_PRIORITY:
+                    spec = replace(spec, priority=priority)
+                links.append(replace(spec, enabled=enabled is not False))
     return links[:MAX_LINKS]

@@ -78,10 +78,11 @@ def open_link(spec: LinkSpec, receiver: Endpoint, port: int = 0) -> socket.socke
     return sock
 
 
-def open_listener(where: HostPort, what: str) -> socket.socket:
+def open_listener(where: HostPort, what: str, *, shared: bool = False) -> socket.socket:
     """A non-blocking UDP socket that listens; UnavailableError names the port and what to do.
 
-    The host is an address; "" is every address of this box, IPv4 and IPv6 where the kernel has it.
+    The host is an address; "" is every address of this box, IPv4 and IPv6 where the kernel has it. `shared`:
+    others of ours may listen there, too.
     """
     everywhere = not where.host
     families = [socket.AF_INET6, socket.AF_INET] if everywhere else [family_of(where.host)]
@@ -91,6 +92,8 @@ def open_listener(where: HostPort, what: str) -> socket.socket:
             sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if everywhere else 1)
+            if shared:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             _enlarge(sock)
             host = ("::" if family == socket.AF_INET6 else "0.0.0.0") if everywhere else where.host  # noqa: S104
             sock.bind((host, where.port))

@@ -1,4 +1,4 @@
-"""Giving up root for good, once everything that needs reading has been read.
+"""Giving up root for good, once everything that needs reading has been read; or most of what root can do.
 
 Also brings in what Python would otherwise import later: the environment it lives in may be unreadable to the
 user that the engine becomes.
@@ -9,10 +9,14 @@ from __future__ import annotations
 import ctypes
 import os
 import pwd
+import struct
 
 from netbond.errors import NotPermittedError, UnavailableError
 
 _PR_SET_NO_NEW_PRIVS = 38  # include/uapi/linux/prctl.h
+_CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
+# Ports below 1024; devices for sockets, before Linux 5.7; lists and group files that are somebody else's.
+_NEEDED_BY_ROOT = 1 << 10 | 1 << 13 | 1 << 1  # CAP_NET_BIND_SERVICE, CAP_NET_RAW, CAP_DAC_OVERRIDE
 
 
 def drop(user: str) -> None:
@@ -20,7 +24,7 @@ def drop(user: str) -> None:
 
     UnavailableError: there is no such user. NotPermittedError: not root, and not that user already.
     """
-    "localhost".encode("idna")  # getaddrinfo needs this codec, and Python loads it on first use
+    _import_late()
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -36,3 +40,23 @@ def drop(user: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise NotPermittedError(f"prctl(PR_SET_NO_NEW_PRIVS): {os.strerror(ctypes.get_errno())}")
+
+
+def shed() -> None:
+    """An engine that is to stay root, as drop-ins often are, gives up all capabilities but three. For anybody
+    else there is nothing to do."""
+    _import_late()
+    if os.geteuid() != 0:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    present = ctypes.create_string_buffer(24)  # effective, permitted, inheritable; then their upper halves
+    if libc.capget(header, present) == 0:
+        kept = struct.unpack("=6I", present.raw)[1] & _NEEDED_BY_ROOT
+        if libc.capset(header, struct.pack("=6I", kept, kept, 0, 0, 0, 0)) == 0:
+            return
+    raise NotPermittedError(f"capset: {os.strerror(ctypes.get_errno())}")
+
+
+def _import_late() -> None:
+    "localhost".encode("idna")  # getaddrinfo needs this codec, and Python loads it on first use

@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from netbond.srtla import wire
+from netbond.srtla import psk, wire
 from netbond.srtla.ticket import KEY_LENGTH, Ticket, Tickets
 
 PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as recvfrom gives it
@@ -32,6 +32,7 @@ CREDIT_MAX = 65536  # bytes
 FLUSH_AFTER = 0.02  # s that a received packet waits for its SRTLA ACK at most
 CLEANUP = 1.0  # s between looks for links and groups that have fallen silent
 NGP_INTERVAL = 1.0  # s between "no such group" to one stranger
+SAY_AGAIN = 10.0  # s between two Refused
 NGP_STRANGERS = 1024  # remembered; also the most such answers in a second
 REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "unproven")
 FRESH = 0.5  # s: a link heard within this is preferred for what goes to one link only
@@ -58,6 +59,7 @@ class Group:
     id: bytes
     created: float
     ticket: Ticket | None  # None: restored after a restart
+    keyed: bool = False  # its sender has shown that it knows the key
     links: dict[PeerAddress, Peer] = field(default_factory=dict)
     empty_since: float = 0.0  # monotonic s, if it has no links
     last: Peer | None = None  # the link heard most recently with an SRT packet
@@ -121,7 +123,15 @@ class LinkLeft:
     reason: str
 
 
-Event = GroupCreated | GroupRemoved | LinkJoined | LinkLeft
+@dataclass(frozen=True, slots=True)
+class KeyRefused:
+    """A sender was refused: it has another key, or none (`claimed` is False). Told now and then only."""
+
+    address: PeerAddress
+    claimed: bool
+
+
+Event = GroupCreated | GroupRemoved | LinkJoined | LinkLeft | KeyRefused
 
 
 class Receiver:
@@ -134,11 +144,21 @@ class Receiver:
         *,
         limits: Limits | None = None,
         key: bytes | None = None,
+        require_key: bool = False,
+        secret: bytes | None = None,
+        worker: bool = False,
     ) -> None:
-        """`random(n)` gives n unguessable bytes. `key`: serve only senders that know it."""
+        """`random(n)` gives n unguessable bytes. `key`: the pre-shared one; senders that have another are
+        refused, and with `require_key` those that have none. `secret`: what the tickets of all processes of a
+        receiver share. `worker`: this is one of them, so what is no business of a link or group here is for
+        `datagrams_elsewhere`."""
         self._limits = limits or Limits()
-        self._tickets = Tickets(random(KEY_LENGTH), self._limits.half_open)
+        self.tickets = Tickets(secret or random(KEY_LENGTH), self._limits.half_open, key)
+        self._worker = worker
+        self._elsewhere: list[tuple[PeerAddress, bytes]] = []
         self._key = key
+        self._require_key = require_key
+        self._key_said = now - SAY_AGAIN
         self._counts: Counter[bytes] = Counter()  # groups by source and by prefix
         self._groups: dict[bytes, Group] = {}
         self._by_number: dict[int, Group] = {}
@@ -179,10 +199,14 @@ class Receiver:
                 for each in heard:
                     self._settle(each, now)
                 heard.clear()
-                if data[1] == 0:
+                if self._worker and (data[1] == 0 or data[2:] not in self._groups):
+                    self._elsewhere.append((address, data))
+                elif data[1] == 0:
                     self._register(address, data[2:], now)
                 else:
                     self._join(address, data[2:], now)
+            elif peer is None and self._worker:
+                self._elsewhere.append((address, data))
             elif peer is None:
                 self._stranger(address, len(data), now)
             else:
@@ -192,6 +216,26 @@ class Receiver:
                     peer.keepalive = wire.parse_keepalive(data) or peer.keepalive
         for each in heard:
             self._settle(each, now)
+
+    def datagram_handed(self, address: PeerAddress, data: bytes, now: float) -> None:
+        """A datagram that another process got and that is for us."""
+        registration = wire.parse_registration(data)
+        if registration is not None and data[1] == 1:
+            self._join(address, registration, now)
+        elif address in self._peers:
+            self.datagram_from_peer(address, data, now)
+
+    def forget(self, address: PeerAddress, now: float) -> None:
+        """This peer is a link of another process from now on."""
+        peer = self._peers.get(address)
+        if peer is not None:
+            self._drop_link(peer, "it registered anew", now)
+            if not peer.group.links:
+                self._remove(peer.group, "its sender registered anew")
+
+    def refuse_link(self, address: PeerAddress) -> None:
+        """This peer may not leave the group that it is in."""
+        self._refuse(address, "link_conflict")
 
     def heard(self, address: PeerAddress, packets: int, size: int, at: float) -> None:
         """SRT packets of a link that were passed on and acknowledged elsewhere (fastpath.c)."""
@@ -316,6 +360,11 @@ class Receiver:
         """The same one by one: (group number, datagram)."""
         return [(number, data) for number, batch in self.batches_to_srt() for data in batch]
 
+    def datagrams_elsewhere(self) -> list[tuple[PeerAddress, bytes]]:
+        """(address, datagram) that are not for this process; each is given out once."""
+        out, self._elsewhere = self._elsewhere, []
+        return out
+
     def events(self) -> list[Event]:
         """What has happened since the last call."""
         out, self._events = self._events, []
@@ -365,6 +414,7 @@ class Receiver:
                 {
                     "number": group.number,
                     "id": group.id[:4].hex(),
+                    "keyed": group.keyed,
                     "age_s": int(now - group.created),
                     "packets": group.packets,
                     "bytes": group.bytes,
@@ -379,11 +429,16 @@ class Receiver:
 
     def _register(self, address: PeerAddress, wanted: bytes, now: float) -> None:
         half = wanted[: wire.HALF_ID]
-        if self._key is not None and not wire.is_keyed_half(self._key, half):
-            self._refuse(address, "key")
+        claimed = psk.is_claimed(wanted)
+        keyed = claimed and self._key is not None
+        if (self._require_key and not keyed) or (
+            keyed and self._key is not None and not psk.is_keyed_half(self._key, half)
+        ):
+            self._refuse_key(address, now, claimed=claimed)
             return
-        group_id, ticket = self._tickets.issue(half, address, now)
-        refusal = "" if group_id in self._groups else self._no_room(ticket, now)[0]
+        group_id = self.tickets.issue(half, address, now, keyed=keyed)
+        joined = psk.joining_id(self._key, group_id) if keyed and self._key is not None else group_id
+        refusal = "" if joined in self._groups else self._no_room(self.tickets.of(group_id), now)[0]
         if refusal:
             self._refuse(address, refusal)
         else:
@@ -391,20 +446,18 @@ class Receiver:
 
     def _join(self, address: PeerAddress, group_id: bytes, now: float) -> None:
         group = self._groups.get(group_id)
-        ticket = None if group is not None else self._tickets.check(group_id, now)
+        ticket = None if group is not None else self.tickets.check(group_id, now)
         if group is None and ticket is None:
             self._reply(address, wire.REG_NGP_PACKET)
             return
-        registrant = self._tickets.is_from(group_id, address)
+        registrant = self.tickets.is_from(group_id, address)
         peer = self._peers.get(address)
         if peer is not None and peer.group is not group and not registrant:
             # Anyone can send a REG2 in another's name; only who received our REG2 knows this id, though.
             self._refuse(address, "link_conflict")
             return
         if peer is not None and peer.group is not group:
-            self._drop_link(peer, "it registered anew", now)
-            if not peer.group.links:
-                self._remove(peer.group, "its sender registered anew")
+            self.forget(address, now)
             peer = None
         if ticket is not None:
             refusal, idle = self._no_room(ticket, now)
@@ -453,6 +506,13 @@ class Receiver:
         self.refused[why] += 1
         self._reply(address, wire.REG_ERR_PACKET)
 
+    def _refuse_key(self, address: PeerAddress, now: float, *, claimed: bool) -> None:
+        self.refused["key"] += 1
+        self._reply(address, wire.build_refusal(wire.REFUSED_KEY))
+        if now - self._key_said >= SAY_AGAIN:
+            self._key_said = now
+            self._events.append(KeyRefused(address, claimed))
+
     def _stranger(self, address: PeerAddress, size: int, now: float) -> None:
         """A packet from an unknown address. After a restart of ours, or when a NAT has chosen another port,
         "no such group" makes a sender register at once instead of after seconds of silence."""
@@ -470,7 +530,8 @@ class Receiver:
     # --- groups and links -----------------------------------------------------------------------------------
 
     def _new_group(self, group_id: bytes, ticket: Ticket | None, now: float) -> Group:
-        group = Group(self._next_number, group_id, now, ticket)
+        keyed = self._key is not None and psk.issued_id(self._key, group_id) is not None
+        group = Group(self._next_number, group_id, now, ticket, keyed)
         self._next_number += 1
         self._groups[group_id] = group
         self._by_number[group.number] = group

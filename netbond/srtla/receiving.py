@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from netbond.srtla import batch, fastpath, wire
+from netbond.srtla import batch, fastpath, passage, wire
 from netbond.srtla.bypass import Bypass
 from netbond.srtla.carriage import Report
 from netbond.srtla.channel import LINE_MAX, Channel, Message
@@ -29,6 +29,7 @@ from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
 from netbond.srtla.receiver import (
     GroupCreated,
     GroupRemoved,
+    KeyRefused,
     Limits,
     LinkJoined,
     LinkLeft,
@@ -40,11 +41,21 @@ from netbond.srtla.receiver import (
 from netbond.srtla.resolve import Resolver
 from netbond.values import HostPort
 
+WHAT = "SRTLA senders"
 MESSAGE_ROOM = LINE_MAX - 64 * 1024  # bytes of groups in a message to the agent
 SERVER_BURST = 16  # datagrams read at once from the SRT server
 RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What makes a receiving engine one of several processes (workers.py)."""
+
+    listener: socket.socket
+    passage: socket.socket  # to and from the front
+    secret: bytes  # of the tickets
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +67,31 @@ class RecvOptions:
     timeout: float = 10.0  # s of silence, then a link is forgotten
     group_timeout: float = 10.0  # s without links, then a group is forgotten
     group_dir: Path | None = None  # where group files go
-    key: bytes | None = None  # that senders must know
+    key: bytes | None = None  # the pre-shared one
+    require_key: bool = False  # refuse senders that have none
+    workers: int = 1  # processes
 
 
 class RecvEngine(Engine):
     """An SRTLA receiver as a process."""
 
-    def __init__(self, options: RecvOptions, channel: Channel | None, resume: Message) -> None:
+    def __init__(
+        self, options: RecvOptions, channel: Channel | None, resume: Message, seat: Seat | None = None
+    ) -> None:
+        """`seat`: this is one of several processes."""
         super().__init__(channel, resume)
         self._options = options
+        self._seat = seat
         limits = Limits(timeout=options.timeout, group_timeout=options.group_timeout)
-        self._receiver = Receiver(os.urandom, time.monotonic(), limits=limits, key=options.key)
+        self._receiver = Receiver(
+            os.urandom,
+            time.monotonic(),
+            limits=limits,
+            key=options.key,
+            require_key=options.require_key,
+            secret=seat.secret if seat else None,
+            worker=seat is not None,
+        )
         self._server: Endpoint | None = None
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._numbers: dict[int, int] = {}  # the same by descriptor: group number
@@ -80,7 +105,7 @@ class RecvEngine(Engine):
     # --- the engine's life --------------------------------------------------------------------------------
 
     def open(self) -> None:
-        self._listener = open_listener(self._options.listen, "SRTLA senders")
+        self._listener = self._seat.listener if self._seat else open_listener(self._options.listen, WHAT)
         if self._options.group_dir is not None:
             self._files = GroupFiles(self._options.group_dir)
         if not self._options.listen.host:
@@ -94,11 +119,21 @@ class RecvEngine(Engine):
             self.loop.use(self._bypass.fast, self._from_bypass)
         self._resolver = Resolver(self._options.srt, self._resolved)
         self._resolver.start()
+        if self._seat is not None:
+            self.loop.add_packets(self._seat.passage.fileno(), self._from_front)
+            return
         log.info(
             "listening on %s for SRTLA senders, SRT server %s",
             format_address(self._listener.getsockname()),
             self._options.srt,
         )
+
+    def message(self, message: Message) -> None:
+        address = passage.peer(message.get("forget"))
+        if address is not None:
+            self._settle()
+            self._receiver.forget(address, time.monotonic())
+            self._flush()
 
     def close(self) -> None:
         if self._files is not None:
@@ -126,14 +161,14 @@ class RecvEngine(Engine):
             }
             for number, group_id, links in self._receiver.groups()
         ]
-        return {"groups": _that_fit(groups)}
+        return {"groups": that_fit(groups)}
 
     def stats(self, now: float) -> dict[str, Any]:
         self._settle()
         groups = self._receiver.stats(now)
         for group in groups:
             group["srt_port"] = self._srt_port(group.pop("number"))
-        busiest = _that_fit(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
+        busiest = that_fit(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
         return {
             "role": "receiver",
             "listen": format_address(self._listener.getsockname()),
@@ -207,9 +242,25 @@ class RecvEngine(Engine):
         self.arm()
         return len(datagrams)
 
+    def _from_front(self, now: float) -> int:
+        """What another process got and is for a link or group here."""
+        if self._seat is None:
+            return 0
+        self._settle()
+        handed = passage.receive(self._seat.passage)
+        for address, local, data in handed:
+            self._inbox.told(address, local)
+            self._receiver.datagram_handed(address, data, now)
+        self._flush()
+        self.arm()
+        return len(handed)
+
     def _flush(self) -> None:
         """Send what the state machine has for us."""
         receiver = self._receiver
+        if self._seat is not None:
+            for address, data in receiver.datagrams_elsewhere():
+                passage.send(self._seat.passage, address, self._inbox.local.get(address), data)
         for event in receiver.events():
             self._event(event)
         for number, datagrams in receiver.batches_to_srt():
@@ -266,6 +317,10 @@ class RecvEngine(Engine):
             log.info("SRT server %s answers again", self._options.srt)
 
     def _event(self, event: Any) -> None:
+        if isinstance(event, KeyRefused):
+            what = "another key than ours" if event.claimed else "no key"
+            log.warning("%s: refused: it has %s", format_address(event.address), what)
+            return
         name = event.id[:4].hex()
         if isinstance(event, GroupRemoved):
             if self._bypass is not None:
@@ -316,7 +371,7 @@ class RecvEngine(Engine):
             self._open_towards(number)
 
 
-def _that_fit(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def that_fit(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The first groups, as many as a message has room for: with four links each, all there can be."""
     room = MESSAGE_ROOM
     out = []

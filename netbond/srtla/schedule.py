@@ -28,11 +28,18 @@ class LinkState:
     in_flight: int = 0  # data packets sent, not yet acknowledged, not known to be lost
     in_flight_bytes: int = 0
     usable: bool = False  # the receiver has accepted the link and it is not timed out
+    priority: int = 0  # links of a higher one carry first, the others what these have no room for
+    enabled: bool = True  # False: never given packets
     stalled: bool = False  # nothing heard for far longer than a round trip, though packets were sent
     rtt: float | None = None  # s, smoothed, from keepalives
     lost: int = 0  # data packets known to be lost on it; the carrier's
     data_packets: int = 0  # sent on it so far
     model: Any = None  # whatever a scheduler wants to remember of this link
+
+    @property
+    def carries(self) -> bool:
+        """Whether packets may be sent on it."""
+        return self.usable and self.enabled
 
 
 EmitData = Callable[[LinkState, bytes, float], None]  # a data packet leaves on a link now
@@ -99,22 +106,24 @@ class ClassicScheduler:
     """What all SRTLA senders have done since the first: the link with the most free window per packet.
 
     The window grows by 29 with each acknowledgement on a link in use and by 1 with each acknowledgement on
-    any link, and shrinks by 100 with each loss. A stalled link is chosen only when all are.
+    any link, and shrinks by 100 with each loss. A stalled link is chosen only when all are. Of links of
+    unlike priority the highest that is not full is chosen.
     """
 
     def choose(self, links: Sequence[LinkState], size: int, now: float) -> LinkState | None:
         best: LinkState | None = None
-        best_score = -1
+        best_rank = (False, 0, -1)
         stalled: LinkState | None = None
         for link in links:  # the first of equals wins, so the same history gives the same choice
-            if not link.usable:
+            if not link.usable or not link.enabled:
                 continue
             if link.stalled:
                 stalled = stalled or link
                 continue
             score = link.window // (link.in_flight + 1)
-            if score > best_score:
-                best, best_score = link, score
+            rank = (True, link.priority, score) if score >= WINDOW_UNIT else (False, 0, score)
+            if rank > best_rank:
+                best, best_rank = link, rank
         return best or stalled
 
     def acknowledged(self, link: LinkState | None, links: Sequence[LinkState]) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netbond.srtla import wire
+from netbond.srtla import psk, wire
 from netbond.srtla.link import Link, LinkSpec, link_stats
 from netbond.srtla.schedule import Carrier, LinkState
 
@@ -93,6 +93,14 @@ class Refused:
     number: int
     spec: LinkSpec
     wait: float
+    why: str  # in words
+
+
+@dataclass(frozen=True, slots=True)
+class Unproven:
+    """The receiver has not shown that it knows the key. `used`: the stream goes there all the same."""
+
+    used: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +108,7 @@ class ReceiverSilent:
     """Nothing was heard on any link for a while: look the name up again, try its next address."""
 
 
-Event = LinkAdded | LinkRemoved | LinkUp | LinkDown | GroupChanged | Refused | ReceiverSilent
+Event = LinkAdded | LinkRemoved | LinkUp | LinkDown | GroupChanged | Refused | Unproven | ReceiverSilent
 
 
 class Sender:
@@ -114,8 +122,11 @@ class Sender:
         *,
         group: bytes | None = None,
         link_timeout: float = LINK_TIMEOUT,
+        key: bytes | None = None,
+        require_key: bool = False,
     ) -> None:
-        """`random(n)` gives n unguessable bytes. `group`: an id to re-join (256 bytes), after a restart."""
+        """`random(n)` gives n unguessable bytes. `group`: an id to re-join (256 bytes), after a restart.
+        `key`: the pre-shared one; `require_key`: use no receiver that has not shown that it knows it."""
         if group is not None and len(group) != wire.ID_LENGTH:
             raise ValueError(f"a group id has {wire.ID_LENGTH} bytes")
         self._random = random
@@ -127,7 +138,9 @@ class Sender:
         self._next_number = 1
         self.group = group
         self._group_since = now - SETTLE  # of a group to re-join: no probe is out whose answer could mislead
-        self._probe_id = random(wire.ID_LENGTH)
+        self._key = key
+        self._require_key = require_key
+        self._probe_id = self._new_id()
         self._pending: Link | None = None  # where REG1 was sent
         self._pending_since = 0.0
         self._heard_any = now  # anything at all from the receiver
@@ -156,6 +169,7 @@ class Sender:
         for key, spec in wanted.items():
             link = have.get(key) or self._add(spec)
             link.spec = spec  # the label may have changed
+            link.priority, link.enabled = spec.priority, spec.enabled
             order.append(link)
         self._order = order
         self._carrier.set_links(order)
@@ -213,7 +227,7 @@ class Sender:
         if kind == wire.REG_NGP:
             self._no_such_group(link, now)
         elif kind == wire.REG_ERR:
-            self._refused(link, now)
+            self._refused(link, wire.parse_refusal(data), now)
         elif kind == wire.REG2:
             self._group_made(data, now)
         elif kind == wire.REG3:
@@ -296,13 +310,13 @@ class Sender:
     @property
     def usable_links(self) -> int:
         """How many links carry packets."""
-        return sum(link.usable for link in self._order)
+        return sum(link.carries for link in self._order)
 
     def state(self) -> str:
         """connected, registering, or no links."""
         if not any(link.open for link in self._order):
             return "no links"
-        return "connected" if self.usable_links else "registering"
+        return "connected" if any(link.usable for link in self._order) else "registering"
 
     def stats(self, now: float) -> dict[str, Any]:
         """Counters and per-link figures (docs/send.md). Rates are those since the last call."""
@@ -320,7 +334,7 @@ class Sender:
             "bytes": self.bytes,
             "retransmitted": self.retransmitted,
             **self._carrier.stats(),
-            "links": [link_stats(link) for link in self._order],
+            "links": [link_stats(link, now) for link in self._order],
         }
 
     # --- links ----------------------------------------------------------------------------------------------
@@ -407,12 +421,16 @@ class Sender:
 
     def _forget_group(self, now: float) -> None:
         self.group = None
-        self._probe_id = self._random(wire.ID_LENGTH)
+        self._probe_id = self._new_id()
         self._events.append(GroupChanged(None))
         for each in self._order:
             each.joined, each.join_sent_at = False, None
             if each.usable:
                 self._down(each, "registering", "the receiver has forgotten the group", now)
+
+    def _new_id(self) -> bytes:
+        random = self._random(wire.ID_LENGTH)
+        return random if self._key is None else psk.first_id(self._key, random)
 
     def _group_made(self, data: bytes, now: float) -> None:
         group = wire.parse_registration(data)
@@ -420,6 +438,15 @@ class Sender:
             return
         if group[: wire.HALF_ID] != self._probe_id[: wire.HALF_ID]:
             return
+        if self._key is not None:
+            if psk.is_answered(self._key, group):
+                group = psk.joining_id(self._key, group)
+            else:
+                self._events.append(Unproven(used=not self._require_key))
+                if self._require_key:
+                    self._pending.retry_at = now + ERR_BACKOFF[1]
+                    self._pending = None
+                    return
         self._pending = None
         self.group, self._group_since = group, now
         self._events.append(GroupChanged(group))
@@ -441,7 +468,7 @@ class Sender:
         self._keepalive(link, now)
         self._carrier.link_up(link, now)
 
-    def _refused(self, link: Link, now: float) -> None:
+    def _refused(self, link: Link, why: bytes, now: float) -> None:
         """REG_ERR: this link, not now. It says nothing about a link that is up, and is no sign of life."""
         if link.usable:
             return
@@ -451,7 +478,10 @@ class Sender:
         link.backoff = min(max(first, link.backoff * 2), longest)
         link.retry_at = now + link.backoff
         link.reason = "refused by the receiver"
-        self._events.append(Refused(link.number, link.spec, link.backoff))
+        if why == wire.REFUSED_KEY:
+            another = "it has another key" if self._key is not None else "it wants a key"
+            link.reason = f"refused by the receiver: {another}"
+        self._events.append(Refused(link.number, link.spec, link.backoff, link.reason))
 
     # --- packets --------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from netbond.srtla.sender import (
     ReceiverSilent,
     Refused,
     Sender,
+    Unproven,
 )
 from netbond.values import HostPort, parse_host_port
 
@@ -55,6 +56,8 @@ class SendOptions:
     list_file: Path | None
     mode: str = DEFAULT_MODE
     latency: float | None = None  # s, of SRT; None: learnt from its handshake
+    key: bytes | None = None  # the pre-shared one
+    require_key: bool = False  # use no receiver that does not know it
 
 
 @dataclass(slots=True, eq=False)
@@ -83,12 +86,15 @@ class SendEngine(Engine):
         self._ports = _resumed_ports(resume)
         self._looking_elsewhere = False
         self._silence_said = False
+        self._unproven_said = ""
         self._preferred = resume.get("receiver_address")
         self._sender = Sender(
             os.urandom,
             make_carrier(options.mode, options.latency),
             time.monotonic(),
             group=_resumed_group(resume),
+            key=options.key,
+            require_key=options.require_key,
         )
         self._carriage = Carriage(
             self._sender, self._send if native.extension is None else native.extension.send
@@ -392,9 +398,14 @@ class SendEngine(Engine):
             self.publish_resume()
         elif isinstance(event, Refused):
             link = self._sockets[event.number]
-            if link.trouble != "refused":
-                link.trouble = "refused"
-                log.warning("link %s: refused by the receiver; asking again", event.spec.label)
+            if link.trouble != event.why:
+                link.trouble = event.why
+                log.warning("link %s: %s; asking again", event.spec.label, event.why)
+        elif isinstance(event, Unproven):
+            what = "going on without" if event.used else "not sending to it"
+            if what != self._unproven_said:
+                self._unproven_said = what
+                log.warning("%s does not know our key: %s", self._options.receiver, what)
         elif isinstance(event, ReceiverSilent):
             if not self._silence_said:
                 self._silence_said = True

@@ -5,8 +5,9 @@ a group, newcomers would be locked out, or each other's half-made groups thrown 
 receiver's half of the id says who registered and when, under a key that only this process knows (as SYN
 cookies do for TCP). The group is made by the first REG2 that brings such an id back in time.
 
-The receiver's half, 128 bytes: time slot (4), tags of source (8), prefix (8) and address (16), and 92 bytes
-of BLAKE2b over these and the sender's half. Tags are keyed hashes: equal addresses have equal tags.
+The receiver's half, 128 bytes: time slot (4), tags of source (8), prefix (8) and address (16), 60 bytes of
+BLAKE2b over these and the sender's half, and 32 more that prove the pre-shared key if the sender has it
+(psk.py). Tags are keyed hashes: equal addresses have equal tags.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from netbond.srtla import wire
+from netbond.srtla import psk, wire
 
 KEY_LENGTH = 32  # bytes
 _SOURCE = slice(4, 12)
 _PREFIX = slice(12, 20)
 _ADDRESS = slice(20, 36)
-_MAC = slice(36, wire.HALF_ID)
+_MAC = slice(36, 96)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,16 @@ class Ticket:
 class Tickets:
     """Issues ids and recognises them."""
 
-    def __init__(self, key: bytes, lifetime: float) -> None:
-        """`lifetime`: s that an id can be joined at least; twice that at most."""
-        self._key = key
+    def __init__(self, secret: bytes, lifetime: float, key: bytes | None = None) -> None:
+        """`secret`: random, this process's own. `lifetime`: s that an id can be joined at least; twice that
+        at most. `key`: the pre-shared one."""
+        self._secret = secret
         self._lifetime = lifetime
+        self._key = key
 
-    def issue(self, half: bytes, address: tuple[Any, ...], now: float) -> tuple[bytes, Ticket]:
-        """The id for this sender's half and address; the same again within a slot of time."""
+    def issue(self, half: bytes, address: tuple[Any, ...], now: float, *, keyed: bool = False) -> bytes:
+        """The id for this sender's half and address; the same again within a slot of time. `keyed`: the
+        sender knows the key, and must show it again to join."""
         source, prefix = origin(str(address[0]))
         own = (
             (int(now / self._lifetime) & 0xFFFFFFFF).to_bytes(4, "big")
@@ -52,15 +56,24 @@ class Tickets:
             + self._hash(prefix.encode(), 8)
             + self._address_tag(address)
         )
-        return half + own + self._mac(half + own), Ticket(own[_SOURCE], own[_PREFIX])
+        return self._signed(half + own, keyed=keyed)
 
     def check(self, group: bytes, now: float) -> Ticket | None:
-        """An id's ticket, if it was issued here and is still good."""
-        own = group[wire.HALF_ID :]
+        """The ticket of an id that somebody joins with, if it was issued here and is still good."""
+        issued = psk.issued_id(self._key, group) if self._key is not None else None
+        keyed = issued is not None
+        issued = issued or group
+        own = issued[wire.HALF_ID :]
         age = int(now / self._lifetime) - int.from_bytes(own[:4], "big") & 0xFFFFFFFF
-        signed = group[: wire.HALF_ID + _MAC.start]
-        if age > 1 or not hmac.compare_digest(own[_MAC], self._mac(signed)):
+        expected = self._signed(issued[: wire.HALF_ID + _MAC.start], keyed=keyed)
+        if age > 1 or not hmac.compare_digest(issued, expected):
             return None
+        return self.of(issued)
+
+    @staticmethod
+    def of(group: bytes) -> Ticket:
+        """The ticket of an id that is known to be issued here."""
+        own = group[wire.HALF_ID :]
         return Ticket(own[_SOURCE], own[_PREFIX])
 
     def is_from(self, group: bytes, address: tuple[Any, ...]) -> bool:
@@ -70,12 +83,14 @@ class Tickets:
     def _address_tag(self, address: tuple[Any, ...]) -> bytes:
         return self._hash(f"{address[0]} {address[1]} {address[3:]}".encode(), 16)
 
-    def _mac(self, signed: bytes) -> bytes:
-        first = self._hash(signed, 64)
-        return first + self._hash(first, 28)
+    def _signed(self, start: bytes, *, keyed: bool) -> bytes:
+        signed = start + self._hash(start + (b"keyed" if keyed else b""), 60)
+        if keyed and self._key is not None:
+            return signed + psk.receiver_tag(self._key, signed)
+        return signed + self._hash(signed, 32)
 
     def _hash(self, data: bytes, size: int) -> bytes:
-        return hashlib.blake2b(data, key=self._key, digest_size=size).digest()
+        return hashlib.blake2b(data, key=self._secret, digest_size=size).digest()
 
 
 @lru_cache(maxsize=1024)

@@ -8,8 +8,6 @@ Sequence numbers have 31 bits and wrap. Compare them by `distance`, never by `<`
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import struct
 from dataclasses import dataclass
 
@@ -37,6 +35,9 @@ ID_LENGTH = 256  # of a group, bytes: half chosen by the sender, half by the rec
 HALF_ID = ID_LENGTH // 2
 REG_LENGTH = 2 + ID_LENGTH  # REG1 and REG2 have exactly this length
 
+PADDED = 32  # bytes to which some programs pad short control packets
+REFUSED_KEY = b"key"  # in a REG_ERR: the key is missing or another
+
 ACK_EVERY = 10  # data packets of a link per SRTLA ACK
 
 SEQUENCE_BITS = 31
@@ -47,7 +48,6 @@ REG3_PACKET = struct.pack("!H", REG3)
 REG_ERR_PACKET = struct.pack("!H", REG_ERR)
 REG_NGP_PACKET = struct.pack("!H", REG_NGP)
 
-_TAG_LENGTH = 32  # bytes of a keyed half that prove the key
 _U32 = struct.Struct("!I")
 _KEEPALIVE = struct.Struct("!HQHHIiiIII")
 _KEEPALIVE_MAGIC = 0xC01F
@@ -182,22 +182,14 @@ def build_registration(kind: int, group: bytes) -> bytes:
     return kind.to_bytes(2, "big") + group
 
 
-def keyed_half(key: bytes, nonce: bytes) -> bytes:
-    """A sender's half of an id that shows that its author knows the pre-shared key: a nonce of 96 random
-    bytes, then BLAKE2b over it. To receivers without the key it is as random as any."""
-    if len(nonce) != HALF_ID - _TAG_LENGTH:
-        raise ValueError(f"a nonce has {HALF_ID - _TAG_LENGTH} bytes, not {len(nonce)}")
-    return nonce + _tag(key, nonce)
+def build_refusal(reason: bytes) -> bytes:
+    """A REG_ERR that says why, to netbond; padded, as others pad theirs."""
+    return (REG_ERR_PACKET + reason).ljust(PADDED, b"\0")
 
 
-def is_keyed_half(key: bytes, half: bytes) -> bool:
-    """Whether the author of this half knows the key."""
-    return len(half) == HALF_ID and hmac.compare_digest(half[-_TAG_LENGTH:], _tag(key, half[:-_TAG_LENGTH]))
-
-
-def _tag(key: bytes, nonce: bytes) -> bytes:
-    key = hashlib.blake2b(key).digest()  # of any length, into one that fits
-    return hashlib.blake2b(nonce, key=key, digest_size=_TAG_LENGTH, person=b"netbond-reg1").digest()
+def parse_refusal(data: bytes) -> bytes:
+    """What a REG_ERR says of its reason, at most 30 bytes; b"": nothing."""
+    return data[2:PADDED].partition(b"\0")[0] if packet_type(data) == REG_ERR else b""
 
 
 # --- keepalive -------------------------------------------------------------------------------------------

@@ -68,6 +68,8 @@ class Networkd:
         One that cannot be read just now (no descriptor left) counts as it was: its uplink must not go.
         """
         found: dict[int, Lease] = {}
+        if not self._directory.exists():
+            links = ()
         for link in sorted(links, key=lambda link: link.name):
             path = self._directory / str(link.index)
             try:

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pyudev
@@ -69,10 +69,13 @@ class Udev:
             self._timer = None
         self._look = None
 
-    def devices(self) -> tuple[Device, ...]:
-        """All interfaces of this network namespace by name, with what is known of each."""
+    def devices(self, present: Mapping[str, int] | None = None) -> tuple[Device, ...]:
+        """All interfaces of this network namespace by name, with what is known of each.
+
+        `present` is their indexes by name, from who has just asked the kernel.
+        """
         known: dict[str, tuple[int, Device]] = {}
-        for name, index in self._present().items():
+        for name, index in (self._present() if present is None else present).items():
             before = self._known.get(name)
             if before is not None and before[0] == index and name not in self._stale:
                 known[name] = before

@@ -107,6 +107,8 @@ def test_engines_run_without_root_and_come_back_within_two_seconds(tmp_path: Pat
                 identity = identity_of(state.pid)
                 assert "\nUid:\t65534\t65534\t65534\t65534\n" in identity
                 assert "\nCapEff:\t0000000000000000\n" in identity
+                assert "\nNoNewPrivs:\t1\n" in identity
+                assert "\nSeccomp:\t2\n" in identity
             for number in (0, 1):
                 await killed_and_back(supervisor, number)
             await until(supervisor, connected, 0)
@@ -115,6 +117,34 @@ def test_engines_run_without_root_and_come_back_within_two_seconds(tmp_path: Pat
             assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
 
     asyncio.run(check())
+
+
+def test_an_engine_that_stays_root_keeps_three_capabilities(tmp_path: Path) -> None:
+    port, srt, _ = free_ports(3)
+    command = [
+        sys.executable,
+        "-m",
+        "netbond",
+        "recv",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--srt",
+        f"127.0.0.1:{srt}",
+    ]
+    engine = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert engine.stderr is not None
+        assert "listening" in engine.stderr.readline()
+        identity = identity_of(engine.pid)
+    finally:
+        engine.kill()
+        engine.wait()
+        if engine.stderr is not None:
+            engine.stderr.close()
+    assert "\nUid:\t0\t0\t0\t0\n" in identity
+    (kept,) = [int(line.split()[1], 16) for line in identity.splitlines() if line.startswith("CapEff:")]
+    assert kept & ~0x2402 == 0, "ports below 1024, devices for sockets, files of others"
+    assert "\nSeccomp:\t2\n" in identity
 
 
 # An agent of which only the supervisor is there; says the pids of its engines once they run.

@@ -103,7 +103,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     (folder / "ping").chmod(0o755)
     config = folder / "netbond.toml"
     config.write_text(
-        f'[agent]\nstate_dir = "{folder}/state"\ncontrol_socket = "{folder}/c.sock"\n'
+        f'[agent]\nstate_dir = "{folder}/state"\ndata_dir = "{folder}/data"\n'
+        f'control_socket = "{folder}/c.sock"\n'
         f'ip_list = "{folder}/ips"\nmetrics = ""\niproute2_dir = ""\n'
     )
     (etc / "default" / "netbond").write_text(f"NETBOND={NETBOND}\nNETBOND_CONFIG={config}\n")

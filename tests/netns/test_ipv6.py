@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import collections
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.netns.box import Box, sh, wait_for
+from tests.netns.spaces import inside
 
 pytestmark = pytest.mark.root
 
@@ -183,3 +187,73 @@ def test_what_a_router_advertises(tmp_path: Path) -> None:
         assert uplink["address"] not in temporary
         assert box.way("2001:4860:4860::8888", "from", uplink["address"]) == "usb0"
         assert f"via {uplink['gateway']} dev usb0" in box.ip("-6", "route", "show", "table", "100")
+
+
+# --- twins -------------------------------------------------------------------------------------------------
+
+FAR = "2001:4860:4860::8888"
+SEND = f"""
+import socket, sys
+for source in ("2001:db8::100", "::"):
+    s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, sys.argv[1].encode())
+    s.bind((source, 0))
+    for n in range(10):
+        s.sendto(sys.argv[1].encode(), ("{FAR}", 9))
+"""
+
+
+def heard(packets: socket.socket) -> dict[tuple[bytes, str], int]:
+    """What came for the far end: payload and source address of UDP packets, counted."""
+    found: collections.Counter[tuple[bytes, str]] = collections.Counter()
+    packets.settimeout(0.5)
+    while True:
+        try:
+            packet = packets.recv(2048)
+        except TimeoutError:
+            return dict(found)
+        if packet[20] == socket.IPPROTO_UDP and packet[38:54] == socket.inet_pton(socket.AF_INET6, FAR):
+            found[packet[62:], socket.inet_ntop(socket.AF_INET6, packet[22:38])] += 1
+
+
+@pytest.mark.parametrize("advertised", [False, True])
+def test_twins_with_one_address_one_mac_and_one_gateway(advertised: bool, tmp_path: Path) -> None:
+    """Advertised: two defaults with one gateway, which the kernel makes one multipath route of."""
+    with Box(tmp_path) as box:
+        modems = [f"{box.name}t{number}" for number in range(2)]
+        try:
+            for number, modem in enumerate(modems):
+                device = f"usb{number}"
+                sh("ip", "netns", "add", modem)
+                box.ip("link", "add", device, "address", "0c:5b:8f:27:9a:64", "type", "veth",
+                       "peer", "name", "lan", "netns", modem)  # fmt: skip
+                sh("ip", "-n", modem, "link", "set", "lan", "up")
+                sh("ip", "-n", modem, "addr", "add", "fe80::1/64", "dev", "lan", "nodad")
+                box.ip("link", "set", device, "up")
+                box.ip("addr", "add", "2001:db8::100/64", "dev", device, "nodad")
+                if advertised:
+                    box.ip("-6", "route", "append", "default", "via", "fe80::1", "dev", device,
+                           "proto", "ra", "metric", "1024")  # fmt: skip
+            box.configure("" if advertised else '[[uplink]]\nmatch = "usb*"\ngateway = "fe80::1"')
+            box.start()
+            sockets = []
+            for modem in modems:
+                with inside(modem):
+                    sockets.append(socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x86DD)))
+            for number in range(2):
+                for words in (["oif", f"usb{number}"], ["from", "2001:db8::100", "oif", f"usb{number}"]):
+                    way = box.ip("-6", "route", "get", FAR, *words)
+                    assert f"via fe80::1 dev usb{number} table 10{number} " in way
+                box.run(sys.executable, "-c", SEND, f"usb{number}")
+            for number, packets in enumerate(sockets):
+                assert heard(packets) == {(f"usb{number}".encode(), "2001:db8::100"): 20}
+                packets.close()
+            # One goes: what is bound to the address alone, and to the other device, has the other.
+            box.ip("link", "set", "usb0", "down")
+            wait_for(lambda: "lookup 100" not in box.ip("-6", "rule"), 5.0, "the first one's rules are gone")
+            assert box.way(FAR, "from", "2001:db8::100") == "usb1"
+            assert box.way(FAR, "oif", "usb1") == "usb1"
+            assert box.way(FAR) == "usb1"
+        finally:
+            for modem in modems:
+                sh("ip", "netns", "del", modem, check=False)

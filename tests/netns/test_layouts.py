@@ -336,6 +336,70 @@ def test_a_backup_works_while_nothing_else_does(box: Box) -> None:
     wait_for(lambda: "usb1" not in box.table(222), 1.0, "and hands back")
 
 
+SHARED_RULES = """\
+0:	from all lookup local
+40:	from all oif usb0 lookup 100 proto 78
+40:	from all oif usb1 lookup 101 proto 78
+40:	from all oif usb2 lookup 102 proto 78
+40:	from all oif usb3 lookup 103 proto 78
+50:	from all lookup main proto 78
+201:	from 10.0.0.10 lookup 100 proto 78
+202:	from 10.0.0.11 lookup 101 proto 78
+203:	from 10.0.2.0/24 lookup 102 proto 78
+204:	from 10.0.0.77 lookup 103 proto 78
+222:	from all lookup 222 proto 78
+32766:	from all lookup main
+32767:	from all lookup default"""
+
+SHARED_TABLES = """\
+default via 10.0.0.1 dev usb0 table 100 proto 78 src 10.0.0.10
+prohibit default table 100 proto 78 metric 4294967295
+10.0.0.0/24 dev usb0 table 100 proto 78 scope link src 10.0.0.10
+default via 10.0.0.1 dev usb1 table 101 proto 78 src 10.0.0.11
+prohibit default table 101 proto 78 metric 4294967295
+10.0.0.0/24 dev usb1 table 101 proto 78 scope link src 10.0.0.11
+default via 10.0.2.1 dev usb2 table 102 proto 78 src 10.0.2.10
+prohibit default table 102 proto 78 metric 4294967295
+10.0.2.0/24 dev usb2 table 102 proto 78 scope link src 10.0.2.10
+default via 10.0.0.65 dev usb3 table 103 proto 78 src 10.0.0.77
+prohibit default table 103 proto 78 metric 4294967295
+10.0.0.64/26 dev usb3 table 103 proto 78 scope link src 10.0.0.77
+default nhid 7800222 table 222 proto 78
+	nexthop via 10.0.0.1 dev usb0 weight 1
+	nexthop via 10.0.0.1 dev usb1 weight 1
+	nexthop via 10.0.2.1 dev usb2 weight 1
+	nexthop via 10.0.0.65 dev usb3 weight 1
+10.0.0.0/24 dev usb0 proto kernel scope link src 10.0.0.10
+10.0.0.0/24 dev usb1 proto kernel scope link src 10.0.0.11
+10.0.0.64/26 dev usb3 proto kernel scope link src 10.0.0.77
+10.0.2.0/24 dev usb2 proto kernel scope link src 10.0.2.10"""
+
+
+def test_the_classic_layout_with_uplinks_in_one_network(tmp_path: Path) -> None:
+    """Two in the very same one, one in a part of it, and one that has its own."""
+    with Box(tmp_path) as box:
+        box.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+        for number, address in enumerate(("10.0.0.10/24", "10.0.0.11/24", "10.0.2.10/24", "10.0.0.77/26")):
+            box.plug(f"usb{number}", number, address, default=False)
+        box.configure(
+            "".join(
+                f'[[uplink]]\nmatch = "usb{number}"\ngateway = "{gateway}"\n'
+                for number, gateway in enumerate(("10.0.0.1", "10.0.0.1", "10.0.2.1", "10.0.0.65"))
+            )
+            + '[routing]\nlayout = "classic"'
+        )
+        box.start()
+        assert box.rules() == SHARED_RULES
+        assert tables(box) == SHARED_TABLES
+        for number, address in enumerate(("10.0.0.10", "10.0.0.11", "10.0.2.10", "10.0.0.77")):
+            assert box.way("8.8.8.8", "from", address) == f"usb{number}"
+        # Alone again, the first has its network back.
+        box.unplug("usb1")
+        box.unplug("usb3")
+        wait_for(lambda: "201:	from 10.0.0.0/24 lookup 100" in box.rules(), 5.0, "the network's rule")
+        assert box.rules().count("lookup 100") == 2
+
+
 # --- twins -------------------------------------------------------------------------------------------------
 
 SEND = """

@@ -92,6 +92,18 @@ def test_an_empty_string_turns_off() -> None:
             '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[[sender]]\nlisten="[::1]:6000"\nreceiver="h:2"',
             "f.toml: two engines listen on [::1]:6000; give each a port of its own",
         ),
+        (
+            '[[sender]]\nlisten="127.0.0.1:6000"\nreceiver="h:1"\n[[receiver]]\nlisten="0.0.0.0:6000"\nsrt="h:2"',
+            "f.toml: two engines listen on 127.0.0.1:6000 and 0.0.0.0:6000, which is the same port;",
+        ),
+        (
+            '[[receiver]]\nlisten="0.0.0.0:5000"\nsrt="localhost:5000"',
+            "f.toml: the receiver on 0.0.0.0:5000 has srt = 'localhost:5000', which is itself; name the",
+        ),
+        (
+            '[[sender]]\nlisten="[::1]:6000"\nreceiver="[::1]:6000"',
+            "f.toml: the sender on [::1]:6000 has receiver = '[::1]:6000', which is itself; name",
+        ),
     ],
 )  # fmt: skip
 def test_errors_name_file_key_value_and_remedy(text: str, says: str) -> None:
@@ -100,6 +112,21 @@ def test_errors_name_file_key_value_and_remedy(text: str, says: str) -> None:
     assert str(caught.value).startswith(says)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 78
+
+
+def test_engines_that_only_look_alike_are_no_mistake() -> None:
+    text = """
+        [[sender]]
+        listen = "0.0.0.0:6000"
+        receiver = "203.0.113.5:6000"
+        [[sender]]
+        listen = "[::]:6000"
+        receiver = "127.0.0.1:5000"
+        [[receiver]]
+        listen = "192.0.2.1:5000"
+        srt = "127.0.0.1:5000"
+    """
+    assert len(parse(text).sender) == 2
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:

@@ -100,6 +100,16 @@ def test_an_empty_list_keeps_the_last_one(path: Path) -> None:
     assert path.read_text() == "10.0.0.10\n"
 
 
+def test_an_empty_list_is_written_if_the_configuration_wants_it(path: Path) -> None:
+    addresses = AddressList(path, empty=True)
+    assert addresses.update([DOWN]).written
+    assert path.read_text() == ""
+    assert addresses.update([DOWN]) == Update()
+    addresses.update([USB0])
+    assert addresses.update([]).written
+    assert path.read_text() == ""
+
+
 def test_no_file_wanted() -> None:
     assert AddressList(None, process="x").update([USB0]) == Update()
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,18 @@ def test_the_written_configuration_is_one_that_netbond_reads() -> None:
     assert str(read.agent.control_socket) == "/run/netbond-lab/nb/box/control.sock"
     assert str(read.sender[0].receiver) == "bond.lab:5000"
     assert config.parse(boxfiles.config_text(lab, Path("/x"), sender=False)).sender == ()
+
+
+def test_the_box_keeps_nothing_in_the_machines_own_folders() -> None:
+    """A lab on a real box must not add what its usb0 carried to the data plan of the real one."""
+    text = boxfiles.config_text(plan("nb", ["usb0"]), Path("/run/netbond-lab/nb"), sender=True)
+    agent = config.parse(text).agent
+    places = {
+        field.name: value for field in fields(agent) if isinstance(value := getattr(agent, field.name), Path)
+    }
+    assert places.pop("iproute2_dir").is_relative_to("/etc/netns/nb-box")
+    assert {"control_socket", "state_dir", "data_dir", "ip_list"} <= places.keys()
+    assert all(place.is_relative_to("/run/netbond-lab/nb") for place in places.values())
 
 
 def test_without_root_it_says_so() -> None:

@@ -137,6 +137,7 @@ SNAPSHOT: dict[str, Any] = {
                         "window": 20000,
                         "in_flight": 7,
                         "rtt_ms": 45,
+                        "silent_ms": 300,
                         "packets": 1000,
                         "bytes": 1316000,
                         "lost": 2,
@@ -233,6 +234,7 @@ netbond_link_up{engine="sender 127.0.0.1:6000",link="wwan0",device="wwan0",addre
 netbond_link_window{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 20000
 netbond_link_in_flight{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 7
 netbond_link_rtt_seconds{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 0.045
+netbond_link_silent_seconds{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 0.3
 netbond_link_packets_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1000
 netbond_link_bytes_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1316000
 netbond_link_lost_packets_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 2

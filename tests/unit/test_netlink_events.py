@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import struct
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
 import pytest
 from pyroute2 import NetlinkError
-from pyroute2.netlink.exceptions import NetlinkDecodeError
 
+from netbond import rtnetlink
 from netbond.watchers import netlink
 
 
@@ -28,6 +29,9 @@ class Events:
 
     async def __aexit__(self, *_error: object) -> None:
         pass
+
+    def set_marshal(self, marshal: object) -> None:
+        assert isinstance(marshal, netlink.Headers)
 
     async def bind(self, groups: int) -> None:
         assert groups == netlink.GROUPS
@@ -47,7 +51,7 @@ class Events:
         (NetlinkError(errno.ECONNRESET, "reset"), 2),
         (OSError(errno.ECONNRESET, "reset"), 2),
         (OSError(errno.ENOBUFS, "overrun"), 1),
-        (NetlinkDecodeError(ValueError("?")), 1),
+        (KeyError("no free address available"), 2),
     ],
 )
 def test_events_go_on_after_whatever_failed(
@@ -70,3 +74,30 @@ def test_events_go_on_after_whatever_failed(
 
     asyncio.run(scenario())
     assert Events.opened == sockets
+
+
+# --- what stands in for pyroute2's decoder ----------------------------------------------------------------
+
+
+def types(data: bytes) -> list[int]:
+    return [message["header"]["type"] for message in netlink.Headers().parse(data, 0, None)]
+
+
+def test_of_a_message_only_its_header_is_read() -> None:
+    address = rtnetlink.message(rtnetlink.NEWADDR, 0, 0, b"whatever this is")
+    route = rtnetlink.message(rtnetlink.NEWROUTE, 0, 0, b"")
+    assert types(address + route) == [rtnetlink.NEWADDR, rtnetlink.NEWROUTE]
+
+
+@pytest.mark.parametrize("cut", range(0, 36, 3))
+def test_a_message_cut_off_is_none(cut: int) -> None:
+    message = rtnetlink.message(rtnetlink.NEWADDR, 0, 0, b"20 bytes of payload.")
+    assert types(message[:cut]) == []
+    assert types(message + message[:cut]) == [rtnetlink.NEWADDR]
+
+
+def test_what_pyroute2_says_of_its_socket_is_an_error() -> None:
+    """CoreProtocol.enqueue_error puts it between the messages, in this form."""
+    data = struct.pack("IHHQIQQ", 28, 2, 0, 0, errno.ENOBUFS, 0, 0)
+    (message,) = netlink.Headers().parse(data)
+    assert message["header"]["error"].errno == errno.ENOBUFS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from netbond.health.evidence import words
 from netbond.srtla import wire
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.sender import GroupChanged, LinkDown, LinkUp
@@ -258,3 +259,25 @@ def test_a_silent_group_expires_and_its_table_entries_with_it() -> None:
         link.alive = True
     network.run(3.0)
     assert up(network) == 2
+
+
+def test_what_the_health_of_uplinks_is_told() -> None:
+    """The statistics as netbond.health.evidence reads them."""
+    network = Network([FakeLink(0.01), FakeLink(0.01), FakeLink(0.01, alive=False)])
+    specs = [LinkSpec(f"usb{n}", f"10.0.{n}.10", f"usb{n}") for n in (1, 2, 3)]
+    network.sender.set_links(specs, network.now)  # with devices: other links than before
+    network.links = {number + 3: link for number, link in network.links.items()}
+    network.run(0.3)
+
+    def heard() -> dict[str, bool]:
+        stats = network.sender.stats(network.now)
+        return {word.device: word.ok for word in words({"role": "sender", **stats})}
+
+    assert heard() == {"usb1": True, "usb2": True}, "of a link that was never up there is nothing to say"
+    assert network.sender.stats(network.now)["links"][2]["silent_ms"] is None
+    network.links[5].alive = False
+    network.run(3.5)
+    assert heard() == {"usb1": True, "usb2": False}
+    network.run(2.0)
+    assert network.sender.stats(network.now)["links"][1]["state"] == "down"
+    assert heard() == {"usb1": True, "usb2": False}

@@ -45,7 +45,7 @@ def test_a_list_file() -> None:
         LinkSpec("10.0.1.10%usb1", "10.0.1.10", "usb1"),
         LinkSpec("2001:db8::5%wlan0", "2001:db8::5", "wlan0"),
     ]
-    assert [line.split(" is neither")[0] for line in complaints] == [
+    assert [line.split(" is not ")[0] for line in complaints] == [
         "/tmp/ips:7: '10.0.0'",
         "/tmp/ips:8: '10.0.0.10%'",
         "/tmp/ips:9: '%usb0'",
@@ -297,6 +297,6 @@ def test_dropping_without_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_message_of_very_many_groups_keeps_to_its_line() -> None:
     groups = [{"id": "00" * 256, "links": [["::ffff:192.0.2.1", 40000, 0, 0]] * 32} for _ in range(2000)]
-    fit = receiving._that_fit(groups)
+    fit = receiving.that_fit(groups)
     assert 200 < len(fit) < 2000
     assert len(json.dumps({"resume": {"groups": fit}})) < engines.MAX_LINE

@@ -291,17 +291,6 @@ def test_a_refused_source_is_not_refused_for_ever() -> None:
     assert driven.group(A)
 
 
-def test_with_a_key_only_those_who_know_it_are_served() -> None:
-    driven = Driven()
-    driven.receiver = Receiver(driven.random.randbytes, driven.now, key=b"a secret")
-    assert driven.reg1(A) is None
-    assert driven.reg1(A, wire.keyed_half(b"another", bytes(96))) is None
-    assert driven.receiver.refused["key"] == 2
-    group = driven.reg1(A, wire.keyed_half(b"a secret", bytes(range(96))))
-    assert group is not None
-    assert driven.reg2(A, group) == wire.REG3
-
-
 def test_a_known_id_cannot_take_a_link_away_from_its_group() -> None:
     driven = Driven()
     driven.group(A)

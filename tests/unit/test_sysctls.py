@@ -242,6 +242,17 @@ def test_an_interface_that_was_unplugged_and_one_that_came_back(proc: Proc) -> N
     assert proc.get(NAME) == "0"
 
 
+def test_the_record_forgets_interfaces_that_are_gone(proc: Proc) -> None:
+    """Some modems make up a MAC address, and with it a name, each time they start."""
+    proc.set(OTHER, "67108864")
+    for number in range(20):
+        name = f"{V4}/conf/enx02000000{number:04x}/rp_filter"
+        proc.put(name, "1")
+        proc.set(name, "2")
+        assert set(json.loads((proc.state / STORE).read_text())) == {OTHER, name}
+        (proc.root / name).unlink()
+
+
 def test_a_crash_between_the_record_and_the_write(proc: Proc) -> None:
     proc.set(NAME, "2")
     proc.put(NAME, "1")  # as if the write had never come

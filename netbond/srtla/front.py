@@ -1,0 +1,308 @@
+"""The front of a receiver that has several processes: it sees who is new, and says which worker serves them.
+
+A stream belongs to one worker, with all its links. The kernel gives a link's datagrams to its worker
+(steering.py). Everybody else's come here, so that junk costs this process and no stream: registrations are
+answered, a group goes to the worker that has fewest, and what is for a worker but came here, as it is new or
+the kernel's program is full, is passed on. A worker passes back what is not its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from netbond.errors import EXIT_UNAVAILABLE
+from netbond.srtla import batch, passage, steering, wire
+from netbond.srtla.channel import Channel, Message
+from netbond.srtla.engine import Engine
+from netbond.srtla.receiver import KeyRefused, PeerAddress, Receiver, format_address
+from netbond.srtla.receiving import RecvOptions, that_fit
+
+TENTATIVE = 3.0  # s in which a worker must say that it has what it was given
+STEER_EVERY = 0.05  # s between two programs for the kernel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Worker:
+    """One of the other processes, as the front sees it."""
+
+    number: int  # of its socket for the kernel's program; the front's is 0
+    channel: Channel
+    passage: socket.socket
+    groups: list[Any] = field(default_factory=list)  # as in its last `resume`
+    ids: set[bytes] = field(default_factory=set)
+    links: set[PeerAddress] = field(default_factory=set)
+    stats: Message = field(default_factory=dict)
+
+    def took(self, groups: Sequence[Any]) -> None:
+        """What it has now."""
+        self.groups = [group for group in groups if isinstance(group, dict)]
+        self.ids = {bytes.fromhex(group["id"]) for group in self.groups}
+        found = (passage.peer(link) for group in self.groups for link in group["links"])
+        self.links = {link for link in found if link is not None}
+
+
+class Directory:
+    """Which worker has which group and link. Pure."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self.workers = workers
+        self._new_ids: dict[
+            bytes, tuple[Worker, float]
+        ] = {}  # given away and not confirmed yet: and until when
+        self._new_links: dict[PeerAddress, tuple[Worker, float]] = {}
+
+    def of_group(self, group: bytes, now: float) -> Worker | None:
+        """The worker that has this group."""
+        for worker in self.workers:
+            if group in worker.ids:
+                return worker
+        new, until = self._new_ids.get(group, (None, 0.0))
+        return new if now < until else None
+
+    def of_link(self, address: PeerAddress, now: float) -> Worker | None:
+        """The worker that has this link."""
+        worker, until = self._new_links.get(address, (None, 0.0))
+        if worker is not None and now < until:
+            return worker
+        return next((each for each in self.workers if address in each.links), None)
+
+    def idlest(self) -> Worker:
+        """The worker for a new group: with the fewest, and of these with the least to do."""
+
+        def load(worker: Worker) -> tuple[int, int, int]:
+            new = sum(each is worker for each, _ in self._new_ids.values())
+            busy = sum(int(group.get("bitrate_bps", 0)) for group in worker.stats.get("groups", []))
+            return len(worker.ids) + new, busy, worker.number
+
+        return min(self.workers, key=load)
+
+    def give(self, worker: Worker, group: bytes, address: PeerAddress, now: float) -> None:
+        """This worker shall have the group and the link."""
+        if group not in worker.ids:
+            self._new_ids[group] = worker, now + TENTATIVE
+        self._new_links[address] = worker, now + TENTATIVE
+
+    def confirmed(self, now: float) -> None:
+        """A worker has said what it has, or time has passed."""
+        for group, (worker, until) in list(self._new_ids.items()):
+            if now >= until or group in worker.ids:
+                del self._new_ids[group]
+        for address, (worker, until) in list(self._new_links.items()):
+            if now >= until or address in worker.links:
+                del self._new_links[address]
+
+    def links(self) -> dict[PeerAddress, Worker]:
+        """All links and their workers."""
+        found = {address: worker for worker in self.workers for address in worker.links}
+        found.update((address, worker) for address, (worker, _) in self._new_links.items())
+        return found
+
+
+class FrontEngine(Engine):
+    """The first process of a receiver that has several."""
+
+    def __init__(
+        self,
+        options: RecvOptions,
+        channel: Channel | None,
+        resume: Message,
+        *,
+        listener: socket.socket,
+        secret: bytes,
+        workers: Sequence[Worker],
+    ) -> None:
+        super().__init__(channel, resume)
+        self._options = options
+        self._listener = listener
+        self._directory = Directory(workers)
+        self._receiver = Receiver(
+            os.urandom, time.monotonic(), key=options.key, require_key=options.require_key, secret=secret
+        )
+        self._salt = steering.Salt.of(os.urandom(8))
+        self._steered: dict[int, int] | None = None
+        self._steer_due = False
+        self._full_said = False
+        self._lost = 0
+        groups = resume.get("groups")
+        for position, group in enumerate(groups if isinstance(groups, list) else []):
+            workers[position % len(workers)].groups.append(group)
+
+    # --- the engine's life --------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        if not self._options.listen.host:
+            batch.tell_local(self._listener)
+        self._inbox = batch.Inbox(packed=batch.accept_packed(self._listener))
+        self._steer()
+        for worker in self._directory.workers:
+            worker.channel.start(partial(self._from_worker, worker), lambda: None)
+            self.loop.add_packets(worker.passage.fileno(), partial(self._from_passage, worker))
+        self.loop.add_packets(self._listener.fileno(), self._from_peers)
+        log.info(
+            "listening on %s for SRTLA senders, SRT server %s, %d workers",
+            format_address(self._listener.getsockname()),
+            self._options.srt,
+            len(self._directory.workers),
+        )
+
+    def next_timer(self) -> float | None:
+        return None
+
+    def handle_timer(self, now: float) -> None:
+        pass
+
+    def maintain(self, now: float) -> None:
+        self._directory.confirmed(now)
+        self._steer_soon()
+
+    def resume_data(self) -> Message:
+        return {"groups": that_fit([group for worker in self._directory.workers for group in worker.groups])}
+
+    def stats(self, now: float) -> dict[str, Any]:
+        workers = self._directory.workers
+        groups = [group for worker in workers for group in worker.stats.get("groups", [])]
+        busiest = that_fit(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
+        refused = {**self._receiver.refused, "srt_unreachable": 0, "send_failed": self._lost}
+        left_out = len(groups) - len(busiest)
+        for worker in workers:
+            left_out += worker.stats.get("groups_left_out", 0)
+            for reason, count in worker.stats.get("refused", {}).items():
+                refused[reason] += count
+        return {
+            "role": "receiver",
+            "listen": format_address(self._listener.getsockname()),
+            "srt": str(self._options.srt),
+            "groups": busiest,
+            "groups_left_out": left_out,
+            "workers": [
+                {
+                    "groups": len(worker.ids),
+                    "links": len(worker.links),
+                    "bitrate_bps": sum(group["bitrate_bps"] for group in worker.stats.get("groups", [])),
+                }
+                for worker in workers
+            ],
+            "refused": refused,
+        }
+
+    # --- workers ------------------------------------------------------------------------------------------
+
+    def _from_worker(self, worker: Worker, message: Message) -> None:
+        if "fatal" in message:  # it would say so again and again
+            if self.channel is not None:
+                self.channel.send({"fatal": message["fatal"]})
+            else:
+                log.error("%s", message["fatal"])
+            self._stop(EXIT_UNAVAILABLE)
+        if "hello" in message:
+            worker.channel.send({"resume": {"groups": worker.groups}})
+        if "resume" in message:
+            worker.took(message["resume"]["groups"])
+            self._directory.confirmed(time.monotonic())
+            self._steer_soon()
+            self.publish_resume()
+        if "stats" in message:
+            worker.stats = message["stats"]
+
+    def _from_passage(self, worker: Worker, now: float) -> int:
+        """What a worker got and is not its own."""
+        datagrams = passage.receive(worker.passage)
+        for address, local, data in datagrams:
+            self._inbox.told(address, local)
+            self._datagram(address, data, now)
+        self._answer()
+        return len(datagrams)
+
+    # --- datagrams ------------------------------------------------------------------------------------------
+
+    def _from_peers(self, now: float) -> int:
+        inbox = self._inbox
+        datagrams = inbox.read_from(self._listener)
+        for address, data in datagrams:
+            self._datagram(address, data, now)
+        self._answer()
+        if inbox.crowded:
+            inbox.forget_all_but(self._directory.links())
+        return len(datagrams)
+
+    def _datagram(self, address: PeerAddress, data: bytes, now: float) -> None:
+        group = wire.parse_registration(data)
+        if group is not None and wire.packet_type(data) == wire.REG2:
+            self._join(address, group, data, now)
+            return
+        owner = self._directory.of_link(address, now)
+        if owner is None or group is not None:
+            self._receiver.datagram_from_peer(address, data, now)
+        else:
+            self._hand(owner, address, data)
+
+    def _join(self, address: PeerAddress, group: bytes, data: bytes, now: float) -> None:
+        directory = self._directory
+        worker = directory.of_group(group, now)
+        if worker is None and self._receiver.tickets.check(group, now) is not None:
+            worker = directory.idlest()
+        if worker is None:
+            self._receiver.datagram_from_peer(address, data, now)  # "no such group"
+            return
+        owner = directory.of_link(address, now)
+        if owner is not None and owner is not worker:
+            if not self._receiver.tickets.is_from(group, address):
+                self._receiver.refuse_link(address)
+                return
+            owner.channel.send({"forget": list(address)})
+            owner.links.discard(address)
+        if owner is not worker:
+            directory.give(worker, group, address, now)
+            self._steer_soon()
+        self._hand(worker, address, data)
+
+    def _hand(self, worker: Worker, address: PeerAddress, data: bytes) -> None:
+        if not passage.send(worker.passage, address, self._inbox.local.get(address), data):
+            self._lost += 1
+
+    def _answer(self) -> None:
+        for event in self._receiver.events():
+            if isinstance(event, KeyRefused):
+                what = "another key than ours" if event.claimed else "no key"
+                log.warning("%s: refused: it has %s", format_address(event.address), what)
+        out = self._receiver.datagrams_to_peers()
+        if out:
+            self._lost += batch.send_to(self._listener, out, self._inbox.local)
+
+    # --- the kernel's program -------------------------------------------------------------------------------
+
+    def _steer_soon(self) -> None:
+        if not self._steer_due:
+            self._steer_due = True
+            self.loop.call_later(STEER_EVERY, self._steer)
+
+    def _steer(self) -> None:
+        self._steer_due = False
+        peers: dict[int, int] = {}
+        for address, worker in self._directory.links().items():
+            value = steering.hashed(address, self._salt)
+            # Of two that meet, the kernel knows one; the other's datagrams are passed back and on.
+            peers.setdefault(value, worker.number)
+        if peers == self._steered:
+            return
+        self._steered = peers
+        try:
+            steered = steering.attach(self._listener, peers, self._salt)
+        except OSError as error:
+            trouble = str(error.strerror)
+        else:
+            trouble = "" if steered == len(peers) else f"room for {steered} of {len(peers)} links only"
+        if trouble and not self._full_said:
+            log.warning(
+                "the kernel does not bring links to their workers: %s; it goes on, at more cost", trouble
+            )
+        self._full_said = bool(trouble)

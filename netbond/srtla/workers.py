@@ -1,0 +1,191 @@
+"""The processes of a receiver that has several: started, started again when they die, ended together.
+
+The parent of all does nothing else. It keeps every socket open, so that a worker that dies finds its place,
+what has come meanwhile included, and the front (front.py) the streams that it had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import time
+from types import FrameType
+
+from netbond.errors import NetbondError, UnavailableError
+from netbond.srtla import passage, steering
+from netbond.srtla.channel import Channel, Message
+from netbond.srtla.engine import serve, told
+from netbond.srtla.front import FrontEngine, Worker
+from netbond.srtla.linksocket import open_listener
+from netbond.srtla.receiving import WHAT, RecvEngine, RecvOptions, Seat
+from netbond.srtla.ticket import KEY_LENGTH
+from netbond.values import HostPort
+
+PAUSE = 0.2  # s before a worker is started again
+GRACE = 2.0  # s for workers to end
+FREE_WITHIN = 1.0  # s in which a port must become free that a predecessor's workers still have
+
+_PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
+
+log = logging.getLogger(__name__)
+
+
+def run(options: RecvOptions, channel: Channel | None, resume: Message) -> int:
+    """Receive with `options.workers` processes beside the front, until told to stop; the exit status.
+
+    Returns in every one of the processes.
+    """
+    try:
+        listeners = _listeners(options.listen, options.workers + 1)
+    except NetbondError as error:
+        if channel is None:
+            raise
+        raise told(channel, error) from None
+    return _Parent(options, listeners).run(channel, resume)
+
+
+def _listeners(where: HostPort, count: int) -> list[socket.socket]:
+    """Sockets that share a port with each other and with nobody else."""
+    deadline = time.monotonic() + FREE_WITHIN
+    while True:
+        try:
+            open_listener(where, WHAT).close()  # else a strange netbond's would be shared
+        except UnavailableError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            first = open_listener(where, WHAT, shared=True)
+            with contextlib.suppress(OSError):  # the front will say so
+                # Whatever comes before there are links is the front's: nobody is to be answered twice.
+                steering.attach(first, {}, steering.Salt(1, 1))
+            return [first, *(open_listener(where, WHAT, shared=True) for _ in range(count - 1))]
+
+
+class _Parent:
+    def __init__(self, options: RecvOptions, listeners: list[socket.socket]) -> None:
+        self._options = options
+        self._listeners = listeners
+        self._secret = os.urandom(KEY_LENGTH)
+        self._channels = [socket.socketpair() for _ in listeners[1:]]  # ends: of the front, of the worker
+        self._passages = [passage.pair() for _ in listeners[1:]]
+        self._me = os.getpid()
+        self._front = 0
+        self._workers: dict[int, int] = {}  # by process
+        self._ending = False
+
+    def run(self, channel: Channel | None, resume: Message) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+        self._front = self._fork()
+        if self._front == 0:
+            return self._be_front(channel, resume)
+        if channel is not None:
+            channel.close()
+        for index in range(len(self._channels)):
+            child = self._fork()
+            if child == 0:
+                return self._be_worker(index)
+            self._workers[child] = index
+        return self._watch()
+
+    def _watch(self) -> int:
+        while True:
+            child, status = os.waitpid(-1, 0)
+            if child == self._front:
+                self._end_workers()
+                code = os.waitstatus_to_exitcode(status)
+                return code if code >= 0 else 128 - code
+            index = self._workers.pop(child)
+            if self._ending:
+                continue
+            log.warning("worker %d died; starting it again", index + 1)
+            time.sleep(PAUSE)
+            child = self._fork()
+            if child == 0:
+                return self._be_worker(index)
+            self._workers[child] = index
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._ending = True
+        for child in (self._front, *self._workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, number)
+
+    def _end_workers(self) -> None:
+        self._ending = True
+        deadline = time.monotonic() + GRACE
+        number = signal.SIGTERM
+        while self._workers:
+            for child in self._workers:
+                os.kill(child, number)  # not reaped yet: it is still ours
+            while self._workers and time.monotonic() < deadline:
+                child, _ = os.waitpid(-1, os.WNOHANG)
+                if child:
+                    self._workers.pop(child, None)
+                else:
+                    time.sleep(0.01)
+            number = signal.SIGKILL
+            deadline += GRACE
+
+    # --- in a child -----------------------------------------------------------------------------------------
+
+    def _fork(self) -> int:
+        child = os.fork()
+        if child == 0:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            if os.getppid() != self._me:
+                os._exit(1)  # it died before it could matter
+        return child
+
+    def _be_front(self, channel: Channel | None, resume: Message) -> int:
+        workers = [
+            Worker(index + 1, Channel(ends[0].detach()), passages[0])
+            for index, (ends, passages) in enumerate(zip(self._channels, self._passages, strict=True))
+        ]
+        for listener in self._listeners[1:]:
+            listener.close()
+        for ends, passages in zip(self._channels, self._passages, strict=True):
+            ends[1].close()
+            passages[1].close()
+        engine = FrontEngine(
+            self._options,
+            channel,
+            resume,
+            listener=self._listeners[0],
+            secret=self._secret,
+            workers=workers,
+        )
+        return serve(engine)
+
+    def _be_worker(self, index: int) -> int:
+        channel = Channel(self._channels[index][1].detach())
+        seat = Seat(self._listeners[index + 1], self._passages[index][1], self._secret)
+        for number, listener in enumerate(self._listeners):
+            if number != index + 1:
+                listener.close()
+        for number, (ends, passages) in enumerate(zip(self._channels, self._passages, strict=True)):
+            ends[0].close()
+            passages[0].close()
+            if number != index:
+                ends[1].close()
+                passages[1].close()
+        channel.send({})  # ends the line that a predecessor may have left half-written
+        channel.send({"hello": True})
+        return serve(RecvEngine(self._options, channel, _resume(channel), seat))
+
+
+def _resume(channel: Channel) -> Message:
+    """What the front says to hello; behind what it has said to a predecessor."""
+    for _ in range(1000):
+        message = channel.receive_first()
+        if "resume" in message:
+            resume = message["resume"]
+            return resume if isinstance(resume, dict) else {}
+    return {}

@@ -1,0 +1,76 @@
+"""A receiver with several processes: a stream's links in one place, and the stream goes on when that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.srtla_net import RECEIVER, Agent, Net, Stream, eventually, net, sending_agent
+
+pytestmark = pytest.mark.root
+
+
+def receiving(lab: Net, *more: str) -> Agent:
+    return Agent(
+        lab, lab.far, "recv", "--srtla-port", "5000", "--srt-port", "5002", "--workers", "3", *more,
+        log="recv.log",
+    )  # fmt: skip
+
+
+def children(pid: int) -> list[int]:
+    """The processes below this one."""
+    below = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return below + [further for each in below for further in children(each)]
+
+
+def neighbours(lab: Net, rate: int, seconds: float) -> list[subprocess.Popen[Any]]:
+    """Two other groups of four links."""
+    command = [sys.executable, "-m", "tests.srtla_flood", "group", RECEIVER, "5000", str(rate), str(seconds)]
+    where = Path(__file__).parents[2]
+    return [lab.popen(lab.far, command, "flood.log", cwd=where, stdout=subprocess.PIPE) for _ in range(2)]
+
+
+def test_streams_over_several_workers_and_one_of_them_dies(tmp_path: Path) -> None:
+    with net(tmp_path, 3) as lab:
+        stream = Stream(lab, latency=2000)
+        receiver, sender = receiving(lab), sending_agent(lab)
+        eventually(lambda: sum(link["state"] == "up" for link in sender.stats.get("links", [])) == 3, 20)
+        stream.start(mbps=4)
+        stream.arrives()
+        others = neighbours(lab, 500, 4)
+        eventually(lambda: len(receiver.stats["groups"]) == 3, 10)
+        eventually(lambda: [w["groups"] for w in receiver.stats["workers"]] == [1, 1, 1], 5)
+        eventually(lambda: sorted(w["links"] for w in receiver.stats["workers"]) == [3, 4, 4], 5)
+        stray = receiver.stats["refused"]
+        for process in others:
+            assert process.wait(20) == 0
+        assert receiver.stats["refused"]["srt_unreachable"] == stray["srt_unreachable"]
+
+        # Each worker once: the one with the stream is among them.
+        _front, *workers = children(receiver.process.pid)
+        assert len(workers) == 3
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        stream.arrives(15)
+        assert stream.finish() == []
+        assert lab.log("recv.log").count("died; starting it again") == 3
+        assert sender.stats["state"] == "connected"
+        assert lab.log("send.log").count("registered: group") == 1
+
+        receiver.process.terminate()
+        assert receiver.process.wait(10) == 0
+        eventually(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()], 5)
+
+
+def test_what_a_worker_cannot_do_ends_them_all_and_is_told(tmp_path: Path) -> None:
+    with net(tmp_path, 1) as lab:
+        receiver = receiving(lab, "--group-dir", str(tmp_path / "none"))
+        assert receiver.process.wait(20) == 69
+        eventually(lambda: receiver.fatal)
+        assert "--group-dir" in receiver.fatal
