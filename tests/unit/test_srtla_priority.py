@@ -23,19 +23,14 @@ def play(
 ) -> Outcome:
     """A stream of 10 s over links of these priorities."""
 
-    class Ranked(Sender):
-        def set_links(self, specs: Sequence[LinkSpec], now: float) -> None:
-            super().set_links(
-                [
-                    replace(spec, priority=rank, enabled=on)
-                    for spec, rank, on in zip(specs, ranks, enabled or [True] * len(specs), strict=True)
-                ],
-                now,
-            )
-
-    return Simulation(
-        links, lambda rnd, now: Ranked(rnd, make_carrier(mode), now), mbps=mbps, seconds=10.0
-    ).run()
+    simulation = Simulation(
+        links, lambda rnd, now: Sender(rnd, make_carrier(mode), now), mbps=mbps, seconds=10.0
+    )
+    simulation.specs = [
+        replace(spec, priority=rank, enabled=on)
+        for spec, rank, on in zip(simulation.specs, ranks, enabled or [True] * len(links), strict=True)
+    ]
+    return simulation.run()
 
 
 def shares(outcome: Outcome) -> list[int]:
