@@ -12,28 +12,37 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from netbond.srtla import wire
 from netbond.srtla.linkmodel import FLYING, LEAST, LOST, PASSED, TYPICAL, LinkModel, Transmission
 from netbond.srtla.schedule import WINDOW_UNIT, Ask, Emit, EmitData, LinkState
 
-RING = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most
-LATENCY = 1.0  # s, until the handshake tells SRT's
-TICK_BUSY = 0.004  # s between looks when packets wait for a link
-TICK_IDLE = 0.01  # ... when packets are only in flight
-TARGET = 0.07  # of the latency: queue that a link may have
+RING: Final = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most
+LATENCY: Final = 1.0  # s, until the handshake tells SRT's
+TICK_BUSY: Final = 0.004  # s between looks when packets wait for a link
+TICK_IDLE: Final = 0.01  # ... when packets are only in flight
+TARGET: Final = 0.07  # of the latency: queue that a link may have
 TARGET_BOUNDS = (0.04, 0.15)  # s
-ASK_EVERY = 0.1  # s at least between keepalives that ask how far a link is
-ASK_GRACE = 0.02  # s that proof may be overdue before a link is asked
-PATIENCE = 0.1  # of the latency: how long an answer may be overdue before the link counts as stalled
-NAK_GRACE = 0.01  # s by which a loss report may be older than proof that came over another link
+ASK_EVERY: Final = 0.1  # s at least between keepalives that ask how far a link is
+ASK_GRACE: Final = 0.02  # s that proof may be overdue before a link is asked
+PATIENCE: Final = 0.1  # of the latency: how long an answer may be overdue before the link counts as stalled
+NAK_GRACE: Final = 0.01  # s by which a loss report may be older than proof that came over another link
 
-ALIKE = 0.05  # of the latency: links on which a packet arrives so much later carry it as well as the first
-LOSS_PENALTY = 0.5  # of the latency: what a repeat would wait longer for a link that loses nothing
-SAFETY = 0.1  # of the latency: how much earlier than its deadline a packet shall be expected
-DEVIATIONS = 0.5  # and how many mean deviations
-HELD, SENT, HERE, GONE = 0, 1, 2, 3  # waits; left at least once; arrived; given up
-NOT_QUEUED, SPARE, URGENT = 0, 1, 2  # to be sent again: not, if links are idle, at once
+# of the latency: links on which a packet arrives so much later carry it as well as the first
+ALIKE: Final = 0.05
+LOSS_PENALTY: Final = 0.5  # of the latency: what a repeat would wait longer for a link that loses nothing
+SAFETY: Final = 0.1  # of the latency: how much earlier than its deadline a packet shall be expected
+DEVIATIONS: Final = 0.5  # and how many mean deviations
+# waits; left at least once; arrived; given up
+HELD: Final = 0
+SENT: Final = 1
+HERE: Final = 2
+GONE: Final = 3
+# to be sent again: not, if links are idle, at once
+NOT_QUEUED: Final = 0
+SPARE: Final = 1
+URGENT: Final = 2
 LATENCY_BOUNDS = (0.02, 8.0)  # s
 
 

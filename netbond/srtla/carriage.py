@@ -7,12 +7,13 @@ its own. It knows descriptors, not sockets: opening, closing and their troubles 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from netbond.srtla.sender import Event, Sender
 from netbond.srtla.wire import MTU
 
-FROM_CALLER = -1  # in the place of a descriptor
-ROUNDS = 8  # each failing link may hand its packets to another, which may fail too
+FROM_CALLER: Final = -1  # in the place of a descriptor
+ROUNDS: Final = 8  # each failing link may hand its packets to another, which may fail too
 
 # What was read: the descriptor of a link's socket, or FROM_CALLER; who wrote it, as the kernel has it; the
 # datagram; the socket's errno, in the place of one.

@@ -22,31 +22,35 @@ Rates are bytes/s, times s, `now` monotonic s.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
-FLYING, ARRIVED, PASSED, LOST = 0, 1, 2, 3  # PASSED: the link is done with it, arrived or lost
+# PASSED: the link is done with it, arrived or lost
+FLYING: Final = 0
+ARRIVED: Final = 1
+PASSED: Final = 2
+LOST: Final = 3
 
-ACK_BATCH = 10  # packets per SRTLA ACK
-REORDER = 3  # packets by which a link may be out of order without anything being lost
-INITIAL = 12  # packets in flight before anything is known: an ACK for ten, and a few to go on with
-INITIAL_RATE = 125_000  # bytes/s that any link is supposed to carry
-STARTUP_GAIN = 1.9  # round trips on top of one: what doubles the rate each round trip, as in BBR
-JUDGED = 100  # packets until a link's loss is judged, unless much is lost
-LEVEL_WINDOW = 4.0  # s
-STARTUP_PACE = 3.0  # times the rate
-PACE = 1.5
-BURST = 8  # packets that may leave at once, or ...
-BURST_TIME = 0.006  # ... what the pace carries in so many s, if that is more: wake-ups are up to 5 ms apart
-LOSS_BORNE = 0.03  # share that is not worth a shorter queue
-LEAST = 2  # packets that may always be in flight
-RTT_DEFAULT = 0.1
-PROBE_GAIN = 1.25
-PROBE_EVERY = 2.0  # s between tries that brought nothing
-TARGET_LEAST = 0.01  # s of queue that a link gets in any case
-CUTS = 3  # of the queue until loss that stays is taken for the link's own
-RTT_WINDOW = 10.0  # s that the shortest round trip is believed
-RATE_TAU = 0.08  # s over which the rate is smoothed
-TYPICAL = 1332  # bytes of a data packet, before any has been seen
+ACK_BATCH: Final = 10  # packets per SRTLA ACK
+REORDER: Final = 3  # packets by which a link may be out of order without anything being lost
+INITIAL: Final = 12  # packets in flight before anything is known: an ACK for ten, and a few to go on with
+INITIAL_RATE: Final = 125_000  # bytes/s that any link is supposed to carry
+STARTUP_GAIN: Final = 1.9  # round trips on top of one: what doubles the rate each round trip, as in BBR
+JUDGED: Final = 100  # packets until a link's loss is judged, unless much is lost
+LEVEL_WINDOW: Final = 4.0  # s
+STARTUP_PACE: Final = 3.0  # times the rate
+PACE: Final = 1.5
+BURST: Final = 8  # packets that may leave at once, or ...
+BURST_TIME: Final = 0.006  # ... what the pace carries in so many s: wake-ups are up to 5 ms apart
+LOSS_BORNE: Final = 0.03  # share that is not worth a shorter queue
+LEAST: Final = 2  # packets that may always be in flight
+RTT_DEFAULT: Final = 0.1
+PROBE_GAIN: Final = 1.25
+PROBE_EVERY: Final = 2.0  # s between tries that brought nothing
+TARGET_LEAST: Final = 0.01  # s of queue that a link gets in any case
+CUTS: Final = 3  # of the queue until loss that stays is taken for the link's own
+RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed
+RATE_TAU: Final = 0.08  # s over which the rate is smoothed
+TYPICAL: Final = 1332  # bytes of a data packet, before any has been seen
 
 
 class Transmission:

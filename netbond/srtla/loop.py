@@ -18,7 +18,7 @@ import selectors
 import time
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
 
 from netbond.srtla.batch import PER_WAKE_UP
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from netbond.srtla.carriage import Report
     from netbond.srtla.fastpath import FastPath
 
-PAUSE = 0.0045  # s between wake-ups while packets flow
-WORTH_IT = 2  # packets that must be expected within a pause
-SMOOTHING = 1 / 8  # weight of the newest wake-up in the expectation
-READY_MAX = 64  # sockets per look; the others come with the next
+PAUSE: Final = 0.0045  # s between wake-ups while packets flow
+WORTH_IT: Final = 2  # packets that must be expected within a pause
+SMOOTHING: Final = 1 / 8  # weight of the newest wake-up in the expectation
+READY_MAX: Final = 64  # sockets per look; the others come with the next
 
 _Ts = TypeVarTuple("_Ts")
 PacketCallback = Callable[[float], int]  # given the time, reads what is there: how many packets

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from netbond.srtla import batch, fastpath, linklist, native, wire
 from netbond.srtla.carriage import ROUNDS, Carriage, Report
@@ -41,8 +41,8 @@ from netbond.srtla.sender import (
 )
 from netbond.values import HostPort, parse_host_port
 
-LINK_SLOTS = 32  # datagrams read at once from a link
-CALLER_KEPT = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
+LINK_SLOTS: Final = 32  # datagrams read at once from a link
+CALLER_KEPT: Final = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
 
 log = logging.getLogger(__name__)
 
