@@ -92,7 +92,7 @@ class Server:
     def _run(self) -> None:
         self.sock.settimeout(0.002)
         next_ack = 0.0
-        serial = 0
+        serial = after = 0
         while not self.stop:
             try:
                 while True:
@@ -101,12 +101,15 @@ class Server:
                         if len(data) < PACKET:
                             continue
                         self.got += 1
+                        after = wire.sequence_of(data) + 1
                         seconds, nanoseconds = struct.unpack("@qq", ancillary[0][2])
                         (sent,) = struct.unpack_from("!Q", data, 16)
                         self.delays.append(seconds * 10**9 + nanoseconds - sent)
                     else:
                         data, self.peer = self.sock.recvfrom(65535)
                         self.got += len(data) // PACKET
+                        if len(data) >= PACKET:
+                            after = wire.sequence_of(data[-PACKET:]) + 1
                     if time.monotonic() >= next_ack:
                         break
             except TimeoutError:
@@ -115,7 +118,7 @@ class Server:
             if now >= next_ack and self.peer and self.acks:
                 next_ack = now + ACK_EVERY
                 serial += 1
-                ack = struct.pack("!HHIIIIIIIIII", wire.SRT_ACK, 0, serial, 0, 7, serial, 0, 0, 0, 0, 0, 0)
+                ack = struct.pack("!HHIIIIIIIIII", wire.SRT_ACK, 0, serial, 0, 7, after, 0, 0, 0, 0, 0, 0)
                 self.sock.sendto(ack, self.peer)
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ enum {
     SLOTS = 64, PACKED = 65536, CONTROL = 96, NAME = 32, KEY = 96, MTU = 1500, SRT_HEADER = 16, ACK_EVERY = 10,
     LINKS = 8192, TABLE = 16384, GROUPS = 1024, GROUP_LINKS = 64, SERVER_SLOTS = 16, SERVER_SIZE = 2048,
     SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, READY = 64,
-    REPORT = 8 << 20,
+    REPORT = 8 << 20, OUTGOING = 64,
 };
 
 typedef struct {
@@ -58,6 +58,10 @@ typedef struct {
     uint8_t server[SERVER_SLOTS][SERVER_SIZE];
     struct { int group; struct iovec data; } forwards[FORWARDS];
     int forward_count;
+    struct mmsghdr outgoing[OUTGOING]; // for links, sent together
+    struct iovec outgoing_data[OUTGOING];
+    uint8_t outgoing_bytes[OUTGOING][SERVER_SIZE];
+    int outgoing_count;
     size_t reported;
     uint8_t report[REPORT]; // for Python: records of {int32 kind or fd, int32 length, int32 record length}, then both
     uint8_t data[SLOTS][PACKED];
@@ -174,12 +178,25 @@ uint64_t nb_failed(Path *p, int unreachable) {
 
 // --- sending -------------------------------------------------------------------------------------------------
 
+static void send_outgoing(Path *p) {
+    for (int done = 0; done < p->outgoing_count;) {
+        int sent = sendmmsg(p->listener, p->outgoing + done, p->outgoing_count - done, MSG_DONTWAIT);
+        if (sent <= 0) p->send_failed++; // this one; the others may go
+        done += sent > 0 ? sent : 1;
+    }
+    p->outgoing_count = 0;
+}
+
+// `size` is at most SERVER_SIZE. Leaves with the next send_outgoing: before nb_run returns.
 static void to_link(Path *p, Link *link, const void *data, size_t size) {
-    struct iovec vector = {(void *)data, size};
-    struct msghdr message = {.msg_name = link->name, .msg_namelen = link->name_length, .msg_iov = &vector,
-                             .msg_iovlen = 1, .msg_control = link->control_length ? link->control : NULL,
-                             .msg_controllen = link->control_length};
-    if (sendmsg(p->listener, &message, MSG_DONTWAIT) < 0) p->send_failed++;
+    if (p->outgoing_count == OUTGOING) send_outgoing(p);
+    int at = p->outgoing_count++;
+    memcpy(p->outgoing_bytes[at], data, size);
+    p->outgoing_data[at] = (struct iovec){p->outgoing_bytes[at], size};
+    p->outgoing[at].msg_hdr = (struct msghdr){
+        .msg_name = link->name, .msg_namelen = link->name_length, .msg_iov = &p->outgoing_data[at],
+        .msg_iovlen = 1, .msg_control = link->control_length ? link->control : NULL,
+        .msg_controllen = link->control_length};
 }
 
 static void acknowledge(Path *p, Link *link) {
@@ -418,6 +435,7 @@ int nb_run(Path *p, double until, int *others, int room) {
     for (;;) {
         double now = monotonic();
         if (now >= p->next_flush) flush(p, now);
+        send_outgoing(p);
         if (other || p->reported || now >= until) return other;
         int count = 0;
         int flows = !p->more && p->gap * p->worth_it < p->pause;

@@ -111,7 +111,8 @@ class RecvEngine(Engine):
         if not self._options.listen.host:
             batch.tell_local(self._listener)
         self._restore()
-        self._inbox = batch.Inbox(packed=batch.accept_packed(self._listener))
+        slots = 1 if fastpath.available() else batch.PER_WAKE_UP  # it is then only asked who wrote
+        self._inbox = batch.Inbox(slots, packed=batch.accept_packed(self._listener))
         self._server_inbox = batch.Inbox(SERVER_BURST)
         self.loop.add_packets(self._listener.fileno(), self._from_peers)
         if fastpath.available():

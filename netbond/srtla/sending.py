@@ -111,7 +111,8 @@ class SendEngine(Engine):
         batch.tell_local(self._listener)
         if self._listener.family == socket.AF_INET:
             self._caller = _resumed_caller(self.resume)
-        self._inbox = batch.Inbox(packed=batch.accept_packed(self._listener))
+        slots = 1 if fastpath.available() else batch.PER_WAKE_UP  # it is then only asked who wrote
+        self._inbox = batch.Inbox(slots, packed=batch.accept_packed(self._listener))
         self._link_inbox = batch.Inbox(LINK_SLOTS)
         self.loop.add_packets(self._listener.fileno(), self._from_caller)
         if fastpath.available():
