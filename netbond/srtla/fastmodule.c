@@ -93,9 +93,36 @@ static PyObject *send_object(PyObject *self, PyObject *const *args, Py_ssize_t c
     return Py_BuildValue("ni", sent, error);
 }
 
+PyDoc_STRVAR(send_to_doc, "send_to(fd, name, control, datagrams)\n--\n\n"
+                          "To one address, under one ancillary message (b\"\": none): how many were refused.");
+
+static PyObject *send_to(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    (void)self;
+    if (count != 4) return PyErr_Format(PyExc_TypeError, "send_to() takes 4 arguments (%zd given)", count);
+    int fd = (int)PyLong_AsLong(args[0]);
+    if (fd == -1 && PyErr_Occurred()) return NULL;
+    if (!PyBytes_Check(args[1]) || !PyBytes_Check(args[2]) || !PyList_Check(args[3]))
+        return PyErr_Format(PyExc_TypeError, "send_to() takes bytes, bytes and a list of bytes");
+    long refused = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(args[3]); i++) {
+        PyObject *item = PyList_GET_ITEM(args[3], i);
+        if (!PyBytes_Check(item)) return PyErr_Format(PyExc_TypeError, "send_to() takes a list of bytes");
+        struct iovec data = {PyBytes_AS_STRING(item), PyBytes_GET_SIZE(item)};
+        struct msghdr message = {.msg_name = PyBytes_AS_STRING(args[1]), .msg_namelen = PyBytes_GET_SIZE(args[1]),
+                                 .msg_iov = &data, .msg_iovlen = 1};
+        if (PyBytes_GET_SIZE(args[2])) {
+            message.msg_control = PyBytes_AS_STRING(args[2]);
+            message.msg_controllen = PyBytes_GET_SIZE(args[2]);
+        }
+        refused += sendmsg(fd, &message, MSG_DONTWAIT) < 0;
+    }
+    return PyLong_FromLong(refused);
+}
+
 static PyMethodDef methods[] = {
     {"serve", (PyCFunction)(void (*)(void))serve, METH_FASTCALL, serve_doc},
     {"send", (PyCFunction)(void (*)(void))send_object, METH_FASTCALL, send_doc},
+    {"send_to", (PyCFunction)(void (*)(void))send_to, METH_FASTCALL, send_to_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -11,6 +11,7 @@ the environment leaves it aside.
 from __future__ import annotations
 
 import ctypes
+import socket
 import struct
 
 from netbond.srtla import native
@@ -134,22 +135,27 @@ class FastPath:
 
     def add_link(self, group: int, record: bytes, local: Local | None, credit: int, now: float) -> int:
         """A link that is up, by the record of its packets; its number here, or -1: no room."""
-        control = b""
-        if local is not None:
-            level, kind, value = local
-            control = _CMSG.pack(_CMSG.size + len(value), level, kind) + value
-            control = control.ljust(-(-len(control) // 8) * 8, b"\0")
-        (family,) = struct.unpack_from("@H", record)
-        name_length = 28 if family == 10 else 16  # sockaddr_in6, sockaddr_in
+        name, control = name_and_control(record, local)
         return int(
             self._lib.nb_add_link(
-                self._path, group, record, len(record), name_length, control, len(control), credit, now
+                self._path, group, record, len(record), len(name), control, len(control), credit, now
             )
         )
 
     def drop_link(self, number: int) -> None:
         """Its packets are Python's again."""
         self._lib.nb_drop_link(self._path, number)
+
+
+def name_and_control(record: bytes, local: Local | None) -> tuple[bytes, bytes]:
+    """What sendmsg(2) takes to answer one who writes under this record: address and ancillary message."""
+    control = b""
+    if local is not None:
+        level, kind, value = local
+        control = _CMSG.pack(_CMSG.size + len(value), level, kind) + value
+        control = control.ljust(-(-len(control) // 8) * 8, b"\0")
+    (family,) = struct.unpack_from("@H", record)
+    return record[: 28 if family == socket.AF_INET6 else 16], control  # sockaddr_in6, sockaddr_in
 
 
 def available() -> bool:

@@ -83,6 +83,7 @@ class SendEngine(Engine):
         self._receiver: Endpoint | None = None
         self._caller: Any = None
         self._fast: FastPath | None = None
+        self._answer_to = (b"", b"")  # what sendmsg(2) takes to answer the caller
         self._ports = _resumed_ports(resume)
         self._looking_elsewhere = False
         self._silence_said = False
@@ -306,6 +307,7 @@ class SendEngine(Engine):
                 address = self._inbox.resolve(record)
                 if address == self._caller or self._is_caller(address, data, now):
                     carriage.caller = record
+                    self._answer_to = fastpath.name_and_control(record, self._inbox.local.get(address))
                     carriage.take([report], now)
         self._keep_inbox_small()
         self._flush(now)
@@ -363,6 +365,9 @@ class SendEngine(Engine):
         answers = self._sender.datagrams_to_caller()
         if answers and self._caller is not None:
             caller = self._caller
+            if native.extension is not None and self._carriage.caller:
+                native.extension.send_to(self._listener.fileno(), *self._answer_to, answers)
+                return
             batch.send_to(self._listener, [(caller, data) for data in answers], self._inbox.local)
 
     def _send(self, descriptor: int, datagrams: list[bytes]) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import netbond
-from netbond.srtla import batch, native, wire
+from netbond.srtla import batch, fastpath, native, wire
 from netbond.srtla.carriage import FROM_CALLER, Carriage
 from netbond.srtla.classic import Classic
 from netbond.srtla.link import LinkSpec
@@ -103,9 +103,40 @@ def test_the_extension_names_what_went_wrong() -> None:
         gone = os.dup(sock.fileno())
         os.close(gone)
         assert send(gone, [b"x"]) == (0, 9)  # EBADF
+    wrong_call: tuple[object, ...]
+    for wrong_call in ((), (1, b"", b"", b""), (1, "", b"", []), ("1", b"", b"", [])):
+        with pytest.raises(TypeError):
+            native.extension.send_to(*wrong_call)
     for wrong_path in ((0, 1.0), (0, 1.0, 2.0), ("x", 1.0)):
         with pytest.raises((TypeError, ValueError)):
             native.extension.serve(*wrong_path)
+
+
+@NEEDS_EXTENSION
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_the_extension_answers_from_the_address_that_was_asked(family: socket.AddressFamily) -> None:
+    assert native.extension is not None
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+    ):
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("", 0))
+        sock.setblocking(False)
+        batch.tell_local(sock)
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(2)
+        peer.sendto(b"?", ("127.0.0.9", sock.getsockname()[1]))
+        inbox = batch.Inbox()
+        ((address, _),) = inbox.read_from(sock)
+        record = inbox._record_of[address]
+        name, control = fastpath.name_and_control(record, inbox.local[address])
+        assert native.extension.send_to(sock.fileno(), name, control, [b"1", b"2"]) == 0
+        assert [peer.recvfrom(9) for _ in range(2)] == [
+            (data, ("127.0.0.9", sock.getsockname()[1])) for data in (b"1", b"2")
+        ]
+        assert native.extension.send_to(sock.fileno(), b"nonsense", b"", [b"1"]) == 1
 
 
 # --- carriage -----------------------------------------------------------------------------------------------
