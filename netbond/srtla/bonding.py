@@ -429,6 +429,7 @@ class Bonding:
             elif now > deadline or (at_best < 1e17 and at_best > deadline):
                 self._take(packet)
                 packet.state = GONE
+                packet.data = b""  # nobody will want it: an outage does not fill the ring
                 self.late += 1
             elif slow is None or not self._send_younger(
                 slow, slow_soonest + DEVIATIONS * slow.model.deviation, now
