@@ -20,12 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from netbond import __version__, nft, router, snapshot, sysctls
+from netbond import __version__, boottime, nft, router, snapshot, sysctls
 from netbond.clashes import clashes
 from netbond.config import Config, load
 from netbond.control import Command, ControlServer, Peer
 from netbond.defaults import merged
 from netbond.errors import NetbondError
+from netbond.haste import Haste
 from netbond.iplist import AddressList
 from netbond.kernel import Failure, Kernel
 from netbond.metrics import MetricsServer
@@ -87,13 +88,14 @@ class Agent:
             changed=self._publish,
         )
         self._pace = Pace()
+        self._haste: Haste | None = None  # while it runs
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
         self._review_sysctls = False  # after a reload: some may have to go back
         self._refused: set[str] | None = None  # what the kernel refused in the last pass
         self._barred: frozenset[Health] = frozenset()  # uplinks whose own default the kernel refuses
-        self._cost = 0.0  # seconds that the last reading of the kernel took
+        self._cost = 0.0  # seconds of a processor's time that the last reading of the kernel took
         self._passed = 0.0  # when the last pass ended, monotonic seconds
         self._moved = False  # links or addresses have changed since the last pass
         self._rearranging: asyncio.Task[None] | None = None
@@ -142,6 +144,8 @@ class Agent:
             gc.collect()
             gc.freeze()
             logger.info("running: %s", _summary(self._goal.uplinks))
+            self._haste = Haste()
+            self._haste.judge(0.0, wanted=self.config.agent.realtime)
             await self._loop(kernel)
             logger.info("stopping")
             if self.config.agent.on_stop == "remove":
@@ -279,8 +283,11 @@ class Agent:
 
     async def _pass(self, kernel: Kernel) -> float:
         """Look at everything and put it right; seconds until the next look that nothing asks for."""
+        began = time.thread_time()
         pause = await self._attempt("a look at the kernel", self._reconcile(kernel))
         self._passed = time.monotonic()
+        if self._haste is not None:
+            self._haste.judge(time.thread_time() - began, wanted=self.config.agent.realtime)
         if pause is None:
             self._moved = True  # that pass may have been the one to see it
             return RETRY
@@ -309,10 +316,10 @@ class Agent:
 
     async def _reconcile(self, kernel: Kernel) -> float:
         moved, self._moved = self._moved, False
-        began = time.monotonic()
+        began = time.thread_time()  # not what it waited for others
         read = await kernel.read()
-        self._cost = time.monotonic() - began
-        facts = self._sources.facts(read, time.time())
+        self._cost = time.thread_time() - began
+        facts = self._sources.facts(read, boottime.now())
         facts = replace(facts, health=(*facts.health, *self._barred))
         goal = desired(facts, self.config)
         now = time.monotonic()
@@ -511,6 +518,7 @@ class Agent:
             self._supervisor.states(),
             ecmp_table=self.config.routing.ecmp_table,
             now=time.monotonic(),
+            booted=boottime.started(),
             current_rates=self._rates,
             sections=self._sources.sections(time.monotonic()),
         )

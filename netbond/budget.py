@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from netbond import files
+from netbond.boottime import boot_id
 from netbond.config import UplinkConfig
 from netbond.leases import LeaseError, check_device
 from netbond.model import Link
@@ -403,15 +404,6 @@ def _to_disk(path: Path) -> None:
 
 
 # --- the box's clock --------------------------------------------------------------------------------------
-
-
-def boot_id() -> str:
-    """A name for the time since the kernel started; "" where there is none."""
-    try:
-        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-    return text if re.fullmatch(r"[0-9a-f-]{1,64}", text) else ""
 
 
 _TIME_ERROR = 5  # adjtimex(2): "the clock is not synchronised"

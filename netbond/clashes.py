@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import defaultdict
 
 from netbond.balance import foreign_ids
 from netbond.config import Config
-from netbond.model import Desired, Facts, Route
+from netbond.model import MAIN_TABLE, Desired, Facts, IPNetwork, Route
 from netbond.plan import hop_words, main_defaults, route_words, rule_words
+from netbond.rules import overlap
 
 
 def clashes(facts: Facts, goal: Desired, config: Config) -> list[str]:
@@ -39,7 +41,7 @@ def clashes(facts: Facts, goal: Desired, config: Config) -> list[str]:
             " (routing.nexthop_base moves them)"
             for number in foreign_ids(facts, routing)
         ]
-    return found + _hidden(facts, goal, config)
+    return found + _hidden(facts, goal, config) + _captured(facts, goal, config)
 
 
 def _hidden(facts: Facts, goal: Desired, config: Config) -> list[str]:
@@ -53,4 +55,33 @@ def _hidden(facts: Facts, goal: Desired, config: Config) -> list[str]:
         " or set routing.take_over_default = true"
         for route in main_defaults(facts, routing.protocol)
         if route.family in families and route not in goal.take and route.nexthops
+    ]
+
+
+# An internet provider is not given more than a /8, and no private network is larger (RFC 1918).
+SHORT_PREFIX = 8
+_INTERNET: dict[int, tuple[IPNetwork, ...]] = {
+    4: (ipaddress.IPv4Network("0.0.0.0/1"), ipaddress.IPv4Network("128.0.0.0/2"),
+        ipaddress.IPv4Network("192.0.0.0/3")),
+    6: (ipaddress.IPv6Network("2000::/3"),),
+}  # fmt: skip
+
+
+def _captured(facts: Facts, goal: Desired, config: Config) -> list[str]:
+    """Routes in main that are no defaults and take a large part of the internet all the same.
+
+    main's own routes win over pins and the ECMP default in both layouts. A DHCP server can cause one with a
+    short netmask or a static route (option 121), to have all traffic; some VPNs set two halves on purpose.
+    """
+    families = {uplink.family for uplink in goal.uplinks}
+    return [
+        "a route in main takes much of the internet past the ECMP table, as a wrong netmask, a VPN or a"
+        f" hostile DHCP server does: {route_words(route)}"
+        for route in facts.routes
+        if route.table == MAIN_TABLE
+        and route.family in families
+        and route.protocol != config.routing.protocol
+        and 0 < route.destination.prefixlen < SHORT_PREFIX
+        and route.kind != "throw"
+        and any(overlap(route.destination, part) for part in _INTERNET[route.family])
     ]

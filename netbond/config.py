@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli
 
-from netbond import consistency
+from netbond import consistency, files, places
 from netbond import values as v
 from netbond.errors import ConfigError
 from netbond.health import targets
@@ -24,7 +24,8 @@ from netbond.values import DEFAULT_EXPECT, DEFAULT_QUERY, HIGHEST_TABLE, HostPor
 if TYPE_CHECKING:
     import argparse
 
-DEFAULT_PATH = Path("/etc/netbond/netbond.toml")
+DEFAULT_PATH = Path(places.CONFIG)
+LARGEST = 1 << 20  # bytes; more is no configuration
 
 T = TypeVar("T")
 
@@ -52,9 +53,9 @@ class AgentConfig:
     notify_process: str = _key(
         lambda text: "" if text == "" else v.word(text), ""
     )  # ... or to those of this name
-    control_socket: Path = _key(v.absolute_path, Path("/run/netbond/control.sock"))
+    control_socket: Path = _key(v.absolute_path, Path(places.CONTROL_SOCKET))
     metrics: HostPort | None = _key(v.optional_address_endpoint, HostPort("127.0.0.1", 10469))
-    state_dir: Path = _key(v.absolute_path, Path("/run/netbond"))
+    state_dir: Path = _key(v.absolute_path, Path(places.STATE_DIR))
     data_dir: Path = _key(v.absolute_path, Path("/var/lib/netbond"))  # what must survive a reboot: usage.json
     user: str = _key(v.word, "nobody")  # whom the engines run as
     iproute2_dir: Path | None = _key(
@@ -65,6 +66,7 @@ class AgentConfig:
     )  # netbond's routes and rules, when it is stopped
     networkmanager: bool = _key(v.flag, default=True)  # follow it on the system bus, if it is there
     modemmanager: bool = _key(v.flag, default=True)
+    realtime: bool = _key(v.flag, default=True)  # priority for the agent itself, not for its engines
     log_level: str = _key(v.one_of("debug", "info", "warning", "error"), "info")
 
 
@@ -349,7 +351,7 @@ def parse(text: str, file: str = "configuration") -> Config:
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
     """The file that $NETBOND_CONFIG names, which must then exist; None for the default place."""
-    name = environ.get("NETBOND_CONFIG", "")
+    name = places.config_file(environ)
     return Path(name) if name else None
 
 
@@ -368,13 +370,16 @@ def load(path: Path | None) -> Config:
     """Read the file at `path`, or at the default place if it is None (where it may be missing)."""
     file = path or DEFAULT_PATH
     try:
-        text = file.read_bytes().decode()
+        text = files.read(file.resolve(), LARGEST)[0].decode()
     except FileNotFoundError:
         if path is None:
             return Config()
         raise ConfigError(f"{file}: no such file", "name a file that exists, or leave --config out") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}", "make the file readable") from None
+    except files.UnfitFileError as error:
+        raise ConfigError(f"{file} {error.strerror}", "name a file with the configuration as text") from None
+    except (OSError, RuntimeError) as error:  # the latter: links in a circle
+        why = error.strerror if isinstance(error, OSError) else "symbolic links lead in a circle"
+        raise ConfigError(f"{file}: {why}", "make the file readable") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 at byte {error.start}", "save it as UTF-8") from None
     return parse(text, str(file))

@@ -17,6 +17,7 @@ from netbond.model import MAIN_TABLE, Facts, Nexthop, Route
 from netbond.tables import DEFAULT
 
 LARGEST = 65536  # bytes
+SCOPES = frozenset({"global", "site", "link", "host", "nowhere"})
 
 
 def still_valid(route: Route, facts: Facts) -> bool:
@@ -96,9 +97,16 @@ def _route(item: dict[str, Any]) -> Route:
         ),
         metric=int(item["metric"]),
         source=None if item["source"] is None else ipaddress.ip_address(str(item["source"])),
-        scope="link" if item["scope"] == "link" else "global",
+        scope=_scope(item["scope"]),
         protocol=int(item["protocol"]),
     )
+
+
+def _scope(word: object) -> str:
+    """As netbond.rtnetlink reads it: a name, or a number that has none."""
+    if word in SCOPES or (isinstance(word, str) and word.isascii() and word.isdigit() and int(word) < 256):
+        return str(word)
+    raise ValueError(f"not a record of default routes: there is no scope {word!r}")
 
 
 class DefaultStore:

@@ -1,15 +1,15 @@
 """Which way a packet of this box takes, step by step: rules and tables walked as the kernel does. Pure.
 
 The same walk over what netbond wants the kernel to hold tells what is intended; the kernel's own answer (`ip
-route get`) tells whether this walk is right. What cannot be judged from here (marks, ports, users of other
-programs' rules) is said, and passed over.
+route get`) tells whether this walk is right. What cannot be judged from here (packets that come in, tunnels)
+is said, and passed over.
 
 Sources: net/core/fib_rules.c, net/ipv4/fib_trie.c, net/ipv4/route.c of the kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from netbond.model import Desired, Facts, IPAddress, Nexthop, Route, Rule
@@ -17,15 +17,29 @@ from netbond.plan import hop_words, rule_words
 from netbond.rtnetlink import LOCAL_TABLE
 
 REFUSALS = frozenset({"unreachable", "prohibit", "blackhole"})
+UDP = 17  # IPPROTO_UDP; what the kernel assumes when it is asked without a protocol
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": UDP, "ipv6-icmp": 58}
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A packet: where to, and what its socket is bound to ("" and None: nothing)."""
+    """A packet: where to, what its socket is bound to ("" and None: nothing), and what rules may ask for."""
 
     destination: IPAddress
     source: IPAddress | None = None
     device: str = ""
+    mark: int = 0  # SO_MARK, or what nftables set
+    uid: int = 0  # whose socket it is
+    ipproto: int = UDP
+    sport: int = 0
+    dport: int = 0
+
+    def selectors(self) -> dict[str, int]:
+        """What is to be said to the kernel when it is asked (netbond.rtnetlink.lookup_request)."""
+        given = {"mark": self.mark, "uid": self.uid, "sport": self.sport, "dport": self.dport}
+        # Only where it matters: the kernel before 4.17 does not know the attribute.
+        proto = {"ipproto": self.ipproto} if self.ipproto != UDP or self.sport or self.dport else {}
+        return proto | {name: value for name, value in given.items() if value or name == "uid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +81,51 @@ class Verdict:
 # --- the walk ----------------------------------------------------------------------------------------------
 
 
+def _other(rule: Rule) -> dict[str, str]:
+    """Rule.other, taken apart: {"uidrange": "0-1000", "not": ""}."""
+    words = (part.partition(" ") for part in rule.other.split(", ") if part)
+    return {name: value for name, _, value in words}
+
+
 def _mismatch(rule: Rule, query: Query) -> str:
     """Why the rule does not match; "" if it does."""
-    if rule.other:
-        return f"cannot be judged from here ({rule.other})"
-    if rule.mark:
-        return "for marked packets"
+    other = _other(rule)
+    inverted = other.pop("not", None) is not None
+    other.pop("goto", None)  # not what it matches on, but what it does
+    other.pop("realm", None)  # for accounting
+    unknown = [f"{name} {value}" for name, value in other.items() if name not in (*_RANGES, "ipproto", "tos")]
+    if unknown:
+        return f"cannot be judged from here ({', '.join(unknown)})"
+    if rule.iif not in ("", "lo") and not inverted:
+        return "for packets that come in"
+    why_not = _first_mismatch(rule, other, query)
+    if not inverted:
+        return why_not
+    return "" if why_not else "not for such packets"
+
+
+_RANGES = {"uidrange": ("uid", "users"), "sport": ("sport", "source ports"), "dport": ("dport", "ports")}
+
+
+def _first_mismatch(rule: Rule, other: Mapping[str, str], query: Query) -> str:
+    if (query.mark ^ rule.mark) & rule.mask:
+        return f"only for packets with the mark {rule.mark:#x}/{rule.mask:#x}"
     if rule.iif not in ("", "lo"):
         return "for packets that come in"
     if rule.oif and rule.oif != query.device:
         return "another device" if query.device else "not bound to a device"
+    for name, (attribute, what) in _RANGES.items():
+        if name in other:
+            low, _, high = other[name].partition("-")
+            if not int(low) <= getattr(query, attribute) <= int(high or low):
+                return f"only for {what} {low if low == high else other[name]}"
+    if "ipproto" in other and int(other["ipproto"]) != query.ipproto:
+        number = int(other["ipproto"])
+        return (
+            f"only for {next((name for name, n in PROTOCOLS.items() if n == number), f'protocol {number}')}"
+        )
+    if "tos" in other:
+        return f"only for packets with TOS {other['tos']}"
     if rule.source is not None and rule.source.prefixlen:
         if query.source is None:
             return "not bound to an address"
@@ -122,10 +171,18 @@ def walk(facts: Facts, query: Query) -> Verdict:
         if route.family == family:
             tables.setdefault(route.table, []).append(route)
     steps: list[Step] = []
+    beyond = 0  # rules before this priority are jumped over
     for rule in rules:
+        if rule.priority < beyond:
+            continue
         why_not = _mismatch(rule, query)
         if why_not:
             steps.append(Step(rule, why_not))
+        elif rule.action == "goto":
+            beyond, there = _goto(rule, rules)
+            steps.append(Step(rule, there))
+        elif rule.action == "nop":
+            steps.append(Step(rule, "does nothing"))
         elif rule.action in REFUSALS:
             steps.append(Step(rule, rule.action, decides=True))
             return _end(Verdict(rule.action, steps=tuple(steps)), query)
@@ -150,6 +207,14 @@ def walk(facts: Facts, query: Query) -> Verdict:
                 hops = _hops(found.nexthops)
                 return _end(Verdict(found.kind, found.table, hops, tuple(steps)), query)
     return _end(Verdict("none", steps=tuple(steps)), query)
+
+
+def _goto(rule: Rule, rules: Iterable[Rule]) -> tuple[int, str]:
+    """Where a rule jumps to, and that in words; nowhere if nothing is there."""
+    target = int(_other(rule).get("goto") or 0)
+    if target > rule.priority and any(other.priority == target for other in rules):
+        return target, f"on to {target}"
+    return 0, "leads nowhere"
 
 
 def _end(verdict: Verdict, query: Query) -> Verdict:
@@ -195,4 +260,7 @@ def _rule_says(rule: Rule) -> str:
     words = rule_words(rule).removeprefix("priority ").rpartition(" protocol ")[0]
     priority, _, rest = words.partition(" ")
     rest = rest.replace(f"lookup {LOCAL_TABLE}", "lookup local").replace("lookup 253", "lookup default")
+    jump = _other(rule).get("goto")
+    more = ", ".join(part for part in rule.other.split(", ") if part and not part.startswith("goto "))
+    rest += (f" {jump}" if jump else "") + (f" ({more})" if more else "")
     return f"{priority + ':':<7}{rest}"

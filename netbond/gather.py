@@ -14,15 +14,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from netbond import pins
+from netbond import boottime, pins
 from netbond.config import Config
 from netbond.control import request
 from netbond.defaults import DefaultStore, still_valid
 from netbond.errors import NetbondError
 from netbond.kernel import read_facts_once
-from netbond.leases import LeaseStore
+from netbond.lease import Lease
+from netbond.leasestore import MANAGED, LeaseList, LeaseStore, following
 from netbond.lookups import resolve
-from netbond.model import Budget, Facts, Health, IPAddress, Lease
+from netbond.model import Budget, Facts, Health, IPAddress
 from netbond.snapshot import objects
 from netbond.uplinks import learned
 from netbond.watchers.networkd import Networkd
@@ -38,19 +39,25 @@ def gather(config: Config) -> Facts:
     """
     facts = read_facts_once()
     state_dir = config.agent.state_dir
-    facts = replace(facts, leases=Networkd().leases(facts.links), devices=Udev().devices())
+    facts = replace(
+        facts, leases=Networkd().leases(facts.links, boottime.now(), time.time()), devices=Udev().devices()
+    )
     try:
         taken = DefaultStore(state_dir).load() if config.routing.take_over_default else ()
         facts = replace(
             facts,
-            leases=(*LeaseStore(state_dir / "leases").load(), *facts.leases),
-            learned=LeaseStore(state_dir / "learned").load(),
+            leases=(
+                *following(LeaseStore(state_dir / "leases").load(), facts.links),
+                *facts.leases,
+                *(LeaseList(state_dir / MANAGED).load() if config.agent.networkmanager else ()),
+            ),
+            learned=following(LeaseStore(state_dir / "learned").load(), facts.links),
             taken=tuple(route for route in taken if still_valid(route, facts)),
         )
     except (PermissionError, ValueError) as error:
         reason = "readable by root only" if isinstance(error, PermissionError) else str(error)
         print(f"# what is in {state_dir} is left out: {reason}", file=sys.stderr)
-    facts = replace(facts, learned=learned(facts, time.time()))
+    facts = replace(facts, learned=learned(facts, boottime.now()))
     found: dict[str, tuple[IPAddress, ...]] = {}
     for name in sorted(pins.names(config)):
         try:
@@ -63,11 +70,11 @@ def gather(config: Config) -> Facts:
         answer = request(config.agent.control_socket, {"command": "status"})
     except NetbondError:
         return facts  # no agent, so nobody checks and counts
-    return told(facts, answer.get("status"), time.time())
+    return told(facts, answer.get("status"), boottime.now())
 
 
 def told(facts: Facts, status: Any, now: float) -> Facts:
-    """The facts with what an agent's status says besides. `now` is wall-clock seconds.
+    """The facts with what an agent's status says besides. `now` is seconds since boot.
 
     Of a status that another version made, what is not understood is left out.
     """
@@ -100,7 +107,9 @@ def told(facts: Facts, status: Any, now: float) -> Facts:
         measured=tuple(
             sorted({str(u.get("device")): w for u in uplinks if type(w := u.get("weight")) is int}.items())
         ),
-        roaming=frozenset(d for d, m in modems.items() if isinstance(m, dict) and m.get("roaming") is True),
+        # One that is excluded for it is no uplink.
+        roaming=frozenset(d for d, m in modems.items() if isinstance(m, dict) and m.get("roaming") is True)
+        | {str(m.get("device")) for m in objects(status, "idle_modems") if m.get("roaming") is True},
     )
 
 
@@ -109,8 +118,8 @@ def _managed(uplinks: list[dict[str, Any]], now: float) -> Iterator[Lease]:
         if uplink.get("gateway_source") != MANAGER:
             continue
         try:
-            interface = ipaddress.IPv4Interface(f"{uplink.get('address')}/{uplink.get('prefix_length')}")
-            gateway = ipaddress.IPv4Address(str(uplink.get("gateway")))
+            interface = ipaddress.ip_interface(f"{uplink.get('address')}/{uplink.get('prefix_length')}")
+            gateway = ipaddress.ip_address(str(uplink.get("gateway")))
         except ValueError:
             continue
         yield Lease(str(uplink.get("device")), MANAGER, interface, (gateway,), now)

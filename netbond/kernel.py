@@ -19,7 +19,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
 from netbond import rtnetlink as wire
@@ -261,14 +261,23 @@ class Kernel:
                 if found is not None:
                     yield found
 
-    async def lookup(self, destination: IPAddress, source: IPAddress | None, device: str) -> Route:
-        """The kernel's own answer: the route that a packet takes, with its table. OSError if it has none."""
+    async def lookup(
+        self,
+        destination: IPAddress,
+        source: IPAddress | None,
+        device: str,
+        selectors: Mapping[str, int] = MappingProxyType({}),
+    ) -> Route:
+        """The kernel's own answer: the route that a packet takes, with its table. OSError if it has none.
+
+        `selectors` are those of rtnetlink.lookup_request.
+        """
         names = {link.index: link.name for link in self._links(wire.Reader(), wire.Reader())}
         indexes = {name: index for index, name in names.items()}
         if device and device not in indexes:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         number = next(self._sequence)
-        request = wire.lookup_request(destination, source, indexes.get(device, 0), number)
+        request = wire.lookup_request(destination, source, indexes.get(device, 0), number, selectors)
         for got, _, sequence, payload in self._talk(request):
             if sequence == number and got == wire.NLMSG_ERROR:
                 code, _ = _error(payload)

@@ -1,7 +1,4 @@
-"""DHCP leases: what a client says in its environment, checked, and the store that keeps it in `state_dir`.
-
-The hook process writes the store itself and only then tells the agent: a lease is never lost, whether or not
-an agent runs. One JSON file per device; the newest word on a device counts, whichever client it came from.
+"""DHCP leases: what a client says in its environment, checked. netbond.leasestore keeps them.
 
 A DHCP server is a stranger, and its words pass through a shell script run by root on the way here. Each value
 is therefore checked as if it came from the network, and an error names it in one line.
@@ -11,19 +8,16 @@ Quick to import (a DHCP client waits for it): nothing but the standard library's
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import json
 import os
-import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from pathlib import Path
 
-from netbond import files
 from netbond.errors import NetbondError
-from netbond.model import Lease
+from netbond.lease import TYPE_CHECKING, Changed, Lease, Released
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from netbond.lease import News
 
 # dhclient-script(8) says what each reason means. PREINIT comes once, when the client starts: an earlier
 # client may have left a lease that is still good, and BOUND, REBOOT, TIMEOUT or FAIL follows and says so.
@@ -54,37 +48,16 @@ NETWORKMANAGER_RELEASED = frozenset({"down"})
 
 IFNAMSIZ = 16  # include/uapi/linux/if.h; with the ending NUL
 LONGEST_VALUE = 2048  # characters; a DHCP option holds 255 bytes, several of one code are joined
-LARGEST_FILE = 8192  # bytes
 
 
 class LeaseError(NetbondError, ValueError):
     """A DHCP client's environment, or a file of the store, says something that cannot be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
-    """A DHCP client no longer holds a lease; `address` is the one it held, or None for whatever it was."""
-
-    device: str
-    source: str
-    address: IPv4Address | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """A client did something that the kernel knows best: there is nothing to keep, but a reason to look."""
-
-    device: str
-    source: str
-
-
-News = Lease | Released | Changed
-
-
 # --- checking values ---------------------------------------------------------------------------------------
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as it may stand in a log: one line, quoted, and not all of it when it is long."""
     text = str(value)
     return ascii(text if len(text) <= 40 else text[:40] + "...")
@@ -98,11 +71,11 @@ def check_device(name: str) -> str:
     try:
         raw = os.fsencode(name)
     except UnicodeEncodeError:
-        raise LeaseError(f"interface {_shown(name)} is not a name that an interface can have") from None
+        raise LeaseError(f"interface {shown(name)} is not a name that an interface can have") from None
     # The kernel's isspace() has 0xA0 besides ASCII's; NUL would end the name for the kernel but not for us.
     bad = any(c in b" \t\n\v\f\r\xa0/:\0" for c in raw)
     if not raw or len(raw) >= IFNAMSIZ or name in (".", "..") or bad:
-        raise LeaseError(f"interface {_shown(name)} is not a name that an interface can have")
+        raise LeaseError(f"interface {shown(name)} is not a name that an interface can have")
     return name
 
 
@@ -110,21 +83,21 @@ def _address(value: str, what: str) -> IPv4Address:
     try:
         return IPv4Address(value)
     except ValueError:
-        raise LeaseError(f"{what} {_shown(value)} is not an IPv4 address") from None
+        raise LeaseError(f"{what} {shown(value)} is not an IPv4 address") from None
 
 
-def _interface(address: str, mask: str, what: str) -> IPv4Interface:
+def check_interface(address: str, mask: str, what: str) -> IPv4Interface:
     """Address and mask (dotted, or a length), as an address that a host can have."""
     ip = _address(address, what)
     try:
         interface = IPv4Interface(f"{ip}/{mask}") if mask else IPv4Interface(ip)
     except ValueError:
-        raise LeaseError(f"{what} {ip} has the subnet mask {_shown(mask)}, which is none") from None
+        raise LeaseError(f"{what} {ip} has the subnet mask {shown(mask)}, which is none") from None
     # ipaddress reads 0.0.0.255 as a host mask; DHCP knows net masks only.
     if "." in mask and str(interface.netmask) != mask:
-        raise LeaseError(f"{what} {ip} has the subnet mask {_shown(mask)}, which is none")
+        raise LeaseError(f"{what} {ip} has the subnet mask {shown(mask)}, which is none")
     if interface.network.prefixlen == 0:
-        raise LeaseError(f"{what} {ip} has the subnet mask {_shown(mask)}, which leaves no other network")
+        raise LeaseError(f"{what} {ip} has the subnet mask {shown(mask)}, which leaves no other network")
     if not _unicast(ip) or ip in _ends(interface):
         raise LeaseError(f"{what} {interface} is not an address that a host can have")
     return interface
@@ -157,16 +130,17 @@ def _routers(values: Sequence[str], interface: IPv4Interface) -> tuple[IPv4Addre
     return tuple(found)
 
 
-def _lease(
+def checked(
     device: str, source: str, interface: IPv4Interface, routers: Sequence[str], received: float
 ) -> Lease:
+    """The lease, if all of it can be; LeaseError if not."""
     return Lease(check_device(device), source, interface, _routers(routers, interface), received)
 
 
 def _value(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "")
     if len(value) > LONGEST_VALUE:
-        raise LeaseError(f"{name} {_shown(value)} has {len(value)} characters")
+        raise LeaseError(f"{name} {shown(value)} has {len(value)} characters")
     return value
 
 
@@ -174,7 +148,7 @@ def _value(environ: Mapping[str, str], name: str) -> str:
 
 
 def parse_dhclient(environ: Mapping[str, str], now: float) -> News | None:
-    """What ISC dhclient told its script: `environ` as in dhclient-script(8), `now` in wall-clock seconds.
+    """What ISC dhclient told its script: `environ` as in dhclient-script(8), `now` in seconds since boot.
 
     None if it says nothing: PREINIT, and any reason unknown here. A TIMEOUT is a lease that may be worth
     nothing: the caller looks whether the script left the address on the interface. LeaseError if a value
@@ -194,7 +168,7 @@ def parse_dhclient(environ: Mapping[str, str], now: float) -> News | None:
 
 
 def parse_dhcpcd(environ: Mapping[str, str], now: float) -> News | None:
-    """What dhcpcd told its hooks: `environ` as in dhcpcd-run-hooks(8), `now` in wall-clock seconds.
+    """What dhcpcd told its hooks: `environ` as in dhcpcd-run-hooks(8), `now` in seconds since boot.
 
     None if it says nothing, LeaseError if a value cannot be.
     """
@@ -215,9 +189,9 @@ def parse_dhcpcd(environ: Mapping[str, str], now: float) -> News | None:
 
 
 def parse_udhcpc(event: str, environ: Mapping[str, str], now: float) -> News | None:
-    """What busybox udhcpc (or udhcpc6) told its script: `event` is the script's argument, `now` wall-clock.
+    """What busybox udhcpc (or udhcpc6) told its script: `event` is the script's argument.
 
-    None if it says nothing, LeaseError if a value cannot be.
+    `now` is seconds since boot. None if it says nothing, LeaseError if a value cannot be.
     """
     if event not in UDHCPC_LEASED | UDHCPC_RELEASED:
         return None
@@ -232,14 +206,14 @@ def parse_udhcpc(event: str, environ: Mapping[str, str], now: float) -> News | N
             routers = _default_of_pairs(routes, name)
             break
     mask = _value(environ, "subnet") or _value(environ, "mask")
-    return _lease(device, "udhcpc", _interface(_value(environ, "ip"), mask, "ip"), routers, now)
+    return checked(device, "udhcpc", check_interface(_value(environ, "ip"), mask, "ip"), routers, now)
 
 
 def _leased(environ: Mapping[str, str], source: str, mask: str, routers: Sequence[str], now: float) -> Lease:
     """The new lease in the names that dhclient and dhcpcd share."""
     device = check_device(_value(environ, "interface"))
-    interface = _interface(_value(environ, "new_ip_address"), mask, "new_ip_address")
-    return _lease(device, source, interface, routers, now)
+    interface = check_interface(_value(environ, "new_ip_address"), mask, "new_ip_address")
+    return checked(device, source, interface, routers, now)
 
 
 def _released(environ: Mapping[str, str], source: str) -> Released:
@@ -253,14 +227,14 @@ def _default_of_pairs(value: str, name: str) -> list[str]:
     """The gateways of the default routes in "10.0.0.0/8 10.0.0.7 0.0.0.0/0 10.0.0.1 ..."."""
     words = value.split()
     if len(words) % 2:
-        raise LeaseError(f"{name} {_shown(value)} is not a list of routes")
+        raise LeaseError(f"{name} {shown(value)} is not a list of routes")
     gateways: list[str] = []
     for destination, gateway in zip(words[::2], words[1::2], strict=True):
         try:
             network = IPv4Network(destination, strict=False)
             IPv4Address(gateway)
         except ValueError:
-            raise LeaseError(f"{name} {_shown(value)} is not a list of routes") from None
+            raise LeaseError(f"{name} {shown(value)} is not a list of routes") from None
         if network.prefixlen == 0:
             gateways.append(gateway)
     return gateways
@@ -271,7 +245,7 @@ def _classless_default(value: str) -> list[str]:
 
     Each route is a prefix length, as many octets of the destination as that needs, and four of the gateway.
     """
-    expected = f"new_rfc3442_classless_static_routes {_shown(value)} is not a list of routes"
+    expected = f"new_rfc3442_classless_static_routes {shown(value)} is not a list of routes"
     words = value.split()
     if not all(word.isascii() and word.isdigit() and len(word) <= 3 and int(word) <= 255 for word in words):
         raise LeaseError(expected)
@@ -291,7 +265,7 @@ def _classless_default(value: str) -> list[str]:
 def parse_networkmanager(
     argv: Sequence[str], environ: Mapping[str, str], now: float
 ) -> Lease | Released | None:
-    """What NetworkManager told a dispatcher script: `argv` is [interface, action], `now` wall-clock seconds.
+    """What NetworkManager told a dispatcher script: `argv` is [interface, action], `now` seconds since boot.
 
     Connections without DHCP count too: a modem's address comes from its bearer. None for other actions, for
     VPNs, and for an interface without an IPv4 address. LeaseError if a value cannot be.
@@ -313,15 +287,15 @@ def parse_networkmanager(
         if not words:
             return None
         address, _, mask = words[0].partition("/")
-    interface = _interface(address, mask, "address")
+    interface = check_interface(address, mask, "address")
     # IP4_GATEWAY is what NetworkManager itself uses, classless routes and settings considered. It is missing
     # where the connection may not have the default route in main; the uplink has a gateway all the same.
     routers = [*_value(environ, "IP4_GATEWAY").split(), *_value(environ, "DHCP4_ROUTERS").split()]
-    return _lease(device, "networkmanager", interface, routers, now)
+    return checked(device, "networkmanager", interface, routers, now)
 
 
 def parse_networkd(text: str, device: str, received: float) -> Lease:
-    """A lease file of systemd-networkd (/run/systemd/netif/leases/INDEX); `received` is wall-clock seconds.
+    """A lease file of systemd-networkd (/run/systemd/netif/leases/INDEX); `received` is seconds since boot.
 
     LeaseError if a value cannot be. Lines and keys that are not needed are passed over.
     """
@@ -332,179 +306,5 @@ def parse_networkd(text: str, device: str, received: float) -> Lease:
             # "10.0.0.0/8,10.0.0.7 0.0.0.0/0,10.0.0.1"
             routers = _default_of_pairs(routes.replace(",", " "), name)
             break
-    interface = _interface(_value(values, "ADDRESS"), _value(values, "NETMASK"), "ADDRESS")
-    return _lease(device, "networkd", interface, routers, received)
-
-
-# --- the store ---------------------------------------------------------------------------------------------
-
-
-def encode(lease: Lease) -> bytes:
-    """The lease as a file of the store holds it: one JSON object and a newline."""
-    data = {
-        "device": lease.device,
-        "source": lease.source,
-        "address": str(lease.address),
-        "routers": [str(router) for router in lease.routers],
-        "received": lease.received,
-    }
-    return json.dumps(data).encode() + b"\n"
-
-
-def decode(data: bytes) -> Lease:
-    """Read what `encode` wrote; LeaseError for anything else. Keys of a later version are passed over."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        raise LeaseError("it is not JSON") from None
-    if not isinstance(value, dict):
-        raise LeaseError("it is not a JSON object")
-    device, source, address = value.get("device"), value.get("source"), value.get("address")
-    routers, received = value.get("routers"), value.get("received")
-    if not isinstance(device, str) or not isinstance(source, str) or not isinstance(address, str):
-        raise LeaseError("device, source or address is not a string")
-    if not isinstance(routers, list) or not all(isinstance(router, str) for router in routers):
-        raise LeaseError("routers is not a list of strings")
-    if isinstance(received, bool) or not isinstance(received, int | float) or not 0 <= received < 1e12:
-        raise LeaseError("received is not a time")
-    if not source.isascii() or not source.isalnum() or len(source) > 32:
-        raise LeaseError(f"source {_shown(source)} is not the name of a DHCP client")
-    ip, _, length = address.partition("/")
-    return _lease(device, source, _interface(ip, length, "address"), routers, float(received))
-
-
-def file_name(device: str) -> str:
-    """The store's file for a device; bytes that are not plain in a file's name are written as %XX."""
-    plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
-    raw = os.fsencode(check_device(device))
-    name = "".join(chr(c) if c in plain else f"%{c:02X}" for c in raw)
-    return (name.replace(".", "%2E", 1) if name.startswith(".") else name) + ".json"
-
-
-class LeaseStore:
-    """The leases in one directory (`state_dir/leases`), a file per device.
-
-    Any number of hook processes and an agent may use it at once: each file is replaced or removed as a whole.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._reported: set[str] = set()
-        self._kept: dict[str, Lease] = {}  # what load() read the last time, by file
-
-    def save(self, lease: Lease) -> None:
-        """Keep the lease in place of what is known of its device. OSError if it cannot be written."""
-        name = file_name(lease.device)
-        files.make_directory(self.directory.parent, 0o755)
-        files.make_directory(self.directory, 0o700)
-        folder = self._open(lock=True)
-        try:
-            files.replace(name, encode(lease), 0o600, dir_fd=folder)
-            self._sweep(folder, lease.received)
-        finally:
-            os.close(folder)
-
-    def forget(self, device: str, address: IPv4Address | None = None, source: str = "") -> bool:
-        """Drop the device's lease; with `address` or `source`, only if it is that one. Whether there was one.
-
-        The conditions matter when a client lets go of an old lease after another one has got a new lease.
-        OSError if it cannot be removed.
-        """
-        name = file_name(device)
-        try:
-            folder = self._open(lock=True)
-        except FileNotFoundError:
-            return False
-        try:
-            if address is not None or source:
-                try:
-                    lease = self._read(name, folder)
-                    if address not in (None, lease.address.ip) or source not in ("", lease.source):
-                        return False
-                except (LeaseError, files.UnfitFileError):
-                    pass  # it holds no lease worth keeping
-            os.unlink(name, dir_fd=folder)
-        except FileNotFoundError:
-            return False
-        finally:
-            os.close(folder)
-        return True
-
-    def load(self) -> tuple[Lease, ...]:
-        """All leases, by device name. A file that is not right is passed over, and named in the log once.
-
-        One that cannot be read just now (no descriptor or memory left) counts as it was read before: an
-        uplink must not go for that. OSError if the directory is there and cannot be read or trusted.
-        """
-        try:
-            folder = self._open()
-        except FileNotFoundError:
-            self._kept = {}
-            return ()
-        try:
-            leases: dict[str, Lease] = {}
-            for name in sorted(entry.name for entry in os.scandir(folder)):
-                if name.startswith(files.TEMPORARY):
-                    continue
-                try:
-                    leases[name] = self._read(name, folder)
-                except FileNotFoundError:
-                    continue  # forgotten in the meantime
-                except (LeaseError, files.UnfitFileError) as error:
-                    self._report(name, error)
-                except OSError as error:
-                    self._report(name, error)
-                    if name in self._kept:
-                        leases[name] = self._kept[name]
-        finally:
-            os.close(folder)
-        self._kept = leases
-        return tuple(sorted(leases.values(), key=lambda lease: lease.device))
-
-    def _open(self, *, lock: bool = False) -> int:
-        """The directory, as a descriptor; nothing that others could have put in its place.
-
-        Locked against other writers on request: `forget` reads before it removes. Closing it unlocks.
-        """
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        folder = os.open(self.directory, flags)
-        status = os.fstat(folder)
-        if not _ours(status):
-            os.close(folder)
-            raise PermissionError(errno.EPERM, "others than root can write there", str(self.directory))
-        if lock:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-        return folder
-
-    def _read(self, name: str, folder: int) -> Lease:
-        data, status = files.read(name, LARGEST_FILE, dir_fd=folder)
-        if not _ours(status):
-            raise LeaseError("others than root can write to it")
-        lease = decode(data)
-        if file_name(lease.device) != name:
-            raise LeaseError(f"it is about {_shown(lease.device)}")
-        return lease
-
-    def _sweep(self, folder: int, now: float) -> None:
-        """Remove what writers left behind that were killed a minute ago or more."""
-        for name in [entry.name for entry in os.scandir(folder)]:
-            if name.startswith(files.TEMPORARY):
-                try:
-                    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < now - 60:
-                        os.unlink(name, dir_fd=folder)
-                except OSError:
-                    continue  # another writer was first
-
-    def _report(self, name: str, error: LeaseError | OSError) -> None:
-        reason = files.why(error) if isinstance(error, OSError) else str(error)
-        line = f"{self.directory}/{_shown(name)[1:-1]}: {reason}; passed over"
-        if line not in self._reported:
-            import logging  # not needed by the hook, which only writes
-
-            self._reported.add(line)
-            logging.getLogger(__name__).warning("%s", line)
-
-
-def _ours(status: os.stat_result) -> bool:
-    """Whether only root or this process's user could have written it."""
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    interface = check_interface(_value(values, "ADDRESS"), _value(values, "NETMASK"), "ADDRESS")
+    return checked(device, "networkd", interface, routers, received)

@@ -62,7 +62,7 @@ class SnapshotCollector(Collector):
             yield from _ecmp(snapshot["ecmp"])
             yield from _health(objects(snapshot, "health"))
             yield from _metered(objects(snapshot, "metered"))
-            yield from _modems(mapping(snapshot, "modems"))
+            yield from _modems(mapping(snapshot, "modems"), objects(snapshot, "idle_modems"))
             yield from _engines(snapshot["engines"])
 
 
@@ -230,8 +230,22 @@ def _metered(plans: list[dict[str, Any]]) -> Iterator[Metric]:
     yield _gauge("netbond_metered_budget_bytes", "The data plan.", ("device",), each("budget_bytes"))
 
 
-def _modems(modems: dict[str, Any]) -> Iterator[Metric]:
+def _modems(used: dict[str, Any], idle: list[dict[str, Any]]) -> Iterator[Metric]:
     """No IMEI, IMSI or number: they identify a person for life, and metrics are copied to many places."""
+    yield _gauge(
+        "netbond_modem_uplink",
+        "Whether the modem is an uplink (1) or not (0), its state, and what keeps it from being one.",
+        ("device", "port", "state", "why"),
+        (
+            ((device, modem["port"], modem["state"], why), is_used)
+            for device, modem, why, is_used in (
+                *((device, modem, "", 1) for device, modem in used.items()),
+                *((modem["device"] or "", modem, modem["why"], 0) for modem in idle),
+            )
+        ),
+    )
+    # One without interface has no place in the others: they are told apart by it.
+    modems = used | {modem["device"]: modem for modem in idle if modem["device"]}
     labels = ("device", "operator", "operator_code", "technology", "model")
 
     def each(key: str, scale: float = 1) -> Samples:

@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 
 from netbond.config import UplinkConfig
 from netbond.devices import Device
+from netbond.lease import Lease
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -128,17 +129,6 @@ class NexthopGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
-    """What a DHCP client was told, checked (netbond.leases); `received` is wall-clock seconds."""
-
-    device: str
-    source: str  # "dhclient", ...
-    address: IPv4Interface
-    routers: tuple[IPv4Address, ...] = ()
-    received: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Health:
     """What checks say of an uplink; `since` is seconds of the checker's clock."""
 
@@ -189,8 +179,8 @@ class Uplink:
     plan is), "no carrier" or "down"; `reason` says why it is not up. `gateway_source` is "configuration",
     "dhclient" (or another client), "main default", or "main default (gone)". `name` is the device's, its
     label, or "eth0+10.1.0.1" for each further gateway on it; both families of a name share a table.
-    `gateway_since` is when the lease with the gateway came or was renewed, in wall-clock seconds; a renewal
-    makes no other uplink.
+    `gateway_since` is when the lease with the gateway came or was renewed, in seconds since boot; a renewal
+    makes no other uplink. `disputed` are other gateways that sources name for it, each with its source.
     """
 
     device: str
@@ -206,6 +196,7 @@ class Uplink:
     further: bool = False  # not the first gateway of its device and family
     listed: bool | None = None  # in the address list; None: if it is up
     gateway_since: float | None = field(default=None, compare=False)  # None: from no lease
+    disputed: tuple[tuple[str, IPAddress], ...] = field(default=(), compare=False)
     priority: int = 0  # SRTLA streams use links of a higher one first
     streams: bool = True  # False: SRTLA streams keep a link over it, but do not use it
 

@@ -259,8 +259,8 @@ def route_words(route: Route) -> str:
         words += hop_words(hops[0])
     words += ["table", "main" if route.table == MAIN_TABLE else str(route.table)]
     words += ["proto", str(route.protocol)]
-    if route.scope == "link":
-        words += ["scope", "link"]
+    if route.scope != "global":
+        words += ["scope", route.scope]
     if route.source is not None:
         words += ["src", str(route.source)]
     if route.metric:

@@ -12,6 +12,7 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from netbond.model import (
@@ -83,17 +84,22 @@ _DEFAULT: dict[int, IPNetwork] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipad
 _OWN_KINDS = frozenset({2, 3, 4, 5})
 
 # FRA_*: what a rule may match on besides what model.Rule has; a rule with one of these is somebody else's.
-_OTHER_MATCHES = {
-    4: "goto",
-    11: "realm",
-    12: "tun_id",
-    13: "suppress_ifgroup",
-    19: "l3mdev",
-    20: "uidrange",
-    22: "ipproto",
-    23: "sport",
-    24: "dport",
+# Those with a form are written in it, others as hexadecimal numbers.
+_OTHER_MATCHES: dict[int, tuple[str, str]] = {
+    4: ("goto", "=I"),
+    11: ("realm", ""),
+    12: ("tun_id", ""),
+    13: ("suppress_ifgroup", ""),
+    19: ("l3mdev", ""),
+    20: ("uidrange", "=II"),
+    22: ("ipproto", "=B"),
+    23: ("sport", "=HH"),
+    24: ("dport", "=HH"),
+    25: ("dscp", ""),
+    28: ("sport_mask", ""),
+    29: ("dport_mask", ""),
 }
+_NO_CONDITION = frozenset({(13, b"\xff" * 4), (28, b"\xff" * 2), (29, b"\xff" * 2)})
 _KNOWN_MATCHES = frozenset({0, 1, 2, 3, 6, 10, 14, 15, 16, 17, 18, 21})
 
 Names = Mapping[int, str]  # of interfaces, by index
@@ -249,6 +255,14 @@ def _route(payload: bytes, found: Mapping[int, bytes], names: Names) -> Route:
     )
 
 
+def _other_match(kind: int, value: bytes) -> str:
+    """ "uidrange 0-1000", "ipproto 6", "attribute 99 c0ffee"."""
+    name, form = _OTHER_MATCHES.get(kind, ("", ""))
+    if form and len(value) == struct.calcsize(form):
+        return f"{name} {'-'.join(map(str, struct.unpack(form, value)))}"
+    return f"{name if name and not form else f'attribute {kind}'} {value.hex()}"
+
+
 def rule(payload: bytes, _names: Names) -> Rule | None:
     """A policy rule."""
     af, to_length, from_length, tos, table, _, _, action, flags = _ROUTE.unpack_from(payload)
@@ -258,9 +272,9 @@ def rule(payload: bytes, _names: Names) -> Rule | None:
     found = attributes(payload, _ROUTE.size)
     suppress = _u32(found.get(14), 0xFFFFFFFF)  # the kernel says -1 for "none"
     other = [
-        f"{_OTHER_MATCHES.get(kind, f'attribute {kind}')} {value.hex()}"
+        _other_match(kind, value)
         for kind, value in sorted(found.items())
-        if kind not in _KNOWN_MATCHES and any(value) and not (kind == 13 and value == b"\xff" * 4)
+        if kind not in _KNOWN_MATCHES and any(value) and (kind, value) not in _NO_CONDITION
     ]
     if tos:
         other.append(f"tos {tos}")
@@ -381,6 +395,11 @@ def _via(family: int, gateway: IPAddress | None) -> bytes:
     return _attribute(18, _U16.pack(AF[gateway.version]) + gateway.packed)
 
 
+def _code(names: Mapping[str, int], word: str) -> int:
+    """The kernel's number for a word; what has none stands as its number (`scope 123`)."""
+    return names[word] if word in names else int(word)
+
+
 def pack_route(route: Route, indexes: Mapping[str, int]) -> bytes:
     """The payload of a request about a route."""
     hops = () if route.nexthop_id else route.nexthops
@@ -392,8 +411,8 @@ def pack_route(route: Route, indexes: Mapping[str, int]) -> bytes:
         0,
         route.table if route.table < 256 else 0,
         route.protocol,
-        _SCOPE_NUMBERS[route.scope],
-        _KIND_NUMBERS[route.kind],
+        _code(_SCOPE_NUMBERS, route.scope),
+        _code(_KIND_NUMBERS, route.kind),
         flags,
     )
     if route.destination.prefixlen:
@@ -428,7 +447,7 @@ def pack_rule(rule: Rule) -> bytes:
         rule.table if rule.table < 256 else 0,
         0,
         0,
-        _ACTION_NUMBERS[rule.action],
+        _code(_ACTION_NUMBERS, rule.action),
         0,
     )
     payload += _number(6, rule.priority)
@@ -468,8 +487,27 @@ def pack_nexthop_id(nexthop: NexthopObject | NexthopGroup) -> bytes:
     return _NEXTHOP.pack(0, 0, 0, 0) + _number(1, nexthop.id)
 
 
-def lookup_request(destination: IPAddress, source: IPAddress | None, oif: int, sequence: int) -> bytes:
-    """What `ip route get` asks: the route that the kernel takes (RTM_F_LOOKUP_TABLE: and its table)."""
+# What a lookup may say of the packet besides: RTA_MARK, RTA_UID, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT.
+_SELECTORS = {
+    "mark": (16, "=I"),
+    "uid": (25, "=I"),
+    "ipproto": (27, "=B"),
+    "sport": (28, "!H"),
+    "dport": (29, "!H"),
+}
+
+
+def lookup_request(
+    destination: IPAddress,
+    source: IPAddress | None,
+    oif: int,
+    sequence: int,
+    selectors: Mapping[str, int] = MappingProxyType({}),
+) -> bytes:
+    """What `ip route get` asks: the route that the kernel takes (RTM_F_LOOKUP_TABLE: and its table).
+
+    `selectors` may have `mark`, `uid`, `ipproto`, `sport`, `dport`.
+    """
     bits = destination.max_prefixlen
     payload = _ROUTE.pack(AF[destination.version], bits, bits if source else 0, 0, 0, 0, 0, 0, 0x1000)
     payload += _attribute(1, destination.packed)
@@ -477,4 +515,7 @@ def lookup_request(destination: IPAddress, source: IPAddress | None, oif: int, s
         payload += _attribute(2, source.packed)
     if oif:
         payload += _number(4, oif)
+    for name, value in selectors.items():
+        kind, form = _SELECTORS[name]
+        payload += _attribute(kind, struct.pack(form, value))
     return message(GETROUTE, REQUEST, sequence, payload)

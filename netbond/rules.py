@@ -85,12 +85,13 @@ def _shared(uplinks: Iterable[Uplink]) -> set[IPNetwork]:
     return {
         network
         for pair in itertools.combinations(found, 2)
-        if pair[0][0] != pair[1][0] and _overlap(pair[0][1], pair[1][1])
+        if pair[0][0] != pair[1][0] and overlap(pair[0][1], pair[1][1])
         for _, network in pair
     }
 
 
-def _overlap(one: IPNetwork, other: IPNetwork) -> bool:
+def overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    """Whether two networks have addresses in common."""
     if isinstance(one, ipaddress.IPv4Network):
         return isinstance(other, ipaddress.IPv4Network) and one.overlaps(other)
     return isinstance(other, ipaddress.IPv6Network) and one.overlaps(other)

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from netbond.model import Link
 
+UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # what stands for a byte that is not UTF-8
+
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
@@ -110,6 +112,10 @@ def like_hardware(name: str) -> bool:
 def _judge(link: Link, kinds: dict[str, str], lan: Collection[str]) -> Exclusion | None:
     if link.loopback:
         return Exclusion("loopback", final=True)
+    if not link.name.isprintable() or UNREADABLE in link.name:
+        # The kernel takes any bytes but "/", ":" and blanks. No configuration could name it, and files that
+        # bear its name would be nobody's.
+        return Exclusion("its name is not text", final=True)
     if link.name in lan:
         return Exclusion("the LAN side", final=True)
     if link.master:

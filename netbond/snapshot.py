@@ -67,6 +67,7 @@ def build(
     *,
     ecmp_table: int,
     now: float,
+    booted: float = 0.0,
     current_rates: Mapping[str, Rate] | None = None,
     sections: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
@@ -74,7 +75,8 @@ def build(
 
     `desired` is what netbond wants the kernel to hold, `links` the interfaces as last read (for their byte
     counters), `engines` what the supervisor says, `current_rates` what rates() found, `now` the reading of
-    the clock of `agent.started`, `sections` what the other sources add (netbond.sources).
+    the clock of `agent.started`, `booted` when the kernel started (Unix time), `sections` what the
+    other sources add (netbond.sources).
     """
     by_name = {link.name: link for link in links}
     legs = _ecmp_legs(desired, ecmp_table)
@@ -90,10 +92,10 @@ def build(
             "changes": agent.changes,
             "problems": [printable(problem) for problem in agent.problems],
         },
-        "excluded": [{"device": device, "reason": reason} for device, reason in desired.excluded],
+        "excluded": [{"device": printable(device), "reason": reason} for device, reason in desired.excluded],
         "idle": [printable(line) for line in desired.idle],
         "uplinks": [
-            _uplink(uplink, by_name.get(uplink.device), found.get(uplink.device, Rate()), legs)
+            _uplink(uplink, by_name.get(uplink.device), found.get(uplink.device, Rate()), legs, booted)
             for uplink in desired.uplinks
         ],
         "ecmp": {
@@ -139,7 +141,7 @@ def _ecmp_legs(desired: Desired, table: int) -> list[tuple[int, Nexthop]]:
 
 
 def _uplink(
-    uplink: Uplink, link: Link | None, rate: Rate, legs: Iterable[tuple[int, Nexthop]]
+    uplink: Uplink, link: Link | None, rate: Rate, legs: Iterable[tuple[int, Nexthop]], booted: float
 ) -> dict[str, Any]:
     family = uplink.address.version
     return {
@@ -150,7 +152,8 @@ def _uplink(
         "prefix_length": uplink.address.network.prefixlen,
         "gateway": _text(uplink.gateway),
         "gateway_source": uplink.gateway_source,
-        "gateway_since": uplink.gateway_since,
+        "gateway_since": None if uplink.gateway_since is None else round(booted + uplink.gateway_since, 3),
+        "disputed": [{"source": source, "gateway": str(gateway)} for source, gateway in uplink.disputed],
         "table": uplink.table,
         "weight": uplink.weight,
         "state": uplink.state,

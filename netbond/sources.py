@@ -8,28 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from netbond import budget, match, pins
+from netbond import budget, files, match, pins
+from netbond.boottime import boot_id
 from netbond.config import Config, UplinkConfig
 from netbond.defaults import DefaultStore, still_valid
 from netbond.devices import of_links
 from netbond.engines import EngineState
+from netbond.gone import Gone
 from netbond.health import effect
 from netbond.health.evidence import Ear
 from netbond.health.monitor import Monitor
-from netbond.leases import LeaseError, LeaseStore
+from netbond.lease import Lease
+from netbond.leases import LeaseError
+from netbond.leasestore import MANAGED, LeaseList, LeaseStore, following, read_list, renamed
 from netbond.lookups import Lookups
-from netbond.model import Budget, Desired, Facts, Health, Lease, Link, Uplink
+from netbond.model import Budget, Desired, Facts, Health, Link, Uplink
 from netbond.snapshot import Rate, printable
 from netbond.standing import alive
 from netbond.uplinks import learned, settings
 from netbond.values import AUTO
 from netbond.watchers import modemmanager, networkmanager
+from netbond.watchers.bus import device_name
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev
 from netbond.weigh import Weigher
@@ -57,6 +63,9 @@ class Sources:
         self._networkd = Networkd()
         self._networkmanager = networkmanager.NetworkManagerWatcher()
         self._managed: tuple[Lease, ...] = ()  # what NetworkManager said
+        self._managed_kept = LeaseList(state_dir / MANAGED)
+        self._roaming_kept = state_dir / "roaming.json"
+        self._roamed: frozenset[str] = frozenset()  # what stands in that file
         self._modemmanager = modemmanager.ModemManagerWatcher()
         self._lookups = Lookups(look)
         self._monitor = Monitor(config, look)
@@ -66,8 +75,11 @@ class Sources:
         self._weigher = Weigher()
         self._measured: tuple[tuple[str, int], ...] = ()
         self._settings: tuple[UplinkConfig, ...] = ()
+        self._checked_by: Config | None = None  # the configuration that the monitor has
         self._uplinks: tuple[Uplink, ...] = ()
         self._silent: list[str] = []
+        self._gone = Gone()
+        self._here: frozenset[str] = frozenset()  # the interfaces, as of the last pass
         self.problems: dict[str, tuple[str, ...]] = {}
 
     # --- from start to stop --------------------------------------------------------------------------------
@@ -88,8 +100,10 @@ class Sources:
         buses: list[tuple[str, networkmanager.NetworkManagerWatcher | modemmanager.ModemManagerWatcher]] = []
         if self._config.agent.networkmanager:
             buses.append(("NetworkManager", self._networkmanager))
+            self._recall()
         if self._config.agent.modemmanager:
             buses.append(("ModemManager", self._modemmanager))
+            self._recall_roaming()
         for _, watcher_on_bus in buses:
             watcher_on_bus.start(self._look)
             stack.push_async_callback(watcher_on_bus.stop)
@@ -105,10 +119,12 @@ class Sources:
         return self._lookups.complete and not self._silent
 
     def configure(self, config: Config) -> None:
-        """Take another configuration (what the agent can change while it runs)."""
+        """Take another configuration (what the agent can change while it runs).
+
+        The checks follow with the next pass: only then is it known which `[[uplink]]` is for what.
+        """
         self._config = config
         self._lookups.want(pins.names(config))
-        self._monitor.configure(replace(config, uplink=self._settings))
 
     async def _save_usage(self) -> None:
         if self._writing is not None:
@@ -119,20 +135,21 @@ class Sources:
     # --- facts for a pass ----------------------------------------------------------------------------------
 
     def facts(self, read: Facts, now: float) -> Facts:
-        """What was read from the kernel, with all that is known besides. `now` is wall-clock seconds."""
-        here = {link.name for link in read.links}
-        self._managed = networkmanager.leases(
-            self._networkmanager.facts(), now, (lease for lease in self._managed if lease.device in here)
-        )
+        """What was read from the kernel, with all that is known besides. `now` is seconds since boot."""
+        self._here = frozenset(link.name for link in read.links)
+        before = (lease for lease in self._managed if lease.device in self._here)
+        self._managed = networkmanager.leases(self._networkmanager.facts(), now, before)
+        if self._config.agent.networkmanager:
+            self._keep()
         facts = replace(
             read,
             leases=(
-                *self._load(self._leases),
-                *self._networkd.leases(read.links),
+                *self._load(self._leases, read.links),
+                *self._networkd.leases(read.links, now, time.time()),
                 *self._managed,
             ),
             devices=self._udev.devices({link.name: link.index for link in read.links}),
-            learned=self._load(self._seen_in_main),
+            learned=self._load(self._seen_in_main, read.links),
             resolved=self._lookups.answers,
             measured=self._measured,
             health=tuple(
@@ -152,7 +169,31 @@ class Sources:
     def _roaming(self) -> frozenset[str]:
         modems = self._modemmanager.facts()
         devices = {device for modem in modems for device in modem.devices}
-        return frozenset(d for d in devices if modemmanager.excluded_by_roaming(modems, d))
+        found = frozenset(d for d in devices if modemmanager.excluded_by_roaming(modems, d))
+        if found != self._roamed and self._config.agent.modemmanager:
+            try:
+                data = json.dumps([boot_id(), *sorted(found)]).encode() + b"\n"
+                files.make_directory(self._roaming_kept.parent, 0o755)
+                files.replace(self._roaming_kept, data, 0o600)
+            except OSError as error:
+                self.problems["roaming"] = (f"{self._roaming_kept}: {files.why(error)}",)
+            else:
+                self._roamed = found
+                self.problems["roaming"] = ()
+        return found
+
+    def _recall_roaming(self) -> None:
+        """Who roamed when the agent before this one ended: ModemManager may be away while this one starts."""
+        try:
+            boot, *devices = read_list(self._roaming_kept)
+        except FileNotFoundError:
+            return
+        except (LeaseError, OSError, ValueError) as error:
+            logger.warning("%s: %s; passed over", self._roaming_kept, error)
+            return
+        if boot == boot_id():
+            self._roamed = frozenset(name for name in map(device_name, devices) if name)
+            self._modemmanager.recall(self._roamed)
 
     def _taken(self) -> tuple[Any, ...]:
         try:
@@ -161,16 +202,39 @@ class Sources:
             self.problems["defaults"] = (f"{self.defaults.path}: {error}",)
             return ()
 
-    def _load(self, store: LeaseStore) -> tuple[Lease, ...]:
-        """What the store holds, or held when it could last be read: an uplink must not go for that."""
+    def _load(self, store: LeaseStore, links: Iterable[Link]) -> tuple[Lease, ...]:
+        """What the store holds, or held when it could last be read: an uplink must not go for that.
+
+        A lease whose interface has been renamed is kept under the new name from now on: another interface may
+        get the old one.
+        """
         source = str(store.directory)
+        self.problems[source] = ()
         try:
-            self._loaded[source] = store.load()
+            found = self._loaded[source] = store.load()
+            for old, new in renamed(found, links):
+                logger.info("%s is called %s now: its lease goes along", old.device, new.device)
+                store.move(old, new)
         except OSError as error:
             self.problems[source] = (f"{store.directory}: {error.strerror}",)
+        return following(self._loaded.get(source, ()), links)
+
+    def _recall(self) -> None:
+        """What NetworkManager said to the agent before this one: it may be away while this one starts."""
+        try:
+            self._managed = self._managed_kept.load()
+        except LeaseError as error:
+            logger.warning("%s: %s; passed over", self._managed_kept.path, error)
+        except OSError as error:
+            logger.warning("%s: %s; passed over", self._managed_kept.path, files.why(error))
+
+    def _keep(self) -> None:
+        try:
+            self._managed_kept.save(self._managed)
+        except OSError as error:
+            self.problems["kept"] = (f"{self._managed_kept.path}: {files.why(error)}",)
         else:
-            self.problems[source] = ()
-        return self._loaded.get(source, ())
+            self.problems["kept"] = ()
 
     def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
         """Keep the defaults seen in main for an agent that is started while a link is down."""
@@ -192,10 +256,12 @@ class Sources:
     def decided(self, goal: Desired) -> None:
         """What the agent has made of the facts: whom to check and to count from now on."""
         self._uplinks = goal.uplinks
-        if goal.settings != self._settings:
-            self._settings = goal.settings
+        if goal.settings != self._settings or self._config is not self._checked_by:
+            self._settings, self._checked_by = goal.settings, self._config
             self._monitor.configure(replace(self._config, uplink=goal.settings))
         self._monitor.set_uplinks(goal.uplinks)
+        reasons = dict(goal.excluded) | {name: why for name, _, why in (x.partition(": ") for x in goal.idle)}
+        self._gone.observe(goal.uplinks, self._here, reasons, time.monotonic())
 
     def tick(
         self, links: Iterable[Link], rates: dict[str, Rate], engines: Iterable[EngineState], now: float
@@ -240,7 +306,10 @@ class Sources:
     # --- what status shows ---------------------------------------------------------------------------------
 
     def sections(self, now: float) -> dict[str, Any]:
-        """Parts of the snapshot: health, metered, and by device what managers and udev know."""
+        """Parts of the snapshot: health, metered, and by device what managers and udev know.
+
+        `now` is monotonic.
+        """
         devices = {uplink.device for uplink in self._uplinks}
         modems = self._modemmanager.facts()
         return {
@@ -257,5 +326,15 @@ class Sources:
                 for device in modem.devices
                 if device in devices
             },
+            "idle_modems": [
+                {
+                    "device": modem.device or None,
+                    "why": modemmanager.why_idle(modem),
+                    **modemmanager.modem_snapshot(modem),
+                }
+                for modem in modems
+                if devices.isdisjoint(modem.devices)
+            ],
+            "gone": self._gone.section(now),
             "hardware": {each.name: each.as_dict() for each in self._udev.devices() if each.name in devices},
         }

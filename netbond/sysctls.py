@@ -183,7 +183,7 @@ class Sysctls:
     """The settings below `root`, and the record in `state_dir` of what was changed."""
 
     def __init__(self, state_dir: Path, root: Path = PROC) -> None:
-        self._root = root
+        self._root = str(root)  # not a Path: each pass reads some dozens
         self._store = state_dir / STORE
 
     def read(self, name: str) -> str | None:
@@ -195,7 +195,7 @@ class Sysctls:
         if not _NAMES.fullmatch(name):
             raise ValueError(f"{name!a} is not one of netbond's settings")
         try:
-            descriptor = os.open(self._root / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 if not os.fstat(descriptor).st_mode & stat.S_IWUSR:
                     return None
@@ -213,7 +213,7 @@ class Sysctls:
         record, problems = self._load()
         # An interface that has gone takes its settings along; modems that make up a new MAC address, and with
         # it a name, each time they start would let the record grow for ever.
-        record = {name: entry for name, entry in record.items() if os.path.lexists(self._root / name)}
+        record = {name: entry for name, entry in record.items() if os.path.lexists(f"{self._root}/{name}")}
         before = dict(record)
         for change in changes:
             known = record.get(change.name)
@@ -279,7 +279,7 @@ class Sysctls:
     def _write(self, name: str, value: str) -> None:
         if not _NAMES.fullmatch(name):
             raise ValueError(f"{name!a} is not one of netbond's settings")
-        descriptor = os.open(self._root / name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(f"{self._root}/{name}", os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             os.write(descriptor, value.encode() + b"\n")
         finally:

@@ -25,7 +25,8 @@ from dataclasses import dataclass, replace
 from netbond import match
 from netbond.config import Config, UplinkConfig
 from netbond.devices import Device, of_links
-from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Lease, Link, Route, Uplink
+from netbond.lease import Lease
+from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Link, Route, Uplink
 from netbond.router import is_lan
 from netbond.selection import exclusions
 from netbond.standing import judged
@@ -69,12 +70,37 @@ def candidates(device: str, family: int, facts: Facts, *, asked_for: bool) -> tu
     Unique local ones (fc00::/7) lead nowhere by themselves: with nothing else, the interface is an uplink
     only if the configuration names it (there may be a prefix translation behind it).
     """
-    found = tuple(
-        a
-        for a in facts.addresses
-        if a.device == device and a.family == family and a.scope == "global" and not a.tentative
+    found = _as_leased(
+        tuple(
+            a
+            for a in facts.addresses
+            if a.device == device and a.family == family and a.scope == "global" and not a.tentative
+        ),
+        facts.leases,
     )
     return found if asked_for or not all(map(_local_only, found)) else ()
+
+
+def _as_leased(addresses: tuple[Address, ...], leases: Iterable[Lease]) -> tuple[Address, ...]:
+    """The addresses without those whose network a renewal has changed.
+
+    A DHCP client that is given the same address with another mask sets it beside the one it has, which the
+    kernel keeps until the old lease is over. What is in the old network only is behind the gateway by now.
+    """
+    twice = {a.interface.ip for a in addresses for b in addresses if _same_but_for_network(a, b)}
+    if not twice:
+        return addresses
+    held = {address.interface for address in addresses}
+    device = addresses[0].device
+    mine = [lease for lease in leases if lease.device == device and lease.address.ip in twice]
+    newest = {ip: max((x.received for x in mine if x.address.ip == ip), default=0.0) for ip in twice}
+    leased = {lease.address for lease in mine if lease.received == newest[lease.address.ip]} & held
+    renewed = {interface.ip for interface in leased}
+    return tuple(a for a in addresses if a.interface.ip not in renewed or a.interface in leased)
+
+
+def _same_but_for_network(one: Address, other: Address) -> bool:
+    return one.interface.ip == other.interface.ip and one.interface != other.interface
 
 
 def _primary(addresses: Sequence[Address], gateway: IPAddress | None) -> Address:
@@ -98,7 +124,7 @@ class _Way:
     gateway: IPAddress | None
     source: str
     addresses: tuple[Address, ...]
-    since: float | None = None  # when the lease came that names it, wall-clock seconds
+    since: float | None = None  # when the lease came that names it, seconds since boot
 
 
 def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | None]:
@@ -153,7 +179,7 @@ def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Way]
         inside = next((gateway for gateway in gateways if _within(gateway, address)), None)
         once = _lease(link.name, [address], facts.learned)
         if lease is not None:
-            since = None if lease.source == _ASKED_ANEW else lease.received
+            since = None if lease.source == _ASKED_ANEW or lease.received < 0 else lease.received
             found.setdefault(lease.routers[0], (lease.source, since, []))[2].append(address)
         elif inside is not None:
             found.setdefault(inside, (LEARNED, None, []))[2].append(address)
@@ -198,7 +224,7 @@ def _ways(link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, fac
 def learned(facts: Facts, now: float) -> tuple[Lease, ...]:
     """What to remember of the default routes in main: `facts.learned`, brought up to date.
 
-    `now` is wall-clock seconds. What is seen now replaces what was; what is not seen is kept while the
+    `now` is seconds since boot. What is seen now replaces what was; what is not seen is kept while the
     interface holds the address it went with. An interface that is gone takes its memory along.
     """
     kept = {}
@@ -210,7 +236,7 @@ def learned(facts: Facts, now: float) -> tuple[Lease, ...]:
         if defaults:
             seen = _seen(link, addresses, defaults, now)
             if seen is not None:
-                same = once is not None and replace(once, received=now) == seen
+                same = once is not None and once._replace(received=now) == seen
                 kept[link.name] = once if same and once is not None else seen
         elif once is not None:
             kept[link.name] = once
@@ -226,9 +252,9 @@ def _seen(
         if not isinstance(interface, ipaddress.IPv4Interface):
             continue
         if isinstance(gateway, ipaddress.IPv4Address) and gateway in interface.network:
-            return Lease(link.name, "main", interface, (gateway,), now)
+            return Lease(link.name, "main", interface, (gateway,), now, link.index)
         if gateway is None and link.point_to_point:
-            return Lease(link.name, "main", interface, (), now)
+            return Lease(link.name, "main", interface, (), now, link.index)
     return None
 
 
@@ -302,6 +328,30 @@ class Found:
     settings: tuple[UplinkConfig, ...]
 
 
+def _disputed(item: _Chosen, ways: Iterable[_Way], facts: Facts) -> tuple[tuple[str, IPAddress], ...]:
+    """Gateways that are named for the addresses of this way out and that no way out of the interface has.
+
+    Not NetworkManager's: what that says is in status as a whole. Not IPv6 defaults in main, of which there is
+    one for each router that advertises itself.
+    """
+    if item.further or item.way.gateway is None:
+        return ()
+    used = {way.gateway for way in ways}
+    held = {address.interface.ip for address in item.way.addresses}
+    family = item.way.gateway.version
+    said = [
+        (lease.source, lease.routers[0])
+        for lease in facts.leases
+        if lease.device == item.link.name
+        and lease.routers
+        and lease.address.ip in held
+        and lease.source != _ASKED_ANEW
+    ]
+    if family == 4:
+        said += [(LEARNED, way) for way in _main_defaults(item.link.name, 4, facts) if way is not None]
+    return tuple(dict.fromkeys((source, way) for source, way in said if way not in used))
+
+
 def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Found:
     """The uplinks, and why the other candidates are none.
 
@@ -348,6 +398,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             label="" if label == item.link.name else label,
             further=bool(item.further),
             gateway_since=item.way.since,
+            disputed=_disputed(item, [other.way for other in chosen if other.link == item.link], facts),
             priority=item.setting.priority,
             streams=item.setting.streams,
         )

@@ -57,7 +57,7 @@ need_idle() {
 }
 
 # need_venv EXTRA: a virtual environment in .venv holding netbond and its dependencies (EXTRA: "" or "test").
-# It is brought up to date when pyproject.toml or the interpreter has changed since.
+# It is brought up to date when what it is made of, or by, has changed since.
 need_venv() {
     local extra=$1 stamp=".venv/netbond-stamp-${1:-run}" want
     # The system's own Python where there is one: the demo's engines run without root, and a Python under
@@ -72,7 +72,7 @@ need_venv() {
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
     fi
-    want="$("$python" -V) $(cksum pyproject.toml) $PWD"
+    want="$("$python" -V) $(cksum pyproject.toml hatch_build.py netbond/srtla/*.c) $(command -v cc || true) $PWD"
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
     say "preparing the virtual environment in .venv"
     .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv

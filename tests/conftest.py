@@ -1,7 +1,25 @@
 """For all tests."""
 
+import os
+import signal
+
+import pytest
 from hypothesis import settings
+
+from tests.machine import why_not_a_machine
 
 # A busy machine is slow now and then; how long one example takes says nothing.
 settings.register_profile("netbond", deadline=None)
 settings.load_profile("netbond")
+
+
+# Started in the background by a script (`scripts/test &`), SIGINT is ignored, and so it would be in all
+# programs that tests start to see what Ctrl-C does to them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture: nothing that needs root may run where it would get out of its root."""
+    if item.get_closest_marker("root") and os.geteuid() == 0 and (why := why_not_a_machine()):
+        pytest.fail(why, pytrace=False)

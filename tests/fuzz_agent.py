@@ -17,13 +17,13 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from netbond import config, leases, metrics, rtnetlink
+from netbond import config, leases, leasestore, metrics, rtnetlink
 from netbond.control import Command, ControlServer, Peer
 from netbond.engines import ChannelError, EngineState, LogLines, parse_message
 from netbond.errors import ConfigError
 from netbond.health import evidence, packets
+from netbond.lease import Changed, Lease, Released
 from netbond.leases import LeaseError
-from netbond.model import Lease
 from netbond.watchers import bus, modemmanager, networkmanager
 
 CORPUS = Path(__file__).parent / "corpus" / "agent"
@@ -50,15 +50,15 @@ def dhcp(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     words = text.split("\0")
     environ = dict(word.partition("=")[::2] for word in words)
-    found: list[leases.News | None] = []
+    found: list[Lease | Released | Changed | None] = []
     complaints: list[str] = []
-    readers: tuple[Callable[[], leases.News | None], ...] = (
+    readers: tuple[Callable[[], Lease | Released | Changed | None], ...] = (
         lambda: leases.parse_dhclient(environ, 5.0),
         lambda: leases.parse_dhcpcd(environ, 5.0),
         lambda: leases.parse_udhcpc(environ.get("reason", ""), environ, 5.0),
         lambda: leases.parse_networkmanager([words[0], environ.get("reason", "")], environ, 5.0),
         lambda: leases.parse_networkd(data.decode("utf-8", "replace"), "usb0", 5.0),
-        lambda: leases.decode(data),
+        lambda: leasestore.decode(data),
     )
     for read in readers:
         try:
@@ -68,9 +68,9 @@ def dhcp(data: bytes) -> None:
     assert not any("\n" in each for each in complaints), "an error is one line"
     for news in found:
         if news is not None:
-            assert "/" not in leases.file_name(news.device)
+            assert "/" not in leasestore.file_name(news.device)
         if isinstance(news, Lease):
-            assert leases.decode(leases.encode(news)) == news
+            assert leasestore.decode(leasestore.encode(news)) == news
 
 
 def engine_says(data: bytes) -> None:

@@ -344,10 +344,16 @@ class Agent:
         self.socket.close()
 
 
-def sending_agent(net: Net, *, resume: Any = None, links: Sequence[dict[str, str]] | None = None) -> Agent:
+def sending_agent(
+    net: Net,
+    *,
+    resume: Any = None,
+    links: Sequence[dict[str, str]] | None = None,
+    more: Sequence[str] = (),
+) -> Agent:
     """`netbond send` as the agent starts it."""
     agent = Agent(
-        net, net.box, "send", "--listen", "127.0.0.1:6000", "--receiver", f"{RECEIVER}:5000",
+        net, net.box, "send", "--listen", "127.0.0.1:6000", "--receiver", f"{RECEIVER}:5000", *more,
         resume=resume, log="send.log",
     )  # fmt: skip
     default = [{"label": f"usb{n}", "address": f"10.7.{n}.2", "device": f"usb{n}"} for n in range(net.links)]

@@ -1,22 +1,36 @@
 """The `netbond` command: finds the subcommand, runs it, and turns errors into one line and an exit status.
 
-Only the chosen subcommand's module is imported: a DHCP client waits for `netbond hook`, and importing
-pyroute2 alone costs 0.1 s.
+Only the chosen subcommand's module is imported, and for `netbond hook` as it is usually called not even
+argparse: a DHCP client waits for it.
 
 A command module has `HELP: str`, `configure(parser)` and `run(args) -> int`.
 """
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import importlib
 import os
 import sys
-from typing import NoReturn, Protocol, cast
 
 from netbond import __version__
 from netbond.errors import EXIT_FAILURE, EXIT_USAGE, NetbondError
+
+TYPE_CHECKING = False  # type checkers take it for typing.TYPE_CHECKING, whose import takes its time
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from typing import NoReturn, Protocol
+
+    class Command(Protocol):
+        """What a module under netbond.cli offers."""
+
+        HELP: str
+
+        def configure(self, parser: argparse.ArgumentParser) -> None:
+            """Add the command's arguments."""
+
+        def run(self, args: argparse.Namespace) -> int:
+            """Do it; the exit status."""
+
 
 COMMANDS: dict[str, str] = {
     "run": "the agent: keep routes, rules and engines right until told to stop",
@@ -31,27 +45,11 @@ COMMANDS: dict[str, str] = {
 }
 
 
-class Command(Protocol):
-    """What a module under netbond.cli offers."""
+def _overview() -> argparse.ArgumentParser:
+    import argparse
 
-    HELP: str
+    from netbond.cli.parser import Parser
 
-    def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add the command's arguments."""
-
-    def run(self, args: argparse.Namespace) -> int:
-        """Do it; the exit status."""
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with netbond's exit status for a wrong command line (64; argparse says 2)."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see '{self.prog} --help'\n")
-
-
-def _overview() -> Parser:
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
     parser = Parser(
@@ -69,22 +67,45 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     _open_standard_streams()
-    if not argv or argv[0] not in COMMANDS:
-        parser = _overview()
+    name = argv[0] if argv else ""
+    if name not in COMMANDS:
         if not argv:
-            parser.print_help(sys.stderr)
+            _overview().print_help(sys.stderr)
             return EXIT_USAGE
-        args = parser.parse_args(argv[:1])  # --help and --version end here
-        near = difflib.get_close_matches(args.command, COMMANDS, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        parser.error(f"there is no command {args.command!r}{meant}")
-    name = argv[0]
+        _without_command(argv)
+    if name == "hook":
+        from netbond.cli import hook
+
+        if hook.plain(argv[1:]):
+            return _carried_out(name, lambda: hook.run_plain(argv[1:]))
+    import importlib
+    from typing import cast
+
+    from netbond.cli.parser import Parser
+
     command = cast("Command", importlib.import_module(f"netbond.cli.{name}"))
     parser = Parser(prog=f"netbond {name}", description=command.HELP)
     command.configure(parser)
     args = parser.parse_args(argv[1:])
+    return _carried_out(name, lambda: command.run(args))
+
+
+def _without_command(argv: list[str]) -> NoReturn:
+    """What to say when no command is named, or none that there is."""
+    import difflib
+
+    parser = _overview()
+
+    args = parser.parse_args(argv[:1])  # --help and --version end here
+    near = difflib.get_close_matches(args.command, COMMANDS, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    parser.error(f"there is no command {args.command!r}{meant}")
+
+
+def _carried_out(name: str, work: Callable[[], int]) -> int:
+    """The exit status of a command, whatever becomes of it."""
     try:
-        status = command.run(args)
+        status = work()
         sys.stdout.flush()
         return status
     except NetbondError as error:

@@ -46,6 +46,8 @@ on_stop = "remove"
 # Learn from NetworkManager (gateways) and ModemManager (operator, signal, roaming) where they run.
 networkmanager = true
 modemmanager = true
+# Real-time priority for the agent (not for engines): routing is right at once on a busy box, too.
+realtime = true
 # debug, info, warning or error
 log_level = "info"
 

@@ -7,13 +7,16 @@ import asyncio
 import errno
 import ipaddress
 import json
+import os
+import pwd
 import socket
 
 from netbond.config import config_argument, load
 from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
-from netbond.explain import Query, Verdict, confirms, describe, intended, walk
+from netbond.explain import PROTOCOLS, Query, Verdict, confirms, describe, intended, walk
 from netbond.gather import gather
 from netbond.model import Facts, IPAddress, Route
+from netbond.snapshot import printable
 
 HELP = (
     "Show step by step which way a packet takes, and which way netbond intends. Exit status: 0 agree, 2 not."
@@ -35,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--from", dest="source", metavar="ADDR", help="the address that the socket is bound to"
     )
     parser.add_argument("--dev", default="", metavar="IF", help="the interface that the socket is bound to")
+    parser.add_argument("--mark", metavar="N", help="its firewall mark (fwmark), as 100 or 0x64")
+    parser.add_argument("--proto", choices=sorted(PROTOCOLS), help="the protocol (udp)")
+    parser.add_argument("--sport", metavar="PORT", help="the source port")
+    parser.add_argument("--dport", metavar="PORT", help="the port it goes to")
+    parser.add_argument("--uid", metavar="USER", help="whose socket it is: a number or a name (yours)")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -66,7 +74,40 @@ def _query(args: argparse.Namespace, facts: Facts) -> Query:
     destination = _address(args.destination, family)
     if source is not None and source.version != destination.version:
         raise UsageError(f"{destination} and --from {source} are of different families")
-    return Query(destination, source, args.dev)
+    if (args.sport or args.dport) and args.proto in ("icmp", "ipv6-icmp"):
+        raise UsageError(f"--proto {args.proto} has no ports", "leave --sport and --dport out")
+    return Query(
+        destination,
+        source,
+        args.dev,
+        mark=_number("--mark", args.mark, 2**32 - 1),
+        uid=os.geteuid() if args.uid is None else _user(args.uid),
+        ipproto=PROTOCOLS[args.proto or "udp"],
+        sport=_number("--sport", args.sport, 65535),
+        dport=_number("--dport", args.dport, 65535),
+    )
+
+
+def _number(option: str, text: str | None, highest: int) -> int:
+    """A whole number, decimal or 0x...; 0 if it is not given."""
+    if text is None:
+        return 0
+    try:
+        number = int(text, 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= highest:
+        raise UsageError(f"{option} {text!r} is no number from 0 to {highest}")
+    return number
+
+
+def _user(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return _number("--uid", text, 2**32 - 2)
+    try:
+        return pwd.getpwnam(text).pw_uid
+    except KeyError:
+        raise UsageError(f"--uid {text!r}: there is no such user") from None
 
 
 def _ask(query: Query) -> tuple[Route | None, str]:
@@ -75,7 +116,7 @@ def _ask(query: Query) -> tuple[Route | None, str]:
 
     async def ask() -> Route:
         async with Kernel() as kernel:
-            return await kernel.lookup(query.destination, query.source, query.device)
+            return await kernel.lookup(query.destination, query.source, query.device, query.selectors())
 
     try:
         return asyncio.run(ask()), ""
@@ -115,15 +156,15 @@ def _answer(answer: Route | None, refusal: str) -> str:
 
 def _tell(now: Verdict, goal: Verdict, said: str, *, confirmed: bool) -> None:
     print("the kernel's rules:")
-    print("\n".join(describe(now)))
-    print(f"so it goes {now}" if now.kind == "unicast" else f"so it is {now}")
-    print(f"asked itself, the kernel says: {said}{'' if confirmed else ', which is something else'}")
+    print("\n".join(map(_line, describe(now))))
+    print(_line(f"so it goes {now}" if now.kind == "unicast" else f"so it is {now}"))
+    print(_line(f"asked itself, the kernel says: {said}{'' if confirmed else ', which is something else'}"))
     if now.same(goal):
         print("netbond intends the same.")
     else:
         print("netbond intends otherwise:")
-        print("\n".join(describe(goal)))
-        print(f"so it would go {goal}" if goal.kind == "unicast" else f"so it would be {goal}")
+        print("\n".join(map(_line, describe(goal))))
+        print(_line(f"so it would go {goal}" if goal.kind == "unicast" else f"so it would be {goal}"))
         print("`netbond plan` shows what is missing.")
 
 
@@ -134,3 +175,8 @@ def _plain(verdict: Verdict) -> dict[str, object]:
         "ways": [{"device": device, "gateway": gateway or None} for device, gateway in verdict.hops],
         "steps": [line.strip() for line in describe(verdict)],
     }
+
+
+def _line(text: str) -> str:
+    """A line that does nothing to a terminal: an interface's name may have any control character in it."""
+    return printable(text, 4000)

@@ -1,42 +1,42 @@
 """`netbond hook CLIENT`: take news of a lease from a DHCP client's script.
 
-The client waits, so this is quick (no pyroute2, no asyncio), and nothing that goes wrong here is the client's
-fault: after a correct command line, run by root, the exit status is 0 and problems are logged. The lease goes
-into the store first, and only then is the agent told: with no agent, or a hanging one, nothing is lost.
+The client waits, so this is quick, and nothing that goes wrong here is the client's fault: after a correct
+command line, run by root, the exit status is 0 and problems are logged. The lease goes into the store first,
+and only then is the agent told: with no agent, or a hanging one, nothing is lost.
+
+Most of the time goes into Python's start and into what is imported, on a small box several times that of a
+server. So there is no argparse, no TOML and no pathlib unless they are needed, and of the configuration only
+the two values that count here.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import fcntl
 import json
 import os
 import socket
 import struct
 import sys
-import syslog
 import time
-from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address
-from pathlib import Path
 
-import tomli
-
-from netbond.config import DEFAULT_PATH, AgentConfig, config_argument, load
-from netbond.errors import EXIT_OK, ConfigError, NotPermittedError, UsageError
-from netbond.files import why
+from netbond import boottime, files, places
+from netbond.errors import EXIT_OK, NotPermittedError, UsageError
+from netbond.lease import TYPE_CHECKING, Lease, Released
 from netbond.leases import (
     LeaseError,
-    LeaseStore,
-    News,
-    Released,
     parse_dhclient,
     parse_dhcpcd,
     parse_networkmanager,
     parse_udhcpc,
 )
-from netbond.model import Lease
+from netbond.leasestore import LeaseStore
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from ipaddress import IPv4Address, IPv6Address
+
+    from netbond.lease import News
 
 HELP = "Take news of a lease from the script of a DHCP client; contrib/ has the scripts that call this."
 
@@ -56,6 +56,8 @@ SIOCGIFADDR = 0x8915  # include/uapi/linux/sockios.h
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
+    from netbond.config import config_argument
+
     config_argument(parser)
     parser.add_argument("client", choices=list(WORDS), help="whose news it is")
     parser.add_argument(
@@ -68,25 +70,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Take the news from the environment; 0 unless the command line is wrong or this is not root."""
-    wanted = WORDS[args.client]
-    if len(args.words) != len(wanted):
+    return _run(args.client, args.words, None if args.config is None else str(args.config))
+
+
+def plain(argv: Sequence[str]) -> bool:
+    """Whether the command line is one that needs no parser: CLIENT, its words, and nothing else."""
+    return bool(argv) and argv[0] in WORDS and not any(word.startswith("-") for word in argv)
+
+
+def run_plain(argv: Sequence[str]) -> int:
+    """As run(), for a command line that is plain()."""
+    return _run(argv[0], argv[1:], places.config_file())
+
+
+def _run(client: str, words: Sequence[str], config: str | None) -> int:
+    wanted = WORDS[client]
+    if len(words) != len(wanted):
         raise UsageError(
-            f"{args.client} takes {len(wanted)} words, not {len(args.words)}",
-            f"call: {' '.join(('netbond hook', args.client, *wanted))}",
+            f"{client} takes {len(wanted)} words, not {len(words)}",
+            f"call: {' '.join(('netbond hook', client, *wanted))}",
         )
     if os.geteuid() != 0:
         raise NotPermittedError(
             "only root may hand over leases: they decide where packets go",
             "DHCP clients run their hooks as root; by hand, use sudo",
         )
-    take(args.client, args.words, os.environ, args.config, time.time())
+    take(client, words, os.environ, config, boottime.now())
     return EXIT_OK
 
 
 def take(
-    client: str, words: Sequence[str], environ: Mapping[str, str], config: Path | None, now: float
+    client: str, words: Sequence[str], environ: Mapping[str, str], config: str | None, now: float
 ) -> None:
-    """Parse, store, tell the agent. Whatever goes wrong ends up in the log, and the rest goes on."""
+    """Parse, store, tell the agent. Whatever goes wrong ends up in the log, and the rest goes on.
+
+    `now` is seconds since boot.
+    """
     try:
         news = parse(client, words, environ, now)
     except LeaseError as error:
@@ -94,18 +113,21 @@ def take(
         return
     if news is None:
         return
-    if isinstance(news, Lease) and client == "dhclient" and environ["reason"] == "TIMEOUT":
-        news = tried(news)
-    agent = settings(config)
-    store = LeaseStore(agent.state_dir / "leases")
+    if isinstance(news, Lease):
+        if client == "dhclient" and environ["reason"] == "TIMEOUT":
+            news = tried(news)
+        else:
+            news = Lease(news.device, news.source, news.address, news.routers, now, index_of(news.device))
+    state_dir, control_socket = settings(config)
+    store = LeaseStore(f"{state_dir}/leases")
     try:
         if isinstance(news, Lease):
             store.save(news)
         elif isinstance(news, Released):
             store.forget(news.device, news.address, news.source)
     except OSError as error:
-        log(f"{store.directory}: {why(error)}; the lease of {news.device} is not kept")
-    tell(agent.control_socket, {"command": "hook", "source": news.source, "device": news.device})
+        log(f"{state_dir}/leases: {files.why(error)}; the lease of {news.device} is not kept")
+    tell(control_socket, {"command": "hook", "source": news.source, "device": news.device})
 
 
 def parse(client: str, words: Sequence[str], environ: Mapping[str, str], now: float) -> News | None:
@@ -124,50 +146,76 @@ def tried(lease: Lease) -> Lease | Released:
     Debian's script hides that from hooks.
     """
     ip = lease.address.ip
-    return lease if has_address(lease.device, ip) else Released(lease.device, lease.source, ip)
+    if has_address(lease.device, ip):
+        return Lease(
+            lease.device, lease.source, lease.address, lease.routers, lease.received, index_of(lease.device)
+        )
+    return Released(lease.device, lease.source, ip)
 
 
-def settings(path: Path | None) -> AgentConfig:
-    """[agent] of the configuration; of a wrong one what can be read of the two keys needed here.
+def index_of(device: str) -> int:
+    """The number of the interface now; 0 if there is none of that name."""
+    try:
+        return socket.if_nametoindex(device)
+    except OSError:
+        return 0
 
-    A running agent has read the file before it went wrong. To it, a lease in the place that the file still
-    names, or in the default place, is not lost; one that was thrown away is.
+
+def settings(path: str | None) -> tuple[str, str]:
+    """state_dir and control_socket of the configuration, as far as they can be read; else the default places.
+
+    The rest of the file is the agent's business: it may have gone wrong since the agent read it, and a lease
+    in the place that it still names is not lost; one that was thrown away is.
     """
+    default = places.STATE_DIR, places.CONTROL_SOCKET
+    file = path or places.CONFIG
     try:
-        return load(path).agent
-    except ConfigError as error:
-        agent = salvage(path)
-        log(f"{error}; meanwhile using state_dir {agent.state_dir}, control_socket {agent.control_socket}")
-        return agent
-
-
-def salvage(path: Path | None) -> AgentConfig:
-    """state_dir and control_socket of a file that is wrong elsewhere; the defaults for what is not there."""
-    default = AgentConfig()
-    try:
-        table = tomli.loads((path or DEFAULT_PATH).read_text(encoding="utf-8")).get("agent")
-    except (OSError, ValueError, RecursionError):
+        with open(file, "rb") as opened:  # noqa: PTH123 - quick
+            data = opened.read()
+    except FileNotFoundError as error:
+        if path is not None:
+            _said(file, files.why(error), default)
         return default
+    except OSError as error:
+        _said(file, files.why(error), default)
+        return default
+    if b"state_dir" not in data and b"control_socket" not in data:
+        return default  # as most do: to parse the rest would take a third of all the time
+    import tomli
 
-    def path_at(key: str, otherwise: Path) -> Path:
-        value = table.get(key) if isinstance(table, dict) else None
-        if isinstance(value, str) and Path(value).is_absolute() and "\0" not in value:
-            return Path(value)
+    try:
+        table = tomli.loads(data.decode()).get("agent", {})
+    except (ValueError, RecursionError) as error:
+        _said(file, str(error), default)
+        return default
+    wrong = []
+
+    def path_at(key: str, otherwise: str) -> str:
+        value = table.get(key, otherwise) if isinstance(table, dict) else None
+        if isinstance(value, str) and value.startswith("/") and "\0" not in value:
+            return value
+        wrong.append(f"agent.{key} is not an absolute path")
         return otherwise
 
-    return AgentConfig(
-        state_dir=path_at("state_dir", default.state_dir),
-        control_socket=path_at("control_socket", default.control_socket),
-    )
+    found = path_at("state_dir", default[0]), path_at("control_socket", default[1])
+    if wrong:
+        _said(file, ", ".join(wrong), found)
+    return found
 
 
-def has_address(device: str, address: IPv4Address) -> bool:
-    """Whether the kernel has this address on this device; False if it cannot be told.
+def _said(file: str, why: str, places_used: tuple[str, str]) -> None:
+    log(f"{file}: {why}; meanwhile using state_dir {places_used[0]}, control_socket {places_used[1]}")
+
+
+def has_address(device: str, address: IPv4Address | IPv6Address) -> bool:
+    """Whether the kernel has this IPv4 address on this device; False if it cannot be told.
 
     SIOCGIFADDR looks for the address that is passed in (net/ipv4/devinet.c), and answers with another one of
     the device only if it is not there.
     """
     request = struct.pack("16sHH4s16x", os.fsencode(device), socket.AF_INET, 0, address.packed)
+    if address.version != 4:
+        return False
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             answer = fcntl.ioctl(any_socket, SIOCGIFADDR, request)
@@ -176,7 +224,7 @@ def has_address(device: str, address: IPv4Address) -> bool:
     return answer[20:24] == address.packed
 
 
-def tell(path: Path, message: Mapping[str, str]) -> None:
+def tell(path: str, message: Mapping[str, str]) -> None:
     """Tell the agent, and wait a moment for its word that it looked: the next hook may build on the routes.
 
     No agent is no error: it reads the store when it starts.
@@ -185,7 +233,7 @@ def tell(path: Path, message: Mapping[str, str]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.settimeout(ANSWER_WAIT)
-            connection.connect(str(path))
+            connection.connect(path)
             connection.sendall(json.dumps(message).encode() + b"\n")
             answer = b""
             while not answer.endswith(b"\n") and len(answer) < 65536:
@@ -200,9 +248,12 @@ def tell(path: Path, message: Mapping[str, str]) -> None:
 
 def log(line: str) -> None:
     """One line to the system's log, and to standard error, which the client may have closed."""
+    import syslog
+
     line = line.encode("ascii", "backslashreplace").decode()  # syslog refuses names that are not UTF-8
     syslog.openlog("netbond-hook", syslog.LOG_PID, syslog.LOG_DAEMON)
     syslog.syslog(syslog.LOG_WARNING, line)
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError):
-            print(f"netbond hook: {line}", file=sys.stderr)
+    try:
+        print(f"netbond hook: {line}", file=sys.stderr)
+    except (OSError, AttributeError):
+        return  # closed, or never open

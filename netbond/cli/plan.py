@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from netbond.config import Config, config_argument, load
 from netbond.errors import EXIT_OK, EXIT_PENDING, NetbondError
+from netbond.snapshot import printable
 
 if TYPE_CHECKING:
     from netbond.model import Desired, Facts
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         width = max((len(o.command()) for o in operations if len(o.command()) <= 90), default=0)
         for operation in operations:
-            print(f"{operation.command():<{width}}  # {operation.why}")
+            print(printable(f"{operation.command():<{width}}  # {operation.why}", 4000))
         for change in changes:
             print(change.line())
         if text:

@@ -12,6 +12,7 @@ import sys
 
 from netbond.config import DEFAULT_PATH, Config, config_argument, load
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError
+from netbond.snapshot import printable
 
 HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
 
@@ -42,8 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+LONGEST_LINE = 4000  # characters
+
+
 class _Formatter(logging.Formatter):
-    """One line a record; what a log message quotes cannot start a line of its own."""
+    """One line a record; what a log message quotes starts no line, and does nothing to a terminal."""
 
     def __init__(self, journal: bool) -> None:
         super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
@@ -52,7 +56,7 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         if record.exc_info is None:
-            text = text.replace("\n", "\\n")
+            text = printable(text, LONGEST_LINE)
         return f"<{_JOURNAL_LEVELS.get(record.levelno, 6)}>{text}" if self._journal else text
 
 

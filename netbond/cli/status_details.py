@@ -14,8 +14,10 @@ from rich.text import Text
 from netbond.cli.status_view import (
     data_plan,
     duration,
+    gone_since,
     health_of,
     indented,
+    modem_name,
     number,
     origin,
     plain_table,
@@ -127,6 +129,21 @@ def _modem(modem: Mapping[str, Any]) -> Iterator[Row]:
         yield "signal", text(", ".join(signal))
 
 
+def _joined_modem(modem: Mapping[str, Any]) -> list[object]:
+    """What else to say of a modem that is no uplink."""
+    maker = " ".join(str(modem[key]) for key in ("manufacturer", "model") if modem.get(key))
+    quality = modem.get("signal_quality")
+    return [
+        f"state {modem.get('state')}",
+        f"SIM {modem.get('sim')}",
+        modem.get("operator"),
+        None if quality is None else f"signal {quality} %",
+        maker if modem.get("device") else None,
+        modem.get("port") if modem.get("device") else None,
+        None if modem.get("current") else "as before ModemManager went away",
+    ]
+
+
 def _networkmanager(device: Mapping[str, Any]) -> Text:
     connection = f"connection {device['connection']}" if device.get("connection") else ""
     lease = number(device.get("lease_seconds"))
@@ -189,6 +206,9 @@ def contradictions(snapshot: Mapping[str, Any], device: str) -> list[str]:
     if used and modem.get("current") and modem.get("state") != "connected":
         found.append(f"it is in use, and ModemManager says that the modem is {modem.get('state')}")
     for uplink in uplinks:
+        ours = f"gateway {uplink.get('gateway')} ({uplink.get('gateway_source')})"
+        for other in objects(uplink, "disputed"):
+            found.append(f"{ours}, but {other.get('gateway')} ({other.get('source')})")
         found += _against_the_stream(snapshot, uplink)
     return found
 
@@ -244,6 +264,12 @@ def _unused(snapshot: Mapping[str, Any]) -> list[RenderableType]:
     for line in idle if isinstance(idle, list) else ():
         name, _, why = str(line).partition(": ")
         reasons.append((name, why))
+    for modem in objects(snapshot, "idle_modems"):
+        known = [modem.get("why"), *_joined_modem(modem)]
+        reasons.append((modem_name(modem), "modem: " + ", ".join(str(word) for word in known if word)))
+    for one in objects(snapshot, "gone"):
+        way = f" via {one['gateway']}" if one.get("gateway") else ""
+        reasons.append((str(one.get("name")), f"{gone_since(one)}; it had {one.get('address')}{way}"))
     if not reasons:
         return []
     table = plain_table()

@@ -119,9 +119,8 @@ def indented(table: RenderableType) -> RenderableType:
 def _uplinks(snapshot: Mapping[str, Any], now: float) -> list[RenderableType]:
     """A table for each family, and below what is to be said of each uplink: there it has the space."""
     uplinks = objects(snapshot, "uplinks")
-    if not uplinks:
-        return [text("No uplinks: no interface has an address and a known gateway.", "yellow")]
-    parts: list[RenderableType] = [text("Uplinks (rx and tx in bit/s)")]
+    none = "No uplinks: no interface has an address and a known gateway."
+    parts: list[RenderableType] = [text("Uplinks (rx and tx in bit/s)") if uplinks else text(none, "yellow")]
     notes = plain_table()
     shown: set[object] = set()  # devices whose rates, modem and data plan have their place already
     for family in (4, 6):
@@ -130,13 +129,17 @@ def _uplinks(snapshot: Mapping[str, Any], now: float) -> list[RenderableType]:
             parts.append(indented(_family(some, snapshot, now, shown)))
         for uplink in some:
             device, name = uplink.get("device"), str(uplink.get("name"))
-            if why := _why(uplink, health_of(snapshot, uplink)):
+            if why := _why(uplink, health_of(snapshot, uplink), snapshot):
                 notes.add_row(text(f"{name}, IPv6" if family == 6 and device in shown else name, "bold"), why)
             if device not in shown and (carrier := _carrier(snapshot, device)):
                 notes.add_row(text(name, "bold"), carrier)
             shown.add(device)
     if notes.rows:
         parts.append(indented(notes))
+    parts += [text(f"Modem {modem_name(each)}: {each['why']}", "yellow") for each in _stuck(snapshot)]
+    if gone := objects(snapshot, "gone"):
+        away = dict.fromkeys(f"{one.get('name')} ({gone_since(one)})" for one in gone)
+        parts.append(text(f"Gone: {', '.join(away)}", "yellow"))
     excluded = objects(snapshot, "excluded")
     names = [str(one.get("device")) for one in excluded if one.get("reason") != "loopback"]
     if names:
@@ -183,7 +186,7 @@ class Cropped:
         lines = console.render_lines(self._view, options.update(height=None), pad=False)
         if len(lines) > height:
             hidden = len(lines) - height + 1
-            lines = [*lines[: height - 1], [Segment(f"... {hidden} more lines")]]
+            lines = [*lines[: height - 1], [Segment(f"... {hidden} more lines: make the window taller")]]
         for number, line in enumerate(lines):
             if number:
                 yield Segment.line()
@@ -242,12 +245,36 @@ def origin(uplink: Mapping[str, Any], now: float, source: str) -> Text:
     return text(f"({', '.join(word for word in words if word)})")
 
 
-def _why(uplink: Mapping[str, Any], health: Mapping[str, Any]) -> Text | None:
+def _stuck(snapshot: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The modems that are no uplinks for a reason of their own: a SIM that waits for its PIN."""
+    return [modem for modem in objects(snapshot, "idle_modems") if modem.get("why")]
+
+
+def modem_name(modem: Mapping[str, Any]) -> str:
+    """What to call a modem that is no uplink: its interface, else what it is and where it is plugged in."""
+    if modem.get("device"):
+        return str(modem["device"])
+    maker = " ".join(str(modem[key]) for key in ("manufacturer", "model") if modem.get(key))
+    port = str(modem.get("port") or "").rpartition("/")[2]
+    return (f"{maker} at {port}" if maker and port else maker or port) or "of unknown make"
+
+
+def gone_since(one: Mapping[str, Any]) -> str:
+    """Why and since when an uplink is gone: "unplugged 3 min ago"."""
+    return f"{one.get('reason')}, {duration(one.get('gone_s'))} ago"
+
+
+def _why(uplink: Mapping[str, Any], health: Mapping[str, Any], snapshot: Mapping[str, Any]) -> Text | None:
     """Why the uplink is not simply up, and since when as far as the checks know."""
     said, reason = uplink.get("state"), uplink.get("reason")
     if said == "dead" and health.get("state") == "down":
         return text(f"dead for {duration(health.get('since_s'))}: {reason}", "red")
-    if reason and reason != said:
+    if said in ("spent", "standby") and any(
+        plan.get("device") == uplink.get("device") and plan.get("verdict") in ("backup", "off")
+        for plan in objects(snapshot, "metered")
+    ):
+        return None  # how much of the plan is used stands there in red
+    if reason and reason not in (said, f"interface is {said}"):
         return text(reason, "yellow")
     if said == "up" and health.get("state") == "degraded":
         return text(f"degraded for {duration(health.get('since_s'))}: {health.get('reason')}", "yellow")

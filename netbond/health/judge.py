@@ -15,6 +15,9 @@ Hold-down: the first outage in `flap_memory` costs nothing more. From the second
 again is still taken for down for `hold_down` seconds, twice as long at each further outage, `hold_down_max`
 at most. An outage during the hold-down counts like any other. So an uplink that comes and goes stays away,
 and one that has behaved for `flap_memory` has a clean record.
+
+With other checks or thresholds (the configuration was changed) the verdict stays until answers change it:
+what is known of checks that stay is kept, and what is down is not used again before the new ones have passed.
 """
 
 from __future__ import annotations
@@ -170,16 +173,39 @@ class Judge:
         self._state = UNKNOWN
         self._since = now
         self._checks: list[_Check] = []
+        self._inherited = False  # whether the state is that of other checks, some of which are new
         self.restart(now, random)
 
     def restart(self, now: float, random: float) -> None:
         """Forget the answers (the link was away) but not the outages; the state is unknown again."""
-        # All checks soon, and those of many uplinks not at the same moment.
-        self._checks = [_Check(check, due=now + random * min(1.0, check.interval)) for check in self._chain]
+        self._checks = [_Check(check, due=_soon(check, now, random)) for check in self._chain]
+        self._inherited = False
         self._out = False  # by the checks alone, without the hold-down
         self._held_until = now
         self._held_reason = ""
         self._reason = ""
+        self._update(now)
+
+    def reconfigure(
+        self, chain: Sequence[CheckConfig], policy: HealthConfig, now: float, random: float
+    ) -> None:
+        """Go on with these checks and this policy; the uplink is the same, and so is the verdict for now."""
+        known = {check.config.name: check for check in self._checks}
+        self._chain, self.policy = tuple(chain), policy
+        self._checks = []
+        for config in self._chain:
+            before = known.get(config.name)
+            if before is not None and before.config == config:
+                self._checks.append(before)
+                continue
+            check = _Check(config, due=_soon(config, now, random))
+            if self._out and before is not None:  # it is down for that: until the first answer, no less
+                check.fails, check.detail = before.fails, before.detail
+            self._checks.append(check)
+        self._inherited = True
+        if not self._checks:
+            self._out, self._held_until, self._inherited = False, now, False
+        self._settle(now)
         self._update(now)
 
     # --- what happens ------------------------------------------------------------------------------------
@@ -335,8 +361,14 @@ class Judge:
         if not self._checks:
             return UNKNOWN, "nothing is checked"
         if not all(check.passed for check in self._checks):
-            return UNKNOWN, reason or "not checked yet"
+            inherited = self._inherited and self._state in (UP, DEGRADED)
+            return self._state if inherited else UNKNOWN, reason or "not checked yet"
         if failing is not None:
             return self._state if self._state in (UP, DEGRADED) else UP, reason
         degraded = next((why for check in self._checks if (why := check.degraded(self.policy))), "")
         return (DEGRADED, degraded) if degraded else (UP, "")
+
+
+def _soon(check: CheckConfig, now: float, random: float) -> float:
+    """When a check that is new is asked first: those of many uplinks not at the same moment."""
+    return now + random * min(1.0, check.interval)

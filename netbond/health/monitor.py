@@ -30,7 +30,7 @@ Ask = Callable[[CheckConfig, Target, Way], Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """An uplink and its checks: with any change of it, the answers so far are about something else."""
+    """An uplink and its checks."""
 
     device: str
     address: IPAddress
@@ -38,14 +38,25 @@ class _Identity:
     chain: tuple[CheckConfig, ...]
     policy: HealthConfig
 
+    def same_way(self, other: _Identity) -> bool:
+        """Whether only the checks differ: then the verdict so far is about the same thing."""
+        return (self.device, self.address, self.gateway) == (other.device, other.address, other.gateway)
+
 
 class _Watch:
     """One uplink: its judge, and a task for each of its checks while it has its link."""
 
     def __init__(
-        self, identity: _Identity, look: Callable[[], None], random: Callable[[], float], ask: Ask
+        self,
+        identity: _Identity,
+        look: Callable[[], None],
+        random: Callable[[], float],
+        ask: Ask,
+        before: _Watch | None = None,
     ) -> None:
+        """`before` is the watch of the same way out with other checks, whose verdict goes on."""
         self.identity: Final = identity
+        self.running = False
         self._look = look
         self._random = random
         self._ask = ask
@@ -58,20 +69,28 @@ class _Watch:
             check.name: found for check in identity.chain if (found := questions(check, self._way))
         }
         self._chain = tuple(check for check in identity.chain if check.name in self._questions)
-        self.judge = Judge(
-            identity.device, identity.address, self._chain, identity.policy, self._clock(), random()
-        )
-        self._state = UNKNOWN
+        if before is None:
+            self.judge = Judge(
+                identity.device, identity.address, self._chain, identity.policy, self._clock(), random()
+            )
+            self._state = UNKNOWN
+        else:
+            self.judge, self._state = before.judge, before._state
+            self.judge.reconfigure(self._chain, identity.policy, self._clock(), random())
+        self._goes_on = before is not None and before.running
         self._wakes = {check.name: asyncio.Event() for check in self._chain}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.running = False
 
     def start(self) -> None:
         """Begin to ask; after a pause nothing is known any more."""
         self.running = True
-        self.judge.restart(self._clock(), self._random())
-        self._state = UNKNOWN
+        if self._goes_on:
+            self._goes_on = False
+            self._changed()  # a hold-down may be waiting for its end
+        else:
+            self.judge.restart(self._clock(), self._random())
+            self._state = UNKNOWN
         self._way.names.clear()
         for check in self._chain:
             task = asyncio.create_task(self._run(check), name=f"check {check.name} of {self.identity.device}")
@@ -168,17 +187,17 @@ class Monitor:
         self._ending: set[asyncio.Task[None]] = set()
 
     def configure(self, config: Config) -> None:
-        """Take another configuration; uplinks whose checks it leaves alone keep their state."""
+        """Take another configuration; uplinks keep their state until answers to it change that."""
         self._config = config
         self.set_uplinks(self._uplinks)
 
     def set_uplinks(self, uplinks: Iterable[Uplink]) -> None:
         """Check these from now on, and no others.
 
-        An uplink with the same device, address, gateway and checks as before keeps its state; any other is
-        unknown at first. One without link is not asked, and unknown when the link is back. It does not matter
-        whether netbond.standing has marked dead ones among them: if one was, by a verdict that
-        no longer holds, `look` is called.
+        An uplink with the same device, address and gateway as before keeps its state, also if its checks are
+        others; any other is unknown at first. One without link is not asked, and unknown when the link is
+        back. It does not matter whether netbond.standing has marked dead ones among them: if one was, by a
+        verdict that no longer holds, `look` is called.
         """
         self._uplinks = tuple(uplinks)
         down = {key(health) for health in self.healths() if health.state == DOWN}
@@ -195,7 +214,10 @@ class Monitor:
             )
             watch = self._watches.get(key(uplink))
             if watch is None or watch.identity != identity:
-                watch = _Watch(identity, self._look, self._random, self._ask)
+                before = watch if watch is not None and watch.identity.same_way(identity) else None
+                watch = _Watch(identity, self._look, self._random, self._ask, before)
+                if before is not None:
+                    self._stop(before)
             watches[key(uplink)] = watch
             has_link = uplink.state not in (LINK_DOWN, NO_CARRIER)
             if has_link and not watch.running:

@@ -198,6 +198,7 @@ class Lab:
             self._stop_everything()
 
     def _stop_everything(self) -> None:
+        netns.stop(self._processes.values())  # also what is not on record yet
         remains.clean(self.name)
         self.made = False
         self._processes.clear()
@@ -363,9 +364,10 @@ class Lab:
                 self._save(ready=True)
 
     def _start(self, key: str, where: str, argv: Sequence[str]) -> Process:
-        process = netns.spawn(where, argv, self.logs / f"{key}.log", self.environment)
-        self._processes[key] = process
-        return process
+        # Ctrl-C between the two would leave one that nobody knows, and that is not yet in its namespace.
+        with remains.later():
+            self._processes[key] = netns.spawn(where, argv, self.logs / f"{key}.log", self.environment)
+        return self._processes[key]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -40,7 +40,7 @@ def locked(name: str) -> Iterator[None]:
     handle = None
     try:
         while handle is None:
-            with _later():
+            with later():
                 handle = _try_lock(folder)
             if handle is None:
                 if time.monotonic() > deadline:
@@ -76,7 +76,7 @@ def _try_lock(folder: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def _later() -> Iterator[None]:
+def later() -> Iterator[None]:
     """Ctrl-C waits until the end of the block."""
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:

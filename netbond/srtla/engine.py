@@ -35,6 +35,7 @@ class Engine:
         self._resume_due = False
         self._resume_at = float("-inf")  # when it was last told
         self._status = EXIT_OK
+        self._abandoned = False
 
     # --- what an engine brings --------------------------------------------------------------------------
 
@@ -44,6 +45,9 @@ class Engine:
 
     def maintain(self, now: float) -> None:
         """Called each second."""
+
+    async def drain(self) -> None:
+        """Told to stop: let what was taken on leave, if that is a matter of a moment. The loop still runs."""
 
     def close(self) -> None:
         """The last call: take away what must not stay."""
@@ -89,6 +93,8 @@ class Engine:
         gc.collect()
         gc.freeze()  # what there is now stays: not to be looked through again and again
         await self._end.wait()
+        if not self._abandoned:  # else a successor may be waiting for our port
+            await self.drain()
         self.close()
         return self._status
 
@@ -98,6 +104,7 @@ class Engine:
 
     def _agent_gone(self) -> None:
         log.info("the agent has gone: ending")
+        self._abandoned = True
         self._end.set()
 
     def arm(self) -> None:

@@ -42,12 +42,17 @@ class Worker:
     links: set[PeerAddress] = field(default_factory=set)
     stats: Message = field(default_factory=dict)
 
-    def took(self, groups: Sequence[Any]) -> None:
-        """What it has now."""
-        self.groups = [group for group in groups if isinstance(group, dict)]
-        self.ids = {bytes.fromhex(group["id"]) for group in self.groups}
-        found = (passage.peer(link) for group in self.groups for link in group["links"])
-        self.links = {link for link in found if link is not None}
+    def took(self, groups: Sequence[object]) -> None:
+        """What it has now, or shall take up; as in `resume` (docs/architecture.md)."""
+        self.groups, self.ids, self.links = [], set(), set()
+        for group in groups:
+            try:
+                number, links = bytes.fromhex(group["id"]), list(group["links"])  # type: ignore[index]  # if it is one
+            except (KeyError, TypeError, ValueError):
+                continue
+            self.groups.append(group)
+            self.ids.add(number)
+            self.links.update(link for link in map(passage.peer, links) if link is not None)
 
 
 class Directory:
@@ -132,9 +137,10 @@ class FrontEngine(Engine):
         self._steer_due = False
         self._full_said = False
         self._lost = 0
+        # Known from the start: a sender that is told "no such group" would register anew.
         groups = resume.get("groups")
-        for position, group in enumerate(groups if isinstance(groups, list) else []):
-            workers[position % len(workers)].groups.append(group)
+        for position, worker in enumerate(workers):
+            worker.took(groups[position :: len(workers)] if isinstance(groups, list) else [])
 
     # --- the engine's life --------------------------------------------------------------------------------
 

@@ -59,6 +59,9 @@ def link_stats(link: Link, now: float) -> dict[str, Any]:
     """The link's entry in the statistics (docs/send.md)."""
     packets = sum(sent for sent, _ in link.recent)
     lost = sum(lost for _, lost in link.recent)
+    reason = "stalled: packets without any answer" if link.stalled else link.reason
+    if not link.enabled and not reason:
+        reason = "idle: carries no stream"
     return {
         "label": link.spec.label,
         "address": link.spec.address,
@@ -66,7 +69,7 @@ def link_stats(link: Link, now: float) -> dict[str, Any]:
         "priority": link.priority,
         "enabled": link.enabled,
         "state": link.state,
-        "reason": "stalled: packets without any answer" if link.stalled else link.reason,
+        "reason": reason,
         "window": link.window,
         "in_flight": link.in_flight,
         "rtt_ms": round(link.rtt * 1000) if link.rtt is not None else None,

@@ -465,7 +465,7 @@ class Receiver:
                 self._refuse(address, refusal)
                 return
             if idle is not None:
-                self._remove(idle, "it carried nothing, and there was no room")
+                self._remove(idle, "it carried nothing any more, and there was no room")
         if group is None:
             group = self._new_group(group_id, ticket, now)
             self._events.append(GroupCreated(group.number, group.id, address))
@@ -484,7 +484,7 @@ class Receiver:
 
     def _no_room(self, ticket: Ticket, now: float) -> tuple[str, Group | None]:
         """Why one more group of this origin cannot be; "" if it can, perhaps in the place of the group given,
-        which carries nothing."""
+        which carries nothing or has fallen silent."""
         limits, counts = self._limits, self._counts
         if counts[ticket.source] >= limits.groups_per_source:
             crowd = [g for g in self._groups.values() if g.ticket and g.ticket.source == ticket.source]
@@ -499,6 +499,11 @@ class Receiver:
             return "", None
         for group in crowd:  # oldest first
             if not group.links or (not group.packets and now - group.created >= limits.half_open):
+                return "", group
+        for group in crowd:
+            # A sender that comes back, under another port perhaps, takes the place of what it left behind.
+            heard = max(peer.last_heard for peer in group.links.values())
+            if group.ticket and group.ticket.source == ticket.source and now - heard >= limits.timeout / 2:
                 return "", group
         return refusal, None
 
@@ -517,7 +522,7 @@ class Receiver:
         """A packet from an unknown address. After a restart of ours, or when a NAT has chosen another port,
         "no such group" makes a sender register at once instead of after seconds of silence."""
         self.refused["unknown_peer"] += 1
-        if size < len(wire.REG_NGP_PACKET):
+        if size < 2:
             return  # an answer is never larger than what it answers
         strangers = self._strangers
         while strangers and next(iter(strangers.values())) <= now - NGP_INTERVAL:
@@ -525,7 +530,7 @@ class Receiver:
         if address in strangers or len(strangers) >= NGP_STRANGERS:
             return
         strangers[address] = now
-        self._reply(address, wire.REG_NGP_PACKET)
+        self._reply(address, wire.REG_NGP_PACKET[:size])
 
     # --- groups and links -----------------------------------------------------------------------------------
 

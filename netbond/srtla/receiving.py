@@ -6,6 +6,7 @@ own there. An ICMP refusal from the SRT server is no reason to drop a group: the
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import json
@@ -27,6 +28,7 @@ from netbond.srtla.fastpath import FROM_PEER
 from netbond.srtla.groupfiles import GroupFiles
 from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
 from netbond.srtla.receiver import (
+    FLUSH_AFTER,
     GroupCreated,
     GroupRemoved,
     KeyRefused,
@@ -44,6 +46,7 @@ from netbond.values import HostPort
 WHAT = "SRTLA senders"
 MESSAGE_ROOM = LINE_MAX - 64 * 1024  # bytes of groups in a message to the agent
 SERVER_BURST = 16  # datagrams read at once from the SRT server
+DRAIN = 2 * FLUSH_AFTER  # s in which what came last is passed on and acknowledged, when told to stop
 RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
 
 log = logging.getLogger(__name__)
@@ -135,6 +138,9 @@ class RecvEngine(Engine):
             self._settle()
             self._receiver.forget(address, time.monotonic())
             self._flush()
+
+    async def drain(self) -> None:
+        await asyncio.sleep(DRAIN)
 
     def close(self) -> None:
         if self._files is not None:

@@ -1,9 +1,9 @@
 """What the engines do not need of the kernel, and give up: a seccomp filter (seccomp(2)), without a library.
 
-A list of what is refused rather than of what is allowed: Python and the C library call what they please, and
-differ from release to release; an engine that dies of a new one on somebody's only uplink would be worse.
-What is refused is what a break-in would need next: to run another program, look into other processes, become
-somebody else, change mounts, namespaces, modules, clocks or keys, and what the kernel is most often attacked
+A list of what is refused rather than of what is allowed: Python and the C library call what they please,
+and differ from release to release; an engine that dies of a new one on somebody's only uplink would be
+worse. What is refused is what a break-in would need next: to run another program, look into other
+processes, change mounts, namespaces, modules, clocks or keys, and what the kernel is most often attacked
 by. A refused call fails with EPERM.
 
 For x86-64, ARM64 and ARM (EABI): numbers from arch/x86/entry/syscalls/syscall_64.tbl,

@@ -308,6 +308,11 @@ class Sender:
         return bool(self._events)
 
     @property
+    def held(self) -> int:
+        """How many packets wait for a link."""
+        return self._carrier.stats().get("held", 0)
+
+    @property
     def usable_links(self) -> int:
         """How many links carry packets."""
         return sum(link.carries for link in self._order)

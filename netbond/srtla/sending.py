@@ -6,6 +6,7 @@ second and said once. Without any link the engine stays, and waits for one.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -41,8 +42,13 @@ from netbond.srtla.sender import (
 )
 from netbond.values import HostPort, parse_host_port
 
+<<<<<<< HEAD
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
 CALLER_KEPT: Final = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
+=======
+DRAIN = 0.5  # s at most for packets that wait for a link, when told to stop
+CALLER_KEPT = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
+>>>>>>> main
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +138,14 @@ class SendEngine(Engine):
     def hang_up(self) -> None:
         if self._options.list_file is not None:
             self._read_list()
+
+    async def drain(self) -> None:
+        self._from_caller()
+        self.loop.remove_reader(self._listener)
+        for _ in range(50):
+            if not self._sender.held:
+                break
+            await asyncio.sleep(DRAIN / 50)
 
     def maintain(self, now: float) -> None:
         for number, link in list(self._sockets.items()):

@@ -36,7 +36,11 @@ ID_LENGTH: Final = 256  # of a group, bytes: half chosen by the sender, half by 
 HALF_ID: Final = ID_LENGTH // 2
 REG_LENGTH: Final = 2 + ID_LENGTH  # REG1 and REG2 have exactly this length
 
+<<<<<<< HEAD
 PADDED: Final = 32  # bytes to which some programs pad short control packets
+=======
+PADDED = 32  # bytes to which short control packets are padded
+>>>>>>> main
 REFUSED_KEY = b"key"  # in a REG_ERR: the key is missing or another
 
 ACK_EVERY: Final = 10  # data packets of a link per SRTLA ACK
@@ -45,9 +49,10 @@ SEQUENCE_BITS: Final = 31
 SEQUENCE_MASK: Final = (1 << SEQUENCE_BITS) - 1
 _HALF_RANGE: Final = 1 << (SEQUENCE_BITS - 1)
 
-REG3_PACKET = struct.pack("!H", REG3)
-REG_ERR_PACKET = struct.pack("!H", REG_ERR)
-REG_NGP_PACKET = struct.pack("!H", REG_NGP)
+# Two bytes would do, and are all that some programs send; but some mobile networks lose so small datagrams.
+REG3_PACKET = struct.pack("!H", REG3).ljust(PADDED, b"\0")
+REG_ERR_PACKET = struct.pack("!H", REG_ERR).ljust(PADDED, b"\0")
+REG_NGP_PACKET = struct.pack("!H", REG_NGP).ljust(PADDED, b"\0")
 
 _U32 = struct.Struct("!I")
 _KEEPALIVE = struct.Struct("!HQHHIiiIII")
@@ -184,8 +189,8 @@ def build_registration(kind: int, group: bytes) -> bytes:
 
 
 def build_refusal(reason: bytes) -> bytes:
-    """A REG_ERR that says why, to netbond; padded, as others pad theirs."""
-    return (REG_ERR_PACKET + reason).ljust(PADDED, b"\0")
+    """A REG_ERR that says why, to netbond."""
+    return (REG_ERR_PACKET[:2] + reason).ljust(PADDED, b"\0")
 
 
 def parse_refusal(data: bytes) -> bytes:

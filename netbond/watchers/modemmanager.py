@@ -341,6 +341,19 @@ def summary(modem: Modem) -> str:
     return " ".join(word for word in words if word) or modem.state
 
 
+def why_idle(modem: Modem) -> str:
+    """What keeps a modem from being an uplink, as far as the modem itself does; "" if nothing is known."""
+    if modem.sim not in ("ok", "unknown") or modem.state in ("failed", "unknown", "locked"):
+        return summary(modem)
+    if modem.state in ("disabled", "disabling"):
+        return "turned off (disabled)"
+    if modem.roaming is None:
+        return f"not registered: {summary(modem)}"
+    if modem.state != "connected":
+        return f"no data connection: {modem.state}"
+    return "" if modem.devices else "no network interface (PPP on a serial line?)"
+
+
 def modem_snapshot(modem: Modem) -> dict[str, object]:
     """The modem as plain JSON, for `netbond status --json`; the keys are in docs/modemmanager.md."""
     return {
@@ -391,6 +404,16 @@ class ModemManagerWatcher(Watcher[Modem]):
         self._held: tuple[Modem, ...] = ()  # from before the last restart, not found again yet
         self._release: asyncio.TimerHandle | None = None
         self._asked: dict[str, asyncio.Task[None]] = {}  # modem path -> asking for its signal, perhaps done
+
+    def recall(self, roaming: Iterable[str]) -> None:
+        """Before start(): the modems of these interfaces roamed when the agent ended.
+
+        As after a restart of ModemManager, they do so until it says otherwise, or has had HOLD seconds to.
+        """
+        self._facts = self._held = tuple(
+            Modem("", (device,), registration="roaming", roaming=True, current=False)
+            for device in sorted(set(roaming))
+        )
 
     async def stop(self) -> None:
         """End; the facts stay as they are."""

@@ -18,12 +18,12 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from netbond import files
+from netbond.lease import Lease
 from netbond.leases import LeaseError, parse_networkd
-from netbond.model import Lease, Link
+from netbond.model import Link
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Networkd:
         self._directory = directory
         self._reported: set[str] = set()
         self._kept: dict[int, Lease] = {}  # what `leases` gave the last time, by interface index
+        self._dated: dict[int, tuple[tuple[int, int], float]] = {}  # which file it was, and when it came
         self._look: Callable[[], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -62,13 +63,17 @@ class Networkd:
         self._unwatch()
         self._timer = self._look = None
 
-    def leases(self, links: Iterable[Link]) -> tuple[Lease, ...]:
+    def leases(self, links: Iterable[Link], now: float, clock: float) -> tuple[Lease, ...]:
         """The leases of these interfaces, by device name; files are named by an interface's index.
+
+        `now` is seconds since boot, `clock` is Unix time: files are dated by it, so a lease that was there
+        before it jumped, and before this watcher, is only known to be of this boot.
 
         One that cannot be read just now (no descriptor left) counts as it was: its uplink must not go.
         """
         found: dict[int, Lease] = {}
-        if not self._directory.exists():
+        dated: dict[int, tuple[tuple[int, int], float]] = {}
+        if not os.path.isdir(self._directory):  # noqa: PTH112 - Path.is_dir() raises for some errors
             links = ()
         for link in sorted(links, key=lambda link: link.name):
             path = self._directory / str(link.index)
@@ -77,7 +82,9 @@ class Networkd:
                 if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                     raise LeaseError("others than networkd can write to it")
                 text = data.decode("utf-8", "replace")
-                found[link.index] = parse_networkd(text, link.name, status.st_mtime)
+                dated[link.index] = self._date(link.index, status, now, clock)
+                lease = parse_networkd(text, link.name, dated[link.index][1])
+                found[link.index] = lease._replace(ifindex=link.index)
             except FileNotFoundError:
                 continue
             except (LeaseError, files.UnfitFileError) as error:
@@ -86,9 +93,20 @@ class Networkd:
             except OSError as error:
                 self._report(f"{path}: {files.why(error)}; what it said before holds")
                 if link.index in self._kept:
-                    found[link.index] = replace(self._kept[link.index], device=link.name)
-        self._kept = found
+                    found[link.index] = self._kept[link.index]._replace(device=link.name)
+                    dated[link.index] = self._dated[link.index]
+        self._kept, self._dated = found, dated
         return tuple(found.values())
+
+    def _date(
+        self, index: int, status: os.stat_result, now: float, clock: float
+    ) -> tuple[tuple[int, int], float]:
+        """Which file it is, and when it came in seconds since boot."""
+        file = (status.st_ino, status.st_mtime_ns)
+        before = self._dated.get(index)
+        if before is not None and before[0] == file:
+            return before
+        return file, min(now, max(0.0, now - (clock - status.st_mtime)))
 
     def _report(self, line: str) -> None:
         if line not in self._reported:

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from netbond.model import Lease
+from netbond.lease import Lease
 from netbond.watchers.bus import (
     RUNNING,
     Objects,
@@ -238,20 +238,22 @@ def configures(device: NMDevice) -> bool:
 
 
 def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease] = ()) -> tuple[Lease, ...]:
-    """The IPv4 gateways in the form of leases, which count only while the interface holds their address.
+    """The gateways in the form of leases, which count only while the interface holds their address.
 
-    `received` is the wall-clock time to give them, in seconds. `before` is what this gave the last time: a
+    `received` is the time to give them, in seconds since boot. `before` is what this gave the last time: a
     NetworkManager that ends says of each interface that it is gone, and one that starts takes it up again
     step by step. Both leave the address where it is, so the gateway stays as well. One that was unplugged has
     no address any more, and one that NetworkManager lets go of is said to be disconnected or unmanaged.
     """
     found = tuple(devices)
     fresh = tuple(
-        Lease(device.device, "NetworkManager", address, (device.gateway4,), received)
+        Lease(device.device, "NetworkManager", address, (way,), received)
         for device in found
-        if configures(device) and device.gateway4 is not None
+        if configures(device)
         for address in device.addresses
-        if isinstance(address, IPv4Interface)
+        if not address.ip.is_link_local
+        for way in (device.gateway4 if address.version == 4 else device.gateway6,)
+        if way is not None
     )
     settled = {device.device for device in found if device.state not in UNDER_WAY}
     return (*fresh, *(lease for lease in before if lease.device not in settled))

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,6 +14,7 @@ from netbond.lab import netns, topology
 from netbond.lab.lab import Lab
 from netbond.lab.netns import PRIVATE_DIR
 from netbond.lab.remains import STATE_ROOT
+from tests import foreign
 
 pytestmark = pytest.mark.root
 
@@ -114,11 +114,12 @@ def test_two_streams_do_not_share_a_lab_and_a_second_one_follows() -> None:
 
 
 @pytest.mark.skipif(
-    "NETBOND_FOREIGN_SRTLA" not in os.environ,
+    not foreign.folders(),
     reason="set NETBOND_FOREIGN_SRTLA to a folder with srtla_send and srtla_rec to test with them",
 )
 def test_other_programs_by_template() -> None:
-    folder = Path(os.environ["NETBOND_FOREIGN_SRTLA"])
+    both = [each for each in foreign.folders() if len(foreign.programs(each)) == 2]
+    folder = next(each for each in both if foreign.receiver(each, 1, 2)[1] == "1")  # arguments by position
     with Lab(f"nbo{os.getpid()}", 2, receiver=True, agent=True) as lab:
         ran = subprocess.run(
             [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import subprocess
@@ -69,6 +70,34 @@ def test_a_group_at_full_rate_does_not_harm_another(tmp_path: Path) -> None:
         assert stream.finish() == []
         assert len(receiver.stats["groups"]) == 2
         print(f"{sent} packets of the neighbour in {SECONDS} s, {drops(lab)} dropped by the kernel")
+
+
+def test_a_join_in_anothers_name_reflects_no_more_than_three_times_what_it_cost(tmp_path: Path) -> None:
+    """Who knows a group's id joins with it, and says no word more: a victim would not."""
+    with net(tmp_path, 1) as lab:
+        stream = Stream(lab)
+        receiver, sender = receiving_agent(lab), sending_agent(lab)
+        eventually(lambda: up(sender) == 1, 10)
+        stream.start(mbps=4)
+        stream.arrives()
+        join = wire.build_registration(wire.REG2, bytes.fromhex(receiver.resume["groups"][0]["id"]))
+
+        def attack() -> tuple[int, int]:
+            """Bytes to the receiver and back, headers included."""
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.connect((RECEIVER, 5000))
+                sock.settimeout(0.2)
+                sock.send(join)
+                back, end = 0, time.monotonic() + 2
+                while time.monotonic() < end:
+                    with contextlib.suppress(TimeoutError):
+                        back += len(sock.recv(2048)) + UDP_OVERHEAD
+            return len(join) + UDP_OVERHEAD, back
+
+        there, back = lab.in_namespace(lab.far, attack)
+        assert stream.finish() == []
+        assert there / 10 < back <= 3 * there + wire.PADDED + UDP_OVERHEAD
+        print(f"REG2 with a known id: {there} bytes there, {back} back in 2 s of a stream of 4 Mbit/s")
 
 
 def test_two_hundred_registrations_lock_nobody_out_and_reflect_nothing(tmp_path: Path) -> None:

@@ -187,15 +187,30 @@ def test_a_group_directory_that_is_not_there(tmp_path: Path) -> None:
         )
 
 
-def test_a_key_that_the_sender_does_not_know(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("0123456789abcdef\n")
-    with net(tmp_path, 1) as lab:
+def test_a_shared_key(tmp_path: Path) -> None:
+    """With it a stream runs; another is refused, and both ends say so; so is none, if that is wanted."""
+    for name, text in (("key", "0123456789abcdef"), ("other", "fedcba9876543210")):
+        (tmp_path / name).write_text(f"{text}\n")
+        (tmp_path / name).chmod(0o600)
+    with net(tmp_path, 2) as lab:
+        stream = Stream(lab)
         lab.netbond(
             lab.far, "recv", "--srtla-port", "5000", "--srt-port", "5002",
-            "--key-file", str(tmp_path / "key"), log="recv.log",
+            "--key-file", str(tmp_path / "key"), "--require-key", log="recv.log",
         )  # fmt: skip
-        lab.send()
-        eventually(lambda: "refused by the receiver" in lab.log("send.log"), 10)
+        ips = str(lab.ips())
+        for key, port in (("other", "6001"), ("", "6002")):
+            more = ["--key-file", str(tmp_path / key)] if key else []
+            lab.netbond(lab.box, "send", *more, port, RECEIVER, "5000", ips, log=f"{port}.log")
+        eventually(lambda: "refused by the receiver: it has another key" in lab.log("6001.log"), 15)
+        eventually(lambda: "refused by the receiver: it wants a key" in lab.log("6002.log"), 15)
+        assert "refused: it has" in lab.log("recv.log")
+        sender = sending_agent(lab, more=("--key-file", str(tmp_path / "key"), "--require-key"))
+        eventually(lambda: sum(link["state"] == "up" for link in sender.stats.get("links", [])) == 2, 15)
+        stream.start()
+        stream.arrives()
+        assert stream.finish() == []
+        assert "up" not in lab.log("6001.log").replace("usb", "")
 
 
 def test_an_unresolvable_name_is_retried_and_then_used(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests import foreign
 from tests.srtla_net import RECEIVER, Agent, Stream, eventually, net, sending_agent, sh
 
 pytestmark = pytest.mark.root
@@ -227,18 +227,24 @@ def test_twins_with_the_same_address_both_carry_traffic(tmp_path: Path) -> None:
         assert min(carried) > 50, carried
 
 
-def foreign() -> Path:
-    folder = os.environ.get("NETBOND_FOREIGN_SRTLA")
-    if not folder:
-        pytest.skip("NETBOND_FOREIGN_SRTLA is unset: name the folder of BELABOX srtla_send and srtla_rec")
-    return Path(folder)
+OTHERS = [pytest.param(folder, id=folder.name) for folder in foreign.folders()] or [
+    pytest.param(
+        None, marks=pytest.mark.skip("NETBOND_FOREIGN_SRTLA names no folder of srtla_send and srtla_rec")
+    )
+]
 
 
-def test_our_sender_with_a_foreign_receiver(tmp_path: Path) -> None:
-    programs = foreign()
+def having(folder: Path, program: str) -> None:
+    if program not in foreign.programs(folder):
+        pytest.skip(f"there is no {program}")
+
+
+@pytest.mark.parametrize("folder", OTHERS)
+def test_our_sender_with_a_foreign_receiver(folder: Path, tmp_path: Path) -> None:
+    having(folder, "srtla_rec")
     with net(tmp_path, 3) as lab:
         stream = Stream(lab)
-        lab.popen(lab.far, [str(programs / "srtla_rec"), "5000", "127.0.0.1", "5002"], "recv.log")
+        lab.popen(lab.far, foreign.receiver(folder, 5000, 5002), "recv.log")
         lab.send()
         eventually(lambda: lab.log("send.log").count(": up") == 3, 15)
         stream.start()
@@ -246,39 +252,57 @@ def test_our_sender_with_a_foreign_receiver(tmp_path: Path) -> None:
         assert stream.finish() == []
 
 
-def test_our_receiver_with_a_foreign_sender(tmp_path: Path) -> None:
-    programs = foreign()
+@pytest.mark.parametrize("folder", OTHERS)
+def test_our_receiver_with_a_foreign_sender(folder: Path, tmp_path: Path) -> None:
+    having(folder, "srtla_send")
     with net(tmp_path, 3) as lab:
         stream = Stream(lab)
         lab.recv()
         ips = lab.ips(*(f"10.7.{number}.2" for number in range(3)))
         eventually(lambda: "listening" in lab.log("recv.log"), 10)
-        lab.popen(lab.box, [str(programs / "srtla_send"), "6000", RECEIVER, "5000", str(ips)], "send.log")
-        eventually(lambda: lab.log("recv.log").count("joined") == 3, 15)
+        lab.popen(lab.box, foreign.sender(folder, 6000, RECEIVER, 5000, ips), "send.log")
+        eventually(lambda: lab.log("recv.log").count("joined") == 3, 20)
         stream.start()
         stream.arrives()
         assert stream.finish() == []
 
 
-def test_a_foreign_sender_survives_a_restart_of_our_receiver(tmp_path: Path) -> None:
-    programs = foreign()
+@pytest.mark.parametrize("folder", OTHERS)
+def test_our_workers_with_a_foreign_sender(folder: Path, tmp_path: Path) -> None:
+    having(folder, "srtla_send")
+    with net(tmp_path, 3) as lab:
+        stream = Stream(lab)
+        where = ("--srtla-port", "5000", "--srt-port", "5002", "--workers", "2")
+        lab.netbond(lab.far, "recv", *where, log="recv.log")
+        ips = lab.ips(*(f"10.7.{number}.2 priority={number}" for number in range(3)))
+        eventually(lambda: "listening" in lab.log("recv.log"), 10)
+        lab.popen(lab.box, foreign.sender(folder, 6000, RECEIVER, 5000, ips), "send.log")
+        eventually(lambda: lab.log("recv.log").count("joined") == 3, 20)
+        stream.start()
+        stream.arrives()
+        assert stream.finish() == []
+
+
+@pytest.mark.parametrize("folder", OTHERS)
+def test_a_foreign_sender_survives_a_restart_of_our_receiver(folder: Path, tmp_path: Path) -> None:
+    having(folder, "srtla_send")
     with net(tmp_path, 2) as lab:
         receiver = lab.recv()
         ips = lab.ips(*(f"10.7.{number}.2" for number in range(2)))
         eventually(lambda: "listening" in lab.log("recv.log"), 10)
-        sender = lab.popen(
-            lab.box, [str(programs / "srtla_send"), "6000", RECEIVER, "5000", str(ips)], "send.log"
-        )
-        eventually(lambda: lab.log("recv.log").count("joined") == 2, 15)
+        sender = lab.popen(lab.box, foreign.sender(folder, 6000, RECEIVER, 5000, ips), "send.log")
+        eventually(lambda: lab.log("recv.log").count("joined") == 2, 20)
         receiver.kill()
         receiver.wait(5)
         lab.recv(log="second.log")
-        eventually(lambda: lab.log("second.log").count("joined") == 2, 15)
+        eventually(lambda: lab.log("second.log").count("joined") == 2, 30)
         assert sender.poll() is None
 
 
-def test_our_sender_survives_a_restart_of_a_foreign_receiver(tmp_path: Path) -> None:
-    command = [str(foreign() / "srtla_rec"), "5000", "127.0.0.1", "5002"]
+@pytest.mark.parametrize("folder", OTHERS)
+def test_our_sender_survives_a_restart_of_a_foreign_receiver(folder: Path, tmp_path: Path) -> None:
+    having(folder, "srtla_rec")
+    command = foreign.receiver(folder, 5000, 5002)
     with net(tmp_path, 2) as lab:
         receiver = lab.popen(lab.far, command, "recv.log")
         lab.send()
@@ -291,13 +315,18 @@ def test_our_sender_survives_a_restart_of_a_foreign_receiver(tmp_path: Path) -> 
 
 
 def test_ipv6_and_a_name_with_several_addresses(tmp_path: Path) -> None:
-    """Of three addresses one is of the wrong family and one is dead; links are told when all is resolved."""
+    """Of three addresses one is of the wrong family, one is dead, and the good one is known only later, so
+    that the name must be looked up again; links are told when all is resolved."""
     with net(tmp_path, 1) as lab:
         etc = Path(f"/etc/netns/{lab.box}")
         etc.mkdir(parents=True)
         # glibc puts 2001:db8:7::3 first, which shares the most bits with the address of the box
-        names = ("203.0.113.99", "2001:db8:7::1", "2001:db8:7::3")
-        (etc / "hosts").write_text("".join(f"{name} bond.netbond.test\n" for name in names))
+        names = ["203.0.113.99", "2001:db8:7::3", "2001:db8:7::1"]
+
+        def resolves(*addresses: str) -> None:
+            (etc / "hosts").write_text("".join(f"{each} bond.netbond.test\n" for each in addresses))
+
+        resolves(*names[:2])
         for namespace, device, host in ((lab.box, "usb0", 2), (lab.far, "net0", 1)):
             sh("ip", "-n", namespace, "addr", "add", f"2001:db8:7::{host}/64", "dev", device, "nodad")
         stream = Stream(lab)
@@ -305,6 +334,7 @@ def test_ipv6_and_a_name_with_several_addresses(tmp_path: Path) -> None:
         where = ("--listen", "127.0.0.1:6000", "--receiver", "bond.netbond.test:5000")
         sender = Agent(lab, lab.box, "send", *where, log="send.log")
         eventually(lambda: "bond.netbond.test:5000 is 2001:db8:7::3" in lab.log("send.log"), 10)
+        resolves(*names)
         sender.say({"links": [{"label": "usb0", "address": "2001:db8:7::2", "device": "usb0"}]})
         eventually(lambda: "link usb0: up" in lab.log("send.log"), 40)
         eventually(lambda: sender.stats["receiver_address"] == "2001:db8:7::1")

@@ -43,7 +43,7 @@ def test_streams_over_several_workers_and_one_of_them_dies(tmp_path: Path) -> No
         eventually(lambda: sum(link["state"] == "up" for link in sender.stats.get("links", [])) == 3, 20)
         stream.start(mbps=4)
         stream.arrives()
-        others = neighbours(lab, 500, 4)
+        others = neighbours(lab, 500, 3)
         eventually(lambda: len(receiver.stats["groups"]) == 3, 10)
         eventually(lambda: [w["groups"] for w in receiver.stats["workers"]] == [1, 1, 1], 5)
         eventually(lambda: sorted(w["links"] for w in receiver.stats["workers"]) == [3, 4, 4], 5)
@@ -74,3 +74,16 @@ def test_what_a_worker_cannot_do_ends_them_all_and_is_told(tmp_path: Path) -> No
         assert receiver.process.wait(20) == 69
         eventually(lambda: receiver.fatal)
         assert "--group-dir" in receiver.fatal
+
+
+def test_nobody_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+    with net(tmp_path, 1) as lab:
+        receiver = receiving(lab)
+        eventually(lambda: receiver.ready, 20)
+        eventually(lambda: len(children(receiver.process.pid)) == 4)
+        below = children(receiver.process.pid)
+        receiver.process.kill()
+        second = receiving(lab)  # at once: the port becomes free in time
+        eventually(lambda: second.ready, 20)
+        assert not second.fatal
+        eventually(lambda: not [pid for pid in below if Path(f"/proc/{pid}").exists()])

@@ -22,8 +22,10 @@ import pytest
 
 from netbond.config import ReceiverConfig, SenderConfig
 from netbond.engines import EngineConfig, EngineState
+from netbond.srtla import wire
 from netbond.supervisor import Supervisor
 from netbond.values import HostPort
+from tests.srtla_util import data_packet
 
 pytestmark = pytest.mark.root
 
@@ -115,6 +117,37 @@ def test_engines_run_without_root_and_come_back_within_two_seconds(tmp_path: Pat
             kept = sorted((tmp_path / "engines").iterdir())
             assert len(kept) == 2
             assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
+
+    asyncio.run(check())
+
+
+def test_two_receivers_serve_two_srt_servers(tmp_path: Path) -> None:
+    def stream(receiver: int) -> None:
+        """The first packet of a stream to this port."""
+        with socket.socket(type=socket.SOCK_DGRAM) as link:
+            link.settimeout(5)
+            link.connect(("127.0.0.1", receiver))
+            link.send(wire.build_registration(wire.REG1, os.urandom(256)))
+            link.send(link.recv(2048))
+            assert wire.packet_type(link.recv(2048)) == wire.REG3
+            link.send(data_packet(receiver))
+
+    async def check() -> None:
+        first, second = free_ports(2)
+        with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as other:
+            configured = []
+            for port, server in ((first, one), (second, other)):
+                server.bind(("127.0.0.1", 0))
+                server.settimeout(5)
+                srt = HostPort("127.0.0.1", server.getsockname()[1])
+                configured.append(ReceiverConfig(listen=HostPort("127.0.0.1", port), srt=srt))
+            async with supervised(tmp_path, *configured) as supervisor:
+                for number in (0, 1):
+                    await until(supervisor, lambda s: s.state == "running", number)
+                for port, server in ((first, one), (second, other)):
+                    await asyncio.to_thread(stream, port)
+                    data = await asyncio.to_thread(server.recv, 2048)
+                    assert data == data_packet(port)
 
     asyncio.run(check())
 

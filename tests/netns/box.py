@@ -187,6 +187,6 @@ class Box:
 
     def status(self) -> dict[str, Any]:
         """What the agent answers to `netbond status`."""
-        found = request(self.folder / "control.sock", {"command": "status"})["status"]
+        found = request(self.folder / "control.sock", {"command": "status"}, timeout=10.0)["status"]
         assert isinstance(found, dict)
         return found

@@ -42,7 +42,7 @@ autoconnect=true
 method=auto
 {ipv4}
 [ipv6]
-method=disabled
+{ipv6}
 """
 
 # Without udevd, NetworkManager asks libudev for each device and waits for ever, unless /sys is read-only:
@@ -124,11 +124,16 @@ class NetworkManagerBox:
         assert self._process is not None
         return self._process.pid
 
-    def profile(self, device: str, ipv4: str = "") -> None:
-        """A connection for `device`, there before NetworkManager starts; `ipv4` adds lines to [ipv4]."""
+    def profile(self, device: str, ipv4: str = "", ipv6: str = "method=disabled") -> None:
+        """A connection for `device`, there before NetworkManager starts.
+
+        `ipv4` adds lines to [ipv4], `ipv6` is what is in [ipv6].
+        """
         number = int(device[3:])
         file = self.folder / f"etc/system-connections/{device}.nmconnection"
-        file.write_text(PROFILE.format(name=f"modem {number}", number=number, device=device, ipv4=ipv4))
+        file.write_text(
+            PROFILE.format(name=f"modem {number}", number=number, device=device, ipv4=ipv4, ipv6=ipv6)
+        )
         file.chmod(0o600)
 
     def plug(self, device: str, network: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -76,7 +77,7 @@ def test_unbound_traffic_is_shared_out_even_beside_a_metric_0_default_in_main(bo
     box.ip("route", "add", "default", "via", "10.0.3.1", "dev", "usb3")  # what dhclient-script leaves
     box.start()
     box.run("sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1")
-    ways = {box.way("8.8.8.8", "ipproto", "udp", "sport", str(p), "dport", "53") for p in range(1000, 1040)}
+    ways = {box.way("8.8.8.8", "ipproto", "17", "sport", str(p), "dport", "53") for p in range(1000, 1040)}
     assert ways == {"usb0", "usb1", "usb2", "usb3"}
 
 
@@ -417,3 +418,20 @@ def test_occupied_metrics_port_does_not_stop_routing(box: Box) -> None:
     finally:
         other.kill()
         other.communicate()
+
+
+def test_real_time_priority_while_it_is_wanted(box: Box) -> None:
+    def policy() -> int:
+        assert box.agent is not None
+        return os.sched_getscheduler(box.agent.pid) & ~os.SCHED_RESET_ON_FORK
+
+    box.start()
+    assert box.agent is not None
+    wait_for(
+        lambda: policy() == os.SCHED_RR or "no real-time priority" in box.log.read_text(), 5.0, "priority"
+    )
+    if policy() != os.SCHED_RR:
+        pytest.skip("no real-time priority here")
+    box.configure(agent="realtime = false")
+    box.agent.send_signal(signal.SIGHUP)
+    wait_for(lambda: policy() == os.SCHED_OTHER, 5.0, "as everybody else")

@@ -17,8 +17,10 @@ from tests.netns.box import Box, wait_for
 
 pytestmark = pytest.mark.root
 
-# Seconds. On an idle machine it takes 0.07, and 0.13 if the agent hangs. A busy one gets several tries.
+# Seconds. On an idle machine it takes 0.04, and 0.09 if the agent hangs. A busy one gets several tries, and
+# so many times what Python's start takes just then.
 PROMPT = 0.2
+STARTS = 8
 TRIES = 12
 
 
@@ -58,13 +60,18 @@ def gateways(box: Box) -> dict[str, str]:
 
 def test_how_long_they_take(box: Box) -> None:
     times: dict[str, list[float]] = {}
+    prompt: dict[str, bool] = {}
 
     def take(how: str, network: str) -> str:
         """Hooks until one is prompt; what the last one said."""
         times[how] = []
         for number in range(2, 2 + TRIES):
+            start = time.monotonic()
+            subprocess.run([sys.executable, "-c", "pass"], check=True, timeout=10)
+            bare = time.monotonic() - start
             times[how].append(hook(box, 0, f"{network}{number}"))
-            if times[how][-1] < PROMPT:
+            prompt[how] = times[how][-1] < max(PROMPT, STARTS * bare)
+            if prompt[how]:
                 break
         return f"{network}{number} dhclient"
 
@@ -84,9 +91,7 @@ def test_how_long_they_take(box: Box) -> None:
     wait_for(lambda: gateways(box) == expected, 5, "what was said while it hung")
     assert f"default via {said.split()[0]} dev usb0" in box.table(100)
     print("ms:", {how: [round(1000 * each) for each in taken] for how, taken in times.items()})
-    least = min(map(min, times.values()))  # what the machine can do now
-    for how, taken in times.items():
-        assert min(taken) < max(PROMPT, 2 * least), how
+    assert prompt == {"absent": True, "runs": True, "hangs": True}
 
 
 def test_the_routes_are_there_when_the_hook_ends(box: Box) -> None:
@@ -126,3 +131,20 @@ def test_a_broken_lease_file_harms_none_of_the_others(box: Box, broken: str) -> 
     assert gateways(box) == {"usb1": "10.0.1.1 dhclient"}
     hook(box, 0)
     wait_for(lambda: "usb0" in gateways(box), 5, "a new word mends it")
+
+
+def test_a_lease_follows_an_interface_that_is_renamed(box: Box) -> None:
+    box.start()
+    hook(box, 0)
+    wait_for(lambda: gateways(box) == {"usb0": "10.0.0.1 dhclient"}, 5, "the lease")
+    for words in ("set usb0 down", "set usb0 name wwan0", "set wwan0 up"):
+        box.ip("link", *words.split())
+    wait_for(lambda: gateways(box) == {"wwan0": "10.0.0.1 dhclient"}, 5, "by the new name")
+    # Another one gets the old name, with the very same address: both are what their own hooks said.
+    box.plug("usb0", 7, "10.0.0.10/24", default=False)
+    hook(box, 0, "10.0.0.99")
+    both = {"usb0": "10.0.0.99 dhclient", "wwan0": "10.0.0.1 dhclient"}
+    wait_for(lambda: gateways(box) == both, 5, "both")
+    box.stop(signal.SIGKILL)
+    box.start()
+    assert gateways(box) == both

@@ -108,14 +108,15 @@ def flow(namespace: str, modem: str, source: str) -> Iterator[None]:
 
 
 @contextmanager
-def dhclient(box: DhcpBox) -> Iterator[None]:
+def dhclient(box: DhcpBox) -> Iterator[subprocess.Popen[bytes]]:
+    """A real one on usb0, which renews its lease each two seconds."""
     conf = box.folder / "dhclient.conf"
     conf.write_text(CLIENT)
     names = ["-cf", str(conf), "-pf", f"{box.folder}/dhclient.pid", "-lf", f"{box.folder}/dhclient.leases"]
     with (box.folder / "dhclient.log").open("wb") as log:
         client = subprocess.Popen(box.inside("dhclient", "-4", "-d", *names, "usb0"), stdout=log, stderr=log)
     try:
-        yield
+        yield client
     finally:
         client.terminate()
         client.wait(10)
@@ -163,6 +164,13 @@ def test_leases_that_change(tmp_path_factory: pytest.TempPathFactory) -> None:
                 "--dhcp-option=3,192.168.8.1", "--dhcp-option=1,255.255.255.128", address="192.168.8.20"
             )
             comes("192.168.8.20", "192.168.8.1", "192.168.8.0/25")
+            # The same address in another network: dhclient sets it beside the one it has.
+            for mask, network in (("192", "192.168.8.0/26"), ("0", "192.168.8.0/24")):
+                box.serve(
+                    *("--dhcp-option=3,192.168.8.1", f"--dhcp-option=1,255.255.255.{mask}"),
+                    address="192.168.8.20",
+                )
+                comes("192.168.8.20", "192.168.8.1", network)
         assert "192.168.8.120" not in agent.rules()
         assert agent.problems() == []
 

@@ -7,8 +7,11 @@ real one.
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dbus_next import Variant
@@ -35,6 +38,28 @@ def box(tmp_path: Path, bus: PrivateBus) -> Iterator[Box]:
         for number in range(2):
             box.plug(f"usb{number}", number)
         yield box
+
+
+def test_a_sim_that_waits_for_its_pin_is_seen(box: Box, bus: PrivateBus, tmp_path: Path) -> None:
+    box.configure(agent='metrics = "127.0.0.1:10470"')
+    box.ip("addr", "add", "127.0.0.1/8", "dev", "lo", check=False)
+
+    async def scenario() -> None:
+        with ModemManagerBox(tmp_path, bus) as manager:
+            manager.start()
+            await asyncio.to_thread(box.start)
+            async with SimulatedModem(f"nbtp{tmp_path.name}") as simulated:
+                simulated.answers["+CPIN?"] = "+CPIN: SIM PIN"
+                await manager.plug(simulated)
+                await until(lambda: "SIM waits for sim-pin" in str(box.status()["idle_modems"]), "it is seen")
+                look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:10470/metrics').read())"
+                metrics = await asyncio.to_thread(box.run, sys.executable, "-c", look)
+                assert 'state="locked",why="SIM waits for sim-pin"} 0.0' in metrics
+                socket = str(box.folder / "control.sock")
+                shown = await asyncio.to_thread(box.run, *box.command("status", "--socket", socket)[4:])
+                assert ": SIM waits for sim-pin" in shown
+
+    asyncio.run(scenario())
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -83,6 +108,38 @@ def test_one_that_roams_is_out_from_the_first_pass_on(box: Box, bus: PrivateBus)
     asyncio.run(scenario())
 
 
+def test_the_agent_and_modemmanager_restart_together(box: Box, bus: PrivateBus) -> None:
+    """Nobody says that it roams then; it did, and not a packet is to cost money for that."""
+    box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
+
+    async def scenario() -> None:
+        async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
+            await asyncio.to_thread(box.start)
+            assert set(states(box)) == {"usb0"}
+            box.stop(signal.SIGKILL)
+        await asyncio.to_thread(box.start)
+        assert set(states(box)) == {"usb0"}
+        async with StandIn(bus, NAME, serving({})):  # it is back, and has not found the modem yet
+            await until(lambda: "ModemManager: followed" in box.log.read_text(), "it is followed")
+            await asyncio.sleep(0.3)
+            assert set(states(box)) == {"usb0"}
+        async with StandIn(bus, NAME, serving({PATH: modem("usb1")})):
+            await until(lambda: set(states(box)) == {"usb0", "usb1"}, "usb1 is at home")
+        assert "usb1 is up" not in box.log.read_text().partition("ModemManager: absent")[0]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '["", 5, "../x", "a\\u001b[b"]', "[" * 9000, "x" * 70000])
+def test_a_broken_memory_of_roaming_harms_nobody(box: Box, text: str) -> None:
+    (box.folder / "state").mkdir()
+    (box.folder / "state/roaming.json").write_text(text)
+    (box.folder / "state/networkmanager.json").write_text(text)
+    box.start()
+    assert set(states(box)) == {"usb0", "usb1"}
+    assert "mistake" not in box.log.read_text()
+
+
 def test_modemmanager_comes_goes_and_hangs(box: Box, bus: PrivateBus) -> None:
     """What it said of roaming holds while it is away; hanging, it is named, and routing goes on."""
     box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
@@ -116,6 +173,18 @@ def test_beside_a_real_modemmanager_whose_modem_vanishes_while_it_is_asked(
             await asyncio.to_thread(box.start)
             async with SimulatedModem(f"nbta{tmp_path.name}") as simulated:
                 await manager.plug(simulated)
+
+                def idle() -> dict[str, Any]:
+                    """It has no interface, so it is no uplink, and is shown all the same."""
+                    found = box.status()["idle_modems"]
+                    return dict(found[0]) if found else {}
+
+                await manager.mmcli("-m", "any", "--enable")
+                await until(lambda: idle().get("operator") == "T-Mobile", "its operator")
+                await until(lambda: idle().get("signal_quality") == 70, "its signal")
+                assert idle()["state"] == "registered"
+                assert idle()["why"] == "no data connection: registered"
+                assert idle()["summary"] == "T-Mobile LTE 70 %"
                 simulated.hangs_at = "+CSQ"
                 await asyncio.sleep(1.0)
                 await simulated.vanish()

@@ -31,10 +31,10 @@ class Managed:
     def __init__(self, folder: Path, bus: PrivateBus, nm: NetworkManagerBox, agent: Agent) -> None:
         self.folder, self.bus, self.nm, self.agent = folder, bus, nm, agent
 
-    def start(self, *devices: str, ipv4: str = "") -> None:
+    def start(self, *devices: str, ipv4: str = "", ipv6: str = "method=disabled") -> None:
         """Profiles, NetworkManager, agent."""
         for device in devices:
-            self.nm.profile(device, ipv4)
+            self.nm.profile(device, ipv4, ipv6)
         self.nm.start()
         self.agent.start()
         wait_for(lambda: self.known("NetworkManager: "), 15, "NetworkManager is seen")
@@ -223,3 +223,49 @@ def test_the_agent_is_killed_and_started_anew(managed: Managed) -> None:
         managed.comes("usb0", "10.20.0")
         time.sleep(1.0)
     assert deleted() == []
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_the_agent_and_networkmanager_restart_together(managed: Managed, kill: bool) -> None:
+    """An upgrade may do that. What NetworkManager said last counts until it is back."""
+    managed.start("usb0", ipv4="never-default=true\n")
+    managed.nm.plug("usb0", "10.20.0")
+    managed.comes("usb0", "10.20.0")
+    with watched(managed) as deleted:
+        managed.agent.stop(signal.SIGKILL)
+        managed.nm.stop(kill=kill)
+        managed.agent.start()
+        assert managed.known("NetworkManager: absent")
+        managed.agent.ip("rule", "del", "from", managed.nm.addresses("usb0")[0].partition("/")[0])
+        managed.comes("usb0", "10.20.0")  # repaired, so the agent holds it to be right
+        time.sleep(1.0)
+        assert managed.source("usb0") == "NetworkManager"
+        managed.nm.start()
+        wait_for(lambda: len(managed.nm.activated_at("usb0")) == 2, 20, "it is active again")
+        managed.comes("usb0", "10.20.0")
+        time.sleep(0.5)
+    assert len(deleted()) == 1  # the test's own
+    # Its word is over when the address is, and when it says so.
+    managed.agent.stop(signal.SIGKILL)
+    managed.nm.nmcli("device", "disconnect", "usb0")
+    managed.nm.stop(kill=kill)
+    managed.agent.start()
+    managed.gone("usb0")
+
+
+def test_gateways_of_ipv6(managed: Managed) -> None:
+    """They are NetworkManager's as those of IPv4 are."""
+    managed.start("usb0", ipv6="method=manual\naddresses=2001:db8:20::10/64\ngateway=fe80::20\n")
+    managed.nm.plug("usb0", "10.20.0")
+
+    def gateway() -> str:
+        found = [uplink for uplink in managed.agent.status()["uplinks"] if uplink["family"] == 6]
+        return "".join(f"{uplink['gateway']} {uplink['gateway_source']}" for uplink in found)
+
+    wait_for(lambda: gateway() == "fe80::20 NetworkManager", 20, "the gateway")
+    assert "default via fe80::20 dev usb0" in managed.agent.ip("-6", "route", "show", "table", "100")
+    managed.nm.nmcli("connection", "modify", "modem 0", "ipv6.gateway", "fe80::21")
+    managed.nm.nmcli("device", "reapply", "usb0")
+    wait_for(lambda: gateway() == "fe80::21 NetworkManager", 10, "the new one")
+    managed.nm.nmcli("device", "disconnect", "usb0")
+    managed.gone("usb0")

@@ -18,7 +18,10 @@ import pytest
 from tests.netns.agents import Agent
 from tests.netns.box import Box, sh, wait_for
 from tests.netns.buses import PrivateBus
+from tests.netns.dhcpbox import DhcpBox
+from tests.netns.mm import ModemManagerBox
 from tests.netns.nm import NetworkManagerBox
+from tests.netns.test_agent_leases import another_uplink, dhclient, flow
 from tests.netns.udevbox import UdevBox
 
 pytestmark = pytest.mark.root
@@ -32,7 +35,7 @@ def repair(agent: Agent | Box, namespace: str) -> float:
 
     Not more of them, or it would be a rival that the agent is patient with.
     """
-    found = re.search(r"from (10\.\S+) lookup 100", agent.rules())
+    found = re.search(r"from ([0-9.]+) lookup 100", agent.rules())
     assert found
     taken = []
     for what in (f"from {found[1]}", "oif usb0"):
@@ -118,6 +121,56 @@ def test_udevd_hangs_and_is_killed(tmp_path: Path) -> None:
         box.start_udevd()
         assert repair(agent, box.name) < SOON
         assert agent.problems() == []
+
+
+def test_dhclient_hangs_and_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What it has set stays in use; the other uplink's flow loses nothing; started anew, it is believed."""
+    with ExitStack() as stack:
+        box = stack.enter_context(DhcpBox(tmp_path_factory.mktemp("d")))
+        modem = stack.enter_context(another_uplink(stack, box.name, "usb1", "10.1.0"))
+        agent = stack.enter_context(Agent(box.folder, box.name, box.inside))
+        agent.configure()
+        agent.start()
+        box.serve("--dhcp-option=3,192.168.8.1")
+
+        def leads_out_by(gateway: str) -> bool:
+            found = agent.uplinks().get("usb0", {})
+            way = f"default via {gateway} dev usb0"
+            return found.get("gateway_source") == "dhclient" and way in agent.table(100)
+
+        with dhclient(box) as client:
+            wait_for(lambda: leads_out_by("192.168.8.1"), 20, "the lease")
+            with flow(box.name, modem, "10.1.0.10"):
+                with stopped(client.pid):
+                    assert repair(agent, box.name) < SOON
+                client.kill()
+                client.wait(10)
+                assert repair(agent, box.name) < SOON
+                assert leads_out_by("192.168.8.1")
+                box.serve("--dhcp-option=3,192.168.8.9")
+                with dhclient(box):
+                    wait_for(lambda: leads_out_by("192.168.8.9"), 20, "the word of the new one")
+        assert agent.problems() == []
+
+
+def test_modemmanager_hangs_and_is_killed(tmp_path: Path) -> None:
+    """The real one; what its stand-in says is in test_agent_modemmanager.py."""
+    with ExitStack() as stack:
+        bus = stack.enter_context(PrivateBus())
+        box = stack.enter_context(Box(tmp_path))
+        box.environment["DBUS_SYSTEM_BUS_ADDRESS"] = bus.address
+        box.plug("usb0", 0)
+        manager = stack.enter_context(ModemManagerBox(tmp_path, bus))
+        for _ in range(2):
+            manager.start()
+            if box.agent is None:
+                box.start()
+            wait_for(lambda: "ModemManager: followed" in box.log.read_text(), 20, "it is followed")
+            with stopped(manager.pid):
+                assert repair(box, box.name) < SOON
+            manager.stop(kill=True)
+            assert repair(box, box.name) < SOON
+        assert box.status()["agent"]["problems"] == []
 
 
 @pytest.fixture

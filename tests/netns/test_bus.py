@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from dbus_next import Message, Variant
 
+from netbond.cli.run import raise_descriptor_limit
 from netbond.watchers.bus import SETTLE
 from netbond.watchers.modemmanager import (
     MODEM,
@@ -392,6 +393,7 @@ def test_a_bus_that_closes_while_it_is_greeted(tmp_path: Path) -> None:
 
 def crowd(bus: PrivateBus) -> list[socket.socket]:
     """Connections that greet nobody, until the backlog is full."""
+    raise_descriptor_limit()  # the backlog may be 4,096, and the usual limit is 1,024
     clients: list[socket.socket] = []
     for _ in range(10_000):
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -77,6 +77,71 @@ def test_for_programs(box: Box) -> None:
     assert found["kernel"]["table"] == 101
 
 
+RIVALS = """\
+-4 route add default via 10.0.1.1 dev usb1 table 55
+-6 route add default via 2001:db8:0:1::1 dev usb1 table 55
+-4 rule add priority 10 fwmark 0x1/0xff lookup 55
+-4 rule add priority 11 uidrange 1000-1999 lookup 55
+-4 rule add priority 12 ipproto tcp dport 443 lookup 55
+-4 rule add priority 13 sport 5000-5010 lookup 55
+-4 rule add priority 14 fwmark 0x200/0xf00 goto 30
+-4 rule add priority 15 not from 10.0.0.0/8 lookup 55
+-4 rule add priority 16 tos 0x10 lookup 55
+-4 rule add priority 17 iif usb0 lookup 55
+-4 rule add priority 20 fwmark 0x200/0xf00 prohibit
+-4 rule add priority 30 fwmark 0x200/0xf00 lookup 55
+-6 rule add priority 10 fwmark 0x1/0xff lookup 55
+-6 rule add priority 11 uidrange 1000-1999 lookup 55
+-6 rule add priority 12 ipproto tcp dport 443 lookup 55
+-6 rule add priority 13 sport 5000-5010 lookup 55
+"""
+FROM = {"8.8.8.8": "10.0.0.10", "2001:4860:4860::8888": "2001:db8::10"}
+
+
+def test_rules_of_others_that_ask_for_more(box: Box) -> None:
+    """All from usb0's address: packets that some rule asks for leave by usb1, as the kernel says too."""
+    box.start()
+    for line in RIVALS.splitlines():
+        box.ip(*line.split())
+    packets: list[tuple[str, bool]] = [
+        ("", False),
+        ("--mark 1", True),
+        ("--mark 0x301", True),
+        ("--mark 2", False),
+        ("--uid 1500", True),
+        ("--uid 999", False),
+        ("--proto tcp --dport 443", True),
+        ("--proto tcp --dport 80", False),
+        ("--dport 443", False),
+        ("--sport 5005", True),
+        ("--proto tcp --sport 5005 --dport 80", True),
+        ("--sport 5011", False),
+    ]
+    for destination, source in FROM.items():
+        for words, elsewhere in packets[:: 1 if "." in destination else 3]:
+            found = explain(box, destination, "--from", source, "--json", *words.split())
+            assert found.returncode == 0, (words, found.stdout + found.stderr)
+            (way,) = json.loads(found.stdout)["kernel"]["ways"]
+            assert way["device"] == ("usb1" if elsewhere else "usb0"), words
+    found = explain(box, "8.8.8.8", "--from", "10.0.0.10", "--mark", "0x200")
+    assert found.returncode == 0, found.stdout
+    assert "on to 30" in found.stdout
+    found = explain(box, "8.8.8.8", "--from", "10.0.0.10")
+    says = {
+        line.split(":")[0].strip(): line.split("  ")[-1] for line in found.stdout.splitlines() if ":" in line
+    }
+    assert {number: says[number].strip() for number in map(str, range(10, 18))} == {
+        "10": "only for packets with the mark 0x1/0xff",
+        "11": "only for users 1000-1999",
+        "12": "only for ports 443",
+        "13": "only for source ports 5000-5010",
+        "14": "only for packets with the mark 0x200/0xf00",
+        "15": "not for such packets",
+        "16": "only for packets with TOS 16",
+        "17": "for packets that come in",
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -84,6 +149,10 @@ def test_for_programs(box: Box) -> None:
         (["8.8.8.8", "--dev", "usb9"], "--dev 'usb9': there is no such interface"),
         (["8.8.8.8", "--from", "2001:db8:0:1::10"], "of different families"),
         (["no such name"], "is no address, and no name that resolves"),
+        (["8.8.8.8", "--mark", "red"], "--mark 'red' is no number from 0 to 4294967295"),
+        (["8.8.8.8", "--dport", "65536"], "--dport '65536' is no number from 0 to 65535"),
+        (["8.8.8.8", "--uid", "nobody at all"], "there is no such user"),
+        (["8.8.8.8", "--proto", "icmp", "--dport", "1"], "--proto icmp has no ports"),
     ],
 )
 def test_mistakes_get_one_line(box: Box, words: list[str], says: str) -> None:

@@ -8,12 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import pytest
 
-from netbond.leases import LeaseStore
+from netbond.leasestore import LeaseStore
 
 # Not installed by scripts/test: the package would take over the interfaces of the machine it is tested on.
 pytestmark = [
@@ -84,7 +84,7 @@ class Box:
     folder: Path
     etc: Path
 
-    def leases(self) -> list[tuple[str, str, str, tuple[IPv4Address, ...]]]:
+    def leases(self) -> list[tuple[str, str, str, tuple[IPv4Address | IPv6Address, ...]]]:
         store = LeaseStore(self.folder / "run/netbond/leases")
         return [(x.device, x.source, str(x.address), x.routers) for x in store.load()]
 

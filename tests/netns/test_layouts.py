@@ -232,6 +232,59 @@ def test_what_others_have_there_is_named_once(box: Box) -> None:
     assert box.log.read_text().count("another program's rule has a priority") == 1
 
 
+def test_a_lease_that_wants_half_of_the_internet_is_named(box: Box) -> None:
+    box.ip("addr", "add", "192.168.1.99/1", "dev", "usb1")
+    box.ip("route", "add", "0.0.0.0/1", "via", "10.0.0.1", "dev", "usb0", "proto", "dhcp")
+    box.start()
+    why = "past the ECMP table, as a wrong netmask, a VPN or a hostile DHCP server does"
+    assert box.status()["agent"]["problems"] == [
+        f"a route in main takes much of the internet {why}: 0.0.0.0/1 via 10.0.0.1 dev usb0 table main"
+        " proto 16",
+        f"a route in main takes much of the internet {why}: 128.0.0.0/1 dev usb1 table main proto 2"
+        " scope link src 192.168.1.99",
+    ]
+    assert box.way("198.51.100.7") == "usb1"  # so it is
+    box.ip("addr", "del", "192.168.1.99/1", "dev", "usb1")
+    box.ip("route", "del", "0.0.0.0/1")
+    wait_for(lambda: box.status()["agent"]["problems"] == [], 5.0, "all is well")
+
+
+def test_names_that_are_no_text_are_left_out(box: Box) -> None:
+    """The kernel takes any bytes but slashes, colons and blanks."""
+    box.configure('[[uplink]]\nmatch = "usb*"\n[[uplink]]\nmatch = "*"', agent='metrics = ""')
+    names = ["usb\udcff\udcfe", "usb\udcff\udcfd", "usb\x1b[31m", "\udc80"]
+    for number, device in enumerate(names):
+        box.plug(device, 5 + number)
+    box.start()
+    box.ip("link", "set", names[0], "down")
+    box.ip("link", "set", names[0], "up")
+    status = box.status()
+    assert [u["device"] for u in status["uplinks"]] == ["usb0", "usb1"]
+    assert status["agent"]["problems"] == []
+    left_out = [each["device"] for each in status["excluded"] if each["reason"] == "its name is not text"]
+    assert left_out == ["usb\\x1b[31m", "usb\ufffd\ufffd", "\ufffd"]  # two look the same
+    for words in (["status"], ["status", "--all"], ["plan"], ["explain", "8.8.8.8"]):
+        done = subprocess.run(
+            box.command(*words, "--config", str(box.config_file)), capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode in (0, 2), done.stdout + done.stderr
+        assert "\x1b[31m" not in done.stdout
+    assert box.stop() == 0
+
+
+def test_a_default_of_a_scope_without_a_name_is_taken_and_given_back(box: Box) -> None:
+    box.configure(CLASSIC)
+    box.ip("route", "add", "default", "via", "10.0.1.1", "dev", "usb1", "scope", "123", "metric", "7")
+    before = box.table("main")
+    assert "scope 123" in before
+    box.start()
+    assert "default" not in box.table("main")
+    assert box.status()["agent"]["problems"] == []
+    assert box.stop() == 0
+    assert box.table("main") == before
+
+
 # --- several gateways on one interface ---------------------------------------------------------------------
 
 

@@ -123,3 +123,16 @@ def test_names_of_pins_are_looked_up(box: Box) -> None:
     hang_up(box)
     wait_for(lambda: box.table(221) == "", 2.0, "no pins any more")
     wait_for(lambda: box.status()["agent"]["problems"] == [], 2.0, "nor problems with them")
+
+
+def test_checks_that_are_renamed_with_those_who_use_them(box: Box) -> None:
+    """What is named in one part of the file is gone from the other in the same moment."""
+    check = '[[check]]\nname = "{0}"\nkind = "icmp"\ntargets = ["192.0.2.1"]\n'
+    uplink = '[[uplink]]\nmatch = "usb0"\nchecks = ["{0}"]\n'
+    box.configure(check.format("early") + uplink.format("early"))
+    box.start()
+    box.configure(check.format("late") + uplink.format("late"))
+    hang_up(box)
+    wait_for(lambda: "late" in str(box.status()["health"]), 5, "the new check")
+    assert "early" not in str(box.status()["health"])
+    assert box.status()["agent"]["problems"] == []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from netbond.model import MAIN_TABLE, Address, Facts, Lease, Link, Nexthop, Route
+from netbond.lease import Lease
+from netbond.model import MAIN_TABLE, Address, Facts, Link, Nexthop, Route
 
 
 def link(name: str, *, up: bool = True, carrier: bool = True) -> Link:

@@ -28,6 +28,7 @@ from netbond.cli.status import render
 from netbond.cli.status_details import contradictions
 from netbond.cli.status_view import Cropped, age, amount, duration, size
 from netbond.control import Command, ControlServer
+from netbond.watchers.modemmanager import Modem, modem_snapshot, why_idle
 
 NOW = 1_800_000_000.0  # Unix time
 
@@ -286,10 +287,9 @@ Uplinks (rx and tx in bit/s)
   wlan0        10.9.0.2        10.9.0.1 (main)              1.50M 850 down
   uplink address              gateway        state
   usb0   2001:db8:1:2:3:4:5:6 fe80::1 (main) up
-  usb1   dead for 3 min: gateway: no answer
-  roof   degraded for 1 min: icmp: loss 25 %
-  roof   T-Mobile LTE 72 %, 41.0 GB of 50.0 GB used
-  wlan0  interface is down
+  usb1  dead for 3 min: gateway: no answer
+  roof  degraded for 1 min: icmp: loss 25 %
+  roof  T-Mobile LTE 72 %, 41.0 GB of 50.0 GB used
 Not used: docker0, wg0 (--all says why)
 
 Default for unbound traffic (table 222)
@@ -425,7 +425,10 @@ def test_reasons_say_which_family_where_there_are_two() -> None:
 
 @pytest.mark.parametrize(
     ("height", "last"),
-    [(100, "sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts"), (24, "... 16 more lines")],
+    [
+        (100, "sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts"),
+        (24, "... 15 more lines: make the window taller"),
+    ],
 )
 def test_a_screen_that_is_too_small_says_so(height: int, last: str) -> None:
     out = io.StringIO()
@@ -801,3 +804,70 @@ def test_watch_in_a_pipe(tmp_path: Path) -> None:
         assert process.wait(10) == 0
         process.stdout.close()
     assert lines == [SNAPSHOT, SNAPSHOT]
+
+
+# --- what is not there -------------------------------------------------------------------------------------
+
+
+def missing() -> dict[str, Any]:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    locked = Modem(
+        "/2", ("wwan1",), port="/sys/devices/usb1/1-1.3", model="EM12", state="locked", sim="sim-pin"
+    )
+    bare = Modem(
+        "/3", port="/sys/devices/usb1/1-1.4", manufacturer="Evil\x1b[2J", state="failed", sim="missing"
+    )
+    well = Modem("/4", ("wwan2",), state="connected", roaming=False, sim="ok")
+    snapshot["idle_modems"] = [
+        {"device": modem.device or None, "why": why_idle(modem), **modem_snapshot(modem)}
+        for modem in (locked, bare, well)
+    ]
+    gone = {
+        "device": "usb5",
+        "address": "10.0.5.10",
+        "gateway": "10.0.5.1",
+        "gone_s": 200.0,
+        "reason": "unplugged",
+    }
+    snapshot["gone"] = [{"name": "usb5", "family": family, **gone} for family in (4, 6)]
+    return snapshot
+
+
+def test_modems_that_are_no_uplinks_and_uplinks_that_have_gone() -> None:
+    lines = shown(missing()).splitlines()
+    assert "Modem wwan1: SIM waits for sim-pin" in lines
+    assert "Modem Evil\\x1b[2J at 1-1.4: no SIM" in lines
+    assert "Gone: usb5 (unplugged, 3 min ago)" in lines
+    assert "wwan2" not in "".join(lines)  # it is not the modem's fault; idle says whose
+    words = " ".join(shown(missing(), everything=True, width=160).split())
+    assert (
+        " wwan1 modem: SIM waits for sim-pin, state locked, SIM sim-pin, EM12, /sys/devices/usb1/1-1.3 "
+        in words
+    )
+    assert " wwan2 modem: state connected, SIM ok" in words
+    assert " usb5 unplugged, 3 min ago; it had 10.0.5.10 via 10.0.5.1" in words
+
+
+def test_with_no_uplink_left_it_is_said_what_there_was() -> None:
+    snapshot = missing() | {"uplinks": []}
+    text = shown(snapshot)
+    assert "No uplinks: " in text
+    assert "Gone: usb5 (unplugged, 3 min ago)\n" in text
+    assert "Modem wwan1: SIM waits for sim-pin\n" in text
+
+
+def test_a_spent_data_plan_is_said_once() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    roof = next(uplink for uplink in snapshot["uplinks"] if uplink["device"] == "wwan0")
+    roof.update(state="standby", reason="50.0 GB a month are used up")
+    snapshot["metered"][0].update(used_bytes=51_000_000_000, level="spent", verdict="backup")
+    text = shown(snapshot)
+    assert "used up" not in text
+    assert text.count("51.0 GB of 50.0 GB used") == 1
+
+
+def test_a_gateway_that_others_see_differently() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    snapshot["uplinks"][0]["disputed"] = [{"source": "main default", "gateway": "10.0.0.9\x1b"}]
+    words = " ".join(shown(snapshot, everything=True, width=160).split())
+    assert "disagreement gateway 192.168.100.1 (dhclient), but 10.0.0.9\\x1b (main default)" in words

@@ -1,10 +1,11 @@
 """The configuration file: what it means, and what a user is told who got it wrong."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from netbond.config import Config, load, parse
+from netbond.config import LARGEST, Config, load, parse
 from netbond.errors import ConfigError
 from netbond.values import HostPort, parse_host_port
 
@@ -93,6 +94,18 @@ def test_an_empty_string_turns_off() -> None:
             "f.toml: two engines listen on [::1]:6000; give each a port of its own",
         ),
         (
+            '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nrequire_key = true',
+            "f.toml: receiver [::1]:6000 has require_key and no key_file; add key_file = ...",
+        ),
+        (
+            '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\nlatency = 19',
+            "f.toml: sender[1].latency = 19 is not valid; expected 0 or milliseconds from 20 to 8000",
+        ),
+        (
+            '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nworkers = 0',
+            "f.toml: receiver[1].workers = 0 is not valid; expected a whole number from 1 to 64",
+        ),
+        (
             '[[sender]]\nlisten="127.0.0.1:6000"\nreceiver="h:1"\n[[receiver]]\nlisten="0.0.0.0:6000"\nsrt="h:2"',
             "f.toml: two engines listen on 127.0.0.1:6000 and 0.0.0.0:6000, which is the same port;",
         ),
@@ -138,6 +151,27 @@ def test_not_text(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"x\.toml: not UTF-8 at byte 0"):
         load(tmp_path / "x.toml")
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A FIFO that nobody writes to would hold up a start for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "large").write_bytes(b"#" * (LARGEST + 1))
+    for path, why in (
+        (tmp_path / "fifo", "fifo is not a regular file"),
+        (tmp_path, "is not a regular file"),
+        (tmp_path / "loop", "loop: symbolic links lead in a circle"),
+        (tmp_path / "large", "large is larger than 1048576 bytes"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            load(path)
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text('[agent]\nlog_level = "debug"')
+    (tmp_path / "link").symlink_to("real")
+    assert load(tmp_path / "link").agent.log_level == "debug"
 
 
 @pytest.mark.parametrize("text", ["", "h", "h:", ":1", "h:0", "h:65536", "::1:5", "h:1x", "a b:1", "h:-1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import netbond
+from netbond.cli import recv, send
 from netbond.config import ReceiverConfig, SenderConfig
 from netbond.engines import (
     MAX_LINE,
@@ -41,6 +43,31 @@ def test_arguments() -> None:
         "bond.example.org:5000",
     ]
     assert engine_arguments(receiver) == ["recv", "--listen", "[::]:5000", "--srt", "127.0.0.1:5002"]
+
+
+def test_arguments_of_every_key() -> None:
+    """What the configuration can say, the command understands."""
+    where = HostPort("127.0.0.1", 6000)
+    key = {"key_file": Path("/etc/netbond/key"), "require_key": True}
+    sender = SenderConfig(where, where, mode="classic", latency=300, **key)  # type: ignore[arg-type]  # by key
+    receiver = ReceiverConfig(
+        *(where, where),
+        timeout=5.5,
+        group_timeout=60.0,
+        group_dir=Path("/run/g"),
+        workers=3,
+        **key,  # type: ignore[arg-type]
+    )
+    parser = argparse.ArgumentParser()
+    send.configure(parser)
+    said = parser.parse_args(engine_arguments(sender)[1:])
+    assert (said.mode, said.latency) == ("classic", "300")
+    assert (said.key_file, said.require_key) == (Path("/etc/netbond/key"), True)
+    parser = argparse.ArgumentParser()
+    recv.configure(parser)
+    said = parser.parse_args(engine_arguments(receiver)[1:])
+    assert (said.timeout, said.group_timeout, said.group_dir, said.workers) == (5.5, 60.0, Path("/run/g"), 3)
+    assert (said.key_file, said.require_key) == (Path("/etc/netbond/key"), True)
 
 
 PACKAGE = Path("/opt/netbond/lib/netbond")

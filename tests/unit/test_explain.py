@@ -98,14 +98,58 @@ def test_longest_prefix_and_lowest_metric() -> None:
 
 
 def test_what_cannot_be_judged_is_said_and_passed_over() -> None:
-    marked = Rule(10, 4, table=7, mark=1, mask=255)
-    strange = Rule(11, 4, table=7, other="uidrange 0")
-    found = walk(Facts(rules=(marked, strange, MAIN)), query("192.0.2.1"))
+    strange = Rule(11, 4, table=7, other="uidrange 0-1000, l3mdev 01")
+    incoming = Rule(12, 4, table=7, iif="usb0")
+    unclear = Rule(13, 4, table=7, iif="usb0", other="not, tun_id 0000000000000001")
+    found = walk(Facts(rules=(strange, incoming, unclear, MAIN)), query("192.0.2.1"))
     assert [step.says for step in found.steps] == [
-        "for marked packets",
-        "cannot be judged from here (uidrange 0)",
+        "cannot be judged from here (l3mdev 01)",
+        "for packets that come in",
+        "cannot be judged from here (tun_id 0000000000000001)",
         "no route there",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "packet", "says"),
+    [
+        (Rule(9, 4, mark=1, mask=0xFF), {}, "only for packets with the mark 0x1/0xff"),
+        (Rule(9, 4, mark=1, mask=0xFF), {"mark": 0x301}, ""),
+        (Rule(9, 4, mark=0, mask=0xFF), {"mark": 0x300}, ""),  # `fwmark 0/0xff`
+        (Rule(9, 4, mark=0, mask=0xFF), {"mark": 1}, "only for packets with the mark 0x0/0xff"),
+        (Rule(9, 4, other="uidrange 5-1000"), {}, "only for users 5-1000"),
+        (Rule(9, 4, other="uidrange 1000-1000"), {"uid": 5}, "only for users 1000"),
+        (Rule(9, 4, other="uidrange 5-1000"), {"uid": 1000}, ""),
+        (Rule(9, 4, other="ipproto 6"), {}, "only for tcp"),
+        (Rule(9, 4, other="ipproto 132"), {}, "only for protocol 132"),
+        (Rule(9, 4, other="ipproto 6, dport 443-443"), {"ipproto": 6}, "only for ports 443"),
+        (Rule(9, 4, other="ipproto 6, dport 443-443"), {"ipproto": 6, "dport": 443}, ""),
+        (Rule(9, 4, other="sport 1-1023"), {"sport": 1024}, "only for source ports 1-1023"),
+        (Rule(9, 4, other="tos 16"), {}, "only for packets with TOS 16"),
+        (Rule(9, 4, other="realm 00000001"), {}, ""),
+        (Rule(9, 4, source=ipaddress.ip_network("10.0.0.0/8"), other="not"), {}, ""),
+        (Rule(9, 4, mark=1, mask=0xFF, other="not"), {"mark": 1}, "not for such packets"),
+        (Rule(9, 4, iif="usb0", other="not"), {}, ""),
+    ],
+)
+def test_rules_that_ask_for_more(rule: Rule, packet: dict[str, int], says: str) -> None:
+    refuse = replace(rule, action="unreachable")
+    found = walk(Facts(rules=(refuse, MAIN)), replace(query("192.0.2.1"), **packet))  # type: ignore[arg-type]  # by name
+    assert found.steps[0].says == (says or "unreachable")
+    assert found.steps[0].decides == (not says)
+
+
+def test_jumps() -> None:
+    jump = Rule(10, 4, action="goto", other="goto 20")
+    skipped, there = Rule(15, 4, action="prohibit"), Rule(20, 4, action="blackhole")
+    nothing = Rule(5, 4, action="nop")
+    found = walk(Facts(rules=(nothing, jump, skipped, there, MAIN)), query("192.0.2.1"))
+    assert [step.says for step in found.steps] == ["does nothing", "on to 20", "blackhole"]
+    for target in ("99", "10", "7"):
+        lost = replace(jump, other=f"goto {target}")
+        found = walk(Facts(rules=(lost, skipped, there, MAIN)), query("192.0.2.1"))
+        assert [step.says for step in found.steps] == ["leads nowhere", "prohibit"]
+    assert describe(found)[0] == "   10:    from all goto 7    leads nowhere"
 
 
 def test_the_kernels_answer_may_be_any_leg() -> None:

@@ -226,6 +226,38 @@ class TestNexthops:
         facts = replace(self.facts, nexthops=(foreign,))
         assert "nexthop id 7800101" in clashes(facts, desired(facts, Config()), Config())[0]
 
+    @pytest.mark.parametrize(
+        ("destination", "named"),
+        [
+            ("0.0.0.0/1", True),  # connected by a wrong netmask, or a static route of a lease
+            ("128.0.0.0/1", True),
+            ("64.0.0.0/2", True),
+            ("192.0.0.0/7", True),
+            ("0.0.0.0/0", False),  # a default, which the rules pass over
+            ("10.0.0.0/8", False),
+            ("224.0.0.0/4", False),  # multicast
+            ("240.0.0.0/4", False),
+            ("2000::/3", True),
+            ("::/1", True),
+            ("2a00::/7", True),
+            ("8000::/1", False),  # there is no internet there
+            ("fc00::/7", False),
+        ],
+    )
+    def test_what_captures_much_of_the_internet(self, destination: str, named: bool) -> None:
+        network = ipaddress.ip_network(destination)
+        route = Route(MAIN_TABLE, network, (Nexthop("usb1"),), protocol=2)
+        base = SIX if network.version == 6 else self.facts
+        facts = replace(base, routes=(*base.routes, route))
+        found = clashes(facts, desired(facts, Config()), Config())
+        assert [problem.split(" does: ")[1] for problem in found] == (
+            [f"{destination} dev usb1 table main proto 2"] if named else []
+        )
+        own = replace(facts, routes=(replace(route, protocol=78),))
+        assert clashes(own, desired(own, Config()), Config()) == []
+        elsewhere = replace(facts, routes=(*base.routes, replace(route, table=77)))
+        assert clashes(elsewhere, desired(elsewhere, Config()), Config()) == []
+
     def test_leaving_takes_routes_then_group_then_members(self) -> None:
         facts = self.settled()
         words = [o.command().split()[1] for o in plan(facts, desired(Facts(), Config()), 78)]
@@ -391,9 +423,10 @@ class TestDefaultsOfOthers:
         assert [str(u.gateway) for u in uplinks(facts, self.config)] == ["10.0.0.1"]
 
     def test_the_record_reads_back(self) -> None:
-        routes = (self.ours, default6("usb0", "fe80::1"))
+        routes = (self.ours, default6("usb0", "fe80::1"), replace(self.ours, scope="123", metric=9))
         assert decode(encode(routes)) == routes
-        for broken in (b"", b"{}", b"[1]", b'[{"family": 5}]', b"[" * 99999):
+        strange = [encode((replace(self.ours, scope=scope),)) for scope in ("256", "far away", "²")]
+        for broken in (b"", b"{}", b"[1]", b'[{"family": 5}]', b"[" * 99999, *strange):
             with pytest.raises(ValueError, match=r"\w"):
                 decode(broken)
 

@@ -236,6 +236,70 @@ def test_a_link_that_was_away_starts_anew_but_its_outages_are_remembered() -> No
     assert of.release() == 15.0 + 20.0
 
 
+# --- other checks ------------------------------------------------------------------------------------------
+
+
+def test_what_is_down_stays_down_until_the_new_checks_have_passed() -> None:
+    of = judge(GATEWAY, ICMP)
+    feed(of, "gateway", [yes()] * 3, 0.0)
+    feed(of, "icmp", [no("a", "b")] * 3, 0.0)
+    assert of.health().state == DOWN
+    since, reason = of.health().since, of.health().reason
+    faster = replace(ICMP, interval=1.0)
+    of.reconfigure((GATEWAY, faster, HTTP), replace(POLICY, down_after=9), 10.0, MIDDLE)
+    assert (of.health().state, of.health().since, of.health().reason) == (DOWN, since, reason)
+    assert of.due("icmp") == 10.5
+    feed(of, "icmp", [yes("a", "b")] * 2, 11.0)
+    feed(of, "gateway", [yes()] * 2, 13.0)
+    feed(of, "http", [yes("w")], 15.0)
+    assert of.health().state == DOWN
+    feed(of, "http", [yes("w")], 16.0)
+    assert of.health().state == UP
+
+
+def test_without_the_check_that_failed_the_others_decide() -> None:
+    of = judge(GATEWAY, ICMP)
+    feed(of, "gateway", [yes()], 0.0)
+    feed(of, "icmp", [no("a", "b")] * 3, 0.0)
+    of.reconfigure((GATEWAY,), POLICY, 10.0, MIDDLE)
+    assert of.health().state == DOWN
+    feed(of, "gateway", [yes()] * 2, 11.0)
+    assert of.health().state == UP
+    feed(of, "gateway", [no()] * 3, 13.0)
+    assert of.health().state == DOWN
+    of.reconfigure((), POLICY, 20.0, MIDDLE)
+    assert (of.health().state, of.health().reason) == (UNKNOWN, "nothing is checked")
+
+
+def test_what_is_up_stays_up_until_a_new_check_says_otherwise() -> None:
+    of = judge(GATEWAY)
+    feed(of, "gateway", [yes()], 0.0)
+    of.reconfigure((GATEWAY, HTTP), POLICY, 10.0, MIDDLE)
+    assert of.health().state == UP
+    feed(of, "http", [no("w")] * 2, 11.0)
+    assert of.health().state == UP
+    feed(of, "http", [no("w")], 13.0)
+    assert of.health().state == DOWN
+    of.restart(20.0, MIDDLE)  # its link was away: now nothing is known
+    assert of.health().state == UNKNOWN
+
+
+def test_another_policy_counts_from_now_on() -> None:
+    of = judge(GATEWAY)
+    feed(of, "gateway", [yes()] + [no()] * 2, 0.0)
+    assert of.health().state == UP
+    of.reconfigure((GATEWAY,), replace(POLICY, down_after=2), 4.0, MIDDLE)
+    assert of.health().state == DOWN
+
+
+def test_a_hold_down_is_kept() -> None:
+    of = judge(GATEWAY)
+    feed(of, "gateway", [no()] * 3 + [yes()] * 2 + [no()] * 3 + [yes()] * 2, 0.0)
+    assert of.release() == 19.0
+    of.reconfigure((replace(GATEWAY, interval=1.0),), POLICY, 12.0, MIDDLE)
+    assert (of.health().state, of.release()) == (DOWN, 19.0)
+
+
 # --- answers that say nothing ------------------------------------------------------------------------------
 
 

@@ -112,6 +112,47 @@ def test_another_gateway_lifts_the_old_ones_verdict() -> None:
     asyncio.run(story())
 
 
+def test_another_policy_lifts_no_verdict() -> None:
+    """A reload must not bring an uplink back for a moment that leads nowhere."""
+
+    async def story() -> None:
+        of = Scripted(SOON)
+        of.answering = False
+        of.monitor.set_uplinks([UPLINK])
+        await of.until(lambda: of.states() == [DOWN])
+        asked = of.asked
+        for config in (SLOW, parse("[health]\ninterval = 0.3\ntimeout = 0.2\nup_after = 2\nhold_down = 0")):
+            of.monitor.configure(config)
+            assert of.states() == [DOWN]
+        await of.until(lambda: of.asked > asked + 2)  # it is asked, by the new configuration
+        assert of.looks == [[DOWN]]
+        of.answering = True
+        await of.until(lambda: of.states() == [UP])
+        assert of.looks == [[DOWN], [UP]]
+        await of.monitor.stop()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(story())
+
+
+def test_a_hold_down_goes_on_under_another_policy() -> None:
+    async def story() -> None:
+        of = Scripted(SLOW)
+        of.monitor.set_uplinks([UPLINK])
+        await of.until(lambda: of.states() == [UP])
+        judge = of.monitor._watches["usb0", UPLINK.address.ip].judge
+        loop = asyncio.get_running_loop()
+        for _ in range(2):
+            judge.round("gateway", [Answer("10.0.0.1", Outcome.FAILED)], loop.time(), 0.0)
+            of.monitor.evidence("usb0", ok=True)
+        of.monitor.configure(parse("[health]\ninterval = 500\ndown_after = 1\nup_after = 1\nhold_down = 9"))
+        assert of.states() == [DOWN]
+        await of.until(lambda: of.states() == [UP])  # when the old hold-down is over, and nobody has asked
+        await of.monitor.stop()
+
+    asyncio.run(story())
+
+
 def test_words_reach_the_uplink_that_is_meant() -> None:
     async def story() -> None:
         of = Scripted(SLOW)

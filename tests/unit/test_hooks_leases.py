@@ -8,19 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.cli import hook
-from netbond.leases import (
-    Changed,
-    LeaseError,
-    LeaseStore,
-    News,
-    Released,
-    decode,
-    encode,
-    parse_dhclient,
-    parse_dhcpcd,
-    parse_udhcpc,
-)
-from netbond.model import Lease
+from netbond.lease import Changed, Lease, Released
+from netbond.leases import LeaseError, parse_dhclient, parse_dhcpcd, parse_udhcpc
+from netbond.leasestore import LeaseStore, decode, encode
 
 NOW = 1763600000.5
 
@@ -193,7 +183,7 @@ NAMES = st.sampled_from(sorted({*DHCPCD_BOUND, *UDHCPC_BOUND, "old_ip_address"} 
 @given(st.dictionaries(NAMES, HOSTILE), st.sampled_from(["BOUND", "EXPIRE", "BOUND6", "bound", "nak"]))
 def test_any_environment_gives_a_usable_lease_or_one_line(hostile: dict[str, str], reason: str) -> None:
     said = ""
-    news: News | None = None
+    news: Lease | Released | Changed | None = None
     try:
         if reason.islower():
             news = parse_udhcpc(reason, UDHCPC_BOUND | hostile, NOW)
@@ -228,17 +218,17 @@ def test_the_hook_keeps_and_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     told: list[object] = []
     monkeypatch.setattr(hook, "tell", lambda path, message: told.append(message))
 
-    hook.take("dhcpcd", [], DHCPCD_BOUND, config, now=NOW)
+    hook.take("dhcpcd", [], DHCPCD_BOUND, str(config), now=NOW)
     assert store.load() == (lease("dhcpcd", "192.168.8.100/24", "192.168.8.1"),)
-    hook.take("dhcpcd", [], {"reason": "ROUTERADVERT", "interface": "usb0"}, config, now=NOW)
+    hook.take("dhcpcd", [], {"reason": "ROUTERADVERT", "interface": "usb0"}, str(config), now=NOW)
     assert len(store.load()) == 1
-    hook.take("udhcpc", ["deconfig"], {"interface": "usb0"}, config, now=NOW)  # not its lease
+    hook.take("udhcpc", ["deconfig"], {"interface": "usb0"}, str(config), now=NOW)  # not its lease
     assert len(store.load()) == 1
-    hook.take("dhcpcd", [], DHCPCD_EXPIRE, config, now=NOW)
+    hook.take("dhcpcd", [], DHCPCD_EXPIRE, str(config), now=NOW)
     assert store.load() == ()
-    hook.take("udhcpc", ["bound"], UDHCPC_BOUND, config, now=NOW)
+    hook.take("udhcpc", ["bound"], UDHCPC_BOUND, str(config), now=NOW)
     assert store.load() == (lease("udhcpc", "192.168.8.100/24", "192.168.8.1"),)
-    hook.take("udhcpc", ["leasefail"], {"interface": "usb0"}, config, now=NOW)
+    hook.take("udhcpc", ["leasefail"], {"interface": "usb0"}, str(config), now=NOW)
     assert store.load() == ()
     assert told == [
         {"command": "hook", "source": source, "device": "usb0"}

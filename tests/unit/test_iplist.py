@@ -185,7 +185,12 @@ def test_readers_never_see_a_part(path: Path) -> None:
 # --- telling others ----------------------------------------------------------------------------------------
 
 Start = Callable[..., "subprocess.Popen[str]"]
-HANDLES = "trap 'echo told; kill $!; exit' HUP; trap 'kill $!; exit' TERM; sleep 60 & echo ready; wait"
+# Ready when its child, too, has its own name: until then it has the parent's, and handles SIGHUP.
+HANDLES = """
+trap 'echo told; kill $!; exit' HUP; trap 'kill $!; exit' TERM; sleep 60 &
+until read -r -d '' name </proc/$!/cmdline && [ "$name" = sleep ]; do :; done
+echo ready; wait
+"""
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from netbond import config
-from netbond.cli import Parser
 from netbond.cli import lab as lab_command
+from netbond.cli.parser import Parser
 from netbond.errors import UsageError
 from netbond.lab import boxfiles, netns, topology
 from netbond.lab.lab import Lab

@@ -1,11 +1,13 @@
 """Leases: what DHCP clients say, however strange, and a store that strangers cannot bend."""
 
+import fcntl
 import json
 import logging
 import os
 import stat
 import threading
-from ipaddress import IPv4Address, IPv4Interface
+import time
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
 import pytest
@@ -13,19 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond import files
-from netbond.leases import (
-    LeaseError,
-    LeaseStore,
-    News,
-    Released,
-    check_device,
-    decode,
-    encode,
-    file_name,
-    parse_dhclient,
-    parse_networkmanager,
-)
-from netbond.model import Lease
+from netbond.config import AgentConfig, Config
+from netbond.lease import Changed, Lease, Released
+from netbond.leases import LeaseError, check_device, parse_dhclient, parse_networkmanager
+from netbond.leasestore import LeaseList, LeaseStore, decode, encode, file_name, following
+from netbond.model import Facts, Link
+from netbond.sources import Sources
 
 NOW = 1763600000.5
 RFC3442 = "new_rfc3442_classless_static_routes"
@@ -156,7 +151,7 @@ REASONS = st.sampled_from(["BOUND", "RENEW", "TIMEOUT", "EXPIRE", "RELEASE", "PR
 @given(REASONS, st.dictionaries(NAMES, HOSTILE))
 def test_any_environment_gives_a_usable_lease_or_one_line(reason: str, hostile: dict[str, str]) -> None:
     said = ""
-    news: News | None = None
+    news: Lease | Released | Changed | None = None
     try:
         news = parse_dhclient(BOUND | hostile | {"reason": reason}, NOW)
     except LeaseError as error:
@@ -305,15 +300,157 @@ def test_forgetting_the_old_lease_never_takes_one_that_comes_at_that_moment(stor
     writer = threading.Thread(target=store.save, args=(new,))
 
     class Interrupted(LeaseStore):
+        """Hangs with the lock for so long that the writer goes on without it."""
+
         def _read(self, name: str, folder: int) -> Lease:
             found = super()._read(name, folder)
-            writer.start()
-            writer.join(0.2)  # done by now, if it need not wait for its turn
+            if not writer.ident:
+                writer.start()
+                writer.join(5)
             return found
 
-    assert Interrupted(store.directory).forget("usb0", IPv4Address("10.0.0.10"))
-    writer.join(5)
+    assert not Interrupted(store.directory).forget("usb0", IPv4Address("10.0.0.10"))
     assert store.load() == (new,)
+
+
+def test_a_writer_that_hangs_holds_up_nobody(store: LeaseStore) -> None:
+    store.save(lease("usb0"))
+    folder = os.open(store.directory, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        start = time.monotonic()
+        store.save(lease("usb1"))
+        assert store.forget("usb0")
+        assert time.monotonic() - start < 2  # 0.05 s each, and whatever a busy machine takes
+    finally:
+        os.close(folder)
+    assert store.load() == (lease("usb1"),)
+
+
+# --- time ------------------------------------------------------------------------------------------------
+
+
+def test_a_lease_from_before_the_last_boot_is_older_than_any_other(tmp_path: Path) -> None:
+    """state_dir may outlive a reboot, and the wall clock may have been anywhere."""
+    LeaseStore(tmp_path, "aaaa").save(lease("usb0")._replace(ifindex=7))
+    assert LeaseStore(tmp_path, "aaaa").load() == (lease("usb0")._replace(ifindex=7),)
+    assert LeaseStore(tmp_path, "bbbb").load() == (lease("usb0")._replace(received=-1.0),)
+    (old,) = LeaseStore(tmp_path, "bbbb").load()
+    LeaseStore(tmp_path, "bbbb").save(old)  # kept again as what it is
+    assert LeaseStore(tmp_path, "bbbb").load() == (old,)
+    assert LeaseStore(tmp_path, "aaaa").load() == (old,)
+
+
+def test_a_file_of_an_earlier_version_has_no_time(tmp_path: Path) -> None:
+    """It was dated by the wall clock."""
+    data = {
+        "device": "usb0",
+        "source": "dhclient",
+        "address": "10.0.0.10/24",
+        "routers": [],
+        "received": 1.7e9,
+    }
+    assert decode(json.dumps(data).encode(), "aaaa") == Lease(
+        "usb0", "dhclient", IPv4Interface("10.0.0.10/24"), (), -1
+    )
+
+
+# --- interfaces that are renamed ---------------------------------------------------------------------------
+
+
+def test_a_lease_goes_by_the_number_of_its_interface() -> None:
+    one = lease("usb0")._replace(ifindex=4)
+    other = lease("usb1", "10.0.1.10/24")._replace(ifindex=5)
+    unknown = lease("usb2", "10.0.2.10/24")
+    leases = (one, other, unknown)
+    assert following(leases, [Link("usb0", 4), Link("usb1", 5)]) == leases
+    assert following(leases, []) == leases
+    assert following(leases, [Link("wan0", 4), Link("usb1", 5)]) == (one._replace(device="wan0"), *leases[1:])
+    # Two that swap their names take their leases along.
+    assert following((one, other), [Link("usb1", 4), Link("usb0", 5)]) == (
+        one._replace(device="usb1"),
+        other._replace(device="usb0"),
+    )
+
+
+def test_a_newer_lease_by_the_new_name_counts() -> None:
+    old, new = (
+        lease("usb0")._replace(ifindex=4),
+        lease("wan0", "10.0.9.9/24")._replace(ifindex=4, received=NOW + 1),
+    )
+    links = [Link("wan0", 4)]
+    assert following((old, new), links) == (old, new)
+    assert following((old, new._replace(received=NOW - 1)), links) == (old._replace(device="wan0"),)
+
+
+def test_the_agent_keeps_it_under_the_new_name(tmp_path: Path) -> None:
+    """The old name may be another interface's soon, whose hook would put its lease in the same place."""
+    store = LeaseStore(tmp_path / "leases")
+    store.save(lease("usb0", "10.0.0.10/24", "10.0.0.1")._replace(ifindex=4))
+    sources = Sources(Config(agent=AgentConfig(state_dir=tmp_path, data_dir=tmp_path)), lambda: None)
+    found = sources.facts(Facts(links=(Link("wan0", 4),)), 1.0).leases
+    store.save(lease("usb0", "10.0.0.10/24", "10.0.0.7")._replace(ifindex=9))
+    assert found == (lease("wan0", "10.0.0.10/24", "10.0.0.1")._replace(ifindex=4),)
+    both = sources.facts(Facts(links=(Link("usb0", 9), Link("wan0", 4))), 2.0).leases
+    assert [(x.device, str(x.routers[0])) for x in both] == [("usb0", "10.0.0.7"), ("wan0", "10.0.0.1")]
+
+
+# --- what a manager said last ------------------------------------------------------------------------------
+
+
+def test_what_a_manager_said_is_kept_for_this_boot_only(tmp_path: Path) -> None:
+    said = (
+        lease("usb0", "10.0.0.10/24", "10.0.0.1", source="NetworkManager"),
+        Lease("usb0", "NetworkManager", IPv6Interface("2001:db8::2/64"), (IPv6Address("fe80::1"),), NOW),
+    )
+    path = tmp_path / "run/managed.json"
+    kept = LeaseList(path, "aaaa")
+    assert kept.load() == ()
+    kept.save(())
+    assert not path.exists()  # nothing to be kept
+    kept.save(said)
+    assert LeaseList(path, "aaaa").load() == said
+    assert LeaseList(path, "bbbb").load() == ()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = path.stat().st_ino
+    kept.save(each._replace(received=NOW + 9) for each in said)  # the same words again
+    assert path.stat().st_ino == before
+    kept.save(())
+    assert LeaseList(path, "aaaa").load() == ()
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ({"address": "fe80::1%eth0/64"}, "not one that a host can have"),
+        ({"address": "ff02::1/64"}, "not one that a host can have"),
+        ({"address": "2001:db8::2/129"}, "not an IPv6 address"),
+        ({"routers": ["10.0.0.1"], "address": "2001:db8::2/64"}, "not an IPv6 address"),
+        ({"routers": ["fe80::1\n"], "address": "2001:db8::2/64"}, "not an IPv6 address"),
+        ({"routers": ["::"], "address": "2001:db8::2/64"}, "not one that a host can have"),
+        ({"routers": ["10.0.0.1"] * 65}, "it has 65 routers"),
+        ({"ifindex": -1}, "ifindex is not the number of an interface"),
+        ({"device": "a\x1b[31mb c"}, "is not a name that an interface can have"),
+    ],
+)
+def test_what_cannot_be_in_it(tmp_path: Path, item: dict[str, object], says: str) -> None:
+    good = json.loads(encode(lease("usb0"), "aaaa"))
+    (tmp_path / "m").write_text(json.dumps([good | item]))
+    (tmp_path / "m").chmod(0o600)
+    with pytest.raises(LeaseError, match=says) as caught:
+        LeaseList(tmp_path / "m", "aaaa").load()
+    assert str(caught.value).isprintable()
+
+
+def test_a_list_that_others_can_write_to_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text("[]")
+    (tmp_path / "m").chmod(0o666)
+    with pytest.raises(LeaseError, match="others than root"):
+        LeaseList(tmp_path / "m").load()
+    (tmp_path / "m").chmod(0o600)
+    (tmp_path / "m").write_text("{}")
+    with pytest.raises(LeaseError, match="not a list"):
+        LeaseList(tmp_path / "m").load()
 
 
 def test_only_root_reads_it(store: LeaseStore) -> None:
@@ -425,9 +562,10 @@ def test_files_of_other_users_are_passed_over(store: LeaseStore, caplog: pytest.
 def test_what_a_killed_writer_left_is_swept(store: LeaseStore) -> None:
     store.save(lease())
     old, new = (store.directory / f"{files.TEMPORARY}usb0.json.{age}" for age in ("old", "new"))
-    for path, age in ((old, 61), (new, 1)):
+    now = time.time()
+    for path, age in ((old, 100), (new, 1)):
         path.touch()
-        os.utime(path, (NOW - age, NOW - age))
+        os.utime(path, (now - age, now - age))
     assert store.load() == (lease(),)
     store.save(lease())
     assert not old.exists()

@@ -93,6 +93,29 @@ SNAPSHOT: dict[str, Any] = {
         0.0,
     ),
     "metered": budget.section([budget.Standing("wwan0", 41, 50, None, None, "off")]),
+    "idle_modems": [
+        {
+            "device": None,
+            "why": "SIM waits for sim-pin",
+            **modemmanager.modem_snapshot(
+                modemmanager.Modem("/2", port="/sys/devices/usb1/1-1.3", state="locked", sim="sim-pin")
+            ),
+        },
+        {
+            "device": "wwan2",
+            "why": "not registered: denied",
+            **modemmanager.modem_snapshot(
+                modemmanager.Modem(
+                    "/3",
+                    devices=("wwan2",),
+                    state="searching",
+                    registration="denied",
+                    model="EM12",
+                    signal_quality=30,
+                )
+            ),
+        },
+    ],
     "modems": {
         "wwan0": modemmanager.modem_snapshot(
             modemmanager.Modem(
@@ -209,6 +232,13 @@ netbond_health_loss_ratio{device="usb0",address="10.0.0.10",check="icmp"} 0.25
 netbond_health_loss_ratio{device="wwan0",address="10.64.0.9",check="icmp"} 1
 netbond_metered_used_bytes{device="wwan0"} 41
 netbond_metered_budget_bytes{device="wwan0"} 50
+netbond_modem_uplink{device="wwan0",port="",state="unknown",why=""} 1
+netbond_modem_uplink{device="wwan1",port="",state="unknown",why=""} 1
+netbond_modem_uplink{device="",port="/sys/devices/usb1/1-1.3",state="locked",why="SIM waits for sim-pin"} 0
+netbond_modem_uplink{device="wwan2",port="",state="searching",why="not registered: denied"} 0
+netbond_modem_info{device="wwan2",operator="",operator_code="",technology="",model="EM12"} 1
+netbond_modem_registered{device="wwan2"} 0
+netbond_modem_signal_quality_ratio{device="wwan2"} 0.3
 netbond_modem_info{device="wwan0",operator="T-Mobile",operator_code="26201",technology="5gnr,lte",model="EM12-G"} 1
 netbond_modem_info{device="wwan1",operator="",operator_code="",technology="",model=""} 1
 netbond_modem_registered{device="wwan0"} 1
@@ -293,7 +323,11 @@ def test_the_page_lists_just_these_names() -> None:
 
 
 def test_nothing_is_made_up_where_a_source_is_absent() -> None:
-    without = {key: value for key, value in SNAPSHOT.items() if key not in ("health", "metered", "modems")}
+    without = {
+        key: value
+        for key, value in SNAPSHOT.items()
+        if key not in ("health", "metered", "modems", "idle_modems")
+    }
     with serving(without) as server:
         names = {name for name, _, _ in samples(scrape(server))}
     assert "netbond_uplink_up" in names

@@ -22,6 +22,7 @@ from netbond.watchers.modemmanager import (
     parse_modems,
     summary,
     technology,
+    why_idle,
 )
 
 PATH = "/org/freedesktop/ModemManager1/Modem/3"
@@ -297,3 +298,27 @@ def test_snapshot() -> None:
         ],
         "current": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("modem", "why"),
+    [
+        (Modem("/", state="locked", sim="sim-pin"), "SIM waits for sim-pin"),
+        (Modem("/", state="failed", sim="missing"), "no SIM"),
+        (Modem("/", state="failed", failed="SIM error", sim="unknown"), "failed: SIM error"),
+        (Modem("/", state="disabled", sim="ok"), "turned off (disabled)"),
+        (Modem("/", state="searching", sim="ok", registration="denied"), "not registered: denied"),
+        (Modem("/", state="enabled", sim="ok", registration="idle"), "not registered: enabled"),
+        (
+            Modem("/", state="registered", sim="ok", registration="home", roaming=False),
+            "no data connection: registered",
+        ),
+        (
+            Modem("/", state="connected", sim="ok", registration="home", roaming=False),
+            "no network interface (PPP on a serial line?)",
+        ),
+        (Modem("/", ("wwan0",), state="connected", sim="ok", registration="home", roaming=False), ""),
+    ],
+)
+def test_why_a_modem_is_no_uplink(modem: Modem, why: str) -> None:
+    assert why_idle(modem) == why

@@ -1,6 +1,7 @@
 """systemd-networkd's lease files, as recorded from it, and a folder that comes and goes."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.leases import LeaseError, decode, encode, parse_networkd
-from netbond.model import Lease, Link
+from netbond.lease import Lease
+from netbond.leases import LeaseError, parse_networkd
+from netbond.leasestore import decode, encode
+from netbond.model import Link
 from netbond.watchers import networkd
 from netbond.watchers.networkd import Networkd
 
@@ -102,24 +105,44 @@ LINKS = [Link("lo", 1, loopback=True), Link("usb0", 2), Link("usb1", 3)]
 
 def test_files_by_index(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = Networkd(tmp_path)
-    assert source.leases(LINKS) == ()
+    assert source.leases(LINKS, NOW, NOW) == ()
     (tmp_path / "2").write_text(FILE)
     (tmp_path / "7").write_text(FILE)  # an interface that is gone
     (tmp_path / ".#2abc").write_text("half a file")
-    (found,) = source.leases(LINKS)
-    assert found == lease("192.168.8.100/24", "192.168.8.1", received=(tmp_path / "2").stat().st_mtime)
+    (found,) = source.leases(LINKS, NOW, NOW)
+    assert found == lease("192.168.8.100/24", "192.168.8.1", received=NOW)._replace(ifindex=2)
     (tmp_path / "3").symlink_to(tmp_path / "2")
     (tmp_path / "2").chmod(0o666)
     for _ in range(3):
-        assert source.leases(LINKS) == ()
+        assert source.leases(LINKS, NOW, NOW) == ()
     assert caplog.messages == [
         f"{tmp_path}/2: others than networkd can write to it; passed over",
         f"{tmp_path}/3: is a symbolic link; passed over",
     ]
 
 
+def test_files_are_dated_by_the_time_since_boot(tmp_path: Path) -> None:
+    """The clock that dates them may jump by decades; a file that is the same is as old as it was."""
+    source = Networkd(tmp_path)
+
+    def received(now: float, clock: float) -> float:
+        (found,) = source.leases(LINKS, now, clock)
+        return found.received
+
+    (tmp_path / "2").write_text(FILE)
+    os.utime(tmp_path / "2", (60.0, 60.0))  # in 1970, 60 s after the clock began
+    assert received(100.0, 70.0) == 90.0
+    assert received(200.0, NOW) == 90.0  # a time server answered
+    assert Networkd(tmp_path).leases(LINKS, 200.0, NOW)[0].received == 0.0  # it can be no older than the boot
+    (tmp_path / "new").write_text(FILE)
+    os.utime(tmp_path / "new", (NOW, NOW))
+    (tmp_path / "new").rename(tmp_path / "2")
+    assert received(300.0, NOW + 10) == 290.0
+    assert Networkd(tmp_path).leases(LINKS, 300.0, 50.0)[0].received == 300.0  # nor newer than now
+
+
 def test_no_networkd(tmp_path: Path) -> None:
-    assert Networkd(tmp_path / "none").leases(LINKS) == ()
+    assert Networkd(tmp_path / "none").leases(LINKS, NOW, NOW) == ()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -152,12 +175,12 @@ def test_news_come_at_once_and_a_new_folder_is_found(tmp_path: Path, monkeypatch
             looks.clear()
             write()
             await until(lambda: len(looks) >= 1)
-            assert len(source.leases(LINKS)) == 1
+            assert len(source.leases(LINKS, NOW, NOW)) == 1
             await asyncio.sleep(0.05)
             looks.clear()
             (folder / "2").unlink()
             await until(lambda: len(looks) == 1)
-            assert source.leases(LINKS) == ()
+            assert source.leases(LINKS, NOW, NOW) == ()
             await asyncio.sleep(0.05)
             looks.clear()
             folder.rmdir()
@@ -194,6 +217,6 @@ def test_out_of_inotify_instances(
         source.stop()
 
     asyncio.run(main())
-    assert len(source.leases(LINKS)) == 1
+    assert len(source.leases(LINKS, NOW, NOW)) == 1
     assert len(caplog.messages) == 1
     assert "cannot be watched" in caplog.messages[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netbond.model import Lease
+from netbond.lease import Lease
 from netbond.watchers.networkmanager import (
     ACTIVE,
     DEVICE,
@@ -246,14 +246,17 @@ def test_when_the_gateway_counts(
 
 def test_as_leases() -> None:
     held = Lease("usb0", "NetworkManager", IPv4Interface("10.0.0.36/24"), (IPv4Address("10.0.0.1"),), 5.0)
-    assert leases([FOUND], 5.0) == (held,)
-    assert leases([replace(FOUND, current=False)], 5.0) == (held,)
+    held6 = Lease("usb0", "NetworkManager", IPv6Interface("2001:db8::36/64"), (IPv6Address("fe80::ff"),), 5.0)
+    assert leases([FOUND], 5.0) == (held, held6)
+    assert leases([replace(FOUND, current=False)], 5.0) == (held, held6)
+    assert leases([replace(FOUND, gateway4=None)], 5.0) == (held6,)
+    assert leases([replace(FOUND, gateway6=None)], 5.0) == (held,)
     for none in (
         replace(FOUND, managed=False),
         replace(FOUND, external=True),
         replace(FOUND, state="disconnected"),
-        replace(FOUND, gateway4=None),
-        replace(FOUND, addresses=(IPv6Interface("2001:db8::36/64"),)),
+        replace(FOUND, gateway4=None, gateway6=None),
+        replace(FOUND, addresses=(IPv6Interface("fe80::36/64"),)),
     ):
         assert leases([none], 5.0) == ()
 
@@ -263,11 +266,10 @@ def test_a_lease_stays_while_networkmanager_starts_anew() -> None:
     assert leases([], 6.0, held) == held  # it is ending, and has no devices any more
     for state in ("prepare", "config", "ip-config"):
         assert leases([replace(FOUND, state=state)], 6.0, held) == held
-    (renewed,) = leases([FOUND], 7.0, held)
-    assert renewed.received == 7.0
+    assert [renewed.received for renewed in leases([FOUND], 7.0, held)] == [7.0, 7.0]
     for state in ("disconnected", "deactivating", "unmanaged", "unavailable", "failed", "unknown"):
         assert leases([replace(FOUND, state=state)], 6.0, held) == ()
-    assert leases([replace(FOUND, gateway4=None)], 6.0, held) == ()
+    assert leases([replace(FOUND, gateway4=None, gateway6=None)], 6.0, held) == ()
 
 
 def test_snapshot() -> None:

@@ -33,6 +33,9 @@ ROUTES = [
     Route(5, ipaddress.ip_network("2001:db8::/32"), (Nexthop("usb1", ip("fe80::1")),), metric=1024),
     Route(5, ipaddress.ip_network("192.0.2.0/24"), (Nexthop("usb1", ip("fe80::1")),)),
     Route(222, ipaddress.ip_network("::/0"), metric=1024, nexthop_id=7801222),
+    # Numbers for which there are no words: `ip route add ... scope 123`.
+    Route(254, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("usb0", ip("10.0.0.1")),), scope="123"),
+    Route(254, ipaddress.ip_network("192.0.2.0/24"), kind="11", scope="nowhere"),
 ]
 RULES = [
     Rule(100, 4, table=100, source=ipaddress.ip_network("10.0.0.10/32"), protocol=78),
@@ -106,10 +109,15 @@ def test_a_point_to_point_address_has_a_peer() -> None:
 
 
 def test_what_a_rule_matches_on_besides_makes_it_somebody_elses() -> None:
-    payload = wire.pack_rule(RULES[0]) + attribute(22, b"\x06")
+    payload = wire.pack_rule(RULES[0]) + attribute(22, b"\x06") + attribute(20, struct.pack("=II", 5, 1000))
+    payload += attribute(28, b"\xff\xff") + attribute(29, b"\xff\xf0")  # kernel 6.15
+    payload += attribute(23, struct.pack("=HH", 80, 80)) + attribute(24, b"\x01") + attribute(99, b"\x07")
     found = wire.rule(payload, NAMES)
     assert found is not None
-    assert found.other == "ipproto 06"
+    assert (
+        found.other
+        == "uidrange 5-1000, ipproto 6, sport 80-80, attribute 24 01, dport_mask fff0, attribute 99 07"
+    )
 
 
 @pytest.mark.parametrize("kind", [2, 3, 5])

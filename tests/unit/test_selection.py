@@ -32,6 +32,11 @@ def test_these_may_be_uplinks(name: str, kind: str) -> None:
     assert reason(name, kind) == ""
 
 
+@pytest.mark.parametrize("name", ["usb0\ufffd", "\x1b[31m", "usb\x7f", "eth\udcff0", "\u202egpj", "\x01"])
+def test_names_that_are_no_text(name: str) -> None:
+    assert exclusions([link(name)]) == {name: Exclusion("its name is not text", final=True)}
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "says"),
     [

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from netbond.config import AgentConfig, Config
-from netbond.leases import LeaseStore
-from netbond.model import Facts, Lease, Link
+from netbond.lease import Lease
+from netbond.leasestore import LeaseStore
+from netbond.model import Facts, Link
 from netbond.sources import Sources
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev
@@ -79,12 +80,12 @@ def test_one_file_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_leases_of_networkd(tmp_path: Path) -> None:
     (tmp_path / "2").write_text("ADDRESS=10.0.0.10\nNETMASK=255.255.255.0\nROUTER=10.0.0.1\n")
     networkd = Networkd(tmp_path)
-    found = networkd.leases(LINKS)
+    found = networkd.leases(LINKS, 9.0, 9.0)
     assert [str(lease.routers[0]) for lease in found] == ["10.0.0.1"]
     with no_descriptors():
-        assert networkd.leases(LINKS) == networkd.leases(LINKS) == found
+        assert networkd.leases(LINKS, 9.0, 9.0) == networkd.leases(LINKS, 9.0, 9.0) == found
     (tmp_path / "2").unlink()
-    assert networkd.leases(LINKS) == ()
+    assert networkd.leases(LINKS, 9.0, 9.0) == ()
 
 
 def test_hardware(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from netbond import budget
 from netbond.devices import Device
 from netbond.engines import EngineState
+from netbond.gone import Gone
 from netbond.health import effect, judge
 from netbond.model import Desired, Link, Nexthop, Route, Uplink
 from netbond.snapshot import AgentInfo, Rate, build, mapping, objects, printable, rates
@@ -35,7 +36,16 @@ def uplink(device: str, address: str, gateway: str | None, source: str, table: i
     return Uplink(device, interface, via, source, table, **rest)
 
 
-USB0 = uplink("usb0", "10.0.0.10/24", "10.0.0.1", "dhclient", 100, weight=2, gateway_since=1_763_629_200.5)
+USB0 = uplink(
+    "usb0",
+    "10.0.0.10/24",
+    "10.0.0.1",
+    "dhclient",
+    100,
+    weight=2,
+    gateway_since=1_763_629_200.5,
+    disputed=(("main default", ip_address("10.0.0.9")),),
+)
 WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130)
 USB1 = uplink(
     *("usb1", "10.0.0.10/24", "10.0.0.1", "main default", 101),
@@ -106,6 +116,7 @@ def test_the_whole_snapshot() -> None:
                 "gateway": "10.0.0.1",
                 "gateway_source": "dhclient",
                 "gateway_since": 1_763_629_200.5,
+                "disputed": [{"source": "main default", "gateway": "10.0.0.9"}],
                 "table": 100,
                 "weight": 2,
                 "state": "up",
@@ -125,6 +136,7 @@ def test_the_whole_snapshot() -> None:
                 "gateway": None,
                 "gateway_source": "configuration",
                 "gateway_since": None,
+                "disputed": [],
                 "table": 130,
                 "weight": 1,
                 "state": "up",
@@ -144,6 +156,7 @@ def test_the_whole_snapshot() -> None:
                 "gateway": "10.0.0.1",
                 "gateway_source": "main default",
                 "gateway_since": None,
+                "disputed": [],
                 "table": 101,
                 "weight": 1,
                 "state": "no carrier",
@@ -163,6 +176,7 @@ def test_the_whole_snapshot() -> None:
                 "gateway": "fe80::1",
                 "gateway_source": "main default",
                 "gateway_since": None,
+                "disputed": [],
                 "table": 100,
                 "weight": 1,
                 "state": "up",
@@ -209,6 +223,15 @@ def test_a_box_with_nothing() -> None:
 
 # --- the pages that list the keys --------------------------------------------------------------------------
 
+
+def gone_section() -> list[dict[str, Any]]:
+    """An uplink that was there."""
+    gone = Gone()
+    gone.observe(DESIRED.uplinks[:1], {"usb0"}, {}, 1.0)
+    gone.observe((), (), {}, 2.0)
+    return gone.section(3.0)
+
+
 SECTIONS: dict[str, Any] = {
     "health": effect.section(
         [judge.Health("usb0", ip_address("10.0.0.10"), checks=(judge.CheckHealth("icmp", "ok"),))], 0.0
@@ -216,6 +239,10 @@ SECTIONS: dict[str, Any] = {
     "metered": budget.section([budget.Standing("usb0", 1, 2, None, None, "warn")]),
     "networkmanager": {"usb0": networkmanager.device_snapshot(networkmanager.NMDevice("usb0"))},
     "modems": {"usb0": modemmanager.modem_snapshot(modemmanager.Modem("/"))},
+    "idle_modems": [
+        {"device": None, "why": "no SIM", **modemmanager.modem_snapshot(modemmanager.Modem("/2"))}
+    ],
+    "gone": gone_section(),
     "hardware": {"usb0": Device("usb0", *"abcdefghi").as_dict()},
 }
 
@@ -242,6 +269,9 @@ def test_the_pages_list_just_these_keys() -> None:
     assert documented("status.md", "`hardware`") == set(snapshot["hardware"]["usb0"])
     assert documented("health.md", "In a snapshot") == {*health, *checks}
     assert documented("metered.md", "In `netbond status --json`") == set(snapshot["metered"][0])
+    assert documented("status.md", "`gone`") == set(snapshot["gone"][0])
+    extra = set(snapshot["idle_modems"][0]) - set(snapshot["modems"]["usb0"])
+    assert documented("status.md", "`idle_modems`") == extra
     assert documented("modemmanager.md", "What is known of a modem") == set(snapshot["modems"]["usb0"])
     assert documented("networkmanager.md", "What is known of an interface") == set(
         snapshot["networkmanager"]["usb0"]

@@ -75,7 +75,7 @@ def test_an_idle_link_is_up_and_carries_nothing(mode: str) -> None:
     carried = [link.carried for link in network.links.values()]
     assert carried == [500, 0]
     idle = network.sender.stats(network.now)["links"][1]
-    assert (idle["state"], idle["enabled"]) == ("up", False)
+    assert (idle["state"], idle["enabled"], idle["reason"]) == ("up", False, "idle: carries no stream")
     assert idle["silent_ms"] < 1500, "it is asked like the others"
     assert idle["rtt_ms"] == 20
     network.sender.set_links(

@@ -280,6 +280,27 @@ def test_groups_that_carry_nothing_make_room() -> None:
     assert driven.receiver.refused["table_full"] == 1
 
 
+def test_a_full_table_does_not_lock_out_a_sender_that_comes_back() -> None:
+    returning, other, third = (("192.0.2.1", 1), ("198.51.100.1", 1), ("203.0.113.1", 1))
+    driven = Driven(Limits(groups=2))
+    driven.group(returning)
+    driven.group(other)
+    for address in (returning, other):
+        driven.get(address, data_packet(0))
+    driven.after(3)
+    driven.get(other, data_packet(1))
+    again = ("192.0.2.1", 2)
+    assert driven.reg1(again) is None, "its stream may still be there"
+    driven.after(3)
+    driven.get(other, data_packet(2))
+    assert driven.reg1(third) is None, "that is nobody's place but its own"
+    driven.group(again)
+    removed = [event for event in driven.receiver.events() if isinstance(event, GroupRemoved)]
+    assert [event.group for event in removed] == [1]
+    driven.get(other, data_packet(3))
+    assert driven.receiver.links_of(2), "the other stream goes on"
+
+
 def test_a_refused_source_is_not_refused_for_ever() -> None:
     driven = Driven(Limits(groups_per_source=2))
     for port in (1, 2):
@@ -362,7 +383,7 @@ def test_strangers_are_told_once_a_second_and_never_more_than_they_sent() -> Non
     driven = Driven()
     assert driven.get(A, data_packet(0)) == [(A, wire.REG_NGP_PACKET)]
     assert driven.get(A, data_packet(1)) == []
-    assert driven.get(B, b"\x90\x00") == [(B, wire.REG_NGP_PACKET)]
+    assert driven.get(B, b"\x90\x00") == [(B, b"\x92\x11")], "never more than came"
     assert driven.get(("192.0.2.9", 1), b"\x90") == []
     assert driven.get(("192.0.2.9", 1), b"") == []
     driven.now += 1.0

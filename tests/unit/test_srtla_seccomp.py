@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import platform
 import struct
 import subprocess
@@ -11,7 +12,7 @@ import sys
 
 import pytest
 
-from netbond.srtla import seccomp
+from netbond.srtla import engine, privileges, seccomp
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
@@ -112,7 +113,7 @@ def test_which_filter(machine: str, bits: int, arch: str | None, monkeypatch: py
 
 CONFINED = """
 import ctypes, json, os, socket, sys, threading
-from netbond.srtla import seccomp
+from netbond.srtla import engine, privileges, seccomp
 
 def tried(what):
     try:
@@ -170,3 +171,13 @@ def test_the_kernel_obeys_it() -> None:
         **dict.fromkeys(("packet socket", "alg socket"), errno.EPERM),
         **dict.fromkeys(("udp", "pair", "name"), 0),
     }
+
+
+def test_without_a_filter_the_engine_says_so_once_and_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(seccomp, "install", lambda: "no filter for riscv64")
+    monkeypatch.setattr(privileges, "shed", lambda: None)
+    with caplog.at_level(logging.INFO):
+        assert engine.prepare(None, None) == (None, {})
+    assert caplog.messages == ["running without a seccomp filter: no filter for riscv64"]

@@ -129,13 +129,33 @@ def test_reg_err_on_one_link_leaves_the_stream_on_the_other() -> None:
     assert {number for number, kind in driven.sent() if kind < 0x8000} == {1}
 
 
-def test_padded_answers_are_understood() -> None:
+@pytest.mark.parametrize("size", [2, 32, 40])
+def test_short_and_padded_answers_are_understood(size: int) -> None:
     driven = Driven(links=1)
     driven.sent()
-    assert driven.hears(1, NGP + bytes(30)) == [(1, wire.REG1)]
+    assert driven.hears(1, NGP[:2].ljust(size, b"\0")) == [(1, wire.REG1)]
     driven.hears(1, b"\x92\x01" + driven.sender._probe_id[:128] + bytes(128))
-    driven.hears(1, REG3 + bytes(30))
+    driven.hears(1, ERR[:2].ljust(size, b"\0"))
+    assert any(isinstance(event, Refused) for event in driven.sender.events())
+    driven.hears(1, REG3[:2].ljust(size, b"\0"))
     assert driven.sender.usable_links == 1
+
+
+def test_no_control_packet_is_so_small_that_it_gets_lost() -> None:
+    driven = Driven(links=1)
+    probe = driven.sender.datagrams_to_links()
+    driven.sender.datagram_from_receiver(1, NGP, driven.now)
+    first = driven.sender.datagrams_to_links()
+    driven.sender.datagram_from_receiver(
+        1, b"\x92\x01" + driven.sender._probe_id[:128] + bytes(128), driven.now
+    )
+    join = driven.sender.datagrams_to_links()
+    driven.sender.datagram_from_receiver(1, REG3, driven.now)
+    keepalive = driven.sender.datagrams_to_links()
+    ours = [len(data) for _, data in (*probe, *first, *join, *keepalive)]
+    assert len(ours) == 4
+    assert min(ours) >= 32
+    assert {len(packet) for packet in (NGP, ERR, REG3, wire.build_refusal(wire.REFUSED_KEY))} == {32}
 
 
 def test_the_late_answer_to_a_probe_does_not_end_a_young_group() -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from netbond.srtla import passage, steering
 from netbond.srtla.channel import Channel
-from netbond.srtla.front import TENTATIVE, Directory, Worker
+from netbond.srtla.front import TENTATIVE, Directory, FrontEngine, Worker
 from netbond.srtla.linksocket import open_listener
+from netbond.srtla.receiving import RecvOptions
 from netbond.values import HostPort
 
 SALT = steering.Salt.of(bytes(range(8)))
@@ -167,6 +168,22 @@ def test_of_equals_the_one_with_less_to_do() -> None:
     two.stats = {"groups": [{"bitrate_bps": 2_000_000}]}
     assert Directory([one, two]).idlest() is two
     for each in (one, two):
+        each.channel.close()
+
+
+def test_groups_of_a_predecessor_are_known_before_their_workers_say_so() -> None:
+    made = workers(2)
+    resume = {
+        "groups": [group(b"a" * 256, A), group(b"b" * 256, B, C), 5, {"id": "x"}, {"id": "00", "links": 5}]
+    }
+    with open_listener(HostPort("127.0.0.1", 0), "tests") as listener:
+        options = RecvOptions(HostPort("127.0.0.1", 1), HostPort("127.0.0.1", 2), workers=2)
+        front = FrontEngine(options, None, resume, listener=listener, secret=bytes(32), workers=made)
+    assert front._directory.of_group(b"a" * 256, 5.0) is made[0]
+    assert front._directory.of_group(b"b" * 256, 5.0) is made[1]
+    assert front._directory.links() == {A: made[0], B: made[1], C: made[1]}
+    assert front.resume_data() == {"groups": resume["groups"][:2]}
+    for each in made:
         each.channel.close()
 
 

@@ -28,7 +28,9 @@ from netbond.values import HostPort
 SENDER = SenderConfig(listen=HostPort("127.0.0.1", 6000), receiver=HostPort("bond.example.org", 5000))
 OTHER = SenderConfig(listen=HostPort("127.0.0.1", 6001), receiver=HostPort("bond.example.org", 5000))
 RECEIVER = ReceiverConfig(listen=HostPort("::", 5000), srt=HostPort("127.0.0.1", 5002))
-LINKS = [{"label": "usb0", "address": "10.0.0.10", "device": "usb0"}]
+LINKS: list[dict[str, str | int]] = [
+    {"label": "usb0", "address": "10.0.0.10", "device": "usb0", "priority": 5, "enabled": False}
+]
 
 # Started as: python -I CHILD MODE send|recv --control-fd N ...; its statistics tell what it has heard.
 CHILD = """
@@ -122,7 +124,7 @@ class Watched:
 
 @asynccontextmanager
 async def supervised(
-    child: Path, mode: str, *engines: EngineConfig, links: list[dict[str, str]] | None = None
+    child: Path, mode: str, *engines: EngineConfig, links: list[dict[str, str | int]] | None = None
 ) -> AsyncIterator[Watched]:
     def changed() -> None:
         watched.changes += 1

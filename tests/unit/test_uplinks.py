@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from netbond.config import Config, parse
+from netbond.lease import Lease
 from netbond.model import Facts, Uplink
 from netbond.uplinks import find, learned, main_gateway
 from tests.unit.boxes import address, box, lease, link, main_default
@@ -76,12 +77,66 @@ def test_a_gateway_is_as_old_as_the_lease_that_names_it_and_a_renewal_is_no_news
         return uplink
 
     told = replace(box("usb0"), leases=(lease("usb0", "10.0.0.10/24", "10.0.0.1", received=1000.0),))
-    renewed = replace(told, leases=(replace(told.leases[0], received=2000.0),))
-    asked = replace(told, leases=(replace(told.leases[0], source="NetworkManager"),))
+    renewed = replace(told, leases=(told.leases[0]._replace(received=2000.0),))
+    asked = replace(told, leases=(told.leases[0]._replace(source="NetworkManager"),))
     seen = replace(told, leases=(), routes=(main_default("usb0", "10.0.0.1"),))
     assert [found(facts).gateway_since for facts in (told, renewed)] == [1000.0, 2000.0]
     assert [found(facts).gateway_since for facts in (asked, seen)] == [None, None]
     assert found(told) == found(renewed)
+    before_the_boot = replace(told, leases=(told.leases[0]._replace(received=-1.0),))
+    assert found(before_the_boot).gateway_since is None
+    assert found(replace(told, leases=(*before_the_boot.leases, *told.leases))).gateway_since == 1000.0
+
+
+def test_gateways_that_others_name_are_told() -> None:
+    def disputed(facts: Facts, config: str = "") -> list[tuple[str, str]]:
+        [uplink] = find(facts, parse(config), {}).uplinks
+        return [(source, str(way)) for source, way in uplink.disputed]
+
+    facts = replace(
+        box("usb0"),
+        leases=(
+            lease("usb0", "10.0.0.10/24", "10.0.0.9", received=2.0),
+            lease("usb0", "10.0.0.10/24", "10.0.0.8", "10.0.0.7", received=1.0, source="networkd"),
+            lease("usb0", "10.0.0.10/24", "10.0.0.9", received=1.0, source="udhcpc"),  # of one mind
+            lease("usb0", "10.0.0.10/24", "10.0.0.6", received=0.0, source="NetworkManager"),
+            lease("usb0", "10.0.0.11/24", "10.0.0.5", received=1.0, source="dhcpcd"),  # history
+            lease("usb1", "10.0.0.10/24", "10.0.0.4", received=1.0, source="dhcpcd"),
+        ),
+        routes=(main_default("usb0", "10.0.0.1"), main_default("usb1", "10.0.0.2")),
+    )
+    assert disputed(facts) == [("networkd", "10.0.0.8"), ("main default", "10.0.0.1")]
+    configured = '[[uplink]]\nmatch = "usb0"\ngateway = "10.0.0.1"\n'
+    assert disputed(facts, configured) == [
+        ("dhclient", "10.0.0.9"),
+        ("networkd", "10.0.0.8"),
+        ("udhcpc", "10.0.0.9"),
+    ]
+    assert disputed(box("usb0")) == []
+    several = replace(facts, leases=facts.leases[:2])
+    both = '[[uplink]]\nmatch = "usb0"\ngateway = ["10.0.0.1", "10.0.0.9"]\n'
+    first, second = find(several, parse(both), {}).uplinks
+    assert [source for source, _ in first.disputed] == ["networkd"]
+    assert second.disputed == ()
+
+
+def test_an_address_with_the_mask_of_its_lease_replaces_the_one_before() -> None:
+    """The kernel holds both until the old lease is over."""
+    wide, narrow = address("usb0", "10.0.0.10/24"), address("usb0", "10.0.0.10/25")
+    facts = replace(box("usb0"), addresses=(wide, narrow, address("usb0", "10.9.0.9/24")))
+
+    def networks(*leases: Lease) -> list[str]:
+        [*uplinks] = find(replace(facts, leases=leases), Config(), {}).uplinks
+        return sorted(str(a.interface) for uplink in uplinks for a in uplink.addresses)
+
+    before = lease("usb0", "10.0.0.10/24", "10.0.0.1", received=1.0)
+    after = lease("usb0", "10.0.0.10/25", "10.0.0.1", received=2.0)
+    assert networks(after) == ["10.0.0.10/25", "10.9.0.9/24"]
+    assert networks(before, after) == ["10.0.0.10/25", "10.9.0.9/24"]
+    assert networks(before) == ["10.0.0.10/24", "10.9.0.9/24"]
+    other = lease("usb0", "10.0.0.10/26", "10.0.0.1", received=3.0)  # a mask that the client did not set
+    assert networks(other) == ["10.0.0.10/24", "10.0.0.10/25", "10.9.0.9/24"]
+    assert networks(before._replace(received=2.0), after) == ["10.0.0.10/24", "10.0.0.10/25", "10.9.0.9/24"]
 
 
 def test_main_gateway_is_that_of_the_lowest_metric() -> None:
@@ -99,6 +154,8 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
         [[uplink]]
         match = "usb*"
         weight = 3
+        priority = 7
+        streams = false
         [[uplink]]
         match = "usb2"
         weight = 9
@@ -106,6 +163,7 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
     )
     found = find(box("usb0", "usb1", "usb2"), config, {})
     assert [(u.device, u.weight) for u in found.uplinks] == [("usb0", 3), ("usb2", 3)]
+    assert [(u.priority, u.streams) for u in found.uplinks] == [(7, False), (7, False)]
     assert found.idle == ("usb1: enabled = false",)
 
 
@@ -162,7 +220,9 @@ class TestLearned:
 
     def test_what_is_seen_is_remembered_with_its_address(self) -> None:
         assert learned(self.seen, now=5.0) == (
-            lease("usb0", "10.0.0.10/24", "10.0.0.1", received=5.0, source="main"),
+            lease("usb0", "10.0.0.10/24", "10.0.0.1", received=5.0, source="main")._replace(
+                ifindex=next(link.index for link in self.seen.links if link.name == "usb0")
+            ),
         )
 
     def test_nothing_new_is_no_change(self) -> None:

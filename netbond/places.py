@@ -1,0 +1,18 @@
+"""Where things are by default: what a hook needs of netbond.config, apart to be quick to import."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False  # type checkers take it for typing.TYPE_CHECKING
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONFIG = "/etc/netbond/netbond.toml"
+STATE_DIR = "/run/netbond"
+CONTROL_SOCKET = "/run/netbond/control.sock"
+
+
+def config_file(environ: Mapping[str, str] = os.environ) -> str | None:
+    """The configuration file that $NETBOND_CONFIG names; None for the default place."""
+    return environ.get("NETBOND_CONFIG") or None

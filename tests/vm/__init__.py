@@ -1,0 +1,1 @@
+"""Whole virtual machines: `scripts/vm` runs what is here; plain pytest leaves it out."""
