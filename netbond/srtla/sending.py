@@ -42,13 +42,9 @@ from netbond.srtla.sender import (
 )
 from netbond.values import HostPort, parse_host_port
 
-<<<<<<< HEAD
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
+DRAIN: Final = 0.5  # s at most for packets that wait for a link, when told to stop
 CALLER_KEPT: Final = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
-=======
-DRAIN = 0.5  # s at most for packets that wait for a link, when told to stop
-CALLER_KEPT = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
->>>>>>> main
 
 log = logging.getLogger(__name__)
 
@@ -140,8 +136,10 @@ class SendEngine(Engine):
             self._read_list()
 
     async def drain(self) -> None:
-        self._from_caller()
-        self.loop.remove_reader(self._listener)
+        for _ in range(batch.PER_WAKE_UP):
+            if not self._from_caller(time.monotonic()):
+                break
+        self.loop.remove_packets(self._listener.fileno())
         for _ in range(50):
             if not self._sender.held:
                 break

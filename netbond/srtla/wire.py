@@ -36,11 +36,7 @@ ID_LENGTH: Final = 256  # of a group, bytes: half chosen by the sender, half by 
 HALF_ID: Final = ID_LENGTH // 2
 REG_LENGTH: Final = 2 + ID_LENGTH  # REG1 and REG2 have exactly this length
 
-<<<<<<< HEAD
-PADDED: Final = 32  # bytes to which some programs pad short control packets
-=======
-PADDED = 32  # bytes to which short control packets are padded
->>>>>>> main
+PADDED: Final = 32  # bytes to which short control packets are padded
 REFUSED_KEY = b"key"  # in a REG_ERR: the key is missing or another
 
 ACK_EVERY: Final = 10  # data packets of a link per SRTLA ACK
