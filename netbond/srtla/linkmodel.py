@@ -209,7 +209,7 @@ class LinkModel:
         else:
             pace = max(self.peak * PACE, INITIAL_RATE)
         step = size / pace
-        since = now - max(BURST * step, BURST_TIME)
+        since = now - (BURST * step if self.startup else max(BURST * step, BURST_TIME))
         self.pace_at = max(self.pace_at, since) + step
         self.in_flight += size
         self.packets += 1

@@ -81,10 +81,6 @@ class Played:
             self.sender.handle_timer(now)
             self.drain()
             self.now = now
-        for _ in range(10):  # what waits for a link when the recording ends
-            self.now += 0.01
-            self.sender.handle_timer(self.now)
-            self.drain()
 
     def drain(self) -> None:
         self.events += self.sender.events()
