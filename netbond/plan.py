@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from shlex import quote
 
 from netbond import pins, router
 from netbond.balance import ecmp, uses_groups
@@ -228,6 +229,7 @@ def _plan_rules(
 
 
 # --- as iproute2 would write it ---------------------------------------------------------------------------
+# Quoted, as people copy these lines into a shell: the kernel takes $(reboot) as the name of an interface.
 
 
 def object_words(what: Object) -> str:
@@ -242,7 +244,7 @@ def object_words(what: Object) -> str:
 def hop_words(hop: Nexthop) -> list[str]:
     """A way out as arguments of `ip`."""
     words = [] if hop.gateway is None else ["via", str(hop.gateway)]
-    words += ["dev", hop.device]
+    words += ["dev", quote(hop.device)]
     return words
 
 
@@ -301,9 +303,9 @@ def rule_words(rule: Rule) -> str:
     if rule.mark:
         words += ["fwmark", f"{rule.mark:#x}/{rule.mask:#x}"]
     if rule.iif:
-        words += ["iif", rule.iif]
+        words += ["iif", quote(rule.iif)]
     if rule.oif:
-        words += ["oif", rule.oif]
+        words += ["oif", quote(rule.oif)]
     if rule.action == "table":
         words += ["lookup", "main" if rule.table == MAIN_TABLE else str(rule.table)]
     else:

@@ -20,6 +20,7 @@ import errno
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ class Change:
 
     def command(self) -> str:
         """The same for sysctl(8)."""
-        return f"sysctl -w {shown(self.name)}={self.value}"
+        return "sysctl -w " + shlex.quote(f"{shown(self.name)}={self.value}")
 
     def line(self) -> str:
         """The command with the reason, as `netbond plan` prints it."""

@@ -100,7 +100,10 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     script = folder / "script"
     script.write_text(f'#!/bin/sh\nPATH="$PATH:{folder}"\n. /sbin/dhclient-script\n')
     script.chmod(0o755)
-    (folder / "ping").write_text('#!/bin/sh\nexec busybox ping -W 1 "$@"\n')
+    # dhclient-script asks the router once and grants it a second, which on a busy machine is not enough.
+    (folder / "ping").write_text(
+        '#!/bin/sh\nfor i in 1 2 3 4; do busybox ping -W 1 "$@" && exit 0; done\nexit 1\n'
+    )
     (folder / "ping").chmod(0o755)
     config = folder / "netbond.toml"
     config.write_text(

@@ -442,6 +442,31 @@ def test_what_cannot_be_in_it(tmp_path: Path, item: dict[str, object], says: str
     assert str(caught.value).isprintable()
 
 
+ANY = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+FIELDS = ("device", "source", "address", "routers", "received", "ifindex", "boot")
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS), ANY, max_size=3), st.ip_addresses(), st.integers(-1, 130))
+def test_any_json_is_a_lease_or_one_line(changed: dict[str, object], address: object, length: int) -> None:
+    good = {"device": "usb0", "source": "dhclient", "address": f"{address}/{length}", "routers": []}
+    data = json.dumps(good | {"received": 5.0, "boot": "aaaa"} | changed).encode()
+    said, found = "", None
+    try:
+        found = decode(data, "aaaa")
+    except LeaseError as error:
+        said = str(error)
+    assert said.isprintable()
+    assert (found is None) == bool(said)
+    assert found is None or decode(encode(found, "aaaa"), "aaaa") == found
+
+
 def test_a_list_that_others_can_write_to_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("[]")
     (tmp_path / "m").chmod(0o666)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from netbond.balance import reduced
 from netbond.config import Config, parse
-from netbond.model import Facts, Route, Rule
-from netbond.plan import desired, plan
+from netbond.model import Facts, Nexthop, Route, Rule
+from netbond.plan import Operation, desired, plan
+from netbond.sysctls import Change
 from netbond.tables import assign, fixed
 from tests.unit.boxes import address, box, lease, link, main_default
 
@@ -249,3 +251,15 @@ class TestTables:
     def test_an_agent_that_starts_anew_arrives_where_it_was(self, devices: set[str]) -> None:
         tables = assign(devices, ROUTING, {})
         assert assign(devices, ROUTING, tables) == tables
+
+
+def test_a_name_that_a_shell_would_run_is_quoted() -> None:
+    """`netbond plan` prints lines to be copied into a root's shell; no name may start a command there."""
+    rule = Operation("add", Rule(40, 4, oif="$(reboot)", table=100, protocol=78), "missing")
+    hop = Nexthop("$(reboot)", ipaddress.IPv4Address("10.0.0.1"))
+    route = Operation("add", Route(100, ipaddress.ip_network("0.0.0.0/0"), nexthops=(hop,)), "missing")
+    change = Change("net/ipv4/conf/$(reboot)/rp_filter", "2", "1", "strict")
+    for line in (rule.command(), route.command(), change.command()):
+        assert not any("$" in outside for outside in line.split("'")[::2])
+        assert any("$(reboot)" in word for word in shlex.split(line))
+    assert "'" not in Operation("add", Rule(40, 4, oif="eth0.5", table=100), "missing").command()

@@ -48,6 +48,17 @@ def test_it_allows_the_sockets_that_are_used() -> None:
     assert used <= set(service()["RestrictAddressFamilies"].split())
 
 
+def test_it_may_run_ahead_of_others() -> None:
+    unit = service()
+    assert "RestrictRealtime" not in unit
+    assert "CAP_SYS_NICE" in unit["CapabilityBoundingSet"].split()  # sched_setscheduler(2)
+
+
+def test_engines_may_filter_their_calls() -> None:
+    # Not in the set of older systemd; without it prctl(2) does it, and slows the processor down.
+    assert "seccomp" in service()["SystemCallFilter"].split()
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
 def test_systemd_takes_it(tmp_path: Path) -> None:
     copy = tmp_path / "netbond.service"

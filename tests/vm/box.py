@@ -63,7 +63,7 @@ class Box:
         """The agent's process; 0 if there is none."""
         return int(self.machine.out("systemctl show --value -p MainPID netbond"))
 
-    def until(self, what: Callable[[], bool], seconds: float = 120) -> None:
+    def until(self, what: Callable[[], bool], seconds: float = 300) -> None:
         """Wait for something; an AssertionError that shows everything when it does not come."""
         deadline = time.monotonic() + seconds
         while not what():

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 MEMORY = 1024  # MiB
 PORTS = 8  # USB ports at the machine: 1 to PORTS
-BOOT_TIMEOUT = 240.0  # s; emulated, on a busy machine
+BOOT_TIMEOUT = 600.0  # s; emulated, on a busy machine
 JOB_PORT = "/dev/virtio-ports/job"  # what the machine writes here ends in the file job.log
 
 
@@ -50,6 +50,7 @@ class _Lines:
         self._sock.close()
 
     def send(self, message: dict[str, Any], ahead: bytes = b"") -> None:
+        self._sock.settimeout(30)
         self._sock.sendall(ahead + json.dumps(message).encode() + b"\n")
 
     def receive(self, deadline: float) -> dict[str, Any]:
@@ -234,9 +235,10 @@ class Machine:
             if self._process.poll() is not None:
                 raise MachineError(f"QEMU ended: {(self.folder / 'qemu.log').read_text()}")
             number = next(self._ids)
-            # The byte 0xff makes the agent forget what it had half read.
-            self._agent.send({"execute": "guest-sync-delimited", "arguments": {"id": number}}, ahead=b"\xff")
             try:
+                # The byte 0xff makes the agent forget what it had half read.
+                sync = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
+                self._agent.send(sync, ahead=b"\xff")
                 while self._agent.receive(time.monotonic() + 3).get("return") != number:
                     pass
                 break

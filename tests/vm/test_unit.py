@@ -14,7 +14,7 @@ from tests.vm.box import Box
 from tests.vm.qemu import Machine
 from tests.vm.world import ADDRESS, RECEIVER_PORT, World
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
 
 CONFIG = f"""\
 [[uplink]]

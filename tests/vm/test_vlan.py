@@ -15,7 +15,7 @@ from tests.vm.box import Box
 from tests.vm.qemu import Machine
 from tests.vm.world import World
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(1200)]
 
 CARDS = {"usb0": 1, "eth0": 2, "provider": 3}  # name: port
 VLANS = {"usb0.5": 5, "eth0.7": 7}
