@@ -1,21 +1,25 @@
-"""What the receiving engine costs, over loopback, beside other programs in the same sitting.
+"""What the engines cost, over loopback, beside other programs in the same sitting.
 
-    python bench/engines.py [--rates 8,20,120] [--links 4] [--secs 8] [--highest]
+    python bench/engines.py [recv|send] [--rates 8,20,120] [--links 4] [--secs 8] [--runs 3] [--highest]
 
-A sender that keeps to the protocol carries a stream over several links to the program under test, and a
-stand-in for the SRT server takes it there and acknowledges it every 10 ms as SRT does. The sender hands over
-5 ms of packets at a time, as encoders do. Measured: CPU time of the program per data packet (the scheduler's
-own nanoseconds), the delay that it adds (kernel time stamps), context switches, memory, with --highest the
-highest rate without loss.
+recv: a sender that keeps to the protocol carries a stream over several links to the program under test, and a
+stand-in for the SRT server takes it there and acknowledges it every 10 ms as SRT does. send: a stand-in for
+the SRT caller hands the stream to the program under test, and one for an SRTLA receiver acknowledges it as
+receivers do: one SRTLA ACK for ten packets of a link, SRT's own every 10 ms over all links. The stream comes
+5 ms of packets at a time, as from encoders. Measured: CPU time of the program per data packet (the
+scheduler's own nanoseconds), the delay that it adds (kernel time stamps), context switches, memory; with
+--highest the highest rate without loss.
 
-Programs: netbond; BELABOX's srtla_rec if NETBOND_FOREIGN_SRTLA names the folder that holds it; and as the
-floor, if there is a C compiler, relay.c, which moves datagrams and does nothing else.
+Programs: netbond; netbond without its compiled parts; BELABOX's if NETBOND_FOREIGN_SRTLA names the folder
+that holds them; and as the floor, if there is a C compiler, relay.c, which moves datagrams and does nothing
+else.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import select
 import shutil
 import socket
 import struct
@@ -26,6 +30,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from netbond.srtla import batch, wire
 
@@ -87,7 +92,7 @@ class Server:
     def _run(self) -> None:
         self.sock.settimeout(0.002)
         next_ack = 0.0
-        serial = 0
+        serial = after = 0
         while not self.stop:
             try:
                 while True:
@@ -96,12 +101,15 @@ class Server:
                         if len(data) < PACKET:
                             continue
                         self.got += 1
+                        after = wire.sequence_of(data) + 1
                         seconds, nanoseconds = struct.unpack("@qq", ancillary[0][2])
                         (sent,) = struct.unpack_from("!Q", data, 16)
                         self.delays.append(seconds * 10**9 + nanoseconds - sent)
                     else:
                         data, self.peer = self.sock.recvfrom(65535)
                         self.got += len(data) // PACKET
+                        if len(data) >= PACKET:
+                            after = wire.sequence_of(data[-PACKET:]) + 1
                     if time.monotonic() >= next_ack:
                         break
             except TimeoutError:
@@ -110,13 +118,142 @@ class Server:
             if now >= next_ack and self.peer and self.acks:
                 next_ack = now + ACK_EVERY
                 serial += 1
-                ack = struct.pack("!HHIIIIIIIIII", wire.SRT_ACK, 0, serial, 0, 7, serial, 0, 0, 0, 0, 0, 0)
+                ack = struct.pack("!HHIIIIIIIIII", wire.SRT_ACK, 0, serial, 0, 7, after, 0, 0, 0, 0, 0, 0)
                 self.sock.sendto(ack, self.peer)
 
     def close(self) -> None:
         self.stop = True
         self.thread.join()
         self.sock.close()
+
+
+class Peer:
+    """The SRTLA receiver's stand-in, a thread: accepts all links, acknowledges, takes delays."""
+
+    def __init__(self, *, stamps: bool) -> None:
+        self.sock = udp()
+        self.port = int(self.sock.getsockname()[1])
+        self.stamps = stamps
+        if stamps:
+            self.sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
+        self.inbox = batch.Inbox(packed=not stamps and batch.accept_packed(self.sock))
+        self.got = 0
+        self.delays: list[int] = []
+        self.acks = True
+        self.group = b""
+        self.waiting: dict[Any, list[int]] = {}  # by link: sequence numbers to be acknowledged
+        self.highest = 0
+        self.stop = False
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        next_ack = 0.0
+        serial = 0
+        while not self.stop:
+            if poll.poll(2):
+                if self.stamps:
+                    data, ancillary, _, address = self.sock.recvmsg(2048, 64)
+                    if len(data) == PACKET:
+                        seconds, nanoseconds = struct.unpack("@qq", ancillary[0][2])
+                        (sent,) = struct.unpack_from("!Q", data, 16)
+                        self.delays.append(seconds * 10**9 + nanoseconds - sent)
+                    self._take(address, data)
+                else:
+                    for address, data in self.inbox.read_from(self.sock):
+                        self._take(address, data)
+            now = time.monotonic()
+            if now >= next_ack and self.highest and self.acks:
+                next_ack = now + ACK_EVERY
+                serial += 1
+                after = self.highest + 1
+                ack = struct.pack("!HHIIIIIIIIII", wire.SRT_ACK, 0, serial, 0, 7, after, 0, 0, 0, 0, 0, 0)
+                for link in self.waiting:
+                    self.sock.sendto(ack, link)
+
+    def _take(self, address: Any, data: bytes) -> None:
+        kind = wire.packet_type(data)
+        if len(data) == PACKET and not data[0] & 0x80:
+            self.got += 1
+            sequence = wire.sequence_of(data)
+            self.highest = max(self.highest, sequence)
+            waiting = self.waiting.get(address)
+            if waiting is not None:
+                waiting.append(sequence)
+                if len(waiting) == wire.ACK_EVERY:
+                    self.sock.sendto(wire.build_srtla_ack(waiting), address)
+                    waiting.clear()
+        elif kind == wire.KEEPALIVE:
+            self.sock.sendto(data, address)
+        elif kind == wire.REG1:
+            self.group = data[2:130] + os.urandom(128)
+            self.sock.sendto(wire.build_registration(wire.REG2, self.group), address)
+        elif kind == wire.REG2:
+            known = data[2:] == self.group
+            if known:
+                self.waiting.setdefault(address, [])
+            self.sock.sendto(wire.REG3_PACKET if known else wire.REG_NGP_PACKET, address)
+
+    def close(self) -> None:
+        self.stop = True
+        self.thread.join()
+        self.sock.close()
+
+
+class Caller:
+    """The SRT caller's stand-in: a stream from one socket; a thread answers the ACKs that come back."""
+
+    def __init__(self, port: int) -> None:
+        self.sock = udp()
+        self.sock.connect(("127.0.0.1", port))
+        self.sock.settimeout(0.1)
+        self.sequence = 0
+        self.stop = False
+        self.thread = threading.Thread(target=self._answer, daemon=True)
+        self.thread.start()
+
+    def _answer(self) -> None:
+        seen = b""
+        while not self.stop:
+            try:
+                data = self.sock.recv(2048)
+            except OSError:  # nothing, or the program is not up yet
+                continue
+            if wire.packet_type(data) == wire.SRT_ACK and data[4:8] != seen:
+                seen = data[4:8]
+                self.sock.send(struct.pack("!HH", wire.SRT_ACKACK, 0) + seen + bytes(8))
+
+    def stream(self, mbps: float, secs: float, *, packed: bool = False) -> int:
+        """Packets sent. `packed`: those of a burst in one system call."""
+        rate = mbps * 1e6 / (PAYLOAD * 8)
+        start = time.monotonic()
+        sent = 0
+        while (now := time.monotonic()) < start + secs:
+            due = int((now - start) * rate) - sent
+            burst = []
+            for _ in range(due):
+                self.sequence += 1
+                burst.append(stream_packet(self.sequence))
+            if packed:
+                batch.send(self.sock, burst)
+            else:
+                for data in burst:
+                    self.sock.send(data)
+            sent += due
+            time.sleep(BURST)
+        return sent
+
+    def close(self) -> None:
+        self.stop = True
+        self.thread.join()
+        self.sock.close()
+
+
+def stream_packet(sequence: int) -> bytes:
+    """With the time in it."""
+    return struct.pack("!IIIIQ", sequence, 0xE0000001, 0, 7, time.time_ns()) + bytes(PAYLOAD - 8)
 
 
 class Sender:
@@ -135,7 +272,7 @@ class Sender:
 
     def _register(self) -> None:
         answer = b""
-        for _ in range(20):
+        for _ in range(200):  # a busy machine takes its time to start a program
             answer = self._ask(self.links[0], wire.build_registration(wire.REG1, os.urandom(256)))
             if wire.packet_type(answer) == wire.REG2:
                 break
@@ -154,7 +291,7 @@ class Sender:
 
     def packet(self) -> bytes:
         self.sequence += 1
-        return struct.pack("!IIIIQ", self.sequence, 0xE0000001, 0, 7, time.time_ns()) + bytes(PAYLOAD - 8)
+        return stream_packet(self.sequence)
 
     def stream(self, mbps: float, secs: float, *, packed: bool = False) -> int:
         """Packets sent. `packed`: those of a burst for one link in one system call."""
@@ -187,19 +324,22 @@ class Sender:
 @dataclass
 class Program:
     name: str
-    command: list[str]  # with {port} and {server}
+    command: list[str]  # with {port} to listen at, {server} to send to, and {ips}, the file of links
     srtla: bool = True
+    pure: bool = False
 
 
-def programs(directory: Path) -> list[Program]:
-    found = [
-        Program(
-            "netbond",
-            [sys.executable, "-m", "netbond", "recv", "--srtla-port", "{port}", "--srt-port", "{server}"],
-        )
-    ]
+def programs(engine: str, directory: Path) -> list[Program]:
+    ours = [sys.executable, "-m", "netbond", engine]
+    if engine == "recv":
+        ours += ["--srtla-port", "{port}", "--srt-port", "{server}"]
+        theirs = ["srtla_rec", "{port}", "127.0.0.1", "{server}"]
+    else:
+        ours += ["{port}", "127.0.0.1", "{server}", "{ips}"]
+        theirs = ["srtla_send", "{port}", "127.0.0.1", "{server}", "{ips}"]
+    found = [Program("netbond", ours), Program("netbond, pure", ours, pure=True)]
     if foreign := os.environ.get("NETBOND_FOREIGN_SRTLA"):
-        found.append(Program("srtla_rec", [f"{foreign}/srtla_rec", "{port}", "127.0.0.1", "{server}"]))
+        found.append(Program(theirs[0], [f"{foreign}/{theirs[0]}", *theirs[1:]]))
     if compiler := shutil.which("cc"):
         relay = directory / "relay"
         subprocess.run([compiler, "-O2", "-o", relay, Path(__file__).parent / "relay.c"], check=True)
@@ -210,14 +350,24 @@ def programs(directory: Path) -> list[Program]:
 class Running:
     """A program under test with its stand-ins."""
 
-    def __init__(self, program: Program, links: int, *, stamps: bool) -> None:
-        self.server = Server(stamps=stamps)
+    def __init__(self, engine: str, program: Program, links: int, *, stamps: bool) -> None:
+        self.server = Server(stamps=stamps) if engine == "recv" else Peer(stamps=stamps)
         port = free_port()
-        command = [part.format(port=port, server=self.server.port) for part in program.command]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(2.0 if program.srtla else 0.3)  # srtla_rec asks its SRT server first
+        with tempfile.NamedTemporaryFile("w", suffix=".ips") as ips:
+            ips.write("".join(f"127.0.0.{number + 2}\n" for number in range(links)))
+            ips.flush()
+            self.process = subprocess.Popen(
+                [part.format(port=port, server=self.server.port, ips=ips.name) for part in program.command],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "NETBOND_PURE": "1"} if program.pure else None,
+            )
+            # srtla_rec asks its SRT server first; a sender registers its links.
+            time.sleep((2.0 if engine == "recv" else 4.0) if program.srtla else 0.3)
         self.server.acks = program.srtla
-        self.sender = Sender(port, links, srtla=program.srtla)
+        self.sender: Sender | Caller = (
+            Sender(port, links, srtla=program.srtla) if engine == "recv" else Caller(port)
+        )
 
     def close(self) -> None:
         self.sender.close()
@@ -226,8 +376,8 @@ class Running:
         self.server.close()
 
 
-def cost(program: Program, links: int, mbps: float, secs: float) -> str:
-    running = Running(program, links, stamps=mbps < 300)
+def cost(engine: str, program: Program, links: int, mbps: float, secs: float) -> str:
+    running = Running(engine, program, links, stamps=mbps < 300)
     try:
         pid = running.process.pid
         running.sender.stream(mbps, 1.0)
@@ -249,14 +399,17 @@ def cost(program: Program, links: int, mbps: float, secs: float) -> str:
         running.close()
 
 
-def highest(program: Program, links: int, *, packed: bool) -> str:
+def highest(engine: str, program: Program, links: int, *, packed: bool) -> str:
     """Bisects the rate at which nothing is lost in a second, twice in a row."""
     low, high = 50.0, 12800.0
     offered = 0.0
     while high / low > 1.1:
         rate = (low * high) ** 0.5
-        running = Running(program, links, stamps=False)
+        running = Running(engine, program, links, stamps=False)
         try:
+            if engine == "send":
+                running.sender.stream(min(rate, 400), 1.0)  # it finds out what its links carry
+                time.sleep(0.3)
             fine = True
             for _ in range(2):
                 running.server.got = 0
@@ -284,23 +437,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("engine", nargs="?", choices=["recv", "send"], default="recv")
     parser.add_argument("--rates", default="8,20,120", help="Mbit/s, with commas (8,20,120)")
     parser.add_argument("--links", type=int, default=4)
     parser.add_argument("--secs", type=float, default=8.0)
-    parser.add_argument("--only", default="", help="programs whose name holds this")
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--only", default="", help="programs by (part of) their names, with commas")
     parser.add_argument(
         "--highest", action="store_true", help="also search for the highest rate without loss"
     )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        chosen = [each for each in programs(Path(directory)) if args.only in each.name]
+        only = [name.strip() for name in args.only.split(",")]
+        chosen = [
+            each
+            for each in programs(args.engine, Path(directory))
+            if any(name in each.name if name != "netbond" else name == each.name for name in only)
+        ]
         for rate in [float(rate) for rate in args.rates.split(",") if rate]:
-            for program in chosen:
-                print(cost(program, args.links, rate, args.secs), flush=True)
+            for program in chosen * args.runs:
+                print(cost(args.engine, program, args.links, rate, args.secs), flush=True)
         if args.highest:
             for packed in (False, True):
                 for program in chosen:
-                    print(highest(program, args.links, packed=packed), flush=True)
+                    print(highest(args.engine, program, args.links, packed=packed), flush=True)
 
 
 if __name__ == "__main__":

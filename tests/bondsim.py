@@ -303,6 +303,7 @@ class Simulation:
         self.heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.count = 0
         self.sender = make_sender(self.rng.randbytes, self.now)
+        self.specs = [LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in self.links]
         self.armed: float | None = None
         self.group: bytes | None = None
         self.joined: set[int] = set()
@@ -347,7 +348,7 @@ class Simulation:
 
     def run(self) -> Outcome:
         """Play it."""
-        self.sender.set_links([LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in self.links], self.now)
+        self.sender.set_links(self.specs, self.now)
         self._drain()
         self._arm()
         if self.tell_latency:

@@ -1,1 +1,67 @@
-"""SRTLA, both ends: one SRT stream over several links. Nothing here imports the agent."""
+"""SRTLA, both ends: one SRT stream over several links. Nothing here imports the agent.
+
+The modules of the packets' path are also compiled, by mypyc from the very same files, where there is a
+compiler when netbond is installed (hatch_build.py). They then lie in `_compiled`, and are taken from there
+only as long as the files are what was compiled. NETBOND_PURE=1 in the environment leaves all compiled parts
+aside.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Modules that mypyc compiles, and the file in `_compiled` that tells of which text.
+COMPILED = (
+    "bonding",
+    "carriage",
+    "classic",
+    "dealing",
+    "flight",
+    "link",
+    "linkmodel",
+    "loop",
+    "receiver",
+    "schedule",
+    "sender",
+    "sending",
+    "wire",
+)
+DIGEST = "DIGEST"
+
+
+def digest(folder: str) -> str:
+    """Of the modules to be compiled, as they are in `folder`."""
+    import hashlib
+
+    state = hashlib.sha256()
+    for name in COMPILED:
+        with open(os.path.join(folder, f"{name}.py"), "rb") as file:  # noqa: PTH118, PTH123 - pathlib takes 5 ms
+            state.update(file.read())
+    return state.hexdigest()
+
+
+def _use_compiled(folder: str) -> None:
+    import importlib.util
+    import sys
+    from importlib.machinery import EXTENSION_SUFFIXES
+
+    compiled = os.path.join(folder, "_compiled")  # noqa: PTH118
+    shared = "netbond_srtla__mypyc"  # has the code of all of them
+    try:
+        with open(os.path.join(compiled, DIGEST), encoding="ascii") as file:  # noqa: PTH118, PTH123
+            if file.read() != digest(folder):
+                return
+    except OSError:
+        return
+    path = os.path.join(compiled, shared + EXTENSION_SUFFIXES[0])  # noqa: PTH118
+    spec = importlib.util.spec_from_file_location(shared, path)
+    if spec is None or spec.loader is None or not os.path.exists(path):  # noqa: PTH110
+        return  # compiled for another Python
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[shared] = module
+    spec.loader.exec_module(module)
+    __path__.insert(0, compiled)
+
+
+if not os.environ.get("NETBOND_PURE"):
+    _use_compiled(__path__[0])

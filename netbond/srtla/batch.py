@@ -24,6 +24,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
+from netbond.srtla import native
 from netbond.srtla.wire import MTU
 
 PER_WAKE_UP = 64  # datagrams: enough for a burst, and other sockets get their turn
@@ -40,7 +41,6 @@ _IP_PKTINFO = 8  # include/uapi/linux/in.h; not in Python's socket module
 _UDP_SEGMENT = 103  # include/uapi/linux/udp.h
 _UDP_GRO = 104
 _BYTE_ORDER: Literal["little", "big"] = "little" if sys.byteorder == "little" else "big"
-_ANCILLARY = socket.CMSG_SPACE(20)
 _INDEX_0 = struct.pack("@i", 0)  # routing chooses the device of an answer, only its source is ours to say
 _NOT_PACKED = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 
@@ -258,6 +258,14 @@ def accept_packed(sock: socket.socket) -> bool:
 
 def send(sock: socket.socket, datagrams: Sequence[bytes]) -> tuple[int, OSError | None]:
     """Send over a connected socket; how many went out before the error, if there was one."""
+    if native.extension is not None:
+        sent, number = native.extension.send(sock.fileno(), list(datagrams))
+        return sent, OSError(number, os.strerror(number)) if number else None
+    return send_by_python(sock, datagrams)
+
+
+def send_by_python(sock: socket.socket, datagrams: Sequence[bytes]) -> tuple[int, OSError | None]:
+    """`send` without the extension."""
     total = len(datagrams)
     start = 0
     while start < total:
@@ -330,56 +338,15 @@ def send_to(
     return refused
 
 
-# --- one by one ---------------------------------------------------------------------------------------------
-
-
-def receive(sock: socket.socket, limit: int = PER_WAKE_UP) -> tuple[list[bytes], OSError | None]:
-    """The datagrams that wait on a connected socket, and the error that ended the reading, if one did.
-
-    A pending ICMP error (ECONNREFUSED and its like) is reported by the kernel once and takes no datagram
-    away: reading goes on behind it.
-    """
-    out: list[bytes] = []
-    error: OSError | None = None
-    recv = sock.recv
-    for _ in range(limit):
-        try:
-            data = recv(SIZE)
-        except BlockingIOError:
-            break
-        except OSError as caught:
-            error = caught
-            continue
-        if len(data) < SIZE:
-            out.append(data)
-    return out, error
+# --- from which address -------------------------------------------------------------------------------------
 
 
 def tell_local(sock: socket.socket) -> None:
-    """Make an inbox's `local` and `receive_from_local` possible on a socket bound to every address."""
+    """Make an inbox's `local` possible on a socket bound to every address."""
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
-
-
-def receive_from_local(
-    sock: socket.socket, limit: int = PER_WAKE_UP
-) -> list[tuple[bytes, Any, Local | None]]:
-    """(datagram, address, local) of those that wait on an unconnected socket. `local`: which of our addresses
-    it was sent to. On a box with several the kernel would answer from another, and connected peers would not
-    take that."""
-    out: list[tuple[bytes, Any, Local | None]] = []
-    for _ in range(limit):
-        try:
-            data, ancillary, _, address = sock.recvmsg(SIZE, _ANCILLARY)
-        except BlockingIOError:
-            break
-        except OSError:
-            continue  # the ICMP answer to something sent earlier, by whatever peer
-        if len(data) < SIZE:
-            out.append((data, address, _local(ancillary)))
-    return out
 
 
 def _local(ancillary: Sequence[tuple[int, int, bytes]]) -> Local | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from typing import Final
 
 from netbond.srtla import wire
 from netbond.srtla.dealing import (
@@ -30,21 +31,21 @@ from netbond.srtla.dealing import (
 from netbond.srtla.linkmodel import FLYING, LOST, PASSED, TYPICAL, LinkModel, Transmission
 from netbond.srtla.schedule import WINDOW_UNIT, Ask, Emit, EmitData, LinkState
 
-RING = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most
-LATENCY = 1.0  # s, until the handshake tells SRT's
-TICK_BUSY = 0.004  # s between looks when packets wait for a link
-TICK_IDLE = 0.01  # ... when packets are only in flight
-TARGET = 0.07  # of the latency: queue that a link may have
+RING: Final = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most
+LATENCY: Final = 1.0  # s, until the handshake tells SRT's
+TICK_BUSY: Final = 0.004  # s between looks when packets wait for a link
+TICK_IDLE: Final = 0.01  # ... when packets are only in flight
+TARGET: Final = 0.07  # of the latency: queue that a link may have
 TARGET_BOUNDS = (0.04, 0.15)  # s
-ASK_EVERY = 0.1  # s at least between keepalives that ask how far a link is
-ASK_GRACE = 0.02  # s that proof may be overdue before a link is asked
-PATIENCE = 0.1  # of the latency: how long an answer may be overdue before the link counts as stalled
-JUDGE_EVERY = 1.0  # s between looks at how many packets are given up
-HELD_UP = 0.03  # s by which our own timer is late if the machine is busy
-NAK_GRACE = 0.01  # s by which a loss report may be older than proof that came over another link
+ASK_EVERY: Final = 0.1  # s at least between keepalives that ask how far a link is
+ASK_GRACE: Final = 0.02  # s that proof may be overdue before a link is asked
+PATIENCE: Final = 0.1  # of the latency: how long an answer may be overdue before the link counts as stalled
+JUDGE_EVERY: Final = 1.0  # s between looks at how many packets are given up
+HELD_UP: Final = 0.03  # s by which our own timer is late if the machine is busy
+NAK_GRACE: Final = 0.01  # s by which a loss report may be older than proof that came over another link
 
-ANSWER_LATE = 0.5  # of the latency: packets whose link answers later are saved before
-RESCUED = 100  # waiting packets that are looked at for one to try a stalled link with
+ANSWER_LATE: Final = 0.5  # of the latency: packets whose link answers later are saved before
+RESCUED: Final = 100  # waiting packets that are looked at for one to try a stalled link with
 LATENCY_BOUNDS = (0.02, 8.0)  # s
 
 

@@ -10,24 +10,36 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Sequence
+from typing import Final
 
 from netbond.srtla.linkmodel import FLYING, LEAST, LinkModel, Transmission
 from netbond.srtla.schedule import Ask, EmitData, LinkState
 
-ALIKE = 0.2  # of the latency: links on which a packet arrives so much later carry it as well as the first
-LOSS_PENALTY = 0.5  # of the latency: what a repeat would wait longer for a link that loses nothing
+ALIKE: Final = (
+    0.2  # of the latency: links on which a packet arrives so much later carry it as well as the first
+)
+LOSS_PENALTY: Final = 0.5  # of the latency: what a repeat would wait longer for a link that loses nothing
 SAFETY = (0.05, 0.15)  # of the latency: how much earlier than its deadline a packet shall be expected, ...
 SHORTAGE = (
     0.08  # ... the most when this share of packets is given up: then a late one costs another its place
 )
-HASTE = 0.6  # of the latency: a packet with so little time left does not wait for what a new link can do
-OVERFILL_LOSS = 0.1  # share of packets lost from which a new link is not overfilled
-ASIDE = 16  # repeats that no link will take just now, behind which others are looked at
-COPIES = 0.01  # second copies of repeats, per packet, ...
-COPIES_MOST = 10.0  # ... and at most in a row, while there is a third chance
-SPARE_SHARE = 0.6  # of what a link may hold: below it a second copy is in nobody's way
-HELD, SENT, HERE, GONE = 0, 1, 2, 3  # waits; left at least once; arrived; given up
-NOT_QUEUED, SPARE, URGENT = 0, 1, 2  # to be sent again: not, if links are idle, at once
+HASTE: Final = (
+    0.6  # of the latency: a packet with so little time left does not wait for what a new link can do
+)
+OVERFILL_LOSS: Final = 0.1  # share of packets lost from which a new link is not overfilled
+ASIDE: Final = 16  # repeats that no link will take just now, behind which others are looked at
+COPIES: Final = 0.01  # second copies of repeats, per packet, ...
+COPIES_MOST: Final = 10.0  # ... and at most in a row, while there is a third chance
+SPARE_SHARE: Final = 0.6  # of what a link may hold: below it a second copy is in nobody's way
+# waits; left at least once; arrived; given up
+HELD: Final = 0
+SENT: Final = 1
+HERE: Final = 2
+GONE: Final = 3
+# to be sent again: not, if links are idle, at once
+NOT_QUEUED: Final = 0
+SPARE: Final = 1
+URGENT: Final = 2
 
 
 class Packet:
@@ -82,6 +94,11 @@ class Dealer:
         self._now = now
         self._pumping = True
 
+    def _give_up(self, packet: Packet) -> None:
+        packet.state = GONE
+        packet.data = b""  # nobody will want it: an outage does not fill the ring
+        self.late += 1
+
     def flush(self) -> None:
         if not self._pumping:
             return
@@ -123,8 +140,7 @@ class Dealer:
             if left < 0 or (nearest < 1e17 and nearest > left):
                 held.popleft()
                 if not self._try_luck(packet, ready, now):
-                    packet.state = GONE
-                    self.late += 1
+                    self._give_up(packet)
                 continue
             if not ready:
                 if left - nearest > HASTE * self.latency or not self._overfill(packet, now):
@@ -234,8 +250,7 @@ class Dealer:
             elif left < 0 or (nearest < 1e17 and nearest > left):
                 heapq.heappop(urgent)
                 packet.queued = NOT_QUEUED
-                packet.state = GONE
-                self.late += 1
+                self._give_up(packet)
             elif not ready or len(aside) >= ASIDE:
                 break
             else:

@@ -5,7 +5,9 @@
 // Plain C for a C compiler alone; fastpath.py loads it by ctypes. One thread, no callbacks, no allocation after
 // nb_new. Nothing in here trusts a length that came from outside: the kernel bounds what it writes by what it is
 // given, and datagrams are only looked at up to their length.
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdint.h>
@@ -25,7 +27,7 @@ enum {
     SLOTS = 64, PACKED = 65536, CONTROL = 96, NAME = 32, KEY = 96, MTU = 1500, SRT_HEADER = 16, ACK_EVERY = 10,
     LINKS = 8192, TABLE = 16384, GROUPS = 1024, GROUP_LINKS = 64, SERVER_SLOTS = 16, SERVER_SIZE = 2048,
     SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, READY = 64,
-    REPORT = 8 << 20,
+    REPORT = 8 << 20, OUTGOING = 64,
 };
 
 typedef struct {
@@ -56,6 +58,10 @@ typedef struct {
     uint8_t server[SERVER_SLOTS][SERVER_SIZE];
     struct { int group; struct iovec data; } forwards[FORWARDS];
     int forward_count;
+    struct mmsghdr outgoing[OUTGOING]; // for links, sent together
+    struct iovec outgoing_data[OUTGOING];
+    uint8_t outgoing_bytes[OUTGOING][SERVER_SIZE];
+    int outgoing_count;
     size_t reported;
     uint8_t report[REPORT]; // for Python: records of {int32 kind or fd, int32 length, int32 record length}, then both
     uint8_t data[SLOTS][PACKED];
@@ -89,11 +95,11 @@ static void enter(Path *p, int number) {
     p->table[at] = number;
 }
 
-Path *nb_new(int listener, int epoll, double pause, double flush_after, double worth_it) {
+Path *nb_new(int listener, int epoll, double pause, double worth_it, double flush_after) {
     Path *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->listener = listener, p->epoll = epoll;
-    p->pause = pause, p->flush_after = flush_after, p->worth_it = worth_it;
+    p->pause = pause, p->worth_it = worth_it, p->flush_after = flush_after;
     p->gap = 1.0, p->next_flush = 1e18;
     memset(p->table, 0xff, sizeof p->table);
     for (int i = 0; i < GROUPS; i++) p->groups[i].fd = -1;
@@ -172,12 +178,25 @@ uint64_t nb_failed(Path *p, int unreachable) {
 
 // --- sending -------------------------------------------------------------------------------------------------
 
+static void send_outgoing(Path *p) {
+    for (int done = 0; done < p->outgoing_count;) {
+        int sent = sendmmsg(p->listener, p->outgoing + done, p->outgoing_count - done, MSG_DONTWAIT);
+        if (sent <= 0) p->send_failed++; // this one; the others may go
+        done += sent > 0 ? sent : 1;
+    }
+    p->outgoing_count = 0;
+}
+
+// `size` is at most SERVER_SIZE. Leaves with the next send_outgoing: before nb_run returns.
 static void to_link(Path *p, Link *link, const void *data, size_t size) {
-    struct iovec vector = {(void *)data, size};
-    struct msghdr message = {.msg_name = link->name, .msg_namelen = link->name_length, .msg_iov = &vector,
-                             .msg_iovlen = 1, .msg_control = link->control_length ? link->control : NULL,
-                             .msg_controllen = link->control_length};
-    if (sendmsg(p->listener, &message, MSG_DONTWAIT) < 0) p->send_failed++;
+    if (p->outgoing_count == OUTGOING) send_outgoing(p);
+    int at = p->outgoing_count++;
+    memcpy(p->outgoing_bytes[at], data, size);
+    p->outgoing_data[at] = (struct iovec){p->outgoing_bytes[at], size};
+    p->outgoing[at].msg_hdr = (struct msghdr){
+        .msg_name = link->name, .msg_namelen = link->name_length, .msg_iov = &p->outgoing_data[at],
+        .msg_iovlen = 1, .msg_control = link->control_length ? link->control : NULL,
+        .msg_controllen = link->control_length};
 }
 
 static void acknowledge(Path *p, Link *link) {
@@ -210,17 +229,55 @@ static void send_one(Path *p, int fd, struct iovec *data) {
     refused(p, fd, errno);
 }
 
-static void send_run(Path *p, int fd, struct iovec *data, int count) {
-    if (count > 1) {
-        union { char space[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control = {{0}};
-        struct msghdr message = {.msg_iov = data, .msg_iovlen = count, .msg_control = &control,
-                                 .msg_controllen = sizeof control.space};
-        struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
-        uint16_t size = data[0].iov_len;
-        cmsg->cmsg_level = IPPROTO_UDP, cmsg->cmsg_type = UDP_SEGMENT, cmsg->cmsg_len = CMSG_LEN(sizeof size);
-        memcpy(CMSG_DATA(cmsg), &size, sizeof size);
-        if (sendmsg(fd, &message, MSG_DONTWAIT) >= 0) return;
+// Datagrams of equal length, the last may be shorter, in one system call; whether it could.
+static int send_packed(int fd, struct iovec *data, int count) {
+    union { char space[CMSG_SPACE(sizeof(uint16_t))]; struct cmsghdr align; } control = {{0}};
+    struct msghdr message = {.msg_iov = data, .msg_iovlen = count, .msg_control = &control,
+                             .msg_controllen = sizeof control.space};
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
+    uint16_t size = data[0].iov_len;
+    cmsg->cmsg_level = IPPROTO_UDP, cmsg->cmsg_type = UDP_SEGMENT, cmsg->cmsg_len = CMSG_LEN(sizeof size);
+    memcpy(CMSG_DATA(cmsg), &size, sizeof size);
+    return sendmsg(fd, &message, MSG_DONTWAIT) >= 0;
+}
+
+// The sender's: datagrams over a connected socket. How many went out before the error, if there was one.
+// (batch.send in Python; tests/unit/test_srtla_batch.py has both do the same.)
+int nb_send(int fd, struct iovec *data, int total, int *error) {
+    *error = 0;
+    for (int start = 0; start < total;) {
+        size_t size = data[start].iov_len, most = size ? PACKED_ROOM / size : 1;
+        int end = start + 1, limit = most < SEGMENTS ? most : SEGMENTS;
+        if (limit > total - start) limit = total - start;
+        while (end < start + limit && data[end].iov_len == size) end++;
+        if (end < start + limit && data[end].iov_len && data[end].iov_len < size) end++;
+        if (end - start > 1) {
+            if (send_packed(fd, data + start, end - start)) {
+                start = end;
+                continue;
+            }
+            // What a device or kernel cannot do goes singly.
+            if (errno != EINVAL && errno != EIO && errno != EMSGSIZE && errno != EOPNOTSUPP &&
+                errno != ENOPROTOOPT && errno != ECONNREFUSED) {
+                *error = errno;
+                return start;
+            }
+        }
+        for (; start < end; start++) {
+            ssize_t sent = send(fd, data[start].iov_base, data[start].iov_len, MSG_DONTWAIT);
+            if (sent < 0 && errno == ECONNREFUSED) // of an earlier datagram; this one was not sent yet
+                sent = send(fd, data[start].iov_base, data[start].iov_len, MSG_DONTWAIT);
+            if (sent < 0) {
+                *error = errno;
+                return start;
+            }
+        }
     }
+    return total;
+}
+
+static void send_run(Path *p, int fd, struct iovec *data, int count) {
+    if (count > 1 && send_packed(fd, data, count)) return;
     for (int i = 0; i < count; i++) send_one(p, fd, &data[i]);
 }
 
@@ -378,6 +435,7 @@ int nb_run(Path *p, double until, int *others, int room) {
     for (;;) {
         double now = monotonic();
         if (now >= p->next_flush) flush(p, now);
+        send_outgoing(p);
         if (other || p->reported || now >= until) return other;
         int count = 0;
         int flows = !p->more && p->gap * p->worth_it < p->pause;

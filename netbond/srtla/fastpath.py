@@ -11,15 +11,14 @@ the environment leaves it aside.
 from __future__ import annotations
 
 import ctypes
-import os
+import socket
 import struct
-from dataclasses import dataclass
-from pathlib import Path
 
+from netbond.srtla import native
 from netbond.srtla.batch import Local
+from netbond.srtla.carriage import Report
 from netbond.srtla.loop import PAUSE, WORTH_IT
 
-LIBRARY = Path(__file__).with_name("_fastpath.so")
 FROM_PEER = -1  # in the place of a descriptor: a datagram from the network side
 
 _HEAD = struct.Struct("@iii")
@@ -37,13 +36,10 @@ class _Heard(ctypes.Structure):
     )
 
 
-def _load() -> ctypes.CDLL | None:
-    if os.environ.get("NETBOND_PURE"):
+def _declare() -> ctypes.CDLL | None:
+    if native.library is None:
         return None
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-    except OSError:
-        return None
+    library = native.library
     pointer, number, seconds = ctypes.c_void_p, ctypes.c_int, ctypes.c_double
     text, size = ctypes.c_char_p, ctypes.POINTER(ctypes.c_size_t)
     for name, result, arguments in (
@@ -63,30 +59,21 @@ def _load() -> ctypes.CDLL | None:
     return library
 
 
-_library = _load()  # at import: later, as another user, the file may be out of reach
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What the data path leaves to Python."""
-
-    descriptor: int  # of the group's socket it came from, or FROM_PEER
-    record: bytes  # FROM_PEER: whose it is, as batch.Inbox.resolve reads it
-    data: bytes
-    error: int = 0  # errno of the group's socket, in the place of a datagram
+_library = _declare()
 
 
 class FastPath:
     """The data path of one listener."""
 
-    def __init__(self, listener: int, epoll: int, flush_after: float) -> None:
+    def __init__(self, listener: int, epoll: int, flush_after: float = 1.0) -> None:
         """`epoll` has the listener and the groups' sockets, and others that are Python's."""
         if _library is None:
             raise RuntimeError("there is no compiled data path")
         self._lib = _library
-        self._path = ctypes.c_void_p(self._lib.nb_new(listener, epoll, PAUSE, flush_after, WORTH_IT))
+        self._path = ctypes.c_void_p(self._lib.nb_new(listener, epoll, PAUSE, WORTH_IT, flush_after))
         if not self._path:
             raise MemoryError
+        self._address = self._path.value or 0
         self._others = (ctypes.c_int * _OTHERS)()
         self._heard = (_Heard * _HEARD)()
         self._size = ctypes.c_size_t()
@@ -95,20 +82,23 @@ class FastPath:
         """Free it."""
         self._lib.nb_free(self._path)
         self._path = ctypes.c_void_p()
+        self._address = 0
 
-    def run(self, until: float) -> list[int]:
-        """Carry packets until `until` (monotonic s) at most; the descriptors that Python must look after.
-        Then call `reports`."""
+    def run(self, until: float) -> tuple[list[int], list[Report]]:
+        """Carry packets until `until` (monotonic s) at most; the descriptors that Python must look after, and
+        what else is left to Python."""
+        if native.extension is not None:
+            out: tuple[list[int], list[Report]] = native.extension.serve(self._address, until)
+            return out
         count = self._lib.nb_run(self._path, until, self._others, _OTHERS)
-        return self._others[:count]
+        return self._others[:count], self._reports()
 
-    def reports(self) -> list[Report]:
-        """What the last run left to Python."""
+    def _reports(self) -> list[Report]:
         start = self._lib.nb_report(self._path, ctypes.byref(self._size))
         if not self._size.value:
             return []
         data = ctypes.string_at(start, self._size.value)
-        out = []
+        out: list[Report] = []
         position = 0
         while position < len(data):
             descriptor, length, record_length = _HEAD.unpack_from(data, position)
@@ -118,7 +108,7 @@ class FastPath:
             error = 0
             if descriptor != FROM_PEER and record:
                 (error,) = struct.unpack("@i", record)
-            out.append(Report(descriptor, record, data[position : position + length], error))
+            out.append((descriptor, record, data[position : position + length], error))
             position += length
         return out
 
@@ -145,22 +135,27 @@ class FastPath:
 
     def add_link(self, group: int, record: bytes, local: Local | None, credit: int, now: float) -> int:
         """A link that is up, by the record of its packets; its number here, or -1: no room."""
-        control = b""
-        if local is not None:
-            level, kind, value = local
-            control = _CMSG.pack(_CMSG.size + len(value), level, kind) + value
-            control = control.ljust(-(-len(control) // 8) * 8, b"\0")
-        (family,) = struct.unpack_from("@H", record)
-        name_length = 28 if family == 10 else 16  # sockaddr_in6, sockaddr_in
+        name, control = name_and_control(record, local)
         return int(
             self._lib.nb_add_link(
-                self._path, group, record, len(record), name_length, control, len(control), credit, now
+                self._path, group, record, len(record), len(name), control, len(control), credit, now
             )
         )
 
     def drop_link(self, number: int) -> None:
         """Its packets are Python's again."""
         self._lib.nb_drop_link(self._path, number)
+
+
+def name_and_control(record: bytes, local: Local | None) -> tuple[bytes, bytes]:
+    """What sendmsg(2) takes to answer one who writes under this record: address and ancillary message."""
+    control = b""
+    if local is not None:
+        level, kind, value = local
+        control = _CMSG.pack(_CMSG.size + len(value), level, kind) + value
+        control = control.ljust(-(-len(control) // 8) * 8, b"\0")
+    (family,) = struct.unpack_from("@H", record)
+    return record[: 28 if family == socket.AF_INET6 else 16], control  # sockaddr_in6, sockaddr_in
 
 
 def available() -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from netbond.srtla import wire
 from netbond.srtla.schedule import LinkState
 
-RING = 1 << 14  # packets: over 8 s at 20 Mbit/s, 22 MiB at most
+RING: Final = 1 << 14  # packets: over 8 s at 20 Mbit/s, 22 MiB at most
 
 
 @dataclass(slots=True, eq=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from netbond.srtla.schedule import LinkState
 
-LOSS_WINDOW = 10  # seconds that "recent loss" looks back
+LOSS_WINDOW: Final = 10  # seconds that "recent loss" looks back
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,32 +22,38 @@ Rates are bytes/s, times s, `now` monotonic s.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
-FLYING, ARRIVED, PASSED, LOST = 0, 1, 2, 3  # PASSED: the link is done with it, arrived or lost
+# PASSED: the link is done with it, arrived or lost
+FLYING: Final = 0
+ARRIVED: Final = 1
+PASSED: Final = 2
+LOST: Final = 3
 
-ACK_BATCH = 10  # packets per SRTLA ACK
-REORDER = 3  # packets by which a link may be out of order without anything being lost
-DEVIATIONS = 0.5  # mean deviations by which a packet should be expected in time
-INITIAL = 12  # packets in flight before anything is known: an ACK for ten, and a few to go on with
-INITIAL_RATE = 125_000  # bytes/s that any link is supposed to carry
-STARTUP_GAIN = 1.9  # round trips on top of one: what doubles the rate each round trip, as in BBR
-JUDGED = 100  # packets until a link's loss is judged, unless much is lost
-LEVEL_WINDOW = 4.0  # s
-STARTUP_PACE = 3.0  # times the rate
-PACE = 1.5
-BURST = 8  # packets that may leave at once
-LOSS_BORNE = 0.03  # share that is not worth a shorter queue
-LEAST = 2  # packets that may always be in flight
-RTT_DEFAULT = 0.1
-PROBE_GAIN = 1.25
-PROBE_EVERY = 2.0  # s between tries that brought nothing, ...
-PROBE_SELDOM = 30.0  # ... and between those that cost packets, at most
-TARGET_LEAST = 0.01  # s of queue that a link gets in any case
-CUTS = 3  # of the queue until loss that stays is taken for the link's own
-RTT_WINDOW = 10.0  # s that the shortest round trip is believed
-RATE_TAU = 0.08  # s over which the rate is smoothed
-TYPICAL = 1332  # bytes of a data packet, before any has been seen
+ACK_BATCH: Final = 10  # packets per SRTLA ACK
+REORDER: Final = 3  # packets by which a link may be out of order without anything being lost
+DEVIATIONS: Final = 0.5  # mean deviations by which a packet should be expected in time
+INITIAL: Final = 12  # packets in flight before anything is known: an ACK for ten, and a few to go on with
+INITIAL_RATE: Final = 125_000  # bytes/s that any link is supposed to carry
+STARTUP_GAIN: Final = 1.9  # round trips on top of one: what doubles the rate each round trip, as in BBR
+JUDGED: Final = 100  # packets until a link's loss is judged, unless much is lost
+LEVEL_WINDOW: Final = 4.0  # s
+STARTUP_PACE: Final = 3.0  # times the rate
+PACE: Final = 1.5
+IDLE: Final = 0.05  # s without a packet after which a link comes first among those that would do as well
+BURST: Final = 8  # packets that may leave at once, or ...
+BURST_TIME: Final = 0.006  # ... what the pace carries in so many s: wake-ups are up to 5 ms apart
+LOSS_BORNE: Final = 0.03  # share that is not worth a shorter queue
+LEAST: Final = 2  # packets that may always be in flight
+RTT_DEFAULT: Final = 0.1
+PROBE_GAIN: Final = 1.25
+PROBE_EVERY: Final = 2.0  # s between tries that brought nothing, ...
+PROBE_SELDOM: Final = 30.0  # ... and between those that cost packets, at most
+TARGET_LEAST: Final = 0.01  # s of queue that a link gets in any case
+CUTS: Final = 3  # of the queue until loss that stays is taken for the link's own
+RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed
+RATE_TAU: Final = 0.08  # s over which the rate is smoothed
+TYPICAL: Final = 1332  # bytes of a data packet, before any has been seen
 
 
 class Transmission:
@@ -111,6 +117,7 @@ class LinkModel:
         self.rate = 0.0
         self.peak = 0.0  # the highest rate of late
         self.startup = True
+        self.last_sent = 0.0  # monotonic s
         self.target = self.target_limit
         self.min_rtt = RTT_DEFAULT
         self.least_rtt = 1e3  # the shortest ever: half of it is how long proof takes to come back
@@ -171,15 +178,17 @@ class LinkModel:
             return False
         if self.pace_at > now:
             return False
-        self.share = (backlog + size) / limit
+        # The fuller the later; but one that has idled comes first, or a link that is new beside one that has
+        # room for everything would never show what it can do, and be unknown when the other goes.
+        self.share = (backlog + size) / limit if now - self.last_sent < IDLE else 0.0
         self._expect()
         return True
 
     def took(self, size: int, now: float) -> bool:
         """A packet was sent at this moment. Whether the link can take another."""
         self.backlog += size
-        self.share *= self.backlog / (self.backlog - size) if self.backlog > size else 1.0
         self.room -= size
+        self.share = (self.backlog + size) / (self.backlog + self.room)
         if self.room < size:
             return False
         self._expect()
@@ -261,11 +270,12 @@ class LinkModel:
         else:
             pace = max(self.peak * PACE, INITIAL_RATE)
         step = size / pace
-        since = now - BURST * step
-        self.pace_at = (max(since, self.pace_at)) + step
+        since = now - (BURST * step if self.startup else max(BURST * step, BURST_TIME))
+        self.pace_at = max(self.pace_at, since) + step
         self.in_flight += size
         self.packets += 1
         self.size = size
+        self.last_sent = now
         self.fifo.append(transmission)
         self.next_index = index + 1
         return transmission

@@ -18,20 +18,95 @@ import selectors
 import time
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
 
 from netbond.srtla.batch import PER_WAKE_UP
 
 if TYPE_CHECKING:
-    from netbond.srtla.fastpath import FastPath, Report
+    from netbond.srtla.carriage import Report
+    from netbond.srtla.fastpath import FastPath
 
-PAUSE = 0.005  # s between wake-ups while packets flow
-WORTH_IT = 2  # packets that must be expected within a pause
-SMOOTHING = 1 / 8  # weight of the newest wake-up in the expectation
-READY_MAX = 64  # sockets per look; the others come with the next
+PAUSE: Final = 0.0045  # s between wake-ups while packets flow
+WORTH_IT: Final = 2  # packets that must be expected within a pause
+SMOOTHING: Final = 1 / 8  # weight of the newest wake-up in the expectation
+READY_MAX: Final = 64  # sockets per look; the others come with the next
 
 _Ts = TypeVarTuple("_Ts")
 PacketCallback = Callable[[float], int]  # given the time, reads what is there: how many packets
+
+
+class PacketServer:
+    """The packets' sockets and the alarm: what happens without asyncio."""
+
+    def __init__(self, asyncio_descriptor: int) -> None:
+        self.callbacks: dict[int, PacketCallback] = {}
+        self.alarm = math.inf  # monotonic s
+        self.on_alarm: Callable[[float], None] | None = None
+        self.interrupted = False  # a callback has given asyncio something to do
+        self.fast: FastPath | None = None
+        self.on_reports: Callable[[list[Report], float], None] | None = None
+        self.packets = select.epoll()
+        self.packets.register(asyncio_descriptor, select.EPOLLIN)
+        self._gap = 1.0  # s that is expected between packets
+        self._looked = 0.0
+        self._more = False
+
+    def serve(self, now: float, deadline: float) -> None:
+        """Until `deadline` (monotonic s), or until asyncio has something to do."""
+        self.interrupted = self._more = False
+        while True:
+            if self.alarm <= now:
+                self.alarm = math.inf
+                if self.on_alarm is not None:
+                    self.on_alarm(now)
+            if self.interrupted or now >= deadline:
+                return
+            until = min(deadline, self.alarm)
+            now = self._look(until) if self.fast is None else self._look_fast(self.fast, until)
+
+    def _look_fast(self, fast: FastPath, until: float) -> float:
+        others, reports = fast.run(until)
+        now = time.monotonic()
+        if reports and self.on_reports is not None:
+            self.on_reports(reports, now)
+        for descriptor in others:
+            callback = self.callbacks.get(descriptor)
+            if callback is not None:
+                callback(now)
+            else:
+                self.interrupted = True
+        return now
+
+    def _look(self, until: float) -> float:
+        poll = self.packets.poll
+        ready: list[tuple[int, int]] = []
+        now = time.monotonic()
+        if self._more:
+            ready = poll(0, READY_MAX)
+        elif self._gap * WORTH_IT < PAUSE:
+            # Packets flow: one wake-up by the clock, in the place of one by a packet and others by those
+            # that follow it. Alarms can wait as long.
+            pause = min(PAUSE, self._gap * PER_WAKE_UP)  # what comes meanwhile can be read at once
+            time.sleep(max(self._looked + pause - now, 0.0))
+            ready = poll(0, READY_MAX)
+        if not ready:
+            wait = until - time.monotonic()
+            ready = poll(None if wait == math.inf else max(wait, 0.0), READY_MAX)
+        now = time.monotonic()
+        count = 0
+        self._more = False
+        for descriptor, _ in ready:
+            callback = self.callbacks.get(descriptor)
+            if callback is not None:
+                read = callback(now)
+                count += read
+                self._more = self._more or read >= PER_WAKE_UP
+            else:
+                self.interrupted = True
+        if count:
+            self._gap += ((now - self._looked) / count - self._gap) * SMOOTHING
+            self._looked = now
+        return now
 
 
 class _Selector(selectors.EpollSelector):
@@ -39,73 +114,15 @@ class _Selector(selectors.EpollSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.callbacks: dict[int, PacketCallback] = {}
-        self.alarm = math.inf  # monotonic s
-        self.on_alarm: Callable[[float], None] = lambda now: None
-        self.interrupted = False  # a callback has given asyncio something to do
-        self.fast: FastPath | None = None
-        self.on_reports: Callable[[list[Report], float], None] = lambda reports, now: None
-        self.packets = select.epoll()
-        self.packets.register(self.fileno(), select.EPOLLIN)
-        self._gap = 1.0  # s that is expected between packets
-        self._looked = 0.0
+        self.server = PacketServer(self.fileno())
 
     def close(self) -> None:
-        self.packets.close()
+        self.server.packets.close()
         super().close()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         now = time.monotonic()
-        deadline = math.inf if timeout is None else now + max(timeout, 0.0)
-        self.interrupted = False
-        asyncio_ready = more = False
-        poll, callbacks = self.packets.poll, self.callbacks
-        while True:
-            if self.alarm <= now:
-                self.alarm = math.inf
-                self.on_alarm(now)
-            if self.interrupted or asyncio_ready or now >= deadline:
-                break
-            if self.fast is not None:
-                others = self.fast.run(min(deadline, self.alarm))
-                now = time.monotonic()
-                reports = self.fast.reports()
-                if reports:
-                    self.on_reports(reports, now)
-                for descriptor in others:
-                    callback = callbacks.get(descriptor)
-                    if callback is not None:
-                        callback(now)
-                    else:
-                        asyncio_ready = True
-                continue
-            ready: list[tuple[int, int]] = []
-            if more:
-                ready = poll(0, READY_MAX)
-            elif self._gap * WORTH_IT < PAUSE:
-                # Packets flow: one wake-up by the clock, in the place of one by a packet and others by those
-                # that follow it. Alarms can wait as long.
-                pause = min(PAUSE, self._gap * PER_WAKE_UP)  # what comes meanwhile can be read at once
-                time.sleep(max(self._looked + pause - now, 0.0))
-                ready = poll(0, READY_MAX)
-            if not ready:
-                now = time.monotonic()
-                wait = min(deadline, self.alarm) - now
-                ready = poll(None if wait == math.inf else max(wait, 0.0), READY_MAX)
-            now = time.monotonic()
-            count = 0
-            more = False
-            for descriptor, _ in ready:
-                callback = callbacks.get(descriptor)
-                if callback is not None:
-                    read = callback(now)
-                    count += read
-                    more = more or read >= PER_WAKE_UP
-                else:
-                    asyncio_ready = True
-            if count:
-                self._gap += ((now - self._looked) / count - self._gap) * SMOOTHING
-                self._looked = now
+        self.server.serve(now, math.inf if timeout is None else now + max(timeout, 0.0))
         return super().select(0)
 
 
@@ -113,8 +130,9 @@ class PacketLoop(asyncio.SelectorEventLoop):
     """asyncio, and beside it the sockets that carry packets."""
 
     def __init__(self) -> None:
-        self._packets = _Selector()
-        super().__init__(self._packets)
+        selector = _Selector()
+        self._packets = selector.server
+        super().__init__(selector)
 
     def add_packets(self, descriptor: int, callback: PacketCallback) -> None:
         """Call `callback(now)` when the socket, a non-blocking one, is readable. The callback need not read

@@ -19,23 +19,23 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from netbond.srtla import psk, wire
 from netbond.srtla.ticket import KEY_LENGTH, Ticket, Tickets
 
 PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as recvfrom gives it
 
-UDP_OVERHEAD = 28  # bytes of IPv4 and UDP header: what a spoofed datagram costs its author besides
-AMPLIFICATION = 3  # bytes to an unproven peer per byte from it, as QUIC has it (RFC 9000, 8.1)
-CREDIT_MAX = 65536  # bytes
-FLUSH_AFTER = 0.02  # s that a received packet waits for its SRTLA ACK at most
-CLEANUP = 1.0  # s between looks for links and groups that have fallen silent
-NGP_INTERVAL = 1.0  # s between "no such group" to one stranger
-SAY_AGAIN = 10.0  # s between two Refused
-NGP_STRANGERS = 1024  # remembered; also the most such answers in a second
+UDP_OVERHEAD: Final = 28  # bytes of IPv4 and UDP header: what a spoofed datagram costs its author besides
+AMPLIFICATION: Final = 3  # bytes to an unproven peer per byte from it, as QUIC has it (RFC 9000, 8.1)
+CREDIT_MAX: Final = 65536  # bytes
+FLUSH_AFTER: Final = 0.02  # s that a received packet waits for its SRTLA ACK at most
+CLEANUP: Final = 1.0  # s between looks for links and groups that have fallen silent
+NGP_INTERVAL: Final = 1.0  # s between "no such group" to one stranger
+SAY_AGAIN: Final = 10.0  # s between two Refused
+NGP_STRANGERS: Final = 1024  # remembered; also the most such answers in a second
 REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "unproven")
-FRESH = 0.5  # s: a link heard within this is preferred for what goes to one link only
+FRESH: Final = 0.5  # s: a link heard within this is preferred for what goes to one link only
 
 
 @dataclass(frozen=True, slots=True)

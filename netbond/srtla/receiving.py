@@ -21,9 +21,10 @@ from typing import Any
 
 from netbond.srtla import batch, fastpath, passage, wire
 from netbond.srtla.bypass import Bypass
+from netbond.srtla.carriage import Report
 from netbond.srtla.channel import LINE_MAX, Channel, Message
 from netbond.srtla.engine import Engine
-from netbond.srtla.fastpath import FROM_PEER, Report
+from netbond.srtla.fastpath import FROM_PEER
 from netbond.srtla.groupfiles import GroupFiles
 from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
 from netbond.srtla.receiver import (
@@ -113,7 +114,8 @@ class RecvEngine(Engine):
         if not self._options.listen.host:
             batch.tell_local(self._listener)
         self._restore()
-        self._inbox = batch.Inbox(packed=batch.accept_packed(self._listener))
+        slots = 1 if fastpath.available() else batch.PER_WAKE_UP  # it is then only asked who wrote
+        self._inbox = batch.Inbox(slots, packed=batch.accept_packed(self._listener))
         self._server_inbox = batch.Inbox(SERVER_BURST)
         self.loop.add_packets(self._listener.fileno(), self._from_peers)
         if fastpath.available():
@@ -213,16 +215,16 @@ class RecvEngine(Engine):
         receiver, inbox = self._receiver, self._inbox
         records: dict[PeerAddress, bytes] = {}
         datagrams = []
-        for report in reports:
-            if report.descriptor == FROM_PEER:
-                address = inbox.resolve(report.record)
-                if len(report.data) < batch.SIZE:
-                    records[address] = report.record
-                    datagrams.append((address, report.data))
-            elif report.error:
-                self._server_refuses(OSError(report.error, os.strerror(report.error)))
-            elif report.descriptor in self._numbers:
-                receiver.datagram_from_srt(self._numbers[report.descriptor], report.data, now)
+        for descriptor, record, data, error in reports:
+            if descriptor == FROM_PEER:
+                address = inbox.resolve(record)
+                if len(data) < batch.SIZE:
+                    records[address] = record
+                    datagrams.append((address, data))
+            elif error:
+                self._server_refuses(OSError(error, os.strerror(error)))
+            elif descriptor in self._numbers:
+                receiver.datagram_from_srt(self._numbers[descriptor], data, now)
                 if self._refusing:
                     self._server_answers()
         receiver.datagrams_from_peers(datagrams, now)

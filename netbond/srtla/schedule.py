@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-WINDOW_UNIT = 1000  # a window of 1000 means one packet in flight
-WINDOW_MIN = 1 * WINDOW_UNIT
-WINDOW_START = 20 * WINDOW_UNIT
-WINDOW_MAX = 60 * WINDOW_UNIT
-WINDOW_UP = 29  # for an acknowledged packet on a link that is in use
-WINDOW_DOWN = 100  # for a lost packet
+WINDOW_UNIT: Final = 1000  # a window of 1000 means one packet in flight
+WINDOW_MIN: Final = 1 * WINDOW_UNIT
+WINDOW_START: Final = 20 * WINDOW_UNIT
+WINDOW_MAX: Final = 60 * WINDOW_UNIT
+WINDOW_UP: Final = 29  # for an acknowledged packet on a link that is in use
+WINDOW_DOWN: Final = 100  # for a lost packet
 
 
 @dataclass(slots=True, eq=False)

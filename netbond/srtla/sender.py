@@ -23,24 +23,24 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from netbond.srtla import psk, wire
 from netbond.srtla.link import Link, LinkSpec, link_stats
 from netbond.srtla.schedule import Carrier, LinkState
 
-TICK = 1.0  # s, between keepalives of a link, and between attempts to register it
-CHECK = 0.1  # s, between looks at which links have fallen silent
-LINK_TIMEOUT = 4.0  # s without a sign of life, then a link is down
-REG2_TIMEOUT = 4.0  # s that REG1 may stay without its answer
-SETTLE = 4.0  # s after a group began in which "no such group" may still be the answer to a probe
-STALL = 0.5  # s that a packet may stay without any sign of life on its link, or ...
-STALL_RTTS = 3  # ... this many round trips, whichever is longer
-STALL_PROBE = 0.2  # s between keepalives of a link that is stalled, or may be
-PINGS = 64  # keepalives whose echo is recognised
-SILENCE = 10.0  # s without a word from the receiver on any link: perhaps it has another address
+TICK: Final = 1.0  # s, between keepalives of a link, and between attempts to register it
+CHECK: Final = 0.1  # s, between looks at which links have fallen silent
+LINK_TIMEOUT: Final = 4.0  # s without a sign of life, then a link is down
+REG2_TIMEOUT: Final = 4.0  # s that REG1 may stay without its answer
+SETTLE: Final = 4.0  # s after a group began in which "no such group" may still be the answer to a probe
+STALL: Final = 0.5  # s that a packet may stay without any sign of life on its link, or ...
+STALL_RTTS: Final = 3  # ... this many round trips, whichever is longer
+STALL_PROBE: Final = 0.2  # s between keepalives of a link that is stalled, or may be
+PINGS: Final = 64  # keepalives whose echo is recognised
+SILENCE: Final = 10.0  # s without a word from the receiver on any link: perhaps it has another address
 ERR_BACKOFF = (2.0, 10.0)  # s, first and longest, after REG_ERR
-REMEMBERED_COPIES = 512  # ACKs and NAKs whose copies from other links are recognised
+REMEMBERED_COPIES: Final = 512  # ACKs and NAKs whose copies from other links are recognised
 
 
 # --- events ----------------------------------------------------------------------------------------------
@@ -283,6 +283,17 @@ class Sender:
         out, self._to_links = self._to_links, []
         return out
 
+    def batches_to_links(self) -> dict[int, list[bytes]]:
+        """The same by link."""
+        out: dict[int, list[bytes]] = {}
+        for number, data in self.datagrams_to_links():
+            batch = out.get(number)
+            if batch is None:
+                out[number] = [data]
+            else:
+                batch.append(data)
+        return out
+
     def datagrams_to_caller(self) -> list[bytes]:
         """Datagrams for the SRT caller; each is given out once."""
         out, self._to_caller = self._to_caller, []
@@ -292,6 +303,10 @@ class Sender:
         """What has happened since the last call."""
         out, self._events = self._events, []
         return out
+
+    def has_events(self) -> bool:
+        """Whether `events` has something to tell."""
+        return bool(self._events)
 
     @property
     def held(self) -> int:

@@ -17,11 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from netbond.srtla import batch, linklist, wire
+from netbond.srtla import batch, fastpath, linklist, native, wire
+from netbond.srtla.carriage import ROUNDS, Carriage, Report
 from netbond.srtla.channel import Channel, Message
 from netbond.srtla.engine import Engine
+from netbond.srtla.fastpath import FastPath
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
 from netbond.srtla.modes import DEFAULT_MODE, make_carrier
@@ -40,8 +42,9 @@ from netbond.srtla.sender import (
 )
 from netbond.values import HostPort, parse_host_port
 
-DRAIN = 0.5  # s at most for packets that wait for a link, when told to stop
-CALLER_KEPT = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
+LINK_SLOTS: Final = 32  # datagrams read at once from a link
+DRAIN: Final = 0.5  # s at most for packets that wait for a link, when told to stop
+CALLER_KEPT: Final = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ class _Socket:
     index: int = 0  # of the device when the socket was bound
     port: int = 0  # the local port, kept when the socket is opened anew
     trouble: str = ""  # as last logged
+    fast: int = -1  # its number in the compiled data path
 
 
 class SendEngine(Engine):
@@ -80,8 +84,8 @@ class SendEngine(Engine):
         self._receivers: list[Endpoint] = []
         self._receiver: Endpoint | None = None
         self._caller: Any = None
-        self._caller_local: batch.Local | None = None  # our address that it uses
-        self._caller_heard = 0.0
+        self._fast: FastPath | None = None
+        self._answer_to = (b"", b"")  # what sendmsg(2) takes to answer the caller
         self._ports = _resumed_ports(resume)
         self._looking_elsewhere = False
         self._silence_said = False
@@ -95,6 +99,9 @@ class SendEngine(Engine):
             key=options.key,
             require_key=options.require_key,
         )
+        self._carriage = Carriage(
+            self._sender, self._send if native.extension is None else native.extension.send
+        )
 
     # --- the engine's life --------------------------------------------------------------------------------
 
@@ -107,7 +114,13 @@ class SendEngine(Engine):
         batch.tell_local(self._listener)
         if self._listener.family == socket.AF_INET:
             self._caller = _resumed_caller(self.resume)
-        self.loop.add_reader(self._listener, self._from_caller)
+        slots = 1 if fastpath.available() else batch.PER_WAKE_UP  # it is then only asked who wrote
+        self._inbox = batch.Inbox(slots, packed=batch.accept_packed(self._listener))
+        self._link_inbox = batch.Inbox(LINK_SLOTS)
+        self.loop.add_packets(self._listener.fileno(), self._from_caller)
+        if fastpath.available():
+            self._fast = FastPath(self._listener.fileno(), self.loop.packets_descriptor)
+            self.loop.use(self._fast, self._from_fast)
         self._resolver = Resolver(self._options.receiver, self._resolved)
         self._resolver.start()
         log.info("listening on %s for an SRT caller", _shown(self._listener))
@@ -123,8 +136,10 @@ class SendEngine(Engine):
             self._read_list()
 
     async def drain(self) -> None:
-        self._from_caller()
-        self.loop.remove_reader(self._listener)
+        for _ in range(batch.PER_WAKE_UP):
+            if not self._from_caller(time.monotonic()):
+                break
+        self.loop.remove_packets(self._listener.fileno())
         for _ in range(50):
             if not self._sender.held:
                 break
@@ -219,7 +234,10 @@ class SendEngine(Engine):
             self._fail(number, reason(error), now)
             return
         link.port = link.sock.getsockname()[1]
-        self.loop.add_reader(link.sock, partial(self._from_receiver, number, link.sock))
+        self._carriage.open(number, link.sock.fileno())
+        self.loop.add_packets(link.sock.fileno(), partial(self._from_receiver, number, link.sock))
+        if self._fast is not None:
+            link.fast = self._fast.add_group(link.sock.fileno())
         self._sender.link_opened(number, now)
 
     def _fail(self, number: int, trouble: str, now: float) -> None:
@@ -232,7 +250,11 @@ class SendEngine(Engine):
     def _close_link(self, number: int, trouble: str, now: float) -> None:
         link = self._sockets[number]
         if link.sock is not None:
-            self.loop.remove_reader(link.sock)
+            self.loop.remove_packets(link.sock.fileno())
+            self._carriage.close(number)
+            if self._fast is not None and link.fast >= 0:
+                self._fast.drop_group(link.fast)
+                link.fast = -1
             link.sock.close()
             link.sock = None
         if trouble:
@@ -271,40 +293,65 @@ class SendEngine(Engine):
 
     # --- datagrams ------------------------------------------------------------------------------------------
 
-    def _from_caller(self) -> None:
-        now = time.monotonic()
-        sender = self._sender
-        for data, address, local in batch.receive_from_local(self._listener):
-            if address != self._caller and not self._is_caller(address, data, now):
-                continue
-            self._caller_local = local
-            self._caller_heard = now
-            sender.datagram_from_caller(data, now)
+    def _from_caller(self, now: float) -> int:
+        inbox = self._inbox
+        datagrams = inbox.read_from(self._listener)
+        for address, data in datagrams:
+            if address == self._caller or self._is_caller(address, data, now):
+                self._carriage.caller_heard = now
+                self._sender.datagram_from_caller(data, now)
+        self._keep_inbox_small()
         self._flush(now)
         self.arm()
+        return len(datagrams)
+
+    def _from_fast(self, reports: list[Report], now: float) -> None:
+        """What the compiled data path has read, from the caller and from all links, in one go."""
+        carriage = self._carriage
+        for report in carriage.take(reports, now):
+            descriptor, record, data, error = report
+            if error:
+                if descriptor in carriage.numbers:
+                    self._trouble(carriage.numbers[descriptor], OSError(error, os.strerror(error)), now)
+            elif record == carriage.caller:  # it has just become the caller
+                carriage.take([report], now)
+            else:
+                address = self._inbox.resolve(record)
+                if address == self._caller or self._is_caller(address, data, now):
+                    carriage.caller = record
+                    self._answer_to = fastpath.name_and_control(record, self._inbox.local.get(address))
+                    carriage.take([report], now)
+        self._keep_inbox_small()
+        self._flush(now)
+        self.arm()
+
+    def _keep_inbox_small(self) -> None:
+        if self._inbox.crowded:
+            self._inbox.forget_all_but(() if self._caller is None else (self._caller,))
 
     def _is_caller(self, address: Any, data: bytes, now: float) -> bool:
         """Whether somebody else becomes the SRT caller: only when the one we have has fallen silent."""
         if len(data) < wire.SRT_HEADER:
             return False
         if self._caller is not None and (
-            now - self._caller_heard < CALLER_KEPT or not wire.is_handshake(data)
+            now - self._carriage.caller_heard < CALLER_KEPT or not wire.is_handshake(data)
         ):
             return False
         self._caller = address
+        self._carriage.caller = b""
         log.info("SRT caller is %s", format_address(address))
         self.publish_resume()
         return True
 
-    def _from_receiver(self, number: int, sock: socket.socket) -> None:
-        now = time.monotonic()
-        datagrams, error = batch.receive(sock)
+    def _from_receiver(self, number: int, sock: socket.socket, now: float) -> int:
+        datagrams, error = self._link_inbox.read(sock)
         for data in datagrams:
             self._sender.datagram_from_receiver(number, data, now)
         if error is not None:
             self._trouble(number, error, now)
         self._flush(now)
         self.arm()
+        return len(datagrams)
 
     def _trouble(self, number: int, error: OSError, now: float) -> None:
         if error.errno in FAILURES:
@@ -317,35 +364,35 @@ class SendEngine(Engine):
 
     def _flush(self, now: float) -> None:
         """Send what the state machine has for us, and do what it tells us, until it is content."""
-        sender = self._sender
-        for _ in range(8):  # each failing link may hand its packets to another, which may fail too
-            for event in sender.events():
-                self._event(event, now)
-            out = sender.datagrams_to_links()
-            if not out:
+        carriage = self._carriage
+        for _ in range(ROUNDS):
+            if not carriage.flush(now):
                 break
-            by_link: dict[int, list[bytes]] = {}
-            for number, data in out:
-                by_link.setdefault(number, []).append(data)
-            for number, datagrams in by_link.items():
-                self._send(number, datagrams, now)
-        answers = sender.datagrams_to_caller()
+            events, carriage.events = carriage.events, []
+            for event in events:
+                self._event(event, now)
+            failures, carriage.failures = carriage.failures, []
+            for number, error, unsent in failures:
+                self._not_sent(number, OSError(error, os.strerror(error)), unsent, now)
+        answers = self._sender.datagrams_to_caller()
         if answers and self._caller is not None:
-            local = {self._caller: self._caller_local}
-            batch.send_to(self._listener, [(self._caller, data) for data in answers], local)
+            caller = self._caller
+            if native.extension is not None and self._carriage.caller:
+                native.extension.send_to(self._listener.fileno(), *self._answer_to, answers)
+                return
+            batch.send_to(self._listener, [(caller, data) for data in answers], self._inbox.local)
 
-    def _send(self, number: int, datagrams: list[bytes], now: float) -> None:
-        link = self._sockets.get(number)
-        if link is None or link.sock is None:
-            return
-        count, error = batch.send(link.sock, datagrams)
-        if error is None:
-            return
-        if error.errno in FAILURES:
-            self._trouble(number, error, now)  # packets in flight, these among them, go by other links
-        else:
-            self._trouble(number, error, now)
-            self._sender.not_sent(number, datagrams[count:], now)
+    def _send(self, descriptor: int, datagrams: list[bytes]) -> tuple[int, int]:
+        sock = self._sockets[self._carriage.numbers[descriptor]].sock
+        if sock is None:
+            return 0, errno.EBADF
+        sent, error = batch.send_by_python(sock, datagrams)
+        return sent, (error.errno or errno.EIO) if error is not None else 0
+
+    def _not_sent(self, number: int, error: OSError, unsent: list[bytes], now: float) -> None:
+        self._trouble(number, error, now)
+        if error.errno not in FAILURES:  # else packets in flight, these among them, go by other links
+            self._sender.not_sent(number, unsent, now)
 
     def _event(self, event: Any, now: float) -> None:
         if isinstance(event, LinkAdded):

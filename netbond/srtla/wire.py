@@ -10,39 +10,40 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Final
 
-SRT_HEADER = 16  # bytes; no SRT packet is shorter
-MTU = 1500  # no packet of either protocol is longer
+SRT_HEADER: Final = 16  # bytes; no SRT packet is shorter
+MTU: Final = 1500  # no packet of either protocol is longer
 
 # The first two bytes. Bit 15 set: a control packet. SRT's own (draft-sharabayko-srt, 3.2):
-SRT_HANDSHAKE = 0x8000
-SRT_KEEPALIVE = 0x8001
-SRT_ACK = 0x8002
-SRT_NAK = 0x8003
-SRT_SHUTDOWN = 0x8005
-SRT_ACKACK = 0x8006
+SRT_HANDSHAKE: Final = 0x8000
+SRT_KEEPALIVE: Final = 0x8001
+SRT_ACK: Final = 0x8002
+SRT_NAK: Final = 0x8003
+SRT_SHUTDOWN: Final = 0x8005
+SRT_ACKACK: Final = 0x8006
 # ... and SRTLA's:
-KEEPALIVE = 0x9000
-SRTLA_ACK = 0x9100
-REG1 = 0x9200
-REG2 = 0x9201
-REG3 = 0x9202
-REG_ERR = 0x9210
-REG_NGP = 0x9211
-REG_NAK = 0x9212
+KEEPALIVE: Final = 0x9000
+SRTLA_ACK: Final = 0x9100
+REG1: Final = 0x9200
+REG2: Final = 0x9201
+REG3: Final = 0x9202
+REG_ERR: Final = 0x9210
+REG_NGP: Final = 0x9211
+REG_NAK: Final = 0x9212
 
-ID_LENGTH = 256  # of a group, bytes: half chosen by the sender, half by the receiver
-HALF_ID = ID_LENGTH // 2
-REG_LENGTH = 2 + ID_LENGTH  # REG1 and REG2 have exactly this length
+ID_LENGTH: Final = 256  # of a group, bytes: half chosen by the sender, half by the receiver
+HALF_ID: Final = ID_LENGTH // 2
+REG_LENGTH: Final = 2 + ID_LENGTH  # REG1 and REG2 have exactly this length
 
-PADDED = 32  # bytes to which short control packets are padded
+PADDED: Final = 32  # bytes to which short control packets are padded
 REFUSED_KEY = b"key"  # in a REG_ERR: the key is missing or another
 
-ACK_EVERY = 10  # data packets of a link per SRTLA ACK
+ACK_EVERY: Final = 10  # data packets of a link per SRTLA ACK
 
-SEQUENCE_BITS = 31
-SEQUENCE_MASK = (1 << SEQUENCE_BITS) - 1
-_HALF_RANGE = 1 << (SEQUENCE_BITS - 1)
+SEQUENCE_BITS: Final = 31
+SEQUENCE_MASK: Final = (1 << SEQUENCE_BITS) - 1
+_HALF_RANGE: Final = 1 << (SEQUENCE_BITS - 1)
 
 # Two bytes would do, and are all that some programs send; but some mobile networks lose so small datagrams.
 REG3_PACKET = struct.pack("!H", REG3).ljust(PADDED, b"\0")
@@ -51,10 +52,10 @@ REG_NGP_PACKET = struct.pack("!H", REG_NGP).ljust(PADDED, b"\0")
 
 _U32 = struct.Struct("!I")
 _KEEPALIVE = struct.Struct("!HQHHIiiIII")
-_KEEPALIVE_MAGIC = 0xC01F
-_KEEPALIVE_VERSION = 1
-_RETRANSMITTED = 0x04  # in byte 4: the R flag, bit 26 of the second word
-_INDUCTION = 1  # handshake type of a caller's very first packet
+_KEEPALIVE_MAGIC: Final = 0xC01F
+_KEEPALIVE_VERSION: Final = 1
+_RETRANSMITTED: Final = 0x04  # in byte 4: the R flag, bit 26 of the second word
+_INDUCTION: Final = 1  # handshake type of a caller's very first packet
 
 
 # --- sequence numbers ------------------------------------------------------------------------------------

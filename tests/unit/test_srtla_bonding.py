@@ -362,3 +362,15 @@ def test_no_datagram_breaks_it(steps: list[tuple[int, bytes, float]]) -> None:
             assert model.outstanding(driven.now) >= 0
         due = sender.next_timer()
         assert due is None or due > driven.now - 1e-6
+
+
+def test_what_is_given_up_takes_no_memory() -> None:
+    driven = Driven()
+    for number in (1, 2):
+        driven.sender.link_failed(number, "no network", driven.now)
+    driven.offers(*range(200))
+    driven.after(3.0)
+    assert driven.sender.stats(driven.now)["late"] == 200
+    kept = [packet for packet in driven.carrier._ring if packet is not None]
+    assert len(kept) == 200
+    assert not any(packet.data for packet in kept)

@@ -76,18 +76,18 @@ class Rig:
         left = 0
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until or self.epoll.poll(0):
-            fast.run(max(until, now + 0.001))
+            _, reports = fast.run(max(until, now + 0.001))
             records = {}
             self.bypass.settle()
-            for report in fast.reports():
+            for descriptor, record, data, _ in reports:
                 left += 1
-                if report.descriptor == FROM_PEER:
-                    address = self.inbox.resolve(report.record)
-                    records[address] = report.record
-                    receiver.datagram_from_peer(address, report.data, time.monotonic())
+                if descriptor == FROM_PEER:
+                    address = self.inbox.resolve(record)
+                    records[address] = record
+                    receiver.datagram_from_peer(address, data, time.monotonic())
                 else:
-                    (number,) = [n for n, s in self.towards.items() if s.fileno() == report.descriptor]
-                    receiver.datagram_from_srt(number, report.data, time.monotonic())
+                    (number,) = [n for n, s in self.towards.items() if s.fileno() == descriptor]
+                    receiver.datagram_from_srt(number, data, time.monotonic())
             for number, datagrams in receiver.batches_to_srt():
                 batch.send(self.towards[number], datagrams)
             batch.send_to(self.listener, receiver.datagrams_to_peers(), self.inbox.local)
@@ -218,8 +218,8 @@ def test_a_dead_srt_server_is_reported_and_does_no_harm(rig: Rig) -> None:
     errors = 0
     for number in range(5):
         rig.peers[0].send(data_packet(number))
-        rig.bypass.fast.run(time.monotonic() + 0.002)
-        errors += sum(report.error != 0 for report in rig.bypass.fast.reports())
+        _, reports = rig.bypass.fast.run(time.monotonic() + 0.002)
+        errors += sum(error != 0 for *_, error in reports)
     assert errors
     rig.peers[2].send(data_packet(9))
     rig.run()
@@ -232,7 +232,7 @@ def test_a_descriptor_that_is_not_its_own_is_handed_back(rig: Rig) -> None:
         sock.connect(sock.getsockname())
         epoll.register(sock, select.EPOLLIN)
         fast = fastpath.FastPath(rig.listener.fileno(), epoll.fileno(), FLUSH_AFTER)
-        assert fast.run(time.monotonic() + 0.001) == []
+        assert fast.run(time.monotonic() + 0.001) == ([], [])
         sock.send(b"!")
-        assert fast.run(time.monotonic() + 5) == [sock.fileno()]
+        assert fast.run(time.monotonic() + 5) == ([sock.fileno()], [])
         fast.close()

@@ -274,9 +274,10 @@ def test_an_answer_leaves_from_the_address_that_was_asked(family: socket.Address
         peer.bind(("127.0.0.1", 0))
         peer.settimeout(2)
         peer.sendto(b"?", ("127.0.0.9", sock.getsockname()[1]))
-        ((data, address, local),) = batch.receive_from_local(sock)
+        inbox = batch.Inbox()
+        ((address, data),) = inbox.read_from(sock)
         assert data == b"?"
-        assert batch.send_to(sock, [(address, b"!")], {address: local}) == 0
+        assert batch.send_to(sock, [(address, b"!")], inbox.local) == 0
         assert peer.recvfrom(9)[1][0] == "127.0.0.9"
 
 

@@ -1,0 +1,85 @@
+"""What the sending engine does at each wake-up: datagrams from its sockets to the state machine and back.
+
+Apart from `sending.py` because it runs some hundred times a second, and is therefore compiled as a class of
+its own. It knows descriptors, not sockets: opening, closing and their troubles are the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from netbond.srtla.sender import Event, Sender
+from netbond.srtla.wire import MTU
+
+FROM_CALLER: Final = -1  # in the place of a descriptor
+ROUNDS: Final = 8  # each failing link may hand its packets to another, which may fail too
+
+# What was read: the descriptor of a link's socket, or FROM_CALLER; who wrote it, as the kernel has it; the
+# datagram; the socket's errno, in the place of one.
+Report = tuple[int, bytes, bytes, int]
+# descriptor, datagrams -> how many went out, and the errno that ended it, or 0
+Send = Callable[[int, list[bytes]], tuple[int, int]]
+
+
+class Carriage:
+    """The packets' way between the sockets of one sender and its state machine."""
+
+    def __init__(self, sender: Sender, send: Send) -> None:
+        self.sender = sender
+        self.send = send
+        self.descriptors: dict[int, int] = {}  # of the links, by their number
+        self.numbers: dict[int, int] = {}  # the reverse
+        self.caller = b""  # the SRT caller as the kernel writes it; b"": not known
+        self.caller_heard = 0.0
+        self.events: list[Event] = []  # for the engine, which takes them
+        self.failures: list[tuple[int, int, list[bytes]]] = []  # link, errno, what did not go out
+
+    def open(self, number: int, descriptor: int) -> None:
+        """The link has a socket."""
+        self.descriptors[number] = descriptor
+        self.numbers[descriptor] = number
+
+    def close(self, number: int) -> None:
+        """It has none any more."""
+        descriptor = self.descriptors.pop(number, -1)
+        self.numbers.pop(descriptor, None)
+
+    def take(self, reports: list[Report], now: float) -> list[Report]:
+        """Tell the state machine what was read; what is left: strangers' datagrams and errors."""
+        sender, numbers = self.sender, self.numbers
+        left: list[Report] = []
+        for report in reports:
+            descriptor, record, data, error = report
+            if descriptor == FROM_CALLER:
+                if record != self.caller:
+                    left.append(report)
+                elif len(data) <= MTU:
+                    self.caller_heard = now
+                    sender.datagram_from_caller(data, now)
+            elif error:
+                left.append(report)
+            else:
+                number = numbers.get(descriptor, 0)
+                if number:
+                    sender.datagram_from_receiver(number, data, now)
+        return left
+
+    def flush(self, now: float) -> bool:
+        """Send what the state machine has for the links. True: there are `events` or `failures` now; look
+        after them and call again."""
+        sender = self.sender
+        self.events = sender.events()
+        if self.events:
+            return True
+        out = sender.batches_to_links()
+        if not out:
+            return False
+        self.failures = []
+        for number, datagrams in out.items():
+            descriptor = self.descriptors.get(number, -1)
+            if descriptor >= 0:
+                sent, error = self.send(descriptor, datagrams)
+                if error:
+                    self.failures.append((number, error, datagrams[sent:]))
+        return bool(self.failures) or sender.has_events()
