@@ -118,6 +118,13 @@ class Dealer:
                 nearest = model.min_rtt
             if model.look(now):
                 ready.append(model)
+        if len(ready) > 1:
+            most = 0.0
+            for model in ready:
+                if model.backlog + model.room > most:
+                    most = model.backlog + model.room
+            for model in ready:
+                model.compare(most, now)
         nearest /= 2
         if self._urgent:
             self._send_urgent(ready, nearest, now)

@@ -40,7 +40,7 @@ JUDGED: Final = 100  # packets until a link's loss is judged, unless much is los
 LEVEL_WINDOW: Final = 4.0  # s
 STARTUP_PACE: Final = 3.0  # times the rate
 PACE: Final = 1.5
-IDLE: Final = 0.05  # s without a packet after which a link comes first among those that would do as well
+HUNGRY: Final = 1.0  # s that a link which was full counts as known
 BURST: Final = 8  # packets that may leave at once, or ...
 BURST_TIME: Final = 0.006  # ... what the pace carries in so many s: wake-ups are up to 5 ms apart
 LOSS_BORNE: Final = 0.03  # share that is not worth a shorter queue
@@ -105,7 +105,8 @@ class LinkModel:
         self.full = False
         self.eta = 0.0  # s until a packet sent now arrives
         self.sure = 0.0  # s within which it should
-        self.share = 0.0  # of what may be on its way
+        self.share = 0.0  # of what may be on its way, or ...
+        self.measure = 1.0  # ... of so many bytes
         self.reset(now)
 
     def reset(self, now: float) -> None:
@@ -117,7 +118,6 @@ class LinkModel:
         self.rate = 0.0
         self.peak = 0.0  # the highest rate of late
         self.startup = True
-        self.last_sent = 0.0  # monotonic s
         self.target = self.target_limit
         self.min_rtt = RTT_DEFAULT
         self.least_rtt = 1e3  # the shortest ever: half of it is how long proof takes to come back
@@ -178,17 +178,22 @@ class LinkModel:
             return False
         if self.pace_at > now:
             return False
-        # The fuller the later; but one that has idled comes first, or a link that is new beside one that has
-        # room for everything would never show what it can do, and be unknown when the other goes.
-        self.share = (backlog + size) / limit if now - self.last_sent < IDLE else 0.0
         self._expect()
         return True
+
+    def compare(self, most: float, now: float) -> None:
+        """`share`, by which links that would do as well are dealt to; `most` bytes is the largest limit among
+        them. A link that has had room for all it was given lately may hold as much as that one, for all that
+        is known: by its own limit, which says what it has carried, the rich would get richer.
+        """
+        self.measure = self.backlog + self.room if now - self.hungry_at < HUNGRY else most
+        self.share = (self.backlog + self.size) / self.measure
 
     def took(self, size: int, now: float) -> bool:
         """A packet was sent at this moment. Whether the link can take another."""
         self.backlog += size
         self.room -= size
-        self.share = (self.backlog + size) / (self.backlog + self.room)
+        self.share = (self.backlog + size) / self.measure
         if self.room < size:
             return False
         self._expect()
@@ -275,7 +280,6 @@ class LinkModel:
         self.in_flight += size
         self.packets += 1
         self.size = size
-        self.last_sent = now
         self.fifo.append(transmission)
         self.next_index = index + 1
         return transmission

@@ -72,7 +72,7 @@ def test_sighup_adds_and_removes_links_and_leaves_the_others_alone(tmp_path: Pat
         eventually(lambda: up(lab.log("send.log"), "10.7.2.2%usb2"), 5)
         log = lab.log("send.log")
         assert "link 10.7.1.2%usb1: removed from the list" in log
-        assert f"{tmp_path}/ips:3: 'not an address' is neither ADDRESS nor ADDRESS%DEVICE" in log
+        assert f"{tmp_path}/ips:3: 'not an address' is not ADDRESS or ADDRESS%DEVICE" in log
         assert f"{tmp_path}/ips:4: '10.7.0.2%'" in log
         assert up(log, "10.7.0.2") == 1
         (tmp_path / "ips").unlink()

@@ -131,6 +131,7 @@ def test_our_sender(path: Path, mode: str) -> None:
         assert set(played.sent) == played.offered
         assert stats["dropped"] == 0
         assert 3 < lost < 30, "one packet in 61 was lost"
+        assert sum(played.sent.values()) <= 1.1 * len(played.offered)
     else:
         # The links that this scheduler chooses are not those of the day of the recording, so what was proven
         # on them then seems lost now, and what it holds back may be acknowledged before it has left.
@@ -138,7 +139,7 @@ def test_our_sender(path: Path, mode: str) -> None:
         assert len(played.sent) >= 0.9 * len(played.offered)
         assert stats["dropped"] <= 0.02 * len(played.offered)
         assert 3 < lost < 0.25 * len(played.offered)
-    assert sum(played.sent.values()) <= 1.1 * len(played.offered)
+        assert sum(played.sent.values()) <= 1.25 * len(played.offered)
     assert all(link["rtt_ms"] is not None and link["rtt_ms"] < 100 for link in stats["links"])
     assert sum(link["in_flight"] for link in stats["links"]) < 40, "acknowledgements are understood"
     told = Counter(name(data) for data in played.to_caller)
