@@ -56,6 +56,13 @@ need_idle() {
     systemctl --quiet disable "${units[@]}" >/dev/null 2>&1 || die "cannot disable ${units[*]}; do so before the next boot"
 }
 
+# The header that C needs for Python's own extensions, if it is there.
+python_headers() {
+    local python=/usr/bin/python3
+    [ -x "$python" ] || python=python3
+    "$python" -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")'
+}
+
 # need_venv EXTRA: a virtual environment in .venv holding netbond and its dependencies (EXTRA: "" or "test").
 # It is brought up to date when what it is made of, or by, has changed since.
 need_venv() {
@@ -72,7 +79,8 @@ need_venv() {
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
     fi
-    want="$("$python" -V) $(cksum pyproject.toml hatch_build.py netbond/srtla/*.c) $(command -v cc || true) $PWD"
+    want="$("$python" -V) $(cksum pyproject.toml hatch_build.py netbond/srtla/*.c netbond/srtla/*.py) $PWD"
+    want+=" $(command -v cc || true) $(ls "$(python_headers)" 2>/dev/null || true)"
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
     say "preparing the virtual environment in .venv"
     .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv

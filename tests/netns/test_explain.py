@@ -82,7 +82,7 @@ RIVALS = """\
 -6 route add default via 2001:db8:0:1::1 dev usb1 table 55
 -4 rule add priority 10 fwmark 0x1/0xff lookup 55
 -4 rule add priority 11 uidrange 1000-1999 lookup 55
--4 rule add priority 12 ipproto tcp dport 443 lookup 55
+-4 rule add priority 12 ipproto 6 dport 443 lookup 55
 -4 rule add priority 13 sport 5000-5010 lookup 55
 -4 rule add priority 14 fwmark 0x200/0xf00 goto 30
 -4 rule add priority 15 not from 10.0.0.0/8 lookup 55
@@ -92,7 +92,7 @@ RIVALS = """\
 -4 rule add priority 30 fwmark 0x200/0xf00 lookup 55
 -6 rule add priority 10 fwmark 0x1/0xff lookup 55
 -6 rule add priority 11 uidrange 1000-1999 lookup 55
--6 rule add priority 12 ipproto tcp dport 443 lookup 55
+-6 rule add priority 12 ipproto 6 dport 443 lookup 55
 -6 rule add priority 13 sport 5000-5010 lookup 55
 """
 FROM = {"8.8.8.8": "10.0.0.10", "2001:4860:4860::8888": "2001:db8::10"}
