@@ -153,6 +153,8 @@ class _Watch:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if not self._tasks and not self.running:
+            self._way.frames.close()
         if not task.cancelled() and task.exception() is not None:
             # A defect of ours must not keep an uplink down, nor up: nothing is known of it.
             logger.error(

@@ -13,7 +13,7 @@ import contextlib
 import fcntl
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from netbond.health.packets import (
@@ -46,6 +46,7 @@ STATES = {
 }
 FIXED = ("NOARP", "PERMANENT")
 
+MAX_STALE = 64  # frames that are read, and passed over, before a question: more do not fit into the buffer
 RESEND = 3  # requests within the timeout: a single frame gets lost on a busy radio link
 
 
@@ -86,9 +87,11 @@ def _hardware(device: str) -> bytes:
     return bytes(mac)
 
 
-async def ask(device: str, address: IPAddress, gateway: IPAddress, patience: float) -> float | None:
+async def ask(
+    device: str, address: IPAddress, gateway: IPAddress, patience: float, frames: Frames
+) -> float | None:
     """Ask for `gateway` on `device`, from `address`; the round-trip time in seconds, None if there was
-    no answer within `patience` seconds.
+    no answer within `patience` seconds. `frames` is what this device was asked by before, or is new.
 
     OSError: the device is gone, or the socket could not be had. NoNeighboursError: there are none to ask.
     """
@@ -98,18 +101,79 @@ async def ask(device: str, address: IPAddress, gateway: IPAddress, patience: flo
             if isinstance(gateway, IPv6Address):
                 return await _solicit(device, gateway, mac, patience / RESEND)
             if isinstance(address, IPv4Address):
-                return await _arp(device, address, gateway, mac, patience / RESEND)
+                return await _arp(frames, device, address, gateway, mac, patience / RESEND)
     except TimeoutError:
         return None
     raise NoNeighboursError(f"{address} cannot ask for {gateway}")
 
 
-async def _arp(device: str, sender: IPv4Address, target: IPv4Address, mac: bytes, again: float) -> float:
+class Frames:
+    """The packet socket by which a device is asked, kept from one question to the next.
+
+    To close one is to wait for an RCU grace period (packet_release() calls synchronize_net(),
+    net/packet/af_packet.c): 5 to 30 ms in which the agent would not hear the kernel, each time a gateway is
+    asked. So it is closed seldom, and by a thread.
+    """
+
+    def __init__(self) -> None:
+        self._sock: socket.socket | None = None
+        self._index = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def descriptor(self) -> int | None:
+        """Of the socket, if there is one."""
+        return None if self._sock is None else self._sock.fileno()
+
+    @contextlib.asynccontextmanager
+    async def use(self, device: str) -> AsyncIterator[socket.socket]:
+        """The socket, with nothing in it that came before; by one at a time. OSError: no such device."""
+        async with self._turn:
+            index = socket.if_nametoindex(device)
+            if self._sock is not None and (index != self._index or not _emptied(self._sock)):
+                self.close()
+            if self._sock is None:
+                self._sock, self._index = self._open(device), index
+            yield self._sock
+
+    @staticmethod
+    def _open(device: str) -> socket.socket:
+        # Protocol 0 until bind(): otherwise frames of all interfaces would be queued in between.
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel's least: a few frames
+            sock.bind((device, ETH_P_ARP))
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def close(self) -> None:
+        """Done with this device, for now; needs a running loop."""
+        if self._sock is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._sock.close)
+            self._sock = None
+
+
+def _emptied(sock: socket.socket) -> bool:
+    """Drop what came before the question. False: the device was down or gone since, so the socket is of no
+    more use, or has a late error to tell."""
+    try:
+        for _ in range(MAX_STALE):
+            sock.recv(512)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+async def _arp(
+    frames: Frames, device: str, sender: IPv4Address, target: IPv4Address, mac: bytes, again: float
+) -> float:
     loop = asyncio.get_running_loop()
-    # Protocol 0 until bind(): otherwise frames of all interfaces would be queued in between.
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0) as sock:
-        sock.setblocking(False)
-        sock.bind((device, ETH_P_ARP))
+    async with frames.use(device) as sock:
 
         def send() -> None:
             sock.sendto(arp_request(mac, sender, target), (device, ETH_P_ARP, 0, 0, b"\xff" * 6))

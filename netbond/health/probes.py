@@ -1,7 +1,8 @@
 """Asking one target once, bound to the uplink's device and address, so that the answer is about that uplink.
 
-Every probe ends within its timeout, reads a bounded amount, and closes what it opened, also when cancelled.
-No threads, and no resolver of the system's: names are looked up through the uplink itself.
+Every probe ends within its timeout, reads a bounded amount, and closes what it opened, also when cancelled;
+one socket stays open in its Way, because closing it takes long. Nothing waits in a thread, and names are
+looked up through the uplink itself, not by the system's resolver.
 """
 
 from __future__ import annotations
@@ -57,13 +58,16 @@ class _Skipped(Exception):  # noqa: N818
 
 @dataclass(slots=True)
 class Way:
-    """The uplink through which is asked, and what is known there. `names` is a cache of resolved names."""
+    """The uplink through which is asked, and what is known there. `names` is a cache of resolved names.
+
+    `frames` is to be closed when no more is asked."""
 
     device: str
     address: IPAddress
     gateway: IPAddress | None = None
     resolvers: tuple[IPAddress, ...] = ()
     names: dict[str, tuple[IPAddress, float]] = field(default_factory=dict)
+    frames: neighbour.Frames = field(default_factory=neighbour.Frames)
 
 
 def questions(check: CheckConfig, way: Way) -> list[Target]:
@@ -162,7 +166,7 @@ async def _gateway(way: Way, patience: float) -> float:
     if way.gateway is None:
         raise _Skipped("point-to-point, there is no gateway")
     try:
-        rtt = await neighbour.ask(way.device, way.address, way.gateway, patience)
+        rtt = await neighbour.ask(way.device, way.address, way.gateway, patience, way.frames)
         if rtt is not None:
             return rtt
         state = neighbour.state(way.device, way.gateway)
