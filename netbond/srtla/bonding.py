@@ -56,6 +56,7 @@ class Bonding(Dealer):
         """`latency`: SRT's, in s; None: learnt from the handshake, 1 s until then."""
         super().__init__()
         self._fixed = latency is not None
+        self._learnt: float | None = None  # s; None: no handshake has told, and no predecessor
         self._handshake_delay = 0.0
         self._ring: list[Packet | None] = [None] * RING
         self._highest = -1  # the furthest sequence number seen; -1: none
@@ -189,6 +190,15 @@ class Bonding(Dealer):
     def handshake(self, data: bytes) -> None:
         latency = wire.parse_latency(data)
         if latency and not self._fixed:
+            self._learnt = latency
+            self._set_latency(latency)
+
+    def learnt_latency(self) -> float | None:
+        return self._learnt
+
+    def resume_latency(self, latency: float) -> None:
+        if not self._fixed:
+            self._learnt = latency
             self._set_latency(latency)
 
     def _forget(self) -> None:
@@ -262,11 +272,17 @@ class Bonding(Dealer):
             budget -= max(steps, 0)
             for step in range(steps):
                 number = wire.advance(start, step)
-                packet = self._ring[number & (RING - 1)]
-                if packet is not None and packet.sequence == number:
-                    self._reported(packet, now)
-                else:
+                slot = number & (RING - 1)
+                packet = self._ring[slot]
+                if packet is None or packet.sequence != number:
                     unknown = True
+                elif packet.state == GONE and self._learnt is None and not self._fixed:
+                    # We gave it up after a latency that was only supposed, but it is still wanted: the
+                    # caller shall send it again, as a packet like any other.
+                    self._ring[slot] = None
+                    unknown = True
+                else:
+                    self._reported(packet, now)
         self._due(now)
         return unknown
 

@@ -72,6 +72,12 @@ class Classic:
     def handshake(self, data: bytes) -> None:
         pass
 
+    def learnt_latency(self) -> float | None:
+        return None
+
+    def resume_latency(self, latency: float) -> None:
+        pass
+
     def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
         pass
 

@@ -86,6 +86,12 @@ class Carrier(Protocol):
     def handshake(self, data: bytes) -> None:
         """A handshake packet from the SRT server."""
 
+    def learnt_latency(self) -> float | None:
+        """SRT's latency in s as a handshake told it, or a predecessor's; None: not known, or not needed."""
+
+    def resume_latency(self, latency: float) -> None:
+        """What a predecessor had learnt from a handshake that we have not seen."""
+
     def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
         """A keepalive came back after `sample` s; `before`: `data_packets` when it left."""
 

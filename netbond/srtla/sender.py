@@ -30,6 +30,7 @@ from netbond.srtla.link import Link, LinkSpec, link_stats
 from netbond.srtla.schedule import Carrier, LinkState
 
 TICK: Final = 1.0  # s, between keepalives of a link, and between attempts to register it
+SOON: Final = 0.2  # s, between those attempts while nothing listens at the receiver's port
 CHECK: Final = 0.1  # s, between looks at which links have fallen silent
 LINK_TIMEOUT: Final = 4.0  # s without a sign of life, then a link is down
 REG2_TIMEOUT: Final = 4.0  # s that REG1 may stay without its answer
@@ -195,6 +196,13 @@ class Sender:
             self._down(link, "error", reason, now)
         return was_usable
 
+    def port_closed(self, number: int, now: float) -> None:
+        """Nothing listens at the receiver's port, says ICMP. It may be starting: a link that is not up asks
+        again soon, not only with the next tick."""
+        link = self._links.get(number)
+        if link is not None and link.open and not link.usable:
+            self._next_tick = min(self._next_tick, now + SOON)
+
     def not_sent(self, number: int, datagrams: Sequence[bytes], now: float) -> None:
         """The kernel did not take these for now (a full buffer): data packets go by other links."""
         link = self._links.get(number)
@@ -312,6 +320,11 @@ class Sender:
     def held(self) -> int:
         """How many packets wait for a link."""
         return self._carrier.stats().get("held", 0)
+
+    @property
+    def latency(self) -> float | None:
+        """SRT's latency in s as learnt from the handshake; None: not known, or of no use to this mode."""
+        return self._carrier.learnt_latency()
 
     @property
     def usable_links(self) -> int:

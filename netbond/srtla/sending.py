@@ -44,6 +44,7 @@ from netbond.values import HostPort, parse_host_port
 
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
 DRAIN: Final = 0.5  # s at most for packets that wait for a link, when told to stop
+MAX_LATENCY: Final = 65.535  # s: what fits into SRT's handshake
 CALLER_KEPT: Final = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class SendEngine(Engine):
         self._preferred = resume.get("receiver_address")
         self._sender = Sender(
             os.urandom,
-            make_carrier(options.mode, options.latency),
+            make_carrier(options.mode, options.latency, _resumed_latency(resume)),
             time.monotonic(),
             group=_resumed_group(resume),
             key=options.key,
@@ -174,6 +175,9 @@ class SendEngine(Engine):
         }
         if self._caller is not None:
             data["caller"] = format_address(self._caller)
+        latency = self._sender.latency
+        if latency is not None:
+            data["latency"] = latency  # without it a successor would give packets up after what it supposes
         return data
 
     def stats(self, now: float) -> dict[str, Any]:
@@ -361,6 +365,7 @@ class SendEngine(Engine):
             if link.trouble != reason(error):
                 link.trouble = reason(error)
                 log.warning("link %s: %s", link.spec.label, link.trouble)
+            self._sender.port_closed(number, now)
 
     def _flush(self, now: float) -> None:
         """Send what the state machine has for us, and do what it tells us, until it is content."""
@@ -469,6 +474,13 @@ def _resumed_ports(resume: Message) -> dict[tuple[str, str], int]:
         if spec is not None and type(port) is int and 0 < port < 65536:
             ports[spec.key] = port
     return ports
+
+
+def _resumed_latency(resume: Message) -> float | None:
+    latency = resume.get("latency")
+    if isinstance(latency, bool) or not isinstance(latency, int | float):
+        return None
+    return float(latency) if 0 < latency <= MAX_LATENCY else None
 
 
 def _resumed_caller(resume: Message) -> tuple[str, int] | None:

@@ -298,6 +298,44 @@ def test_the_latency_is_learnt_from_the_handshake() -> None:
     assert driven.carrier.latency == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize(("learnt", "late"), [(None, True), (2.0, False)])
+def test_a_predecessors_latency_decides_what_is_too_late(learnt: float | None, late: bool) -> None:
+    driven = Driven(links=1)
+    driven.sender.link_failed(1, "the receiver is starting", driven.now)
+    if learnt is not None:
+        driven.carrier.resume_latency(learnt)
+    driven.offers(1, 2)
+    driven.after(1.2 * LATENCY)
+    assert driven.sender.stats(driven.now)["late"] == (2 if late else 0)
+    assert driven.carrier.learnt_latency() == learnt
+
+
+@pytest.mark.parametrize("supposed", [True, False])
+def test_what_was_given_up_after_a_supposed_latency_is_asked_of_the_caller(supposed: bool) -> None:
+    driven = Driven(links=1)
+    if not supposed:
+        driven.carrier.resume_latency(LATENCY)
+    driven.sender.link_failed(1, "the receiver is starting", driven.now)
+    driven.offers(1, 2, 3)
+    driven.after(1.2 * LATENCY)
+    driven.sender.link_opened(1, driven.now)
+    driven.hears(1, REG3)
+    driven.sent()
+    driven.offers(4)
+    assert driven.sent() == [(1, 4)]
+    nak = srt_nak((1, 3))
+    driven.hears(1, nak)
+    assert driven.sender.datagrams_to_caller() == ([nak] if supposed else [])
+    driven.offers(1, 2, 3, again=True)
+    assert {sequence for _, sequence in driven.after(0.2)} == ({1, 2, 3} if supposed else set())
+
+
+def test_a_latency_that_the_user_gave_stays() -> None:
+    carrier = Bonding(0.5)
+    carrier.resume_latency(2.0)
+    assert (carrier.latency, carrier.learnt_latency()) == (0.5, None)
+
+
 def test_a_new_connection_forgets_the_old_one() -> None:
     driven = Driven()
     driven.offers(*range(50))

@@ -67,7 +67,7 @@ def test_no_list_breaks_the_reader(data: bytes) -> None:
     linklist.parse(data.decode("utf-8", "replace"), "f")
 
 
-KEYS = ["group", "groups", "links", "id", "srt_port", "address", "device", "port", "caller"]
+KEYS = ["group", "groups", "links", "id", "srt_port", "address", "device", "port", "caller", "latency"]
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
     | st.sampled_from(["10.0.0.1", "::1", "00" * 256, "1.2.3.4:5", "usb0"]),
@@ -88,6 +88,7 @@ def test_nothing_a_predecessor_left_breaks_its_successor(value: Any) -> None:
     sending._resumed_group(resume)
     sending._resumed_ports(resume)
     sending._resumed_caller(resume)
+    sending._resumed_latency(resume)
     receiving._resumed_groups(resume, dual=True)
     receiving._resumed_groups(resume, dual=False)
     linklist.from_message(value)
@@ -101,10 +102,17 @@ def test_what_a_sender_left() -> None:
             {"address": "10.0.0.10", "device": "usb1", "port": 70000},
         ],
         "caller": "127.0.0.1:5",
+        "latency": 2.5,
     }
     assert sending._resumed_group(resume) == b"\xab" * 256
     assert sending._resumed_ports(resume) == {("10.0.0.10", "usb0"): 40000}
     assert sending._resumed_caller(resume) == ("127.0.0.1", 5)
+    assert sending._resumed_latency(resume) == 2.5
+
+
+@pytest.mark.parametrize("latency", [None, True, "2", 0, -1, 66, float("nan"), [1.0]])
+def test_a_latency_that_no_handshake_can_tell_is_not_resumed(latency: Any) -> None:
+    assert sending._resumed_latency({"latency": latency}) is None
 
 
 @pytest.mark.parametrize(

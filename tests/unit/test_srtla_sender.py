@@ -18,6 +18,7 @@ from netbond.srtla.sender import (
     ERR_BACKOFF,
     REG2_TIMEOUT,
     SETTLE,
+    SOON,
     ReceiverSilent,
     Refused,
     Sender,
@@ -360,6 +361,28 @@ def test_resumes_the_group_it_is_given() -> None:
     assert sender.datagrams_to_links() == [(1, wire.build_registration(wire.REG2, group))]
     sender.datagram_from_receiver(1, REG3, 5.1)
     assert sender.usable_links == 1
+
+
+def test_a_link_asks_again_soon_when_nothing_listens_yet() -> None:
+    driven = Driven()
+    driven.sent()
+    driven.sender.handle_timer(driven.now)
+    driven.sent()
+    driven.sender.port_closed(1, driven.now)
+    due = driven.sender.next_timer()
+    assert due is not None
+    assert due - driven.now == pytest.approx(SOON)
+    assert driven.after(SOON / 2) == []
+    assert driven.after(SOON) == [(1, wire.REG2), (2, wire.REG2)]
+
+
+def test_a_link_that_is_up_keeps_its_pace_though_nothing_listens() -> None:
+    driven = Driven()
+    driven.register()
+    driven.after(0)
+    due = driven.sender.next_timer()
+    driven.sender.port_closed(1, driven.now)
+    assert driven.sender.next_timer() == due
 
 
 def test_a_resumed_group_that_is_unknown_is_given_up() -> None:
