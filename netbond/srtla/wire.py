@@ -51,6 +51,7 @@ REG_ERR_PACKET = struct.pack("!H", REG_ERR).ljust(PADDED, b"\0")
 REG_NGP_PACKET = struct.pack("!H", REG_NGP).ljust(PADDED, b"\0")
 
 _U32 = struct.Struct("!I")
+_TEN = struct.Struct("!10I")
 _KEEPALIVE = struct.Struct("!HQHHIiiIII")
 _KEEPALIVE_MAGIC: Final = 0xC01F
 _KEEPALIVE_VERSION: Final = 1
@@ -83,12 +84,12 @@ def data_sequence(data: bytes) -> int | None:
     """The sequence number of an SRT data packet; None for anything else."""
     if len(data) < SRT_HEADER or data[0] & 0x80:
         return None
-    return int.from_bytes(data[:4], "big")
+    return sequence_of(data)
 
 
 def sequence_of(data: bytes) -> int:
     """The sequence number of what is known to be an SRT data packet."""
-    return int.from_bytes(data[:4], "big")
+    return data[0] << 24 | data[1] << 16 | data[2] << 8 | data[3]
 
 
 def is_retransmission(data: bytes) -> bool:
@@ -131,7 +132,7 @@ def parse_srt_ack(data: bytes) -> int | None:
     """The first sequence number the SRT server has not received (full and light ACK alike)."""
     if len(data) < SRT_HEADER + 4 or packet_type(data) != SRT_ACK:
         return None
-    return int(_U32.unpack_from(data, SRT_HEADER)[0]) & SEQUENCE_MASK
+    return (data[16] & 0x7F) << 24 | data[17] << 16 | data[18] << 8 | data[19]
 
 
 def parse_srt_nak(data: bytes) -> list[tuple[int, int]] | None:
@@ -158,6 +159,8 @@ def parse_srtla_ack(data: bytes) -> tuple[int, ...] | None:
     """The acknowledged sequence numbers in order of arrival; any number of them, usually ten."""
     if len(data) < 8 or packet_type(data) != SRTLA_ACK:
         return None
+    if len(data) == 4 + _TEN.size:  # nearly always
+        return _TEN.unpack_from(data, 4)
     count = (min(len(data), MTU) - 4) // 4
     return struct.unpack_from(f"!{count}I", data, 4)
 
