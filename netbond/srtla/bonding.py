@@ -28,8 +28,8 @@ from netbond.srtla.dealing import (
     Dealer,
     Packet,
 )
-from netbond.srtla.linkmodel import FLYING, LOST, PASSED, TYPICAL, LinkModel, Transmission
-from netbond.srtla.schedule import WINDOW_UNIT, Ask, Emit, EmitData, LinkState
+from netbond.srtla.linkmodel import FLYING, HUNGRY, LOST, PASSED, TYPICAL, LinkModel, Transmission
+from netbond.srtla.schedule import WINDOW_UNIT, LinkState
 
 RING: Final = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most
 LATENCY: Final = 1.0  # s, until the handshake tells SRT's
@@ -47,6 +47,8 @@ NAK_GRACE: Final = 0.01  # s by which a loss report may be older than proof that
 ANSWER_LATE: Final = 0.5  # of the latency: packets whose link answers later are saved before
 RESCUED: Final = 100  # waiting packets that are looked at for one to try a stalled link with
 LATENCY_BOUNDS = (0.02, 8.0)  # s
+LEISURE: Final = 0.02  # of the latency: how long packets may wait for others while no link is full, ...
+LEISURE_MOST: Final = 0.01  # s
 
 
 class Bonding(Dealer):
@@ -63,6 +65,7 @@ class Bonding(Dealer):
         self._acked = 0
         self._next = 0.0
         self._next_busy = 0.0
+        self._leisure = 0.0  # s that packets may wait for others
         self._judge_at = 0.0
         self._judged = (0, 0)  # packets given up, and left, at the last look
         self._given_up = 0.0  # share of packets, over some seconds
@@ -82,11 +85,6 @@ class Bonding(Dealer):
                 link.model.target_limit = link.model.target = self._target
 
     # --- links ----------------------------------------------------------------------------------------------
-
-    def connect(self, emit_data: EmitData, emit: Emit, ask: Ask) -> None:
-        self._emit_data = emit_data
-        self._emit = emit
-        self._ask = ask
 
     def set_links(self, links: Sequence[LinkState]) -> None:
         self._links = links
@@ -140,7 +138,7 @@ class Bonding(Dealer):
         if data[0] == 0x80 and data[1] == 0:
             self._handshake_delay = min(best.model.min_rtt / 2, 0.5 * self.latency)
             self._budget = self.latency + self._handshake_delay
-        self._emit(best, data)
+        self._outlet.emit(best, data)
 
     def data(self, sequence: int, data: bytes, now: float, *, again: bool) -> None:
         slot = sequence & (RING - 1)
@@ -362,8 +360,12 @@ class Bonding(Dealer):
             return self._now
         if self._blocked:
             return min(self._next_busy, self._next)
-        if self._spare or any(link.model.packets for link in self._links):
+        if self._spare:
             return self._next
+        for link in self._links:
+            model: LinkModel = link.model
+            if model.packets:
+                return self._next
         return None
 
     def handle_timer(self, now: float) -> None:
@@ -373,8 +375,12 @@ class Bonding(Dealer):
         if now >= self._next:
             held_up = now - self._next  # no link is to blame for proof that we have not had the time to read
             self._next = now + TICK_IDLE
+            known = self._learnt is not None or self._fixed
+            leisure = min(LEISURE * self.latency, LEISURE_MOST) if known else 0.0
             for link in self._links:
                 model: LinkModel = link.model
+                if now - model.hungry_at < HUNGRY:
+                    leisure = 0.0  # at its limit a link is to be measured as well as can be
                 if held_up > HELD_UP:
                     model.answer_due += held_up
                 elif link.usable and model.packets:
@@ -384,6 +390,7 @@ class Bonding(Dealer):
                 link.lost = model.lost
                 if link.stalled and link.carries and self._held:
                     self._try_stalled(model, now)
+            self._leisure = leisure
             self._hurry(now)
             if now >= self._judge_at:
                 self._judge(now)
@@ -422,7 +429,7 @@ class Bonding(Dealer):
             if model.asked_at < since:
                 model.answer_due = now + model.round_trip() + self._patience
             model.asked_at = now
-            self._ask(link, now)
+            self._outlet.ask(link, now)
             if not self._held and model.answer_due - oldest.packet.born > ANSWER_LATE * self.latency:
                 self._rescue(link, now)  # the answer would come too late to do anything
         if model.asked_at >= since and now >= model.answer_due and not link.stalled:
@@ -472,6 +479,9 @@ class Bonding(Dealer):
             else:
                 keep.append(packet)
         self._spare = keep
+
+    def patience(self) -> float:
+        return 0.0 if self._blocked else self._leisure
 
     def stats(self) -> dict[str, int]:
         return {

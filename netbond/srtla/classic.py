@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from netbond.srtla import wire
 from netbond.srtla.flight import Flight, Sent
-from netbond.srtla.schedule import Ask, ClassicScheduler, Emit, EmitData, LinkState
+from netbond.srtla.schedule import Carrier, ClassicScheduler, LinkState
 
 
-class Classic:
+class Classic(Carrier):
     """A carrier (see `schedule.Carrier`)."""
 
     def __init__(self) -> None:
@@ -21,10 +21,6 @@ class Classic:
         self._flight = Flight()
         self._links: Sequence[LinkState] = ()
         self.resent = self.dropped = 0
-
-    def connect(self, emit_data: EmitData, emit: Emit, ask: Ask) -> None:
-        self._emit_data = emit_data
-        self._emit = emit
 
     def set_links(self, links: Sequence[LinkState]) -> None:
         self._links = links
@@ -46,7 +42,7 @@ class Classic:
         if link is None:
             self.dropped += 1
         else:
-            self._emit(link, data)
+            self._outlet.emit(link, data)
 
     def data(self, sequence: int, data: bytes, now: float, *, again: bool) -> None:
         self._send(sequence, data, self._links, now)
@@ -111,7 +107,7 @@ class Classic:
             self.dropped += 1
             return
         self._flight.record(sequence, link, data, now)
-        self._emit_data(link, data, now)
+        self._outlet.emit_data(link, data, now)
 
     def _rescue(self, stranded: list[Sent], now: float) -> None:
         """Send packets again whose link does not answer any more, if there is a better link."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from netbond.srtla.linkmodel import FLYING, LEAST, LinkModel, Transmission
-from netbond.srtla.schedule import Ask, EmitData, LinkState
+from netbond.srtla.schedule import Carrier, LinkState
 
 ALIKE: Final = (
     0.2  # of the latency: links on which a packet arrives so much later carry it as well as the first
@@ -58,11 +58,8 @@ class Packet:
         self.transmission: Transmission | None = None  # the latest
 
 
-class Dealer:
+class Dealer(Carrier):
     """The queues and what empties them. What fills them is `bonding.Bonding`."""
-
-    _emit_data: EmitData
-    _ask: Ask
 
     def __init__(self) -> None:
         self.latency = 0.0  # s, SRT's
@@ -337,10 +334,10 @@ class Dealer:
             self.resent += 1
         elif self._copies < COPIES_MOST:
             self._copies += COPIES
-        self._emit_data(link, packet.data, now)
+        self._outlet.emit_data(link, packet.data, now)
         if model.startup and model.packets >= model.ask_at:
             model.ask_at = 1 << 30
-            self._ask(link, now)
+            self._outlet.ask(link, now)
 
 
 def _eta(model: LinkModel) -> float:

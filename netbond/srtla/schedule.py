@@ -7,9 +7,9 @@ has no clock: `now` is monotonic seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 WINDOW_UNIT: Final = 1000  # a window of 1000 means one packet in flight
 WINDOW_MIN: Final = 1 * WINDOW_UNIT
@@ -42,73 +42,111 @@ class LinkState:
         return self.usable and self.enabled
 
 
-EmitData = Callable[[LinkState, bytes, float], None]  # a data packet leaves on a link now
-Emit = Callable[[LinkState, bytes], None]  # another SRT packet leaves on a link
-Ask = Callable[[LinkState, float], None]  # send a keepalive on a link now
+class Outlet:
+    """By which a carrier sends."""
+
+    def emit_data(self, link: LinkState, data: bytes, now: float) -> None:
+        """A data packet leaves on a link now."""
+        raise NotImplementedError
+
+    def emit(self, link: LinkState, data: bytes) -> None:
+        """Another SRT packet leaves on a link."""
+        raise NotImplementedError
+
+    def ask(self, link: LinkState, now: float) -> None:
+        """Send a keepalive on a link now."""
+        raise NotImplementedError
 
 
-class Carrier(Protocol):
+class Carrier:
     """What takes the SRT caller's packets over the links: a mode of `netbond send`.
 
-    It is told all that happens, and sends by the functions that `connect` gives it.
+    It is told all that happens, and sends by the outlet that `connect` gives it. (Classes, not protocols and
+    functions: compiled, each of these calls costs a tenth.)
     """
 
-    def connect(self, emit_data: EmitData, emit: Emit, ask: Ask) -> None:
+    _outlet: Outlet
+
+    def connect(self, outlet: Outlet) -> None:
         """How to send; called once, first."""
+        self._outlet = outlet
 
     def set_links(self, links: Sequence[LinkState]) -> None:
         """The links there are, usable or not, in the order of the user's list."""
+        raise NotImplementedError
 
     def link_up(self, link: LinkState, now: float) -> None:
         """The link begins anew (registered, or registered again)."""
+        raise NotImplementedError
 
     def link_down(self, link: LinkState, now: float) -> None:
         """The link is not usable any more; what it carried is to go another way."""
+        raise NotImplementedError
 
     def link_stalled(self, link: LinkState, now: float) -> None:
         """Nothing was heard on the link for far too long. It is heard again when `stalled` is off."""
+        raise NotImplementedError
 
     def control(self, data: bytes, now: float) -> None:
         """An SRT control packet from the caller."""
+        raise NotImplementedError
 
     def data(self, sequence: int, data: bytes, now: float, *, again: bool) -> None:
         """An SRT data packet from the caller. `again`: the caller has sent it before."""
+        raise NotImplementedError
 
     def srtla_ack(self, link: LinkState, sequences: Sequence[int], now: float) -> None:
         """The receiver names data packets that arrived on `link`, in the order of arrival."""
+        raise NotImplementedError
 
     def srt_ack(self, sequence: int, now: float) -> None:
         """The SRT server has, or has given up, everything before `sequence`."""
+        raise NotImplementedError
 
     def srt_nak(self, ranges: Sequence[tuple[int, int]], now: float) -> bool:
         """The SRT server lacks these (first, last). Whether the caller is to hear of it."""
+        raise NotImplementedError
 
     def handshake(self, data: bytes) -> None:
         """A handshake packet from the SRT server."""
+        raise NotImplementedError
 
     def learnt_latency(self) -> float | None:
         """SRT's latency in s as a handshake told it, or a predecessor's; None: not known, or not needed."""
+        raise NotImplementedError
 
     def resume_latency(self, latency: float) -> None:
         """What a predecessor had learnt from a handshake that we have not seen."""
+        raise NotImplementedError
 
     def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
         """A keepalive came back after `sample` s; `before`: `data_packets` when it left."""
+        raise NotImplementedError
 
     def not_sent(self, link: LinkState, datagrams: Sequence[bytes], now: float) -> None:
         """The kernel did not take these for now."""
+        raise NotImplementedError
 
     def flush(self) -> None:
         """All that has come in at this moment is told: send what is to be sent."""
+        raise NotImplementedError
 
     def handle_timer(self, now: float) -> None:
         """Time has passed."""
+        raise NotImplementedError
 
     def next_timer(self) -> float | None:
         """When `handle_timer` wants to be called."""
+        raise NotImplementedError
+
+    def patience(self) -> float:
+        """s that packets and acknowledgements may wait for each other, so that few wake-ups serve them; 0.0:
+        as short as can be."""
+        return 0.0
 
     def stats(self) -> dict[str, int]:
         """Counters: `resent`, `dropped` and whatever else the mode has to tell."""
+        raise NotImplementedError
 
 
 class ClassicScheduler:

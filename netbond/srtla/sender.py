@@ -23,11 +23,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from netbond.srtla import psk, wire
 from netbond.srtla.link import Link, LinkSpec, link_stats
-from netbond.srtla.schedule import Carrier, LinkState
+from netbond.srtla.schedule import Carrier, LinkState, Outlet
 
 TICK: Final = 1.0  # s, between keepalives of a link, and between attempts to register it
 SOON: Final = 0.2  # s, between those attempts while nothing listens at the receiver's port
@@ -112,7 +112,7 @@ class ReceiverSilent:
 Event = LinkAdded | LinkRemoved | LinkUp | LinkDown | GroupChanged | Refused | Unproven | ReceiverSilent
 
 
-class Sender:
+class Sender(Outlet):
     """One SRT caller's packets over several links to one receiver."""
 
     def __init__(
@@ -132,7 +132,7 @@ class Sender:
             raise ValueError(f"a group id has {wire.ID_LENGTH} bytes")
         self._random = random
         self._carrier = carrier
-        carrier.connect(self._emit_data, self._emit, self._ask)
+        carrier.connect(self)
         self._link_timeout = link_timeout
         self._links: dict[int, Link] = {}
         self._order: list[Link] = []
@@ -223,7 +223,7 @@ class Sender:
         again = bool(data[4] & 0x04)
         if again:
             self.retransmitted += 1
-        self._carrier.data(int.from_bytes(data[:4], "big"), data, now, again=again)
+        self._carrier.data(wire.sequence_of(data), data, now, again=again)
 
     def datagram_from_receiver(self, number: int, data: bytes, now: float) -> None:
         """A datagram that arrived on a link."""
@@ -326,6 +326,10 @@ class Sender:
         """SRT's latency in s as learnt from the handshake; None: not known, or of no use to this mode."""
         return self._carrier.learnt_latency()
 
+    def patience(self) -> float:
+        """s that datagrams may wait for others to come with them."""
+        return self._carrier.patience()
+
     @property
     def usable_links(self) -> int:
         """How many links carry packets."""
@@ -413,11 +417,11 @@ class Sender:
             return
         if self.group is not None:
             link.join_sent_at = now
-            self._emit(link, wire.build_registration(wire.REG2, self.group))
+            self.emit(link, wire.build_registration(wire.REG2, self.group))
         elif self._pending is link:
-            self._emit(link, wire.build_registration(wire.REG1, self._probe_id))
+            self.emit(link, wire.build_registration(wire.REG1, self._probe_id))
         elif self._pending is None:
-            self._emit(link, wire.build_registration(wire.REG2, self._probe_id))
+            self.emit(link, wire.build_registration(wire.REG2, self._probe_id))
 
     def _no_such_group(self, link: Link, now: float) -> None:
         if self.group is None:
@@ -504,24 +508,24 @@ class Sender:
 
     # --- packets --------------------------------------------------------------------------------------------
 
-    def _emit_data(self, link: LinkState, data: bytes, now: float) -> None:
-        link.data_packets += 1
-        link = self._links[link.number]
-        if link.unanswered_since is None:
-            link.unanswered_since = now
-        link.packets += 1
-        link.bytes += len(data)
-        self._to_links.append((link.number, data))
+    def emit_data(self, link: LinkState, data: bytes, now: float) -> None:
+        ours = cast("Link", link)
+        ours.data_packets += 1
+        if ours.unanswered_since is None:
+            ours.unanswered_since = now
+        ours.packets += 1
+        ours.bytes += len(data)
+        self._to_links.append((ours.number, data))
 
-    def _emit(self, link: LinkState, data: bytes) -> None:
-        link = self._links[link.number]
-        link.packets += 1
-        link.bytes += len(data)
-        self._to_links.append((link.number, data))
+    def emit(self, link: LinkState, data: bytes) -> None:
+        ours = cast("Link", link)
+        ours.packets += 1
+        ours.bytes += len(data)
+        self._to_links.append((ours.number, data))
 
-    def _ask(self, link: LinkState, now: float) -> None:
+    def ask(self, link: LinkState, now: float) -> None:
         """The carrier wants to know at once whether a link answers, and what has passed it."""
-        self._keepalive(self._links[link.number], now)
+        self._keepalive(cast("Link", link), now)
 
     def _keepalive(self, link: Link, now: float) -> None:
         stamp = int(now * 1000)
@@ -529,7 +533,7 @@ class Sender:
         link.pings[stamp] = (now, link.data_packets)
         while len(link.pings) > PINGS:
             del link.pings[next(iter(link.pings))]
-        self._emit(
+        self.emit(
             link,
             wire.build_keepalive(
                 wire.Keepalive(

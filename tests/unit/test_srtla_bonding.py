@@ -287,6 +287,33 @@ def test_a_full_buffer_sends_the_packet_by_another_link() -> None:
     assert driven.sent() == [(3 - number, 0)]
 
 
+def test_packets_may_wait_for_each_other_while_no_link_is_full() -> None:
+    driven = Driven()
+    sender = driven.sender
+    driven.offers(0)
+    driven.after(0.02)
+    assert sender.patience() == 0.0  # nothing is known of the latency
+    sender.datagram_from_caller(handshake(300, 300), driven.now)
+    driven.after(0.02)
+    assert sender.patience() == pytest.approx(0.006)
+    driven.hears(1, handshake(4000, 0))
+    driven.after(0.02)
+    assert sender.patience() == pytest.approx(0.01)
+    driven.offers(*range(1, 100))  # more than new links are given
+    driven.sent()
+    assert sender.patience() == 0.0
+    driven.after(0.02)
+    driven.hears(1, srt_ack(100))
+    driven.after(0.5)
+    assert sender.stats(driven.now)["held"] == 0
+    assert sender.patience() == 0.0  # a link was full a moment ago
+    driven.after(1.0)
+    for number in (1, 2):
+        driven.hears(number, REG3)  # both links are alive
+    driven.after(0.02)
+    assert sender.patience() == pytest.approx(0.01)
+
+
 def test_the_latency_is_learnt_from_the_handshake() -> None:
     driven = Driven()
     driven.sender.datagram_from_caller(handshake(120, 300), driven.now)
