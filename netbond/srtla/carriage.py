@@ -6,9 +6,11 @@ its own. It knows descriptors, not sockets: opening, closing and their troubles 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
+from netbond.srtla.loop import PAUSE, Attendant
 from netbond.srtla.sender import Event, Sender
 from netbond.srtla.wire import MTU
 
@@ -20,18 +22,36 @@ ROUNDS: Final = 8  # each failing link may hand its packets to another, which ma
 Report = tuple[int, bytes, bytes, int]
 # descriptor, datagrams -> how many went out, and the errno that ended it, or 0
 Send = Callable[[int, list[bytes]], tuple[int, int]]
+# descriptor, address, ancillary message, datagrams
+SendTo = Callable[[int, bytes, bytes, list[bytes]], int]
 
 
-class Carriage:
+class Carriage(Attendant):
     """The packets' way between the sockets of one sender and its state machine."""
 
-    def __init__(self, sender: Sender, send: Send) -> None:
+    def __init__(
+        self,
+        sender: Sender,
+        send: Send,
+        look_after: Callable[[list[Report], float], None],
+        answer: Callable[[list[bytes]], None],
+        send_to: SendTo | None = None,
+    ) -> None:
+        """`look_after` gets strangers' datagrams and sockets' errors, and then does what `flush` leaves;
+        `answer` sends datagrams to the SRT caller, `send_to` does it faster while `caller` is known."""
+        super().__init__()
         self.sender = sender
         self.send = send
+        self.look_after = look_after
+        self.answer = answer
+        self.send_to = send_to
         self.descriptors: dict[int, int] = {}  # of the links, by their number
         self.numbers: dict[int, int] = {}  # the reverse
         self.caller = b""  # the SRT caller as the kernel writes it; b"": not known
+        self.listener = -1  # the descriptor of the caller's socket
+        self.caller_name = self.caller_control = b""  # what sendmsg(2) takes to answer the caller
         self.caller_heard = 0.0
+        self.due = math.inf  # when the state machine last wanted to be called
         self.events: list[Event] = []  # for the engine, which takes them
         self.failures: list[tuple[int, int, list[bytes]]] = []  # link, errno, what did not go out
 
@@ -44,6 +64,38 @@ class Carriage:
         """It has none any more."""
         descriptor = self.descriptors.pop(number, -1)
         self.numbers.pop(descriptor, None)
+
+    def take_reports(self, reports: list[Report], now: float) -> None:
+        left = self.take(reports, now)
+        if left:
+            self.look_after(left, now)
+        if now >= self.due:  # what both have to send leaves together
+            self.sender.handle_timer(now)
+        self.carry(now)
+
+    def ring(self, now: float) -> None:
+        self.sender.handle_timer(now)
+        self.carry(now)
+
+    def next_alarm(self) -> float:
+        due = self.sender.next_timer()
+        self.due = math.inf if due is None else due
+        return self.due
+
+    def carry(self, now: float) -> None:
+        """Send all that the state machine has, and let it be looked after."""
+        sender = self.sender
+        for _ in range(ROUNDS):
+            if not self.flush(now):
+                break
+            self.look_after([], now)
+        answers = sender.datagrams_to_caller()
+        if answers:
+            if self.caller and self.send_to is not None:
+                self.send_to(self.listener, self.caller_name, self.caller_control, answers)
+            else:
+                self.answer(answers)
+        self.patience = max(PAUSE, sender.patience())
 
     def take(self, reports: list[Report], now: float) -> list[Report]:
         """Tell the state machine what was read; what is left: strangers' datagrams and errors."""
@@ -69,8 +121,8 @@ class Carriage:
         """Send what the state machine has for the links. True: there are `events` or `failures` now; look
         after them and call again."""
         sender = self.sender
-        self.events = sender.events()
-        if self.events:
+        if sender.has_events():
+            self.events = sender.events()
             return True
         out = sender.batches_to_links()
         if not out:

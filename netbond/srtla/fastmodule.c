@@ -47,18 +47,18 @@ static PyObject *reports_object(Path *p) {
     return list;
 }
 
-PyDoc_STRVAR(serve_doc, "serve(path, until)\n--\n\nnb_run: the descriptors that Python must look after, and the reports.");
+PyDoc_STRVAR(serve_doc, "serve(path, until, patience)\n--\n\nnb_run: the descriptors that Python must look after, and the reports.");
 
 static PyObject *serve(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
     int others[OTHERS], other;
-    if (count != 2) return PyErr_Format(PyExc_TypeError, "serve() takes 2 arguments (%zd given)", count);
+    if (count != 3) return PyErr_Format(PyExc_TypeError, "serve() takes 3 arguments (%zd given)", count);
     Path *p = PyLong_AsVoidPtr(args[0]);
-    double until = PyFloat_AsDouble(args[1]);
+    double until = PyFloat_AsDouble(args[1]), patience = PyFloat_AsDouble(args[2]);
     if (PyErr_Occurred()) return NULL;
     if (!p) return PyErr_Format(PyExc_ValueError, "the data path is closed");
     Py_BEGIN_ALLOW_THREADS
-    other = nb_run(p, until, others, OTHERS);
+    other = nb_run(p, until, patience, others, OTHERS);
     Py_END_ALLOW_THREADS
     PyObject *reports = reports_object(p), *list = PyList_New(other), *out = NULL;
     for (int i = 0; list && i < other; i++) {

@@ -1,6 +1,9 @@
-// The receiver's data path for links that are up: packets to the SRT server, SRTLA ACKs, the SRT server's ACKs to
-// all links. What it does is what receiver.py does for the same datagrams (tests/unit/test_srtla_fastpath.py holds
-// the two against each other); everything else it hands to receiver.py, and without it receiver.py does all.
+// The data path of both engines: their sockets, many datagrams per system call, a few looks per packet.
+//
+// The receiver's links that are up are served here: packets to the SRT server, SRTLA ACKs, the SRT server's ACKs to
+// all links. What that does is what receiver.py does for the same datagrams (tests/unit/test_srtla_fastpath.py holds
+// the two against each other); everything else goes to receiver.py, and without this file receiver.py does all.
+// For the sender it only reads and writes: sender.py decides on every packet.
 //
 // Plain C for a C compiler alone; fastpath.py loads it by ctypes. One thread, no callbacks, no allocation after
 // nb_new. Nothing in here trusts a length that came from outside: the kernel bounds what it writes by what it is
@@ -27,7 +30,7 @@ enum {
     SLOTS = 64, PACKED = 65536, CONTROL = 96, NAME = 32, KEY = 96, MTU = 1500, SRT_HEADER = 16, ACK_EVERY = 10,
     LINKS = 8192, TABLE = 16384, GROUPS = 1024, GROUP_LINKS = 64, SERVER_SLOTS = 16, SERVER_SIZE = 2048,
     SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, READY = 64,
-    REPORT = 8 << 20, OUTGOING = 64,
+    REPORT = 8 << 20, OUTGOING = 64, COPIES = 16, COPY = 64, ALONE = 4,
 };
 
 typedef struct {
@@ -44,8 +47,8 @@ typedef struct { int fd, count, links[GROUP_LINKS]; } Group;
 typedef struct { int32_t link; uint32_t packets; uint64_t bytes; double last_heard; } Heard;
 
 typedef struct {
-    int listener, epoll, more;
-    double pause, flush_after, worth_it, gap, looked, next_flush;
+    int listener, epoll, more, fresh;
+    double pause, flush_after, worth_it, enough, gap, span, count, looked, paced, next_flush;
     uint64_t send_failed, unreachable;
     Link links[LINKS];
     int32_t table[TABLE];
@@ -56,6 +59,8 @@ typedef struct {
     struct iovec vectors[SLOTS];
     uint8_t names[SLOTS][NAME], controls[SLOTS][CONTROL];
     uint8_t server[SERVER_SLOTS][SERVER_SIZE];
+    int drop_copies, copy_at, copy_size[COPIES]; // of ACKs that the last of several links brought, too
+    uint8_t copies[COPIES][COPY];
     struct { int group; struct iovec data; } forwards[FORWARDS];
     int forward_count;
     struct mmsghdr outgoing[OUTGOING]; // for links, sent together
@@ -95,18 +100,21 @@ static void enter(Path *p, int number) {
     p->table[at] = number;
 }
 
-Path *nb_new(int listener, int epoll, double pause, double worth_it, double flush_after) {
+Path *nb_new(int listener, int epoll, double pause, double worth_it, double enough, double flush_after) {
     Path *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->listener = listener, p->epoll = epoll;
-    p->pause = pause, p->worth_it = worth_it, p->flush_after = flush_after;
-    p->gap = 1.0, p->next_flush = 1e18;
+    p->pause = pause, p->worth_it = worth_it, p->enough = enough, p->flush_after = flush_after;
+    p->gap = p->span = p->count = 1.0, p->next_flush = 1e18;
     memset(p->table, 0xff, sizeof p->table);
     for (int i = 0; i < GROUPS; i++) p->groups[i].fd = -1;
     return p;
 }
 
 void nb_free(Path *p) { free(p); }
+
+// The sender's: of SRT's ACKs, which come over every link, report one.
+void nb_drop_copies(Path *p) { p->drop_copies = 1; }
 
 int nb_add_group(Path *p, int fd) {
     for (int i = 0; i < GROUPS; i++)
@@ -333,13 +341,15 @@ static void from_link(Path *p, int number, uint8_t *data, int length, double now
 }
 
 static int from_peers(Path *p, double now) {
-    for (int i = 0; i < SLOTS; i++) {
+    for (; p->fresh < SLOTS; p->fresh++) { // the kernel has written to those before
+        int i = SLOTS - 1 - p->fresh;
         p->vectors[i] = (struct iovec){p->data[i], PACKED - 1};
         p->headers[i].msg_hdr = (struct msghdr){.msg_name = p->names[i], .msg_namelen = NAME, .msg_iov = &p->vectors[i],
                                                 .msg_iovlen = 1, .msg_control = p->controls[i],
                                                 .msg_controllen = CONTROL};
     }
     int got = recvmmsg(p->listener, p->headers, SLOTS, MSG_DONTWAIT, NULL), packets = 0;
+    if (got > 0) p->fresh = SLOTS - got;
     for (int i = 0; i < got; i++) {
         struct msghdr *header = &p->headers[i].msg_hdr;
         int total = p->headers[i].msg_len, segment = 0, length = NAME;
@@ -374,6 +384,17 @@ static int from_peers(Path *p, double now) {
     return packets;
 }
 
+// Whether this is byte for byte an ACK that was here a moment ago.
+static int is_copy(Path *p, const uint8_t *data, int size) {
+    if (size > COPY || size < SRT_HEADER || data[0] != 0x80 || data[1] != 0x02) return 0;
+    for (int i = 0; i < COPIES; i++)
+        if (p->copy_size[i] == size && !memcmp(p->copies[i], data, size)) return 1;
+    memcpy(p->copies[p->copy_at], data, size);
+    p->copy_size[p->copy_at] = size;
+    p->copy_at = (p->copy_at + 1) % COPIES;
+    return 0;
+}
+
 static int from_server(Path *p, int fd) {
     Group *group = NULL;
     struct mmsghdr headers[SERVER_SLOTS];
@@ -394,7 +415,7 @@ static int from_server(Path *p, int fd) {
     for (int i = 0; i < got; i++) {
         uint8_t *data = p->server[i];
         int size = headers[i].msg_len;
-        if (size > MTU) continue;
+        if (size > MTU || (p->drop_copies && is_copy(p, data, size))) continue;
         if (!group || !group->count || size < SRT_HEADER || data[0] != 0x80 || data[1] != 0x02) {
             report(p, fd, NULL, 0, data, size);
             continue;
@@ -427,8 +448,9 @@ static void nap(double seconds) {
 }
 
 // Serve until `until` (monotonic s), or until there is something for Python: bytes in the report, or descriptors in
-// `others` (the count is the result), which are neither the listener nor a group's. The report begins anew.
-int nb_run(Path *p, double until, int *others, int room) {
+// `others` (the count is the result), which are neither the listener nor a group's. The report begins anew. While
+// packets flow, a look comes when there are enough of them, `patience` s after the last one at most.
+int nb_run(Path *p, double until, double patience, int *others, int room) {
     struct epoll_event ready[READY];
     int other = 0;
     p->reported = 0;
@@ -438,10 +460,12 @@ int nb_run(Path *p, double until, int *others, int room) {
         send_outgoing(p);
         if (other || p->reported || now >= until) return other;
         int count = 0;
-        int flows = !p->more && p->gap * p->worth_it < p->pause;
+        int flows = !p->more && p->gap * p->worth_it < patience;
         if (flows) {
-            double pause = p->gap * SLOTS < p->pause ? p->gap * SLOTS : p->pause;
-            nap(p->looked + pause - now);
+            double pause = p->gap * p->enough;
+            if (pause > patience) pause = patience;
+            if (pause < p->pause * 1.5) pause = p->pause; // less would not be worth the delay
+            nap(p->looked + (p->gap * SLOTS < pause ? p->gap * SLOTS : pause) - now);
         }
         if (flows || p->more) count = epoll_wait(p->epoll, ready, READY, 0);
         if (count <= 0) {
@@ -451,7 +475,7 @@ int nb_run(Path *p, double until, int *others, int room) {
             count = epoll_wait(p->epoll, ready, READY, ms);
         }
         now = monotonic();
-        int packets = 0;
+        int packets = 0, read = 0;
         p->more = 0;
         for (int i = 0; i < count; i++) {
             int fd = ready[i].data.fd, known = fd == p->listener;
@@ -459,14 +483,18 @@ int nb_run(Path *p, double until, int *others, int room) {
             if (fd == p->listener)
                 packets += from_peers(p, now);
             else if (known)
-                packets += from_server(p, fd);
+                read += from_server(p, fd);
             else if (other < room)
                 others[other++] = fd;
         }
         if (packets) {
-            p->gap += ((now - p->looked) / packets - p->gap) / 8;
-            p->looked = now;
+            double span = now - p->paced < ALONE * p->pause ? now - p->paced : ALONE * p->pause;
+            p->span += (span - p->span) / 16;
+            p->count += (packets - p->count) / 16;
+            p->gap = p->span / p->count; // the mean of gaps would make much of a look amidst a burst
+            p->paced = now;
         }
+        if (packets || read) p->looked = now;
     }
 }
 

@@ -1,8 +1,9 @@
-"""The compiled data path of the receiver, where it could be built; without it all works, at more cost.
+"""The compiled data path of both engines, where it could be built; without it all works, at more cost.
 
 Python is quick enough for what is rare. Packets are not: after each sleep the interpreter's code and data
-have left the processor's caches, and a wake-up costs three times what it does in a loop. fastpath.c passes on
-the packets of links that are up and reports the rest to Python: receiver.py stays the place that decides.
+have left the processor's caches, and a wake-up costs three times what it does in a loop. For the receiver,
+fastpath.c passes on the packets of links that are up and reports the rest to Python: receiver.py stays the
+place that decides. For the sender it reads all sockets and reports all.
 
 The library is built when netbond is installed and a C compiler is there (hatch_build.py). NETBOND_PURE=1 in
 the environment leaves it aside.
@@ -13,11 +14,13 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from collections.abc import Callable
+from functools import partial
 
 from netbond.srtla import native
 from netbond.srtla.batch import Local
 from netbond.srtla.carriage import Report
-from netbond.srtla.loop import PAUSE, WORTH_IT
+from netbond.srtla.loop import ENOUGH, PAUSE, WORTH_IT
 
 FROM_PEER = -1  # in the place of a descriptor: a datagram from the network side
 
@@ -43,15 +46,16 @@ def _declare() -> ctypes.CDLL | None:
     pointer, number, seconds = ctypes.c_void_p, ctypes.c_int, ctypes.c_double
     text, size = ctypes.c_char_p, ctypes.POINTER(ctypes.c_size_t)
     for name, result, arguments in (
-        ("nb_new", pointer, (number, number, seconds, seconds, seconds)),
+        ("nb_new", pointer, (number, number, seconds, seconds, seconds, seconds)),
         ("nb_free", None, (pointer,)),
+        ("nb_drop_copies", None, (pointer,)),
         ("nb_add_group", number, (pointer, number)),
         ("nb_drop_group", None, (pointer, number)),
         ("nb_add_link", number, (pointer, number, text, number, number, text, number, number, seconds)),
         ("nb_drop_link", None, (pointer, number)),
         ("nb_heard", number, (pointer, pointer, number)),
         ("nb_failed", ctypes.c_uint64, (pointer, number)),
-        ("nb_run", number, (pointer, seconds, pointer, number)),
+        ("nb_run", number, (pointer, seconds, seconds, pointer, number)),
         ("nb_report", pointer, (pointer, size)),
     ):
         function = getattr(library, name)
@@ -70,27 +74,30 @@ class FastPath:
         if _library is None:
             raise RuntimeError("there is no compiled data path")
         self._lib = _library
-        self._path = ctypes.c_void_p(self._lib.nb_new(listener, epoll, PAUSE, WORTH_IT, flush_after))
+        self._path = ctypes.c_void_p(self._lib.nb_new(listener, epoll, PAUSE, WORTH_IT, ENOUGH, flush_after))
         if not self._path:
             raise MemoryError
-        self._address = self._path.value or 0
         self._others = (ctypes.c_int * _OTHERS)()
         self._heard = (_Heard * _HEARD)()
         self._size = ctypes.c_size_t()
+        # Carries packets until a time (monotonic s) at most, and tells the descriptors that Python must look
+        # after, and what else is left to Python. The second argument: s that packets may wait for others.
+        self.run: Callable[[float, float], tuple[list[int], list[Report]]] = (
+            self._run if native.extension is None else partial(native.extension.serve, self._path.value)
+        )
 
     def close(self) -> None:
         """Free it."""
         self._lib.nb_free(self._path)
         self._path = ctypes.c_void_p()
-        self._address = 0
+        self.run = _closed
 
-    def run(self, until: float) -> tuple[list[int], list[Report]]:
-        """Carry packets until `until` (monotonic s) at most; the descriptors that Python must look after, and
-        what else is left to Python."""
-        if native.extension is not None:
-            out: tuple[list[int], list[Report]] = native.extension.serve(self._address, until)
-            return out
-        count = self._lib.nb_run(self._path, until, self._others, _OTHERS)
+    def drop_copies(self) -> None:
+        """Of SRT's ACKs, which a receiver sends over every link, report one."""
+        self._lib.nb_drop_copies(self._path)
+
+    def _run(self, until: float, patience: float) -> tuple[list[int], list[Report]]:
+        count = self._lib.nb_run(self._path, until, patience, self._others, _OTHERS)
         return self._others[:count], self._reports()
 
     def _reports(self) -> list[Report]:
@@ -145,6 +152,10 @@ class FastPath:
     def drop_link(self, number: int) -> None:
         """Its packets are Python's again."""
         self._lib.nb_drop_link(self._path, number)
+
+
+def _closed(until: float, patience: float) -> tuple[list[int], list[Report]]:
+    raise ValueError("the data path is closed")
 
 
 def name_and_control(record: bytes, local: Local | None) -> tuple[bytes, bytes]:

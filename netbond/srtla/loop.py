@@ -5,8 +5,9 @@ asyncio spends more on a wake-up than a packet may cost. Sockets that carry pack
 rest (signals, the channel, timers, names). The state machine's timer is an `alarm` in there, too.
 
 While packets flow, wake-ups are coalesced: the loop looks once in PAUSE and reads what has come. Most of what
-a packet costs at ordinary rates is the wake-up. A packet that comes alone is not kept waiting: it depends on
-how many packets are expected within a PAUSE.
+a packet costs at ordinary rates is the wake-up. Whoever has the time (`patience`) lets the loop wait until
+ENOUGH packets are there. A packet that comes alone is not kept waiting: it depends on how many packets are
+expected within that time.
 """
 
 from __future__ import annotations
@@ -27,12 +28,33 @@ if TYPE_CHECKING:
     from netbond.srtla.fastpath import FastPath
 
 PAUSE: Final = 0.0045  # s between wake-ups while packets flow
+ENOUGH: Final = 8.0  # packets for which it waits longer than that, if it may
 WORTH_IT: Final = 2  # packets that must be expected within a pause
-SMOOTHING: Final = 1 / 8  # weight of the newest wake-up in the expectation
+ALONE: Final = 4 * PAUSE  # s after which a packet came alone, whatever the pace was before
+SMOOTHING: Final = 1 / 16  # weight of the newest wake-up in the expectation
 READY_MAX: Final = 64  # sockets per look; the others come with the next
 
 _Ts = TypeVarTuple("_Ts")
 PacketCallback = Callable[[float], int]  # given the time, reads what is there: how many packets
+
+
+class Attendant:
+    """Who looks after the packets and the alarm, in the place of callbacks: compiled, a call costs little."""
+
+    def __init__(self) -> None:
+        self.patience = PAUSE  # s that packets may wait for others to come
+
+    def take_reports(self, reports: list[Report], now: float) -> None:
+        """What the compiled data path has read."""
+        raise NotImplementedError
+
+    def ring(self, now: float) -> None:
+        """The alarm goes off."""
+        raise NotImplementedError
+
+    def next_alarm(self) -> float:
+        """When it shall go off next (monotonic s); math.inf: not at all. Asked after each of these."""
+        raise NotImplementedError
 
 
 class PacketServer:
@@ -45,10 +67,14 @@ class PacketServer:
         self.interrupted = False  # a callback has given asyncio something to do
         self.fast: FastPath | None = None
         self.on_reports: Callable[[list[Report], float], None] | None = None
+        self.attendant: Attendant | None = None
         self.packets = select.epoll()
         self.packets.register(asyncio_descriptor, select.EPOLLIN)
-        self._gap = 1.0  # s that is expected between packets
+        self._gap = 1.0  # s that is expected between packets, from the means of ...
+        self._span = 1.0  # ... s between looks that found packets, ...
+        self._count = 1.0  # ... and of packets that they found
         self._looked = 0.0
+        self._paced = 0.0  # when packets came last that set the pace
         self._more = False
 
     def serve(self, now: float, deadline: float) -> None:
@@ -57,7 +83,10 @@ class PacketServer:
         while True:
             if self.alarm <= now:
                 self.alarm = math.inf
-                if self.on_alarm is not None:
+                if self.attendant is not None:
+                    self.attendant.ring(now)
+                    self.alarm = self.attendant.next_alarm()
+                elif self.on_alarm is not None:
                     self.on_alarm(now)
             if self.interrupted or now >= deadline:
                 return
@@ -65,10 +94,15 @@ class PacketServer:
             now = self._look(until) if self.fast is None else self._look_fast(self.fast, until)
 
     def _look_fast(self, fast: FastPath, until: float) -> float:
-        others, reports = fast.run(until)
+        attendant = self.attendant
+        others, reports = fast.run(until, PAUSE if attendant is None else attendant.patience)
         now = time.monotonic()
-        if reports and self.on_reports is not None:
-            self.on_reports(reports, now)
+        if reports:
+            if attendant is not None:
+                attendant.take_reports(reports, now)
+                self.alarm = attendant.next_alarm()
+            elif self.on_reports is not None:
+                self.on_reports(reports, now)
         for descriptor in others:
             callback = self.callbacks.get(descriptor)
             if callback is not None:
@@ -81,12 +115,16 @@ class PacketServer:
         poll = self.packets.poll
         ready: list[tuple[int, int]] = []
         now = time.monotonic()
+        patience = PAUSE if self.attendant is None else self.attendant.patience
         if self._more:
             ready = poll(0, READY_MAX)
-        elif self._gap * WORTH_IT < PAUSE:
+        elif self._gap * WORTH_IT < patience:
             # Packets flow: one wake-up by the clock, in the place of one by a packet and others by those
             # that follow it. Alarms can wait as long.
-            pause = min(PAUSE, self._gap * PER_WAKE_UP)  # what comes meanwhile can be read at once
+            pause = min(patience, self._gap * ENOUGH)
+            if pause < PAUSE * 1.5:  # less would not be worth the delay
+                pause = PAUSE
+            pause = min(pause, self._gap * PER_WAKE_UP)  # what comes meanwhile can be read at once
             time.sleep(max(self._looked + pause - now, 0.0))
             ready = poll(0, READY_MAX)
         if not ready:
@@ -103,9 +141,13 @@ class PacketServer:
                 self._more = self._more or read >= PER_WAKE_UP
             else:
                 self.interrupted = True
-        if count:
-            self._gap += ((now - self._looked) / count - self._gap) * SMOOTHING
+        if ready:
             self._looked = now
+        if count:
+            self._span += (min(now - self._paced, ALONE) - self._span) * SMOOTHING
+            self._count += (count - self._count) * SMOOTHING
+            self._gap = self._span / self._count  # the mean of gaps would make much of a look amidst a burst
+            self._paced = now
         return now
 
 
@@ -136,7 +178,8 @@ class PacketLoop(asyncio.SelectorEventLoop):
 
     def add_packets(self, descriptor: int, callback: PacketCallback) -> None:
         """Call `callback(now)` when the socket, a non-blocking one, is readable. The callback need not read
-        all: it is called again. What it returns, the number of packets, sets the pace."""
+        all: it is called again. What it returns, the number of packets, sets the pace; those of answers do
+        not count."""
         self._packets.callbacks[descriptor] = callback
         self._packets.packets.register(descriptor, select.EPOLLIN)
 
@@ -150,10 +193,17 @@ class PacketLoop(asyncio.SelectorEventLoop):
         """Of the epoll that has the packets' sockets."""
         return self._packets.packets.fileno()
 
-    def use(self, fast: FastPath, on_reports: Callable[[list[Report], float], None]) -> None:
-        """Let a compiled data path serve the packets' sockets; `on_reports` gets what it leaves to us."""
+    def use(
+        self,
+        fast: FastPath | None,
+        on_reports: Callable[[list[Report], float], None] | None = None,
+        attendant: Attendant | None = None,
+    ) -> None:
+        """Let a compiled data path, if there is one, serve the packets' sockets; `on_reports` or the
+        attendant gets what it leaves to us. The attendant has the alarm, too."""
         self._packets.fast = fast
         self._packets.on_reports = on_reports
+        self._packets.attendant = attendant
 
     def set_alarm(self, at: float | None, callback: Callable[[float], None]) -> None:
         """Call `callback(now)` once at `at` (as time.monotonic has it), in the place of an earlier alarm; it

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from netbond.srtla import batch, fastpath, linklist, native, wire
-from netbond.srtla.carriage import ROUNDS, Carriage, Report
+from netbond.srtla.carriage import Carriage, Report
 from netbond.srtla.channel import Channel, Message
 from netbond.srtla.engine import Engine
 from netbond.srtla.fastpath import FastPath
@@ -86,7 +86,6 @@ class SendEngine(Engine):
         self._receiver: Endpoint | None = None
         self._caller: Any = None
         self._fast: FastPath | None = None
-        self._answer_to = (b"", b"")  # what sendmsg(2) takes to answer the caller
         self._ports = _resumed_ports(resume)
         self._looking_elsewhere = False
         self._silence_said = False
@@ -101,7 +100,11 @@ class SendEngine(Engine):
             require_key=options.require_key,
         )
         self._carriage = Carriage(
-            self._sender, self._send if native.extension is None else native.extension.send
+            self._sender,
+            self._send if native.extension is None else native.extension.send,
+            self._look_after,
+            self._answer,
+            None if native.extension is None else native.extension.send_to,
         )
 
     # --- the engine's life --------------------------------------------------------------------------------
@@ -119,9 +122,11 @@ class SendEngine(Engine):
         self._inbox = batch.Inbox(slots, packed=batch.accept_packed(self._listener))
         self._link_inbox = batch.Inbox(LINK_SLOTS)
         self.loop.add_packets(self._listener.fileno(), self._from_caller)
+        self._carriage.listener = self._listener.fileno()
         if fastpath.available():
             self._fast = FastPath(self._listener.fileno(), self.loop.packets_descriptor)
-            self.loop.use(self._fast, self._from_fast)
+            self._fast.drop_copies()
+        self.loop.use(self._fast, attendant=self._carriage)
         self._resolver = Resolver(self._options.receiver, self._resolved)
         self._resolver.start()
         log.info("listening on %s for an SRT caller", _shown(self._listener))
@@ -309,10 +314,10 @@ class SendEngine(Engine):
         self.arm()
         return len(datagrams)
 
-    def _from_fast(self, reports: list[Report], now: float) -> None:
-        """What the compiled data path has read, from the caller and from all links, in one go."""
+    def _look_after(self, reports: list[Report], now: float) -> None:
+        """What of the compiled data path's reports is not plain, what has happened, what did not go out."""
         carriage = self._carriage
-        for report in carriage.take(reports, now):
+        for report in reports:
             descriptor, record, data, error = report
             if error:
                 if descriptor in carriage.numbers:
@@ -323,11 +328,16 @@ class SendEngine(Engine):
                 address = self._inbox.resolve(record)
                 if address == self._caller or self._is_caller(address, data, now):
                     carriage.caller = record
-                    self._answer_to = fastpath.name_and_control(record, self._inbox.local.get(address))
+                    local = self._inbox.local.get(address)
+                    carriage.caller_name, carriage.caller_control = fastpath.name_and_control(record, local)
                     carriage.take([report], now)
         self._keep_inbox_small()
-        self._flush(now)
-        self.arm()
+        events, carriage.events = carriage.events, []
+        for event in events:
+            self._event(event, now)
+        failures, carriage.failures = carriage.failures, []
+        for number, failure, unsent in failures:
+            self._not_sent(number, OSError(failure, os.strerror(failure)), unsent, now)
 
     def _keep_inbox_small(self) -> None:
         if self._inbox.crowded:
@@ -355,7 +365,7 @@ class SendEngine(Engine):
             self._trouble(number, error, now)
         self._flush(now)
         self.arm()
-        return len(datagrams)
+        return 0
 
     def _trouble(self, number: int, error: OSError, now: float) -> None:
         if error.errno in FAILURES:
@@ -369,23 +379,12 @@ class SendEngine(Engine):
 
     def _flush(self, now: float) -> None:
         """Send what the state machine has for us, and do what it tells us, until it is content."""
-        carriage = self._carriage
-        for _ in range(ROUNDS):
-            if not carriage.flush(now):
-                break
-            events, carriage.events = carriage.events, []
-            for event in events:
-                self._event(event, now)
-            failures, carriage.failures = carriage.failures, []
-            for number, error, unsent in failures:
-                self._not_sent(number, OSError(error, os.strerror(error)), unsent, now)
-        answers = self._sender.datagrams_to_caller()
-        if answers and self._caller is not None:
-            caller = self._caller
-            if native.extension is not None and self._carriage.caller:
-                native.extension.send_to(self._listener.fileno(), *self._answer_to, answers)
-                return
-            batch.send_to(self._listener, [(caller, data) for data in answers], self._inbox.local)
+        self._carriage.carry(now)
+
+    def _answer(self, answers: list[bytes]) -> None:
+        """To the SRT caller."""
+        if self._caller is not None:
+            batch.send_to(self._listener, [(self._caller, data) for data in answers], self._inbox.local)
 
     def _send(self, descriptor: int, datagrams: list[bytes]) -> tuple[int, int]:
         sock = self._sockets[self._carriage.numbers[descriptor]].sock

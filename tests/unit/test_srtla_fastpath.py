@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import select
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from netbond.srtla import batch, fastpath, wire
 from netbond.srtla.bypass import Bypass
 from netbond.srtla.fastpath import FROM_PEER
+from netbond.srtla.loop import ENOUGH, PAUSE
 from netbond.srtla.receiver import FLUSH_AFTER, PeerAddress, Receiver
 from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
 
@@ -76,7 +78,7 @@ class Rig:
         left = 0
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until or self.epoll.poll(0):
-            _, reports = fast.run(max(until, now + 0.001))
+            _, reports = fast.run(max(until, now + 0.001), PAUSE)
             records = {}
             self.bypass.settle()
             for descriptor, record, data, _ in reports:
@@ -218,7 +220,7 @@ def test_a_dead_srt_server_is_reported_and_does_no_harm(rig: Rig) -> None:
     errors = 0
     for number in range(5):
         rig.peers[0].send(data_packet(number))
-        _, reports = rig.bypass.fast.run(time.monotonic() + 0.002)
+        _, reports = rig.bypass.fast.run(time.monotonic() + 0.002, PAUSE)
         errors += sum(error != 0 for *_, error in reports)
     assert errors
     rig.peers[2].send(data_packet(9))
@@ -232,7 +234,70 @@ def test_a_descriptor_that_is_not_its_own_is_handed_back(rig: Rig) -> None:
         sock.connect(sock.getsockname())
         epoll.register(sock, select.EPOLLIN)
         fast = fastpath.FastPath(rig.listener.fileno(), epoll.fileno(), FLUSH_AFTER)
-        assert fast.run(time.monotonic() + 0.001) == ([], [])
+        assert fast.run(time.monotonic() + 0.001, PAUSE) == ([], [])
         sock.send(b"!")
-        assert fast.run(time.monotonic() + 5) == ([sock.fileno()], [])
+        assert fast.run(time.monotonic() + 5, PAUSE) == ([sock.fileno()], [])
         fast.close()
+
+
+def looks(rig: Rig, interval: float, patience: float) -> float:
+    """How many of a link's packets, one each `interval` s, a look finds in the end, on average."""
+    fast, found, rounds = rig.bypass.fast, 0, 0
+    start = time.monotonic()
+    over = threading.Event()
+
+    def send() -> None:
+        count = 0
+        while not over.wait(interval):
+            while time.monotonic() >= start + count * interval:
+                rig.peers[0].send(b"\x90\x00" + bytes(20))  # Python's, so that a look ends
+                count += 1
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    while (now := time.monotonic()) < start + 1.0:
+        _, reports = fast.run(now + 0.1, patience)
+        if reports and now > start + 0.5:
+            found, rounds = found + len(reports), rounds + 1
+    over.set()
+    thread.join()
+    return found / rounds
+
+
+def test_a_look_waits_for_enough_packets_if_it_may(rig: Rig) -> None:
+    rig.bypass.group_gone(1)
+    rig.bypass.group_gone(2)
+    often = looks(rig, 0.001, PAUSE)
+    assert looks(rig, 0.001, 0.01) > 1.3 * often
+    assert ENOUGH * 0.001 < 0.01
+
+
+def test_of_the_copies_of_an_ack_one_is_reported() -> None:
+    with ExitStack() as stack:
+        rig = Rig(stack)
+        fast = rig.bypass.fast
+        rig.bypass.group_gone(1)
+        rig.bypass.group_gone(2)
+        number = fast.add_group(rig.towards[1].fileno())
+        other = fast.add_group(rig.towards[2].fileno())
+        ends = [towards.getsockname() for towards in rig.towards.values()]
+        assert number >= 0
+        assert other >= 0
+
+        def reported() -> list[bytes]:
+            for ack in (srt_ack(7), srt_ack(8), srt_ack(7)):
+                for server, end in zip(rig.servers, ends, strict=True):
+                    server.sendto(ack, end)
+            nak = srt_nak((1, 2))
+            for server, end in zip(rig.servers, ends, strict=True):
+                server.sendto(nak, end)
+            found: list[bytes] = []
+            for _ in range(10):
+                found += [data for _, _, data, _ in fast.run(time.monotonic() + 0.002, PAUSE)[1]]
+            return sorted(found)
+
+        naks = [srt_nak((1, 2))] * 2
+        assert reported() == sorted([srt_ack(7)] * 4 + [srt_ack(8)] * 2 + naks)
+        fast.drop_copies()
+        assert reported() == sorted([srt_ack(7), srt_ack(8), *naks])
+        assert reported() == naks  # long after they are no copies any more: their time stamps differ
