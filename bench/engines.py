@@ -35,6 +35,7 @@ from typing import Any
 from netbond.srtla import batch, wire
 
 PAYLOAD = 1316
+LATENCY = 1000  # ms, of SRT
 PACKET = PAYLOAD + wire.SRT_HEADER
 BURST = 0.005  # s
 ACK_EVERY = 0.010  # s
@@ -210,6 +211,7 @@ class Caller:
         self.sock.connect(("127.0.0.1", port))
         self.sock.settimeout(0.1)
         self.sequence = 0
+        self.sock.send(handshake())
         self.stop = False
         self.thread = threading.Thread(target=self._answer, daemon=True)
         self.thread.start()
@@ -254,6 +256,12 @@ class Caller:
 def stream_packet(sequence: int) -> bytes:
     """With the time in it."""
     return struct.pack("!IIIIQ", sequence, 0xE0000001, 0, 7, time.time_ns()) + bytes(PAYLOAD - 8)
+
+
+def handshake() -> bytes:
+    """An SRT caller's second, which tells the latency that it wants."""
+    fields = struct.pack("!IHHIIIiII16x", 5, 0, 0x0001, 1, 1500, 8192, -1, 1, 0)
+    return bytes([0x80]) + bytes(15) + fields + struct.pack("!HHIIHH", 1, 3, 0x010500, 0xBF, LATENCY, LATENCY)
 
 
 class Sender:
