@@ -11,10 +11,12 @@ the two values that count here.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 import struct
 import sys
 import time
@@ -180,7 +182,10 @@ def settings(path: str | None) -> tuple[str, str]:
     default = places.STATE_DIR, places.CONTROL_SOCKET
     file = path or places.CONFIG
     try:
-        with open(file, "rb") as opened:  # noqa: PTH123 - quick
+        # A FIFO would be waited for, and the client with it.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
             data = opened.read()
     except FileNotFoundError as error:
         if path is not None:

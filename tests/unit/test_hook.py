@@ -231,6 +231,16 @@ def test_an_unreadable_configuration_means_the_default_places(config: Path, text
     assert hook.settings(str(config)) == default
 
 
+def test_a_fifo_in_the_configurations_place_holds_up_nobody(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.unlink()
+    os.mkfifo(config)
+    default = (str(Config().agent.state_dir), str(Config().agent.control_socket))
+    assert hook.settings(str(config)) == default
+    assert f"{config}: not a regular file" in capsys.readouterr().err
+
+
 def test_what_is_wrong_elsewhere_in_the_configuration_is_the_agents_business(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
