@@ -41,12 +41,15 @@ IP6 = f"{NAME}.IP6Config"
 DHCP4 = f"{NAME}.DHCP4Config"
 ACTIVE = f"{NAME}.Connection.Active"
 
+MANAGER = "/org/freedesktop/NetworkManager"
+
 SERVICE = Service(
     title="NetworkManager",
     name=NAME,
     root="/org/freedesktop",
     namespace="/org/freedesktop/NetworkManager",
     properties={
+        NAME: frozenset({"Startup"}),
         DEVICE: frozenset(
             {
                 "Interface",
@@ -104,8 +107,9 @@ class NMDevice:
     """An interface as NetworkManager sees it.
 
     `state` is one of STATES, `metered` of METERED, `connectivity` of CONNECTIVITY (the better of IPv4 and
-    IPv6). `lease_seconds` is the time of the DHCPv4 lease, 0 if there is none or it is for ever. `current` is
-    False for what NetworkManager said before it, or the bus, went away.
+    IPv6). `lease_seconds` is the time of the DHCPv4 lease, 0 if there is none or it is for ever. `starting`
+    is True until NetworkManager, started, is done with its first round of all interfaces. `current` is False
+    for what NetworkManager said before it, or the bus, went away.
     """
 
     device: str
@@ -120,6 +124,7 @@ class NMDevice:
     connection: str = ""  # the connection's name, as in `nmcli connection`
     lease_seconds: int = 0
     external: bool = False  # somebody else configures it, and NetworkManager only shows what the kernel has
+    starting: bool = False
     current: bool = True
 
 
@@ -216,6 +221,7 @@ def parse_device(objects: Objects, path: str) -> NMDevice | None:
         connection=text(active.get("Id"), 64),
         lease_seconds=_lease_seconds(options),
         external=bool((whole(active.get("StateFlags")) or 0) & EXTERNAL),
+        starting=objects.get(MANAGER, {}).get(NAME, {}).get("Startup") is True,
     )
 
 
@@ -242,8 +248,9 @@ def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease]
 
     `received` is the time to give them, in seconds since boot. `before` is what this gave the last time: a
     NetworkManager that ends says of each interface that it is gone, and one that starts takes it up again
-    step by step. Both leave the address where it is, so the gateway stays as well. One that was unplugged has
-    no address any more, and one that NetworkManager lets go of is said to be disconnected or unmanaged.
+    step by step, from unmanaged by way of disconnected. Both leave the address where it is, so the gateway
+    stays as well. One that was unplugged has no address any more, and one that NetworkManager lets go of is
+    said to be disconnected or unmanaged at another time.
     """
     found = tuple(devices)
     fresh = tuple(
@@ -255,7 +262,7 @@ def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease]
         for way in (device.gateway4 if address.version == 4 else device.gateway6,)
         if way is not None
     )
-    settled = {device.device for device in found if device.state not in UNDER_WAY}
+    settled = {device.device for device in found if device.state not in UNDER_WAY and not device.starting}
     return (*fresh, *(lease for lease in before if lease.device not in settled))
 
 

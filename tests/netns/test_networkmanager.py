@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, gateway
+from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, gateway, leases
 from tests.netns.buses import PrivateBus, until
 from tests.netns.nm import NetworkManagerBox
 
@@ -103,6 +103,7 @@ def test_a_modem_is_plugged_and_pulled(box: NetworkManagerBox, bus: PrivateBus) 
                 connectivity=device.connectivity,  # not always settled yet
                 connection="modem 0",
                 lease_seconds=120,
+                starting=device.starting,  # nor is this
             )
             assert watch.gateway(box) == IPv4Address("10.20.0.1")
 
@@ -247,6 +248,34 @@ def test_networkmanager_restarts(
 
     with caplog.at_level("INFO", "netbond"):
         asyncio.run(scenario())
+
+
+def test_it_says_so_while_it_starts_and_takes_up_what_is_there(
+    box: NetworkManagerBox, bus: PrivateBus
+) -> None:
+    """Unmanaged, unavailable, disconnected: on the way it seems to have let go of the interface."""
+
+    async def scenario() -> None:
+        box.profile("usb0")
+        box.start()
+        box.plug("usb0", "10.25.0")
+        async with watching(bus) as watch:
+            before = leases((await watch.state("activated"),), 1.0)
+            assert before
+            box.stop()
+            await until(lambda: not watch.device().current, "held")
+            watch.looks.clear()
+            box.start()
+            await until(lambda: watch.device().current and not watch.device().starting, "it has started")
+            await watch.state("activated")
+            assert any(device.starting for _, devices in watch.looks for device in devices)
+            for _, devices in watch.looks:
+                assert all(device.starting for device in devices if device.state != "activated"), devices
+                assert {lease.address for lease in leases(devices, 2.0, before)} == {
+                    lease.address for lease in before
+                }, devices
+
+    asyncio.run(scenario())
 
 
 def test_the_bus_restarts(box: NetworkManagerBox, bus: PrivateBus, caplog: pytest.LogCaptureFixture) -> None:

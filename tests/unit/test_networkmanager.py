@@ -16,6 +16,7 @@ from netbond.watchers.networkmanager import (
     DHCP4,
     IP4,
     IP6,
+    NAME,
     NMDevice,
     device_snapshot,
     gateway,
@@ -111,6 +112,19 @@ def test_a_device_that_is_not_connected() -> None:
     assert found == NMDevice(
         "usb0", state="disconnected", managed=True, connectivity="none", metered="guess-no"
     )
+
+
+@pytest.mark.parametrize("state", [10, 20, 30, 40, 70])
+def test_networkmanager_that_starts_has_not_let_go_of_what_it_has_not_taken_up(state: int) -> None:
+    """Unmanaged, unavailable, disconnected: on the way up these mean nothing yet."""
+    before = leases((FOUND,), 5.0)
+    assert len(before) == 2
+    nothing = {"Ip4Config": "/", "Ip6Config": "/", "Dhcp4Config": "/", "ActiveConnection": "/"}
+    objects = changed(PATH, DEVICE, State=state, **nothing)
+    starting = parse_devices(objects | {ROOT: {NAME: {"Startup": True}}})
+    assert leases(starting, 6.0, before) == before
+    started = parse_devices(objects | {ROOT: {NAME: {"Startup": False}}})
+    assert leases(started, 6.0, before) == (before if state >= 40 else ())
 
 
 def test_a_device_that_is_not_managed() -> None:
