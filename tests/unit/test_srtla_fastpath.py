@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.srtla import batch, fastpath, wire
+from netbond.srtla import batch, fastpath, native, wire
 from netbond.srtla.bypass import Bypass
 from netbond.srtla.fastpath import FROM_PEER
 from netbond.srtla.loop import ENOUGH, PAUSE
@@ -108,10 +108,13 @@ class Rig:
                 return out
 
 
-@pytest.fixture(params=[socket.AF_INET, socket.AF_INET6])
-def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+@pytest.fixture(params=["ipv4", "ipv6", "ctypes"])
+def rig(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    """`ctypes`: as where it was built without Python's headers."""
+    if request.param == "ctypes":
+        monkeypatch.setattr(native, "extension", None)
     with ExitStack() as stack:
-        yield Rig(stack, request.param)
+        yield Rig(stack, socket.AF_INET6 if request.param == "ipv6" else socket.AF_INET)
 
 
 content = {
@@ -238,6 +241,8 @@ def test_a_descriptor_that_is_not_its_own_is_handed_back(rig: Rig) -> None:
         sock.send(b"!")
         assert fast.run(time.monotonic() + 5, PAUSE) == ([sock.fileno()], [])
         fast.close()
+        with pytest.raises(ValueError, match="closed"):
+            fast.run(time.monotonic(), PAUSE)
 
 
 def looks(rig: Rig, interval: float, patience: float) -> float:
@@ -267,9 +272,8 @@ def looks(rig: Rig, interval: float, patience: float) -> float:
 def test_a_look_waits_for_enough_packets_if_it_may(rig: Rig) -> None:
     rig.bypass.group_gone(1)
     rig.bypass.group_gone(2)
-    often = looks(rig, 0.001, PAUSE)
-    assert looks(rig, 0.001, 0.01) > 1.3 * often
-    assert ENOUGH * 0.001 < 0.01
+    # One at a time, or ENOUGH of them; on a busy machine they come in heaps to both.
+    assert any(looks(rig, 0.004, 0.2) > looks(rig, 0.004, PAUSE) + ENOUGH / 3 for _ in range(5))
 
 
 def test_of_the_copies_of_an_ack_one_is_reported() -> None:
