@@ -132,7 +132,7 @@ class Agent:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `netbond run` held it back
             self._start_metrics(stack)
             ready = asyncio.Event()
-            watcher = asyncio.create_task(netlink.watch(self._look, ready))
+            watcher = asyncio.create_task(netlink.watch(self._look, self._sources.neighbour, ready))
             stack.push_async_callback(_cancelled, watcher)
             await ready.wait()
             await self._sources.start(stack, await kernel.read_links())

@@ -149,28 +149,38 @@ class LeaseStore:
         return Path(self._folder)
 
     def save(self, lease: Lease) -> None:
-        """Keep the lease in place of what is known of its device. OSError if it cannot be written."""
+        """Keep the lease in place of what is known of its device, unless that came later: a hook may have
+        been overtaken by the next. OSError if it cannot be written."""
         name = file_name(lease.device)
         files.make_directory(os.path.dirname(self._folder), 0o755)  # noqa: PTH120 - quick
         files.make_directory(self._folder, 0o700)
         folder = self._open(lock=True)
         try:
-            files.replace(name, encode(lease, self._boot), 0o600, dir_fd=folder)
-            self._sweep(folder, name)
+            if not self._later(name, folder, lease.received):
+                files.replace(name, encode(lease, self._boot), 0o600, dir_fd=folder)
+                self._sweep(folder, name)
         finally:
             os.close(folder)
 
-    def forget(self, device: str, address: IPv4Address | IPv6Address | None = None, source: str = "") -> bool:
-        """Drop the device's lease; with `address` or `source`, only if it is that one. Whether there was one.
+    def forget(
+        self,
+        device: str,
+        address: IPv4Address | IPv6Address | None = None,
+        source: str = "",
+        at: float | None = None,
+    ) -> bool:
+        """Drop the device's lease; with `address` or `source`, only if it is that one; with `at` (seconds
+        since boot), only if it did not come later. Whether there was one.
 
         The conditions matter when a client lets go of an old lease after another one has got a new lease.
         OSError if it cannot be removed.
         """
 
         def meant(lease: Lease) -> bool:
-            return address in (None, lease.address.ip) and source in ("", lease.source)
+            that = address in (None, lease.address.ip) and source in ("", lease.source)
+            return that and (at is None or lease.received <= at)
 
-        return self._drop(device, meant if address is not None or source else None)
+        return self._drop(device, meant if address is not None or source or at is not None else None)
 
     def move(self, old: Lease, new: Lease) -> None:
         """`old`, as load() gave it, is `new` from now on: its device was renamed. OSError as in save()."""
@@ -233,6 +243,13 @@ class LeaseStore:
         finally:
             os.close(folder)
         return True
+
+    def _later(self, name: str, folder: int, received: float) -> bool:
+        """Whether the file has a lease that came later than this."""
+        try:
+            return self._read(name, folder).received > received
+        except (OSError, LeaseError):  # none, or nothing worth keeping
+            return False
 
     def _open(self, *, lock: bool = False) -> int:
         """The directory, as a descriptor; nothing that others could have put in its place.

@@ -33,6 +33,7 @@ NEWLINK, GETLINK = 16, 18
 NEWADDR, GETADDR = 20, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWRULE, DELRULE, GETRULE = 32, 33, 34
+NEWNEIGH = 28
 NEWNEXTHOP, DELNEXTHOP, GETNEXTHOP = 104, 105, 106
 
 # nlmsghdr.nlmsg_flags
@@ -48,9 +49,11 @@ _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, s
 # src_len, tos, table, two reserved, action, flags
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _LEG = struct.Struct("=HBBi")  # rtnexthop: length, flags, hops (the weight less one), index
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
 _NEXTHOP = struct.Struct("=BBBxI")  # nhmsg: family, scope, protocol, flags
 _MEMBER = struct.Struct("=IBBH")  # nexthop_grp: id, weight less one, its high byte (6.12 and later), reserved
 
+NUD_REACHABLE, NUD_FAILED = 0x02, 0x20
 LOCAL_TABLE = 255  # RT_TABLE_LOCAL
 _IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
 _IFA_F_TEMPORARY, _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED = 0x01, 0x04, 0x08
@@ -353,6 +356,17 @@ class Reader:
 
 class GoneError(Exception):
     """The device of a route has vanished since it was read."""
+
+
+def neighbour(payload: bytes) -> tuple[int, IPAddress, int] | None:
+    """The device's index, the neighbour's address, and its NUD_* state; None: of another family, or cut."""
+    if len(payload) < _NEIGHBOUR.size:
+        return None
+    family, index, state, _, _ = _NEIGHBOUR.unpack_from(payload)
+    address = attributes(payload, _NEIGHBOUR.size).get(1, b"")  # NDA_DST
+    if len(address) != {socket.AF_INET: 4, socket.AF_INET6: 16}.get(family):
+        return None
+    return index, ipaddress.ip_address(address), state
 
 
 def message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:

@@ -29,7 +29,7 @@ from netbond.lease import Lease
 from netbond.leases import LeaseError
 from netbond.leasestore import MANAGED, LeaseList, LeaseStore, following, read_list, renamed
 from netbond.lookups import Lookups
-from netbond.model import Budget, Desired, Facts, Health, Link, Uplink
+from netbond.model import Budget, Desired, Facts, Health, IPAddress, Link, Uplink
 from netbond.snapshot import Rate, printable
 from netbond.standing import alive
 from netbond.uplinks import learned, settings
@@ -262,6 +262,10 @@ class Sources:
         self._monitor.set_uplinks(goal.uplinks)
         reasons = dict(goal.excluded) | {name: why for name, _, why in (x.partition(": ") for x in goal.idle)}
         self._gone.observe(goal.uplinks, self._here, reasons, time.monotonic())
+
+    def neighbour(self, device: str, address: IPAddress, reached: bool) -> None:
+        """The kernel has reached this neighbour, or given it up."""
+        self._monitor.neighbour(device, address, reached)
 
     def tick(
         self, links: Iterable[Link], rates: dict[str, Rate], engines: Iterable[EngineState], now: float

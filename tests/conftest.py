@@ -13,6 +13,9 @@ settings.register_profile("netbond", deadline=None)
 settings.load_profile("netbond")
 
 
+# Under nohup SIGHUP is ignored, and a shell cannot trap what was ignored when it started.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Started in the background by a script (`scripts/test &`), SIGINT is ignored, and so it would be in all
 # programs that tests start to see what Ctrl-C does to them.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -116,6 +116,7 @@ _NETLINK: dict[int, Any] = {
     rtnetlink.NEWROUTE: rtnetlink.route,
     rtnetlink.NEWRULE: rtnetlink.rule,
     rtnetlink.NEWNEXTHOP: rtnetlink.nexthop,
+    rtnetlink.NEWNEIGH: lambda payload, _names: rtnetlink.neighbour(payload),
 }
 
 
@@ -286,6 +287,7 @@ def seeds() -> list[bytes]:
         b"\3" + _message(24, route + _attr(4, struct.pack("=I", 2)) + _attr(18, b"\x0a\0" + bytes(16))),
         b"\3" + _message(32, rule + _attr(2, four) + _attr(6, struct.pack("=I", 40)) + _attr(17, b"usb0\0")),
         b"\3" + _message(104, struct.pack("=BBBxI", 2, 0, 78, 0) + _attr(1, bytes(4)) + _attr(2, bytes(16))),
+        b"\3" + _message(28, struct.pack("=BxxxiHBB", 2, 2, 32, 0, 1) + _attr(1, four)),
         b"\3" + _message(104, struct.pack("=BBBxI", 2, 0, 78, 0) + _attr(5, b"\2\0\0\0") + _attr(6, four)),
         b"\4" + json.dumps(managed).encode(),
         b"\5" + b"\xc0\x0c\0\1\0\1\0\0\0\x05\0\x04" + four,

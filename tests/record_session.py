@@ -33,6 +33,7 @@ from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver import Receiver
 from netbond.srtla.sender import LinkAdded, Sender
 from tests import foreign
+from tests.srtla_util import free_ports
 
 RECORDINGS = Path(__file__).parent / "recordings"
 START = 1000.0  # the clock's reading when a recording begins
@@ -86,16 +87,6 @@ class Losing:
             return False
         self._count += 1
         return self._count % self._every == 0
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,17 @@ from netbond.srtla.receiver import Limits, PeerAddress, Receiver
 from netbond.srtla.sender import Event, LinkAdded, Sender
 
 PAYLOAD = 1316
+
+
+def free_ports(count: int) -> list[int]:
+    """UDP ports that nobody has at the moment."""
+    sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
 
 
 def data_packet(sequence: int, *, again: bool = False, size: int = PAYLOAD) -> bytes:

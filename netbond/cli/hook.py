@@ -11,10 +11,12 @@ the two values that count here.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 import struct
 import sys
 import time
@@ -51,6 +53,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 # Seconds for connecting, sending and the answer together. With all else that takes 0.1 s, on a machine where
 # little goes on: a client's script is to have its way within 0.2 s.
 ANSWER_WAIT = 0.05
+MOST_LATE = 300.0  # seconds after which the scripts end a call that hangs
 SIOCGIFADDR = 0x8915  # include/uapi/linux/sockios.h
 
 
@@ -95,8 +98,17 @@ def _run(client: str, words: Sequence[str], config: str | None) -> int:
             "only root may hand over leases: they decide where packets go",
             "DHCP clients run their hooks as root; by hand, use sudo",
         )
-    take(client, words, os.environ, config, boottime.now())
+    take(client, words, os.environ, config, called(os.environ, boottime.now()))
     return EXIT_OK
+
+
+def called(environ: Mapping[str, str], now: float) -> float:
+    """When the client had its news, in seconds since boot: the scripts say so in NETBOND_AT, as the first
+    field of /proc/uptime. On a machine in trouble a later call can overtake an earlier one."""
+    text = environ.get("NETBOND_AT", "")
+    if len(text) > 20 or not text.isascii() or not text.replace(".", "", 1).isdigit():
+        return now
+    return at if now - MOST_LATE <= (at := float(text)) <= now else now
 
 
 def take(
@@ -124,7 +136,7 @@ def take(
         if isinstance(news, Lease):
             store.save(news)
         elif isinstance(news, Released):
-            store.forget(news.device, news.address, news.source)
+            store.forget(news.device, news.address, news.source, now)
     except OSError as error:
         log(f"{state_dir}/leases: {files.why(error)}; the lease of {news.device} is not kept")
     tell(control_socket, {"command": "hook", "source": news.source, "device": news.device})
@@ -170,7 +182,10 @@ def settings(path: str | None) -> tuple[str, str]:
     default = places.STATE_DIR, places.CONTROL_SOCKET
     file = path or places.CONFIG
     try:
-        with open(file, "rb") as opened:  # noqa: PTH123 - quick
+        # A FIFO would be waited for, and the client with it.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
             data = opened.read()
     except FileNotFoundError as error:
         if path is not None:

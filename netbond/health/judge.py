@@ -38,6 +38,7 @@ DOWN = "down"
 WINDOW = 20  # answers of each target over which loss is counted
 ENOUGH = 10  # answers before loss is spoken of
 SUSPICIOUS = 4  # times faster are the rounds while it is open which way things go
+NEAR = 1.0  # seconds at least between rounds that only ask the neighbour
 SMOOTHING = 1 / 8  # the share of a new round-trip time in the smoothed one (as in RFC 6298)
 
 # What an SRTLA link that hears its receiver proves. It proves neither that names resolve nor that no portal
@@ -239,18 +240,26 @@ class Judge:
         A good word counts as a round of the checks that it proves, and saves them their next one. A bad word
         only brings the next rounds forward: the receiver may be what is dead.
         """
-        for check in self._checks:
+        if not ok:
+            self.hasten(now)
+        for check in self._checks if ok else ():
             spaced = now - check.counted >= check.fast
-            if not ok:
-                if spaced:
-                    check.due = min(check.due, now)
-            elif check.config.kind in PROVEN_BY_TRAFFIC:
+            if check.config.kind in PROVEN_BY_TRAFFIC:
                 if check.fails or spaced:
                     self._good(check, detail, now)
                 if not self._open(check) and not check.degraded(self.policy):
                     check.due = max(check.due, self._later(check.config.interval, now, random))
         self._settle(now)
         self._update(now)
+
+    def hasten(self, now: float) -> None:
+        """There is reason to think that the next rounds will say something new: not to wait for them.
+
+        Those that cost a data plan nothing are asked sooner after the last one than the others.
+        """
+        for check in self._checks:
+            spacing = min(check.fast, NEAR) if check.config.kind == "gateway" else check.fast
+            check.due = min(check.due, max(now, check.counted + spacing))
 
     def advance(self, now: float) -> None:
         """Time has passed: a hold-down may be over."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from netbond.config import CheckConfig, Config, HealthConfig
 from netbond.health.effect import Key, key
-from netbond.health.judge import DOWN, UNKNOWN, Answer, Health, Judge
+from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Health, Judge
 from netbond.health.probes import Way, probe, questions, resolvers
 from netbond.health.targets import Target
 from netbond.model import IPAddress, Uplink
@@ -110,6 +110,12 @@ class _Watch:
     def evidence(self, ok: bool, detail: str) -> None:
         self.judge.evidence(ok=ok, detail=detail, now=self._clock(), random=self._random())
         self._changed()
+
+    def hasten(self, reached: bool) -> None:
+        """The kernel has reached the gateway, or has not."""
+        if reached != (self.judge.health().state in (UP, DEGRADED)):
+            self.judge.hasten(self._clock())
+            self._changed()
 
     async def _run(self, check: CheckConfig) -> None:
         wake = self._wakes[check.name]
@@ -242,6 +248,14 @@ class Monitor:
         for (name, ip), watch in self._watches.items():
             if name == device and watch.running and address in (None, str(ip)):
                 watch.evidence(ok, detail)
+
+    def neighbour(self, device: str, address: IPAddress, reached: bool) -> None:
+        """What the kernel found when it asked for a neighbour itself, as it does when packets go there: of a
+        gateway that is a reason to ask, if the verdict so far is another."""
+        for watch in self._watches.values():
+            identity = watch.identity
+            if watch.running and (identity.device, identity.gateway) == (device, address):
+                watch.hasten(reached)
 
     def healths(self) -> tuple[Health, ...]:
         """The verdicts, in the order of the uplinks; none of an uplink without link."""

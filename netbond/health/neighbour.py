@@ -151,9 +151,13 @@ class Frames:
 
     def close(self) -> None:
         """Done with this device, for now; needs a running loop."""
-        if self._sock is not None:
-            asyncio.get_running_loop().run_in_executor(None, self._sock.close)
-            self._sock = None
+        if self._sock is None:
+            return
+        sock, self._sock = self._sock, None
+        try:
+            asyncio.get_running_loop().run_in_executor(None, sock.close)
+        except RuntimeError:  # there can be no more threads, or the loop is about to end
+            sock.close()
 
 
 def _emptied(sock: socket.socket) -> bool:

@@ -1,17 +1,22 @@
-"""The kernel's own news: links, addresses, routes and rules.
+"""The kernel's own news: links, addresses, routes, rules and neighbours.
 
 A message is only a reason to look. The kernel empties tables without one, and drops messages when they come
 faster than they are read, so nothing is learnt from their content; only whether links or addresses moved. So
 pyroute2 opens and keeps the socket, and its decoder, which takes five times as long as all the rest that
 happens to a message, is left out.
+
+Neighbours come and go by the hundred in a LAN and change no routing: of them only is told who was reached
+and who was not, which for a gateway is a reason to ask it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,8 +25,10 @@ from pyroute2 import AsyncIPRoute, NetlinkError
 from pyroute2.netlink.rtnl import (
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELNEIGH,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEIGH,
     RTMGRP_IPV4_IFADDR,
     RTMGRP_IPV4_ROUTE,
     RTMGRP_IPV4_RULE,
@@ -29,9 +36,14 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_IPV6_ROUTE,
     RTMGRP_IPV6_RULE,
     RTMGRP_LINK,
+    RTMGRP_NEIGH,
 )
 
 from netbond import rtnetlink
+from netbond.model import IPAddress
+
+# Device, address, and whether it was reached (True) or has not answered the kernel (False).
+Neighbour = Callable[[str, IPAddress, bool], None]
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +56,11 @@ GROUPS = (
     | RTMGRP_IPV6_IFADDR
     | RTMGRP_IPV6_ROUTE
     | RTMGRP_IPV6_RULE
+    | RTMGRP_NEIGH
     | RTMGRP_NEXTHOP
 )
 MOVES = frozenset({RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR})
+NEIGHBOURS = frozenset({RTM_NEWNEIGH, RTM_DELNEIGH})
 RECEIVE_BUFFER = 4 << 20  # bytes; a storm of events that overruns it costs a full look, which comes anyway
 PAUSE = 1.0  # seconds before a broken socket is opened again
 
@@ -62,15 +76,26 @@ class Headers:
                 # Nothing is asked on this socket: it is pyroute2's way to say what befell it, errno first.
                 number = abs(int.from_bytes(payload[:4], sys.byteorder, signed=True))
                 error = OSError(number, os.strerror(number))
-            yield {"header": {"type": kind, "flags": flags, "error": error}}
+            yield {"header": {"type": kind, "flags": flags, "error": error}, "payload": payload}
 
     def is_enough(self, _message: object) -> bool:
         """There is no end to news."""
         return False
 
 
-async def watch(look: Callable[[bool], None], ready: asyncio.Event) -> None:
-    """Call `look` for each event, until cancelled; with True if links or addresses may have changed.
+def _neighbour(payload: bytes, tell: Neighbour) -> None:
+    found = rtnetlink.neighbour(payload)
+    if found is None:
+        return
+    index, address, state = found
+    if state in (rtnetlink.NUD_REACHABLE, rtnetlink.NUD_FAILED):
+        with contextlib.suppress(OSError):  # the device is gone already
+            tell(socket.if_indextoname(index), address, state == rtnetlink.NUD_REACHABLE)
+
+
+async def watch(look: Callable[[bool], None], neighbour: Neighbour, ready: asyncio.Event) -> None:
+    """Call `look` for each event, until cancelled; with True if links or addresses may have changed. Of
+    neighbours call `neighbour` instead.
 
     `ready` is set once no event can be missed any more.
     """
@@ -84,7 +109,11 @@ async def watch(look: Callable[[bool], None], ready: asyncio.Event) -> None:
                 while True:
                     try:
                         async for message in netlink.get():
-                            look(message["header"]["type"] in MOVES)
+                            kind = message["header"]["type"]
+                            if kind not in NEIGHBOURS:
+                                look(kind in MOVES)
+                            elif kind == RTM_NEWNEIGH:
+                                _neighbour(message["payload"], neighbour)
                     except OSError as error:
                         if error.errno != errno.ENOBUFS:
                             raise

@@ -41,12 +41,15 @@ IP6 = f"{NAME}.IP6Config"
 DHCP4 = f"{NAME}.DHCP4Config"
 ACTIVE = f"{NAME}.Connection.Active"
 
+MANAGER = "/org/freedesktop/NetworkManager"
+
 SERVICE = Service(
     title="NetworkManager",
     name=NAME,
     root="/org/freedesktop",
     namespace="/org/freedesktop/NetworkManager",
     properties={
+        NAME: frozenset({"Startup"}),
         DEVICE: frozenset(
             {
                 "Interface",
@@ -104,8 +107,9 @@ class NMDevice:
     """An interface as NetworkManager sees it.
 
     `state` is one of STATES, `metered` of METERED, `connectivity` of CONNECTIVITY (the better of IPv4 and
-    IPv6). `lease_seconds` is the time of the DHCPv4 lease, 0 if there is none or it is for ever. `current` is
-    False for what NetworkManager said before it, or the bus, went away.
+    IPv6). `dhcp` says whether a DHCPv4 client is at work, `lease_seconds` is the time of its lease, 0 if
+    there is none or it is for ever. `starting` is True until NetworkManager, started, is done with its first
+    round of all interfaces. `current` is False for what it said before it, or the bus, went away.
     """
 
     device: str
@@ -118,8 +122,10 @@ class NMDevice:
     metered: str = "unknown"
     connectivity: str = "unknown"
     connection: str = ""  # the connection's name, as in `nmcli connection`
+    dhcp: bool = False
     lease_seconds: int = 0
     external: bool = False  # somebody else configures it, and NetworkManager only shows what the kernel has
+    starting: bool = False
     current: bool = True
 
 
@@ -214,8 +220,10 @@ def parse_device(objects: Objects, path: str) -> NMDevice | None:
         metered=METERED.get(whole(properties.get("Metered")) or 0, "unknown"),
         connectivity=CONNECTIVITY.get(reached, "unknown"),
         connection=text(active.get("Id"), 64),
+        dhcp=properties.get("Dhcp4Config") not in (None, "/"),
         lease_seconds=_lease_seconds(options),
         external=bool((whole(active.get("StateFlags")) or 0) & EXTERNAL),
+        starting=objects.get(MANAGER, {}).get(NAME, {}).get("Startup") is True,
     )
 
 
@@ -237,13 +245,27 @@ def configures(device: NMDevice) -> bool:
     return device.managed and not device.external and device.state in CONFIGURED
 
 
+def carried(device: NMDevice, before: NMDevice | None) -> NMDevice:
+    """The device, with the gateway that its DHCP server named if only the DHCP client has ended.
+
+    A NetworkManager that ends lets go of the client first and of the interface after it, which is activated
+    with the same address until then. With `never-default` the gateway was in the client's options only.
+    """
+    if before is None or not before.dhcp or device.dhcp or device.gateway4 is not None:
+        return device
+    if not configures(device) or device.addresses != before.addresses:
+        return device
+    return replace(device, gateway4=before.gateway4, dhcp=True)
+
+
 def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease] = ()) -> tuple[Lease, ...]:
     """The gateways in the form of leases, which count only while the interface holds their address.
 
     `received` is the time to give them, in seconds since boot. `before` is what this gave the last time: a
     NetworkManager that ends says of each interface that it is gone, and one that starts takes it up again
-    step by step. Both leave the address where it is, so the gateway stays as well. One that was unplugged has
-    no address any more, and one that NetworkManager lets go of is said to be disconnected or unmanaged.
+    step by step, from unmanaged by way of disconnected. Both leave the address where it is, so the gateway
+    stays as well. One that was unplugged has no address any more, and one that NetworkManager lets go of is
+    said to be disconnected or unmanaged at another time.
     """
     found = tuple(devices)
     fresh = tuple(
@@ -255,7 +277,8 @@ def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease]
         for way in (device.gateway4 if address.version == 4 else device.gateway6,)
         if way is not None
     )
-    settled = {device.device for device in found if device.state not in UNDER_WAY}
+    settled = {lease.device for lease in fresh}
+    settled |= {device.device for device in found if not (device.starting or device.state in UNDER_WAY)}
     return (*fresh, *(lease for lease in before if lease.device not in settled))
 
 
@@ -307,5 +330,8 @@ class NetworkManagerWatcher(Watcher[NMDevice]):
 
     def _read(self) -> tuple[NMDevice, ...]:
         if self._follower.status == RUNNING:
-            return parse_devices(self._follower.objects)
+            known = {device.device: device for device in self._facts}
+            return tuple(
+                carried(device, known.get(device.device)) for device in parse_devices(self._follower.objects)
+            )
         return tuple(replace(device, current=False) for device in self._facts)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from netbond.srtla import wire
-from tests.srtla_util import data_packet, induction
+from tests.srtla_util import data_packet, free_ports, induction
 
 PACKETS = 60
 
@@ -25,11 +25,6 @@ def open_socket() -> socket.socket:
     sock.bind(("127.0.0.1", 0))
     sock.settimeout(10)
     return sock
-
-
-def free_port() -> int:
-    with open_socket() as sock:
-        return port_of(sock)
 
 
 @contextmanager
@@ -79,7 +74,7 @@ def test_a_sender_sends_what_waits_for_a_link(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        listen = free_port()
+        (listen,) = free_ports(1)
         words = (str(listen), "127.0.0.1", str(port_of(receiver)), str(tmp_path / "ips"))
         with netbond("send", *words, until=": up") as process:
             caller.sendto(induction(), ("127.0.0.1", listen))
@@ -94,7 +89,7 @@ def test_a_sender_sends_what_waits_for_a_link(tmp_path: Path) -> None:
 
 def test_a_receiver_acknowledges_what_came_last() -> None:
     with open_socket() as server, open_socket() as link:
-        port = free_port()
+        (port,) = free_ports(1)
         words = ("--listen", f"127.0.0.1:{port}", "--srt", f"127.0.0.1:{port_of(server)}")
         with netbond("recv", *words, until="listening") as process:
             link.connect(("127.0.0.1", port))

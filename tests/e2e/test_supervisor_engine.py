@@ -25,7 +25,7 @@ from netbond.engines import EngineConfig, EngineState
 from netbond.srtla import wire
 from netbond.supervisor import Supervisor
 from netbond.values import HostPort
-from tests.srtla_util import data_packet
+from tests.srtla_util import data_packet, free_ports
 
 pytestmark = pytest.mark.root
 
@@ -37,17 +37,6 @@ CHUNK = 1316  # bytes: the payload of one SRT packet
 PERIOD = 0.01  # seconds between two of them: 1 Mbit/s
 LATENCY = 2000  # ms
 UNFLUSHED = 20  # packets
-
-
-def free_ports(count: int) -> list[int]:
-    """UDP ports that nobody has at the moment."""
-    sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def engines(sender: int, receiver: int, srt: int) -> tuple[EngineConfig, EngineConfig]:

@@ -57,7 +57,9 @@ class Modem:
                 f"addr add {self.gateway}/{self.interface.network.prefixlen} dev lan",
                 f"addr add {self.gateway6}/64 dev lan nodad",
                 f"addr add {six} dev lan nodad",
-                *(f"addr add {host} dev lo" for host in (HOST, OTHER, HOST6)),
+                *(f"addr add {host} dev lo" for host in (HOST, OTHER)),
+                # nodad on lo, too: until a kernel worker has found that nobody is there, it is tentative.
+                f"addr add {HOST6} dev lo nodad",
             ],
             self.name,
         )

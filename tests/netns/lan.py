@@ -193,26 +193,26 @@ class Lan(Box):
     def prepare(self) -> None:
         """Make it all."""
         sh("ip", "netns", "add", self.client_space)
-        # IPv6 addresses at once, without duplicate address detection
+        # link-local addresses at once, without duplicate address detection
         for space in (self.name, self.far, self.client_space):
             sh("ip", "netns", "exec", space, "sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad")
         self.plug("usb0", 0, default=False)
         self.plug("usb1", 1, default=False)
         far, client = ("ip", "-n", self.far), ("ip", "-n", self.client_space)
         sh(*far, "addr", "add", f"{SERVER}/32", "dev", "lo")
-        sh(*far, "addr", "add", f"{SERVER6}/128", "dev", "lo")
+        sh(*far, "addr", "add", f"{SERVER6}/128", "dev", "lo", "nodad")
         self.ip("link", "add", "eth1", "type", "veth", "peer", "name", "eth0", "netns", self.client_space)
         self.ip("addr", "add", "192.168.50.1/24", "dev", "eth1")
-        self.ip("addr", "add", "fd50::1/64", "dev", "eth1")
+        self.ip("addr", "add", "fd50::1/64", "dev", "eth1", "nodad")
         self.ip("link", "set", "eth1", "up")
         sh(*client, "link", "set", "eth0", "up")
         sh(*client, "addr", "add", "192.168.50.2/24", "dev", "eth0")
-        sh(*client, "addr", "add", "fd50::2/64", "dev", "eth0")
+        sh(*client, "addr", "add", "fd50::2/64", "dev", "eth0", "nodad")
         sh(*client, "route", "add", "default", "via", "192.168.50.1")
         sh(*client, "route", "add", "default", "via", "fd50::1")
         for number in (0, 1):
-            self.ip("addr", "add", f"2001:db8:{number}::10/64", "dev", f"usb{number}")
-            sh(*far, "addr", "add", f"2001:db8:{number}::1/64", "dev", f"p{number}")
+            self.ip("addr", "add", f"2001:db8:{number}::10/64", "dev", f"usb{number}", "nodad")
+            sh(*far, "addr", "add", f"2001:db8:{number}::1/64", "dev", f"p{number}", "nodad")
             table = str(100 + number)
             self.ip("route", "add", "default", "via", f"10.0.{number}.1", "table", table)
             self.ip("-6", "route", "add", "default", "via", f"2001:db8:{number}::1", "table", table)

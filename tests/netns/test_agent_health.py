@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from netbond.lab.netns import call_in
 from tests.netns.box import Box, sh, wait_for
 
 pytestmark = pytest.mark.root
@@ -70,6 +72,27 @@ def test_a_silent_gateway_takes_its_uplink_out_and_brings_it_back(box: Box) -> N
     wait_for(lambda: legs(box) == {"usb0", "usb1", "usb2"}, 15, "it is back")
     wait_for(lambda: addresses(box) == ["10.0.0.10", "10.0.1.10", "10.0.2.10"], 5, "in the list as well")
     assert box.status()["agent"]["problems"] == []
+
+
+def test_the_kernels_word_on_a_gateway_brings_the_check_forward(box: Box) -> None:
+    box.configure("[health]\ninterval = 600\ntimeout = 0.3\ndown_after = 1\nup_after = 1\nhold_down = 0\n")
+    box.start()
+    wait_for(lambda: set(healths(box).values()) == {"up"}, 15, "all are up")
+
+    def send() -> None:
+        """So that the kernel needs to know where the gateway is."""
+        sh("ip", "-n", box.name, "neigh", "flush", "dev", "usb1")
+        with call_in(box.name, lambda: socket.socket(type=socket.SOCK_DGRAM)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"usb1")
+            sock.sendto(b"anything", ("10.0.1.1", 9))
+
+    gateway(box, 1, answers=False)
+    assert legs(box) == {"usb0", "usb1", "usb2"}
+    send()
+    wait_for(lambda: legs(box) == {"usb0", "usb2"}, 30, "ten minutes are not waited for")
+    gateway(box, 1, answers=True)
+    send()
+    wait_for(lambda: legs(box) == {"usb0", "usb1", "usb2"}, 30, "it is back as soon as the kernel reaches it")
 
 
 def test_all_dead_leaves_the_last_state(box: Box) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, gateway
+from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, gateway, leases
 from tests.netns.buses import PrivateBus, until
 from tests.netns.nm import NetworkManagerBox
 
@@ -102,7 +102,9 @@ def test_a_modem_is_plugged_and_pulled(box: NetworkManagerBox, bus: PrivateBus) 
                 metered="guess-no",
                 connectivity=device.connectivity,  # not always settled yet
                 connection="modem 0",
+                dhcp=True,
                 lease_seconds=120,
+                starting=device.starting,  # nor is this
             )
             assert watch.gateway(box) == IPv4Address("10.20.0.1")
 
@@ -247,6 +249,34 @@ def test_networkmanager_restarts(
 
     with caplog.at_level("INFO", "netbond"):
         asyncio.run(scenario())
+
+
+def test_no_step_of_a_restart_takes_the_gateway_along(
+    box: NetworkManagerBox, bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the way down its DHCP client ends first; on the way up the interface is unmanaged, unavailable and
+    disconnected before it is taken up. Each step is told here, as on a busy machine any may be."""
+    monkeypatch.setattr("netbond.watchers.bus.SETTLE", 0.0)
+
+    async def scenario() -> None:
+        box.profile("usb0", ipv4="never-default=true\n")
+        box.start()
+        box.plug("usb0", "10.25.0")
+        async with watching(bus) as watch:
+            await watch.state("activated")
+            await until(lambda: leases(watch.watcher.facts(), 1.0), "a gateway")
+            kept = leases(watch.watcher.facts(), 1.0)
+            watch.looks.clear()
+            box.stop()
+            await until(lambda: not watch.device().current, "held")
+            box.start()
+            await until(lambda: watch.device().current and not watch.device().starting, "it has started")
+            await watch.state("activated")
+            for _, devices in watch.looks:
+                kept = leases(devices, 2.0, kept)
+                assert [str(lease.routers[0]) for lease in kept] == ["10.25.0.1"], devices
+
+    asyncio.run(scenario())
 
 
 def test_the_bus_restarts(box: NetworkManagerBox, bus: PrivateBus, caplog: pytest.LogCaptureFixture) -> None:

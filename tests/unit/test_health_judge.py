@@ -365,13 +365,27 @@ def test_a_good_word_says_nothing_of_portals() -> None:
     assert of.health().state == DOWN
 
 
+def test_the_gateway_is_asked_again_sooner_than_others() -> None:
+    of = judge(replace(GATEWAY, interval=100.0), replace(ICMP, interval=100.0))
+    for name in ("gateway", "icmp"):
+        of.round(name, yes(), 0.0, MIDDLE)
+    of.hasten(0.5)
+    assert (of.due("gateway"), of.due("icmp")) == (1.0, 25.0)
+    of.hasten(30.0)
+    assert (of.due("gateway"), of.due("icmp")) == (1.0, 25.0)
+    of.round("gateway", yes(), 30.0, MIDDLE)
+    of.hasten(50.0)
+    assert of.due("gateway") == 50.0
+
+
 def test_a_bad_word_brings_the_next_round_forward_and_no_more() -> None:
     of = judge(GATEWAY)
     of.round("gateway", yes(), 0.0, MIDDLE)
     of.evidence(ok=False, detail="silent", now=0.5, random=MIDDLE)
-    assert of.due("gateway") == 4.0  # it was asked a moment ago
-    of.evidence(ok=False, detail="silent", now=2.0, random=MIDDLE)
-    assert of.due("gateway") == 2.0
+    assert of.due("gateway") == 1.0  # it was asked a moment ago
+    of.round("gateway", yes(), 1.0, MIDDLE)
+    of.evidence(ok=False, detail="silent", now=3.0, random=MIDDLE)
+    assert of.due("gateway") == 3.0
     for second in range(2, 50):
         of.evidence(ok=False, detail="silent", now=float(second), random=MIDDLE)
         of.round("gateway", yes(), float(second), MIDDLE)

@@ -78,6 +78,27 @@ def test_without_an_agent_the_lease_is_kept(config: Path) -> None:
     assert kept(config) == []
 
 
+@pytest.mark.parametrize("late", [True, False])
+def test_of_two_calls_the_later_counts_whichever_comes_first(config: Path, late: bool) -> None:
+    """A lease renewed by way of another router, and one let go and got again, by calls that ran at once."""
+    renewed = BOUND | {"reason": "RENEW", "new_routers": "10.0.0.2"}
+    hook.take("dhclient", [], renewed, str(config), now=7.0)
+    hook.take("dhclient", [], BOUND, str(config), now=6.0 if late else 8.0)
+    assert kept(config) == [("usb0", "10.0.0.10/24", ["10.0.0.2" if late else "10.0.0.1"])]
+    hook.take("dhclient", [], RELEASE, str(config), now=6.5 if late else 9.0)
+    assert len(kept(config)) == (1 if late else 0)
+
+
+@pytest.mark.parametrize(
+    ("said", "at"),
+    [("995.25", 995.25), ("1000", 1000.0), ("699.99", 1000.0), ("1000.01", 1000.0), ("", 1000.0)]
+    + [(text, 1000.0) for text in ("nan", "-1", "9e2", "1.2.3", "9" * 21, "\u0669", ".", "995.25\n")],
+)
+def test_when_the_client_called(said: str, at: float) -> None:
+    assert hook.called({"NETBOND_AT": said}, 1000.0) == at
+    assert hook.called({}, 1000.0) == 1000.0
+
+
 def test_networkmanager(config: Path) -> None:
     environ = {"DEVICE_IP_IFACE": "wwan0", "IP4_ADDRESS_0": "10.0.0.10/24 10.0.0.1"}
     hook.take("networkmanager", ["cdc-wdm0", "up"], environ, str(config), now=5.0)
@@ -208,6 +229,16 @@ def test_an_unreadable_configuration_means_the_default_places(config: Path, text
     assert hook.settings(str(config)) == default
     config.unlink()
     assert hook.settings(str(config)) == default
+
+
+def test_a_fifo_in_the_configurations_place_holds_up_nobody(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.unlink()
+    os.mkfifo(config)
+    default = (str(Config().agent.state_dir), str(Config().agent.control_socket))
+    assert hook.settings(str(config)) == default
+    assert f"{config}: not a regular file" in capsys.readouterr().err
 
 
 def test_what_is_wrong_elsewhere_in_the_configuration_is_the_agents_business(

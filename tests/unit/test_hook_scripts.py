@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from netbond import boottime
+from netbond.cli import hook
+
 ROOT = Path(__file__).parents[2]
 DHCLIENT_HOOK = ROOT / "contrib/dhclient-hooks/netbond"
 DISPATCHER = ROOT / "contrib/nm-dispatcher/netbond"
+DHCPCD_HOOK = ROOT / "contrib/dhcpcd-hooks/90-netbond"
+UDHCPC_HOOK = ROOT / "contrib/udhcpc/netbond"
 SHELLS = [["dash"], ["busybox", "sh"], ["bash", "--posix"]]
 
 pytestmark = pytest.mark.skipif(
@@ -115,6 +120,23 @@ def test_a_slow_netbond_holds_nobody_up_and_still_takes_the_lease(shell: list[st
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert told.read_text() == "hook dhclient 10.0.0.10\n"
+
+
+@pytest.mark.parametrize(
+    "script", [DHCLIENT_HOOK, DISPATCHER, DHCPCD_HOOK, UDHCPC_HOOK], ids=lambda p: p.name
+)
+@pytest.mark.parametrize("shell", shells())
+def test_netbond_is_told_when_the_client_called(shell: list[str], script: Path, tmp_path: Path) -> None:
+    program = tmp_path / "netbond"
+    program.write_text(f'#!/bin/sh\necho "$NETBOND_AT" >"{tmp_path}/at"\n')
+    program.chmod(0o755)
+    environ = {"PATH": os.environ["PATH"], "reason": "BOUND", "interface": "usb0", "NETBOND": str(program)}
+    words = ["usb0", "up"] if script == DISPATCHER else ["bound"]
+    before = boottime.now()
+    subprocess.run([*shell, "-c", f'. "{script}"', "sh", *words], env=environ, timeout=10, check=False)
+    at = hook.called({"NETBOND_AT": (tmp_path / "at").read_text().strip()}, boottime.now())
+    assert (tmp_path / "at").read_text() == f"{at:.2f}\n"
+    assert before - 0.01 <= at <= boottime.now()
 
 
 @pytest.mark.parametrize("shell", shells())

@@ -294,6 +294,16 @@ def test_an_old_address_let_go_does_not_take_the_new_lease_along(store: LeaseSto
     assert store.load() == ()
 
 
+def test_a_word_that_was_overtaken_changes_nothing(store: LeaseStore) -> None:
+    new = lease("usb0", "10.0.0.10/24", "10.0.0.2")._replace(received=20.0)
+    store.save(new)
+    store.save(lease("usb0", "10.0.0.10/24", "10.0.0.1")._replace(received=10.0))
+    assert store.load() == (new,)
+    assert not store.forget("usb0", IPv4Address("10.0.0.10"), at=15.0)
+    assert store.load() == (new,)
+    assert store.forget("usb0", IPv4Address("10.0.0.10"), at=20.0)
+
+
 def test_forgetting_the_old_lease_never_takes_one_that_comes_at_that_moment(store: LeaseStore) -> None:
     store.save(lease("usb0", "10.0.0.10/24"))
     new = lease("usb0", "10.0.0.11/24")

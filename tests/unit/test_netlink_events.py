@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
+import socket
 import struct
 from collections.abc import AsyncIterator
 from typing import Any, Self
@@ -12,6 +14,7 @@ import pytest
 from pyroute2 import NetlinkError
 
 from netbond import rtnetlink
+from netbond.model import IPAddress
 from netbond.watchers import netlink
 
 
@@ -45,6 +48,10 @@ class Events:
         yield {"header": {"type": 24}}
 
 
+def nobody(_device: str, _address: IPAddress, _reached: bool) -> None:
+    """Nobody asked about neighbours."""
+
+
 @pytest.mark.parametrize(
     ("error", "sockets"),
     [
@@ -64,7 +71,7 @@ def test_events_go_on_after_whatever_failed(
     async def scenario() -> None:
         routes = asyncio.Event()
         watch = asyncio.create_task(
-            netlink.watch(lambda moved: None if moved else routes.set(), asyncio.Event())
+            netlink.watch(lambda moved: None if moved else routes.set(), nobody, asyncio.Event())
         )
         heard = asyncio.create_task(routes.wait())
         await asyncio.wait({watch, heard}, timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
@@ -74,6 +81,54 @@ def test_events_go_on_after_whatever_failed(
 
     asyncio.run(scenario())
     assert Events.opened == sockets
+
+
+def neighbour(index: int, address: str, state: int, kind: int = rtnetlink.NEWNEIGH) -> dict[str, Any]:
+    packed = ipaddress.ip_address(address).packed
+    family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
+    payload = struct.pack("=BxxxiHBBHH", family, index, state, 0, 1, 4 + len(packed), 1) + packed
+    return next(iter(netlink.Headers().parse(rtnetlink.message(kind, 0, 0, payload))))
+
+
+def test_of_neighbours_only_who_was_reached_and_who_was_not_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none of it is a reason to look at the routes: a LAN has neighbours by the hundred."""
+    reachable, stale, failed, no_arp = 0x02, 0x04, 0x20, 0x40
+    news = [
+        *(neighbour(1, "127.0.0.9", state) for state in (stale, reachable, no_arp, failed)),
+        neighbour(1, "fe80::1", reachable),
+        neighbour(1, "127.0.0.9", failed, kind=29),  # RTM_DELNEIGH
+        neighbour(1 << 30, "127.0.0.9", failed),  # no such device
+        {"header": {"type": rtnetlink.NEWNEIGH}, "payload": b"cut"},
+        {"header": {"type": rtnetlink.NEWROUTE}, "payload": b""},
+    ]
+
+    class Told(Events):
+        async def get(self) -> AsyncIterator[dict[str, Any]]:
+            while news:
+                yield news.pop(0)
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(netlink, "AsyncIPRoute", Told)
+
+    async def scenario() -> None:
+        heard: list[tuple[str, str, bool]] = []
+        looks: list[bool] = []
+        ready = asyncio.Event()
+        task = asyncio.create_task(
+            netlink.watch(looks.append, lambda d, a, r: heard.append((d, str(a), r)), ready)
+        )
+        while len(looks) < 2:
+            assert not task.done()
+            await asyncio.sleep(0)
+        task.cancel()
+        assert heard == [
+            ("lo", "127.0.0.9", True),
+            ("lo", "127.0.0.9", False),
+            ("lo", "fe80::1", True),
+        ]
+        assert looks == [True, False]
+
+    asyncio.run(scenario())
 
 
 # --- what stands in for pyroute2's decoder ----------------------------------------------------------------

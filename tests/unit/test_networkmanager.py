@@ -16,7 +16,9 @@ from netbond.watchers.networkmanager import (
     DHCP4,
     IP4,
     IP6,
+    NAME,
     NMDevice,
+    carried,
     device_snapshot,
     gateway,
     leases,
@@ -73,6 +75,7 @@ FOUND = NMDevice(
     metered="guess-no",
     connectivity="full",
     connection="modem 0",
+    dhcp=True,
     lease_seconds=120,
 )
 
@@ -111,6 +114,40 @@ def test_a_device_that_is_not_connected() -> None:
     assert found == NMDevice(
         "usb0", state="disconnected", managed=True, connectivity="none", metered="guess-no"
     )
+
+
+@pytest.mark.parametrize("state", [10, 20, 30, 40, 70])
+def test_networkmanager_that_starts_has_not_let_go_of_what_it_has_not_taken_up(state: int) -> None:
+    """Unmanaged, unavailable, disconnected: on the way up these mean nothing yet."""
+    before = leases((FOUND,), 5.0)
+    assert len(before) == 2
+    nothing = {"Ip4Config": "/", "Ip6Config": "/", "Dhcp4Config": "/", "ActiveConnection": "/"}
+    objects = changed(PATH, DEVICE, State=state, **nothing)
+    starting = parse_devices(objects | {ROOT: {NAME: {"Startup": True}}})
+    assert leases(starting, 6.0, before) == before
+    started = parse_devices(objects | {ROOT: {NAME: {"Startup": False}}})
+    assert leases(started, 6.0, before) == (before if state >= 40 else ())
+
+
+def test_a_dhcp_client_that_ends_takes_no_gateway_along_while_its_address_stays() -> None:
+    """What NetworkManager shows, for a moment, when it is stopped."""
+    at = f"{ROOT}/IP4Config/2"
+    never_default = changed(at, IP4, Gateway="")
+    before = parse_device(never_default, PATH)
+    assert before is not None
+    assert before.gateway4 == IPv4Address("10.0.0.1")  # of the DHCP options
+    ending = never_default | changed(PATH, DEVICE, Dhcp4Config="/") | {at: never_default[at]}
+    now = parse_device(ending, PATH)
+    assert now is not None
+    assert now.gateway4 is None
+    assert carried(now, before) == replace(before, lease_seconds=0)
+    assert carried(carried(now, before), before).gateway4 == before.gateway4
+    assert carried(now, None) == now
+    assert carried(now, replace(before, dhcp=False)) == now
+    other = replace(before, addresses=(IPv4Interface("10.0.0.37/24"),))
+    assert carried(now, other) == now
+    for state in ("deactivating", "disconnected"):
+        assert carried(replace(now, state=state), before).gateway4 is None
 
 
 def test_a_device_that_is_not_managed() -> None:

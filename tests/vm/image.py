@@ -3,13 +3,14 @@
 usage: python -m tests.vm.image base|box FOLDER      (scripts/vm calls it)
 
 FOLDER gets boot/ (kernel and initrd), base.raw and box.qcow2. From the environment: NETBOND_VM_MIRROR (a
-mirror of Debian's) and NETBOND_VM_CA (a file with one more certificate for the machines to trust).
+mirror of Debian's) and NETBOND_VM_CA (a file of more certificates for the machines to trust).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,14 @@ echo 'blacklist cdc_subset' >modprobe.d/netbond-vm.conf
 def trust(machine: Machine) -> None:
     """Let a machine trust what NETBOND_VM_CA names, before it asks anybody for packages."""
     if authority := os.environ.get("NETBOND_VM_CA"):
-        machine.write("/usr/local/share/ca-certificates/netbond-vm.crt", Path(authority).read_text())
+        # One file for each: update-ca-certificates passes over those with several.
+        certificates = re.findall(
+            "-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n",
+            Path(authority).read_text(),
+            re.DOTALL,
+        )
+        for number, certificate in enumerate(certificates):
+            machine.write(f"/usr/local/share/ca-certificates/netbond-vm-{number}.crt", certificate)
         machine.run("update-ca-certificates")
 
 

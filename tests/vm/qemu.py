@@ -247,9 +247,14 @@ class Machine:
                     raise MachineError("the virtual machine does not start; see console.log") from None
         self.run("systemctl is-system-running --wait", check=False, timeout=BOOT_TIMEOUT)
 
-    def run(self, command: str, *, check: bool = True, timeout: float = 120) -> Done:
-        """Run a shell command as root; MachineError when it fails and `check` is set."""
-        started = self.ask("guest-exec", path="/bin/sh", arg=["-c", command], **{"capture-output": True})
+    def run(self, command: str, *, check: bool = True, timeout: float = 120, given: str = "") -> Done:
+        """Run a shell command as root, which may read what is `given`; MachineError when it fails and `check`
+        is set."""
+        more: dict[str, Any] = {
+            "capture-output": True,
+            "input-data": base64.b64encode(given.encode()).decode(),
+        }
+        started = self.ask("guest-exec", path="/bin/sh", arg=["-c", command], **more)
         deadline = time.monotonic() + timeout
         pause = 0.05
         while not (state := self.ask("guest-exec-status", pid=started["pid"]))["exited"]:
@@ -272,9 +277,9 @@ class Machine:
         return self.run(f"( {command} ) >{JOB_PORT} 2>&1", check=False, timeout=timeout).status
 
     def write(self, path: str, text: str) -> None:
-        """Write a small file, and the folders to it."""
+        """Write a file, and the folders to it."""
         quoted = shlex.quote(path)
-        self.run(f"mkdir -p $(dirname {quoted}) && printf %s {shlex.quote(text)} >{quoted}")
+        self.run(f"mkdir -p $(dirname {quoted}) && cat >{quoted}", given=text)
 
     def reboot(self) -> None:
         """Shut down properly and start again."""
