@@ -220,9 +220,13 @@ class Bonding(Dealer):
             if packet is None or packet.sequence != sequence:
                 continue
             transmission = packet.transmission
-            while transmission is not None and transmission.link is not model:
-                transmission = transmission.before
             if transmission is None:
+                continue
+            if transmission.before is not None:
+                transmission = _meant(transmission, model, now)
+                if transmission is None:
+                    continue
+            elif transmission.link is not model:
                 continue
             if packet.state != GONE:
                 packet.state = HERE
@@ -491,3 +495,21 @@ class Bonding(Dealer):
             "spared": self.spared,
             "held": len(self._held),
         }
+
+
+def _meant(latest: Transmission, model: LinkModel, now: float) -> Transmission | None:
+    """Which transmission of a packet that was sent more than once a link's SRTLA ACK is for: a link delivers
+    in order, so the oldest that it has not named, unless that one is known to be lost. (A round trip measured
+    from a later one would be believed for ten seconds to be the shortest.)"""
+    meant: Transmission | None = None
+    each: Transmission | None = latest
+    while each is not None:
+        if each.link is model and (
+            meant is None
+            or each.state == FLYING
+            or each.state == PASSED
+            or (each.state == LOST and now - meant.sent_at < 0.9 * model.least_rtt)
+        ):
+            meant = each
+        each = each.before
+    return meant

@@ -346,5 +346,9 @@ def _eta(model: LinkModel) -> float:
 
 def _is_on(packet: Packet, model: LinkModel) -> bool:
     """Whether the link carries the packet already."""
-    transmission = packet.transmission
-    return transmission is not None and transmission.link is model and transmission.state == FLYING
+    each = packet.transmission
+    while each is not None:
+        if each.link is model and each.state == FLYING:
+            return True
+        each = each.before
+    return False

@@ -42,7 +42,7 @@ STARTUP_PACE: Final = 3.0  # times the rate
 PACE: Final = 1.5
 HUNGRY: Final = 1.0  # s that a link which was full counts as known
 BURST: Final = 8  # packets that may leave at once, or ...
-BURST_TIME: Final = 0.006  # ... what the pace carries in so many s: wake-ups are up to 5 ms apart
+BURST_TIME: Final = 0.006  # ... what the pace carries in so many s: wake-ups are 5 ms apart if it is full
 LOSS_BORNE: Final = 0.03  # share that is not worth a shorter queue
 LEAST: Final = 2  # packets that may always be in flight
 RTT_DEFAULT: Final = 0.1
@@ -50,6 +50,11 @@ PROBE_GAIN: Final = 1.25
 PROBE_EVERY: Final = 2.0  # s between tries that brought nothing, ...
 PROBE_SELDOM: Final = 30.0  # ... and between those that cost packets, at most
 TARGET_LEAST: Final = 0.01  # s of queue that a link gets in any case
+STARVED: Final = 0.1  # share by which the rate falls until it is asked whether the link is to blame
+ALIKE_RTT: Final = 0.08  # share by which round trips differ that count as the same
+STARVED_EVERY: Final = 1.0  # s at least
+STEADY_SAMPLES: Final = 6  # round trips that make an average
+STEADY_CHECKS: Final = 2  # averages that must be alike
 CUTS: Final = 3  # of the queue until loss that stays is taken for the link's own
 RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed
 RATE_TAU: Final = 0.08  # s over which the rate is smoothed
@@ -149,12 +154,20 @@ class LinkModel:
         self.round_rate = 0.0  # at its beginning
         self.round_rtts = 0.0  # sum
         self.round_samples = 0
+        self.steady_rate, self.steady_rtt = 0.0, 1.0  # at the last round that was not like those before
+        self.steady_rtts, self.steady_samples = 0.0, 0
+        self.steady_checks = 0
+        self.starved_at = now - STARVED_EVERY
+        self.starved_wait = STARVED_EVERY
+        self.starved_extra = 0.0  # before the rate was restored
+        self.restored = False
         self.level = self.level_before = 1e9  # s, least average round trip, of this window and the one before
         self.level_at = now
         self.stuck_rounds = 0
         self.usual_loss = 0.0  # share that is lost with short queues, too
         self.cuts = 0
         self.cut_loss = 0.0  # share lost when the queue was first cut
+        self.cut_rate = 0.0  # what the loss left of the rate when the queue was last cut
         self.judge_from = 0  # packets that left earlier, with a longer queue, say nothing about this one
         self.probing = False
         self.probe_rate = 0.0
@@ -415,8 +428,11 @@ class LinkModel:
             self.rate = most
         elif rate > self.rate:
             self.rate += (rate - self.rate) * (0.5 if queued else 1.0)
-        elif most < self.rate and queued and self._slower(rtt, last.expected):
-            self.rate += (most - self.rate) * min(0.5, max(0.1, elapsed / RATE_TAU))
+        elif most < self.rate and queued:
+            if not self._slower(rtt, last.expected):
+                most = max(most, self._least_rate())
+            if most < self.rate:
+                self.rate += (most - self.rate) * min(0.5, max(0.1, elapsed / RATE_TAU))
         self.round_rtts += rtt
         self.round_samples += 1
         if last.index >= self.round_sent:
@@ -427,15 +443,21 @@ class LinkModel:
         of late, less came because less was sent: the path is longer than its shortest round trip."""
         if rtt > 1.5 * expected:
             return True
-        if self.cuts and self.loss > self.usual_loss + 0.02:
-            return True  # a queue that overflows keeps round trips short
         level = min(self.level, self.level_before)
         return rtt > expected + 0.003 and rtt > 1.1 * level + 0.002 + 0.3 * self.jitter
+
+    def _least_rate(self) -> float:
+        """What the link delivers at least, by its loss. A queue that overflows keeps round trips short; then
+        the share that was lost is what the link cannot carry. What else is missing was not sent."""
+        if self.cuts and self.loss > self.usual_loss + 0.02:
+            return self.cut_rate
+        return self.rate
 
     def _round(self, queue: float, queued: bool, now: float) -> None:
         """A round trip is over: judge what was sent at its beginning."""
         self.round_sent = self.next_index
         average = self.round_rtts / self.round_samples
+        self._starved(self.round_rtts, self.round_samples, now)
         self.round_rtts, self.round_samples = 0.0, 0
         self.peak *= 0.98
         if now - self.level_at > LEVEL_WINDOW:
@@ -455,6 +477,36 @@ class LinkModel:
             self._judge_loss(share, max(0.0, queue))
         self._probe(now)
 
+    def _starved(self, rtts: float, samples: int, now: float) -> None:
+        """Less in flight, round trips as long as before, so less delivered: the link did not become slower.
+        One that is busy delivers as much, and its queue becomes shorter. `rtts`: s, the sum of a round's."""
+        self.steady_rtts += rtts
+        self.steady_samples += samples
+        if self.steady_samples < STEADY_SAMPLES:
+            return
+        average = self.steady_rtts / self.steady_samples
+        self.steady_rtts, self.steady_samples = 0.0, 0
+        longer = average / self.steady_rtt
+        if self.restored:
+            self.restored = False
+            if longer < 1.0 + ALIKE_RTT:
+                self.starved_wait = STARVED_EVERY
+            else:  # it only filled a queue: the link did become slower
+                self.extra = self.starved_extra
+                self.starved_wait = min(2 * self.starved_wait, PROBE_SELDOM)
+        fallen = 1.0 - self.rate / self.steady_rate if self.steady_rate else 0.0
+        if self.startup or fallen <= 0.0 or not 1.0 - ALIKE_RTT < longer < 1.0 + ALIKE_RTT:
+            self.steady_rate, self.steady_rtt, self.steady_checks = self.rate, average, 0
+            return
+        self.steady_checks += 1
+        due = now >= self.starved_at + self.starved_wait
+        if due and self.steady_checks >= STEADY_CHECKS and fallen > max(STARVED, 2.5 * self.loss):
+            self.restored = True
+            self.starved_at = now
+            self.starved_extra = self.extra
+            self.rate = self.steady_rate
+            self.extra = max(self.extra, min(average - self.min_rtt - self.spread, 0.5 * self.min_rtt + 0.03))
+
     def _judge_loss(self, share: float, queue: float) -> None:
         """Loss that vanishes with a shorter queue is the queue overflowing; what stays is the air."""
         if share > 1.5 * self.usual_loss + LOSS_BORNE:
@@ -466,9 +518,9 @@ class LinkModel:
                 self.target = self.target_limit
             else:
                 self.cuts = min(self.cuts + 1, CUTS)
+                self.cut_rate = self.rate * (1.0 - share)
                 least = max(TARGET_LEAST, 2 * self.jitter)
                 self.target = min(self.target, max(least, 0.6 * min(self.target, max(queue, least))))
-                self.extra *= 0.5
                 self.judge_from = self.next_index
             return
         self.usual_loss += (share - self.usual_loss) / (4 if share < self.usual_loss else 16)

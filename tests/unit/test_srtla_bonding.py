@@ -13,7 +13,7 @@ from netbond.srtla import wire
 from netbond.srtla.bonding import LATENCY, RING, Bonding
 from netbond.srtla.dealing import HELD
 from netbond.srtla.link import LinkSpec
-from netbond.srtla.linkmodel import LOST
+from netbond.srtla.linkmodel import ARRIVED, FLYING, LOST
 from netbond.srtla.sender import Sender
 from tests.srtla_util import data_packet, induction, srt_ack, srt_control, srt_nak
 
@@ -130,6 +130,62 @@ def test_what_passed_and_is_still_missing_goes_out_again() -> None:
     driven.hears(1, srt_nak((1, 1)))
     assert driven.sent() == [(1, 1)]
     assert driven.sender.datagrams_to_caller() == []
+
+
+def test_a_packet_that_hurries_is_not_given_to_a_link_that_has_it() -> None:
+    driven = Driven(links=2)
+    carrier = driven.carrier
+    driven.offers(*range(4))
+    here = next(number for number, sequence in driven.sent() if sequence == 0)
+    packet = carrier._ring[0]
+    assert packet is not None
+    other = next(link for link in carrier._links if link.number != here)
+    carrier._send(packet, other.model, driven.now)
+    driven.sent()
+    carrier._hasten(packet)
+    carrier._due(driven.now)
+    assert driven.sent() == []
+
+
+def test_a_round_trip_is_not_measured_from_a_copy_that_left_later() -> None:
+    driven = Driven(links=1)
+    carrier = driven.carrier
+    driven.offers(*range(10))
+    driven.after(0.02)
+    model = carrier._links[0].model
+    driven.now += 0.05
+    packet = carrier._ring[9]
+    assert packet is not None
+    carrier._send(packet, model, driven.now)
+    driven.now += 0.005
+    driven.acks(1, *range(10))  # of the first transmission
+    assert model.min_rtt >= 0.04
+    first = packet.transmission.before if packet.transmission is not None else None
+    assert first is not None
+    assert first.state == ARRIVED
+    assert packet.transmission is not None
+    assert packet.transmission.state == FLYING
+    driven.now += 0.05
+    driven.acks(1, 9)  # of the second
+    assert packet.transmission.state == ARRIVED
+
+
+def test_a_copy_that_arrives_after_the_first_was_lost_is_the_copy() -> None:
+    driven = Driven(links=1)
+    carrier = driven.carrier
+    driven.offers(*range(10))
+    driven.after(0.02)
+    lose(driven, 9)
+    driven.sent()
+    packet = carrier._ring[9]
+    assert packet is not None
+    assert packet.times == 2
+    driven.now += 0.05
+    driven.acks(1, 9)
+    assert packet.transmission is not None
+    assert packet.transmission.state == ARRIVED
+    assert packet.transmission.before is not None
+    assert packet.transmission.before.state == LOST
 
 
 def test_a_pulled_links_packets_go_out_again_at_once() -> None:

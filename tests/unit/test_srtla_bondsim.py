@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from netbond.srtla.bonding import Bonding
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
 from tests.bondsim import BONDS, SHAPES, Outcome, Simulation, least_loss
@@ -78,6 +79,17 @@ def test_fading_links_bring_nearly_what_can_be_brought(mbps: float, points: floa
         ([f"up=5,delay={delay},jitter={2 * delay}" for delay in (30, 40, 50)], 7.3, 0.3),
         (["up=10,delay=20,off=12,on=15", "up=6,delay=60", "up=6,delay=70"], 5.8, 0.3),  # the best one dies
         (["up=0.3,delay=40,queue=40", "up=0.3,delay=60,queue=40"] * 2, 0.58, 0.3),
+        # Much jitter and loss: to give such a link less looks as if it were slower.
+        (
+            ["up=0.6,delay=13,queue=75,gep=0.16,ger=15", "up=10.5,delay=62,queue=393,jitter=60,loss=4"],
+            5.2,
+            0.3,
+        ),
+        (
+            ["up=4.1,delay=85,queue=52,jitter=34,loss=4.6", "up=13.8,delay=11,queue=1724,jitter=54,loss=3"],
+            8.3,
+            1.0,
+        ),
     ],
 )
 def test_never_worse_than_classic(links: list[str], mbps: float, latency: float) -> None:
@@ -117,3 +129,26 @@ def test_a_small_latency_is_kept_to_without_being_told() -> None:
 
 def test_the_same_run_gives_the_same_result() -> None:
     assert play("skew4", 13.0, seconds=3.0) == play("skew4", 13.0, seconds=3.0)
+
+
+def shares(links: list[str], mbps: float, since: float) -> list[float]:
+    """What part of the data packets each link was given from `since` s on, of the links' clock."""
+    carrier = Bonding()
+    simulation = Simulation(links, lambda rnd, now: Sender(rnd, carrier, now), mbps=mbps, seconds=12.0)
+    before: list[int] = []
+    simulation.at(since, lambda: before.extend(link.data_packets for link in carrier._links))
+    assert simulation.run().lost_pct <= 0.1
+    given = [link.data_packets - number for link, number in zip(carrier._links, before, strict=True)]
+    return [number / sum(given) for number in given]
+
+
+@pytest.mark.parametrize("mbps", [0.5, 2.0, 8.0])
+def test_links_that_are_alike_carry_alike(mbps: float) -> None:
+    links = [f"up=20,down=20,delay={delay}" for delay in (30, 32, 34, 40)]
+    assert min(shares(links, mbps, 8.0)) >= 0.15
+
+
+@pytest.mark.parametrize("mbps", [2.0, 8.0])
+def test_a_link_that_comes_back_gets_its_share_again(mbps: float) -> None:
+    links = ["up=20,down=20,delay=30"] * 3 + ["up=20,down=20,delay=35,off=9,on=12"]
+    assert shares(links, mbps, 14.0)[3] >= 0.15

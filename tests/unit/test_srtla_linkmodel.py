@@ -132,6 +132,58 @@ def test_an_echo_proves_what_left_before_it() -> None:
     assert link.model.packets == 2
 
 
+def starve(model: LinkModel, *round_trips: float) -> None:
+    """A link of 1 MB/s, whose rate falls by 7 % each time that round trips are averaged."""
+    for number, round_trip in enumerate(round_trips):
+        model._starved(6 * round_trip, 6, 102.0 + number)
+        model.rate *= 0.93
+
+
+def link_of_one_megabyte() -> LinkModel:
+    model = LinkModel(0.01, 100.0)
+    model.round_trip_seen(0.04, 100.0)
+    model.startup = False
+    model.rate = 1_000_000.0
+    return model
+
+
+def test_a_link_that_was_only_given_less_did_not_become_slower() -> None:
+    model = link_of_one_megabyte()
+    starve(model, 0.06, 0.061, 0.059)
+    assert model.rate == pytest.approx(930_000.0)  # given back, and lowered once more by the test
+    assert model.limit(105.0) >= 0.06 * model.rate  # enough for round trips as they are
+    extra = model.extra
+    model._starved(6 * 0.061, 6, 105.0)
+    assert model.extra == extra > 0.0
+
+
+@pytest.mark.parametrize("round_trips", [(0.06, 0.05, 0.05), (0.06, 0.08, 0.07), (0.06, 0.061, 0.07)])
+def test_a_link_whose_round_trips_change_did_become_slower(round_trips: tuple[float, ...]) -> None:
+    model = link_of_one_megabyte()
+    starve(model, *round_trips)
+    assert model.rate == pytest.approx(1_000_000.0 * 0.93**3)
+    assert model.extra == 0.0
+
+
+def test_what_only_filled_a_queue_is_taken_back_and_next_tried_later() -> None:
+    model = link_of_one_megabyte()
+    starve(model, 0.06, 0.061, 0.059)
+    wait = model.starved_wait
+    starve(model, 0.075)
+    assert model.extra == 0.0
+    assert model.starved_wait == 2 * wait
+
+
+def test_loss_makes_a_link_slower_by_no_more_than_was_lost() -> None:
+    model = LinkModel(TARGET, 100.0)
+    model.startup = False
+    model.rate = 1_000_000.0
+    model.cuts, model.loss, model.cut_rate = 1, 0.1, 900_000.0
+    assert model._least_rate() == 900_000.0
+    model.loss = 0.0
+    assert model._least_rate() == model.rate
+
+
 def test_what_may_be_in_flight_never_ends() -> None:
     link = Link()
     assert link.model.limit(link.now) >= INITIAL * SIZE
