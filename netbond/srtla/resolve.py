@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import socket
@@ -43,10 +44,18 @@ class Resolver:
         if self._running:
             return
         self._running = True
+        if self.literal:  # nobody is asked: known before the first packet is read
+            self._loop.call_soon(self._done, *self._found())
+            return
         # A daemon thread rather than the loop's pool: ending the program must not wait for a name server.
         threading.Thread(target=self._look_up, name="resolver", daemon=True).start()
 
     def _look_up(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(self._done, *self._found())
+
+    def _found(self) -> tuple[list[Endpoint], str]:
+        """The addresses, and if there are none the reason."""
         found: list[Endpoint] = []
         trouble = "it has no address"
         try:
@@ -59,10 +68,7 @@ class Resolver:
             trouble = error.strerror or str(error)
         except UnicodeError:
             trouble = "not a valid host name"
-        try:
-            self._loop.call_soon_threadsafe(self._done, list(dict.fromkeys(found)), trouble)
-        except RuntimeError:
-            return  # the loop has ended meanwhile
+        return list(dict.fromkeys(found)), trouble
 
     def _done(self, found: list[Endpoint], trouble: str) -> None:
         self._running = False

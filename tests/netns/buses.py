@@ -67,7 +67,7 @@ def await_file(path: Path, process: subprocess.Popen[bytes], seconds: float = 10
         time.sleep(0.01)
 
 
-async def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> float:
+async def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> float:
     """Wait for `condition`; seconds that it took."""
     loop = asyncio.get_running_loop()
     started = loop.time()

@@ -21,7 +21,10 @@ from netbond.srtla import batch, linklist, privileges, receiving, sending
 from netbond.srtla.channel import LINE_MAX, Channel, Message
 from netbond.srtla.engine import Engine
 from netbond.srtla.link import LinkSpec
+from netbond.srtla.linksocket import Endpoint
 from netbond.srtla.loop import PacketLoop
+from netbond.srtla.resolve import Resolver
+from netbond.values import HostPort
 
 LIST = """
 # modems
@@ -92,6 +95,19 @@ def test_nothing_a_predecessor_left_breaks_its_successor(value: Any) -> None:
     receiving._resumed_groups(resume, dual=True)
     receiving._resumed_groups(resume, dual=False)
     linklist.from_message(value)
+
+
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_an_address_is_known_before_the_first_packet_is_read(host: str, family: int) -> None:
+    """Packets that came before would be lost; a name has to be waited for."""
+
+    async def scenario() -> None:
+        found: list[list[Endpoint]] = []
+        Resolver(HostPort(host, 5), found.append).start()
+        await asyncio.sleep(0)
+        assert found == [[(family, host, 5)]]
+
+    asyncio.run(scenario())
 
 
 def test_what_a_sender_left() -> None:
