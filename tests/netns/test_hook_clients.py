@@ -54,7 +54,7 @@ def nudge(
         if client.poll() is None:
             client.send_signal(number)
         with contextlib.suppress(AssertionError):
-            expect(box, *leases, seconds=1.5)
+            expect(box, *leases, seconds=0.5)
             return
     expect(box, *leases)
 
