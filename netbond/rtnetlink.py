@@ -33,7 +33,7 @@ NEWLINK, GETLINK = 16, 18
 NEWADDR, GETADDR = 20, 22
 NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWRULE, DELRULE, GETRULE = 32, 33, 34
-NEWNEIGH = 28
+NEWNEIGH, GETNEIGH = 28, 30
 NEWNEXTHOP, DELNEXTHOP, GETNEXTHOP = 104, 105, 106
 
 # nlmsghdr.nlmsg_flags
@@ -367,6 +367,12 @@ def neighbour(payload: bytes) -> tuple[int, IPAddress, int] | None:
     if len(address) != {socket.AF_INET: 4, socket.AF_INET6: 16}.get(family):
         return None
     return index, ipaddress.ip_address(address), state
+
+
+def pack_neighbour(index: int, address: IPAddress) -> bytes:
+    """A question about one neighbour of a device."""
+    packed = address.packed
+    return _NEIGHBOUR.pack(AF[address.version], index, 0, 0, 0) + _attribute(1, packed)  # NDA_DST
 
 
 def message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:

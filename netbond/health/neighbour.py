@@ -16,6 +16,7 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
+from netbond import rtnetlink
 from netbond.health.packets import (
     arp_request,
     is_arp_reply,
@@ -31,9 +32,6 @@ IFF_NOARP = 0x80
 SIOCGIFFLAGS, SIOCGIFHWADDR = 0x8913, 0x8927
 ICMP6_FILTER = 1
 
-RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
-NLM_F_REQUEST = 1
-NDA_DST = 1
 STATES = {
     0x01: "INCOMPLETE",
     0x02: "REACHABLE",
@@ -56,20 +54,18 @@ class NoNeighboursError(Exception):
 
 def state(device: str, address: IPAddress) -> str:
     """The kernel's neighbour entry, like "REACHABLE"; "" if there is none. OSError: no such device."""
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    index = socket.if_nametoindex(device)
-    body = struct.pack("=BxxxiHBB", family, index, 0, 0, 0)
-    body += struct.pack("=HH", 4 + len(address.packed), NDA_DST) + address.packed
+    question = rtnetlink.pack_neighbour(socket.if_nametoindex(device), address)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as nl:
         nl.setblocking(False)  # the kernel has answered before send() returns
-        nl.sendto(struct.pack("=IHHII", 16 + len(body), RTM_GETNEIGH, NLM_F_REQUEST, 1, 0) + body, (0, 0))
+        nl.sendto(rtnetlink.message(rtnetlink.GETNEIGH, rtnetlink.REQUEST, 1, question), (0, 0))
         try:
             reply = nl.recv(4096)
         except BlockingIOError:
             return ""
-    if len(reply) < 28 or struct.unpack_from("=H", reply, 4)[0] != RTM_NEWNEIGH:
-        return ""  # an error: no such entry
-    return STATES.get(struct.unpack_from("=H", reply, 24)[0], "")
+    for kind, _, _, payload in rtnetlink.messages(reply):
+        if kind == rtnetlink.NEWNEIGH and (found := rtnetlink.neighbour(payload)):
+            return STATES.get(found[2], "")
+    return ""  # an error: no such entry
 
 
 def _hardware(device: str) -> bytes:
