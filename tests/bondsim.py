@@ -15,6 +15,7 @@ the payload arrives in time. The sender is the real one, fed with real datagrams
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -290,15 +291,17 @@ class Simulation:
         flush: bool = False,
         nak_everywhere: bool = False,
         hiccup: float = 0.0,
+        look: float = 0.0,
         tell_latency: bool = True,
         shape: str = "steady",
     ) -> None:
-        """`hiccup`: s, up to which the sender's timers and wake-ups are late at random. `shape`: one
-        of SHAPES, the stream's."""
+        """`hiccup`: s, up to which the sender's timers and wake-ups are late at random. `look`: s between
+        the moments at which the sender hears and does anything, as in an engine. `shape`: one of SHAPES,
+        the stream's."""
         self.rng = random.Random(seed)
         self.now = self.START
         self.mbps, self.seconds, self.latency = mbps, seconds, latency
-        self.flush, self.nak_everywhere, self.hiccup = flush, nak_everywhere, hiccup
+        self.flush, self.nak_everywhere, self.hiccup, self.look = flush, nak_everywhere, hiccup, look
         self.links = dict(enumerate((parse_link(spec, folder) for spec in links), 1))
         self.heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.count = 0
@@ -378,9 +381,14 @@ class Simulation:
     def _arm(self) -> None:
         due = self.sender.next_timer()
         if due is not None and (self.armed is None or due < self.armed):
-            late = self.rng.random() * self.hiccup if self.hiccup else 0.0
             self.armed = max(due, self.now)
-            self.at(self.armed + late, self._timer, self.armed)
+            self.at(self._late(self.armed), self._timer, self.armed)
+
+    def _late(self, due: float) -> float:
+        """When the sender comes to what it has to do at `due`."""
+        if self.look:
+            return self.STREAM + math.ceil((due - self.STREAM) / self.look - 1e-9) * self.look
+        return due + self.rng.random() * self.hiccup if self.hiccup else due
 
     def _timer(self, due: float) -> None:
         if due != self.armed:
@@ -409,10 +417,10 @@ class Simulation:
             self.at(arrives, self._at_sender, number, data)
 
     def _at_sender(self, number: int, data: bytes) -> None:
-        if self.hiccup:
+        if self.hiccup or self.look:
             self.inbox.append((number, data))
             if self.inbox_at < self.now:
-                self.inbox_at = self.now + self.rng.random() * self.hiccup
+                self.inbox_at = self._late(self.now)
                 self.at(self.inbox_at, self._inbox)
             return
         self.sender.datagram_from_receiver(number, data, self.now)
@@ -457,7 +465,7 @@ class Simulation:
         self._drain()
         self._arm()
         if self.next_sequence < self.offered:
-            self.at(self.now + 0.005, self._frame)
+            self.at(self._late(self.now + (self.look or 0.005)), self._frame)
 
     def _at_caller(self, data: bytes) -> None:
         kind = wire.packet_type(data)

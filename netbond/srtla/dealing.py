@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from netbond.srtla.linkmodel import FLYING, LEAST, LinkModel, Transmission
+from netbond.srtla.linkmodel import BURST_TIME, BURST_TIME_MOST, FLYING, LEAST, LinkModel, Transmission
 from netbond.srtla.schedule import Carrier, LinkState
 
 ALIKE: Final = (
@@ -77,6 +77,7 @@ class Dealer(Carrier):
         self._now = 0.0
         self._pumping = False
         self._blocked = False
+        self._looked_at = 0.0
         self._ready: list[LinkModel] = []
         self._copies = 0.0  # second copies that may be sent though a third chance is left
         self.resent = self.late = 0
@@ -104,6 +105,10 @@ class Dealer(Carrier):
             self._blocked = False
             return
         now = self._now
+        slack = BURST_TIME
+        if self._blocked:  # what waits has had no chance since
+            slack = min(max(now - self._looked_at, BURST_TIME), BURST_TIME_MOST)
+        self._looked_at = now
         ready = self._ready
         ready.clear()
         nearest = 1e18  # s that a packet takes on the shortest link if nothing is in its way
@@ -113,7 +118,7 @@ class Dealer(Carrier):
             model: LinkModel = link.model
             if model.min_rtt < nearest:
                 nearest = model.min_rtt
-            if model.look(now):
+            if model.look(now, slack):
                 ready.append(model)
         if len(ready) > 1:
             most = 0.0

@@ -42,7 +42,9 @@ STARTUP_PACE: Final = 3.0  # times the rate
 PACE: Final = 1.5
 HUNGRY: Final = 1.0  # s that a link which was full counts as known
 BURST: Final = 8  # packets that may leave at once, or ...
-BURST_TIME: Final = 0.006  # ... what the pace carries in so many s: wake-ups are 5 ms apart if it is full
+BURST_TIME: Final = 0.006  # ... what PACE times the rate carries in so many s: when a link is full, looks
+# are 5 ms apart, ...
+BURST_TIME_MOST: Final = 0.05  # ... or as far as a busy machine makes them
 LOSS_BORNE: Final = 0.03  # share that is not worth a shorter queue
 LEAST: Final = 2  # packets that may always be in flight
 RTT_DEFAULT: Final = 0.1
@@ -112,6 +114,7 @@ class LinkModel:
         self.sure = 0.0  # s within which it should
         self.share = 0.0  # of what may be on its way, or ...
         self.measure = 1.0  # ... of so many bytes
+        self.slack = BURST_TIME  # s of its pace that it may make up for
         self.reset(now)
 
     def reset(self, now: float) -> None:
@@ -179,8 +182,10 @@ class LinkModel:
 
     # --- questions ------------------------------------------------------------------------------------------
 
-    def look(self, now: float) -> bool:
-        """Sums up the link for the packets that are to be sent now. Whether it can take one."""
+    def look(self, now: float, slack: float = BURST_TIME) -> bool:
+        """Sums up the link for the packets that are to be sent now. Whether it can take one. `slack`: s for
+        which packets have waited just because nobody has looked."""
+        self.slack = slack
         self.backlog = backlog = self.outstanding(now)
         limit = self.limit(now)
         size = self.size
@@ -283,13 +288,14 @@ class LinkModel:
             transmission.expected = (max(self.min_rtt, queue)) + size / rate
             if rate > self.peak:
                 self.peak = rate
+        slack = self.slack
         if self.startup:
             pace = max(self.rate, INITIAL_RATE) * STARTUP_PACE
+            slack *= PACE / STARTUP_PACE
         else:
             pace = max(self.peak * PACE, INITIAL_RATE)
         step = size / pace
-        since = now - (BURST * step if self.startup else max(BURST * step, BURST_TIME))
-        self.pace_at = max(self.pace_at, since) + step
+        self.pace_at = max(self.pace_at, now - max(BURST * step, slack)) + step
         self.in_flight += size
         self.packets += 1
         self.size = size

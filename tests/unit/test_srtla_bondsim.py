@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from netbond.srtla.bonding import Bonding
+from netbond.srtla.loop import PAUSE
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
 from tests.bondsim import BONDS, SHAPES, Outcome, Simulation, least_loss
@@ -103,6 +104,15 @@ def test_streams_of_any_shape_arrive(shape: str) -> None:
     outcome = play("clean3", 8.0, shape=shape, seconds=12.0)
     assert outcome.lost_pct <= 0.1
     assert outcome.offered == pytest.approx(8e6 / 8 / 1316 * 12, rel=0.02)
+
+
+@pytest.mark.parametrize("look", [PAUSE, 2 * PAUSE])  # on a machine with nothing else to do, and on others
+@pytest.mark.parametrize("limit", ["", "up=45,down=45,"])
+def test_a_fast_stream_does_not_wait_for_the_pace_of_links_that_are_new(limit: str, look: float) -> None:
+    outcome = play([f"{limit}delay=5"] * 4, 120.0, look=look, seconds=4.0)
+    assert outcome.lost_pct == 0
+    assert outcome.delays[1] < 0.02
+    assert outcome.delays[2] < 0.2
 
 
 def test_a_link_that_comes_and_goes_costs_nothing() -> None:
