@@ -194,6 +194,10 @@ class Bonding(Dealer):
     def learnt_latency(self) -> float | None:
         return self._learnt
 
+    def _latency_known(self) -> bool:
+        """Not only supposed."""
+        return self._fixed or self._learnt is not None
+
     def resume_latency(self, latency: float) -> None:
         if not self._fixed:
             self._learnt = latency
@@ -278,7 +282,7 @@ class Bonding(Dealer):
                 packet = self._ring[slot]
                 if packet is None or packet.sequence != number:
                     unknown = True
-                elif packet.state == GONE and self._learnt is None and not self._fixed:
+                elif packet.state == GONE and not self._latency_known():
                     # We gave it up after a latency that was only supposed, but it is still wanted: the
                     # caller shall send it again, as a packet like any other.
                     self._ring[slot] = None
@@ -379,8 +383,7 @@ class Bonding(Dealer):
         if now >= self._next:
             held_up = now - self._next  # no link is to blame for proof that we have not had the time to read
             self._next = now + TICK_IDLE
-            known = self._learnt is not None or self._fixed
-            leisure = min(LEISURE * self.latency, LEISURE_MOST) if known else 0.0
+            leisure = min(LEISURE * self.latency, LEISURE_MOST) if self._latency_known() else 0.0
             for link in self._links:
                 model: LinkModel = link.model
                 if now - model.hungry_at < HUNGRY:

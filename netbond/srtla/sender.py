@@ -283,7 +283,9 @@ class Sender(Outlet):
             if link.open:
                 due = self._next_tick
         carrier = self._carrier.next_timer()
-        return min(due, carrier) if due is not None and carrier is not None else due or carrier
+        if due is None or carrier is None:
+            return carrier if due is None else due
+        return min(due, carrier)
 
     def datagrams_to_links(self) -> list[tuple[int, bytes]]:
         """(link number, datagram) in the order in which to send them; each is given out once."""
