@@ -171,7 +171,7 @@ int nb_heard(Path *p, Heard *out, int room) {
         int number = p->dirty[--p->dirty_count];
         Link *link = &p->links[number];
         link->dirty = 0;
-        if (!link->used) continue;
+        if (!link->used || !link->packets) continue;
         out[count++] = (Heard){number, link->packets, link->bytes, link->last_heard};
         link->packets = 0, link->bytes = 0;
     }
@@ -358,7 +358,7 @@ static int from_peers(Path *p, double now) {
         memcpy(key, p->names[i], header->msg_namelen);
         for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
             if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
-                memcpy(&segment, CMSG_DATA(c), sizeof segment);
+                if (c->cmsg_len >= CMSG_LEN(sizeof segment)) memcpy(&segment, CMSG_DATA(c), sizeof segment);
             } else if (length + CMSG_ALIGN(c->cmsg_len) <= KEY) {
                 memcpy(key + length, c, c->cmsg_len);
                 length += CMSG_ALIGN(c->cmsg_len);
