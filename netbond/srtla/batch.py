@@ -214,6 +214,8 @@ class Inbox:
                 break
             value = record[position + _CMSG.size : position + length]
             if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
+                if len(value) < 4:
+                    break  # cut by the kernel, for want of room
                 (segment,) = struct.unpack_from("@i", value)
                 self._soiled = True
             else:

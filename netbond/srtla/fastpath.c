@@ -364,7 +364,7 @@ static int from_peers(Path *p, double now) {
                 length += CMSG_ALIGN(c->cmsg_len);
             }
         }
-        int link = find(p, key, length);
+        int link = p->live ? find(p, key, length) : -1;
         if (segment <= 0) segment = total > 0 ? total : 1;
         if (segment > MTU) continue; // no packet of either protocol
         int at = 0;

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import struct
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -99,6 +101,12 @@ def test_packed_datagrams_are_taken_apart(listener: socket.socket) -> None:
         assert [(address[1], data) for address, data in got] == sent
         assert len(inbox.local) == 2
         assert all(local is not None for local in inbox.local.values())
+
+
+def test_a_length_of_packed_datagrams_that_the_kernel_cut_is_no_length() -> None:
+    name = socket.AF_INET.to_bytes(2, sys.byteorder) + (5000).to_bytes(2) + bytes([127, 0, 0, 1])
+    cut = struct.pack("@Nii", 16 + 2, socket.IPPROTO_UDP, 104) + bytes(8)  # UDP_GRO
+    assert Inbox(1).resolve(name.ljust(32, b"\0") + cut) == ("127.0.0.1", 5000)
 
 
 def test_datagrams_of_any_length_arrive_in_order() -> None:
