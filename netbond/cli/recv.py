@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         key=key_of(args),
         require_key=args.require_key,
         workers=args.workers,
+        stats_file=args.stats_file,
     )
     set_up_logging("debug" if args.verbose else args.log_level)
     channel, resume = prepare(args.user, args.control_fd)

@@ -48,6 +48,12 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--require-key", action="store_true", help="deal only with the other end if it has shown that key"
     )
     parser.add_argument(
+        "--stats-file",
+        type=Path,
+        metavar="FILE",
+        help="keep the statistics of the last second there, as JSON",
+    )
+    parser.add_argument(
         "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default: info"
     )
     parser.add_argument("--verbose", action="store_true", help="the same as --log-level debug")
@@ -70,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         latency=_latency(args.latency),
         key=key_of(args),
         require_key=args.require_key,
+        stats_file=args.stats_file,
     )
     set_up_logging("debug" if args.verbose else args.log_level)
     channel, resume = prepare(args.user, args.control_fd)

@@ -11,12 +11,14 @@ import logging
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any, cast
 
 from netbond.errors import EXIT_OK, NetbondError
 from netbond.srtla import privileges, seccomp
 from netbond.srtla.channel import Channel, Message
 from netbond.srtla.loop import PacketLoop
+from netbond.srtla.statsfile import StatsFile
 
 MAINTENANCE = 1.0  # s between statistics, and between attempts at what did not work
 RESUME_DELAY = 0.02  # s: changes that come together are told together
@@ -28,8 +30,11 @@ log = logging.getLogger(__name__)
 class Engine:
     """An engine's life: `open` its sockets, serve until a signal or the end of the channel, then stop."""
 
-    def __init__(self, channel: Channel | None, resume: Message) -> None:
+    def __init__(self, channel: Channel | None, resume: Message, stats_file: Path | None = None) -> None:
+        """`stats_file`: where to write the statistics each second."""
         self.channel = channel
+        self._stats_path = stats_file
+        self._stats_file: StatsFile | None = None
         self.resume = resume
         self._resume_given: Message | None = None
         self._resume_due = False
@@ -83,6 +88,8 @@ class Engine:
         self.loop.add_signal_handler(signal.SIGTERM, self._stop, EXIT_OK)
         self.loop.add_signal_handler(signal.SIGINT, self._stop, 128 + signal.SIGINT)
         self.loop.add_signal_handler(signal.SIGHUP, self.hang_up)
+        if self._stats_path is not None:
+            self._stats_file = StatsFile(self._stats_path)
         self.open()
         if self.channel is not None:
             self.channel.start(self.message, self._agent_gone)
@@ -96,6 +103,8 @@ class Engine:
         if not self._abandoned:  # else a successor may be waiting for our port
             await self.drain()
         self.close()
+        if self._stats_file is not None:
+            self._stats_file.close()
         return self._status
 
     def _stop(self, status: int) -> None:
@@ -119,10 +128,11 @@ class Engine:
         now = time.monotonic()
         self._maintenance = self.loop.call_at(self.loop.time() + MAINTENANCE, self._second)
         self.maintain(now)
+        stats = self.stats(now)  # for nobody, too: rates are counted from look to look; keepalives carry them
         if self.channel is not None:
-            self.channel.show("stats", self.stats(now))
-        else:
-            self.stats(now)  # rates are counted from look to look, and keepalives carry them
+            self.channel.show("stats", stats)
+        if self._stats_file is not None:
+            self._stats_file.write(stats)
         self.publish_resume()
         self.arm()
 

@@ -125,7 +125,7 @@ class FrontEngine(Engine):
         secret: bytes,
         workers: Sequence[Worker],
     ) -> None:
-        super().__init__(channel, resume)
+        super().__init__(channel, resume, options.stats_file)
         self._options = options
         self._listener = listener
         self._directory = Directory(workers)

@@ -73,6 +73,7 @@ class RecvOptions:
     key: bytes | None = None  # the pre-shared one
     require_key: bool = False  # refuse senders that have none
     workers: int = 1  # processes
+    stats_file: Path | None = None  # for the statistics, each second
 
 
 class RecvEngine(Engine):
@@ -82,7 +83,7 @@ class RecvEngine(Engine):
         self, options: RecvOptions, channel: Channel | None, resume: Message, seat: Seat | None = None
     ) -> None:
         """`seat`: this is one of several processes."""
-        super().__init__(channel, resume)
+        super().__init__(channel, resume, options.stats_file if seat is None else None)
         self._options = options
         self._seat = seat
         limits = Limits(timeout=options.timeout, group_timeout=options.group_timeout)

@@ -61,6 +61,7 @@ class SendOptions:
     latency: float | None = None  # s, of SRT; None: learnt from its handshake
     key: bytes | None = None  # the pre-shared one
     require_key: bool = False  # use no receiver that does not know it
+    stats_file: Path | None = None  # for the statistics, each second
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +80,7 @@ class SendEngine(Engine):
     """An SRTLA sender as a process."""
 
     def __init__(self, options: SendOptions, channel: Channel | None, resume: Message) -> None:
-        super().__init__(channel, resume)
+        super().__init__(channel, resume, options.stats_file)
         self._options = options
         self._sockets: dict[int, _Socket] = {}
         self._receivers: list[Endpoint] = []
