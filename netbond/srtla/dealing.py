@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from netbond.srtla.linkmodel import BURST_TIME, BURST_TIME_MOST, FLYING, LEAST, LinkModel, Transmission
+from netbond.srtla.linkmodel import BURST_TIME_MOST, FLYING, LEAST, LinkModel, Transmission
 from netbond.srtla.schedule import Carrier, LinkState
 
 ALIKE: Final = (
@@ -105,9 +105,9 @@ class Dealer(Carrier):
             self._blocked = False
             return
         now = self._now
-        slack = BURST_TIME
+        slack = 0.0
         if self._blocked:  # what waits has had no chance since
-            slack = min(max(now - self._looked_at, BURST_TIME), BURST_TIME_MOST)
+            slack = min(now - self._looked_at, BURST_TIME_MOST)
         self._looked_at = now
         ready = self._ready
         ready.clear()

@@ -114,7 +114,7 @@ class LinkModel:
         self.sure = 0.0  # s within which it should
         self.share = 0.0  # of what may be on its way, or ...
         self.measure = 1.0  # ... of so many bytes
-        self.slack = BURST_TIME  # s of its pace that it may make up for
+        self.slack = 0.0  # s of its pace that it may make up for
         self.reset(now)
 
     def reset(self, now: float) -> None:
@@ -182,7 +182,7 @@ class LinkModel:
 
     # --- questions ------------------------------------------------------------------------------------------
 
-    def look(self, now: float, slack: float = BURST_TIME) -> bool:
+    def look(self, now: float, slack: float = 0.0) -> bool:
         """Sums up the link for the packets that are to be sent now. Whether it can take one. `slack`: s for
         which packets have waited just because nobody has looked."""
         self.slack = slack
@@ -294,6 +294,7 @@ class LinkModel:
             slack *= PACE / STARTUP_PACE
         else:
             pace = max(self.peak * PACE, INITIAL_RATE)
+            slack = max(slack, BURST_TIME)
         step = size / pace
         self.pace_at = max(self.pace_at, now - max(BURST * step, slack)) + step
         self.in_flight += size
