@@ -46,6 +46,7 @@ NAK_GRACE: Final = 0.01  # s by which a loss report may be older than proof that
 
 ANSWER_LATE: Final = 0.5  # of the latency: packets whose link answers later are saved before
 RESCUED: Final = 100  # waiting packets that are looked at for one to try a stalled link with
+CROWDED: Final = 0.5  # of the latency: no copies while packets wait longer, and too many are given up
 LATENCY_BOUNDS = (0.02, 8.0)  # s
 LEISURE: Final = 0.02  # of the latency: how long packets may wait for others while no link is full, ...
 LEISURE_MOST: Final = 0.01  # s
@@ -472,6 +473,8 @@ class Bonding(Dealer):
         )
         if soonest is None:
             return
+        waits = now - self._held[0].born if self._held else 0.0
+        crowded = waits > CROWDED * self.latency and self._given_up > SHORTAGE / 2
         keep: deque[Packet] = deque()
         for packet in spare:
             if packet.queued != SPARE:
@@ -479,7 +482,10 @@ class Bonding(Dealer):
             if packet.state == HERE or packet.state == GONE:
                 packet.queued = NOT_QUEUED
             elif packet.born + self._budget - now < soonest + 0.25 * self.latency:
-                self._hasten(packet)
+                if crowded:
+                    packet.queued = NOT_QUEUED  # a copy would cost another packet its place
+                else:
+                    self._hasten(packet)
             else:
                 keep.append(packet)
         self._spare = keep
