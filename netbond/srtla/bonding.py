@@ -45,6 +45,7 @@ HELD_UP: Final = 0.03  # s by which our own timer is late if the machine is busy
 NAK_GRACE: Final = 0.01  # s by which a loss report may be older than proof that came over another link
 
 ANSWER_LATE: Final = 0.5  # of the latency: packets whose link answers later are saved before
+HANDSHAKE_DOUBT: Final = 0.2  # of the latency: what half a round trip may say too much of the handshake's way
 RESCUED: Final = 100  # waiting packets that are looked at for one to try a stalled link with
 CROWDED: Final = 0.5  # of the latency: no copies while packets wait longer, and too many are given up
 LATENCY_BOUNDS = (0.02, 8.0)  # s
@@ -137,7 +138,8 @@ class Bonding(Dealer):
             self.dropped += 1
             return
         if data[0] == 0x80 and data[1] == 0:
-            self._handshake_delay = min(best.model.min_rtt / 2, 0.5 * self.latency)
+            delay, share = best.model.min_rtt / 2, HANDSHAKE_DOUBT * self.latency
+            self._handshake_delay = min(delay, max(0.5 * self.latency, delay - share))
             self._budget = self.latency + self._handshake_delay
         self._outlet.emit(best, data)
 
