@@ -45,7 +45,9 @@ HELD_UP: Final = 0.03  # s by which our own timer is late if the machine is busy
 NAK_GRACE: Final = 0.01  # s by which a loss report may be older than proof that came over another link
 
 ANSWER_LATE: Final = 0.5  # of the latency: packets whose link answers later are saved before
+HANDSHAKE_DOUBT: Final = 0.2  # of the latency: what half a round trip may say too much of the handshake's way
 RESCUED: Final = 100  # waiting packets that are looked at for one to try a stalled link with
+CROWDED: Final = 0.5  # of the latency: no copies while packets wait longer, and too many are given up
 LATENCY_BOUNDS = (0.02, 8.0)  # s
 LEISURE: Final = 0.02  # of the latency: how long packets may wait for others while no link is full, ...
 LEISURE_MOST: Final = 0.01  # s
@@ -136,7 +138,8 @@ class Bonding(Dealer):
             self.dropped += 1
             return
         if data[0] == 0x80 and data[1] == 0:
-            self._handshake_delay = min(best.model.min_rtt / 2, 0.5 * self.latency)
+            delay, share = best.model.min_rtt / 2, HANDSHAKE_DOUBT * self.latency
+            self._handshake_delay = min(delay, max(0.5 * self.latency, delay - share))
             self._budget = self.latency + self._handshake_delay
         self._outlet.emit(best, data)
 
@@ -475,6 +478,8 @@ class Bonding(Dealer):
         )
         if soonest is None:
             return
+        waits = now - self._held[0].born if self._held else 0.0
+        crowded = waits > CROWDED * self.latency and self._given_up > SHORTAGE / 2
         keep: deque[Packet] = deque()
         for packet in spare:
             if packet.queued != SPARE:
@@ -482,7 +487,10 @@ class Bonding(Dealer):
             if packet.state == HERE or packet.state == GONE:
                 packet.queued = NOT_QUEUED
             elif packet.born + self._budget - now < soonest + 0.25 * self.latency:
-                self._hasten(packet)
+                if crowded:
+                    packet.queued = NOT_QUEUED  # a copy would cost another packet its place
+                else:
+                    self._hasten(packet)
             else:
                 keep.append(packet)
         self._spare = keep

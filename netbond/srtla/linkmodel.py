@@ -49,6 +49,7 @@ LOSS_BORNE: Final = 0.03  # share that is not worth a shorter queue
 LEAST: Final = 2  # packets that may always be in flight
 RTT_DEFAULT: Final = 0.1
 PROBE_GAIN: Final = 1.25
+EXTRA_MOST: Final = 0.5  # of the shortest round trip and the queue: what tries add to them at most
 PROBE_EVERY: Final = 2.0  # s between tries that brought nothing, ...
 PROBE_SELDOM: Final = 30.0  # ... and between those that cost packets, at most
 TARGET_LEAST: Final = 0.01  # s of queue that a link gets in any case
@@ -541,7 +542,9 @@ class LinkModel:
             if now >= self.probe_at:
                 self.probing = False
                 if self.rate > 1.08 * self.probe_rate:
-                    self.extra += 0.2 * (self.min_rtt + self.target + self.extra)
+                    # Without a bound a link whose rate wanders gathers it, faster than it gives it back.
+                    most = EXTRA_MOST * (self.min_rtt + self.target_limit)
+                    self.extra = min(self.extra + 0.2 * (self.min_rtt + self.target + self.extra), most)
                     self.probe_at = now
                     self.probe_wait = PROBE_EVERY
                 else:

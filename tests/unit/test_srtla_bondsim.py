@@ -77,6 +77,7 @@ def test_fading_links_bring_nearly_what_can_be_brought(mbps: float, points: floa
     [
         (SHALLOW_FAR, 10.69, 1.0),  # queues that hold 40 ms behind round trips of 160 to 240
         (["up=6,delay=200,jitter=40", "up=6,delay=250,jitter=60"], 8.1, 0.3),  # as far as the latency
+        (["up=6,delay=200,jitter=40", "up=6,delay=250,jitter=60"], 8.1, 0.12),  # ... and farther
         ([f"up=5,delay={delay},jitter={2 * delay}" for delay in (30, 40, 50)], 7.3, 0.3),
         (["up=10,delay=20,off=12,on=15", "up=6,delay=60", "up=6,delay=70"], 5.8, 0.3),  # the best one dies
         (["up=0.3,delay=40,queue=40", "up=0.3,delay=60,queue=40"] * 2, 0.58, 0.3),

@@ -285,3 +285,11 @@ def test_a_look_sums_up_and_each_packet_is_counted() -> None:
     assert count <= model.limit(link.now) / SIZE
     link.now += 0.001
     assert not model.look(link.now) or model.eta > alone
+
+
+def test_tries_for_more_add_up_to_no_more_than_half_a_round_trip() -> None:
+    model = link_of_one_megabyte()
+    for _ in range(50):
+        model.probing, model.probe_rate, model.rate = True, 1_000_000.0, 1_500_000.0  # it did deliver more
+        model._probe(model.probe_at)
+    assert model.extra == pytest.approx(0.5 * (model.min_rtt + model.target_limit))
