@@ -465,7 +465,7 @@ class Simulation:
         self._drain()
         self._arm()
         if self.next_sequence < self.offered:
-            self.at(self._late(self.now + (self.look or 0.005)), self._frame)
+            self.at(self.now + (self.look or 0.005), self._frame)
 
     def _at_caller(self, data: bytes) -> None:
         kind = wire.packet_type(data)
