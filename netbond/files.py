@@ -12,6 +12,8 @@ import errno
 import os
 import stat
 
+from netbond.errors import UnavailableError
+
 TEMPORARY = ".netbond-"  # starts the name of a file that is still being written
 
 
@@ -70,6 +72,26 @@ def replace(path: str | os.PathLike[str], data: bytes, mode: int, dir_fd: int | 
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=dir_fd)
         raise
+
+
+def open_directory(
+    directory: str | os.PathLike[str], option: str, value: str | os.PathLike[str] | None = None
+) -> int:
+    """A descriptor of the directory in which an engine is to write files; `option` and its value, if that is
+    not the directory itself, for the message. UnavailableError if it is none or is closed to us."""
+    descriptor = -1
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=True):
+            raise PermissionError(0, "no permission to write there")
+    except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        raise UnavailableError(
+            f"{option} {value or directory}: {error.strerror}",
+            "name a directory that the engine's user can write",
+        ) from None
+    return descriptor
 
 
 def make_directory(path: str | os.PathLike[str], mode: int) -> None:

@@ -14,29 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from netbond import files
-from netbond.errors import UnavailableError
 
 PREFIX = "srtla-group-"
 
 log = logging.getLogger(__name__)
-
-
-def open_directory(directory: Path, option: str, value: Path | None = None) -> int:
-    """A descriptor of the directory in which an engine is to write files; `option` and its value, if that is
-    not the directory itself, for the message. UnavailableError if it is none or is closed to us."""
-    descriptor = -1
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if not os.access(".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=True):
-            raise PermissionError(0, "no permission to write there")
-    except OSError as error:
-        if descriptor >= 0:
-            os.close(descriptor)
-        raise UnavailableError(
-            f"{option} {value or directory}: {error.strerror}",
-            "name a directory that the engine's user can write",
-        ) from None
-    return descriptor
 
 
 class GroupFiles:
@@ -44,7 +25,7 @@ class GroupFiles:
 
     def __init__(self, directory: Path) -> None:
         """UnavailableError if the directory is none or is closed to us."""
-        self._directory = open_directory(directory, "--group-dir")
+        self._directory = files.open_directory(directory, "--group-dir")
         self._path = directory
         self._written: dict[int, bytes] = {}
         self._failing = False

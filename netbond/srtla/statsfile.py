@@ -16,7 +16,6 @@ from typing import Any
 
 from netbond import files
 from netbond.errors import UnavailableError
-from netbond.srtla.groupfiles import open_directory
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ class StatsFile:
     def __init__(self, path: Path) -> None:
         """UnavailableError if there can be no file, or is something else."""
         self._path = path
-        self._directory = open_directory(path.parent, "--stats-file", path)
+        self._directory = files.open_directory(path.parent, "--stats-file", path)
         self._failing = False
         try:
             mode = os.stat(path.name or ".", dir_fd=self._directory, follow_symlinks=False).st_mode
