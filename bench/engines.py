@@ -234,18 +234,18 @@ class Caller:
         sent = 0
         while (now := time.monotonic()) < start + secs:
             due = int((now - start) * rate) - sent
-            burst = []
-            for _ in range(due):
-                self.sequence += 1
-                burst.append(stream_packet(self.sequence))
             if packed:
-                batch.send(self.sock, burst)
+                batch.send(self.sock, [self._packet() for _ in range(due)])
             else:
-                for data in burst:
-                    self.sock.send(data)
+                for _ in range(due):  # each with the time at which it leaves, other threads or not
+                    self.sock.send(self._packet())
             sent += due
             time.sleep(BURST)
         return sent
+
+    def _packet(self) -> bytes:
+        self.sequence += 1
+        return stream_packet(self.sequence)
 
     def close(self) -> None:
         self.stop = True
