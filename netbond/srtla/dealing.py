@@ -163,7 +163,8 @@ class Dealer(Carrier):
                 if model.eta < soonest and model.sure <= in_time:
                     best, soonest = model, model.eta
             if best is None:
-                if not pool or not self._send_younger(min(pool, key=_eta), ready, now):
+                pool = sorted(pool, key=_eta)
+                if not any(self._send_younger(model, ready, now) for model in pool):
                     return
                 continue
             if len(pool) > 1:

@@ -419,7 +419,9 @@ class LinkModel:
     def _sample(self, last: Transmission, rtt: float, now: float) -> None:
         self.round_trip_seen(rtt, now)
         if last.expected:
-            self.deviation += (max(0.0, rtt - last.expected) - self.deviation) / 8
+            # No more for one: what came seconds late after an outage would keep the link from being used.
+            late = min(max(0.0, rtt - last.expected), self.min_rtt + 2 * self.target_limit)
+            self.deviation += (late - self.deviation) / 8
         interval = max(now - last.delivered_at, last.sent_at - last.first_sent_at)
         self.first_sent_at = last.sent_at
         if interval <= 0.001:

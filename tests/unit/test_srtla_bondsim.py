@@ -126,6 +126,18 @@ def test_a_modem_that_only_queues_for_a_while_is_left_alone() -> None:
     assert play(links, 4.5).lost_pct <= 0.1
 
 
+@pytest.mark.parametrize("latency", [0.12, 0.3])
+def test_the_other_links_go_on_when_one_has_become_unsure(latency: float) -> None:
+    """For 2.5 s one only queues: what is too much for the other two is lost, and no more."""
+    links = [
+        "up=6,down=20,delay=30,queue=2250,stall=11,unstall=13.5",
+        "up=5,down=20,delay=40,queue=1900",
+        "up=4,down=20,delay=50,queue=1500",
+    ]
+    assert play(links, 10.0, latency=latency).lost_pct <= 5.0
+    assert play(links, 7.5, latency=1.0).lost_pct <= 0.1
+
+
 def test_acks_that_are_lost_on_their_way_back_harm_little() -> None:
     links = [link + ",downloss=5" for link in BONDS["clean3"]]
     outcome = play(links, 11.0)

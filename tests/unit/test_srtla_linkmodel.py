@@ -293,3 +293,14 @@ def test_tries_for_more_add_up_to_no_more_than_half_a_round_trip() -> None:
         model.probing, model.probe_rate, model.rate = True, 1_000_000.0, 1_500_000.0  # it did deliver more
         model._probe(model.probe_at)
     assert model.extra == pytest.approx(0.5 * (model.min_rtt + model.target_limit))
+
+
+def test_an_outage_does_not_make_a_link_unsure_for_long() -> None:
+    link = Link()
+    link.run(3.0)
+    sure = link.model.deviation
+    link.now += 3.0  # nothing is heard of it; then all at once
+    link.run(0.5)
+    assert link.model.deviation <= 0.2
+    link.run(4.0)
+    assert link.model.deviation <= sure + 0.02
