@@ -275,6 +275,7 @@ class Bonding(Dealer):
         budget = RING
         unknown = False
         for first, last in ranges:
+            behind = self._behind(last)
             start = first if wire.distance(self._acked, first) >= 0 else self._acked
             end = last if wire.distance(last, self._highest) >= 0 else self._highest
             steps = min(wire.distance(start, end) + 1, budget)
@@ -290,10 +291,34 @@ class Bonding(Dealer):
                     # caller shall send it again, as a packet like any other.
                     self._ring[slot] = None
                     unknown = True
-                else:
+                elif not self._overtaken(packet, behind, now):
                     self._reported(packet, now)
         self._due(now)
         return unknown
+
+    def _behind(self, last: int) -> Transmission | None:
+        """What brought the packet after those that are missing: it is there, or they would not be missed."""
+        sequence = wire.advance(last, 1)
+        packet = self._ring[sequence & (RING - 1)]
+        if packet is None or packet.sequence != sequence or packet.times != 1:
+            return None
+        return packet.transmission
+
+    def _overtaken(self, packet: Packet, behind: Transmission | None, now: float) -> bool:
+        """Whether `behind`, which has arrived, left after the packet on the same link: then the packet is
+        lost. The link's SRTLA ACKs say so, too, and more surely, but on a link that carries few packets they
+        come late: this is for a packet that may have no time to be repeated a second time after them."""
+        latest = packet.transmission
+        if latest is None or behind is None or latest.link is not behind.link:
+            return False
+        model = behind.link
+        if latest.state != FLYING or latest.index >= behind.index or not model.in_order():
+            return False
+        if packet.born + self._budget - now > model.batch_time() + 2 * model.round_trip():
+            return False
+        model.done(latest, LOST, now)
+        self._again(packet, now)
+        return True
 
     def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
         model: LinkModel = link.model

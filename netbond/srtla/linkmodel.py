@@ -106,7 +106,8 @@ class LinkModel:
         """`target`: s of queue that the link may have."""
         self.target_limit = target
         self.owner: Any = None  # whose model this is
-        self.lost = 0  # packets, ever
+        self.lost = 0  # packets, ever, ...
+        self.mistaken = 0  # ... and of these, how many came after all
         # For the packets of one moment (see `look`):
         self.backlog = 0.0  # bytes on their way
         self.room = 0.0  # bytes that may still be sent
@@ -343,6 +344,8 @@ class LinkModel:
             elif transmission.state == PASSED:
                 self.doubtful -= transmission.size
                 self.delivered += transmission.size
+            elif transmission.state == LOST:
+                self.mistaken += 1
             transmission.state = ARRIVED
         self.delivered_at = now
         self.proved_at = now
@@ -390,6 +393,10 @@ class LinkModel:
             fifo = self.fifo
             while fifo and fifo[0].state != FLYING:
                 fifo.popleft()
+
+    def in_order(self) -> bool:
+        """Whether what seemed lost mostly was. (A path that mixes packets up brings them after all.)"""
+        return 2 * self.mistaken <= self.lost + REORDER
 
     def round_trip_seen(self, sample: float, now: float) -> None:
         """A round trip took `sample` s."""

@@ -132,6 +132,47 @@ def test_what_passed_and_is_still_missing_goes_out_again() -> None:
     assert driven.sender.datagrams_to_caller() == []
 
 
+@pytest.mark.parametrize(("latency", "reported"), [(100, [(1, 1)]), (1000, [])])
+def test_a_loss_report_proves_what_was_overtaken_on_its_link(
+    latency: int, reported: list[tuple[int, int]]
+) -> None:
+    """With more time the link's own ACK says so, and more surely."""
+    driven = Driven(links=1)
+    driven.sender.datagram_from_caller(handshake(latency, latency), driven.now)
+    driven.offers(0, 1, 2)
+    driven.sent()
+    driven.now += 0.045
+    driven.hears(1, srt_nak((1, 1)))  # 2 is there
+    assert driven.sent() == reported
+    driven.now += 0.02
+    driven.hears(1, srt_nak((1, 1)))  # from before the repeat can have come
+    assert driven.sent() == []
+
+
+def test_a_loss_report_proves_nothing_where_another_link_was_faster_or_packets_get_mixed_up() -> None:
+    driven = Driven(links=2)
+    driven.sender.datagram_from_caller(handshake(100, 100), driven.now)
+    driven.offers(0, 1)
+    assert sorted(driven.sent()) == [(1, 0), (2, 1)]
+    driven.now += 0.045
+    driven.hears(2, srt_nak((0, 0)))
+    assert driven.sent() == []
+
+    driven = Driven(links=1)
+    driven.sender.datagram_from_caller(handshake(100, 100), driven.now)
+    driven.offers(*range(10))
+    driven.after(0.02)
+    driven.acks(1, 5, 6, 7, 8, 9)
+    assert [sequence for _, sequence in driven.sent()] == [0, 1, 2, 3, 4]
+    driven.acks(1, 0, 1, 2, 3, 4)  # they were only late
+    driven.now += 0.1
+    driven.offers(20, 21)
+    driven.sent()
+    driven.now += 0.045
+    driven.hears(1, srt_nak((20, 20)))
+    assert driven.sent() == []
+
+
 def test_a_packet_that_hurries_is_not_given_to_a_link_that_has_it() -> None:
     driven = Driven(links=2)
     carrier = driven.carrier
