@@ -98,6 +98,47 @@ NAMED: dict[str, list[str]] = {
         "up=6,down=20,delay=40,off=11,on=14,every=8",
         "up=6,down=20,delay=50",
     ],
+    "tunnel3": [  # all at once
+        "up=6,down=20,delay=30,off=12,on=12.6",
+        "up=5,down=20,delay=40,off=12,on=12.8",
+        "up=4,down=20,delay=50,off=12,on=12.5",
+    ],
+    "handover3": [
+        "up=8,down=20,delay=30,worse=12,better=16,up2=1.5,delay2=60",
+        "up=5,down=20,delay=40",
+        "up=4,down=20,delay=50",
+    ],
+    "handovers2": [
+        "up=8,down=20,delay=30,worse=9,better=11,up2=2,again=4",
+        "up=8,down=20,delay=40,worse=11,better=13,up2=2,again=4",
+    ],
+    "detour2": [  # a longer way for some seconds
+        "up=8,down=20,delay=20,worse=12,better=18,delay2=120",
+        "up=4,down=20,delay=50",
+    ],
+    "detours3": [
+        "up=6,down=20,delay=20,worse=9,better=10,delay2=80,again=2",
+        "up=4,down=20,delay=40,worse=10,better=12,delay2=90,again=5",
+        "up=3,down=20,delay=50",
+    ],
+    "longer-for-good2": ["up=6,down=20,delay=20,worse=11,delay2=90", "up=4,down=20,delay=40"],
+    "slower-for-good3": [
+        "up=8,down=20,delay=30,queue=1000,worse=11,up2=2",
+        "up=5,down=20,delay=40,queue=1000",
+        "up=4,down=20,delay=50,queue=1000",
+    ],
+    "faster-for-good2": ["up=8,down=20,delay=30,worse=0,better=12,up2=1", "up=5,down=20,delay=40"],
+    "flicker4": [  # each is gone for 0.3 s in turn
+        "up=4,down=20,delay=30,off=8,on=8.3,every=4",
+        "up=4,down=20,delay=35,off=9,on=9.3,every=4",
+        "up=4,down=20,delay=40,off=10,on=10.3,every=4",
+        "up=4,down=20,delay=45,off=11,on=11.3,every=4",
+    ],
+    "satellite2": ["up=6,down=20,delay=40,jitter=20", "up=10,down=20,delay=300,queue=600"],
+    "five-g2": [
+        "up=60,down=100,delay=12,jitter=10,queue=1500",
+        "up=20,down=100,delay=20,jitter=10,queue=800",
+    ],
     "acks-lost2": ["up=6,down=20,delay=30,downloss=20", "up=5,down=20,delay=40,downloss=30"],
 }
 TOLERANCE = 0.1  # points of loss by which adaptive may seem worse than classic
@@ -106,14 +147,13 @@ HEADERS = 1360 / 1316
 
 
 def capacity(links: list[str]) -> float:
-    """Mbit/s of payload that the links could carry, outages apart."""
+    """Mbit/s of payload that the links could carry; those with outages are left out if there are others."""
+    ups = [parse_link(spec)[0] for spec in links]
     total = 0.0
-    for spec in links:
-        up, _ = parse_link(spec)
+    for up in [up for up in ups if up.off > 1e9] or ups:
         burst = up.burst_enter / (up.burst_enter + up.burst_leave) if up.burst_enter else 0.0
-        if up.off > 1e9:
-            rate = len(up.trace) * 1500 * 8 / up.trace[-1] if up.trace else up.rate
-            total += rate / 1e6 / HEADERS * (1 - up.loss) * (1 - burst)
+        rate = len(up.trace) * 1500 * 8 / up.trace[-1] if up.trace else up.rate
+        total += rate / 1e6 / HEADERS * (1 - up.loss) * (1 - burst)
     return total
 
 

@@ -72,6 +72,11 @@ class LinkModel:
     every: float = 0.0  # s after which off and on come again; 0: never
     stall: float = 1e18
     unstall: float = 1e18
+    worse: float = 1e18  # s, between which the link is another: handed over to a weaker cell, or re-routed
+    better: float = 1e18
+    again: float = 0.0  # s after which that comes again; 0: never
+    worse_rate: float = 0.0  # bit/s; 0: as ever
+    worse_delay: float = 0.0
     bad: bool = False
     waiting: deque[tuple[float, int]] = field(default_factory=deque)  # (leaves the queue at, bytes)
     queued: int = 0
@@ -93,6 +98,9 @@ class LinkModel:
         if self.every and now >= self.on:
             self.off += self.every
             self.on += self.every
+        if self.again and now >= self.better:
+            self.worse += self.again
+            self.better += self.again
         if self.off <= now < self.on:
             self.lost += 1
             return None
@@ -117,16 +125,18 @@ class LinkModel:
             return None
         elif self.trace is None:
             starts = max(self.free_at, now)
+            rate = self.worse_rate if self.worse_rate and self.worse <= starts < self.better else self.rate
             if self.stall <= starts < self.unstall:
                 starts = self.unstall
-            leaves = self.free_at = starts + size * 8 / self.rate
+            leaves = self.free_at = starts + size * 8 / rate
             waiting.append((leaves, size))
             self.queued += size
         else:
             leaves = self._opportunity(size, now)
             waiting.append((leaves, size))
             self.queued += size
-        arrives = max(leaves + self.delay + (rng.random() * self.jitter if self.jitter else 0.0), self.last)
+        delay = self.worse_delay if self.worse_delay and self.worse <= leaves < self.better else self.delay
+        arrives = max(leaves + delay + (rng.random() * self.jitter if self.jitter else 0.0), self.last)
         self.last = arrives
         self.carried += 1
         return arrives
@@ -173,7 +183,8 @@ def fading_trace(mbps: float, seed: int, seconds: float = 60.0) -> list[float]:
 def parse_link(spec: str, folder: Path = Path()) -> tuple[LinkModel, LinkModel]:
     """(up, down) of a link given as `key=value,...`: up, down (Mbit/s), uptrace (a file in `folder`), fading
     (Mbit/s, wandering), delay, jitter (ms), loss, gep, ger (%), queue (kB), off, on (s), every (s, repeats
-    the outage), stall, unstall (s, between which the queue only grows), downloss (%)."""
+    the outage), stall, unstall (s, between which the queue only grows), worse, better (s, between which
+    `up2`, Mbit/s, and `delay2`, ms, are true), again (s, repeats that), downloss (%)."""
     up, down = LinkModel(), LinkModel()
     for entry in spec.split(","):
         key, _, text = entry.partition("=")
@@ -211,6 +222,16 @@ def parse_link(spec: str, folder: Path = Path()) -> tuple[LinkModel, LinkModel]:
             up.stall = value
         elif key == "unstall":
             up.unstall = value
+        elif key == "worse":
+            up.worse = down.worse = value
+        elif key == "better":
+            up.better = down.better = value
+        elif key == "again":
+            up.again = down.again = value
+        elif key == "up2":
+            up.worse_rate = value * 1e6
+        elif key == "delay2":
+            up.worse_delay = down.worse_delay = value / 1000
         else:
             raise ValueError(f"unknown key {key!r} in {spec!r}")
     return up, down

@@ -58,8 +58,13 @@ ALIKE_RTT: Final = 0.08  # share by which round trips differ that count as the s
 STARVED_EVERY: Final = 1.0  # s at least
 STEADY_SAMPLES: Final = 6  # round trips that make an average
 STEADY_CHECKS: Final = 2  # averages that must be alike
+LONGER_LEAST: Final = 0.01  # s by which a path that became longer did so at least
+LONGER_SHARE = (1.8, 3.0)  # times the round trip that a queue with so much in flight would take, ...
+LONGER_STEADY = (6, 2)  # ... so often in a row alike: while a link fades hardly two are
+REGAIN: Final = 2  # round trips without growth until a link whose path is longer carries what it can
 CUTS: Final = 3  # of the queue until loss that stays is taken for the link's own
-RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed
+RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed, ...
+RTT_WINDOW_LONGER: Final = 2.0  # ... at first, if the path became longer: it may become shorter as well
 RATE_TAU: Final = 0.08  # s over which the rate is smoothed
 TYPICAL: Final = 1332  # bytes of a data packet, before any has been seen
 
@@ -75,6 +80,7 @@ class Transmission:
         "doubtful",
         "expected",
         "first_sent_at",
+        "flight",
         "index",
         "link",
         "packet",
@@ -89,6 +95,7 @@ class Transmission:
         self.size = size
         self.index = index
         self.sent_at = now
+        self.flight = link.in_flight  # bytes before it
         self.delivered = link.delivered
         self.doubtful = link.doubtful
         self.delivered_at = link.delivered_at
@@ -131,6 +138,7 @@ class LinkModel:
         self.target = self.target_limit
         self.min_rtt = RTT_DEFAULT
         self.least_rtt = 1e3  # the shortest ever: half of it is how long proof takes to come back
+        self.rtt_window = RTT_WINDOW
         self.min_rtt_at = -1.0  # when `min_rtt` was last seen; negative: never
         self.drain_until = 0.0
         self.drain_least = 0.0
@@ -159,6 +167,10 @@ class LinkModel:
         self.round_rate = 0.0  # at its beginning
         self.round_rtts = 0.0  # sum
         self.round_samples = 0
+        self.long_flight, self.long_rtt = 0.0, 0.0  # when a round trip was longer than any queue
+        self.long_last = 0.0  # s, the latest such round trip
+        self.long_steady = 0  # how many were like the one before
+        self.regaining = 0  # rounds for which it may carry more than it does: its path is longer
         self.steady_rate, self.steady_rtt = 0.0, 1.0  # at the last round that was not like those before
         self.steady_rtts, self.steady_samples = 0.0, 0
         self.steady_checks = 0
@@ -250,11 +262,14 @@ class LinkModel:
         if not self.rate:
             return self._initial()
         if now < self.drain_until:
-            return max(0.75 * self.rate * self.min_rtt, LEAST * size)
+            share = 0.75 if self.rtt_window == RTT_WINDOW else 0.5  # it may have become much shorter again
+            return max(share * self.rate * self.min_rtt, LEAST * size)
         span = self.min_rtt + self.spread + self.target + self.extra
         if self.startup:
             return max(self.rate * (span + STARTUP_GAIN * self.min_rtt), self._initial())
-        if self.probing:
+        if self.regaining:
+            span += self.min_rtt
+        elif self.probing:
             span *= PROBE_GAIN
         return max(self.rate * span, size) + LEAST * size
 
@@ -408,12 +423,15 @@ class LinkModel:
             self.least_rtt = sample
         self.srtt += (sample - self.srtt) / 8 if self.min_rtt_at >= 0 else sample - self.srtt
         if sample <= self.min_rtt or self.min_rtt_at < 0:
+            if sample < 0.9 * self.min_rtt and self.rtt_window < RTT_WINDOW:
+                self.rtt_window = RTT_WINDOW_LONGER
             self.min_rtt = sample
             self.min_rtt_at = now
+            self.extra = min(self.extra, EXTRA_MOST * (sample + self.target_limit))
         elif sample < self.min_rtt * 1.05 + 0.002:
             self.min_rtt_at = now
-        elif now - self.min_rtt_at > RTT_WINDOW:
-            if not self.drain_until:  # empty the queue for once, to see what the path takes without
+        elif now - self.min_rtt_at > self.rtt_window:
+            if self.drain_until < self.min_rtt_at:  # empty the queue for once, to see what the path takes
                 self.drain_until = now + self.min_rtt + self.target
                 self.drain_least = sample
             elif sample < self.drain_least:
@@ -422,6 +440,7 @@ class LinkModel:
                 self.min_rtt = min(self.drain_least, 1.5 * self.min_rtt + 0.01)  # a fade is not a longer path
                 self.min_rtt_at = now
                 self.drain_until = 0.0
+                self.rtt_window = min(2 * self.rtt_window, RTT_WINDOW)
 
     def _sample(self, last: Transmission, rtt: float, now: float) -> None:
         self.round_trip_seen(rtt, now)
@@ -450,6 +469,10 @@ class LinkModel:
                 most = max(most, self._least_rate())
             if most < self.rate:
                 self.rate += (most - self.rate) * min(0.5, max(0.1, elapsed / RATE_TAU))
+        if self.startup or rtt < self.min_rtt + self.spread + self.target + self.extra + LONGER_LEAST:
+            self.long_flight = 0.0
+        else:
+            self._longer(rtt, last.flight, now)
         self.round_rtts += rtt
         self.round_samples += 1
         if last.index >= self.round_sent:
@@ -484,6 +507,8 @@ class LinkModel:
         done, lost = self.round_done, self.round_lost
         share = lost / done if done else 0.0
         grown = self.rate > 1.2 * self.round_rate
+        if not grown and self.regaining:
+            self.regaining -= 1
         self.round_rate = self.rate
         if self.startup:
             self.stuck_rounds = 0 if grown or not queued else self.stuck_rounds + 1
@@ -523,6 +548,33 @@ class LinkModel:
             self.starved_extra = self.extra
             self.rate = self.steady_rate
             self.extra = max(self.extra, min(average - self.min_rtt - self.spread, 0.5 * self.min_rtt + 0.03))
+
+    def _longer(self, rtt: float, flight: float, now: float) -> None:
+        """A round trip is longer than any queue that the link was given: either the link became slower, or
+        its path longer. Less in flight makes the queue of a slower link shorter, and changes nothing on a
+        longer path; but there it was too little, and what it delivered seemed to be all that it can.
+        `flight`: bytes that were in flight before the packet."""
+        most = self.long_flight - ACK_BATCH * self.size
+        steady = abs(rtt - self.long_last) <= ALIKE_RTT * rtt
+        self.long_steady = self.long_steady + 1 if steady else 0
+        self.long_last = rtt
+        if not self.long_flight or flight > self.long_flight or rtt > (1.0 + ALIKE_RTT) * self.long_rtt:
+            self.long_flight, self.long_rtt = flight, rtt
+        elif flight < most and self._is_longer(rtt, self.long_rtt * flight / self.long_flight):
+            self.rate = max(self.rate, self.long_flight / self.long_rtt)
+            self.min_rtt = rtt
+            self.least_rtt = rtt
+            self.min_rtt_at = now
+            self.rtt_window = RTT_WINDOW_LONGER
+            self.drain_until = 0.0
+            self.long_flight = 0.0
+            self.regaining = REGAIN
+
+    def _is_longer(self, rtt: float, queued: float) -> bool:
+        """`queued`: s that the round trip would take if it were all a queue."""
+        return (rtt > LONGER_SHARE[0] * queued and self.long_steady >= LONGER_STEADY[0]) or (
+            rtt > LONGER_SHARE[1] * queued and self.long_steady >= LONGER_STEADY[1]
+        )
 
     def _judge_loss(self, share: float, queue: float) -> None:
         """Loss that vanishes with a shorter queue is the queue overflowing; what stays is the air."""

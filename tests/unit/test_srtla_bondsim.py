@@ -138,6 +138,22 @@ def test_the_other_links_go_on_when_one_has_become_unsure(latency: float) -> Non
     assert play(links, 7.5, latency=1.0).lost_pct <= 0.1
 
 
+@pytest.mark.parametrize(("mbps", "latency"), [(5.8, 1.0), (10.5, 1.0), (5.8, 0.3)])
+def test_a_path_that_is_longer_for_a_while_carries_as_much(mbps: float, latency: float) -> None:
+    links = ["up=8,down=20,delay=20,worse=12,better=18,delay2=120", "up=4,down=20,delay=50"]
+    assert play(links, mbps, latency=latency).lost_pct <= 0.1
+
+
+@pytest.mark.parametrize("latency", [1.0, 0.3])
+def test_a_path_that_has_become_longer_carries_as_much(latency: float) -> None:
+    assert (
+        play(
+            ["up=6,down=20,delay=20,worse=11,delay2=90", "up=4,down=20,delay=40"], 8.2, latency=latency
+        ).lost_pct
+        <= 0.1
+    )
+
+
 def test_acks_that_are_lost_on_their_way_back_harm_little() -> None:
     links = [link + ",downloss=5" for link in BONDS["clean3"]]
     outcome = play(links, 11.0)

@@ -39,7 +39,8 @@ class Link:
         transmission = self.model.sent(None, SIZE, self.index, self.now)
         if self.index not in self.losing:
             self.free_at = max(self.free_at, self.now) + SIZE / self.rate
-            self.on_the_way.append((self.free_at + 2 * self.delay, transmission))
+            before = self.on_the_way[-1][0] if self.on_the_way else 0.0
+            self.on_the_way.append((max(self.free_at + 2 * self.delay, before), transmission))
         self.index += 1
         return transmission
 
@@ -293,6 +294,33 @@ def test_tries_for_more_add_up_to_no_more_than_half_a_round_trip() -> None:
         model.probing, model.probe_rate, model.rate = True, 1_000_000.0, 1_500_000.0  # it did deliver more
         model._probe(model.probe_at)
     assert model.extra == pytest.approx(0.5 * (model.min_rtt + model.target_limit))
+
+
+@pytest.mark.parametrize("longer", [0.05, 0.1, 0.2])
+def test_a_path_that_became_longer_is_found_before_the_link_starves(longer: float) -> None:
+    link = Link(rate=1e6, delay=0.02)
+    link.run(3.0)
+    link.delay += longer
+    link.run(2.0)
+    assert link.model.min_rtt == pytest.approx(0.04 + 2 * longer, abs=0.03)
+    link.run(10 * longer)  # some round trips
+    before = link.index
+    link.run(2.0)
+    assert (link.index - before) * SIZE / 2.0 >= 0.85e6
+    link.delay -= longer
+    link.run(16.0)
+    assert link.model.min_rtt <= 0.06
+    assert link.queue <= 2 * TARGET
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_a_link_that_became_slower_is_not_taken_for_a_longer_path(share: float) -> None:
+    link = Link(rate=1e6, delay=0.02)
+    link.run(3.0)
+    link.rate *= share
+    link.run(4.0)
+    assert link.model.min_rtt <= 0.06
+    assert link.queue <= 2 * TARGET
 
 
 def test_an_outage_does_not_make_a_link_unsure_for_long() -> None:
