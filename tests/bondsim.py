@@ -190,51 +190,60 @@ def parse_link(spec: str, folder: Path = Path()) -> tuple[LinkModel, LinkModel]:
         key, _, text = entry.partition("=")
         if key == "uptrace":
             up.trace = read_trace(folder / text)
-            continue
-        value = float(text)
-        if key == "fading":
-            up.trace = fading_trace(value, int(value * 1000))
-        elif key == "up":
-            up.rate = value * 1e6
-        elif key == "down":
-            down.rate = value * 1e6
-        elif key == "delay":
-            up.delay = down.delay = value / 1000
-        elif key == "jitter":
-            up.jitter = value / 1000
-        elif key == "loss":
-            up.loss = value / 100
-        elif key == "downloss":
-            down.loss = value / 100
-        elif key == "gep":
-            up.burst_enter = value / 100
-        elif key == "ger":
-            up.burst_leave = value / 100
-        elif key == "queue":
-            up.queue = int(value * 1000)
-        elif key == "off":
-            up.off = down.off = value
-        elif key == "on":
-            up.on = down.on = value
-        elif key == "every":
-            up.every = down.every = value
-        elif key == "stall":
-            up.stall = value
-        elif key == "unstall":
-            up.unstall = value
-        elif key == "worse":
-            up.worse = down.worse = value
-        elif key == "better":
-            up.better = down.better = value
-        elif key == "again":
-            up.again = down.again = value
-        elif key == "up2":
-            up.worse_rate = value * 1e6
-        elif key == "delay2":
-            up.worse_delay = down.worse_delay = value / 1000
+        elif key == "fading":
+            up.trace = fading_trace(float(text), int(float(text) * 1000))
+        elif key in _KEYS:
+            name, unit, directions = _KEYS[key]
+            for letter, link in (("u", up), ("d", down)):
+                if letter in directions:
+                    setattr(link, name, unit(float(text)))
         else:
             raise ValueError(f"unknown key {key!r} in {spec!r}")
     return up, down
+
+
+def _same(value: float) -> float:
+    return value
+
+
+def _mega(value: float) -> float:
+    return value * 1e6
+
+
+def _milli(value: float) -> float:
+    return value / 1000
+
+
+def _percent(value: float) -> float:
+    return value / 100
+
+
+def _kilo(value: float) -> int:
+    return int(value * 1000)
+
+
+# what a key sets, in which unit, of which directions
+_KEYS: dict[str, tuple[str, Callable[[float], float], str]] = {
+    "up": ("rate", _mega, "u"),
+    "down": ("rate", _mega, "d"),
+    "delay": ("delay", _milli, "ud"),
+    "jitter": ("jitter", _milli, "u"),
+    "loss": ("loss", _percent, "u"),
+    "downloss": ("loss", _percent, "d"),
+    "gep": ("burst_enter", _percent, "u"),
+    "ger": ("burst_leave", _percent, "u"),
+    "queue": ("queue", _kilo, "u"),
+    "off": ("off", _same, "ud"),
+    "on": ("on", _same, "ud"),
+    "every": ("every", _same, "ud"),
+    "stall": ("stall", _same, "u"),
+    "unstall": ("unstall", _same, "u"),
+    "worse": ("worse", _same, "ud"),
+    "better": ("better", _same, "ud"),
+    "again": ("again", _same, "ud"),
+    "up2": ("worse_rate", _mega, "u"),
+    "delay2": ("worse_delay", _milli, "ud"),
+}
 
 
 SHAPES = ("steady", "steps", "keyframes")

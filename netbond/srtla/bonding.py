@@ -291,7 +291,7 @@ class Bonding(Dealer):
                     # caller shall send it again, as a packet like any other.
                     self._ring[slot] = None
                     unknown = True
-                elif not self._overtaken(packet, behind, now):
+                elif not self._again_if_overtaken(packet, behind, now):
                     self._reported(packet, now)
         self._due(now)
         return unknown
@@ -304,10 +304,10 @@ class Bonding(Dealer):
             return None
         return packet.transmission
 
-    def _overtaken(self, packet: Packet, behind: Transmission | None, now: float) -> bool:
-        """Whether `behind`, which has arrived, left after the packet on the same link: then the packet is
-        lost. The link's SRTLA ACKs say so, too, and more surely, but on a link that carries few packets they
-        come late: this is for a packet that may have no time to be repeated a second time after them."""
+    def _again_if_overtaken(self, packet: Packet, behind: Transmission | None, now: float) -> bool:
+        """If `behind`, which has arrived, left after the packet on the same link, the packet is lost. The
+        link's SRTLA ACKs say so, too, and more surely, but on a link that carries few packets they come late:
+        this is for a packet that may have no time to be repeated a second time after them. Whether it was."""
         latest = packet.transmission
         if latest is None or behind is None or latest.link is not behind.link:
             return False

@@ -470,9 +470,9 @@ class LinkModel:
             if most < self.rate:
                 self.rate += (most - self.rate) * min(0.5, max(0.1, elapsed / RATE_TAU))
         if self.startup or rtt < self.min_rtt + self.spread + self.target + self.extra + LONGER_LEAST:
-            self.long_flight = 0.0
+            self.long_flight, self.long_steady = 0.0, 0
         else:
-            self._longer(rtt, last.flight, now)
+            self._too_long(rtt, last.flight, now)
         self.round_rtts += rtt
         self.round_samples += 1
         if last.index >= self.round_sent:
@@ -549,21 +549,20 @@ class LinkModel:
             self.rate = self.steady_rate
             self.extra = max(self.extra, min(average - self.min_rtt - self.spread, 0.5 * self.min_rtt + 0.03))
 
-    def _longer(self, rtt: float, flight: float, now: float) -> None:
+    def _too_long(self, rtt: float, flight: float, now: float) -> None:
         """A round trip is longer than any queue that the link was given: either the link became slower, or
         its path longer. Less in flight makes the queue of a slower link shorter, and changes nothing on a
         longer path; but there it was too little, and what it delivered seemed to be all that it can.
         `flight`: bytes that were in flight before the packet."""
-        most = self.long_flight - ACK_BATCH * self.size
+        thin = self.long_flight - ACK_BATCH * self.size
         steady = abs(rtt - self.long_last) <= ALIKE_RTT * rtt
         self.long_steady = self.long_steady + 1 if steady else 0
         self.long_last = rtt
         if not self.long_flight or flight > self.long_flight or rtt > (1.0 + ALIKE_RTT) * self.long_rtt:
             self.long_flight, self.long_rtt = flight, rtt
-        elif flight < most and self._is_longer(rtt, self.long_rtt * flight / self.long_flight):
+        elif flight < thin and self._is_longer(rtt, self.long_rtt * flight / self.long_flight):
             self.rate = max(self.rate, self.long_flight / self.long_rtt)
-            self.min_rtt = rtt
-            self.least_rtt = rtt
+            self.min_rtt = self.least_rtt = rtt
             self.min_rtt_at = now
             self.rtt_window = RTT_WINDOW_LONGER
             self.drain_until = 0.0
