@@ -21,6 +21,7 @@ Rates are bytes/s, times s, `now` monotonic s.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Any, Final
 
@@ -63,6 +64,8 @@ LONGER_SHARE = (1.8, 3.0)  # times the round trip that a queue with so much in f
 LONGER_STEADY = (6, 2)  # ... so often in a row alike: while a link fades hardly two are
 REGAIN: Final = 2  # round trips without growth until a link whose path is longer carries what it can
 CUTS: Final = 3  # of the queue until loss that stays is taken for the link's own
+CHANCE: Final = 1.0  # standard deviations above what is borne that may be chance
+RUN: Final = 3  # losses in a row that a full queue may be: it takes a packet for each that leaves
 RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed, ...
 RTT_WINDOW_LONGER: Final = 2.0  # ... at first, if the path became longer: it may become shorter as well
 RATE_TAU: Final = 0.08  # s over which the rate is smoothed
@@ -163,6 +166,7 @@ class LinkModel:
         self.hungry_at = -1.0  # when a packet last waited though this link was full
         self.round_sent = 0  # packets sent on this link when the round began
         self.round_lost = 0
+        self.lost_index, self.lost_run = -2, 0  # the latest loss, and how many it ends without a gap
         self.round_done = 0
         self.round_rate = 0.0  # at its beginning
         self.round_rtts = 0.0  # sum
@@ -339,7 +343,9 @@ class LinkModel:
         if state == LOST:
             self.loss += (1.0 - self.loss) / 64
             self.lost += 1
-            if transmission.index >= self.judge_from:
+            self.lost_run = self.lost_run + 1 if transmission.index == self.lost_index + 1 else 1
+            self.lost_index = transmission.index
+            if transmission.index >= self.judge_from and self.lost_run <= RUN:
                 self.round_lost += 1
         transmission.state = state
 
@@ -516,7 +522,7 @@ class LinkModel:
                 self.startup = False
         if done >= JUDGED or (lost >= 5 and share > 0.05):
             self.round_done = self.round_lost = 0
-            self._judge_loss(share, max(0.0, queue))
+            self._judge_loss(share, done, max(0.0, queue))
         self._probe(now)
 
     def _starved(self, rtts: float, samples: int, now: float) -> None:
@@ -575,9 +581,10 @@ class LinkModel:
             rtt > LONGER_SHARE[1] * queued and self.long_steady >= LONGER_STEADY[1]
         )
 
-    def _judge_loss(self, share: float, queue: float) -> None:
+    def _judge_loss(self, share: float, done: int, queue: float) -> None:
         """Loss that vanishes with a shorter queue is the queue overflowing; what stays is the air."""
-        if share > 1.5 * self.usual_loss + LOSS_BORNE:
+        borne = 1.5 * self.usual_loss + LOSS_BORNE
+        if share > borne + CHANCE * math.sqrt(borne / done):
             if not self.cuts:
                 self.cut_loss = share
             if self.cuts == CUTS and share > 0.6 * self.cut_loss:
@@ -591,7 +598,7 @@ class LinkModel:
                 self.target = min(self.target, max(least, 0.6 * min(self.target, max(queue, least))))
                 self.judge_from = self.next_index
             return
-        self.usual_loss += (share - self.usual_loss) / (4 if share < self.usual_loss else 16)
+        self.usual_loss += (share - self.usual_loss) / 8
         self.cuts = 0
         self.target = min(self.target_limit, self.target * 1.05 + 0.0005)
 

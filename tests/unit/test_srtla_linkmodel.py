@@ -332,3 +332,41 @@ def test_an_outage_does_not_make_a_link_unsure_for_long() -> None:
     assert link.model.deviation <= 0.2
     link.run(4.0)
     assert link.model.deviation <= sure + 0.02
+
+
+def lossy(losing: set[int], count: int = 450) -> Link:
+    """A busy link after `count` packets of which it lost these."""
+    link = Link(1_000_000)
+    link.model.startup = False
+    link.model.rate = link.model.peak = 1_000_000.0
+    link.losing = losing
+    while link.index < count:
+        link.run(0.01)
+    link.run(0.3, demand=False)
+    return link
+
+
+def test_packets_lost_in_a_row_are_bad_air_and_scattered_ones_a_full_queue() -> None:
+    burst = lossy({n for n in range(400) if n % 100 >= 92})
+    assert sorted(burst.lost) == sorted(burst.losing)
+    assert (burst.model.cuts, burst.model.target) == (0, TARGET)
+    scattered = lossy({n for n in range(400) if n % 12 == 5})
+    assert scattered.model.cuts > 0
+    assert scattered.model.target < TARGET
+
+
+@pytest.mark.parametrize(("lost", "cut"), [(3, False), (4, False), (6, True), (12, True)])
+def test_a_queue_is_not_cut_for_what_may_be_chance(lost: int, cut: bool) -> None:
+    model = link_of_one_megabyte()
+    model._judge_loss(lost / 100, 100, 0.05)
+    assert (model.cuts > 0) is cut
+
+
+def test_loss_that_stays_about_the_same_is_soon_taken_for_the_links_own() -> None:
+    model = link_of_one_megabyte()
+    for n in range(80):
+        model._judge_loss((0.05, 0.14)[n % 2], 100, 0.05)
+    assert model.usual_loss == pytest.approx(0.09, abs=0.03)
+    for n in range(60):
+        model._judge_loss((0.05, 0.14)[n % 2], 100, 0.05)
+        assert model.cuts == 0
