@@ -470,6 +470,7 @@ class Bonding(Dealer):
         if model.asked_at >= since and now >= model.answer_due and not link.stalled:
             link.stalled = True
         if link.stalled:
+            model.measured_from = now + model.min_rtt + TICK_IDLE
             self._rescue(link, now)
         elif not model.startup and model.in_flight / model.rate > model.min_rtt + 2 * model.target:
             self._predict(link, now)

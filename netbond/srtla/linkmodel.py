@@ -174,7 +174,8 @@ class LinkModel:
         self.long_flight, self.long_rtt = 0.0, 0.0  # when a round trip was longer than any queue
         self.long_last = 0.0  # s, the latest such round trip
         self.long_steady = 0  # how many were like the one before
-        self.regaining = 0  # rounds for which it may carry more than it does: its path is longer
+        self.untried = False  # it left its start-up idle: what it can do was never asked for
+        self.regaining = 0  # rounds for which it may carry more: its path is longer, or it was idle
         self.steady_rate, self.steady_rtt = 0.0, 1.0  # at the last round that was not like those before
         self.steady_rtts, self.steady_samples = 0.0, 0
         self.steady_checks = 0
@@ -196,6 +197,8 @@ class LinkModel:
         self.probe_wait = PROBE_EVERY
         self.probe_lost = 0  # packets lost when it began
         self.pace_at = now  # not to be given a packet before
+        # What left earlier, or after a stall while little was in flight, does not say what it carries.
+        self.measured_from = now
         self.ask_at = 4  # while starting: at this many packets a keepalive asks how far they are
 
     # --- questions ------------------------------------------------------------------------------------------
@@ -210,6 +213,9 @@ class LinkModel:
         room = self.room = limit - backlog
         self.full = room < size
         if self.full:
+            if self.untried:
+                self.untried = False
+                self.regaining = REGAIN
             self.hungry_at = now
             return False
         if self.pace_at > now:
@@ -470,7 +476,7 @@ class LinkModel:
             self.rate = most
         elif rate > self.rate:
             self.rate += (rate - self.rate) * (0.5 if queued else 1.0)
-        elif most < self.rate and queued:
+        elif most < self.rate and queued and last.sent_at >= self.measured_from:
             if not self._slower(rtt, last.expected):
                 most = max(most, self._least_rate())
             if most < self.rate:
@@ -520,6 +526,7 @@ class LinkModel:
             self.stuck_rounds = 0 if grown or not queued else self.stuck_rounds + 1
             if self.stuck_rounds >= 2 or (done >= 20 and share > 0.1):
                 self.startup = False
+                self.untried = now - self.hungry_at >= HUNGRY
         if done >= JUDGED or (lost >= 5 and share > 0.05):
             self.round_done = self.round_lost = 0
             self._judge_loss(share, done, max(0.0, queue))

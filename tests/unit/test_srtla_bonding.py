@@ -536,3 +536,13 @@ def test_what_is_given_up_takes_no_memory() -> None:
     kept = [packet for packet in driven.carrier._ring if packet is not None]
     assert len(kept) == 200
     assert not any(packet.data for packet in kept)
+
+
+def test_a_stalled_link_is_measured_again_a_round_trip_after_its_return() -> None:
+    driven = Driven()
+    link = driven.sender._order[0]
+    driven.offers(1)
+    driven.sent()
+    link.stalled = True
+    driven.after(0.05)
+    assert link.model.measured_from >= driven.now - 0.02 + link.model.min_rtt

@@ -370,3 +370,43 @@ def test_loss_that_stays_about_the_same_is_soon_taken_for_the_links_own() -> Non
     for n in range(60):
         model._judge_loss((0.05, 0.14)[n % 2], 100, 0.05)
         assert model.cuts == 0
+
+
+def test_what_was_sent_while_a_link_was_stalled_does_not_make_it_slower() -> None:
+    for stalled in (False, True):
+        link = Link(1_000_000)
+        link.run(2.0)
+        link.on_the_way.clear()  # an outage
+        link.now += 3.0
+        link.delay += 0.02
+        if stalled:
+            link.model.measured_from = link.now + 1.0
+        for _ in range(30):  # one each 10 ms, as while nothing is known
+            link.send()
+            link.run(0.01, demand=False)
+        assert (link.model.rate > 900_000) is stalled
+
+
+def test_a_link_that_began_idle_grows_by_doubling_once_it_is_asked_for_more() -> None:
+    grown = {}
+    for idle in (True, False):
+        link = Link(1_000_000, delay=0.1)
+        link.model.rate = link.model.peak = 15_000.0  # a trickle
+        link.model.startup, link.model.untried = False, idle
+        for _ in range(150):  # 3 s: 15 round trips
+            link.model.look(link.now)
+            link.run(0.02)
+        grown[idle] = link.model.rate
+    assert grown[True] > 900_000
+    assert grown[False] < 500_000
+
+
+def test_a_start_without_anything_to_do_is_remembered() -> None:
+    for hungry in (True, False):
+        model = Link().model
+        model.rate = model.round_rate = 15_000.0
+        model.hungry_at = 100.0 if hungry else -1.0
+        model.stuck_rounds = 1
+        model.round_rtts, model.round_samples = 0.3, 3
+        model._round(0.05, True, 100.5)
+        assert (model.startup, model.untried) == (False, not hungry)
