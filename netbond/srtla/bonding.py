@@ -111,6 +111,7 @@ class Bonding(Dealer):
     def _abandon(self, link: LinkState, now: float) -> None:
         """What the link carried will not arrive."""
         model: LinkModel = link.model
+        model.settle(now, model.next_index)
         fifo, model.fifo = model.fifo, deque()
         for transmission in fifo:
             if transmission.state == FLYING:
@@ -244,7 +245,7 @@ class Bonding(Dealer):
             link.in_flight, link.in_flight_bytes = model.packets, model.in_flight
         self._due(now)
 
-    def srt_ack(self, sequence: int, now: float) -> None:
+    def srt_ack(self, link: LinkState, sequence: int, now: float) -> None:
         if self._highest < 0:
             return
         left = wire.distance(sequence, wire.advance(self._highest, 1))
@@ -257,6 +258,7 @@ class Bonding(Dealer):
         if steps <= 0:
             return
         self._acked = sequence
+        back = link.model.back()
         while steps:
             packet = ring[number & mask]
             if packet is not None and packet.sequence == number:
@@ -264,7 +266,8 @@ class Bonding(Dealer):
                 if packet.state == SENT and packet.times == 1 and packet.born > trusted:
                     transmission = packet.transmission
                     if transmission is not None and transmission.state == FLYING:
-                        transmission.link.arrived(transmission, now)
+                        model = transmission.link
+                        model.arrived(transmission, max(0.0, model.back() - back), now)
                 packet.state = HERE
             number = (number + 1) & wire.SEQUENCE_MASK
             steps -= 1
@@ -418,8 +421,9 @@ class Bonding(Dealer):
                     leisure = 0.0  # at its limit a link is to be measured as well as can be
                 if held_up > HELD_UP:
                     model.answer_due += held_up
-                elif link.usable and model.packets:
+                elif link.usable and model.fifo:
                     self._check(link, now)
+                model.settle(now)
                 link.in_flight, link.in_flight_bytes = model.packets, model.in_flight
                 link.window = int(model.limit(now) / TYPICAL * WINDOW_UNIT)
                 link.lost = model.lost

@@ -52,7 +52,7 @@ class Classic(Carrier):
             sent = self._flight.acknowledge(sequence)
             self._scheduler.acknowledged(sent.link if sent is not None else None, self._links)
 
-    def srt_ack(self, sequence: int, now: float) -> None:
+    def srt_ack(self, link: LinkState, sequence: int, now: float) -> None:
         self._flight.acknowledge_before(sequence)
 
     def srt_nak(self, ranges: Sequence[tuple[int, int]], now: float) -> bool:

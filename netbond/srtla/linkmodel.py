@@ -30,6 +30,7 @@ FLYING: Final = 0
 ARRIVED: Final = 1
 PASSED: Final = 2
 LOST: Final = 3
+SEEN: Final = 4  # SRT has it, said a quicker link; its own could not have said so yet
 
 ACK_BATCH: Final = 10  # packets per SRTLA ACK
 REORDER: Final = 3  # packets by which a link may be out of order without anything being lost
@@ -63,9 +64,9 @@ LONGER_LEAST: Final = 0.01  # s by which a path that became longer did so at lea
 LONGER_SHARE = (1.8, 3.0)  # times the round trip that a queue with so much in flight would take, ...
 LONGER_STEADY = (6, 2)  # ... so often in a row alike: while a link fades hardly two are
 REGAIN: Final = 2  # round trips without growth until a link whose path is longer carries what it can
-CUTS: Final = 3  # of the queue until loss that stays is taken for the link's own
 CHANCE: Final = 1.0  # standard deviations above what is borne that may be chance
 RUN: Final = 3  # losses in a row that a full queue may be: it takes a packet for each that leaves
+CUTS: Final = 3  # of the queue until loss that stays is taken for the link's own
 RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed, ...
 RTT_WINDOW_LONGER: Final = 2.0  # ... at first, if the path became longer: it may become shorter as well
 RATE_TAU: Final = 0.08  # s over which the rate is smoothed
@@ -151,6 +152,7 @@ class LinkModel:
         )
         self.jitter = 0.0  # s, mean distance of a round trip from the smoothed one
         self.deviation = 0.0  # s by which packets are late beyond expectation, mean
+        self.seen: deque[Transmission] = deque()  # in the order in which they left
         self.unsure: deque[Transmission] = deque()  # passed, not named by an SRTLA ACK yet
         self.delivered = 0  # bytes that arrived
         self.doubtful = 0  # bytes that arrived, or were lost
@@ -164,9 +166,9 @@ class LinkModel:
         self.loss = 0.0  # share of packets, over about the last hundred
         self.extra = 0.0  # s in flight beyond the shortest round trip and the queue: the path jitters
         self.hungry_at = -1.0  # when a packet last waited though this link was full
+        self.lost_index, self.lost_run = -2, 0  # the latest loss, and how many it ends without a gap
         self.round_sent = 0  # packets sent on this link when the round began
         self.round_lost = 0
-        self.lost_index, self.lost_run = -2, 0  # the latest loss, and how many it ends without a gap
         self.round_done = 0
         self.round_rate = 0.0  # at its beginning
         self.round_rtts = 0.0  # sum
@@ -207,6 +209,8 @@ class LinkModel:
         """Sums up the link for the packets that are to be sent now. Whether it can take one. `slack`: s for
         which packets have waited just because nobody has looked."""
         self.slack = slack
+        if self.seen:
+            self.settle(now)
         self.backlog = backlog = self.outstanding(now)
         limit = self.limit(now)
         size = self.size
@@ -242,7 +246,7 @@ class LinkModel:
         return self.pace_at <= now
 
     def _expect(self) -> None:
-        back = min(self.least_rtt, self.min_rtt) / 2
+        back = self.back()
         if self.startup:
             self.eta = self.srtt - back
         else:
@@ -254,7 +258,7 @@ class LinkModel:
         """Bytes that are probably still on their way: what was sent and is unproved, less what is likely to
         have arrived since the last proof, which comes for ten packets at a time."""
         flying = self.in_flight
-        if not flying or not self.rate:
+        if not flying or not self.rate or not self.fifo:
             return flying
         since = self.delivered_at
         due = self.fifo[0].sent_at + self.min_rtt
@@ -333,7 +337,7 @@ class LinkModel:
 
     def done(self, transmission: Transmission, state: int, now: float) -> None:
         """The link is done with this packet; `state` is not FLYING."""
-        if transmission.state == FLYING:
+        if transmission.state == FLYING or transmission.state == SEEN:
             self.in_flight -= transmission.size
             self.packets -= 1
             transmission.done_at = now
@@ -360,7 +364,7 @@ class LinkModel:
         last = named[-1]
         judge_from = self.judge_from
         for transmission in named:
-            if transmission.state == FLYING:  # as `done` does, for the many
+            if transmission.state == FLYING or transmission.state == SEEN:  # as `done` does, for the many
                 self.in_flight -= transmission.size
                 self.packets -= 1
                 transmission.done_at = now
@@ -399,6 +403,7 @@ class LinkModel:
     def passed(self, before: int, sample: float, now: float) -> None:
         """A keepalive that left before the `before`-th packet came back after `sample` s."""
         self.proved_at = now
+        self.settle(now, before)
         fifo = self.fifo
         last: Transmission | None = None
         while fifo and (fifo[0].index < before or fifo[0].state != FLYING):
@@ -412,14 +417,38 @@ class LinkModel:
         else:
             self.round_trip_seen(sample, now)
 
-    def arrived(self, transmission: Transmission, now: float) -> None:
-        """SRT acknowledged this packet, which no other link carried."""
-        if transmission.state == FLYING:
+    def arrived(self, transmission: Transmission, lag: float, now: float) -> None:
+        """SRT acknowledged this packet, which no other link carried, by a link whose word is here `lag` s
+        before this one's could be. What is in flight, and how fast, is measured by one way back only, or a
+        hole that fills would make a far link look quicker than it is, and its queue be overfilled."""
+        if transmission.state != FLYING:
+            return
+        self.proved_at = now
+        if lag <= 0.0 or self.startup:  # (to learn sooner what a new link can do is worth more)
             self.done(transmission, ARRIVED, now)
-            self.proved_at = now
-            fifo = self.fifo
-            while fifo and fifo[0].state != FLYING:
-                fifo.popleft()
+        else:
+            transmission.state = SEEN
+            transmission.done_at = now + lag
+            self.seen.append(transmission)
+        fifo = self.fifo
+        while fifo and fifo[0].state != FLYING:
+            fifo.popleft()
+
+    def back(self) -> float:
+        """s that proof takes to come back: half of the shortest round trip."""
+        return min(self.least_rtt, self.min_rtt) / 2
+
+    def settle(self, now: float, before: int = 0) -> None:
+        """What SRT has is no longer in flight when the link itself could have said so, or did by an echo:
+        `before`, the first packet that left after it."""
+        seen = self.seen
+        while seen:
+            first = seen[0]
+            if first.state == SEEN:
+                if now < first.done_at and first.index >= before:
+                    break
+                self.done(first, ARRIVED, now)
+            seen.popleft()
 
     def in_order(self) -> bool:
         """Whether what seemed lost mostly was. (A path that mixes packets up brings them after all.)"""

@@ -99,8 +99,8 @@ class Carrier:
         """The receiver names data packets that arrived on `link`, in the order of arrival."""
         raise NotImplementedError
 
-    def srt_ack(self, sequence: int, now: float) -> None:
-        """The SRT server has, or has given up, everything before `sequence`."""
+    def srt_ack(self, link: LinkState, sequence: int, now: float) -> None:
+        """The SRT server has, or has given up, everything before `sequence`; `link` told so first."""
         raise NotImplementedError
 
     def srt_nak(self, ranges: Sequence[tuple[int, int]], now: float) -> bool:

@@ -246,7 +246,7 @@ class Sender(Outlet):
             self._heard(link, now)
             self._carrier.srtla_ack(link, wire.parse_srtla_ack(data) or (), now)
         elif len(data) >= wire.SRT_HEADER and not 0x9000 <= kind < 0xC000 and self.group is not None:
-            self._srt_packet(kind, data, now)
+            self._srt_packet(link, kind, data, now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due; call it when `next_timer` has come, early or late does no harm."""
@@ -561,7 +561,7 @@ class Sender(Outlet):
         link.rtt = sample if link.rtt is None else link.rtt + (sample - link.rtt) / 8
         self._carrier.echo(link, sample, before, now)
 
-    def _srt_packet(self, kind: int, data: bytes, now: float) -> None:
+    def _srt_packet(self, link: Link, kind: int, data: bytes, now: float) -> None:
         if kind in (wire.SRT_ACK, wire.SRT_NAK):
             # Receivers send these over every link. Their time stamp makes each unique but for its copies.
             if data in self._copies:
@@ -572,7 +572,7 @@ class Sender(Outlet):
             if kind == wire.SRT_ACK:
                 sequence = wire.parse_srt_ack(data)
                 if sequence is not None:
-                    self._carrier.srt_ack(sequence, now)
+                    self._carrier.srt_ack(link, sequence, now)
             elif not self._carrier.srt_nak(wire.parse_srt_nak(data) or (), now):
                 return
         elif kind == wire.SRT_HANDSHAKE:

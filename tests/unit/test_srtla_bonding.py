@@ -538,6 +538,43 @@ def test_what_is_given_up_takes_no_memory() -> None:
     assert not any(packet.data for packet in kept)
 
 
+def test_an_srt_ack_over_a_near_link_does_not_empty_a_far_one_before_its_time() -> None:
+    driven = Driven()
+    near, far = (link.model for link in driven.sender._order)
+    for model, round_trip in ((near, 0.04), (far, 0.4)):
+        model.startup, model.rate = False, 1_000_000.0
+        model.min_rtt = model.least_rtt = model.srtt = round_trip
+    driven.offers(*range(1, 7))
+    for packet in list(driven.carrier._held):  # half of them over the far one
+        driven.carrier._held.remove(packet)
+        driven.carrier._send(packet, (near, far)[packet.sequence % 2], driven.now)
+    driven.sent()
+    driven.now += 0.23
+    driven.hears(1, srt_ack(7))
+    assert (near.packets, far.packets) == (0, 3)
+    driven.after(0.16)
+    assert far.packets == 3
+    driven.after(0.04)
+    assert (far.packets, far.in_flight, far.lost) == (0, 0, 0)
+    assert driven.sender.next_timer() is None or not driven.sent()
+
+
+def test_a_link_that_goes_while_srt_has_its_packets_leaves_nothing_in_flight() -> None:
+    driven = Driven()
+    far = driven.sender._order[1].model
+    far.startup, far.rate, far.least_rtt, far.min_rtt = False, 1_000_000.0, 0.4, 0.4
+    driven.offers(1, 2)
+    for packet in list(driven.carrier._held):
+        driven.carrier._held.remove(packet)
+        driven.carrier._send(packet, far, driven.now)
+    driven.sent()
+    driven.now += 0.23
+    driven.hears(1, srt_ack(2))
+    driven.sender.link_failed(2, "unplugged", driven.now)
+    assert (far.packets, far.in_flight) == (0, 0)
+    assert driven.sent() == [(1, 2)]  # the one that SRT does not have
+
+
 def test_a_stalled_link_is_measured_again_a_round_trip_after_its_return() -> None:
     driven = Driven()
     link = driven.sender._order[0]

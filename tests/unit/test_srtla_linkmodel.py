@@ -12,6 +12,7 @@ from netbond.srtla.linkmodel import (
     LEAST,
     LOST,
     PASSED,
+    SEEN,
     LinkModel,
     Transmission,
 )
@@ -385,6 +386,50 @@ def test_what_was_sent_while_a_link_was_stalled_does_not_make_it_slower() -> Non
             link.send()
             link.run(0.01, demand=False)
         assert (link.model.rate > 900_000) is stalled
+
+
+def test_what_a_quicker_link_says_first_stays_in_flight_until_the_link_could_have_said_so() -> None:
+    link = Link(1_000_000, delay=0.2)
+    link.model.startup = False
+    first, second = link.send(), link.send()
+    link.now += 0.22
+    link.model.arrived(first, 0.18, link.now)
+    assert (first.state, link.model.packets, link.model.in_flight) == (SEEN, 2, 2 * SIZE)
+    link.model.settle(link.now + 0.17)
+    assert link.model.packets == 2
+    link.model.settle(link.now + 0.19)
+    assert (first.state, link.model.packets, link.model.in_flight) == (ARRIVED, 1, SIZE)
+    link.model.arrived(second, 0.0, link.now)
+    assert (second.state, link.model.packets, link.model.delivered) == (ARRIVED, 0, 2 * SIZE)
+
+
+@pytest.mark.parametrize("proof", ["ack", "echo", "lost"])
+def test_what_srt_has_is_counted_once_whatever_proves_it(proof: str) -> None:
+    link = Link(1_000_000, delay=0.2)
+    link.model.startup = False
+    sent = [link.send() for _ in range(12)]
+    link.model.arrived(sent[0], 0.18, link.now)
+    link.model.arrived(sent[3], 0.18, link.now)
+    if proof == "ack":
+        link.model.acknowledged(sent[:10], link.now + 0.1)
+    elif proof == "echo":
+        link.model.passed(10, 0.4, link.now + 0.1)
+    else:  # the link's own ACK names it not, SRT has it all the same
+        assert link.model.acknowledged([sent[1], *sent[4:12]], link.now + 0.1) == [sent[2]]
+    link.model.settle(link.now + 0.2)
+    assert [sent[0].state, sent[3].state] == [ARRIVED] * 2
+    assert link.model.packets == sum(each.state == FLYING for each in sent)
+    assert link.model.in_flight == link.model.packets * SIZE
+    assert link.model.delivered + link.model.doubtful == SIZE * sum(
+        each.state in (ARRIVED, PASSED) for each in sent
+    )
+
+
+def test_a_new_link_is_measured_by_whatever_comes_first() -> None:
+    link = Link(1_000_000, delay=0.2)
+    first = link.send()
+    link.model.arrived(first, 0.18, link.now + 0.22)
+    assert (first.state, link.model.packets) == (ARRIVED, 0)
 
 
 def test_a_link_that_began_idle_grows_by_doubling_once_it_is_asked_for_more() -> None:
