@@ -16,6 +16,7 @@ COMPILED = (
     "carriage",
     "classic",
     "dealing",
+    "diagnosis",
     "flight",
     "link",
     "linkmodel",

@@ -21,9 +21,10 @@ Rates are bytes/s, times s, `now` monotonic s.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import Any, Final
+
+from netbond.srtla.diagnosis import AIR, OVERFLOW, LongerPath, LossCause, Starvation
 
 # PASSED: the link is done with it, arrived or lost
 FLYING: Final = 0
@@ -47,7 +48,6 @@ BURST: Final = 8  # packets that may leave at once, or ...
 BURST_TIME: Final = 0.006  # ... what PACE times the rate carries in so many s: when a link is full, looks
 # are 5 ms apart, ...
 BURST_TIME_MOST: Final = 0.05  # ... or as far as a busy machine makes them
-LOSS_BORNE: Final = 0.03  # share that is not worth a shorter queue
 LEAST: Final = 2  # packets that may always be in flight
 RTT_DEFAULT: Final = 0.1
 PROBE_GAIN: Final = 1.25
@@ -55,18 +55,9 @@ EXTRA_MOST: Final = 0.5  # of the shortest round trip and the queue: what tries 
 PROBE_EVERY: Final = 2.0  # s between tries that brought nothing, ...
 PROBE_SELDOM: Final = 30.0  # ... and between those that cost packets, at most
 TARGET_LEAST: Final = 0.01  # s of queue that a link gets in any case
-STARVED: Final = 0.1  # share by which the rate falls until it is asked whether the link is to blame
-ALIKE_RTT: Final = 0.08  # share by which round trips differ that count as the same
-STARVED_EVERY: Final = 1.0  # s at least
-STEADY_SAMPLES: Final = 6  # round trips that make an average
-STEADY_CHECKS: Final = 2  # averages that must be alike
 LONGER_LEAST: Final = 0.01  # s by which a path that became longer did so at least
-LONGER_SHARE = (1.8, 3.0)  # times the round trip that a queue with so much in flight would take, ...
-LONGER_STEADY = (6, 2)  # ... so often in a row alike: while a link fades hardly two are
 REGAIN: Final = 2  # round trips without growth until a link whose path is longer carries what it can
-CHANCE: Final = 1.0  # standard deviations above what is borne that may be chance
 RUN: Final = 3  # losses in a row that a full queue may be: it takes a packet for each that leaves
-CUTS: Final = 3  # of the queue until loss that stays is taken for the link's own
 RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed, ...
 RTT_WINDOW_LONGER: Final = 2.0  # ... at first, if the path became longer: it may become shorter as well
 RATE_TAU: Final = 0.08  # s over which the rate is smoothed
@@ -173,25 +164,15 @@ class LinkModel:
         self.round_rate = 0.0  # at its beginning
         self.round_rtts = 0.0  # sum
         self.round_samples = 0
-        self.long_flight, self.long_rtt = 0.0, 0.0  # when a round trip was longer than any queue
-        self.long_last = 0.0  # s, the latest such round trip
-        self.long_steady = 0  # how many were like the one before
+        self.longer = LongerPath()
         self.untried = False  # it left its start-up idle: what it can do was never asked for
         self.regaining = 0  # rounds for which it may carry more: its path is longer, or it was idle
-        self.steady_rate, self.steady_rtt = 0.0, 1.0  # at the last round that was not like those before
-        self.steady_rtts, self.steady_samples = 0.0, 0
-        self.steady_checks = 0
-        self.starved_at = now - STARVED_EVERY
-        self.starved_wait = STARVED_EVERY
-        self.starved_extra = 0.0  # before the rate was restored
-        self.restored = False
+        self.starvation = Starvation(now)
+        self.starved_extra = 0.0  # before a rate was given back
         self.level = self.level_before = 1e9  # s, least average round trip, of this window and the one before
         self.level_at = now
         self.stuck_rounds = 0
-        self.usual_loss = 0.0  # share that is lost with short queues, too
-        self.cuts = 0
-        self.cut_loss = 0.0  # share lost when the queue was first cut
-        self.cut_rate = 0.0  # what the loss left of the rate when the queue was last cut
+        self.losses = LossCause()
         self.judge_from = 0  # packets that left earlier, with a longer queue, say nothing about this one
         self.probing = False
         self.probe_rate = 0.0
@@ -507,13 +488,13 @@ class LinkModel:
             self.rate += (rate - self.rate) * (0.5 if queued else 1.0)
         elif most < self.rate and queued and last.sent_at >= self.measured_from:
             if not self._slower(rtt, last.expected):
-                most = max(most, self._least_rate())
+                most = max(most, self.losses.least_rate(self.rate, self.loss))
             if most < self.rate:
                 self.rate += (most - self.rate) * min(0.5, max(0.1, elapsed / RATE_TAU))
         if self.startup or rtt < self.min_rtt + self.spread + self.target + self.extra + LONGER_LEAST:
-            self.long_flight, self.long_steady = 0.0, 0
-        else:
-            self._too_long(rtt, last.flight, now)
+            self.longer.forget()
+        elif self.longer.shows(rtt, last.flight, ACK_BATCH * self.size):
+            self._path_is_longer(rtt, now)
         self.round_rtts += rtt
         self.round_samples += 1
         if last.index >= self.round_sent:
@@ -526,13 +507,6 @@ class LinkModel:
             return True
         level = min(self.level, self.level_before)
         return rtt > expected + 0.003 and rtt > 1.1 * level + 0.002 + 0.3 * self.jitter
-
-    def _least_rate(self) -> float:
-        """What the link delivers at least, by its loss. A queue that overflows keeps round trips short; then
-        the share that was lost is what the link cannot carry. What else is missing was not sent."""
-        if self.cuts and self.loss > self.usual_loss + 0.02:
-            return self.cut_rate
-        return self.rate
 
     def _round(self, queue: float, queued: bool, now: float) -> None:
         """A round trip is over: judge what was sent at its beginning."""
@@ -562,81 +536,36 @@ class LinkModel:
         self._probe(now)
 
     def _starved(self, rtts: float, samples: int, now: float) -> None:
-        """Less in flight, round trips as long as before, so less delivered: the link did not become slower.
-        One that is busy delivers as much, and its queue becomes shorter. `rtts`: s, the sum of a round's."""
-        self.steady_rtts += rtts
-        self.steady_samples += samples
-        if self.steady_samples < STEADY_SAMPLES:
-            return
-        average = self.steady_rtts / self.steady_samples
-        self.steady_rtts, self.steady_samples = 0.0, 0
-        longer = average / self.steady_rtt
-        if self.restored:
-            self.restored = False
-            if longer < 1.0 + ALIKE_RTT:
-                self.starved_wait = STARVED_EVERY
-            else:  # it only filled a queue: the link did become slower
-                self.extra = self.starved_extra
-                self.starved_wait = min(2 * self.starved_wait, PROBE_SELDOM)
-        fallen = 1.0 - self.rate / self.steady_rate if self.steady_rate else 0.0
-        if self.startup or fallen <= 0.0 or not 1.0 - ALIKE_RTT < longer < 1.0 + ALIKE_RTT:
-            self.steady_rate, self.steady_rtt, self.steady_checks = self.rate, average, 0
-            return
-        self.steady_checks += 1
-        due = now >= self.starved_at + self.starved_wait
-        if due and self.steady_checks >= STEADY_CHECKS and fallen > max(STARVED, 2.5 * self.loss):
-            self.restored = True
-            self.starved_at = now
+        starvation = self.starvation
+        given_less = starvation.shows(rtts, samples, self.rate, self.loss, self.startup, now)
+        if starvation.wrong:
+            self.extra = self.starved_extra
+        if given_less:
             self.starved_extra = self.extra
-            self.rate = self.steady_rate
-            self.extra = max(self.extra, min(average - self.min_rtt - self.spread, 0.5 * self.min_rtt + 0.03))
+            self.rate = starvation.rate
+            needed = starvation.average - self.min_rtt - self.spread
+            self.extra = max(self.extra, min(needed, 0.5 * self.min_rtt + 0.03))
 
-    def _too_long(self, rtt: float, flight: float, now: float) -> None:
-        """A round trip is longer than any queue that the link was given: either the link became slower, or
-        its path longer. Less in flight makes the queue of a slower link shorter, and changes nothing on a
-        longer path; but there it was too little, and what it delivered seemed to be all that it can.
-        `flight`: bytes that were in flight before the packet."""
-        thin = self.long_flight - ACK_BATCH * self.size
-        steady = abs(rtt - self.long_last) <= ALIKE_RTT * rtt
-        self.long_steady = self.long_steady + 1 if steady else 0
-        self.long_last = rtt
-        if not self.long_flight or flight > self.long_flight or rtt > (1.0 + ALIKE_RTT) * self.long_rtt:
-            self.long_flight, self.long_rtt = flight, rtt
-        elif flight < thin and self._is_longer(rtt, self.long_rtt * flight / self.long_flight):
-            self.rate = max(self.rate, self.long_flight / self.long_rtt)
-            self.min_rtt = self.least_rtt = rtt
-            self.min_rtt_at = now
-            self.rtt_window = RTT_WINDOW_LONGER
-            self.drain_until = 0.0
-            self.long_flight = 0.0
-            self.regaining = REGAIN
-
-    def _is_longer(self, rtt: float, queued: float) -> bool:
-        """`queued`: s that the round trip would take if it were all a queue."""
-        return (rtt > LONGER_SHARE[0] * queued and self.long_steady >= LONGER_STEADY[0]) or (
-            rtt > LONGER_SHARE[1] * queued and self.long_steady >= LONGER_STEADY[1]
-        )
+    def _path_is_longer(self, rtt: float, now: float) -> None:
+        self.rate = max(self.rate, self.longer.flight / self.longer.rtt)
+        self.min_rtt = self.least_rtt = rtt
+        self.min_rtt_at = now
+        self.rtt_window = RTT_WINDOW_LONGER
+        self.drain_until = 0.0
+        self.longer.flight = 0.0
+        self.regaining = REGAIN
 
     def _judge_loss(self, share: float, done: int, queue: float) -> None:
-        """Loss that vanishes with a shorter queue is the queue overflowing; what stays is the air."""
-        borne = 1.5 * self.usual_loss + LOSS_BORNE
-        if share > borne + CHANCE * math.sqrt(borne / done):
-            if not self.cuts:
-                self.cut_loss = share
-            if self.cuts == CUTS and share > 0.6 * self.cut_loss:
-                self.usual_loss = share
-                self.cuts = 0
-                self.target = self.target_limit
-            else:
-                self.cuts = min(self.cuts + 1, CUTS)
-                self.cut_rate = self.rate * (1.0 - share)
-                least = max(TARGET_LEAST, 2 * self.jitter)
-                self.target = min(self.target, max(least, 0.6 * min(self.target, max(queue, least))))
-                self.judge_from = self.next_index
-            return
-        self.usual_loss += (share - self.usual_loss) / 8
-        self.cuts = 0
-        self.target = min(self.target_limit, self.target * 1.05 + 0.0005)
+        """Of `done` packets `share` were lost, while the queue was `queue` s long."""
+        cause = self.losses.judge(share, done, self.rate)
+        if cause == OVERFLOW:
+            least = max(TARGET_LEAST, 2 * self.jitter)
+            self.target = min(self.target, max(least, 0.6 * min(self.target, max(queue, least))))
+            self.judge_from = self.next_index
+        elif cause == AIR:
+            self.target = self.target_limit
+        else:
+            self.target = min(self.target_limit, self.target * 1.05 + 0.0005)
 
     def _probe(self, now: float) -> None:
         """Does more in flight deliver more? On a path whose delay jitters, the shortest round trip says too

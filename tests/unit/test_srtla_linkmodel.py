@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from netbond.srtla.diagnosis import OVERFLOW, LossCause
 from netbond.srtla.linkmodel import (
     ACK_BATCH,
     ARRIVED,
@@ -170,20 +171,18 @@ def test_a_link_whose_round_trips_change_did_become_slower(round_trips: tuple[fl
 def test_what_only_filled_a_queue_is_taken_back_and_next_tried_later() -> None:
     model = link_of_one_megabyte()
     starve(model, 0.06, 0.061, 0.059)
-    wait = model.starved_wait
+    wait = model.starvation.wait
     starve(model, 0.075)
     assert model.extra == 0.0
-    assert model.starved_wait == 2 * wait
+    assert model.starvation.wait == 2 * wait
 
 
 def test_loss_makes_a_link_slower_by_no_more_than_was_lost() -> None:
-    model = LinkModel(TARGET, 100.0)
-    model.startup = False
-    model.rate = 1_000_000.0
-    model.cuts, model.loss, model.cut_rate = 1, 0.1, 900_000.0
-    assert model._least_rate() == 900_000.0
-    model.loss = 0.0
-    assert model._least_rate() == model.rate
+    losses = LossCause()
+    assert losses.least_rate(1_000_000.0, 0.1) == 1_000_000.0
+    assert losses.judge(0.1, 100, 1_000_000.0) == OVERFLOW
+    assert losses.least_rate(950_000.0, 0.1) == 900_000.0
+    assert losses.least_rate(950_000.0, 0.0) == 950_000.0
 
 
 def test_what_may_be_in_flight_never_ends() -> None:
@@ -254,10 +253,10 @@ def test_a_queue_that_overflowed_once_is_not_taken_for_bad_air() -> None:
         arrived = [sent[first + n] for n in range(10) if first >= 200 or n not in (3, 7)]
         model.acknowledged(arrived, link.now)
         if first == 200:
-            assert (model.cuts, model.usual_loss) == (1, 0.0)
+            assert (model.losses.cuts, model.losses.usual) == (1, 0.0)
             assert model.target < TARGET
-    assert model.cuts == 0
-    assert model.usual_loss < 0.01
+    assert model.losses.cuts == 0
+    assert model.losses.usual < 0.01
 
 
 def test_the_paths_own_jitter_is_learnt_while_the_link_is_idle() -> None:
@@ -350,9 +349,9 @@ def lossy(losing: set[int], count: int = 450) -> Link:
 def test_packets_lost_in_a_row_are_bad_air_and_scattered_ones_a_full_queue() -> None:
     burst = lossy({n for n in range(400) if n % 100 >= 92})
     assert sorted(burst.lost) == sorted(burst.losing)
-    assert (burst.model.cuts, burst.model.target) == (0, TARGET)
+    assert (burst.model.losses.cuts, burst.model.target) == (0, TARGET)
     scattered = lossy({n for n in range(400) if n % 12 == 5})
-    assert scattered.model.cuts > 0
+    assert scattered.model.losses.cuts > 0
     assert scattered.model.target < TARGET
 
 
@@ -360,17 +359,17 @@ def test_packets_lost_in_a_row_are_bad_air_and_scattered_ones_a_full_queue() -> 
 def test_a_queue_is_not_cut_for_what_may_be_chance(lost: int, cut: bool) -> None:
     model = link_of_one_megabyte()
     model._judge_loss(lost / 100, 100, 0.05)
-    assert (model.cuts > 0) is cut
+    assert (model.losses.cuts > 0) is cut
 
 
 def test_loss_that_stays_about_the_same_is_soon_taken_for_the_links_own() -> None:
     model = link_of_one_megabyte()
     for n in range(80):
         model._judge_loss((0.05, 0.14)[n % 2], 100, 0.05)
-    assert model.usual_loss == pytest.approx(0.09, abs=0.03)
+    assert model.losses.usual == pytest.approx(0.09, abs=0.03)
     for n in range(60):
         model._judge_loss((0.05, 0.14)[n % 2], 100, 0.05)
-        assert model.cuts == 0
+        assert model.losses.cuts == 0
 
 
 def test_what_was_sent_while_a_link_was_stalled_does_not_make_it_slower() -> None:
