@@ -229,7 +229,9 @@ class LinkModel:
     def _expect(self) -> None:
         back = self.back()
         if self.startup:
-            self.eta = self.srtt - back
+            # One that was full once keeps a long smoothed round trip: too far for what would shorten it.
+            empty = self.rate and self.backlog < self.rate * self.min_rtt
+            self.eta = (self.min_rtt if empty else self.srtt) - back
         else:
             queue = self.backlog / self.rate
             self.eta = max(self.min_rtt, queue) + self.size / self.rate - back

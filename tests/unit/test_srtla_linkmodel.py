@@ -454,3 +454,18 @@ def test_a_start_without_anything_to_do_is_remembered() -> None:
         model.round_rtts, model.round_samples = 0.3, 3
         model._round(0.05, True, 100.5)
         assert (model.startup, model.untried) == (False, not hungry)
+
+
+def test_a_new_link_is_expected_to_be_as_quick_as_its_path_while_its_queue_is_empty() -> None:
+    link = Link(1_000_000, delay=0.3)
+    model = link.model
+    model.rate = model.peak = 1_000_000.0
+    model.srtt = 0.68  # it was full once, and has carried hardly anything since
+    assert model.look(link.now)
+    assert model.eta == pytest.approx(0.3)
+    while model.backlog < model.rate * model.min_rtt:
+        model.took(SIZE, link.now)
+    assert model.eta == pytest.approx(0.38)
+    model.rate = 0.0  # nothing is known of how much is a queue
+    model.look(link.now)
+    assert model.eta == pytest.approx(0.38)
