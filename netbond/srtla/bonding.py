@@ -421,7 +421,7 @@ class Bonding(Dealer):
                     leisure = 0.0  # at its limit a link is to be measured as well as can be
                 if held_up > HELD_UP:
                     model.answer_due += held_up
-                elif link.usable and model.fifo:
+                elif link.usable:
                     self._check(link, now)
                 model.settle(now)
                 link.in_flight, link.in_flight_bytes = model.packets, model.in_flight
@@ -461,7 +461,9 @@ class Bonding(Dealer):
     def _check(self, link: LinkState, now: float) -> None:
         """Ask a link that ought to have answered; do without one that does not."""
         model: LinkModel = link.model
-        oldest = model.fifo[0]
+        oldest = model.oldest()
+        if oldest is None:
+            return
         since = max(model.proved_at, oldest.sent_at)
         overdue = now - oldest.sent_at - max(model.srtt, oldest.expected) - model.batch_time()
         if overdue > ASK_GRACE and now - model.asked_at >= ASK_EVERY:

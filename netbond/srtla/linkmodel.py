@@ -413,9 +413,14 @@ class LinkModel:
             transmission.state = SEEN
             transmission.done_at = now + lag
             self.seen.append(transmission)
+        self.oldest()
+
+    def oldest(self) -> Transmission | None:
+        """Of the packets that nothing is known of yet, the one that left first."""
         fifo = self.fifo
         while fifo and fifo[0].state != FLYING:
             fifo.popleft()
+        return fifo[0] if fifo else None
 
     def back(self) -> float:
         """s that proof takes to come back: half of the shortest round trip."""

@@ -583,3 +583,18 @@ def test_a_stalled_link_is_measured_again_a_round_trip_after_its_return() -> Non
     link.stalled = True
     driven.after(0.05)
     assert link.model.measured_from >= driven.now - 0.02 + link.model.min_rtt
+
+
+def test_a_link_with_nothing_in_flight_is_not_asked_for_what_is_known_to_be_lost() -> None:
+    driven = Driven(links=1)
+    driven.offers(1)
+    driven.sent()
+    link = driven.sender._order[0]
+    link.model.done(link.model.fifo[0], LOST, driven.now)  # a loss report said so
+    asked = []
+    for _ in range(9):  # within a second, so each link gets one keepalive in any case
+        driven.now += 0.1
+        driven.sender.handle_timer(driven.now)
+        asked += [data for _, data in driven.sender.datagrams_to_links() if data[:2] == b"\x90\x00"]
+        link.unanswered_since = None
+    assert (len(asked) <= 1, link.stalled) == (True, False)
