@@ -1,13 +1,14 @@
 """Sweeps the sender's modes over many kinds of bonds, in virtual time, and prints a table.
 
 python -m bench.bonding [--jobs N] [--only WORD] [--seconds S] [--latency S] [--seeds N]
-                        [--modes adaptive,classic] [--part K/N]
+                        [--modes adaptive,classic] [--part K/N] [--wild SEED [--random N]]
 python -m bench.bonding --cost
 
 Each row is a bond, a stream and an offered rate; each column a mode: payload lost in per cent, datagrams sent
 per packet delivered, both the mean over the seeds. The simulator is tests/bondsim.py; its figures agree with
-a bench over real sockets (bench/README.md). `--cost`: CPU time per packet of all that the state machine does,
-sockets left out.
+a bench over real sockets (bench/README.md). `--wild`: other rows instead, N
+random bonds, half of them with outages, handovers, fading and lost acknowledgements. `--cost`: CPU time per
+packet of all that the state machine does, sockets left out.
 """
 
 from __future__ import annotations
@@ -174,6 +175,35 @@ def random_bond(rng: random.Random) -> list[str]:
     return links
 
 
+def wild_bond(rng: random.Random) -> list[str]:
+    """Links of any kind to which things happen."""
+    links = []
+    for plain in random_bond(rng):
+        spec = plain
+        rate = float(spec.split("up=")[1].split(",")[0])
+        chance = rng.random()
+        if chance < 0.12:
+            off = rng.randint(6, 12)
+            spec += f",off={off},on={off + rng.choice([0.3, 1, 3])}"
+            if rng.random() < 0.4:
+                spec += ",every=5"
+        elif chance < 0.2:
+            spec += f",stall={rng.randint(6, 11)},unstall=12"
+        elif chance < 0.38:
+            worse = rng.randint(6, 11)
+            spec += f",worse={worse},better={worse + rng.randint(1, 5)}"
+            if chance < 0.3:
+                spec += f",delay2={rng.randint(30, 200)}"
+            else:
+                spec += f",up2={round(rate * rng.uniform(0.15, 0.7), 2)}"
+        if rng.random() < 0.2:
+            spec += f",downloss={rng.randint(1, 15)}"
+        if rng.random() < 0.15:
+            spec += f",fading={max(1, round(rate, 1))}"
+        links.append(spec)
+    return links
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A row of the table."""
@@ -200,6 +230,17 @@ def cases(randoms: int) -> Iterator[Case]:
         links = random_bond(rng)
         load = rng.choice(LOADS)
         yield Case(f"random{number} {load:.0%}", tuple(links), round(capacity(links) * load, 2))
+
+
+def wild_cases(seed: int, count: int) -> Iterator[Case]:
+    """Rows that no table has."""
+    rng = random.Random(seed)
+    for number in range(count):
+        links = wild_bond(rng) if number % 2 else random_bond(rng)
+        load = rng.choice(LOADS)
+        shape = rng.choice(("steady", "steady", "steady", *SHAPES[1:]))
+        name = f"wild{seed}.{number} {load:.0%} {shape}"
+        yield Case(name, tuple(links), round(capacity(links) * load, 2), shape)
 
 
 def play(work: tuple[Case, str, float, float, int]) -> Outcome:
@@ -278,6 +319,7 @@ def main() -> int:
     parser.add_argument("--random", type=int, default=60)
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--links", action="store_true", help="show the links of random bonds")
+    parser.add_argument("--wild", type=int, metavar="SEED", help="other random bonds instead")
     parser.add_argument("--cost", action="store_true", help="CPU time per packet instead")
     args = parser.parse_args()
     if args.cost:
@@ -285,7 +327,8 @@ def main() -> int:
         return 0
     modes = args.modes.split(",")
     part, parts = (int(word) for word in args.part.split("/"))
-    chosen = [case for case in cases(args.random) if args.only in case.name]
+    rows = cases(args.random) if args.wild is None else wild_cases(args.wild, args.random)
+    chosen = [case for case in rows if args.only in case.name]
     chosen = chosen[len(chosen) * (part - 1) // parts : len(chosen) * part // parts]
     seeds = range(1, args.seeds + 1)
     work = [
@@ -306,7 +349,7 @@ def main() -> int:
             if len(modes) == len(MODES) and lost["adaptive"] > lost["classic"] + TOLERANCE:
                 worse += 1
                 cells += " **worse** |"
-            shown = f" {case.links}" if args.links and "random" in case.name else ""
+            shown = f" {case.links}" if args.links and case.name.startswith(("random", "wild")) else ""
             print(f"| {case.name} | {case.mbps:.2f} | {cells}{shown}", flush=True)
     print(f"\n{worse} of {len(chosen)} worse than classic by more than {TOLERANCE} points")
     return 0
