@@ -25,6 +25,7 @@ COMPILED = (
     "schedule",
     "sender",
     "sending",
+    "transmission",
     "wire",
 )
 DIGEST = "DIGEST"

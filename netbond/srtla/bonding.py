@@ -28,8 +28,9 @@ from netbond.srtla.dealing import (
     Dealer,
     Packet,
 )
-from netbond.srtla.linkmodel import FLYING, HUNGRY, LOST, PASSED, TYPICAL, LinkModel, Transmission
+from netbond.srtla.linkmodel import HUNGRY, TYPICAL, LinkModel
 from netbond.srtla.schedule import WINDOW_UNIT, LinkState
+from netbond.srtla.transmission import FLYING, LOST, PASSED, Transmission
 
 RING: Final = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most
 LATENCY: Final = 1.0  # s, until the handshake tells SRT's

@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from netbond.srtla.linkmodel import BURST_TIME_MOST, FLYING, LEAST, LinkModel, Transmission
+from netbond.srtla.linkmodel import BURST_TIME_MOST, LEAST, LinkModel
 from netbond.srtla.schedule import Carrier, LinkState
+from netbond.srtla.transmission import FLYING, Transmission
 
 ALIKE: Final = (
     0.2  # of the latency: links on which a packet arrives so much later carry it as well as the first

@@ -13,8 +13,8 @@ from netbond.srtla import wire
 from netbond.srtla.bonding import LATENCY, RING, Bonding
 from netbond.srtla.dealing import HELD
 from netbond.srtla.link import LinkSpec
-from netbond.srtla.linkmodel import ARRIVED, FLYING, LOST
 from netbond.srtla.sender import Sender
+from netbond.srtla.transmission import ARRIVED, FLYING, LOST
 from tests.srtla_util import data_packet, induction, srt_ack, srt_control, srt_nak
 
 NGP = wire.REG_NGP_PACKET

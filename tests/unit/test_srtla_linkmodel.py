@@ -5,18 +5,8 @@ from __future__ import annotations
 import pytest
 
 from netbond.srtla.diagnosis import OVERFLOW, LossCause
-from netbond.srtla.linkmodel import (
-    ACK_BATCH,
-    ARRIVED,
-    FLYING,
-    INITIAL,
-    LEAST,
-    LOST,
-    PASSED,
-    SEEN,
-    LinkModel,
-    Transmission,
-)
+from netbond.srtla.linkmodel import ACK_BATCH, INITIAL, LEAST, LinkModel
+from netbond.srtla.transmission import ARRIVED, FLYING, LOST, PASSED, SEEN, Transmission
 
 SIZE = 1332
 TARGET = 0.07
