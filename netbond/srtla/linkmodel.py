@@ -105,7 +105,11 @@ class LinkModel:
         self.delivered = 0  # bytes that arrived
         self.doubtful = 0  # bytes that arrived, or were lost
         self.delivered_at = now
+        # (delivered, doubtful, s) at the last proof of the link's own: all that had passed was known then.
+        # SRT's ACK leaves out what is behind another link's hole; it would seem to come with what follows.
+        self.base = (0, 0, now)
         self.first_sent_at = now
+        self.began_at = now  # when it last had nothing in flight
         self.sampled_at = now
         self.proved_at = now  # the last proof that packets pass
         self.asked_at = 0.0
@@ -251,12 +255,13 @@ class LinkModel:
     def sent(self, packet: Any, size: int, index: int, now: float) -> Transmission:
         """A packet leaves, the `index`-th on this link."""
         if not self.in_flight:
-            self.delivered_at = self.first_sent_at = now
+            self.delivered_at = self.first_sent_at = self.began_at = now
+            self._begin_sample(now)
         transmission = Transmission(self, packet, size, index, now)
         rate = self.rate
         if rate:
             queue = self.outstanding(now) / rate
-            transmission.expected = (max(self.min_rtt, queue)) + size / rate
+            transmission.expected = max(self.min_rtt, queue) + size / rate
             if rate > self.peak:
                 self.peak = rate
         slack = self.slack
@@ -333,11 +338,10 @@ class LinkModel:
                         break
                     missing.append(first)
                 queue.popleft()
-        if not missing:
-            return missing
         state = LOST if len(missing) < ACK_BATCH else PASSED
         for transmission in missing:
             self.done(transmission, state, now)
+        self._begin_sample(now)
         return missing if state == LOST else []
 
     def passed(self, before: int, sample: float, now: float) -> None:
@@ -356,6 +360,7 @@ class LinkModel:
             self._sample(last, sample, now)
         else:
             self.round_trip_seen(sample, now)
+        self._begin_sample(now)
 
     def arrived(self, transmission: Transmission, lag: float, now: float) -> None:
         """SRT acknowledged this packet, which no other link carried, by a link whose word is here `lag` s
@@ -366,6 +371,9 @@ class LinkModel:
         self.proved_at = now
         if lag <= 0.0 or self.startup:  # (to learn sooner what a new link can do is worth more)
             self.done(transmission, ARRIVED, now)
+            if self.startup:
+                self._begin_sample(now)
+                self.first_sent_at = transmission.sent_at
         else:
             transmission.state = SEEN
             transmission.done_at = now + lag
@@ -428,6 +436,10 @@ class LinkModel:
                 self.drain_until = 0.0
                 self.rtt_window = min(2 * self.rtt_window, RTT_WINDOW)
 
+    def _begin_sample(self, now: float) -> None:
+        """The rate of what leaves from now on is measured from here."""
+        self.base = (self.delivered, self.doubtful, now)
+
     def _sample(self, last: Transmission, rtt: float, now: float) -> None:
         self.round_trip_seen(rtt, now)
         if last.expected:
@@ -440,12 +452,18 @@ class LinkModel:
             return
         rate = (self.delivered - last.delivered) / interval  # at least, ...
         most = rate + (self.doubtful - last.doubtful) / interval  # ... and at most
+        if rate > most:  # an echo had proved earlier that some of these had passed, which are only now named
+            rate = most
         elapsed = now - self.sampled_at
         self.sampled_at = now
         queue = rtt - self.min_rtt
         queued = queue > max(0.01, 0.2 * self.target)
         if self.startup and queue > max(self.target, self.min_rtt / 4) + 2 * self.spread:
             self.startup = False
+            if last.delivered_at == last.began_at:
+                # Full before its first proof, which took a round trip to come whatever the rate.
+                most *= interval / max(interval - self.min_rtt, last.sent_at - last.began_at, queue)
+                rate = max(rate, most)
         if not self.rate:
             self.rate = most
         elif rate > self.rate:

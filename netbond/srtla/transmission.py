@@ -23,6 +23,7 @@ class Transmission:
 
     __slots__ = (
         "before",
+        "began_at",
         "delivered",
         "delivered_at",
         "done_at",
@@ -45,10 +46,10 @@ class Transmission:
         self.index = index
         self.sent_at = now
         self.flight = link.in_flight  # bytes before it
-        self.delivered = link.delivered
-        self.doubtful = link.doubtful
-        self.delivered_at = link.delivered_at
+        # What its rate is measured from (`LinkModel.base`, and so on), as it was when it left:
+        self.delivered, self.doubtful, self.delivered_at = link.base
         self.first_sent_at = link.first_sent_at
+        self.began_at = link.began_at
         self.expected = 0.0  # s until proof that it passed
         self.state = FLYING
         self.done_at = 0.0

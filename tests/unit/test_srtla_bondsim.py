@@ -100,6 +100,21 @@ def test_never_worse_than_classic(links: list[str], mbps: float, latency: float)
     assert adaptive.lost_pct <= play(links, mbps, latency=latency, mode="classic").lost_pct + 0.1
 
 
+@pytest.mark.parametrize(
+    ("links", "mbps", "latency", "most"),
+    [
+        # One link that a look at its first packets says little of, offered a tenth too much.
+        (["up=0.3,delay=60,queue=40"], 0.32, 0.12, 25.0),
+    ],
+)
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_no_state_is_kept_in_which_little_arrives(
+    links: list[str], mbps: float, latency: float, most: float, seed: int
+) -> None:
+    links = [f"{link},down=2" for link in links]
+    assert play(links, mbps, latency=latency, seed=seed, hiccup=0.002, seconds=12.0).lost_pct <= most
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_streams_of_any_shape_arrive(shape: str) -> None:
     outcome = play("clean3", 8.0, shape=shape, seconds=12.0)
