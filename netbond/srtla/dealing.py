@@ -120,6 +120,7 @@ class Dealer(Carrier):
             if model.min_rtt < nearest:
                 nearest = model.min_rtt
             if model.look(now, slack):
+                model.keep_margin(self._budget, self._safety)
                 ready.append(model)
         if len(ready) > 1:
             most = 0.0
@@ -140,7 +141,7 @@ class Dealer(Carrier):
     def _send_held(self, ready: list[LinkModel], nearest: float, now: float) -> None:
         """New packets, each where it will arrive first."""
         held = self._held
-        budget, safety, alike = self._budget, self._safety, ALIKE * self.latency
+        budget, alike = self._budget, ALIKE * self.latency
         while held:
             packet = held[0]
             if packet.state != HELD:
@@ -156,12 +157,11 @@ class Dealer(Carrier):
                 if left - nearest > HASTE * self.latency or not self._overfill(packet, now):
                     return
                 continue
-            in_time = left - safety
-            pool = self._preferred(packet, ready, in_time, now) if self._ranked else ready
+            pool = self._preferred(packet, ready, left, now) if self._ranked else ready
             best: LinkModel | None = None
             soonest = 1e18
             for model in pool:
-                if model.eta < soonest and model.sure <= in_time:
+                if model.eta < soonest and model.sure + model.margin <= left:
                     best, soonest = model, model.eta
             if best is None:
                 pool = sorted(pool, key=_eta)
@@ -173,16 +173,14 @@ class Dealer(Carrier):
                 latest = soonest + alike
                 share = best.share
                 for model in pool:
-                    if model.share < share and model.eta <= latest and model.sure <= in_time:
+                    if model.share < share and model.eta <= latest and model.sure + model.margin <= left:
                         best, share = model, model.share
             held.popleft()
             self._send(packet, best, now)
             if not best.took(packet.size, now):
                 ready.remove(best)
 
-    def _preferred(
-        self, packet: Packet, ready: list[LinkModel], in_time: float, now: float
-    ) -> list[LinkModel]:
+    def _preferred(self, packet: Packet, ready: list[LinkModel], left: float, now: float) -> list[LinkModel]:
         """Of links of unlike priority those that this packet may take: while the best links have room they
         carry all; when packets have waited as long as a link's queue may be, the others help."""
         least = 0
@@ -191,14 +189,16 @@ class Dealer(Carrier):
                 (link.priority for link in self._links if link.carries and not link.stalled), default=0
             )
         allowed = [model for model in ready if model.owner.priority >= least]
-        rank = max((model.owner.priority for model in allowed if model.sure <= in_time), default=None)
+        rank = max(
+            (model.owner.priority for model in allowed if model.sure + model.margin <= left), default=None
+        )
         return allowed if rank is None else [model for model in allowed if model.owner.priority == rank]
 
     def _send_younger(self, model: LinkModel, ready: list[LinkModel], now: float) -> bool:
         """A link that is too slow for the oldest packet takes the oldest that it can bring in time."""
         held = self._held
         low, high = 0, len(held)
-        born = now + model.sure - self._budget + self._safety
+        born = now + model.sure - self._budget + model.margin
         while low < high:
             middle = (low + high) // 2
             if held[middle].born < born:
@@ -207,7 +207,7 @@ class Dealer(Carrier):
                 high = middle
         if low == len(held):
             low -= 1  # the youngest, if it is just possible
-            if held[low].born + self._budget - now < model.sure + self._safety / 2:
+            if held[low].born + self._budget - now < model.sure + model.margin / 2:
                 return False
         packet = held[low]
         if packet.state != HELD:

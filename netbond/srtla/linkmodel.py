@@ -73,6 +73,8 @@ class LinkModel:
         self.full = False
         self.eta = 0.0  # s until a packet sent now arrives
         self.sure = 0.0  # s within which it should
+        self.unseen = 0.0  # s of queue that may be none
+        self.margin = 0.0  # s by which a packet shall be expected before it must be there
         self.share = 0.0  # of what may be on its way, or ...
         self.measure = 1.0  # ... of so many bytes
         self.slack = 0.0  # s of its pace that it may make up for
@@ -117,6 +119,7 @@ class LinkModel:
         self.size = TYPICAL
         self.loss = 0.0  # share of packets, over about the last hundred
         self.extra = 0.0  # s in flight beyond the shortest round trip and the queue: the path jitters
+        self.queued_at = -1.0  # when a packet last had queued on its way
         self.hungry_at = -1.0  # when a packet last waited though this link was full
         self.lost_index, self.lost_run = -2, 0  # the latest loss, and how many it ends without a gap
         self.round_sent = 0  # packets sent on this link when the round began
@@ -166,6 +169,10 @@ class LinkModel:
             return False
         if self.pace_at > now:
             return False
+        self.unseen = 0.0
+        if now - self.queued_at >= HUNGRY:
+            # The rate is what was sent, not what the link can do: a far one would never be given more.
+            self.unseen = min((PROBE_GAIN - 1.0) * self.min_rtt, self.target)
         self._expect()
         return True
 
@@ -176,6 +183,13 @@ class LinkModel:
         """
         self.measure = self.backlog + self.room if now - self.hungry_at < HUNGRY else most
         self.share = (self.backlog + self.size) / self.measure
+
+    def keep_margin(self, budget: float, safety: float) -> None:
+        """`margin` is `safety`, but at most half of what a packet could wait that took this link as soon as
+        it was born, `budget` s before it must be there: care must not leave a far link idle for ever."""
+        path = (self.srtt if self.startup else self.min_rtt + self.size / self.rate) - self.back()
+        spare = (budget - path - DEVIATIONS * self.deviation) / 2
+        self.margin = safety if spare > safety else max(0.0, spare)
 
     def took(self, size: int, now: float) -> bool:
         """A packet was sent at this moment. Whether the link can take another."""
@@ -194,7 +208,7 @@ class LinkModel:
             empty = self.rate and self.backlog < self.rate * self.min_rtt
             self.eta = (self.min_rtt if empty else self.srtt) - back
         else:
-            queue = self.backlog / self.rate
+            queue = self.backlog / self.rate - self.unseen
             self.eta = max(self.min_rtt, queue) + self.size / self.rate - back
         self.sure = self.eta + DEVIATIONS * self.deviation
 
@@ -458,6 +472,8 @@ class LinkModel:
         self.sampled_at = now
         queue = rtt - self.min_rtt
         queued = queue > max(0.01, 0.2 * self.target)
+        if queued:
+            self.queued_at = now
         if self.startup and queue > max(self.target, self.min_rtt / 4) + 2 * self.spread:
             self.startup = False
             if last.delivered_at == last.began_at:

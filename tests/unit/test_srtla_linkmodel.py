@@ -492,3 +492,36 @@ def test_a_link_that_is_full_before_its_first_proof_is_measured_without_the_way_
     model.passed(5, took, link.now)
     assert not model.startup
     assert model.rate == pytest.approx(link.rate, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("budget", "margin"),
+    [
+        (1.0, 0.05),  # there is time enough
+        (0.332, 0.015),  # half of what is left beside the path
+        (0.25, 0.0),  # too far anyway
+    ],
+)
+def test_care_does_not_leave_a_far_link_idle(budget: float, margin: float) -> None:
+    model = Link(1_332_000, delay=0.301 / 2).model
+    model.startup = False
+    model.rate = model.peak = 1_332_000.0
+    model.min_rtt = model.least_rtt = 0.602
+    assert model.look(100.0)
+    assert model.eta == pytest.approx(0.302)
+    model.keep_margin(budget, 0.05)
+    assert model.margin == pytest.approx(margin)
+
+
+def test_a_link_without_a_queue_may_be_quicker_than_what_it_was_given() -> None:
+    model = Link(1_000_000, delay=0.1).model
+    model.startup = False
+    model.rate = model.peak = 1_000_000.0
+    expected = []
+    for queued_at in (99.9, 90.0):
+        model.queued_at = queued_at
+        assert model.look(100.0)
+        while model.backlog < 1.2 * model.rate * model.min_rtt:
+            assert model.took(SIZE, 100.0) or model.room > 0
+        expected.append(model.eta)
+    assert expected == [pytest.approx(0.14, abs=0.005), pytest.approx(0.1, abs=0.005)]
