@@ -20,6 +20,7 @@ COMPILED = (
     "flight",
     "link",
     "linkmodel",
+    "linkqueue",
     "loop",
     "receiver",
     "schedule",

@@ -25,13 +25,16 @@ from collections import deque
 from typing import Any, Final
 
 from netbond.srtla.diagnosis import AIR, OVERFLOW, LongerPath, LossCause, Starvation
+from netbond.srtla.linkqueue import LinkQueue
 from netbond.srtla.transmission import ARRIVED, FLYING, LOST, PASSED, SEEN, Transmission
 
 ACK_BATCH: Final = 10  # packets per SRTLA ACK
 REORDER: Final = 3  # packets by which a link may be out of order without anything being lost
 DEVIATIONS: Final = 0.5  # mean deviations by which a packet should be expected in time
 INITIAL: Final = 12  # packets in flight before anything is known: an ACK for ten, and a few to go on with
-INITIAL_RATE: Final = 125_000  # bytes/s that any link is supposed to carry
+INITIAL_RATE: Final = 400_000  # bytes/s that any link is supposed to carry: what a stream has sent until the
+# first proof comes is late by a round trip otherwise, and costs another one to catch up with
+PACE_LEAST: Final = 125_000  # bytes/s
 STARTUP_GAIN: Final = 1.9  # round trips on top of one: what doubles the rate each round trip, as in BBR
 JUDGED: Final = 100  # packets until a link's loss is judged, unless much is lost
 LEVEL_WINDOW: Final = 4.0  # s
@@ -111,6 +114,7 @@ class LinkModel:
         # SRT's ACK leaves out what is behind another link's hole; it would seem to come with what follows.
         self.base = (0, 0, now)
         self.first_sent_at = now
+        self.queue = LinkQueue(now)
         self.began_at = now  # when it last had nothing in flight
         self.sampled_at = now
         self.proved_at = now  # the last proof that packets pass
@@ -173,7 +177,7 @@ class LinkModel:
         if now - self.queued_at >= HUNGRY:
             # The rate is what was sent, not what the link can do: a far one would never be given more.
             self.unseen = min((PROBE_GAIN - 1.0) * self.min_rtt, self.target)
-        self._expect()
+        self._expect(now)
         return True
 
     def compare(self, most: float, now: float) -> None:
@@ -198,18 +202,19 @@ class LinkModel:
         self.share = (self.backlog + size) / self.measure
         if self.room < size:
             return False
-        self._expect()
+        self._expect(now)
         return self.pace_at <= now
 
-    def _expect(self) -> None:
+    def _expect(self, now: float) -> None:
         back = self.back()
         if self.startup:
             # One that was full once keeps a long smoothed round trip: too far for what would shorten it.
             empty = self.rate and self.backlog < self.rate * self.min_rtt
             self.eta = (self.min_rtt if empty else self.srtt) - back
         else:
+            waits = max(0.0, self.queue.waits(now) - self.unseen)
             queue = self.backlog / self.rate - self.unseen
-            self.eta = max(self.min_rtt, queue) + self.size / self.rate - back
+            self.eta = max(self.min_rtt + waits, queue) + self.size / self.rate - back
         self.sure = self.eta + DEVIATIONS * self.deviation
 
     def outstanding(self, now: float) -> float:
@@ -275,7 +280,9 @@ class LinkModel:
         rate = self.rate
         if rate:
             queue = self.outstanding(now) / rate
-            transmission.expected = max(self.min_rtt, queue) + size / rate
+            waits = self.queue.waits(now)
+            transmission.expected = max(self.min_rtt + waits, queue) + size / rate
+            transmission.mark = self.queue.enter(min(waits, self.in_flight / rate), size / rate, now)
             if rate > self.peak:
                 self.peak = rate
         slack = self.slack
@@ -283,7 +290,7 @@ class LinkModel:
             pace = max(self.rate, INITIAL_RATE) * STARTUP_PACE
             slack *= PACE / STARTUP_PACE
         else:
-            pace = max(self.peak * PACE, INITIAL_RATE)
+            pace = max(self.peak * PACE, PACE_LEAST)
             slack = max(slack, BURST_TIME)
         step = size / pace
         self.pace_at = max(self.pace_at, now - max(BURST * step, slack)) + step
@@ -460,6 +467,7 @@ class LinkModel:
             # No more for one: what came seconds late after an outage would keep the link from being used.
             late = min(max(0.0, rtt - last.expected), self.min_rtt + 2 * self.target_limit)
             self.deviation += (late - self.deviation) / 8
+        self.queue.waited(last.mark, max(0.0, rtt - self.min_rtt - self.spread - self.jitter))
         interval = max(now - last.delivered_at, last.sent_at - last.first_sent_at)
         self.first_sent_at = last.sent_at
         if interval <= 0.001:
@@ -474,7 +482,7 @@ class LinkModel:
         queued = queue > max(0.01, 0.2 * self.target)
         if queued:
             self.queued_at = now
-        if self.startup and queue > max(self.target, self.min_rtt / 4) + 2 * self.spread:
+        if self.startup and queue > self._full_queue() + 2 * self.spread:
             self.startup = False
             if last.delivered_at == last.began_at:
                 # Full before its first proof, which took a round trip to come whatever the rate.
@@ -497,6 +505,10 @@ class LinkModel:
         self.round_samples += 1
         if last.index >= self.round_sent:
             self._round(queue, queued, now)
+
+    def _full_queue(self) -> float:
+        """s of queue that show that a new link is full."""
+        return max(self.target, min(self.min_rtt / 4, 2 * self.target))
 
     def _slower(self, rtt: float, expected: float) -> bool:
         """Whether a round trip says that the link delivers less than believed. If it is no longer than those

@@ -33,6 +33,7 @@ class Transmission:
         "flight",
         "index",
         "link",
+        "mark",
         "packet",
         "sent_at",
         "size",
@@ -51,6 +52,7 @@ class Transmission:
         self.first_sent_at = link.first_sent_at
         self.began_at = link.began_at
         self.expected = 0.0  # s until proof that it passed
+        self.mark = 0.0  # of the link's queue, see there
         self.state = FLYING
         self.done_at = 0.0
         self.before: Transmission | None = None

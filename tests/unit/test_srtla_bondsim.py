@@ -107,6 +107,8 @@ def test_never_worse_than_classic(links: list[str], mbps: float, latency: float)
         (["up=0.3,delay=60,queue=40"], 0.32, 0.12, 25.0),
         # A link that a packet must take as soon as it is born, and that nothing was known of when it was new.
         (["up=1.67,delay=29,queue=209", "up=3.9,delay=136,queue=146,loss=4.1"], 3.66, 0.12, 10.0),
+        # The same, full: what leaves close together after a gap is late, and so is what follows.
+        (["up=6,delay=40,jitter=20", "up=10,delay=300,queue=600"], 14.7, 0.3, 20.0),
     ],
 )
 @pytest.mark.parametrize("seed", [1, 2, 4])

@@ -469,6 +469,18 @@ def slow_link(startup: bool = False) -> Link:
     return link
 
 
+def test_what_an_echo_proved_and_an_ack_names_later_did_not_pass_twice() -> None:
+    link = slow_link()
+    model = link.model
+    first = [link.send() for _ in range(5)]
+    link.now += 0.05 + 5 / 28
+    model.passed(5, 0.05 + 5 / 28, link.now)
+    second = [link.send() for _ in range(5)]
+    link.now += 0.1 + 5 / 28
+    model.acknowledged(first + second, link.now)
+    assert model.rate == pytest.approx(link.rate, rel=0.1)
+
+
 def test_what_waited_behind_another_links_hole_did_not_pass_all_at_once() -> None:
     """SRT's ACK clears one packet of five that are there; an ACK of the link's own then names all."""
     link = slow_link()
@@ -525,3 +537,20 @@ def test_a_link_without_a_queue_may_be_quicker_than_what_it_was_given() -> None:
             assert model.took(SIZE, 100.0) or model.room > 0
         expected.append(model.eta)
     assert expected == [pytest.approx(0.14, abs=0.005), pytest.approx(0.1, abs=0.005)]
+
+
+def test_what_leaves_close_together_waits_though_the_path_is_half_empty() -> None:
+    link = Link(1_000_000, delay=0.3)
+    model = link.model
+    model.startup = False
+    model.rate = model.peak = 1_000_000.0
+    model.queued_at = link.now
+    assert model.look(link.now)
+    alone = model.eta
+    for _ in range(100):
+        sent = link.send()
+    assert sent.expected == pytest.approx(0.6 + 100 * SIZE / 1e6)
+    assert model.in_flight < model.rate * model.min_rtt
+    model.pace_at = link.now
+    assert model.look(link.now)
+    assert model.eta == pytest.approx(alone + 100 * SIZE / 1e6)
