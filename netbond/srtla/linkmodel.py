@@ -470,10 +470,12 @@ class LinkModel:
         self.queue.waited(last.mark, max(0.0, rtt - self.min_rtt - self.spread - self.jitter))
         interval = max(now - last.delivered_at, last.sent_at - last.first_sent_at)
         self.first_sent_at = last.sent_at
-        if interval <= 0.001:
+        arrived = self.delivered - last.delivered
+        passed = arrived + self.doubtful - last.doubtful
+        if interval <= 0.001 or passed <= 0:  # (what was thought lost and is named is not counted)
             return
-        rate = (self.delivered - last.delivered) / interval  # at least, ...
-        most = rate + (self.doubtful - last.doubtful) / interval  # ... and at most
+        rate = arrived / interval  # at least, ...
+        most = passed / interval  # ... and at most
         if rate > most:  # an echo had proved earlier that some of these had passed, which are only now named
             rate = most
         elapsed = now - self.sampled_at

@@ -554,3 +554,16 @@ def test_what_leaves_close_together_waits_though_the_path_is_half_empty() -> Non
     model.pace_at = link.now
     assert model.look(link.now)
     assert model.eta == pytest.approx(alone + 100 * SIZE / 1e6)
+
+
+def test_what_was_thought_lost_and_is_named_after_all_gives_no_rate() -> None:
+    link = slow_link(startup=True)
+    model = link.model
+    late = link.send()
+    model.done(late, LOST, link.now)
+    link.now += 1.0  # a queue, it seems
+    model.acknowledged([late], link.now)
+    assert model.startup
+    assert model.look(link.now)
+    link.send()
+    assert model.took(SIZE, link.now)
