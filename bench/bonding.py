@@ -6,9 +6,9 @@ python -m bench.bonding --cost
 
 Each row is a bond, a stream and an offered rate; each column a mode: payload lost in per cent, datagrams sent
 per packet delivered, both the mean over the seeds. The simulator is tests/bondsim.py; its figures agree with
-a bench over real sockets (bench/README.md). `--wild`: other rows instead, N
-random bonds, half of them with outages, handovers, fading and lost acknowledgements. `--cost`: CPU time per
-packet of all that the state machine does, sockets left out.
+a bench over real sockets (bench/README.md). `--wild`: other rows instead, N random bonds, half of them with
+outages, handovers, fading and lost acknowledgements. `--cost`: CPU time per packet of all that the state
+machine does, sockets left out.
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@ proof that one packet has passed proves it of all before it:
 - the echo of a keepalive comes back behind all data sent before it;
 - SRT's own ACK, cumulative over all links, clears what neither has.
 
-The delivery rate is measured from one proof to another, over about a round trip, as in BBR
+The delivery rate is measured from one of the first two proofs to another, over about a round trip, as in BBR
 (draft-cardwell-iccrg-bbr): bytes that passed between the last proof before a packet left and the proof
-that it passed. A sample counts as the link's capacity only when the packet had queued on its way; otherwise
-the link had nothing to do, and the sample can only raise the estimate.
+that it passed. (While a link is new, SRT's ACK will do for the first of the two.) A sample counts as the
+link's capacity only when the packet had queued on its way; otherwise the link had nothing to do, and the
+sample can only raise the estimate.
 
 The bytes in flight are held at rate x (shortest round trip + a little queue). The queue keeps the link
 busy, and is the probe for more: if the link can do more, the queue vanishes, more packets pass, and the
@@ -110,8 +111,8 @@ class LinkModel:
         self.delivered = 0  # bytes that arrived
         self.doubtful = 0  # bytes that arrived, or were lost
         self.delivered_at = now
-        # (delivered, doubtful, s) at the last proof of the link's own: all that had passed was known then.
-        # SRT's ACK leaves out what is behind another link's hole; it would seem to come with what follows.
+        # (delivered, doubtful, s) at the last proof of the link's own: `first_sent_at`, the rate's other
+        # bound, is of that proof, too. SRT's ACKs in between are no beginning.
         self.base = (0, 0, now)
         self.first_sent_at = now
         self.queue = LinkQueue(now)

@@ -28,9 +28,9 @@ class LinkQueue:
         self._until = now + waits + takes
         return waits + self._corrected
 
-    def waited(self, mark: float, took: float) -> None:
-        """The packet with this mark has waited `took` s, more or less."""
-        over = mark - self._corrected - took
+    def waited(self, mark: float, wait: float) -> None:
+        """The packet with this mark has waited `wait` s, more or less."""
+        over = mark - self._corrected - wait
         if over > 0.0:
             self._corrected += over
             self._until -= over

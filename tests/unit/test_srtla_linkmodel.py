@@ -481,17 +481,20 @@ def test_what_an_echo_proved_and_an_ack_names_later_did_not_pass_twice() -> None
     assert model.rate == pytest.approx(link.rate, rel=0.1)
 
 
-def test_what_waited_behind_another_links_hole_did_not_pass_all_at_once() -> None:
-    """SRT's ACK clears one packet of five that are there; an ACK of the link's own then names all."""
+def test_a_rate_is_measured_between_proofs_of_the_links_own() -> None:
+    """SRT acknowledges packet after packet; that is no beginning for what ten of them took to leave."""
     link = slow_link()
     model = link.model
-    first = [link.send() for _ in range(5)]
-    link.now += 0.1 + 5 / 28
-    model.arrived(first[0], 0.0, link.now)
-    second = [link.send() for _ in range(5)]
-    link.now += 0.1 + 5 / 28
-    model.acknowledged(first + second, link.now)
-    assert model.rate <= 1.1 * link.rate
+    model.rate = model.peak = 5 * SIZE  # less than it is given
+    sent = []
+    for number in range(60):
+        sent.append(link.send())
+        link.now += 1 / 14
+        if number >= 2:
+            model.arrived(sent[number - 2], 0.0, link.now)
+        if number >= 12 and number % 10 == 2:
+            model.acknowledged(sent[number - 11 : number - 1], link.now)
+    assert model.rate == pytest.approx(14 * SIZE, rel=0.1)
 
 
 def test_a_link_that_is_full_before_its_first_proof_is_measured_without_the_way_there() -> None:
