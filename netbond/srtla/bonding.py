@@ -132,7 +132,9 @@ class Bonding(Dealer):
         for link in self._links:
             if link.carries:
                 model: LinkModel = link.model
-                arrival = model.transit(0, model.outstanding(now)) + (1e6 if link.stalled else 0.0)
+                arrival = model.arrival(model.outstanding(now), len(data), 0.0, now)
+                if link.stalled:
+                    arrival += 1e6
                 arrival -= link.priority * 1e3
                 if best is None or arrival < soonest:
                     best, soonest = link, arrival

@@ -207,16 +207,23 @@ class LinkModel:
         return self.pace_at <= now
 
     def _expect(self, now: float) -> None:
-        back = self.back()
+        self.eta = self.arrival(self.backlog, self.size, self.unseen, now)
+        self.sure = self.eta + DEVIATIONS * self.deviation
+
+    def arrival(self, backlog: float, size: int, unseen: float, now: float) -> float:
+        """s until a packet of `size` bytes arrives that is sent now, behind `backlog` bytes on their way; of
+        the queue that these make `unseen` s may be none."""
         if self.startup:
             # One that was full once keeps a long smoothed round trip: too far for what would shorten it.
-            empty = self.rate and self.backlog < self.rate * self.min_rtt
-            self.eta = (self.min_rtt if empty else self.srtt) - back
-        else:
-            waits = max(0.0, self.queue.waits(now) - self.unseen)
-            queue = self.backlog / self.rate - self.unseen
-            self.eta = max(self.min_rtt + waits, queue) + self.size / self.rate - back
-        self.sure = self.eta + DEVIATIONS * self.deviation
+            empty = self.rate and backlog < self.rate * self.min_rtt
+            return (self.min_rtt if empty else self.srtt) - self.back()
+        return self._proof(backlog, size, unseen, now) - self.back()
+
+    def _proof(self, backlog: float, size: int, unseen: float, now: float) -> float:
+        """s until proof of it is back, if the rate is known."""
+        waits = max(0.0, self.queue.waits(now) - unseen)
+        queue = backlog / self.rate - unseen
+        return max(self.min_rtt + waits, queue) + size / self.rate
 
     def outstanding(self, now: float) -> float:
         """Bytes that are probably still on their way: what was sent and is unproved, less what is likely to
@@ -254,13 +261,6 @@ class LinkModel:
     def _initial(self) -> float:
         return max(INITIAL * self.size, INITIAL_RATE * self.min_rtt)
 
-    def transit(self, size: int, outstanding: float) -> float:
-        """s until a packet of `size` bytes sent now arrives."""
-        if self.startup:
-            return self.srtt / 2
-        queue = outstanding / self.rate
-        return (max(self.min_rtt, queue)) + size / self.rate - self.min_rtt / 2
-
     def round_trip(self) -> float:
         """s until proof of a packet sent now is to be expected."""
         queue = self.in_flight / self.rate if self.rate else 0.0
@@ -280,10 +280,9 @@ class LinkModel:
         transmission = Transmission(self, packet, size, index, now)
         rate = self.rate
         if rate:
-            queue = self.outstanding(now) / rate
-            waits = self.queue.waits(now)
-            transmission.expected = max(self.min_rtt + waits, queue) + size / rate
-            transmission.mark = self.queue.enter(min(waits, self.in_flight / rate), size / rate, now)
+            transmission.expected = self._proof(self.outstanding(now), size, 0.0, now)
+            waits = min(self.queue.waits(now), self.in_flight / rate)
+            transmission.mark = self.queue.enter(waits, size / rate, now)
             if rate > self.peak:
                 self.peak = rate
         slack = self.slack
