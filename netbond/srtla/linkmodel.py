@@ -214,8 +214,9 @@ class LinkModel:
         """s until a packet of `size` bytes arrives that is sent now, behind `backlog` bytes on their way; of
         the queue that these make `unseen` s may be none."""
         if self.startup:
-            # One that was full once keeps a long smoothed round trip: too far for what would shorten it.
-            empty = self.rate and backlog < self.rate * self.min_rtt
+            # One that was full once keeps a long smoothed round trip: too far for what would shorten it. One
+            # that has hardly been given anything has shown hardly any rate, which is not a queue.
+            empty = backlog < max(self.rate, INITIAL_RATE) * self.min_rtt
             return (self.min_rtt if empty else self.srtt) - self.back()
         return self._proof(backlog, size, unseen, now) - self.back()
 
@@ -506,7 +507,8 @@ class LinkModel:
         self.round_rtts += rtt
         self.round_samples += 1
         if last.index >= self.round_sent:
-            self._round(queue, queued, now)
+            # With hardly anything before it a packet has not queued: its path jitters.
+            self._round(queue, queued and last.flight >= LEAST * last.size, now)
 
     def _full_queue(self) -> float:
         """s of queue that show that a new link is full."""

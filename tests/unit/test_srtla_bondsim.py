@@ -55,6 +55,23 @@ def test_at_half_load_hardly_anything_is_sent_twice(bond: str, mbps: float) -> N
     assert outcome.overhead <= 1.05
 
 
+FAR_LOSSY = [
+    "up=2.01,delay=26,queue=25,jitter=9,loss=3.0",
+    "up=4.85,delay=126,queue=182,jitter=36,loss=0.2",
+    "up=4.75,delay=139,queue=59,jitter=56,loss=4.4,gep=0.29,ger=37",
+    "up=1.15,delay=88,queue=43,gep=0.77,ger=34",
+    "up=4.97,delay=137,queue=621,gep=0.24,ger=37",
+]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_a_link_that_is_as_far_as_the_latency_is_not_left_idle(seed: int) -> None:
+    """Two links are always late, and two just in time; the second one was once left idle for ever."""
+    links = [f"{link},down=4" for link in FAR_LOSSY]
+    outcome = play(links, 8.4, latency=0.12, seed=seed, hiccup=0.002, seconds=12.0)
+    assert outcome.lost_pct <= 33.0
+
+
 def test_the_caller_repeats_nothing_that_is_only_late() -> None:
     assert play("skew4", 12.0, mode="classic", seconds=10.0).caller_again > 1000
     assert play("skew4", 12.0, seconds=10.0).caller_again == 0

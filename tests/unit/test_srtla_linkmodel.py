@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netbond.srtla.diagnosis import OVERFLOW, LossCause
-from netbond.srtla.linkmodel import ACK_BATCH, INITIAL, LEAST, LinkModel
+from netbond.srtla.linkmodel import ACK_BATCH, INITIAL, INITIAL_RATE, LEAST, LinkModel
 from netbond.srtla.transmission import ARRIVED, FLYING, LOST, PASSED, SEEN, Transmission
 
 SIZE = 1332
@@ -455,9 +455,29 @@ def test_a_new_link_is_expected_to_be_as_quick_as_its_path_while_its_queue_is_em
     while model.backlog < model.rate * model.min_rtt:
         model.took(SIZE, link.now)
     assert model.eta == pytest.approx(0.38)
-    model.rate = 0.0  # nothing is known of how much is a queue
-    model.look(link.now)
-    assert model.eta == pytest.approx(0.38)
+
+
+@pytest.mark.parametrize("rate", [0.0, 5_000.0])
+def test_a_new_link_that_was_hardly_given_anything_is_not_taken_for_a_weak_one(rate: float) -> None:
+    """Two packets a round trip show a rate of two packets a round trip, whatever the link can do."""
+    model = Link(1_000_000, delay=0.13).model
+    model.rate = model.peak = rate
+    model.srtt = 0.28  # the path jitters
+    assert model.look(100.0)
+    assert model.eta == pytest.approx(0.13)
+    assert model.arrival(INITIAL_RATE * model.min_rtt, SIZE, 0.0, 100.0) == pytest.approx(0.15)  # a queue
+
+
+@pytest.mark.parametrize(("before", "startup"), [(0, True), (LEAST, False)])
+def test_a_start_ends_with_packets_that_may_have_queued(before: int, startup: bool) -> None:
+    link = Link(1_000_000, delay=0.1)
+    model = link.model
+    for _ in range(8):
+        flight = [link.send() for _ in range(before + 1)]
+        link.now += 0.23  # 30 ms more than the shortest: the path's jitter, or a queue
+        model.acknowledged(flight, link.now)
+        link.now += 0.1
+    assert model.startup is startup
 
 
 def slow_link(startup: bool = False) -> Link:
