@@ -9,6 +9,7 @@ that are not ours to mend.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -46,6 +47,7 @@ HELD_UP: Final = 0.03  # s by which our own timer is late if the machine is busy
 NAK_GRACE: Final = 0.01  # s by which a loss report may be older than proof that came over another link
 
 ANSWER_LATE: Final = 0.5  # of the latency: packets whose link answers later are saved before
+HURRY: Final = 0.25  # of the latency: what a copy gets on top of the shortest round trip
 HANDSHAKE_DOUBT: Final = 0.2  # of the latency: what half a round trip may say too much of the handshake's way
 RESCUED: Final = 100  # waiting packets that are looked at for one to try a stalled link with
 CROWDED: Final = 0.5  # of the latency: no copies while packets wait longer, and too many are given up
@@ -474,8 +476,12 @@ class Bonding(Dealer):
                 model.answer_due = now + model.round_trip() + self._patience
             model.asked_at = now
             self._outlet.ask(link, now)
-            if not self._held and model.answer_due - oldest.packet.born > ANSWER_LATE * self.latency:
-                self._rescue(link, now)  # the answer would come too late to do anything
+            born = oldest.packet.born
+            if not self._held and model.answer_due - born > ANSWER_LATE * self.latency:
+                # The answer would come too late to do anything, but proof without it may be due before.
+                proof = model.proof_due(oldest) + ASK_GRACE
+                if now > proof or proof - born > self._budget - self._hurry_time():
+                    self._rescue(link, now)
         if model.asked_at >= since and now >= model.answer_due and not link.stalled:
             link.stalled = True
         if link.stalled:
@@ -503,15 +509,18 @@ class Bonding(Dealer):
                 packet.queued = SPARE
                 self._spare.append(packet)
 
+    def _hurry_time(self) -> float:
+        """s before its deadline at which a copy of what may be stuck must leave; inf: no link takes it."""
+        carrying = (link for link in self._links if link.carries and not link.stalled)
+        return min((link.model.min_rtt for link in carrying), default=math.inf) + HURRY * self.latency
+
     def _hurry(self, now: float) -> None:
         """Spare copies whose time runs out must not wait any longer."""
         spare = self._spare
         if not spare:
             return
-        soonest = min(
-            (link.model.min_rtt for link in self._links if link.carries and not link.stalled), default=None
-        )
-        if soonest is None:
+        hurry = self._hurry_time()
+        if hurry == math.inf:
             return
         waits = now - self._held[0].born if self._held else 0.0
         crowded = waits > CROWDED * self.latency and self._given_up > SHORTAGE / 2
@@ -521,7 +530,7 @@ class Bonding(Dealer):
                 continue
             if packet.state == HERE or packet.state == GONE:
                 packet.queued = NOT_QUEUED
-            elif packet.born + self._budget - now < soonest + 0.25 * self.latency:
+            elif packet.born + self._budget - now < hurry:
                 if crowded:
                     packet.queued = NOT_QUEUED  # a copy would cost another packet its place
                 else:

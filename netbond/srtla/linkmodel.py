@@ -271,6 +271,15 @@ class LinkModel:
         """s between the SRTLA ACKs of a link that is busy."""
         return ACK_BATCH * self.size / self.rate if self.rate else 0.0
 
+    def proof_due(self, oldest: Transmission) -> float:
+        """When proof of the oldest packet in flight is to be expected: a round trip after the SRTLA ACK that
+        names it is full, which is later the less the link is given."""
+        fifo = self.fifo
+        if len(fifo) < ACK_BATCH:
+            return oldest.sent_at + max(self.srtt, oldest.expected) + self.batch_time()
+        last = fifo[ACK_BATCH - 1]
+        return last.sent_at + max(self.srtt, last.expected)
+
     # --- what happens ---------------------------------------------------------------------------------------
 
     def sent(self, packet: Any, size: int, index: int, now: float) -> Transmission:

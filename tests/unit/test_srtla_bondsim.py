@@ -64,6 +64,14 @@ FAR_LOSSY = [
 ]
 
 
+def test_far_links_with_room_do_not_carry_everything_twice() -> None:
+    """A hole that waits for its repeat holds up SRT's ACKs, and a link that is given little fills its own
+    ones late: neither is a reason to send copies while there is time to hear more. 2 % is really lost."""
+    outcome = play([f"{link},down=4" for link in FAR_LOSSY], 8.4, hiccup=0.002, seconds=12.0)
+    assert outcome.lost_pct == 0
+    assert outcome.overhead <= 1.08
+
+
 @pytest.mark.parametrize("seed", [1, 2, 4])
 def test_a_link_that_is_as_far_as_the_latency_is_not_left_idle(seed: int) -> None:
     """Two links are always late, and two just in time; the second one was once left idle for ever."""

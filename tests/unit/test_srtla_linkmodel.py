@@ -480,6 +480,24 @@ def test_a_start_ends_with_packets_that_may_have_queued(before: int, startup: bo
     assert model.startup is startup
 
 
+def test_proof_is_due_a_round_trip_after_the_ack_is_full() -> None:
+    link = Link(1_000_000, delay=0.05)
+    model = link.model
+    model.startup, model.rate, model.peak = False, link.rate, link.rate
+    first = link.send()
+    for _ in range(ACK_BATCH - 2):
+        link.now += 0.02
+        link.send()
+    # Nine: the tenth is expected as soon as the link could carry it.
+    assert model.proof_due(first) == pytest.approx(100.0 + first.expected + 10 * SIZE / link.rate)
+    link.now += 0.02
+    tenth = link.send()
+    link.now += 0.02
+    link.send()
+    assert tenth.sent_at == pytest.approx(100.18)
+    assert model.proof_due(first) == pytest.approx(100.18 + tenth.expected)
+
+
 def slow_link(startup: bool = False) -> Link:
     """28 packets a second, as few as a weak modem carries."""
     link = Link(28 * SIZE, delay=0.05)
