@@ -105,7 +105,7 @@ Path *nb_new(int listener, int epoll, double pause, double worth_it, double enou
     if (!p) return NULL;
     p->listener = listener, p->epoll = epoll;
     p->pause = pause, p->worth_it = worth_it, p->enough = enough, p->flush_after = flush_after;
-    p->gap = p->span = p->count = 1.0, p->next_flush = 1e18;
+    p->gap = p->span = ALONE * pause, p->count = 1.0, p->next_flush = 1e18;
     memset(p->table, 0xff, sizeof p->table);
     for (int i = 0; i < GROUPS; i++) p->groups[i].fd = -1;
     return p;
@@ -489,8 +489,10 @@ int nb_run(Path *p, double until, double patience, int *others, int room) {
         }
         if (packets) {
             double span = now - p->paced < ALONE * p->pause ? now - p->paced : ALONE * p->pause;
-            p->span += (span - p->span) / 16;
-            p->count += (packets - p->count) / 16;
+            // A stream that begins, or becomes a faster one, is not kept waiting by what was before.
+            double weight = packets >= 1.5 * p->enough && span < p->gap / 2 * packets ? 1.0 : 1.0 / 16;
+            p->span += (span - p->span) * weight;
+            p->count += (packets - p->count) * weight;
             p->gap = p->span / p->count; // the mean of gaps would make much of a look amidst a burst
             p->paced = now;
         }

@@ -31,7 +31,8 @@ PAUSE: Final = 0.0045  # s between wake-ups while packets flow
 ENOUGH: Final = 8.0  # packets for which it waits longer than that, if it may
 WORTH_IT: Final = 2  # packets that must be expected within a pause
 ALONE: Final = 4 * PAUSE  # s after which a packet came alone, whatever the pace was before
-SMOOTHING: Final = 1 / 16  # weight of the newest wake-up in the expectation
+SMOOTHING: Final = 1 / 16  # weight of the newest wake-up in the expectation, ...
+MANY: Final = 1.5 * ENOUGH  # ... unless it finds so many, and twice as many as expected
 READY_MAX: Final = 64  # sockets per look; the others come with the next
 
 _Ts = TypeVarTuple("_Ts")
@@ -70,8 +71,8 @@ class PacketServer:
         self.attendant: Attendant | None = None
         self.packets = select.epoll()
         self.packets.register(asyncio_descriptor, select.EPOLLIN)
-        self._gap = 1.0  # s that is expected between packets, from the means of ...
-        self._span = 1.0  # ... s between looks that found packets, ...
+        self._gap = ALONE  # s that is expected between packets, from the means of ...
+        self._span = ALONE  # ... s between looks that found packets, ...
         self._count = 1.0  # ... and of packets that they found
         self._looked = 0.0
         self._paced = 0.0  # when packets came last that set the pace
@@ -144,8 +145,12 @@ class PacketServer:
         if ready:
             self._looked = now
         if count:
-            self._span += (min(now - self._paced, ALONE) - self._span) * SMOOTHING
-            self._count += (count - self._count) * SMOOTHING
+            span = min(now - self._paced, ALONE)
+            # A stream that begins, or becomes a faster one, is not kept waiting by what was before.
+            faster = count >= MANY and span < self._gap / 2 * count
+            weight = 1.0 if faster else SMOOTHING
+            self._span += (span - self._span) * weight
+            self._count += (count - self._count) * weight
             self._gap = self._span / self._count  # the mean of gaps would make much of a look amidst a burst
             self._paced = now
         return now
