@@ -43,6 +43,7 @@ ASK_EVERY: Final = 0.1  # s at least between keepalives that ask how far a link 
 ASK_GRACE: Final = 0.02  # s that proof may be overdue before a link is asked
 PATIENCE: Final = 0.1  # of the latency: how long an answer may be overdue before the link counts as stalled
 JUDGE_EVERY: Final = 1.0  # s between looks at how many packets are given up
+OVERDUE_MOST: Final = 8  # packets that one report may prove overdue: more at once are late, not lost
 HELD_UP: Final = 0.03  # s by which our own timer is late if the machine is busy
 NAK_GRACE: Final = 0.01  # s by which a loss report may be older than proof that came over another link
 
@@ -282,6 +283,8 @@ class Bonding(Dealer):
             return True
         budget = RING
         unknown = False
+        overdue: list[Packet] = []
+        told_at = now - max((link.model.back() for link in self._links if link.carries), default=0.0)
         for first, last in ranges:
             behind = self._behind(last)
             start = first if wire.distance(self._acked, first) >= 0 else self._acked
@@ -300,7 +303,13 @@ class Bonding(Dealer):
                     self._ring[slot] = None
                     unknown = True
                 elif not self._again_if_overtaken(packet, behind, now):
-                    self._reported(packet, now)
+                    if self._is_overdue(packet, told_at, now):
+                        overdue.append(packet)
+                    else:
+                        self._reported(packet, now)
+        if len(overdue) <= OVERDUE_MOST:
+            for packet in overdue:
+                self._hasten(packet)
         self._due(now)
         return unknown
 
@@ -327,6 +336,19 @@ class Bonding(Dealer):
         model.done(latest, LOST, now)
         self._again(packet, now)
         return True
+
+    def _is_overdue(self, packet: Packet, told_at: float, now: float) -> bool:
+        """Whether the server lacked the packet at `told_at`, when it ought to have been there, and proof of
+        its link would come too late for a copy, which now would be in nobody's way."""
+        latest = packet.transmission
+        if self._held or latest is None or latest.state != FLYING or not latest.expected:
+            return False
+        if packet.state != SENT or packet.queued or packet.times > 1:
+            return False
+        model = latest.link
+        due = latest.sent_at + latest.expected - model.back() + model.jitter + 2 * model.deviation
+        left = packet.born + self._budget - now
+        return due <= told_at and left <= model.batch_time() + 2 * model.round_trip()
 
     def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
         model: LinkModel = link.model

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from netbond.srtla import wire
 from netbond.srtla.bonding import LATENCY, RING, Bonding
-from netbond.srtla.dealing import HELD
+from netbond.srtla.dealing import HELD, Packet
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.sender import Sender
 from netbond.srtla.transmission import ARRIVED, FLYING, LOST
@@ -147,6 +147,35 @@ def test_a_loss_report_proves_what_was_overtaken_on_its_link(
     driven.now += 0.02
     driven.hears(1, srt_nak((1, 1)))  # from before the repeat can have come
     assert driven.sent() == []
+
+
+@pytest.mark.parametrize(
+    ("waited", "latency", "waiting", "copied"),
+    [
+        (0.06, 120, False, True),
+        (0.03, 120, False, False),  # when the report was made, it was still on its way
+        (0.06, 1000, False, False),  # its link will say what has become of it
+        (0.06, 120, True, False),  # a copy would take another one's place
+    ],
+)
+def test_what_ought_to_be_there_and_is_not_is_copied_if_proof_would_come_too_late(
+    waited: float, latency: int, waiting: bool, copied: bool
+) -> None:
+    driven = Driven()
+    driven.sender.datagram_from_caller(handshake(latency, latency), driven.now)
+    driven.offers(*range(14))
+    out = driven.sent()
+    driven.now += 0.04
+    for number in (1, 2):
+        driven.acks(number, *(sequence for link, sequence in out if link == number))
+    driven.offers(20)
+    ((link, _),) = driven.sent()
+    driven.now += waited
+    if waiting:
+        driven.carrier._held.append(Packet(21, data_packet(21), driven.now))
+    driven.hears(1, srt_nak((20, 20)))
+    copies = [number for number, sequence in driven.sent() if sequence == 20]
+    assert copies == ([3 - link] if copied else [])
 
 
 def test_a_loss_report_proves_nothing_where_another_link_was_faster_or_packets_get_mixed_up() -> None:

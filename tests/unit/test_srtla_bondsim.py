@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -78,6 +79,15 @@ def test_a_link_that_is_as_far_as_the_latency_is_not_left_idle(seed: int) -> Non
     links = [f"{link},down=4" for link in FAR_LOSSY]
     outcome = play(links, 8.4, latency=0.12, seed=seed, hiccup=0.002, seconds=12.0)
     assert outcome.lost_pct <= 33.0
+
+
+@pytest.mark.parametrize("loss", ["loss=3", "gep=0.5,ger=20"])
+def test_bad_air_on_all_links_costs_little_with_srts_usual_latency(loss: str) -> None:
+    """120 ms leave time for one repeat, if it is not the link's next SRTLA ACK that is waited for."""
+    links = [f"up={up},down=20,delay={delay},{loss}" for up, delay in ((8, 25), (6, 35), (4, 45))]
+    runs = [play(links, 8.5, latency=0.12, hiccup=0.002, seconds=12.0, seed=seed) for seed in (1, 2, 3)]
+    assert fmean(run.lost_pct for run in runs) <= 0.7
+    assert fmean(run.overhead for run in runs) <= 1.15
 
 
 def test_the_caller_repeats_nothing_that_is_only_late() -> None:
