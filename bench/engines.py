@@ -11,8 +11,9 @@ scheduler's own nanoseconds), the delay that it adds (kernel time stamps), conte
 --highest the highest rate without loss.
 
 Programs: netbond; netbond without its compiled parts; BELABOX's if NETBOND_FOREIGN_SRTLA names the folder
-that holds them; and as the floor, if there is a C compiler, relay.c, which moves datagrams and does nothing
-else.
+that holds them; and as floors, if there is a C compiler, relay.c, which moves datagrams and does nothing
+else, and least.c, which also reads and sends what the protocol asks for, and decides nothing: woken by
+packets, and by the clock each 5 ms.
 """
 
 from __future__ import annotations
@@ -352,6 +353,11 @@ def programs(engine: str, directory: Path) -> list[Program]:
         relay = directory / "relay"
         subprocess.run([compiler, "-O2", "-o", relay, Path(__file__).parent / "relay.c"], check=True)
         found.append(Program("relay (floor)", [str(relay), "{port}", "{server}"], srtla=False))
+        least = directory / "least"
+        subprocess.run([compiler, "-O2", "-o", least, Path(__file__).parent / "least.c"], check=True)
+        way = ["{port}", "{server}"] if engine == "recv" else ["{port}", "127.0.0.1", "{server}", "{ips}"]
+        for name, pause in (("least", "0"), ("least, 5 ms", "5000")):
+            found.append(Program(name, [str(least), engine, *way, pause]))
     return found
 
 
