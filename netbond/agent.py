@@ -20,16 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from netbond import __version__, boottime, nft, router, snapshot, sysctls
+from netbond import __version__, nft, router, sysctls
 from netbond.clashes import clashes
-from netbond.config import Config, load
-from netbond.control import Command, ControlServer, Peer
+from netbond.config.load import Config, load
 from netbond.defaults import merged
 from netbond.errors import NetbondError
-from netbond.haste import Haste
 from netbond.iplist import AddressList
 from netbond.kernel import Failure, Kernel
-from netbond.metrics import MetricsServer
 from netbond.model import Desired, Facts, Health, Link, Route, Uplink
 from netbond.names import NameFiles
 from netbond.pace import Pace
@@ -37,7 +34,12 @@ from netbond.plan import desired, object_words, plan
 from netbond.restore import give_back
 from netbond.sources import Sources
 from netbond.standing import DEAD
+from netbond.status import snapshot
+from netbond.status.control import Command, ControlServer, Peer
+from netbond.status.metrics import MetricsServer
 from netbond.supervisor import Supervisor
+from netbond.system import clock
+from netbond.system.realtime import Haste
 from netbond.watchers import netlink
 
 logger = logging.getLogger(__name__)
@@ -319,7 +321,7 @@ class Agent:
         began = time.thread_time()  # not what it waited for others
         read = await kernel.read()
         self._cost = time.thread_time() - began
-        facts = self._sources.facts(read, boottime.now())
+        facts = self._sources.facts(read, clock.now())
         facts = replace(facts, health=(*facts.health, *self._barred))
         goal = desired(facts, self.config)
         now = time.monotonic()
@@ -518,7 +520,7 @@ class Agent:
             self._supervisor.states(),
             ecmp_table=self.config.routing.ecmp_table,
             now=time.monotonic(),
-            booted=boottime.started(),
+            booted=clock.started(),
             current_rates=self._rates,
             sections=self._sources.sections(time.monotonic()),
         )

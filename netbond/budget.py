@@ -32,11 +32,11 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from netbond import files
-from netbond.boottime import boot_id
-from netbond.config import UplinkConfig
-from netbond.leases import LeaseError, check_device
+from netbond.config.load import UplinkConfig
+from netbond.dhcp.clients import LeaseError, check_device
 from netbond.model import Link
+from netbond.system import files
+from netbond.system.clock import boot_id
 from netbond.uplinks import settings
 
 STORE = "usage.json"  # in data_dir

@@ -6,7 +6,7 @@ import ipaddress
 from collections import defaultdict
 
 from netbond.balance import foreign_ids
-from netbond.config import Config
+from netbond.config.load import Config
 from netbond.model import MAIN_TABLE, Desired, Facts, IPNetwork, Route
 from netbond.plan import hop_words, main_defaults, route_words, rule_words
 from netbond.rules import overlap

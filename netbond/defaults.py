@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from netbond import files
 from netbond.model import MAIN_TABLE, Facts, Nexthop, Route
+from netbond.system import files
 from netbond.tables import DEFAULT
 
 LARGEST = 65536  # bytes

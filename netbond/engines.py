@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netbond.config import ReceiverConfig, SenderConfig
+from netbond.config.load import ReceiverConfig, SenderConfig
 from netbond.errors import EXIT_CONFIG, EXIT_USAGE
-from netbond.snapshot import printable
+from netbond.status.snapshot import printable
 
 # Bytes of one line on the channel, either way. Ample: a receiver that serves 200 senders, or is made to by an
 # attacker, has 140 KiB to resume, and must not be ended for that.

@@ -14,17 +14,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from netbond import boottime, pins
-from netbond.config import Config
-from netbond.control import request
+from netbond import pins
+from netbond.config.load import Config
 from netbond.defaults import DefaultStore, still_valid
+from netbond.dhcp.lease import Lease
+from netbond.dhcp.store import MANAGED, LeaseList, LeaseStore, following
 from netbond.errors import NetbondError
 from netbond.kernel import read_facts_once
-from netbond.lease import Lease
-from netbond.leasestore import MANAGED, LeaseList, LeaseStore, following
 from netbond.lookups import resolve
 from netbond.model import Budget, Facts, Health, IPAddress
-from netbond.snapshot import objects
+from netbond.status.control import request
+from netbond.status.snapshot import objects
+from netbond.system import clock
 from netbond.uplinks import learned
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev
@@ -40,7 +41,7 @@ def gather(config: Config) -> Facts:
     facts = read_facts_once()
     state_dir = config.agent.state_dir
     facts = replace(
-        facts, leases=Networkd().leases(facts.links, boottime.now(), time.time()), devices=Udev().devices()
+        facts, leases=Networkd().leases(facts.links, clock.now(), time.time()), devices=Udev().devices()
     )
     try:
         taken = DefaultStore(state_dir).load() if config.routing.take_over_default else ()
@@ -57,7 +58,7 @@ def gather(config: Config) -> Facts:
     except (PermissionError, ValueError) as error:
         reason = "readable by root only" if isinstance(error, PermissionError) else str(error)
         print(f"# what is in {state_dir} is left out: {reason}", file=sys.stderr)
-    facts = replace(facts, learned=learned(facts, boottime.now()))
+    facts = replace(facts, learned=learned(facts, clock.now()))
     found: dict[str, tuple[IPAddress, ...]] = {}
     for name in sorted(pins.names(config)):
         try:
@@ -70,7 +71,7 @@ def gather(config: Config) -> Facts:
         answer = request(config.agent.control_socket, {"command": "status"})
     except NetbondError:
         return facts  # no agent, so nobody checks and counts
-    return told(facts, answer.get("status"), boottime.now())
+    return told(facts, answer.get("status"), clock.now())
 
 
 def told(facts: Facts, status: Any, now: float) -> Facts:

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from netbond import files
 from netbond.model import Uplink
+from netbond.system import files
 
 LARGEST_LIST = 65536  # bytes; more is not ours
 LARGEST_PID_FILE = 64  # bytes

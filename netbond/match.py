@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from netbond.config import Config, UplinkConfig
-from netbond.devices import Device, Match, port_order
+from netbond.config.load import Config, UplinkConfig
+from netbond.config.pattern import Device, Match, port_order
+from netbond.config.values import PER_FAMILY
 from netbond.tables import fixed
-from netbond.values import PER_FAMILY
 
 
 @dataclass(frozen=True, slots=True)

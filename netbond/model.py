@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
-from netbond.config import UplinkConfig
-from netbond.devices import Device
-from netbond.lease import Lease
+from netbond.config.load import UplinkConfig
+from netbond.config.pattern import Device
+from netbond.dhcp.lease import Lease
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface

@@ -14,8 +14,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from netbond import files
 from netbond.errors import NetbondError
+from netbond.system import files
 
 HEADER = "# Written by netbond for `ip`; changes here are lost. `netbond run` takes it away when it ends.\n"
 FILE = "netbond.conf"

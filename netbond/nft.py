@@ -24,11 +24,11 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from netbond import files
-from netbond.config import Config
+from netbond.config.load import Config
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
 from netbond.model import Link, Uplink
 from netbond.router import FAMILY, REMOVAL, TABLE, Lives, Mark, lan, lives, marks, pending, released, ruleset
+from netbond.system import files
 
 logger = logging.getLogger(__name__)
 

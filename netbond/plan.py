@@ -14,7 +14,7 @@ from shlex import quote
 
 from netbond import pins, router
 from netbond.balance import ecmp, uses_groups
-from netbond.config import Config
+from netbond.config.load import Config
 from netbond.model import (
     MAIN_TABLE,
     Desired,

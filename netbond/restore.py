@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netbond import nft
-from netbond.config import Config
-from netbond.control import ControlServer
+from netbond.config.load import Config
 from netbond.defaults import DefaultStore, still_valid
 from netbond.errors import NetbondError
 from netbond.kernel import Failure, Kernel
 from netbond.model import Facts
 from netbond.plan import Operation
 from netbond.router import FAMILY, TABLE
+from netbond.status.control import ControlServer
 from netbond.sysctls import Sysctls
 
 

@@ -15,25 +15,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from netbond import budget, files, match, pins
-from netbond.boottime import boot_id
-from netbond.config import Config, UplinkConfig
+from netbond import budget, match, pins
+from netbond.config.load import Config, UplinkConfig
+from netbond.config.pattern import of_links
+from netbond.config.values import AUTO
 from netbond.defaults import DefaultStore, still_valid
-from netbond.devices import of_links
+from netbond.dhcp.clients import LeaseError
+from netbond.dhcp.lease import Lease
+from netbond.dhcp.store import MANAGED, LeaseList, LeaseStore, following, read_list, renamed
 from netbond.engines import EngineState
-from netbond.gone import Gone
 from netbond.health import effect
 from netbond.health.evidence import Ear
 from netbond.health.monitor import Monitor
-from netbond.lease import Lease
-from netbond.leases import LeaseError
-from netbond.leasestore import MANAGED, LeaseList, LeaseStore, following, read_list, renamed
 from netbond.lookups import Lookups
 from netbond.model import Budget, Desired, Facts, Health, IPAddress, Link, Uplink
-from netbond.snapshot import Rate, printable
 from netbond.standing import alive
+from netbond.status.departed import Gone
+from netbond.status.snapshot import Rate, printable
+from netbond.system import files
+from netbond.system.clock import boot_id
 from netbond.uplinks import learned, settings
-from netbond.values import AUTO
 from netbond.watchers import modemmanager, networkmanager
 from netbond.watchers.bus import device_name
 from netbond.watchers.networkd import Networkd

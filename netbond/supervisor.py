@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import netbond
-from netbond import files
-from netbond.config import SenderConfig
+from netbond.config.load import SenderConfig
 from netbond.engines import (
     MAX_LINE,
     Backoff,
@@ -39,7 +38,8 @@ from netbond.engines import (
     parse_message,
     restart_mends,
 )
-from netbond.snapshot import printable
+from netbond.status.snapshot import printable
+from netbond.system import files
 
 logger = logging.getLogger(__name__)
 

@@ -26,9 +26,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from netbond import files
-from netbond.config import Config
+from netbond.config.load import Config
 from netbond.model import Link, Uplink
+from netbond.system import files
 
 STORE = "sysctls.json"  # in state_dir
 LARGEST_STORE = 1 << 20  # bytes; 64 uplinks make about 30,000

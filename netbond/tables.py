@@ -14,9 +14,9 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
-from netbond.config import RoutingConfig
+from netbond.config.load import RoutingConfig
+from netbond.config.values import PER_FAMILY
 from netbond.model import IPInterface, IPNetwork, Nexthop, Route, Uplink
-from netbond.values import PER_FAMILY
 
 # The last resort of a table: whatever finds no route there must fail, or it would fall through to main and
 # leave by the wrong modem. The highest metric there is, so that any other default wins.

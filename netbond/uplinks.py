@@ -23,15 +23,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netbond import match
-from netbond.config import Config, UplinkConfig
-from netbond.devices import Device, of_links
-from netbond.lease import Lease
+from netbond.config.load import Config, UplinkConfig
+from netbond.config.pattern import Device, of_links
+from netbond.config.values import AUTO
+from netbond.dhcp.lease import Lease
 from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Link, Route, Uplink
 from netbond.router import is_lan
 from netbond.selection import exclusions
 from netbond.standing import judged
 from netbond.tables import assign
-from netbond.values import AUTO
 
 # An interface that no [[uplink]] matches: used if it turns out to have a gateway.
 UNMATCHED = UplinkConfig(match="*")

@@ -17,13 +17,16 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from netbond import config, leases, leasestore, metrics, rtnetlink
-from netbond.control import Command, ControlServer, Peer
+from netbond import rtnetlink
+from netbond.config import load
+from netbond.dhcp import clients, store
+from netbond.dhcp.clients import LeaseError
+from netbond.dhcp.lease import Changed, Lease, Released
 from netbond.engines import ChannelError, EngineState, LogLines, parse_message
 from netbond.errors import ConfigError
 from netbond.health import evidence, packets
-from netbond.lease import Changed, Lease, Released
-from netbond.leases import LeaseError
+from netbond.status import metrics
+from netbond.status.control import Command, ControlServer, Peer
 from netbond.watchers import bus, modemmanager, networkmanager
 
 CORPUS = Path(__file__).parent / "corpus" / "agent"
@@ -53,12 +56,12 @@ def dhcp(data: bytes) -> None:
     found: list[Lease | Released | Changed | None] = []
     complaints: list[str] = []
     readers: tuple[Callable[[], Lease | Released | Changed | None], ...] = (
-        lambda: leases.parse_dhclient(environ, 5.0),
-        lambda: leases.parse_dhcpcd(environ, 5.0),
-        lambda: leases.parse_udhcpc(environ.get("reason", ""), environ, 5.0),
-        lambda: leases.parse_networkmanager([words[0], environ.get("reason", "")], environ, 5.0),
-        lambda: leases.parse_networkd(data.decode("utf-8", "replace"), "usb0", 5.0),
-        lambda: leasestore.decode(data),
+        lambda: clients.parse_dhclient(environ, 5.0),
+        lambda: clients.parse_dhcpcd(environ, 5.0),
+        lambda: clients.parse_udhcpc(environ.get("reason", ""), environ, 5.0),
+        lambda: clients.parse_networkmanager([words[0], environ.get("reason", "")], environ, 5.0),
+        lambda: clients.parse_networkd(data.decode("utf-8", "replace"), "usb0", 5.0),
+        lambda: store.decode(data),
     )
     for read in readers:
         try:
@@ -68,9 +71,9 @@ def dhcp(data: bytes) -> None:
     assert not any("\n" in each for each in complaints), "an error is one line"
     for news in found:
         if news is not None:
-            assert "/" not in leasestore.file_name(news.device)
+            assert "/" not in store.file_name(news.device)
         if isinstance(news, Lease):
-            assert leasestore.decode(leasestore.encode(news)) == news
+            assert store.decode(store.encode(news)) == news
 
 
 def engine_says(data: bytes) -> None:
@@ -176,7 +179,7 @@ def probe_answers(data: bytes) -> None:
 def configuration(data: bytes) -> None:
     """The configuration file: refused in one line, or taken."""
     try:
-        config.parse(data.decode("utf-8", "replace"))
+        load.parse(data.decode("utf-8", "replace"))
     except ConfigError:
         return
 

@@ -11,12 +11,12 @@ import os
 import pwd
 import socket
 
-from netbond.config import config_argument, load
+from netbond.config.load import config_argument, load
 from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
 from netbond.explain import PROTOCOLS, Query, Verdict, confirms, describe, intended, walk
 from netbond.gather import gather
 from netbond.model import Facts, IPAddress, Route
-from netbond.snapshot import printable
+from netbond.status.snapshot import printable
 
 HELP = (
     "Show step by step which way a packet takes, and which way netbond intends. Exit status: 0 agree, 2 not."

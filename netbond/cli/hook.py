@@ -21,24 +21,19 @@ import struct
 import sys
 import time
 
-from netbond import boottime, files, places
+from netbond.config import paths
+from netbond.dhcp.clients import LeaseError, parse_dhclient, parse_dhcpcd, parse_networkmanager, parse_udhcpc
+from netbond.dhcp.lease import TYPE_CHECKING, Lease, Released
+from netbond.dhcp.store import LeaseStore
 from netbond.errors import EXIT_OK, NotPermittedError, UsageError
-from netbond.lease import TYPE_CHECKING, Lease, Released
-from netbond.leases import (
-    LeaseError,
-    parse_dhclient,
-    parse_dhcpcd,
-    parse_networkmanager,
-    parse_udhcpc,
-)
-from netbond.leasestore import LeaseStore
+from netbond.system import clock, files
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
-    from netbond.lease import News
+    from netbond.dhcp.lease import News
 
 HELP = "Take news of a lease from the script of a DHCP client; contrib/ has the scripts that call this."
 
@@ -59,7 +54,7 @@ SIOCGIFADDR = 0x8915  # include/uapi/linux/sockios.h
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    from netbond.config import config_argument
+    from netbond.config.load import config_argument
 
     config_argument(parser)
     parser.add_argument("client", choices=list(WORDS), help="whose news it is")
@@ -83,7 +78,7 @@ def plain(argv: Sequence[str]) -> bool:
 
 def run_plain(argv: Sequence[str]) -> int:
     """As run(), for a command line that is plain()."""
-    return _run(argv[0], argv[1:], places.config_file())
+    return _run(argv[0], argv[1:], paths.config_file())
 
 
 def _run(client: str, words: Sequence[str], config: str | None) -> int:
@@ -98,7 +93,7 @@ def _run(client: str, words: Sequence[str], config: str | None) -> int:
             "only root may hand over leases: they decide where packets go",
             "DHCP clients run their hooks as root; by hand, use sudo",
         )
-    take(client, words, os.environ, config, called(os.environ, boottime.now()))
+    take(client, words, os.environ, config, called(os.environ, clock.now()))
     return EXIT_OK
 
 
@@ -179,8 +174,8 @@ def settings(path: str | None) -> tuple[str, str]:
     The rest of the file is the agent's business: it may have gone wrong since the agent read it, and a lease
     in the place that it still names is not lost; one that was thrown away is.
     """
-    default = places.STATE_DIR, places.CONTROL_SOCKET
-    file = path or places.CONFIG
+    default = paths.STATE_DIR, paths.CONTROL_SOCKET
+    file = path or paths.CONFIG
     try:
         # A FIFO would be waited for, and the client with it.
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:

@@ -9,9 +9,9 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from netbond.config import Config, config_argument, load
+from netbond.config.load import Config, config_argument, load
 from netbond.errors import EXIT_OK, EXIT_PENDING, NetbondError
-from netbond.snapshot import printable
+from netbond.status.snapshot import printable
 
 if TYPE_CHECKING:
     from netbond.model import Desired, Facts

@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 from netbond.cli.send import add_engine_options, address_port, host_port, key_of, port_number
+from netbond.config.values import HostPort
 from netbond.errors import UsageError
-from netbond.values import HostPort
 
 HELP = "Join the links of SRTLA senders and hand their streams to an SRT server (drop-in for srtla_rec)."
 

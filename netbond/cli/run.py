@@ -10,9 +10,9 @@ import resource
 import signal
 import sys
 
-from netbond.config import DEFAULT_PATH, Config, config_argument, load
+from netbond.config.load import DEFAULT_PATH, Config, config_argument, load
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError
-from netbond.snapshot import printable
+from netbond.status.snapshot import printable
 
 HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
 

@@ -8,8 +8,8 @@ import re
 import signal
 from pathlib import Path
 
+from netbond.config.values import HostPort, parse_host_port
 from netbond.errors import UsageError
-from netbond.values import HostPort, parse_host_port
 
 HELP = "Carry one SRT stream over several links to an SRTLA receiver (drop-in for srtla_send)."
 

@@ -17,12 +17,12 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 
-from netbond import control
 from netbond.cli.status_details import details
 from netbond.cli.status_view import Cropped, overview, render_kernel, text
-from netbond.config import Config, config_argument, load
+from netbond.config.load import Config, config_argument, load
 from netbond.errors import EXIT_OK, ConfigError, NetbondError, UnavailableError, UsageError
-from netbond.snapshot import printable
+from netbond.status import control
+from netbond.status.snapshot import printable
 
 HELP = "Show uplinks, the default route over all of them, and the engines."
 

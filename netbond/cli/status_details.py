@@ -25,7 +25,7 @@ from netbond.cli.status_view import (
     text,
     title,
 )
-from netbond.snapshot import mapping, objects
+from netbond.status.snapshot import mapping, objects
 
 Row = tuple[str, Text]
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from netbond.budget import EARLIEST
 from netbond.budget import amount as readable
-from netbond.snapshot import mapping, objects, printable
+from netbond.status.snapshot import mapping, objects, printable
 
 _STYLES = {
     "up": "green",

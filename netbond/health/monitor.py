@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from netbond.config import CheckConfig, Config, HealthConfig
+from netbond.config.load import CheckConfig, Config, HealthConfig
+from netbond.config.targets import Target
 from netbond.health.effect import Key, key
 from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Health, Judge
 from netbond.health.probes import Way, probe, questions, resolvers
-from netbond.health.targets import Target
 from netbond.model import IPAddress, Uplink
 from netbond.uplinks import DOWN as LINK_DOWN
 from netbond.uplinks import NO_CARRIER, settings

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from netbond.model import IPAddress
-from netbond.snapshot import printable
+from netbond.status.snapshot import printable
 
 # --- ARP ---------------------------------------------------------------------------------------------------
 
@@ -198,7 +198,7 @@ _END = re.compile(rb"\r?\n\r?\n")
 
 
 def http_request(host: str, port: int, path: str) -> bytes:
-    """A GET that asks the server to close; the arguments are as netbond.health.targets checked them."""
+    """A GET that asks the server to close; the arguments are as netbond.config.targets checked them."""
     name = f"[{host}]" if ":" in host else host
     where = name if port == 80 else f"{name}:{port}"
     return (

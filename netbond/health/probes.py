@@ -18,7 +18,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from netbond.config import CheckConfig
+from netbond.config.load import CheckConfig
+from netbond.config.targets import GATEWAY, Target, as_address, parse
 from netbond.health import neighbour
 from netbond.health.judge import Answer, Outcome
 from netbond.health.packets import (
@@ -34,9 +35,8 @@ from netbond.health.packets import (
     http_request,
     is_echo_reply,
 )
-from netbond.health.targets import GATEWAY, Target, as_address, parse
 from netbond.model import IPAddress
-from netbond.snapshot import printable
+from netbond.status.snapshot import printable
 
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1
 SERVFAIL = 2

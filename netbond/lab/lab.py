@@ -22,13 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from netbond import control
 from netbond.errors import NetbondError, NotRunningError, UnavailableError, UsageError
 from netbond.lab import boxfiles, cable, impair, netns, programs, remains, topology
 from netbond.lab.needs import need_programs, need_root
 from netbond.lab.netns import Process
 from netbond.lab.remains import POLL, STATE_ROOT
 from netbond.lab.topology import Modem, Topology
+from netbond.status import control
 
 DEFAULT_NAME = "nblab"
 READY_TIMEOUT = 10.0  # s: for processes that the lab starts

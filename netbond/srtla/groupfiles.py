@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from netbond import files
+from netbond.system import files
 
 PREFIX = "srtla-group-"
 

@@ -20,9 +20,9 @@ import os
 import stat
 from pathlib import Path
 
-from netbond import files
 from netbond.errors import UsageError
 from netbond.srtla import wire
+from netbond.system import files
 
 TAG = 32  # bytes
 NONCE = wire.HALF_ID - TAG

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from netbond.config.values import HostPort
 from netbond.srtla import batch, fastpath, passage, wire
 from netbond.srtla.bypass import Bypass
 from netbond.srtla.carriage import Report
@@ -41,7 +42,6 @@ from netbond.srtla.receiver import (
     format_host,
 )
 from netbond.srtla.resolve import Resolver
-from netbond.values import HostPort
 
 WHAT = "SRTLA senders"
 MESSAGE_ROOM = LINE_MAX - 64 * 1024  # bytes of groups in a message to the agent

@@ -10,8 +10,8 @@ import socket
 import threading
 from collections.abc import Callable
 
+from netbond.config.values import HostPort
 from netbond.srtla.linksocket import Endpoint
-from netbond.values import HostPort
 
 BACKOFF = (1.0, 30.0)  # s between attempts, first and longest
 

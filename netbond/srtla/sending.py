@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from netbond.config.values import HostPort, parse_host_port
 from netbond.srtla import batch, fastpath, linklist, native, wire
 from netbond.srtla.carriage import Carriage, Report
 from netbond.srtla.channel import Channel, Message
@@ -40,7 +41,6 @@ from netbond.srtla.sender import (
     Sender,
     Unproven,
 )
-from netbond.values import HostPort, parse_host_port
 
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
 DRAIN: Final = 0.5  # s at most for packets that wait for a link, when told to stop

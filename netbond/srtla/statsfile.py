@@ -14,8 +14,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from netbond import files
 from netbond.errors import UnavailableError
+from netbond.system import files
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ import socket
 import time
 from types import FrameType
 
+from netbond.config.values import HostPort
 from netbond.errors import NetbondError, UnavailableError
 from netbond.srtla import passage, steering
 from netbond.srtla.channel import Channel, Message
@@ -23,7 +24,6 @@ from netbond.srtla.front import FrontEngine, Worker
 from netbond.srtla.linksocket import open_listener
 from netbond.srtla.receiving import WHAT, RecvEngine, RecvOptions, Seat
 from netbond.srtla.ticket import KEY_LENGTH
-from netbond.values import HostPort
 
 PAUSE = 0.2  # s before a worker is started again
 GRACE = 2.0  # s for workers to end

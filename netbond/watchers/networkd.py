@@ -20,10 +20,10 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from netbond import files
-from netbond.lease import Lease
-from netbond.leases import LeaseError, parse_networkd
+from netbond.dhcp.clients import LeaseError, parse_networkd
+from netbond.dhcp.lease import Lease
 from netbond.model import Link
+from netbond.system import files
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from netbond.lease import Lease
+from netbond.dhcp.lease import Lease
 from netbond.watchers.bus import (
     RUNNING,
     Objects,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pyudev
 
-from netbond.devices import Device, from_properties
+from netbond.config.pattern import Device, from_properties
 
 logger = logging.getLogger(__name__)
 

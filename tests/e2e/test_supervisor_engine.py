@@ -20,11 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config import ReceiverConfig, SenderConfig
+from netbond.config.load import ReceiverConfig, SenderConfig
+from netbond.config.values import HostPort
 from netbond.engines import EngineConfig, EngineState
 from netbond.srtla import wire
 from netbond.supervisor import Supervisor
-from netbond.values import HostPort
 from tests.srtla_util import data_packet, free_ports
 
 pytestmark = pytest.mark.root
@@ -173,7 +173,7 @@ def test_an_engine_that_stays_root_keeps_three_capabilities(tmp_path: Path) -> N
 AGENT = """
 import asyncio, sys
 from pathlib import Path
-from netbond.config import parse
+from netbond.config.load import parse
 from netbond.supervisor import Supervisor
 
 async def main():

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from netbond.control import request
+from netbond.status.control import request
 from tests.netns.box import sh, wait_for
 
 

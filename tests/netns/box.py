@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from netbond.control import request
+from netbond.status.control import request
 
 _numbers = itertools.count()
 

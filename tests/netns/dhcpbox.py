@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from netbond.leasestore import LeaseStore
+from netbond.dhcp.store import LeaseStore
 from tests.netns.box import sh
 
 _numbers = itertools.count()

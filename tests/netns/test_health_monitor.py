@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.config import CheckConfig, Config, parse
+from netbond.config.load import CheckConfig, Config, parse
+from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer
 from netbond.health.monitor import Monitor
 from netbond.health.probes import Way, probe
-from netbond.health.targets import Target
 from netbond.model import Facts, Health, IPAddress, Uplink
 from netbond.standing import alive, judged
 from tests.netns.box import sh

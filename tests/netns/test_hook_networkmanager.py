@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.leasestore import LeaseStore
+from netbond.dhcp.store import LeaseStore
 
 # Not installed by scripts/test: the package would take over the interfaces of the machine it is tested on.
 pytestmark = [

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from netbond import boottime
 from netbond.model import Link
+from netbond.system import clock
 from netbond.watchers.networkd import Networkd
 from tests.netns.box import wait_for
 from tests.netns.dhcpbox import DhcpBox
@@ -65,7 +65,7 @@ def test_leases_of_networkd(box: DhcpBox) -> None:
         looks.append(
             tuple(
                 f"{x.address} {x.routers[0]}"
-                for x in source.leases([Link("usb0", index)], boottime.now(), time.time())
+                for x in source.leases([Link("usb0", index)], clock.now(), time.time())
                 if x.routers
             )
         )
@@ -103,7 +103,7 @@ def test_networkd_is_killed_and_started_again(box: DhcpBox) -> None:
 
     def known() -> list[str]:
         return [
-            str(lease.address) for lease in source.leases([Link("usb0", index)], boottime.now(), time.time())
+            str(lease.address) for lease in source.leases([Link("usb0", index)], clock.now(), time.time())
         ]
 
     address = functools.partial(box.run, "ip", "address", "show", "usb0")

@@ -19,16 +19,16 @@ from pathlib import Path
 
 import pytest
 
-from netbond import boottime
-from netbond.config import load
-from netbond.control import request
+from netbond.config.load import load
 from netbond.defaults import DefaultStore, still_valid
+from netbond.dhcp.lease import Lease
+from netbond.dhcp.store import LeaseStore
 from netbond.errors import NetbondError
 from netbond.kernel import Kernel
-from netbond.lease import Lease
-from netbond.leasestore import LeaseStore
 from netbond.model import Facts
 from netbond.plan import Object, desired, object_words
+from netbond.status.control import request
+from netbond.system import clock
 from tests.netns.box import Box, sh
 from tests.netns.spaces import inside
 
@@ -190,7 +190,7 @@ class World:
         router = ipaddress.IPv4Address(f"10.0.{number}.{self.random.choice([1, 3])}")
         interface = ipaddress.IPv4Interface(f"10.0.{number}.{host}/24")
         self.said.append(f"lease {device} {interface} from {router}")
-        self.leases.save(Lease(device, "dhclient", interface, (router,), boottime.now()))
+        self.leases.save(Lease(device, "dhclient", interface, (router,), clock.now()))
         with contextlib.suppress(NetbondError):  # it is being killed and started again
             request(self.box.folder / "control.sock", {"command": "hook"})
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from netbond.config import parse
-from netbond.devices import Device
+from netbond.config.load import parse
+from netbond.config.pattern import Device
 from netbond.match import Choice, choose, label_tables
 from tests.netns.box import wait_for
 from tests.netns.udevbox import UdevBox

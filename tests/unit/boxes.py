@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from netbond.lease import Lease
+from netbond.dhcp.lease import Lease
 from netbond.model import MAIN_TABLE, Address, Facts, Link, Nexthop, Route
 
 

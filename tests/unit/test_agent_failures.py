@@ -14,7 +14,7 @@ import pytest
 
 from netbond import nft
 from netbond.agent import RETRY, Agent
-from netbond.config import AgentConfig, Config
+from netbond.config.load import AgentConfig, Config
 from netbond.errors import NetbondError
 from netbond.kernel import Kernel
 from netbond.model import Facts

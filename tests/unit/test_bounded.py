@@ -12,7 +12,7 @@ from typing import cast
 
 from netbond.agent import Agent
 from netbond.budget import MOST_DEVICES
-from netbond.config import AgentConfig, Config, HealthConfig, SysctlConfig
+from netbond.config.load import AgentConfig, Config, HealthConfig, SysctlConfig
 from netbond.kernel import Kernel
 from netbond.model import Facts, Link
 from netbond.pace import Pace

@@ -29,7 +29,7 @@ from netbond.budget import (
     section,
     standing,
 )
-from netbond.config import UplinkConfig, parse
+from netbond.config.load import UplinkConfig, parse
 from netbond.model import Link
 
 # Nothing here takes long by itself; the machine may.

@@ -11,8 +11,8 @@ import pytest
 
 from netbond.cli import main
 from netbond.cli.config import EXAMPLE
-from netbond.config import REPEATED, SINGLE, Config, parse
-from netbond.values import HostPort
+from netbond.config.load import REPEATED, SINGLE, Config, parse
+from netbond.config.values import HostPort
 
 DOCS = Path(__file__).parents[2] / "docs/config.md"
 
@@ -113,7 +113,7 @@ def test_check_finds_the_file_by_itself(
     assert main(["config", "check"]) == 0
     assert capsys.readouterr().out.startswith(f"{file}: ok: ")
     monkeypatch.delenv("NETBOND_CONFIG")
-    for module in ("netbond.config", "netbond.cli.config"):
+    for module in ("netbond.config.load", "netbond.cli.config"):
         monkeypatch.setattr(f"{module}.DEFAULT_PATH", tmp_path / "default.toml")
     assert main(["config", "check"]) == 0
     said = capsys.readouterr().out

@@ -27,7 +27,7 @@ from netbond.cli import main, status
 from netbond.cli.status import render
 from netbond.cli.status_details import contradictions
 from netbond.cli.status_view import Cropped, age, amount, duration, size
-from netbond.control import Command, ControlServer
+from netbond.status.control import Command, ControlServer
 from netbond.watchers.modemmanager import Modem, modem_snapshot, why_idle
 
 NOW = 1_800_000_000.0  # Unix time

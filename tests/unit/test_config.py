@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config import LARGEST, Config, load, parse
+from netbond.config.load import LARGEST, Config, load, parse
+from netbond.config.values import HostPort, parse_host_port
 from netbond.errors import ConfigError
-from netbond.values import HostPort, parse_host_port
 
 FULL = """
 [agent]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from netbond.config import Config, parse
+from netbond.config.load import Config, parse
 from netbond.errors import ConfigError
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from netbond.config import BUILT_IN_CHECKS, CheckConfig, Config, parse
+from netbond.config.load import BUILT_IN_CHECKS, CheckConfig, Config, parse
+from netbond.config.targets import parse as parse_target
 from netbond.errors import ConfigError
-from netbond.health.targets import parse as parse_target
 
 
 def names(config: Config, of: tuple[str, ...] | None = None) -> list[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from netbond.config import Config, SysctlConfig, parse
+from netbond.config.load import Config, SysctlConfig, parse
 from netbond.errors import ConfigError
 
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
-from netbond import control
-from netbond.control import Command, ControlServer, Peer, request
 from netbond.errors import NotRunningError, UnavailableError
+from netbond.status import control
+from netbond.status.control import Command, ControlServer, Peer, request
 
 
 def echo(asked: dict[str, Any], peer: Peer) -> dict[str, Any]:
@@ -415,7 +415,7 @@ def test_an_answer_that_makes_no_sense_is_unavailable(tmp_path: Path, answer: by
 
 def test_the_client_does_not_import_asyncio() -> None:
     """A DHCP client waits for `netbond hook`."""
-    code = "import sys, netbond.control; sys.exit('asyncio' in sys.modules)"
+    code = "import sys, netbond.status.control; sys.exit('asyncio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

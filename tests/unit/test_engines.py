@@ -14,7 +14,8 @@ import pytest
 
 import netbond
 from netbond.cli import recv, send
-from netbond.config import ReceiverConfig, SenderConfig
+from netbond.config.load import ReceiverConfig, SenderConfig
+from netbond.config.values import HostPort
 from netbond.engines import (
     MAX_LINE,
     Backoff,
@@ -27,7 +28,6 @@ from netbond.engines import (
     parse_message,
     restart_mends,
 )
-from netbond.values import HostPort
 
 # --- how it is started -------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.config import Config, parse
+from netbond.config.load import Config, parse
 from netbond.explain import Query, Verdict, confirms, describe, intended, walk
 from netbond.model import MAIN_TABLE, Facts, Nexthop, Route, Rule
 from netbond.plan import desired

@@ -9,7 +9,7 @@ import pytest
 
 from netbond import pins
 from netbond.clashes import clashes
-from netbond.config import Config, parse
+from netbond.config.load import Config, parse
 from netbond.defaults import decode, encode, merged, still_valid
 from netbond.errors import ConfigError
 from netbond.model import (

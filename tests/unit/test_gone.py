@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import replace
 
-from netbond.gone import MOST, SHOWN, Gone
 from netbond.model import Uplink
+from netbond.status.departed import MOST, SHOWN, Gone
 
 USB0 = Uplink(
     "usb0", ipaddress.ip_interface("10.0.0.10/24"), ipaddress.ip_address("10.0.0.1"), "dhclient", 100

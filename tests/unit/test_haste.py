@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from netbond.haste import LONG, Haste
+from netbond.system.realtime import LONG, Haste
 
 
 def test_while_passes_are_short_and_it_is_wanted() -> None:
@@ -48,7 +48,7 @@ def test_a_box_that_refuses_is_asked_once(caplog: pytest.LogCaptureFixture) -> N
 def test_what_is_started_does_not_inherit_it() -> None:
     code = (
         "import os, subprocess, sys, threading\n"
-        "from netbond.haste import Haste\n"
+        "from netbond.system.realtime import Haste\n"
         "Haste().judge(0.0, wanted=True)\n"
         "own = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK\n"
         "told = []\n"
@@ -75,7 +75,7 @@ def test_who_never_pauses_loses_it(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_kernel_notices_who_never_pauses() -> None:
     code = (
         "import os, time\n"
-        "from netbond.haste import Haste\n"
+        "from netbond.system.realtime import Haste\n"
         "Haste().judge(0.0, wanted=True)\n"
         "while os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR:\n"
         "    sum(range(100_000))\n"

@@ -7,11 +7,11 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import replace
 
-from netbond.config import CheckConfig, Config, parse
+from netbond.config.load import CheckConfig, Config, parse
+from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer, Outcome
 from netbond.health.monitor import Monitor
 from netbond.health.probes import Way
-from netbond.health.targets import Target
 from netbond.model import Uplink
 
 UPLINK = Uplink(

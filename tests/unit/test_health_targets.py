@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.health.targets import KINDS, parse
+from netbond.config.targets import KINDS, parse
 
 
 @pytest.mark.parametrize(

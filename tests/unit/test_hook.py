@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from netbond.cli import hook, main
-from netbond.config import Config, config_argument, default_path, load
-from netbond.leasestore import LeaseStore
+from netbond.config.load import Config, config_argument, default_path, load
+from netbond.dhcp.store import LeaseStore
 
 BOUND = {
     "reason": "BOUND",
@@ -288,7 +288,7 @@ def test_config_comes_from_the_command_line_or_the_environment(tmp_path: Path) -
 
 
 def test_no_configuration_file_is_no_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("netbond.config.DEFAULT_PATH", tmp_path / "none.toml")
+    monkeypatch.setattr("netbond.config.load.DEFAULT_PATH", tmp_path / "none.toml")
     assert load(None) == Config()
 
 
@@ -302,7 +302,7 @@ def test_what_takes_long_is_not_imported(config: Path) -> None:
     )
     loaded = set(done.stdout.split())
     assert len(kept(config)) == 1
-    assert "netbond.leases" in loaded
+    assert "netbond.dhcp.clients" in loaded
     heavy = {"argparse", "asyncio", "dataclasses", "dbus_next", "inspect", "logging", "pyroute2", "pyudev"}
-    heavy |= {"importlib.metadata", "netbond.config", "netbond.model", "rich", "subprocess"}
+    heavy |= {"importlib.metadata", "netbond.config.load", "netbond.model", "rich", "subprocess"}
     assert not loaded & heavy

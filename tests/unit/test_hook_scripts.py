@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from netbond import boottime
 from netbond.cli import hook
+from netbond.system import clock
 
 ROOT = Path(__file__).parents[2]
 DHCLIENT_HOOK = ROOT / "contrib/dhclient-hooks/netbond"
@@ -132,11 +132,11 @@ def test_netbond_is_told_when_the_client_called(shell: list[str], script: Path, 
     program.chmod(0o755)
     environ = {"PATH": os.environ["PATH"], "reason": "BOUND", "interface": "usb0", "NETBOND": str(program)}
     words = ["usb0", "up"] if script == DISPATCHER else ["bound"]
-    before = boottime.now()
+    before = clock.now()
     subprocess.run([*shell, "-c", f'. "{script}"', "sh", *words], env=environ, timeout=10, check=False)
-    at = hook.called({"NETBOND_AT": (tmp_path / "at").read_text().strip()}, boottime.now())
+    at = hook.called({"NETBOND_AT": (tmp_path / "at").read_text().strip()}, clock.now())
     assert (tmp_path / "at").read_text() == f"{at:.2f}\n"
-    assert before - 0.01 <= at <= boottime.now()
+    assert before - 0.01 <= at <= clock.now()
 
 
 @pytest.mark.parametrize("shell", shells())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.leases import (
+from netbond.dhcp.clients import (
     DHCLIENT_CHANGED,
     DHCLIENT_LEASED,
     DHCLIENT_RELEASED,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.cli import hook
-from netbond.lease import Changed, Lease, Released
-from netbond.leases import LeaseError, parse_dhclient, parse_dhcpcd, parse_udhcpc
-from netbond.leasestore import LeaseStore, decode, encode
+from netbond.dhcp.clients import LeaseError, parse_dhclient, parse_dhcpcd, parse_udhcpc
+from netbond.dhcp.lease import Changed, Lease, Released
+from netbond.dhcp.store import LeaseStore, decode, encode
 
 NOW = 1763600000.5
 

@@ -18,10 +18,10 @@ from rich.console import Console
 
 from netbond.cli.run import _Formatter
 from netbond.cli.status import render
-from netbond.devices import from_properties
-from netbond.metrics import MetricsServer
+from netbond.config.pattern import from_properties
 from netbond.model import Desired, Link, Uplink
-from netbond.snapshot import AgentInfo, build
+from netbond.status.metrics import MetricsServer
+from netbond.status.snapshot import AgentInfo, build
 from netbond.watchers import modemmanager, networkmanager
 from netbond.watchers.bus import Mirror
 

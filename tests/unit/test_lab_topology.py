@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from netbond import config
 from netbond.cli import lab as lab_command
 from netbond.cli.parser import Parser
+from netbond.config import load
 from netbond.errors import UsageError
 from netbond.lab import boxfiles, netns, topology
 from netbond.lab.lab import Lab
@@ -133,16 +133,16 @@ def test_a_wrong_option_of_up_is_named(argv: list[str], says: str) -> None:
 def test_the_written_configuration_is_one_that_netbond_reads() -> None:
     lab = plan("nb", ["usb0"])
     text = boxfiles.config_text(lab, Path("/run/netbond-lab/nb"), sender=True)
-    read = config.parse(text)
+    read = load.parse(text)
     assert str(read.agent.control_socket) == "/run/netbond-lab/nb/box/control.sock"
     assert str(read.sender[0].receiver) == "bond.lab:5000"
-    assert config.parse(boxfiles.config_text(lab, Path("/x"), sender=False)).sender == ()
+    assert load.parse(boxfiles.config_text(lab, Path("/x"), sender=False)).sender == ()
 
 
 def test_the_box_keeps_nothing_in_the_machines_own_folders() -> None:
     """A lab on a real box must not add what its usb0 carried to the data plan of the real one."""
     text = boxfiles.config_text(plan("nb", ["usb0"]), Path("/run/netbond-lab/nb"), sender=True)
-    agent = config.parse(text).agent
+    agent = load.parse(text).agent
     places = {
         field.name: value for field in fields(agent) if isinstance(value := getattr(agent, field.name), Path)
     }

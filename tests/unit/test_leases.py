@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond import files
-from netbond.config import AgentConfig, Config
-from netbond.lease import Changed, Lease, Released
-from netbond.leases import LeaseError, check_device, parse_dhclient, parse_networkmanager
-from netbond.leasestore import LeaseList, LeaseStore, decode, encode, file_name, following
+from netbond.config.load import AgentConfig, Config
+from netbond.dhcp.clients import LeaseError, check_device, parse_dhclient, parse_networkmanager
+from netbond.dhcp.lease import Changed, Lease, Released
+from netbond.dhcp.store import LeaseList, LeaseStore, decode, encode, file_name, following
 from netbond.model import Facts, Link
 from netbond.sources import Sources
+from netbond.system import files
 
 NOW = 1763600000.5
 RFC3442 = "new_rfc3442_classless_static_routes"

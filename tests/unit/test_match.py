@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from netbond.config import Config, UplinkConfig, parse
-from netbond.devices import Device, Match, from_properties, of_links, port_order
+from netbond.config.load import Config, UplinkConfig, parse
+from netbond.config.pattern import Device, Match, from_properties, of_links, port_order
 from netbond.errors import ConfigError
 from netbond.match import choose, label_tables, reserved_tables
 from netbond.model import Link

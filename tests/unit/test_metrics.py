@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from netbond import budget, metrics
+from netbond import budget
 from netbond.errors import UnavailableError
 from netbond.health import effect
 from netbond.health.judge import CheckHealth, Health
-from netbond.metrics import MetricsServer
+from netbond.status import metrics
+from netbond.status.metrics import MetricsServer
 from netbond.watchers import modemmanager
 
 SNAPSHOT: dict[str, Any] = {

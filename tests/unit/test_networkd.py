@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.lease import Lease
-from netbond.leases import LeaseError, parse_networkd
-from netbond.leasestore import decode, encode
+from netbond.dhcp.clients import LeaseError, parse_networkd
+from netbond.dhcp.lease import Lease
+from netbond.dhcp.store import decode, encode
 from netbond.model import Link
 from netbond.watchers import networkd
 from netbond.watchers.networkd import Networkd

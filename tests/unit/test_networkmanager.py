@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netbond.lease import Lease
+from netbond.dhcp.lease import Lease
 from netbond.watchers.networkmanager import (
     ACTIVE,
     DEVICE,

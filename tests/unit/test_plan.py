@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netbond.balance import reduced
-from netbond.config import Config, parse
+from netbond.config.load import Config, parse
 from netbond.model import Facts, Nexthop, Route, Rule
 from netbond.plan import Operation, desired, plan
 from netbond.sysctls import Change

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netbond import nft
-from netbond.config import Config, RouterConfig, parse
+from netbond.config.load import Config, RouterConfig, parse
 from netbond.errors import ConfigError, KernelLacksError, UnavailableError
 from netbond.model import Address, Link, Uplink
 from netbond.router import (

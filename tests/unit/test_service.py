@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from netbond import errors
-from netbond.config import AgentConfig
+from netbond.config.load import AgentConfig
 
 UNIT = Path(__file__).parents[2] / "contrib/systemd/netbond.service"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config import AgentConfig, Config
-from netbond.lease import Lease
-from netbond.leasestore import LeaseStore
+from netbond.config.load import AgentConfig, Config
+from netbond.dhcp.lease import Lease
+from netbond.dhcp.store import LeaseStore
 from netbond.model import Facts, Link
 from netbond.sources import Sources
 from netbond.watchers.networkd import Networkd

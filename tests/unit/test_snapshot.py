@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from netbond import budget
-from netbond.devices import Device
+from netbond.config.pattern import Device
 from netbond.engines import EngineState
-from netbond.gone import Gone
 from netbond.health import effect, judge
 from netbond.model import Desired, Link, Nexthop, Route, Uplink
-from netbond.snapshot import AgentInfo, Rate, build, mapping, objects, printable, rates
+from netbond.status.departed import Gone
+from netbond.status.snapshot import AgentInfo, Rate, build, mapping, objects, printable, rates
 from netbond.watchers import modemmanager, networkmanager
 
 AGENT = AgentInfo(

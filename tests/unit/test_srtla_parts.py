@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond import engines
+from netbond.config.values import HostPort
 from netbond.errors import NotPermittedError, UnavailableError, UsageError
 from netbond.srtla import batch, linklist, privileges, receiving, sending
 from netbond.srtla.channel import LINE_MAX, Channel, Message
@@ -24,7 +25,6 @@ from netbond.srtla.link import LinkSpec
 from netbond.srtla.linksocket import Endpoint
 from netbond.srtla.loop import PacketLoop
 from netbond.srtla.resolve import Resolver
-from netbond.values import HostPort
 
 LIST = """
 # modems

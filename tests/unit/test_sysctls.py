@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config import Config, parse
+from netbond.config.load import Config, parse
 from netbond.model import Address, Link, Uplink
 from netbond.sysctls import STORE, Change, Sysctls, shown, wanted
 

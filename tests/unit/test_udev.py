@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pyudev
 
-from netbond.devices import Device, from_properties
+from netbond.config.pattern import Device, from_properties
 from netbond.watchers import udev
 from netbond.watchers.udev import Udev, from_sysfs
 

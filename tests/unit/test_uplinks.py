@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.config import Config, parse
-from netbond.lease import Lease
+from netbond.config.load import Config, parse
+from netbond.dhcp.lease import Lease
 from netbond.model import Facts, Uplink
 from netbond.uplinks import find, learned, main_gateway
 from tests.unit.boxes import address, box, lease, link, main_default

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netbond.devices import KEYS, Match
-from netbond.health import targets
+from netbond.config import targets
+from netbond.config.pattern import KEYS, Match
 
 PER_FAMILY = 5  # tables of each of `table_bases`: usb0-4 have 100-104 (netbond.tables)
 HIGHEST_TABLE = 252  # 253-255 are the kernel's

@@ -7,15 +7,15 @@ import ipaddress
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from netbond.devices import Match
+from netbond.config import targets
+from netbond.config.pattern import Match
+from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, PER_FAMILY
 from netbond.errors import ConfigError
-from netbond.health import targets
-from netbond.values import DEFAULT_EXPECT, DEFAULT_QUERY, PER_FAMILY
 
 if TYPE_CHECKING:
-    from netbond.config import Config
+    from netbond.config.load import Config
+    from netbond.config.values import HostPort
     from netbond.model import IPAddress
-    from netbond.values import HostPort
 
 
 def check(config: Config, file: str, built_in: Sequence[str]) -> None:

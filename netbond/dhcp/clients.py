@@ -1,4 +1,4 @@
-"""DHCP leases: what a client says in its environment, checked. netbond.leasestore keeps them.
+"""DHCP leases: what a client says in its environment, checked. netbond.dhcp.store keeps them.
 
 A DHCP server is a stranger, and its words pass through a shell script run by root on the way here. Each value
 is therefore checked as if it came from the network, and an error names it in one line.
@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from netbond.dhcp.lease import TYPE_CHECKING, Changed, Lease, Released
 from netbond.errors import NetbondError
-from netbond.lease import TYPE_CHECKING, Changed, Lease, Released
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from netbond.lease import News
+    from netbond.dhcp.lease import News
 
 # dhclient-script(8) says what each reason means. PREINIT comes once, when the client starts: an earlier
 # client may have left a lease that is still good, and BOUND, REBOOT, TIMEOUT or FAIL follows and says so.

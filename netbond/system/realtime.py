@@ -20,7 +20,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-from netbond.files import why
+from netbond.system.files import why
 
 logger = logging.getLogger(__name__)
 

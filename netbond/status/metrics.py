@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from netbond.errors import UnavailableError
-from netbond.snapshot import mapping, objects, printable
+from netbond.status.snapshot import mapping, objects, printable
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netbond import files
 from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError
+from netbond.system import files
 
 if TYPE_CHECKING:
     import asyncio

@@ -1,4 +1,4 @@
-"""Where things are by default: what a hook needs of netbond.config, apart to be quick to import."""
+"""Where things are by default: what a hook needs of netbond.config.load, apart to be quick to import."""
 
 from __future__ import annotations
 

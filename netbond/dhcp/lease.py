@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         """What a manager of addresses was told, checked: an address, and the routers that go with it.
 
         `source` is "dhclient", or another client. `received` is seconds since the kernel started
-        (netbond.boottime), negative for a lease from before that. `ifindex` is the number of the interface
-        when the lease came, 0 if that is not known: an interface may be renamed. IPv6 only from
+        (netbond.system.clock), negative for a lease from before that. `ifindex` is the number of the
+        interface when the lease came, 0 if that is not known: an interface may be renamed. IPv6 only from
         NetworkManager, as DHCPv6 names no routers.
         """
 

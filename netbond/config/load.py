@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli
 
-from netbond import consistency, files, places
-from netbond import values as v
+from netbond.config import crosscheck, paths, targets
+from netbond.config import values as v
+from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, HIGHEST_TABLE, HostPort
 from netbond.errors import ConfigError
-from netbond.health import targets
-from netbond.values import DEFAULT_EXPECT, DEFAULT_QUERY, HIGHEST_TABLE, HostPort
+from netbond.system import files
 
 if TYPE_CHECKING:
     import argparse
 
-DEFAULT_PATH = Path(places.CONFIG)
+DEFAULT_PATH = Path(paths.CONFIG)
 LARGEST = 1 << 20  # bytes; more is no configuration
 
 T = TypeVar("T")
@@ -53,9 +53,9 @@ class AgentConfig:
     notify_process: str = _key(
         lambda text: "" if text == "" else v.word(text), ""
     )  # ... or to those of this name
-    control_socket: Path = _key(v.absolute_path, Path(places.CONTROL_SOCKET))
+    control_socket: Path = _key(v.absolute_path, Path(paths.CONTROL_SOCKET))
     metrics: HostPort | None = _key(v.optional_address_endpoint, HostPort("127.0.0.1", 10469))
-    state_dir: Path = _key(v.absolute_path, Path(places.STATE_DIR))
+    state_dir: Path = _key(v.absolute_path, Path(paths.STATE_DIR))
     data_dir: Path = _key(v.absolute_path, Path("/var/lib/netbond"))  # what must survive a reboot: usage.json
     user: str = _key(v.word, "nobody")  # whom the engines run as
     iproute2_dir: Path | None = _key(
@@ -100,7 +100,7 @@ class UplinkConfig:
 
     match: str = _required(
         v.match_pattern
-    )  # the text of a netbond.devices.Match: "usb*", "path=*usb-0:1.2:*"
+    )  # the text of a netbond.config.pattern.Match: "usb*", "path=*usb-0:1.2:*"
     weight: int = _key(v.weight, 1)  # AUTO: follows what is measured
     gateway: tuple[str, ...] = _key(v.gateways, ("auto",))
     enabled: bool = _key(v.flag, default=True)
@@ -345,13 +345,13 @@ def parse(text: str, file: str = "configuration") -> Config:
                 f"did you mean {near[0]!r}?" if near else "known are " + ", ".join([*SINGLE, *REPEATED]),
             )
     config = Config(**values)
-    consistency.check(config, file, [check.name for check in BUILT_IN_CHECKS])
+    crosscheck.check(config, file, [check.name for check in BUILT_IN_CHECKS])
     return config
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
     """The file that $NETBOND_CONFIG names, which must then exist; None for the default place."""
-    name = places.config_file(environ)
+    name = paths.config_file(environ)
     return Path(name) if name else None
 
 

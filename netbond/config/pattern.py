@@ -5,7 +5,7 @@ after the next boot. The port it is plugged into, its maker and its serial numbe
 less: sticks of one model often share theirs (and their serial number), so both help to tell interfaces apart
 only where they differ.
 
-Quick to import: netbond.config needs it, and a DHCP client waits for `netbond hook`.
+Quick to import: netbond.config.load needs it, and a DHCP client waits for `netbond hook`.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ import stat
 import time
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface
 
-from netbond import files
-from netbond.boottime import boot_id
-from netbond.lease import TYPE_CHECKING, Lease
-from netbond.leases import LeaseError, check_device, check_interface, checked, shown
+from netbond.dhcp.clients import LeaseError, check_device, check_interface, checked, shown
+from netbond.dhcp.lease import TYPE_CHECKING, Lease
+from netbond.system import files
+from netbond.system.clock import boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

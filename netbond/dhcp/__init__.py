@@ -1,0 +1,1 @@
+"""Leases: what DHCP clients tell, and where it is kept."""

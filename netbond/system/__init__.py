@@ -1,0 +1,1 @@
+"""Files, clocks and priorities of the operating system."""
