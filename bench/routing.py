@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from netbond import rtnetlink as wire
+from netbond.kernel import rtnetlink as wire
 from netbond.model import NexthopGroup
 from tests.netns.box import Box, sh
 from tests.netns.spaces import inside

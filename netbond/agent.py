@@ -20,26 +20,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from netbond import __version__, nft, router, sysctls
-from netbond.clashes import clashes
+from netbond import __version__
 from netbond.config.load import Config, load
-from netbond.defaults import merged
+from netbond.conflicts import clashes
+from netbond.engines.address_list import AddressList
+from netbond.engines.supervisor import Supervisor
 from netbond.errors import NetbondError
-from netbond.iplist import AddressList
-from netbond.kernel import Failure, Kernel
+from netbond.kernel import sysctls
+from netbond.kernel.client import Failure, Kernel
+from netbond.kernel.iproute2_names import NameFiles
+from netbond.kernel.restore import give_back
+from netbond.kernel.taken_defaults import merged
 from netbond.model import Desired, Facts, Health, Link, Route, Uplink
-from netbond.names import NameFiles
-from netbond.pace import Pace
 from netbond.plan import desired, object_words, plan
-from netbond.restore import give_back
-from netbond.sources import Sources
-from netbond.standing import DEAD
+from netbond.repair_backoff import Pace
+from netbond.router import nft, ruleset
+from netbond.sources.running import Sources
 from netbond.status import snapshot
 from netbond.status.control import Command, ControlServer, Peer
 from netbond.status.metrics import MetricsServer
-from netbond.supervisor import Supervisor
 from netbond.system import clock
 from netbond.system.realtime import Haste
+from netbond.usability import DEAD
 from netbond.watchers import netlink
 
 logger = logging.getLogger(__name__)
@@ -406,7 +408,7 @@ class Agent:
     async def _forward(self, goal: Desired, facts: Facts) -> None:
         """Kernel settings, then router mode: forwarding before the table that relies on it."""
         local = replace(self.config, uplink=goal.settings)
-        inside = router.lan(facts.links, goal.uplinks, local)
+        inside = ruleset.lan(facts.links, goal.uplinks, local)
 
         def wanted(observed: sysctls.Observed) -> list[sysctls.Change]:
             return sysctls.wanted(goal.uplinks, local, observed, lan=inside.devices, links=facts.links)

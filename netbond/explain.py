@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from netbond.kernel.rtnetlink import LOCAL_TABLE
 from netbond.model import Desired, Facts, IPAddress, Nexthop, Route, Rule
 from netbond.plan import hop_words, rule_words
-from netbond.rtnetlink import LOCAL_TABLE
 
 REFUSALS = frozenset({"unreachable", "prohibit", "blackhole"})
 UDP = 17  # IPPROTO_UDP; what the kernel assumes when it is asked without a protocol
@@ -35,7 +35,7 @@ class Query:
     dport: int = 0
 
     def selectors(self) -> dict[str, int]:
-        """What is to be said to the kernel when it is asked (netbond.rtnetlink.lookup_request)."""
+        """What is to be said to the kernel when it is asked (netbond.kernel.rtnetlink.lookup_request)."""
         given = {"mark": self.mark, "uid": self.uid, "sport": self.sport, "dport": self.dport}
         # Only where it matters: the kernel before 4.17 does not know the attribute.
         proto = {"ipproto": self.ipproto} if self.ipproto != UDP or self.sport or self.dport else {}

@@ -167,7 +167,7 @@ class Facts:
     budgets: tuple[Budget, ...] = ()
     taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
     resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, as last resolved
-    measured: tuple[tuple[str, int], ...] = ()  # weights for weight = "auto", by interface (netbond.weigh)
+    measured: tuple[tuple[str, int], ...] = ()  # for weight = "auto", by interface (sources.auto_weight)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 
 from netbond.config.load import Config, PinConfig
 from netbond.model import Facts, IPAddress, IPNetwork, Route, Uplink
-from netbond.standing import STANDBY
 from netbond.tables import LAST_METRIC, METRIC, nexthop
+from netbond.usability import STANDBY
 
 
 def names(config: Config) -> frozenset[str]:

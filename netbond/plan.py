@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from shlex import quote
 
-from netbond import pins, router
-from netbond.balance import ecmp, uses_groups
+from netbond import pins
 from netbond.config.load import Config
+from netbond.ecmp import ecmp, uses_groups
 from netbond.model import (
     MAIN_TABLE,
     Desired,
@@ -27,6 +27,7 @@ from netbond.model import (
     Rule,
     Uplink,
 )
+from netbond.router import ruleset
 from netbond.rules import rules
 from netbond.tables import DEFAULT, routes
 from netbond.uplinks import find
@@ -100,7 +101,7 @@ def _marked(uplinks: Iterable[Uplink], config: Config) -> list[Rule]:
             mask=each.mask,
             protocol=config.routing.protocol,
         )
-        for each in router.mark_rules(uplinks, config.router)
+        for each in ruleset.mark_rules(uplinks, config.router)
     ]
 
 

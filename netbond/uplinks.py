@@ -27,11 +27,11 @@ from netbond.config.load import Config, UplinkConfig
 from netbond.config.pattern import Device, of_links
 from netbond.config.values import AUTO
 from netbond.dhcp.lease import Lease
+from netbond.exclusions import exclusions
 from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Link, Route, Uplink
-from netbond.router import is_lan
-from netbond.selection import exclusions
-from netbond.standing import judged
+from netbond.router.ruleset import is_lan
 from netbond.tables import assign
+from netbond.usability import judged
 
 # An interface that no [[uplink]] matches: used if it turns out to have a gateway.
 UNMATCHED = UplinkConfig(match="*")

@@ -17,14 +17,14 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from netbond import rtnetlink
 from netbond.config import load
 from netbond.dhcp import clients, store
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Changed, Lease, Released
-from netbond.engines import ChannelError, EngineState, LogLines, parse_message
+from netbond.engines.child import ChannelError, EngineState, LogLines, parse_message
 from netbond.errors import ConfigError
-from netbond.health import evidence, packets
+from netbond.health import packets, stream_evidence
+from netbond.kernel import rtnetlink
 from netbond.status import metrics
 from netbond.status.control import Command, ControlServer, Peer
 from netbond.watchers import bus, modemmanager, networkmanager
@@ -89,7 +89,7 @@ def engine_says(data: bytes) -> None:
         stats = message.get("stats")
         if stats is None:
             continue
-        for word in evidence.words(stats):
+        for word in stream_evidence.words(stats):
             assert word.device
         for role in ("sender", "receiver"):
             state = EngineState("e", role, "running", stats=stats)

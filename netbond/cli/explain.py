@@ -14,8 +14,8 @@ import socket
 from netbond.config.load import config_argument, load
 from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
 from netbond.explain import PROTOCOLS, Query, Verdict, confirms, describe, intended, walk
-from netbond.gather import gather
 from netbond.model import Facts, IPAddress, Route
+from netbond.sources.once import gather
 from netbond.status.snapshot import printable
 
 HELP = (
@@ -112,7 +112,7 @@ def _user(text: str) -> int:
 
 def _ask(query: Query) -> tuple[Route | None, str]:
     """The kernel's answer: a route, or None and how it refuses."""
-    from netbond.kernel import Kernel
+    from netbond.kernel.client import Kernel
 
     async def ask() -> Route:
         async with Kernel() as kernel:

@@ -14,8 +14,8 @@ from netbond.errors import EXIT_OK, EXIT_PENDING, NetbondError
 from netbond.status.snapshot import printable
 
 if TYPE_CHECKING:
+    from netbond.kernel.sysctls import Change
     from netbond.model import Desired, Facts
-    from netbond.sysctls import Change
 
 HELP = "Show what the agent would change now, as commands. Exit status: 0 nothing, 2 changes pending."
 
@@ -34,11 +34,12 @@ def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Cha
     """Kernel settings to change, and the text for `nft -f -`, "" if there is none."""
     import asyncio
 
-    from netbond import nft, router, sysctls
+    from netbond.kernel import sysctls
+    from netbond.router import nft, ruleset
 
     local = replace(config, uplink=goal.settings)
     state_dir = config.agent.state_dir
-    lan = router.lan(facts.links, goal.uplinks, local).devices
+    lan = ruleset.lan(facts.links, goal.uplinks, local).devices
     read = sysctls.Sysctls(state_dir).read
     changes = sysctls.wanted(goal.uplinks, local, read, lan=lan, links=facts.links)
     if os.geteuid() != 0:
@@ -54,8 +55,8 @@ def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Cha
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
-    from netbond.gather import gather
     from netbond.plan import desired, plan
+    from netbond.sources.once import gather
 
     config = load(args.config)
     facts = gather(config)

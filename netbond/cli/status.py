@@ -119,7 +119,7 @@ def ask(socket_path: Path) -> dict[str, Any]:
 def read_kernel(protocol: int) -> dict[str, Any]:
     """netbond's own rules and routes in the kernel, as `ip` takes them; "error" if they cannot be read."""
     # Only now: pyroute2 takes longer to import than all the rest, and a running agent needs none of it.
-    from netbond.kernel import read_facts_once
+    from netbond.kernel.client import read_facts_once
     from netbond.plan import route_words, rule_words
 
     try:

@@ -17,8 +17,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from netbond.budget import EARLIEST
-from netbond.budget import amount as readable
+from netbond.sources.data_plans import EARLIEST
+from netbond.sources.data_plans import amount as readable
 from netbond.status.snapshot import mapping, objects, printable
 
 _STYLES = {

@@ -16,9 +16,9 @@ from typing import Final
 
 from netbond.config.load import CheckConfig, Config, HealthConfig
 from netbond.config.targets import Target
-from netbond.health.effect import Key, key
 from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Health, Judge
 from netbond.health.probes import Way, probe, questions, resolvers
+from netbond.health.report import Key, key
 from netbond.model import IPAddress, Uplink
 from netbond.uplinks import DOWN as LINK_DOWN
 from netbond.uplinks import NO_CARRIER, settings
@@ -204,7 +204,7 @@ class Monitor:
 
         An uplink with the same device, address and gateway as before keeps its state, also if its checks are
         others; any other is unknown at first. One without link is not asked, and unknown when the link is
-        back. It does not matter whether netbond.standing has marked dead ones among them: if one was, by a
+        back. It does not matter whether netbond.usability has marked dead ones among them: if one was, by a
         verdict that no longer holds, `look` is called.
         """
         self._uplinks = tuple(uplinks)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from netbond.config.load import CheckConfig
 from netbond.config.targets import GATEWAY, Target, as_address, parse
-from netbond.health import neighbour
+from netbond.health import arp_nd
 from netbond.health.judge import Answer, Outcome
 from netbond.health.packets import (
     AAAA,
@@ -67,7 +67,7 @@ class Way:
     gateway: IPAddress | None = None
     resolvers: tuple[IPAddress, ...] = ()
     names: dict[str, tuple[IPAddress, float]] = field(default_factory=dict)
-    frames: neighbour.Frames = field(default_factory=neighbour.Frames)
+    frames: arp_nd.Frames = field(default_factory=arp_nd.Frames)
 
 
 def questions(check: CheckConfig, way: Way) -> list[Target]:
@@ -166,13 +166,13 @@ async def _gateway(way: Way, patience: float) -> float:
     if way.gateway is None:
         raise _Skipped("point-to-point, there is no gateway")
     try:
-        rtt = await neighbour.ask(way.device, way.address, way.gateway, patience, way.frames)
+        rtt = await arp_nd.ask(way.device, way.address, way.gateway, patience, way.frames)
         if rtt is not None:
             return rtt
-        state = neighbour.state(way.device, way.gateway)
-    except neighbour.NoNeighboursError:
+        state = arp_nd.state(way.device, way.gateway)
+    except arp_nd.NoNeighboursError:
         raise _Skipped(f"{way.device} has no neighbours to ask") from None
-    if state in neighbour.FIXED:
+    if state in arp_nd.FIXED:
         raise _Skipped(f"has a fixed neighbour entry ({state}) and need not answer")
     asked = "ARP" if way.gateway.version == 4 else "neighbour solicitation"
     raise _Failed(f"no answer to {asked}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from netbond.errors import UsageError
 
-LINE_MAX = 1024 * 1024  # bytes; the agent ends an engine that sends more (netbond.engines.MAX_LINE)
+LINE_MAX = 1024 * 1024  # bytes; the agent ends an engine that sends more (netbond.engines.child.MAX_LINE)
 READ_SIZE = 64 * 1024  # bytes
 FIRST_LINE_WITHIN = 10.0  # s for the agent to say what to resume
 

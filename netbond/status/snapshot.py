@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from netbond.model import Desired, IPAddress, Link, Nexthop, Uplink
 
 if TYPE_CHECKING:
-    from netbond.engines import EngineState
+    from netbond.engines.child import EngineState
 
 VERSION = 1
 
@@ -76,7 +76,7 @@ def build(
     `desired` is what netbond wants the kernel to hold, `links` the interfaces as last read (for their byte
     counters), `engines` what the supervisor says, `current_rates` what rates() found, `now` the reading of
     the clock of `agent.started`, `booted` when the kernel started (Unix time), `sections` what the
-    other sources add (netbond.sources).
+    other sources add (netbond.sources.running).
     """
     by_name = {link.name: link for link in links}
     legs = _ecmp_legs(desired, ecmp_table)

@@ -39,7 +39,7 @@ from pyroute2.netlink.rtnl import (
     RTMGRP_NEIGH,
 )
 
-from netbond import rtnetlink
+from netbond.kernel import rtnetlink
 from netbond.model import IPAddress
 
 # Device, address, and whether it was reached (True) or has not answered the kernel (False).

@@ -22,9 +22,9 @@ import pytest
 
 from netbond.config.load import ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
-from netbond.engines import EngineConfig, EngineState
+from netbond.engines.child import EngineConfig, EngineState
+from netbond.engines.supervisor import Supervisor
 from netbond.srtla import wire
-from netbond.supervisor import Supervisor
 from tests.srtla_util import data_packet, free_ports
 
 pytestmark = pytest.mark.root
@@ -174,7 +174,7 @@ AGENT = """
 import asyncio, sys
 from pathlib import Path
 from netbond.config.load import parse
-from netbond.supervisor import Supervisor
+from netbond.engines.supervisor import Supervisor
 
 async def main():
     config = parse(Path(sys.argv[1], "netbond.toml").read_text())

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from netbond.config.load import RouterConfig
 from netbond.model import Address, Uplink
-from netbond.router import mark, mark_rules, ruleset
+from netbond.router.ruleset import mark, mark_rules, ruleset
 from tests.netns.box import Box, sh
 
 SERVER, SERVER6 = "203.0.113.1", "2001:db8:f::1"
@@ -113,12 +113,12 @@ while True:
 APPLY = """
 import asyncio, json, sys
 from pathlib import Path
-from netbond import nft, router
+from netbond.router import nft, ruleset
 what = json.load(sys.stdin)
 table = nft.Table(Path(what["state"]))
 async def main():
     changed = await table.apply(what["text"])
-    nft.release([router.Mark(*each) for each in what["release"]], what["mask"])
+    nft.release([ruleset.Mark(*each) for each in what["release"]], what["mask"])
     print(json.dumps(changed))
 asyncio.run(main())
 """
@@ -128,8 +128,10 @@ asyncio.run(main())
 AGENT = """
 import asyncio, ipaddress, sys
 from pathlib import Path
-from netbond import config, model, nft
-settings = config.parse(sys.argv[2])
+from netbond import model
+from netbond.config.load import parse
+from netbond.router import nft
+settings = parse(sys.argv[2])
 def uplink(number):
     address = model.Address(f"usb{number}", ipaddress.ip_interface(f"10.0.{number}.10/24"))
     device, interface, table = address.device, address.interface, 100 + number

@@ -178,7 +178,7 @@ def test_a_kernel_without_nftables_events_is_no_reason_not_to_route(home: Home) 
     script = home.folder / "blind.py"
     script.write_text(
         "import socket, sys\n"
-        "from netbond import nft\n"
+        "from netbond.router import nft\n"
         "nft._NETLINK_NETFILTER = 31\n"
         "from netbond.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"

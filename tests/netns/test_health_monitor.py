@@ -18,7 +18,7 @@ from netbond.health.judge import DOWN, UNKNOWN, UP, Answer
 from netbond.health.monitor import Monitor
 from netbond.health.probes import Way, probe
 from netbond.model import Facts, Health, IPAddress, Uplink
-from netbond.standing import alive, judged
+from netbond.usability import alive, judged
 from tests.netns.box import sh
 from tests.netns.health_net import HOST, HOST6, Net
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 
 from netbond.config.load import CheckConfig
-from netbond.health import neighbour
+from netbond.health import arp_nd
 from netbond.health.judge import Answer, Outcome
 from netbond.health.probes import Way, probe, questions
 from netbond.lab.netns import call_in, write_sysctls
@@ -85,7 +85,7 @@ def test_gateway_is_not_there(net: Net, modem: Modem, gateway: str, says: str) -
 def test_an_entry_that_is_still_reachable_is_no_sign_of_life(net: Net, modem: Modem) -> None:
     assert ask(net, check("icmp", "gateway"), modem.way()).outcome is Outcome.ANSWERED
     modem.hang()
-    state = call_in(net.name, lambda: neighbour.state("usb0", modem.gateway))
+    state = call_in(net.name, lambda: arp_nd.state("usb0", modem.gateway))
     assert state == "REACHABLE"
     answer = ask(net, check("gateway", timeout=QUICK), modem.way())
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, "10.0.0.1: no answer to ARP")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.names import NameFiles
+from netbond.kernel.iproute2_names import NameFiles
 
 pytestmark = pytest.mark.root
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import pytest
 
 from netbond.config.load import load
-from netbond.defaults import DefaultStore, still_valid
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore
 from netbond.errors import NetbondError
-from netbond.kernel import Kernel
+from netbond.kernel.client import Kernel
+from netbond.kernel.taken_defaults import DefaultStore, still_valid
 from netbond.model import Facts
 from netbond.plan import Object, desired, object_words
 from netbond.status.control import request

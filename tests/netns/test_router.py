@@ -12,7 +12,7 @@ import pytest
 
 from netbond.config.load import RouterConfig
 from netbond.model import Address
-from netbond.router import mark_rules
+from netbond.router.ruleset import mark_rules
 from tests.netns.box import Box, sh, wait_for
 from tests.netns.lan import AGENT, CONFIG, FLOWS, PONG, SERVER6, UPLINKS, Lan, Process, uplink
 
@@ -324,14 +324,14 @@ def test_twins_answer_by_the_one_that_was_asked(lan: Lan) -> None:
 
 FAIL = """
 import asyncio, os, sys
-from netbond import nft, router
+from netbond.router import nft, ruleset
 from netbond.errors import NetbondError
 if sys.argv[1] == "nobody":
     nft.program()
     os.setuid(65534)
 for attempt in (
     lambda: asyncio.run(nft.feed(sys.argv[2])),
-    lambda: nft.release([router.Mark(0x64000000, 4)], 0xFF000000),
+    lambda: nft.release([ruleset.Mark(0x64000000, 4)], 0xFF000000),
     lambda: nft.generation(),
 ):
     try:

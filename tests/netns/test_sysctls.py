@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.sysctls import STORE
+from netbond.kernel.sysctls import STORE
 from tests.netns.box import Box, sh
 
 pytestmark = pytest.mark.root
@@ -19,7 +19,9 @@ pytestmark = pytest.mark.root
 RUN = """
 import ipaddress, json, sys
 from pathlib import Path
-from netbond import config, model, sysctls
+from netbond import model
+from netbond.config.load import parse
+from netbond.kernel import sysctls
 what = json.load(sys.stdin)
 edge = sysctls.Sysctls(Path(what["state"]))
 def uplink(device):
@@ -29,7 +31,7 @@ if what["restore"]:
     print(json.dumps(edge.restore()))
 else:
     links = [model.Link(name, 1) for name in what["links"]]
-    changes = sysctls.wanted(map(uplink, what["uplinks"]), config.parse(what["config"]), edge.read,
+    changes = sysctls.wanted(map(uplink, what["uplinks"]), parse(what["config"]), edge.read,
                              lan=what["lan"], links=links)
     if what["commands"]:
         print(json.dumps([change.command() for change in changes]))

@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import pytest
 
-from netbond import nft
 from netbond.agent import RETRY, Agent
 from netbond.config.load import AgentConfig, Config
 from netbond.errors import NetbondError
-from netbond.kernel import Kernel
+from netbond.kernel.client import Kernel
 from netbond.model import Facts
+from netbond.router import nft
 
 
 class Broken:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import cast
 
 from netbond.agent import Agent
-from netbond.budget import MOST_DEVICES
 from netbond.config.load import AgentConfig, Config, HealthConfig, SysctlConfig
-from netbond.kernel import Kernel
+from netbond.kernel.client import Kernel
+from netbond.kernel.rtnetlink import Reader
 from netbond.model import Facts, Link
-from netbond.pace import Pace
 from netbond.plan import Operation
-from netbond.rtnetlink import Reader
+from netbond.repair_backoff import Pace
+from netbond.sources.data_plans import MOST_DEVICES
 from tests.unit.boxes import address, link, main_default
 
 NO_SETTINGS = SysctlConfig(rp_filter=False, linkdown=False, socket_buffers=0, forwarding=False)

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netbond import budget
-from netbond.budget import (
+from netbond.config.load import UplinkConfig, parse
+from netbond.model import Link
+from netbond.sources import data_plans
+from netbond.sources.data_plans import (
     MOST_DEVICES,
     SAVE_EVERY,
     Clock,
@@ -29,8 +31,6 @@ from netbond.budget import (
     section,
     standing,
 )
-from netbond.config.load import UplinkConfig, parse
-from netbond.model import Link
 
 # Nothing here takes long by itself; the machine may.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -132,7 +132,7 @@ def test_names_that_never_come_back_do_not_fill_the_disk() -> None:
     assert len(ledger) == MOST_DEVICES
     assert "usb0" in ledger
     assert "wwx0" not in ledger
-    assert len(encode(ledger)) < budget.LARGEST_STORE
+    assert len(encode(ledger)) < data_plans.LARGEST_STORE
 
 
 # --- clocks -----------------------------------------------------------------------------------------------
@@ -450,7 +450,7 @@ def test_no_place_to_keep_it(tmp_path: Path) -> None:
 
 def test_this_box() -> None:
     """Linux says all three; what they are is its affair."""
-    now = budget.clock(1_800_000_000.0)
+    now = data_plans.clock(1_800_000_000.0)
     assert now.today in (date(2027, 1, 14), date(2027, 1, 15), date(2027, 1, 16))
     assert isinstance(now.synchronised, bool)
     assert len(now.boot) == 36
@@ -464,8 +464,8 @@ def test_who_knows_whether_the_clock_is_right(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: int, timesyncd: bool, expected: bool
 ) -> None:
     """The kernel; where it may not be asked (ProtectClock=yes), systemd-timesyncd's mark."""
-    monkeypatch.setattr(budget, "_adjtimex", lambda: kernel)
-    monkeypatch.setattr(budget, "_TIMESYNCD", tmp_path / "synchronized")
+    monkeypatch.setattr(data_plans, "_adjtimex", lambda: kernel)
+    monkeypatch.setattr(data_plans, "_TIMESYNCD", tmp_path / "synchronized")
     if timesyncd:
         (tmp_path / "synchronized").touch()
-    assert budget.synchronised() is expected
+    assert data_plans.synchronised() is expected

@@ -16,7 +16,7 @@ import netbond
 from netbond.cli import recv, send
 from netbond.config.load import ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
-from netbond.engines import (
+from netbond.engines.child import (
     MAX_LINE,
     Backoff,
     Budget,

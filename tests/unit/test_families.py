@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from netbond import pins
-from netbond.clashes import clashes
 from netbond.config.load import Config, parse
-from netbond.defaults import decode, encode, merged, still_valid
+from netbond.conflicts import clashes
 from netbond.errors import ConfigError
+from netbond.kernel.taken_defaults import decode, encode, merged, still_valid
 from netbond.model import (
     MAIN_TABLE,
     Address,

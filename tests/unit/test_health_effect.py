@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from netbond.health.effect import section
 from netbond.health.judge import DEGRADED, CheckHealth, Health
+from netbond.health.report import section
 
 
 def test_section() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from netbond import iplist
-from netbond.iplist import AddressList, Update, hang_up, processes, read_pid_file, render
+from netbond.engines import address_list
+from netbond.engines.address_list import AddressList, Update, hang_up, processes, read_pid_file, render
 from netbond.model import Uplink
 
 
@@ -325,7 +325,7 @@ def test_a_process_that_has_ended_but_is_not_reaped(name: str, start: Start) -> 
 
 
 def test_netbond_is_not_among_the_processes() -> None:
-    own = iplist.names(os.getpid())
+    own = address_list.names(os.getpid())
     assert own
     assert os.getpid() not in processes(own[0])
 

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import pytest
 
-from netbond import rtnetlink as wire
 from netbond.errors import KernelLacksError, NotPermittedError
-from netbond.kernel import Kernel
+from netbond.kernel import rtnetlink as wire
+from netbond.kernel.client import Kernel
 from netbond.model import Link, Nexthop, Route, Rule
 from netbond.plan import Operation
 

@@ -19,7 +19,7 @@ from netbond.dhcp.clients import LeaseError, check_device, parse_dhclient, parse
 from netbond.dhcp.lease import Changed, Lease, Released
 from netbond.dhcp.store import LeaseList, LeaseStore, decode, encode, file_name, following
 from netbond.model import Facts, Link
-from netbond.sources import Sources
+from netbond.sources.running import Sources
 from netbond.system import files
 
 NOW = 1763600000.5

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from netbond import lookups
-from netbond.lookups import Lookups
 from netbond.model import IPAddress
+from netbond.sources import pin_names
+from netbond.sources.pin_names import Lookups
 
 
 class Names:
@@ -36,8 +36,8 @@ async def rounds(count: int = 5) -> None:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookups, "AGAIN", 0)
-    monkeypatch.setattr(lookups, "RETRY", 0)
+    monkeypatch.setattr(pin_names, "AGAIN", 0)
+    monkeypatch.setattr(pin_names, "RETRY", 0)
 
 
 def test_the_last_good_answer_holds() -> None:
@@ -103,5 +103,5 @@ def test_what_is_wanted_no_more_is_forgotten_and_asked_no_more() -> None:
 
 
 def test_the_resolver_itself() -> None:
-    found = asyncio.run(lookups.resolve("127.0.0.1"))
+    found = asyncio.run(pin_names.resolve("127.0.0.1"))
     assert found == [ipaddress.ip_address("127.0.0.1")]

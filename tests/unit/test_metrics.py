@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from netbond import budget
 from netbond.errors import UnavailableError
-from netbond.health import effect
+from netbond.health import report
 from netbond.health.judge import CheckHealth, Health
+from netbond.sources import data_plans
 from netbond.status import metrics
 from netbond.status.metrics import MetricsServer
 from netbond.watchers import modemmanager
@@ -76,7 +76,7 @@ SNAPSHOT: dict[str, Any] = {
         },
     ],
     "ecmp": {"table": 222, "legs": [{"family": 4, "device": "usb0", "gateway": "10.0.0.1", "weight": 2}]},
-    "health": effect.section(
+    "health": report.section(
         [
             Health(
                 "usb0",
@@ -93,7 +93,7 @@ SNAPSHOT: dict[str, Any] = {
         ],
         0.0,
     ),
-    "metered": budget.section([budget.Standing("wwan0", 41, 50, None, None, "off")]),
+    "metered": data_plans.section([data_plans.Standing("wwan0", 41, 50, None, None, "off")]),
     "idle_modems": [
         {
             "device": None,

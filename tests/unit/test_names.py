@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from netbond import names
-from netbond.names import HEADER, NameFiles, parse, read_taken, render_protocol, render_tables
+from netbond.kernel import iproute2_names
+from netbond.kernel.iproute2_names import HEADER, NameFiles, parse, read_taken, render_protocol, render_tables
 
 STOCK = {0: "unspec", 253: "default", 254: "main", 255: "local"}
 
@@ -47,7 +47,7 @@ def test_parse_as_ip_does() -> None:
 
 @pytest.fixture
 def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(names, "SYSTEM_DEFAULTS", (tmp_path / "usr",))
+    monkeypatch.setattr(iproute2_names, "SYSTEM_DEFAULTS", (tmp_path / "usr",))
     (tmp_path / "usr").mkdir()
     (tmp_path / "usr/rt_tables").write_text("254 main\n200 vendor\n")
     etc = tmp_path / "iproute2"

@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 from pyroute2 import NetlinkError
 
-from netbond import rtnetlink
+from netbond.kernel import rtnetlink
 from netbond.model import IPAddress
 from netbond.watchers import netlink
 

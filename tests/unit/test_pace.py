@@ -6,8 +6,8 @@ import itertools
 from ipaddress import ip_network
 
 from netbond.model import Route, Rule
-from netbond.pace import FORGET, FREE, LONGEST_PAUSE, Pace
 from netbond.plan import Operation
+from netbond.repair_backoff import FORGET, FREE, LONGEST_PAUSE, Pace
 
 RULE = Rule(100, 4, table=100, protocol=78)
 OTHER = Rule(101, 4, table=101, protocol=78)

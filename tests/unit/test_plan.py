@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netbond.balance import reduced
 from netbond.config.load import Config, parse
+from netbond.ecmp import reduced
+from netbond.kernel.sysctls import Change
 from netbond.model import Facts, Nexthop, Route, Rule
 from netbond.plan import Operation, desired, plan
-from netbond.sysctls import Change
 from netbond.tables import assign, fixed
 from tests.unit.boxes import address, box, lease, link, main_default
 

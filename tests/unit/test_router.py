@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from netbond import nft
 from netbond.config.load import Config, RouterConfig, parse
 from netbond.errors import ConfigError, KernelLacksError, UnavailableError
 from netbond.model import Address, Link, Uplink
-from netbond.router import (
+from netbond.router import nft
+from netbond.router.ruleset import (
     REMOVAL,
     Mark,
     MarkRule,

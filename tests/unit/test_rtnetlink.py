@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netbond import rtnetlink as wire
+from netbond.kernel import rtnetlink as wire
 from netbond.model import Address, Nexthop, NexthopGroup, NexthopObject, Route, Rule
 
 NAMES = {1: "lo", 7: "usb0", 8: "usb1"}

@@ -2,8 +2,8 @@
 
 import pytest
 
+from netbond.exclusions import BY_KIND, BY_KIND_AND_NAME, Exclusion, exclusions, like_hardware
 from netbond.model import Link
-from netbond.selection import BY_KIND, BY_KIND_AND_NAME, Exclusion, exclusions, like_hardware
 
 
 def link(name: str, kind: str = "", master: str = "") -> Link:

@@ -14,7 +14,7 @@ from netbond.config.load import AgentConfig, Config
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore
 from netbond.model import Facts, Link
-from netbond.sources import Sources
+from netbond.sources.running import Sources
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from netbond import budget
 from netbond.config.pattern import Device
-from netbond.engines import EngineState
-from netbond.health import effect, judge
+from netbond.engines.child import EngineState
+from netbond.health import judge, report
 from netbond.model import Desired, Link, Nexthop, Route, Uplink
+from netbond.sources import data_plans
 from netbond.status.departed import Gone
 from netbond.status.snapshot import AgentInfo, Rate, build, mapping, objects, printable, rates
 from netbond.watchers import modemmanager, networkmanager
@@ -233,10 +233,10 @@ def gone_section() -> list[dict[str, Any]]:
 
 
 SECTIONS: dict[str, Any] = {
-    "health": effect.section(
+    "health": report.section(
         [judge.Health("usb0", ip_address("10.0.0.10"), checks=(judge.CheckHealth("icmp", "ok"),))], 0.0
     ),
-    "metered": budget.section([budget.Standing("usb0", 1, 2, None, None, "warn")]),
+    "metered": data_plans.section([data_plans.Standing("usb0", 1, 2, None, None, "warn")]),
     "networkmanager": {"usb0": networkmanager.device_snapshot(networkmanager.NMDevice("usb0"))},
     "modems": {"usb0": modemmanager.modem_snapshot(modemmanager.Modem("/"))},
     "idle_modems": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netbond.health.evidence import words
+from netbond.health.stream_evidence import words
 from netbond.srtla import wire
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.sender import GroupChanged, LinkDown, LinkUp
@@ -262,7 +262,7 @@ def test_a_silent_group_expires_and_its_table_entries_with_it() -> None:
 
 
 def test_what_the_health_of_uplinks_is_told() -> None:
-    """The statistics as netbond.health.evidence reads them."""
+    """The statistics as netbond.health.stream_evidence reads them."""
     network = Network([FakeLink(0.01), FakeLink(0.01), FakeLink(0.01, alive=False)])
     specs = [LinkSpec(f"usb{n}", f"10.0.{n}.10", f"usb{n}") for n in (1, 2, 3)]
     network.sender.set_links(specs, network.now)  # with devices: other links than before

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond import engines
 from netbond.config.values import HostPort
+from netbond.engines import child
 from netbond.errors import NotPermittedError, UnavailableError, UsageError
 from netbond.srtla import batch, linklist, privileges, receiving, sending
 from netbond.srtla.channel import LINE_MAX, Channel, Message
@@ -323,4 +323,4 @@ def test_a_message_of_very_many_groups_keeps_to_its_line() -> None:
     groups = [{"id": "00" * 256, "links": [["::ffff:192.0.2.1", 40000, 0, 0]] * 32} for _ in range(2000)]
     fit = receiving.that_fit(groups)
     assert 200 < len(fit) < 2000
-    assert len(json.dumps({"resume": {"groups": fit}})) < engines.MAX_LINE
+    assert len(json.dumps({"resume": {"groups": fit}})) < child.MAX_LINE

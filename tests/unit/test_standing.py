@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netbond.engines.address_list import render
 from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP
-from netbond.iplist import render
 from netbond.model import Facts, Health, IPAddress, Uplink
-from netbond.standing import DEAD, alive, judged
+from netbond.usability import DEAD, alive, judged
 
 Key = tuple[str, IPAddress]
 NONE: frozenset[Key] = frozenset()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from netbond.config.load import Config, parse
+from netbond.kernel.sysctls import STORE, Change, Sysctls, shown, wanted
 from netbond.model import Address, Link, Uplink
-from netbond.sysctls import STORE, Change, Sysctls, shown, wanted
 
 NOTHING = parse("[sysctl]\nrp_filter = false\nlinkdown = false\nsocket_buffers = 0")
 V4, V6 = "net/ipv4", "net/ipv6"

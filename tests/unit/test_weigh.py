@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netbond.weigh import HALF_LIFE, PATIENCE, Weigher
+from netbond.sources.auto_weight import HALF_LIFE, PATIENCE, Weigher
 
 MBIT = 1e6
 THREE = ["usb0", "usb1", "usb2"]

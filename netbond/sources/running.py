@@ -15,31 +15,32 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from netbond import budget, match, pins
+from netbond import match, pins
 from netbond.config.load import Config, UplinkConfig
 from netbond.config.pattern import of_links
 from netbond.config.values import AUTO
-from netbond.defaults import DefaultStore, still_valid
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import MANAGED, LeaseList, LeaseStore, following, read_list, renamed
-from netbond.engines import EngineState
-from netbond.health import effect
-from netbond.health.evidence import Ear
+from netbond.engines.child import EngineState
+from netbond.health import report
 from netbond.health.monitor import Monitor
-from netbond.lookups import Lookups
+from netbond.health.stream_evidence import Ear
+from netbond.kernel.taken_defaults import DefaultStore, still_valid
 from netbond.model import Budget, Desired, Facts, Health, IPAddress, Link, Uplink
-from netbond.standing import alive
+from netbond.sources import data_plans
+from netbond.sources.auto_weight import Weigher
+from netbond.sources.pin_names import Lookups
 from netbond.status.departed import Gone
 from netbond.status.snapshot import Rate, printable
 from netbond.system import files
 from netbond.system.clock import boot_id
 from netbond.uplinks import learned, settings
+from netbond.usability import alive
 from netbond.watchers import modemmanager, networkmanager
 from netbond.watchers.bus import device_name
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev
-from netbond.weigh import Weigher
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Sources:
         self._lookups = Lookups(look)
         self._monitor = Monitor(config, look)
         self._ear = Ear()
-        self._meter = budget.Meter(config.agent.data_dir)
+        self._meter = data_plans.Meter(config.agent.data_dir)
         self._writing: asyncio.Task[None] | None = None  # what was counted, to the disk
         self._weigher = Weigher()
         self._measured: tuple[tuple[str, int], ...] = ()
@@ -292,7 +293,7 @@ class Sources:
     def _count(self, links: Iterable[Link], configured: Iterable[UplinkConfig]) -> bool:
         """Count usage; whether a verdict has changed."""
         before = self._meter.spent()
-        for line in self._meter.observe(links, configured, budget.clock(time.time())):
+        for line in self._meter.observe(links, configured, data_plans.clock(time.time())):
             logger.warning("%s", line)
         self.problems["metered"] = self._meter.problems
         return self._meter.spent() != before
@@ -318,8 +319,8 @@ class Sources:
         devices = {uplink.device for uplink in self._uplinks}
         modems = self._modemmanager.facts()
         return {
-            "health": effect.section(self._monitor.healths(), now),
-            "metered": budget.section(self._meter.standings.values()),
+            "health": report.section(self._monitor.healths(), now),
+            "metered": data_plans.section(self._meter.standings.values()),
             "networkmanager": {
                 each.device: networkmanager.device_snapshot(each)
                 for each in self._networkmanager.facts()

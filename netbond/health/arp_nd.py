@@ -16,7 +16,6 @@ import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
-from netbond import rtnetlink
 from netbond.health.packets import (
     arp_request,
     is_arp_reply,
@@ -24,6 +23,7 @@ from netbond.health.packets import (
     neighbour_solicitation,
     solicited_node,
 )
+from netbond.kernel import rtnetlink
 from netbond.model import IPAddress
 
 ETH_P_ARP = 0x0806

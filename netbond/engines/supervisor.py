@@ -1,7 +1,7 @@
 """The SRTLA engines as child processes: started, told of links, listened to, and started again when they die.
 
 A child that breaks the rules of the channel is ended and replaced, like one that died. What needs no process
-to be decided is in netbond.engines.
+to be decided is in netbond.engines.child.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 import netbond
 from netbond.config.load import SenderConfig
-from netbond.engines import (
+from netbond.engines.child import (
     MAX_LINE,
     Backoff,
     Budget,

@@ -1,7 +1,7 @@
 """The kernel's routing state, read and written. The only file that changes routes, rules and nexthops.
 
 Reading asks for everything there is; writing applies the operations of netbond.plan in their order, goes on
-after a failure, and says what failed. What the messages mean is in netbond.rtnetlink.
+after a failure, and says what failed. What the messages mean is in netbond.kernel.rtnetlink.
 
 The kernel answers within the system call that asks, so nothing here waits: the methods are coroutines to let
 their callers be ready for a kernel that does.
@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
-from netbond import rtnetlink as wire
 from netbond.errors import KernelLacksError, NotPermittedError
+from netbond.kernel import rtnetlink as wire
 from netbond.model import (
     Facts,
     IPAddress,

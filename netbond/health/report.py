@@ -1,6 +1,6 @@
 """What others make of the verdicts: whose they are, and what status shows. Pure.
 
-What they mean for routing is decided in netbond.standing, together with data plans and backups.
+What they mean for routing is decided in netbond.usability, together with data plans and backups.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """An SRTLA engine as the agent sees it: how it is started, what it says, and when it is started again.
 
-Pure; netbond.supervisor has the processes and sockets. An engine faces the internet and runs without root,
-so what it says is checked like anything from outside. docs/architecture.md describes the channel.
+Pure; netbond.engines.supervisor has the processes and sockets. An engine faces the internet and runs without
+root, so what it says is checked like anything from outside. docs/architecture.md describes the channel.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def _route(item: dict[str, Any]) -> Route:
 
 
 def _scope(word: object) -> str:
-    """As netbond.rtnetlink reads it: a name, or a number that has none."""
+    """As netbond.kernel.rtnetlink reads it: a name, or a number that has none."""
     if word in SCOPES or (isinstance(word, str) and word.isascii() and word.isdigit() and int(word) < 256):
         return str(word)
     raise ValueError(f"not a record of default routes: there is no scope {word!r}")

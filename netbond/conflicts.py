@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 
-from netbond.balance import foreign_ids
 from netbond.config.load import Config
+from netbond.ecmp import foreign_ids
 from netbond.model import MAIN_TABLE, Desired, Facts, IPNetwork, Route
 from netbond.plan import hop_words, main_defaults, route_words, rule_words
 from netbond.rules import overlap

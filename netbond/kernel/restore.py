@@ -10,16 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from netbond import nft
 from netbond.config.load import Config
-from netbond.defaults import DefaultStore, still_valid
 from netbond.errors import NetbondError
-from netbond.kernel import Failure, Kernel
+from netbond.kernel.client import Failure, Kernel
+from netbond.kernel.sysctls import Sysctls
+from netbond.kernel.taken_defaults import DefaultStore, still_valid
 from netbond.model import Facts
 from netbond.plan import Operation
-from netbond.router import FAMILY, TABLE
+from netbond.router import nft
+from netbond.router.ruleset import FAMILY, TABLE
 from netbond.status.control import ControlServer
-from netbond.sysctls import Sysctls
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,19 @@ from pathlib import Path
 from netbond.config.load import Config
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
 from netbond.model import Link, Uplink
-from netbond.router import FAMILY, REMOVAL, TABLE, Lives, Mark, lan, lives, marks, pending, released, ruleset
+from netbond.router.ruleset import (
+    FAMILY,
+    REMOVAL,
+    TABLE,
+    Lives,
+    Mark,
+    lan,
+    lives,
+    marks,
+    pending,
+    released,
+    ruleset,
+)
 from netbond.system import files
 
 logger = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ How a connection of a LAN client lives:
 2. in `forward` the connection gets the mark of the uplink that was chosen, in `postrouting` its address;
 3. each later packet from the LAN gets the connection's mark as its own (`prerouting`), and a rule
    `fwmark MARK/MASK lookup TABLE` sends it to the same uplink, whatever became of the ECMP default;
-4. when the uplink is given up, its marks are no longer handed to packets, and netbond.nft deletes its
+4. when the uplink is given up, its marks are no longer handed to packets, and netbond.router.nft deletes its
    connections: the next packet begins anew at 1, with the address of another uplink.
 A connection that comes in by an uplink (a port forward) is marked on arrival, so that its answers leave by
 that uplink.

@@ -16,13 +16,13 @@ from typing import Any
 
 from netbond import pins
 from netbond.config.load import Config
-from netbond.defaults import DefaultStore, still_valid
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import MANAGED, LeaseList, LeaseStore, following
 from netbond.errors import NetbondError
-from netbond.kernel import read_facts_once
-from netbond.lookups import resolve
+from netbond.kernel.client import read_facts_once
+from netbond.kernel.taken_defaults import DefaultStore, still_valid
 from netbond.model import Budget, Facts, Health, IPAddress
+from netbond.sources.pin_names import resolve
 from netbond.status.control import request
 from netbond.status.snapshot import objects
 from netbond.system import clock

@@ -1,0 +1,1 @@
+"""The SRTLA engines as the agent's children."""

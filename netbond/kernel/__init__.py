@@ -1,0 +1,1 @@
+"""What the kernel holds: routes, rules, nexthops, settings, and names for `ip`."""

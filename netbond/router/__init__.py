@@ -1,0 +1,1 @@
+"""Router mode: what nftables holds."""
