@@ -24,6 +24,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SRTLA = Path("netbond/srtla")
+NATIVE = SRTLA / "native"
 GROUP = "netbond_srtla"  # names the file with the code of all modules
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 MYPYC = """
@@ -71,7 +72,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
 def compile_fastpath(root: Path, compiler: str) -> Path | None:
     """The data path; what was built, if it could be."""
-    folder = root / SRTLA
+    folder = root / NATIVE
     flags = ["-O2", "-fPIC", "-shared"]
     library = folder / "_fastpath.so"
     if _headers():
@@ -94,7 +95,7 @@ def compile_modules(root: Path) -> list[Path]:
     compiled = folder / "_compiled"
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary, "out")
-        sources = [str(SRTLA / f"{name}.py") for name in package["COMPILED"]]
+        sources = [str(SRTLA.joinpath(*name.split(".")).with_suffix(".py")) for name in package["COMPILED"]]
         command = [sys.executable, "-c", MYPYC, str(out), temporary, GROUP, *sources]
         if subprocess.run(command, cwd=root, check=False).returncode != 0:
             print("netbond: mypyc could not compile; Python runs the modules as they are", file=sys.stderr)
@@ -102,7 +103,10 @@ def compile_modules(root: Path) -> list[Path]:
         new = Path(temporary, "new")
         new.mkdir()
         for built in out.rglob(f"*{SUFFIX}"):
-            shutil.copy(built, new)
+            # netbond/srtla/process/loop.SUFFIX as process.loop.SUFFIX; what they share lies at the top.
+            place = built.relative_to(out)
+            inside = place.relative_to(SRTLA) if place.is_relative_to(SRTLA) else place
+            shutil.copy(built, new / ".".join(inside.parts))
         (new / package["DIGEST"]).write_text(package["digest"](str(folder)), encoding="ascii")
         shutil.rmtree(compiled, ignore_errors=True)
         shutil.copytree(new, compiled)

@@ -33,7 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netbond.srtla import batch, wire
+from netbond.srtla import wire
+from netbond.srtla.process import batch
 
 PAYLOAD = 1316
 LATENCY = 1000  # ms, of SRT

@@ -79,7 +79,7 @@ need_venv() {
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
     fi
-    want="$("$python" -V) $(cksum pyproject.toml hatch_build.py netbond/srtla/*.c netbond/srtla/*.py) $PWD"
+    want="$("$python" -V) $(cksum pyproject.toml hatch_build.py netbond/srtla/*.py netbond/srtla/*/*.c netbond/srtla/*/*.py) $PWD"
     want+=" $(command -v cc || true) $(ls "$(python_headers)" 2>/dev/null || true)"
     [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
     say "preparing the virtual environment in .venv"

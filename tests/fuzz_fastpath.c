@@ -1,4 +1,4 @@
-// Everything of netbond/srtla/fastpath.c that reads what strangers send, for a fuzzer: an input is a program.
+// Everything of netbond/srtla/native/fastpath.c that reads what strangers send, for a fuzzer: an input is a program.
 //
 // It adds and drops groups and links, lets datagrams come in, time pass and sending fail, and calls what Python calls.
 // tests/fuzz_fastpath.h plays the kernel, and has a plain model of what has to come of it: each datagram of a known

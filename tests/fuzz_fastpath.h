@@ -50,7 +50,7 @@ static ssize_t send_single(int fd, const void *data, size_t size, int flags);
 #define sendmsg send_message
 #define send send_single
 #ifndef FASTPATH
-#define FASTPATH "../netbond/srtla/fastpath.c"
+#define FASTPATH "../netbond/srtla/native/fastpath.c"
 #endif
 #include FASTPATH
 #undef calloc

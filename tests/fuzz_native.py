@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "fuzz_fastpath.c"
-FASTPATH = HERE.parent / "netbond" / "srtla" / "fastpath.c"
+FASTPATH = HERE.parent / "netbond" / "srtla" / "native" / "fastpath.c"
 CORPUS = HERE / "corpus" / "native"
 SANITIZERS = "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
 

@@ -15,9 +15,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from netbond.srtla import batch, linklist, passage, psk, receiving, wire
-from netbond.srtla.channel import _decode
-from netbond.srtla.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
+from netbond.srtla import wire
+from netbond.srtla.process import batch, linklist, receiving
+from netbond.srtla.process.channel import _decode
+from netbond.srtla.receiver import passage
+from netbond.srtla.receiver.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
+from netbond.srtla.registration import psk
 from tests.srtla_util import FakeLink, Network, data_packet, induction, srt_ack, srt_control, srt_nak
 
 CORPUS = Path(__file__).parent / "corpus" / "srtla"

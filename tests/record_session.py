@@ -30,7 +30,7 @@ from typing import Any
 from netbond.srtla import wire
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.modes import make_carrier
-from netbond.srtla.receiver import Receiver
+from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.sender import LinkAdded, Sender
 from tests import foreign
 from tests.srtla_util import free_ports

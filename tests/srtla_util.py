@@ -9,10 +9,11 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from netbond.srtla import receiver, wire
+from netbond.srtla import wire
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.modes import make_carrier
-from netbond.srtla.receiver import Limits, PeerAddress, Receiver
+from netbond.srtla.receiver import receiver
+from netbond.srtla.receiver.receiver import Limits, PeerAddress, Receiver
 from netbond.srtla.sender import Event, LinkAdded, Sender
 
 PAYLOAD = 1316

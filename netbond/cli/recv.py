@@ -43,9 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Receive until told to stop; the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine is there to heed it
-    from netbond.srtla import workers
-    from netbond.srtla.engine import prepare, serve, set_up_logging
-    from netbond.srtla.receiving import RecvEngine, RecvOptions
+    from netbond.srtla.process.engine import prepare, serve, set_up_logging
+    from netbond.srtla.process.receiving import RecvEngine, RecvOptions
+    from netbond.srtla.receiver import workers
 
     for name, value in (("--timeout", args.timeout), ("--group-timeout", args.group_timeout)):
         if not 1 <= value <= 3600:

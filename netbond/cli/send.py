@@ -64,8 +64,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Send until told to stop; the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine is there to heed it
-    from netbond.srtla.engine import prepare, serve, set_up_logging
-    from netbond.srtla.sending import SendEngine, SendOptions
+    from netbond.srtla.process.engine import prepare, serve, set_up_logging
+    from netbond.srtla.process.sending import SendEngine, SendOptions
 
     listen, receiver, list_file = _places(args)
     options = SendOptions(
@@ -106,7 +106,7 @@ def _places(args: argparse.Namespace) -> tuple[HostPort, HostPort, Path | None]:
 
 def key_of(args: argparse.Namespace) -> bytes | None:
     """The key that --key-file names; UsageError if it cannot be had, or --require-key is without one."""
-    from netbond.srtla import psk
+    from netbond.srtla.registration import psk
 
     if args.key_file is not None:
         return psk.read(args.key_file)

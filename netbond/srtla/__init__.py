@@ -10,23 +10,27 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
 # Modules that mypyc compiles, and the file in `_compiled` that tells of which text.
 COMPILED = (
-    "bonding",
-    "carriage",
-    "classic",
-    "dealing",
-    "diagnosis",
-    "flight",
+    "adaptive.bonding",
+    "adaptive.dealing",
+    "adaptive.diagnosis",
+    "adaptive.linkmodel",
+    "adaptive.linkqueue",
+    "adaptive.transmission",
+    "classic.classic",
+    "classic.flight",
     "link",
-    "linkmodel",
-    "linkqueue",
-    "loop",
-    "receiver",
+    "process.carriage",
+    "process.loop",
+    "process.sending",
+    "receiver.receiver",
     "schedule",
     "sender",
-    "sending",
-    "transmission",
     "wire",
 )
 DIGEST = "DIGEST"
@@ -38,9 +42,28 @@ def digest(folder: str) -> str:
 
     state = hashlib.sha256()
     for name in COMPILED:
-        with open(os.path.join(folder, f"{name}.py"), "rb") as file:  # noqa: PTH118, PTH123 - pathlib takes 5 ms
+        path = os.path.join(folder, *name.split(".")) + ".py"  # noqa: PTH118 - pathlib takes 5 ms
+        with open(path, "rb") as file:  # noqa: PTH123
             state.update(file.read())
     return state.hexdigest()
+
+
+class _Compiled:
+    """Finds the compiled modules before Python's own finder sees their sources."""
+
+    def __init__(self, folder: str, suffix: str) -> None:
+        self._folder = folder
+        self._suffix = suffix
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        """As importlib asks: where the module of this name is, None if it is not one of these."""
+        import importlib.util
+
+        name = fullname.removeprefix("netbond.srtla.")
+        if name == fullname or name not in COMPILED:
+            return None
+        file = os.path.join(self._folder, name + self._suffix)  # noqa: PTH118
+        return importlib.util.spec_from_file_location(fullname, file)
 
 
 def _use_compiled(folder: str) -> None:
@@ -63,7 +86,7 @@ def _use_compiled(folder: str) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[shared] = module
     spec.loader.exec_module(module)
-    __path__.insert(0, compiled)
+    sys.meta_path.insert(0, _Compiled(compiled, EXTENSION_SUFFIXES[0]))
 
 
 if not os.environ.get("NETBOND_PURE"):

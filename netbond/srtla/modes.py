@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from netbond.srtla.bonding import Bonding
-from netbond.srtla.classic import Classic
+from netbond.srtla.adaptive.bonding import Bonding
+from netbond.srtla.classic.classic import Classic
 from netbond.srtla.schedule import Carrier
 
 MODES = ("adaptive", "classic")

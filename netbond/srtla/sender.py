@@ -25,8 +25,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from netbond.srtla import psk, wire
+from netbond.srtla import wire
 from netbond.srtla.link import Link, LinkSpec, link_stats
+from netbond.srtla.registration import psk
 from netbond.srtla.schedule import Carrier, LinkState, Outlet
 
 TICK: Final = 1.0  # s, between keepalives of a link, and between attempts to register it

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.srtla import batch
-from netbond.srtla.batch import CACHE, Inbox
-from netbond.srtla.loop import PAUSE, PacketLoop
-from netbond.srtla.receiver import Receiver
+from netbond.srtla.process import batch
+from netbond.srtla.process.batch import CACHE, Inbox
+from netbond.srtla.process.loop import PAUSE, PacketLoop
+from netbond.srtla.receiver.receiver import Receiver
 from tests.srtla_util import data_packet
 
 FAMILIES = [socket.AF_INET, socket.AF_INET6]

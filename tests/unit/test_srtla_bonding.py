@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from netbond.srtla.bonding import LATENCY, RING, Bonding
-from netbond.srtla.dealing import HELD, Packet
+from netbond.srtla.adaptive.bonding import LATENCY, RING, Bonding
+from netbond.srtla.adaptive.dealing import HELD, Packet
+from netbond.srtla.adaptive.transmission import ARRIVED, FLYING, LOST
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.sender import Sender
-from netbond.srtla.transmission import ARRIVED, FLYING, LOST
 from tests.srtla_util import data_packet, induction, srt_ack, srt_control, srt_nak
 
 NGP = wire.REG_NGP_PACKET

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from netbond.srtla.bonding import Bonding
-from netbond.srtla.loop import PAUSE
+from netbond.srtla.adaptive.bonding import Bonding
 from netbond.srtla.modes import make_carrier
+from netbond.srtla.process.loop import PAUSE
 from netbond.srtla.sender import Sender
 from tests.bondsim import BONDS, SHAPES, Outcome, Simulation, least_loss
 

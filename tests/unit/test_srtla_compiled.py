@@ -20,16 +20,20 @@ from hypothesis import strategies as st
 
 import netbond
 from netbond import srtla
-from netbond.srtla import batch, fastpath, native, wire
-from netbond.srtla.carriage import FROM_CALLER, Carriage, Report
-from netbond.srtla.classic import Classic
+from netbond.srtla import wire
+from netbond.srtla.classic.classic import Classic
 from netbond.srtla.link import LinkSpec
+from netbond.srtla.native import fastpath, native
+from netbond.srtla.process import batch
+from netbond.srtla.process.carriage import FROM_CALLER, Carriage, Report
 from netbond.srtla.sender import LinkAdded, Sender
 from tests.srtla_util import data_packet
 
 PACKAGE = Path(netbond.__file__).parent
 NEEDS_EXTENSION = pytest.mark.skipif(native.extension is None, reason="the extension is not built here")
-WHERE = "import netbond.srtla.wire as w, netbond.srtla.native as n; print(w.__file__); print(n.library)"
+WHERE = (
+    "import netbond.srtla.wire as w, netbond.srtla.native.native as n; print(w.__file__); print(n.library)"
+)
 
 
 def modules_of(folder: Path, **environment: str) -> list[str]:

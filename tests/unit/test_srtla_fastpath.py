@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.srtla import batch, fastpath, native, wire
-from netbond.srtla.bypass import Bypass
-from netbond.srtla.fastpath import FROM_PEER
-from netbond.srtla.loop import ENOUGH, PAUSE
-from netbond.srtla.receiver import FLUSH_AFTER, PeerAddress, Receiver
+from netbond.srtla import wire
+from netbond.srtla.native import fastpath, native
+from netbond.srtla.native.bypass import Bypass
+from netbond.srtla.native.fastpath import FROM_PEER
+from netbond.srtla.process import batch
+from netbond.srtla.process.loop import ENOUGH, PAUSE
+from netbond.srtla.receiver.receiver import FLUSH_AFTER, PeerAddress, Receiver
 from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
 
 pytestmark = pytest.mark.skipif(not fastpath.available(), reason="the data path is not compiled here")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from netbond.srtla.flight import RING, Flight
+from netbond.srtla.classic.flight import RING, Flight
 from netbond.srtla.schedule import LinkState
 
 TOP = wire.SEQUENCE_MASK

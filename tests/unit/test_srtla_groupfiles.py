@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netbond.errors import UnavailableError
-from netbond.srtla.groupfiles import GroupFiles
+from netbond.srtla.receiver.groupfiles import GroupFiles
 
 
 def test_one_address_a_line_as_links_come_and_go(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from netbond.srtla.diagnosis import OVERFLOW, LossCause
-from netbond.srtla.linkmodel import ACK_BATCH, INITIAL, INITIAL_RATE, LEAST, LinkModel
-from netbond.srtla.transmission import ARRIVED, FLYING, LOST, PASSED, SEEN, Transmission
+from netbond.srtla.adaptive.diagnosis import OVERFLOW, LossCause
+from netbond.srtla.adaptive.linkmodel import ACK_BATCH, INITIAL, INITIAL_RATE, LEAST, LinkModel
+from netbond.srtla.adaptive.transmission import ARRIVED, FLYING, LOST, PASSED, SEEN, Transmission
 
 SIZE = 1332
 TARGET = 0.07

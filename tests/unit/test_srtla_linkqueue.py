@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netbond.srtla.linkqueue import LinkQueue
+from netbond.srtla.adaptive.linkqueue import LinkQueue
 
 
 def test_what_enters_waits_for_what_is_there() -> None:

@@ -12,8 +12,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from netbond.srtla import batch, fastpath
-from netbond.srtla.loop import PAUSE, Attendant, PacketServer
+from netbond.srtla.native import fastpath
+from netbond.srtla.process import batch
+from netbond.srtla.process.loop import PAUSE, Attendant, PacketServer
 
 PATIENCE = 0.01
 SLOW = 0.4  # s

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from netbond.config.values import HostPort
 from netbond.engines import child
 from netbond.errors import NotPermittedError, UnavailableError, UsageError
-from netbond.srtla import batch, linklist, privileges, receiving, sending
-from netbond.srtla.channel import LINE_MAX, Channel, Message
-from netbond.srtla.engine import Engine
 from netbond.srtla.link import LinkSpec
-from netbond.srtla.linksocket import Endpoint
-from netbond.srtla.loop import PacketLoop
-from netbond.srtla.resolve import Resolver
+from netbond.srtla.process import batch, linklist, privileges, receiving, sending
+from netbond.srtla.process.channel import LINE_MAX, Channel, Message
+from netbond.srtla.process.engine import Engine
+from netbond.srtla.process.linksocket import Endpoint
+from netbond.srtla.process.loop import PacketLoop
+from netbond.srtla.process.resolve import Resolver
 
 LIST = """
 # modems

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from netbond.srtla import linklist
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.modes import MODES, make_carrier
+from netbond.srtla.process import linklist
 from netbond.srtla.sender import Sender
 from tests.bondsim import Outcome, Simulation
 from tests.srtla_util import FakeLink, Network

@@ -10,8 +10,9 @@ import pytest
 
 from netbond.cli import main
 from netbond.errors import UsageError
-from netbond.srtla import psk, wire
-from netbond.srtla.receiver import KeyRefused, PeerAddress, Receiver
+from netbond.srtla import wire
+from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, Receiver
+from netbond.srtla.registration import psk
 from netbond.srtla.sender import Refused, Unproven
 from tests.srtla_util import FakeLink, Network
 

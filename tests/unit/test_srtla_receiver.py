@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from netbond.srtla.receiver import (
+from netbond.srtla.receiver.receiver import (
     AMPLIFICATION,
     FLUSH_AFTER,
     UDP_OVERHEAD,

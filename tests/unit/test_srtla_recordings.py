@@ -18,7 +18,7 @@ import pytest
 from netbond.srtla import wire
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.modes import MODES, make_carrier
-from netbond.srtla.receiver import Event, GroupCreated, LinkJoined, LinkLeft, Receiver
+from netbond.srtla.receiver.receiver import Event, GroupCreated, LinkJoined, LinkLeft, Receiver
 from netbond.srtla.sender import LinkAdded, LinkDown, LinkUp, Sender
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"

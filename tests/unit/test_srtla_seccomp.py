@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from netbond.srtla import engine, privileges, seccomp
+from netbond.srtla.process import engine, privileges, seccomp
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
@@ -113,7 +113,7 @@ def test_which_filter(machine: str, bits: int, arch: str | None, monkeypatch: py
 
 CONFINED = """
 import ctypes, json, os, socket, sys, threading
-from netbond.srtla import engine, privileges, seccomp
+from netbond.srtla.process import engine, privileges, seccomp
 
 def tried(what):
     try:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from netbond.errors import UnavailableError
-from netbond.srtla.statsfile import StatsFile
+from netbond.srtla.process.statsfile import StatsFile
 from tests.srtla_util import free_ports
 
 

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.config.values import HostPort
-from netbond.srtla import passage, steering
-from netbond.srtla.channel import Channel
-from netbond.srtla.front import TENTATIVE, Directory, FrontEngine, Worker
-from netbond.srtla.linksocket import open_listener
-from netbond.srtla.receiving import RecvOptions
+from netbond.srtla.process.channel import Channel
+from netbond.srtla.process.linksocket import open_listener
+from netbond.srtla.process.receiving import RecvOptions
+from netbond.srtla.receiver import passage, steering
+from netbond.srtla.receiver.front import TENTATIVE, Directory, FrontEngine, Worker
 
 SALT = steering.Salt.of(bytes(range(8)))
 

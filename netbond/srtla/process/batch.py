@@ -24,7 +24,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from netbond.srtla import native
+from netbond.srtla.native import native
 from netbond.srtla.wire import MTU
 
 PER_WAKE_UP = 64  # datagrams: enough for a burst, and other sockets get their turn

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from netbond.errors import EXIT_OK, NetbondError
-from netbond.srtla import privileges, seccomp
-from netbond.srtla.channel import Channel, Message
-from netbond.srtla.loop import PacketLoop
-from netbond.srtla.statsfile import StatsFile
+from netbond.srtla.process import privileges, seccomp
+from netbond.srtla.process.channel import Channel, Message
+from netbond.srtla.process.loop import PacketLoop
+from netbond.srtla.process.statsfile import StatsFile
 
 MAINTENANCE = 1.0  # s between statistics, and between attempts at what did not work
 RESUME_DELAY = 0.02  # s: changes that come together are told together

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from netbond.srtla.linkmodel import LinkModel
+    from netbond.srtla.adaptive.linkmodel import LinkModel
 
 # PASSED: the link is done with it, arrived or lost
 FLYING: Final = 0

@@ -20,15 +20,19 @@ from pathlib import Path
 from typing import Any
 
 from netbond.config.values import HostPort
-from netbond.srtla import batch, fastpath, passage, wire
-from netbond.srtla.bypass import Bypass
-from netbond.srtla.carriage import Report
-from netbond.srtla.channel import LINE_MAX, Channel, Message
-from netbond.srtla.engine import Engine
-from netbond.srtla.fastpath import FROM_PEER
-from netbond.srtla.groupfiles import GroupFiles
-from netbond.srtla.linksocket import Endpoint, open_listener, open_towards
-from netbond.srtla.receiver import (
+from netbond.srtla import wire
+from netbond.srtla.native import fastpath
+from netbond.srtla.native.bypass import Bypass
+from netbond.srtla.native.fastpath import FROM_PEER
+from netbond.srtla.process import batch
+from netbond.srtla.process.carriage import Report
+from netbond.srtla.process.channel import LINE_MAX, Channel, Message
+from netbond.srtla.process.engine import Engine
+from netbond.srtla.process.linksocket import Endpoint, open_listener, open_towards
+from netbond.srtla.process.resolve import Resolver
+from netbond.srtla.receiver import passage
+from netbond.srtla.receiver.groupfiles import GroupFiles
+from netbond.srtla.receiver.receiver import (
     FLUSH_AFTER,
     GroupCreated,
     GroupRemoved,
@@ -41,7 +45,6 @@ from netbond.srtla.receiver import (
     format_address,
     format_host,
 )
-from netbond.srtla.resolve import Resolver
 
 WHAT = "SRTLA senders"
 MESSAGE_ROOM = LINE_MAX - 64 * 1024  # bytes of groups in a message to the agent

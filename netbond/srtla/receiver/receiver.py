@@ -21,8 +21,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from netbond.srtla import psk, wire
-from netbond.srtla.ticket import KEY_LENGTH, Ticket, Tickets
+from netbond.srtla import wire
+from netbond.srtla.registration import psk
+from netbond.srtla.registration.ticket import KEY_LENGTH, Ticket, Tickets
 
 PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as recvfrom gives it
 

@@ -14,7 +14,7 @@ def _load_extension() -> ModuleType | None:
     if os.environ.get("NETBOND_PURE"):
         return None
     try:
-        from netbond.srtla import _fastpath
+        from netbond.srtla.native import _fastpath
     except ImportError:
         return None
     return _fastpath

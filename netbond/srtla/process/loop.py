@@ -21,11 +21,11 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
 
-from netbond.srtla.batch import PER_WAKE_UP
+from netbond.srtla.process.batch import PER_WAKE_UP
 
 if TYPE_CHECKING:
-    from netbond.srtla.carriage import Report
-    from netbond.srtla.fastpath import FastPath
+    from netbond.srtla.native.fastpath import FastPath
+    from netbond.srtla.process.carriage import Report
 
 PAUSE: Final = 0.0045  # s between wake-ups while packets flow
 ENOUGH: Final = 8.0  # packets for which it waits longer than that, if it may

@@ -17,13 +17,13 @@ from types import FrameType
 
 from netbond.config.values import HostPort
 from netbond.errors import NetbondError, UnavailableError
-from netbond.srtla import passage, steering
-from netbond.srtla.channel import Channel, Message
-from netbond.srtla.engine import serve, told
-from netbond.srtla.front import FrontEngine, Worker
-from netbond.srtla.linksocket import open_listener
-from netbond.srtla.receiving import WHAT, RecvEngine, RecvOptions, Seat
-from netbond.srtla.ticket import KEY_LENGTH
+from netbond.srtla.process.channel import Channel, Message
+from netbond.srtla.process.engine import serve, told
+from netbond.srtla.process.linksocket import open_listener
+from netbond.srtla.process.receiving import WHAT, RecvEngine, RecvOptions, Seat
+from netbond.srtla.receiver import passage, steering
+from netbond.srtla.receiver.front import FrontEngine, Worker
+from netbond.srtla.registration.ticket import KEY_LENGTH
 
 PAUSE = 0.2  # s before a worker is started again
 GRACE = 2.0  # s for workers to end

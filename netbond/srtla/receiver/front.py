@@ -18,11 +18,13 @@ from functools import partial
 from typing import Any
 
 from netbond.errors import EXIT_UNAVAILABLE
-from netbond.srtla import batch, passage, steering, wire
-from netbond.srtla.channel import Channel, Message
-from netbond.srtla.engine import Engine
-from netbond.srtla.receiver import KeyRefused, PeerAddress, Receiver, format_address
-from netbond.srtla.receiving import RecvOptions, that_fit
+from netbond.srtla import wire
+from netbond.srtla.process import batch
+from netbond.srtla.process.channel import Channel, Message
+from netbond.srtla.process.engine import Engine
+from netbond.srtla.process.receiving import RecvOptions, that_fit
+from netbond.srtla.receiver import passage, steering
+from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, Receiver, format_address
 
 TENTATIVE = 3.0  # s in which a worker must say that it has what it was given
 STEER_EVERY = 0.05  # s between two programs for the kernel

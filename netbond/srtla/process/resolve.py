@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from netbond.config.values import HostPort
-from netbond.srtla.linksocket import Endpoint
+from netbond.srtla.process.linksocket import Endpoint
 
 BACKOFF = (1.0, 30.0)  # s between attempts, first and longest
 

@@ -17,10 +17,10 @@ import struct
 from collections.abc import Callable
 from functools import partial
 
-from netbond.srtla import native
-from netbond.srtla.batch import Local
-from netbond.srtla.carriage import Report
-from netbond.srtla.loop import ENOUGH, PAUSE, WORTH_IT
+from netbond.srtla.native import native
+from netbond.srtla.process.batch import Local
+from netbond.srtla.process.carriage import Report
+from netbond.srtla.process.loop import ENOUGH, PAUSE, WORTH_IT
 
 FROM_PEER = -1  # in the place of a descriptor: a datagram from the network side
 

@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any
 
-from netbond.srtla.batch import Local
+from netbond.srtla.process.batch import Local
 
 PeerAddress = tuple[Any, ...]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from netbond.srtla import wire
-from netbond.srtla.flight import Flight, Sent
+from netbond.srtla.classic.flight import Flight, Sent
 from netbond.srtla.schedule import Carrier, ClassicScheduler, LinkState
 
 

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Final
 
 from netbond.srtla import wire
-from netbond.srtla.dealing import (
+from netbond.srtla.adaptive.dealing import (
     GONE,
     HELD,
     HERE,
@@ -29,9 +29,9 @@ from netbond.srtla.dealing import (
     Dealer,
     Packet,
 )
-from netbond.srtla.linkmodel import HUNGRY, TYPICAL, LinkModel
+from netbond.srtla.adaptive.linkmodel import HUNGRY, TYPICAL, LinkModel
+from netbond.srtla.adaptive.transmission import FLYING, LOST, PASSED, Transmission
 from netbond.srtla.schedule import WINDOW_UNIT, LinkState
-from netbond.srtla.transmission import FLYING, LOST, PASSED, Transmission
 
 RING: Final = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most
 LATENCY: Final = 1.0  # s, until the handshake tells SRT's

@@ -20,16 +20,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from netbond.config.values import HostPort, parse_host_port
-from netbond.srtla import batch, fastpath, linklist, native, wire
-from netbond.srtla.carriage import Carriage, Report
-from netbond.srtla.channel import Channel, Message
-from netbond.srtla.engine import Engine
-from netbond.srtla.fastpath import FastPath
+from netbond.srtla import wire
 from netbond.srtla.link import LinkSpec
-from netbond.srtla.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
 from netbond.srtla.modes import DEFAULT_MODE, make_carrier
-from netbond.srtla.receiver import format_address
-from netbond.srtla.resolve import Resolver
+from netbond.srtla.native import fastpath, native
+from netbond.srtla.native.fastpath import FastPath
+from netbond.srtla.process import batch, linklist
+from netbond.srtla.process.carriage import Carriage, Report
+from netbond.srtla.process.channel import Channel, Message
+from netbond.srtla.process.engine import Engine
+from netbond.srtla.process.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
+from netbond.srtla.process.resolve import Resolver
+from netbond.srtla.receiver.receiver import format_address
 from netbond.srtla.sender import (
     GroupChanged,
     LinkAdded,

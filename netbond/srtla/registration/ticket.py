@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from netbond.srtla import psk, wire
+from netbond.srtla import wire
+from netbond.srtla.registration import psk
 
 KEY_LENGTH = 32  # bytes
 _SOURCE = slice(4, 12)

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from netbond.srtla.linkmodel import BURST_TIME_MOST, LEAST, LinkModel
+from netbond.srtla.adaptive.linkmodel import BURST_TIME_MOST, LEAST, LinkModel
+from netbond.srtla.adaptive.transmission import FLYING, Transmission
 from netbond.srtla.schedule import Carrier, LinkState
-from netbond.srtla.transmission import FLYING, Transmission
 
 ALIKE: Final = (
     0.2  # of the latency: links on which a packet arrives so much later carry it as well as the first

@@ -8,9 +8,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
-from netbond.srtla.batch import Local
-from netbond.srtla.fastpath import FastPath
-from netbond.srtla.receiver import FLUSH_AFTER, PeerAddress, Receiver
+from netbond.srtla.native.fastpath import FastPath
+from netbond.srtla.process.batch import Local
+from netbond.srtla.receiver.receiver import FLUSH_AFTER, PeerAddress, Receiver
 
 
 class Bypass:

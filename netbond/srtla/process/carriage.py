@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from netbond.srtla.loop import PAUSE, Attendant
+from netbond.srtla.process.loop import PAUSE, Attendant
 from netbond.srtla.sender import Event, Sender
 from netbond.srtla.wire import MTU
 

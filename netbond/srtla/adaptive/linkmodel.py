@@ -25,9 +25,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
-from netbond.srtla.diagnosis import AIR, OVERFLOW, LongerPath, LossCause, Starvation
-from netbond.srtla.linkqueue import LinkQueue
-from netbond.srtla.transmission import ARRIVED, FLYING, LOST, PASSED, SEEN, Transmission
+from netbond.srtla.adaptive.diagnosis import AIR, OVERFLOW, LongerPath, LossCause, Starvation
+from netbond.srtla.adaptive.linkqueue import LinkQueue
+from netbond.srtla.adaptive.transmission import ARRIVED, FLYING, LOST, PASSED, SEEN, Transmission
 
 ACK_BATCH: Final = 10  # packets per SRTLA ACK
 REORDER: Final = 3  # packets by which a link may be out of order without anything being lost

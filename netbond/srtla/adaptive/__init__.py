@@ -1,0 +1,1 @@
+"""Mode adaptive: a model of each link, and packets dealt by it."""

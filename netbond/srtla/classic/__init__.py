@@ -1,0 +1,1 @@
+"""Mode classic: windows, as other SRTLA senders have them."""

@@ -1,0 +1,1 @@
+"""The data path in C, and how Python calls it."""

@@ -1,0 +1,1 @@
+"""The receiving end, and its several processes."""

@@ -1,0 +1,1 @@
+"""How a group is known: ids that prove themselves, and the pre-shared key."""
