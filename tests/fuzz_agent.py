@@ -4,7 +4,7 @@ Others are: whoever connects to the control socket, DHCP servers (through their 
 (which face the internet), services on the system bus, the targets of health checks, and the kernel.
 
 scripts/fuzz runs it under atheris; what was found is kept in tests/corpus/agent and replayed by
-tests/unit/test_corpus.py. An input: one byte that chooses the target, then what the target reads.
+tests/unit/across/test_corpus.py. An input: one byte that chooses the target, then what the target reads.
 """
 
 from __future__ import annotations

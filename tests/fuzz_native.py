@@ -1,8 +1,8 @@
 """The fuzzing of the compiled data path: what builds tests/fuzz_fastpath.c, and what a fuzzer starts from.
 
 scripts/fuzz builds it with clang's libFuzzer; what that found is kept in tests/corpus/native and replayed by
-tests/unit/test_fuzz_native.py with whatever compiler is there. An input is a program: steps of one byte that
-chooses (`step` in the C file) and what the step reads.
+tests/unit/across/test_fuzz_native.py with whatever compiler is there. An input is a program: steps of one
+byte that chooses (`step` in the C file) and what the step reads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Everything of the SRTLA engines that reads what strangers send, for a fuzzer: `one_input`.
 
 scripts/fuzz runs it under atheris, which looks for inputs that reach new code; what it found is kept in
-tests/corpus/srtla and replayed by tests/unit/test_corpus.py.
+tests/corpus/srtla and replayed by tests/unit/across/test_corpus.py.
 
 An input: one byte that chooses the target, then what the target reads.
 """

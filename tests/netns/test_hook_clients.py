@@ -225,7 +225,7 @@ def test_hooks_end_in_time(box: DhcpBox, client: str, agent: str) -> None:
 
     The machine may be busy with other tests, so the limit is wide, and the best of several runs counts;
     bench/hooks.py measures. That the hook waits 0.05 s and no longer for a hanging agent,
-    tests/unit/test_hook.py has the clock for.
+    tests/unit/cli/test_hook.py has the clock for.
     """
     script, more = CALLS[client]
     new = {"new_ip_address": "10.0.0.10", "new_subnet_mask": "255.255.255.0"}

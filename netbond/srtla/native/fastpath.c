@@ -1,7 +1,7 @@
 // The data path of both engines: their sockets, many datagrams per system call, a few looks per packet.
 //
 // The receiver's links that are up are served here: packets to the SRT server, SRTLA ACKs, the SRT server's ACKs to
-// all links. What that does is what receiver.py does for the same datagrams (tests/unit/test_srtla_fastpath.py holds
+// all links. What that does is what receiver.py does for the same datagrams (tests/unit/srtla/native/test_fastpath.py holds
 // the two against each other); everything else goes to receiver.py, and without this file receiver.py does all.
 // For the sender it only reads and writes: sender.py decides on every packet.
 //
@@ -250,7 +250,7 @@ static int send_packed(int fd, struct iovec *data, int count) {
 }
 
 // The sender's: datagrams over a connected socket. How many went out before the error, if there was one.
-// (batch.send in Python; tests/unit/test_srtla_batch.py has both do the same.)
+// (batch.send in Python; tests/unit/srtla/process/test_batch.py has both do the same.)
 int nb_send(int fd, struct iovec *data, int total, int *error) {
     *error = 0;
     for (int start = 0; start < total;) {

@@ -249,7 +249,7 @@ SECTIONS: dict[str, Any] = {
 
 def documented(page: str, heading: str) -> set[str]:
     """The keys in the table under a heading of a page in docs/."""
-    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    text = (Path(__file__).parents[3] / "docs" / page).read_text()
     found = re.search(rf"^##+ {heading}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, (page, heading)
     cells = re.findall(r"^\| (`[^|]+`) \|", found[1], re.MULTILINE)

@@ -12,7 +12,7 @@ import pytest
 from netbond import errors
 from netbond.config.load import AgentConfig
 
-UNIT = Path(__file__).parents[2] / "contrib/systemd/netbond.service"
+UNIT = Path(__file__).parents[3] / "contrib/systemd/netbond.service"
 
 
 def service() -> configparser.SectionProxy:

@@ -82,7 +82,7 @@ def test_the_whole_text() -> None:
 
 def test_the_documentation_shows_the_table() -> None:
     text = ruleset([USB0, WWAN0], ["eth1"], CONFIG).partition("delete table inet netbond\n")[2]
-    assert f"```\n{text}```" in (Path(__file__).parents[2] / "docs/router.md").read_text(encoding="utf-8")
+    assert f"```\n{text}```" in (Path(__file__).parents[3] / "docs/router.md").read_text(encoding="utf-8")
 
 
 def test_the_least_text() -> None:

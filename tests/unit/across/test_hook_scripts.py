@@ -12,7 +12,7 @@ import pytest
 from netbond.cli import hook
 from netbond.system import clock
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DHCLIENT_HOOK = ROOT / "contrib/dhclient-hooks/netbond"
 DISPATCHER = ROOT / "contrib/nm-dispatcher/netbond"
 DHCPCD_HOOK = ROOT / "contrib/dhcpcd-hooks/90-netbond"

@@ -14,7 +14,7 @@ from netbond.cli.config import EXAMPLE
 from netbond.config.load import REPEATED, SINGLE, Config, parse
 from netbond.config.values import HostPort
 
-DOCS = Path(__file__).parents[2] / "docs/config.md"
+DOCS = Path(__file__).parents[3] / "docs/config.md"
 
 
 def test_the_example_holds_the_defaults_and_every_key() -> None:

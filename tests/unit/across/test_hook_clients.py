@@ -19,7 +19,7 @@ from netbond.dhcp.clients import (
     UDHCPC_RELEASED,
 )
 
-CONTRIB = Path(__file__).parents[2] / "contrib"
+CONTRIB = Path(__file__).parents[3] / "contrib"
 EXIT_HOOK = CONTRIB / "dhclient-hooks/netbond"
 ENTER_HOOK = CONTRIB / "dhclient-hooks/netbond-enter"
 DHCPCD_HOOK = CONTRIB / "dhcpcd-hooks/90-netbond"

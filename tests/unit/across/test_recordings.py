@@ -21,7 +21,7 @@ from netbond.srtla.modes import MODES, make_carrier
 from netbond.srtla.receiver.receiver import Event, GroupCreated, LinkJoined, LinkLeft, Receiver
 from netbond.srtla.sender import LinkAdded, LinkDown, LinkUp, Sender
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = Path(__file__).parents[2] / "recordings"
 
 
 def recordings(role: str) -> list[Any]:

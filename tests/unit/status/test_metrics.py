@@ -318,7 +318,7 @@ def test_a_scrape_holds_every_fact_once() -> None:
 
 
 def test_the_page_lists_just_these_names() -> None:
-    page = Path(__file__).parents[2] / "docs" / "metrics.md"
+    page = Path(__file__).parents[3] / "docs" / "metrics.md"
     documented = set(re.findall(r"^\| `(netbond_\w+)` \|", page.read_text(), re.MULTILINE))
     assert documented == {name for name, _, _ in samples(EXPECTED)}
 
@@ -337,14 +337,14 @@ def test_nothing_is_made_up_where_a_source_is_absent() -> None:
 
 @pytest.mark.parametrize("file", ["prometheus/netbond.rules.yml", "grafana/netbond.json"])
 def test_what_contrib_asks_for_is_there(file: str) -> None:
-    text = (Path(__file__).parents[2] / "contrib" / file).read_text()
+    text = (Path(__file__).parents[3] / "contrib" / file).read_text()
     asked = set(re.findall(r"\bnetbond_\w+", text))
     assert asked
     assert asked <= {name for name, _, _ in samples(EXPECTED)}
 
 
 def test_the_dashboard_is_one_that_grafana_can_import() -> None:
-    dashboard = json.loads((Path(__file__).parents[2] / "contrib/grafana/netbond.json").read_text())
+    dashboard = json.loads((Path(__file__).parents[3] / "contrib/grafana/netbond.json").read_text())
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert dashboard["uid"] == "netbond"
