@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from netbond import __version__
-from netbond.config.load import Config, load
+from netbond.config.load import load
+from netbond.config.schema import Config
 from netbond.conflicts import clashes
+from netbond.desired import Desired, desired
 from netbond.engines.address_list import AddressList
 from netbond.engines.supervisor import Supervisor
 from netbond.errors import NetbondError
@@ -31,8 +33,8 @@ from netbond.kernel.client import Failure, Kernel
 from netbond.kernel.iproute2_names import NameFiles
 from netbond.kernel.restore import give_back
 from netbond.kernel.taken_defaults import merged
-from netbond.model import Desired, Facts, Health, Link, Route, Uplink
-from netbond.plan import desired, object_words, plan
+from netbond.model import Facts, Health, Link, Rate, Route, Uplink
+from netbond.plan import object_words, plan
 from netbond.repair_backoff import Pace
 from netbond.router import nft, ruleset
 from netbond.sources.running import Sources
@@ -107,7 +109,7 @@ class Agent:
         self._filter_again = False  # and what it is brought up to is history already
         self._goal = Desired()
         self._links: tuple[Link, ...] = ()
-        self._rates: dict[str, snapshot.Rate] = {}
+        self._rates: dict[str, Rate] = {}
         self._counted = self._started
         self._counted_links: tuple[Link, ...] = ()
         self._problems: dict[str, tuple[str, ...]] = {}  # by where they come from; shown until they are gone

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 
-from netbond.config.load import Config
+from netbond.config.schema import Config
+from netbond.desired import Desired, main_defaults
 from netbond.ecmp import foreign_ids
-from netbond.model import MAIN_TABLE, Desired, Facts, IPNetwork, Route
-from netbond.plan import hop_words, main_defaults, route_words, rule_words
+from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route
+from netbond.plan import hop_words, route_words, rule_words
 from netbond.rules import overlap
 
 

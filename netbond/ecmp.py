@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from netbond.config.load import RoutingConfig
+from netbond.config.schema import RoutingConfig
 from netbond.model import Facts, NexthopGroup, NexthopObject, Route, Uplink
 from netbond.tables import DEFAULT, METRIC, nexthop
 

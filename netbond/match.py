@@ -17,9 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from netbond.config.load import Config, UplinkConfig
-from netbond.config.pattern import Device, Match, port_order
+from netbond.config.pattern import Match, port_order
+from netbond.config.schema import Config, UplinkConfig
 from netbond.config.values import PER_FAMILY
+from netbond.model import Device
 from netbond.tables import fixed
 
 

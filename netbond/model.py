@@ -6,11 +6,10 @@ index means nothing to a reader, and one dump of the kernel resolves all of them
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import Any
 
-from netbond.config.load import UplinkConfig
-from netbond.config.pattern import Device
 from netbond.dhcp.lease import Lease
 
 IPAddress = IPv4Address | IPv6Address
@@ -222,14 +221,53 @@ class Uplink:
 
 
 @dataclass(frozen=True, slots=True)
-class Desired:
-    """What the kernel should hold of netbond's, in the order in which it is added."""
+class Device:
+    """The hardware of an interface, as udev and sysfs tell it; "" for what is not known.
 
-    uplinks: tuple[Uplink, ...] = ()
-    routes: tuple[Route, ...] = ()
-    rules: tuple[Rule, ...] = ()
-    idle: tuple[str, ...] = ()  # interfaces that could be uplinks and are not, each "usb1: why"
-    excluded: tuple[tuple[str, str], ...] = ()  # interfaces that are none by their nature, and why
-    settings: tuple[UplinkConfig, ...] = ()  # what holds for each interface that is there, by its exact name
-    nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups
-    take: tuple[Route, ...] = ()  # foreign defaults in main that are to go
+    `path` is the port (ID_PATH: "pci-0000:00:14.0-usb-0:1.2:1.0"). `vendor` and `model` are the numbers of
+    the bus ("12d1", "14db"), `vendor_name` and `model_name` are for people. `bus` is "usb", "pci", ...
+    """
+
+    name: str
+    path: str = ""
+    vendor: str = ""
+    model: str = ""
+    vendor_name: str = ""
+    model_name: str = ""
+    serial: str = ""
+    driver: str = ""
+    mac: str = ""
+    bus: str = ""
+
+    def summary(self) -> str:
+        """The thing in a few words, for people: "HUAWEI Mobile at pci-0000:00:14.0-usb-0:1.2:1.0"."""
+        what = " ".join(word for word in (self.vendor_name, self.model_name) if word)
+        what = what or ":".join(word for word in (self.vendor, self.model) if word) or self.driver
+        return f"{what} at {self.path}" if what and self.path else what or self.path
+
+    def as_dict(self) -> dict[str, str]:
+        """What is known, for status: keys are those of this class, empty ones left out."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {key: value for key, value in values.items() if value and key != "name"}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """An engine as status shows it."""
+
+    name: str
+    role: str  # "sender" or "receiver"
+    state: str  # "starting", "running", "backing off", or "failed": not to be mended by a restart
+    pid: int | None = None
+    restarts: int = 0
+    reason: str = ""  # why it is not running, or not as it should
+    last_exit: str = ""  # how its last process ended
+    stats: dict[str, Any] | None = None  # the engine's own, as it last gave them
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What an interface carries, in bits per second."""
+
+    rx_bps: float = 0.0
+    tx_bps: float = 0.0

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from netbond.config.load import Config, PinConfig
+from netbond.config.schema import Config, PinConfig
 from netbond.model import Facts, IPAddress, IPNetwork, Route, Uplink
 from netbond.tables import LAST_METRIC, METRIC, nexthop
 from netbond.usability import STANDBY

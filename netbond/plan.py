@@ -12,12 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from shlex import quote
 
-from netbond import pins
-from netbond.config.load import Config
-from netbond.ecmp import ecmp, uses_groups
+from netbond.desired import Desired
 from netbond.model import (
     MAIN_TABLE,
-    Desired,
     Facts,
     IPNetwork,
     Nexthop,
@@ -25,12 +22,8 @@ from netbond.model import (
     NexthopObject,
     Route,
     Rule,
-    Uplink,
 )
-from netbond.router import ruleset
-from netbond.rules import rules
-from netbond.tables import DEFAULT, routes
-from netbond.uplinks import find
+from netbond.tables import DEFAULT
 
 Object = Route | Rule | NexthopObject | NexthopGroup
 
@@ -53,76 +46,6 @@ class Operation:
 
 
 # --- what should be there ---------------------------------------------------------------------------------
-
-
-def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
-    """Which table each uplink has in the kernel now, by name.
-
-    netbond's own `oif` rules say it for a device; the default in a table says it for a further gateway.
-    """
-    found = {rule.oif: rule.table for rule in facts.rules if rule.oif and rule.protocol == protocol}
-    of_devices = set(found.values())
-    sources = {rule.table for rule in facts.rules if rule.source and rule.protocol == protocol}
-    for route in facts.routes:
-        own = route.protocol == protocol and route.destination.prefixlen == 0 and not route.nexthop_id
-        if own and route.table in sources - of_devices and len(route.nexthops) == 1:
-            (hop,) = route.nexthops
-            found[f"{hop.device}+{hop.gateway}"] = route.table
-    return found
-
-
-def desired(facts: Facts, config: Config) -> Desired:
-    """What the kernel should hold, given the facts."""
-    routing = config.routing
-    found = find(facts, config, tables_in_use(facts, routing.protocol))
-    uplinks = found.uplinks
-    shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing))
-    pinned = pins.routes(uplinks, facts, config)
-    return Desired(
-        uplinks=uplinks,
-        routes=(*(route for uplink in uplinks for route in routes(uplink, routing)), *pinned, *shared.routes),
-        rules=(*rules(uplinks, routing, pins={route.family for route in pinned}), *_marked(uplinks, config)),
-        idle=found.idle,
-        excluded=found.excluded,
-        settings=found.settings,
-        nexthops=shared.nexthops,
-        take=_to_take(facts, uplinks, config),
-    )
-
-
-def _marked(uplinks: Iterable[Uplink], config: Config) -> list[Rule]:
-    """Router mode: a packet of a connection that has its uplink goes to that uplink's table."""
-    return [
-        Rule(
-            each.priority,
-            each.family,
-            table=each.table,
-            mark=each.mark,
-            mask=each.mask,
-            protocol=config.routing.protocol,
-        )
-        for each in ruleset.mark_rules(uplinks, config.router)
-    ]
-
-
-def _to_take(facts: Facts, uplinks: Iterable[Uplink], config: Config) -> tuple[Route, ...]:
-    """Foreign defaults in main that hide the ECMP table of the classic layout; none that nothing replaces."""
-    if not config.routing.take_over_default:
-        return ()
-    served = {uplink.family for uplink in uplinks if uplink.usable}
-    return tuple(route for route in main_defaults(facts, config.routing.protocol) if route.family in served)
-
-
-def main_defaults(facts: Facts, protocol: int) -> list[Route]:
-    """The defaults in main that are not netbond's."""
-    return [
-        route
-        for route in facts.routes
-        if route.table == MAIN_TABLE
-        and route.destination.prefixlen == 0
-        and route.kind == "unicast"
-        and route.protocol != protocol
-    ]
 
 
 # --- the way there ----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import ipaddress
 import itertools
 from collections.abc import Container, Iterable
 
-from netbond.config.load import RoutingConfig
+from netbond.config.schema import RoutingConfig
 from netbond.model import MAIN_TABLE, Address, IPNetwork, Rule, Uplink
 
 

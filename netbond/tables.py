@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
-from netbond.config.load import RoutingConfig
+from netbond.config.schema import RoutingConfig
 from netbond.config.values import PER_FAMILY
 from netbond.model import IPInterface, IPNetwork, Nexthop, Route, Uplink
 

@@ -23,12 +23,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netbond import match
-from netbond.config.load import Config, UplinkConfig
-from netbond.config.pattern import Device, of_links
+from netbond.config.pattern import of_links
+from netbond.config.schema import Config, UplinkConfig
 from netbond.config.values import AUTO
 from netbond.dhcp.lease import Lease
 from netbond.exclusions import exclusions
-from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Link, Route, Uplink
+from netbond.model import MAIN_TABLE, Address, Device, Facts, IPAddress, Link, Route, Uplink
 from netbond.router.ruleset import is_lan
 from netbond.tables import assign
 from netbond.usability import judged

@@ -21,10 +21,11 @@ from netbond.config import load
 from netbond.dhcp import clients, store
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Changed, Lease, Released
-from netbond.engines.child import ChannelError, EngineState, LogLines, parse_message
+from netbond.engines.child import ChannelError, LogLines, parse_message
 from netbond.errors import ConfigError
 from netbond.health import packets, stream_evidence
 from netbond.kernel import rtnetlink
+from netbond.model import EngineState
 from netbond.status import metrics
 from netbond.status.control import Command, ControlServer, Peer
 from netbond.watchers import bus, modemmanager, networkmanager

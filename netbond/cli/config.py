@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from netbond.config.load import DEFAULT_PATH, Config, default_path, load
+from netbond.config.load import DEFAULT_PATH, default_path, load
+from netbond.config.schema import Config
 from netbond.errors import EXIT_OK
 
 HELP = "Check a configuration file, or print a commented example of one."

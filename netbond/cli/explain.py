@@ -16,7 +16,7 @@ from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
 from netbond.explain import PROTOCOLS, Query, Verdict, confirms, describe, intended, walk
 from netbond.model import Facts, IPAddress, Route
 from netbond.sources.once import gather
-from netbond.status.snapshot import printable
+from netbond.system.text import printable
 
 HELP = (
     "Show step by step which way a packet takes, and which way netbond intends. Exit status: 0 agree, 2 not."
@@ -126,7 +126,7 @@ def _ask(query: Query) -> tuple[Route | None, str]:
 
 def run(args: argparse.Namespace) -> int:
     """Explain."""
-    from netbond.plan import desired
+    from netbond.desired import desired
 
     config = load(args.config)
     facts = gather(config)

@@ -9,13 +9,15 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from netbond.config.load import Config, config_argument, load
+from netbond.config.load import config_argument, load
+from netbond.config.schema import Config
 from netbond.errors import EXIT_OK, EXIT_PENDING, NetbondError
-from netbond.status.snapshot import printable
+from netbond.system.text import printable
 
 if TYPE_CHECKING:
+    from netbond.desired import Desired
     from netbond.kernel.sysctls import Change
-    from netbond.model import Desired, Facts
+    from netbond.model import Facts
 
 HELP = "Show what the agent would change now, as commands. Exit status: 0 nothing, 2 changes pending."
 
@@ -55,7 +57,8 @@ def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Cha
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
-    from netbond.plan import desired, plan
+    from netbond.desired import desired
+    from netbond.plan import plan
     from netbond.sources.once import gather
 
     config = load(args.config)

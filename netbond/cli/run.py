@@ -10,9 +10,10 @@ import resource
 import signal
 import sys
 
-from netbond.config.load import DEFAULT_PATH, Config, config_argument, load
+from netbond.config.load import DEFAULT_PATH, config_argument, load
+from netbond.config.schema import Config
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError
-from netbond.status.snapshot import printable
+from netbond.system.text import printable
 
 HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
 

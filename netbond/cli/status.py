@@ -19,10 +19,11 @@ from rich.live import Live
 
 from netbond.cli.status_details import details
 from netbond.cli.status_view import Cropped, overview, render_kernel, text
-from netbond.config.load import Config, config_argument, load
+from netbond.config.load import config_argument, load
+from netbond.config.schema import Config
 from netbond.errors import EXIT_OK, ConfigError, NetbondError, UnavailableError, UsageError
 from netbond.status import control
-from netbond.status.snapshot import printable
+from netbond.system.text import printable
 
 HELP = "Show uplinks, the default route over all of them, and the engines."
 

@@ -19,7 +19,8 @@ from rich.text import Text
 
 from netbond.sources.data_plans import EARLIEST
 from netbond.sources.data_plans import amount as readable
-from netbond.status.snapshot import mapping, objects, printable
+from netbond.status.snapshot import mapping, objects
+from netbond.system.text import printable
 
 _STYLES = {
     "up": "green",

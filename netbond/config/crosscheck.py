@@ -13,7 +13,7 @@ from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, PER_FAMILY
 from netbond.errors import ConfigError
 
 if TYPE_CHECKING:
-    from netbond.config.load import Config
+    from netbond.config.schema import Config
     from netbond.config.values import HostPort
     from netbond.model import IPAddress
 

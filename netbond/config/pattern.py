@@ -14,43 +14,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from netbond.model import Link  # which may have devices among its facts
+from netbond.model import Device, Link
 
 LONGEST = 96  # characters of a property; what a stick says about itself may be anything
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """The hardware of an interface, as udev and sysfs tell it; "" for what is not known.
-
-    `path` is the port (ID_PATH: "pci-0000:00:14.0-usb-0:1.2:1.0"). `vendor` and `model` are the numbers of
-    the bus ("12d1", "14db"), `vendor_name` and `model_name` are for people. `bus` is "usb", "pci", ...
-    """
-
-    name: str
-    path: str = ""
-    vendor: str = ""
-    model: str = ""
-    vendor_name: str = ""
-    model_name: str = ""
-    serial: str = ""
-    driver: str = ""
-    mac: str = ""
-    bus: str = ""
-
-    def summary(self) -> str:
-        """The thing in a few words, for people: "HUAWEI Mobile at pci-0000:00:14.0-usb-0:1.2:1.0"."""
-        what = " ".join(word for word in (self.vendor_name, self.model_name) if word)
-        what = what or ":".join(word for word in (self.vendor, self.model) if word) or self.driver
-        return f"{what} at {self.path}" if what and self.path else what or self.path
-
-    def as_dict(self) -> dict[str, str]:
-        """What is known, for status: keys are those of this class, empty ones left out."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {key: value for key, value in values.items() if value and key != "name"}
 
 
 def _clean(value: str) -> str:

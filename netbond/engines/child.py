@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netbond.config.load import ReceiverConfig, SenderConfig
+from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.errors import EXIT_CONFIG, EXIT_USAGE
-from netbond.status.snapshot import printable
+from netbond.system.text import printable
 
 # Bytes of one line on the channel, either way. Ample: a receiver that serves 200 senders, or is made to by an
 # attacker, has 140 KiB to resume, and must not be ended for that.
@@ -81,20 +81,6 @@ def interpreter(
 
 
 # --- what status shows -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EngineState:
-    """An engine as status shows it."""
-
-    name: str
-    role: str  # "sender" or "receiver"
-    state: str  # "starting", "running", "backing off", or "failed": not to be mended by a restart
-    pid: int | None = None
-    restarts: int = 0
-    reason: str = ""  # why it is not running, or not as it should
-    last_exit: str = ""  # how its last process ended
-    stats: dict[str, Any] | None = None  # the engine's own, as it last gave them
 
 
 # --- when to start again -----------------------------------------------------------------------------

@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import netbond
-from netbond.config.load import SenderConfig
+from netbond.config.schema import SenderConfig
 from netbond.engines.child import (
     MAX_LINE,
     Backoff,
     Budget,
     ChannelError,
     EngineConfig,
-    EngineState,
     LogLines,
     describe_exit,
     engine_arguments,
@@ -38,8 +37,9 @@ from netbond.engines.child import (
     parse_message,
     restart_mends,
 )
-from netbond.status.snapshot import printable
+from netbond.model import EngineState
 from netbond.system import files
+from netbond.system.text import printable
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from netbond.config.load import CheckConfig, HealthConfig
+from netbond.config.schema import CheckConfig, HealthConfig
 from netbond.model import IPAddress
 
 UNKNOWN = "unknown"  # nothing is known yet: usable

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from netbond.config.load import CheckConfig, Config, HealthConfig
+from netbond.config.schema import CheckConfig, Config, HealthConfig
 from netbond.config.targets import Target
 from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Health, Judge
 from netbond.health.probes import Way, probe, questions, resolvers

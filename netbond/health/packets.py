@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from netbond.model import IPAddress
-from netbond.status.snapshot import printable
+from netbond.system.text import printable
 
 # --- ARP ---------------------------------------------------------------------------------------------------
 

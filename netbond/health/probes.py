@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from netbond.config.load import CheckConfig
+from netbond.config.schema import CheckConfig
 from netbond.config.targets import GATEWAY, Target, as_address, parse
 from netbond.health import arp_nd
 from netbond.health.judge import Answer, Outcome
@@ -36,7 +36,7 @@ from netbond.health.packets import (
     is_echo_reply,
 )
 from netbond.model import IPAddress
-from netbond.status.snapshot import printable
+from netbond.system.text import printable
 
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1
 SERVFAIL = 2

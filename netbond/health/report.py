@@ -10,7 +10,7 @@ from typing import Any
 
 from netbond.health.judge import Health
 from netbond.model import IPAddress, Uplink
-from netbond.status.snapshot import printable
+from netbond.system.text import printable
 
 Key = tuple[str, IPAddress]  # an uplink: its device and the address that is bound to
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from netbond.engines.child import EngineState
+from netbond.model import EngineState
 
 FRESH = 1000  # milliseconds since the receiver was heard, for a good word; links are asked each second
 SILENT = 3000  # milliseconds, for a bad word

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from netbond.config.load import Config
+from netbond.config.schema import Config
 from netbond.errors import NetbondError
 from netbond.kernel.client import Failure, Kernel
 from netbond.kernel.sysctls import Sysctls

@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from netbond.config.load import Config
+from netbond.config.schema import Config
 from netbond.model import Link, Uplink
 from netbond.system import files
 

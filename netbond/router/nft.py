@@ -24,7 +24,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from netbond.config.load import Config
+from netbond.config.schema import Config
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
 from netbond.model import Link, Uplink
 from netbond.router.ruleset import (

@@ -30,7 +30,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from netbond.config.load import Config, RouterConfig
+from netbond.config.schema import Config, RouterConfig
 from netbond.model import Link, Uplink
 
 FAMILY, TABLE = "inet", "netbond"

@@ -32,7 +32,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from netbond.config.load import UplinkConfig
+from netbond.config.schema import UplinkConfig
 from netbond.dhcp.clients import LeaseError, check_device
 from netbond.model import Link
 from netbond.system import files

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from netbond import pins
-from netbond.config.load import Config
+from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import MANAGED, LeaseList, LeaseStore, following
 from netbond.errors import NetbondError

@@ -16,25 +16,25 @@ from dataclasses import replace
 from typing import Any
 
 from netbond import match, pins
-from netbond.config.load import Config, UplinkConfig
 from netbond.config.pattern import of_links
+from netbond.config.schema import Config, UplinkConfig
 from netbond.config.values import AUTO
+from netbond.desired import Desired
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import MANAGED, LeaseList, LeaseStore, following, read_list, renamed
-from netbond.engines.child import EngineState
 from netbond.health import report
 from netbond.health.monitor import Monitor
 from netbond.health.stream_evidence import Ear
 from netbond.kernel.taken_defaults import DefaultStore, still_valid
-from netbond.model import Budget, Desired, Facts, Health, IPAddress, Link, Uplink
+from netbond.model import Budget, EngineState, Facts, Health, IPAddress, Link, Rate, Uplink
 from netbond.sources import data_plans
 from netbond.sources.auto_weight import Weigher
 from netbond.sources.pin_names import Lookups
 from netbond.status.departed import Gone
-from netbond.status.snapshot import Rate, printable
 from netbond.system import files
 from netbond.system.clock import boot_id
+from netbond.system.text import printable
 from netbond.uplinks import learned, settings
 from netbond.usability import alive
 from netbond.watchers import modemmanager, networkmanager

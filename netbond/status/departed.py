@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from netbond.model import Uplink
-from netbond.status.snapshot import printable
+from netbond.system.text import printable
 
 SHOWN = 600.0  # seconds
 MOST = 32  # uplinks that are remembered; the one gone for the longest time goes first

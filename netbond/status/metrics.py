@@ -20,7 +20,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from netbond.errors import UnavailableError
-from netbond.status.snapshot import mapping, objects, printable
+from netbond.status.snapshot import mapping, objects
+from netbond.system.text import printable
 
 logger = logging.getLogger(__name__)
 

@@ -11,20 +11,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from netbond.model import Desired, IPAddress, Link, Nexthop, Uplink
+from netbond.desired import Desired
+from netbond.model import IPAddress, Link, Nexthop, Rate, Uplink
+from netbond.system.text import printable
 
 if TYPE_CHECKING:
-    from netbond.engines.child import EngineState
+    from netbond.model import EngineState
 
 VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """What an interface carries, in bits per second."""
-
-    rx_bps: float = 0.0
-    tx_bps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +164,6 @@ def _uplink(
 
 def _text(address: IPAddress | None) -> str | None:
     return None if address is None else str(address)
-
-
-def printable(text: str, limit: int = 500) -> str:
-    """`text` on one line, without control characters and at most `limit` characters long.
-
-    Reasons come from engines without root that face the internet, and are shown in root's terminal: an escape
-    sequence in one must stay text.
-    """
-    if len(text) > limit:
-        text = text[: limit - 1] + "…"
-    # str.isprintable is false for controls, separators other than the space, surrogates, and format
-    # characters such as the right-to-left override.
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def objects(container: object, key: str) -> list[dict[str, Any]]:

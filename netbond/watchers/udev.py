@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pyudev
 
-from netbond.config.pattern import Device, from_properties
+from netbond.config.pattern import from_properties
+from netbond.model import Device
 
 logger = logging.getLogger(__name__)
 

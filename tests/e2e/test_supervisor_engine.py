@@ -20,10 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config.load import ReceiverConfig, SenderConfig
+from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
-from netbond.engines.child import EngineConfig, EngineState
+from netbond.engines.child import EngineConfig
 from netbond.engines.supervisor import Supervisor
+from netbond.model import EngineState
 from netbond.srtla import wire
 from tests.srtla_util import data_packet, free_ports
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from netbond.config.load import RouterConfig
+from netbond.config.schema import RouterConfig
 from netbond.model import Address, Uplink
 from netbond.router.ruleset import mark, mark_rules, ruleset
 from tests.netns.box import Box, sh

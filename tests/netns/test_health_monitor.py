@@ -12,7 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.config.load import CheckConfig, Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import CheckConfig, Config
 from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer
 from netbond.health.monitor import Monitor

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.config.load import CheckConfig
+from netbond.config.schema import CheckConfig
 from netbond.health import arp_nd
 from netbond.health.judge import Answer, Outcome
 from netbond.health.probes import Way, probe, questions

@@ -20,13 +20,14 @@ from pathlib import Path
 import pytest
 
 from netbond.config.load import load
+from netbond.desired import desired
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore
 from netbond.errors import NetbondError
 from netbond.kernel.client import Kernel
 from netbond.kernel.taken_defaults import DefaultStore, still_valid
 from netbond.model import Facts
-from netbond.plan import Object, desired, object_words
+from netbond.plan import Object, object_words
 from netbond.status.control import request
 from netbond.system import clock
 from tests.netns.box import Box, sh

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config.load import RouterConfig
+from netbond.config.schema import RouterConfig
 from netbond.model import Address
 from netbond.router.ruleset import mark_rules
 from tests.netns.box import Box, sh, wait_for

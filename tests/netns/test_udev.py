@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from netbond.config.load import parse
-from netbond.config.pattern import Device
 from netbond.match import Choice, choose, label_tables
+from netbond.model import Device
 from tests.netns.box import wait_for
 from tests.netns.udevbox import UdevBox
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from netbond.agent import RETRY, Agent
-from netbond.config.load import AgentConfig, Config
+from netbond.config.schema import AgentConfig, Config
 from netbond.errors import NetbondError
 from netbond.kernel.client import Kernel
 from netbond.model import Facts

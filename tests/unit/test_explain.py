@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.config.load import Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import Config
+from netbond.desired import desired
 from netbond.explain import Query, Verdict, confirms, describe, intended, walk
 from netbond.model import MAIN_TABLE, Facts, Nexthop, Route, Rule
-from netbond.plan import desired
 from tests.unit.boxes import box, main_default
 
 LOCAL = Rule(0, 4, table=255)

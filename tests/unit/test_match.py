@@ -4,11 +4,12 @@ import random
 
 import pytest
 
-from netbond.config.load import Config, UplinkConfig, parse
-from netbond.config.pattern import Device, Match, from_properties, of_links, port_order
+from netbond.config.load import parse
+from netbond.config.pattern import Match, from_properties, of_links, port_order
+from netbond.config.schema import Config, UplinkConfig
 from netbond.errors import ConfigError
 from netbond.match import choose, label_tables, reserved_tables
-from netbond.model import Link
+from netbond.model import Device, Link
 
 # A HiLink stick as udev 252 has it (udevadm info), and a card on the board.
 HILINK = {

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netbond.config.load import Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import Config
+from netbond.desired import desired
 from netbond.ecmp import reduced
 from netbond.kernel.sysctls import Change
 from netbond.model import Facts, Nexthop, Route, Rule
-from netbond.plan import Operation, desired, plan
+from netbond.plan import Operation, plan
 from netbond.tables import assign, fixed
 from tests.unit.boxes import address, box, lease, link, main_default
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.config.load import Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
 from netbond.model import Facts, Uplink
 from netbond.uplinks import find, learned, main_gateway

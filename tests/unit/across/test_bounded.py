@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from netbond.agent import Agent
-from netbond.config.load import AgentConfig, Config, HealthConfig, SysctlConfig
+from netbond.config.schema import AgentConfig, Config, HealthConfig, SysctlConfig
 from netbond.kernel.client import Kernel
 from netbond.kernel.rtnetlink import Reader
 from netbond.model import Facts, Link

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,15 +15,11 @@ ROOT = Path(__file__).parents[3]
 PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
 
 
-def test_each_module_has_its_row_in_the_architecture_and_no_other_has() -> None:
-    page = (ROOT / "docs/architecture.md").read_text()
-    rows = re.findall(r"^\| (`.*?) \| .* \| .* \|$", page, re.MULTILINE)
-    named = {name for row in rows for name in re.findall(r"`([\w/]+\.py)`", row)}
-    package = ROOT / "netbond"
-    modules = [path.relative_to(package) for path in package.rglob("*.py")]
-    there = {str(path) for path in modules if not path.stem.startswith("__")}
-    commands = {f"cli/{name}.py" for name in COMMANDS}  # the row of cli/ is for all of them
-    assert named == there - commands
+def test_what_is_made_from_the_code_is_up_to_date() -> None:
+    run = subprocess.run(
+        [sys.executable, ROOT / "scripts/docs.py", "--check"], capture_output=True, text=True
+    )
+    assert run.returncode == 0, f"run scripts/docs.py: {run.stdout}{run.stderr}"
 
 
 def test_the_readme_lists_the_commands() -> None:

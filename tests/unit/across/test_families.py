@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from netbond import pins
-from netbond.config.load import Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import Config
 from netbond.conflicts import clashes
+from netbond.desired import desired, tables_in_use
 from netbond.errors import ConfigError
 from netbond.kernel.taken_defaults import decode, encode, merged, still_valid
 from netbond.model import (
@@ -25,7 +27,7 @@ from netbond.model import (
     Route,
     Uplink,
 )
-from netbond.plan import desired, plan, tables_in_use
+from netbond.plan import plan
 from netbond.uplinks import find, learned
 from tests.unit.boxes import address, box, lease, link, main_default
 

@@ -19,7 +19,8 @@ from rich.console import Console
 from netbond.cli.run import _Formatter
 from netbond.cli.status import render
 from netbond.config.pattern import from_properties
-from netbond.model import Desired, Link, Uplink
+from netbond.desired import Desired
+from netbond.model import Link, Uplink
 from netbond.status.metrics import MetricsServer
 from netbond.status.snapshot import AgentInfo, build
 from netbond.watchers import modemmanager, networkmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from netbond import errors
-from netbond.config.load import AgentConfig
+from netbond.config.schema import AgentConfig
 
 UNIT = Path(__file__).parents[3] / "contrib/systemd/netbond.service"
 

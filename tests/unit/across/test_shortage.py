@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config.load import AgentConfig, Config
+from netbond.config.schema import AgentConfig, Config
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore
 from netbond.model import Facts, Link

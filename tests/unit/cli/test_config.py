@@ -11,7 +11,8 @@ import pytest
 
 from netbond.cli import main
 from netbond.cli.config import EXAMPLE
-from netbond.config.load import REPEATED, SINGLE, Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import REPEATED, SINGLE, Config
 from netbond.config.values import HostPort
 
 DOCS = Path(__file__).parents[3] / "docs/config.md"

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from netbond.cli import hook, main
-from netbond.config.load import Config, config_argument, default_path, load
+from netbond.config.load import config_argument, default_path, load
+from netbond.config.schema import Config
 from netbond.dhcp.store import LeaseStore
 
 BOUND = {

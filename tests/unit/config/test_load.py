@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config.load import LARGEST, Config, load, parse
+from netbond.config.load import LARGEST, load, parse
+from netbond.config.schema import Config
 from netbond.config.values import HostPort, parse_host_port
 from netbond.errors import ConfigError
 

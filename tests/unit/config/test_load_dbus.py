@@ -2,7 +2,8 @@
 
 import pytest
 
-from netbond.config.load import Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import Config
 from netbond.errors import ConfigError
 
 

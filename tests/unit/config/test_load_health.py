@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from netbond.config.load import BUILT_IN_CHECKS, CheckConfig, Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import BUILT_IN_CHECKS, CheckConfig, Config
 from netbond.config.targets import parse as parse_target
 from netbond.errors import ConfigError
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from netbond.config.load import Config, SysctlConfig, parse
+from netbond.config.load import parse
+from netbond.config.schema import Config, SysctlConfig
 from netbond.errors import ConfigError
 
 

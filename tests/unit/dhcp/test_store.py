@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.config.load import AgentConfig, Config
+from netbond.config.schema import AgentConfig, Config
 from netbond.dhcp.clients import LeaseError, check_device, parse_dhclient, parse_networkmanager
 from netbond.dhcp.lease import Changed, Lease, Released
 from netbond.dhcp.store import LeaseList, LeaseStore, decode, encode, file_name, following

@@ -14,7 +14,7 @@ import pytest
 
 import netbond
 from netbond.cli import recv, send
-from netbond.config.load import ReceiverConfig, SenderConfig
+from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
 from netbond.engines.child import (
     MAX_LINE,

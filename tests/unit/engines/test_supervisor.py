@@ -19,11 +19,12 @@ from typing import Any
 
 import pytest
 
-from netbond.config.load import ReceiverConfig, SenderConfig
+from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
 from netbond.engines import supervisor
-from netbond.engines.child import EngineConfig, EngineState
+from netbond.engines.child import EngineConfig
 from netbond.engines.supervisor import ResumeStore, Supervisor
+from netbond.model import EngineState
 
 SENDER = SenderConfig(listen=HostPort("127.0.0.1", 6000), receiver=HostPort("bond.example.org", 5000))
 OTHER = SenderConfig(listen=HostPort("127.0.0.1", 6001), receiver=HostPort("bond.example.org", 5000))

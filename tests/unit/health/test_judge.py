@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.config.load import CheckConfig, HealthConfig
+from netbond.config.schema import CheckConfig, HealthConfig
 from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Judge, Outcome
 
 ADDRESS = ipaddress.ip_address("10.0.0.10")

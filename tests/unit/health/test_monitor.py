@@ -7,7 +7,8 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import replace
 
-from netbond.config.load import CheckConfig, Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import CheckConfig, Config
 from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer, Outcome
 from netbond.health.monitor import Monitor

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.engines.child import EngineState
 from netbond.health.stream_evidence import Ear, Word, words
+from netbond.model import EngineState
 
 GOOD = Word("usb0", "10.0.0.10", True, "the SRTLA receiver answers")
 BAD = Word("usb0", "10.0.0.10", False, "the SRTLA receiver is silent")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config.load import Config, parse
+from netbond.config.load import parse
+from netbond.config.schema import Config
 from netbond.kernel.sysctls import STORE, Change, Sysctls, shown, wanted
 from netbond.model import Address, Link, Uplink
 

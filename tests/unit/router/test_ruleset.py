@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config.load import Config, RouterConfig, parse
+from netbond.config.load import parse
+from netbond.config.schema import Config, RouterConfig
 from netbond.errors import ConfigError, KernelLacksError, UnavailableError
 from netbond.model import Address, Link, Uplink
 from netbond.router import nft

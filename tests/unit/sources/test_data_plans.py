@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netbond.config.load import UplinkConfig, parse
+from netbond.config.load import parse
+from netbond.config.schema import UplinkConfig
 from netbond.model import Link
 from netbond.sources import data_plans
 from netbond.sources.data_plans import (

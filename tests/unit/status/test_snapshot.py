@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from netbond.config.pattern import Device
-from netbond.engines.child import EngineState
+from netbond.desired import Desired
 from netbond.health import judge, report
-from netbond.model import Desired, Link, Nexthop, Route, Uplink
+from netbond.model import Device, EngineState, Link, Nexthop, Rate, Route, Uplink
 from netbond.sources import data_plans
 from netbond.status.departed import Gone
-from netbond.status.snapshot import AgentInfo, Rate, build, mapping, objects, printable, rates
+from netbond.status.snapshot import AgentInfo, build, mapping, objects, rates
+from netbond.system.text import printable
 from netbond.watchers import modemmanager, networkmanager
 
 AGENT = AgentInfo(

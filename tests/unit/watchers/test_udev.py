@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import pyudev
 
-from netbond.config.pattern import Device, from_properties
+from netbond.config.pattern import from_properties
+from netbond.model import Device
 from netbond.watchers import udev
 from netbond.watchers.udev import Udev, from_sysfs
 

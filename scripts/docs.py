@@ -1,0 +1,76 @@
+"""Writes the parts of the documentation that are made from the code; with --check, names outdated pages.
+
+usage: .venv/bin/python scripts/docs.py [--check]
+
+A part stands in its page between `<!-- made by scripts/docs.py: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "netbond"
+
+
+def modules() -> str:
+    """The table of modules: each file with the first line of its docstring."""
+    rows = ["| module | what it is for |", "|---|---|"]
+    files = [path for path in PACKAGE.rglob("*.py") if "_compiled" not in path.parts]
+    rooms = sorted({path.parent for path in files}, key=lambda folder: (str(folder.relative_to(PACKAGE)),))
+    for room in rooms:
+        if room != PACKAGE:
+            rows.append(f"| **{room.relative_to(PACKAGE)}/** | **{_first_line(room / '__init__.py')}** |")
+        rows += [
+            f"| `{path.relative_to(PACKAGE)}` | {_first_line(path)} |"
+            for path in sorted(files)
+            if path.parent == room and not path.stem.startswith("__")
+        ]
+    return "\n".join(rows)
+
+
+def _first_line(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.split("\n", 1)[0].replace("|", "\\|")
+
+
+# What is made: the page, the name of the part, and its maker.
+PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (("docs/architecture.md", "modules", modules),)
+
+
+def with_part(page: str, name: str, text: str) -> str:
+    """The page with this part; ValueError if it has no place for it."""
+    pattern = re.compile(
+        rf"(<!-- made by scripts/docs\.py: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL
+    )
+    found, count = pattern.subn(lambda match: f"{match[1]}{text}\n{match[2]}", page)
+    if count != 1:
+        raise ValueError(f"{count} places for the part {name!r}")
+    return found
+
+
+def outdated() -> dict[Path, str]:
+    """The pages that are not as the code says, each with the text that it should have."""
+    pages: dict[Path, str] = {}
+    for file, name, make in PARTS:
+        path = ROOT / file
+        pages[path] = with_part(pages.get(path, path.read_text(encoding="utf-8")), name, make())
+    return {path: text for path, text in pages.items() if path.read_text(encoding="utf-8") != text}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or only name them; the exit status."""
+    found = outdated()
+    for path, text in found.items():
+        print(path.relative_to(ROOT))
+        if "--check" not in arguments:
+            path.write_text(text, encoding="utf-8")
+    return 1 if found and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
