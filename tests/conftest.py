@@ -1,5 +1,7 @@
 """For all tests."""
 
+import asyncio
+import inspect
 import os
 import signal
 
@@ -26,3 +28,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture: nothing that needs root may run where it would get out of its root."""
     if item.get_closest_marker("root") and os.geteuid() == 0 and (why := why_not_a_machine()):
         pytest.fail(why, pytrace=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is an `async def` in an event loop of its own; fixtures stay outside of it."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True

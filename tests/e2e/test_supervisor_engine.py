@@ -89,29 +89,26 @@ async def killed_and_back(supervisor: Supervisor, number: int) -> None:
     assert (after.restarts, after.last_exit) == (before.restarts + 1, "killed by SIGKILL")
 
 
-def test_engines_run_without_root_and_come_back_within_two_seconds(tmp_path: Path) -> None:
-    async def check() -> None:
-        async with supervised(tmp_path, *engines(*free_ports(3))) as supervisor:
-            for number in (0, 1):
-                await until(supervisor, lambda s: s.state == "running", number)
-            await until(supervisor, connected, 0)
-            for state in supervisor.states():
-                identity = identity_of(state.pid)
-                assert "\nUid:\t65534\t65534\t65534\t65534\n" in identity
-                assert "\nCapEff:\t0000000000000000\n" in identity
-                assert "\nNoNewPrivs:\t1\n" in identity
-                assert "\nSeccomp:\t2\n" in identity
-            for number in (0, 1):
-                await killed_and_back(supervisor, number)
-            await until(supervisor, connected, 0)
-            kept = sorted((tmp_path / "engines").iterdir())
-            assert len(kept) == 2
-            assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
-
-    asyncio.run(check())
+async def test_engines_run_without_root_and_come_back_within_two_seconds(tmp_path: Path) -> None:
+    async with supervised(tmp_path, *engines(*free_ports(3))) as supervisor:
+        for number in (0, 1):
+            await until(supervisor, lambda s: s.state == "running", number)
+        await until(supervisor, connected, 0)
+        for state in supervisor.states():
+            identity = identity_of(state.pid)
+            assert "\nUid:\t65534\t65534\t65534\t65534\n" in identity
+            assert "\nCapEff:\t0000000000000000\n" in identity
+            assert "\nNoNewPrivs:\t1\n" in identity
+            assert "\nSeccomp:\t2\n" in identity
+        for number in (0, 1):
+            await killed_and_back(supervisor, number)
+        await until(supervisor, connected, 0)
+        kept = sorted((tmp_path / "engines").iterdir())
+        assert len(kept) == 2
+        assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
 
 
-def test_two_receivers_serve_two_srt_servers(tmp_path: Path) -> None:
+async def test_two_receivers_serve_two_srt_servers(tmp_path: Path) -> None:
     def stream(receiver: int) -> None:
         """The first packet of a stream to this port."""
         with socket.socket(type=socket.SOCK_DGRAM) as link:
@@ -122,24 +119,21 @@ def test_two_receivers_serve_two_srt_servers(tmp_path: Path) -> None:
             assert wire.packet_type(link.recv(2048)) == wire.REG3
             link.send(data_packet(receiver))
 
-    async def check() -> None:
-        first, second = free_ports(2)
-        with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as other:
-            configured = []
+    first, second = free_ports(2)
+    with socket.socket(type=socket.SOCK_DGRAM) as one, socket.socket(type=socket.SOCK_DGRAM) as other:
+        configured = []
+        for port, server in ((first, one), (second, other)):
+            server.bind(("127.0.0.1", 0))
+            server.settimeout(5)
+            srt = HostPort("127.0.0.1", server.getsockname()[1])
+            configured.append(ReceiverConfig(listen=HostPort("127.0.0.1", port), srt=srt))
+        async with supervised(tmp_path, *configured) as supervisor:
+            for number in (0, 1):
+                await until(supervisor, lambda s: s.state == "running", number)
             for port, server in ((first, one), (second, other)):
-                server.bind(("127.0.0.1", 0))
-                server.settimeout(5)
-                srt = HostPort("127.0.0.1", server.getsockname()[1])
-                configured.append(ReceiverConfig(listen=HostPort("127.0.0.1", port), srt=srt))
-            async with supervised(tmp_path, *configured) as supervisor:
-                for number in (0, 1):
-                    await until(supervisor, lambda s: s.state == "running", number)
-                for port, server in ((first, one), (second, other)):
-                    await asyncio.to_thread(stream, port)
-                    data = await asyncio.to_thread(server.recv, 2048)
-                    assert data == data_packet(port)
-
-    asyncio.run(check())
+                await asyncio.to_thread(stream, port)
+                data = await asyncio.to_thread(server.recv, 2048)
+                assert data == data_packet(port)
 
 
 def test_an_engine_that_stays_root_keeps_three_capabilities(tmp_path: Path) -> None:
@@ -220,8 +214,8 @@ def test_engines_of_a_killed_agent_end_and_make_way_for_the_next(tmp_path: Path)
         time.sleep(0.01)
 
 
-def test_a_stream_goes_on_when_engines_and_agent_are_replaced(tmp_path: Path) -> None:
-    asyncio.run(_stream(tmp_path))
+async def test_a_stream_goes_on_when_engines_and_agent_are_replaced(tmp_path: Path) -> None:
+    await _stream(tmp_path)
 
 
 async def _stream(tmp_path: Path) -> None:

@@ -40,26 +40,23 @@ def box(tmp_path: Path, bus: PrivateBus) -> Iterator[Box]:
         yield box
 
 
-def test_a_sim_that_waits_for_its_pin_is_seen(box: Box, bus: PrivateBus, tmp_path: Path) -> None:
+async def test_a_sim_that_waits_for_its_pin_is_seen(box: Box, bus: PrivateBus, tmp_path: Path) -> None:
     box.configure(agent='metrics = "127.0.0.1:10470"')
     box.ip("addr", "add", "127.0.0.1/8", "dev", "lo", check=False)
 
-    async def scenario() -> None:
-        with ModemManagerBox(tmp_path, bus) as manager:
-            manager.start()
-            await asyncio.to_thread(box.start)
-            async with SimulatedModem(f"nbtp{tmp_path.name}") as simulated:
-                simulated.answers["+CPIN?"] = "+CPIN: SIM PIN"
-                await manager.plug(simulated)
-                await until(lambda: "SIM waits for sim-pin" in str(box.status()["idle_modems"]), "it is seen")
-                look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:10470/metrics').read())"
-                metrics = await asyncio.to_thread(box.run, sys.executable, "-c", look)
-                assert 'state="locked",why="SIM waits for sim-pin"} 0.0' in metrics
-                socket = str(box.folder / "control.sock")
-                shown = await asyncio.to_thread(box.run, *box.command("status", "--socket", socket)[4:])
-                assert ": SIM waits for sim-pin" in shown
-
-    asyncio.run(scenario())
+    with ModemManagerBox(tmp_path, bus) as manager:
+        manager.start()
+        await asyncio.to_thread(box.start)
+        async with SimulatedModem(f"nbtp{tmp_path.name}") as simulated:
+            simulated.answers["+CPIN?"] = "+CPIN: SIM PIN"
+            await manager.plug(simulated)
+            await until(lambda: "SIM waits for sim-pin" in str(box.status()["idle_modems"]), "it is seen")
+            look = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:10470/metrics').read())"
+            metrics = await asyncio.to_thread(box.run, sys.executable, "-c", look)
+            assert 'state="locked",why="SIM waits for sim-pin"} 0.0' in metrics
+            socket = str(box.folder / "control.sock")
+            shown = await asyncio.to_thread(box.run, *box.command("status", "--socket", socket)[4:])
+            assert ": SIM waits for sim-pin" in shown
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -71,63 +68,54 @@ def states(box: Box) -> dict[str, str]:
     return {uplink["device"]: uplink["state"] for uplink in box.status()["uplinks"]}
 
 
-def test_operator_and_signal_are_in_the_status_and_roaming_excludes(box: Box, bus: PrivateBus) -> None:
+async def test_operator_and_signal_are_in_the_status_and_roaming_excludes(box: Box, bus: PrivateBus) -> None:
     box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
 
-    async def scenario() -> None:
-        async with StandIn(bus, NAME, serving({PATH: modem("usb1")})) as service:
-            await asyncio.to_thread(box.start)
-            await until(lambda: "usb1" in box.status()["modems"], "the modem is known")
-            found = box.status()["modems"]["usb1"]
-            assert (found["operator"], found["signal_quality"]) == ("T-Mobile", 72)
-            assert found["summary"] == "T-Mobile LTE 72 %"
-            assert states(box) == {"usb0": "up", "usb1": "up"}
+    async with StandIn(bus, NAME, serving({PATH: modem("usb1")})) as service:
+        await asyncio.to_thread(box.start)
+        await until(lambda: "usb1" in box.status()["modems"], "the modem is known")
+        found = box.status()["modems"]["usb1"]
+        assert (found["operator"], found["signal_quality"]) == ("T-Mobile", 72)
+        assert found["summary"] == "T-Mobile LTE 72 %"
+        assert states(box) == {"usb0": "up", "usb1": "up"}
 
-            for registration, expected in ((5, {"usb0"}), (1, {"usb0", "usb1"})):
-                change = {"RegistrationState": Variant("u", registration)}
-                words = [MODEM_3GPP, change, []]
-                await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", words)
-                await until(lambda wanted=expected: set(states(box)) == wanted, f"{expected}")  # type: ignore[misc]
-                assert ("dev usb1" in box.table(222)) == ("usb1" in expected)
-                assert ("from 10.0.1.10" in box.rules()) == ("usb1" in expected)
-            assert box.status()["agent"]["problems"] == []
-
-    asyncio.run(scenario())
+        for registration, expected in ((5, {"usb0"}), (1, {"usb0", "usb1"})):
+            change = {"RegistrationState": Variant("u", registration)}
+            words = [MODEM_3GPP, change, []]
+            await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", words)
+            await until(lambda wanted=expected: set(states(box)) == wanted, f"{expected}")  # type: ignore[misc]
+            assert ("dev usb1" in box.table(222)) == ("usb1" in expected)
+            assert ("from 10.0.1.10" in box.rules()) == ("usb1" in expected)
+        assert box.status()["agent"]["problems"] == []
 
 
-def test_one_that_roams_is_out_from_the_first_pass_on(box: Box, bus: PrivateBus) -> None:
+async def test_one_that_roams_is_out_from_the_first_pass_on(box: Box, bus: PrivateBus) -> None:
     box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
 
-    async def scenario() -> None:
-        async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
-            await asyncio.to_thread(box.start)
-            assert set(states(box)) == {"usb0"}
-            assert "now: it roams" not in box.log.read_text()
-            assert "usb1 is up" not in box.log.read_text()
-
-    asyncio.run(scenario())
+    async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
+        await asyncio.to_thread(box.start)
+        assert set(states(box)) == {"usb0"}
+        assert "now: it roams" not in box.log.read_text()
+        assert "usb1 is up" not in box.log.read_text()
 
 
-def test_the_agent_and_modemmanager_restart_together(box: Box, bus: PrivateBus) -> None:
+async def test_the_agent_and_modemmanager_restart_together(box: Box, bus: PrivateBus) -> None:
     """Nobody says that it roams then; it did, and not a packet is to cost money for that."""
     box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
 
-    async def scenario() -> None:
-        async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
-            await asyncio.to_thread(box.start)
-            assert set(states(box)) == {"usb0"}
-            box.stop(signal.SIGKILL)
+    async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
         await asyncio.to_thread(box.start)
         assert set(states(box)) == {"usb0"}
-        async with StandIn(bus, NAME, serving({})):  # it is back, and has not found the modem yet
-            await until(lambda: "ModemManager: followed" in box.log.read_text(), "it is followed")
-            await asyncio.sleep(0.3)
-            assert set(states(box)) == {"usb0"}
-        async with StandIn(bus, NAME, serving({PATH: modem("usb1")})):
-            await until(lambda: set(states(box)) == {"usb0", "usb1"}, "usb1 is at home")
-        assert "usb1 is up" not in box.log.read_text().partition("ModemManager: absent")[0]
-
-    asyncio.run(scenario())
+        box.stop(signal.SIGKILL)
+    await asyncio.to_thread(box.start)
+    assert set(states(box)) == {"usb0"}
+    async with StandIn(bus, NAME, serving({})):  # it is back, and has not found the modem yet
+        await until(lambda: "ModemManager: followed" in box.log.read_text(), "it is followed")
+        await asyncio.sleep(0.3)
+        assert set(states(box)) == {"usb0"}
+    async with StandIn(bus, NAME, serving({PATH: modem("usb1")})):
+        await until(lambda: set(states(box)) == {"usb0", "usb1"}, "usb1 is at home")
+    assert "usb1 is up" not in box.log.read_text().partition("ModemManager: absent")[0]
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '["", 5, "../x", "a\\u001b[b"]', "[" * 9000, "x" * 70000])
@@ -140,57 +128,51 @@ def test_a_broken_memory_of_roaming_harms_nobody(box: Box, text: str) -> None:
     assert "mistake" not in box.log.read_text()
 
 
-def test_modemmanager_comes_goes_and_hangs(box: Box, bus: PrivateBus) -> None:
+async def test_modemmanager_comes_goes_and_hangs(box: Box, bus: PrivateBus) -> None:
     """What it said of roaming holds while it is away; hanging, it is named, and routing goes on."""
     box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
 
-    async def scenario() -> None:
-        await asyncio.to_thread(box.start)
-        assert set(states(box)) == {"usb0", "usb1"}
-        async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
-            await until(lambda: set(states(box)) == {"usb0"}, "usb1 roams")
-        await asyncio.sleep(0.5)
-        assert set(states(box)) == {"usb0"}
-        async with StandIn(bus, NAME, lambda _: None):
-            await until(
-                lambda: "ModemManager does not answer: " in str(box.status()["agent"]["problems"]), "it hangs"
-            )
-            await asyncio.to_thread(box.ip, "rule", "del", "pref", "100")
-            await until(lambda: "from 10.0.0.10 lookup 100" in box.rules(), "the rule is repaired")
-        async with StandIn(bus, NAME, serving({PATH: modem("usb1")})):
-            await until(lambda: set(states(box)) == {"usb0", "usb1"}, "usb1 is at home")
-            await until(lambda: box.status()["agent"]["problems"] == [], "all is well")
-
-    asyncio.run(scenario())
+    await asyncio.to_thread(box.start)
+    assert set(states(box)) == {"usb0", "usb1"}
+    async with StandIn(bus, NAME, serving({PATH: modem("usb1", registration=5)})):
+        await until(lambda: set(states(box)) == {"usb0"}, "usb1 roams")
+    await asyncio.sleep(0.5)
+    assert set(states(box)) == {"usb0"}
+    async with StandIn(bus, NAME, lambda _: None):
+        await until(
+            lambda: "ModemManager does not answer: " in str(box.status()["agent"]["problems"]), "it hangs"
+        )
+        await asyncio.to_thread(box.ip, "rule", "del", "pref", "100")
+        await until(lambda: "from 10.0.0.10 lookup 100" in box.rules(), "the rule is repaired")
+    async with StandIn(bus, NAME, serving({PATH: modem("usb1")})):
+        await until(lambda: set(states(box)) == {"usb0", "usb1"}, "usb1 is at home")
+        await until(lambda: box.status()["agent"]["problems"] == [], "all is well")
 
 
-def test_beside_a_real_modemmanager_whose_modem_vanishes_while_it_is_asked(
+async def test_beside_a_real_modemmanager_whose_modem_vanishes_while_it_is_asked(
     box: Box, bus: PrivateBus, tmp_path: Path
 ) -> None:
-    async def scenario() -> None:
-        with ModemManagerBox(tmp_path, bus) as manager:
-            manager.start()
-            await asyncio.to_thread(box.start)
-            async with SimulatedModem(f"nbta{tmp_path.name}") as simulated:
-                await manager.plug(simulated)
+    with ModemManagerBox(tmp_path, bus) as manager:
+        manager.start()
+        await asyncio.to_thread(box.start)
+        async with SimulatedModem(f"nbta{tmp_path.name}") as simulated:
+            await manager.plug(simulated)
 
-                def idle() -> dict[str, Any]:
-                    """It has no interface, so it is no uplink, and is shown all the same."""
-                    found = box.status()["idle_modems"]
-                    return dict(found[0]) if found else {}
+            def idle() -> dict[str, Any]:
+                """It has no interface, so it is no uplink, and is shown all the same."""
+                found = box.status()["idle_modems"]
+                return dict(found[0]) if found else {}
 
-                await manager.mmcli("-m", "any", "--enable")
-                await until(lambda: idle().get("operator") == "T-Mobile", "its operator")
-                await until(lambda: idle().get("signal_quality") == 70, "its signal")
-                assert idle()["state"] == "registered"
-                assert idle()["why"] == "no data connection: registered"
-                assert idle()["summary"] == "T-Mobile LTE 70 %"
-                simulated.hangs_at = "+CSQ"
-                await asyncio.sleep(1.0)
-                await simulated.vanish()
-            manager.stop(kill=True)
-            await until(lambda: "ModemManager: absent" in box.log.read_text(), "its death is seen")
-        assert states(box) == {"usb0": "up", "usb1": "up"}
-        assert box.status()["agent"]["problems"] == []
-
-    asyncio.run(scenario())
+            await manager.mmcli("-m", "any", "--enable")
+            await until(lambda: idle().get("operator") == "T-Mobile", "its operator")
+            await until(lambda: idle().get("signal_quality") == 70, "its signal")
+            assert idle()["state"] == "registered"
+            assert idle()["why"] == "no data connection: registered"
+            assert idle()["summary"] == "T-Mobile LTE 70 %"
+            simulated.hangs_at = "+CSQ"
+            await asyncio.sleep(1.0)
+            await simulated.vanish()
+        manager.stop(kill=True)
+        await until(lambda: "ModemManager: absent" in box.log.read_text(), "its death is seen")
+    assert states(box) == {"usb0": "up", "usb1": "up"}
+    assert box.status()["agent"]["problems"] == []

@@ -109,245 +109,207 @@ async def lag(seconds: float) -> float:
     return longest
 
 
-def test_a_modem_with_an_interface(bus: PrivateBus) -> None:
-    async def scenario() -> None:
-        async with (
-            watching(bus.address) as watcher,
-            StandIn(bus, NAME, serving({PATH: modem()})) as service,
-        ):
-            await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 72 %"], "the modem")
-            change = {"RegistrationState": Variant("u", 5)}
-            await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", [MODEM_3GPP, change, []])
-            await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 72 % roaming"], "roaming")
-            assert excluded_by_roaming(watcher.facts(), "usb1")
-            assert not excluded_by_roaming(watcher.facts(), "usb2")
-            another = [f"{PATH}1", modem("usb2")]
-            await service.signal(SERVICE.root, OBJECTS, "InterfacesAdded", "oa{sa{sv}}", another)
-            await until(lambda: modem_of(watcher.facts(), "usb2"), "another modem")
-            await service.signal(
-                SERVICE.root, OBJECTS, "InterfacesRemoved", "oas", [PATH, [MODEM, MODEM_3GPP]]
-            )
-            await until(lambda: said(watcher) == ["usb2: T-Mobile LTE 72 %"], "one modem")
-
-    asyncio.run(scenario())
+async def test_a_modem_with_an_interface(bus: PrivateBus) -> None:
+    async with (
+        watching(bus.address) as watcher,
+        StandIn(bus, NAME, serving({PATH: modem()})) as service,
+    ):
+        await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 72 %"], "the modem")
+        change = {"RegistrationState": Variant("u", 5)}
+        await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", [MODEM_3GPP, change, []])
+        await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 72 % roaming"], "roaming")
+        assert excluded_by_roaming(watcher.facts(), "usb1")
+        assert not excluded_by_roaming(watcher.facts(), "usb2")
+        another = [f"{PATH}1", modem("usb2")]
+        await service.signal(SERVICE.root, OBJECTS, "InterfacesAdded", "oa{sa{sv}}", another)
+        await until(lambda: modem_of(watcher.facts(), "usb2"), "another modem")
+        await service.signal(SERVICE.root, OBJECTS, "InterfacesRemoved", "oas", [PATH, [MODEM, MODEM_3GPP]])
+        await until(lambda: said(watcher) == ["usb2: T-Mobile LTE 72 %"], "one modem")
 
 
-def test_the_first_report(bus: PrivateBus) -> None:
+async def test_the_first_report(bus: PrivateBus) -> None:
     """At its start, the agent waits for what it would otherwise take for gone, but not for ever."""
 
-    async def scenario() -> None:
-        async with watching("unix:abstract=nbt-no-such-bus") as watcher:
-            assert await watcher.reported(5.0)
-            assert watcher.facts() == ()
-        async with StandIn(bus, NAME, serving({PATH: modem()})), watching(bus.address) as watcher:
-            assert await watcher.reported(5.0)
-            assert said(watcher) == ["usb1: T-Mobile LTE 72 %"]
-        async with StandIn(bus, NAME, lambda _: None), watching(bus.address) as watcher:
-            assert not await watcher.reported(0.3)
-
-    asyncio.run(scenario())
+    async with watching("unix:abstract=nbt-no-such-bus") as watcher:
+        assert await watcher.reported(5.0)
+        assert watcher.facts() == ()
+    async with StandIn(bus, NAME, serving({PATH: modem()})), watching(bus.address) as watcher:
+        assert await watcher.reported(5.0)
+        assert said(watcher) == ["usb1: T-Mobile LTE 72 %"]
+    async with StandIn(bus, NAME, lambda _: None), watching(bus.address) as watcher:
+        assert not await watcher.reported(0.3)
 
 
-def test_a_bus_that_refuses(bus: PrivateBus, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_bus_that_refuses(bus: PrivateBus, caplog: pytest.LogCaptureFixture) -> None:
     """Out of match rules, say. netbond's watching goes on trying, and says why."""
     bus.stop()
     bus.configure('<limit name="max_match_rules_per_connection">1</limit>')
     bus.start()
 
-    async def scenario() -> None:
-        async with watching(bus.address) as watcher:
-            await until(lambda: watcher.status() == "no bus", "no bus")
-            assert "LimitsExceeded" in watcher.reason()
-            bus.stop()
-            bus.configure("")
-            bus.start()
-            await until(lambda: watcher.status() == "absent", "a bus that does not")
-        assert "Traceback" not in caplog.text
-
-    asyncio.run(scenario())
+    async with watching(bus.address) as watcher:
+        await until(lambda: watcher.status() == "no bus", "no bus")
+        assert "LimitsExceeded" in watcher.reason()
+        bus.stop()
+        bus.configure("")
+        bus.start()
+        await until(lambda: watcher.status() == "absent", "a bus that does not")
+    assert "Traceback" not in caplog.text
 
 
-def test_a_restart_keeps_a_roaming_modem_excluded(bus: PrivateBus) -> None:
+async def test_a_restart_keeps_a_roaming_modem_excluded(bus: PrivateBus) -> None:
     """ModemManager needs half a minute to find its modems again: not half a minute of roaming."""
 
-    async def scenario() -> None:
-        abroad = modem("usb1", registration=5)
-        async with watching(bus.address, hold=0.5) as watcher:
-            async with StandIn(bus, NAME, serving({PATH: abroad, f"{PATH}1": modem("usb2", registration=5)})):
-                await until(lambda: len(watcher.facts()) == 2, "two modems")
-            await until(lambda: not watcher.facts()[0].current, "what was known")
-            assert excluded_by_roaming(watcher.facts(), "usb1")
-            async with StandIn(bus, NAME, serving({PATH: abroad})):
-                await until(lambda: watcher.facts()[0].current, "usb1 is found again")
-                assert [(m.device, m.current) for m in watcher.facts()] == [("usb1", True), ("usb2", False)]
-                assert excluded_by_roaming(watcher.facts(), "usb2")
-                await until(lambda: modem_of(watcher.facts(), "usb2") is None, "usb2 is not")
-
-    asyncio.run(scenario())
+    abroad = modem("usb1", registration=5)
+    async with watching(bus.address, hold=0.5) as watcher:
+        async with StandIn(bus, NAME, serving({PATH: abroad, f"{PATH}1": modem("usb2", registration=5)})):
+            await until(lambda: len(watcher.facts()) == 2, "two modems")
+        await until(lambda: not watcher.facts()[0].current, "what was known")
+        assert excluded_by_roaming(watcher.facts(), "usb1")
+        async with StandIn(bus, NAME, serving({PATH: abroad})):
+            await until(lambda: watcher.facts()[0].current, "usb1 is found again")
+            assert [(m.device, m.current) for m in watcher.facts()] == [("usb1", True), ("usb2", False)]
+            assert excluded_by_roaming(watcher.facts(), "usb2")
+            await until(lambda: modem_of(watcher.facts(), "usb2") is None, "usb2 is not")
 
 
-def test_a_service_that_never_answers(bus: PrivateBus, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_service_that_never_answers(bus: PrivateBus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netbond.watchers.bus.CALL_TIMEOUT", 0.2)
 
-    async def scenario() -> None:
-        calls: list[Message] = []
+    calls: list[Message] = []
 
-        def silent(message: Message) -> None:
-            calls.append(message)
+    def silent(message: Message) -> None:
+        calls.append(message)
 
-        async with watching(bus.address) as watcher, StandIn(bus, NAME, silent):
-            await until(lambda: watcher.status() == "not answering", "not answering")
-            assert "GetManagedObjects: no answer within" in watcher.reason()
-            calls.clear()
-            assert await lag(2.0) < LATE
-            # 0.2 s each, and pauses that double: no hail of calls.
-            assert 1 <= len(calls) <= 4
-        assert watcher.facts() == ()
-
-    asyncio.run(scenario())
+    async with watching(bus.address) as watcher, StandIn(bus, NAME, silent):
+        await until(lambda: watcher.status() == "not answering", "not answering")
+        assert "GetManagedObjects: no answer within" in watcher.reason()
+        calls.clear()
+        assert await lag(2.0) < LATE
+        # 0.2 s each, and pauses that double: no hail of calls.
+        assert 1 <= len(calls) <= 4
+    assert watcher.facts() == ()
 
 
-def test_a_call_that_is_never_answered_delays_no_news(bus: PrivateBus) -> None:
+async def test_a_call_that_is_never_answered_delays_no_news(bus: PrivateBus) -> None:
     """A modem that is asked to measure its signal and hangs: what is said of it otherwise still counts."""
 
-    async def scenario() -> None:
-        calls: list[Message] = []
-        objects = {PATH: {**modem(), SIGNAL: {"Rate": Variant("u", 0)}}}
-        async with (
-            watching(bus.address) as watcher,
-            StandIn(bus, NAME, serving(objects, calls)) as service,
-        ):
-            await until(lambda: [c.member for c in calls] == ["GetManagedObjects", "Setup"], "Setup")
-            assert calls[-1].body == [10]
-            for percent in range(10, 20):
-                await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", quality(percent))
-            await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 19 %"], "the quality")
-            assert len(calls) == 2, "asked once, not with each news"
-
-    asyncio.run(scenario())
+    calls: list[Message] = []
+    objects = {PATH: {**modem(), SIGNAL: {"Rate": Variant("u", 0)}}}
+    async with (
+        watching(bus.address) as watcher,
+        StandIn(bus, NAME, serving(objects, calls)) as service,
+    ):
+        await until(lambda: [c.member for c in calls] == ["GetManagedObjects", "Setup"], "Setup")
+        assert calls[-1].body == [10]
+        for percent in range(10, 20):
+            await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", quality(percent))
+        await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 19 %"], "the quality")
+        assert len(calls) == 2, "asked once, not with each news"
 
 
-def test_a_rate_that_somebody_else_set_is_left_alone(bus: PrivateBus) -> None:
-    async def scenario() -> None:
-        calls: list[Message] = []
-        objects = {PATH: {**modem(), SIGNAL: {"Rate": Variant("u", 3)}}}
-        async with watching(bus.address) as watcher, StandIn(bus, NAME, serving(objects, calls)):
-            await until(watcher.facts, "the modem")
-            await asyncio.sleep(0.1)
-            assert [c.member for c in calls] == ["GetManagedObjects"]
-
-    asyncio.run(scenario())
+async def test_a_rate_that_somebody_else_set_is_left_alone(bus: PrivateBus) -> None:
+    calls: list[Message] = []
+    objects = {PATH: {**modem(), SIGNAL: {"Rate": Variant("u", 3)}}}
+    async with watching(bus.address) as watcher, StandIn(bus, NAME, serving(objects, calls)):
+        await until(watcher.facts, "the modem")
+        await asyncio.sleep(0.1)
+        assert [c.member for c in calls] == ["GetManagedObjects"]
 
 
-def test_a_storm_of_signals_is_a_few_looks(bus: PrivateBus) -> None:
-    async def scenario() -> None:
-        looks: list[int] = []
-        async with (
-            watching(bus.address, look=lambda: looks.append(1)) as watcher,
-            StandIn(bus, NAME, serving({PATH: modem()})) as service,
-        ):
-            await until(watcher.facts, "the modem")
-            looks.clear()
-            started = asyncio.get_running_loop().time()
-            for number in range(STORM):
-                await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", quality(number % 100))
-            await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 99 %"], "the last")
-            # No more than one in 10 ms, however long this machine took to send them.
-            assert 1 <= len(looks) <= (asyncio.get_running_loop().time() - started) / SETTLE + 1
-            assert len(looks) < STORM / 2
-
-    asyncio.run(scenario())
+async def test_a_storm_of_signals_is_a_few_looks(bus: PrivateBus) -> None:
+    looks: list[int] = []
+    async with (
+        watching(bus.address, look=lambda: looks.append(1)) as watcher,
+        StandIn(bus, NAME, serving({PATH: modem()})) as service,
+    ):
+        await until(watcher.facts, "the modem")
+        looks.clear()
+        started = asyncio.get_running_loop().time()
+        for number in range(STORM):
+            await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", quality(number % 100))
+        await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 99 %"], "the last")
+        # No more than one in 10 ms, however long this machine took to send them.
+        assert 1 <= len(looks) <= (asyncio.get_running_loop().time() - started) / SETTLE + 1
+        assert len(looks) < STORM / 2
 
 
-def test_a_stranger_floods_and_forges(
+async def test_a_stranger_floods_and_forges(
     bus: PrivateBus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Any user may send signals to any connection: theirs are not believed, and cannot keep netbond busy."""
 
-    async def scenario() -> None:
-        async with (
-            watching(bus.address) as watcher,
-            StandIn(bus, NAME, serving({PATH: modem()})) as service,
-            StandIn(bus, "", lambda _: None) as stranger,
-        ):
-            await until(watcher.facts, "the modem")
-            target = watcher._follower._bus.unique_name
-            evil = [MODEM_3GPP, {"OperatorName": Variant("s", "Evil")}, []]
-            owner = [NAME, service.unique, stranger.unique]
-            dbus = ("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", "sss")
+    async with (
+        watching(bus.address) as watcher,
+        StandIn(bus, NAME, serving({PATH: modem()})) as service,
+        StandIn(bus, "", lambda _: None) as stranger,
+    ):
+        await until(watcher.facts, "the modem")
+        target = watcher._follower._bus.unique_name
+        evil = [MODEM_3GPP, {"OperatorName": Variant("s", "Evil")}, []]
+        owner = [NAME, service.unique, stranger.unique]
+        dbus = ("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", "sss")
+        await stranger.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", evil, to=target)
+        await stranger.signal(*dbus, owner, to=target)
+        await asyncio.sleep(0.2)
+        assert said(watcher) == ["usb1: T-Mobile LTE 72 %"]
+        assert watcher.status() == "running"
+
+        caplog.clear()
+        monkeypatch.setattr("netbond.watchers.bus.FLOOD", 300)
+        for _ in range(1000):
             await stranger.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", evil, to=target)
-            await stranger.signal(*dbus, owner, to=target)
-            await asyncio.sleep(0.2)
-            assert said(watcher) == ["usb1: T-Mobile LTE 72 %"]
-            assert watcher.status() == "running"
-
-            caplog.clear()
-            monkeypatch.setattr("netbond.watchers.bus.FLOOD", 300)
-            for _ in range(1000):
-                await stranger.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", evil, to=target)
-                if watcher.status() == "no bus":
-                    break
-            await until(lambda: watcher.status() == "no bus", "netbond hangs up", 20)
-            await until(lambda: watcher.status() == "running", "and is back", 20)
-            await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 72 %"], "with the modem")
-            assert watcher._follower._bus.unique_name != target
-            assert sum("messages a second" in r.getMessage() for r in caplog.records) == 1
-
-    asyncio.run(scenario())
+            if watcher.status() == "no bus":
+                break
+        await until(lambda: watcher.status() == "no bus", "netbond hangs up", 20)
+        await until(lambda: watcher.status() == "running", "and is back", 20)
+        await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 72 %"], "with the modem")
+        assert watcher._follower._bus.unique_name != target
+        assert sum("messages a second" in r.getMessage() for r in caplog.records) == 1
 
 
-def test_values_of_any_kind(bus: PrivateBus) -> None:
+async def test_values_of_any_kind(bus: PrivateBus) -> None:
     """Any type in any place: facts come out empty, and nothing breaks."""
 
-    async def scenario() -> None:
-        odd = [
-            Variant("s", "\x1b[31m" * 50), Variant("i", -7), Variant("d", 1e300), Variant("ay", b"\x00\xff"),
-            Variant("a{sv}", {"x": Variant("v", Variant("as", ["y"]))}), Variant("a(su)", [["../../etc", 2]]),
-            Variant("b", True), Variant("o", "/"), Variant("t", 2**64 - 1), Variant("au", [2**32 - 1] * 3),
-        ]  # fmt: skip
-        objects = {
-            f"{PATH}{number}": {
-                interface: dict.fromkeys(wanted, value) for interface, wanted in SERVICE.properties.items()
-            }
-            for number, value in enumerate(odd)
+    odd = [
+        Variant("s", "\x1b[31m" * 50), Variant("i", -7), Variant("d", 1e300), Variant("ay", b"\x00\xff"),
+        Variant("a{sv}", {"x": Variant("v", Variant("as", ["y"]))}), Variant("a(su)", [["../../etc", 2]]),
+        Variant("b", True), Variant("o", "/"), Variant("t", 2**64 - 1), Variant("au", [2**32 - 1] * 3),
+    ]  # fmt: skip
+    objects = {
+        f"{PATH}{number}": {
+            interface: dict.fromkeys(wanted, value) for interface, wanted in SERVICE.properties.items()
         }
-        async with watching(bus.address) as watcher, StandIn(bus, NAME, serving(objects)) as service:
-            await until(lambda: len(watcher.facts()) == len(odd), "all of them")
-            assert {m.device for m in watcher.facts()} == {""}
-            assert all(summary(m).isprintable() for m in watcher.facts())
-            bodies: list[tuple[str, list[Any]]] = [
-                ("s", ["x"]), ("sa{sv}as", ["no.such", {}, []]), ("as", [[]]), ("", [])
-            ]  # fmt: skip
-            for signature, body in bodies:
-                await service.signal(PATH, PROPERTIES, "PropertiesChanged", signature, body)
-            await asyncio.sleep(0.1)
-            assert watcher.status() == "running"
-
-    asyncio.run(scenario())
-
-
-def test_a_service_that_is_no_object_manager(bus: PrivateBus) -> None:
-    async def scenario() -> None:
-        def answer(message: Message) -> Message:
-            return Message.new_method_return(message, "s", ["what?"])
-
-        async with watching(bus.address) as watcher, StandIn(bus, NAME, answer):
-            await until(lambda: watcher.status() == "not answering", "not answering")
-            assert watcher.reason() == f"{NAME}: not an ObjectManager"
-
-    asyncio.run(scenario())
+        for number, value in enumerate(odd)
+    }
+    async with watching(bus.address) as watcher, StandIn(bus, NAME, serving(objects)) as service:
+        await until(lambda: len(watcher.facts()) == len(odd), "all of them")
+        assert {m.device for m in watcher.facts()} == {""}
+        assert all(summary(m).isprintable() for m in watcher.facts())
+        bodies: list[tuple[str, list[Any]]] = [
+            ("s", ["x"]), ("sa{sv}as", ["no.such", {}, []]), ("as", [[]]), ("", [])
+        ]  # fmt: skip
+        for signature, body in bodies:
+            await service.signal(PATH, PROPERTIES, "PropertiesChanged", signature, body)
+        await asyncio.sleep(0.1)
+        assert watcher.status() == "running"
 
 
-def test_no_bus_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> None:
+async def test_a_service_that_is_no_object_manager(bus: PrivateBus) -> None:
+    def answer(message: Message) -> Message:
+        return Message.new_method_return(message, "s", ["what?"])
+
+    async with watching(bus.address) as watcher, StandIn(bus, NAME, answer):
+        await until(lambda: watcher.status() == "not answering", "not answering")
+        assert watcher.reason() == f"{NAME}: not an ObjectManager"
+
+
+async def test_no_bus_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "netbond"):
         async with watching(f"unix:path={tmp_path}/none") as watcher:
             await until(lambda: watcher.status() == "no bus", "no bus")
             assert watcher.reason() == f"unix:path={tmp_path}/none: No such file or directory"
             await asyncio.sleep(1.5)  # a few attempts
             assert len(caplog.records) == 1
-
-    with caplog.at_level("INFO", "netbond"):
-        asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -360,35 +322,29 @@ def test_no_bus_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None
         "unix:path=/dev/null",
     ],
 )
-def test_an_address_that_is_none(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_that_is_none(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", address)
 
-    async def scenario() -> None:
-        watcher = NetworkManagerWatcher()
-        watcher.start(lambda: None)
-        await until(lambda: watcher.status() == "no bus", "no bus")
-        await watcher.stop()
-
-    asyncio.run(scenario())
+    watcher = NetworkManagerWatcher()
+    watcher.start(lambda: None)
+    await until(lambda: watcher.status() == "no bus", "no bus")
+    await watcher.stop()
 
 
-def test_a_bus_that_closes_while_it_is_greeted(tmp_path: Path) -> None:
+async def test_a_bus_that_closes_while_it_is_greeted(tmp_path: Path) -> None:
     """dbus-next 0.2.3 reads the end of the connection for ever then, and nothing else runs any more."""
 
-    async def scenario() -> None:
-        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read(100)
-            writer.close()
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.close()
 
-        async with (
-            await asyncio.start_unix_server(greet, tmp_path / "bus"),
-            watching(f"unix:path={tmp_path}/bus") as watcher,
-        ):
-            await until(lambda: watcher.status() == "no bus", "no bus")
-            assert "closed the connection" in watcher.reason()
-            assert await lag(0.5) < LATE
-
-    asyncio.run(scenario())
+    async with (
+        await asyncio.start_unix_server(greet, tmp_path / "bus"),
+        watching(f"unix:path={tmp_path}/bus") as watcher,
+    ):
+        await until(lambda: watcher.status() == "no bus", "no bus")
+        assert "closed the connection" in watcher.reason()
+        assert await lag(0.5) < LATE
 
 
 def crowd(bus: PrivateBus) -> list[socket.socket]:
@@ -407,25 +363,22 @@ def crowd(bus: PrivateBus) -> list[socket.socket]:
     pytest.fail("the backlog never filled")
 
 
-def test_a_bus_that_hangs(bus: PrivateBus) -> None:
+async def test_a_bus_that_hangs(bus: PrivateBus) -> None:
     """With its backlog full, connect(2) would wait for ever; the event loop must not."""
 
-    async def scenario() -> None:
-        assert bus.process is not None
-        os.kill(bus.process.pid, signal.SIGSTOP)
-        clients = []
-        try:
-            clients = crowd(bus)
-            async with watching(bus.address) as watcher:
-                assert await lag(1.0) < LATE
-                assert watcher.status() == "no bus"
-                os.kill(bus.process.pid, signal.SIGCONT)
-                for client in clients:
-                    client.close()
-                await until(lambda: watcher.status() == "absent", "the bus goes on")
-        finally:
+    assert bus.process is not None
+    os.kill(bus.process.pid, signal.SIGSTOP)
+    clients = []
+    try:
+        clients = crowd(bus)
+        async with watching(bus.address) as watcher:
+            assert await lag(1.0) < LATE
+            assert watcher.status() == "no bus"
             os.kill(bus.process.pid, signal.SIGCONT)
             for client in clients:
                 client.close()
-
-    asyncio.run(scenario())
+            await until(lambda: watcher.status() == "absent", "the bus goes on")
+    finally:
+        os.kill(bus.process.pid, signal.SIGCONT)
+        for client in clients:
+            client.close()

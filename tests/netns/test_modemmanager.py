@@ -46,88 +46,77 @@ def only(watcher: ModemManagerWatcher) -> Modem:
     return next(iter(watcher.facts()), Modem(path="none"))
 
 
-def test_operator_signal_and_state(box: ModemManagerBox) -> None:
-    async def scenario() -> None:
-        async with simulated() as modem, watching(box) as watcher:
-            await until(lambda: watcher.status() == "absent", "absent")
-            box.start()
-            await until(lambda: watcher.status() == "running", "running")
-            assert watcher.facts() == ()
+async def test_operator_signal_and_state(box: ModemManagerBox) -> None:
+    async with simulated() as modem, watching(box) as watcher:
+        await until(lambda: watcher.status() == "absent", "absent")
+        box.start()
+        await until(lambda: watcher.status() == "running", "running")
+        assert watcher.facts() == ()
 
-            await box.plug(modem)
-            await until(lambda: only(watcher).state == "disabled", "disabled")
-            assert summary(only(watcher)) == "disabled"
-            assert only(watcher).signal_quality is None
+        await box.plug(modem)
+        await until(lambda: only(watcher).state == "disabled", "disabled")
+        assert summary(only(watcher)) == "disabled"
+        assert only(watcher).signal_quality is None
 
-            await box.mmcli("-m", "any", "--enable")
-            await until(lambda: summary(only(watcher)) == "T-Mobile LTE 70 %", "registered", 20)
-            await until(lambda: only(watcher).rsrp is not None, "signal details")
-            found = modem_snapshot(only(watcher))
-            assert found == {
-                "summary": "T-Mobile LTE 70 %",
-                "manufacturer": "Netbond",
-                "model": "NB-1",
-                "port": "",
-                "state": "registered",
-                "failed": "",
-                "sim": "ok",
-                "registration": "home",
-                "roaming": False,
-                "operator": "T-Mobile",
-                "operator_code": "26201",
-                "technologies": ["lte"],
-                "signal_quality": 70,
-                "rssi_dbm": None,
-                "rsrp_dbm": -81.0,
-                "rsrq_db": -10.0,
-                "snr_db": None,
-                "bands": [],
-                "current": True,
-            }
-            assert "490154203237518" not in repr(watcher.facts()) + repr(found), (
-                "the IMEI is nobody's business"
-            )
-            assert "refresh rate: 1 seconds" in await box.mmcli("-m", "any", "--signal-get")
+        await box.mmcli("-m", "any", "--enable")
+        await until(lambda: summary(only(watcher)) == "T-Mobile LTE 70 %", "registered", 20)
+        await until(lambda: only(watcher).rsrp is not None, "signal details")
+        found = modem_snapshot(only(watcher))
+        assert found == {
+            "summary": "T-Mobile LTE 70 %",
+            "manufacturer": "Netbond",
+            "model": "NB-1",
+            "port": "",
+            "state": "registered",
+            "failed": "",
+            "sim": "ok",
+            "registration": "home",
+            "roaming": False,
+            "operator": "T-Mobile",
+            "operator_code": "26201",
+            "technologies": ["lte"],
+            "signal_quality": 70,
+            "rssi_dbm": None,
+            "rsrp_dbm": -81.0,
+            "rsrq_db": -10.0,
+            "snr_db": None,
+            "bands": [],
+            "current": True,
+        }
+        assert "490154203237518" not in repr(watcher.facts()) + repr(found), "the IMEI is nobody's business"
+        assert "refresh rate: 1 seconds" in await box.mmcli("-m", "any", "--signal-get")
 
-            modem.answers["+CESQ"] = "+CESQ: 99,99,255,255,2,17"  # the box drives into a tunnel
-            await until(lambda: only(watcher).rsrp == -124.0, "the new signal")
-            assert only(watcher).rsrq == -19.0
-
-    asyncio.run(scenario())
+        modem.answers["+CESQ"] = "+CESQ: 99,99,255,255,2,17"  # the box drives into a tunnel
+        await until(lambda: only(watcher).rsrp == -124.0, "the new signal")
+        assert only(watcher).rsrq == -19.0
 
 
-def test_roaming(box: ModemManagerBox) -> None:
-    async def scenario() -> None:
-        async with simulated() as modem, watching(box) as watcher:
-            box.start()
-            for command in ("+CREG?", "+CGREG?", "+CEREG?"):
-                modem.answers[command] = modem.answers[command].replace("2,1", "2,5")
-            modem.operators = {
-                "+COPS=3,0": '+COPS: 0,0,"Far Off\x1b[2J",7',
-                "+COPS=3,2": '+COPS: 0,2,"20801",7',
-            }
-            await until(lambda: watcher.status() == "running", "running")
-            await box.plug(modem)
-            await box.mmcli("-m", "any", "--enable")
-            await until(lambda: only(watcher).signal_quality == 70, "registered", 20)
-            assert only(watcher).roaming is True
-            assert "\x1b" not in summary(only(watcher))
-            assert summary(only(watcher)).endswith(" LTE 70 % roaming")
-
-    asyncio.run(scenario())
+async def test_roaming(box: ModemManagerBox) -> None:
+    async with simulated() as modem, watching(box) as watcher:
+        box.start()
+        for command in ("+CREG?", "+CGREG?", "+CEREG?"):
+            modem.answers[command] = modem.answers[command].replace("2,1", "2,5")
+        modem.operators = {
+            "+COPS=3,0": '+COPS: 0,0,"Far Off\x1b[2J",7',
+            "+COPS=3,2": '+COPS: 0,2,"20801",7',
+        }
+        await until(lambda: watcher.status() == "running", "running")
+        await box.plug(modem)
+        await box.mmcli("-m", "any", "--enable")
+        await until(lambda: only(watcher).signal_quality == 70, "registered", 20)
+        assert only(watcher).roaming is True
+        assert "\x1b" not in summary(only(watcher))
+        assert summary(only(watcher)).endswith(" LTE 70 % roaming")
 
 
-def test_a_sim_that_waits_for_its_pin(box: ModemManagerBox) -> None:
-    async def scenario() -> None:
-        async with simulated() as modem, watching(box) as watcher:
-            box.start()
-            modem.answers["+CPIN?"] = "+CPIN: SIM PIN"
-            await until(lambda: watcher.status() == "running", "running")
-            await box.plug(modem)
-            await until(lambda: only(watcher).state == "locked", "locked", 20)
-            assert (only(watcher).sim, summary(only(watcher))) == ("sim-pin", "SIM waits for sim-pin")
-
-    asyncio.run(scenario())
+async def test_a_sim_that_waits_for_its_pin(box: ModemManagerBox) -> None:
+    async with simulated() as modem, watching(box) as watcher:
+        box.start()
+        modem.answers["+CPIN?"] = "+CPIN: SIM PIN"
+        await until(lambda: watcher.status() == "running", "running")
+        await box.plug(modem)
+        await until(lambda: only(watcher).state == "locked", "locked", 20)
+        assert (only(watcher).sim, summary(only(watcher))) == ("sim-pin", "SIM waits for sim-pin")
 
 
 @pytest.mark.parametrize(
@@ -138,10 +127,10 @@ def test_a_sim_that_waits_for_its_pin(box: ModemManagerBox) -> None:
         "+CESQ",  # as netbond has the signal measured
     ],
 )
-def test_a_modem_vanishes_while_it_is_asked(
+async def test_a_modem_vanishes_while_it_is_asked(
     box: ModemManagerBox, command: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario() -> None:
+    with caplog.at_level("WARNING", "netbond"):
         async with watching(box) as watcher:
             async with simulated() as modem:
                 box.start()
@@ -167,14 +156,11 @@ def test_a_modem_vanishes_while_it_is_asked(
                     await until(lambda: watcher.status() == "running", "running")
                     await box.plug(modem)
                 await until(lambda: only(watcher).model == "NB-1", "the next modem", 20)
-
-    with caplog.at_level("WARNING", "netbond"):
-        asyncio.run(scenario())
     assert {r.getMessage().partition(" (")[0] for r in caplog.records} <= {"ModemManager: absent"}
 
 
-def test_modemmanager_restarts(box: ModemManagerBox, caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> None:
+async def test_modemmanager_restarts(box: ModemManagerBox, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "netbond.watchers.bus"):
         async with simulated() as modem, watching(box) as watcher:
             box.start()
             await until(lambda: watcher.status() == "running", "running")
@@ -199,31 +185,25 @@ def test_modemmanager_restarts(box: ModemManagerBox, caplog: pytest.LogCaptureFi
                 "ModemManager: followed on the bus",
             ]
 
-    with caplog.at_level("INFO", "netbond.watchers.bus"):
-        asyncio.run(scenario())
 
-
-def test_modemmanager_hangs_while_it_is_asked(box: ModemManagerBox) -> None:
+async def test_modemmanager_hangs_while_it_is_asked(box: ModemManagerBox) -> None:
     """It stops for good in the middle of netbond's call; the watcher ends at once when told to."""
 
-    async def scenario() -> None:
-        async with simulated() as modem, watching(box) as watcher:
-            box.start()
-            await until(lambda: watcher.status() == "running", "running")
-            await box.plug(modem)
-            enabling = asyncio.ensure_future(box.mmcli("-m", "any", "--enable"))
-            on_the_way = ("enabled", "searching", "registered")  # it may be seen in any of them
-            await until(lambda: only(watcher).state in on_the_way, "enabled", 20)
-            os.kill(box.pid, signal.SIGSTOP)
-            try:
-                await asyncio.sleep(0.5)
-                assert only(watcher).model == "NB-1"
-                assert watcher.status() == "running"
-                started = asyncio.get_running_loop().time()
-                await watcher.stop()
-                assert asyncio.get_running_loop().time() - started < 0.2
-            finally:
-                os.kill(box.pid, signal.SIGCONT)
-            await enabling
-
-    asyncio.run(scenario())
+    async with simulated() as modem, watching(box) as watcher:
+        box.start()
+        await until(lambda: watcher.status() == "running", "running")
+        await box.plug(modem)
+        enabling = asyncio.ensure_future(box.mmcli("-m", "any", "--enable"))
+        on_the_way = ("enabled", "searching", "registered")  # it may be seen in any of them
+        await until(lambda: only(watcher).state in on_the_way, "enabled", 20)
+        os.kill(box.pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(0.5)
+            assert only(watcher).model == "NB-1"
+            assert watcher.status() == "running"
+            started = asyncio.get_running_loop().time()
+            await watcher.stop()
+            assert asyncio.get_running_loop().time() - started < 0.2
+        finally:
+            os.kill(box.pid, signal.SIGCONT)
+        await enabling

@@ -54,7 +54,7 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("not within 15 s")
 
 
-def test_leases_of_networkd(box: DhcpBox) -> None:
+async def test_leases_of_networkd(box: DhcpBox) -> None:
     folder = box.folder.parent
     index = int(box.run("cat", "/sys/class/net/usb0/ifindex"))
     source = Networkd(folder / "netif/leases")
@@ -73,26 +73,23 @@ def test_leases_of_networkd(box: DhcpBox) -> None:
     def last(*expected: str) -> Callable[[], bool]:
         return lambda: bool(looks) and looks[-1] == expected
 
-    async def main() -> None:
-        source.start(look)
-        with (folder / "log").open("wb") as log:
-            command = ["sh", "-c", SETUP, "sh", str(folder), NETWORKD]
-            daemon = subprocess.Popen(box.inside(*command), stdout=log, stderr=log)
-        try:
-            await until(last("192.168.8.100/24 192.168.8.9"))
-            box.serve(address="192.168.8.200")
-            renew = ["ip", "link", "set", "usb0"]
-            box.run(*renew, "down")
-            await until(last())
-            box.run(*renew, "up")
-            await until(last("192.168.8.200/24 192.168.8.1"))
-        finally:
-            daemon.terminate()
-            await asyncio.to_thread(daemon.wait, 10)
+    source.start(look)
+    with (folder / "log").open("wb") as log:
+        command = ["sh", "-c", SETUP, "sh", str(folder), NETWORKD]
+        daemon = subprocess.Popen(box.inside(*command), stdout=log, stderr=log)
+    try:
+        await until(last("192.168.8.100/24 192.168.8.9"))
+        box.serve(address="192.168.8.200")
+        renew = ["ip", "link", "set", "usb0"]
+        box.run(*renew, "down")
         await until(last())
-        source.stop()
-
-    asyncio.run(main())
+        box.run(*renew, "up")
+        await until(last("192.168.8.200/24 192.168.8.1"))
+    finally:
+        daemon.terminate()
+        await asyncio.to_thread(daemon.wait, 10)
+    await until(last())
+    source.stop()
 
 
 def test_networkd_is_killed_and_started_again(box: DhcpBox) -> None:

@@ -81,142 +81,129 @@ async def nmcli(box: NetworkManagerBox, *arguments: str) -> str:
     return await asyncio.to_thread(box.nmcli, *arguments)
 
 
-def test_a_modem_is_plugged_and_pulled(box: NetworkManagerBox, bus: PrivateBus) -> None:
-    async def scenario() -> None:
-        async with watching(bus) as watch:
-            box.profile("usb0")
-            box.start()
-            await until(lambda: watch.watcher.status() == "running", "running")
-            box.plug("usb0", "10.20.0")
-            device = await watch.state("activated")
-            (address,) = device.addresses
-            assert [str(address)] == box.addresses("usb0")
-            assert address.network == IPv4Interface("10.20.0.0/24").network
-            assert device == NMDevice(
-                device="usb0",
-                state="activated",
-                managed=True,
-                addresses=(address,),
-                gateway4=IPv4Address("10.20.0.1"),
-                dns=(IPv4Address("192.0.2.53"),),
-                metered="guess-no",
-                connectivity=device.connectivity,  # not always settled yet
-                connection="modem 0",
-                dhcp=True,
-                lease_seconds=120,
-                starting=device.starting,  # nor is this
+async def test_a_modem_is_plugged_and_pulled(box: NetworkManagerBox, bus: PrivateBus) -> None:
+    async with watching(bus) as watch:
+        box.profile("usb0")
+        box.start()
+        await until(lambda: watch.watcher.status() == "running", "running")
+        box.plug("usb0", "10.20.0")
+        device = await watch.state("activated")
+        (address,) = device.addresses
+        assert [str(address)] == box.addresses("usb0")
+        assert address.network == IPv4Interface("10.20.0.0/24").network
+        assert device == NMDevice(
+            device="usb0",
+            state="activated",
+            managed=True,
+            addresses=(address,),
+            gateway4=IPv4Address("10.20.0.1"),
+            dns=(IPv4Address("192.0.2.53"),),
+            metered="guess-no",
+            connectivity=device.connectivity,  # not always settled yet
+            connection="modem 0",
+            dhcp=True,
+            lease_seconds=120,
+            starting=device.starting,  # nor is this
+        )
+        assert watch.gateway(box) == IPv4Address("10.20.0.1")
+
+        await until(lambda: watch.device().connectivity == "full", "connectivity")
+        await asyncio.to_thread(box.unplug, "usb0")
+        await until(lambda: watch.device().state == "", "usb0 gone")
+
+
+async def test_a_gateway_is_known_at_once(box: NetworkManagerBox, bus: PrivateBus) -> None:
+    async with watching(bus) as watch:
+        for number in range(3):
+            box.profile(f"usb{number}")
+        box.start()
+        took = []
+        for name in ("usb0", "usb1", "usb2"):
+            box.plug(name, f"10.3{name[3:]}.0")
+            await watch.state("activated", name)
+            await until(partial(box.activated_at, name), "a word of it in the log")
+            (activated,) = box.activated_at(name)
+            told = next(
+                at
+                for at, facts in watch.looks
+                for d in facts
+                if (d.device, d.state) == (name, "activated") and d.gateway4 is not None
             )
-            assert watch.gateway(box) == IPv4Address("10.20.0.1")
-
-            await until(lambda: watch.device().connectivity == "full", "connectivity")
-            await asyncio.to_thread(box.unplug, "usb0")
-            await until(lambda: watch.device().state == "", "usb0 gone")
-
-    asyncio.run(scenario())
+            took.append((told - activated) * 1000)
+        assert min(took) < PROMPT, took
 
 
-def test_a_gateway_is_known_at_once(box: NetworkManagerBox, bus: PrivateBus) -> None:
-    async def scenario() -> None:
-        async with watching(bus) as watch:
-            for number in range(3):
-                box.profile(f"usb{number}")
-            box.start()
-            took = []
-            for name in ("usb0", "usb1", "usb2"):
-                box.plug(name, f"10.3{name[3:]}.0")
-                await watch.state("activated", name)
-                await until(partial(box.activated_at, name), "a word of it in the log")
-                (activated,) = box.activated_at(name)
-                told = next(
-                    at
-                    for at, facts in watch.looks
-                    for d in facts
-                    if (d.device, d.state) == (name, "activated") and d.gateway4 is not None
-                )
-                took.append((told - activated) * 1000)
-            assert min(took) < PROMPT, took
-
-    asyncio.run(scenario())
+async def test_never_default_has_the_gateway_that_the_server_named(
+    box: NetworkManagerBox, bus: PrivateBus
+) -> None:
+    async with watching(bus) as watch:
+        box.profile("usb0", "never-default=true")
+        box.start()
+        box.plug("usb0", "10.21.0")
+        device = await watch.state("activated")
+        assert device.gateway4 == IPv4Address("10.21.0.1")
+        shown = await nmcli(box, "-g", "IP4.GATEWAY", "device", "show", "usb0")
+        assert shown.strip() == "", "NetworkManager itself has none to show, or this test shows nothing"
 
 
-def test_never_default_has_the_gateway_that_the_server_named(box: NetworkManagerBox, bus: PrivateBus) -> None:
-    async def scenario() -> None:
-        async with watching(bus) as watch:
-            box.profile("usb0", "never-default=true")
-            box.start()
-            box.plug("usb0", "10.21.0")
-            device = await watch.state("activated")
-            assert device.gateway4 == IPv4Address("10.21.0.1")
-            shown = await nmcli(box, "-g", "IP4.GATEWAY", "device", "show", "usb0")
-            assert shown.strip() == "", "NetworkManager itself has none to show, or this test shows nothing"
+async def test_disconnect_modify_reapply_and_delete(box: NetworkManagerBox, bus: PrivateBus) -> None:
+    async with watching(bus) as watch:
+        box.profile("usb0")
+        box.start()
+        box.plug("usb0", "10.22.0")
+        await watch.state("activated")
 
-    asyncio.run(scenario())
+        await nmcli(box, "device", "disconnect", "usb0")
+        await watch.state("disconnected")
+        assert watch.gateway(box) is None  # at once, while the addresses are still being taken down
+        await until(lambda: not watch.device().addresses, "no addresses")
+        assert (watch.device().managed, watch.device().gateway4) == (True, None)
 
+        await nmcli(box, "connection", "up", "modem 0")
+        assert (await watch.state("activated")).gateway4 == IPv4Address("10.22.0.1")
 
-def test_disconnect_modify_reapply_and_delete(box: NetworkManagerBox, bus: PrivateBus) -> None:
-    async def scenario() -> None:
-        async with watching(bus) as watch:
-            box.profile("usb0")
-            box.start()
-            box.plug("usb0", "10.22.0")
-            await watch.state("activated")
+        # The user gives it a fixed address and another gateway, and applies that to the running device.
+        await nmcli(
+            box, "connection", "modify", "modem 0", "ipv4.method", "manual", "ipv4.addresses",
+            "10.22.0.77/24", "ipv4.gateway", "10.22.0.254", "connection.metered", "yes",
+        )  # fmt: skip
+        assert watch.device().gateway4 == IPv4Address("10.22.0.1"), "a profile is no fact until applied"
+        await nmcli(box, "device", "reapply", "usb0")
+        await until(lambda: watch.device().gateway4 == IPv4Address("10.22.0.254"), "the new gateway")
+        await until(lambda: watch.device().addresses == (IPv4Interface("10.22.0.77/24"),), "the address")
+        await until(lambda: watch.device().metered == "yes", "metered")
+        assert watch.device().lease_seconds == 0
+        assert watch.gateway(box) == IPv4Address("10.22.0.254")
 
-            await nmcli(box, "device", "disconnect", "usb0")
-            await watch.state("disconnected")
-            assert watch.gateway(box) is None  # at once, while the addresses are still being taken down
-            await until(lambda: not watch.device().addresses, "no addresses")
-            assert (watch.device().managed, watch.device().gateway4) == (True, None)
+        await nmcli(box, "connection", "delete", "modem 0")
+        await watch.state("disconnected")
+        await until(lambda: not watch.device().connection, "no connection")
+        assert watch.gateway(box) is None
 
-            await nmcli(box, "connection", "up", "modem 0")
-            assert (await watch.state("activated")).gateway4 == IPv4Address("10.22.0.1")
-
-            # The user gives it a fixed address and another gateway, and applies that to the running device.
-            await nmcli(
-                box, "connection", "modify", "modem 0", "ipv4.method", "manual", "ipv4.addresses",
-                "10.22.0.77/24", "ipv4.gateway", "10.22.0.254", "connection.metered", "yes",
-            )  # fmt: skip
-            assert watch.device().gateway4 == IPv4Address("10.22.0.1"), "a profile is no fact until applied"
-            await nmcli(box, "device", "reapply", "usb0")
-            await until(lambda: watch.device().gateway4 == IPv4Address("10.22.0.254"), "the new gateway")
-            await until(lambda: watch.device().addresses == (IPv4Interface("10.22.0.77/24"),), "the address")
-            await until(lambda: watch.device().metered == "yes", "metered")
-            assert watch.device().lease_seconds == 0
-            assert watch.gateway(box) == IPv4Address("10.22.0.254")
-
-            await nmcli(box, "connection", "delete", "modem 0")
-            await watch.state("disconnected")
-            await until(lambda: not watch.device().connection, "no connection")
-            assert watch.gateway(box) is None
-
-            await nmcli(box, "device", "set", "usb0", "managed", "no")
-            device = await watch.state("unmanaged")
-            assert device.managed is False
-            assert watch.gateway(box) is None
-
-    asyncio.run(scenario())
+        await nmcli(box, "device", "set", "usb0", "managed", "no")
+        device = await watch.state("unmanaged")
+        assert device.managed is False
+        assert watch.gateway(box) is None
 
 
-def test_a_renewal_with_another_network(box: NetworkManagerBox, bus: PrivateBus) -> None:
-    async def scenario() -> None:
-        async with watching(bus) as watch:
-            box.profile("usb0")
-            box.start()
-            box.plug("usb0", "10.23.0")
-            await watch.state("activated")
-            await asyncio.to_thread(box.renumber, "usb0", "10.23.0", "10.24.0")
-            await nmcli(box, "connection", "up", "modem 0")
-            await until(lambda: watch.gateway(box) == IPv4Address("10.24.0.1"), "the new gateway")
-            device = await watch.state("activated")
-            assert [str(a) for a in device.addresses] == box.addresses("usb0")
-            assert str(device.addresses[0]).startswith("10.24.0.")
-
-    asyncio.run(scenario())
+async def test_a_renewal_with_another_network(box: NetworkManagerBox, bus: PrivateBus) -> None:
+    async with watching(bus) as watch:
+        box.profile("usb0")
+        box.start()
+        box.plug("usb0", "10.23.0")
+        await watch.state("activated")
+        await asyncio.to_thread(box.renumber, "usb0", "10.23.0", "10.24.0")
+        await nmcli(box, "connection", "up", "modem 0")
+        await until(lambda: watch.gateway(box) == IPv4Address("10.24.0.1"), "the new gateway")
+        device = await watch.state("activated")
+        assert [str(a) for a in device.addresses] == box.addresses("usb0")
+        assert str(device.addresses[0]).startswith("10.24.0.")
 
 
-def test_networkmanager_restarts(
+async def test_networkmanager_restarts(
     box: NetworkManagerBox, bus: PrivateBus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario() -> None:
+    with caplog.at_level("INFO", "netbond"):
         async with watching(bus) as watch:
             await until(lambda: watch.watcher.status() == "absent", "absent")
             box.profile("usb0")
@@ -247,40 +234,36 @@ def test_networkmanager_restarts(
                 "NetworkManager: followed on the bus",
             ]
 
-    with caplog.at_level("INFO", "netbond"):
-        asyncio.run(scenario())
 
-
-def test_no_step_of_a_restart_takes_the_gateway_along(
+async def test_no_step_of_a_restart_takes_the_gateway_along(
     box: NetworkManagerBox, bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the way down its DHCP client ends first; on the way up the interface is unmanaged, unavailable and
     disconnected before it is taken up. Each step is told here, as on a busy machine any may be."""
     monkeypatch.setattr("netbond.watchers.bus.SETTLE", 0.0)
 
-    async def scenario() -> None:
-        box.profile("usb0", ipv4="never-default=true\n")
+    box.profile("usb0", ipv4="never-default=true\n")
+    box.start()
+    box.plug("usb0", "10.25.0")
+    async with watching(bus) as watch:
+        await watch.state("activated")
+        await until(lambda: leases(watch.watcher.facts(), 1.0), "a gateway")
+        kept = leases(watch.watcher.facts(), 1.0)
+        watch.looks.clear()
+        box.stop()
+        await until(lambda: not watch.device().current, "held")
         box.start()
-        box.plug("usb0", "10.25.0")
-        async with watching(bus) as watch:
-            await watch.state("activated")
-            await until(lambda: leases(watch.watcher.facts(), 1.0), "a gateway")
-            kept = leases(watch.watcher.facts(), 1.0)
-            watch.looks.clear()
-            box.stop()
-            await until(lambda: not watch.device().current, "held")
-            box.start()
-            await until(lambda: watch.device().current and not watch.device().starting, "it has started")
-            await watch.state("activated")
-            for _, devices in watch.looks:
-                kept = leases(devices, 2.0, kept)
-                assert [str(lease.routers[0]) for lease in kept] == ["10.25.0.1"], devices
-
-    asyncio.run(scenario())
+        await until(lambda: watch.device().current and not watch.device().starting, "it has started")
+        await watch.state("activated")
+        for _, devices in watch.looks:
+            kept = leases(devices, 2.0, kept)
+            assert [str(lease.routers[0]) for lease in kept] == ["10.25.0.1"], devices
 
 
-def test_the_bus_restarts(box: NetworkManagerBox, bus: PrivateBus, caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario() -> None:
+async def test_the_bus_restarts(
+    box: NetworkManagerBox, bus: PrivateBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "netbond"):
         async with watching(bus) as watch:
             box.profile("usb0")
             box.start()
@@ -306,35 +289,9 @@ def test_the_bus_restarts(box: NetworkManagerBox, bus: PrivateBus, caplog: pytes
                 "NetworkManager: followed on the bus",
             ]
 
-    with caplog.at_level("INFO", "netbond"):
-        asyncio.run(scenario())
 
-
-def test_networkmanager_hangs(box: NetworkManagerBox, bus: PrivateBus) -> None:
+async def test_networkmanager_hangs(box: NetworkManagerBox, bus: PrivateBus) -> None:
     """Stopped in its tracks, it is still on the bus: nothing waits for it, and it is read when it goes on."""
-
-    async def scenario() -> None:
-        box.profile("usb0")
-        box.start()
-        async with watching(bus) as before:
-            box.plug("usb0", "10.27.0")
-            await before.state("activated")
-            os.kill(box.pid, signal.SIGSTOP)
-            try:
-                # An agent that runs already keeps what it knows ...
-                await asyncio.sleep(0.2)
-                assert before.gateway(box) == IPv4Address("10.27.0.1")
-                # ... one that starts now says what is wrong, and its event loop goes on meanwhile.
-                async with watching(bus) as watch:
-                    lag = await longest_lag(watch)
-                    assert watch.watcher.status() == "not answering"
-                    assert "no answer within 5 s" in watch.watcher.reason()
-                    assert lag < 1.0  # a loop that waits for the answer is late by 5
-                    os.kill(box.pid, signal.SIGCONT)
-                    await until(lambda: watch.watcher.status() == "running", "running", 20)
-                    await watch.state("activated")
-            finally:
-                os.kill(box.pid, signal.SIGCONT)
 
     async def longest_lag(watch: Watch) -> float:
         loop = asyncio.get_running_loop()
@@ -347,20 +304,37 @@ def test_networkmanager_hangs(box: NetworkManagerBox, bus: PrivateBus) -> None:
                 break
         return longest
 
-    asyncio.run(scenario())
+    box.profile("usb0")
+    box.start()
+    async with watching(bus) as before:
+        box.plug("usb0", "10.27.0")
+        await before.state("activated")
+        os.kill(box.pid, signal.SIGSTOP)
+        try:
+            # An agent that runs already keeps what it knows ...
+            await asyncio.sleep(0.2)
+            assert before.gateway(box) == IPv4Address("10.27.0.1")
+            # ... one that starts now says what is wrong, and its event loop goes on meanwhile.
+            async with watching(bus) as watch:
+                lag = await longest_lag(watch)
+                assert watch.watcher.status() == "not answering"
+                assert "no answer within 5 s" in watch.watcher.reason()
+                assert lag < 1.0  # a loop that waits for the answer is late by 5
+                os.kill(box.pid, signal.SIGCONT)
+                await until(lambda: watch.watcher.status() == "running", "running", 20)
+                await watch.state("activated")
+        finally:
+            os.kill(box.pid, signal.SIGCONT)
 
 
-def test_an_interface_that_somebody_else_configures(box: NetworkManagerBox, bus: PrivateBus) -> None:
+async def test_an_interface_that_somebody_else_configures(box: NetworkManagerBox, bus: PrivateBus) -> None:
     """NetworkManager shows it as connected, but its gateway is not NetworkManager's to give."""
 
-    async def scenario() -> None:
-        box.start()
-        async with watching(bus) as watch:
-            box.plug("usb0", "10.28.0")
-            await watch.state("disconnected")
-            box.give("usb0", "10.28.0.9/24", "10.28.0.1")
-            assert (await watch.state("activated")).external
-            await until(lambda: watch.device().gateway4 == IPv4Address("10.28.0.1"), "the gateway as shown")
-            assert watch.gateway(box) is None
-
-    asyncio.run(scenario())
+    box.start()
+    async with watching(bus) as watch:
+        box.plug("usb0", "10.28.0")
+        await watch.state("disconnected")
+        box.give("usb0", "10.28.0.9/24", "10.28.0.1")
+        assert (await watch.state("activated")).external
+        await until(lambda: watch.device().gateway4 == IPv4Address("10.28.0.1"), "the gateway as shown")
+        assert watch.gateway(box) is None

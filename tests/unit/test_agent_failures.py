@@ -56,52 +56,49 @@ def problems(agent: Agent) -> list[str]:
         KeyError("no buffers"),
     ],
 )
-def test_a_pass_that_fails_is_shown_until_one_succeeds(
+async def test_a_pass_that_fails_is_shown_until_one_succeeds(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = make_agent(tmp_path)
 
-    async def scenario() -> None:
-        for _ in range(3):
-            assert await agent._pass(broken(error)) == RETRY
-        (problem,) = problems(agent)
-        assert problem.startswith("a look at the kernel failed: ")
-        assert "no buffers" in problem
+    for _ in range(3):
+        assert await agent._pass(broken(error)) == RETRY
+    (problem,) = problems(agent)
+    assert problem.startswith("a look at the kernel failed: ")
+    assert "no buffers" in problem
 
-        async def well(_kernel: Any) -> float:
-            return 5.0
+    async def well(_kernel: Any) -> float:
+        return 5.0
 
-        monkeypatch.setattr(agent, "_reconcile", well)
-        assert await agent._pass(broken(error)) == 5.0
-        assert problems(agent) == []
-
-    asyncio.run(scenario())
+    monkeypatch.setattr(agent, "_reconcile", well)
+    assert await agent._pass(broken(error)) == 5.0
+    assert problems(agent) == []
     said = [record for record in caplog.records if record.levelno >= logging.WARNING]
     own_fault = isinstance(error, ValueError | KeyError)
     assert len(said) == 1 + own_fault  # once, and with a traceback if it is ours
     assert any(record.exc_info for record in said) == own_fault
 
 
-def test_a_kernel_that_cannot_be_read_at_the_end_does_not_keep_the_rest(
+async def test_a_kernel_that_cannot_be_read_at_the_end_does_not_keep_the_rest(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = make_agent(tmp_path)
     agent._names.write({"usb0": 100}, 222, 78)
     files = list((tmp_path / "iproute2").rglob("netbond.conf"))
     assert len(files) == 2
-    asyncio.run(agent._leave(broken(OSError(errno.ENOBUFS, "no buffers"))))
+    await agent._leave(broken(OSError(errno.ENOBUFS, "no buffers")))
     assert not any(file.exists() for file in files)
     assert "left behind: routes and rules: [Errno 105] no buffers" in caplog.messages
 
 
-def test_an_nft_that_cannot_be_started_is_an_error_of_router_mode_only(
+async def test_an_nft_that_cannot_be_started_is_an_error_of_router_mode_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "nft").write_text("#!/nonexistent/interpreter\n")
     (tmp_path / "nft").chmod(0o755)
     monkeypatch.setattr(nft, "program", lambda: str(tmp_path / "nft"))
     with pytest.raises(nft.NftError, match="nft cannot be started: No such file or directory"):
-        asyncio.run(nft.feed(""))
+        await nft.feed("")
 
 
 def test_a_reload_that_comes_during_the_start_does_not_end_it() -> None:
@@ -135,7 +132,7 @@ def test_it_takes_all_descriptors_that_it_may_have() -> None:
     assert done.stdout == "(128, 128)\n", done.stderr
 
 
-def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_the_next(
+async def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = make_agent(tmp_path)
@@ -149,11 +146,8 @@ def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_the_nex
     monkeypatch.setattr(agent, "_pass", look)
     monkeypatch.setattr(agent, "_reload", lambda: seen.append("reload"))
 
-    async def scenario() -> None:
-        agent._cost = 0.05  # seconds of settling
-        agent._wake.set()
-        asyncio.get_running_loop().call_later(0.01, agent._hangup)
-        await agent._loop(broken(OSError()))
-
-    asyncio.run(scenario())
+    agent._cost = 0.05  # seconds of settling
+    agent._wake.set()
+    asyncio.get_running_loop().call_later(0.01, agent._hangup)
+    await agent._loop(broken(OSError()))
     assert seen == ["reload", "pass"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import ipaddress
 import types
@@ -64,7 +63,7 @@ class Flapping:
         return []
 
 
-def test_an_agent_with_an_uplink_that_is_a_new_one_each_time(tmp_path: Path) -> None:
+async def test_an_agent_with_an_uplink_that_is_a_new_one_each_time(tmp_path: Path) -> None:
     own = AgentConfig(ip_list=None, state_dir=tmp_path, data_dir=tmp_path, iproute2_dir=None)
     agent = Agent(Config(agent=own, sysctl=NO_SETTINGS, health=HealthConfig(checks=())), None)
     kernel = Flapping()
@@ -75,14 +74,11 @@ def test_an_agent_with_an_uplink_that_is_a_new_one_each_time(tmp_path: Path) -> 
             await agent._count(cast("Kernel", kernel))
         return held(vars(agent))
 
-    async def scenario() -> tuple[int, int]:
-        try:
-            # What uplinks have carried is remembered of so many.
-            return await looks(MOST_DEVICES + 20), await looks(100)
-        finally:
-            await agent._sources._monitor.stop()
-
-    before, after = asyncio.run(scenario())
+    try:
+        # What uplinks have carried is remembered of so many.
+        before, after = await looks(MOST_DEVICES + 20), await looks(100)
+    finally:
+        await agent._sources._monitor.stop()
     assert len(agent._goal.uplinks) == 3
     assert after < before + 50  # one object for each would be 100
     assert len(list((tmp_path / "learned").iterdir())) == 3

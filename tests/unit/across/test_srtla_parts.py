@@ -98,16 +98,13 @@ def test_nothing_a_predecessor_left_breaks_its_successor(value: Any) -> None:
 
 
 @pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
-def test_an_address_is_known_before_the_first_packet_is_read(host: str, family: int) -> None:
+async def test_an_address_is_known_before_the_first_packet_is_read(host: str, family: int) -> None:
     """Packets that came before would be lost; a name has to be waited for."""
 
-    async def scenario() -> None:
-        found: list[list[Endpoint]] = []
-        Resolver(HostPort(host, 5), found.append).start()
-        await asyncio.sleep(0)
-        assert found == [[(family, host, 5)]]
-
-    asyncio.run(scenario())
+    found: list[list[Endpoint]] = []
+    Resolver(HostPort(host, 5), found.append).start()
+    await asyncio.sleep(0)
+    assert found == [[(family, host, 5)]]
 
 
 def test_what_a_sender_left() -> None:
@@ -162,22 +159,19 @@ def ends() -> Iterator[tuple[Channel, socket.socket]]:
     theirs.close()
 
 
-def test_the_first_line_may_bring_more_with_it(ends: tuple[Channel, socket.socket]) -> None:
+async def test_the_first_line_may_bring_more_with_it(ends: tuple[Channel, socket.socket]) -> None:
     channel, agent = ends
     agent.sendall(b'{"resume":{"group":null}}\n{"links":[1]}\nnot json\n[]\n{"links":[2]}\n')
     assert channel.receive_first() == {"resume": {"group": None}}
     got: list[Message] = []
 
-    async def main() -> None:
-        ended = asyncio.Event()
-        channel.start(got.append, ended.set)
-        await asyncio.sleep(0)
-        agent.sendall(b'{"links":')
-        agent.sendall(b"[3]}\n")
-        agent.shutdown(socket.SHUT_WR)
-        await ended.wait()
-
-    asyncio.run(main())
+    ended = asyncio.Event()
+    channel.start(got.append, ended.set)
+    await asyncio.sleep(0)
+    agent.sendall(b'{"links":')
+    agent.sendall(b"[3]}\n")
+    agent.shutdown(socket.SHUT_WR)
+    await ended.wait()
     assert got == [{"links": [1]}, {"links": [2]}, {"links": [3]}]
 
 
@@ -187,26 +181,25 @@ def test_an_agent_that_says_nothing_and_goes(ends: tuple[Channel, socket.socket]
     assert channel.receive_first() == {}
 
 
-def test_for_an_agent_that_does_not_read_only_the_newest_waits(ends: tuple[Channel, socket.socket]) -> None:
+async def test_for_an_agent_that_does_not_read_only_the_newest_waits(
+    ends: tuple[Channel, socket.socket],
+) -> None:
     channel, agent = ends
 
-    async def main() -> list[dict[str, Any]]:
-        channel.start(lambda message: None, lambda: None)
-        for number in range(5000):
-            channel.show("stats", {"number": number, "fill": "x" * 1000})
-            channel.show("resume", {"number": number})
-        channel.send({"ready": True})
-        assert len(channel._out) < 4096
-        received = b""
-        agent.setblocking(False)
-        while b'{"resume":{"number":4999}}' not in received or b'{"stats":{"number":4999' not in received:
-            try:
-                received += agent.recv(65536)
-            except BlockingIOError:
-                await asyncio.sleep(0.001)
-        return [json.loads(line) for line in received.splitlines()]
-
-    lines = asyncio.run(main())
+    channel.start(lambda message: None, lambda: None)
+    for number in range(5000):
+        channel.show("stats", {"number": number, "fill": "x" * 1000})
+        channel.show("resume", {"number": number})
+    channel.send({"ready": True})
+    assert len(channel._out) < 4096
+    received = b""
+    agent.setblocking(False)
+    while b'{"resume":{"number":4999}}' not in received or b'{"stats":{"number":4999' not in received:
+        try:
+            received += agent.recv(65536)
+        except BlockingIOError:
+            await asyncio.sleep(0.001)
+    lines = [json.loads(line) for line in received.splitlines()]
     assert {"ready": True} in lines
     assert len(lines) < 5000
 
@@ -218,7 +211,7 @@ def test_a_line_that_the_agent_would_not_take_is_not_sent(ends: tuple[Channel, s
     assert agent.recv(65536) == b'{"ready":true}\n'
 
 
-def test_resumes_are_told_at_most_ten_times_a_second(ends: tuple[Channel, socket.socket]) -> None:
+async def test_resumes_are_told_at_most_ten_times_a_second(ends: tuple[Channel, socket.socket]) -> None:
     channel, agent = ends
     told: list[float] = []
 
@@ -227,15 +220,12 @@ def test_resumes_are_told_at_most_ten_times_a_second(ends: tuple[Channel, socket
             told.append(self.loop.time())
             return {"changed": len(told)}
 
-    async def main() -> None:
-        engine = Changing(channel, {})
-        engine.loop = cast("PacketLoop", asyncio.get_running_loop())
-        end = engine.loop.time() + 0.35
-        while engine.loop.time() < end:
-            engine.publish_resume()
-            await asyncio.sleep(0.003)
-
-    asyncio.run(main())
+    engine = Changing(channel, {})
+    engine.loop = cast("PacketLoop", asyncio.get_running_loop())
+    end = engine.loop.time() + 0.35
+    while engine.loop.time() < end:
+        engine.publish_resume()
+        await asyncio.sleep(0.003)
     assert 2 <= len(told) <= 4
     assert all(after - before >= 0.099 for before, after in itertools.pairwise(told))
     assert len(agent.recv(65536).splitlines()) == len(told)

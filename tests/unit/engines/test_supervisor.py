@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -156,100 +155,83 @@ def alive(pid: int | None) -> bool:
 # --- a good life -------------------------------------------------------------------------------------------
 
 
-def test_a_child_is_started_told_and_ended(child: Path) -> None:
-    async def check() -> None:
-        async with supervised(child, "good", SENDER, RECEIVER, links=LINKS) as watched:
-            sender = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2)
-            receiver = await watched.until(lambda s: s.state == "running" and s.stats, number=1)
-            assert (sender.name, sender.role, sender.state) == ("sender 127.0.0.1:6000", "sender", "running")
-            assert (sender.restarts, sender.reason, sender.last_exit) == (0, "", "")
-            assert sender.stats == {"heard": [{"resume": {}}, {"links": LINKS}]}
-            assert (receiver.name, receiver.role) == ("receiver [::]:5000", "receiver")
-            assert receiver.stats is not None
-            assert receiver.stats["heard"] == [{"resume": {}}], "links are not for receivers"
-            assert receiver.stats["argv"][1] == "--control-fd"
-            assert [receiver.stats["argv"][0], *receiver.stats["argv"][3:]] == [
-                *["recv", "--user", "nobody"],
-                *["--listen", "[::]:5000", "--srt", "127.0.0.1:5002"],
-            ]
-            assert watched.changes == 4, "starting and running, twice"
-            pids = [sender.pid, receiver.pid]
-            assert all(map(alive, pids))
-        assert not any(map(alive, pids))
-
-    asyncio.run(check())
+async def test_a_child_is_started_told_and_ended(child: Path) -> None:
+    async with supervised(child, "good", SENDER, RECEIVER, links=LINKS) as watched:
+        sender = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2)
+        receiver = await watched.until(lambda s: s.state == "running" and s.stats, number=1)
+        assert (sender.name, sender.role, sender.state) == ("sender 127.0.0.1:6000", "sender", "running")
+        assert (sender.restarts, sender.reason, sender.last_exit) == (0, "", "")
+        assert sender.stats == {"heard": [{"resume": {}}, {"links": LINKS}]}
+        assert (receiver.name, receiver.role) == ("receiver [::]:5000", "receiver")
+        assert receiver.stats is not None
+        assert receiver.stats["heard"] == [{"resume": {}}], "links are not for receivers"
+        assert receiver.stats["argv"][1] == "--control-fd"
+        assert [receiver.stats["argv"][0], *receiver.stats["argv"][3:]] == [
+            *["recv", "--user", "nobody"],
+            *["--listen", "[::]:5000", "--srt", "127.0.0.1:5002"],
+        ]
+        assert watched.changes == 4, "starting and running, twice"
+        pids = [sender.pid, receiver.pid]
+        assert all(map(alive, pids))
+    assert not any(map(alive, pids))
 
 
-def test_another_configuration_ends_starts_and_leaves_alone(child: Path) -> None:
-    async def check() -> None:
-        other = replace(RECEIVER, srt=HostPort("127.0.0.1", 7777))
-        async with supervised(child, "good", SENDER, RECEIVER, links=LINKS) as watched:
-            sender = await watched.until(lambda s: s.state == "running")
-            receiver = await watched.until(lambda s: s.state == "running", number=1)
-            await watched.supervisor.reconfigure([other, SENDER])
-            assert not alive(receiver.pid), "its successor may need the same port"
-            new = await watched.until(lambda s: s.state == "running")
-            assert (new.role, new.name, new.restarts) == ("receiver", receiver.name, 0)
-            assert watched.supervisor.states()[1].pid == sender.pid
-            await watched.supervisor.reconfigure([])
-            assert watched.supervisor.states() == ()
-            assert not any(map(alive, [sender.pid, new.pid]))
-            await watched.supervisor.reconfigure([SENDER])
-            again = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2)
-            assert again.stats is not None
-            assert again.stats["heard"][1] == {"links": LINKS}
-
-    asyncio.run(check())
+async def test_another_configuration_ends_starts_and_leaves_alone(child: Path) -> None:
+    other = replace(RECEIVER, srt=HostPort("127.0.0.1", 7777))
+    async with supervised(child, "good", SENDER, RECEIVER, links=LINKS) as watched:
+        sender = await watched.until(lambda s: s.state == "running")
+        receiver = await watched.until(lambda s: s.state == "running", number=1)
+        await watched.supervisor.reconfigure([other, SENDER])
+        assert not alive(receiver.pid), "its successor may need the same port"
+        new = await watched.until(lambda s: s.state == "running")
+        assert (new.role, new.name, new.restarts) == ("receiver", receiver.name, 0)
+        assert watched.supervisor.states()[1].pid == sender.pid
+        await watched.supervisor.reconfigure([])
+        assert watched.supervisor.states() == ()
+        assert not any(map(alive, [sender.pid, new.pid]))
+        await watched.supervisor.reconfigure([SENDER])
+        again = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2)
+        assert again.stats is not None
+        assert again.stats["heard"][1] == {"links": LINKS}
 
 
-def test_a_child_gets_only_what_it_needs(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_child_gets_only_what_it_needs(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_PRELOAD_NOT", "secret")
 
-    async def check() -> None:
-        async with supervised(child, "good") as watched:
-            state = await watched.until(lambda s: s.stats)
-            assert state.stats is not None
-            channel = int(state.stats["argv"][2])
-            # LC_CTYPE: Python's own doing (PEP 538) under another locale.
-            environ = {k: v for k, v in state.stats["environ"].items() if k != "LC_CTYPE"}
-            assert environ == {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-            assert state.stats["cwd"] == "/"
-            assert state.stats["session"] == state.pid, "Ctrl-C in the agent's terminal is not for it"
-            extra = set(state.stats["files"]) - {0, 1, 2, channel}
-            assert len(extra) == 1, "the one that lists the directory"
-
-    asyncio.run(check())
+    async with supervised(child, "good") as watched:
+        state = await watched.until(lambda s: s.stats)
+        assert state.stats is not None
+        channel = int(state.stats["argv"][2])
+        # LC_CTYPE: Python's own doing (PEP 538) under another locale.
+        environ = {k: v for k, v in state.stats["environ"].items() if k != "LC_CTYPE"}
+        assert environ == {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+        assert state.stats["cwd"] == "/"
+        assert state.stats["session"] == state.pid, "Ctrl-C in the agent's terminal is not for it"
+        extra = set(state.stats["files"]) - {0, 1, 2, channel}
+        assert len(extra) == 1, "the one that lists the directory"
 
 
-def test_links_reach_all_senders_at_once_and_each_new_one(child: Path) -> None:
-    async def check() -> None:
-        async with supervised(child, "good", SENDER, OTHER, links=[]) as watched:
-            for number in (0, 1):
-                await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2, number)
-            watched.supervisor.set_links(LINKS)
-            watched.supervisor.set_links(LINKS)  # nothing new: not said again
-            began = time.monotonic()
-            for number in (0, 1):
-                state = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 3, number)
-                assert state.stats == {"heard": [{"resume": {}}, {"links": []}, {"links": LINKS}]}
-            assert time.monotonic() - began < 2
-            assert state.pid
-            os.kill(state.pid, signal.SIGKILL)
-            state = await watched.until(
-                lambda s: s.restarts == 1 and s.stats and len(s.stats["heard"]) == 2, 1
-            )
-            assert state.stats == {"heard": [{"resume": {}}, {"links": LINKS}]}
-
-    asyncio.run(check())
+async def test_links_reach_all_senders_at_once_and_each_new_one(child: Path) -> None:
+    async with supervised(child, "good", SENDER, OTHER, links=[]) as watched:
+        for number in (0, 1):
+            await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2, number)
+        watched.supervisor.set_links(LINKS)
+        watched.supervisor.set_links(LINKS)  # nothing new: not said again
+        began = time.monotonic()
+        for number in (0, 1):
+            state = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 3, number)
+            assert state.stats == {"heard": [{"resume": {}}, {"links": []}, {"links": LINKS}]}
+        assert time.monotonic() - began < 2
+        assert state.pid
+        os.kill(state.pid, signal.SIGKILL)
+        state = await watched.until(lambda s: s.restarts == 1 and s.stats and len(s.stats["heard"]) == 2, 1)
+        assert state.stats == {"heard": [{"resume": {}}, {"links": LINKS}]}
 
 
-def test_what_a_child_writes_goes_to_the_log(child: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def check() -> None:
+async def test_what_a_child_writes_goes_to_the_log(child: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
         async with supervised(child, "chatty") as watched:
             await watched.until(lambda s: "hello" in caplog.text)
-
-    with caplog.at_level(logging.INFO):
-        asyncio.run(check())
     [line] = [r.getMessage() for r in caplog.records if "hello" in r.getMessage()]
     assert line.startswith("sender 127.0.0.1:6000: \\x1b[31mhello xxx")
     assert len(line) < 600
@@ -258,35 +240,28 @@ def test_what_a_child_writes_goes_to_the_log(child: Path, caplog: pytest.LogCapt
 # --- death and return --------------------------------------------------------------------------------------
 
 
-def test_a_killed_child_is_back_with_its_resume_and_statistics_of_its_own(child: Path) -> None:
-    async def check() -> None:
-        async with supervised(child, "resume") as watched:
-            before = await watched.until(lambda s: s.stats)
-            assert before.pid
-            began = time.monotonic()
-            os.kill(before.pid, signal.SIGKILL)
-            died = await watched.until(lambda s: s.state != "running")
-            assert (died.stats, died.last_exit) == (None, "killed by SIGKILL")
-            after = await watched.until(lambda s: s.state == "running" and s.stats)
-            assert time.monotonic() - began < 2
-            assert (after.restarts, after.reason, after.last_exit) == (1, "", "killed by SIGKILL")
-            assert after.stats is not None
-            assert after.stats["heard"] == [{"resume": {"group": before.pid}}]
-
-    asyncio.run(check())
+async def test_a_killed_child_is_back_with_its_resume_and_statistics_of_its_own(child: Path) -> None:
+    async with supervised(child, "resume") as watched:
+        before = await watched.until(lambda s: s.stats)
+        assert before.pid
+        began = time.monotonic()
+        os.kill(before.pid, signal.SIGKILL)
+        died = await watched.until(lambda s: s.state != "running")
+        assert (died.stats, died.last_exit) == (None, "killed by SIGKILL")
+        after = await watched.until(lambda s: s.state == "running" and s.stats)
+        assert time.monotonic() - began < 2
+        assert (after.restarts, after.reason, after.last_exit) == (1, "", "killed by SIGKILL")
+        assert after.stats is not None
+        assert after.stats["heard"] == [{"resume": {"group": before.pid}}]
 
 
-def test_an_agent_that_comes_back_still_knows_the_resume(child: Path) -> None:
-    async def first() -> int | None:
-        async with supervised(child, "resume") as watched:
-            return (await watched.until(lambda s: s.stats)).pid
-
-    async def second() -> Any:
-        async with supervised(child, "good") as watched:
-            return (await watched.until(lambda s: s.stats)).stats
-
-    pid = asyncio.run(first())
-    assert asyncio.run(second())["heard"] == [{"resume": {"group": pid}}]
+async def test_an_agent_that_comes_back_still_knows_the_resume(child: Path) -> None:
+    async with supervised(child, "resume") as watched:
+        before = await watched.until(lambda s: s.stats)
+    async with supervised(child, "good") as watched:
+        after = await watched.until(lambda s: s.stats)
+    assert after.stats is not None
+    assert after.stats["heard"] == [{"resume": {"group": before.pid}}]
 
 
 @pytest.mark.parametrize(
@@ -300,17 +275,14 @@ def test_an_agent_that_comes_back_still_knows_the_resume(child: Path) -> None:
         ("flood", "backing off", "floods its channel"),
     ],
 )
-def test_a_child_that_fails_or_misbehaves_is_replaced(
+async def test_a_child_that_fails_or_misbehaves_is_replaced(
     child: Path, mode: str, state: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def check() -> None:
-        async with supervised(child, mode) as watched:
-            failed = await watched.until(lambda s: s.last_exit)
-            assert (failed.state, failed.reason, failed.pid) == (state, reason, None)
-            if state == "backing off":
-                await watched.until(lambda s: s.restarts == 2)
-
-    asyncio.run(check())
+    async with supervised(child, mode) as watched:
+        failed = await watched.until(lambda s: s.last_exit)
+        assert (failed.state, failed.reason, failed.pid) == (state, reason, None)
+        if state == "backing off":
+            await watched.until(lambda s: s.restarts == 2)
     pause = "10.0" if state == "failed" else "0.1"
     assert f"sender 127.0.0.1:6000: {reason}; starting it again in {pause} s" in caplog.text
 
@@ -318,77 +290,62 @@ def test_a_child_that_fails_or_misbehaves_is_replaced(
 @pytest.mark.parametrize(
     ("mode", "reason"), [("closes", "closed its channel and went on"), ("fatal-hangs", "I stay")]
 )
-def test_a_child_that_has_closed_its_channel_may_not_stay(
+async def test_a_child_that_has_closed_its_channel_may_not_stay(
     child: Path, mode: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "GRACE", 0.3)
 
-    async def check() -> None:
-        async with supervised(child, mode) as watched:
-            assert (await watched.until(lambda s: s.last_exit)).reason == reason
-
-    asyncio.run(check())
+    async with supervised(child, mode) as watched:
+        assert (await watched.until(lambda s: s.last_exit)).reason == reason
 
 
-def test_a_child_that_does_not_read_is_replaced(child: Path) -> None:
-    async def check() -> None:
-        async with supervised(child, "deaf") as watched:
-            await watched.until(lambda s: s.state == "running")
-            for number in range(30_000):
-                watched.supervisor.set_links([{**LINKS[0], "label": f"usb{number}"}])
-            assert (await watched.until(lambda s: s.last_exit)).reason == "does not read its channel"
-
-    asyncio.run(check())
+async def test_a_child_that_does_not_read_is_replaced(child: Path) -> None:
+    async with supervised(child, "deaf") as watched:
+        await watched.until(lambda s: s.state == "running")
+        for number in range(30_000):
+            watched.supervisor.set_links([{**LINKS[0], "label": f"usb{number}"}])
+        assert (await watched.until(lambda s: s.last_exit)).reason == "does not read its channel"
 
 
-def test_a_child_that_cannot_be_started_is_tried_again(child: Path) -> None:
-    async def check() -> None:
-        async with supervised(child, "good") as watched:
-            await watched.until(lambda s: s.state == "running")
-            watched.supervisor.program[0] = "/no/such/python"
-            os.kill(watched.supervisor.states()[0].pid or 0, signal.SIGKILL)
-            state = await watched.until(lambda s: s.reason.startswith("cannot be started"))
-            assert state.reason == "cannot be started: No such file or directory"
-            watched.supervisor.program[0] = sys.executable
-            assert (await watched.until(lambda s: s.state == "running")).restarts >= 2
-
-    asyncio.run(check())
+async def test_a_child_that_cannot_be_started_is_tried_again(child: Path) -> None:
+    async with supervised(child, "good") as watched:
+        await watched.until(lambda s: s.state == "running")
+        watched.supervisor.program[0] = "/no/such/python"
+        os.kill(watched.supervisor.states()[0].pid or 0, signal.SIGKILL)
+        state = await watched.until(lambda s: s.reason.startswith("cannot be started"))
+        assert state.reason == "cannot be started: No such file or directory"
+        watched.supervisor.program[0] = sys.executable
+        assert (await watched.until(lambda s: s.state == "running")).restarts >= 2
 
 
 @pytest.mark.parametrize("call", ["socket.socketpair", "os.pidfd_open"])
-def test_an_agent_short_of_descriptors_goes_on_when_it_has_some(
+async def test_an_agent_short_of_descriptors_goes_on_when_it_has_some(
     child: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    async def check() -> None:
-        async with supervised(child, "good") as watched:
-            first = await watched.until(lambda s: s.stats)
-            with monkeypatch.context() as patch:
-                patch.setattr(call, refuse)
-                os.kill(first.pid or 0, signal.SIGKILL)
-                state = await watched.until(lambda s: "Too many open files" in s.last_exit)
-                assert not alive(state.pid)
-            await watched.until(lambda s: s.state == "running" and s.stats)
-
     def refuse(*args: object) -> int:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    asyncio.run(check())
+    async with supervised(child, "good") as watched:
+        first = await watched.until(lambda s: s.stats)
+        with monkeypatch.context() as patch:
+            patch.setattr(call, refuse)
+            os.kill(first.pid or 0, signal.SIGKILL)
+            state = await watched.until(lambda s: "Too many open files" in s.last_exit)
+            assert not alive(state.pid)
+        await watched.until(lambda s: s.state == "running" and s.stats)
 
 
-def test_a_resume_that_kills_is_given_up(child: Path) -> None:
+async def test_a_resume_that_kills_is_given_up(child: Path) -> None:
     ResumeStore(child.parent / "state" / "engines").save(SENDER, {"poison": True})
 
-    async def check() -> None:
-        async with supervised(child, "poisoned") as watched:
-            state = await watched.until(lambda s: s.state == "running" and s.stats)
-            assert state.restarts == supervisor.FORGET_AFTER
-            assert state.stats is not None
-            assert state.stats["heard"] == [{"resume": {}}]
-
-    asyncio.run(check())
+    async with supervised(child, "poisoned") as watched:
+        state = await watched.until(lambda s: s.state == "running" and s.stats)
+        assert state.restarts == supervisor.FORGET_AFTER
+        assert state.stats is not None
+        assert state.stats["heard"] == [{"resume": {}}]
 
 
-def test_a_child_that_is_not_ready_or_silent_is_shown_as_such(
+async def test_a_child_that_is_not_ready_or_silent_is_shown_as_such(
     child: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "READY_WITHIN", 0.1)
@@ -398,47 +355,38 @@ def test_a_child_that_is_not_ready_or_silent_is_shown_as_such(
         async with supervised(child, mode) as watched:
             return await watched.until(lambda s: s.reason)
 
-    unready = asyncio.run(check("unready"))
+    unready = await check("unready")
     assert (unready.state, unready.reason) == ("starting", "not ready after 0 s")
-    deaf = asyncio.run(check("deaf"))
+    deaf = await check("deaf")
     assert deaf.reason in ("no statistics for 0 s", "not ready after 0 s")
 
 
 # --- the end -----------------------------------------------------------------------------------------------
 
 
-def test_stop_lets_children_have_their_last_word(child: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def check() -> None:
+async def test_stop_lets_children_have_their_last_word(child: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
         async with supervised(child, "polite") as watched:
             await watched.until(lambda s: s.stats)
-
-    with caplog.at_level(logging.INFO):
-        asyncio.run(check())
     assert "sender 127.0.0.1:6000: farewell" in caplog.text
     assert "starting it again" not in caplog.text
 
 
-def test_stop_kills_the_stubborn_all_at_once(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stop_kills_the_stubborn_all_at_once(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "GRACE", 1.0)
 
-    async def check() -> None:
-        async with supervised(child, "stubborn", SENDER, OTHER, RECEIVER) as watched:
-            pids = [(await watched.until(lambda s: s.stats, number)).pid for number in range(3)]
-            began = time.monotonic()
-            await watched.supervisor.stop()
-            assert 0.9 < time.monotonic() - began < 2.5
-            assert not any(map(alive, pids))
-
-    asyncio.run(check())
+    async with supervised(child, "stubborn", SENDER, OTHER, RECEIVER) as watched:
+        pids = [(await watched.until(lambda s: s.stats, number)).pid for number in range(3)]
+        began = time.monotonic()
+        await watched.supervisor.stop()
+        assert 0.9 < time.monotonic() - began < 2.5
+        assert not any(map(alive, pids))
 
 
-def test_stop_at_any_moment_leaves_no_child(child: Path) -> None:
-    async def check(moment: float) -> None:
+async def test_stop_at_any_moment_leaves_no_child(child: Path) -> None:
+    for moment in (0, 0.001, 0.01, 0.03):
         async with supervised(child, "good", SENDER, RECEIVER):
             await asyncio.sleep(moment)
-
-    for moment in (0, 0.001, 0.01, 0.03):
-        asyncio.run(check(moment))
     me = os.getpid()
     children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
     assert not [pid for pid in children if str(child) in Path(f"/proc/{pid}/cmdline").read_text()]
@@ -509,18 +457,15 @@ def test_links_in_the_store_are_not_followed(
     assert caplog.text.count("streams will be interrupted") == 1, "warned once"
 
 
-def test_a_state_directory_that_cannot_be_written_costs_a_warning_only(
+async def test_a_state_directory_that_cannot_be_written_costs_a_warning_only(
     child: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (child.parent / "state").write_text("a file is in the way")
 
-    async def check() -> None:
-        async with supervised(child, "resume") as watched:
-            before = await watched.until(lambda s: s.stats)
-            os.kill(before.pid or 0, signal.SIGKILL)
-            after = await watched.until(lambda s: s.restarts == 1 and s.stats)
-            assert after.stats is not None
-            assert after.stats["heard"] == [{"resume": {"group": before.pid}}], "still known in memory"
-
-    asyncio.run(check())
+    async with supervised(child, "resume") as watched:
+        before = await watched.until(lambda s: s.stats)
+        os.kill(before.pid or 0, signal.SIGKILL)
+        after = await watched.until(lambda s: s.restarts == 1 and s.stats)
+        assert after.stats is not None
+        assert after.stats["heard"] == [{"resume": {"group": before.pid}}], "still known in memory"
     assert caplog.text.count("streams will be interrupted") == 1

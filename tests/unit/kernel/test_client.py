@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ipaddress
 import struct
@@ -64,15 +63,15 @@ def kernel(netlink: Netlink) -> Kernel:
     return found
 
 
-def check(answer: Answer) -> None:
+async def check(answer: Answer) -> None:
     """The check, against a kernel that answers so."""
     netlink = Netlink(lambda _kind, _payload: answer)
-    asyncio.run(kernel(netlink).check_policy_routing())
+    await kernel(netlink).check_policy_routing()
     assert netlink.asked == [wire.GETRULE]
 
 
-def test_a_kernel_with_policy_routing_passes() -> None:
-    check(dump(LOCAL, MAIN))
+async def test_a_kernel_with_policy_routing_passes() -> None:
+    await check(dump(LOCAL, MAIN))
 
 
 @pytest.mark.parametrize(
@@ -80,10 +79,10 @@ def test_a_kernel_with_policy_routing_passes() -> None:
     [dump(), dump(MAIN), refusal(errno.EOPNOTSUPP), refusal(errno.EAFNOSUPPORT)],
     ids=["no rules", "no local rule", "EOPNOTSUPP", "EAFNOSUPPORT"],
 )
-def test_a_kernel_without_is_refused_before_anything_is_written(answer: Answer) -> None:
+async def test_a_kernel_without_is_refused_before_anything_is_written(answer: Answer) -> None:
     """It would write `ip route add ... table N` to main, and take the box off the net."""
     with pytest.raises(KernelLacksError) as caught:
-        check(answer)
+        await check(answer)
     assert str(caught.value) == (
         "this kernel has no policy routing (`ip rule` lists nothing);"
         " use a kernel with CONFIG_IP_MULTIPLE_TABLES=y; nothing was changed"
@@ -91,12 +90,12 @@ def test_a_kernel_without_is_refused_before_anything_is_written(answer: Answer) 
     assert caught.value.exit_status == 71
 
 
-def test_not_being_allowed_is_something_else() -> None:
+async def test_not_being_allowed_is_something_else() -> None:
     with pytest.raises(NotPermittedError):
-        check(refusal(errno.EPERM))
+        await check(refusal(errno.EPERM))
 
 
-def test_a_kernel_without_ipv6_and_nexthops_is_read_all_the_same() -> None:
+async def test_a_kernel_without_ipv6_and_nexthops_is_read_all_the_same() -> None:
     def reply(kind: int, payload: bytes) -> Answer:
         if kind == wire.GETNEXTHOP:
             return refusal(errno.EOPNOTSUPP)
@@ -105,26 +104,26 @@ def test_a_kernel_without_ipv6_and_nexthops_is_read_all_the_same() -> None:
         # Without IPv6 in the kernel, a question about it is answered with everything there is.
         return dump(LOCAL) if kind == wire.GETRULE else dump()
 
-    facts = asyncio.run(kernel(Netlink(reply)).read())
+    facts = await kernel(Netlink(reply)).read()
     assert facts.nexthops is None
     assert [rule.priority for rule in facts.rules] == [0]
 
 
-def test_a_dump_that_was_overtaken_is_asked_for_again() -> None:
+async def test_a_dump_that_was_overtaken_is_asked_for_again() -> None:
     times = []
 
     def reply(kind: int, _payload: bytes) -> Answer:
         times.append(kind)
         return dump(flags=wire.DUMP_INTERRUPTED if len(times) == 1 else 0)
 
-    assert asyncio.run(kernel(Netlink(reply)).read_links()) == ()
+    assert await kernel(Netlink(reply)).read_links() == ()
     assert times == [wire.GETLINK] * 2
 
 
-def test_tables_that_never_hold_still_are_an_error_and_no_loop() -> None:
+async def test_tables_that_never_hold_still_are_an_error_and_no_loop() -> None:
     netlink = Netlink(lambda _kind, _payload: dump(flags=wire.DUMP_INTERRUPTED))
     with pytest.raises(OSError, match="change faster"):
-        asyncio.run(kernel(netlink).read())
+        await kernel(netlink).read()
     assert len(netlink.asked) == 5
 
 
@@ -135,49 +134,51 @@ RULE = Rule(100, 4, table=100, protocol=78)
 LINKS = [Link("usb0", 7)]
 
 
-def apply(verb: str, what: Route | Rule, number: int) -> list[str]:
+async def apply(verb: str, what: Route | Rule, number: int) -> list[str]:
     """What is reported of an operation that the kernel answers with this errno."""
     netlink = Netlink(lambda _kind, _payload: refusal(number))
-    return [str(f) for f in asyncio.run(kernel(netlink).apply([Operation(verb, what, "")], LINKS))]
+    return [str(f) for f in await kernel(netlink).apply([Operation(verb, what, "")], LINKS)]
 
 
-def test_what_is_reached_already_has_succeeded_and_what_was_overtaken_is_no_failure() -> None:
-    assert apply("add", DEFAULT, 0) == []
-    assert apply("delete", DEFAULT, errno.ESRCH) == []
-    assert apply("delete", RULE, errno.ENOENT) == []
-    assert apply("add", RULE, errno.EEXIST) == []
-    assert apply("add", DEFAULT, errno.ENETDOWN) == []
+async def test_what_is_reached_already_has_succeeded_and_what_was_overtaken_is_no_failure() -> None:
+    assert await apply("add", DEFAULT, 0) == []
+    assert await apply("delete", DEFAULT, errno.ESRCH) == []
+    assert await apply("delete", RULE, errno.ENOENT) == []
+    assert await apply("add", RULE, errno.EEXIST) == []
+    assert await apply("add", DEFAULT, errno.ENETDOWN) == []
 
 
-def test_failures_say_what_and_why() -> None:
+async def test_failures_say_what_and_why() -> None:
     command = "ip route add default via 10.0.0.1 dev usb0 table 100 proto 78"
-    assert apply("add", DEFAULT, errno.ENETUNREACH) == [f"{command}: ENETUNREACH"]
-    assert apply("add", DEFAULT, errno.EEXIST) == [f"{command}: a route that is not netbond's has that place"]
-    assert apply("add", DEFAULT, errno.EPERM) == [f"{command}: EPERM"]
+    assert await apply("add", DEFAULT, errno.ENETUNREACH) == [f"{command}: ENETUNREACH"]
+    assert await apply("add", DEFAULT, errno.EEXIST) == [
+        f"{command}: a route that is not netbond's has that place"
+    ]
+    assert await apply("add", DEFAULT, errno.EPERM) == [f"{command}: EPERM"]
 
 
-def test_a_refusal_for_one_interface_ends_nothing() -> None:
+async def test_a_refusal_for_one_interface_ends_nothing() -> None:
     """EACCES is what the kernel says of IPv6 that was switched off on an interface (fib6_nh_init)."""
     answers = iter([errno.EACCES, 0])
     netlink = Netlink(lambda _kind, _payload: refusal(next(answers)))
     operations = [Operation("add", DEFAULT, ""), Operation("add", RULE, "")]
-    failures = asyncio.run(kernel(netlink).apply(operations, LINKS))
+    failures = await kernel(netlink).apply(operations, LINKS)
     assert [failure.operation for failure in failures] == operations[:1]
     assert len(netlink.asked) == 2
 
 
-def test_a_dump_that_failed_half_way_is_no_short_table() -> None:
+async def test_a_dump_that_failed_half_way_is_no_short_table() -> None:
     """The kernel puts what went wrong into the last message (netlink_dump_done)."""
 
     def reply(_kind: int, _payload: bytes) -> Answer:
         return [(wire.NEWRULE, 0, LOCAL), (wire.NLMSG_DONE, 0, struct.pack("=i", -errno.ENOMEM))]
 
     with pytest.raises(OSError, match="Cannot allocate memory") as caught:
-        asyncio.run(kernel(Netlink(reply)).read())
+        await kernel(Netlink(reply)).read()
     assert caught.value.errno == errno.ENOMEM
 
 
-def test_one_refusal_does_not_stop_the_rest_and_many_requests_go_in_pieces() -> None:
+async def test_one_refusal_does_not_stop_the_rest_and_many_requests_go_in_pieces() -> None:
     refused = [wire.pack_rule(Rule(n, 4, table=100, protocol=78)) for n in (3, 150)]
 
     def reply(_kind: int, payload: bytes) -> Answer:
@@ -185,12 +186,12 @@ def test_one_refusal_does_not_stop_the_rest_and_many_requests_go_in_pieces() -> 
 
     netlink = Netlink(reply)
     operations = [Operation("add", Rule(n, 4, table=100, protocol=78), "") for n in range(1, 200)]
-    failures = asyncio.run(kernel(netlink).apply(operations, LINKS))
+    failures = await kernel(netlink).apply(operations, LINKS)
     assert len(netlink.asked) == 199
     assert [f.operation.what for f in failures] == [operations[2].what, operations[149].what]
 
 
-def test_a_device_that_is_gone_is_passed_over() -> None:
+async def test_a_device_that_is_gone_is_passed_over() -> None:
     netlink = Netlink(lambda _kind, _payload: refusal(0))
-    assert asyncio.run(kernel(netlink).apply([Operation("add", DEFAULT, "")], [])) == []
+    assert await kernel(netlink).apply([Operation("add", DEFAULT, "")], []) == []
     assert netlink.asked == []

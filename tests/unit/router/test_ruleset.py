@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import struct
 from dataclasses import replace
@@ -355,7 +354,7 @@ def test_a_kernel_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
         nft.release([Mark(0x64000000, 4)], 0xFF000000)
 
 
-def test_another_mask_after_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_another_mask_after_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The marks of before are in bits that are not ours any more: they go by the mask they were made with."""
     asked: list[tuple[list[Mark], int]] = []
     monkeypatch.setattr(nft, "release", lambda found, mask: asked.append((list(found), mask)))
@@ -366,19 +365,16 @@ def test_another_mask_after_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(nft.Table, "apply", apply)
     links = [Link("eth1", 1), Link("usb0", 2)]
 
-    async def scenario() -> None:
-        table = nft.Router(tmp_path)
-        for mask in (0xFF000000, 0x00FF0000, 0x00FF0000):
-            await table.sync([USB0], links, Config(router=replace(CONFIG, mark_mask=mask)))
-
-    asyncio.run(scenario())
+    table = nft.Router(tmp_path)
+    for mask in (0xFF000000, 0x00FF0000, 0x00FF0000):
+        await table.sync([USB0], links, Config(router=replace(CONFIG, mark_mask=mask)))
     assert [(found, mask) for found, mask in asked if found] == [([Mark(100 << 24, 4)], 0xFF000000)]
     for found, mask in asked:
         for each in found:
             nft.delete_request(each, mask)  # ValueError if it does not lie within
 
 
-def test_a_record_that_cannot_be_written_is_said_and_holds_up_nothing(
+async def test_a_record_that_cannot_be_written_is_said_and_holds_up_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def feed(_text: str) -> None:
@@ -394,7 +390,7 @@ def test_a_record_that_cannot_be_written_is_said_and_holds_up_nothing(
     monkeypatch.setattr(nft, "release", lambda _marks, mask: released_marks.append(mask))
     table = nft.Router(tmp_path / "gone")
     links = [Link("eth1", 1), Link("usb0", 2)]
-    problems = asyncio.run(table.sync([USB0], links, Config(router=CONFIG)))
+    problems = await table.sync([USB0], links, Config(router=CONFIG))
     assert problems == [
         f"{tmp_path}/gone/nft.json: No such file or directory;"
         " router mode works, but a restart applies its rules again"

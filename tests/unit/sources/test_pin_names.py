@@ -40,68 +40,59 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pin_names, "RETRY", 0)
 
 
-def test_the_last_good_answer_holds() -> None:
-    async def scene() -> None:
-        names, changes = Names(), []
-        names.answers = {"a": ["192.0.2.2", "2001:db8::1", "192.0.2.1", "192.0.2.1"]}
-        found = Lookups(lambda: changes.append(1), names.resolve)
-        found.want({"a"})
-        assert [found.complete] == [False]
-        await rounds()
-        expected = (("a", tuple(map(ipaddress.ip_address, ("192.0.2.1", "192.0.2.2", "2001:db8::1")))),)
-        assert [found.complete] == [True]
-        assert found.answers == expected
-        assert len(changes) == 1
-        names.answers["a"] = None
-        await rounds()
-        assert found.answers == expected
-        assert found.failures == {"a": "Temporary failure in name resolution"}
-        names.answers["a"] = []
-        await rounds()
-        assert found.answers == expected
-        names.answers["a"] = ["192.0.2.9"]
-        await rounds()
-        assert found.answers == (("a", (ipaddress.ip_address("192.0.2.9"),)),)
-        assert found.failures == {}
-        assert len(changes) == 2
-        await found.stop()
-
-    asyncio.run(scene())
+async def test_the_last_good_answer_holds() -> None:
+    names, changes = Names(), []
+    names.answers = {"a": ["192.0.2.2", "2001:db8::1", "192.0.2.1", "192.0.2.1"]}
+    found = Lookups(lambda: changes.append(1), names.resolve)
+    found.want({"a"})
+    assert [found.complete] == [False]
+    await rounds()
+    expected = (("a", tuple(map(ipaddress.ip_address, ("192.0.2.1", "192.0.2.2", "2001:db8::1")))),)
+    assert [found.complete] == [True]
+    assert found.answers == expected
+    assert len(changes) == 1
+    names.answers["a"] = None
+    await rounds()
+    assert found.answers == expected
+    assert found.failures == {"a": "Temporary failure in name resolution"}
+    names.answers["a"] = []
+    await rounds()
+    assert found.answers == expected
+    names.answers["a"] = ["192.0.2.9"]
+    await rounds()
+    assert found.answers == (("a", (ipaddress.ip_address("192.0.2.9"),)),)
+    assert found.failures == {}
+    assert len(changes) == 2
+    await found.stop()
 
 
-def test_a_failure_is_a_first_word_too_and_nothing_wanted_is_complete() -> None:
-    async def scene() -> None:
-        names, changes = Names(), []
-        names.answers = {"a": None}
-        found = Lookups(lambda: changes.append(1), names.resolve)
-        assert found.complete
-        found.want({"a"})
-        await rounds()
-        assert found.complete
-        assert changes == [1]
-        await found.stop()
-
-    asyncio.run(scene())
+async def test_a_failure_is_a_first_word_too_and_nothing_wanted_is_complete() -> None:
+    names, changes = Names(), []
+    names.answers = {"a": None}
+    found = Lookups(lambda: changes.append(1), names.resolve)
+    assert found.complete
+    found.want({"a"})
+    await rounds()
+    assert found.complete
+    assert changes == [1]
+    await found.stop()
 
 
-def test_what_is_wanted_no_more_is_forgotten_and_asked_no_more() -> None:
-    async def scene() -> None:
-        names = Names()
-        names.answers = {"a": ["192.0.2.1"], "b": ["192.0.2.2"]}
-        found = Lookups(lambda: None, names.resolve)
-        found.want({"a", "b"})
-        await rounds()
-        found.want({"b"})
-        await rounds()
-        assert [name for name, _ in found.answers] == ["b"]
-        names.asked.clear()
-        await rounds()
-        assert set(names.asked) == {"b"}
-        await found.stop()
-
-    asyncio.run(scene())
+async def test_what_is_wanted_no_more_is_forgotten_and_asked_no_more() -> None:
+    names = Names()
+    names.answers = {"a": ["192.0.2.1"], "b": ["192.0.2.2"]}
+    found = Lookups(lambda: None, names.resolve)
+    found.want({"a", "b"})
+    await rounds()
+    found.want({"b"})
+    await rounds()
+    assert [name for name, _ in found.answers] == ["b"]
+    names.asked.clear()
+    await rounds()
+    assert set(names.asked) == {"b"}
+    await found.stop()
 
 
-def test_the_resolver_itself() -> None:
-    found = asyncio.run(pin_names.resolve("127.0.0.1"))
+async def test_the_resolver_itself() -> None:
+    found = await pin_names.resolve("127.0.0.1")
     assert found == [ipaddress.ip_address("127.0.0.1")]

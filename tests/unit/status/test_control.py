@@ -84,8 +84,8 @@ async def _replies(path: Path, *lines: bytes) -> list[dict[str, Any]]:
         return await asyncio.wait_for(ask(path, *lines), 5)
 
 
-def test_a_command_gets_the_request_and_who_asks(tmp_path: Path) -> None:
-    [reply] = asyncio.run(_replies(tmp_path / "s", as_line(command="hook", device="usb0")))
+async def test_a_command_gets_the_request_and_who_asks(tmp_path: Path) -> None:
+    [reply] = await _replies(tmp_path / "s", as_line(command="hook", device="usb0"))
     assert reply == {
         "ok": True,
         "asked": {"command": "hook", "device": "usb0"},
@@ -94,10 +94,8 @@ def test_a_command_gets_the_request_and_who_asks(tmp_path: Path) -> None:
     }
 
 
-def test_several_lines_over_one_connection_and_coroutines(tmp_path: Path) -> None:
-    replies = asyncio.run(
-        _replies(tmp_path / "s", as_line(command="later", n=1), as_line(command="later", n=2))
-    )
+async def test_several_lines_over_one_connection_and_coroutines(tmp_path: Path) -> None:
+    replies = await _replies(tmp_path / "s", as_line(command="later", n=1), as_line(command="later", n=2))
     assert [reply["asked"]["n"] for reply in replies] == [1, 2]
 
 
@@ -119,36 +117,36 @@ def test_several_lines_over_one_connection_and_coroutines(tmp_path: Path) -> Non
         (b"x" * 70_000 + b"\n", "a request is at most 65536 bytes"),
     ],
 )
-def test_what_cannot_be_answered_is_an_error_of_one_line(tmp_path: Path, line: bytes, error: str) -> None:
-    replies = asyncio.run(_replies(tmp_path / "s", line))
+async def test_what_cannot_be_answered_is_an_error_of_one_line(
+    tmp_path: Path, line: bytes, error: str
+) -> None:
+    replies = await _replies(tmp_path / "s", line)
     assert replies == [{"ok": False, "error": error}]
 
 
-def test_after_an_error_the_connection_still_serves(tmp_path: Path) -> None:
-    first, second = asyncio.run(
-        _replies(tmp_path / "s", as_line(command="stumble"), as_line(command="status"))
-    )
+async def test_after_an_error_the_connection_still_serves(tmp_path: Path) -> None:
+    first, second = await _replies(tmp_path / "s", as_line(command="stumble"), as_line(command="status"))
     assert (first["ok"], second["ok"]) == (False, True)
 
 
-def test_a_request_of_just_64_kib_is_read(tmp_path: Path) -> None:
+async def test_a_request_of_just_64_kib_is_read(tmp_path: Path) -> None:
     empty = len(as_line(command="status", pad="")) - 1
     line = as_line(command="status", pad="x" * (control.MAX_REQUEST - empty))
     assert len(line) == control.MAX_REQUEST + 1  # with its line feed
-    [reply] = asyncio.run(_replies(tmp_path / "s", line))
+    [reply] = await _replies(tmp_path / "s", line)
     assert reply["ok"]
 
 
-def test_a_large_reply_arrives_whole(tmp_path: Path) -> None:
-    [reply] = asyncio.run(_replies(tmp_path / "s", as_line(command="large")))
+async def test_a_large_reply_arrives_whole(tmp_path: Path) -> None:
+    [reply] = await _replies(tmp_path / "s", as_line(command="large"))
     assert len(reply["text"]) == 1_000_000
 
 
-def test_only_root_and_the_agents_user_may_change_something(
+async def test_only_root_and_the_agents_user_may_change_something(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "_peer", lambda connection: Peer(uid=1000 + os.getuid(), pid=7))
-    status, hook = asyncio.run(_replies(tmp_path / "s", as_line(command="status"), as_line(command="hook")))
+    status, hook = await _replies(tmp_path / "s", as_line(command="status"), as_line(command="hook"))
     assert status["ok"]
     assert hook == {"ok": False, "error": "the command 'hook' is for root"}
 
@@ -156,136 +154,115 @@ def test_only_root_and_the_agents_user_may_change_something(
 # --- bad clients -------------------------------------------------------------------------------------------
 
 
-def test_silent_and_slow_clients_are_dropped(tmp_path: Path) -> None:
-    async def check() -> None:
-        path = tmp_path / "s"
-        async with served(path, patience=0.2):
-            silent, keep = await asyncio.open_unix_connection(path)
-            dripping, drip = await asyncio.open_unix_connection(path)
-            drip.write(b'{"comm')
-            began = time.monotonic()
-            assert await silent.read() == b""
-            assert await dripping.read() == b""
-            assert 0.1 < time.monotonic() - began < 2
-            keep.close()
-            drip.close()
-
-    asyncio.run(check())
+async def test_silent_and_slow_clients_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    async with served(path, patience=0.2):
+        silent, keep = await asyncio.open_unix_connection(path)
+        dripping, drip = await asyncio.open_unix_connection(path)
+        drip.write(b'{"comm')
+        began = time.monotonic()
+        assert await silent.read() == b""
+        assert await dripping.read() == b""
+        assert 0.1 < time.monotonic() - began < 2
+        keep.close()
+        drip.close()
 
 
-def test_a_client_that_does_not_read_is_dropped_and_holds_up_nobody(tmp_path: Path) -> None:
-    async def check() -> None:
-        path = tmp_path / "s"
-        async with served(path, patience=0.3) as server:
-            deaf = socket.socket(socket.AF_UNIX)
-            deaf.connect(str(path))
-            deaf.sendall(as_line(command="large"))
-            while not server._connections:  # noqa: ASYNC110 - a server tells nobody whom it has accepted
-                await asyncio.sleep(0.01)
-            assert (await ask(path, as_line(command="status")))[0]["ok"]
-            while server._connections:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            deaf.close()
-
-    asyncio.run(check())
+async def test_a_client_that_does_not_read_is_dropped_and_holds_up_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    async with served(path, patience=0.3) as server:
+        deaf = socket.socket(socket.AF_UNIX)
+        deaf.connect(str(path))
+        deaf.sendall(as_line(command="large"))
+        while not server._connections:  # noqa: ASYNC110 - a server tells nobody whom it has accepted
+            await asyncio.sleep(0.01)
+        assert (await ask(path, as_line(command="status")))[0]["ok"]
+        while server._connections:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        deaf.close()
 
 
-def test_connections_are_limited(tmp_path: Path) -> None:
-    async def check() -> None:
-        path = tmp_path / "s"
-        async with served(path) as server:
-            idle = [await asyncio.open_unix_connection(path) for _ in range(control.MAX_CONNECTIONS)]
-            one_more, writer = await asyncio.open_unix_connection(path)
-            assert json.loads(await one_more.readline()) == {
-                "ok": False,
-                "error": "too many connections to the control socket",
-            }
-            assert await one_more.read() == b""
-            for _, other in idle:
-                other.close()
-            writer.close()
-            while len(server._connections) > control.MAX_CONNECTIONS // 2:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-            assert (await ask(path, as_line(command="status")))[0]["ok"]
-
-    asyncio.run(check())
+async def test_connections_are_limited(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    async with served(path) as server:
+        idle = [await asyncio.open_unix_connection(path) for _ in range(control.MAX_CONNECTIONS)]
+        one_more, writer = await asyncio.open_unix_connection(path)
+        assert json.loads(await one_more.readline()) == {
+            "ok": False,
+            "error": "too many connections to the control socket",
+        }
+        assert await one_more.read() == b""
+        for _, other in idle:
+            other.close()
+        writer.close()
+        while len(server._connections) > control.MAX_CONNECTIONS // 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert (await ask(path, as_line(command="status")))[0]["ok"]
 
 
-def test_users_cannot_keep_root_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_users_cannot_keep_root_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     who = Peer(uid=os.getuid() + 1000, pid=7)
     monkeypatch.setattr(control, "_peer", lambda connection: who)
 
-    async def check() -> None:
-        nonlocal who
-        path = tmp_path / "s"
-        async with served(path):
-            held = [await asyncio.open_unix_connection(path) for _ in range(control.MAX_UNPRIVILEGED + 5)]
-            for reader, _ in held[-5:]:
-                assert b"too many connections" in await reader.readline()
-            who = Peer(uid=os.getuid(), pid=8)
-            assert (await ask(path, as_line(command="hook")))[0]["ok"]
-            for _, writer in held:
-                writer.close()
-
-    asyncio.run(check())
+    path = tmp_path / "s"
+    async with served(path):
+        held = [await asyncio.open_unix_connection(path) for _ in range(control.MAX_UNPRIVILEGED + 5)]
+        for reader, _ in held[-5:]:
+            assert b"too many connections" in await reader.readline()
+        who = Peer(uid=os.getuid(), pid=8)
+        assert (await ask(path, as_line(command="hook")))[0]["ok"]
+        for _, writer in held:
+            writer.close()
 
 
 # --- the place of the socket -------------------------------------------------------------------------------
 
 
-def test_the_socket_is_open_to_all_and_gone_after_stop(tmp_path: Path) -> None:
-    async def check() -> None:
-        path = tmp_path / "new" / "s"
-        old = os.umask(0o077)
-        try:
-            async with served(path):
-                assert stat.S_IMODE(path.stat().st_mode) == 0o666
-                assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
-        finally:
-            os.umask(old)
-        assert not path.exists()
-
-    asyncio.run(check())
+async def test_the_socket_is_open_to_all_and_gone_after_stop(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "s"
+    old = os.umask(0o077)
+    try:
+        async with served(path):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o666
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+    finally:
+        os.umask(old)
+    assert not path.exists()
 
 
-def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     assert path.is_socket()
-    [reply] = asyncio.run(_replies(path, as_line(command="status")))
+    [reply] = await _replies(path, as_line(command="status"))
     assert reply["ok"]
 
 
-def test_a_second_agent_is_refused_even_without_the_socket(tmp_path: Path) -> None:
-    async def check() -> None:
-        path = tmp_path / "s"
-        async with served(path):
-            for _ in range(2):
-                with pytest.raises(
-                    UnavailableError, match=rf"another agent is running \(pid {os.getpid()}\)"
-                ):
-                    await ControlServer(path, COMMANDS).start()
-                path.unlink(missing_ok=True)
-
-    asyncio.run(check())
+async def test_a_second_agent_is_refused_even_without_the_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    async with served(path):
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match=rf"another agent is running \(pid {os.getpid()}\)"):
+                await ControlServer(path, COMMANDS).start()
+            path.unlink(missing_ok=True)
 
 
-def test_a_listener_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+async def test_a_listener_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(path))
         live.listen(0)
         with pytest.raises(UnavailableError, match=rf"another agent is running \(pid {os.getpid()}\)"):
-            asyncio.run(ControlServer(path, COMMANDS).start())
+            await ControlServer(path, COMMANDS).start()
         # The queue of connections is full now (of our first try): alive, though it accepts nobody.
         with pytest.raises(UnavailableError, match="another agent is running;"):
-            asyncio.run(ControlServer(path, COMMANDS).start())
+            await ControlServer(path, COMMANDS).start()
         assert path.is_socket()
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "link", "dangling"])
-def test_anything_else_at_its_place_is_named_and_left_alone(tmp_path: Path, kind: str) -> None:
+async def test_anything_else_at_its_place_is_named_and_left_alone(tmp_path: Path, kind: str) -> None:
     path, other = tmp_path / "s", tmp_path / "other"
     if kind == "file":
         path.write_text("precious")
@@ -297,50 +274,44 @@ def test_anything_else_at_its_place_is_named_and_left_alone(tmp_path: Path, kind
     else:
         path.symlink_to(tmp_path / "nowhere")
     with pytest.raises(UnavailableError, match=f"{path} is in the way of the control socket"):
-        asyncio.run(ControlServer(path, COMMANDS).start())
+        await ControlServer(path, COMMANDS).start()
     assert path.is_symlink() or path.exists()
     if kind in ("file", "link"):
         assert path.read_text() == "precious"
         assert stat.S_IMODE(path.stat().st_mode) != 0o666
 
 
-def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+async def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / "s.lock").symlink_to(victim)
     with pytest.raises(UnavailableError, match=r"s\.lock is a symbolic link; remove it"):
-        asyncio.run(ControlServer(tmp_path / "s", COMMANDS).start())
+        await ControlServer(tmp_path / "s", COMMANDS).start()
     assert victim.read_text() == "precious"
 
 
-def test_a_path_that_is_too_long_is_one_clear_line(tmp_path: Path) -> None:
+async def test_a_path_that_is_too_long_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match=r"cannot open the control socket .*: AF_UNIX path too long"):
-        asyncio.run(ControlServer(tmp_path / ("x" * 120), COMMANDS).start())
+        await ControlServer(tmp_path / ("x" * 120), COMMANDS).start()
 
 
-def test_a_socket_that_somebody_put_there_since_is_not_removed(tmp_path: Path) -> None:
-    async def check() -> None:
-        path = tmp_path / "s"
-        async with served(path):
-            path.unlink()
-            path.write_text("not ours")
-        assert path.read_text() == "not ours"
-
-    asyncio.run(check())
+async def test_a_socket_that_somebody_put_there_since_is_not_removed(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    async with served(path):
+        path.unlink()
+        path.write_text("not ours")
+    assert path.read_text() == "not ours"
 
 
-def test_stop_ends_open_connections_and_a_new_server_can_start(tmp_path: Path) -> None:
-    async def check() -> None:
-        path = tmp_path / "s"
-        async with served(path):
-            reader, writer = await asyncio.open_unix_connection(path)
-            await asyncio.sleep(0.05)
-        assert await asyncio.wait_for(reader.read(), 1) == b""
-        writer.close()
-        async with served(path):
-            assert (await ask(path, as_line(command="status")))[0]["ok"]
-
-    asyncio.run(check())
+async def test_stop_ends_open_connections_and_a_new_server_can_start(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    async with served(path):
+        reader, writer = await asyncio.open_unix_connection(path)
+        await asyncio.sleep(0.05)
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    writer.close()
+    async with served(path):
+        assert (await ask(path, as_line(command="status")))[0]["ok"]
 
 
 # --- the client --------------------------------------------------------------------------------------------
@@ -380,12 +351,10 @@ def test_request_returns_the_reply_whatever_it_says(tmp_path: Path) -> None:
         assert request(tmp_path / "t", {"command": "status"}) == {"ok": False, "error": "no"}
 
 
-def test_request_speaks_to_the_real_server(tmp_path: Path) -> None:
-    async def check() -> dict[str, Any]:
-        async with served(tmp_path / "s"):
-            return await asyncio.to_thread(request, tmp_path / "s", {"command": "large"})
-
-    assert len(asyncio.run(check())["text"]) == 1_000_000
+async def test_request_speaks_to_the_real_server(tmp_path: Path) -> None:
+    async with served(tmp_path / "s"):
+        reply = await asyncio.to_thread(request, tmp_path / "s", {"command": "large"})
+    assert len(reply["text"]) == 1_000_000
 
 
 @pytest.mark.parametrize("place", ["absent", "no/such/directory", "stale", "file", "file/below"])
@@ -419,7 +388,7 @@ def test_the_client_does_not_import_asyncio() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_user_who_asks_without_end_is_answered_now_and_then(
+async def test_a_user_who_asks_without_end_is_answered_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each status costs the agent a millisecond or more, and routing waits meanwhile."""
@@ -438,9 +407,9 @@ def test_a_user_who_asks_without_end_is_answered_now_and_then(
             writer.close()
 
     monkeypatch.setattr(ControlServer, "_privileged", lambda _self, _peer: False)
-    asyncio.run(scenario())
+    await scenario()
     assert answers == 1
     answers = 0
     monkeypatch.undo()
-    asyncio.run(scenario())
+    await scenario()
     assert answers == 2

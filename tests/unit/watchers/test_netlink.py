@@ -61,25 +61,22 @@ def nobody(_device: str, _address: IPAddress, _reached: bool) -> None:
         (KeyError("no free address available"), 2),
     ],
 )
-def test_events_go_on_after_whatever_failed(
+async def test_events_go_on_after_whatever_failed(
     error: Exception, sockets: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(netlink, "AsyncIPRoute", Events)
     monkeypatch.setattr(netlink, "PAUSE", 0.0)
     Events.script, Events.opened = [error, None], 0
 
-    async def scenario() -> None:
-        routes = asyncio.Event()
-        watch = asyncio.create_task(
-            netlink.watch(lambda moved: None if moved else routes.set(), nobody, asyncio.Event())
-        )
-        heard = asyncio.create_task(routes.wait())
-        await asyncio.wait({watch, heard}, timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
-        assert heard.done()
-        for task in (watch, heard):
-            task.cancel()
-
-    asyncio.run(scenario())
+    routes = asyncio.Event()
+    watch = asyncio.create_task(
+        netlink.watch(lambda moved: None if moved else routes.set(), nobody, asyncio.Event())
+    )
+    heard = asyncio.create_task(routes.wait())
+    await asyncio.wait({watch, heard}, timeout=5.0, return_when=asyncio.FIRST_COMPLETED)
+    assert heard.done()
+    for task in (watch, heard):
+        task.cancel()
     assert Events.opened == sockets
 
 
@@ -90,7 +87,9 @@ def neighbour(index: int, address: str, state: int, kind: int = rtnetlink.NEWNEI
     return next(iter(netlink.Headers().parse(rtnetlink.message(kind, 0, 0, payload))))
 
 
-def test_of_neighbours_only_who_was_reached_and_who_was_not_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_neighbours_only_who_was_reached_and_who_was_not_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """And none of it is a reason to look at the routes: a LAN has neighbours by the hundred."""
     reachable, stale, failed, no_arp = 0x02, 0x04, 0x20, 0x40
     news = [
@@ -110,25 +109,22 @@ def test_of_neighbours_only_who_was_reached_and_who_was_not_is_told(monkeypatch:
 
     monkeypatch.setattr(netlink, "AsyncIPRoute", Told)
 
-    async def scenario() -> None:
-        heard: list[tuple[str, str, bool]] = []
-        looks: list[bool] = []
-        ready = asyncio.Event()
-        task = asyncio.create_task(
-            netlink.watch(looks.append, lambda d, a, r: heard.append((d, str(a), r)), ready)
-        )
-        while len(looks) < 2:
-            assert not task.done()
-            await asyncio.sleep(0)
-        task.cancel()
-        assert heard == [
-            ("lo", "127.0.0.9", True),
-            ("lo", "127.0.0.9", False),
-            ("lo", "fe80::1", True),
-        ]
-        assert looks == [True, False]
-
-    asyncio.run(scenario())
+    heard: list[tuple[str, str, bool]] = []
+    looks: list[bool] = []
+    ready = asyncio.Event()
+    task = asyncio.create_task(
+        netlink.watch(looks.append, lambda d, a, r: heard.append((d, str(a), r)), ready)
+    )
+    while len(looks) < 2:
+        assert not task.done()
+        await asyncio.sleep(0)
+    task.cancel()
+    assert heard == [
+        ("lo", "127.0.0.9", True),
+        ("lo", "127.0.0.9", False),
+        ("lo", "fe80::1", True),
+    ]
+    assert looks == [True, False]
 
 
 # --- what stands in for pyroute2's decoder ----------------------------------------------------------------

@@ -153,7 +153,9 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("not within 5 s")
 
 
-def test_news_come_at_once_and_a_new_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_news_come_at_once_and_a_new_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(networkd, "CHECK", 0.02)
     folder = tmp_path / "leases"
     source = Networkd(folder)
@@ -163,40 +165,37 @@ def test_news_come_at_once_and_a_new_folder_is_found(tmp_path: Path, monkeypatch
         (folder / ".#2").write_text(FILE)
         (folder / ".#2").rename(folder / "2")
 
-    async def main() -> None:
-        source.start(lambda: looks.append(None))
-        await asyncio.sleep(0.1)
-        assert looks == []  # no networkd, no news
-        for _ in range(2):
-            looks.clear()
-            folder.mkdir()
-            await until(lambda: len(looks) == 1)  # it is watched now
-            await asyncio.sleep(0.05)
-            looks.clear()
-            write()
-            await until(lambda: len(looks) >= 1)
-            assert len(source.leases(LINKS, NOW, NOW)) == 1
-            await asyncio.sleep(0.05)
-            looks.clear()
-            (folder / "2").unlink()
-            await until(lambda: len(looks) == 1)
-            assert source.leases(LINKS, NOW, NOW) == ()
-            await asyncio.sleep(0.05)
-            looks.clear()
-            folder.rmdir()
-            await until(lambda: len(looks) >= 1)
-            await asyncio.sleep(0.05)
-        source.stop()
+    source.start(lambda: looks.append(None))
+    await asyncio.sleep(0.1)
+    assert looks == []  # no networkd, no news
+    for _ in range(2):
         looks.clear()
         folder.mkdir()
+        await until(lambda: len(looks) == 1)  # it is watched now
+        await asyncio.sleep(0.05)
+        looks.clear()
         write()
-        await asyncio.sleep(0.1)
-        assert looks == []
+        await until(lambda: len(looks) >= 1)
+        assert len(source.leases(LINKS, NOW, NOW)) == 1
+        await asyncio.sleep(0.05)
+        looks.clear()
+        (folder / "2").unlink()
+        await until(lambda: len(looks) == 1)
+        assert source.leases(LINKS, NOW, NOW) == ()
+        await asyncio.sleep(0.05)
+        looks.clear()
+        folder.rmdir()
+        await until(lambda: len(looks) >= 1)
+        await asyncio.sleep(0.05)
+    source.stop()
+    looks.clear()
+    folder.mkdir()
+    write()
+    await asyncio.sleep(0.1)
+    assert looks == []
 
-    asyncio.run(main())
 
-
-def test_out_of_inotify_instances(
+async def test_out_of_inotify_instances(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Libc:
@@ -211,12 +210,9 @@ def test_out_of_inotify_instances(
     (tmp_path / "2").write_text(FILE)
     source = Networkd(tmp_path)
 
-    async def main() -> None:
-        source.start(lambda: None)
-        await asyncio.sleep(0.1)
-        source.stop()
-
-    asyncio.run(main())
+    source.start(lambda: None)
+    await asyncio.sleep(0.1)
+    source.stop()
     assert len(source.leases(LINKS, NOW, NOW)) == 1
     assert len(caplog.messages) == 1
     assert "cannot be watched" in caplog.messages[0]

@@ -157,46 +157,40 @@ async def until(condition: Callable[[], bool]) -> None:
     raise AssertionError("not within 5 s")
 
 
-def test_without_udevd_it_is_said_once_and_looked_for(
+async def test_without_udevd_it_is_said_once_and_looked_for(
     watcher: Udev, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(udev, "CHECK", 0.01)
     looks: list[str] = []
 
-    async def main() -> None:
-        watcher.start(lambda: looks.append("look"))
-        await asyncio.sleep(0.1)
-        assert len(caplog.messages) == 1
-        assert "there is no udevd" in watcher.problem
-        assert looks == []
-        (tmp_path / "control").touch()  # udevd has come
-        await until(lambda: bool(looks))
-        assert watcher.problem == ""
-        (tmp_path / "control").unlink()  # and gone
-        await until(lambda: bool(watcher.problem))
-        watcher.stop()
-
-    asyncio.run(main())
+    watcher.start(lambda: looks.append("look"))
+    await asyncio.sleep(0.1)
+    assert len(caplog.messages) == 1
+    assert "there is no udevd" in watcher.problem
+    assert looks == []
+    (tmp_path / "control").touch()  # udevd has come
+    await until(lambda: bool(looks))
+    assert watcher.problem == ""
+    (tmp_path / "control").unlink()  # and gone
+    await until(lambda: bool(watcher.problem))
+    watcher.stop()
     assert [message.split(":")[0] for message in caplog.messages] == [
         "there is no udevd", "udevd is there", "there is no udevd",
     ]  # fmt: skip
 
 
-def test_without_libudev(watcher: Udev, sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_libudev(watcher: Udev, sysfs: Sysfs, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing() -> None:
         raise ImportError("No library named udev")
 
     monkeypatch.setattr(pyudev, "Context", missing)
     sysfs.interface("usb0", 7, stick(sysfs))
 
-    async def main() -> None:
-        watcher.start(lambda: None)
-        assert watcher.problem.startswith("No library named udev: ")
-        assert watcher.devices()[0].vendor == "12d1"
-        watcher.stop()
-
-    asyncio.run(main())
+    watcher.start(lambda: None)
+    assert watcher.problem.startswith("No library named udev: ")
+    assert watcher.devices()[0].vendor == "12d1"
+    watcher.stop()
 
 
 class FailingMonitor:
@@ -230,7 +224,7 @@ class FailingMonitor:
 
 
 @pytest.mark.parametrize(("number", "opened"), [(errno.ENOBUFS, 1), (errno.EBADF, 2)])
-def test_lost_events_and_a_broken_socket(
+async def test_lost_events_and_a_broken_socket(
     number: int, opened: int, watcher: Udev, sysfs: Sysfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After an overrun all is read again from the same socket; a broken one is opened again, in its time."""
@@ -253,22 +247,19 @@ def test_lost_events_and_a_broken_socket(
 
     monkeypatch.setattr(udev, "from_sysfs", counted)
 
-    async def main() -> None:
-        looks = asyncio.Queue[None]()
-        watcher.start(lambda: looks.put_nowait(None))
-        async with asyncio.timeout(5):
-            await looks.get()  # it has been opened
-            watcher.devices()
-            watcher.devices()
-            assert read == ["usb0"]  # what is known is not read twice
-            await looks.get()  # something was lost
-            watcher.devices()
-            assert read == ["usb0", "usb0"]
-            await until(lambda: len(monitors) >= opened)
-            await asyncio.sleep(0.12)
-            watcher.stop()
-
-    asyncio.run(main())
+    looks = asyncio.Queue[None]()
+    watcher.start(lambda: looks.put_nowait(None))
+    async with asyncio.timeout(5):
+        await looks.get()  # it has been opened
+        watcher.devices()
+        watcher.devices()
+        assert read == ["usb0"]  # what is known is not read twice
+        await looks.get()  # something was lost
+        watcher.devices()
+        assert read == ["usb0", "usb0"]
+        await until(lambda: len(monitors) >= opened)
+        await asyncio.sleep(0.12)
+        watcher.stop()
     assert len(monitors) == opened
     for monitor in monitors:
         monitor.close()
