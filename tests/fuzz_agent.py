@@ -3,7 +3,7 @@
 Others are: whoever connects to the control socket, DHCP servers (through their clients' environment), engines
 (which face the internet), services on the system bus, the targets of health checks, and the kernel.
 
-scripts/fuzz runs it under atheris; what was found is kept in tests/corpus/agent and replayed by
+scripts/fuzz runs it under atheris; what was found is kept (tests/fuzz_corpus.py) and replayed by
 tests/unit/across/test_corpus.py. An input: one byte that chooses the target, then what the target reads.
 """
 
@@ -29,8 +29,6 @@ from netbond.model import EngineState
 from netbond.status import metrics
 from netbond.status.control import Command, ControlServer, Peer
 from netbond.watchers import bus, modemmanager, networkmanager
-
-CORPUS = Path(__file__).parent / "corpus" / "agent"
 
 
 def control_request(data: bytes) -> None:

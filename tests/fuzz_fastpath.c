@@ -6,7 +6,7 @@
 // than it has earned, an SRTLA ACK names what came over its link, nb_run ends and never waits in vain.
 //
 // scripts/fuzz builds it with clang's libFuzzer; with -DREPLAY it has a main that runs the files it is given
-// (tests/unit/across/test_fuzz_native.py; tests/fuzz_native.py knows how a program is written). tests/corpus/native holds
+// (tests/unit/across/test_fuzz_native.py; tests/fuzz_native.py knows how a program is written). tests/corpus holds
 // what was found.
 #include "fuzz_fastpath.h"
 

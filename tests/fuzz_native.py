@@ -1,6 +1,6 @@
 """The fuzzing of the compiled data path: what builds tests/fuzz_fastpath.c, and what a fuzzer starts from.
 
-scripts/fuzz builds it with clang's libFuzzer; what that found is kept in tests/corpus/native and replayed by
+scripts/fuzz builds it with clang's libFuzzer; what that found is kept (tests/fuzz_corpus.py) and replayed by
 tests/unit/across/test_fuzz_native.py with whatever compiler is there. An input is a program: steps of one
 byte that chooses (`step` in the C file) and what the step reads.
 """
@@ -14,7 +14,6 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SOURCE = HERE / "fuzz_fastpath.c"
 FASTPATH = HERE.parent / "netbond" / "srtla" / "native" / "fastpath.c"
-CORPUS = HERE / "corpus" / "native"
 SANITIZERS = "-fsanitize=address,undefined", "-fno-sanitize-recover=all"
 
 DATA, NAK, ACK, KEEPALIVE, SRTLA_ACK, REGISTRATION, STRANGE, RAW = range(8)

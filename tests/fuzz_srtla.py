@@ -1,7 +1,7 @@
 """Everything of the SRTLA engines that reads what strangers send, for a fuzzer: `one_input`.
 
-scripts/fuzz runs it under atheris, which looks for inputs that reach new code; what it found is kept in
-tests/corpus/srtla and replayed by tests/unit/across/test_corpus.py.
+scripts/fuzz runs it under atheris, which looks for inputs that reach new code; what it found is kept
+(tests/fuzz_corpus.py) and replayed by tests/unit/across/test_corpus.py.
 
 An input: one byte that chooses the target, then what the target reads.
 """
@@ -13,7 +13,6 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from netbond.srtla import wire
 from netbond.srtla.process import batch, linklist, receiving
@@ -22,8 +21,6 @@ from netbond.srtla.receiver import passage
 from netbond.srtla.receiver.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
 from netbond.srtla.registration import psk
 from tests.srtla_util import FakeLink, Network, data_packet, induction, srt_ack, srt_control, srt_nak
-
-CORPUS = Path(__file__).parent / "corpus" / "srtla"
 
 
 def one_input(data: bytes) -> None:

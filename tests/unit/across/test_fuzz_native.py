@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz_native import CORPUS, FASTPATH, SANITIZERS, fastpath, seeds
+from tests import fuzz_corpus
+from tests.fuzz_native import FASTPATH, SANITIZERS, fastpath, seeds
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 RUNS = 3
@@ -49,10 +50,10 @@ def replay(program: Path, paths: list[Path]) -> str:
     return done.stderr or f"it ended with {done.returncode}"
 
 
-def test_the_corpus(program: Path) -> None:
-    paths = sorted(CORPUS.iterdir())
-    assert len(paths) > 100, "the corpus is part of the repository"
-    assert replay(program, paths) == ""
+def test_the_corpus(program: Path, tmp_path: Path) -> None:
+    found = fuzz_corpus.inputs("native")
+    assert len(found) > 100, "the corpus is part of the repository"
+    assert replay(program, written(tmp_path, found)) == ""
 
 
 def test_seeds_with_faults(program: Path, tmp_path: Path) -> None:
