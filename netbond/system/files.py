@@ -49,11 +49,19 @@ def read(path: str | os.PathLike[str], limit: int, dir_fd: int | None = None) ->
     return data, status
 
 
-def replace(path: str | os.PathLike[str], data: bytes, mode: int, dir_fd: int | None = None) -> None:
+def trusted(status: os.stat_result) -> bool:
+    """Whether only root and this process's user can have written the file or directory."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def replace(
+    path: str | os.PathLike[str], data: bytes, mode: int, dir_fd: int | None = None, *, durable: bool = False
+) -> None:
     """Put a file with this content at `path`: readers see the old file or the new one, never a part.
 
     A symbolic link at `path` is replaced, not followed. OSError if it cannot be done; then nothing changed.
-    The data is not forced to the disk: what netbond writes is made anew at each start.
+    With `durable` the data is forced to the disk, so that a power cut leaves the old file or the new one.
+    Otherwise it is not: most of what netbond writes is made anew at each start.
     """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f"{TEMPORARY}{name[:64]}.{os.urandom(6).hex()}")  # noqa: PTH118 - quick
@@ -65,6 +73,8 @@ def replace(path: str | os.PathLike[str], data: bytes, mode: int, dir_fd: int | 
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
@@ -72,6 +82,16 @@ def replace(path: str | os.PathLike[str], data: bytes, mode: int, dir_fd: int | 
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=dir_fd)
         raise
+    if durable:
+        _sync_directory(folder or ".", dir_fd)
+
+
+def _sync_directory(folder: str, dir_fd: int | None) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def open_directory(
