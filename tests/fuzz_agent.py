@@ -28,6 +28,7 @@ from netbond.kernel import rtnetlink
 from netbond.model import EngineState
 from netbond.status import metrics
 from netbond.status.control import Command, ControlServer, Peer
+from netbond.system import strict_json
 from netbond.watchers import bus, modemmanager, networkmanager
 
 
@@ -47,6 +48,14 @@ def _never(request: dict[str, Any], peer: Peer) -> dict[str, Any]:
     raise AssertionError("that command is for root")
 
 
+def _kept_lease(data: bytes) -> Lease:
+    try:
+        value = strict_json.parse(data)
+    except ValueError as error:
+        raise LeaseError(str(error)) from None
+    return store.from_json(value, "")
+
+
 def dhcp(data: bytes) -> None:
     """A DHCP client's environment, NAME=VALUE separated by NUL; a lease file; a file of systemd-networkd."""
     text = data.decode("utf-8", "surrogateescape")
@@ -60,7 +69,7 @@ def dhcp(data: bytes) -> None:
         lambda: clients.parse_udhcpc(environ.get("reason", ""), environ, 5.0),
         lambda: clients.parse_networkmanager([words[0], environ.get("reason", "")], environ, 5.0),
         lambda: clients.parse_networkd(data.decode("utf-8", "replace"), "usb0", 5.0),
-        lambda: store.decode(data),
+        lambda: _kept_lease(data),
     )
     for read in readers:
         try:
@@ -72,7 +81,7 @@ def dhcp(data: bytes) -> None:
         if news is not None:
             assert "/" not in store.file_name(news.device)
         if isinstance(news, Lease):
-            assert store.decode(store.encode(news)) == news
+            assert store.from_json(store.to_json(news, ""), "") == news
 
 
 def engine_says(data: bytes) -> None:

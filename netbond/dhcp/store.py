@@ -11,11 +11,8 @@ Quick to import (a DHCP client waits for it): nothing but the standard library's
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import json
 import os
-import stat
 import time
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface
 
@@ -23,6 +20,7 @@ from netbond.dhcp.clients import LeaseError, check_device, check_interface, chec
 from netbond.dhcp.lease import TYPE_CHECKING, Lease
 from netbond.system import files
 from netbond.system.clock import boot_id
+from netbond.system.state_file import StateFile, StateFileError, open_folder, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -100,23 +98,6 @@ def _usable6(address: IPv6Address) -> bool:
     return not (address.is_multicast or address.is_unspecified or address.is_loopback)
 
 
-def encode(lease: Lease, boot: str = "") -> bytes:
-    """The lease as a file of the store holds it: one JSON object and a newline."""
-    return json.dumps(to_json(lease, boot)).encode() + b"\n"
-
-
-def decode(data: bytes, boot: str = "") -> Lease:
-    """Read what `encode` wrote; LeaseError for anything else."""
-    return from_json(_json(data), boot)
-
-
-def _json(data: bytes) -> object:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        raise LeaseError("it is not JSON") from None
-
-
 def file_name(device: str) -> str:
     """The store's file for a device; bytes that are not plain in a file's name are written as %XX."""
     plain = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
@@ -157,8 +138,7 @@ class LeaseStore:
         folder = self._open(lock=True)
         try:
             if not self._later(name, folder, lease.received):
-                files.replace(name, encode(lease, self._boot), 0o600, dir_fd=folder)
-                self._sweep(folder, name)
+                _file(name, folder).write(to_json(lease, self._boot))
         finally:
             os.close(folder)
 
@@ -207,7 +187,7 @@ class LeaseStore:
                     leases[name] = self._read(name, folder)
                 except FileNotFoundError:
                     continue  # forgotten in the meantime
-                except (LeaseError, files.UnfitFileError) as error:
+                except (LeaseError, StateFileError) as error:
                     self._report(name, error)
                 except OSError as error:
                     self._report(name, error)
@@ -232,7 +212,7 @@ class LeaseStore:
                     try:
                         if not meant(self._read(name, folder)):
                             return False
-                    except (LeaseError, files.UnfitFileError):
+                    except (LeaseError, StateFileError):
                         pass  # it holds no lease worth keeping
                 # A writer that could not wait for the lock may have been here meanwhile.
                 if os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino == before.st_ino:
@@ -248,7 +228,7 @@ class LeaseStore:
         """Whether the file has a lease that came later than this."""
         try:
             return self._read(name, folder).received > received
-        except (OSError, LeaseError):  # none, or nothing worth keeping
+        except (OSError, LeaseError, StateFileError):  # none, or nothing worth keeping
             return False
 
     def _open(self, *, lock: bool = False) -> int:
@@ -256,47 +236,28 @@ class LeaseStore:
 
         Locked against other writers on request: `forget` reads before it removes. Closing it unlocks.
         """
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        folder = os.open(self._folder, flags)
-        status = os.fstat(folder)
-        if not _ours(status):
-            os.close(folder)
-            raise PermissionError(errno.EPERM, "others than root can write there", self._folder)
+        folder = open_folder(self._folder)
         if lock:
             _lock(folder)
         return folder
 
     def _read(self, name: str, folder: int) -> Lease:
-        data, status = files.read(name, LARGEST_FILE, dir_fd=folder)
-        if not _ours(status):
-            raise LeaseError("others than root can write to it")
-        lease = decode(data, self._boot)
+        lease = from_json(_file(name, folder).read(), self._boot)
         if file_name(lease.device) != name:
             raise LeaseError(f"it is about {shown(lease.device)}")
         return lease
 
-    def _sweep(self, folder: int, written: str) -> None:
-        """Remove what writers left behind that were killed a minute or more before `written` was."""
-        try:
-            now = os.stat(written, dir_fd=folder, follow_symlinks=False).st_mtime
-        except OSError:
-            return
-        for name in [entry.name for entry in os.scandir(folder)]:
-            if name.startswith(files.TEMPORARY):
-                try:
-                    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < now - 60:
-                        os.unlink(name, dir_fd=folder)
-                except OSError:
-                    continue  # another writer was first
-
-    def _report(self, name: str, error: LeaseError | OSError) -> None:
-        reason = files.why(error) if isinstance(error, OSError) else str(error)
-        line = f"{self._folder}/{shown(name)[1:-1]}: {reason}; passed over"
+    def _report(self, name: str, error: OSError | ValueError) -> None:
+        line = f"{self._folder}/{shown(name)[1:-1]}: {reason(error)}; passed over"
         if line not in self._reported:
             import logging  # not needed by the hook, which only writes
 
             self._reported.add(line)
             logging.getLogger(__name__).warning("%s", line)
+
+
+def _file(name: str, folder: int) -> StateFile:
+    return StateFile(name, "lease", LARGEST_FILE, folder=folder)
 
 
 def _lock(folder: int) -> None:
@@ -316,11 +277,6 @@ def _lock(folder: int) -> None:
             return
 
 
-def _ours(status: os.stat_result) -> bool:
-    """Whether only root or this process's user could have written it."""
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
 # --- what a manager said last ------------------------------------------------------------------------------
 
 
@@ -332,16 +288,19 @@ class LeaseList:
 
     def __init__(self, path: Path, boot: str | None = None) -> None:
         self.path = path
+        self._file = StateFile(path, "leases", LARGEST_LIST, old=lambda found: {"leases": found})
         self._boot = boot_id() if boot is None else boot
         self._saved: tuple[Lease, ...] | None = ()  # None: something else is there, to be replaced
 
     def load(self) -> tuple[Lease, ...]:
-        """What was saved. LeaseError or OSError, named by the caller, if there is something else."""
+        """What was saved. LeaseError, StateFileError or OSError if there is something else."""
         self._saved = None
         try:
-            found = read_list(self.path)
+            found = self._file.read().get("leases")
         except FileNotFoundError:
             found = []
+        if not isinstance(found, list):
+            raise LeaseError("it is not a list of leases")
         leases = [from_json(item, self._boot) for item in found]
         self._saved = tuple(lease for lease in leases if lease.received >= 0)
         return self._saved
@@ -351,21 +310,8 @@ class LeaseList:
         new = tuple(leases)
         if self._saved is not None and _timeless(new) == _timeless(self._saved):
             return
-        files.make_directory(self.path.parent, 0o755)
-        data = json.dumps([to_json(lease, self._boot) for lease in new]).encode() + b"\n"
-        files.replace(self.path, data, 0o600)
+        self._file.write({"leases": [to_json(lease, self._boot) for lease in new]})
         self._saved = new
-
-
-def read_list(path: Path) -> list[object]:
-    """The list in a file of JSON that nobody else can have written; LeaseError for anything else."""
-    data, status = files.read(path, LARGEST_LIST)
-    if not _ours(status):
-        raise LeaseError("others than root can write to it")
-    found = _json(data)
-    if not isinstance(found, list):
-        raise LeaseError("it is not a list")
-    return found
 
 
 def _timeless(leases: Iterable[Lease]) -> list[tuple[object, ...]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -33,12 +32,12 @@ from netbond.engines.child import (
     describe_exit,
     engine_arguments,
     interpreter,
-    parse_json,
     parse_message,
     restart_mends,
 )
 from netbond.model import EngineState
 from netbond.system import files
+from netbond.system.state_file import StateFile, StateFileError, open_folder, reason
 from netbond.system.text import printable
 
 logger = logging.getLogger(__name__)
@@ -70,29 +69,23 @@ class ResumeStore:
         """What was kept for this engine, or {}."""
         try:
             with self._open() as directory:
-                data, status = files.read(_file_name(engine), 2 * MAX_LINE, dir_fd=directory)
+                kept = _resume_file(engine, directory).read()
         except FileNotFoundError:
             return {}
-        except OSError as error:
+        except (OSError, StateFileError) as error:
             self._warn(error)
             return {}
-        if status.st_uid != os.geteuid():
-            return {}
-        try:
-            kept = parse_json(data)
-        except ValueError:
-            return {}
-        if not isinstance(kept, dict) or kept.get("engine") != engine_arguments(engine):
+        if kept.get("engine") != engine_arguments(engine):
             return {}
         resume = kept.get("resume")
         return resume if isinstance(resume, dict) else {}
 
     def save(self, engine: EngineConfig, resume: dict[str, Any]) -> None:
         """Keep it for the next one."""
-        data = json.dumps({"engine": engine_arguments(engine), "resume": resume}).encode()
         try:
             with self._open() as directory:
-                files.replace(_file_name(engine), data, 0o600, dir_fd=directory)
+                content = {"engine": engine_arguments(engine), "resume": resume}
+                _resume_file(engine, directory).write(content)
         except OSError as error:
             self._warn(error)
 
@@ -100,27 +93,26 @@ class ResumeStore:
     def _open(self) -> Iterator[int]:
         """The directory, made if it is missing, and nobody else's."""
         files.make_directory(self.directory, 0o700)
-        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        directory = open_folder(self.directory)
         try:
-            if os.fstat(directory).st_uid != os.geteuid():
-                raise PermissionError(errno.EPERM, "belongs to somebody else")
             os.fchmod(directory, 0o700)
             yield directory
         finally:
             os.close(directory)
 
-    def _warn(self, error: OSError) -> None:
+    def _warn(self, error: OSError | StateFileError) -> None:
         if not self._warned:
             self._warned = True
             logger.warning(
                 "%s: %s; streams will be interrupted when the agent is restarted",
                 self.directory,
-                files.why(error),
+                reason(error),
             )
 
 
-def _file_name(engine: EngineConfig) -> str:
-    return re.sub(r"[^A-Za-z0-9.:-]", "_", engine.name) + ".json"
+def _resume_file(engine: EngineConfig, directory: int) -> StateFile:
+    name = re.sub(r"[^A-Za-z0-9.:-]", "_", engine.name) + ".json"
+    return StateFile(name, "resume", 2 * MAX_LINE, folder=directory)
 
 
 # --- one engine --------------------------------------------------------------------------------------------

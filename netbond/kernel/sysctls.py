@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shlex
@@ -29,6 +28,7 @@ from pathlib import Path
 from netbond.config.schema import Config
 from netbond.model import Link, Uplink
 from netbond.system import files
+from netbond.system.state_file import StateFile, StateFileError, reason
 
 STORE = "sysctls.json"  # in state_dir
 LARGEST_STORE = 1 << 20  # bytes; 64 uplinks make about 30,000
@@ -185,7 +185,9 @@ class Sysctls:
 
     def __init__(self, state_dir: Path, root: Path = PROC) -> None:
         self._root = str(root)  # not a Path: each pass reads some dozens
-        self._store = state_dir / STORE
+        self._store = StateFile(
+            state_dir / STORE, "sysctls", LARGEST_STORE, old=lambda found: {"settings": found}
+        )
 
     def read(self, name: str) -> str | None:
         """A setting's value; None if there is none here, or it cannot be read.
@@ -226,7 +228,7 @@ class Sysctls:
             self._save(record)
         except OSError as error:
             problem = (
-                f"{self._store}: {files.why(error)}; kernel settings stay, as they could not be put back"
+                f"{self._store.path}: {files.why(error)}; kernel settings stay, as they could not be put back"
             )
             return [*problems, problem]
         failed: list[tuple[Change, OSError]] = []
@@ -266,7 +268,7 @@ class Sysctls:
         try:
             self._save(left)
         except OSError as error:
-            problems.append(f"{self._store}: {files.why(error)}")
+            problems.append(f"{self._store.path}: {files.why(error)}")
         return problems + _failures(failed)
 
     def changed(self) -> list[Change]:
@@ -289,18 +291,13 @@ class Sysctls:
     def _load(self) -> tuple[dict[str, Recorded], list[str]]:
         """The record, and what is wrong with it. What is not right in it is left out."""
         try:
-            data, status = files.read(self._store, LARGEST_STORE)
-            if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise ValueError("others than root can write to it")
-            found = json.loads(data)
+            found = self._store.read().get("settings")
             if not isinstance(found, dict):
-                raise ValueError("it is not a JSON object")
+                raise StateFileError("it is no record of settings")
         except FileNotFoundError:
             return {}, []
-        except OSError as error:
-            return {}, [f"{self._store}: {files.why(error)}; passed over"]
-        except ValueError as error:
-            return {}, [f"{self._store}: {error}; passed over"]
+        except (OSError, StateFileError) as error:
+            return {}, [f"{self._store.path}: {reason(error)}; passed over"]
         record: dict[str, Recorded] = {}
         wrong = 0
         for name, entry in found.items():
@@ -315,15 +312,14 @@ class Sysctls:
                 record[name] = Recorded(old, ours)
             else:
                 wrong += 1
-        return record, [f"{self._store}: {wrong} entries are not right; passed over"] if wrong else []
+        return record, [f"{self._store.path}: {wrong} entries are not right; passed over"] if wrong else []
 
     def _save(self, record: dict[str, Recorded]) -> None:
         if not record:
-            self._store.unlink(missing_ok=True)
+            self._store.remove()
             return
-        self._store.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        content = {name: {"old": entry.old, "ours": entry.ours} for name, entry in record.items()}
-        files.replace(self._store, json.dumps(content, indent=1).encode() + b"\n", 0o600)
+        settings = {name: {"old": entry.old, "ours": entry.ours} for name, entry in record.items()}
+        self._store.write({"settings": settings}, indent=1)
 
 
 def _failures(failed: Iterable[tuple[Change, OSError]]) -> list[str]:

@@ -7,13 +7,12 @@ configuration, still puts back what was there. Where the file cannot be written,
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from netbond.model import MAIN_TABLE, Facts, Nexthop, Route
-from netbond.system import files
+from netbond.system.state_file import StateFile
 from netbond.tables import DEFAULT
 
 LARGEST = 65536  # bytes
@@ -47,9 +46,9 @@ def merged(known: Iterable[Route], taken: Iterable[Route]) -> tuple[Route, ...]:
     return tuple({place(route): route for route in (*known, *taken)}.values())
 
 
-def encode(routes: Iterable[Route]) -> bytes:
-    """The routes as the file holds them."""
-    data = [
+def to_json(routes: Iterable[Route]) -> list[dict[str, Any]]:
+    """The routes as JSON values, as the file holds them."""
+    return [
         {
             "family": route.family,
             "metric": route.metric,
@@ -68,17 +67,15 @@ def encode(routes: Iterable[Route]) -> bytes:
         }
         for route in routes
     ]
-    return json.dumps(data, indent=1).encode() + b"\n"
 
 
-def decode(data: bytes) -> tuple[Route, ...]:
-    """Read what encode() wrote; ValueError for anything else."""
+def from_json(found: object) -> tuple[Route, ...]:
+    """Read what to_json() made; ValueError for anything else."""
     try:
-        found = json.loads(data)
         if not isinstance(found, list):
             raise TypeError("not a list")
         return tuple(_route(item) for item in found)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"not a record of default routes: {error!r}") from None
 
 
@@ -114,13 +111,14 @@ class DefaultStore:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "defaults.json"
+        self._file = StateFile(self.path, "defaults", LARGEST, old=lambda found: {"routes": found})
         self._kept: tuple[Route, ...] | None = None
 
     def load(self) -> tuple[Route, ...]:
         """What is recorded; () if there is nothing. OSError or ValueError if it cannot be read."""
         if self._kept is None:
             try:
-                self._kept = decode(files.read(self.path, LARGEST)[0])
+                self._kept = from_json(self._file.read().get("routes"))
             except FileNotFoundError:
                 self._kept = ()
         return self._kept
@@ -131,8 +129,7 @@ class DefaultStore:
         if new == self.load():
             return
         if new:
-            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            files.replace(self.path, encode(new), 0o600)
+            self._file.write({"routes": to_json(new)}, indent=1)
         else:
-            self.path.unlink(missing_ok=True)
+            self._file.remove()
         self._kept = new

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import json
 import logging
 import os
 import shutil
@@ -41,6 +40,7 @@ from netbond.router.ruleset import (
     ruleset,
 )
 from netbond.system import files
+from netbond.system.state_file import StateFile, StateFileError
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ class Table:
     """netbond's table in the kernel, and the record of it in `state_dir`."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._store = state_dir / STORE
+        self._store = StateFile(state_dir / STORE, "nft", LARGEST_STORE)
         self._text = ""  # that the kernel's table was made from
         self._listing = ""  # what the kernel made of it
         self._present = False  # whether there is a table, be it as we made it or not
@@ -299,12 +299,9 @@ class Table:
 
     def _load(self) -> tuple[str, str]:
         try:
-            data, _ = files.read(self._store, LARGEST_STORE)
-            found = json.loads(data)
-        except (OSError, ValueError):
+            found = self._store.read()
+        except (OSError, StateFileError):
             return "", ""  # then the table is made anew
-        if not isinstance(found, dict):
-            return "", ""
         text, listed = found.get("text"), found.get("listing")
         return (text, listed) if isinstance(text, str) and isinstance(listed, str) else ("", "")
 
@@ -312,13 +309,13 @@ class Table:
         self.problem = ""
         try:
             if self._text:
-                data = json.dumps({"text": self._text, "listing": self._listing})
-                files.replace(self._store, data.encode(), 0o600)
+                self._store.write({"text": self._text, "listing": self._listing})
             else:
-                self._store.unlink(missing_ok=True)
+                self._store.remove()
         except OSError as error:
             self.problem = (
-                f"{self._store}: {files.why(error)}; router mode works, but a restart applies its rules again"
+                f"{self._store.path}: {files.why(error)};"
+                " router mode works, but a restart applies its rules again"
             )
 
 

@@ -21,10 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
-import os
 import re
-import stat
 from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -37,6 +34,7 @@ from netbond.dhcp.clients import LeaseError, check_device
 from netbond.model import Link
 from netbond.system import files
 from netbond.system.clock import boot_id
+from netbond.system.state_file import StateFile
 from netbond.uplinks import settings
 
 STORE = "usage.json"  # in data_dir
@@ -240,8 +238,8 @@ def amount(number: int) -> str:
 # --- the file ---------------------------------------------------------------------------------------------
 
 
-def encode(ledger: Mapping[str, Usage]) -> bytes:
-    """The ledger as it is kept, in JSON."""
+def to_json(ledger: Mapping[str, Usage]) -> dict[str, Any]:
+    """The ledger as JSON values, as the file holds it."""
 
     def iso(day: date | None) -> str | None:
         return None if day is None else day.isoformat()
@@ -261,15 +259,15 @@ def encode(ledger: Mapping[str, Usage]) -> bytes:
         }
         for device, usage in ledger.items()
     }
-    return json.dumps({"version": 1, "devices": devices}, indent=1).encode() + b"\n"
+    return {"devices": devices}
 
 
-def decode(data: bytes) -> dict[str, Usage]:
-    """The ledger from its JSON; ValueError if anything in it is not right."""
-    found = json.loads(data)
-    if not isinstance(found, dict) or found.get("version") != 1 or not isinstance(found.get("devices"), dict):
+def from_json(found: Mapping[str, Any]) -> dict[str, Usage]:
+    """The ledger from what to_json() made; ValueError if anything in it is not right."""
+    devices = found.get("devices")
+    if not isinstance(devices, dict):
         raise ValueError("it is not a record of usage")
-    return {_device(name): _usage(name, entry) for name, entry in found["devices"].items()}
+    return {_device(name): _usage(name, entry) for name, entry in devices.items()}
 
 
 def _device(name: str) -> str:
@@ -323,6 +321,7 @@ class Meter:
 
     def __init__(self, data_dir: Path) -> None:
         self._store = data_dir / STORE
+        self._file = StateFile(self._store, "usage", LARGEST_STORE)
         self._ledger: dict[str, Usage] = {}
         self._saved: dict[str, Usage] = {}
         self._saved_at: float | None = None
@@ -332,15 +331,12 @@ class Meter:
     def load(self) -> None:
         """Read what was kept. A file that is not right is put aside as usage.json.bad, and a problem."""
         try:
-            data, status = files.read(self._store, LARGEST_STORE)
-            if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise ValueError("others than root can write to it")
-            self._ledger = self._saved = decode(data)
+            self._ledger = self._saved = from_json(self._file.read())
         except FileNotFoundError:
             return
         except OSError as error:
             self.problems = (f"{self._store}: {files.why(error)}; usage is counted from now on",)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             aside = self._store.with_name(f"{STORE}.bad")
             with contextlib.suppress(OSError):
                 self._store.replace(aside)
@@ -371,36 +367,23 @@ class Meter:
             if each.verdict != "normal"
         )
 
-    def due(self, now: float, *, stopping: bool = False) -> bytes | None:
+    def due(self, now: float, *, stopping: bool = False) -> dict[str, Any] | None:
         """What write() should write at `now` (monotonic seconds); None if it need not write yet."""
         if self._ledger == self._saved:
             return None
         if not stopping and self._saved_at is not None and now < self._saved_at + SAVE_EVERY:
             return None
         self._saved_at, self._saved = now, self._ledger
-        return encode(self._ledger)
+        return to_json(self._ledger)
 
-    def write(self, data: bytes) -> None:
-        """Put the data on the disk; what is wrong is in `problems` then. May take a while (fsync)."""
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Put this on the disk; what is wrong is in `problems` then. May take a while (fsync)."""
         try:
-            self._store.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            fresh = self._store.with_name(f"{STORE}.new")
-            files.replace(fresh, data, 0o600)
-            _to_disk(fresh)  # before it takes the old one's place: a power cut leaves one or the other
-            fresh.replace(self._store)
-            _to_disk(self._store.parent)
+            self._file.write(content, durable=True, indent=1)
         except OSError as error:
             self.problems = (f"{self._store}: {files.why(error)}; usage would be lost by a restart",)
         else:
             self.problems = ()
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- the box's clock --------------------------------------------------------------------------------------

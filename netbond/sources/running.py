@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +21,7 @@ from netbond.config.values import AUTO
 from netbond.desired import Desired
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Lease
-from netbond.dhcp.store import MANAGED, LeaseList, LeaseStore, following, read_list, renamed
+from netbond.dhcp.store import MANAGED, LeaseList, LeaseStore, following, renamed
 from netbond.health import report
 from netbond.health.monitor import Monitor
 from netbond.health.stream_evidence import Ear
@@ -33,12 +32,11 @@ from netbond.sources.auto_weight import Weigher
 from netbond.sources.pin_names import Lookups
 from netbond.status.departed import Gone
 from netbond.system import files
-from netbond.system.clock import boot_id
+from netbond.system.state_file import StateFileError, reason
 from netbond.system.text import printable
 from netbond.uplinks import learned, settings
 from netbond.usability import alive
 from netbond.watchers import modemmanager, networkmanager
-from netbond.watchers.bus import device_name
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev
 
@@ -66,7 +64,7 @@ class Sources:
         self._networkmanager = networkmanager.NetworkManagerWatcher()
         self._managed: tuple[Lease, ...] = ()  # what NetworkManager said
         self._managed_kept = LeaseList(state_dir / MANAGED)
-        self._roaming_kept = state_dir / "roaming.json"
+        self._roaming_kept = modemmanager.RoamingFile(state_dir)
         self._roamed: frozenset[str] = frozenset()  # what stands in that file
         self._modemmanager = modemmanager.ModemManagerWatcher()
         self._lookups = Lookups(look)
@@ -174,11 +172,9 @@ class Sources:
         found = frozenset(d for d in devices if modemmanager.excluded_by_roaming(modems, d))
         if found != self._roamed and self._config.agent.modemmanager:
             try:
-                data = json.dumps([boot_id(), *sorted(found)]).encode() + b"\n"
-                files.make_directory(self._roaming_kept.parent, 0o755)
-                files.replace(self._roaming_kept, data, 0o600)
+                self._roaming_kept.save(found)
             except OSError as error:
-                self.problems["roaming"] = (f"{self._roaming_kept}: {files.why(error)}",)
+                self.problems["roaming"] = (f"{self._roaming_kept.path}: {files.why(error)}",)
             else:
                 self._roamed = found
                 self.problems["roaming"] = ()
@@ -187,14 +183,10 @@ class Sources:
     def _recall_roaming(self) -> None:
         """Who roamed when the agent before this one ended: ModemManager may be away while this one starts."""
         try:
-            boot, *devices = read_list(self._roaming_kept)
-        except FileNotFoundError:
-            return
-        except (LeaseError, OSError, ValueError) as error:
-            logger.warning("%s: %s; passed over", self._roaming_kept, error)
-            return
-        if boot == boot_id():
-            self._roamed = frozenset(name for name in map(device_name, devices) if name)
+            self._roamed = self._roaming_kept.load()
+        except (OSError, StateFileError) as error:
+            logger.warning("%s: %s; passed over", self._roaming_kept.path, reason(error))
+        else:
             self._modemmanager.recall(self._roamed)
 
     def _taken(self) -> tuple[Any, ...]:
@@ -225,10 +217,8 @@ class Sources:
         """What NetworkManager said to the agent before this one: it may be away while this one starts."""
         try:
             self._managed = self._managed_kept.load()
-        except LeaseError as error:
-            logger.warning("%s: %s; passed over", self._managed_kept.path, error)
-        except OSError as error:
-            logger.warning("%s: %s; passed over", self._managed_kept.path, files.why(error))
+        except (OSError, ValueError) as error:
+            logger.warning("%s: %s; passed over", self._managed_kept.path, reason(error))
 
     def _keep(self) -> None:
         try:

@@ -21,7 +21,10 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from netbond.system.clock import boot_id
+from netbond.system.state_file import StateFile, StateFileError
 from netbond.watchers.bus import RUNNING, BusError, Objects, Properties, Service, Watcher, device_name, text
 from netbond.watchers.bus import whole as _whole
 
@@ -60,6 +63,8 @@ SERVICE = Service(
 
 SIGNAL_RATE = 10  # seconds between measurements; each one occupies the modem's control channel for a moment
 SETUP_TIMEOUT = 30.0  # seconds; a busy AT port takes its time
+ROAMING = "roaming.json"  # in state_dir
+LARGEST_ROAMING = 65536  # bytes
 HOLD = 60.0  # seconds that a restarted ModemManager has to find its modems again
 
 STATES = {
@@ -377,6 +382,41 @@ def modem_snapshot(modem: Modem) -> dict[str, object]:
         "bands": list(modem.bands),
         "current": modem.current,
     }
+
+
+# --- what is kept for the next agent ----------------------------------------------------------------------
+
+
+class RoamingFile:
+    """The interfaces whose modem roams, for an agent that is started while ModemManager is away.
+
+    After a reboot nothing is known: modems register anew.
+    """
+
+    def __init__(self, state_dir: Path, boot: str | None = None) -> None:
+        self.path = state_dir / ROAMING
+        # netbond 0.1 wrote a list that began with the boot id.
+        self._file = StateFile(
+            self.path, "roaming", LARGEST_ROAMING, old=lambda found: {"boot": found[0], "devices": found[1:]}
+        )
+        self._boot = boot_id() if boot is None else boot
+
+    def load(self) -> frozenset[str]:
+        """What was saved since the kernel started. StateFileError or OSError if it cannot be used."""
+        try:
+            kept = self._file.read()
+        except FileNotFoundError:
+            return frozenset()
+        devices = kept.get("devices")
+        if not isinstance(devices, list):
+            raise StateFileError("it is not a list of interfaces")
+        if kept.get("boot") != self._boot:
+            return frozenset()
+        return frozenset(name for name in map(device_name, devices) if name)
+
+    def save(self, devices: Iterable[str]) -> None:
+        """Keep these. OSError if that fails."""
+        self._file.write({"boot": self._boot, "devices": sorted(devices)})
 
 
 # --- watching ---------------------------------------------------------------------------------------------

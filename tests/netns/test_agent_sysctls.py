@@ -63,7 +63,7 @@ def test_set_recorded_and_put_back_on_stop(box: Box) -> None:
     assert values(box) == BEFORE
     box.start()
     assert values(box) == SET
-    record = json.loads((box.folder / "state/sysctls.json").read_text())
+    record = json.loads((box.folder / "state/sysctls.json").read_text())["settings"]
     assert record["net/ipv4/conf/usb0/rp_filter"] == {"old": "1", "ours": "2"}
     assert ours(box)
     assert box.status()["agent"]["problems"] == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from netbond.cli import hook
 from netbond.dhcp.clients import LeaseError, parse_dhclient, parse_dhcpcd, parse_udhcpc
 from netbond.dhcp.lease import Changed, Lease, Released
-from netbond.dhcp.store import LeaseStore, decode, encode
+from netbond.dhcp.store import LeaseStore, from_json, to_json
 
 NOW = 1763600000.5
 
@@ -194,7 +194,7 @@ def test_any_environment_gives_a_usable_lease_or_one_line(hostile: dict[str, str
     assert said.isprintable()
     assert (news is None) == bool(said)
     if isinstance(news, Lease):
-        assert decode(encode(news)) == news
+        assert from_json(to_json(news, ""), "") == news
 
 
 # --- through `netbond hook` --------------------------------------------------------------------------------

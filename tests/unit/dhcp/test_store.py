@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from netbond.config.schema import AgentConfig, Config
 from netbond.dhcp.clients import LeaseError, check_device, parse_dhclient, parse_networkmanager
 from netbond.dhcp.lease import Changed, Lease, Released
-from netbond.dhcp.store import LeaseList, LeaseStore, decode, encode, file_name, following
+from netbond.dhcp.store import LeaseList, LeaseStore, file_name, following, from_json, to_json
 from netbond.model import Facts, Link
 from netbond.sources.running import Sources
 from netbond.system import files
+from netbond.system.state_file import StateFileError
 
 NOW = 1763600000.5
 RFC3442 = "new_rfc3442_classless_static_routes"
@@ -161,7 +162,7 @@ def test_any_environment_gives_a_usable_lease_or_one_line(reason: str, hostile: 
         return
     assert (news is None) == (reason == "PREINIT")
     if isinstance(news, Lease):
-        assert decode(encode(news)) == news
+        assert from_json(to_json(news, ""), "") == news
         assert news.address.ip not in news.routers
         assert news.address.network.prefixlen > 0
 
@@ -360,9 +361,7 @@ def test_a_file_of_an_earlier_version_has_no_time(tmp_path: Path) -> None:
         "routers": [],
         "received": 1.7e9,
     }
-    assert decode(json.dumps(data).encode(), "aaaa") == Lease(
-        "usb0", "dhclient", IPv4Interface("10.0.0.10/24"), (), -1
-    )
+    assert from_json(data, "aaaa") == Lease("usb0", "dhclient", IPv4Interface("10.0.0.10/24"), (), -1)
 
 
 # --- interfaces that are renamed ---------------------------------------------------------------------------
@@ -444,7 +443,7 @@ def test_what_a_manager_said_is_kept_for_this_boot_only(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_in_it(tmp_path: Path, item: dict[str, object], says: str) -> None:
-    good = json.loads(encode(lease("usb0"), "aaaa"))
+    good = to_json(lease("usb0"), "aaaa")
     (tmp_path / "m").write_text(json.dumps([good | item]))
     (tmp_path / "m").chmod(0o600)
     with pytest.raises(LeaseError, match=says) as caught:
@@ -466,25 +465,24 @@ FIELDS = ("device", "source", "address", "routers", "received", "ifindex", "boot
 @given(st.dictionaries(st.sampled_from(FIELDS), ANY, max_size=3), st.ip_addresses(), st.integers(-1, 130))
 def test_any_json_is_a_lease_or_one_line(changed: dict[str, object], address: object, length: int) -> None:
     good = {"device": "usb0", "source": "dhclient", "address": f"{address}/{length}", "routers": []}
-    data = json.dumps(good | {"received": 5.0, "boot": "aaaa"} | changed).encode()
     said, found = "", None
     try:
-        found = decode(data, "aaaa")
+        found = from_json(good | {"received": 5.0, "boot": "aaaa"} | changed, "aaaa")
     except LeaseError as error:
         said = str(error)
     assert said.isprintable()
     assert (found is None) == bool(said)
-    assert found is None or decode(encode(found, "aaaa"), "aaaa") == found
+    assert found is None or from_json(to_json(found, "aaaa"), "aaaa") == found
 
 
 def test_a_list_that_others_can_write_to_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("[]")
     (tmp_path / "m").chmod(0o666)
-    with pytest.raises(LeaseError, match="others than root"):
+    with pytest.raises(StateFileError, match="others than root"):
         LeaseList(tmp_path / "m").load()
     (tmp_path / "m").chmod(0o600)
     (tmp_path / "m").write_text("{}")
-    with pytest.raises(LeaseError, match="not a list"):
+    with pytest.raises(LeaseError, match="not a list of leases"):
         LeaseList(tmp_path / "m").load()
 
 
@@ -537,14 +535,14 @@ def test_a_store_that_others_can_write_to_is_not_trusted(store: LeaseStore) -> N
 
 def _bad_files(folder: Path) -> dict[str, str]:
     """Files that are no leases, and what is said of each."""
-    good = json.loads(encode(lease()))
+    good = to_json(lease(), "")
     contents = {
         "a": ("", "it is not JSON"),
-        "b": ("[" * 5000, "it is not JSON"),
+        "b": ("[" * 5000, "it is nested too deeply"),
         "c": ("[]", "it is not a JSON object"),
         "d": (json.dumps(good | {"routers": "10.0.0.1"}), "routers is not a list of strings"),
         "e": (json.dumps(good | {"received": 10**400}), "received is not a time"),
-        "f": (json.dumps(good).replace("1763600000.5", "NaN"), "received is not a time"),
+        "f": (json.dumps(good).replace("1763600000.5", "NaN"), "it contains NaN, which is not JSON"),
         "g": (json.dumps(good | {"address": "10.0.0.10/33"}), "has the subnet mask '33', which is none"),
         "h": (json.dumps(good | {"device": "../h"}), "interface '../h' is not a name"),
         "i": (json.dumps(good | {"device": "\ud800"}), "interface '\\ud800' is not a name"),
@@ -556,9 +554,9 @@ def _bad_files(folder: Path) -> dict[str, str]:
     for name, (text, _) in contents.items():
         (folder / f"{name}.json").write_text(text)
         (folder / f"{name}.json").chmod(0o600)
-    (folder / "n.json").write_bytes(encode(lease("n")))
+    (folder / "n.json").write_text(json.dumps(to_json(lease("n"), "")))
     (folder / "n.json").chmod(0o620)
-    (folder / "target").write_bytes(encode(lease("o")))
+    (folder / "target").write_text(json.dumps(to_json(lease("o"), "")))
     (folder / "o.json").symlink_to("target")
     os.mkfifo(folder / "p.json")
     (folder / "q.json").mkdir()

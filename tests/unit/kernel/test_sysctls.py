@@ -192,7 +192,7 @@ def test_set_and_put_back(proc: Proc) -> None:
     assert (proc.get(NAME), proc.get(OTHER)) == ("2", "67108864")
     store = proc.state / STORE
     assert store.stat().st_mode & 0o777 == 0o600
-    assert json.loads(store.read_text()) == {
+    assert json.loads(store.read_text())["settings"] == {
         NAME: {"old": "1", "ours": "2"},
         OTHER: {"old": "212992", "ours": "67108864"},
     }
@@ -250,7 +250,7 @@ def test_the_record_forgets_interfaces_that_are_gone(proc: Proc) -> None:
         name = f"{V4}/conf/enx02000000{number:04x}/rp_filter"
         proc.put(name, "1")
         proc.set(name, "2")
-        assert set(json.loads((proc.state / STORE).read_text())) == {OTHER, name}
+        assert set(json.loads((proc.state / STORE).read_text())["settings"]) == {OTHER, name}
         (proc.root / name).unlink()
 
 

@@ -388,11 +388,12 @@ async def test_a_record_that_cannot_be_written_is_said_and_holds_up_nothing(
     monkeypatch.setattr(nft, "listing", listing)
     monkeypatch.setattr(nft, "generation", lambda: 1)
     monkeypatch.setattr(nft, "release", lambda _marks, mask: released_marks.append(mask))
-    table = nft.Router(tmp_path / "gone")
+    (tmp_path / "state").write_text("in the way")
+    table = nft.Router(tmp_path / "state")
     links = [Link("eth1", 1), Link("usb0", 2)]
     problems = await table.sync([USB0], links, Config(router=CONFIG))
     assert problems == [
-        f"{tmp_path}/gone/nft.json: No such file or directory;"
+        f"{tmp_path}/state/nft.json: Not a directory;"
         " router mode works, but a restart applies its rules again"
     ]
     assert released_marks == [CONFIG.mark_mask]

@@ -24,13 +24,13 @@ from netbond.sources.data_plans import (
     Usage,
     account,
     amount,
-    decode,
-    encode,
+    from_json,
     month_of,
     news,
     next_month,
     section,
     standing,
+    to_json,
 )
 
 # Nothing here takes long by itself; the machine may.
@@ -133,7 +133,7 @@ def test_names_that_never_come_back_do_not_fill_the_disk() -> None:
     assert len(ledger) == MOST_DEVICES
     assert "usb0" in ledger
     assert "wwx0" not in ledger
-    assert len(encode(ledger)) < data_plans.LARGEST_STORE
+    assert len(json.dumps(to_json(ledger))) < data_plans.LARGEST_STORE
 
 
 # --- clocks -----------------------------------------------------------------------------------------------
@@ -388,10 +388,10 @@ def test_what_is_written_is_what_is_read(steps: list[tuple[int, Clock]]) -> None
     ledger: dict[str, Usage] = {}
     for counter, when in steps:
         ledger = account(ledger, [link(counter)], [], when)
-    assert decode(encode(ledger)) == ledger
+    assert from_json(json.loads(json.dumps(to_json(ledger)))) == ledger
 
 
-GOOD = json.loads(encode({"usb0": Usage(NOVEMBER)}))
+GOOD = to_json({"usb0": Usage(NOVEMBER)})
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_a_wrong_entry_is_found(key: str, value: object) -> None:
     with pytest.raises(
         ValueError, match=key if key not in ("start", "last_start") else "isoformat|month|start"
     ):
-        decode(json.dumps({"version": 1, "devices": {"usb0": entry}}).encode())
+        from_json({"devices": {"usb0": entry}})
 
 
 @pytest.mark.parametrize(
@@ -430,13 +430,13 @@ def test_a_broken_file_is_put_aside_and_named(tmp_path: Path, content: str) -> N
     assert "\n" not in found.problems[0]
     assert (tmp_path / "lib/usage.json.bad").read_text() == content
     found.observe([link(0)], CONFIGURED, NOV_20)
-    found.write(found.due(0.0) or b"")
+    found.write(found.due(0.0) or {})
     assert meter(tmp_path).problems == ()
 
 
 def test_a_file_that_others_can_write_is_not_believed(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
-    (tmp_path / "lib/usage.json").write_bytes(encode({}))
+    (tmp_path / "lib/usage.json").write_text(json.dumps(to_json({})))
     (tmp_path / "lib/usage.json").chmod(0o666)
     assert "others than root can write to it" in meter(tmp_path).problems[0]
 
@@ -445,7 +445,7 @@ def test_no_place_to_keep_it(tmp_path: Path) -> None:
     (tmp_path / "lib").write_text("in the way")
     found = Meter(tmp_path / "lib")
     found.observe([link(0)], CONFIGURED, NOV_20)
-    found.write(found.due(0.0) or b"")
+    found.write(found.due(0.0) or {})
     assert found.problems[0].endswith("usage would be lost by a restart")
 
 

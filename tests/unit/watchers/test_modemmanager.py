@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from netbond.system.state_file import StateFileError
 from netbond.watchers.modemmanager import (
     MODEM,
     MODEM_3GPP,
     SERVICE,
     SIGNAL,
     Modem,
+    RoamingFile,
     excluded_by_roaming,
     modem_of,
     modem_snapshot,
@@ -322,3 +325,24 @@ def test_snapshot() -> None:
 )
 def test_why_a_modem_is_no_uplink(modem: Modem, why: str) -> None:
     assert why_idle(modem) == why
+
+
+# --- what is kept for the next agent ----------------------------------------------------------------------
+
+
+def test_who_roams_is_kept_until_the_next_boot(tmp_path: Path) -> None:
+    assert RoamingFile(tmp_path, "boot").load() == frozenset()
+    RoamingFile(tmp_path, "boot").save({"wwan1", "wwan0"})
+    assert RoamingFile(tmp_path, "boot").load() == {"wwan0", "wwan1"}
+    assert RoamingFile(tmp_path, "next boot").load() == frozenset()
+    RoamingFile(tmp_path, "boot").save(())
+    assert RoamingFile(tmp_path, "boot").load() == frozenset()
+
+
+def test_what_is_no_name_of_an_interface_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "roaming.json").write_text('["boot", 5, "../x", "a\\u001b[b", "wwan0"]')
+    assert RoamingFile(tmp_path, "boot").load() == {"wwan0"}
+    for strange in ('{"boot": "boot"}', '"boot"', "{}", "[]"):
+        (tmp_path / "roaming.json").write_text(strange)
+        with pytest.raises(StateFileError):
+            RoamingFile(tmp_path, "boot").load()

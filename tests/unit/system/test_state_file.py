@@ -1,0 +1,282 @@
+"""State files: nobody else's are read, a killed writer leaves nothing, and those of netbond 0.1 are read."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from datetime import date
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netbond.config.schema import SenderConfig
+from netbond.config.values import HostPort
+from netbond.dhcp.lease import Lease
+from netbond.dhcp.store import MANAGED, LeaseList, LeaseStore
+from netbond.engines.supervisor import ResumeStore
+from netbond.kernel.sysctls import Change, Sysctls
+from netbond.kernel.taken_defaults import DefaultStore
+from netbond.model import MAIN_TABLE, Nexthop, Route
+from netbond.router import nft
+from netbond.sources.data_plans import Meter, Usage
+from netbond.system import files
+from netbond.system.state_file import ABANDONED_AFTER_S, StateFile, StateFileError, open_folder, reason
+from netbond.watchers.modemmanager import RoamingFile
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> StateFile:
+    return StateFile(tmp_path / "state" / "x.json", "example", 1000)
+
+
+def put(file: StateFile, text: str) -> Path:
+    path = Path(file.path)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+# --- one file ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_written_is_what_is_read(file: StateFile) -> None:
+    with pytest.raises(FileNotFoundError):
+        file.read()
+    previous = os.umask(0)
+    try:
+        file.write({"a": [1, "x"]})
+    finally:
+        os.umask(previous)
+    assert file.read() == {"kind": "example", "version": 1, "a": [1, "x"]}
+    path = Path(file.path)
+    assert json.loads(path.read_text()) == file.read()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755
+    file.write({"b": None}, durable=True)
+    assert file.read() == {"kind": "example", "version": 1, "b": None}
+    file.remove()
+    file.remove()
+    assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "it is not JSON"),
+        ("[" * 400 + "]" * 400, "it is nested too deeply"),
+        ("[]", "it is not a JSON object"),
+        ('"x"', "it is not a JSON object"),
+        ('{"kind": "other", "version": 1}', "it is no file of kind example"),
+        ('{"kind": ["example"], "version": 1}', "it is no file of kind example"),
+        ('{"kind": "example", "version": 2}', "it is not of version 1, which this netbond reads"),
+        ('{"kind": "example", "version": true}', "it is not of version 1, which this netbond reads"),
+        ('{"kind": "example", "a": "' + "x" * 1000 + '"}', "it is larger than 1000 bytes"),
+    ],
+)
+def test_what_is_not_read(file: StateFile, text: str, says: str) -> None:
+    put(file, text)
+    with pytest.raises(StateFileError) as caught:
+        file.read()
+    assert reason(caught.value) == says
+
+
+def test_a_link_a_directory_and_a_fifo_are_not_read(file: StateFile, tmp_path: Path) -> None:
+    path = put(file, '{"kind": "example", "version": 1}')
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StateFileError, match="it is a symbolic link"):
+        file.read()
+    file.write({"a": 1})  # replaces the link
+    assert file.read()["a"] == 1
+    assert '"a"' not in (tmp_path / "elsewhere").read_text()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(StateFileError, match="it is not a regular file"):
+        file.read()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(StateFileError, match="it is not a regular file"):
+        file.read()
+    with pytest.raises(IsADirectoryError):
+        file.write({})
+    assert [each.name for each in path.parent.iterdir()] == ["x.json"], "the temporary file has gone"
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_can_write_is_not_read(file: StateFile, mode: int) -> None:
+    put(file, "{}").chmod(mode)
+    with pytest.raises(StateFileError, match="others than root can write to it"):
+        file.read()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_somebody_else_is_not_read(file: StateFile) -> None:
+    os.chown(put(file, "{}"), 12345, 0)
+    with pytest.raises(StateFileError, match="others than root can write to it"):
+        file.read()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_roots_file_is_read_by_another_user_too() -> None:
+    """That is what `netbond plan` does without root, where the file's mode lets it."""
+    script = (
+        "import os, tempfile; from netbond.system.state_file import StateFile\n"
+        "os.umask(0o022); folder = tempfile.mkdtemp(); os.chmod(folder, 0o755)\n"
+        "file = StateFile(folder + '/x.json', 'example', 1000); file.write({'a': 1})\n"
+        "os.chmod(file.path, 0o644); os.setresuid(12345, 12345, 0); print(file.read()['a'])\n"
+        "os.setresuid(0, 0, 0); file.remove(); os.rmdir(folder)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+def test_what_would_not_be_read_is_not_written(file: StateFile) -> None:
+    file.write({"a": 1})
+    with pytest.raises(OSError, match="would be larger than 1000 bytes") as caught:
+        file.write({"a": "x" * 1000})
+    assert caught.value.errno == errno.EFBIG
+    assert reason(caught.value) == "would be larger than 1000 bytes"
+    assert file.read()["a"] == 1
+
+
+def test_what_a_killed_writer_left_is_swept(file: StateFile) -> None:
+    folder = put(file, "{}").parent
+    now = time.time()
+    for name, age_s in ((f"{files.TEMPORARY}old", 3600), (f"{files.TEMPORARY}new", 1), ("other", 3600)):
+        (folder / name).touch()
+        os.utime(folder / name, (now - age_s, now - age_s))
+    assert ABANDONED_AFTER_S < 3600
+    file.write({})
+    assert sorted(each.name for each in folder.iterdir()) == [f"{files.TEMPORARY}new", "other", "x.json"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [("[1, 2]", {"first": 1}), ('{"kind": "example", "version": 1}', None)]
+)
+def test_the_format_of_an_earlier_version(tmp_path: Path, value: str, found: dict[str, Any] | None) -> None:
+    file = StateFile(tmp_path / "x.json", "example", 1000, old=lambda words: {"first": words[0]})
+    put(file, value)
+    assert file.read() == (json.loads(value) if found is None else found)
+    for strange in ("[]", "{}", "5", "null"):
+        put(file, strange)
+        with pytest.raises(StateFileError, match="it is no file of kind example"):
+            file.read()
+
+
+def test_a_directory_of_state_files(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    folder = open_folder(tmp_path)
+    try:
+        file = StateFile("x.json", "example", 1000, folder=folder)
+        (tmp_path / f"{files.TEMPORARY}old").touch()
+        os.utime(tmp_path / f"{files.TEMPORARY}old", (0, 0))
+        file.write({"a": 1}, durable=True)
+        assert file.read()["a"] == 1
+        assert [each.name for each in tmp_path.iterdir()] == ["x.json"]
+        file.remove()
+        assert not list(tmp_path.iterdir())
+    finally:
+        os.close(folder)
+    tmp_path.chmod(0o770)
+    with pytest.raises(PermissionError, match="others than root can write there"):
+        open_folder(tmp_path)
+    tmp_path.chmod(0o700)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(OSError):  # noqa: PT011 - ELOOP or ENOTDIR, as the kernel likes
+        open_folder(tmp_path / "link")
+
+
+# --- files that netbond 0.1 wrote --------------------------------------------------------------------------
+
+BOOT = "9d2f4c1e-6a7b-4c8d-9e0f-112233445566"
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Path:
+    """A state directory as netbond 0.1 (commit 7364346) left it."""
+    shutil.copytree(Path(__file__).parent / "state_0_1", tmp_path / "state")
+    for path in (tmp_path / "state", *(tmp_path / "state").rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    return tmp_path / "state"
+
+
+def test_an_upgrade_keeps_leases(earlier: Path) -> None:
+    kept = Lease("usb0", "dhclient", IPv4Interface("10.0.0.10/24"), (IPv4Address("10.0.0.1"),), 1234.5, 7)
+    seen = Lease("wwan0", "main", IPv4Interface("10.1.0.10/30"), (IPv4Address("10.1.0.9"),), 99.0, 9)
+    store = LeaseStore(earlier / "leases", BOOT)
+    assert store.load() == (kept,)
+    assert LeaseStore(earlier / "learned", BOOT).load() == (seen,)
+    managed = LeaseList(earlier / MANAGED, BOOT)
+    said = Lease(
+        "eth1", "NetworkManager", IPv6Interface("2001:db8::2/64"), (IPv6Address("fe80::1"),), 55.0, 3
+    )
+    assert managed.load() == (said,)
+    store.save(kept._replace(received=1300.0))
+    assert store.load() == (kept._replace(received=1300.0),)
+    managed.save([said, kept])
+    assert LeaseList(earlier / MANAGED, BOOT).load() == (said, kept)
+
+
+def test_an_upgrade_puts_sysctls_back(earlier: Path, tmp_path: Path) -> None:
+    values = {"net/core/rmem_max": "67108864", "net/ipv4/conf/usb0/rp_filter": "2"}
+    for name, value in values.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{value}\n")
+    settings = Sysctls(earlier, tmp_path)
+    assert settings.apply([Change("net/ipv4/conf/usb0/rp_filter", "0", "2", "for a test")]) == []
+    assert Sysctls(earlier, tmp_path).restore() == []
+    assert {name: (tmp_path / name).read_text().strip() for name in values} == {
+        "net/core/rmem_max": "212992",
+        "net/ipv4/conf/usb0/rp_filter": "1",
+    }
+
+
+def test_an_upgrade_puts_defaults_back(earlier: Path) -> None:
+    hop = Nexthop("usb0", IPv4Address("10.0.0.1"), 1)
+    found = DefaultStore(earlier).load()
+    assert [(r.table, r.nexthops, r.metric, str(r.source), r.protocol) for r in found] == [
+        (MAIN_TABLE, (hop,), 5, "10.0.0.10", 16)
+    ]
+    more: tuple[Route, ...] = (*found, Route(MAIN_TABLE, found[0].destination, nexthops=(hop,), metric=9))
+    DefaultStore(earlier).save(more)
+    assert DefaultStore(earlier).load() == more
+
+
+def test_an_upgrade_knows_who_roamed(earlier: Path) -> None:
+    kept = RoamingFile(earlier, BOOT)
+    assert kept.load() == {"wwan0", "wwan1"}
+    assert RoamingFile(earlier, "another").load() == frozenset()
+    kept.save({"wwan1"})
+    assert RoamingFile(earlier, BOOT).load() == {"wwan1"}
+
+
+def test_an_upgrade_knows_the_table_of_router_mode(earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def listing() -> str:
+        return "table inet netbond {\n}\n"
+
+    monkeypatch.setattr(nft, "generation", lambda: 1)
+    monkeypatch.setattr(nft, "listing", listing)
+    assert asyncio.run(nft.Table(earlier).applied()) == "table inet netbond {}\n"
+
+
+def test_an_upgrade_goes_on_counting(earlier: Path) -> None:
+    meter = Meter(earlier)
+    meter.load()
+    assert meter.problems == ()
+    usage = Usage(date(2026, 11, 3), 3, 123456789, 11, 7, 1000, 2000, BOOT, date(2026, 10, 3), 50_000_000_000)
+    assert meter._ledger == {"usb0": usage}
+
+
+def test_an_upgrade_resumes_engines(earlier: Path) -> None:
+    engine = SenderConfig(listen=HostPort("127.0.0.1", 6000), receiver=HostPort("srtla.example.net", 5000))
+    assert ResumeStore(earlier / "engines").load(engine) == {"group": "ab" * 128, "links": [{"id": 1}]}
