@@ -12,16 +12,14 @@ order the modems come, and nobody else gets it while that modem is away.
 from __future__ import annotations
 
 import glob
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from netbond.config.pattern import Match, port_order
 from netbond.config.schema import Config, UplinkConfig
-from netbond.config.values import PER_FAMILY
 from netbond.model import Device
-from netbond.tables import fixed
+from netbond.tables import assign
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +48,10 @@ def label_tables(config: Config) -> dict[str, int]:
 
     A label for which nothing is left is missing from the answer.
     """
-    tables = {u.label: u.table for u in config.uplink if u.label and u.table}
-    taken = {
-        config.routing.ecmp_table,
-        config.routing.pin_table,
-        *(u.table for u in config.uplink if u.table),
-    }
-    labels = [u.label for u in config.uplink if u.label and not u.table]
-    for label in labels:
-        traditional = fixed(label, config.routing.table_bases)
-        if traditional is not None and traditional not in taken:
-            tables[label] = traditional
-            taken.add(traditional)
-    taken |= {base + offset for _, base in config.routing.table_bases for offset in range(PER_FAMILY)}
-    low, high = config.routing.tables
-    reserved = range(low, high + 1)
-    for label in labels:
-        start = zlib.crc32(label.encode())
-        around = (reserved[(start + step) % len(reserved)] for step in range(len(reserved)))
-        table = None if label in tables else next((number for number in around if number not in taken), None)
-        if table is not None:
-            tables[label] = table
-            taken.add(table)
-    return tables
+    labels = [uplink.label for uplink in config.uplink if uplink.label]
+    configured = {uplink.label: uplink.table for uplink in config.uplink if uplink.label and uplink.table}
+    kept_free = {uplink.table for uplink in config.uplink if uplink.table}
+    return assign(labels, config.routing, {}, configured, kept_free)
 
 
 def reserved_tables(config: Config) -> frozenset[int]:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from netbond.config.schema import RoutingConfig
 from netbond.config.values import PER_FAMILY
-from netbond.model import IPInterface, IPNetwork, Nexthop, Route, Uplink
+from netbond.model import Address, IPAddress, IPNetwork, Nexthop, Route, Uplink
 
 # The last resort of a table: whatever finds no route there must fail, or it would fall through to main and
 # leave by the wrong modem. The highest metric there is, so that any other default wins.
@@ -42,17 +42,18 @@ def assign(
     configured: Mapping[str, int] = MappingProxyType({}),
     kept_free: Collection[int] = (),
 ) -> dict[str, int]:
-    """A table for each uplink's name: configured, else traditional, else kept (`in_use`), else of the range.
+    """A table for each name: configured, else traditional, else kept (`in_use`), else of the range.
 
-    `kept_free` are tables that belong to an [[uplink]] whose interface may come back (netbond.match). A name
-    for which the range has nothing left is missing from the answer.
+    `kept_free` are tables that belong to an [[uplink]] whose interface may come back (netbond.match). Of two
+    names with the same hash the first one gets the table. A name for which the range has nothing left is
+    missing from the answer.
     """
     low, high = routing.tables
     reserved = range(low, high + 1)
     tables: dict[str, int] = {}
     spoken_for = {routing.ecmp_table, routing.pin_table, *configured.values(), *kept_free}
     rest = []
-    for name in sorted(names):
+    for name in names:
         traditional = fixed(name, routing.table_bases)
         if name in configured:
             tables[name] = configured[name]
@@ -79,12 +80,26 @@ def assign(
     return tables
 
 
-def _connected(interface: IPInterface, peer: object) -> IPNetwork | None:
+def connected(address: Address) -> IPNetwork | None:
     """The network that an address makes reachable without a gateway; None for a lone /32 or /128."""
-    if peer is not None:
-        return ipaddress.ip_network(f"{peer}/{interface.max_prefixlen}")
-    network = interface.network
+    if address.peer is not None:
+        return ipaddress.ip_network(f"{address.peer}/{address.interface.max_prefixlen}")
+    network = address.interface.network
     return None if network.prefixlen == network.max_prefixlen else network
+
+
+def reaches(address: Address, gateway: IPAddress) -> bool:
+    """Whether the gateway is the address's peer or in its network."""
+    network = connected(address)
+    return network is not None and gateway in network
+
+
+def on_link(gateway: IPAddress | None, addresses: Iterable[Address]) -> bool:
+    """Whether an interface with these addresses reaches the gateway directly; also if it needs none.
+
+    A link-local gateway (of IPv6) is on the link, whatever the addresses are.
+    """
+    return gateway is None or gateway.is_link_local or any(reaches(each, gateway) for each in addresses)
 
 
 def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
@@ -103,11 +118,11 @@ def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
     )
     if uplink.state == "down":
         return [last]
-    connected: dict[IPNetwork, Route] = {}
+    direct: dict[IPNetwork, Route] = {}
     for address in uplink.addresses:
-        network = _connected(address.interface, address.peer)
-        if network is not None and network not in connected:
-            connected[network] = Route(
+        network = connected(address)
+        if network is not None and network not in direct:
+            direct[network] = Route(
                 uplink.table,
                 network,
                 nexthops=(Nexthop(uplink.device),),
@@ -126,18 +141,10 @@ def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
         protocol=protocol,
     )
     # The default needs its gateway's network to be there first.
-    return [last, *connected.values(), way_out]
+    return [last, *direct.values(), way_out]
 
 
 def nexthop(uplink: Uplink, weight: int = 1) -> Nexthop:
     """The way out through an uplink; `onlink` where the gateway lies outside every connected network."""
-    gateway = uplink.gateway
-    reachable = (
-        gateway is None
-        or gateway.is_link_local  # of IPv6: reachable on its link, whatever the addresses are
-        or any(
-            network is not None and gateway in network
-            for network in (_connected(a.interface, a.peer) for a in uplink.addresses)
-        )
-    )
-    return Nexthop(uplink.device, gateway, weight, onlink=not reachable)
+    onlink = not on_link(uplink.gateway, uplink.addresses)
+    return Nexthop(uplink.device, uplink.gateway, weight, onlink=onlink)

@@ -28,9 +28,9 @@ from netbond.config.schema import Config, UplinkConfig
 from netbond.config.values import AUTO
 from netbond.dhcp.lease import Lease
 from netbond.exclusions import exclusions
-from netbond.model import MAIN_TABLE, Address, Device, Facts, IPAddress, Link, Route, Uplink
+from netbond.model import MAIN_TABLE, Address, Device, Facts, IPAddress, Link, Uplink
 from netbond.router.ruleset import is_lan
-from netbond.tables import assign
+from netbond.tables import assign, reaches
 from netbond.usability import judged
 
 # An interface that no [[uplink]] matches: used if it turns out to have a gateway.
@@ -139,16 +139,6 @@ def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | N
     return [gateway for _, _, gateway in sorted(found, key=lambda item: item[:2])]
 
 
-def main_gateway(device: str, routes: Iterable[Route], family: int = 4) -> IPAddress | None:
-    """The gateway of the default route in main on `device`, that of the lowest metric."""
-    gateways = _main_defaults(device, family, Facts(routes=tuple(routes)))
-    return next((gateway for gateway in gateways if gateway is not None), None)
-
-
-def _within(gateway: IPAddress, address: Address) -> bool:
-    return gateway == address.peer or gateway in address.interface.network
-
-
 def _lease(device: str, addresses: Iterable[Address], leases: Iterable[Lease]) -> Lease | None:
     """The newest lease with a router for one of these addresses: any other lease is history."""
     held = {address.interface.ip for address in addresses}
@@ -162,7 +152,7 @@ def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> 
     """An address goes with the gateway in its network that has fewest so far; without one, with the first."""
     shares: dict[IPAddress, list[Address]] = {gateway: [] for gateway in gateways}
     for address in addresses:
-        fitting = [gateway for gateway in gateways if _within(gateway, address)]
+        fitting = [gateway for gateway in gateways if reaches(address, gateway)]
         shares[min(fitting or gateways[:1], key=lambda gateway: len(shares[gateway]))].append(address)
     return [_Way(gateway, CONFIGURED, tuple(share)) for gateway, share in shares.items()]
 
@@ -176,7 +166,7 @@ def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Way]
     homeless = []
     for address in addresses:
         lease = _lease(link.name, [address], facts.leases)
-        inside = next((gateway for gateway in gateways if _within(gateway, address)), None)
+        inside = next((gateway for gateway in gateways if reaches(address, gateway)), None)
         once = _lease(link.name, [address], facts.learned)
         if lease is not None:
             since = None if lease.source == _ASKED_ANEW or lease.received < 0 else lease.received
@@ -369,7 +359,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             idle += [f"{link.name}: {why_not}"] if why_not else []
     idle += [f"{setting.match}: no such interface now" for setting in choice.unused]
     tables = assign(
-        {item.name for item in chosen},
+        sorted({item.name for item in chosen}),
         config.routing,
         tables_in_use,
         {name: setting.table for name, setting in choice.settings.items() if setting.table},

@@ -13,7 +13,7 @@ from typing import Any
 
 from netbond.model import MAIN_TABLE, Facts, Nexthop, Route
 from netbond.system.state_file import StateFile
-from netbond.tables import DEFAULT
+from netbond.tables import DEFAULT, on_link
 
 LARGEST = 65536  # bytes
 SCOPES = frozenset({"global", "site", "link", "host", "nowhere"})
@@ -22,19 +22,13 @@ SCOPES = frozenset({"global", "site", "link", "host", "nowhere"})
 def still_valid(route: Route, facts: Facts) -> bool:
     """Whether its interfaces still exist and have an address from which its gateways are reached."""
     names = {link.name for link in facts.links}
-    return bool(route.nexthops) and all(
-        hop.device in names
-        and any(
-            hop.gateway is None
-            or hop.onlink
-            or hop.gateway.is_link_local
-            or hop.gateway == address.peer
-            or hop.gateway in address.interface.network
-            for address in facts.addresses
-            if address.device == hop.device and address.family == route.family
-        )
-        for hop in route.nexthops
-    )
+
+    def valid(hop: Nexthop) -> bool:
+        addresses = [a for a in facts.addresses if a.device == hop.device and a.family == route.family]
+        reached = hop.onlink or on_link(hop.gateway, addresses)
+        return hop.device in names and bool(addresses) and reached
+
+    return bool(route.nexthops) and all(map(valid, route.nexthops))
 
 
 def merged(known: Iterable[Route], taken: Iterable[Route]) -> tuple[Route, ...]:

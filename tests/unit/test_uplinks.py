@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 
 import pytest
@@ -11,7 +10,7 @@ from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
 from netbond.model import Facts, Uplink
-from netbond.uplinks import find, learned, main_gateway
+from netbond.uplinks import find, learned
 from tests.unit.boxes import address, box, lease, link, main_default
 
 
@@ -140,10 +139,13 @@ def test_an_address_with_the_mask_of_its_lease_replaces_the_one_before() -> None
     assert networks(before._replace(received=2.0), after) == ["10.0.0.10/24", "10.0.0.10/25", "10.9.0.9/24"]
 
 
-def test_main_gateway_is_that_of_the_lowest_metric() -> None:
-    routes = (main_default("usb0", "10.0.0.9", metric=600), main_default("usb0", "10.0.0.1", metric=100))
-    assert main_gateway("usb0", routes) == ipaddress.ip_address("10.0.0.1")
-    assert main_gateway("usb1", routes) is None
+def test_of_several_defaults_in_main_the_one_of_the_lowest_metric_names_the_gateway() -> None:
+    facts = Facts(
+        links=(link("usb0"), link("usb1")),
+        addresses=(address("usb0", "10.0.0.10/24"), address("usb1", "10.0.1.10/24")),
+        routes=(main_default("usb0", "10.0.0.9", metric=600), main_default("usb0", "10.0.0.1", metric=100)),
+    )
+    assert brief(facts) == [("usb0", "10.0.0.1", "main default", "up")]
 
 
 def test_first_match_wins_and_enabled_false_excludes() -> None:
