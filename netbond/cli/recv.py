@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 import signal
 from pathlib import Path
 
 from netbond.cli.send import add_engine_options, address_port, host_port, key_of, port_number
+from netbond.config import targets
 from netbond.config.values import HostPort
 from netbond.errors import UsageError
 
@@ -84,6 +84,6 @@ def _server(args: argparse.Namespace) -> HostPort:
     if args.srt is not None:
         return host_port(args.srt, "--srt")
     host = args.srt_hostname or "127.0.0.1"
-    if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", host):
+    if not targets.is_host(host):
         raise UsageError(f"--srt-hostname {host!r} is not a host", "expected a name or an address")
     return HostPort(host, port_number(args.srt_port, "--srt-port"))

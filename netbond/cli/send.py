@@ -8,6 +8,7 @@ import re
 import signal
 from pathlib import Path
 
+from netbond.config import targets
 from netbond.config.values import HostPort, parse_host_port
 from netbond.errors import UsageError
 
@@ -153,6 +154,6 @@ def _latency(text: str | None) -> float | None:
 
 def _host(text: str) -> str:
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", host):
+    if not targets.is_host(host):
         raise UsageError(f"RECEIVER_HOST {text!r} is not a host", "expected a name or an address")
     return host

@@ -53,6 +53,22 @@ def as_address(text: str) -> IPv4Address | IPv6Address | None:
     return None if isinstance(address, IPv6Address) and address.scope_id else address
 
 
+def is_host(text: str) -> bool:
+    """Whether a resolver can be asked for it: a name, or an address with or without its zone.
+
+    Numbers such as '127.1' are for the resolver to judge.
+    """
+    address, zoned, zone = text.partition("%")
+    if as_address(address) is None:
+        return _NAME.fullmatch(text) is not None
+    return not zoned or (":" in address and re.fullmatch(r"[A-Za-z0-9._-]{1,15}", zone) is not None)
+
+
+def is_name(text: str) -> bool:
+    """Whether it can be a host's name. A last label of digits is a mistyped address (RFC 3696, section 2)."""
+    return bool(_NAME.fullmatch(text)) and not text.removesuffix(".").rpartition(".")[2].isdigit()
+
+
 def parse(kind: str, text: str) -> Target:
     """Read a target of a check of this kind; ValueError says what would be right."""
     found = _parse(kind, text)
@@ -81,10 +97,7 @@ def _host(text: str) -> str | None:
     address = as_address(text)
     if address is not None:
         return None if address.is_multicast or address.is_unspecified else str(address)
-    # A last label of digits is a mistyped address, never a name (RFC 3696, section 2).
-    if not _NAME.fullmatch(text) or text.rstrip(".").rpartition(".")[2].isdigit():
-        return None
-    return text
+    return text if is_name(text) else None
 
 
 def _port(text: str) -> int | None:

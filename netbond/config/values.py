@@ -53,7 +53,7 @@ def parse_host_port(text: str) -> HostPort:
         raise ValueError(expected)
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise ValueError(expected)
-    if not re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", host):
+    if not targets.is_host(host):
         raise ValueError(expected)
     return HostPort(host, int(port))
 
@@ -195,13 +195,11 @@ def one_destination(text: str) -> str:
     try:
         network = ipaddress.ip_network(text)
     except ValueError:
-        label = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
-        name = text.lower().removesuffix(".")
-        if len(name) > 253 or not re.fullmatch(rf"({label}\.)*[a-z_][a-z0-9_-]*", name):
+        if not targets.is_name(text):
             raise Wrong(
                 f"prefixes without host bits, addresses and host names; {text!r} is none of them"
             ) from None
-        return name
+        return text.lower().removesuffix(".")
     if network.prefixlen == 0:
         raise Wrong("prefixes that are not everything; weights and `backup` say where everything goes")
     return str(network)

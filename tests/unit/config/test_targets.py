@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.config.targets import KINDS, parse
+from netbond.config.targets import KINDS, is_host, is_name, parse
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,36 @@ def test_any_text_is_a_target_or_is_refused(kind: str, text: str) -> None:
         return
     assert target.host.isascii()
     assert not any(c.isspace() or not c.isprintable() for c in target.host + target.path)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "name"),
+    [
+        ("modem", True, True),
+        ("srtla.example.net", True, True),
+        ("example.net.", True, True),
+        ("_srv.example.net", True, True),
+        ("a" * 63, True, True),
+        ("127.1", True, False),
+        ("1.2.3.4", True, False),
+        ("300.1.1.1", True, False),
+        ("fe80::1", True, False),
+        ("fe80::1%eth0.5", True, False),
+        ("", False, False),
+        ("-a", False, False),
+        ("a..b", False, False),
+        ("a b", False, False),
+        ("a\n", False, False),
+        ("modem%usb0", False, False),
+        ("10.0.0.1%usb0", False, False),
+        ("fe80::1%", False, False),
+        ("fe80::1%a\n", False, False),
+        ("fe80::1%a%b", False, False),
+        ("a" * 64, False, False),
+        (".".join(["a" * 60] * 5), False, False),
+        ("bücher.example", False, False),
+        ("\u0661.1.1.1", False, False),
+    ],
+)
+def test_what_a_host_and_a_name_is(text: str, host: bool, name: bool) -> None:
+    assert (is_host(text), is_name(text)) == (host, name)
