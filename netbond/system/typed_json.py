@@ -5,9 +5,12 @@ facts, the snapshot of status. The hints may be made of bool, int, float, str, N
 Literal, StrEnum, IP addresses, interfaces and networks, Path, date, tuple, frozenset, dict[str, X],
 dataclasses, named tuples, and unions of these.
 
-Keys are the names of the fields, in their order. A field's metadata may hold `doc` (its description) and
-`omit` (True: the key is left out while the value is the default). Text forms are those of str(). An object of
-a union of several dataclasses has one more key, CLASS_KEY, first: no field can be called so.
+Keys are the names of the fields, in their order. A field's metadata (`doc()`) may hold its description, and
+that the key is left out while the value is the default. Text forms are those of str(); a class with
+a class method `from_text` is written in this way, too.
+
+In a union of several dataclasses, a field tells them apart that all of them have, as a Literal of its own in
+each (`role: Literal["sender"]`). Without one, CLASS_KEY is added in front: no field can be called so.
 
 Modules that declare such types import what their hints name at run time, not under TYPE_CHECKING.
 """
@@ -47,6 +50,11 @@ _UNHINTED: dict[type, dict[str, Any]] = {
 }
 
 
+def doc(text: str, *, omit: bool = False) -> dict[str, Any]:
+    """The metadata of a field: its description; `omit`: leave the key out while the value is the default."""
+    return {"doc": text, "omit": omit}
+
+
 def to_json(value: object) -> Any:
     """A dataclass, a named tuple, or a value that is JSON already, as plain JSON values.
 
@@ -77,10 +85,15 @@ def read_tolerant(cls: type[T], value: object) -> T:
     return found
 
 
-def json_schema(cls: type) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of what to_json() makes of a `cls`, with descriptions from metadata `doc`."""
+def json_schema(*classes: type) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of what to_json() makes of these, with descriptions from metadata `doc`."""
     definitions: dict[str, Any] = {}
-    return {"$schema": SCHEMA, "title": cls.__name__, **_codec(cls).schema(definitions), "$defs": definitions}
+    found = [_codec(cls).schema(definitions) for cls in classes]
+    return {
+        "$schema": SCHEMA,
+        **(found[0] if len(found) == 1 else {"anyOf": found}),
+        "$defs": definitions,
+    }
 
 
 class _WrongError(ValueError):
@@ -233,19 +246,19 @@ _TEXTS: dict[Any, tuple[Callable[[str], Any], dict[str, Any]]] = {
 class _Literal(_Codec):
     def __init__(self, choices: tuple[Any, ...]) -> None:
         self.types = tuple({type(choice) for choice in choices})
-        self._choices = choices
+        self.choices = choices
 
     def encode(self, value: Any, depth: int) -> Any:
         return value
 
     def decode(self, value: Any, tolerant: bool, depth: int) -> Any:
-        for choice in self._choices:
+        for choice in self.choices:
             if type(value) is type(choice) and value == choice:
                 return choice
-        raise _WrongError(f"{_short(value)} is none of {', '.join(map(repr, self._choices))}")
+        raise _WrongError(f"{_short(value)} is none of {', '.join(map(repr, self.choices))}")
 
     def schema(self, definitions: dict[str, Any]) -> dict[str, Any]:
-        return {"enum": list(self._choices)}
+        return {"enum": list(self.choices)}
 
 
 class _List(_Codec):
@@ -360,6 +373,10 @@ class _Object(_Codec):
     def _fields(self) -> tuple[_Field, ...]:  # only when needed: types may refer to themselves
         return tuple(_fields(self.cls))
 
+    def literals(self) -> dict[str, tuple[Any, ...]]:
+        """The fields that are Literals, and their values."""
+        return {f.name: f.codec.choices for f in self._fields if isinstance(f.codec, _Literal)}
+
     def encode(self, value: Any, depth: int) -> Any:
         _check_depth(depth)
         found = {}
@@ -412,27 +429,38 @@ class _Object(_Codec):
 
 
 class _Union(_Codec):
-    """One of several types. CLASS_KEY tells dataclasses apart; the other types are tried in their order."""
+    """One of several types. A key tells dataclasses apart; the other types are tried in their order."""
 
     def __init__(self, members: tuple[_Codec, ...]) -> None:
         self.types = tuple(kind for member in members for kind in member.types)
         self._nullable = types.NoneType in self.types
         self._members = members
-        objects = [member for member in members if isinstance(member, _Object)]
-        self._tagged = {member.cls.__name__: member for member in objects} if len(objects) > 1 else {}
-        if self._tagged and len(self._tagged) != len(objects):
+        self._objects = [member for member in members if isinstance(member, _Object)]
+
+    @functools.cached_property
+    def _told_by(self) -> tuple[str, dict[Any, _Object]]:
+        """The key that tells the dataclasses apart, and the class of each of its values; "" for just one."""
+        if len(self._objects) < 2:
+            return "", {}
+        for name in self._objects[0].literals():
+            choices = [(c, each) for each in self._objects for c in each.literals().get(name, (None,))]
+            if len({choice for choice, _ in choices} - {None}) == len(choices):
+                return name, dict(choices)
+        found = {each.cls.__name__: each for each in self._objects}
+        if len(found) != len(self._objects):
             raise TypeError("two classes of one name in a union")
+        return CLASS_KEY, found
 
     def encode(self, value: Any, depth: int) -> Any:
         if value is None:
             return None
-        if self._tagged and type(value).__name__ in self._tagged:
-            name = type(value).__name__
-            return {CLASS_KEY: name, **self._tagged[name].encode(value, depth)}
         for exact in (True, False):
             for member in self._members:
                 if type(value) in member.types if exact else isinstance(value, member.types):
-                    return member.encode(value, depth)
+                    found = member.encode(value, depth)
+                    if isinstance(member, _Object) and self._told_by[0] == CLASS_KEY:
+                        return {CLASS_KEY: member.cls.__name__, **found}
+                    return found
         raise _WrongError(f"{type(value).__name__} is no type of the union")
 
     def decode(self, value: Any, tolerant: bool, depth: int) -> Any:
@@ -446,12 +474,15 @@ class _Union(_Codec):
             raise
 
     def _decode(self, value: Any, tolerant: bool, depth: int) -> Any:
-        if self._tagged and isinstance(value, dict):
-            tag = value.get(CLASS_KEY)
-            tagged = self._tagged.get(tag) if isinstance(tag, str) else None
-            if tagged is None:
-                raise _WrongError(f"{CLASS_KEY} is none of {', '.join(self._tagged)}")
-            return tagged.decode({key: value[key] for key in value if key != CLASS_KEY}, tolerant, depth)
+        key, tagged = self._told_by
+        if key and isinstance(value, dict):
+            tag = value.get(key)
+            found = tagged.get(tag) if isinstance(tag, str | int) else None
+            if found is None:
+                raise _WrongError(f"{key} is none of {', '.join(map(str, tagged))}")
+            if key == CLASS_KEY:
+                value = {name: value[name] for name in value if name != CLASS_KEY}
+            return found.decode(value, tolerant, depth)
         problems = []
         for member in self._members:
             if types.NoneType not in member.types:
@@ -466,7 +497,7 @@ class _Union(_Codec):
         found: list[dict[str, Any]] = []
         for member in self._members:
             schema = member.schema(definitions)
-            if isinstance(member, _Object) and member.cls.__name__ in self._tagged:
+            if isinstance(member, _Object) and self._told_by[0] == CLASS_KEY:
                 tag = {"properties": {CLASS_KEY: {"const": member.cls.__name__}}, "required": [CLASS_KEY]}
                 schema = {"allOf": [schema, tag]}
             if schema not in found:
@@ -520,6 +551,8 @@ def _codec(hint: Any) -> _Codec:
         return _Float()
     if hint in _TEXTS:
         return _Text(hint, *_TEXTS[hint])
+    if hasattr(hint, "from_text"):
+        return _Text(hint, hint.from_text, {})
     if _is_object(hint):
         return _object(hint)
     if isinstance(hint, type) and issubclass(hint, enum.StrEnum):

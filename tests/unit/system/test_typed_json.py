@@ -20,7 +20,7 @@ from netbond import model
 from netbond.dhcp.lease import Lease
 from netbond.model import Facts
 from netbond.system import typed_json
-from netbond.system.typed_json import from_json, json_schema, read_tolerant, to_json
+from netbond.system.typed_json import doc, from_json, json_schema, read_tolerant, to_json
 from tests.unit.boxes import box
 
 
@@ -47,8 +47,8 @@ class Dog:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    number: int = field(metadata={"doc": "Of the street."})
-    label: str = field(default="", metadata={"omit": True})
+    number: int = field(metadata=doc("Of the street."))
+    label: str = field(default="", metadata=doc("", omit=True))
     share: float = 0.0
     open: bool | None = None
     colour: Colour = Colour.RED
@@ -63,6 +63,42 @@ class House:
     names: frozenset[str] = frozenset()
     by_name: Mapping[str, Dog] = field(default_factory=dict)
     anything: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Written as "left-right"."""
+
+    left: str
+    right: str
+
+    def __str__(self) -> str:
+        return f"{self.left}-{self.right}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Pair:
+        left, dash, right = text.partition("-")
+        if not dash:
+            raise ValueError("no dash")
+        return cls(left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    shape: Literal["circle"]
+    radius: int
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    side: int
+    shape: Literal["square", "rhombus"] = "square"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    shapes: tuple[Circle | Square | None, ...] = ()
+    pair: Pair = Pair("a", "b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +276,30 @@ def test_the_hints_of_a_lease_are_those_that_the_type_checker_reads() -> None:
     assert tuple(typed_json._UNHINTED[Lease]) == Lease._fields
 
 
+def test_a_class_with_a_text_form_is_a_string() -> None:
+    drawing = Drawing(pair=Pair("x", "y-z"))
+    assert to_json(drawing)["pair"] == "x-y-z"
+    assert from_json(Drawing, through_text(drawing)) == drawing
+    with pytest.raises(ValueError, match=r"^pair: 'xy' is no Pair$"):
+        from_json(Drawing, {"pair": "xy"})
+
+
+def test_a_literal_of_its_own_in_each_class_tells_a_union_apart() -> None:
+    drawing = Drawing((Square(1, "rhombus"), None, Circle("circle", 2)))
+    assert to_json(drawing)["shapes"] == [
+        {"side": 1, "shape": "rhombus"},
+        None,
+        {"shape": "circle", "radius": 2},
+    ]
+    assert from_json(Drawing, through_text(drawing)) == drawing
+    for wrong in ({"side": 1}, {"shape": "oval"}, {"shape": ["circle"]}):
+        with pytest.raises(ValueError, match=r"^shapes\[0\]: shape is none of circle, square, rhombus$"):
+            from_json(Drawing, {"shapes": [wrong]})
+    assert read_tolerant(Drawing, {"shapes": [{"shape": "oval"}, {"shape": "square", "side": 3}]}) == Drawing(
+        (None, Square(3))
+    )
+
+
 # --- strictly ---------------------------------------------------------------------------------------------
 
 
@@ -401,6 +461,13 @@ def test_the_schema_describes_the_form() -> None:
     assert whole["$defs"]["Point"]["required"] == ["x", "y"]
     assert properties["pets"]["items"]["anyOf"][1]["allOf"][1]["properties"]["class"] == {"const": "Dog"}
     json.dumps(whole)
+
+
+def test_several_types_have_one_schema() -> None:
+    whole = json_schema(Circle, Square)
+    assert whole["anyOf"] == [{"$ref": "#/$defs/Circle"}, {"$ref": "#/$defs/Square"}]
+    shapes = json_schema(Drawing)["$defs"]["Drawing"]["properties"]["shapes"]["items"]
+    assert shapes["anyOf"] == [*whole["anyOf"], {"type": "null"}]
 
 
 def test_a_type_that_refers_to_itself_has_a_schema() -> None:
