@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from netbond import __version__
 from netbond.config.load import load
+from netbond.config.reload import reloaded
 from netbond.config.schema import Config
 from netbond.conflicts import clashes
 from netbond.desired import Desired, desired
@@ -62,10 +63,6 @@ PATIENCE = 10.0  # seconds after the start during which what looks stale stays i
 NFT_WAIT = 0.25  # seconds that a pass waits for nft
 NFT_LEAVE = 4.0  # seconds that the end waits for it
 RENAME = 10.0  # seconds after which the files of names are looked at again, if nothing has changed
-
-# What is fixed when the agent starts: the others would have to let go of something they hold.
-FIXED_AGENT = ("control_socket", "metrics", "state_dir", "user")
-FIXED_ROUTING = ("protocol",)
 
 Found = TypeVar("Found")
 
@@ -221,18 +218,11 @@ class Agent:
             self._report("configuration", [f"not reloaded, what was read before stays in force: {error}"])
             return
         old = self.config
-        fixed = [f"agent.{key}" for key in FIXED_AGENT if getattr(new.agent, key) != getattr(old.agent, key)]
-        fixed += [
-            f"routing.{key}"
-            for key in FIXED_ROUTING
-            if getattr(new.routing, key) != getattr(old.routing, key)
-        ]
-        kept = {key: getattr(old.agent, key) for key in FIXED_AGENT}
-        routing = {key: getattr(old.routing, key) for key in FIXED_ROUTING}
-        self.config = new = replace(
-            new, agent=replace(new.agent, **kept), routing=replace(new.routing, **routing)
+        self.config, need_restart = reloaded(old, new)
+        new = self.config
+        self._report(
+            "configuration", [f"{key} has changed: restart netbond to apply it" for key in need_restart]
         )
-        self._report("configuration", [f"{key} has changed: restart netbond to apply it" for key in fixed])
         if new.agent.iproute2_dir != old.agent.iproute2_dir:
             self._names.remove()
             self._names = NameFiles(new.agent.iproute2_dir)

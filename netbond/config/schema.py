@@ -12,12 +12,13 @@ from netbond.config import values as v
 from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, HIGHEST_TABLE, HostPort
 
 
-def _key(parse: v.Parse, default: Any) -> Any:
-    return field(default=default, metadata={"parse": parse})
+def _key(parse: v.Parse, default: Any, *, restart: bool = False) -> Any:
+    """A key with its check. `restart`: a running agent cannot apply a change (netbond.config.reload)."""
+    return field(default=default, metadata={"parse": parse, "restart": restart})
 
 
 def _required(parse: v.Parse) -> Any:
-    return field(metadata={"parse": parse})
+    return field(metadata={"parse": parse, "restart": False})
 
 
 # --- the tables of the file --------------------------------------------------------------------------------
@@ -35,19 +36,23 @@ class AgentConfig:
     notify_process: str = _key(
         lambda text: "" if text == "" else v.word(text), ""
     )  # ... or to those of this name
-    control_socket: Path = _key(v.absolute_path, Path(paths.CONTROL_SOCKET))
-    metrics: HostPort | None = _key(v.optional_address_endpoint, HostPort("127.0.0.1", 10469))
-    state_dir: Path = _key(v.absolute_path, Path(paths.STATE_DIR))
-    data_dir: Path = _key(v.absolute_path, Path("/var/lib/netbond"))  # what must survive a reboot: usage.json
-    user: str = _key(v.word, "nobody")  # whom the engines run as
+    control_socket: Path = _key(v.absolute_path, Path(paths.CONTROL_SOCKET), restart=True)
+    metrics: HostPort | None = _key(v.optional_address_endpoint, HostPort("127.0.0.1", 10469), restart=True)
+    state_dir: Path = _key(v.absolute_path, Path(paths.STATE_DIR), restart=True)
+    data_dir: Path = _key(
+        v.absolute_path, Path("/var/lib/netbond"), restart=True
+    )  # what must survive a reboot: usage.json
+    user: str = _key(v.word, "nobody", restart=True)  # whom the engines run as
     iproute2_dir: Path | None = _key(
         v.optional_path, Path("/etc/iproute2")
     )  # for rt_tables.d and rt_protos.d
     on_stop: str = _key(
         v.one_of("remove", "keep"), "remove"
     )  # netbond's routes and rules, when it is stopped
-    networkmanager: bool = _key(v.flag, default=True)  # follow it on the system bus, if it is there
-    modemmanager: bool = _key(v.flag, default=True)
+    networkmanager: bool = _key(
+        v.flag, default=True, restart=True
+    )  # follow it on the system bus, if it is there
+    modemmanager: bool = _key(v.flag, default=True, restart=True)
     realtime: bool = _key(v.flag, default=True)  # priority for the agent itself, not for its engines
     log_level: str = _key(v.one_of("debug", "info", "warning", "error"), "info")
 
@@ -73,7 +78,9 @@ class RoutingConfig:
     )
     take_over_default: bool = _key(v.flag, default=False)  # classic: others' defaults in main are taken out
     nexthop_base: int = _key(v.whole(0, 2**31 - 1), 7_800_000)  # ids of nexthop objects; 0: use none
-    protocol: int = _key(v.whole(5, 255), 78)  # marks netbond's routes and rules: `ip route show proto 78`
+    protocol: int = _key(
+        v.whole(5, 255), 78, restart=True
+    )  # marks netbond's routes and rules: `ip route show proto 78`
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,33 @@ def test_what_needs_a_restart_is_named(box: Box) -> None:
     assert "proto 79" not in box.rules()
 
 
+def test_keys_that_only_a_source_of_facts_reads_are_named_too(box: Box) -> None:
+    """The agent holds the file of data plans and the connections to the bus: they stay as they were."""
+    box.start()
+    before = box.config_file.read_text()
+    box.configure(agent="networkmanager = false\nmodemmanager = false")
+    box.config_file.write_text(box.config_file.read_text().replace("/data", "/elsewhere"))
+    hang_up(box)
+    wait_for(lambda: len(box.status()["agent"]["problems"]) == 3, 2.0, "all are named")
+    assert box.status()["agent"]["problems"] == [
+        "agent.data_dir has changed: restart netbond to apply it",
+        "agent.networkmanager has changed: restart netbond to apply it",
+        "agent.modemmanager has changed: restart netbond to apply it",
+    ]
+    # What is in force counts, not what was read last: as long as the file differs, it is said.
+    reloads = box.log.read_text().count("the configuration is reloaded")
+    hang_up(box)
+    wait_for(
+        lambda: box.log.read_text().count("the configuration is reloaded") > reloads, 2.0, "it is read again"
+    )
+    assert len(box.status()["agent"]["problems"]) == 3
+    box.config_file.write_text(before)
+    hang_up(box)
+    wait_for(lambda: box.status()["agent"]["problems"] == [], 2.0, "the file says again what is in force")
+    box.stop()
+    assert not (box.folder / "elsewhere").exists()
+
+
 def test_the_address_list_moves(box: Box) -> None:
     box.start()
     box.configure(agent="ip_list_devices = true")
