@@ -60,6 +60,14 @@ def _key(uplink: Uplink) -> tuple[str, IPAddress]:
     return (uplink.device, uplink.address.ip)
 
 
+def stream_links(uplinks: Iterable[Uplink]) -> list[Uplink]:
+    """The uplinks over which senders keep a link.
+
+    A dead uplink stays a link: the engine judges links itself, and is the first to hear of life.
+    """
+    return [uplink for uplink in uplinks if uplink.in_list or uplink.state == DEAD]
+
+
 def alive(uplinks: Iterable[Uplink]) -> frozenset[tuple[str, IPAddress]]:
     """What `Facts.alive` is to hold in the next pass."""
     return frozenset(_key(uplink) for uplink in uplinks if uplink.usable or uplink.state == STANDBY)

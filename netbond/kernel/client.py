@@ -18,7 +18,6 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
@@ -34,6 +33,7 @@ from netbond.model import (
     Rule,
 )
 from netbond.plan import Operation
+from netbond.refusals import Refusal
 
 Found = TypeVar("Found")
 
@@ -45,23 +45,6 @@ _ATTEMPTS = 5  # readings, when the kernel says that things changed under the du
 
 # What a kernel without a family, or without nexthop objects, answers to a question about them.
 _UNKNOWN = frozenset({errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EINVAL, errno.EPROTONOSUPPORT})
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An operation that the kernel refused."""
-
-    operation: Operation
-    error: int  # errno
-    detail: str = ""  # the kernel's own words, if it had any
-
-    def __str__(self) -> str:
-        what = self.operation.command()
-        if self.error == errno.EEXIST:
-            thing = "route" if isinstance(self.operation.what, Route) else "nexthop"
-            return f"{what}: a {thing} that is not netbond's has that place"
-        word = errno.errorcode.get(self.error, str(self.error))
-        return f"{what}: {word}{f' ({self.detail})' if self.detail else ''}"
 
 
 # An operation that finds its aim reached already has succeeded.
@@ -288,7 +271,7 @@ class Kernel:
 
     # --- writing -------------------------------------------------------------------------------------------
 
-    async def apply(self, operations: Iterable[Operation], links: Iterable[Link]) -> list[Failure]:
+    async def apply(self, operations: Iterable[Operation], links: Iterable[Link]) -> list[Refusal]:
         """Do the operations in their order; what failed, and is not merely overtaken by events."""
         indexes = {link.name: link.index for link in links}
         wanted = list(operations)
@@ -297,7 +280,7 @@ class Kernel:
             failures += self._write(wanted[start : start + _IN_ONE_GO], indexes)
         return failures
 
-    def _write(self, operations: Sequence[Operation], indexes: Mapping[str, int]) -> list[Failure]:
+    def _write(self, operations: Sequence[Operation], indexes: Mapping[str, int]) -> list[Refusal]:
         """Several requests in one message: the kernel carries out all, and answers each."""
         pending: dict[int, Operation] = {}
         requests = []
@@ -320,7 +303,7 @@ class Kernel:
             # with (IPv6 switched off there a moment ago), which is no reason to give up all others.
             reached = code == 0 or code in _DONE_ALREADY.get((done.verb, type(done.what)), ())
             if not reached and code not in _OVERTAKEN:
-                failures.append(Failure(done, code, words))
+                failures.append(Refusal(done, code, words))
         return failures
 
 

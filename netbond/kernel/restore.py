@@ -12,11 +12,12 @@ from pathlib import Path
 
 from netbond.config.schema import Config
 from netbond.errors import NetbondError
-from netbond.kernel.client import Failure, Kernel
+from netbond.kernel.client import Kernel
 from netbond.kernel.sysctls import Sysctls
 from netbond.kernel.taken_defaults import DefaultStore, still_valid
 from netbond.model import Facts
 from netbond.plan import Operation
+from netbond.refusals import Refusal
 from netbond.router import nft
 from netbond.router.ruleset import FAMILY, TABLE
 from netbond.status.control import ControlServer
@@ -32,7 +33,7 @@ class Restored:
 
 async def give_back(
     kernel: Kernel, store: DefaultStore, facts: Facts
-) -> tuple[list[Operation], list[Failure]]:
+) -> tuple[list[Operation], list[Refusal]]:
     """Put back into main what was taken out of it, as far as it still leads anywhere.
 
     The additions that were asked for, and those that failed. OSError or ValueError if the record cannot be

@@ -11,8 +11,15 @@ changed only if one is off by a good deal, and once a minute at most.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from netbond.config.schema import Config
+from netbond.config.values import AUTO
+from netbond.contracts import Look, Output, Source, Traffic
+from netbond.desired import Desired
+from netbond.model import Facts, Link
+from netbond.uplinks import settings
 
 SMOOTHING = 5.0  # seconds: how long traffic must last to count
 HALF_LIFE = 600.0  # seconds in which a peak fades to half, unless it is reached again
@@ -75,3 +82,39 @@ class Weigher:
             return dict.fromkeys(names, 1.0)
         best, mean = max(known.values()), sum(known.values()) / len(known)
         return {name: max(1.0, HIGHEST * known.get(name, mean) / best) for name in names}
+
+
+class AutoWeights(Source, Output):
+    """Weighs the uplinks whose settings say `weight = "auto"`, once a second."""
+
+    name = "weights"
+
+    def __init__(self) -> None:
+        self._look: Look = lambda: None
+        self._weigher = Weigher()
+        self._measured: tuple[tuple[str, int], ...] = ()
+        self._automatic: frozenset[str] = frozenset()
+
+    async def start(self, look: Look, links: Sequence[Link]) -> None:
+        """`look` is called when a weight has changed."""
+        self._look = look
+
+    def contribute(self, facts: Facts, now_s: float) -> Facts:
+        """The weights."""
+        return replace(facts, measured=self._measured)
+
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+        """Weigh these uplinks from now on."""
+        self._automatic = frozenset(
+            uplink.device for uplink in goal.uplinks if settings(uplink.device, goal.settings).weight == AUTO
+        )
+        return ()
+
+    def tick(self, traffic: Traffic, now_s: float) -> None:
+        """Observe what they carry."""
+        carried = {d: r.rx_bps + r.tx_bps for d, r in traffic.rates.items() if d in self._automatic}
+        self._weigher.observe(carried, now_s)
+        measured = tuple(sorted(self._weigher.weights(self._automatic, now_s).items()))
+        if measured != self._measured:
+            self._measured = measured
+            self._look()

@@ -19,23 +19,32 @@ taken at its word (`_dated`):
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
+import logging
 import re
+import time
 from calendar import monthrange
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from netbond.config.schema import UplinkConfig
+from netbond import match
+from netbond.config.pattern import of_links
+from netbond.config.schema import Config, UplinkConfig
+from netbond.contracts import Look, Output, Source, Traffic
+from netbond.desired import Desired
 from netbond.dhcp.clients import LeaseError, check_device
-from netbond.model import Link
+from netbond.model import Budget, Facts, Link
 from netbond.system import files
 from netbond.system.clock import boot_id
 from netbond.system.state_file import StateFile
 from netbond.uplinks import settings
+
+logger = logging.getLogger(__name__)
 
 STORE = "usage.json"  # in data_dir
 LARGEST_STORE = 1 << 20  # bytes
@@ -415,3 +424,75 @@ def clock(now: float) -> Clock:
     """The clock as it is at `now` (wall-clock seconds)."""
     today = datetime.fromtimestamp(now).astimezone().date()  # months begin at local midnight
     return Clock(today, synchronised(), boot_id())
+
+
+# --- in the agent -----------------------------------------------------------------------------------------
+
+
+class DataPlans(Source, Output):
+    """Counts the uplinks' usage once a second, and tells whose data plan is spent."""
+
+    name = "metered"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._look: Look = lambda: None
+        self._meter = Meter(config.agent.data_dir)
+        self._first: Sequence[Link] = ()  # to be counted in the first pass, which knows whose plan is whose
+        self._settings: tuple[UplinkConfig, ...] = ()
+        self._devices: frozenset[str] = frozenset()
+        self._writing: asyncio.Task[None] | None = None  # what was counted, to the disk
+
+    async def start(self, look: Look, links: Sequence[Link]) -> None:
+        """Go on from what was counted before."""
+        self._look, self._first = look, links
+        self._meter.load()
+
+    async def stop(self) -> None:
+        """Keep what was counted."""
+        if self._writing is not None:
+            await self._writing
+        if (data := self._meter.due(time.monotonic(), stopping=True)) is not None:
+            self._meter.write(data)
+
+    @property
+    def problems(self) -> Sequence[str]:  # type: ignore[override]
+        """What is wrong with the record of usage."""
+        return self._meter.problems
+
+    def configure(self, config: Config) -> None:
+        """Take another configuration."""
+        self._config = config
+
+    def contribute(self, facts: Facts, now_s: float) -> Facts:
+        """The plans that are spent."""
+        if self._first:
+            choice = match.choose(of_links(facts.links, facts.devices), self._config)
+            self._count(self._first, match.local(choice))
+            self._first = ()
+        return replace(facts, budgets=tuple(Budget(*spent) for spent in self._meter.spent()))
+
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+        """Count these uplinks from now on."""
+        self._settings = goal.settings
+        self._devices = frozenset(uplink.device for uplink in goal.uplinks)
+        return ()
+
+    def tick(self, traffic: Traffic, now_s: float) -> None:
+        """Count, and write to the disk what was counted if it is time."""
+        before = self._meter.spent()
+        self._count([link for link in traffic.links if link.name in self._devices], self._settings)
+        if self._meter.spent() != before:
+            self._look()
+        idle = self._writing is None or self._writing.done()
+        if idle and (data := self._meter.due(now_s)) is not None:
+            # A worn SD card takes seconds: nobody waits for it.
+            self._writing = asyncio.create_task(asyncio.to_thread(self._meter.write, data))
+
+    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+        """What was used of each plan."""
+        return {"metered": section(self._meter.standings.values())}
+
+    def _count(self, links: Iterable[Link], configured: Iterable[UplinkConfig]) -> None:
+        for line in self._meter.observe(links, configured, clock(time.time())):
+            logger.warning("%s", line)

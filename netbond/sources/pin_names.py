@@ -12,9 +12,13 @@ import ipaddress
 import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 
-from netbond.model import IPAddress
+from netbond import pins
+from netbond.config.schema import Config
+from netbond.contracts import Look, Source
+from netbond.model import Facts, IPAddress, Link
 
 logger = logging.getLogger(__name__)
 
@@ -95,20 +99,72 @@ class Lookups:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def once(self, names: Iterable[str]) -> None:
+        """Look up each of these names, one time."""
+        await asyncio.gather(*(self._try(name) for name in sorted(set(names))))
+
+    async def _try(self, name: str) -> None:
+        try:
+            found = tuple(sorted(set(await self._resolve(name)), key=lambda ip: (ip.version, int(ip))))
+        except OSError as error:
+            self.failures[name] = error.strerror or str(error)
+        except UnicodeError:  # what the codec for host names makes of some
+            self.failures[name] = "not a host name"
+        else:
+            if found:
+                self._answers[name] = found[:LONGEST]
+                self.failures.pop(name, None)
+        self._tried.add(name)
+
     async def _follow(self, name: str) -> None:
         while True:
             first, before = name not in self._tried, self._answers.get(name)
-            try:
-                found = tuple(sorted(set(await self._resolve(name)), key=lambda ip: (ip.version, int(ip))))
-            except OSError as error:
-                self.failures[name] = error.strerror or str(error)
-            except UnicodeError:  # what the codec for host names makes of some
-                self.failures[name] = "not a host name"
-            else:
-                if found:
-                    self._answers[name] = found[:LONGEST]
-                    self.failures.pop(name, None)
-            self._tried.add(name)
+            await self._try(name)
             if first or self._answers.get(name) != before:
                 self._changed()
             await asyncio.sleep(RETRY if name in self.failures else AGAIN)
+
+
+class PinNames(Source):
+    """The host names of the pins in the configuration."""
+
+    name = "pins"
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._look: Look = lambda: None
+        self._lookups = Lookups(self._news)
+
+    def _news(self) -> None:
+        self._look()
+
+    async def start(self, look: Look, links: Sequence[Link]) -> None:
+        """Look up the names, again and again."""
+        self._look = look
+        self._lookups.want(pins.names(self._config))
+
+    async def once(self) -> None:
+        """Look up each name now."""
+        await self._lookups.once(pins.names(self._config))
+
+    async def stop(self) -> None:
+        """Look up nothing more."""
+        await self._lookups.stop()
+
+    @property
+    def problems(self) -> Sequence[str]:  # type: ignore[override]
+        """The names that do not resolve."""
+        return [f"pin: {name}: {why}; trying again" for name, why in sorted(self._lookups.failures.items())]
+
+    def configure(self, config: Config) -> None:
+        """Take another configuration: other names."""
+        self._config = config
+        self._lookups.want(pins.names(config))
+
+    def contribute(self, facts: Facts, now_s: float) -> Facts:
+        """What the names mean."""
+        return replace(facts, resolved=self._lookups.answers)
+
+    def complete(self) -> bool:
+        """Whether each name was tried at least once."""
+        return self._lookups.complete

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import subprocess
 import sys
@@ -12,11 +13,14 @@ from typing import Any, cast
 
 import pytest
 
-from netbond.agent import RETRY, Agent
+from netbond.agent import Agent
 from netbond.config.schema import AgentConfig, Config
+from netbond.desired import Desired
 from netbond.errors import NetbondError
 from netbond.kernel.client import Kernel
-from netbond.model import Facts
+from netbond.model import Facts, Uplink
+from netbond.outputs.table_names import TableNames
+from netbond.refusals import RETRY_S
 from netbond.router import nft
 
 
@@ -62,7 +66,7 @@ async def test_a_pass_that_fails_is_shown_until_one_succeeds(
     agent = make_agent(tmp_path)
 
     for _ in range(3):
-        assert await agent._pass(broken(error)) == RETRY
+        assert await agent._pass(broken(error)) == RETRY_S
     (problem,) = problems(agent)
     assert problem.startswith("a look at the kernel failed: ")
     assert "no buffers" in problem
@@ -83,7 +87,9 @@ async def test_a_kernel_that_cannot_be_read_at_the_end_does_not_keep_the_rest(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = make_agent(tmp_path)
-    agent._names.write({"usb0": 100}, 222, 78)
+    (names,) = [output for output in agent._outputs if isinstance(output, TableNames)]
+    uplink = Uplink("usb0", ipaddress.ip_interface("10.0.0.10/24"), None, "test", 100)
+    await names.apply(Facts(), Desired(uplinks=(uplink,)), agent.config)
     files = list((tmp_path / "iproute2").rglob("netbond.conf"))
     assert len(files) == 2
     await agent._leave(broken(OSError(errno.ENOBUFS, "no buffers")))
@@ -146,8 +152,8 @@ async def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_t
     monkeypatch.setattr(agent, "_pass", look)
     monkeypatch.setattr(agent, "_reload", lambda: seen.append("reload"))
 
-    agent._cost = 0.05  # seconds of settling
+    agent._read_cost_s = 0.05  # seconds of settling
     agent._wake.set()
-    asyncio.get_running_loop().call_later(0.01, agent._hangup)
+    asyncio.get_running_loop().call_later(0.01, agent._hang_up)
     await agent._loop(broken(OSError()))
     assert seen == ["reload", "pass"]

@@ -14,7 +14,7 @@ from netbond.config.schema import AgentConfig, Config
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore
 from netbond.model import Facts, Link
-from netbond.sources.running import Sources
+from netbond.sources.kept_leases import HookLeases
 from netbond.watchers.networkd import Networkd
 from netbond.watchers.udev import Udev
 
@@ -41,25 +41,25 @@ def test_the_shortage_is_real(tmp_path: Path) -> None:
 
 def test_leases_of_hooks(tmp_path: Path) -> None:
     config = Config(agent=AgentConfig(state_dir=tmp_path, data_dir=tmp_path))
-    sources = Sources(config, lambda: None)
+    source = HookLeases(config)
     LeaseStore(tmp_path / "leases").save(LEASE)
     read = Facts(links=LINKS)
-    assert sources.facts(read, 0.0).leases == (LEASE,)
+    assert source.contribute(read, 0.0).leases == (LEASE,)
     with no_descriptors():
-        assert sources.facts(read, 0.0).leases == (LEASE,)
-    assert sources.problems[f"{tmp_path}/leases"] == (f"{tmp_path}/leases: Too many open files",)
+        assert source.contribute(read, 0.0).leases == (LEASE,)
+    assert source.problems == [f"{tmp_path}/leases: Too many open files"]
     LeaseStore(tmp_path / "leases").forget("usb0")
-    assert sources.facts(read, 0.0).leases == ()
-    assert sources.problems[f"{tmp_path}/leases"] == ()
+    assert source.contribute(read, 0.0).leases == ()
+    assert source.problems == []
 
 
 def test_a_folder_that_is_not_trusted_any_more_says_nothing_new(tmp_path: Path) -> None:
-    sources = Sources(Config(agent=AgentConfig(state_dir=tmp_path, data_dir=tmp_path)), lambda: None)
+    source = HookLeases(Config(agent=AgentConfig(state_dir=tmp_path, data_dir=tmp_path)))
     LeaseStore(tmp_path / "leases").save(LEASE)
-    assert sources.facts(Facts(links=LINKS), 0.0).leases == (LEASE,)
+    assert source.contribute(Facts(links=LINKS), 0.0).leases == (LEASE,)
     (tmp_path / "leases").chmod(0o777)
     (tmp_path / "leases/usb0.json").unlink()
-    assert sources.facts(Facts(links=LINKS), 0.0).leases == (LEASE,)
+    assert source.contribute(Facts(links=LINKS), 0.0).leases == (LEASE,)
 
 
 def test_one_file_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from netbond.dhcp.clients import LeaseError, check_device, parse_dhclient, parse
 from netbond.dhcp.lease import Changed, Lease, Released
 from netbond.dhcp.store import LeaseList, LeaseStore, file_name, following, from_json, to_json
 from netbond.model import Facts, Link
-from netbond.sources.running import Sources
+from netbond.sources.kept_leases import HookLeases
 from netbond.system import files
 from netbond.system.state_file import StateFileError
 
@@ -396,11 +396,11 @@ def test_the_agent_keeps_it_under_the_new_name(tmp_path: Path) -> None:
     """The old name may be another interface's soon, whose hook would put its lease in the same place."""
     store = LeaseStore(tmp_path / "leases")
     store.save(lease("usb0", "10.0.0.10/24", "10.0.0.1")._replace(ifindex=4))
-    sources = Sources(Config(agent=AgentConfig(state_dir=tmp_path, data_dir=tmp_path)), lambda: None)
-    found = sources.facts(Facts(links=(Link("wan0", 4),)), 1.0).leases
+    source = HookLeases(Config(agent=AgentConfig(state_dir=tmp_path, data_dir=tmp_path)))
+    found = source.contribute(Facts(links=(Link("wan0", 4),)), 1.0).leases
     store.save(lease("usb0", "10.0.0.10/24", "10.0.0.7")._replace(ifindex=9))
     assert found == (lease("wan0", "10.0.0.10/24", "10.0.0.1")._replace(ifindex=4),)
-    both = sources.facts(Facts(links=(Link("usb0", 9), Link("wan0", 4))), 2.0).leases
+    both = source.contribute(Facts(links=(Link("usb0", 9), Link("wan0", 4))), 2.0).leases
     assert [(x.device, str(x.routers[0])) for x in both] == [("usb0", "10.0.0.7"), ("wan0", "10.0.0.1")]
 
 

@@ -1,0 +1,67 @@
+"""Output: the SRTLA engines, and the links that senders use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from netbond.config.schema import Config
+from netbond.contracts import Output
+from netbond.desired import Desired
+from netbond.engines.child import EngineConfig
+from netbond.engines.supervisor import Supervisor
+from netbond.model import EngineState, Facts
+from netbond.usability import stream_links
+
+
+class Engines(Output):
+    """One child process for each [[sender]] and [[receiver]]."""
+
+    name = "engines"
+
+    def __init__(self, config: Config, changed: Callable[[], None]) -> None:
+        """`changed` is called when the state of an engine is another."""
+        self._wanted: tuple[EngineConfig, ...] = (*config.sender, *config.receiver)
+        self._supervisor = Supervisor(
+            self._wanted, state_dir=config.agent.state_dir, user=config.agent.user, changed=changed
+        )
+        self._rearranging: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Start them: after the first pass, when kernel settings fit and the links are known."""
+        await self._supervisor.start()
+
+    async def stop(self) -> None:
+        """End them all."""
+        await self._supervisor.stop()
+
+    def states(self) -> tuple[EngineState, ...]:
+        """How each engine is, in the order of the configuration."""
+        return self._supervisor.states()
+
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+        """Tell senders of their links, and run the engines that the configuration wants."""
+        self._supervisor.set_links(
+            [
+                {
+                    "label": uplink.name if uplink.family == 4 else f"{uplink.name}/6",
+                    "address": str(uplink.address.ip),
+                    "device": uplink.device,
+                    "priority": uplink.priority,
+                    "enabled": uplink.streams,
+                }
+                for uplink in stream_links(goal.uplinks)
+            ]
+        )
+        wanted: tuple[EngineConfig, ...] = (*config.sender, *config.receiver)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            # Engines that end take up to three seconds, and routing does not wait for them.
+            self._rearranging = asyncio.create_task(self._rearrange(self._rearranging))
+        return ()
+
+    async def _rearrange(self, before: asyncio.Task[None] | None) -> None:
+        """One such change at a time."""
+        if before is not None:
+            await asyncio.wait([before])
+        await self._supervisor.reconfigure(self._wanted)

@@ -1,0 +1,47 @@
+"""Output: the kernel settings that bonding and router mode need."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from netbond.config.schema import Config
+from netbond.contracts import Output
+from netbond.desired import Desired
+from netbond.kernel import sysctls
+from netbond.model import Facts
+from netbond.router.ruleset import lan
+
+logger = logging.getLogger(__name__)
+
+
+class KernelSettings(Output):
+    """Set only if different, recorded, and put back."""
+
+    name = "sysctls"
+
+    def __init__(self, config: Config) -> None:
+        self._sysctls = sysctls.Sysctls(config.agent.state_dir)
+        self._made_for = (config.sysctl, config.router)
+
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+        """Set what is not as wanted; after a reload put back what is not wanted any more."""
+        local = replace(config, uplink=goal.settings)
+        inside = lan(facts.links, goal.uplinks, local).devices
+
+        def wanted(observed: sysctls.Observed) -> list[sysctls.Change]:
+            return sysctls.wanted(goal.uplinks, local, observed, lan=inside, links=facts.links)
+
+        changes = wanted(self._sysctls.read)
+        for change in changes:
+            logger.info("%s", change.line())
+        problems = self._sysctls.apply(changes)
+        if (config.sysctl, config.router) != self._made_for:
+            self._made_for = (config.sysctl, config.router)
+            problems += self._sysctls.restore(keep={change.name for change in wanted(self._sysctls.before)})
+        return problems
+
+    async def leave(self) -> Sequence[str]:
+        """Put all of them back."""
+        return self._sysctls.restore()

@@ -1,0 +1,41 @@
+"""Output: the metrics for Prometheus, served while the agent runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from netbond.config.schema import Config
+from netbond.contracts import Look, Output
+from netbond.desired import Desired
+from netbond.errors import NetbondError
+from netbond.model import Facts, Link
+from netbond.status.metrics import MetricsServer
+
+
+class Metrics(Output):
+    """Serves the latest snapshot. A port that is in use is a problem, and no reason not to route."""
+
+    name = "metrics"
+
+    def __init__(self, config: Config, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+        listen = config.agent.metrics
+        self._server = None if listen is None else MetricsServer(listen.host, listen.port, snapshot)
+        self._problems: Sequence[str] = ()
+
+    async def start(self, look: Look, links: Sequence[Link]) -> None:
+        """Listen."""
+        if self._server is not None:
+            try:
+                self._server.start()
+            except NetbondError as error:
+                self._problems = (str(error),)
+
+    async def stop(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.stop()
+
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+        """What kept it from listening."""
+        return self._problems

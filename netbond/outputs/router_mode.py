@@ -1,0 +1,84 @@
+"""Output: router mode's nftables table, and the connections of uplinks that died."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+from netbond.config.schema import Config
+from netbond.contracts import Look, Output
+from netbond.desired import Desired
+from netbond.errors import NetbondError
+from netbond.model import Facts, Link, Uplink
+from netbond.router import nft
+
+WAIT_S = 0.25  # how long a pass waits for nft
+LEAVE_S = 4.0  # how long the end waits for it
+
+
+class RouterMode(Output):
+    """Brings the table up to date in a task of its own: routing does not wait for a slow `nft`."""
+
+    name = "router"
+
+    def __init__(self, config: Config) -> None:
+        self._router = nft.Router(config.agent.state_dir)
+        self._on = bool(config.router.lan)
+        self._look: Look = lambda: None
+        self._watching = contextlib.ExitStack()
+        self._syncing: asyncio.Task[None] | None = None
+        self._again = False  # what the table is brought up to is history already
+        self._overdue = False  # the pass that began it has gone on without it
+        self._problems: Sequence[str] = ()
+
+    async def start(self, look: Look, links: Sequence[Link]) -> None:
+        """Look when somebody else changes nftables rules."""
+        self._look = look
+        self._watching.enter_context(nft.watch(self._changed))
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        self._watching.close()
+
+    def _changed(self) -> None:
+        if self._on:
+            self._look()
+
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+        """Begin to bring the table up to date; what was wrong the last time, if that takes longer."""
+        self._on = bool(config.router.lan)
+        if self._syncing is not None and not self._syncing.done():
+            self._again = True
+            return self._problems
+        self._again = False
+        local = replace(config, uplink=goal.settings)
+        self._syncing = asyncio.create_task(self._sync(goal.uplinks, facts.links, local))
+        self._overdue = False
+        _, running = await asyncio.wait([self._syncing], timeout=WAIT_S)
+        self._overdue = bool(running)
+        return self._problems
+
+    async def _sync(self, uplinks: tuple[Uplink, ...], links: tuple[Link, ...], config: Config) -> None:
+        try:
+            found: Sequence[str] = await self._router.sync(uplinks, links, config)
+        except NetbondError as error:
+            found = [str(error)]
+        self._problems = found
+        if self._again or self._overdue:
+            self._look()
+
+    async def leave(self) -> Sequence[str]:
+        """Take the table away, within a time that a service manager grants."""
+        if self._syncing is not None:
+            self._syncing.cancel()
+            await asyncio.gather(self._syncing, return_exceptions=True)
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await self._router.remove()
+        except NetbondError as error:
+            return [str(error)]
+        except TimeoutError:
+            return ["router mode's nftables table, as nft does not finish"]
+        return ()

@@ -1,0 +1,45 @@
+"""Output: names for netbond's tables and its protocol, for `ip`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from netbond.config.schema import Config
+from netbond.contracts import Output
+from netbond.desired import Desired
+from netbond.kernel.iproute2_names import NameFiles
+from netbond.model import Facts
+
+REWRITE_S = 10.0  # the files are looked at again after this time, if nothing has changed
+
+
+class TableNames(Output):
+    """The files under /etc/iproute2."""
+
+    name = "names"
+
+    def __init__(self, config: Config) -> None:
+        self._folder = config.agent.iproute2_dir
+        self._files = NameFiles(self._folder)
+        self._written: tuple[object, float] = (None, 0.0)  # what was written, and when
+        self._problems: Sequence[str] = ()
+
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+        """Name the tables of the uplinks."""
+        if config.agent.iproute2_dir != self._folder:
+            self._files.remove()
+            self._folder = config.agent.iproute2_dir
+            self._files = NameFiles(self._folder)
+            self._written = (None, 0.0)
+        routing = config.routing
+        tables = {uplink.name: uplink.table for uplink in goal.uplinks}
+        key, now = (tables, routing.ecmp_table), time.monotonic()
+        if key != self._written[0] or now - self._written[1] > REWRITE_S:
+            self._written = (key, now)
+            self._problems = self._files.write(tables, routing.ecmp_table, routing.protocol)
+        return self._problems
+
+    async def leave(self) -> Sequence[str]:
+        """Take the names away."""
+        return self._files.remove()

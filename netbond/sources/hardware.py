@@ -1,0 +1,38 @@
+"""Source: which hardware each interface is, from udev and /sys."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from netbond.contracts import Look, Source
+from netbond.model import Facts, Link
+from netbond.watchers.udev import Udev
+
+
+class Hardware(Source):
+    """The port, maker and serial number of each interface."""
+
+    name = "udev"
+
+    def __init__(self) -> None:
+        self._udev = Udev()
+
+    async def start(self, look: Look, links: Sequence[Link]) -> None:
+        """Follow udev."""
+        self._udev.start(look)
+
+    async def stop(self) -> None:
+        """Follow it no more."""
+        self._udev.stop()
+
+    def contribute(self, facts: Facts, now_s: float) -> Facts:
+        """The devices of the interfaces that are there."""
+        return replace(facts, devices=self._udev.devices({link.name: link.index for link in facts.links}))
+
+    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+        """What is known of the uplinks' hardware."""
+        return {
+            "hardware": {each.name: each.as_dict() for each in self._udev.devices() if each.name in devices}
+        }

@@ -1,0 +1,68 @@
+"""Source and output: the verdicts of health checks, and which uplinks are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from netbond.config.schema import Config, UplinkConfig
+from netbond.contracts import Look, Output, Source, Traffic
+from netbond.desired import Desired
+from netbond.health import report
+from netbond.health.monitor import Monitor
+from netbond.health.stream_evidence import Ear
+from netbond.model import Facts, Health, IPAddress, Link
+from netbond.system.text import printable
+
+
+class HealthChecks(Source, Output):
+    """Whether each uplink leads anywhere, by checks and by what streams hear over their links."""
+
+    name = "health"
+
+    def __init__(self, config: Config) -> None:
+        self._look: Look = lambda: None
+        self._monitor = Monitor(config, self._news)
+        self._ear = Ear()
+        self._checked_by: tuple[tuple[UplinkConfig, ...], Config] | None = None
+
+    def _news(self) -> None:
+        self._look()
+
+    async def start(self, look: Look, links: Sequence[Link]) -> None:
+        """`look` is called when a verdict has changed."""
+        self._look = look
+
+    async def stop(self) -> None:
+        """Check no more."""
+        await self._monitor.stop()
+
+    def contribute(self, facts: Facts, now_s: float) -> Facts:
+        """The verdicts."""
+        found = tuple(
+            Health(each.device, each.family, each.state, printable(each.reason), each.since, each.address)
+            for each in self._monitor.healths()
+        )
+        return replace(facts, health=(*facts.health, *found))
+
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+        """Check these uplinks from now on, each as its settings say."""
+        if (goal.settings, config) != self._checked_by:
+            self._checked_by = (goal.settings, config)
+            self._monitor.configure(replace(config, uplink=goal.settings))
+        self._monitor.set_uplinks(goal.uplinks)
+        return ()
+
+    def neighbour(self, device: str, address: IPAddress, reached: bool) -> None:
+        """The kernel has reached this neighbour, or given it up."""
+        self._monitor.neighbour(device, address, reached)
+
+    def tick(self, traffic: Traffic, now_s: float) -> None:
+        """Hear what the engines say of their links."""
+        for word in self._ear.listen(traffic.engines):
+            self._monitor.evidence(word.device, word.ok, word.detail, word.address)
+
+    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+        """The verdicts with their checks."""
+        return {"health": report.section(self._monitor.healths(), now_s)}

@@ -1,0 +1,92 @@
+"""Sources: the leases that hooks handed over, and the defaults that were once seen in main."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from netbond.config.schema import Config
+from netbond.contracts import Source
+from netbond.dhcp.clients import LeaseError
+from netbond.dhcp.lease import Lease
+from netbond.dhcp.store import LeaseStore, following, renamed
+from netbond.model import Facts, Link
+from netbond.uplinks import learned
+
+logger = logging.getLogger(__name__)
+
+
+class _Kept(Source):
+    """The leases in one folder."""
+
+    def __init__(self, store: LeaseStore) -> None:
+        self.problems: list[str] = []
+        self._store = store
+        self._loaded: tuple[Lease, ...] = ()
+        self._writes = True
+
+    async def once(self) -> None:
+        """Only read what is kept."""
+        self._writes = False
+
+    def _load(self, links: Iterable[Link]) -> tuple[Lease, ...]:
+        """What the store holds, or held when it could last be read: an uplink must not go for that.
+
+        A lease whose interface has been renamed is kept under the new name from now on: another interface may
+        get the old one.
+        """
+        try:
+            self._loaded = self._store.load()
+            for old, new in renamed(self._loaded, links) if self._writes else ():
+                logger.info("%s is called %s now: its lease goes along", old.device, new.device)
+                self._store.move(old, new)
+        except OSError as error:
+            self.problems.append(f"{self._store.directory}: {error.strerror}")
+        return following(self._loaded, links)
+
+
+class HookLeases(_Kept):
+    """What DHCP clients told `netbond hook`."""
+
+    name = "leases of hooks"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(LeaseStore(config.agent.state_dir / "leases"))
+
+    def contribute(self, facts: Facts, now_s: float) -> Facts:
+        """The leases of the interfaces that are there."""
+        self.problems = []
+        return replace(facts, leases=(*facts.leases, *self._load(facts.links)))
+
+
+class SeenInMain(_Kept):
+    """Remembers defaults of main: the kernel drops one when its link goes down, and does not put it back."""
+
+    name = "defaults once seen"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(LeaseStore(config.agent.state_dir / "learned"))
+
+    def contribute(self, facts: Facts, now_s: float) -> Facts:
+        """What is remembered, brought up to date with what main has now."""
+        self.problems = []
+        facts = replace(facts, learned=self._load(facts.links))
+        remembered = learned(facts, now_s)
+        if self._writes:
+            self._remember(facts.learned, remembered)
+        return replace(facts, learned=remembered)
+
+    def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
+        """Keep them for an agent that is started while a link is down."""
+        old, new = {lease.device: lease for lease in before}, {lease.device: lease for lease in after}
+        try:
+            for device in old.keys() - new.keys():
+                self._store.forget(device)
+            for device, lease in new.items():
+                if old.get(device) != lease:
+                    self._store.save(lease)
+        except LeaseError as error:  # the name of an interface that is not text
+            self.problems.append(str(error))
+        except OSError as error:
+            self.problems.append(f"{self._store.directory}: {error.strerror}")

@@ -1,0 +1,41 @@
+"""Source and output: which uplinks were used in the pass before, and which were there a while ago."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from netbond.config.schema import Config
+from netbond.contracts import Output, Source
+from netbond.desired import Desired
+from netbond.model import Facts, Uplink
+from netbond.status.departed import Gone
+from netbond.usability import alive
+
+
+class LastPass(Source, Output):
+    """What the agent itself must remember from one pass to the next."""
+
+    name = "last pass"
+
+    def __init__(self) -> None:
+        self._uplinks: tuple[Uplink, ...] = ()
+        self._gone = Gone()
+
+    def contribute(self, facts: Facts, now_s: float) -> Facts:
+        """The uplinks that were in use."""
+        return replace(facts, alive=alive(self._uplinks))
+
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+        """Remember these uplinks."""
+        self._uplinks = goal.uplinks
+        here = frozenset(link.name for link in facts.links)
+        reasons = dict(goal.excluded) | {name: why for name, _, why in (x.partition(": ") for x in goal.idle)}
+        self._gone.observe(goal.uplinks, here, reasons, time.monotonic())
+        return ()
+
+    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+        """The uplinks that were there a while ago."""
+        return {"gone": self._gone.section(now_s)}

@@ -1,0 +1,72 @@
+"""Source: the defaults that netbond took out of main; also takes them, and gives them back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from netbond.config.schema import Config
+from netbond.contracts import Source
+from netbond.desired import Desired
+from netbond.kernel.client import Kernel
+from netbond.kernel.restore import give_back
+from netbond.kernel.taken_defaults import DefaultStore, merged, still_valid
+from netbond.model import Facts, Route
+
+logger = logging.getLogger(__name__)
+
+
+class TakenDefaults(Source):
+    """With `take_over_default` others' defaults go out of main, and are put back when that ends."""
+
+    name = "defaults"
+
+    def __init__(self, config: Config) -> None:
+        self.problems: Sequence[str] = ()
+        self._takes = config.routing.take_over_default
+        self._store = DefaultStore(config.agent.state_dir)
+
+    def configure(self, config: Config) -> None:
+        """Take another configuration."""
+        self._takes = config.routing.take_over_default
+
+    def contribute(self, facts: Facts, now_s: float) -> Facts:
+        """Those that would still lead somewhere: they tell a gateway as if they were in main."""
+        if not self._takes:
+            return facts
+        try:
+            found = self._store.load()
+        except (OSError, ValueError) as error:
+            self.problems = (f"{self._store.path}: {error}",)
+            return facts
+        return replace(facts, taken=tuple(route for route in found if still_valid(route, facts)))
+
+    async def settle(self, kernel: Kernel, facts: Facts, goal: Desired) -> Desired:
+        """Before a plan is made: the goal, with only such defaults to take as are recorded.
+
+        Without `take_over_default` what was taken goes back into main.
+        """
+        self.problems = ()
+        if self._takes:
+            return replace(goal, take=self._record(facts, goal.take))
+        await self.give_back(kernel, facts)
+        return goal
+
+    def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:
+        try:
+            self._store.save(merged(facts.taken, take))
+        except (OSError, ValueError) as error:
+            self.problems = (f"defaults in main stay: {self._store.path}: {error}",)
+            return ()
+        return take
+
+    async def give_back(self, kernel: Kernel, facts: Facts) -> None:
+        """Put back into main what was taken out of it."""
+        try:
+            _, failures = await give_back(kernel, self._store, facts)
+        except (OSError, ValueError) as error:
+            self.problems = (f"{self._store.path}: {error}",)
+        else:
+            for failure in failures:
+                logger.info("not put back: %s", failure)

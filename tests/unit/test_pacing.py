@@ -1,0 +1,41 @@
+"""When the agent looks again."""
+
+from __future__ import annotations
+
+from netbond.pacing import (
+    PRUNE_AFTER_S,
+    QUIET_S,
+    RESYNC_S,
+    SETTLE_BUSY_S,
+    SETTLE_S,
+    may_prune,
+    next_look_s,
+    settle_s,
+)
+
+
+def test_the_first_news_after_quiet_is_attended_to_at_once() -> None:
+    assert settle_s(QUIET_S * 2, 0.0) == SETTLE_S
+
+
+def test_in_a_storm_news_are_collected() -> None:
+    assert settle_s(QUIET_S / 2, 0.0) == SETTLE_BUSY_S
+
+
+def test_with_very_many_routes_half_of_the_time_is_others() -> None:
+    assert settle_s(60.0, 0.4) == 0.4
+    assert settle_s(60.0, SETTLE_BUSY_S) == SETTLE_BUSY_S
+
+
+def test_stale_things_stay_until_all_have_spoken_or_had_their_time() -> None:
+    assert may_prune(complete=True, since_start_s=0.0)
+    assert not may_prune(complete=False, since_start_s=PRUNE_AFTER_S)
+    assert may_prune(complete=False, since_start_s=PRUNE_AFTER_S + 0.1)
+
+
+def test_the_next_look() -> None:
+    assert next_look_s(None, None) == RESYNC_S
+    assert next_look_s(None, 0.3) == 0.3
+    assert next_look_s(None, -1.0) == 0.0
+    assert next_look_s(None, RESYNC_S * 2) == RESYNC_S
+    assert next_look_s(0.05, 3.0) == 0.05
