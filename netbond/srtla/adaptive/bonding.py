@@ -29,8 +29,7 @@ from netbond.srtla.adaptive.dealing import (
     Dealer,
     Packet,
 )
-from netbond.srtla.adaptive.linkmodel import HUNGRY, TYPICAL, LinkModel
-from netbond.srtla.adaptive.transmission import FLYING, LOST, PASSED, Transmission
+from netbond.srtla.adaptive.linkmodel import FLYING, HUNGRY, LOST, PASSED, TYPICAL, LinkModel, Transmission
 from netbond.srtla.schedule import WINDOW_UNIT, LinkState
 
 RING: Final = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most

@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from netbond.srtla.adaptive.linkmodel import BURST_TIME_MOST, LEAST, LinkModel
-from netbond.srtla.adaptive.transmission import FLYING, Transmission
+from netbond.srtla.adaptive.linkmodel import BURST_TIME_MOST, FLYING, LEAST, LinkModel, Transmission
 from netbond.srtla.schedule import Carrier, LinkState
 
 ALIKE: Final = (

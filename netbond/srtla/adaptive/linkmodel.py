@@ -27,7 +27,6 @@ from typing import Any, Final
 
 from netbond.srtla.adaptive.diagnosis import AIR, OVERFLOW, LongerPath, LossCause, Starvation
 from netbond.srtla.adaptive.linkqueue import LinkQueue
-from netbond.srtla.adaptive.transmission import ARRIVED, FLYING, LOST, PASSED, SEEN, Transmission
 
 ACK_BATCH: Final = 10  # packets per SRTLA ACK
 REORDER: Final = 3  # packets by which a link may be out of order without anything being lost
@@ -60,6 +59,13 @@ RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed, ...
 RTT_WINDOW_LONGER: Final = 2.0  # ... at first, if the path became longer: it may become shorter as well
 RATE_TAU: Final = 0.08  # s over which the rate is smoothed
 TYPICAL: Final = 1332  # bytes of a data packet, before any has been seen
+
+# States of a transmission. PASSED: the link is done with it, arrived or lost
+FLYING: Final = 0
+ARRIVED: Final = 1
+PASSED: Final = 2
+LOST: Final = 3
+SEEN: Final = 4  # SRT has it, said a quicker link; its own could not have said so yet
 
 
 class LinkModel:
@@ -612,3 +618,43 @@ class LinkModel:
             self.probe_rate = self.rate
             self.probe_lost = self.lost
             self.probe_at = now + 2 * self.srtt
+
+
+class Transmission:
+    """A data packet on a link. A packet sent again has several; `before` is the one before."""
+
+    __slots__ = (
+        "before",
+        "began_at",
+        "delivered",
+        "delivered_at",
+        "done_at",
+        "doubtful",
+        "expected",
+        "first_sent_at",
+        "flight",
+        "index",
+        "link",
+        "mark",
+        "packet",
+        "sent_at",
+        "size",
+        "state",
+    )
+
+    def __init__(self, link: LinkModel, packet: Any, size: int, index: int, now: float) -> None:
+        self.link = link
+        self.packet = packet
+        self.size = size
+        self.index = index
+        self.sent_at = now
+        self.flight = link.in_flight  # bytes before it
+        # What its rate is measured from (`LinkModel.base`, and so on), as it was when it left:
+        self.delivered, self.doubtful, self.delivered_at = link.base
+        self.first_sent_at = link.first_sent_at
+        self.began_at = link.began_at
+        self.expected = 0.0  # s until proof that it passed
+        self.mark = 0.0  # of the link's queue, see there
+        self.state = FLYING
+        self.done_at = 0.0
+        self.before: Transmission | None = None

@@ -19,10 +19,7 @@ from functools import partial
 
 from netbond.srtla.native import native
 from netbond.srtla.process.batch import Local
-from netbond.srtla.process.carriage import Report
-from netbond.srtla.process.loop import ENOUGH, PAUSE, WORTH_IT
-
-FROM_PEER = -1  # in the place of a descriptor: a datagram from the network side
+from netbond.srtla.process.wakeup import ENOUGH_PACKETS, LISTENER, PAUSE_S, WORTH_PACKETS, Report
 
 _HEAD = struct.Struct("@iii")
 _CMSG = struct.Struct("@Nii")
@@ -74,7 +71,9 @@ class FastPath:
         if _library is None:
             raise RuntimeError("there is no compiled data path")
         self._lib = _library
-        self._path = ctypes.c_void_p(self._lib.nb_new(listener, epoll, PAUSE, WORTH_IT, ENOUGH, flush_after))
+        self._path = ctypes.c_void_p(
+            self._lib.nb_new(listener, epoll, PAUSE_S, WORTH_PACKETS, ENOUGH_PACKETS, flush_after)
+        )
         if not self._path:
             raise MemoryError
         self._others = (ctypes.c_int * _OTHERS)()
@@ -113,7 +112,7 @@ class FastPath:
             record = data[position : position + record_length]
             position += record_length
             error = 0
-            if descriptor != FROM_PEER and record:
+            if descriptor != LISTENER and record:
                 (error,) = struct.unpack("@i", record)
             out.append((descriptor, record, data[position : position + length], error))
             position += length

@@ -10,16 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from netbond.srtla.process.loop import PAUSE, Attendant
+from netbond.srtla.process.loop import Attendant
+from netbond.srtla.process.wakeup import LISTENER, PAUSE_S, Report
 from netbond.srtla.sender import Event, Sender
 from netbond.srtla.wire import MTU
 
-FROM_CALLER: Final = -1  # in the place of a descriptor
 ROUNDS: Final = 8  # each failing link may hand its packets to another, which may fail too
 
-# What was read: the descriptor of a link's socket, or FROM_CALLER; who wrote it, as the kernel has it; the
-# datagram; the socket's errno, in the place of one.
-Report = tuple[int, bytes, bytes, int]
 # descriptor, datagrams -> how many went out, and the errno that ended it, or 0
 Send = Callable[[int, list[bytes]], tuple[int, int]]
 # descriptor, address, ancillary message, datagrams
@@ -95,7 +92,7 @@ class Carriage(Attendant):
                 self.send_to(self.listener, self.caller_name, self.caller_control, answers)
             else:
                 self.answer(answers)
-        self.patience = max(PAUSE, sender.patience())
+        self.patience = max(PAUSE_S, sender.patience())
 
     def take(self, reports: list[Report], now: float) -> list[Report]:
         """Tell the state machine what was read; what is left: strangers' datagrams and errors."""
@@ -103,7 +100,7 @@ class Carriage(Attendant):
         left: list[Report] = []
         for report in reports:
             descriptor, record, data, error = report
-            if descriptor == FROM_CALLER:
+            if descriptor == LISTENER:
                 if record != self.caller:
                     left.append(report)
                 elif len(data) <= MTU:

@@ -1,13 +1,13 @@
-"""An asyncio loop whose packets do not pass through asyncio.
+"""The engines' event loop: asyncio for what is rare, and packets without it.
 
 asyncio spends more on a wake-up than a packet may cost. Sockets that carry packets are therefore given to
-`add_packets`: their callbacks run inside the selector's `select`, and asyncio proper wakes up only for the
-rest (signals, the channel, timers, names). The state machine's timer is an `alarm` in there, too.
+`add_packets`: their callbacks run inside the selector's `select`, and asyncio itself wakes up only for the
+rest (signals, the channel, timers, names). The state machine's timer, the `alarm`, is in there, too.
 
-While packets flow, wake-ups are coalesced: the loop looks once in PAUSE and reads what has come. Most of what
-a packet costs at ordinary rates is the wake-up. Whoever has the time (`patience`) lets the loop wait until
-ENOUGH packets are there. A packet that comes alone is not kept waiting: it depends on how many packets are
-expected within that time.
+While packets flow, wake-ups are coalesced (wakeup.py): the loop wakes up once in PAUSE_S and reads what has
+come. Most of what a packet costs at ordinary rates is the wake-up. Where packets may wait longer
+(`patience`), the loop waits until ENOUGH_PACKETS are there. A packet that comes alone is not kept waiting:
+the pause depends on how many packets are expected within it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,15 @@ import selectors
 import time
 from collections.abc import Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
+from typing import Final, TypeVarTuple, Unpack
 
+from netbond.srtla.native.fastpath import FastPath
 from netbond.srtla.process.batch import PER_WAKE_UP
+from netbond.srtla.process.wakeup import ENOUGH_PACKETS, PAUSE_S, WORTH_PACKETS, Report
 
-if TYPE_CHECKING:
-    from netbond.srtla.native.fastpath import FastPath
-    from netbond.srtla.process.carriage import Report
-
-PAUSE: Final = 0.0045  # s between wake-ups while packets flow
-ENOUGH: Final = 8.0  # packets for which it waits longer than that, if it may
-WORTH_IT: Final = 2  # packets that must be expected within a pause
-ALONE: Final = 4 * PAUSE  # s after which a packet came alone, whatever the pace was before
+ALONE_S: Final = 4 * PAUSE_S  # after which a packet came alone, whatever the pace was before
 SMOOTHING: Final = 1 / 16  # weight of the newest wake-up in the expectation, ...
-MANY: Final = 1.5 * ENOUGH  # ... unless it finds so many, and twice as many as expected
+MANY: Final = 1.5 * ENOUGH_PACKETS  # ... unless it finds so many, and twice as many as expected
 READY_MAX: Final = 64  # sockets per look; the others come with the next
 
 _Ts = TypeVarTuple("_Ts")
@@ -43,7 +38,7 @@ class Attendant:
     """Who looks after the packets and the alarm, in the place of callbacks: compiled, a call costs little."""
 
     def __init__(self) -> None:
-        self.patience = PAUSE  # s that packets may wait for others to come
+        self.patience = PAUSE_S  # s that packets may wait for others to come
 
     def take_reports(self, reports: list[Report], now: float) -> None:
         """What the compiled data path has read."""
@@ -71,8 +66,8 @@ class PacketServer:
         self.attendant: Attendant | None = None
         self.packets = select.epoll()
         self.packets.register(asyncio_descriptor, select.EPOLLIN)
-        self._gap = ALONE  # s that is expected between packets, from the means of ...
-        self._span = ALONE  # ... s between looks that found packets, ...
+        self._gap = ALONE_S  # s that is expected between packets, from the means of ...
+        self._span = ALONE_S  # ... s between looks that found packets, ...
         self._count = 1.0  # ... and of packets that they found
         self._looked = 0.0
         self._paced = 0.0  # when packets came last that set the pace
@@ -96,7 +91,7 @@ class PacketServer:
 
     def _look_fast(self, fast: FastPath, until: float) -> float:
         attendant = self.attendant
-        others, reports = fast.run(until, PAUSE if attendant is None else attendant.patience)
+        others, reports = fast.run(until, PAUSE_S if attendant is None else attendant.patience)
         now = time.monotonic()
         if reports:
             if attendant is not None:
@@ -116,15 +111,15 @@ class PacketServer:
         poll = self.packets.poll
         ready: list[tuple[int, int]] = []
         now = time.monotonic()
-        patience = PAUSE if self.attendant is None else self.attendant.patience
+        patience = PAUSE_S if self.attendant is None else self.attendant.patience
         if self._more:
             ready = poll(0, READY_MAX)
-        elif self._gap * WORTH_IT < patience:
+        elif self._gap * WORTH_PACKETS < patience:
             # Packets flow: one wake-up by the clock, in the place of one by a packet and others by those
             # that follow it. Alarms can wait as long.
-            pause = min(patience, self._gap * ENOUGH)
-            if pause < PAUSE * 1.5:  # less would not be worth the delay
-                pause = PAUSE
+            pause = min(patience, self._gap * ENOUGH_PACKETS)
+            if pause < PAUSE_S * 1.5:  # less would not be worth the delay
+                pause = PAUSE_S
             pause = min(pause, self._gap * PER_WAKE_UP)  # what comes meanwhile can be read at once
             time.sleep(max(self._looked + pause - now, 0.0))
             ready = poll(0, READY_MAX)
@@ -145,7 +140,7 @@ class PacketServer:
         if ready:
             self._looked = now
         if count:
-            span = min(now - self._paced, ALONE)
+            span = min(now - self._paced, ALONE_S)
             # A stream that begins, or becomes a faster one, is not kept waiting by what was before.
             faster = count >= MANY and span < self._gap / 2 * count
             weight = 1.0 if faster else SMOOTHING

@@ -23,13 +23,12 @@ from netbond.config.values import HostPort
 from netbond.srtla import wire
 from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
-from netbond.srtla.native.fastpath import FROM_PEER
 from netbond.srtla.process import batch
-from netbond.srtla.process.carriage import Report
 from netbond.srtla.process.channel import LINE_MAX, Channel, Message
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.linksocket import Endpoint, open_listener, open_towards
 from netbond.srtla.process.resolve import Resolver
+from netbond.srtla.process.wakeup import LISTENER, Report
 from netbond.srtla.receiver import passage
 from netbond.srtla.receiver.groupfiles import GroupFiles
 from netbond.srtla.receiver.receiver import (
@@ -220,7 +219,7 @@ class RecvEngine(Engine):
         records: dict[PeerAddress, bytes] = {}
         datagrams = []
         for descriptor, record, data, error in reports:
-            if descriptor == FROM_PEER:
+            if descriptor == LISTENER:
                 address = inbox.resolve(record)
                 if len(data) < batch.SIZE:
                     records[address] = record

@@ -26,11 +26,12 @@ from netbond.srtla.modes import DEFAULT_MODE, make_carrier
 from netbond.srtla.native import fastpath, native
 from netbond.srtla.native.fastpath import FastPath
 from netbond.srtla.process import batch, linklist
-from netbond.srtla.process.carriage import Carriage, Report
+from netbond.srtla.process.carriage import Carriage
 from netbond.srtla.process.channel import Channel, Message
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
 from netbond.srtla.process.resolve import Resolver
+from netbond.srtla.process.wakeup import Report
 from netbond.srtla.receiver.receiver import format_address
 from netbond.srtla.sender import (
     GroupChanged,

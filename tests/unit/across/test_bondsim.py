@@ -9,7 +9,7 @@ import pytest
 
 from netbond.srtla.adaptive.bonding import Bonding
 from netbond.srtla.modes import make_carrier
-from netbond.srtla.process.loop import PAUSE
+from netbond.srtla.process.wakeup import PAUSE_S
 from netbond.srtla.sender import Sender
 from tests.bondsim import BONDS, SHAPES, Outcome, Simulation, least_loss
 
@@ -156,7 +156,9 @@ def test_streams_of_any_shape_arrive(shape: str) -> None:
     assert outcome.offered == pytest.approx(8e6 / 8 / 1316 * 12, rel=0.02)
 
 
-@pytest.mark.parametrize("look", [PAUSE, 2 * PAUSE])  # on a machine with nothing else to do, and on others
+@pytest.mark.parametrize(
+    "look", [PAUSE_S, 2 * PAUSE_S]
+)  # on a machine with nothing else to do, and on others
 @pytest.mark.parametrize("limit", ["", "up=45,down=45,"])
 def test_a_fast_stream_does_not_wait_for_the_pace_of_links_that_are_new(limit: str, look: float) -> None:
     outcome = play([f"{limit}delay=5"] * 4, 120.0, look=look, seconds=4.0)

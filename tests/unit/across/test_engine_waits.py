@@ -14,7 +14,8 @@ import pytest
 
 from netbond.srtla.native import fastpath
 from netbond.srtla.process import batch
-from netbond.srtla.process.loop import PAUSE, Attendant, PacketServer
+from netbond.srtla.process.loop import Attendant, PacketServer
+from netbond.srtla.process.wakeup import PAUSE_S
 
 PATIENCE = 0.01
 SLOW = 0.4  # s
@@ -98,4 +99,4 @@ def test_a_stream_that_becomes_faster_does_not_wait_as_a_slow_one_does(
     rig: tuple[socket.socket, Look],
 ) -> None:
     # On a busy machine all looks are late; then it is tried again.
-    assert any(waits(*rig) < (PAUSE + PATIENCE) / 2 for _ in range(5))
+    assert any(waits(*rig) < (PAUSE_S + PATIENCE) / 2 for _ in range(5))

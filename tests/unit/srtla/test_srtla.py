@@ -25,7 +25,8 @@ from netbond.srtla.classic.classic import Classic
 from netbond.srtla.link import LinkSpec
 from netbond.srtla.native import fastpath, native
 from netbond.srtla.process import batch
-from netbond.srtla.process.carriage import FROM_CALLER, Carriage, Report
+from netbond.srtla.process.carriage import Carriage
+from netbond.srtla.process.wakeup import LISTENER, Report
 from netbond.srtla.sender import LinkAdded, Sender
 from tests.srtla_util import data_packet
 
@@ -192,7 +193,7 @@ def test_datagrams_go_from_the_caller_to_a_link_and_back() -> None:
     carriage, sender = up(sockets)
     carriage.caller = b"caller"
     packets = [data_packet(number) for number in range(3)]
-    assert carriage.take([(FROM_CALLER, b"caller", data, 0) for data in packets], 1.0) == []
+    assert carriage.take([(LISTENER, b"caller", data, 0) for data in packets], 1.0) == []
     assert carriage.caller_heard == 1.0
     assert not carriage.flush(1.0)
     assert sockets.sent == [(7, data) for data in packets]
@@ -207,7 +208,7 @@ def test_one_call_takes_in_sends_and_answers() -> None:
     carriage.caller = b"caller"
     packets = [data_packet(number) for number in range(3)]
     answer = b"\x80\x01" + bytes(14)
-    reports = [(FROM_CALLER, b"caller", data, 0) for data in packets] + [(7, b"", answer, 0)]
+    reports = [(LISTENER, b"caller", data, 0) for data in packets] + [(7, b"", answer, 0)]
     carriage.take_reports(reports, 1.0)
     assert sockets.sent == [(7, data) for data in packets]
     assert (sockets.answers, sockets.odd, sockets.looked) == ([answer], [], 0)
@@ -240,13 +241,13 @@ def test_a_caller_that_the_kernel_knows_is_answered_directly() -> None:
 def test_what_is_not_plain_is_looked_after_before_anything_leaves() -> None:
     sockets = Sockets()
     carriage, _ = up(sockets)
-    odd: list[Report] = [(FROM_CALLER, b"stranger", data_packet(1), 0), (7, b"", b"", 111)]
+    odd: list[Report] = [(LISTENER, b"stranger", data_packet(1), 0), (7, b"", b"", 111)]
     carriage.take_reports(odd, 1.0)
     assert sockets.odd == odd
     sockets.error = 105
     carriage.caller = b"caller"
     sockets.looked = 0
-    carriage.take_reports([(FROM_CALLER, b"caller", data_packet(n), 0) for n in range(2)], 1.0)
+    carriage.take_reports([(LISTENER, b"caller", data_packet(n), 0) for n in range(2)], 1.0)
     assert sockets.looked >= 1
     assert carriage.failures == [(1, 105, [data_packet(1)])]
 
@@ -254,8 +255,8 @@ def test_what_is_not_plain_is_looked_after_before_anything_leaves() -> None:
 def test_strangers_errors_and_long_datagrams_are_not_taken() -> None:
     carriage, sender = up(Sockets())
     carriage.caller = b"caller"
-    odd = [(FROM_CALLER, b"stranger", data_packet(1), 0), (7, b"", b"", 111)]
-    assert carriage.take([*odd, (FROM_CALLER, b"caller", bytes(wire.MTU + 1), 0)], time.monotonic()) == odd
+    odd = [(LISTENER, b"stranger", data_packet(1), 0), (7, b"", b"", 111)]
+    assert carriage.take([*odd, (LISTENER, b"caller", bytes(wire.MTU + 1), 0)], time.monotonic()) == odd
     assert sender.packets == 0
 
 
@@ -265,7 +266,7 @@ def test_what_a_socket_does_not_take_is_handed_back() -> None:
     carriage.caller = b"caller"
     packets = [data_packet(number) for number in range(3)]
     sockets.error = 105
-    carriage.take([(FROM_CALLER, b"caller", data, 0) for data in packets], 1.0)
+    carriage.take([(LISTENER, b"caller", data, 0) for data in packets], 1.0)
     assert carriage.flush(1.0)
     assert carriage.failures == [(1, 105, packets[1:])]
     carriage.close(1)

@@ -5,8 +5,19 @@ from __future__ import annotations
 import pytest
 
 from netbond.srtla.adaptive.diagnosis import OVERFLOW, LossCause
-from netbond.srtla.adaptive.linkmodel import ACK_BATCH, INITIAL, INITIAL_RATE, LEAST, LinkModel
-from netbond.srtla.adaptive.transmission import ARRIVED, FLYING, LOST, PASSED, SEEN, Transmission
+from netbond.srtla.adaptive.linkmodel import (
+    ACK_BATCH,
+    ARRIVED,
+    FLYING,
+    INITIAL,
+    INITIAL_RATE,
+    LEAST,
+    LOST,
+    PASSED,
+    SEEN,
+    LinkModel,
+    Transmission,
+)
 
 SIZE = 1332
 TARGET = 0.07

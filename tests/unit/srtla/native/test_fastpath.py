@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from netbond.srtla import wire
 from netbond.srtla.native import fastpath, native
 from netbond.srtla.native.bypass import Bypass
-from netbond.srtla.native.fastpath import FROM_PEER
 from netbond.srtla.process import batch
-from netbond.srtla.process.loop import ENOUGH, PAUSE
+from netbond.srtla.process.wakeup import ENOUGH_PACKETS, LISTENER, PAUSE_S
 from netbond.srtla.receiver.receiver import FLUSH_AFTER, PeerAddress, Receiver
 from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
 
@@ -80,12 +79,12 @@ class Rig:
         left = 0
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until or self.epoll.poll(0):
-            _, reports = fast.run(max(until, now + 0.001), PAUSE)
+            _, reports = fast.run(max(until, now + 0.001), PAUSE_S)
             records = {}
             self.bypass.settle()
             for descriptor, record, data, _ in reports:
                 left += 1
-                if descriptor == FROM_PEER:
+                if descriptor == LISTENER:
                     address = self.inbox.resolve(record)
                     records[address] = record
                     receiver.datagram_from_peer(address, data, time.monotonic())
@@ -225,7 +224,7 @@ def test_a_dead_srt_server_is_reported_and_does_no_harm(rig: Rig) -> None:
     errors = 0
     for number in range(5):
         rig.peers[0].send(data_packet(number))
-        _, reports = rig.bypass.fast.run(time.monotonic() + 0.002, PAUSE)
+        _, reports = rig.bypass.fast.run(time.monotonic() + 0.002, PAUSE_S)
         errors += sum(error != 0 for *_, error in reports)
     assert errors
     rig.peers[2].send(data_packet(9))
@@ -239,12 +238,12 @@ def test_a_descriptor_that_is_not_its_own_is_handed_back(rig: Rig) -> None:
         sock.connect(sock.getsockname())
         epoll.register(sock, select.EPOLLIN)
         fast = fastpath.FastPath(rig.listener.fileno(), epoll.fileno(), FLUSH_AFTER)
-        assert fast.run(time.monotonic() + 0.001, PAUSE) == ([], [])
+        assert fast.run(time.monotonic() + 0.001, PAUSE_S) == ([], [])
         sock.send(b"!")
-        assert fast.run(time.monotonic() + 5, PAUSE) == ([sock.fileno()], [])
+        assert fast.run(time.monotonic() + 5, PAUSE_S) == ([sock.fileno()], [])
         fast.close()
         with pytest.raises(ValueError, match="closed"):
-            fast.run(time.monotonic(), PAUSE)
+            fast.run(time.monotonic(), PAUSE_S)
 
 
 def looks(rig: Rig, interval: float, patience: float) -> float:
@@ -274,8 +273,8 @@ def looks(rig: Rig, interval: float, patience: float) -> float:
 def test_a_look_waits_for_enough_packets_if_it_may(rig: Rig) -> None:
     rig.bypass.group_gone(1)
     rig.bypass.group_gone(2)
-    # One at a time, or ENOUGH of them; on a busy machine they come in heaps to both.
-    assert any(looks(rig, 0.004, 0.2) > looks(rig, 0.004, PAUSE) + ENOUGH / 3 for _ in range(5))
+    # One at a time, or ENOUGH_PACKETS of them; on a busy machine they come in heaps to both.
+    assert any(looks(rig, 0.004, 0.2) > looks(rig, 0.004, PAUSE_S) + ENOUGH_PACKETS / 3 for _ in range(5))
 
 
 def test_of_the_copies_of_an_ack_one_is_reported() -> None:
@@ -299,7 +298,7 @@ def test_of_the_copies_of_an_ack_one_is_reported() -> None:
                 server.sendto(nak, end)
             found: list[bytes] = []
             for _ in range(10):
-                found += [data for _, _, data, _ in fast.run(time.monotonic() + 0.002, PAUSE)[1]]
+                found += [data for _, _, data, _ in fast.run(time.monotonic() + 0.002, PAUSE_S)[1]]
             return sorted(found)
 
         naks = [srt_nak((1, 2))] * 2

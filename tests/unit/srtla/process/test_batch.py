@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from netbond.srtla.process import batch
 from netbond.srtla.process.batch import CACHE, Inbox
-from netbond.srtla.process.loop import PAUSE, PacketLoop
+from netbond.srtla.process.loop import PacketLoop
+from netbond.srtla.process.wakeup import PAUSE_S
 from netbond.srtla.receiver.receiver import Receiver
 from tests.srtla_util import data_packet
 
@@ -237,7 +238,7 @@ def waits(interval: float, count: int) -> list[float]:
 
 
 def test_a_packet_that_comes_alone_does_not_wait() -> None:
-    assert waits(0.03, 12)[6] < PAUSE / 2
+    assert waits(0.03, 12)[6] < PAUSE_S / 2
 
 
 def test_alarms_timers_and_packets_go_together() -> None:
