@@ -9,6 +9,7 @@ aside.
 from __future__ import annotations
 
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,43 +52,50 @@ def digest(folder: str) -> str:
 class _Compiled:
     """Finds the compiled modules before Python's own finder sees their sources."""
 
-    def __init__(self, folder: str, suffix: str) -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._suffix = suffix
+        self._suffix: str | None = None  # of the compiled modules' files; "": there are none to use
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
         """As importlib asks: where the module of this name is, None if it is not one of these."""
-        import importlib.util
-
         name = fullname.removeprefix("netbond.srtla.")
         if name == fullname or name not in COMPILED:
             return None
-        file = os.path.join(self._folder, name + self._suffix)  # noqa: PTH118
+        if self._suffix is None:  # not sooner: the agent imports messages and types only
+            self._suffix = _load_shared(self._folder)
+        if not self._suffix:
+            return None
+        import importlib.util
+
+        file = os.path.join(self._folder, "_compiled", name + self._suffix)  # noqa: PTH118
         return importlib.util.spec_from_file_location(fullname, file)
 
 
-def _use_compiled(folder: str) -> None:
+def _load_shared(folder: str) -> str:
+    """Load the code that all compiled modules share; the suffix of their files, or "".
+
+    "": there are none, or they were made from other sources or for another Python.
+    """
     import importlib.util
-    import sys
     from importlib.machinery import EXTENSION_SUFFIXES
 
     compiled = os.path.join(folder, "_compiled")  # noqa: PTH118
-    shared = "netbond_srtla__mypyc"  # has the code of all of them
+    shared = "netbond_srtla__mypyc"
     try:
         with open(os.path.join(compiled, DIGEST), encoding="ascii") as file:  # noqa: PTH118, PTH123
             if file.read() != digest(folder):
-                return
+                return ""
     except OSError:
-        return
+        return ""
     path = os.path.join(compiled, shared + EXTENSION_SUFFIXES[0])  # noqa: PTH118
     spec = importlib.util.spec_from_file_location(shared, path)
     if spec is None or spec.loader is None or not os.path.exists(path):  # noqa: PTH110
-        return  # compiled for another Python
+        return ""
     module = importlib.util.module_from_spec(spec)
     sys.modules[shared] = module
     spec.loader.exec_module(module)
-    sys.meta_path.insert(0, _Compiled(compiled, EXTENSION_SUFFIXES[0]))
+    return EXTENSION_SUFFIXES[0]
 
 
 if not os.environ.get("NETBOND_PURE"):
-    _use_compiled(__path__[0])
+    sys.meta_path.insert(0, _Compiled(__path__[0]))
