@@ -38,8 +38,39 @@ def _first_line(path: Path) -> str:
     return text.split("\n", 1)[0].replace("|", "\\|")
 
 
+def channel() -> str:
+    """The table of the channel's messages: who sends each, as which line, and its class's docstring."""
+    from netbond.srtla.linkspec import LinkSpec
+    from netbond.srtla.process import protocol
+
+    samples: tuple[protocol.Message, ...] = (
+        protocol.Resume({}),
+        protocol.Links((LinkSpec("usb0", "10.0.0.10", "usb0"),)),
+        protocol.Ready(),
+        protocol.Stats({}),
+        protocol.Fatal("one line"),
+        protocol.Hello(),
+        protocol.Forget(["192.0.2.1", 40000]),
+    )
+    senders = {
+        "agent": protocol.FROM_AGENT,
+        "engine": protocol.FROM_ENGINE,
+        "worker": set(protocol.FROM_WORKER) - set(protocol.FROM_ENGINE),
+        "front": set(protocol.FROM_FRONT) - set(protocol.FROM_AGENT),
+    }
+    rows = ["| line | sent by | what it is |", "|---|---|---|"]
+    for sample in samples:
+        by = ", ".join(sender for sender, messages in senders.items() if type(sample) in messages)
+        text = " ".join((type(sample).__doc__ or "").split())
+        rows.append(f"| `{protocol.encode(sample).decode().strip()}` | {by} | {text} |")
+    return "\n".join(rows)
+
+
 # What is made: the page, the name of the part, and its maker.
-PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (("docs/architecture.md", "modules", modules),)
+PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
+    ("docs/architecture.md", "modules", modules),
+    ("docs/architecture.md", "channel", channel),
+)
 
 
 def with_part(page: str, name: str, text: str) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from netbond.srtla import wire
-from netbond.srtla.link import LinkSpec
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import LinkAdded, Sender
 from tests.srtla_util import srt_control
 

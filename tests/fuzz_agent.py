@@ -21,11 +21,12 @@ from netbond.config import load
 from netbond.dhcp import clients, store
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Changed, Lease, Released
-from netbond.engines.child import ChannelError, LogLines, parse_message
+from netbond.engines.child import LogLines
 from netbond.errors import ConfigError
 from netbond.health import packets, stream_evidence
 from netbond.kernel import rtnetlink
 from netbond.model import EngineState
+from netbond.srtla.process.protocol import FROM_ENGINE, ChannelError, Stats, parse
 from netbond.status import metrics
 from netbond.status.control import Command, ControlServer, Peer
 from netbond.system import strict_json
@@ -91,10 +92,10 @@ def engine_says(data: bytes) -> None:
         assert shown.isprintable()
     for line in data.split(b"\n"):
         try:
-            message = parse_message(line)
+            messages = parse(line, FROM_ENGINE)
         except ChannelError:
             continue
-        stats = message.get("stats")
+        stats = next((each.data for each in messages if isinstance(each, Stats)), None)
         if stats is None:
             continue
         for word in stream_evidence.words(stats):

@@ -8,6 +8,7 @@ An input: one byte that chooses the target, then what the target reads.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -16,10 +17,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from netbond.srtla import wire
 from netbond.srtla.process import batch, linklist, receiving
-from netbond.srtla.process.channel import _decode
+from netbond.srtla.process.protocol import FROM_AGENT, FROM_FRONT, ChannelError, encode, parse
 from netbond.srtla.receiver import passage
 from netbond.srtla.receiver.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
 from netbond.srtla.registration import psk
+from netbond.system import strict_json
 from tests.srtla_util import FakeLink, Network, data_packet, induction, srt_ack, srt_control, srt_nak
 
 
@@ -151,10 +153,18 @@ def _sender_session(data: bytes, mode: str) -> None:
 
 
 def resumed(data: bytes) -> None:
-    """What a predecessor left."""
-    message = _decode(data)
+    """What a predecessor left, as it stands in the agent's file or comes over the channel."""
+    for expected in (FROM_AGENT, FROM_FRONT):
+        with contextlib.suppress(ChannelError):
+            for message in parse(data, expected):
+                encode(message)
+    try:
+        value = strict_json.parse(data)
+    except ValueError:
+        return
+    resume = value if isinstance(value, dict) else {}
     for dual in (False, True):
-        groups = receiving._resumed_groups(message, dual=dual)
+        groups = receiving._resumed_groups(resume, dual=dual)
         receiver = Receiver(random.Random(7).randbytes, 0.0)
         receiver.restore([(group, links) for group, _, links in groups], 0.0)
 

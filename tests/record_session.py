@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from netbond.srtla import wire
-from netbond.srtla.link import LinkSpec
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.sender import LinkAdded, Sender

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from netbond.srtla import wire
-from netbond.srtla.link import LinkSpec
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver import receiver
 from netbond.srtla.receiver.receiver import Limits, PeerAddress, Receiver

@@ -1,13 +1,10 @@
-"""An SRTLA engine as the agent sees it: how it is started, what it says, and when it is started again.
+"""What the supervisor decides about a child: its command line, pauses between starts, limits on its log.
 
-Pure; netbond.engines.supervisor has the processes and sockets. An engine faces the internet and runs without
-root, so what it says is checked like anything from outside. docs/architecture.md describes the channel.
+Pure: netbond.engines.supervisor has the processes and sockets, netbond.srtla.process.protocol the messages.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import signal
 import site
@@ -15,16 +12,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.errors import EXIT_CONFIG, EXIT_USAGE
 from netbond.system.text import printable
 
-# Bytes of one line on the channel, either way. Ample: a receiver that serves 200 senders, or is made to by an
-# attacker, has 140 KiB to resume, and must not be ended for that.
-MAX_LINE = 1024 * 1024
-MAX_DEPTH = 16  # of nested objects and lists; statistics need 4
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 EngineConfig = SenderConfig | ReceiverConfig
@@ -80,9 +72,6 @@ def interpreter(
     return command, {**ENVIRONMENT, "PYTHONPATH": parent}
 
 
-# --- what status shows -------------------------------------------------------------------------------------
-
-
 # --- when to start again -----------------------------------------------------------------------------
 
 
@@ -125,62 +114,12 @@ def restart_mends(status: int) -> bool:
     return status not in (EXIT_USAGE, EXIT_CONFIG)
 
 
-# --- what a child says -------------------------------------------------------------------------------------
-
-
-class ChannelError(Exception):
-    """The child broke the rules of the channel; the text says how."""
-
-
-_MEANS: dict[str, type] = {"ready": bool, "resume": dict, "stats": dict, "fatal": str}
-
-
-def parse_message(line: bytes) -> dict[str, Any]:
-    """One line from an engine: an object with some of ready, resume, stats, fatal; others are left out."""
-    try:
-        message = parse_json(line)
-    except ValueError:
-        raise ChannelError(f"sent what is not JSON: {printable(ascii(line[:40]))}") from None
-    if not isinstance(message, dict):
-        raise ChannelError(f"sent what is not a JSON object: {printable(ascii(line[:40]))}")
-    for key, kind in _MEANS.items():
-        if key in message and not isinstance(message[key], kind):
-            raise ChannelError(f"sent {key!r} with a value of the wrong kind")
-    return {key: message[key] for key in _MEANS if key in message}
-
-
-def parse_json(text: bytes) -> object:
-    """JSON that can be written out again as JSON; ValueError for anything else, however malicious."""
-    try:
-        value: object = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if _deeper_than(value, MAX_DEPTH):
-        raise ValueError("nested too deeply")
-    return value
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    if not math.isfinite(number := float(digits)):
-        raise ValueError(f"{digits} is too large")
-    return number
-
-
-def _deeper_than(value: object, limit: int) -> bool:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return False
-    return limit == 0 or any(_deeper_than(item, limit - 1) for item in value)
+# --- how much a child may say ------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class Budget:
-    """How much may come within a second: more is a flood. Engines send a handful of lines."""
+class RateLimit:
+    """How many lines and bytes may come within a second. Engines send a handful of lines."""
 
     lines: int = 1000
     octets: int = 32 * 1024 * 1024
@@ -201,12 +140,12 @@ class Budget:
 class LogLines:
     """Cuts what a child writes to stderr into lines that are fit for the log.
 
-    Lines are cut off at `width` characters, and at most `budget` of them pass each second; of the others only
+    Lines are cut off at `width` characters, and at most `limit` of them pass each second; of the others only
     the number is told.
     """
 
     width: int = 500
-    budget: Budget = field(default_factory=lambda: Budget(lines=50))
+    limit: RateLimit = field(default_factory=lambda: RateLimit(lines=50))
     _rest: bytes = b""
     _dropped: int = 0
 
@@ -222,7 +161,7 @@ class LogLines:
         for line in lines:
             if not line.strip():
                 continue
-            if not self.budget.take(len(line), now):
+            if not self.limit.take(len(line), now):
                 self._dropped += 1
                 continue
             if self._dropped:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import re
@@ -16,38 +15,49 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import netbond
 from netbond.config.schema import SenderConfig
 from netbond.engines.child import (
-    MAX_LINE,
     Backoff,
-    Budget,
-    ChannelError,
     EngineConfig,
     LogLines,
+    RateLimit,
     describe_exit,
     engine_arguments,
     interpreter,
-    parse_message,
     restart_mends,
 )
 from netbond.model import EngineState
+from netbond.srtla.process.protocol import (
+    FROM_ENGINE,
+    MAX_LINE_BYTES,
+    ChannelError,
+    Fatal,
+    Links,
+    Message,
+    Ready,
+    Resume,
+    ResumeData,
+    Stats,
+    encode,
+    parse,
+)
 from netbond.system import files
 from netbond.system.state_file import StateFile, StateFileError, open_folder, reason
 from netbond.system.text import printable
 
 logger = logging.getLogger(__name__)
 
-READY_WITHIN = 10.0  # seconds until status says that an engine is not ready
-SILENT_AFTER = 5.0  # seconds without statistics, which come each second, until status says so
-GRACE = 3.0  # seconds between SIGTERM and SIGKILL
-DRAIN = 0.5  # seconds for the last words of a child that has exited
-MAX_UNREAD = 256 * 1024  # bytes that a child may leave unread in its channel, besides what it resumes
-FORGET_AFTER = 3  # children that died before they were ready, in a row: perhaps the resume kills them
+READY_WITHIN_S = 10.0  # until status says that an engine is not ready
+SILENT_AFTER_S = 5.0  # without statistics, which come each second, until status says so
+GRACE_S = 3.0  # between SIGTERM and SIGKILL
+DRAIN_S = 0.5  # for the last messages and log lines of a child that has exited
+MAX_UNREAD_BYTES = 256 * 1024  # that a child may leave unread in its channel, besides what it resumes
+FORGET_AFTER_DEATHS = 3  # in a row, before ready: perhaps the resume data kills them
 
 
 # --- what a successor needs, kept over restarts of the agent -----------------------------------------------
@@ -65,7 +75,7 @@ class ResumeStore:
         self.directory = directory
         self._warned = False
 
-    def load(self, engine: EngineConfig) -> dict[str, Any]:
+    def load(self, engine: EngineConfig) -> ResumeData:
         """What was kept for this engine, or {}."""
         try:
             with self._open() as directory:
@@ -80,7 +90,7 @@ class ResumeStore:
         resume = kept.get("resume")
         return resume if isinstance(resume, dict) else {}
 
-    def save(self, engine: EngineConfig, resume: dict[str, Any]) -> None:
+    def save(self, engine: EngineConfig, resume: ResumeData) -> None:
         """Keep it for the next one."""
         try:
             with self._open() as directory:
@@ -112,7 +122,7 @@ class ResumeStore:
 
 def _resume_file(engine: EngineConfig, directory: int) -> StateFile:
     name = re.sub(r"[^A-Za-z0-9.:-]", "_", engine.name) + ".json"
-    return StateFile(name, "resume", 2 * MAX_LINE, folder=directory)
+    return StateFile(name, "resume", 2 * MAX_LINE_BYTES, folder=directory)
 
 
 # --- one engine --------------------------------------------------------------------------------------------
@@ -131,7 +141,7 @@ class _Engine:
         self.stats: dict[str, Any] | None = None
         self.task: asyncio.Task[None] | None = None
         self._supervisor = supervisor
-        self._resume: dict[str, Any] = {}
+        self._resume: ResumeData = {}
         self._backoff = Backoff()
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -145,9 +155,9 @@ class _Engine:
 
     def snapshot(self, now: float) -> EngineState:
         reason, quiet = self.reason, now - self._since
-        if self.state == "starting" and quiet > READY_WITHIN:
+        if self.state == "starting" and quiet > READY_WITHIN_S:
             reason = f"not ready after {quiet:.0f} s"
-        elif self.state == "running" and quiet > SILENT_AFTER:
+        elif self.state == "running" and quiet > SILENT_AFTER_S:
             reason = f"no statistics for {quiet:.0f} s"
         return EngineState(
             name=self.config.name,
@@ -160,12 +170,12 @@ class _Engine:
             stats=self.stats,
         )
 
-    def tell(self, message: Mapping[str, Any]) -> None:
-        """Send a line to the child, if there is one; one that does not read is ended."""
+    def tell(self, message: Resume | Links) -> None:
+        """Send a message to the child, if there is one; a child that does not read is ended."""
         if self._writer is None or self._writer.is_closing():
             return
-        self._writer.write(json.dumps(message).encode() + b"\n")
-        if self._writer.transport.get_write_buffer_size() > MAX_UNREAD + MAX_LINE:
+        self._writer.write(encode(message))
+        if self._writer.transport.get_write_buffer_size() > MAX_UNREAD_BYTES + MAX_LINE_BYTES:
             self._condemn("does not read its channel")
 
     def _condemn(self, fault: str) -> None:
@@ -205,7 +215,7 @@ class _Engine:
     def _count_stillborn(self, *, no_fault_of_its_own: bool) -> None:
         """Start without the resume when one child after the other dies of something before it is ready."""
         self._stillborn = 0 if self._ready or no_fault_of_its_own else self._stillborn + 1
-        if self._stillborn >= FORGET_AFTER and self._resume:
+        if self._stillborn >= FORGET_AFTER_DEATHS and self._resume:
             logger.warning("%s: starting it without what it knew of its stream", self.config.name)
             self._resume = {}
 
@@ -219,7 +229,7 @@ class _Engine:
             self._fault = f"cannot be started: {files.why(error)}"
             return None
         with theirs:
-            reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_LINE)
+            reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=MAX_LINE_BYTES)
             try:
                 try:
                     self._process = self._spawn(theirs.fileno())
@@ -253,7 +263,7 @@ class _Engine:
 
     async def _attend(self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader) -> int:
         """Listen to the child until it ends, or until it must be ended; it is gone when this returns."""
-        self.tell({"resume": self._resume})
+        self.tell(self._what_to_resume())
         self.tell_links()
         gone = asyncio.create_task(_exit_of(process))
         talk = asyncio.create_task(self._talk(reader))
@@ -262,14 +272,14 @@ class _Engine:
             await asyncio.wait({gone, talk}, return_when=asyncio.FIRST_COMPLETED)
             if not gone.done():
                 # It has said farewell or closed the channel, so it should be about to exit; or it was bad.
-                await asyncio.wait({gone}, timeout=0 if self._fault else GRACE)
+                await asyncio.wait({gone}, timeout=0 if self._fault else GRACE_S)
                 if not gone.done():
                     self._fault = self._fault or self._fatal or "closed its channel and went on"
         finally:
             # The log is read meanwhile: a child that is told to end may have a last word.
             try:
                 status = await _end(process, at_once=bool(self._fault))
-                await asyncio.wait({talk, log}, timeout=DRAIN)
+                await asyncio.wait({talk, log}, timeout=DRAIN_S)
             finally:
                 for task in (gone, talk, log):
                     task.cancel()
@@ -284,38 +294,48 @@ class _Engine:
         return status
 
     def tell_links(self) -> None:
-        """Senders: the links as they are now, if anybody has said."""
+        """Senders: the links as they are now, if the agent has set them."""
         if self.role == "sender" and self._supervisor.links is not None:
-            self.tell({"links": self._supervisor.links})
+            self.tell(self._supervisor.links)
+
+    def _what_to_resume(self) -> Resume:
+        resume = Resume(self._resume)
+        try:
+            encode(resume)
+        except ChannelError:  # it came in one line, but numbers and text may be longer when written again
+            return Resume({})
+        return resume
 
     async def _talk(self, reader: asyncio.StreamReader) -> None:
         """Hear the child out: until the end of file, its farewell, or bad manners, which become its fault."""
-        budget = Budget()
+        limit = RateLimit()
         try:
             while not self._fatal:
                 line = await reader.readuntil(b"\n")
-                if not budget.take(len(line), time.monotonic()):
+                if not limit.take(len(line), time.monotonic()):
                     raise ChannelError("floods its channel")
-                self._hear(parse_message(line))
+                for message in parse(line, FROM_ENGINE):
+                    self._hear(message)
         except ChannelError as error:
             self._fault = str(error)
         except asyncio.LimitOverrunError:
-            self._fault = f"sent a line of more than {MAX_LINE} bytes"
+            self._fault = f"sent a line of more than {MAX_LINE_BYTES} bytes"
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        if "resume" in message and message["resume"] != self._resume:
-            self._resume = message["resume"]
+    def _hear(self, message: Message) -> None:
+        now = time.monotonic()
+        if isinstance(message, Resume) and message.data != self._resume:
+            self._resume = message.data
             self._supervisor.store.save(self.config, self._resume)
-        if "stats" in message:
-            self.stats, self._since = message["stats"], time.monotonic()
-        if message.get("ready") and not self._ready:
-            self._ready, self._since = True, time.monotonic()
+        elif isinstance(message, Stats):
+            self.stats, self._since = message.data, now
+        elif isinstance(message, Ready) and not self._ready:
+            self._ready, self._since = True, now
             logger.info("%s: ready (pid %d)", self.config.name, self._process.pid if self._process else 0)
             self._become("running")
-        if "fatal" in message:
-            self._fatal = printable(message["fatal"]) or "gave up without a word"
+        elif isinstance(message, Fatal):
+            self._fatal = printable(message.reason) or "gave up without a word"
             self._become("failed", self._fatal)
 
     async def _pump(self, process: subprocess.Popen[bytes]) -> None:
@@ -362,7 +382,7 @@ async def _end(process: subprocess.Popen[bytes], at_once: bool) -> int:
         if not at_once and process.poll() is None:
             process.terminate()
             with contextlib.suppress(TimeoutError, OSError):
-                await asyncio.wait_for(_exit_of(process), GRACE)
+                await asyncio.wait_for(_exit_of(process), GRACE_S)
     finally:
         if process.poll() is None:
             process.kill()
@@ -400,7 +420,7 @@ class Supervisor:
         self.user = user
         self.changed = changed
         self.store = ResumeStore(state_dir / "engines")
-        self.links: list[dict[str, str | int]] | None = None
+        self.links: Links | None = None
         self._engines = [_Engine(engine, self) for engine in engines]
 
     async def start(self) -> None:
@@ -436,14 +456,11 @@ class Supervisor:
         engine.task = asyncio.create_task(engine.run())
         engine.task.add_done_callback(engine.ended)
 
-    def set_links(self, links: Iterable[Mapping[str, str | int]]) -> None:
-        """The links that senders use from now on: {"label", "address", "device"} each, and perhaps "priority"
-        and "enabled"."""
-        known = ("label", "address", "device", "priority", "enabled")
-        new = [{key: link[key] for key in known if key in link} for link in links]
-        if new == self.links:
+    def set_links(self, links: Links) -> None:
+        """The links that senders use from now on."""
+        if links == self.links:
             return
-        self.links = new
+        self.links = links
         for engine in self._engines:
             engine.tell_links()
 

@@ -11,6 +11,8 @@ from netbond.desired import Desired
 from netbond.engines.child import EngineConfig
 from netbond.engines.supervisor import Supervisor
 from netbond.model import EngineState, Facts
+from netbond.srtla.linkspec import LinkSpec
+from netbond.srtla.process.protocol import Links
 from netbond.usability import stream_links
 
 
@@ -41,18 +43,17 @@ class Engines(Output):
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Tell senders of their links, and run the engines that the configuration wants."""
-        self._supervisor.set_links(
-            [
-                {
-                    "label": uplink.name if uplink.family == 4 else f"{uplink.name}/6",
-                    "address": str(uplink.address.ip),
-                    "device": uplink.device,
-                    "priority": uplink.priority,
-                    "enabled": uplink.streams,
-                }
-                for uplink in stream_links(goal.uplinks)
-            ]
+        links = tuple(
+            LinkSpec(
+                label=uplink.name if uplink.family == 4 else f"{uplink.name}/6",
+                address=str(uplink.address.ip),
+                device=uplink.device,
+                priority=uplink.priority,
+                enabled=uplink.streams,
+            )
+            for uplink in stream_links(goal.uplinks)
         )
+        self._supervisor.set_links(Links(links))
         wanted: tuple[EngineConfig, ...] = (*config.sender, *config.receiver)
         if wanted != self._wanted:
             self._wanted = wanted

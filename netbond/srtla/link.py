@@ -1,4 +1,4 @@
-"""A sender's link: what was asked for, what is known of it, and how that is shown."""
+"""What a sender knows of one of its links, and the link's entry in the statistics."""
 
 from __future__ import annotations
 
@@ -6,25 +6,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.schedule import LinkState
 
 LOSS_WINDOW: Final = 10  # seconds that "recent loss" looks back
-
-
-@dataclass(frozen=True, slots=True)
-class LinkSpec:
-    """A link as it was asked for: a local address, and the device it must leave by ("": any)."""
-
-    label: str
-    address: str
-    device: str = ""
-    priority: int = 0  # links of a higher one carry first
-    enabled: bool = True  # False: registered and asked like the others, but given no packets
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What makes it the same link when a new list arrives."""
-        return (self.address, self.device)
 
 
 @dataclass(slots=True, eq=False)

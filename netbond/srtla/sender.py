@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from netbond.srtla import wire
-from netbond.srtla.link import Link, LinkSpec, link_stats
+from netbond.srtla.link import Link, link_stats
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.registration import psk
 from netbond.srtla.schedule import Carrier, LinkState, Outlet
 

@@ -26,14 +26,13 @@ from netbond.engines.child import EngineConfig
 from netbond.engines.supervisor import Supervisor
 from netbond.model import EngineState
 from netbond.srtla import wire
+from netbond.srtla.linkspec import LinkSpec
+from netbond.srtla.process.protocol import Links
 from tests.srtla_util import data_packet, free_ports
 
 pytestmark = pytest.mark.root
 
-LINKS = [
-    {"label": "one", "address": "127.0.0.1", "device": "lo"},
-    {"label": "two", "address": "127.0.0.2", "device": "lo"},
-]
+LINKS = Links((LinkSpec("one", "127.0.0.1", "lo"), LinkSpec("two", "127.0.0.2", "lo")))
 CHUNK = 1316  # bytes: the payload of one SRT packet
 PERIOD = 0.01  # seconds between two of them: 1 Mbit/s
 LATENCY = 2000  # ms

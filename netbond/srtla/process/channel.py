@@ -1,57 +1,77 @@
-"""The engine's end of its channel with the agent: JSON objects, one a line, over a stream socket.
+"""The engine's end of its channel with the agent: it queues messages, and never blocks the data path.
 
-docs/architecture.md lists the messages. Nothing here blocks the data path, and little waits for an agent that
-does not read: of what is soon out of date anyway only the newest.
+protocol.py has the messages. Little waits for an agent that does not read: of statistics and resumes only the
+newest.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Final
 
 from netbond.errors import UsageError
+from netbond.srtla.process.protocol import (
+    FROM_AGENT,
+    MAX_LINE_BYTES,
+    ChannelError,
+    Message,
+    Resume,
+    ResumeData,
+    Stats,
+    encode,
+    parse,
+)
 
-LINE_MAX = 1024 * 1024  # bytes; the agent ends an engine that sends more (netbond.engines.child.MAX_LINE)
-READ_SIZE = 64 * 1024  # bytes
-FIRST_LINE_WITHIN = 10.0  # s for the agent to say what to resume
-
-Message = dict[str, Any]
+READ_BYTES: Final = 64 * 1024  # at once
+RESUME_WITHIN_S: Final = 10.0  # for the agent to say what to resume
 
 
 class Channel:
-    """JSON lines in and out. `receive_first` before the loop runs, `start` in it."""
+    """Messages in and out. `receive_resume` before the loop runs, `start` in it."""
 
-    def __init__(self, fd: int) -> None:
-        """`fd`: the engine's end of the pair; UsageError if it is not an open socket."""
+    def __init__(self, fd: int, expected: Collection[type[Message]] = FROM_AGENT) -> None:
+        """`fd`: the engine's end of the pair; UsageError if it is not an open socket. `expected`: messages
+        that the other end may send; others are ignored."""
         try:
             self._socket = socket.socket(fileno=fd)
         except OSError as error:
             raise UsageError(
                 f"--control-fd {fd} is not a socket: {error.strerror}", "the agent passes it; leave it out"
             ) from None
+        self._expected = expected
         self._in = b""
         self._out = bytearray()
-        self._newest: dict[str, Message] = {}  # what goes out when the agent has read what is before it
+        self._newest: dict[type[Message], Message] = {}  # sent when the agent has read what is before it
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def receive_first(self) -> Message:
-        """The first message, waited for; {} if the agent says nothing of use in time."""
-        end = time.monotonic() + FIRST_LINE_WITHIN
-        while b"\n" not in self._in and len(self._in) <= LINE_MAX:
+    def receive_resume(self, lines: int = 1) -> ResumeData:
+        """Wait for what to resume, in the first of so many lines that has it; {} if it does not come in time.
+        Other messages in these lines are lost."""
+        for _ in range(lines):
+            line = self._receive_line()
+            if line is None:
+                break
+            for message in self._parse(line):
+                if isinstance(message, Resume):
+                    return message.data
+        return {}
+
+    def _receive_line(self) -> bytes | None:
+        end = time.monotonic() + RESUME_WITHIN_S
+        while b"\n" not in self._in and len(self._in) <= MAX_LINE_BYTES:
             self._socket.settimeout(max(end - time.monotonic(), 0.001))
             try:
-                data = self._socket.recv(READ_SIZE)
+                data = self._socket.recv(READ_BYTES)
             except OSError:
-                return {}
+                return None
             if not data:
-                return {}
+                return None
             self._in += data
         line, _, self._in = self._in.partition(b"\n")
-        return _decode(line)
+        return line
 
     def close(self) -> None:
         """Let go of it: another process has it."""
@@ -66,21 +86,25 @@ class Channel:
         self._loop.call_soon(self._deliver)  # what arrived together with the first line
 
     def send(self, message: Message) -> None:
-        """Queue a message that must arrive, such as `ready`: a handful in an engine's life."""
-        self._out += _encode(message)
+        """Queue a message that must arrive, such as Ready: a handful in an engine's life."""
+        self._out += _line(message)
         self._flush()
 
-    def show(self, kind: str, value: Message) -> None:
-        """Queue {kind: value}, in the place of an earlier one of this kind that is still waiting."""
-        self._newest[kind] = value
+    def show(self, message: Stats | Resume) -> None:
+        """Queue a message in the place of an earlier one of its kind that is still waiting."""
+        self._newest[type(message)] = message
+        self._flush()
+
+    def end_line(self) -> None:
+        """End a line that another process may have left half-written."""
+        self._out += b"\n"
         self._flush()
 
     def _flush(self) -> None:
         waiting = bool(self._out)
         while self._out or self._newest:
             if not self._out:
-                kind = next(iter(self._newest))
-                self._out += _encode({kind: self._newest.pop(kind)})
+                self._out += _line(self._newest.pop(next(iter(self._newest))))
                 continue
             try:
                 del self._out[: self._socket.send(self._out)]
@@ -97,7 +121,7 @@ class Channel:
 
     def _readable(self) -> None:
         try:
-            data = self._socket.recv(READ_SIZE)
+            data = self._socket.recv(READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -113,21 +137,20 @@ class Channel:
     def _deliver(self) -> None:
         while b"\n" in self._in:
             line, _, self._in = self._in.partition(b"\n")
-            message = _decode(line)
-            if message:
+            for message in self._parse(line):
                 self._on_message(message)
-        if len(self._in) > LINE_MAX:
+        if len(self._in) > MAX_LINE_BYTES:
             self._in = b""  # not a line of ours
 
+    def _parse(self, line: bytes) -> list[Message]:
+        try:
+            return parse(line, self._expected)
+        except ChannelError:
+            return []  # the agent is trusted, and may be of a later version
 
-def _encode(message: Message) -> bytes:
-    line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-    return line if len(line) <= LINE_MAX else b""
 
-
-def _decode(line: bytes) -> Message:
+def _line(message: Message) -> bytes:
     try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return message if isinstance(message, dict) else {}
+        return encode(message)
+    except ChannelError:
+        return b""  # the agent would end us for it

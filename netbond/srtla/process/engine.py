@@ -16,8 +16,9 @@ from typing import Any, cast
 
 from netbond.errors import EXIT_OK, NetbondError
 from netbond.srtla.process import privileges, seccomp
-from netbond.srtla.process.channel import Channel, Message
+from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.loop import PacketLoop
+from netbond.srtla.process.protocol import Fatal, Message, Ready, Resume, ResumeData, Stats
 from netbond.srtla.process.statsfile import StatsFile
 
 MAINTENANCE = 1.0  # s between statistics, and between attempts at what did not work
@@ -30,13 +31,13 @@ log = logging.getLogger(__name__)
 class Engine:
     """An engine's life: `open` its sockets, serve until a signal or the end of the channel, then stop."""
 
-    def __init__(self, channel: Channel | None, resume: Message, stats_file: Path | None = None) -> None:
+    def __init__(self, channel: Channel | None, resume: ResumeData, stats_file: Path | None = None) -> None:
         """`stats_file`: where to write the statistics each second."""
         self.channel = channel
         self._stats_path = stats_file
         self._stats_file: StatsFile | None = None
         self.resume = resume
-        self._resume_given: Message | None = None
+        self._resume_given: ResumeData | None = None
         self._resume_due = False
         self._resume_at = float("-inf")  # when it was last told
         self._status = EXIT_OK
@@ -71,7 +72,7 @@ class Engine:
         """A time has come."""
         raise NotImplementedError
 
-    def resume_data(self) -> Message:
+    def resume_data(self) -> ResumeData:
         """What a successor needs."""
         raise NotImplementedError
 
@@ -93,7 +94,7 @@ class Engine:
         self.open()
         if self.channel is not None:
             self.channel.start(self.message, self._agent_gone)
-            self.channel.send({"ready": True})
+            self.channel.send(Ready())
             self.publish_resume()
         self._second()
         self.arm()
@@ -130,7 +131,7 @@ class Engine:
         self.maintain(now)
         stats = self.stats(now)  # for nobody, too: rates are counted from look to look; keepalives carry them
         if self.channel is not None:
-            self.channel.show("stats", stats)
+            self.channel.show(Stats(stats))
         if self._stats_file is not None:
             self._stats_file.write(stats)
         self.publish_resume()
@@ -150,7 +151,7 @@ class Engine:
         data = self.resume_data()
         if self.channel is not None and data != self._resume_given:
             self._resume_given = data
-            self.channel.show("resume", data)
+            self.channel.show(Resume(data))
 
 
 def set_up_logging(level: str) -> None:
@@ -162,7 +163,7 @@ def set_up_logging(level: str) -> None:
     root.setLevel(level.upper())
 
 
-def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, Message]:
+def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, ResumeData]:
     """Give up root and more, take up the channel; it, and what to resume. Everything is imported by now."""
     if control_fd is None:
         _confine(user)
@@ -174,8 +175,7 @@ def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, M
         _confine(user)
     except NetbondError as error:
         raise told(channel, error) from None
-    resume = channel.receive_first().get("resume")
-    return channel, resume if isinstance(resume, dict) else {}
+    return channel, channel.receive_resume()
 
 
 def _confine(user: str | None) -> None:
@@ -204,5 +204,5 @@ def serve(engine: Engine) -> int:
 
 def told(channel: Channel, error: NetbondError) -> SystemExit:
     """Tell the agent, who logs it: on standard error it would be in that log a second time."""
-    channel.send({"fatal": str(error)})
+    channel.send(Fatal(str(error)))
     return SystemExit(error.exit_status)

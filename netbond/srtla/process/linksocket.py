@@ -9,7 +9,7 @@ import socket
 
 from netbond.config.values import HostPort
 from netbond.errors import UnavailableError
-from netbond.srtla.link import LinkSpec
+from netbond.srtla.linkspec import LinkSpec
 
 BUFFER = 4 * 1024 * 1024  # bytes asked for; the kernel gives what net.core.rmem_max and wmem_max allow
 

@@ -24,9 +24,10 @@ from netbond.srtla import wire
 from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.process import batch
-from netbond.srtla.process.channel import LINE_MAX, Channel, Message
+from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.linksocket import Endpoint, open_listener, open_towards
+from netbond.srtla.process.protocol import MAX_LINE_BYTES, Forget, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.wakeup import LISTENER, Report
 from netbond.srtla.receiver import passage
@@ -46,7 +47,7 @@ from netbond.srtla.receiver.receiver import (
 )
 
 WHAT = "SRTLA senders"
-MESSAGE_ROOM = LINE_MAX - 64 * 1024  # bytes of groups in a message to the agent
+MESSAGE_ROOM = MAX_LINE_BYTES - 64 * 1024  # bytes of groups in a message to the agent
 SERVER_BURST = 16  # datagrams read at once from the SRT server
 DRAIN = 2 * FLUSH_AFTER  # s in which what came last is passed on and acknowledged, when told to stop
 RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
@@ -82,7 +83,7 @@ class RecvEngine(Engine):
     """An SRTLA receiver as a process."""
 
     def __init__(
-        self, options: RecvOptions, channel: Channel | None, resume: Message, seat: Seat | None = None
+        self, options: RecvOptions, channel: Channel | None, resume: ResumeData, seat: Seat | None = None
     ) -> None:
         """`seat`: this is one of several processes."""
         super().__init__(channel, resume, options.stats_file if seat is None else None)
@@ -136,7 +137,7 @@ class RecvEngine(Engine):
         )
 
     def message(self, message: Message) -> None:
-        address = passage.peer(message.get("forget"))
+        address = passage.peer(message.peer) if isinstance(message, Forget) else None
         if address is not None:
             self._settle()
             self._receiver.forget(address, time.monotonic())
@@ -162,7 +163,7 @@ class RecvEngine(Engine):
         self._receiver.handle_timer(now)
         self._flush()
 
-    def resume_data(self) -> Message:
+    def resume_data(self) -> ResumeData:
         groups = [
             {
                 "id": group_id.hex(),
@@ -393,7 +394,7 @@ def that_fit(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def _resumed_groups(resume: Message, *, dual: bool) -> list[tuple[bytes, int, list[PeerAddress]]]:
+def _resumed_groups(resume: ResumeData, *, dual: bool) -> list[tuple[bytes, int, list[PeerAddress]]]:
     limits = Limits()
     out: dict[bytes, tuple[bytes, int, list[PeerAddress]]] = {}
     groups = resume.get("groups")

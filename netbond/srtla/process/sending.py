@@ -21,15 +21,16 @@ from typing import Any, Final
 
 from netbond.config.values import HostPort, parse_host_port
 from netbond.srtla import wire
-from netbond.srtla.link import LinkSpec
+from netbond.srtla.linkspec import LinkSpec, make_link
 from netbond.srtla.modes import DEFAULT_MODE, make_carrier
 from netbond.srtla.native import fastpath, native
 from netbond.srtla.native.fastpath import FastPath
 from netbond.srtla.process import batch, linklist
 from netbond.srtla.process.carriage import Carriage
-from netbond.srtla.process.channel import Channel, Message
+from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
+from netbond.srtla.process.protocol import Links, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.wakeup import Report
 from netbond.srtla.receiver.receiver import format_address
@@ -82,7 +83,7 @@ class _Socket:
 class SendEngine(Engine):
     """An SRTLA sender as a process."""
 
-    def __init__(self, options: SendOptions, channel: Channel | None, resume: Message) -> None:
+    def __init__(self, options: SendOptions, channel: Channel | None, resume: ResumeData) -> None:
         super().__init__(channel, resume, options.stats_file)
         self._options = options
         self._sockets: dict[int, _Socket] = {}
@@ -138,8 +139,8 @@ class SendEngine(Engine):
             self._read_list()
 
     def message(self, message: Message) -> None:
-        if "links" in message:
-            self._set_links(linklist.from_message(message["links"]))
+        if isinstance(message, Links):
+            self._set_links(message.links)
 
     def hang_up(self) -> None:
         if self._options.list_file is not None:
@@ -171,9 +172,9 @@ class SendEngine(Engine):
         self._sender.handle_timer(now)
         self._flush(now)
 
-    def resume_data(self) -> Message:
+    def resume_data(self) -> ResumeData:
         group = self._sender.group
-        data: Message = {
+        data: ResumeData = {
             "group": group.hex() if group else None,
             "receiver_address": self._receiver[1] if self._receiver else None,
             "links": [
@@ -457,7 +458,7 @@ def _shown(sock: socket.socket) -> str:
 # --- what a predecessor left; from a file that only root can write, checked all the same ------------------
 
 
-def _resumed_group(resume: Message) -> bytes | None:
+def _resumed_group(resume: ResumeData) -> bytes | None:
     group = resume.get("group")
     try:
         data = bytes.fromhex(group) if isinstance(group, str) else b""
@@ -466,27 +467,27 @@ def _resumed_group(resume: Message) -> bytes | None:
     return data if len(data) == wire.ID_LENGTH else None
 
 
-def _resumed_ports(resume: Message) -> dict[tuple[str, str], int]:
+def _resumed_ports(resume: ResumeData) -> dict[tuple[str, str], int]:
     ports: dict[tuple[str, str], int] = {}
     links = resume.get("links")
     for entry in links if isinstance(links, list) else []:
         if not isinstance(entry, dict):
             continue
-        spec = linklist.make_link("", entry.get("address"), entry.get("device", ""))
+        spec = make_link("", entry.get("address"), entry.get("device", ""))
         port = entry.get("port")
         if spec is not None and type(port) is int and 0 < port < 65536:
             ports[spec.key] = port
     return ports
 
 
-def _resumed_latency(resume: Message) -> float | None:
+def _resumed_latency(resume: ResumeData) -> float | None:
     latency = resume.get("latency")
     if isinstance(latency, bool) or not isinstance(latency, int | float):
         return None
     return float(latency) if 0 < latency <= MAX_LATENCY else None
 
 
-def _resumed_caller(resume: Message) -> tuple[str, int] | None:
+def _resumed_caller(resume: ResumeData) -> tuple[str, int] | None:
     text = resume.get("caller")
     try:
         caller = parse_host_port(text) if isinstance(text, str) else None

@@ -20,8 +20,9 @@ from typing import Any
 from netbond.errors import EXIT_UNAVAILABLE
 from netbond.srtla import wire
 from netbond.srtla.process import batch
-from netbond.srtla.process.channel import Channel, Message
+from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
+from netbond.srtla.process.protocol import Fatal, Forget, Hello, Message, Resume, ResumeData, Stats
 from netbond.srtla.process.receiving import RecvOptions, that_fit
 from netbond.srtla.receiver import passage, steering
 from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, Receiver, format_address
@@ -42,7 +43,7 @@ class Worker:
     groups: list[Any] = field(default_factory=list)  # as in its last `resume`
     ids: set[bytes] = field(default_factory=set)
     links: set[PeerAddress] = field(default_factory=set)
-    stats: Message = field(default_factory=dict)
+    stats: dict[str, Any] = field(default_factory=dict)
 
     def took(self, groups: Sequence[object]) -> None:
         """What it has now, or shall take up; as in `resume` (docs/architecture.md)."""
@@ -121,7 +122,7 @@ class FrontEngine(Engine):
         self,
         options: RecvOptions,
         channel: Channel | None,
-        resume: Message,
+        resume: ResumeData,
         *,
         listener: socket.socket,
         secret: bytes,
@@ -172,7 +173,7 @@ class FrontEngine(Engine):
         self._directory.confirmed(now)
         self._steer_soon()
 
-    def resume_data(self) -> Message:
+    def resume_data(self) -> ResumeData:
         return {"groups": that_fit([group for worker in self._directory.workers for group in worker.groups])}
 
     def stats(self, now: float) -> dict[str, Any]:
@@ -205,21 +206,21 @@ class FrontEngine(Engine):
     # --- workers ------------------------------------------------------------------------------------------
 
     def _from_worker(self, worker: Worker, message: Message) -> None:
-        if "fatal" in message:  # it would say so again and again
+        if isinstance(message, Fatal):  # each restarted worker would say it again
             if self.channel is not None:
-                self.channel.send({"fatal": message["fatal"]})
+                self.channel.send(message)
             else:
-                log.error("%s", message["fatal"])
+                log.error("%s", message.reason)
             self._stop(EXIT_UNAVAILABLE)
-        if "hello" in message:
-            worker.channel.send({"resume": {"groups": worker.groups}})
-        if "resume" in message:
-            worker.took(message["resume"]["groups"])
+        elif isinstance(message, Hello):
+            worker.channel.send(Resume({"groups": worker.groups}))
+        elif isinstance(message, Resume):
+            worker.took(message.data["groups"])
             self._directory.confirmed(time.monotonic())
             self._steer_soon()
             self.publish_resume()
-        if "stats" in message:
-            worker.stats = message["stats"]
+        elif isinstance(message, Stats):
+            worker.stats = message.data
 
     def _from_passage(self, worker: Worker, now: float) -> int:
         """What a worker got and is not its own."""
@@ -266,7 +267,7 @@ class FrontEngine(Engine):
             if not self._receiver.tickets.is_from(group, address):
                 self._receiver.refuse_link(address)
                 return
-            owner.channel.send({"forget": list(address)})
+            owner.channel.send(Forget(list(address)))
             owner.links.discard(address)
         if owner is not worker:
             directory.give(worker, group, address, now)

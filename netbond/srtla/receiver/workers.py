@@ -17,9 +17,10 @@ from types import FrameType
 
 from netbond.config.values import HostPort
 from netbond.errors import NetbondError, UnavailableError
-from netbond.srtla.process.channel import Channel, Message
+from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import serve, told
 from netbond.srtla.process.linksocket import open_listener
+from netbond.srtla.process.protocol import FROM_FRONT, FROM_WORKER, Hello, ResumeData
 from netbond.srtla.process.receiving import WHAT, RecvEngine, RecvOptions, Seat
 from netbond.srtla.receiver import passage, steering
 from netbond.srtla.receiver.front import FrontEngine, Worker
@@ -34,7 +35,7 @@ _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 log = logging.getLogger(__name__)
 
 
-def run(options: RecvOptions, channel: Channel | None, resume: Message) -> int:
+def run(options: RecvOptions, channel: Channel | None, resume: ResumeData) -> int:
     """Receive with `options.workers` processes beside the front, until told to stop; the exit status.
 
     Returns in every one of the processes.
@@ -78,7 +79,7 @@ class _Parent:
         self._workers: dict[int, int] = {}  # by process
         self._ending = False
 
-    def run(self, channel: Channel | None, resume: Message) -> int:
+    def run(self, channel: Channel | None, resume: ResumeData) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
         self._front = self._fork()
@@ -144,9 +145,9 @@ class _Parent:
                 os._exit(1)  # it died before it could matter
         return child
 
-    def _be_front(self, channel: Channel | None, resume: Message) -> int:
+    def _be_front(self, channel: Channel | None, resume: ResumeData) -> int:
         workers = [
-            Worker(index + 1, Channel(ends[0].detach()), passages[0])
+            Worker(index + 1, Channel(ends[0].detach(), FROM_WORKER), passages[0])
             for index, (ends, passages) in enumerate(zip(self._channels, self._passages, strict=True))
         ]
         for listener in self._listeners[1:]:
@@ -165,7 +166,7 @@ class _Parent:
         return serve(engine)
 
     def _be_worker(self, index: int) -> int:
-        channel = Channel(self._channels[index][1].detach())
+        channel = Channel(self._channels[index][1].detach(), FROM_FRONT)
         seat = Seat(self._listeners[index + 1], self._passages[index][1], self._secret)
         for number, listener in enumerate(self._listeners):
             if number != index + 1:
@@ -176,16 +177,7 @@ class _Parent:
             if number != index:
                 ends[1].close()
                 passages[1].close()
-        channel.send({})  # ends the line that a predecessor may have left half-written
-        channel.send({"hello": True})
-        return serve(RecvEngine(self._options, channel, _resume(channel), seat))
-
-
-def _resume(channel: Channel) -> Message:
-    """What the front says to hello; behind what it has said to a predecessor."""
-    for _ in range(1000):
-        message = channel.receive_first()
-        if "resume" in message:
-            resume = message["resume"]
-            return resume if isinstance(resume, dict) else {}
-    return {}
+        channel.end_line()  # a predecessor may have left one half-written
+        channel.send(Hello())
+        # The answer comes behind what the front has said to a predecessor.
+        return serve(RecvEngine(self._options, channel, channel.receive_resume(lines=1000), seat))

@@ -6,7 +6,7 @@ import pytest
 
 from netbond.health.stream_evidence import words
 from netbond.srtla import wire
-from netbond.srtla.link import LinkSpec
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import GroupChanged, LinkDown, LinkUp
 from tests.srtla_util import FakeLink, Network, data_packet, srt_ack, srt_control, srt_nak
 

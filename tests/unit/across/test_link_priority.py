@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from netbond.srtla.link import LinkSpec
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import MODES, make_carrier
-from netbond.srtla.process import linklist
 from netbond.srtla.sender import Sender
 from tests.bondsim import Outcome, Simulation
 from tests.srtla_util import FakeLink, Network
@@ -94,32 +92,3 @@ def test_only_idle_links_carry_nothing_and_nothing_breaks(mode: str) -> None:
     network.run(3.0)
     assert network.links[1].carried == 0
     assert network.sender.state() == "connected"
-
-
-def test_priorities_in_a_list_file() -> None:
-    links, complaints = linklist.parse(
-        "10.0.0.10 priority=5\n10.0.1.10%usb1 idle priority=100  # x\n"
-        "10.0.2.10 priority=101\n10.0.3.10 fast\n",
-        "f",
-    )
-    assert links == [
-        LinkSpec("10.0.0.10", "10.0.0.10", "", 5),
-        LinkSpec("10.0.1.10%usb1", "10.0.1.10", "usb1", 100, enabled=False),
-    ]
-    assert [line.partition(":")[2][:1] for line in complaints] == ["3", "4"]
-
-
-@pytest.mark.parametrize(
-    ("entry", "priority", "enabled"),
-    [
-        ({}, 0, True),
-        ({"priority": 7, "enabled": False}, 7, False),
-        ({"priority": -1, "enabled": 0}, 0, True),
-        ({"priority": True, "enabled": None}, 0, True),
-        ({"priority": 101}, 0, True),
-        ({"priority": "7"}, 0, True),
-    ],
-)
-def test_priorities_from_the_agent(entry: dict[str, Any], priority: int, enabled: bool) -> None:
-    (spec,) = linklist.from_message([{"label": "a", "address": "10.0.0.10", "device": "usb0", **entry}])
-    assert (spec.priority, spec.enabled) == (priority, enabled)

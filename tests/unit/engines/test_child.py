@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,15 +15,12 @@ from netbond.cli import recv, send
 from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
 from netbond.engines.child import (
-    MAX_LINE,
     Backoff,
-    Budget,
-    ChannelError,
     LogLines,
+    RateLimit,
     describe_exit,
     engine_arguments,
     interpreter,
-    parse_message,
     restart_mends,
 )
 
@@ -148,61 +143,15 @@ def test_exits_in_words(status: int, line: str, says: str, mends: bool) -> None:
     assert restart_mends(status) is mends
 
 
-# --- what it says ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (b'{"ready": true}\n', {"ready": True}),
-        (b'{"stats": {"links": []}, "resume": {}}\n', {"stats": {"links": []}, "resume": {}}),
-        (b'{"fatal": "port taken"}\n', {"fatal": "port taken"}),
-        (b'{"from a later version": 1}\n', {}),
-    ],
-)
-def test_messages(line: bytes, message: dict[str, Any]) -> None:
-    assert parse_message(line) == message
-
-
-@pytest.mark.parametrize(
-    ("line", "says"),
-    [
-        (b"hello\n", "sent what is not JSON: b'hello\\n'"),
-        (b"\xff\n", "sent what is not JSON: b'\\xff\\n'"),
-        (b"\x1b[2J" * 99, "sent what is not JSON: b'" + "\\x1b[2J" * 10 + "'"),
-        (b"[" * MAX_LINE, "sent what is not JSON: b'" + "[" * 40 + "'"),
-        (b'{"stats": {"rtt": NaN}}', 'sent what is not JSON: b\'{"stats": {"rtt": NaN}}\''),
-        (b'{"stats": {"rtt": 1e999}}', 'sent what is not JSON: b\'{"stats": {"rtt": 1e999}}\''),
-        (
-            b'{"stats": ' + b'{"a": ' * 17 + b"1" + b"}" * 18,
-            "sent what is not JSON: b'" + '{"stats": {"a": {"a": {"a": {"a": {"a": ' + "'",
-        ),
-        (b"[1]\n", "sent what is not a JSON object: b'[1]\\n'"),
-        (b'{"ready": 1}', "sent 'ready' with a value of the wrong kind"),
-        (b'{"stats": []}', "sent 'stats' with a value of the wrong kind"),
-        (b'{"resume": null}', "sent 'resume' with a value of the wrong kind"),
-        (b'{"fatal": {}}', "sent 'fatal' with a value of the wrong kind"),
-    ],
-)
-def test_garbage(line: bytes, says: str) -> None:
-    with pytest.raises(ChannelError) as error:
-        parse_message(line)
-    assert str(error.value) == says
-
-
-def test_what_is_accepted_can_be_shown_again() -> None:
-    message = parse_message(
-        b'{"stats": {"text": "\\ud800 \\u001b[31m", "n": 123456789012345678901234567890}}'
-    )
-    assert json.loads(json.dumps(message, allow_nan=False)) == message
+# --- how much it may say -----------------------------------------------------------------------------------
 
 
 def test_a_flood_is_too_many_lines_or_bytes_in_a_second() -> None:
-    budget = Budget(lines=3, octets=100)
-    assert [budget.take(10, 5.0 + n / 10) for n in range(4)] == [True, True, True, False]
-    assert budget.take(100, 6.0)
-    assert not budget.take(1, 6.9)
-    assert budget.take(1, 7.1)
+    limit = RateLimit(lines=3, octets=100)
+    assert [limit.take(10, 5.0 + n / 10) for n in range(4)] == [True, True, True, False]
+    assert limit.take(100, 6.0)
+    assert not limit.take(1, 6.9)
+    assert limit.take(1, 7.1)
 
 
 # --- its log -----------------------------------------------------------------------------------------------
@@ -227,6 +176,6 @@ def test_log_lines_cannot_steer_a_terminal() -> None:
 
 
 def test_a_chatty_child_is_cut_short() -> None:
-    log = LogLines(budget=Budget(lines=2))
+    log = LogLines(limit=RateLimit(lines=2))
     assert log.feed(b"1\n2\n3\n4\n5\n", 0.0) == ["1", "2"]
     assert log.feed(b"6\n", 1.5) == ["(3 lines left out)", "6"]

@@ -24,13 +24,17 @@ from netbond.engines import supervisor
 from netbond.engines.child import EngineConfig
 from netbond.engines.supervisor import ResumeStore, Supervisor
 from netbond.model import EngineState
+from netbond.srtla.linkspec import LinkSpec
+from netbond.srtla.process.protocol import MAX_LINE_BYTES, Links
 
 SENDER = SenderConfig(listen=HostPort("127.0.0.1", 6000), receiver=HostPort("bond.example.org", 5000))
 OTHER = SenderConfig(listen=HostPort("127.0.0.1", 6001), receiver=HostPort("bond.example.org", 5000))
 RECEIVER = ReceiverConfig(listen=HostPort("::", 5000), srt=HostPort("127.0.0.1", 5002))
-LINKS: list[dict[str, str | int]] = [
-    {"label": "usb0", "address": "10.0.0.10", "device": "usb0", "priority": 5, "enabled": False}
-]
+LINK = LinkSpec("usb0", "10.0.0.10", "usb0", priority=5, enabled=False)
+LINKS = Links((LINK,))
+HEARD = {
+    "links": [{"label": "usb0", "address": "10.0.0.10", "device": "usb0", "priority": 5, "enabled": False}]
+}
 
 # Started as: python -I CHILD MODE send|recv --control-fd N ...; its statistics tell what it has heard.
 CHILD = """
@@ -124,7 +128,7 @@ class Watched:
 
 @asynccontextmanager
 async def supervised(
-    child: Path, mode: str, *engines: EngineConfig, links: list[dict[str, str | int]] | None = None
+    child: Path, mode: str, *engines: EngineConfig, links: Links | None = None
 ) -> AsyncIterator[Watched]:
     def changed() -> None:
         watched.changes += 1
@@ -161,7 +165,7 @@ async def test_a_child_is_started_told_and_ended(child: Path) -> None:
         receiver = await watched.until(lambda s: s.state == "running" and s.stats, number=1)
         assert (sender.name, sender.role, sender.state) == ("sender 127.0.0.1:6000", "sender", "running")
         assert (sender.restarts, sender.reason, sender.last_exit) == (0, "", "")
-        assert sender.stats == {"heard": [{"resume": {}}, {"links": LINKS}]}
+        assert sender.stats == {"heard": [{"resume": {}}, HEARD]}
         assert (receiver.name, receiver.role) == ("receiver [::]:5000", "receiver")
         assert receiver.stats is not None
         assert receiver.stats["heard"] == [{"resume": {}}], "links are not for receivers"
@@ -192,7 +196,7 @@ async def test_another_configuration_ends_starts_and_leaves_alone(child: Path) -
         await watched.supervisor.reconfigure([SENDER])
         again = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2)
         assert again.stats is not None
-        assert again.stats["heard"][1] == {"links": LINKS}
+        assert again.stats["heard"][1] == HEARD
 
 
 async def test_a_child_gets_only_what_it_needs(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +216,7 @@ async def test_a_child_gets_only_what_it_needs(child: Path, monkeypatch: pytest.
 
 
 async def test_links_reach_all_senders_at_once_and_each_new_one(child: Path) -> None:
-    async with supervised(child, "good", SENDER, OTHER, links=[]) as watched:
+    async with supervised(child, "good", SENDER, OTHER, links=Links(())) as watched:
         for number in (0, 1):
             await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 2, number)
         watched.supervisor.set_links(LINKS)
@@ -220,12 +224,12 @@ async def test_links_reach_all_senders_at_once_and_each_new_one(child: Path) -> 
         began = time.monotonic()
         for number in (0, 1):
             state = await watched.until(lambda s: s.stats and len(s.stats["heard"]) == 3, number)
-            assert state.stats == {"heard": [{"resume": {}}, {"links": []}, {"links": LINKS}]}
+            assert state.stats == {"heard": [{"resume": {}}, {"links": []}, HEARD]}
         assert time.monotonic() - began < 2
         assert state.pid
         os.kill(state.pid, signal.SIGKILL)
         state = await watched.until(lambda s: s.restarts == 1 and s.stats and len(s.stats["heard"]) == 2, 1)
-        assert state.stats == {"heard": [{"resume": {}}, {"links": LINKS}]}
+        assert state.stats == {"heard": [{"resume": {}}, HEARD]}
 
 
 async def test_what_a_child_writes_goes_to_the_log(child: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -293,7 +297,7 @@ async def test_a_child_that_fails_or_misbehaves_is_replaced(
 async def test_a_child_that_has_closed_its_channel_may_not_stay(
     child: Path, mode: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "GRACE", 0.3)
+    monkeypatch.setattr(supervisor, "GRACE_S", 0.3)
 
     async with supervised(child, mode) as watched:
         assert (await watched.until(lambda s: s.last_exit)).reason == reason
@@ -303,7 +307,7 @@ async def test_a_child_that_does_not_read_is_replaced(child: Path) -> None:
     async with supervised(child, "deaf") as watched:
         await watched.until(lambda s: s.state == "running")
         for number in range(30_000):
-            watched.supervisor.set_links([{**LINKS[0], "label": f"usb{number}"}])
+            watched.supervisor.set_links(Links((replace(LINK, label=f"usb{number}"),)))
         assert (await watched.until(lambda s: s.last_exit)).reason == "does not read its channel"
 
 
@@ -340,7 +344,15 @@ async def test_a_resume_that_kills_is_given_up(child: Path) -> None:
 
     async with supervised(child, "poisoned") as watched:
         state = await watched.until(lambda s: s.state == "running" and s.stats)
-        assert state.restarts == supervisor.FORGET_AFTER
+        assert state.restarts == supervisor.FORGET_AFTER_DEATHS
+        assert state.stats is not None
+        assert state.stats["heard"] == [{"resume": {}}]
+
+
+async def test_a_resume_that_has_outgrown_a_line_is_left_out(child: Path) -> None:
+    ResumeStore(child.parent / "state" / "engines").save(SENDER, {"text": "x" * MAX_LINE_BYTES})
+    async with supervised(child, "good") as watched:
+        state = await watched.until(lambda s: s.stats)
         assert state.stats is not None
         assert state.stats["heard"] == [{"resume": {}}]
 
@@ -348,8 +360,8 @@ async def test_a_resume_that_kills_is_given_up(child: Path) -> None:
 async def test_a_child_that_is_not_ready_or_silent_is_shown_as_such(
     child: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "READY_WITHIN", 0.1)
-    monkeypatch.setattr(supervisor, "SILENT_AFTER", 0.1)
+    monkeypatch.setattr(supervisor, "READY_WITHIN_S", 0.1)
+    monkeypatch.setattr(supervisor, "SILENT_AFTER_S", 0.1)
 
     async def check(mode: str) -> EngineState:
         async with supervised(child, mode) as watched:
@@ -373,7 +385,7 @@ async def test_stop_lets_children_have_their_last_word(child: Path, caplog: pyte
 
 
 async def test_stop_kills_the_stubborn_all_at_once(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "GRACE", 1.0)
+    monkeypatch.setattr(supervisor, "GRACE_S", 1.0)
 
     async with supervised(child, "stubborn", SENDER, OTHER, RECEIVER) as watched:
         pids = [(await watched.until(lambda s: s.stats, number)).pid for number in range(3)]

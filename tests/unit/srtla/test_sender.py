@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
-from netbond.srtla.link import Link, LinkSpec
+from netbond.srtla.link import Link
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, ClassicScheduler, LinkState
 from netbond.srtla.sender import (
     ERR_BACKOFF,

@@ -22,7 +22,7 @@ import netbond
 from netbond import srtla
 from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
-from netbond.srtla.link import LinkSpec
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.native import fastpath, native
 from netbond.srtla.process import batch
 from netbond.srtla.process.carriage import Carriage

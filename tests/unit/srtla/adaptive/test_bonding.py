@@ -13,7 +13,7 @@ from netbond.srtla import wire
 from netbond.srtla.adaptive.bonding import LATENCY, RING, Bonding
 from netbond.srtla.adaptive.dealing import HELD, Packet
 from netbond.srtla.adaptive.linkmodel import ARRIVED, FLYING, LOST
-from netbond.srtla.link import LinkSpec
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import Sender
 from tests.srtla_util import data_packet, induction, srt_ack, srt_control, srt_nak
 

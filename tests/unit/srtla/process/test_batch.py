@@ -277,3 +277,59 @@ def test_alarms_timers_and_packets_go_together() -> None:
     with asyncio.Runner(loop_factory=PacketLoop) as runner:
         runner.run(main())
     assert said == ["first alarm", "timer", "packet", "soon", "alarm"]
+
+
+def test_a_refusal_from_before_costs_no_datagram() -> None:
+    """The ICMP answer to one datagram makes the next send fail; that one goes out all the same."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        peer.bind(("127.0.0.1", 0))
+        port = peer.getsockname()[1]
+        sock.setblocking(False)
+        sock.connect(("127.0.0.1", port))
+        peer.close()
+        sock.send(b"refused")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+            again.bind(("127.0.0.1", port))
+            again.settimeout(2)
+            assert batch.send(sock, [b"1", b"2"]) == (2, None)
+            assert [again.recv(9), again.recv(9)] == [b"1", b"2"]
+
+
+def test_a_datagram_too_long_for_any_packet_is_left_out() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+        sender.connect(sock.getsockname())
+        for size in (1500, 1501, 3000, 0, 5):
+            sender.send(bytes(size))
+        datagrams, error = batch.Inbox().read(sock)
+        assert [len(data) for data in datagrams] == [1500, 0, 5]
+        assert error is None
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_an_answer_leaves_from_the_address_that_was_asked(family: socket.AddressFamily) -> None:
+    """127.0.0.1 asks 127.0.0.9; the kernel on its own would answer from 127.0.0.1."""
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+    ):
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("", 0))
+        sock.setblocking(False)
+        batch.tell_local(sock)
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(2)
+        peer.sendto(b"?", ("127.0.0.9", sock.getsockname()[1]))
+        inbox = batch.Inbox()
+        ((address, data),) = inbox.read_from(sock)
+        assert data == b"?"
+        assert batch.send_to(sock, [(address, b"!")], inbox.local) == 0
+        assert peer.recvfrom(9)[1][0] == "127.0.0.9"

@@ -1,0 +1,154 @@
+"""The messages of the channel: written, read, and refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from netbond.srtla.linkspec import MAX_LINKS, LinkSpec
+from netbond.srtla.process.protocol import (
+    FROM_AGENT,
+    FROM_ENGINE,
+    FROM_FRONT,
+    FROM_WORKER,
+    MAX_LINE_BYTES,
+    ChannelError,
+    Fatal,
+    Forget,
+    Hello,
+    Links,
+    Message,
+    Ready,
+    Resume,
+    Stats,
+    encode,
+    parse,
+)
+from tests.unit.srtla.process.json_values import json_values
+
+LINKS = Links((LinkSpec("usb0", "10.0.0.10", "usb0", 5, enabled=False), LinkSpec("usb1", "2001:db8::5")))
+
+
+@pytest.mark.parametrize(
+    ("message", "line", "expected"),
+    [
+        (Ready(), b'{"ready":true}\n', FROM_ENGINE),
+        (Resume({"group": None}), b'{"resume":{"group":null}}\n', FROM_AGENT),
+        (Stats({"links": []}), b'{"stats":{"links":[]}}\n', FROM_ENGINE),
+        (Fatal("port taken"), b'{"fatal":"port taken"}\n', FROM_ENGINE),
+        (Hello(), b'{"hello":true}\n', FROM_WORKER),
+        (Forget(["192.0.2.1", 5]), b'{"forget":["192.0.2.1",5]}\n', FROM_FRONT),
+        (
+            LINKS,
+            b'{"links":[{"label":"usb0","address":"10.0.0.10","device":"usb0","priority":5,"enabled":false},'
+            b'{"label":"usb1","address":"2001:db8::5","device":"","priority":0,"enabled":true}]}\n',
+            FROM_AGENT,
+        ),
+    ],
+)
+def test_messages(message: Message, line: bytes, expected: tuple[type[Message], ...]) -> None:
+    assert encode(message) == line
+    assert parse(line, expected) == [message]
+
+
+def test_several_messages_in_a_line() -> None:
+    line = b'{"stats": {"links": []}, "later": 1, "resume": {}, "ready": false}\n'
+    assert parse(line, FROM_ENGINE) == [Resume({}), Stats({"links": []})]
+
+
+def test_what_the_other_end_does_not_send_is_passed_over() -> None:
+    assert parse(b'{"from a later version": 1}\n', FROM_ENGINE) == []
+    assert parse(b'{"links": 1, "hello": 1, "forget": 1}\n', FROM_ENGINE) == []
+    assert parse(b'{"stats": 1, "ready": 1}\n', FROM_AGENT) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"hello\n", "sent what is not JSON: b'hello\\n'"),
+        (b"\xff\n", "sent what is not JSON: b'\\xff\\n'"),
+        (b"\x1b[2J" * 99, "sent what is not JSON: b'" + "\\x1b[2J" * 10 + "'"),
+        (b"[" * MAX_LINE_BYTES, "sent what is not JSON: b'" + "[" * 40 + "'"),
+        (b'{"stats": {"rtt": NaN}}', 'sent what is not JSON: b\'{"stats": {"rtt": NaN}}\''),
+        (b'{"stats": {"rtt": 1e999}}', 'sent what is not JSON: b\'{"stats": {"rtt": 1e999}}\''),
+        (
+            b'{"stats": ' + b'{"a": ' * 17 + b"1" + b"}" * 18,
+            "sent what is not JSON: b'" + '{"stats": {"a": {"a": {"a": {"a": {"a": ' + "'",
+        ),
+        (b"[1]\n", "sent what is not a JSON object: b'[1]\\n'"),
+        (b'{"ready": 1}', "sent 'ready' with a value of the wrong kind"),
+        (b'{"stats": []}', "sent 'stats' with a value of the wrong kind"),
+        (b'{"resume": null}', "sent 'resume' with a value of the wrong kind"),
+        (b'{"fatal": {}}', "sent 'fatal' with a value of the wrong kind"),
+    ],
+)
+def test_garbage(line: bytes, says: str) -> None:
+    with pytest.raises(ChannelError) as error:
+        parse(line, FROM_ENGINE)
+    assert str(error.value) == says
+
+
+def test_what_is_accepted_can_be_sent_again() -> None:
+    line = b'{"stats": {"text": "\\ud800 \\u001b[31m", "n": 123456789012345678901234567890}}'
+    (message,) = parse(line, FROM_ENGINE)
+    assert parse(encode(message), FROM_ENGINE) == [message]
+
+
+@settings(max_examples=300, deadline=None)
+@given(json_values)
+def test_whatever_comes_is_a_message_or_refused(value: Any) -> None:
+    for key in ("ready", "resume", "stats", "fatal", "links", "hello", "forget"):
+        line = json.dumps({key: value}).encode()
+        for expected in (FROM_AGENT, FROM_ENGINE, FROM_WORKER, FROM_FRONT):
+            try:
+                messages = parse(line, expected)
+            except ChannelError:
+                continue
+            for message in messages:
+                assert parse(encode(message), expected) == [message]
+
+
+def test_a_line_that_is_too_long_is_not_written() -> None:
+    room = MAX_LINE_BYTES - len(encode(Fatal("")))
+    assert len(encode(Fatal("x" * room))) == MAX_LINE_BYTES
+    with pytest.raises(ChannelError, match="1048577 bytes to send in one line; 1048576 are the limit"):
+        encode(Fatal("x" * (room + 1)))
+
+
+# --- links -------------------------------------------------------------------------------------------------
+
+
+def test_entries_that_are_no_links_are_left_out() -> None:
+    good = {"address": "10.0.0.10"}
+    entries = [7, {}, {"address": "nowhere"}, {"address": "10.0.0.11", "device": "a b"}, good]
+    (message,) = parse(json.dumps({"links": entries}).encode(), FROM_AGENT)
+    assert message == Links((LinkSpec("10.0.0.10", "10.0.0.10"),))
+
+
+def test_more_links_than_a_sender_has_room_for() -> None:
+    entries = [{"address": f"10.0.{number}.10"} for number in range(MAX_LINKS + 9)]
+    (message,) = parse(json.dumps({"links": entries}).encode(), FROM_AGENT)
+    assert isinstance(message, Links)
+    assert len(message.links) == MAX_LINKS
+
+
+@pytest.mark.parametrize(
+    ("entry", "priority", "enabled"),
+    [
+        ({}, 0, True),
+        ({"priority": 7, "enabled": False}, 7, False),
+        ({"priority": -1, "enabled": 0}, 0, True),
+        ({"priority": True, "enabled": None}, 0, True),
+        ({"priority": 101}, 0, True),
+        ({"priority": "7"}, 0, True),
+    ],
+)
+def test_priorities_from_the_agent(entry: dict[str, Any], priority: int, enabled: bool) -> None:
+    line = json.dumps({"links": [{"label": "a", "address": "10.0.0.10", "device": "usb0", **entry}]})
+    (message,) = parse(line.encode(), FROM_AGENT)
+    assert isinstance(message, Links)
+    (spec,) = message.links
+    assert (spec.priority, spec.enabled) == (priority, enabled)
