@@ -16,13 +16,9 @@ from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 
 from netbond.model import Device, Link
+from netbond.system.text import printable
 
 LONGEST = 96  # characters of a property; what a stick says about itself may be anything
-
-
-def _clean(value: str) -> str:
-    """A property as it may stand in a log or a label: printable, in one line, not too long."""
-    return "".join(c if c.isprintable() else "?" for c in value[:LONGEST]).strip()
 
 
 def from_properties(name: str, properties: Mapping[str, str], mac: str = "") -> Device:
@@ -33,7 +29,7 @@ def from_properties(name: str, properties: Mapping[str, str], mac: str = "") -> 
     """
 
     def first(*names: str) -> str:
-        return next((_clean(properties[n]) for n in names if properties.get(n)), "")
+        return next((printable(properties[n].strip(), LONGEST) for n in names if properties.get(n)), "")
 
     def spoken(*names: str) -> str:
         return first(*names).replace("_", " ").strip()  # udev writes blanks as "_"

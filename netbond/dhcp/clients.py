@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from netbond.dhcp.lease import TYPE_CHECKING, Changed, Lease, Released
 from netbond.errors import NetbondError
+from netbond.system.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,12 +58,6 @@ class LeaseError(NetbondError, ValueError):
 # --- checking values ---------------------------------------------------------------------------------------
 
 
-def shown(value: object) -> str:
-    """A value as it may stand in a log: one line, quoted, and not all of it when it is long."""
-    text = str(value)
-    return ascii(text if len(text) <= 40 else text[:40] + "...")
-
-
 def check_device(name: str) -> str:
     """`name` if the kernel would allow it as an interface's name (dev_valid_name in net/core/dev.c).
 
@@ -71,11 +66,11 @@ def check_device(name: str) -> str:
     try:
         raw = os.fsencode(name)
     except UnicodeEncodeError:
-        raise LeaseError(f"interface {shown(name)} is not a name that an interface can have") from None
+        raise LeaseError(f"interface {quoted(name)} is not a name that an interface can have") from None
     # The kernel's isspace() has 0xA0 besides ASCII's; NUL would end the name for the kernel but not for us.
     bad = any(c in b" \t\n\v\f\r\xa0/:\0" for c in raw)
     if not raw or len(raw) >= IFNAMSIZ or name in (".", "..") or bad:
-        raise LeaseError(f"interface {shown(name)} is not a name that an interface can have")
+        raise LeaseError(f"interface {quoted(name)} is not a name that an interface can have")
     return name
 
 
@@ -83,7 +78,7 @@ def _address(value: str, what: str) -> IPv4Address:
     try:
         return IPv4Address(value)
     except ValueError:
-        raise LeaseError(f"{what} {shown(value)} is not an IPv4 address") from None
+        raise LeaseError(f"{what} {quoted(value)} is not an IPv4 address") from None
 
 
 def check_interface(address: str, mask: str, what: str) -> IPv4Interface:
@@ -92,12 +87,12 @@ def check_interface(address: str, mask: str, what: str) -> IPv4Interface:
     try:
         interface = IPv4Interface(f"{ip}/{mask}") if mask else IPv4Interface(ip)
     except ValueError:
-        raise LeaseError(f"{what} {ip} has the subnet mask {shown(mask)}, which is none") from None
+        raise LeaseError(f"{what} {ip} has the subnet mask {quoted(mask)}, which is none") from None
     # ipaddress reads 0.0.0.255 as a host mask; DHCP knows net masks only.
     if "." in mask and str(interface.netmask) != mask:
-        raise LeaseError(f"{what} {ip} has the subnet mask {shown(mask)}, which is none")
+        raise LeaseError(f"{what} {ip} has the subnet mask {quoted(mask)}, which is none")
     if interface.network.prefixlen == 0:
-        raise LeaseError(f"{what} {ip} has the subnet mask {shown(mask)}, which leaves no other network")
+        raise LeaseError(f"{what} {ip} has the subnet mask {quoted(mask)}, which leaves no other network")
     if not _unicast(ip) or ip in _ends(interface):
         raise LeaseError(f"{what} {interface} is not an address that a host can have")
     return interface
@@ -140,7 +135,7 @@ def checked(
 def _value(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "")
     if len(value) > LONGEST_VALUE:
-        raise LeaseError(f"{name} {shown(value)} has {len(value)} characters")
+        raise LeaseError(f"{name} {quoted(value)} has {len(value)} characters")
     return value
 
 
@@ -227,14 +222,14 @@ def _default_of_pairs(value: str, name: str) -> list[str]:
     """The gateways of the default routes in "10.0.0.0/8 10.0.0.7 0.0.0.0/0 10.0.0.1 ..."."""
     words = value.split()
     if len(words) % 2:
-        raise LeaseError(f"{name} {shown(value)} is not a list of routes")
+        raise LeaseError(f"{name} {quoted(value)} is not a list of routes")
     gateways: list[str] = []
     for destination, gateway in zip(words[::2], words[1::2], strict=True):
         try:
             network = IPv4Network(destination, strict=False)
             IPv4Address(gateway)
         except ValueError:
-            raise LeaseError(f"{name} {shown(value)} is not a list of routes") from None
+            raise LeaseError(f"{name} {quoted(value)} is not a list of routes") from None
         if network.prefixlen == 0:
             gateways.append(gateway)
     return gateways
@@ -245,7 +240,7 @@ def _classless_default(value: str) -> list[str]:
 
     Each route is a prefix length, as many octets of the destination as that needs, and four of the gateway.
     """
-    expected = f"new_rfc3442_classless_static_routes {shown(value)} is not a list of routes"
+    expected = f"new_rfc3442_classless_static_routes {quoted(value)} is not a list of routes"
     words = value.split()
     if not all(word.isascii() and word.isdigit() and len(word) <= 3 and int(word) <= 255 for word in words):
         raise LeaseError(expected)

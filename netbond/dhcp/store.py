@@ -16,11 +16,12 @@ import os
 import time
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface
 
-from netbond.dhcp.clients import LeaseError, check_device, check_interface, checked, shown
+from netbond.dhcp.clients import LeaseError, check_device, check_interface, checked
 from netbond.dhcp.lease import TYPE_CHECKING, Lease
 from netbond.system import files
 from netbond.system.clock import boot_id
 from netbond.system.state_file import StateFile, StateFileError, open_folder, reason
+from netbond.system.text import printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,7 +73,7 @@ def from_json(value: object, boot: str) -> Lease:
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < 2**31:
         raise LeaseError("ifindex is not the number of an interface")
     if not source.isascii() or not source.isalnum() or len(source) > 32:
-        raise LeaseError(f"source {shown(source)} is not the name of a DHCP client")
+        raise LeaseError(f"source {quoted(source)} is not the name of a DHCP client")
     if value.get("boot", "") != boot:
         received, index = BEFORE, 0
     received = float(received)
@@ -87,10 +88,10 @@ def _lease6(device: str, source: str, address: str, routers: list[str], received
     try:
         interface, gateways = IPv6Interface(address), tuple(map(IPv6Address, routers))
     except ValueError:
-        raise LeaseError(f"{shown(address)} or a router of it is not an IPv6 address") from None
+        raise LeaseError(f"{quoted(address)} or a router of it is not an IPv6 address") from None
     zone = any("%" in word for word in (address, *routers))  # it would go on into commands
     if zone or interface.network.prefixlen == 0 or not all(map(_usable6, (interface.ip, *gateways))):
-        raise LeaseError(f"{shown(address)} or a router of it is not one that a host can have")
+        raise LeaseError(f"{quoted(address)} or a router of it is not one that a host can have")
     return Lease(check_device(device), source, interface, gateways, received, index)
 
 
@@ -244,11 +245,11 @@ class LeaseStore:
     def _read(self, name: str, folder: int) -> Lease:
         lease = from_json(_file(name, folder).read(), self._boot)
         if file_name(lease.device) != name:
-            raise LeaseError(f"it is about {shown(lease.device)}")
+            raise LeaseError(f"it is about {quoted(lease.device)}")
         return lease
 
     def _report(self, name: str, error: OSError | ValueError) -> None:
-        line = f"{self._folder}/{shown(name)[1:-1]}: {reason(error)}; passed over"
+        line = f"{self._folder}/{printable(name)}: {reason(error)}; passed over"
         if line not in self._reported:
             import logging  # not needed by the hook, which only writes
 

@@ -1,16 +1,27 @@
-"""Text from outside, made fit for a terminal, a log and a label."""
+"""Text from outside, made fit for a terminal, a log and a label.
+
+Quick to import: a DHCP client waits for `netbond hook`.
+"""
 
 from __future__ import annotations
 
 
 def printable(text: str, limit: int = 500) -> str:
-    """`text` on one line, without control characters and at most `limit` characters long.
+    """`text` on one line of at most `limit` characters, with escapes such as \\x1b for what does not print.
 
     Reasons come from engines without root that face the internet, and are shown in root's terminal: an escape
     sequence in one must stay text.
     """
-    if len(text) > limit:
-        text = text[: limit - 1] + "…"
     # str.isprintable is false for controls, separators other than the space, surrogates, and format
     # characters such as the right-to-left override.
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])
+    return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
+
+
+def quoted(value: object, limit: int = 40) -> str:
+    """A value as an error names it: in quotes, in ASCII, and only its beginning if it is longer than `limit`.
+
+    In ASCII because what looks like a digit or a letter may be another character.
+    """
+    text = str(value)
+    return ascii(text if len(text) <= limit else text[:limit] + "...")

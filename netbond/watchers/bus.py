@@ -33,6 +33,8 @@ from typing import Any, Generic, TypeVar
 from dbus_next import DBusError, Message, MessageType, Variant
 from dbus_next.aio import MessageBus
 
+from netbond.system.text import printable
+
 logger = logging.getLogger(__name__)
 
 Properties = Mapping[str, object]
@@ -121,19 +123,11 @@ def whole(value: object) -> int | None:
 
 
 def text(value: object, longest: int = 255) -> str:
-    """What can be shown on a terminal of a string from elsewhere, without control or direction marks.
+    """A string from the bus on one line, printable, with single blanks and at most `longest` characters.
 
-    Cut to `longest` characters; "" for what is no string.
+    "" for what is no string.
     """
-    if not isinstance(value, str):
-        return ""
-    kept = "".join(" " if c.isspace() else c for c in value[: 4 * longest] if c.isspace() or c.isprintable())
-    return " ".join(kept.split())[:longest]
-
-
-def strings(value: object) -> tuple[str, ...]:
-    """The strings of a list; () for what is no list."""
-    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+    return printable(" ".join(value[: 4 * longest].split()), longest) if isinstance(value, str) else ""
 
 
 def mappings(value: object) -> tuple[Properties, ...]:

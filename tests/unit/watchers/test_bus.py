@@ -122,6 +122,6 @@ def test_names_of_interfaces(name: str) -> None:
 
 
 def test_text() -> None:
-    assert text("  a\tb \u200b c\n", 10) == "a b c"
-    assert text("abcdef", 3) == "abc"
+    assert text("  a\tb \u200b c\n", 10) == r"a b \u200…"
+    assert text("abcdef", 3) == "ab…"
     assert text(b"abc") == ""

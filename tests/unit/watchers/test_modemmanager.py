@@ -215,11 +215,11 @@ def test_a_modem_that_is_off_has_no_signal() -> None:
     ("name", "shown"),
     [
         ("T-Mobile  D\n", "T-Mobile D"),
-        ("\x1b]0;owned\x07\x1b[2J", "]0;owned[2J"),
-        ("Evil\u202emoc.elgoog", "Evilmoc.elgoog"),  # right-to-left override
+        ("\x1b]0;owned\x07\x1b[2J", r"\x1b]0;owned\x07\x1b[2J"),
+        ("Evil\u202emoc.elgoog", r"Evil\u202emoc.elgoog"),  # right-to-left override
         ("中国移动", "中国移动"),
-        ("x" * 5000, "x" * 40),
-        ("\0\0", ""),
+        ("x" * 5000, "x" * 39 + "…"),
+        ("\0\0", r"\x00\x00"),
         (7, ""),
         (["T-Mobile"], ""),
     ],
