@@ -240,12 +240,6 @@ class Device:
     mac: str = ""
     bus: str = ""
 
-    def summary(self) -> str:
-        """The thing in a few words, for people: "HUAWEI Mobile at pci-0000:00:14.0-usb-0:1.2:1.0"."""
-        what = " ".join(word for word in (self.vendor_name, self.model_name) if word)
-        what = what or ":".join(word for word in (self.vendor, self.model) if word) or self.driver
-        return f"{what} at {self.path}" if what and self.path else what or self.path
-
     def as_dict(self) -> dict[str, str]:
         """What is known, for status: keys are those of this class, empty ones left out."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -363,11 +363,6 @@ class Meter:
         }
         return news(before, self.standings.values())
 
-    def verdict(self, device: str) -> str:
-        """ "normal", "backup" or "off" for an uplink."""
-        found = self.standings.get(device)
-        return "normal" if found is None else found.verdict
-
     def spent(self) -> tuple[tuple[str, str, str], ...]:
         """(device, "backup" or "off", why) for each uplink that is not to be used as usual."""
         return tuple(

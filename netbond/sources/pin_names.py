@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -19,8 +18,6 @@ from netbond import pins
 from netbond.config.schema import Config
 from netbond.contracts import Look, Source
 from netbond.model import Facts, IPAddress, Link
-
-logger = logging.getLogger(__name__)
 
 AGAIN = 300.0  # seconds until a name is looked up again
 RETRY = 10.0  # seconds after a failure

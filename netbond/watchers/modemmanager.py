@@ -331,11 +331,7 @@ def summary(modem: Modem) -> str:
     if modem.state == "failed":
         return f"failed: {modem.failed}" if modem.failed else "failed"
     if modem.roaming is None:
-        return (
-            modem.registration
-            if modem.registration in ("searching", "denied", "emergency-only")
-            else modem.state
-        )
+        return modem.registration if modem.registration in SAID_AS_IT_IS else modem.state
     quality = "" if modem.signal_quality is None else f"{modem.signal_quality} %"
     words = [
         modem.operator or modem.operator_code,

@@ -7,8 +7,8 @@ default route then: it is taken from the DHCP options, as the server gave it. Th
 to keep a modem's default out of main, so those are the connections for which it matters.
 
 While NetworkManager is away (an upgrade restarts it) it leaves its interfaces as they are. So does the
-watcher: it goes on giving what NetworkManager last said, marked `current=False`, until it is back. `gateway`
-lets none of it count that the interface's addresses do not bear out.
+watcher: it goes on giving what NetworkManager last said, marked `current=False`, until it is back. A gateway
+counts only while the interface holds the address that it came with, as for any lease (netbond.uplinks).
 
 Source: the D-Bus reference at https://networkmanager.dev/docs/api/latest/ and, for the numbers,
 NMDeviceState, NMMetered and NMConnectivityState in src/libnm-core-public/nm-dbus-interface.h.
@@ -280,24 +280,6 @@ def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease]
     settled = {lease.device for lease in fresh}
     settled |= {device.device for device in found if not (device.starting or device.state in UNDER_WAY)}
     return (*fresh, *(lease for lease in before if lease.device not in settled))
-
-
-def gateway(
-    devices: Iterable[NMDevice], name: str, held: Iterable[IPv4Address | IPv6Address], version: int = 4
-) -> IPv4Address | IPv6Address | None:
-    """The gateway that NetworkManager knows for the interface `name`; None if it has nothing to say.
-
-    `held` are the addresses that the kernel has on the interface now: the gateway counts only while one of
-    those that NetworkManager set is among them, so that what it said before a restart cannot outlive them.
-    It has none to give for an interface that somebody else configures: what it shows there is hearsay.
-    """
-    here = frozenset(held)
-    for device in devices:
-        if device.device != name or not configures(device):
-            continue
-        if any(a.version == version and a.ip in here for a in device.addresses):
-            return device.gateway4 if version == 4 else device.gateway6
-    return None
 
 
 def device_snapshot(device: NMDevice) -> dict[str, object]:

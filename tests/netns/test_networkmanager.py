@@ -15,7 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, gateway, leases
+from netbond.config.schema import Config
+from netbond.dhcp.lease import Lease
+from netbond.model import Address, Facts, IPAddress, Link
+from netbond.system import clock
+from netbond.uplinks import find
+from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, leases
 from tests.netns.buses import PrivateBus, until
 from tests.netns.nm import NetworkManagerBox
 
@@ -44,6 +49,7 @@ class Watch:
     def __init__(self, watcher: NetworkManagerWatcher) -> None:
         self.watcher = watcher
         self.looks: list[tuple[float, tuple[NMDevice, ...]]] = []
+        self.said: tuple[Lease, ...] = ()
 
     def look(self) -> None:
         self.looks.append((time.time(), self.watcher.facts()))
@@ -58,12 +64,15 @@ class Watch:
         )
         return self.device(name)
 
-    def gateway(self, box: NetworkManagerBox, name: str = "usb0") -> IPv4Address | None:
-        """The gateway, judged by the addresses that the kernel has."""
-        held = [IPv4Interface(address).ip for address in box.addresses(name)]
-        found = gateway(self.watcher.facts(), name, held)
-        assert found is None or isinstance(found, IPv4Address)
-        return found
+    def gateway(self, box: NetworkManagerBox, name: str = "usb0") -> IPAddress | None:
+        """The gateway that the agent would use, with the kernel's addresses and no other source."""
+        self.said = leases(self.watcher.facts(), clock.now(), self.said)
+        facts = Facts(
+            links=(Link(name, 2),),
+            addresses=tuple(Address(name, IPv4Interface(each)) for each in box.addresses(name)),
+            leases=self.said,
+        )
+        return next((uplink.gateway for uplink in find(facts, Config(), {}).uplinks), None)
 
 
 @asynccontextmanager

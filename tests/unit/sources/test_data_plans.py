@@ -347,12 +347,12 @@ def meter(folder: Path) -> Meter:
 def test_usage_survives_a_restart(tmp_path: Path) -> None:
     first = meter(tmp_path)
     first.observe([link(0)], CONFIGURED, NOV_20)
-    assert first.verdict("usb0") == "normal"
+    assert first.standings["usb0"].verdict == "normal"
     assert first.spent() == ()
     lines = first.observe([link(600_000, 400_000)], CONFIGURED, NOV_20)
     assert [line.rpartition(": ")[2] for line in lines] == ["not used"]
-    assert first.verdict("usb0") == "off"
-    assert first.verdict("usb1") == "normal"
+    assert set(first.standings) == {"usb0"}
+    assert first.standings["usb0"].verdict == "off"
     assert first.spent() == (("usb0", "off", "1.0 MB a month are used up"),)
     data = first.due(0.0)
     assert data is not None
@@ -365,7 +365,7 @@ def test_usage_survives_a_restart(tmp_path: Path) -> None:
     assert second.problems == ()
     second.observe([link(5)], CONFIGURED, replace(NOV_20, boot="b"))
     assert second.standings["usb0"].used == 1_000_005
-    assert second.verdict("usb0") == "off"
+    assert second.standings["usb0"].verdict == "off"
 
 
 def test_the_disk_is_written_at_most_once_a_minute_and_when_stopping(tmp_path: Path) -> None:

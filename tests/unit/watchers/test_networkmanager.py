@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 from typing import Any
 
 import pytest
 
+from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
+from netbond.model import Address, Facts, IPInterface, Link
+from netbond.uplinks import find
 from netbond.watchers.networkmanager import (
     ACTIVE,
     DEVICE,
@@ -20,7 +23,6 @@ from netbond.watchers.networkmanager import (
     NMDevice,
     carried,
     device_snapshot,
-    gateway,
     leases,
     parse_device,
     parse_devices,
@@ -278,7 +280,14 @@ HELD6 = IPv6Address("2001:db8::36")
 def test_when_the_gateway_counts(
     facts: NMDevice, held: list[IPv4Address | IPv6Address], version: int, expected: str | None
 ) -> None:
-    assert gateway([facts], "usb0", held, version) == (None if expected is None else ip_address(expected))
+    networks: dict[object, IPInterface] = {
+        HELD4: IPv4Interface("10.0.0.36/24"),
+        HELD6: IPv6Interface("2001:db8::36/64"),
+    }
+    addresses = tuple(Address("usb0", networks.get(each, ip_interface(each))) for each in held)
+    box = Facts(links=(Link("usb0", 2),), addresses=addresses, leases=leases([facts], 5.0))
+    found = [u.gateway for u in find(box, Config(), {}).uplinks if u.family == version]
+    assert found == ([] if expected is None else [ip_address(expected)])
 
 
 def test_as_leases() -> None:
