@@ -12,7 +12,12 @@ import pytest
 from netbond.cli import COMMANDS
 
 ROOT = Path(__file__).parents[3]
-PAGES = ("README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))))
+PAGES = tuple(
+    str(page.relative_to(ROOT))
+    for folder, pattern in ((ROOT, "*.md"), (ROOT / "docs", "**/*.md"), (ROOT / "bench", "**/*.md"))
+    for page in sorted(folder.glob(pattern))
+)
+FOLDERS = ("bench", "contrib", "docs", "netbond", "scripts", "tests")
 
 
 def test_what_is_made_from_the_code_is_up_to_date() -> None:
@@ -32,12 +37,28 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def prose(page: str) -> str:
+    """The page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = prose(page)
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
         path = (ROOT / page).parent / target if target else ROOT / page
         assert path.exists(), f"{page}: {target}"
         if anchor:
             headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
             assert anchor in map(slug, headings), f"{page}: {target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    """Paths of the checkout (`netbond/plan.py`, tests/netns), and bare names of Python files (`plan.py`)."""
+    text = prose(page)
+    paths = set(re.findall(rf"(?<![\w/.:-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w", text))
+    assert not sorted(path for path in paths if not (ROOT / path).exists())
+    bare = set(re.findall(r"(?<![\w/.])\w+\.py\b", text))
+    known = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    assert bare <= known, sorted(bare - known)
