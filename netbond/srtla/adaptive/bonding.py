@@ -1,10 +1,57 @@
 """`--mode adaptive`: every link as fast as it is, and no packet on a link where it would come too late.
 
-Packets wait in one queue in front of the links, each goes where it will arrive first, and no link is given
-more than keeps it busy (`dealing.py`, `linkmodel.py`). docs/bonding.md says why. What the sender keeps, it
-can repeat itself: most of what an SRT server reports missing is on its way over a slower link, and the rest
-goes out again over another link as soon as it is known to be lost. So the SRT caller hears only of losses
-that are not ours to mend.
+Packets wait in one queue in front of the links. Each goes where it will arrive first, and no link is given
+more than keeps it busy (`dealing.py`, `linkmodel.py`). docs/bonding.md has the words and the formulas.
+
+The sender keeps its packets, so it can send them again itself. Most packets that an SRT server reports
+missing are on their way over a slower link; the rest goes out again over another link as soon as it is known
+to be lost. So the SRT caller hears only of losses that the sender cannot repair.
+
+Repeats
+- Packets that a later packet's SRTLA ACK proves lost go out again at once, before SRT has noticed, over the
+  link that delivers them first; links that lose little are preferred. Ten or more in a row may also be a lost
+  ACK: then SRT's loss report decides. A packet that an echo has passed and the next SRTLA ACK does not name
+  is lost.
+- SRT's loss report (NAK) counts for a packet that its link has passed and that is still missing. It proves
+  more: the packet behind the missing ones is there. If that one left later over the same link, the missing
+  ones are lost (`_again_if_overtaken`). On a link with few packets this is known sooner than from its SRTLA
+  ACKs. It is used if there may be no time for a second repeat after these, and not on links whose lost
+  packets mostly arrived after all.
+- A packet that ought to have been there when the report was made, with its link's jitter and lateness allowed
+  for, gets a copy over another link (`_is_overdue`). This needs two conditions: its own link's proof would
+  leave no time for a copy, and nothing else waits. With 120 ms of latency it halves what a bad radio path
+  costs.
+- If everything that a report names is queued or on its way, the report does not reach the SRT caller. This is
+  the rule: a bond reorders packets. A report that names a packet which netbond never had (it was restarted)
+  goes to the caller, and the caller's repeats are sent.
+- A repeat of the SRT caller for a packet that is queued, on its way or acknowledged is dropped (`spared`).
+
+A link that stops (`_check`)
+- If proof is overdue, the link is asked. If the answer is overdue, too (by a round trip and 10 % of the
+  latency), the link is stalled: it gets no new packets. What it carries is sent again over other links when
+  these have nothing else to do, or when time runs out. While packets wait longer than half of the latency and
+  more than 4 % are given up, no copies are sent: a copy would cost another packet its place.
+- If the answer could not come before half of the latency is gone, this happens as soon as the link is asked.
+  But only if proof is really due, or would be when it is too late for a copy: a link whose next SRTLA ACK is
+  not full yet, because the link is given little, is not suspect. (Without this condition a far bond at half
+  load sent up to a fifth of its packets twice.)
+- While packets wait that other links have no room for, a stalled link is tried with a copy of one each 10 ms.
+- The first proof ends the stall. What was in flight until then was too little to measure the link, so only
+  packets that leave a round trip later may lower its rate. The same holds for packets on a link that has
+  become so slow that they would be late (`_predict`).
+- A link whose socket fails, or that is silent for 4 s, gives all its packets to the others at once, and
+  begins anew as a new link.
+- If netbond itself was held up (its timer is more than 30 ms late on a busy machine), no link is judged until
+  everything that has arrived meanwhile is read.
+
+Waiting for each other (`patience`). While every link has room, the sender lets up to eight packets come
+together before it looks at them: for 2 % of the latency, 10 ms at most. It notes acknowledgements later by
+the same time, so it stops this for a second as soon as a packet waits because a link is full: then the link
+is to be measured as exactly as possible.
+
+Latency. It is read from SRT's handshake. The server counts from the handshake's arrival, so the handshake's
+own way, half a round trip, is added to a packet's budget (`control`). If that half is more than half of the
+latency, 20 % of the latency less is counted on, but never less than half of the latency.
 """
 
 from __future__ import annotations

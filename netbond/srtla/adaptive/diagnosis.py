@@ -29,7 +29,17 @@ STEADY_CHECKS: Final = 2  # averages that must be alike
 
 
 class LossCause:
-    """Loss that vanishes with a shorter queue is the queue overflowing; what stays is the air."""
+    """Tells a queue that overflows from a bad radio path.
+
+    Loss of 3 %, plus one and a half times what the link lost recently with short queues, plus one standard
+    deviation for chance, is accepted. More than that makes the queue 40 % shorter. If the loss then goes
+    away, the modem's queue overflowed. If it stays through three such cuts, the radio path loses packets, and
+    the queue is given back.
+
+    Packets that were on their way when the queue was cut are not counted, because they say nothing about the
+    shorter queue. Of losses in a row only the first three count: a full queue takes one packet for each that
+    leaves, while a bad radio path swallows many together.
+    """
 
     def __init__(self) -> None:
         self.usual = 0.0  # share that is lost with short queues, too
@@ -62,9 +72,20 @@ class LossCause:
 
 
 class LongerPath:
-    """Round trips are longer than any queue that the link was given: either it became slower, or its path
-    longer. Less in flight makes the queue of a slower link shorter, and changes nothing on a longer path; but
-    there it was too little, and what was delivered seemed to be all that the link can."""
+    """Tells a path that became longer (another cell, another satellite) from a link that became slower.
+
+    Both look the same at first: round trips grow beyond any queue that the link was given, and less is
+    delivered. They differ when less is in flight: then the queue of a slower link becomes shorter, and a
+    longer path stays as long.
+
+    So the longest round trip is kept, together with what was in flight then. Later, with at least ten packets
+    less in flight, a round trip is compared with what a queue of that many bytes would take. It is the path
+    if round trips take 1.8 times that, seven in a row alike, or three times that, three in a row alike.
+    (While a link fades, hardly two are alike.) The link then gets back the rate of that moment, and may have
+    twice as much in flight for two round trips after each that brought growth. The path may become shorter
+    again, and a queue would hide that, so the queue is allowed to run empty after 2 s, then after 4 s and 8
+    s.
+    """
 
     def __init__(self) -> None:
         self.flight = 0.0  # bytes in flight when ...
@@ -94,8 +115,14 @@ class LongerPath:
 
 
 class Starvation:
-    """Less in flight, round trips as long as before, so less delivered: the link did not become slower. One
-    that is busy delivers as much, and its queue becomes shorter."""
+    """Finds a link that delivers less because it was given less, and did not become slower.
+
+    On a busy link, less in flight makes the queue shorter and changes nothing in what is delivered. So a link
+    is starved if its rate has fallen by a tenth, and by more than 2.5 times its loss, while round trips
+    stayed the same (within 8 %, over 12 of them or more). The rate is then given back, and what its round
+    trips need is added to what may be in flight. If round trips become longer after that, the link was slower
+    after all: the change is undone, and the next try waits twice as long (1 s at first, 30 s at most).
+    """
 
     def __init__(self, now: float) -> None:
         self.rate = 0.0  # at the last average that was not like those before, ...

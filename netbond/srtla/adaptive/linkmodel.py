@@ -1,23 +1,58 @@
 """What is known of one link: how fast it delivers, how long its queue is, what it lost.
 
-All of it is learnt from what any SRTLA receiver sends back. Each link delivers in the order of sending, so
-proof that one packet has passed proves it of all before it:
+docs/bonding.md has the words and the formulas. Rates are bytes/s, times s, `now` monotonic s.
 
-- an SRTLA ACK names packets that arrived, ten at a time (up to nine stay without one for ever);
-- the echo of a keepalive comes back behind all data sent before it;
-- SRT's own ACK, cumulative over all links, clears what neither has.
+Proof. Everything is learnt from what any SRTLA receiver sends back. A link delivers in the order of sending,
+so proof for one packet is proof for all packets before it. There are three kinds:
 
-The delivery rate is measured from one of the first two proofs to another, over about a round trip, as in BBR
-(draft-cardwell-iccrg-bbr): bytes that passed between the last proof before a packet left and the proof
-that it passed. (While a link is new, SRT's ACK will do for the first of the two.) A sample counts as the
-link's capacity only when the packet had queued on its way; otherwise the link had nothing to do, and the
-sample can only raise the estimate.
+- An SRTLA ACK names packets that arrived, ten at a time. A receiver without a flush timer leaves up to nine
+  packets of a link without an SRTLA ACK for ever.
+- The echo of a keepalive comes back behind all data that was sent before it. A link whose proof is overdue is
+  asked by keepalive.
+- SRT's own ACK is cumulative over all links. It comes back by the quickest link, so for a packet of a far
+  link it comes sooner than that link's own proof can. Such a packet stays in flight until its own proof could
+  have come (`arrived`). Otherwise each hole that fills would make a far link look quicker than it is, and the
+  sender would overfill its queue.
 
-The bytes in flight are held at rate x (shortest round trip + a little queue). The queue keeps the link
-busy, and is the probe for more: if the link can do more, the queue vanishes, more packets pass, and the
-measured rate rises.
+Rate. A sample is the bytes that passed between the last proof before a packet left and the proof for that
+packet, over about a round trip, as in BBR (draft-cardwell-iccrg-bbr). Only the link's own proofs count,
+because what has left since the first of them is the other bound of the rate. While a link is new, SRT's ACK
+may be the first of the two. A sample counts as the link's capacity only if the packet queued on its way. A
+link that was not busy can only have its estimate raised, so an idle link keeps it. Bytes confirmed by a
+keepalive's echo are not counted again when an SRTLA ACK names them. A sample belongs to one transmission on
+one link, so a packet that was sent twice confuses nothing. A link that is full before its first proof is
+measured without the round trip that this proof took; otherwise a weak link would seem to carry a quarter of
+what it carries.
 
-Rates are bytes/s, times s, `now` monotonic s.
+Ten or more packets that an SRTLA ACK passes over are lost, or their ACK was lost. They count as delivered
+when the link seems slower, and as lost when it seems faster. So a queue that overflows makes no link look
+quick.
+
+Shortest round trip, of the last 10 s. If no round trip came near it for that long, the link's queue is
+allowed to run empty once, to see what the path takes now. The value grows by half at most each time: a fade
+is not a longer path.
+
+In flight. The limit is rate x (shortest round trip + a little queue). The queue keeps the link busy, and is
+the probe for more: if the link can do more, the queue vanishes, more packets pass, and the measured rate
+rises. Until its first proof a new link is assumed to carry 3.2 Mbit/s; after that it gets what doubles its
+rate each round trip. A link that had little to do while it was new was measured by that little. The first
+time it is full, it may double what it has in flight each round trip until that brings no more.
+
+Path jitter. If the delay varies, the shortest round trip says too little about what a path holds. Less in
+flight would mean less delivered, and that would look like a slower link. So there are three provisions:
+
+- `spread`, the mean excess of round trips while the link was idle, is added to what may be in flight.
+- The rate is lowered only if round trips are longer than recent ones, or if packets are lost, and then by no
+  more than the share that was lost.
+- Every 2 s a link that is full while packets wait gets a quarter more in flight for two round trips
+  (`_probe`). If it delivers more, it keeps the difference (`extra`). If the try only cost packets, the next
+  one waits twice as long, 30 s at most. `extra` is bounded by half of the shortest round trip and the target,
+  because a link whose rate wanders delivers more now and then anyway.
+
+Pace (`sent`). Looks are up to 5 ms apart when a link is full, so what the pace carries in 6 ms may leave at
+once, or what it carries since the last look, if a busy machine made that longer while packets waited. At
+start-up the rate may be much too high, and modems with short queues drop long bursts. So a new link gets
+eight packets, or what the time since the last look allows if packets waited.
 """
 
 from __future__ import annotations
@@ -278,8 +313,8 @@ class LinkModel:
         return ACK_BATCH * self.size / self.rate if self.rate else 0.0
 
     def proof_due(self, oldest: Transmission) -> float:
-        """When proof of the oldest packet in flight is to be expected: a round trip after the SRTLA ACK that
-        names it is full, which is later the less the link is given."""
+        """When proof of the oldest packet in flight is expected, monotonic s: a round trip after the SRTLA
+        ACK that names it is full. The less the link is given, the later this is."""
         fifo = self.fifo
         if len(fifo) < ACK_BATCH:
             return oldest.sent_at + max(self.srtt, oldest.expected) + self.batch_time()

@@ -1,9 +1,10 @@
 """The queue in a link, as it is if the link is as fast as believed.
 
-How much is in flight says how long the last packet takes if all of it is spread over the path. Behind a gap
-it is not: then the same bytes lie close together, and wait in the link though its path is half empty. So what
-enters is counted, and what a link at its rate has let out since. If the rate is believed too low, that queue
-would grow for ever: a packet that waited less than was expected of it takes the difference out again.
+The bytes in flight say how long the last packet takes if they are spread evenly over the path. Behind a gap
+they are not: the same bytes lie close together, and wait in the link although its path is half empty. So this
+class counts what enters the link since it was last empty, less what its rate has let out since. If the
+believed rate is too low, the counted queue would grow for ever; so a packet that waited less than expected
+corrects it. Jitter does not.
 
 Times are s, `now` monotonic s.
 """
