@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from netbond import pins
 from netbond.config.schema import Config, UplinkConfig
 from netbond.ecmp import ecmp, uses_groups
+from netbond.lan import mark_rules
 from netbond.model import MAIN_TABLE, Facts, NexthopGroup, NexthopObject, Route, Rule, Uplink
-from netbond.router import ruleset
 from netbond.rules import rules
 from netbond.tables import routes
 from netbond.uplinks import find
@@ -52,31 +52,17 @@ def desired(facts: Facts, config: Config) -> Desired:
     uplinks = found.uplinks
     shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing))
     pinned = pins.routes(uplinks, facts, config)
+    marked = mark_rules(uplinks, config.router, routing.protocol)
     return Desired(
         uplinks=uplinks,
         routes=(*(route for uplink in uplinks for route in routes(uplink, routing)), *pinned, *shared.routes),
-        rules=(*rules(uplinks, routing, pins={route.family for route in pinned}), *_marked(uplinks, config)),
+        rules=(*rules(uplinks, routing, pins={route.family for route in pinned}), *marked),
         idle=found.idle,
         excluded=found.excluded,
         settings=found.settings,
         nexthops=shared.nexthops,
         take=_to_take(facts, uplinks, config),
     )
-
-
-def _marked(uplinks: Iterable[Uplink], config: Config) -> list[Rule]:
-    """Router mode: a packet of a connection that has its uplink goes to that uplink's table."""
-    return [
-        Rule(
-            each.priority,
-            each.family,
-            table=each.table,
-            mark=each.mark,
-            mask=each.mask,
-            protocol=config.routing.protocol,
-        )
-        for each in ruleset.mark_rules(uplinks, config.router)
-    ]
 
 
 def _to_take(facts: Facts, uplinks: Iterable[Uplink], config: Config) -> tuple[Route, ...]:

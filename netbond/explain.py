@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from netbond.desired import Desired
-from netbond.kernel.rtnetlink import LOCAL_TABLE
-from netbond.model import Facts, IPAddress, Nexthop, Route, Rule
+from netbond.model import LOCAL_TABLE, Facts, IPAddress, Nexthop, Route, Rule
 from netbond.plan import hop_words, rule_words
 
 REFUSALS = frozenset({"unreachable", "prohibit", "blackhole"})

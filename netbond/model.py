@@ -17,7 +17,10 @@ IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
 FACTS_VERSION = 1  # of Facts as the control socket carries them
-MAIN_TABLE = 254  # RT_TABLE_MAIN, include/uapi/linux/rtnetlink.h
+
+# RT_TABLE_MAIN and RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h
+MAIN_TABLE = 254
+LOCAL_TABLE = 255
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ from netbond.config.schema import Config, UplinkConfig
 from netbond.config.values import AUTO
 from netbond.dhcp.lease import Lease
 from netbond.exclusions import exclusions
+from netbond.lan import is_lan
 from netbond.model import MAIN_TABLE, Address, Device, Facts, IPAddress, Link, Uplink
-from netbond.router.ruleset import is_lan
 from netbond.tables import assign, reaches
 from netbond.usability import judged
 

@@ -37,11 +37,12 @@ def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Cha
     import asyncio
 
     from netbond.kernel import sysctls
-    from netbond.router import nft, ruleset
+    from netbond.lan import lan_interfaces
+    from netbond.router import nft
 
     local = replace(config, uplink=goal.settings)
     state_dir = config.agent.state_dir
-    lan = ruleset.lan(facts.links, goal.uplinks, local).devices
+    lan = lan_interfaces(facts.links, goal.uplinks, local).devices
     read = sysctls.Sysctls(state_dir).read
     changes = sysctls.wanted(goal.uplinks, local, read, lan=lan, links=facts.links)
     if os.geteuid() != 0:

@@ -24,6 +24,7 @@ from typing import Self, TypeVar
 from netbond.errors import KernelLacksError, NotPermittedError
 from netbond.kernel import rtnetlink as wire
 from netbond.model import (
+    LOCAL_TABLE,
     Facts,
     IPAddress,
     Link,
@@ -182,7 +183,7 @@ class Kernel:
                 raise NotPermittedError("netlink refuses to list rules", "run netbond as root") from None
             raise
         if not any(
-            found is not None and found.table == wire.LOCAL_TABLE
+            found is not None and found.table == LOCAL_TABLE
             for found in (wire.rule(payload, {}) for payload in rules)
         ):
             raise KernelLacksError(

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from netbond.model import (
+    LOCAL_TABLE,
     Address,
     IPAddress,
     IPNetwork,
@@ -54,7 +55,6 @@ _NEXTHOP = struct.Struct("=BBBxI")  # nhmsg: family, scope, protocol, flags
 _MEMBER = struct.Struct("=IBBH")  # nexthop_grp: id, weight less one, its high byte (6.12 and later), reserved
 
 NUD_REACHABLE, NUD_FAILED = 0x02, 0x20
-LOCAL_TABLE = 255  # RT_TABLE_LOCAL
 _IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
 _IFA_F_TEMPORARY, _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED = 0x01, 0x04, 0x08
 _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x20, 0x40

@@ -10,8 +10,8 @@ from netbond.config.schema import Config
 from netbond.contracts import Output
 from netbond.desired import Desired
 from netbond.kernel import sysctls
+from netbond.lan import lan_interfaces
 from netbond.model import Facts
-from netbond.router.ruleset import lan
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class KernelSettings(Output):
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Set what is not as wanted; after a reload put back what is not wanted any more."""
         local = replace(config, uplink=goal.settings)
-        inside = lan(facts.links, goal.uplinks, local).devices
+        inside = lan_interfaces(facts.links, goal.uplinks, local).devices
 
         def wanted(observed: sysctls.Observed) -> list[sysctls.Change]:
             return sysctls.wanted(goal.uplinks, local, observed, lan=inside, links=facts.links)

@@ -25,20 +25,9 @@ from pathlib import Path
 
 from netbond.config.schema import Config
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
+from netbond.lan import Mark, lan_interfaces, live_marks, marks_to_release
 from netbond.model import Link, Uplink
-from netbond.router.ruleset import (
-    FAMILY,
-    REMOVAL,
-    TABLE,
-    Lives,
-    Mark,
-    lan,
-    lives,
-    marks,
-    pending,
-    released,
-    ruleset,
-)
+from netbond.router.ruleset import FAMILY, REMOVAL, TABLE, pending, ruleset
 from netbond.system import files
 from netbond.system.state_file import StateFile, StateFileError
 
@@ -328,27 +317,21 @@ class Router:
     def __init__(self, state_dir: Path) -> None:
         self._table = Table(state_dir)
         self._was_on = (state_dir / STORE).exists()  # only then is there a table of a predecessor's
-        self._live: frozenset[Mark] = frozenset()  # the marks() of the pass before
+        self._live: frozenset[Mark] = frozenset()  # the live_marks() of the pass before
         self._mask = 0  # the bits in which those are
 
-    async def sync(
-        self,
-        uplinks: Iterable[Uplink],
-        links: Iterable[Link],
-        config: Config,
-        live: Lives = lives,
-    ) -> list[str]:
-        """Make the table right, then delete the connections of uplinks that do not live any more.
+    async def sync(self, uplinks: Iterable[Uplink], links: Iterable[Link], config: Config) -> list[str]:
+        """Make the table right, then delete the connections of uplinks that no longer keep them.
 
         What is wrong with the LAN interfaces, a line each; NetbondError if `nft` or the kernel refuses.
-        `live` is as for marks(). Without router mode in the configuration nothing is touched, or even asked.
+        Without router mode in the configuration nothing is touched, or even asked.
         """
         if not config.router.lan:
             await self.remove()
             return []
         uplinks = tuple(uplinks)
-        inside = lan(links, uplinks, config)
-        await self._table.apply(ruleset(uplinks, inside.devices, config.router, live))
+        inside = lan_interfaces(links, uplinks, config)
+        await self._table.apply(ruleset(uplinks, inside.devices, config.router))
         self._was_on = True
         mask = config.router.mark_mask
         if mask != self._mask:
@@ -356,25 +339,19 @@ class Router:
             if self._live:
                 release(sorted(self._live), self._mask)
             self._live, self._mask = frozenset(), mask
-        now = marks(uplinks, config.router, live)
+        now = live_marks(uplinks, config.router)
         if now != self._live:
-            release(released(self._live, uplinks, config.router, now), mask)
+            release(marks_to_release(self._live, uplinks, config.router, now), mask)
             self._live = now
         return [*inside.problems, *([self._table.problem] if self._table.problem else [])]
 
-    async def pending(
-        self,
-        uplinks: Iterable[Uplink],
-        links: Iterable[Link],
-        config: Config,
-        live: Lives = lives,
-    ) -> str:
+    async def pending(self, uplinks: Iterable[Uplink], links: Iterable[Link], config: Config) -> str:
         """What sync() would apply, as text for `nft -f -` with a comment that says why; "" if nothing."""
         if not config.router.lan and not self._was_on:
             return ""
         uplinks = tuple(uplinks)
-        inside = lan(links, uplinks, config)
-        wanted = ruleset(uplinks, inside.devices, config.router, live)
+        inside = lan_interfaces(links, uplinks, config)
+        wanted = ruleset(uplinks, inside.devices, config.router)
         return pending(await self._table.applied(), wanted)
 
     async def remove(self) -> None:

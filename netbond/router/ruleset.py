@@ -1,8 +1,9 @@
-"""Router mode: clients behind the LAN interfaces share the uplinks. What nftables and the rules say. Pure.
+"""Writes the nftables text with which LAN clients share the uplinks (router mode). Pure.
 
 How a connection of a LAN client lives:
 1. its first packet finds no mark, so the routing decides as for anybody (pins, then the ECMP default);
-2. in `forward` the connection gets the mark of the uplink that was chosen, in `postrouting` its address;
+2. in `forward` the connection gets the mark of the uplink that was chosen (netbond.lan), in `postrouting`
+   its address;
 3. each later packet from the LAN gets the connection's mark as its own (`prerouting`), and a rule
    `fwmark MARK/MASK lookup TABLE` sends it to the same uplink, whatever became of the ECMP default;
 4. when the uplink is given up, its marks are no longer handed to packets, and netbond.router.nft deletes its
@@ -14,24 +15,17 @@ Packets of the box itself are left alone. Its sockets are held by their device o
 (netbond.rules), which says as much as a mark would, save for one case: two uplinks with the same address.
 Only then `output` hands marks to answers, as each such packet costs the kernel a second route lookup.
 
-A mark is the uplink's table number in the bits of `mark_mask`; the other bits belong to others and are kept.
-The default, 0xff000000, is the one byte that nobody on such boxes uses: administrators and wg-quick have the
-lowest, mwan3 has 0x3f00, Kubernetes 0xc000, tailscale and OpenWrt's pbr 0xff0000. Calico and Cilium claim
-nearly all bits and cannot run beside it (github.com/fwmark/registry).
-
 Interfaces are written out by name: sets with wildcards need newer nftables than the text here (0.9.8, kernel
 5.10).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Sequence
 
-from netbond.config.schema import Config, RouterConfig
-from netbond.model import Link, Uplink
+from netbond.config.schema import RouterConfig
+from netbond.lan import keeps_connections, lan_uplinks, mark_value
+from netbond.model import Uplink
 
 FAMILY, TABLE = "inet", "netbond"
 
@@ -39,142 +33,6 @@ FAMILY, TABLE = "inet", "netbond"
 _ANEW = f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
 
 REMOVAL = _ANEW
-
-# What may stand between quotes in nft's language without meaning something there: no quote, no final `*`.
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.@+=%~-]{1,15}")
-
-
-@dataclass(frozen=True, slots=True)
-class MarkRule:
-    """`ip rule add priority PRIORITY fwmark MARK/MASK lookup TABLE`, for one family (4 or 6)."""
-
-    priority: int
-    family: int
-    mark: int
-    mask: int
-    table: int
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Mark:
-    """The connections of an uplink: their mark, and their family (4 or 6), as one family can die alone."""
-
-    value: int
-    family: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lan:
-    """The LAN interfaces that are there, and what is wrong with the others that `lan` names."""
-
-    devices: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-
-
-# --- who is who -------------------------------------------------------------------------------------------
-
-
-def is_lan(device: str, config: Config) -> bool:
-    """Whether [router] claims the interface for the LAN. What is LAN is never an uplink.
-
-    An exact name beats a pattern; between two patterns the uplink wins (config refuses two exact names).
-    """
-    if not any(fnmatchcase(device, pattern) for pattern in config.router.lan):
-        return False
-    claim = next((u for u in config.uplink if fnmatchcase(device, u.match)), None)
-    if claim is None or not claim.enabled:
-        return True
-    return claim.match != device and device in config.router.lan
-
-
-def lan(links: Iterable[Link], uplinks: Iterable[Uplink], config: Config) -> Lan:
-    """The interfaces of `links` that are LAN now, with a line for each that cannot be."""
-    out = sorted({uplink.device for uplink in uplinks})
-    devices: list[str] = []
-    problems = [
-        f"router: {device!a} cannot carry LAN traffic: nftables needs a plainer name"
-        for device in out
-        if config.router.lan and not _PLAIN_NAME.fullmatch(device)
-    ]
-    for link in sorted(links, key=lambda link: link.name):
-        if link.loopback or not is_lan(link.name, config):
-            continue
-        if link.name in out:
-            problems.append(f"router: {link.name} leads out, so it is not LAN; take it out of router.lan")
-        elif not _PLAIN_NAME.fullmatch(link.name):
-            problems.append(f"router: {link.name!a} cannot be LAN: nftables needs a plainer name")
-        elif link.master:
-            problems.append(
-                f"router: {link.name} is a port of {link.master}, which its packets seem to come from;"
-                f" put {link.master} into router.lan"
-            )
-        else:
-            devices.append(link.name)
-    return Lan(tuple(devices), tuple(problems))
-
-
-def mark(table: int, mask: int) -> int:
-    """The mark of the uplink with this table."""
-    return table * (mask & -mask)
-
-
-def lives(uplink: Uplink) -> bool:
-    """Whether its connections stay where they are: those of a backup that waits do, too."""
-    return uplink.usable or uplink.state == "standby"
-
-
-Lives = Callable[[Uplink], bool]
-
-
-def _ours(uplinks: Iterable[Uplink], config: RouterConfig) -> list[Uplink]:
-    """Those that LAN traffic can use: of a family that is ours, with a name that nft can take."""
-    return [
-        uplink
-        for uplink in uplinks
-        if _PLAIN_NAME.fullmatch(uplink.device) and (config.ipv6 != "off" or uplink.address.version == 4)
-    ]
-
-
-def _mark(uplink: Uplink, config: RouterConfig) -> Mark:
-    return Mark(mark(uplink.table, config.mark_mask), uplink.address.version)
-
-
-def marks(uplinks: Iterable[Uplink], config: RouterConfig, live: Lives = lives) -> frozenset[Mark]:
-    """The marks of the uplinks whose connections stay where they are."""
-    return frozenset(_mark(uplink, config) for uplink in _ours(uplinks, config) if live(uplink))
-
-
-def released(
-    before: Collection[Mark], uplinks: Iterable[Uplink], config: RouterConfig, now: Collection[Mark]
-) -> list[Mark]:
-    """The marks whose connections are to be deleted: of uplinks that do not live any more.
-
-    `before` are the marks() of the last time, `now` those of this. After a start, with nothing in `before`,
-    nothing is known: all uplinks that do not live count.
-    """
-    candidates = before or {_mark(uplink, config) for uplink in _ours(uplinks, config)}
-    return sorted(set(candidates) - set(now))
-
-
-def mark_rules(uplinks: Iterable[Uplink], config: RouterConfig) -> list[MarkRule]:
-    """The rules that send a marked packet to its uplink's table; none if router mode is off.
-
-    All uplinks have theirs, dead ones too: packets carry the marks of live ones only.
-    """
-    if not config.lan:
-        return []
-    found = {
-        MarkRule(
-            config.mark_priority,
-            uplink.address.version,
-            mark(uplink.table, config.mark_mask),
-            config.mark_mask,
-            uplink.table,
-        )
-        for uplink in _ours(uplinks, config)
-    }
-    return sorted(found, key=lambda rule: (rule.family, rule.mark))
-
 
 # --- nftables ---------------------------------------------------------------------------------------------
 
@@ -189,17 +47,12 @@ def _chain(name: str, hook: str, lines: Sequence[str]) -> list[str]:
     return [f"\tchain {name} {{", *(f"\t\t{line}" for line in [*head, *lines]), "\t}"]
 
 
-def ruleset(
-    uplinks: Sequence[Uplink],
-    lan_devices: Sequence[str],
-    config: RouterConfig,
-    live: Lives = lives,
-) -> str:
+def ruleset(uplinks: Sequence[Uplink], lan_devices: Sequence[str], config: RouterConfig) -> str:
     """The text for `nft -f -` that replaces table inet netbond in one transaction; "" for no table."""
-    ours = _ours(uplinks, config)
+    ours = lan_uplinks(uplinks, config)
     if not config.lan or not lan_devices or not ours:
         return ""
-    pinned = [uplink for uplink in ours if live(uplink)]
+    pinned = [uplink for uplink in ours if keeps_connections(uplink)]
     inside, out = _names(lan_devices), _names(uplink.device for uplink in ours)
     only_v4 = ["meta nfproto ipv6 accept"] if config.ipv6 == "off" else []
     restore = {line: None for uplink in pinned for line in [_Words(uplink, config, ours).restore()]}
@@ -251,7 +104,7 @@ class _Words:
         self._ip = "ip" if self._version == 4 else "ip6"
         self._family = "" if config.ipv6 == "off" else f"meta nfproto ipv{self._version} "
         self._mask, self._keep = config.mark_mask, ~config.mark_mask & 0xFFFFFFFF
-        self._mark = mark(uplink.table, config.mark_mask)
+        self._mark = mark_value(uplink.table, config.mark_mask)
         tables = {u.table for u in ours if (u.device, u.address.version) == (uplink.device, self._version)}
         self._shares_device = len(tables) > 1
 

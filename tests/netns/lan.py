@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 
 from netbond.config.schema import RouterConfig
+from netbond.lan import mark_rules, mark_value
 from netbond.model import Address, Uplink
-from netbond.router.ruleset import mark, mark_rules, ruleset
+from netbond.router.ruleset import ruleset
 from tests.netns.box import Box, sh
 
 SERVER, SERVER6 = "203.0.113.1", "2001:db8:f::1"
@@ -113,12 +114,13 @@ while True:
 APPLY = """
 import asyncio, json, sys
 from pathlib import Path
-from netbond.router import nft, ruleset
+from netbond.lan import Mark
+from netbond.router import nft
 what = json.load(sys.stdin)
 table = nft.Table(Path(what["state"]))
 async def main():
     changed = await table.apply(what["text"])
-    nft.release([ruleset.Mark(*each) for each in what["release"]], what["mask"])
+    nft.release([Mark(*each) for each in what["release"]], what["mask"])
     print(json.dumps(changed))
 asyncio.run(main())
 """
@@ -132,23 +134,24 @@ from netbond import model
 from netbond.config.load import parse
 from netbond.router import nft
 settings = parse(sys.argv[2])
-def uplink(number):
+def uplink(number, live):
     address = model.Address(f"usb{number}", ipaddress.ip_interface(f"10.0.{number}.10/24"))
     device, interface, table = address.device, address.interface, 100 + number
-    return model.Uplink(device, interface, None, "test", table=table, addresses=(address,))
+    state = "up" if device in live else "dead"
+    return model.Uplink(device, interface, None, "test", table=table, addresses=(address,), state=state)
 async def main():
     loop = asyncio.get_running_loop()
     heard = asyncio.Event()
     router = nft.Router(Path(sys.argv[1]))
-    uplinks, links = [uplink(0), uplink(1)], [model.Link("eth1", 9)]
+    links = [model.Link("eth1", 9)]
     print("ready", flush=True)
     with nft.watch(heard.set):
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             news = "heard" if heard.is_set() else "quiet"
-            lives = lambda uplink: uplink.device in line.split()
-            text = await router.pending(uplinks, links, settings, lives)
-            assert await router.sync(uplinks, links, settings, lives) == []
-            assert await router.pending(uplinks, links, settings, lives) == ""
+            uplinks = [uplink(number, line.split()) for number in (0, 1)]
+            text = await router.pending(uplinks, links, settings)
+            assert await router.sync(uplinks, links, settings) == []
+            assert await router.pending(uplinks, links, settings) == ""
             await asyncio.sleep(0.05)
             heard.clear()
             print(news, text.partition(chr(10))[0] or "nothing", flush=True)
@@ -227,7 +230,9 @@ class Lan(Box):
         for family, main in (("-4", "50"), ("-6", "50")):
             self.ip(family, "rule", "add", "pref", main, "lookup", "main", "suppress_prefixlength", "0")
             self.ip(family, "rule", "add", "pref", "222", "lookup", "222")
-        for rule in mark_rules([*UPLINKS, uplink(0, 6), uplink(1, 6)], replace(CONFIG, ipv6="masquerade")):
+        for rule in mark_rules(
+            [*UPLINKS, uplink(0, 6), uplink(1, 6)], replace(CONFIG, ipv6="masquerade"), 78
+        ):
             words = f"rule add pref {rule.priority} fwmark {rule.mark:#x}/{rule.mask:#x} lookup {rule.table}"
             self.ip(f"-{rule.family}", *words.split())
         self.ecmp(0, 1)
@@ -258,9 +263,11 @@ class Lan(Box):
         """Put the rules there, and delete the connections of the uplink `release`; whether they changed."""
         what = {
             "state": str(self.folder),
-            "text": ruleset(uplinks, ["eth1"], config, lambda uplink: named(uplink, live)),
+            "text": ruleset(
+                [replace(u, state="up" if named(u, live) else "dead") for u in uplinks], ["eth1"], config
+            ),
             "release": [
-                (mark(uplink.table, config.mark_mask), uplink.address.version)
+                (mark_value(uplink.table, config.mark_mask), uplink.address.version)
                 for uplink in uplinks
                 if named(uplink, release)
             ],
@@ -297,6 +304,6 @@ class Lan(Box):
 
     def connections(self, number: int) -> int:
         """How many connections in the box have the mark of usbN."""
-        value = mark(100 + number, CONFIG.mark_mask)
+        value = mark_value(100 + number, CONFIG.mark_mask)
         table = self.run("cat", "/proc/net/nf_conntrack").splitlines()
         return sum(f"mark={value} " in line for line in table)

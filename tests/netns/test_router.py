@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from netbond.config.schema import RouterConfig
+from netbond.lan import mark_rules
 from netbond.model import Address
-from netbond.router.ruleset import mark_rules
 from tests.netns.box import Box, sh, wait_for
 from tests.netns.lan import AGENT, CONFIG, FLOWS, PONG, SERVER6, UPLINKS, Lan, Process, uplink
 
@@ -186,7 +186,7 @@ def test_two_gateways_behind_one_interface(lan: Lan) -> None:
         table=131,
         addresses=(address,),
     )
-    for rule in mark_rules([second], CONFIG):
+    for rule in mark_rules([second], CONFIG, 78):
         words = f"rule add pref {rule.priority} fwmark {rule.mark:#x}/{rule.mask:#x} lookup {rule.table}"
         lan.ip(*words.split())
     legs = ["nexthop", "via", "10.0.1.1", "dev", "usb1", "nexthop", "via", "10.0.9.1", "dev", "usb1"]
@@ -324,14 +324,15 @@ def test_twins_answer_by_the_one_that_was_asked(lan: Lan) -> None:
 
 FAIL = """
 import asyncio, os, sys
-from netbond.router import nft, ruleset
+from netbond.lan import Mark
+from netbond.router import nft
 from netbond.errors import NetbondError
 if sys.argv[1] == "nobody":
     nft.program()
     os.setuid(65534)
 for attempt in (
     lambda: asyncio.run(nft.feed(sys.argv[2])),
-    lambda: nft.release([ruleset.Mark(0x64000000, 4)], 0xFF000000),
+    lambda: nft.release([Mark(0x64000000, 4)], 0xFF000000),
     lambda: nft.generation(),
 ):
     try:

@@ -1,31 +1,16 @@
-"""What router mode makes of uplinks: the whole text for nft, the rules, and who is on which side."""
+"""What router mode makes of uplinks: the whole text for nft."""
 
 from __future__ import annotations
 
 import ipaddress
-import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from netbond.config.load import parse
-from netbond.config.schema import Config, RouterConfig
-from netbond.errors import ConfigError, KernelLacksError, UnavailableError
-from netbond.model import Address, Link, Uplink
-from netbond.router import nft
-from netbond.router.ruleset import (
-    REMOVAL,
-    Mark,
-    MarkRule,
-    is_lan,
-    lan,
-    mark_rules,
-    marks,
-    pending,
-    released,
-    ruleset,
-)
+from netbond.config.schema import RouterConfig
+from netbond.model import Address, Uplink
+from netbond.router.ruleset import REMOVAL, pending, ruleset
 
 CONFIG = RouterConfig(lan=("eth1", "br*"))
 
@@ -147,60 +132,21 @@ def test_no_table_where_there_is_nothing_to_share(
     assert ruleset(uplinks, inside, config) == ""
 
 
-def test_an_uplink_may_live_without_being_usable() -> None:
-    """A backup that waits keeps the connections that it has, unless the caller knows better."""
+def test_a_backup_that_waits_keeps_its_connections() -> None:
     standby = replace(DEAD, state="standby")
-    assert marks([USB0, DEAD, WWAN0], CONFIG) == {Mark(0x64000000, 4), Mark(0xC9000000, 4)}
-    assert marks([standby], CONFIG) == {Mark(0x65000000, 4)}
-    assert marks([standby], CONFIG, lambda uplink: uplink.usable) == set()
     assert "0x65000000" in ruleset([USB0, standby], ["eth1"], CONFIG)
-    assert "0x65000000" not in ruleset([USB0, standby], ["eth1"], CONFIG, lambda uplink: uplink.usable)
+    assert "0x65000000" not in ruleset([USB0, DEAD], ["eth1"], CONFIG)
 
 
 def test_a_name_that_nft_would_misread_never_reaches_it() -> None:
     bad = uplink('x"; }', 130, "10.0.3.10/24")
-    text = ruleset([USB0, bad], ["eth1"], CONFIG)
-    assert text == ruleset([USB0], ["eth1"], CONFIG)
-    assert marks([bad], CONFIG) == set()
-    problems = lan([Link("br*", 5)], [bad], Config(router=RouterConfig(lan=("br*",)))).problems
-    assert problems == (
-        "router: 'x\"; }' cannot carry LAN traffic: nftables needs a plainer name",
-        "router: 'br*' cannot be LAN: nftables needs a plainer name",
-    )
-
-
-# --- rules and release ------------------------------------------------------------------------------------
-
-
-def test_mark_rules() -> None:
-    v6 = uplink("usb0", 100, "2001:db8::1/64")
-    assert mark_rules([WWAN0, DEAD, USB0, v6], CONFIG) == [
-        MarkRule(60, 4, 0x64000000, 0xFF000000, 100),
-        MarkRule(60, 4, 0x65000000, 0xFF000000, 101),
-        MarkRule(60, 4, 0xC9000000, 0xFF000000, 201),
-    ]
-    assert [r.family for r in mark_rules([USB0, v6], replace(CONFIG, ipv6="masquerade"))] == [4, 6]
-    assert mark_rules([USB0], RouterConfig()) == []
+    assert ruleset([USB0, bad], ["eth1"], CONFIG) == ruleset([USB0], ["eth1"], CONFIG)
 
 
 def test_another_mask() -> None:
-    config = replace(CONFIG, mark_mask=0x000FF000, mark_priority=70)
-    assert mark_rules([USB0], config) == [MarkRule(70, 4, 0x64000, 0xFF000, 100)]
+    config = replace(CONFIG, mark_mask=0x000FF000)
     text = ruleset([USB0], ["eth1"], config)
     assert "ct mark & 0x000ff000 == 0x00064000 meta mark set meta mark & 0xfff00fff | 0x00064000" in text
-
-
-def test_what_is_released() -> None:
-    a, b = Mark(0x64000000, 4), Mark(0xC9000000, 4)
-    uplinks = [USB0, DEAD, WWAN0]
-    assert released({a, b}, uplinks, CONFIG, {a}) == [b]
-    assert released({a, b}, [USB0], CONFIG, {a}) == [b]  # unplugged
-    assert released({a}, uplinks, CONFIG, {a, b}) == []
-    assert released({a, b}, uplinks, CONFIG, {a, b}) == []
-    # After a start nothing is known of what was live before: all that does not live.
-    assert released((), uplinks, CONFIG, {a}) == [Mark(0x65000000, 4), b]
-    # One family alone
-    assert released({a, Mark(a.value, 6)}, uplinks, CONFIG, {a}) == [Mark(a.value, 6)]
 
 
 def test_both_families_have_lines_of_their_own() -> None:
@@ -233,167 +179,8 @@ def test_two_uplinks_on_one_interface_are_told_apart_by_gateway_and_address() ->
     ]
 
 
-@pytest.mark.parametrize(("family", "head"), [(4, "02010000"), (6, "0a010000")])
-def test_the_request_that_deletes_connections(family: int, head: str) -> None:
-    """Byte by byte: a filter that the kernel does not understand would delete all connections of the box."""
-    request = nft.delete_request(Mark(0x64000000, family), 0xFF000000)
-    length, kind, flags, _, _ = struct.unpack_from("=IHHII", request)
-    assert (length, kind, flags) == (len(request), 0x0102, 0x0005)
-    assert request[16:] == bytes.fromhex(head) + b"".join(
-        struct.pack("=HH", 8, number) + value
-        for number, value in ((8, b"\x64\x00\x00\x00"), (21, b"\xff\x00\x00\x00"))
-    )
-
-
-@pytest.mark.parametrize(
-    ("mark", "mask"), [(0, 0), (1, 0), (0, 0xFF000000), (0x164000000, 0xFF000000), (1, 0xFF000000)]
-)
-def test_no_request_that_would_delete_more_than_is_meant(mark: int, mask: int) -> None:
-    with pytest.raises(ValueError, match="not within the mask"):
-        nft.delete_request(Mark(mark, 4), mask)
-
-
-# --- LAN and uplinks --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "device", "expected"),
-    [
-        ("", "eth1", False),
-        ('[router]\nlan = ["eth1"]', "eth1", True),
-        ('[router]\nlan = ["eth1"]', "eth2", False),
-        ('[router]\nlan = ["br*"]', "br-lan", True),
-        # an exact name beats a pattern, on either side
-        ('[router]\nlan = ["eth1"]\n[[uplink]]\nmatch = "*"', "eth1", True),
-        ('[router]\nlan = ["eth*"]\n[[uplink]]\nmatch = "eth0"', "eth0", False),
-        ('[router]\nlan = ["eth*"]\n[[uplink]]\nmatch = "eth0"', "eth1", True),
-        # between patterns the uplink wins
-        ('[router]\nlan = ["eth*"]\n[[uplink]]\nmatch = "e*"', "eth1", False),
-        # what is switched off as an uplink may be LAN
-        ('[router]\nlan = ["eth1"]\n[[uplink]]\nmatch = "eth1"\nenabled = false', "eth1", True),
-    ],
-)
-def test_which_side_an_interface_is_on(text: str, device: str, expected: bool) -> None:
-    assert is_lan(device, parse(text)) is expected
-
-
-def test_lan_interfaces_and_what_is_wrong_with_the_others() -> None:
-    config = parse('[router]\nlan = ["eth*", "br0", "lo"]')
-    links = [
-        Link("lo", 1, loopback=True),
-        Link("usb0", 2),
-        Link("eth2", 3),
-        Link("eth1", 4, master="br0"),
-        Link("eth0", 5),
-        Link("br0", 6, up=False),
-    ]
-    found = lan(links, [USB0, uplink("eth0", 110, "10.9.0.1/24")], config)
-    assert found.devices == ("br0", "eth2")
-    assert found.problems == (
-        "router: eth0 leads out, so it is not LAN; take it out of router.lan",
-        "router: eth1 is a port of br0, which its packets seem to come from; put br0 into router.lan",
-    )
-
-
-# --- configuration ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ('lan = "eth1"', "router.lan = 'eth1' is not valid; expected a list of interface names or patterns"),
-        ('lan = ["a b"]', "router.lan = ['a b'] is not valid; expected an interface name or a pattern"),
-        ("mark_mask = 0xff00ff", "router.mark_mask = 16711935 is not valid; expected a mask of 8"),
-        ("mark_mask = 0x7f000000", "router.mark_mask = 2130706432 is not valid; expected a mask of 8"),
-        ('ipv6 = "on"', "router.ipv6 = 'on' is not valid; expected one of 'off', 'masquerade', 'forward'"),
-        ('lan = ["eth1"]\nmark_priority = 50', "router.mark_priority = 50 is not between main_priority = 50"),
-        ('lan = ["eth1"]\nmark_priority = 100', "router.mark_priority = 100 is not between main"),
-        (
-            'lan = ["eth1"]\n[[uplink]]\nmatch = "eth1"',
-            "'eth1' is both an uplink and in router.lan; an interface leads out or to the LAN",
-        ),
-    ],
-)  # fmt: skip
-def test_configuration_errors(text: str, says: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        parse(f"[router]\n{text}", "f.toml")
-    assert str(caught.value).startswith(f"f.toml: {says}")
-
-
-@pytest.mark.parametrize("mask", ["0xff000000", "0x1fe", "0xffffffff", "0xff"])
-def test_masks(mask: str) -> None:
-    assert parse(f"[router]\nmark_mask = {mask}").router.mark_mask == int(mask, 16)
-
-
-# --- for people, and failures -----------------------------------------------------------------------------
-
-
 def test_pending() -> None:
     assert pending(WHOLE, WHOLE) == pending("", "") == ""
     assert pending("", WHOLE) == f"# the LAN shares the uplinks\n{WHOLE}"
     assert pending("table", WHOLE) == f"# uplinks or LAN interfaces changed\n{WHOLE}"
     assert pending(WHOLE, "").splitlines()[1:] == REMOVAL.splitlines()
-
-
-def test_nft_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(nft, "_PATH", str(tmp_path))
-    with pytest.raises(UnavailableError) as caught:
-        nft.program()
-    assert str(caught.value) == (
-        "router mode needs the program nft, which is not here; install the package nftables"
-    )
-
-
-def test_a_kernel_that_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_request: bytes) -> bytes:
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(nft, "_ask", refuse)
-    with pytest.raises(KernelLacksError, match="CONFIG_NF_CONNTRACK_MARK"):
-        nft.release([Mark(0x64000000, 4)], 0xFF000000)
-
-
-async def test_another_mask_after_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The marks of before are in bits that are not ours any more: they go by the mask they were made with."""
-    asked: list[tuple[list[Mark], int]] = []
-    monkeypatch.setattr(nft, "release", lambda found, mask: asked.append((list(found), mask)))
-
-    async def apply(_table: nft.Table, _text: str) -> bool:
-        return True
-
-    monkeypatch.setattr(nft.Table, "apply", apply)
-    links = [Link("eth1", 1), Link("usb0", 2)]
-
-    table = nft.Router(tmp_path)
-    for mask in (0xFF000000, 0x00FF0000, 0x00FF0000):
-        await table.sync([USB0], links, Config(router=replace(CONFIG, mark_mask=mask)))
-    assert [(found, mask) for found, mask in asked if found] == [([Mark(100 << 24, 4)], 0xFF000000)]
-    for found, mask in asked:
-        for each in found:
-            nft.delete_request(each, mask)  # ValueError if it does not lie within
-
-
-async def test_a_record_that_cannot_be_written_is_said_and_holds_up_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def feed(_text: str) -> None:
-        pass
-
-    async def listing() -> str:
-        return "table"
-
-    released_marks: list[int] = []
-    monkeypatch.setattr(nft, "feed", feed)
-    monkeypatch.setattr(nft, "listing", listing)
-    monkeypatch.setattr(nft, "generation", lambda: 1)
-    monkeypatch.setattr(nft, "release", lambda _marks, mask: released_marks.append(mask))
-    (tmp_path / "state").write_text("in the way")
-    table = nft.Router(tmp_path / "state")
-    links = [Link("eth1", 1), Link("usb0", 2)]
-    problems = await table.sync([USB0], links, Config(router=CONFIG))
-    assert problems == [
-        f"{tmp_path}/state/nft.json: Not a directory;"
-        " router mode works, but a restart applies its rules again"
-    ]
-    assert released_marks == [CONFIG.mark_mask]

@@ -1,0 +1,148 @@
+"""Decides which interfaces are LAN, and which marks keep their connections on an uplink. Pure.
+
+netbond.router.ruleset tells how a connection gets its mark, and netbond.router.nft applies it.
+
+A mark is the uplink's table number in the bits of `mark_mask`; the other bits belong to others and are kept.
+The default, 0xff000000, is the one byte that nobody on such boxes uses: administrators and wg-quick have the
+lowest, mwan3 has 0x3f00, Kubernetes 0xc000, tailscale and OpenWrt's pbr 0xff0000. Calico and Cilium claim
+nearly all bits and cannot run beside it (github.com/fwmark/registry).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from netbond.config.schema import Config, RouterConfig
+from netbond.model import Link, Rule, Uplink
+from netbond.usability import STANDBY
+
+# What may stand between quotes in nft's language without meaning something there: no quote, no final `*`.
+_NFT_NAME = re.compile(r"[A-Za-z0-9_.@+=%~-]{1,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class Lan:
+    """The LAN interfaces that are there, and a line for each that `lan` names and that cannot be."""
+
+    devices: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """The mark of an uplink's connections of one family (4 or 6), as one family can die alone."""
+
+    value: int
+    family: int
+
+
+# --- interfaces --------------------------------------------------------------------------------------------
+
+
+def is_lan(device: str, config: Config) -> bool:
+    """Whether [router] claims the interface for the LAN. A LAN interface is never an uplink.
+
+    An exact name beats a pattern; between two patterns the uplink wins (netbond.config.crosscheck refuses two
+    exact names).
+    """
+    if not any(fnmatchcase(device, pattern) for pattern in config.router.lan):
+        return False
+    claim = next((u for u in config.uplink if fnmatchcase(device, u.match)), None)
+    if claim is None or not claim.enabled:
+        return True
+    return claim.match != device and device in config.router.lan
+
+
+def lan_interfaces(links: Iterable[Link], uplinks: Iterable[Uplink], config: Config) -> Lan:
+    """The interfaces of `links` that are LAN now."""
+    out = sorted({uplink.device for uplink in uplinks})
+    devices: list[str] = []
+    problems = [
+        f"router: {device!a} cannot carry LAN traffic: nftables needs a plainer name"
+        for device in out
+        if config.router.lan and not _NFT_NAME.fullmatch(device)
+    ]
+    for link in sorted(links, key=lambda link: link.name):
+        if link.loopback or not is_lan(link.name, config):
+            continue
+        if link.name in out:
+            problems.append(f"router: {link.name} leads out, so it is not LAN; take it out of router.lan")
+        elif not _NFT_NAME.fullmatch(link.name):
+            problems.append(f"router: {link.name!a} cannot be LAN: nftables needs a plainer name")
+        elif link.master:
+            problems.append(
+                f"router: {link.name} is a port of {link.master}, which its packets seem to come from;"
+                f" put {link.master} into router.lan"
+            )
+        else:
+            devices.append(link.name)
+    return Lan(tuple(devices), tuple(problems))
+
+
+def lan_uplinks(uplinks: Iterable[Uplink], router: RouterConfig) -> list[Uplink]:
+    """The uplinks that LAN traffic can use: of a family that router mode handles, and plainly named."""
+    return [
+        uplink
+        for uplink in uplinks
+        if _NFT_NAME.fullmatch(uplink.device) and (router.ipv6 != "off" or uplink.family == 4)
+    ]
+
+
+# --- marks -------------------------------------------------------------------------------------------------
+
+
+def mark_value(table: int, mask: int) -> int:
+    """The mark of the uplink with this table."""
+    return table * (mask & -mask)
+
+
+def keeps_connections(uplink: Uplink) -> bool:
+    """Whether connections stay on the uplink: they do on one that is usable, and on a backup that waits."""
+    return uplink.usable or uplink.state == STANDBY
+
+
+def _mark(uplink: Uplink, router: RouterConfig) -> Mark:
+    return Mark(mark_value(uplink.table, router.mark_mask), uplink.family)
+
+
+def live_marks(uplinks: Iterable[Uplink], router: RouterConfig) -> frozenset[Mark]:
+    """The marks of the uplinks that keep their connections."""
+    return frozenset(
+        _mark(uplink, router) for uplink in lan_uplinks(uplinks, router) if keeps_connections(uplink)
+    )
+
+
+def marks_to_release(
+    before: Collection[Mark], uplinks: Iterable[Uplink], router: RouterConfig, now: Collection[Mark]
+) -> list[Mark]:
+    """The marks whose connections are to be deleted: those of uplinks that no longer keep them.
+
+    `before` are the live_marks() of the last time, `now` those of this time. After a start `before` is empty
+    and nothing is known: then every uplink that keeps no connections counts.
+    """
+    candidates = before or {_mark(uplink, router) for uplink in lan_uplinks(uplinks, router)}
+    return sorted(set(candidates) - set(now))
+
+
+def mark_rules(uplinks: Iterable[Uplink], router: RouterConfig, protocol: int) -> list[Rule]:
+    """The rules that send a marked packet to its uplink's table; none if router mode is off.
+
+    Dead uplinks have their rule, too: no packet gets the mark of one.
+    """
+    if not router.lan:
+        return []
+    found = {
+        Rule(
+            router.mark_priority,
+            uplink.family,
+            table=uplink.table,
+            mark=mark_value(uplink.table, router.mark_mask),
+            mask=router.mark_mask,
+            protocol=protocol,
+        )
+        for uplink in lan_uplinks(uplinks, router)
+    }
+    return sorted(found, key=lambda rule: (rule.family, rule.mark))

@@ -1,0 +1,127 @@
+"""Which interfaces are LAN, and which marks keep their connections on an uplink."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+
+import pytest
+
+from netbond.config.load import parse
+from netbond.config.schema import Config, RouterConfig
+from netbond.lan import Mark, is_lan, lan_interfaces, live_marks, mark_rules, marks_to_release
+from netbond.model import Address, Link, Rule, Uplink
+
+CONFIG = RouterConfig(lan=("eth1", "br*"))
+
+
+def uplink(device: str, table: int, interface: str, state: str = "up") -> Uplink:
+    """An uplink, as far as router mode looks at it."""
+    address = Address(device, ipaddress.ip_interface(interface))
+    return Uplink(
+        device, address.interface, None, "test", table=table, addresses=(address,), state=state, weight=1
+    )
+
+
+USB0 = uplink("usb0", 100, "10.0.0.10/24")
+WWAN0 = uplink("wwan0", 201, "10.0.1.10/24")
+DEAD = uplink("usb1", 101, "10.0.2.10/24", state="down")
+
+# --- interfaces --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "device", "expected"),
+    [
+        ("", "eth1", False),
+        ('[router]\nlan = ["eth1"]', "eth1", True),
+        ('[router]\nlan = ["eth1"]', "eth2", False),
+        ('[router]\nlan = ["br*"]', "br-lan", True),
+        # an exact name beats a pattern, on either side
+        ('[router]\nlan = ["eth1"]\n[[uplink]]\nmatch = "*"', "eth1", True),
+        ('[router]\nlan = ["eth*"]\n[[uplink]]\nmatch = "eth0"', "eth0", False),
+        ('[router]\nlan = ["eth*"]\n[[uplink]]\nmatch = "eth0"', "eth1", True),
+        # between patterns the uplink wins
+        ('[router]\nlan = ["eth*"]\n[[uplink]]\nmatch = "e*"', "eth1", False),
+        # what is switched off as an uplink may be LAN
+        ('[router]\nlan = ["eth1"]\n[[uplink]]\nmatch = "eth1"\nenabled = false', "eth1", True),
+    ],
+)
+def test_which_side_an_interface_is_on(text: str, device: str, expected: bool) -> None:
+    assert is_lan(device, parse(text)) is expected
+
+
+def test_lan_interfaces_and_what_is_wrong_with_the_others() -> None:
+    config = parse('[router]\nlan = ["eth*", "br0", "lo"]')
+    links = [
+        Link("lo", 1, loopback=True),
+        Link("usb0", 2),
+        Link("eth2", 3),
+        Link("eth1", 4, master="br0"),
+        Link("eth0", 5),
+        Link("br0", 6, up=False),
+    ]
+    found = lan_interfaces(links, [USB0, uplink("eth0", 110, "10.9.0.1/24")], config)
+    assert found.devices == ("br0", "eth2")
+    assert found.problems == (
+        "router: eth0 leads out, so it is not LAN; take it out of router.lan",
+        "router: eth1 is a port of br0, which its packets seem to come from; put br0 into router.lan",
+    )
+
+
+def test_a_name_that_nft_would_misread_is_named_and_left_out() -> None:
+    bad = uplink('x"; }', 130, "10.0.3.10/24")
+    assert live_marks([bad], CONFIG) == set()
+    problems = lan_interfaces([Link("br*", 5)], [bad], Config(router=RouterConfig(lan=("br*",)))).problems
+    assert problems == (
+        "router: 'x\"; }' cannot carry LAN traffic: nftables needs a plainer name",
+        "router: 'br*' cannot be LAN: nftables needs a plainer name",
+    )
+
+
+# --- marks -------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_that_waits_keeps_its_connections() -> None:
+    standby = replace(DEAD, state="standby")
+    assert live_marks([USB0, DEAD, WWAN0], CONFIG) == {Mark(0x64000000, 4), Mark(0xC9000000, 4)}
+    assert live_marks([standby], CONFIG) == {Mark(0x65000000, 4)}
+
+
+def test_ipv6_that_is_off_has_no_marks() -> None:
+    v6 = uplink("usb0", 100, "2001:db8::1/64")
+    assert live_marks([v6], CONFIG) == set()
+    assert live_marks([v6], replace(CONFIG, ipv6="forward")) == {Mark(0x64000000, 6)}
+
+
+def test_mark_rules() -> None:
+    v6 = uplink("usb0", 100, "2001:db8::1/64")
+
+    def rule(mark: int, table: int) -> Rule:
+        return Rule(60, 4, table=table, mark=mark, mask=0xFF000000, protocol=78)
+
+    assert mark_rules([WWAN0, DEAD, USB0, v6], CONFIG, 78) == [
+        rule(0x64000000, 100),
+        rule(0x65000000, 101),
+        rule(0xC9000000, 201),
+    ]
+    assert [r.family for r in mark_rules([USB0, v6], replace(CONFIG, ipv6="masquerade"), 78)] == [4, 6]
+    assert mark_rules([USB0], RouterConfig(), 78) == []
+
+
+def test_another_mask_and_priority() -> None:
+    config = replace(CONFIG, mark_mask=0x000FF000, mark_priority=70)
+    assert mark_rules([USB0], config, 79) == [Rule(70, 4, table=100, mark=0x64000, mask=0xFF000, protocol=79)]
+
+
+def test_which_connections_are_released() -> None:
+    a, b = Mark(0x64000000, 4), Mark(0xC9000000, 4)
+    uplinks = [USB0, DEAD, WWAN0]
+    assert marks_to_release({a, b}, uplinks, CONFIG, {a}) == [b]
+    assert marks_to_release({a, b}, [USB0], CONFIG, {a}) == [b]  # unplugged
+    assert marks_to_release({a}, uplinks, CONFIG, {a, b}) == []
+    assert marks_to_release({a, b}, uplinks, CONFIG, {a, b}) == []
+    # After a start nothing is known of who kept connections before: all who keep none.
+    assert marks_to_release((), uplinks, CONFIG, {a}) == [Mark(0x65000000, 4), b]
+    # One family alone
+    assert marks_to_release({a, Mark(a.value, 6)}, uplinks, CONFIG, {a}) == [Mark(a.value, 6)]
