@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netbond import pins
-from netbond.config.schema import Config, UplinkConfig
+from netbond.config.schema import Config
 from netbond.ecmp import ecmp, uses_groups
 from netbond.lan import mark_rules
+from netbond.match import NO_SETTINGS, Settings
 from netbond.model import MAIN_TABLE, Facts, NexthopGroup, NexthopObject, Route, Rule, Uplink
 from netbond.rules import rules
 from netbond.tables import routes
@@ -24,7 +25,7 @@ class Desired:
     rules: tuple[Rule, ...] = ()
     idle: tuple[str, ...] = ()  # interfaces that could be uplinks and are not, each "usb1: why"
     excluded: tuple[tuple[str, str], ...] = ()  # interfaces that are none by their nature, and why
-    settings: tuple[UplinkConfig, ...] = ()  # what holds for each interface that is there, by its exact name
+    settings: Settings = field(default_factory=lambda: NO_SETTINGS)  # by interface (netbond.match)
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups
     take: tuple[Route, ...] = ()  # foreign defaults in main that are to go
 

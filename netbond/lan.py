@@ -11,11 +11,11 @@ nearly all bits and cannot run beside it (github.com/fwmark/registry).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from netbond.config.schema import Config, RouterConfig
+from netbond.config.schema import RouterConfig, UplinkConfig
 from netbond.model import Link, Rule, Uplink
 from netbond.usability import STANDBY
 
@@ -42,31 +42,35 @@ class Mark:
 # --- interfaces --------------------------------------------------------------------------------------------
 
 
-def is_lan(device: str, config: Config) -> bool:
+def is_lan(device: str, router: RouterConfig, claim: UplinkConfig | None) -> bool:
     """Whether [router] claims the interface for the LAN. A LAN interface is never an uplink.
 
-    An exact name beats a pattern; between two patterns the uplink wins (netbond.config.crosscheck refuses two
-    exact names).
+    `claim` is the [[uplink]] that the interface has, if any. An exact name beats a pattern; between two
+    patterns the uplink wins (netbond.config.crosscheck refuses two exact names).
     """
-    if not any(fnmatchcase(device, pattern) for pattern in config.router.lan):
+    if not any(fnmatchcase(device, pattern) for pattern in router.lan):
         return False
-    claim = next((u for u in config.uplink if fnmatchcase(device, u.match)), None)
     if claim is None or not claim.enabled:
         return True
-    return claim.match != device and device in config.router.lan
+    return claim.match != device and device in router.lan
 
 
-def lan_interfaces(links: Iterable[Link], uplinks: Iterable[Uplink], config: Config) -> Lan:
-    """The interfaces of `links` that are LAN now."""
+def lan_interfaces(
+    links: Iterable[Link],
+    uplinks: Iterable[Uplink],
+    router: RouterConfig,
+    settings: Mapping[str, UplinkConfig],
+) -> Lan:
+    """The interfaces of `links` that are LAN now. `settings` are those of Desired."""
     out = sorted({uplink.device for uplink in uplinks})
     devices: list[str] = []
     problems = [
         f"router: {device!a} cannot carry LAN traffic: nftables needs a plainer name"
         for device in out
-        if config.router.lan and not _NFT_NAME.fullmatch(device)
+        if router.lan and not _NFT_NAME.fullmatch(device)
     ]
     for link in sorted(links, key=lambda link: link.name):
-        if link.loopback or not is_lan(link.name, config):
+        if link.loopback or not is_lan(link.name, router, settings.get(link.name)):
             continue
         if link.name in out:
             problems.append(f"router: {link.name} leads out, so it is not LAN; take it out of router.lan")

@@ -11,15 +11,23 @@ order the modems come, and nobody else gets it while that modem is away.
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from types import MappingProxyType
 
 from netbond.config.pattern import Match, port_order
 from netbond.config.schema import Config, UplinkConfig
 from netbond.model import Device
 from netbond.tables import assign
+
+# What holds for each interface that some [[uplink]] fits, by the interface's name.
+Settings = Mapping[str, UplinkConfig]
+
+NO_SETTINGS: Settings = MappingProxyType({})
+
+# The settings of an interface that no [[uplink]] fits: it is used if it turns out to have a gateway.
+UNMATCHED = UplinkConfig(match="*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Choice:
     `unused` are [[uplink]]s without an interface now, `problems` single lines for people.
     """
 
-    settings: Mapping[str, UplinkConfig] = field(default_factory=dict)
+    settings: Settings = field(default_factory=lambda: NO_SETTINGS)
     labels: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[UplinkConfig, ...] = ()
     problems: tuple[str, ...] = ()
@@ -57,14 +65,6 @@ def label_tables(config: Config) -> dict[str, int]:
 def reserved_tables(config: Config) -> frozenset[int]:
     """Tables that belong to an [[uplink]], whether or not its interface is there: for nobody else."""
     return frozenset(label_tables(config).values()) | {u.table for u in config.uplink if u.table}
-
-
-def local(choice: Choice) -> tuple[UplinkConfig, ...]:
-    """What holds for each interface that is there, as [[uplink]]s that match it by its exact name."""
-    return tuple(
-        replace(setting, match=glob.escape(name), label=choice.labels[name] if setting.label else "")
-        for name, setting in sorted(choice.settings.items())
-    )
 
 
 def choose(devices: Iterable[Device], config: Config) -> Choice:
@@ -110,4 +110,4 @@ def choose(devices: Iterable[Device], config: Config) -> Choice:
         for uplink in config.uplink
         if not any(pattern(uplink.match).fits(device) for device in in_order)
     )
-    return Choice(settings, labels, unused, tuple(problems))
+    return Choice(MappingProxyType(settings), labels, unused, tuple(problems))

@@ -29,12 +29,9 @@ from netbond.config.values import AUTO
 from netbond.dhcp.lease import Lease
 from netbond.exclusions import exclusions
 from netbond.lan import is_lan
-from netbond.model import MAIN_TABLE, Address, Device, Facts, IPAddress, Link, Uplink
+from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Link, Uplink
 from netbond.tables import assign, reaches
 from netbond.usability import judged
-
-# An interface that no [[uplink]] matches: used if it turns out to have a gateway.
-UNMATCHED = UplinkConfig(match="*")
 
 LEARNED = "main default"
 CONFIGURED = "configuration"
@@ -47,14 +44,6 @@ DOWN = "down"
 _ASKED_ANEW = "NetworkManager"
 
 _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
-
-
-def settings(device: str, configured: Iterable[UplinkConfig]) -> UplinkConfig:
-    """The first [[uplink]] that fits by the name alone; the defaults if none does.
-
-    Where the hardware counts too, `Desired.settings` has the answer in this form.
-    """
-    return next((u for u in configured if match.pattern(u.match).fits(Device(device))), UNMATCHED)
 
 
 # --- addresses ---------------------------------------------------------------------------------------------
@@ -274,7 +263,7 @@ class _Chosen:
 
 def _of_link(link: Link, setting: UplinkConfig, facts: Facts, config: Config) -> tuple[list[_Chosen], str]:
     """The ways out by one interface; if there are none, why it was to be expected that there are."""
-    asked_for = setting is not UNMATCHED
+    asked_for = setting is not match.UNMATCHED
     if not setting.enabled:
         return [], "enabled = false"
     if setting.exclude_roaming and link.name in facts.roaming:
@@ -298,8 +287,9 @@ def excluded(facts: Facts, choice: match.Choice, config: Config) -> dict[str, st
 
     `match = "*"` asks for nothing in particular.
     """
-    named = replace(config, uplink=match.local(choice))
-    lan = {link.name for link in facts.links if is_lan(link.name, named)}
+    lan = {
+        link.name for link in facts.links if is_lan(link.name, config.router, choice.settings.get(link.name))
+    }
     reasons = {}
     for name, exclusion in exclusions(facts.links, lan).items():
         setting = choice.settings.get(name)
@@ -315,7 +305,7 @@ class Found:
     uplinks: tuple[Uplink, ...]
     idle: tuple[str, ...]
     excluded: tuple[tuple[str, str], ...]
-    settings: tuple[UplinkConfig, ...]
+    settings: match.Settings
 
 
 def _disputed(item: _Chosen, ways: Iterable[_Way], facts: Facts) -> tuple[tuple[str, IPAddress], ...]:
@@ -353,7 +343,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
     idle = list(choice.problems)
     for link in sorted(facts.links, key=lambda link: link.name):
         if link.name not in no_uplinks:
-            setting = choice.settings.get(link.name, UNMATCHED)
+            setting = choice.settings.get(link.name, match.UNMATCHED)
             found, why_not = _of_link(link, setting, facts, config)
             chosen += found
             idle += [f"{link.name}: {why_not}"] if why_not else []
@@ -397,4 +387,4 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             backups.add(uplink.name)
     uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
     standing = judged(uplinks, facts, backups, dead_leave_list=config.health.down_from_list)
-    return Found(tuple(standing), tuple(idle), tuple(sorted(no_uplinks.items())), match.local(choice))
+    return Found(tuple(standing), tuple(idle), tuple(sorted(no_uplinks.items())), choice.settings)

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netbond.config.load import config_argument, load
@@ -40,17 +39,16 @@ def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Cha
     from netbond.lan import lan_interfaces
     from netbond.router import nft
 
-    local = replace(config, uplink=goal.settings)
     state_dir = config.agent.state_dir
-    lan = lan_interfaces(facts.links, goal.uplinks, local).devices
+    inside = lan_interfaces(facts.links, goal.uplinks, config.router, goal.settings)
     read = sysctls.Sysctls(state_dir).read
-    changes = sysctls.wanted(goal.uplinks, local, read, lan=lan, links=facts.links)
+    changes = sysctls.wanted(goal.uplinks, config, read, lan=inside.devices, links=facts.links)
     if os.geteuid() != 0:
         if config.router.lan:
             print("# router mode is left out: only root may see nftables", file=sys.stderr)
         return changes, ""
     try:
-        return changes, asyncio.run(nft.Router(state_dir).pending(goal.uplinks, facts.links, local))
+        return changes, asyncio.run(nft.Router(state_dir).pending(goal.uplinks, inside, config.router))
     except NetbondError as error:
         print(f"# router mode is left out: {error}", file=sys.stderr)
         return changes, ""

@@ -19,9 +19,10 @@ from netbond.config.targets import Target
 from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Health, Judge
 from netbond.health.probes import Way, probe, questions, resolvers
 from netbond.health.report import Key, key
+from netbond.match import NO_SETTINGS, UNMATCHED, Settings
 from netbond.model import IPAddress, Uplink
 from netbond.uplinks import DOWN as LINK_DOWN
-from netbond.uplinks import NO_CARRIER, settings
+from netbond.uplinks import NO_CARRIER
 
 logger = logging.getLogger(__name__)
 
@@ -187,6 +188,7 @@ class Monitor:
         ask: Ask = probe,
     ) -> None:
         self._config = config
+        self._settings = NO_SETTINGS
         self._look = look
         self._random = random
         self._ask = ask
@@ -194,9 +196,12 @@ class Monitor:
         self._watches: dict[Key, _Watch] = {}
         self._ending: set[asyncio.Task[None]] = set()
 
-    def configure(self, config: Config) -> None:
-        """Take another configuration; uplinks keep their state until answers to it change that."""
-        self._config = config
+    def configure(self, config: Config, settings: Settings) -> None:
+        """Take another configuration; uplinks keep their state until answers to it change that.
+
+        `settings` are those of Desired: which checks each interface has.
+        """
+        self._config, self._settings = config, settings
         self.set_uplinks(self._uplinks)
 
     def set_uplinks(self, uplinks: Iterable[Uplink]) -> None:
@@ -217,7 +222,7 @@ class Monitor:
                 uplink.device,
                 uplink.address.ip,
                 uplink.gateway,
-                self._config.chain(settings(uplink.device, self._config.uplink).checks),
+                self._config.chain(self._settings.get(uplink.device, UNMATCHED).checks),
                 self._config.health,
             )
             watch = self._watches.get(key(uplink))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from netbond.config.schema import Config
 from netbond.contracts import Output
@@ -27,11 +26,10 @@ class KernelSettings(Output):
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Set what is not as wanted; after a reload put back what is not wanted any more."""
-        local = replace(config, uplink=goal.settings)
-        inside = lan_interfaces(facts.links, goal.uplinks, local).devices
+        inside = lan_interfaces(facts.links, goal.uplinks, config.router, goal.settings).devices
 
         def wanted(observed: sysctls.Observed) -> list[sysctls.Change]:
-            return sysctls.wanted(goal.uplinks, local, observed, lan=inside, links=facts.links)
+            return sysctls.wanted(goal.uplinks, config, observed, lan=inside, links=facts.links)
 
         changes = wanted(self._sysctls.read)
         for change in changes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 
-from netbond.config.schema import Config
+from netbond.config.schema import Config, RouterConfig
 from netbond.contracts import Look, Output
 from netbond.desired import Desired
 from netbond.errors import NetbondError
+from netbond.lan import Lan, lan_interfaces
 from netbond.model import Facts, Link, Uplink
 from netbond.router import nft
 
@@ -53,16 +53,16 @@ class RouterMode(Output):
             self._again = True
             return self._problems
         self._again = False
-        local = replace(config, uplink=goal.settings)
-        self._syncing = asyncio.create_task(self._sync(goal.uplinks, facts.links, local))
+        inside = lan_interfaces(facts.links, goal.uplinks, config.router, goal.settings)
+        self._syncing = asyncio.create_task(self._sync(goal.uplinks, inside, config.router))
         self._overdue = False
         _, running = await asyncio.wait([self._syncing], timeout=WAIT_S)
         self._overdue = bool(running)
         return self._problems
 
-    async def _sync(self, uplinks: tuple[Uplink, ...], links: tuple[Link, ...], config: Config) -> None:
+    async def _sync(self, uplinks: tuple[Uplink, ...], inside: Lan, router: RouterConfig) -> None:
         try:
-            found: Sequence[str] = await self._router.sync(uplinks, links, config)
+            found: Sequence[str] = await self._router.sync(uplinks, inside, router)
         except NetbondError as error:
             found = [str(error)]
         self._problems = found

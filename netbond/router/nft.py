@@ -23,10 +23,10 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from netbond.config.schema import Config
+from netbond.config.schema import RouterConfig
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
-from netbond.lan import Mark, lan_interfaces, live_marks, marks_to_release
-from netbond.model import Link, Uplink
+from netbond.lan import Lan, Mark, live_marks, marks_to_release
+from netbond.model import Uplink
 from netbond.router.ruleset import FAMILY, REMOVAL, TABLE, pending, ruleset
 from netbond.system import files
 from netbond.system.state_file import StateFile, StateFileError
@@ -320,38 +320,37 @@ class Router:
         self._live: frozenset[Mark] = frozenset()  # the live_marks() of the pass before
         self._mask = 0  # the bits in which those are
 
-    async def sync(self, uplinks: Iterable[Uplink], links: Iterable[Link], config: Config) -> list[str]:
+    async def sync(self, uplinks: Iterable[Uplink], inside: Lan, router: RouterConfig) -> list[str]:
         """Make the table right, then delete the connections of uplinks that no longer keep them.
 
-        What is wrong with the LAN interfaces, a line each; NetbondError if `nft` or the kernel refuses.
-        Without router mode in the configuration nothing is touched, or even asked.
+        `inside` are the LAN interfaces (netbond.lan). The answer is what is wrong, a line each; NetbondError
+        if `nft` or the kernel refuses. Without router mode in the configuration nothing is touched, or even
+        asked.
         """
-        if not config.router.lan:
+        if not router.lan:
             await self.remove()
             return []
         uplinks = tuple(uplinks)
-        inside = lan_interfaces(links, uplinks, config)
-        await self._table.apply(ruleset(uplinks, inside.devices, config.router))
+        await self._table.apply(ruleset(uplinks, inside.devices, router))
         self._was_on = True
-        mask = config.router.mark_mask
+        mask = router.mark_mask
         if mask != self._mask:
             # Other bits since a reload: nothing holds connections with the old marks any more.
             if self._live:
                 release(sorted(self._live), self._mask)
             self._live, self._mask = frozenset(), mask
-        now = live_marks(uplinks, config.router)
+        now = live_marks(uplinks, router)
         if now != self._live:
-            release(marks_to_release(self._live, uplinks, config.router, now), mask)
+            release(marks_to_release(self._live, uplinks, router, now), mask)
             self._live = now
         return [*inside.problems, *([self._table.problem] if self._table.problem else [])]
 
-    async def pending(self, uplinks: Iterable[Uplink], links: Iterable[Link], config: Config) -> str:
+    async def pending(self, uplinks: Iterable[Uplink], inside: Lan, router: RouterConfig) -> str:
         """What sync() would apply, as text for `nft -f -` with a comment that says why; "" if nothing."""
-        if not config.router.lan and not self._was_on:
+        if not router.lan and not self._was_on:
             return ""
         uplinks = tuple(uplinks)
-        inside = lan_interfaces(links, uplinks, config)
-        wanted = ruleset(uplinks, inside.devices, config.router)
+        wanted = ruleset(uplinks, inside.devices, router)
         return pending(await self._table.applied(), wanted)
 
     async def remove(self) -> None:

@@ -18,8 +18,8 @@ from netbond.config.schema import Config
 from netbond.config.values import AUTO
 from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
+from netbond.match import UNMATCHED
 from netbond.model import Facts, Link
-from netbond.uplinks import settings
 
 SMOOTHING = 5.0  # seconds: how long traffic must last to count
 HALF_LIFE = 600.0  # seconds in which a peak fades to half, unless it is reached again
@@ -106,7 +106,9 @@ class AutoWeights(Source, Output):
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Weigh these uplinks from now on."""
         self._automatic = frozenset(
-            uplink.device for uplink in goal.uplinks if settings(uplink.device, goal.settings).weight == AUTO
+            uplink.device
+            for uplink in goal.uplinks
+            if goal.settings.get(uplink.device, UNMATCHED).weight == AUTO
         )
         return ()
 

@@ -32,17 +32,16 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from netbond import match
 from netbond.config.pattern import of_links
 from netbond.config.schema import Config, UplinkConfig
 from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.dhcp.clients import LeaseError, check_device
+from netbond.match import NO_SETTINGS, UNMATCHED, Settings, choose
 from netbond.model import Budget, Facts, Link
 from netbond.system import files
 from netbond.system.clock import boot_id
 from netbond.system.state_file import StateFile
-from netbond.uplinks import settings
 
 logger = logging.getLogger(__name__)
 
@@ -137,17 +136,16 @@ def next_month(start: date, day: int) -> date:
 
 
 def account(
-    ledger: Mapping[str, Usage], links: Iterable[Link], configured: Iterable[UplinkConfig], clock: Clock
+    ledger: Mapping[str, Usage], links: Iterable[Link], settings: Settings, clock: Clock
 ) -> dict[str, Usage]:
     """The ledger with what the counters of `links` show now. Interfaces that are not there keep their entry.
 
     An interface that was never seen starts at nothing: what it used before may belong to another month.
     """
-    days = tuple(configured)
     found = dict(ledger)
     for link in links:
         old = found.pop(link.name, None)  # what was seen last comes last
-        day = settings(link.name, days).budget_day
+        day = settings.get(link.name, UNMATCHED).budget_day
         if old is None:
             old = Usage(None, day, 0, 0, link.index, link.rx_bytes, link.tx_bytes, clock.boot)
         used = _since(old, link, clock.boot)
@@ -351,13 +349,13 @@ class Meter:
                 self._store.replace(aside)
             self.problems = (f"{self._store}: {error}; put aside as {aside.name}, counting from now on",)
 
-    def observe(self, links: Iterable[Link], configured: Iterable[UplinkConfig], clock: Clock) -> list[str]:
+    def observe(self, links: Iterable[Link], settings: Settings, clock: Clock) -> list[str]:
         """Count what the uplinks' interfaces show now; lines for the log."""
-        configured, links = tuple(configured), tuple(links)
-        self._ledger = account(self._ledger, links, configured, clock)
+        links = tuple(links)
+        self._ledger = account(self._ledger, links, settings, clock)
         before = self.standings
         self.standings = {
-            link.name: standing(link.name, self._ledger[link.name], settings(link.name, configured))
+            link.name: standing(link.name, self._ledger[link.name], settings.get(link.name, UNMATCHED))
             for link in links
             if link.name in self._ledger
         }
@@ -434,7 +432,7 @@ class DataPlans(Source, Output):
         self._look: Look = lambda: None
         self._meter = Meter(config.agent.data_dir)
         self._first: Sequence[Link] = ()  # to be counted in the first pass, which knows whose plan is whose
-        self._settings: tuple[UplinkConfig, ...] = ()
+        self._settings = NO_SETTINGS
         self._devices: frozenset[str] = frozenset()
         self._writing: asyncio.Task[None] | None = None  # what was counted, to the disk
 
@@ -462,8 +460,8 @@ class DataPlans(Source, Output):
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """The plans that are spent."""
         if self._first:
-            choice = match.choose(of_links(facts.links, facts.devices), self._config)
-            self._count(self._first, match.local(choice))
+            choice = choose(of_links(facts.links, facts.devices), self._config)
+            self._count(self._first, choice.settings)
             self._first = ()
         return replace(facts, budgets=tuple(Budget(*spent) for spent in self._meter.spent()))
 
@@ -488,6 +486,6 @@ class DataPlans(Source, Output):
         """What was used of each plan."""
         return {"metered": section(self._meter.standings.values())}
 
-    def _count(self, links: Iterable[Link], configured: Iterable[UplinkConfig]) -> None:
-        for line in self._meter.observe(links, configured, clock(time.time())):
+    def _count(self, links: Iterable[Link], settings: Settings) -> None:
+        for line in self._meter.observe(links, settings, clock(time.time())):
             logger.warning("%s", line)

@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from netbond.config.schema import Config, UplinkConfig
+from netbond.config.schema import Config
 from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.health import report
 from netbond.health.monitor import Monitor
 from netbond.health.stream_evidence import Ear
+from netbond.match import Settings
 from netbond.model import Facts, Health, IPAddress, Link
 from netbond.system.text import printable
 
@@ -25,7 +26,7 @@ class HealthChecks(Source, Output):
         self._look: Look = lambda: None
         self._monitor = Monitor(config, self._news)
         self._ear = Ear()
-        self._checked_by: tuple[tuple[UplinkConfig, ...], Config] | None = None
+        self._checked_by: tuple[Settings, Config] | None = None
 
     def _news(self) -> None:
         self._look()
@@ -50,7 +51,7 @@ class HealthChecks(Source, Output):
         """Check these uplinks from now on, each as its settings say."""
         if (goal.settings, config) != self._checked_by:
             self._checked_by = (goal.settings, config)
-            self._monitor.configure(replace(config, uplink=goal.settings))
+            self._monitor.configure(config, goal.settings)
         self._monitor.set_uplinks(goal.uplinks)
         return ()
 

@@ -132,8 +132,9 @@ import asyncio, ipaddress, sys
 from pathlib import Path
 from netbond import model
 from netbond.config.load import parse
+from netbond.lan import Lan
 from netbond.router import nft
-settings = parse(sys.argv[2])
+settings = parse(sys.argv[2]).router
 def uplink(number, live):
     address = model.Address(f"usb{number}", ipaddress.ip_interface(f"10.0.{number}.10/24"))
     device, interface, table = address.device, address.interface, 100 + number
@@ -143,15 +144,15 @@ async def main():
     loop = asyncio.get_running_loop()
     heard = asyncio.Event()
     router = nft.Router(Path(sys.argv[1]))
-    links = [model.Link("eth1", 9)]
+    inside = Lan(("eth1",))
     print("ready", flush=True)
     with nft.watch(heard.set):
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             news = "heard" if heard.is_set() else "quiet"
             uplinks = [uplink(number, line.split()) for number in (0, 1)]
-            text = await router.pending(uplinks, links, settings)
-            assert await router.sync(uplinks, links, settings) == []
-            assert await router.pending(uplinks, links, settings) == ""
+            text = await router.pending(uplinks, inside, settings)
+            assert await router.sync(uplinks, inside, settings) == []
+            assert await router.pending(uplinks, inside, settings) == ""
             await asyncio.sleep(0.05)
             heard.clear()
             print(news, text.partition(chr(10))[0] or "nothing", flush=True)

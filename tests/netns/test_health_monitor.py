@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from netbond.config.load import parse
-from netbond.config.schema import CheckConfig, Config
+from netbond.config.schema import CheckConfig, Config, UplinkConfig
 from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer
 from netbond.health.monitor import Monitor
@@ -254,8 +254,7 @@ def test_uplinks_come_and_go(net: Net) -> None:
             # Other checks: those whom they do not concern keep their state.
             of.monitor.set_uplinks([first, second])
             await of.all_up()
-            text = '[[uplink]]\nmatch = "usb1"\nchecks = []\n'
-            of.monitor.configure(replace(CONFIG, uplink=parse(text).uplink))
+            of.monitor.configure(CONFIG, {"usb1": UplinkConfig("usb1", checks=())})
             assert of.states() == [UP, UNKNOWN]
             assert of.monitor.healths()[1].reason == "nothing is checked"
 

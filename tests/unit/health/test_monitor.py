@@ -113,7 +113,7 @@ async def test_another_policy_lifts_no_verdict() -> None:
     await of.until(lambda: of.states() == [DOWN])
     asked = of.asked
     for config in (SLOW, parse("[health]\ninterval = 0.3\ntimeout = 0.2\nup_after = 2\nhold_down = 0")):
-        of.monitor.configure(config)
+        of.monitor.configure(config, {})
         assert of.states() == [DOWN]
     await of.until(lambda: of.asked > asked + 2)  # it is asked, by the new configuration
     assert of.looks == [[DOWN]]
@@ -133,7 +133,8 @@ async def test_a_hold_down_goes_on_under_another_policy() -> None:
     for _ in range(2):
         judge.round("gateway", [Answer("10.0.0.1", Outcome.FAILED)], loop.time(), 0.0)
         of.monitor.evidence("usb0", ok=True)
-    of.monitor.configure(parse("[health]\ninterval = 500\ndown_after = 1\nup_after = 1\nhold_down = 9"))
+    longer = parse("[health]\ninterval = 500\ndown_after = 1\nup_after = 1\nhold_down = 9")
+    of.monitor.configure(longer, {})
     assert of.states() == [DOWN]
     await of.until(lambda: of.states() == [UP])  # when the old hold-down is over, and nobody has asked
     await of.monitor.stop()

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config.schema import Config, RouterConfig
+from netbond.config.schema import RouterConfig
 from netbond.errors import KernelLacksError, UnavailableError
-from netbond.lan import Mark
-from netbond.model import Address, Link, Uplink
+from netbond.lan import Lan, Mark
+from netbond.model import Address, Uplink
 from netbond.router import nft
 
 CONFIG = RouterConfig(lan=("eth1", "br*"))
+LAN = Lan(("eth1",))
 ADDRESS = Address("usb0", ipaddress.ip_interface("10.0.0.10/24"))
 USB0 = Uplink("usb0", ADDRESS.interface, None, "test", table=100, addresses=(ADDRESS,))
 
@@ -68,11 +69,10 @@ async def test_another_mask_after_a_reload(tmp_path: Path, monkeypatch: pytest.M
         return True
 
     monkeypatch.setattr(nft.Table, "apply", apply)
-    links = [Link("eth1", 1), Link("usb0", 2)]
 
     table = nft.Router(tmp_path)
     for mask in (0xFF000000, 0x00FF0000, 0x00FF0000):
-        await table.sync([USB0], links, Config(router=replace(CONFIG, mark_mask=mask)))
+        await table.sync([USB0], LAN, replace(CONFIG, mark_mask=mask))
     assert [(found, mask) for found, mask in asked if found] == [([Mark(100 << 24, 4)], 0xFF000000)]
     for found, mask in asked:
         for each in found:
@@ -95,8 +95,7 @@ async def test_a_record_that_cannot_be_written_is_said_and_holds_up_nothing(
     monkeypatch.setattr(nft, "release", lambda _marks, mask: released_marks.append(mask))
     (tmp_path / "state").write_text("in the way")
     table = nft.Router(tmp_path / "state")
-    links = [Link("eth1", 1), Link("usb0", 2)]
-    problems = await table.sync([USB0], links, Config(router=CONFIG))
+    problems = await table.sync([USB0], LAN, CONFIG)
     assert problems == [
         f"{tmp_path}/state/nft.json: Not a directory;"
         " router mode works, but a restart applies its rules again"

@@ -57,7 +57,7 @@ def count(*steps: tuple[Link, Clock], day: int = 1) -> Usage:
     """The usage of usb0 after these readings."""
     ledger: dict[str, Usage] = {}
     for seen, when in steps:
-        ledger = account(ledger, [seen], [UplinkConfig("usb0", budget_day=day)], when)
+        ledger = account(ledger, [seen], {"usb0": UplinkConfig("usb0", budget_day=day)}, when)
     return ledger["usb0"]
 
 
@@ -119,17 +119,17 @@ def test_counters_that_began_anew_are_counted_in_full(fresh: tuple[Link, Clock])
 
 
 def test_an_interface_that_is_away_keeps_what_it_used() -> None:
-    ledger = account({}, [link(0), link(0, name="usb1")], [], NOV_20)
-    ledger = account(ledger, [link(100), link(7, name="usb1")], [], NOV_20)
-    ledger = account(ledger, [link(8, name="usb1")], [], NOV_20)
+    ledger = account({}, [link(0), link(0, name="usb1")], {}, NOV_20)
+    ledger = account(ledger, [link(100), link(7, name="usb1")], {}, NOV_20)
+    ledger = account(ledger, [link(8, name="usb1")], {}, NOV_20)
     assert {name: usage.used for name, usage in ledger.items()} == {"usb0": 100, "usb1": 8}
-    assert account(ledger, [link(50, index=9)], [], NOV_20)["usb0"].used == 150
+    assert account(ledger, [link(50, index=9)], {}, NOV_20)["usb0"].used == 150
 
 
 def test_names_that_never_come_back_do_not_fill_the_disk() -> None:
     ledger: dict[str, Usage] = {}
     for number in range(MOST_DEVICES + 10):
-        ledger = account(ledger, [link(0), link(0, name=f"wwx{number}")], [], NOV_20)
+        ledger = account(ledger, [link(0), link(0, name=f"wwx{number}")], {}, NOV_20)
     assert len(ledger) == MOST_DEVICES
     assert "usb0" in ledger
     assert "wwx0" not in ledger
@@ -213,18 +213,18 @@ def test_no_date_at_all() -> None:
 
 
 def test_another_budget_day_forgets_nothing() -> None:
-    ledger = account({}, [link(0)], [], NOV_20)
-    ledger = account(ledger, [link(500)], [], NOV_20)
-    ledger = account(ledger, [link(510)], [UplinkConfig("usb*", budget_day=15)], NOV_20)
+    ledger = account({}, [link(0)], {}, NOV_20)
+    ledger = account(ledger, [link(500)], {}, NOV_20)
+    ledger = account(ledger, [link(510)], {"usb0": UplinkConfig("usb*", budget_day=15)}, NOV_20)
     assert (ledger["usb0"].start, ledger["usb0"].used) == (date(2026, 11, 15), 510)
 
 
 def test_a_month_that_ended_before_another_budget_day_was_set_has_ended() -> None:
     """So it is at a boot, too, while udev has not said yet whose settings an interface has."""
-    in_october, right = clock(date(2026, 10, 31)), [UplinkConfig("usb*", budget_day=15)]
+    in_october, right = clock(date(2026, 10, 31)), {"usb0": UplinkConfig("usb*", budget_day=15)}
     ledger = account({}, [link(0)], right, in_october)
     ledger = account(ledger, [link(500)], right, in_october)
-    ledger = account(ledger, [link(0, index=6)], [], NOV_20)
+    ledger = account(ledger, [link(0, index=6)], {}, NOV_20)
     assert (ledger["usb0"].start, ledger["usb0"].used) == (NOVEMBER, 0)
     ledger = account(ledger, [link(7, index=6)], right, NOV_20)
     assert (ledger["usb0"].start, ledger["usb0"].used) == (date(2026, 11, 15), 7)
@@ -249,7 +249,7 @@ def test_no_byte_is_lost_within_a_month_and_none_is_invented(steps: list[tuple[i
         counter = more if when.boot != boot else counter + more
         boot = when.boot
         total += more if number else 0
-        ledger = account(ledger, [link(counter)], [], when)
+        ledger = account(ledger, [link(counter)], {}, when)
         usage = ledger["usb0"]
         assert 0 <= usage.undated <= usage.used <= total
         if usage.used < before.used:
@@ -334,7 +334,7 @@ def test_amounts() -> None:
 
 # --- the file ---------------------------------------------------------------------------------------------
 
-CONFIGURED = parse('[[uplink]]\nmatch = "usb0"\nbudget = "1MB"\nbudget_action = "off"').uplink
+CONFIGURED = {"usb0": parse('[[uplink]]\nmatch = "usb0"\nbudget = "1MB"\nbudget_action = "off"').uplink[0]}
 
 
 def meter(folder: Path) -> Meter:
@@ -387,7 +387,7 @@ def test_the_disk_is_written_at_most_once_a_minute_and_when_stopping(tmp_path: P
 def test_what_is_written_is_what_is_read(steps: list[tuple[int, Clock]]) -> None:
     ledger: dict[str, Usage] = {}
     for counter, when in steps:
-        ledger = account(ledger, [link(counter)], [], when)
+        ledger = account(ledger, [link(counter)], {}, when)
     assert from_json(json.loads(json.dumps(to_json(ledger)))) == ledger
 
 
