@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from netbond import match
 from netbond.config.pattern import of_links
 from netbond.config.schema import Config, UplinkConfig
-from netbond.config.values import AUTO
 from netbond.dhcp.lease import Lease
 from netbond.exclusions import exclusions
 from netbond.lan import is_lan
@@ -372,7 +371,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             gateway_source=item.way.source,
             table=tables[item.name],
             addresses=item.way.addresses,
-            weight=measured.get(item.link.name, 1) if weight == AUTO else weight,
+            weight=measured.get(item.link.name, 1) if weight == "auto" else weight,
             state=state,
             reason=reason,
             label="" if label == item.link.name else label,

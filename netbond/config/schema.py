@@ -90,7 +90,7 @@ class UplinkConfig:
     match: str = _required(
         v.match_pattern
     )  # the text of a netbond.config.pattern.Match: "usb*", "path=*usb-0:1.2:*"
-    weight: int = _key(v.weight, 1)  # AUTO: follows what is measured
+    weight: v.Weight = _key(v.weight, 1)
     gateway: tuple[str, ...] = _key(v.gateways, ("auto",))
     enabled: bool = _key(v.flag, default=True)
     backup: bool = _key(v.flag, default=False)  # used while no other uplink is

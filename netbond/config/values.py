@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from netbond.config import targets
 from netbond.config.pattern import KEYS, Match
@@ -173,12 +173,12 @@ def gateways(value: object) -> tuple[str, ...]:
     return found
 
 
-AUTO = 0  # UplinkConfig.weight: follows what is measured
+Weight = int | Literal["auto"]  # "auto": follows what is measured (netbond.sources.auto_weight)
 
 
-def weight(value: object) -> int:
+def weight(value: object) -> Weight:
     if value == "auto":
-        return AUTO
+        return "auto"
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 256:
         raise Wrong("a whole number from 1 to 256, or 'auto'")
     return value

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netbond.config.schema import Config
-from netbond.config.values import AUTO
 from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.match import UNMATCHED
@@ -108,7 +107,7 @@ class AutoWeights(Source, Output):
         self._automatic = frozenset(
             uplink.device
             for uplink in goal.uplinks
-            if goal.settings.get(uplink.device, UNMATCHED).weight == AUTO
+            if goal.settings.get(uplink.device, UNMATCHED).weight == "auto"
         )
         return ()
 

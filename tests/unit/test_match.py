@@ -194,7 +194,7 @@ TWO_PORTS = (
 )
 
 
-def seen(settings: dict[str, UplinkConfig], name: str) -> tuple[str, int, int]:
+def seen(settings: dict[str, UplinkConfig], name: str) -> tuple[str, int, int | str]:
     return (settings[name].label, settings[name].table, settings[name].weight)
 
 

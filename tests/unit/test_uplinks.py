@@ -51,6 +51,12 @@ def test_gateway_order_configuration_lease_main_memory() -> None:
     assert brief(replace(facts, leases=(), routes=(), learned=())) == []
 
 
+def test_a_weight_that_is_auto_is_what_was_measured_and_1_before() -> None:
+    config = parse('[[uplink]]\nmatch = "usb*"\nweight = "auto"\n[[uplink]]\nmatch = "wwan*"\nweight = 4')
+    facts = replace(box("usb0", "usb1", "wwan0"), measured=(("usb1", 7), ("wwan0", 9)))
+    assert {u.device: u.weight for u in find(facts, config, {}).uplinks} == {"usb0": 1, "usb1": 7, "wwan0": 4}
+
+
 def test_a_lease_counts_only_while_its_address_is_held() -> None:
     facts = replace(box("usb0"), leases=(lease("usb0", "10.0.0.11/24", "10.0.0.1"),))
     assert brief(facts) == []

@@ -53,6 +53,11 @@ def test_an_empty_string_turns_off() -> None:
     assert agent.ip_list is None
 
 
+def test_a_weight_that_follows_what_is_measured() -> None:
+    (uplink,) = parse('[[uplink]]\nmatch = "usb*"\nweight = "auto"').uplink
+    assert uplink.weight == "auto"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
