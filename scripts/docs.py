@@ -8,10 +8,16 @@ A part stands in its page between `<!-- made by scripts/docs.py: NAME -->` and `
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import Field, fields
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+from netbond.config.schema import REPEATED, SINGLE
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "netbond"
@@ -66,10 +72,29 @@ def channel() -> str:
     return "\n".join(rows)
 
 
+def keys(table: type[Any]) -> str:
+    """A table of the configuration: each key with its default and its meaning."""
+    rows = ["| key | default | meaning |", "|---|---|---|"]
+    rows += [f"| `{key.name}` | {_default(key)} | {key.metadata['doc']} |" for key in fields(table)]
+    return "\n".join(rows)
+
+
+def _default(key: Field[Any]) -> str:
+    return f"`{_toml(key.metadata['default'])}`" if "default" in key.metadata else "*required*"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml(inner)}" for name, inner in value.items()) + "}"
+    return json.dumps(value)  # TOML writes all other values as JSON does
+
+
 # What is made: the page, the name of the part, and its maker.
 PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/architecture.md", "modules", modules),
     ("docs/architecture.md", "channel", channel),
+    *(("docs/config.md", f"[{name}]", partial(keys, table)) for name, table in SINGLE.items()),
+    *(("docs/config.md", f"[[{name}]]", partial(keys, table)) for name, table in REPEATED.items()),
 )
 
 

@@ -1,15 +1,16 @@
-"""`netbond config check|example`: check a configuration file before the agent reads it, or start from one."""
+"""`netbond config`: checks a configuration file, prints an example of one, or a JSON Schema for editors."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from netbond.config.load import DEFAULT_PATH, default_path, load
 from netbond.config.schema import Config
 from netbond.errors import EXIT_OK
 
-HELP = "Check a configuration file, or print a commented example of one."
+HELP = "Check a configuration file, print a commented example of one, or a JSON Schema for editors."
 
 # Live lines hold the defaults; a line that starts with "#" and no blank after it is an example to uncomment.
 EXAMPLE = """\
@@ -245,12 +246,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--config", metavar="FILE", type=Path, help="the same, as other commands have it")
     actions.add_parser("example", help="print a commented file with all keys")
+    actions.add_parser("schema", help="print a JSON Schema, with which editors check and complete the file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Check or print; ConfigError if the file is wrong."""
     if args.action == "example":
         print(EXAMPLE, end="")
+        return EXIT_OK
+    if args.action == "schema":
+        from netbond.config.json_schema import json_schema
+
+        print(json.dumps(json_schema(), indent=2))
         return EXIT_OK
     path = args.file or args.config or default_path()
     config = load(path)

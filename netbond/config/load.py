@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tomli
 
 from netbond.config import crosscheck, paths
-from netbond.config import values as v
 from netbond.config.schema import BUILT_IN_CHECKS, REPEATED, SINGLE, Config
+from netbond.config.values import InvalidValueError
 from netbond.errors import ConfigError
 from netbond.system import files
 
@@ -47,10 +47,10 @@ def _fill(cls: type[T], data: object, where: str, file: str) -> T:
                 f"did you mean {near[0]!r}?" if near else "the keys there are " + ", ".join(known),
             )
         try:
-            values[key] = known[key].metadata["parse"](value)
-        except v.Wrong as wrong:
+            values[key] = known[key].metadata["kind"](value)
+        except InvalidValueError as invalid:
             raise ConfigError(
-                f"{file}: {where}.{key} = {value!r} is not valid", f"expected {wrong}"
+                f"{file}: {where}.{key} = {value!r} is not valid", f"expected {invalid}"
             ) from None
     for key, spec in known.items():
         if key not in values and spec.default is spec.default_factory:  # both MISSING: the key is required

@@ -1,4 +1,11 @@
-"""What a configuration holds: its tables as frozen dataclasses, each key with its check. Pure."""
+"""Defines the tables of the configuration file, and each key with its default and meaning. Pure.
+
+The metadata of a field say all that there is to know of a key:
+- `kind`: how its value is read (netbond.config.values.Kind),
+- `default`: its default as it is written in the file; missing if the key is required,
+- `doc`: what it means, in Markdown; docs/config.md and the JSON Schema for editors are made from it,
+- `restart`: whether a change needs a restart of the agent (netbond.config.reload).
+"""
 
 from __future__ import annotations
 
@@ -12,13 +19,18 @@ from netbond.config import values as v
 from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, HIGHEST_TABLE, HostPort
 
 
-def _key(parse: v.Parse, default: Any, *, restart: bool = False) -> Any:
-    """A key with its check. `restart`: a running agent cannot apply a change (netbond.config.reload)."""
-    return field(default=default, metadata={"parse": parse, "restart": restart})
+def _key(kind: v.Kind, default: object, doc: str, *, restart: bool = False) -> Any:
+    """A key that may be left out. `default` is written as in the file."""
+    metadata = {"kind": kind, "default": default, "doc": doc, "restart": restart}
+    return field(default=kind(default), metadata=metadata)
 
 
-def _required(parse: v.Parse) -> Any:
-    return field(metadata={"parse": parse, "restart": False})
+def _required(kind: v.Kind, doc: str) -> Any:
+    return field(metadata={"kind": kind, "doc": doc, "restart": False})
+
+
+PRIORITY = v.whole(1, 32765)  # of policy rules: between the kernel's for the tables local and main
+TABLE = v.whole(1, HIGHEST_TABLE)
 
 
 # --- the tables of the file --------------------------------------------------------------------------------
@@ -28,127 +40,372 @@ def _required(parse: v.Parse) -> Any:
 class AgentConfig:
     """[agent]: where the agent keeps and shows things."""
 
-    ip_list: Path | None = _key(v.optional_path, Path("/tmp/srtla_ips"))  # noqa: S108 - where senders look
-    ip_list_devices: bool = _key(v.flag, default=False)  # 10.0.0.10%usb0, understood by `netbond send` only
-    ip_list_ipv6: bool = _key(v.flag, default=False)  # senders other than `netbond send` read IPv4 only
-    ip_list_empty: bool = _key(v.flag, default=False)  # written also when no address is left
-    notify_pid_file: Path | None = _key(v.optional_path, None)  # SIGHUP to this process on a new list
+    ip_list: Path | None = _key(
+        v.optional_path,
+        "/tmp/srtla_ips",  # noqa: S108 - where senders look for it
+        "The file with the address of each usable uplink, one per line, for SRTLA senders. It is"
+        " replaced as a whole, and only when it changes. It keeps its last content when no uplink is"
+        ' left (but see `ip_list_empty`). `""`: no list.',
+    )
+    ip_list_devices: bool = _key(
+        v.flag,
+        default=False,
+        doc="Write `10.0.0.10%usb0` instead of `10.0.0.10`, so that two modems with the same address both"
+        " count. Only `netbond send` reads such lines.",
+    )
+    ip_list_ipv6: bool = _key(
+        v.flag,
+        default=False,
+        doc="List IPv6 addresses as well, after the others. Only `netbond send` reads such lines.",
+    )
+    ip_list_empty: bool = _key(
+        v.flag,
+        default=False,
+        doc="Write an empty file when no uplink is left. It is for readers that must know that there is no"
+        " way out; srtla_send ends or stalls on an empty list.",
+    )
+    notify_pid_file: Path | None = _key(
+        v.optional_path,
+        "",
+        "When the list changes, send SIGHUP to the process whose id is in this file. It must be a"
+        ' regular file that only its owner can write, owned by root or by the process\'s user. `""`: no'
+        " file.",
+    )
     notify_process: str = _key(
-        lambda text: "" if text == "" else v.word(text), ""
-    )  # ... or to those of this name
-    control_socket: Path = _key(v.absolute_path, Path(paths.CONTROL_SOCKET), restart=True)
-    metrics: HostPort | None = _key(v.optional_address_endpoint, HostPort("127.0.0.1", 10469), restart=True)
-    state_dir: Path = _key(v.absolute_path, Path(paths.STATE_DIR), restart=True)
+        v.or_empty(v.word, ""),
+        "",
+        'When the list changes, send SIGHUP to all processes of this name (`"srtla_send"`). With'
+        " `notify_pid_file` too, only the process of that file gets it, and only if it has this name. A"
+        ' process that does not handle SIGHUP gets none, as it would end. `""`: none.',
+    )
+    control_socket: Path = _key(
+        v.absolute_path,
+        paths.CONTROL_SOCKET,
+        "The socket on which `netbond status` and the DHCP hooks reach the agent.",
+        restart=True,
+    )
+    metrics: HostPort | None = _key(
+        v.optional_address_endpoint,
+        "127.0.0.1:10469",
+        'Address and port for Prometheus. `""`: no metrics.',
+        restart=True,
+    )
+    state_dir: Path = _key(
+        v.absolute_path,
+        paths.STATE_DIR,
+        "The directory for leases, and for what engines need to go on after a crash.",
+        restart=True,
+    )
     data_dir: Path = _key(
-        v.absolute_path, Path("/var/lib/netbond"), restart=True
-    )  # what must survive a reboot: usage.json
-    user: str = _key(v.word, "nobody", restart=True)  # whom the engines run as
+        v.absolute_path,
+        "/var/lib/netbond",
+        "The directory for what must survive a reboot: the data that metered uplinks have used"
+        " ([metered.md](metered.md)).",
+        restart=True,
+    )
+    user: str = _key(v.word, "nobody", "The user that the SRTLA engines run as.", restart=True)
     iproute2_dir: Path | None = _key(
-        v.optional_path, Path("/etc/iproute2")
-    )  # for rt_tables.d and rt_protos.d
+        v.optional_path,
+        "/etc/iproute2",
+        "netbond writes `rt_tables.d/netbond.conf` and `rt_protos.d/netbond.conf` there, so that `ip"
+        ' route show table usb0` works. `""`: no names.',
+    )
     on_stop: str = _key(
-        v.one_of("remove", "keep"), "remove"
-    )  # netbond's routes and rules, when it is stopped
+        v.one_of("remove", "keep"),
+        "remove",
+        'What happens to netbond\'s routes and rules when the agent is stopped: `"remove"` leaves the'
+        ' box as its DHCP clients made it, `"keep"` leaves them in place. After a crash they always'
+        " stay.",
+    )
     networkmanager: bool = _key(
-        v.flag, default=True, restart=True
-    )  # follow it on the system bus, if it is there
-    modemmanager: bool = _key(v.flag, default=True, restart=True)
-    realtime: bool = _key(v.flag, default=True)  # priority for the agent itself, not for its engines
-    log_level: str = _key(v.one_of("debug", "info", "warning", "error"), "info")
+        v.flag,
+        default=True,
+        doc="Follow [NetworkManager](networkmanager.md) on the system bus, where it runs.",
+        restart=True,
+    )
+    modemmanager: bool = _key(
+        v.flag,
+        default=True,
+        doc="Follow [ModemManager](modemmanager.md), and have it measure the signal of its modems.",
+        restart=True,
+    )
+    realtime: bool = _key(
+        v.flag,
+        default=True,
+        doc="Let the agent itself (not the engines) run ahead of programs that keep the processors busy,"
+        " such as a video encoder, where the system permits it. The agent does without it while one of"
+        " its passes takes longer than 50 ms.",
+    )
+    log_level: str = _key(
+        v.one_of("debug", "info", "warning", "error"),
+        "info",
+        'How much the agent logs: `"debug"`, `"info"`, `"warning"` or `"error"`.',
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingConfig:
-    """[routing]: what is written where (docs/routing.md draws both layouts)."""
+    """[routing]: the layout and the numbers of routes and rules (docs/routing.md draws both layouts)."""
 
-    layout: str = _key(v.one_of("default", "classic"), "default")
-    ipv6: bool = _key(v.flag, default=True)
-    oif_priority: int = _key(v.whole(1, 32765), 40)
-    main_priority: int = _key(v.whole(1, 32765), 50)
-    classic_priority: int = _key(
-        v.whole(1, 32765), 201
-    )  # the first `from NETWORK` rule of the classic layout
-    pin_priority: int = _key(v.whole(1, 32765), 220)
-    pin_table: int = _key(v.whole(1, HIGHEST_TABLE), 221)  # the destinations of [[pin]]
-    ecmp_priority: int = _key(v.whole(1, 32765), 222)
-    ecmp_table: int = _key(v.whole(1, HIGHEST_TABLE), 222)
-    tables: tuple[int, int] = _key(v.table_range, (130, 219))  # for names that table_bases does not have
-    table_bases: tuple[tuple[str, int], ...] = _key(
-        v.table_bases, (("usb", 100), ("eth", 110), ("wlan", 120))
+    layout: str = _key(
+        v.one_of("default", "classic"),
+        "default",
+        '`"classic"`: the rules of the split-access howtos; [routing.md](routing.md#the-classic-layout)'
+        " says what it costs.",
     )
-    take_over_default: bool = _key(v.flag, default=False)  # classic: others' defaults in main are taken out
-    nexthop_base: int = _key(v.whole(0, 2**31 - 1), 7_800_000)  # ids of nexthop objects; 0: use none
+    ipv6: bool = _key(v.flag, default=True, doc="`false`: IPv6 is left alone.")
+    oif_priority: int = _key(
+        PRIORITY, 40, "The priority of the rules for sockets that are bound to an interface."
+    )
+    main_priority: int = _key(
+        PRIORITY,
+        50,
+        "The priority of the rule that uses main's connected and specific routes, but not its defaults.",
+    )
+    classic_priority: int = _key(
+        PRIORITY,
+        201,
+        "Classic layout: the priority of the first `from NETWORK` rule; the others follow in the order"
+        " of tables.",
+    )
+    pin_priority: int = _key(PRIORITY, 220, "The priority of the rule for destinations of `[[pin]]`.")
+    pin_table: int = _key(TABLE, 221, "The table of that rule.")
+    ecmp_priority: int = _key(
+        PRIORITY, 222, "The priority of the rule for everything else, which is spread over all uplinks."
+    )
+    ecmp_table: int = _key(TABLE, 222, "The table of that rule.")
+    tables: tuple[int, int] = _key(
+        v.table_range,
+        [130, 219],
+        "Lowest and highest table number for interfaces that `table_bases` does not have.",
+    )
+    table_bases: tuple[tuple[str, int], ...] = _key(
+        v.table_bases,
+        {"usb": 100, "eth": 110, "wlan": 120},
+        "The first table of the numbered names: usb0 to usb4 have the tables 100 to 104, and so on,"
+        " five tables for each name.",
+    )
+    take_over_default: bool = _key(
+        v.flag,
+        default=False,
+        doc="Classic layout: take defaults of other programs out of main, where they hide the ECMP table;"
+        " they come back when the agent stops.",
+    )
+    nexthop_base: int = _key(
+        v.whole(0, 2**31 - 1),
+        7_800_000,
+        "netbond's nexthop objects (`ip nexthop`) have this number and the 1999 that follow. `0`: use"
+        " none; see [routing.md](routing.md#when-a-leg-goes).",
+    )
     protocol: int = _key(
-        v.whole(5, 255), 78, restart=True
-    )  # marks netbond's routes and rules: `ip route show proto 78`
+        v.whole(5, 255),
+        78,
+        "The protocol number that marks netbond's routes and rules in the kernel: `ip route show table"
+        " all proto 78`.",
+        restart=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class UplinkConfig:
-    """[[uplink]]: what to do with the interfaces that match; the first match wins (netbond.match)."""
+    """[[uplink]]: settings for interfaces; the first entry that matches one counts (netbond.match)."""
 
+    # The text of a netbond.config.pattern.Match: "usb*", "path=*usb-0:1.2:*".
     match: str = _required(
-        v.match_pattern
-    )  # the text of a netbond.config.pattern.Match: "usb*", "path=*usb-0:1.2:*"
-    weight: v.Weight = _key(v.weight, 1)
-    gateway: tuple[str, ...] = _key(v.gateways, ("auto",))
-    enabled: bool = _key(v.flag, default=True)
-    backup: bool = _key(v.flag, default=False)  # used while no other uplink is
-    table: int = _key(v.whole(1, HIGHEST_TABLE), 0)  # 0: chosen by netbond.tables
-    label: str = _key(v.label_text, "")  # what the interface is called, wherever the kernel's names go
-    budget: int = _key(v.byte_count, 0)  # bytes a month, both directions; 0: not metered
-    budget_day: int = _key(v.whole(1, 31), 1)  # of the month, on which counting begins anew
-    budget_action: str = _key(v.one_of("warn", "backup", "off"), "warn")  # when it is spent (docs/metered.md)
-    checks: tuple[str, ...] | None = _key(v.optional_checks, None)  # None: those of [health]
-    exclude_roaming: bool = _key(v.flag, default=False)  # no uplink while ModemManager says that it roams
-    priority: int = _key(v.whole(0, 100), 0)  # SRTLA streams use links of a higher one first
-    streams: bool = _key(v.flag, default=True)  # False: SRTLA streams do not use it, but keep it ready
+        v.match_pattern,
+        'An interface name (`"usb0"`), a pattern (`"usb*"`, `"eth[12]"`), or [patterns for the'
+        ' hardware](#match-by-hardware) (`{path = "*usb-0:1.2:*"}`).',
+    )
+    weight: v.Weight = _key(
+        v.weight,
+        1,
+        'The share of the traffic that is spread over all uplinks, 1 to 256. `"auto"`: it follows'
+        " slowly what the uplink has been seen to carry, from 1 to 10.",
+    )
+    gateway: tuple[str, ...] = _key(
+        v.gateways,
+        "auto",
+        '`"auto"`: from DHCP, from a router\'s advertisement, or from a default route in main. An'
+        " address: that one (the other family stays automatic). A list of addresses: an uplink for each,"
+        ' if the interface is in several networks. `"none"`: the link is point-to-point and needs none.',
+    )
+    enabled: bool = _key(
+        v.flag, default=True, doc="`false`: the interface is not an uplink, whatever it has."
+    )
+    backup: bool = _key(v.flag, default=False, doc="`true`: used only while no other uplink is up.")
+    table: int = _key(
+        v.zero_or(TABLE, f"a whole number from 1 to {HIGHEST_TABLE}"),
+        0,
+        "The number of its routing table, 1 to 252. `0`: netbond chooses. Only where `match` is for one"
+        " interface.",
+    )
+    label: str = _key(
+        v.label_text,
+        "",
+        "What the interface is called in status, metrics and engines, whatever name the kernel gives"
+        ' it. Only where `match` is for one interface. `""`: its name.',
+    )
+    budget: int = _key(
+        v.byte_count,
+        0,
+        'How much may be used a month, received and sent: `"50GB"` (MB, GB, TB, or MiB, GiB, TiB). Each'
+        " interface that matches has a budget of its own. See [metered.md](metered.md). `0`: no limit.",
+    )
+    budget_day: int = _key(
+        v.whole(1, 31),
+        1,
+        "The day of the month on which counting begins again; in a month without that day, on its last day.",
+    )
+    budget_action: str = _key(
+        v.one_of("warn", "backup", "off"),
+        "warn",
+        'What happens when the budget is spent: `"warn"` only, use the uplink as a `"backup"` when all'
+        ' others are down, or `"off"`.',
+    )
+    checks: tuple[str, ...] | None = _key(
+        v.or_empty(v.list_of(v.word, "names of checks", 8)),
+        "",
+        'The chain of checks for these uplinks, instead of that of `[health]`. `[]`: none. `""`: that'
+        " of `[health]`.",
+    )
+    exclude_roaming: bool = _key(
+        v.flag,
+        default=False,
+        doc="`true`: not an uplink while [ModemManager](modemmanager.md#roaming) says that its modem roams.",
+    )
+    priority: int = _key(
+        v.whole(0, 100),
+        0,
+        "Which links SRTLA streams use first, 0 to 100: links of a lower priority carry only what the"
+        " others have no room for. Routing does not use it.",
+    )
+    streams: bool = _key(
+        v.flag,
+        default=True,
+        doc="`false`: SRTLA streams do not use it. Senders keep a link over it, registered and measured, so"
+        " that it is ready when this is changed.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class PinConfig:
     """[[pin]]: destinations that leave by an uplink of choice."""
 
-    destination: tuple[str, ...] = _required(v.destinations)
-    uplinks: tuple[str, ...] = _required(v.names)  # patterns; the first that is usable carries them
-    otherwise: str = _key(v.one_of("share", "unreachable"), "share")  # when none of them is usable
+    destination: tuple[str, ...] = _required(
+        v.destinations,
+        'Prefixes, addresses and host names: `["203.0.113.0/24", "bank.example.org"]`. Names are looked'
+        " up every 5 minutes; the last good answer holds.",
+    )
+    uplinks: tuple[str, ...] = _required(
+        v.names,
+        'Interface names or patterns in order of preference: `["usb0", "usb*"]`. The first that works'
+        " carries the traffic, also if it is a backup.",
+    )
+    otherwise: str = _key(
+        v.one_of("share", "unreachable"),
+        "share",
+        'When none of them works: `"share"` treats the traffic like any other, `"unreachable"` refuses it.',
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class RouterConfig:
     """[router]: clients behind LAN interfaces share the uplinks (docs/router.md)."""
 
-    lan: tuple[str, ...] = _key(v.lan_patterns, ())  # empty: router mode is off
-    masquerade: bool = _key(v.flag, default=True)  # IPv4
-    ipv6: str = _key(v.one_of("off", "masquerade", "forward"), "off")
-    protect_lan: bool = _key(v.flag, default=True)  # new connections from outside need a port forward
-    clamp_mss: bool = _key(v.flag, default=True)
-    mark_mask: int = _key(v.mark_mask, 0xFF000000)
-    mark_priority: int = _key(v.whole(1, 32765), 60)
+    lan: tuple[str, ...] = _key(
+        v.lan_patterns,
+        [],
+        'The LAN interfaces: names or patterns, `["eth1", "br0"]`. `[]`: router mode is off.',
+    )
+    masquerade: bool = _key(
+        v.flag,
+        default=True,
+        doc="IPv4 clients appear with the address of the uplink that they use. `false`: with their own.",
+    )
+    ipv6: str = _key(
+        v.one_of("off", "masquerade", "forward"),
+        "off",
+        'IPv6 of the clients: `"off"` leaves it alone, `"masquerade"` translates it like IPv4,'
+        ' `"forward"` forwards it as it is.',
+    )
+    protect_lan: bool = _key(
+        v.flag,
+        default=True,
+        doc="New connections from an uplink reach the LAN, or another uplink, only by a port forward"
+        " (destination NAT).",
+    )
+    clamp_mss: bool = _key(v.flag, default=True, doc="Make TCP segments fit the MTU of the path.")
+    mark_mask: int = _key(
+        v.mark_mask,
+        0xFF000000,
+        "The bits of packet and connection marks that netbond uses, 8 or more in a row: `0xff000000`.",
+    )
+    mark_priority: int = _key(
+        PRIORITY,
+        60,
+        "The priority of the rules for marks, between `routing.main_priority` and the lowest table.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SysctlConfig:
-    """[sysctl]: which kernel settings netbond makes fit (docs/sysctls.md)."""
+    """[sysctl]: which kernel settings netbond changes, and puts back (docs/sysctls.md)."""
 
-    rp_filter: bool = _key(v.flag, default=True)  # loose instead of strict on uplinks
-    linkdown: bool = _key(v.flag, default=True)  # ignore_routes_with_linkdown on uplinks
-    multipath_hash: str = _key(v.one_of("keep", "addresses", "flows"), "keep")
-    use_neigh: bool = _key(v.flag, default=False)  # fib_multipath_use_neigh
-    socket_buffers: int = _key(v.whole(0, 2**31 - 1), 67_108_864)  # bytes; 0: leave them
-    forwarding: bool = _key(v.flag, default=True)  # in router mode
+    rp_filter: bool = _key(v.flag, default=True, doc="Make strict reverse-path filters of uplinks loose.")
+    linkdown: bool = _key(v.flag, default=True, doc="Do not use routes over an uplink without carrier.")
+    multipath_hash: str = _key(
+        v.one_of("keep", "addresses", "flows"),
+        "keep",
+        'How traffic is spread: `"addresses"` keeps two hosts on one uplink, `"flows"` spreads by ports'
+        ' too, `"keep"` leaves the kernel\'s setting.',
+    )
+    use_neigh: bool = _key(
+        v.flag,
+        default=False,
+        doc="Pass over gateways that do not answer ARP or neighbour discovery when traffic is spread.",
+    )
+    socket_buffers: int = _key(
+        v.whole(0, 2**31 - 1),
+        67_108_864,
+        "Raise `net.core.rmem_max` and `wmem_max` to this many bytes; they are never lowered. `0`:"
+        " leave them.",
+    )
+    forwarding: bool = _key(
+        v.flag, default=True, doc="In router mode, forward packets on LAN interfaces and uplinks."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SenderConfig:
     """[[sender]]: an SRTLA sender that the agent keeps running."""
 
-    listen: HostPort = _required(v.address_endpoint)
-    receiver: HostPort = _required(v.host_port)
-    mode: str = _key(v.one_of("adaptive", "classic"), "adaptive")  # docs/bonding.md
-    latency: int = _key(v.milliseconds(20, 8000), 0)  # ms, SRT's; 0: learnt from its handshake
-    key_file: Path | None = _key(v.optional_path, None)
-    require_key: bool = _key(v.flag, default=False)
+    listen: HostPort = _required(
+        v.address_endpoint, 'Address and port where the SRT caller connects (`"127.0.0.1:6000"`).'
+    )
+    receiver: HostPort = _required(
+        v.host_port, 'Host and port of the SRTLA receiver (`"bond.example.org:5000"`).'
+    )
+    mode: str = _key(
+        v.one_of("adaptive", "classic"),
+        "adaptive",
+        'How links are used: `"adaptive"` ([bonding.md](bonding.md)), or `"classic"` as in other senders.',
+    )
+    latency: int = _key(
+        v.milliseconds(20, 8000),
+        0,
+        "SRT's latency in milliseconds, 20 to 8000. `0`: learnt from SRT's handshake.",
+    )
+    key_file: Path | None = _key(
+        v.optional_path,
+        "",
+        "A file with a key that this sender shares with its receiver ([srtla.md](srtla.md#key)); it"
+        ' must be owned by root, and readable by nobody else. `""`: none.',
+    )
+    require_key: bool = _key(
+        v.flag,
+        default=False,
+        doc="`true`: no stream goes to a receiver that has not shown that it knows the key.",
+    )
 
     @property
     def name(self) -> str:
@@ -160,14 +417,36 @@ class SenderConfig:
 class ReceiverConfig:
     """[[receiver]]: an SRTLA receiver that the agent keeps running."""
 
-    listen: HostPort = _required(v.address_endpoint)
-    srt: HostPort = _required(v.host_port)
-    timeout: float = _key(v.number(1, 3600), 10.0)  # seconds of silence, then a link is forgotten
-    group_timeout: float = _key(v.number(1, 3600), 10.0)  # seconds without links, then a stream is
-    group_dir: Path | None = _key(v.optional_path, None)  # where srtla-group-PORT files go
-    key_file: Path | None = _key(v.optional_path, None)
-    require_key: bool = _key(v.flag, default=False)
-    workers: int = _key(v.whole(1, 64), 1)  # processes
+    listen: HostPort = _required(
+        v.address_endpoint, 'Address and port where SRTLA senders connect (`"0.0.0.0:5000"`).'
+    )
+    srt: HostPort = _required(
+        v.host_port, 'Host and port of the SRT server that gets the stream (`"127.0.0.1:5002"`).'
+    )
+    timeout: float = _key(
+        v.number(1, 3600), 10.0, "Seconds of silence after which a link is forgotten, 1 to 3600."
+    )
+    group_timeout: float = _key(
+        v.number(1, 3600), 10.0, "Seconds without links after which a stream is forgotten, 1 to 3600."
+    )
+    group_dir: Path | None = _key(
+        v.optional_path,
+        "",
+        "A directory, writable by `agent.user`, for the files `srtla-group-PORT` ([recv.md](recv.md))."
+        ' `""`: none are written.',
+    )
+    key_file: Path | None = _key(
+        v.optional_path,
+        "",
+        "A file with a key shared with senders ([srtla.md](srtla.md#key)); it must be owned by root,"
+        ' and readable by nobody else. Senders with another key are refused. `""`: none.',
+    )
+    require_key: bool = _key(v.flag, default=False, doc="`true`: senders without a key are refused, too.")
+    workers: int = _key(
+        v.whole(1, 64),
+        1,
+        "Processes, 1 to 64, for more than one core ([recv.md](recv.md#more-than-one-core)).",
+    )
 
     @property
     def name(self) -> str:
@@ -177,26 +456,60 @@ class ReceiverConfig:
 
 @dataclass(frozen=True, slots=True)
 class HealthConfig:
-    """[health]: which checks tell whether an uplink leads anywhere, and how they are judged."""
+    """[health]: which checks tell whether an uplink works, and how they are judged (docs/health.md)."""
 
     checks: tuple[str, ...] = _key(
-        v.list_of(v.word, "names of checks", 8), ("gateway",)
-    )  # in this order; []: none
-    interval: float = _key(v.number(0.2, 3600), 5.0)  # seconds from one round of a check to the next
-    jitter: float = _key(v.number(0, 0.5), 0.1)  # as a share of the interval, either way
-    timeout: float = _key(v.number(0.1, 30), 2.0)  # seconds until a target counts as silent
-    down_after: int = _key(v.whole(1, 100), 3)  # failed rounds in a row
-    up_after: int = _key(v.whole(1, 100), 2)  # good rounds in a row, of every check
-    degraded_loss: float = _key(v.number(0, 100), 20.0)  # percent of the last answers missing; 100: never
-    degraded_rtt: float = _key(v.number(0, 60), 1.0)  # seconds, smoothed; 0: never
-    hold_down: float = _key(v.number(0, 3600), 10.0)  # seconds, at the second outage; doubled at each further
-    hold_down_max: float = _key(v.number(0, 86400), 300.0)  # seconds
-    flap_memory: float = _key(v.number(1, 86400), 600.0)  # seconds for which an outage is remembered
-    down_from_list: bool = _key(v.flag, default=True)  # a dead uplink leaves the address list, too
-    evidence: bool = _key(v.flag, default=True)  # what SRTLA links hear counts
-    resolvers: tuple[str, ...] = _key(  # asked through the uplink, when a target is a name
+        v.list_of(v.word, "names of checks", 8),
+        ["gateway"],
+        'The chain of checks, in this order: `"gateway"`, `"icmp"`, `"tcp"`, `"dns"`, `"http"`, or the'
+        " name of a `[[check]]`. `[]`: nothing is asked, and no uplink is ever down for that reason.",
+    )
+    interval: float = _key(
+        v.number(0.2, 3600),
+        5.0,
+        "Seconds from one round of a check to the next, 0.2 to 3600. Rounds come four times as often"
+        " while it is not decided whether the uplink goes down or comes up.",
+    )
+    jitter: float = _key(
+        v.number(0, 0.5), 0.1, "The share of the interval by which it varies, either way, 0 to 0.5."
+    )
+    timeout: float = _key(
+        v.number(0.1, 30), 2.0, "Seconds until a target that has not answered counts as silent, 0.1 to 30."
+    )
+    down_after: int = _key(
+        v.whole(1, 100), 3, "Failed rounds of a check in a row until the uplink is down, 1 to 100."
+    )
+    up_after: int = _key(
+        v.whole(1, 100), 2, "Good rounds in a row, of every check, until it is up again, 1 to 100."
+    )
+    degraded_loss: float = _key(
+        v.number(0, 100),
+        20.0,
+        "An uplink is degraded if more than this percentage of the last 20 answers is missing. `100`: never.",
+    )
+    degraded_rtt: float = _key(
+        v.number(0, 60),
+        1.0,
+        "An uplink is degraded if its answers take longer than this many seconds (smoothed). `0`: never.",
+    )
+    hold_down: float = _key(
+        v.number(0, 3600),
+        10.0,
+        "Seconds for which an uplink is kept down after it answers again, at its second outage within"
+        " `flap_memory`; twice as long at each further one.",
+    )
+    hold_down_max: float = _key(v.number(0, 86400), 300.0, "The longest hold-down, in seconds.")
+    flap_memory: float = _key(
+        v.number(1, 86400), 600.0, "Seconds for which an outage is remembered, 1 to 86400."
+    )
+    down_from_list: bool = _key(
+        v.flag, default=True, doc="An uplink that is down leaves the address list, too."
+    )
+    evidence: bool = _key(v.flag, default=True, doc="What the SRTLA links hear counts as well.")
+    resolvers: tuple[str, ...] = _key(
         v.list_of(v.resolver_address, "addresses of DNS servers", 8),
-        ("1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888"),
+        ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888"],
+        "DNS servers, asked through the uplink when the target of a check is a name.",
     )
 
 
@@ -204,13 +517,25 @@ class HealthConfig:
 class CheckConfig:
     """[[check]]: a check that [health] or an [[uplink]] names in `checks`."""
 
-    name: str = _required(v.word)
-    kind: str = _required(v.one_of(*targets.KINDS))
-    targets: tuple[str, ...] = _key(v.list_of(v.string, "targets", 8), ())
-    interval: float = _key(v.number(0, 86400), 0.0)  # seconds; 0: that of [health]
-    timeout: float = _key(v.number(0, 30), 0.0)  # seconds; 0: that of [health]
-    query: str = _key(v.query_name, DEFAULT_QUERY)  # dns: the name that is asked for
-    expect: int = _key(v.whole(200, 599), DEFAULT_EXPECT)  # http: the status of an open way
+    name: str = _required(v.word, "What `checks` and the reasons call it.")
+    kind: str = _required(v.one_of(*targets.KINDS), '`"gateway"`, `"icmp"`, `"tcp"`, `"dns"` or `"http"`.')
+    targets: tuple[str, ...] = _key(
+        v.list_of(v.string, "targets", 8),
+        [],
+        "What is asked, at most 8 targets; one answer is enough. icmp: addresses or names. tcp:"
+        ' `"host:port"`. dns: addresses of servers. http: `"http://host/path"`. gateway: none. The host'
+        ' `"gateway"` stands for the uplink\'s own gateway. Each uplink asks the targets of its family.',
+    )
+    interval: float = _key(v.number(0, 86400), 0.0, "Seconds between rounds. `0`: that of `[health]`.")
+    timeout: float = _key(
+        v.number(0, 30), 0.0, "Seconds until a target counts as silent. `0`: that of `[health]`."
+    )
+    query: str = _key(v.query_name, DEFAULT_QUERY, "dns: the name that is asked for.")
+    expect: int = _key(
+        v.whole(200, 599),
+        DEFAULT_EXPECT,
+        "http: the status that says that the way is open; any other means a captive portal.",
+    )
 
 
 # What a name means that no [[check]] has. Addresses of several operators, of both families: an uplink asks

@@ -1,7 +1,8 @@
-"""What a value in the configuration may be: a small function per kind, which says what would be right. Pure.
+"""Reads single values of the configuration: one small object for each kind of value. Pure.
 
-Each takes what TOML gave and returns what netbond works with, or raises Wrong with the words that follow
-"expected".
+A Kind takes what TOML gave and returns what netbond works with, or raises InvalidValueError with the words
+that follow "expected". It also says the same as a JSON Schema, as far as a schema can
+(netbond.config.json_schema).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +23,37 @@ HIGHEST_TABLE = 252  # 253-255 are the kernel's
 DEFAULT_QUERY = "example.com"  # of a DNS check
 DEFAULT_EXPECT = 204  # of an HTTP check
 
-Parse = Callable[[object], Any]
+
+class InvalidValueError(Exception):
+    """The value is invalid. The text says what is expected; netbond.config.load makes a ConfigError of it."""
 
 
-class Wrong(Exception):  # noqa: N818 - the reader of the file makes a ConfigError of it
-    """What would be right, for a value that is not."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of value: called with a value of TOML it returns what netbond works with.
+
+    It raises InvalidValueError if the value is invalid. `schema` is a JSON Schema of the valid values.
+    """
+
+    read: Callable[[object], Any]
+    schema: Mapping[str, Any]
+
+    def __call__(self, value: object) -> Any:
+        return self.read(value)
+
+
+def kind(schema: Mapping[str, Any]) -> Callable[[Callable[[object], Any]], Kind]:
+    """Makes a Kind of a function that reads a value."""
+    return lambda read: Kind(read, schema)
+
+
+def or_empty(of: Kind, empty: object = None) -> Kind:
+    """`of`, or an empty string, which stands for `empty`."""
+
+    def read(value: object) -> Any:
+        return empty if value == "" else of(value)
+
+    return Kind(read, {"anyOf": [{"const": ""}, of.schema]})
 
 
 # --- endpoints ---------------------------------------------------------------------------------------------
@@ -44,7 +71,7 @@ class HostPort:
 
 
 def parse_host_port(text: str) -> HostPort:
-    """Read 'host:port' or '[v6]:port'; ValueError says what would be right."""
+    """Read 'host:port' or '[v6]:port'; ValueError says what is expected."""
     expected = "'host:port' with a port from 1 to 65535 (IPv6 in brackets: '[::1]:5000')"
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -58,162 +85,321 @@ def parse_host_port(text: str) -> HostPort:
     return HostPort(host, int(port))
 
 
-def string(value: object) -> str:
+# --- patterns of the schemas -------------------------------------------------------------------------------
+# In the language that JSON Schema has for them (ECMA-262), which has neither \A nor \Z.
+
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = rf"{_OCTET}(\.{_OCTET}){{3}}"
+_IPV6 = "(?=[^%]*:[^%]*:)[0-9A-Fa-f:.]{2,45}(%[^%/]+)?"  # which of these is an address the reader decides
+_PORT = (
+    "(0{0,4}[1-9]|0{0,3}[1-9][0-9]|0{0,2}[1-9][0-9]{2}|0?[1-9][0-9]{3}|[1-5][0-9]{4}"
+    "|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+)
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = rf"{_LABEL}(\.{_LABEL})*\.?"
+
+_ADDRESS: Mapping[str, Any] = {"type": "string", "pattern": rf"^({_IPV4}|{_IPV6})$"}
+_HOST_NAME: Mapping[str, Any] = {
+    "type": "string",
+    "maxLength": 253,
+    "pattern": f"^{_NAME}$",
+    "not": {"pattern": r"(^|\.)[0-9]+\.?$"},  # a last label of digits is a mistyped address
+}
+_PREFIX: Mapping[str, Any] = {
+    "type": "string",
+    "pattern": rf"^({_IPV4}(/[0-9.]{{1,15}})?|{_IPV6}(/[0-9]{{1,3}})?)$",
+    "not": {"pattern": "/0+$"},
+}
+_NO_CONTROL: Mapping[str, Any] = {"not": {"pattern": "[\\u0000-\\u001f\\u007f]"}}
+
+
+# --- plain values ------------------------------------------------------------------------------------------
+
+
+def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise Wrong("a string")
+        raise InvalidValueError("a string")
     return value
 
 
+string = Kind(_text, {"type": "string"})
+
+
+@kind({"type": "boolean"})
 def flag(value: object) -> bool:
     if not isinstance(value, bool):
-        raise Wrong("true or false")
+        raise InvalidValueError("true or false")
     return value
 
 
-def whole(low: int, high: int) -> Parse:
-    def parse(value: object) -> int:
+def whole(low: int, high: int) -> Kind:
+    """Whole numbers from `low` to `high`."""
+
+    @kind({"type": "integer", "minimum": low, "maximum": high})
+    def read(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise Wrong(f"a whole number from {low} to {high}")
+            raise InvalidValueError(f"a whole number from {low} to {high}")
         return value
 
-    return parse
+    return read
 
 
-def milliseconds(low: int, high: int) -> Parse:
-    def parse(value: object) -> int:
+def number(low: float, high: float) -> Kind:
+    """Numbers from `low` to `high`, with or without a fraction."""
+
+    @kind({"type": "number", "minimum": low, "maximum": high})
+    def read(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise InvalidValueError(f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    return read
+
+
+def zero_or(of: Kind, what: str) -> Kind:
+    """`of`, or 0; `what` are the words for the values of `of`."""
+
+    @kind({"anyOf": [{"const": 0}, of.schema]})
+    def read(value: object) -> Any:
         if value == 0 and not isinstance(value, bool):
             return 0
         try:
-            return int(whole(low, high)(value))
-        except Wrong:
-            raise Wrong(f"0 or milliseconds from {low} to {high}") from None
+            return of(value)
+        except InvalidValueError:
+            raise InvalidValueError(f"0 or {what}") from None
 
-    return parse
+    return read
 
 
-def one_of(*choices: str) -> Parse:
-    def parse(value: object) -> str:
+def milliseconds(low: int, high: int) -> Kind:
+    """Milliseconds from `low` to `high`, or 0."""
+    return zero_or(whole(low, high), f"milliseconds from {low} to {high}")
+
+
+def one_of(*choices: str) -> Kind:
+    """One of these strings."""
+
+    @kind({"enum": list(choices)})
+    def read(value: object) -> str:
         if value not in choices:
-            raise Wrong("one of " + ", ".join(repr(choice) for choice in choices))
+            raise InvalidValueError("one of " + ", ".join(repr(choice) for choice in choices))
         return str(value)
 
-    return parse
+    return read
 
 
-def absolute_path(value: object) -> Path:
-    path = Path(string(value))
-    if not path.is_absolute() or "\0" in str(path):
-        raise Wrong("an absolute path")
-    return path
+def list_of(of: Kind, what: str, longest: int) -> Kind:
+    """Lists without repetition; `what` are the words for several values of `of`."""
+
+    @kind({"type": "array", "items": of.schema, "maxItems": longest, "uniqueItems": True})
+    def read(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) > longest:
+            raise InvalidValueError(f"a list of at most {longest} {what}")
+        found = tuple(of(item) for item in value)
+        if len(set(found)) != len(found):
+            raise InvalidValueError(f"a list of {what} without repetition")
+        return found
+
+    return read
 
 
-def optional_path(value: object) -> Path | None:
-    return None if value == "" else absolute_path(value)
-
-
-def host_port(value: object) -> HostPort:
-    try:
-        return parse_host_port(string(value))
-    except ValueError as error:
-        raise Wrong(str(error)) from None
-
-
-def address_endpoint(value: object) -> HostPort:
-    endpoint = host_port(value)
-    try:
-        ipaddress.ip_address(endpoint.host)
-    except ValueError:
-        raise Wrong("an address of this box and a port, like '127.0.0.1:6000' or '[::]:5000'") from None
-    return endpoint
-
-
-def optional_address_endpoint(value: object) -> HostPort | None:
-    return None if value == "" else address_endpoint(value)
-
-
-def match_pattern(value: object) -> str:
-    """A pattern for the interface's name, or a table of patterns for its hardware: as the text of a Match."""
-    if isinstance(value, dict):
-        given = {key: hardware_pattern(key, pattern) for key, pattern in value.items()}
-        if not given:
-            raise Wrong("a pattern for at least one of " + ", ".join(KEYS))
-        return str(Match(**given))
-    text = string(value)
-    if not text or len(text) > 64 or any(c.isspace() or c == "/" for c in text):
-        raise Wrong("an interface name or a pattern such as 'usb*'")
-    return str(Match(name=text))
-
-
-def hardware_pattern(key: str, value: object) -> str:
-    if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, n=1)
-        raise Wrong(f"{near[0]!r} instead of {key!r}" if near else "only " + ", ".join(KEYS))
-    if not isinstance(value, str) or not value or len(value) > 128 or not value.isprintable():
-        raise Wrong(f"a pattern for {key}, like the values that `udevadm info /sys/class/net/usb0` shows")
-    return "?".join(value.split(" "))  # a blank fits `?`; the text of a Match separates its keys by blanks
-
-
-def label_text(value: object) -> str:
-    text = string(value)
-    if text and not re.fullmatch(r"[A-Za-z0-9._-]([A-Za-z0-9 ._-]{0,30}[A-Za-z0-9._-])?", text):
-        raise Wrong("at most 32 letters, digits, blanks, '.', '_' and '-'")
+@kind({"type": "string", "pattern": "^[A-Za-z0-9._-]{1,32}$"})
+def word(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,32}", text):
+        raise InvalidValueError("a name of letters, digits, '.', '_' and '-'")
     return text
 
 
+@kind({"type": "string", "pattern": "^/[^\\u0000]*$"})
+def absolute_path(value: object) -> Path:
+    path = Path(_text(value))
+    if not path.is_absolute() or "\0" in str(path):
+        raise InvalidValueError("an absolute path")
+    return path
+
+
+optional_path = or_empty(absolute_path)
+
+
+@kind({"type": "string", "maxLength": 261, "pattern": rf"^({_NAME}|\[({_NAME}|{_IPV6})\]):{_PORT}$"})
+def host_port(value: object) -> HostPort:
+    try:
+        return parse_host_port(_text(value))
+    except ValueError as error:
+        raise InvalidValueError(str(error)) from None
+
+
+@kind({"type": "string", "pattern": rf"^({_IPV4}|\[({_IPV4}|{_IPV6})\]):{_PORT}$"})
+def address_endpoint(value: object) -> HostPort:
+    endpoint: HostPort = host_port(value)
+    try:
+        ipaddress.ip_address(endpoint.host)
+    except ValueError:
+        raise InvalidValueError(
+            "an address of this box and a port, like '127.0.0.1:6000' or '[::]:5000'"
+        ) from None
+    return endpoint
+
+
+optional_address_endpoint = or_empty(address_endpoint)
+
+
+# --- values of single keys ---------------------------------------------------------------------------------
+
+
+def _hardware_pattern(key: str, value: object) -> str:
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, n=1)
+        raise InvalidValueError(f"{near[0]!r} instead of {key!r}" if near else "only " + ", ".join(KEYS))
+    if not isinstance(value, str) or not value or len(value) > 128 or not value.isprintable():
+        raise InvalidValueError(
+            f"a pattern for {key}, like the values that `udevadm info /sys/class/net/usb0` shows"
+        )
+    return "?".join(value.split(" "))  # a blank fits `?`; the text of a Match separates its keys by blanks
+
+
+_NAME_PATTERN: Mapping[str, Any] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 64,
+    "not": {"pattern": r"[\s/]"},
+}
+_HARDWARE_PATTERN: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": 128, **_NO_CONTROL}
+
+
+@kind(
+    {
+        "anyOf": [
+            _NAME_PATTERN,
+            {
+                "type": "object",
+                "properties": dict.fromkeys(KEYS, _HARDWARE_PATTERN),
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
+        ]
+    }
+)
+def match_pattern(value: object) -> str:
+    """A pattern for the interface's name, or a table of patterns for its hardware: the text of a Match."""
+    if isinstance(value, dict):
+        given = {key: _hardware_pattern(key, pattern) for key, pattern in value.items()}
+        if not given:
+            raise InvalidValueError("a pattern for at least one of " + ", ".join(KEYS))
+        return str(Match(**given))
+    text = _text(value)
+    if not text or len(text) > 64 or any(c.isspace() or c == "/" for c in text):
+        raise InvalidValueError("an interface name or a pattern such as 'usb*'")
+    return str(Match(name=text))
+
+
+@kind({"type": "array", "items": match_pattern.schema})
+def lan_patterns(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise InvalidValueError("a list of interface names or patterns, like ['eth1', 'br0']")
+    return tuple(match_pattern(item) for item in value)
+
+
+@kind({"type": "string", "pattern": "^([A-Za-z0-9._-]([A-Za-z0-9 ._-]{0,30}[A-Za-z0-9._-])?)?$"})
+def label_text(value: object) -> str:
+    text = _text(value)
+    if text and not re.fullmatch(r"[A-Za-z0-9._-]([A-Za-z0-9 ._-]{0,30}[A-Za-z0-9._-])?", text):
+        raise InvalidValueError("at most 32 letters, digits, blanks, '.', '_' and '-'")
+    return text
+
+
+@kind(
+    {
+        "anyOf": [
+            {"enum": ["auto", "none"]},
+            _ADDRESS,
+            {"type": "array", "items": _ADDRESS, "minItems": 1, "uniqueItems": True},
+        ]
+    }
+)
 def gateways(value: object) -> tuple[str, ...]:
     if value in ("auto", "none"):
         return (str(value),)
     addresses = value if isinstance(value, list) else [value]
     try:
-        found = tuple(str(ipaddress.ip_address(string(item))) for item in addresses)
+        found = tuple(str(ipaddress.ip_address(_text(item))) for item in addresses)
     except ValueError:
         found = ()
     if not found or len(set(found)) != len(found):
-        raise Wrong("'auto', 'none' (point-to-point), an IP address, or a list of different addresses")
+        raise InvalidValueError(
+            "'auto', 'none' (point-to-point), an IP address, or a list of different addresses"
+        )
     return found
 
 
 Weight = int | Literal["auto"]  # "auto": follows what is measured (netbond.sources.auto_weight)
 
 
+@kind({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 256}]})
 def weight(value: object) -> Weight:
     if value == "auto":
         return "auto"
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 256:
-        raise Wrong("a whole number from 1 to 256, or 'auto'")
+        raise InvalidValueError("a whole number from 1 to 256, or 'auto'")
     return value
 
 
-def destinations(value: object) -> tuple[str, ...]:
-    """Prefixes in canonical form, host names in small letters."""
-    if not isinstance(value, list) or not value:
-        raise Wrong("a list of prefixes, addresses and host names, like ['203.0.113.0/24', 'bank.example']")
-    return tuple(one_destination(string(item)) for item in value)
-
-
-def one_destination(text: str) -> str:
+def _destination(text: str) -> str:
+    """A prefix in canonical form, or a host name in small letters."""
     try:
         network = ipaddress.ip_network(text)
     except ValueError:
         if not targets.is_name(text):
-            raise Wrong(
+            raise InvalidValueError(
                 f"prefixes without host bits, addresses and host names; {text!r} is none of them"
             ) from None
         return text.lower().removesuffix(".")
     if network.prefixlen == 0:
-        raise Wrong("prefixes that are not everything; weights and `backup` say where everything goes")
+        raise InvalidValueError(
+            "prefixes that are not everything; weights and `backup` say where everything goes"
+        )
     return str(network)
 
 
+@kind(
+    {
+        "type": "array",
+        "minItems": 1,
+        "items": {"anyOf": [_PREFIX, _HOST_NAME]},
+    }
+)
+def destinations(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise InvalidValueError(
+            "a list of prefixes, addresses and host names, like ['203.0.113.0/24', 'bank.example']"
+        )
+    return tuple(_destination(_text(item)) for item in value)
+
+
+@kind(
+    {
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "string", "minLength": 1, "maxLength": 64, **_NO_CONTROL},
+    }
+)
 def names(value: object) -> tuple[str, ...]:
     texts = value if isinstance(value, list) else []
     if not texts or not all(isinstance(t, str) and t.isprintable() and 0 < len(t) <= 64 for t in texts):
-        raise Wrong("a list of names or patterns of uplinks, like ['usb0', 'usb*']")
+        raise InvalidValueError("a list of names or patterns of uplinks, like ['usb0', 'usb*']")
     return tuple(texts)
 
 
+@kind(
+    {
+        "type": "object",
+        "propertyNames": {"pattern": "^[A-Za-z][A-Za-z_-]{0,11}$"},
+        "additionalProperties": {"type": "integer", "minimum": 1, "maximum": HIGHEST_TABLE - PER_FAMILY + 1},
+    }
+)
 def table_bases(value: object) -> tuple[tuple[str, int], ...]:
-    expected = Wrong(
+    expected = InvalidValueError(
         f"a table such as {{usb = 100, eth = 110}}: each takes {PER_FAMILY} tables from 1 to {HIGHEST_TABLE}"
     )
     if not isinstance(value, dict):
@@ -229,15 +415,16 @@ def table_bases(value: object) -> tuple[tuple[str, int], ...]:
     return tuple(value.items())
 
 
-def word(value: object) -> str:
-    text = string(value)
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,32}", text):
-        raise Wrong("a name of letters, digits, '.', '_' and '-'")
-    return text
-
-
+@kind(
+    {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 1, "maximum": HIGHEST_TABLE},
+        "minItems": 2,
+        "maxItems": 2,
+    }
+)
 def table_range(value: object) -> tuple[int, int]:
-    expected = Wrong("two table numbers, lowest and highest, like [130, 219], between 1 and 252")
+    expected = InvalidValueError("two table numbers, lowest and highest, like [130, 219], between 1 and 252")
     if not isinstance(value, list) or len(value) != 2:
         raise expected
     low, high = value
@@ -246,73 +433,54 @@ def table_range(value: object) -> tuple[int, int]:
     return (low, high)
 
 
-def lan_patterns(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise Wrong("a list of interface names or patterns, like ['eth1', 'br0']")
-    return tuple(match_pattern(item) for item in value)
-
-
+@kind({"type": "integer", "minimum": 0xFF, "maximum": 0xFFFFFFFF})
 def mark_mask(value: object) -> int:
     mask: int = whole(0xFF, 0xFFFFFFFF)(value)
     lowest = mask & -mask
     if mask & (mask + lowest) or mask // lowest < 0xFF:
-        raise Wrong("a mask of 8 or more bits in a row, like 0xff000000")
+        raise InvalidValueError("a mask of 8 or more bits in a row, like 0xff000000")
     return mask
 
 
 UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
+@kind(
+    {
+        "anyOf": [
+            {"enum": ["", 0]},
+            {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})? ?[MGT]i?B$"},
+        ]
+    }
+)
 def byte_count(value: object) -> int:
     if value == "" or (type(value) is int and value == 0):
         return 0
     text = value if isinstance(value, str) else ""
     match = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,6}))? ?([MGT]i?B)", text)
     if match is None:
-        raise Wrong("a number and one of " + ", ".join(UNITS) + ", like '50GB'; 0 for none")
+        raise InvalidValueError("a number and one of " + ", ".join(UNITS) + ", like '50GB'; 0 for none")
     fraction = match[2] or ""
     factor: int = 10 ** len(fraction)
     return int(match[1] + fraction) * UNITS[match[3]] // factor
 
 
-def number(low: float, high: float) -> Parse:
-    def parse(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise Wrong(f"a number from {low:g} to {high:g}")
-        return float(value)
-
-    return parse
-
-
-def list_of(of: Parse, what: str, longest: int) -> Parse:
-    def parse(value: object) -> tuple[Any, ...]:
-        if not isinstance(value, list) or len(value) > longest:
-            raise Wrong(f"a list of at most {longest} {what}")
-        found = tuple(of(item) for item in value)
-        if len(set(found)) != len(found):
-            raise Wrong(f"a list of {what} without repetition")
-        return found
-
-    return parse
-
-
-def optional_checks(value: object) -> tuple[str, ...] | None:
-    checks: tuple[str, ...] = list_of(word, "names of checks", 8)(value) if value != "" else ()
-    return None if value == "" else checks
-
-
+@kind(_ADDRESS)
 def resolver_address(value: object) -> str:
     try:
-        return str(ipaddress.ip_address(string(value)))
+        return str(ipaddress.ip_address(_text(value)))
     except ValueError:
-        raise Wrong("a list of addresses of DNS servers, like ['1.1.1.1', '2606:4700:4700::1111']") from None
+        raise InvalidValueError(
+            "a list of addresses of DNS servers, like ['1.1.1.1', '2606:4700:4700::1111']"
+        ) from None
 
 
+@kind(_HOST_NAME)
 def query_name(value: object) -> str:
     try:
-        target = targets.parse("icmp", string(value))
+        target = targets.parse("icmp", _text(value))
     except ValueError:
         target = None
     if target is None or target.address is not None:
-        raise Wrong("a host name, like 'example.com'")
+        raise InvalidValueError("a host name, like 'example.com'")
     return target.host

@@ -1,12 +1,13 @@
 """The configuration file: what it means, and what a user is told who got it wrong."""
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from netbond.config.load import LARGEST, load, parse
-from netbond.config.schema import Config
+from netbond.config.schema import SINGLE, Config, UplinkConfig
 from netbond.config.values import HostPort, parse_host_port
 from netbond.errors import ConfigError
 
@@ -53,78 +54,88 @@ def test_an_empty_string_turns_off() -> None:
     assert agent.ip_list is None
 
 
+def test_what_the_documentation_calls_a_default_may_be_written() -> None:
+    for table, cls in SINGLE.items():
+        for key in fields(cls):
+            assert getattr(cls(), key.name) == key.metadata["kind"](key.metadata["default"]), table
+    written = 'table = 0\nlabel = ""\nbudget = 0\nchecks = ""\ngateway = "auto"'
+    assert parse(f'[[uplink]]\nmatch = "usb*"\n{written}').uplink == (UplinkConfig("usb*"),)
+    with pytest.raises(ConfigError, match="table = 253 is not valid; expected 0 or a whole number from 1 to"):
+        parse('[[uplink]]\nmatch = "usb0"\ntable = 253')
+
+
 def test_a_weight_that_follows_what_is_measured() -> None:
     (uplink,) = parse('[[uplink]]\nmatch = "usb*"\nweight = "auto"').uplink
     assert uplink.weight == "auto"
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[agent]\nmetrics = 5\n", "f.toml: agent.metrics = 5 is not valid; expected a string"),
-        ('[agent]\nip_lst = "/x"', "f.toml: agent has an unknown key 'ip_lst'; did you mean 'ip_list'?"),
-        ("[agnet]\n", "f.toml: unknown table 'agnet'; did you mean 'agent'?"),
-        ('[agent]\nstate_dir = "run"', "f.toml: agent.state_dir = 'run' is not valid; expected an abs"),
-        ('[uplink]\nmatch = "usb*"', "f.toml: [uplink] is a single table; write it as [[uplink]]"),
-        ("[[uplink]]\nweight = 2", "f.toml: uplink[1] lacks the key 'match'; add match = ..."),
-        (
-            '[[uplink]]\nmatch = "a"\n[[uplink]]\nmatch = "b"\nweight = 0',
-            "f.toml: uplink[2].weight = 0 is not valid; expected a whole number from 1 to 256",
-        ),
-        (
-            '[[uplink]]\nmatch = "a"\nweight = true',
-            "f.toml: uplink[1].weight = True is not valid; expected a whole number from 1 to 256",
-        ),
-        (
-            '[[uplink]]\nmatch = "a"\ngateway = "10.0.0"',
-            "f.toml: uplink[1].gateway = '10.0.0' is not valid;"
-            " expected 'auto', 'none' (point-to-point), an IP address",
-        ),
-        (
-            '[[sender]]\nlisten = "6000"\nreceiver = "h:1"',
-            "f.toml: sender[1].listen = '6000' is not valid; expected 'host:port' with a port from 1 to 65535"
-            " (IPv6 in brackets: '[::1]:5000')",
-        ),
-        (
-            '[[sender]]\nlisten = "h:1"\nreceiver = "h:1"',
-            "f.toml: sender[1].listen = 'h:1' is not valid;"
-            " expected an address of this box and a port, like '127.0.0.1:6000' or '[::]:5000'",
-        ),
-        ("[agent\n", "f.toml: not valid TOML: "),
-        ("agent = 1\n", "f.toml: agent is 1; write it as a table, [agent]"),
-        ('[[uplink]]\nmatch = "usb0"\ntable = 20', "f.toml: table 20 is not between main_priority = 50"),
-        ('[[uplink]]\nmatch = "usb*"\ntable = 150', "f.toml: uplink 'usb*' sets table = 150 for a pattern"),
-        ("[routing]\noif_priority = 60", "f.toml: routing priorities are out of order"),
-        (
-            '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[[sender]]\nlisten="[::1]:6000"\nreceiver="h:2"',
-            "f.toml: two engines listen on [::1]:6000; give each a port of its own",
-        ),
-        (
-            '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nrequire_key = true',
-            "f.toml: receiver [::1]:6000 has require_key and no key_file; add key_file = ...",
-        ),
-        (
-            '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\nlatency = 19',
-            "f.toml: sender[1].latency = 19 is not valid; expected 0 or milliseconds from 20 to 8000",
-        ),
-        (
-            '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nworkers = 0',
-            "f.toml: receiver[1].workers = 0 is not valid; expected a whole number from 1 to 64",
-        ),
-        (
-            '[[sender]]\nlisten="127.0.0.1:6000"\nreceiver="h:1"\n[[receiver]]\nlisten="0.0.0.0:6000"\nsrt="h:2"',
-            "f.toml: two engines listen on 127.0.0.1:6000 and 0.0.0.0:6000, which is the same port;",
-        ),
-        (
-            '[[receiver]]\nlisten="0.0.0.0:5000"\nsrt="localhost:5000"',
-            "f.toml: the receiver on 0.0.0.0:5000 has srt = 'localhost:5000', which is itself; name the",
-        ),
-        (
-            '[[sender]]\nlisten="[::1]:6000"\nreceiver="[::1]:6000"',
-            "f.toml: the sender on [::1]:6000 has receiver = '[::1]:6000', which is itself; name",
-        ),
-    ],
-)  # fmt: skip
+REFUSED = [
+    ("[agent]\nmetrics = 5\n", "f.toml: agent.metrics = 5 is not valid; expected a string"),
+    ('[agent]\nip_lst = "/x"', "f.toml: agent has an unknown key 'ip_lst'; did you mean 'ip_list'?"),
+    ("[agnet]\n", "f.toml: unknown table 'agnet'; did you mean 'agent'?"),
+    ('[agent]\nstate_dir = "run"', "f.toml: agent.state_dir = 'run' is not valid; expected an abs"),
+    ('[uplink]\nmatch = "usb*"', "f.toml: [uplink] is a single table; write it as [[uplink]]"),
+    ("[[uplink]]\nweight = 2", "f.toml: uplink[1] lacks the key 'match'; add match = ..."),
+    (
+        '[[uplink]]\nmatch = "a"\n[[uplink]]\nmatch = "b"\nweight = 0',
+        "f.toml: uplink[2].weight = 0 is not valid; expected a whole number from 1 to 256",
+    ),
+    (
+        '[[uplink]]\nmatch = "a"\nweight = true',
+        "f.toml: uplink[1].weight = True is not valid; expected a whole number from 1 to 256",
+    ),
+    (
+        '[[uplink]]\nmatch = "a"\ngateway = "10.0.0"',
+        "f.toml: uplink[1].gateway = '10.0.0' is not valid;"
+        " expected 'auto', 'none' (point-to-point), an IP address",
+    ),
+    (
+        '[[sender]]\nlisten = "6000"\nreceiver = "h:1"',
+        "f.toml: sender[1].listen = '6000' is not valid; expected 'host:port' with a port from 1 to 65535"
+        " (IPv6 in brackets: '[::1]:5000')",
+    ),
+    (
+        '[[sender]]\nlisten = "h:1"\nreceiver = "h:1"',
+        "f.toml: sender[1].listen = 'h:1' is not valid;"
+        " expected an address of this box and a port, like '127.0.0.1:6000' or '[::]:5000'",
+    ),
+    ("[agent\n", "f.toml: not valid TOML: "),
+    ("agent = 1\n", "f.toml: agent is 1; write it as a table, [agent]"),
+    ('[[uplink]]\nmatch = "usb0"\ntable = 20', "f.toml: table 20 is not between main_priority = 50"),
+    ('[[uplink]]\nmatch = "usb*"\ntable = 150', "f.toml: uplink 'usb*' sets table = 150 for a pattern"),
+    ("[routing]\noif_priority = 60", "f.toml: routing priorities are out of order"),
+    (
+        '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[[sender]]\nlisten="[::1]:6000"\nreceiver="h:2"',
+        "f.toml: two engines listen on [::1]:6000; give each a port of its own",
+    ),
+    (
+        '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nrequire_key = true',
+        "f.toml: receiver [::1]:6000 has require_key and no key_file; add key_file = ...",
+    ),
+    (
+        '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\nlatency = 19',
+        "f.toml: sender[1].latency = 19 is not valid; expected 0 or milliseconds from 20 to 8000",
+    ),
+    (
+        '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nworkers = 0',
+        "f.toml: receiver[1].workers = 0 is not valid; expected a whole number from 1 to 64",
+    ),
+    (
+        '[[sender]]\nlisten="127.0.0.1:6000"\nreceiver="h:1"\n[[receiver]]\nlisten="0.0.0.0:6000"\nsrt="h:2"',
+        "f.toml: two engines listen on 127.0.0.1:6000 and 0.0.0.0:6000, which is the same port;",
+    ),
+    (
+        '[[receiver]]\nlisten="0.0.0.0:5000"\nsrt="localhost:5000"',
+        "f.toml: the receiver on 0.0.0.0:5000 has srt = 'localhost:5000', which is itself; name the",
+    ),
+    (
+        '[[sender]]\nlisten="[::1]:6000"\nreceiver="[::1]:6000"',
+        "f.toml: the sender on [::1]:6000 has receiver = '[::1]:6000', which is itself; name",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "says"), REFUSED)
 def test_errors_name_file_key_value_and_remedy(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text, "f.toml")

@@ -18,20 +18,20 @@ def test_roaming_excludes_only_where_asked() -> None:
     assert [uplink.exclude_roaming for uplink in config.uplink] == [True, False]
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[agent]\nmodemmanager = 1", "f: agent.modemmanager = 1 is not valid; expected true or false"),
-        (
-            "[agent]\nnetwork_manager = true",
-            "f: agent has an unknown key 'network_manager'; did you mean 'netw",
-        ),
-        (
-            '[[uplink]]\nmatch = "a"\nexclude_roaming = "yes"',
-            "f: uplink[1].exclude_roaming = 'yes' is not valid",
-        ),
-    ],
-)
+REFUSED = [
+    ("[agent]\nmodemmanager = 1", "f: agent.modemmanager = 1 is not valid; expected true or false"),
+    (
+        "[agent]\nnetwork_manager = true",
+        "f: agent has an unknown key 'network_manager'; did you mean 'netw",
+    ),
+    (
+        '[[uplink]]\nmatch = "a"\nexclude_roaming = "yes"',
+        "f: uplink[1].exclude_roaming = 'yes' is not valid",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), REFUSED)
 def test_errors(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text, "f")
