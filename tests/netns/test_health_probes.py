@@ -541,7 +541,7 @@ def test_cancelled_and_timed_out_probes_close_their_sockets(
 
 SCRIPT = """
 import asyncio, contextlib, ipaddress, os, resource, socket
-from netbond.config.load import CheckConfig
+from netbond.config.schema import CheckConfig
 from netbond.health.probes import Way, probe, questions
 way = Way("usb0", ipaddress.ip_address("10.0.0.10"), ipaddress.ip_address("10.0.0.1"))
 async def main():
