@@ -132,6 +132,25 @@ class NexthopGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayClaim:
+    """What a source says of an address: by which gateway it leads out.
+
+    It counts only while the interface holds the address; of several for one address the newest counts.
+    `gateway` is None for a point-to-point link: the device alone is the way. `said_s` is when it was said, in
+    seconds since boot, negative for an earlier boot. `standing`: the source is asked anew in each pass, so
+    that `said_s` is no age. `ifindex` is the interface's number at that time, 0 if that is not known.
+    """
+
+    device: str
+    source: str  # "dhclient", "NetworkManager", "main", ...
+    address: IPInterface
+    gateway: IPAddress | None
+    said_s: float = 0.0
+    ifindex: int = 0
+    standing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """What checks say of an uplink; `since` is seconds of the checker's clock."""
 
@@ -160,9 +179,10 @@ class Facts:
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
-    leases: tuple[Lease, ...] = ()
+    leases: tuple[Lease, ...] = ()  # of DHCP clients, with and without routers
+    claims: tuple[GatewayClaim, ...] = ()  # of who else configures interfaces
     devices: tuple[Device, ...] = ()  # the hardware of the links, as far as it is known
-    learned: tuple[Lease, ...] = ()  # defaults once seen in main, in the form of a lease (uplinks.learned)
+    remembered: tuple[GatewayClaim, ...] = ()  # defaults once seen in main (netbond.uplinks.remember)
     nexthops: tuple[NexthopObject | NexthopGroup, ...] | None = None  # None: the kernel knows none
     health: tuple[Health, ...] = ()
     alive: frozenset[tuple[str, IPAddress]] = frozenset()  # device and address of the uplinks used so far

@@ -7,7 +7,7 @@ each family, and once for each gateway. The gateway of an address comes from, in
 3. a default route in main on that interface: with a gateway in the address's network if there is one, else
    any (IPv6 routers advertise their link-local address);
 4. the default route that was last seen there: the kernel drops it when the link goes down and does not put it
-   back (`learned`; IPv4 only, as IPv6 addresses go with the link as well).
+   back (`remember`; IPv4 only, as IPv6 addresses go with the link as well).
 A lease, and a default once seen, counts only while the interface holds the address it came with. Nothing is
 remembered here: the same facts give the same uplinks, so that an agent that was killed and started again
 arrives where it was.
@@ -19,28 +19,26 @@ traffic bound to that address must fail and not leave by another modem.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netbond import match
 from netbond.config.pattern import of_links
 from netbond.config.schema import Config, UplinkConfig
-from netbond.dhcp.lease import Lease
 from netbond.exclusions import exclusions
 from netbond.lan import is_lan
-from netbond.model import MAIN_TABLE, Address, Facts, IPAddress, Link, Uplink
+from netbond.model import MAIN_TABLE, Address, Facts, GatewayClaim, IPAddress, Link, Uplink
 from netbond.tables import assign, reaches
 from netbond.usability import judged
 
-LEARNED = "main default"
+# Where a gateway is known from, beside the sources of claims.
 CONFIGURED = "configuration"
+MAIN_DEFAULT = "main default"
+REMEMBERED = "main default (gone)"
 
 UP = "up"
 NO_CARRIER = "no carrier"
 DOWN = "down"
-
-# It is asked anew in each pass, so its leases have no age.
-_ASKED_ANEW = "NetworkManager"
 
 _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
 
@@ -64,12 +62,12 @@ def candidates(device: str, family: int, facts: Facts, *, asked_for: bool) -> tu
             for a in facts.addresses
             if a.device == device and a.family == family and a.scope == "global" and not a.tentative
         ),
-        facts.leases,
+        facts,
     )
     return found if asked_for or not all(map(_local_only, found)) else ()
 
 
-def _as_leased(addresses: tuple[Address, ...], leases: Iterable[Lease]) -> tuple[Address, ...]:
+def _as_leased(addresses: tuple[Address, ...], facts: Facts) -> tuple[Address, ...]:
     """The addresses without those whose network a renewal has changed.
 
     A DHCP client that is given the same address with another mask sets it beside the one it has, which the
@@ -80,9 +78,11 @@ def _as_leased(addresses: tuple[Address, ...], leases: Iterable[Lease]) -> tuple
         return addresses
     held = {address.interface for address in addresses}
     device = addresses[0].device
-    mine = [lease for lease in leases if lease.device == device and lease.address.ip in twice]
-    newest = {ip: max((x.received for x in mine if x.address.ip == ip), default=0.0) for ip in twice}
-    leased = {lease.address for lease in mine if lease.received == newest[lease.address.ip]} & held
+    said = [(x.device, x.address, x.received) for x in facts.leases]
+    said += [(x.device, x.address, x.said_s) for x in facts.claims]
+    mine = [(interface, when) for of, interface, when in said if of == device and interface.ip in twice]
+    newest = {ip: max((when for interface, when in mine if interface.ip == ip), default=0.0) for ip in twice}
+    leased = {interface for interface, when in mine if when == newest[interface.ip]} & held
     renewed = {interface.ip for interface in leased}
     return tuple(a for a in addresses if a.interface.ip not in renewed or a.interface in leased)
 
@@ -127,13 +127,24 @@ def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | N
     return [gateway for _, _, gateway in sorted(found, key=lambda item: item[:2])]
 
 
-def _lease(device: str, addresses: Iterable[Address], leases: Iterable[Lease]) -> Lease | None:
-    """The newest lease with a router for one of these addresses: any other lease is history."""
-    held = {address.interface.ip for address in addresses}
+def _claims(facts: Facts) -> Iterator[GatewayClaim]:
+    """What DHCP leases and others say of gateways."""
+    for lease in facts.leases:
+        if lease.routers:
+            yield GatewayClaim(
+                lease.device, lease.source, lease.address, lease.routers[0], lease.received, lease.ifindex
+            )
+    yield from facts.claims
+
+
+def _newest(device: str, address: Address, claims: Iterable[GatewayClaim]) -> GatewayClaim | None:
+    """The newest claim that names a gateway for this address: any other is history."""
     valid = [
-        lease for lease in leases if lease.device == device and lease.routers and lease.address.ip in held
+        claim
+        for claim in claims
+        if claim.device == device and claim.gateway is not None and claim.address.ip == address.interface.ip
     ]
-    return max(valid, key=lambda lease: lease.received, default=None)
+    return max(valid, key=lambda claim: claim.said_s, default=None)
 
 
 def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> list[_Way]:
@@ -146,42 +157,46 @@ def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> 
 
 
 def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Way]:
-    """The ways that leases and main tell of."""
+    """The ways that claims and main tell of."""
     family = addresses[0].family
     defaults = _main_defaults(link.name, family, facts)
     gateways = [gateway for gateway in defaults if gateway is not None]
     found: dict[IPAddress | None, tuple[str, float | None, list[Address]]] = {}
-    homeless = []
+    without_gateway = []
     for address in addresses:
-        lease = _lease(link.name, [address], facts.leases)
+        claim = _newest(link.name, address, _claims(facts))
         inside = next((gateway for gateway in gateways if reaches(address, gateway)), None)
-        once = _lease(link.name, [address], facts.learned)
-        if lease is not None:
-            since = None if lease.source == _ASKED_ANEW or lease.received < 0 else lease.received
-            found.setdefault(lease.routers[0], (lease.source, since, []))[2].append(address)
+        once = _newest(link.name, address, facts.remembered)
+        if claim is not None:
+            since = None if claim.standing or claim.said_s < 0 else claim.said_s
+            found.setdefault(claim.gateway, (claim.source, since, []))[2].append(address)
         elif inside is not None:
-            found.setdefault(inside, (LEARNED, None, []))[2].append(address)
+            found.setdefault(inside, (MAIN_DEFAULT, None, []))[2].append(address)
         elif once is not None and not gateways:
-            found.setdefault(once.routers[0], (f"{LEARNED} (gone)", None, []))[2].append(address)
+            found.setdefault(once.gateway, (REMEMBERED, None, []))[2].append(address)
         else:
-            homeless.append(address)
+            without_gateway.append(address)
     if not found:
         if gateways:
-            found[gateways[0]] = (LEARNED, None, [])
+            found[gateways[0]] = (MAIN_DEFAULT, None, [])
         elif defaults and link.point_to_point:
-            found[None] = (LEARNED, None, [])
-        elif link.point_to_point and _once_without_gateway(link.name, addresses, facts.learned):
-            found[None] = (f"{LEARNED} (gone)", None, [])
+            found[None] = (MAIN_DEFAULT, None, [])
+        elif link.point_to_point and _once_without_gateway(link.name, addresses, facts.remembered):
+            found[None] = (REMEMBERED, None, [])
     ways = [_Way(gateway, source, tuple(share), since) for gateway, (source, since, share) in found.items()]
     if not ways:
         return []
-    first = tuple(a for a in addresses if a in homeless or a in ways[0].addresses)
+    first = tuple(a for a in addresses if a in without_gateway or a in ways[0].addresses)
     return [replace(ways[0], addresses=first), *ways[1:]]
 
 
-def _once_without_gateway(device: str, addresses: Iterable[Address], learned: Iterable[Lease]) -> bool:
+def _once_without_gateway(
+    device: str, addresses: Iterable[Address], remembered: Iterable[GatewayClaim]
+) -> bool:
     held = {address.interface.ip for address in addresses}
-    return any(lease.device == device and not lease.routers and lease.address.ip in held for lease in learned)
+    return any(
+        claim.device == device and claim.gateway is None and claim.address.ip in held for claim in remembered
+    )
 
 
 def _ways(link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, facts: Facts) -> list[_Way]:
@@ -199,22 +214,22 @@ def _ways(link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, fac
 # --- memory ------------------------------------------------------------------------------------------------
 
 
-def learned(facts: Facts, now: float) -> tuple[Lease, ...]:
-    """What to remember of the default routes in main: `facts.learned`, brought up to date.
+def remember(facts: Facts, now_s: float) -> tuple[GatewayClaim, ...]:
+    """What to remember of the default routes in main: `facts.remembered`, brought up to date.
 
-    `now` is seconds since boot. What is seen now replaces what was; what is not seen is kept while the
+    `now_s` is seconds since boot. What is seen now replaces what was; what is not seen is kept while the
     interface holds the address it went with. An interface that is gone takes its memory along.
     """
     kept = {}
     for link in facts.links:
         addresses = [a for a in facts.addresses if a.device == link.name and a.scope == "global"]
         held = {a.interface.ip for a in addresses}
-        once = next((x for x in facts.learned if x.device == link.name and x.address.ip in held), None)
+        once = next((x for x in facts.remembered if x.device == link.name and x.address.ip in held), None)
         defaults = _main_defaults(link.name, 4, facts)
         if defaults:
-            seen = _seen(link, addresses, defaults, now)
+            seen = _seen(link, addresses, defaults, now_s)
             if seen is not None:
-                same = once is not None and once._replace(received=now) == seen
+                same = once is not None and replace(once, said_s=now_s) == seen
                 kept[link.name] = once if same and once is not None else seen
         elif once is not None:
             kept[link.name] = once
@@ -222,17 +237,17 @@ def learned(facts: Facts, now: float) -> tuple[Lease, ...]:
 
 
 def _seen(
-    link: Link, addresses: Iterable[Address], defaults: Sequence[IPAddress | None], now: float
-) -> Lease | None:
+    link: Link, addresses: Iterable[Address], defaults: Sequence[IPAddress | None], now_s: float
+) -> GatewayClaim | None:
     gateway = next((gateway for gateway in defaults if gateway is not None), None)
     for address in addresses:
         interface = address.interface
         if not isinstance(interface, ipaddress.IPv4Interface):
             continue
         if isinstance(gateway, ipaddress.IPv4Address) and gateway in interface.network:
-            return Lease(link.name, "main", interface, (gateway,), now, link.index)
+            return GatewayClaim(link.name, "main", interface, gateway, now_s, link.index)
         if gateway is None and link.point_to_point:
-            return Lease(link.name, "main", interface, (), now, link.index)
+            return GatewayClaim(link.name, "main", interface, None, now_s, link.index)
     return None
 
 
@@ -321,13 +336,10 @@ def _disputed(item: _Chosen, ways: Iterable[_Way], facts: Facts) -> tuple[tuple[
     said = [
         (lease.source, lease.routers[0])
         for lease in facts.leases
-        if lease.device == item.link.name
-        and lease.routers
-        and lease.address.ip in held
-        and lease.source != _ASKED_ANEW
+        if lease.device == item.link.name and lease.routers and lease.address.ip in held
     ]
     if family == 4:
-        said += [(LEARNED, way) for way in _main_defaults(item.link.name, 4, facts) if way is not None]
+        said += [(MAIN_DEFAULT, way) for way in _main_defaults(item.link.name, 4, facts) if way is not None]
     return tuple(dict.fromkeys((source, way) for source, way in said if way not in used))
 
 

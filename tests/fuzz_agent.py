@@ -143,7 +143,7 @@ def system_bus(data: bytes) -> None:
     mirror.load(managed)
     for device in networkmanager.parse_devices(mirror.objects):
         json.dumps(networkmanager.device_snapshot(device))
-        networkmanager.leases([device], 5.0)
+        networkmanager.claims([device], 5.0)
     for modem in modemmanager.parse_modems(mirror.objects):
         assert modemmanager.summary(modem).isprintable()
         json.dumps(modemmanager.modem_snapshot(modem))

@@ -11,10 +11,22 @@ from netbond.contracts import Source
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore, following, renamed
-from netbond.model import Facts, Link
-from netbond.uplinks import learned
+from netbond.model import Facts, GatewayClaim, Link
+from netbond.uplinks import remember
 
 logger = logging.getLogger(__name__)
+
+
+def as_lease(claim: GatewayClaim) -> Lease:
+    """The claim as the files of leases hold it, since version 0.1."""
+    routers = () if claim.gateway is None else (claim.gateway,)
+    return Lease(claim.device, claim.source, claim.address, routers, claim.said_s, claim.ifindex)
+
+
+def as_claim(lease: Lease) -> GatewayClaim:
+    """What such a file says."""
+    gateway = lease.routers[0] if lease.routers else None
+    return GatewayClaim(lease.device, lease.source, lease.address, gateway, lease.received, lease.ifindex)
 
 
 class _Kept(Source):
@@ -71,21 +83,21 @@ class SeenInMain(_Kept):
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """What is remembered, brought up to date with what main has now."""
         self.problems = []
-        facts = replace(facts, learned=self._load(facts.links))
-        remembered = learned(facts, now_s)
+        facts = replace(facts, remembered=tuple(map(as_claim, self._load(facts.links))))
+        found = remember(facts, now_s)
         if self._writes:
-            self._remember(facts.learned, remembered)
-        return replace(facts, learned=remembered)
+            self._keep(facts.remembered, found)
+        return replace(facts, remembered=found)
 
-    def _remember(self, before: Iterable[Lease], after: Iterable[Lease]) -> None:
+    def _keep(self, before: Iterable[GatewayClaim], after: Iterable[GatewayClaim]) -> None:
         """Keep them for an agent that is started while a link is down."""
-        old, new = {lease.device: lease for lease in before}, {lease.device: lease for lease in after}
+        old, new = {claim.device: claim for claim in before}, {claim.device: claim for claim in after}
         try:
             for device in old.keys() - new.keys():
                 self._store.forget(device)
-            for device, lease in new.items():
-                if old.get(device) != lease:
-                    self._store.save(lease)
+            for device, claim in new.items():
+                if old.get(device) != claim:
+                    self._store.save(as_lease(claim))
         except LeaseError as error:  # the name of an interface that is not text
             self.problems.append(str(error))
         except OSError as error:

@@ -9,9 +9,9 @@ from typing import Any
 
 from netbond.config.schema import Config
 from netbond.contracts import Look, Source
-from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import MANAGED, LeaseList
-from netbond.model import Facts, Link
+from netbond.model import Facts, GatewayClaim, Link
+from netbond.sources.kept_leases import as_claim, as_lease
 from netbond.system import files
 from netbond.system.state_file import reason
 from netbond.watchers import bus, networkmanager
@@ -30,10 +30,10 @@ class NetworkManager(Source):
         self._followed = config.agent.networkmanager
         self._watcher = networkmanager.NetworkManagerWatcher()
         self._store = LeaseList(config.agent.state_dir / MANAGED)
-        self._leases: tuple[Lease, ...] = ()  # what it said last
+        self._claims: tuple[GatewayClaim, ...] = ()  # what it said last
         self._keeps = config.agent.networkmanager  # what it said is kept for the next agent
         self._silent = False
-        self._unkept = ""  # why the leases could not be kept
+        self._unkept = ""  # why they could not be kept
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
         """Follow it. A restart of the agent must not cut an uplink that only NetworkManager knows of."""
@@ -67,11 +67,11 @@ class NetworkManager(Source):
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Its gateways, and what it said before it was restarted."""
         here = {link.name for link in facts.links}
-        before = [lease for lease in self._leases if lease.device in here]
-        self._leases = networkmanager.leases(self._watcher.facts(), now_s, before)
+        before = [claim for claim in self._claims if claim.device in here]
+        self._claims = networkmanager.claims(self._watcher.facts(), now_s, before)
         if self._keeps:
             self._keep()
-        return replace(facts, leases=(*facts.leases, *self._leases))
+        return replace(facts, claims=(*facts.claims, *self._claims))
 
     def complete(self) -> bool:
         """Whether it has said what it knows, or is known not to be there."""
@@ -94,13 +94,13 @@ class NetworkManager(Source):
 
     def _recall(self) -> None:
         try:
-            self._leases = self._store.load()
+            self._claims = tuple(replace(claim, standing=True) for claim in map(as_claim, self._store.load()))
         except (OSError, ValueError) as error:
             logger.warning("%s: %s; passed over", self._store.path, reason(error))
 
     def _keep(self) -> None:
         try:
-            self._store.save(self._leases)
+            self._store.save(map(as_lease, self._claims))
         except OSError as error:
             self._unkept = f"{self._store.path}: {files.why(error)}"
         else:

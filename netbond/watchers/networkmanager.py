@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from netbond.dhcp.lease import Lease
+from netbond.model import GatewayClaim
 from netbond.watchers.bus import (
     RUNNING,
     Objects,
@@ -258,10 +258,12 @@ def carried(device: NMDevice, before: NMDevice | None) -> NMDevice:
     return replace(device, gateway4=before.gateway4, dhcp=True)
 
 
-def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease] = ()) -> tuple[Lease, ...]:
-    """The gateways in the form of leases, which count only while the interface holds their address.
+def claims(
+    devices: Iterable[NMDevice], now_s: float, before: Iterable[GatewayClaim] = ()
+) -> tuple[GatewayClaim, ...]:
+    """The gateways of the addresses that NetworkManager has configured.
 
-    `received` is the time to give them, in seconds since boot. `before` is what this gave the last time: a
+    `now_s` is seconds since boot. `before` is what this gave the last time: a
     NetworkManager that ends says of each interface that it is gone, and one that starts takes it up again
     step by step, from unmanaged by way of disconnected. Both leave the address where it is, so the gateway
     stays as well. One that was unplugged has no address any more, and one that NetworkManager lets go of is
@@ -269,7 +271,7 @@ def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease]
     """
     found = tuple(devices)
     fresh = tuple(
-        Lease(device.device, "NetworkManager", address, (way,), received)
+        GatewayClaim(device.device, SERVICE.title, address, way, now_s, standing=True)
         for device in found
         if configures(device)
         for address in device.addresses
@@ -277,9 +279,9 @@ def leases(devices: Iterable[NMDevice], received: float, before: Iterable[Lease]
         for way in (device.gateway4 if address.version == 4 else device.gateway6,)
         if way is not None
     )
-    settled = {lease.device for lease in fresh}
+    settled = {claim.device for claim in fresh}
     settled |= {device.device for device in found if not (device.starting or device.state in UNDER_WAY)}
-    return (*fresh, *(lease for lease in before if lease.device not in settled))
+    return (*fresh, *(claim for claim in before if claim.device not in settled))
 
 
 def device_snapshot(device: NMDevice) -> dict[str, object]:

@@ -16,11 +16,10 @@ from pathlib import Path
 import pytest
 
 from netbond.config.schema import Config
-from netbond.dhcp.lease import Lease
-from netbond.model import Address, Facts, IPAddress, Link
+from netbond.model import Address, Facts, GatewayClaim, IPAddress, Link
 from netbond.system import clock
 from netbond.uplinks import find
-from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, leases
+from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, claims
 from tests.netns.buses import PrivateBus, until
 from tests.netns.nm import NetworkManagerBox
 
@@ -49,7 +48,7 @@ class Watch:
     def __init__(self, watcher: NetworkManagerWatcher) -> None:
         self.watcher = watcher
         self.looks: list[tuple[float, tuple[NMDevice, ...]]] = []
-        self.said: tuple[Lease, ...] = ()
+        self.said: tuple[GatewayClaim, ...] = ()
 
     def look(self) -> None:
         self.looks.append((time.time(), self.watcher.facts()))
@@ -66,11 +65,11 @@ class Watch:
 
     def gateway(self, box: NetworkManagerBox, name: str = "usb0") -> IPAddress | None:
         """The gateway that the agent would use, with the kernel's addresses and no other source."""
-        self.said = leases(self.watcher.facts(), clock.now(), self.said)
+        self.said = claims(self.watcher.facts(), clock.now(), self.said)
         facts = Facts(
             links=(Link(name, 2),),
             addresses=tuple(Address(name, IPv4Interface(each)) for each in box.addresses(name)),
-            leases=self.said,
+            claims=self.said,
         )
         return next((uplink.gateway for uplink in find(facts, Config(), {}).uplinks), None)
 
@@ -256,8 +255,8 @@ async def test_no_step_of_a_restart_takes_the_gateway_along(
     box.plug("usb0", "10.25.0")
     async with watching(bus) as watch:
         await watch.state("activated")
-        await until(lambda: leases(watch.watcher.facts(), 1.0), "a gateway")
-        kept = leases(watch.watcher.facts(), 1.0)
+        await until(lambda: claims(watch.watcher.facts(), 1.0), "a gateway")
+        kept = claims(watch.watcher.facts(), 1.0)
         watch.looks.clear()
         box.stop()
         await until(lambda: not watch.device().current, "held")
@@ -265,8 +264,8 @@ async def test_no_step_of_a_restart_takes_the_gateway_along(
         await until(lambda: watch.device().current and not watch.device().starting, "it has started")
         await watch.state("activated")
         for _, devices in watch.looks:
-            kept = leases(devices, 2.0, kept)
-            assert [str(lease.routers[0]) for lease in kept] == ["10.25.0.1"], devices
+            kept = claims(devices, 2.0, kept)
+            assert [str(lease.gateway) for lease in kept] == ["10.25.0.1"], devices
 
 
 async def test_the_bus_restarts(

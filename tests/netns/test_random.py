@@ -28,6 +28,7 @@ from netbond.kernel.client import Kernel
 from netbond.kernel.taken_defaults import DefaultStore, still_valid
 from netbond.model import Facts
 from netbond.plan import Object, object_words
+from netbond.sources.kept_leases import as_claim
 from netbond.status.control import request
 from netbond.system import clock
 from tests.netns.box import Box, sh
@@ -92,13 +93,13 @@ class World:
 
     def facts(self) -> Facts:
         """What there is, by an eye of its own."""
-        learned = LeaseStore(self.box.folder / "state" / "learned").load()
+        kept = LeaseStore(self.box.folder / "state" / "learned").load()
         facts = self.loop.run_until_complete(self.kernel.read())
         taken = DefaultStore(self.box.folder / "state").load()
         return replace(
             facts,
             leases=self.leases.load(),
-            learned=learned,
+            remembered=tuple(map(as_claim, kept)),
             taken=tuple(route for route in taken if still_valid(route, facts)),
         )
 

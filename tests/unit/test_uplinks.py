@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
-from netbond.model import Facts, Uplink
-from netbond.uplinks import find, learned
+from netbond.model import Facts, GatewayClaim, Uplink
+from netbond.uplinks import find, remember
 from tests.unit.boxes import address, box, lease, link, main_default
 
 
@@ -37,18 +38,23 @@ def test_without_a_configuration_what_has_address_and_gateway_is_an_uplink() -> 
     ]
 
 
+def claim(gateway: str, source: str, said_s: float = 0.0, *, standing: bool = False) -> GatewayClaim:
+    interface = ipaddress.ip_interface("10.0.0.10/24")
+    return GatewayClaim("usb0", source, interface, ipaddress.ip_address(gateway), said_s, standing=standing)
+
+
 def test_gateway_order_configuration_lease_main_memory() -> None:
     facts = replace(
         box("usb0"),
         routes=(main_default("usb0", "10.0.0.3"),),
-        learned=(lease("usb0", "10.0.0.10/24", "10.0.0.4", source="main"),),
+        remembered=(claim("10.0.0.4", "main"),),
     )
     configured = parse('[[uplink]]\nmatch = "usb*"\ngateway = "10.0.0.2"')
     assert brief(facts, configured) == [("usb0", "10.0.0.2", "configuration", "up")]
     assert brief(facts) == [("usb0", "10.0.0.1", "dhclient", "up")]
     assert brief(replace(facts, leases=())) == [("usb0", "10.0.0.3", "main default", "up")]
     assert brief(replace(facts, leases=(), routes=())) == [("usb0", "10.0.0.4", "main default (gone)", "up")]
-    assert brief(replace(facts, leases=(), routes=(), learned=())) == []
+    assert brief(replace(facts, leases=(), routes=(), remembered=())) == []
 
 
 def test_a_weight_that_is_auto_is_what_was_measured_and_1_before() -> None:
@@ -84,7 +90,7 @@ def test_a_gateway_is_as_old_as_the_lease_that_names_it_and_a_renewal_is_no_news
 
     told = replace(box("usb0"), leases=(lease("usb0", "10.0.0.10/24", "10.0.0.1", received=1000.0),))
     renewed = replace(told, leases=(told.leases[0]._replace(received=2000.0),))
-    asked = replace(told, leases=(told.leases[0]._replace(source="NetworkManager"),))
+    asked = replace(told, leases=(), claims=(claim("10.0.0.1", "NetworkManager", 1000.0, standing=True),))
     seen = replace(told, leases=(), routes=(main_default("usb0", "10.0.0.1"),))
     assert [found(facts).gateway_since for facts in (told, renewed)] == [1000.0, 2000.0]
     assert [found(facts).gateway_since for facts in (asked, seen)] == [None, None]
@@ -105,10 +111,10 @@ def test_gateways_that_others_name_are_told() -> None:
             lease("usb0", "10.0.0.10/24", "10.0.0.9", received=2.0),
             lease("usb0", "10.0.0.10/24", "10.0.0.8", "10.0.0.7", received=1.0, source="networkd"),
             lease("usb0", "10.0.0.10/24", "10.0.0.9", received=1.0, source="udhcpc"),  # of one mind
-            lease("usb0", "10.0.0.10/24", "10.0.0.6", received=0.0, source="NetworkManager"),
             lease("usb0", "10.0.0.11/24", "10.0.0.5", received=1.0, source="dhcpcd"),  # history
             lease("usb1", "10.0.0.10/24", "10.0.0.4", received=1.0, source="dhcpcd"),
         ),
+        claims=(claim("10.0.0.6", "NetworkManager", standing=True),),
         routes=(main_default("usb0", "10.0.0.1"), main_default("usb1", "10.0.0.2")),
     )
     assert disputed(facts) == [("networkd", "10.0.0.8"), ("main default", "10.0.0.1")]
@@ -222,33 +228,38 @@ def test_loopback_is_never_an_uplink() -> None:
     assert brief(facts, parse('[[uplink]]\nmatch = "*"\ngateway = "127.0.0.1"')) == []
 
 
-class TestLearned:
+class TestRemembered:
     """A default in main vanishes with a link that goes down, and does not come back with it."""
 
     seen = replace(box("usb0"), leases=(), routes=(main_default("usb0", "10.0.0.1"),))
 
     def test_what_is_seen_is_remembered_with_its_address(self) -> None:
-        assert learned(self.seen, now=5.0) == (
-            lease("usb0", "10.0.0.10/24", "10.0.0.1", received=5.0, source="main")._replace(
-                ifindex=next(link.index for link in self.seen.links if link.name == "usb0")
+        assert remember(self.seen, now_s=5.0) == (
+            GatewayClaim(
+                "usb0",
+                "main",
+                ipaddress.ip_interface("10.0.0.10/24"),
+                ipaddress.ip_address("10.0.0.1"),
+                5.0,
+                next(link.index for link in self.seen.links if link.name == "usb0"),
             ),
         )
 
     def test_nothing_new_is_no_change(self) -> None:
-        before = learned(self.seen, now=5.0)
-        assert learned(replace(self.seen, learned=before), now=6.0) == before
+        before = remember(self.seen, now_s=5.0)
+        assert remember(replace(self.seen, remembered=before), now_s=6.0) == before
 
     def test_it_outlives_the_route(self) -> None:
-        before = learned(self.seen, now=5.0)
-        assert learned(replace(self.seen, routes=(), learned=before), now=6.0) == before
+        before = remember(self.seen, now_s=5.0)
+        assert remember(replace(self.seen, routes=(), remembered=before), now_s=6.0) == before
 
     def test_another_gateway_replaces_it(self) -> None:
         facts = replace(
-            self.seen, routes=(main_default("usb0", "10.0.0.2"),), learned=learned(self.seen, now=5.0)
+            self.seen, routes=(main_default("usb0", "10.0.0.2"),), remembered=remember(self.seen, now_s=5.0)
         )
-        assert [str(known.routers[0]) for known in learned(facts, now=6.0)] == ["10.0.0.2"]
+        assert [str(known.gateway) for known in remember(facts, now_s=6.0)] == ["10.0.0.2"]
 
     def test_it_goes_with_the_address_and_with_the_interface(self) -> None:
-        before = learned(self.seen, now=5.0)
-        assert learned(replace(self.seen, routes=(), addresses=(), learned=before), now=6.0) == ()
-        assert learned(replace(self.seen, routes=(), links=(), learned=before), now=6.0) == ()
+        before = remember(self.seen, now_s=5.0)
+        assert remember(replace(self.seen, routes=(), addresses=(), remembered=before), now_s=6.0) == ()
+        assert remember(replace(self.seen, routes=(), links=(), remembered=before), now_s=6.0) == ()

@@ -28,7 +28,7 @@ from netbond.model import (
     Uplink,
 )
 from netbond.plan import plan
-from netbond.uplinks import find, learned
+from netbond.uplinks import find, remember
 from tests.unit.boxes import address, box, lease, link, main_default
 
 
@@ -183,7 +183,7 @@ class TestGateways:
         )
         (found,) = uplinks(facts)
         assert (found.gateway, found.gateway_source) == (None, "main default")
-        remembered = replace(facts, routes=(), learned=learned(facts, 1.0))
+        remembered = replace(facts, routes=(), remembered=remember(facts, 1.0))
         assert [u.gateway_source for u in uplinks(remembered)] == ["main default (gone)"]
         ether = replace(facts, links=(replace(ppp, point_to_point=False),))
         assert uplinks(ether) == []

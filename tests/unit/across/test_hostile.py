@@ -134,9 +134,9 @@ def test_whatever_networkmanager_says(data: st.DataObject) -> None:
         paths = {"Ip4Config", "Ip6Config", "Dhcp4Config", "ActiveConnection"}
         interfaces[networkmanager.DEVICE] |= dict.fromkeys(paths, "/org/freedesktop/x/1")
     devices = networkmanager.parse_devices(mirrored(networkmanager.SERVICE, interfaces))
-    for lease in networkmanager.leases(devices, 1.0):
-        assert lease.device.isprintable()
-        assert "%" not in f"{lease.address}{lease.routers}"
+    for claim in networkmanager.claims(devices, 1.0):
+        assert claim.device.isprintable()
+        assert "%" not in f"{claim.address}{claim.gateway}"
     found = {device.device: networkmanager.device_snapshot(device) for device in devices}
     json.dumps(found, allow_nan=False)
     assert harmless(

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from netbond.config.schema import Config
-from netbond.dhcp.lease import Lease
-from netbond.model import Address, Facts, IPInterface, Link
+from netbond.model import Address, Facts, GatewayClaim, IPInterface, Link
 from netbond.uplinks import find
 from netbond.watchers.networkmanager import (
     ACTIVE,
@@ -22,8 +21,8 @@ from netbond.watchers.networkmanager import (
     NAME,
     NMDevice,
     carried,
+    claims,
     device_snapshot,
-    leases,
     parse_device,
     parse_devices,
 )
@@ -121,14 +120,14 @@ def test_a_device_that_is_not_connected() -> None:
 @pytest.mark.parametrize("state", [10, 20, 30, 40, 70])
 def test_networkmanager_that_starts_has_not_let_go_of_what_it_has_not_taken_up(state: int) -> None:
     """Unmanaged, unavailable, disconnected: on the way up these mean nothing yet."""
-    before = leases((FOUND,), 5.0)
+    before = claims((FOUND,), 5.0)
     assert len(before) == 2
     nothing = {"Ip4Config": "/", "Ip6Config": "/", "Dhcp4Config": "/", "ActiveConnection": "/"}
     objects = changed(PATH, DEVICE, State=state, **nothing)
     starting = parse_devices(objects | {ROOT: {NAME: {"Startup": True}}})
-    assert leases(starting, 6.0, before) == before
+    assert claims(starting, 6.0, before) == before
     started = parse_devices(objects | {ROOT: {NAME: {"Startup": False}}})
-    assert leases(started, 6.0, before) == (before if state >= 40 else ())
+    assert claims(started, 6.0, before) == (before if state >= 40 else ())
 
 
 def test_a_dhcp_client_that_ends_takes_no_gateway_along_while_its_address_stays() -> None:
@@ -285,18 +284,22 @@ def test_when_the_gateway_counts(
         HELD6: IPv6Interface("2001:db8::36/64"),
     }
     addresses = tuple(Address("usb0", networks.get(each, ip_interface(each))) for each in held)
-    box = Facts(links=(Link("usb0", 2),), addresses=addresses, leases=leases([facts], 5.0))
+    box = Facts(links=(Link("usb0", 2),), addresses=addresses, claims=claims([facts], 5.0))
     found = [u.gateway for u in find(box, Config(), {}).uplinks if u.family == version]
     assert found == ([] if expected is None else [ip_address(expected)])
 
 
-def test_as_leases() -> None:
-    held = Lease("usb0", "NetworkManager", IPv4Interface("10.0.0.36/24"), (IPv4Address("10.0.0.1"),), 5.0)
-    held6 = Lease("usb0", "NetworkManager", IPv6Interface("2001:db8::36/64"), (IPv6Address("fe80::ff"),), 5.0)
-    assert leases([FOUND], 5.0) == (held, held6)
-    assert leases([replace(FOUND, current=False)], 5.0) == (held, held6)
-    assert leases([replace(FOUND, gateway4=None)], 5.0) == (held6,)
-    assert leases([replace(FOUND, gateway6=None)], 5.0) == (held,)
+def test_as_claims() -> None:
+    def claim(address: str, gateway: str) -> GatewayClaim:
+        return GatewayClaim(
+            "usb0", "NetworkManager", ip_interface(address), ip_address(gateway), 5.0, standing=True
+        )
+
+    held, held6 = claim("10.0.0.36/24", "10.0.0.1"), claim("2001:db8::36/64", "fe80::ff")
+    assert claims([FOUND], 5.0) == (held, held6)
+    assert claims([replace(FOUND, current=False)], 5.0) == (held, held6)
+    assert claims([replace(FOUND, gateway4=None)], 5.0) == (held6,)
+    assert claims([replace(FOUND, gateway6=None)], 5.0) == (held,)
     for none in (
         replace(FOUND, managed=False),
         replace(FOUND, external=True),
@@ -304,18 +307,18 @@ def test_as_leases() -> None:
         replace(FOUND, gateway4=None, gateway6=None),
         replace(FOUND, addresses=(IPv6Interface("fe80::36/64"),)),
     ):
-        assert leases([none], 5.0) == ()
+        assert claims([none], 5.0) == ()
 
 
-def test_a_lease_stays_while_networkmanager_starts_anew() -> None:
-    held = leases([FOUND], 5.0)
-    assert leases([], 6.0, held) == held  # it is ending, and has no devices any more
+def test_a_claim_stays_while_networkmanager_starts_anew() -> None:
+    held = claims([FOUND], 5.0)
+    assert claims([], 6.0, held) == held  # it is ending, and has no devices any more
     for state in ("prepare", "config", "ip-config"):
-        assert leases([replace(FOUND, state=state)], 6.0, held) == held
-    assert [renewed.received for renewed in leases([FOUND], 7.0, held)] == [7.0, 7.0]
+        assert claims([replace(FOUND, state=state)], 6.0, held) == held
+    assert [renewed.said_s for renewed in claims([FOUND], 7.0, held)] == [7.0, 7.0]
     for state in ("disconnected", "deactivating", "unmanaged", "unavailable", "failed", "unknown"):
-        assert leases([replace(FOUND, state=state)], 6.0, held) == ()
-    assert leases([replace(FOUND, gateway4=None, gateway6=None)], 6.0, held) == ()
+        assert claims([replace(FOUND, state=state)], 6.0, held) == ()
+    assert claims([replace(FOUND, gateway4=None, gateway6=None)], 6.0, held) == ()
 
 
 def test_snapshot() -> None:
