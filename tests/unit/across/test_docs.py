@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -62,3 +64,57 @@ def test_files_that_a_page_names_are_there(page: str) -> None:
     bare = set(re.findall(r"(?<![\w/.])\w+\.py\b", text))
     known = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
     assert bare <= known, sorted(bare - known)
+
+
+def imported_by(file: str) -> set[str]:
+    """The files of netbond that this one imports, for types and inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {f"{name.replace('.', '/')}.py" for name in names}
+    return found
+
+
+def data_paths() -> dict[str, list[tuple[str, str]]]:
+    """From docs/architecture.md, by heading: the steps, each a file and what is said of it."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    section = re.search(r"^## Four data paths\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+    assert section
+    _, *parts = re.split(r"^### (.*)\n", section[1], flags=re.MULTILINE)
+    return {
+        name: re.findall(r"^\d+\. `([^`]+)`: (.*)$", steps, re.MULTILINE)
+        for name, steps in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def test_the_architecture_has_four_data_paths() -> None:
+    paths = data_paths()
+    assert len(paths) == 4
+    assert all(len(steps) >= 5 for steps in paths.values())
+
+
+@pytest.mark.parametrize("name", data_paths())
+def test_neighbours_in_a_data_path_know_each_other(name: str) -> None:
+    """One imports the other, or the second says by which command or message the value comes."""
+    steps = data_paths()[name]
+    for (before, _), (file, text) in itertools.pairwise(steps):
+        if not re.search(r"\*\*By a (command|file|netlink message|D-Bus message)\*\*", text):
+            assert file in imported_by(before) or before in imported_by(file), f"{before} -> {file}"
+
+
+@pytest.mark.parametrize("name", data_paths())
+def test_a_data_path_has_no_step_back_up(name: str) -> None:
+    """From the edges where facts come in, to what decides at the top of netbond/, to those that write."""
+
+    def rank(file: str) -> int:
+        folder = file.removeprefix("netbond/").rpartition("/")[0]
+        return {"": 1, "kernel": 2, "router": 2, "outputs": 2, "status": 2}.get(folder, 0)
+
+    files = [file for file, _ in data_paths()[name]]
+    assert len(set(files)) == len(files)
+    assert [rank(file) for file in files] == sorted(rank(file) for file in files)
