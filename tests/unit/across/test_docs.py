@@ -118,3 +118,28 @@ def test_a_data_path_has_no_step_back_up(name: str) -> None:
     files = [file for file, _ in data_paths()[name]]
     assert len(set(files)) == len(files)
     assert [rank(file) for file in files] == sorted(rank(file) for file in files)
+
+
+def test_the_index_of_decisions_lists_each_record() -> None:
+    folder = ROOT / "docs/decisions"
+    listed = re.findall(
+        r"^\| \[(\d{4})\]\((\1-[\w-]+\.md)\) \|", (folder / "README.md").read_text(), re.MULTILINE
+    )
+    assert [file for _, file in listed] == sorted(path.name for path in folder.glob("[0-9]*.md"))
+    for number, file in listed:
+        title, *sections = re.findall(r"^#+ (.*)$", prose(f"docs/decisions/{file}"), re.MULTILINE)
+        assert title.startswith(f"{number}: ")
+        assert sections[:3] == ["Context", "Decision", "Consequences"]
+
+
+@pytest.mark.parametrize("form", ["bug", "modem", "feature"])
+def test_issue_forms_ask_for_what_a_report_needs_and_say_what_to_mask(form: str) -> None:
+    text = (ROOT / f".github/ISSUE_TEMPLATE/{form}.yml").read_text()
+    for wanted in ("netbond status --json", "netbond explain", "journalctl -u netbond", "Mask"):
+        assert wanted in text
+
+
+def test_hooks_before_a_commit_download_nothing() -> None:
+    text = (ROOT / ".pre-commit-config.yaml").read_text()
+    assert re.findall(r"repo: (.*)", text) == ["local"]
+    assert len(re.findall(r"language: system$", text, re.MULTILINE)) == len(re.findall(r"- id: ", text))
