@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import argparse
 import signal
-from pathlib import Path
 
-from netbond.cli.send import add_engine_options, address_port, host_port, key_of, port_number
-from netbond.config import targets
+from netbond.cli.engine_options import (
+    add_options,
+    address_port,
+    given,
+    host_name,
+    host_port,
+    key_of,
+    port_number,
+)
+from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
 from netbond.errors import UsageError
 
@@ -21,23 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--srt-port", "--srt_port", metavar="N", help="the SRT server's port")
     parser.add_argument("--listen", metavar="ADDRESS:PORT", help="instead of --srtla-port: one address only")
     parser.add_argument("--srt", metavar="HOST:PORT", help="instead of --srt-hostname and --srt-port")
-    parser.add_argument(
-        "--timeout", type=float, default=10.0, metavar="S", help="forget a link silent for so long (10 s)"
-    )
-    parser.add_argument(
-        "--group-timeout",
-        type=float,
-        default=10.0,
-        metavar="S",
-        help="forget a stream without links after so long (10 s)",
-    )
-    parser.add_argument(
-        "--group-dir", type=Path, metavar="DIR", help="write srtla-group-PORT files there (often /tmp)"
-    )
-    parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes, for more than one core (1)"
-    )
-    add_engine_options(parser)
+    add_options(parser, ReceiverConfig)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,25 +38,11 @@ def run(args: argparse.Namespace) -> int:
     from netbond.srtla.process.receiving import RecvEngine, RecvOptions
     from netbond.srtla.receiver import workers
 
-    for name, value in (("--timeout", args.timeout), ("--group-timeout", args.group_timeout)):
-        if not 1 <= value <= 3600:
-            raise UsageError(f"{name} {value} is not valid", "expected seconds from 1 to 3600")
-    if not 1 <= args.workers <= 64:
-        raise UsageError(f"--workers {args.workers} is not valid", "expected a number from 1 to 64")
-    options = RecvOptions(
-        listen=_listen(args),
-        srt=_server(args),
-        timeout=args.timeout,
-        group_timeout=args.group_timeout,
-        group_dir=args.group_dir,
-        key=key_of(args),
-        require_key=args.require_key,
-        workers=args.workers,
-        stats_file=args.stats_file,
-    )
+    config = ReceiverConfig(_listen(args), _server(args), **given(args, ReceiverConfig))
+    options = RecvOptions(config, key_of(args), args.stats_file)
     set_up_logging("debug" if args.verbose else args.log_level)
     channel, resume = prepare(args.user, args.control_fd)
-    if options.workers > 1:
+    if config.workers > 1:
         return workers.run(options, channel, resume)
     return serve(RecvEngine(options, channel, resume))
 
@@ -83,7 +60,5 @@ def _server(args: argparse.Namespace) -> HostPort:
         raise UsageError("the SRT server is not clear", "give either --srt-port N or --srt HOST:PORT")
     if args.srt is not None:
         return host_port(args.srt, "--srt")
-    host = args.srt_hostname or "127.0.0.1"
-    if not targets.is_host(host):
-        raise UsageError(f"--srt-hostname {host!r} is not a host", "expected a name or an address")
+    host = host_name(args.srt_hostname or "127.0.0.1", "--srt-hostname")
     return HostPort(host, port_number(args.srt_port, "--srt-port"))

@@ -375,9 +375,12 @@ class SysctlConfig:
     )
 
 
+MODES = ("adaptive", "classic")  # of a sender
+
+
 @dataclass(frozen=True, slots=True)
 class SenderConfig:
-    """[[sender]]: an SRTLA sender that the agent keeps running."""
+    """[[sender]]: an SRTLA sender that the agent keeps running, or one that stands alone."""
 
     listen: HostPort = _required(
         v.address_endpoint, 'Address and port where the SRT caller connects (`"127.0.0.1:6000"`).'
@@ -386,8 +389,8 @@ class SenderConfig:
         v.host_port, 'Host and port of the SRTLA receiver (`"bond.example.org:5000"`).'
     )
     mode: str = _key(
-        v.one_of("adaptive", "classic"),
-        "adaptive",
+        v.one_of(*MODES),
+        MODES[0],
         'How links are used: `"adaptive"` ([bonding.md](bonding.md)), or `"classic"` as in other senders.',
     )
     latency: int = _key(
@@ -415,7 +418,7 @@ class SenderConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverConfig:
-    """[[receiver]]: an SRTLA receiver that the agent keeps running."""
+    """[[receiver]]: an SRTLA receiver that the agent keeps running, or one that stands alone."""
 
     listen: HostPort = _required(
         v.address_endpoint, 'Address and port where SRTLA senders connect (`"0.0.0.0:5000"`).'
@@ -435,6 +438,11 @@ class ReceiverConfig:
         "A directory, writable by `agent.user`, for the files `srtla-group-PORT` ([recv.md](recv.md))."
         ' `""`: none are written.',
     )
+    workers: int = _key(
+        v.whole(1, 64),
+        1,
+        "Processes, 1 to 64, for more than one core ([recv.md](recv.md#more-than-one-core)).",
+    )
     key_file: Path | None = _key(
         v.optional_path,
         "",
@@ -442,11 +450,6 @@ class ReceiverConfig:
         ' and readable by nobody else. Senders with another key are refused. `""`: none.',
     )
     require_key: bool = _key(v.flag, default=False, doc="`true`: senders without a key are refused, too.")
-    workers: int = _key(
-        v.whole(1, 64),
-        1,
-        "Processes, 1 to 64, for more than one core ([recv.md](recv.md#more-than-one-core)).",
-    )
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ import signal
 import site
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from netbond.config.schema import ReceiverConfig, SenderConfig
@@ -26,29 +26,16 @@ EngineConfig = SenderConfig | ReceiverConfig
 
 
 def engine_arguments(engine: EngineConfig) -> list[str]:
-    """What the engine is told to do, as arguments of `netbond`."""
-    more: list[str] = []
-    if isinstance(engine, SenderConfig):
-        words = ["send", "--listen", str(engine.listen), "--receiver", str(engine.receiver)]
-        if engine.mode != "adaptive":
-            more += ["--mode", engine.mode]
-        if engine.latency:
-            more += ["--latency", str(engine.latency)]
-    else:
-        words = ["recv", "--listen", str(engine.listen), "--srt", str(engine.srt)]
-        if engine.timeout != 10.0:
-            more += ["--timeout", f"{engine.timeout:g}"]
-        if engine.group_timeout != 10.0:
-            more += ["--group-timeout", f"{engine.group_timeout:g}"]
-        if engine.group_dir is not None:
-            more += ["--group-dir", str(engine.group_dir)]
-        if engine.workers > 1:
-            more += ["--workers", str(engine.workers)]
-    if engine.key_file is not None:
-        more += ["--key-file", str(engine.key_file)]
-    if engine.require_key:
-        more.append("--require-key")
-    return words + more
+    """What the engine is told to do, as arguments of `netbond`: each key that is not at its default."""
+    arguments = ["send" if isinstance(engine, SenderConfig) else "recv"]
+    for key in fields(engine):
+        value = getattr(engine, key.name)
+        if value == key.default:
+            continue
+        arguments.append("--" + key.name.replace("_", "-"))
+        if value is not True:
+            arguments.append(f"{value:g}" if isinstance(value, float) else str(value))
+    return arguments
 
 
 def interpreter(

@@ -1,4 +1,4 @@
-"""The modes of `netbond send`: how the SRT caller's packets get over the links."""
+"""Makes the carrier of each mode of `netbond send`: what takes the SRT caller's packets over the links."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from netbond.srtla.adaptive.bonding import Bonding
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.schedule import Carrier
 
-MODES = ("adaptive", "classic")
-DEFAULT_MODE = "adaptive"
 
+def make_carrier(mode: str, latency_s: float | None = None, learnt_s: float | None = None) -> Carrier:
+    """A carrier for one of netbond.config.schema.MODES.
 
-def make_carrier(mode: str, latency: float | None = None, learnt: float | None = None) -> Carrier:
-    """A carrier for one of MODES. `latency`: SRT's, in s, if it is not to be learnt from the handshake.
-    `learnt`: what a predecessor has learnt so, until there is another handshake."""
-    carrier = Classic() if mode == "classic" else Bonding(latency)
-    if learnt is not None:
-        carrier.resume_latency(learnt)
+    `latency_s`: SRT's latency, None to learn it from the handshake. `learnt_s`: what the engine before has
+    learnt, used until there is another handshake.
+    """
+    carrier = Classic() if mode == "classic" else Bonding(latency_s)
+    if learnt_s is not None:
+        carrier.resume_latency(learnt_s)
     return carrier

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from netbond.config.values import HostPort
+from netbond.config.schema import ReceiverConfig
 from netbond.srtla import wire
 from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
@@ -66,16 +66,10 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class RecvOptions:
-    """What the command line says. `listen.host` "" is every address, IPv4 and IPv6."""
+    """What the command line says. `config.listen.host` "" is every address, IPv4 and IPv6."""
 
-    listen: HostPort
-    srt: HostPort
-    timeout: float = 10.0  # s of silence, then a link is forgotten
-    group_timeout: float = 10.0  # s without links, then a group is forgotten
-    group_dir: Path | None = None  # where group files go
-    key: bytes | None = None  # the pre-shared one
-    require_key: bool = False  # refuse senders that have none
-    workers: int = 1  # processes
+    config: ReceiverConfig
+    key: bytes | None = None  # the pre-shared one, read from `config.key_file`
     stats_file: Path | None = None  # for the statistics, each second
 
 
@@ -87,15 +81,15 @@ class RecvEngine(Engine):
     ) -> None:
         """`seat`: this is one of several processes."""
         super().__init__(channel, resume, options.stats_file if seat is None else None)
-        self._options = options
+        config = self._config = options.config
         self._seat = seat
-        limits = Limits(timeout=options.timeout, group_timeout=options.group_timeout)
+        limits = Limits(timeout=config.timeout, group_timeout=config.group_timeout)
         self._receiver = Receiver(
             os.urandom,
             time.monotonic(),
             limits=limits,
             key=options.key,
-            require_key=options.require_key,
+            require_key=config.require_key,
             secret=seat.secret if seat else None,
             worker=seat is not None,
         )
@@ -112,10 +106,10 @@ class RecvEngine(Engine):
     # --- the engine's life --------------------------------------------------------------------------------
 
     def open(self) -> None:
-        self._listener = self._seat.listener if self._seat else open_listener(self._options.listen, WHAT)
-        if self._options.group_dir is not None:
-            self._files = GroupFiles(self._options.group_dir)
-        if not self._options.listen.host:
+        self._listener = self._seat.listener if self._seat else open_listener(self._config.listen, WHAT)
+        if self._config.group_dir is not None:
+            self._files = GroupFiles(self._config.group_dir)
+        if not self._config.listen.host:
             batch.tell_local(self._listener)
         self._restore()
         slots = 1 if fastpath.available() else batch.PER_WAKE_UP  # it is then only asked who wrote
@@ -125,7 +119,7 @@ class RecvEngine(Engine):
         if fastpath.available():
             self._bypass = Bypass(self._listener.fileno(), self.loop.packets_descriptor, self._receiver)
             self.loop.use(self._bypass.fast, self._from_bypass)
-        self._resolver = Resolver(self._options.srt, self._resolved)
+        self._resolver = Resolver(self._config.srt, self._resolved)
         self._resolver.start()
         if self._seat is not None:
             self.loop.add_packets(self._seat.passage.fileno(), self._from_front)
@@ -133,7 +127,7 @@ class RecvEngine(Engine):
         log.info(
             "listening on %s for SRTLA senders, SRT server %s",
             format_address(self._listener.getsockname()),
-            self._options.srt,
+            self._config.srt,
         )
 
     def message(self, message: Message) -> None:
@@ -183,7 +177,7 @@ class RecvEngine(Engine):
         return {
             "role": "receiver",
             "listen": format_address(self._listener.getsockname()),
-            "srt": str(self._options.srt),
+            "srt": str(self._config.srt),
             "groups": busiest,
             "groups_left_out": len(groups) - len(busiest),
             "refused": {**self._receiver.refused, **self.lost},
@@ -320,12 +314,12 @@ class RecvEngine(Engine):
         if not self._refusing:
             self._refusing = True
             what = "nothing listens there" if error.errno == errno.ECONNREFUSED else str(error.strerror)
-            log.warning("SRT server %s: %s; packets go on being offered", self._options.srt, what)
+            log.warning("SRT server %s: %s; packets go on being offered", self._config.srt, what)
 
     def _server_answers(self) -> None:
         if self._refusing:
             self._refusing = False
-            log.info("SRT server %s answers again", self._options.srt)
+            log.info("SRT server %s answers again", self._config.srt)
 
     def _event(self, event: Any) -> None:
         if isinstance(event, KeyRefused):

@@ -19,10 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort, parse_host_port
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec, make_link
-from netbond.srtla.modes import DEFAULT_MODE, make_carrier
+from netbond.srtla.modes import make_carrier
 from netbond.srtla.native import fastpath, native
 from netbond.srtla.native.fastpath import FastPath
 from netbond.srtla.process import batch, linklist
@@ -56,15 +57,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SendOptions:
-    """What the command line says. `listen.host` "" is every address; `list_file` None: the agent tells."""
+    """What the command line says. `config.listen.host` "" is every IPv4 address."""
 
-    listen: HostPort
-    receiver: HostPort
-    list_file: Path | None
-    mode: str = DEFAULT_MODE
-    latency: float | None = None  # s, of SRT; None: learnt from its handshake
-    key: bytes | None = None  # the pre-shared one
-    require_key: bool = False  # use no receiver that does not know it
+    config: SenderConfig
+    list_file: Path | None = None  # None: the agent tells
+    key: bytes | None = None  # the pre-shared one, read from `config.key_file`
     stats_file: Path | None = None  # for the statistics, each second
 
 
@@ -85,7 +82,8 @@ class SendEngine(Engine):
 
     def __init__(self, options: SendOptions, channel: Channel | None, resume: ResumeData) -> None:
         super().__init__(channel, resume, options.stats_file)
-        self._options = options
+        config = self._config = options.config
+        self._list_file = options.list_file
         self._sockets: dict[int, _Socket] = {}
         self._receivers: list[Endpoint] = []
         self._receiver: Endpoint | None = None
@@ -98,11 +96,11 @@ class SendEngine(Engine):
         self._preferred = resume.get("receiver_address")
         self._sender = Sender(
             os.urandom,
-            make_carrier(options.mode, options.latency, _resumed_latency(resume)),
+            make_carrier(config.mode, config.latency / 1000 or None, _resumed_latency(resume)),
             time.monotonic(),
             group=_resumed_group(resume),
             key=options.key,
-            require_key=options.require_key,
+            require_key=config.require_key,
         )
         self._carriage = Carriage(
             self._sender,
@@ -115,7 +113,7 @@ class SendEngine(Engine):
     # --- the engine's life --------------------------------------------------------------------------------
 
     def open(self) -> None:
-        listen = self._options.listen
+        listen = self._config.listen
         if listen.host:
             self._listener = open_listener(listen, "the SRT caller")
         else:  # as srtla_send does: every IPv4 address
@@ -132,10 +130,10 @@ class SendEngine(Engine):
             self._fast = FastPath(self._listener.fileno(), self.loop.packets_descriptor)
             self._fast.drop_copies()
         self.loop.use(self._fast, attendant=self._carriage)
-        self._resolver = Resolver(self._options.receiver, self._resolved)
+        self._resolver = Resolver(self._config.receiver, self._resolved)
         self._resolver.start()
         log.info("listening on %s for an SRT caller", _shown(self._listener))
-        if self._options.list_file is not None:
+        if self._list_file is not None:
             self._read_list()
 
     def message(self, message: Message) -> None:
@@ -143,7 +141,7 @@ class SendEngine(Engine):
             self._set_links(message.links)
 
     def hang_up(self) -> None:
-        if self._options.list_file is not None:
+        if self._list_file is not None:
             self._read_list()
 
     async def drain(self) -> None:
@@ -197,7 +195,7 @@ class SendEngine(Engine):
         return {
             "role": "sender",
             "listen": _shown(self._listener),
-            "receiver": str(self._options.receiver),
+            "receiver": str(self._config.receiver),
             "receiver_address": self._receiver[1] if self._receiver else None,
             "caller": format_address(self._caller) if self._caller else None,
             **stats,
@@ -206,7 +204,7 @@ class SendEngine(Engine):
     # --- links ---------------------------------------------------------------------------------------------
 
     def _read_list(self) -> None:
-        path = self._options.list_file
+        path = self._list_file
         if path is None:
             return
         specs, complaints = linklist.read(path)
@@ -297,7 +295,7 @@ class SendEngine(Engine):
 
     def _connect(self, receiver: Endpoint, now: float) -> None:
         self._receiver = receiver
-        log.info("receiver %s is %s", self._options.receiver, receiver[1])
+        log.info("receiver %s is %s", self._config.receiver, receiver[1])
         for number in list(self._sockets):
             self._close_link(number, "", now)
             self._open_link(number, now)
@@ -432,11 +430,11 @@ class SendEngine(Engine):
             what = "going on without" if event.used else "not sending to it"
             if what != self._unproven_said:
                 self._unproven_said = what
-                log.warning("%s does not know our key: %s", self._options.receiver, what)
+                log.warning("%s does not know our key: %s", self._config.receiver, what)
         elif isinstance(event, ReceiverSilent):
             if not self._silence_said:
                 self._silence_said = True
-                log.warning("no answer from %s on any link; going on", self._options.receiver)
+                log.warning("no answer from %s on any link; going on", self._config.receiver)
             self._looking_elsewhere = True
             self._resolver.start()
 

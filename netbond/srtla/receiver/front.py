@@ -129,11 +129,15 @@ class FrontEngine(Engine):
         workers: Sequence[Worker],
     ) -> None:
         super().__init__(channel, resume, options.stats_file)
-        self._options = options
+        self._config = options.config
         self._listener = listener
         self._directory = Directory(workers)
         self._receiver = Receiver(
-            os.urandom, time.monotonic(), key=options.key, require_key=options.require_key, secret=secret
+            os.urandom,
+            time.monotonic(),
+            key=options.key,
+            require_key=options.config.require_key,
+            secret=secret,
         )
         self._salt = steering.Salt.of(os.urandom(8))
         self._steered: dict[int, int] | None = None
@@ -148,7 +152,7 @@ class FrontEngine(Engine):
     # --- the engine's life --------------------------------------------------------------------------------
 
     def open(self) -> None:
-        if not self._options.listen.host:
+        if not self._config.listen.host:
             batch.tell_local(self._listener)
         self._inbox = batch.Inbox(packed=batch.accept_packed(self._listener))
         self._steer()
@@ -159,7 +163,7 @@ class FrontEngine(Engine):
         log.info(
             "listening on %s for SRTLA senders, SRT server %s, %d workers",
             format_address(self._listener.getsockname()),
-            self._options.srt,
+            self._config.srt,
             len(self._directory.workers),
         )
 
@@ -189,7 +193,7 @@ class FrontEngine(Engine):
         return {
             "role": "receiver",
             "listen": format_address(self._listener.getsockname()),
-            "srt": str(self._options.srt),
+            "srt": str(self._config.srt),
             "groups": busiest,
             "groups_left_out": left_out,
             "workers": [

@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 
 
 def run(options: RecvOptions, channel: Channel | None, resume: ResumeData) -> int:
-    """Receive with `options.workers` processes beside the front, until told to stop; the exit status.
+    """Receive with `workers` processes beside the front, until told to stop; the exit status.
 
     Returns in every one of the processes.
     """
     try:
-        listeners = _listeners(options.listen, options.workers + 1)
+        listeners = _listeners(options.config.listen, options.config.workers + 1)
     except NetbondError as error:
         if channel is None:
             raise

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from netbond.config.schema import MODES
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.modes import MODES, make_carrier
+from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
 from tests.bondsim import Outcome, Simulation
 from tests.srtla_util import FakeLink, Network

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from netbond.config.schema import MODES
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.modes import MODES, make_carrier
+from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver.receiver import Event, GroupCreated, LinkJoined, LinkLeft, Receiver
 from netbond.srtla.sender import LinkAdded, LinkDown, LinkUp, Sender
 

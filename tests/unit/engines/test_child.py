@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import netbond
-from netbond.cli import recv, send
 from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
 from netbond.engines.child import (
@@ -41,7 +39,6 @@ def test_arguments() -> None:
 
 
 def test_arguments_of_every_key() -> None:
-    """What the configuration can say, the command understands."""
     where = HostPort("127.0.0.1", 6000)
     key = {"key_file": Path("/etc/netbond/key"), "require_key": True}
     sender = SenderConfig(where, where, mode="classic", latency=300, **key)  # type: ignore[arg-type]  # by key
@@ -53,16 +50,15 @@ def test_arguments_of_every_key() -> None:
         workers=3,
         **key,  # type: ignore[arg-type]
     )
-    parser = argparse.ArgumentParser()
-    send.configure(parser)
-    said = parser.parse_args(engine_arguments(sender)[1:])
-    assert (said.mode, said.latency) == ("classic", "300")
-    assert (said.key_file, said.require_key) == (Path("/etc/netbond/key"), True)
-    parser = argparse.ArgumentParser()
-    recv.configure(parser)
-    said = parser.parse_args(engine_arguments(receiver)[1:])
-    assert (said.timeout, said.group_timeout, said.group_dir, said.workers) == (5.5, 60.0, Path("/run/g"), 3)
-    assert (said.key_file, said.require_key) == (Path("/etc/netbond/key"), True)
+    assert engine_arguments(sender) == [
+        *["send", "--listen", "127.0.0.1:6000", "--receiver", "127.0.0.1:6000"],
+        *["--mode", "classic", "--latency", "300", "--key-file", "/etc/netbond/key", "--require-key"],
+    ]
+    assert engine_arguments(receiver) == [
+        *["recv", "--listen", "127.0.0.1:6000", "--srt", "127.0.0.1:6000"],
+        *["--timeout", "5.5", "--group-timeout", "60", "--group-dir", "/run/g", "--workers", "3"],
+        *["--key-file", "/etc/netbond/key", "--require-key"],
+    ]
 
 
 PACKAGE = Path("/opt/netbond/lib/netbond")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.linksocket import open_listener
@@ -177,7 +178,7 @@ def test_groups_of_a_predecessor_are_known_before_their_workers_say_so() -> None
         "groups": [group(b"a" * 256, A), group(b"b" * 256, B, C), 5, {"id": "x"}, {"id": "00", "links": 5}]
     }
     with open_listener(HostPort("127.0.0.1", 0), "tests") as listener:
-        options = RecvOptions(HostPort("127.0.0.1", 1), HostPort("127.0.0.1", 2), workers=2)
+        options = RecvOptions(ReceiverConfig(HostPort("127.0.0.1", 1), HostPort("127.0.0.1", 2), workers=2))
         front = FrontEngine(options, None, resume, listener=listener, secret=bytes(32), workers=made)
     assert front._directory.of_group(b"a" * 256, 5.0) is made[0]
     assert front._directory.of_group(b"b" * 256, 5.0) is made[1]

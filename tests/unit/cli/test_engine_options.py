@@ -1,0 +1,132 @@
+"""The options of `netbond send` and `netbond recv`: the agent's are understood, all are checked."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netbond.cli import recv, send
+from netbond.cli.engine_options import WORDS, address_port, given, host_name, host_port, key_of, port_number
+from netbond.config.schema import ReceiverConfig, SenderConfig
+from netbond.config.values import HostPort
+from netbond.engines.child import EngineConfig, engine_arguments
+from netbond.errors import UsageError
+
+WHERE = HostPort("127.0.0.1", 6000)
+KEY = Path("/etc/netbond/key")
+
+
+def parsed(engine: type[EngineConfig], *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    (send if engine is SenderConfig else recv).configure(parser)
+    return parser.parse_args(words)
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        SenderConfig(WHERE, WHERE),
+        SenderConfig(WHERE, WHERE, mode="classic", latency=300, key_file=KEY, require_key=True),
+        ReceiverConfig(WHERE, WHERE),
+        ReceiverConfig(
+            *(WHERE, WHERE),
+            timeout=5.5,
+            group_timeout=60.0,
+            group_dir=Path("/run/g"),
+            workers=3,
+            key_file=KEY,
+            require_key=True,
+        ),
+    ],
+)
+def test_what_the_configuration_can_say_the_command_understands(engine: EngineConfig) -> None:
+    kind = type(engine)
+    args = parsed(kind, *engine_arguments(engine)[1:])
+    assert kind(WHERE, WHERE, **given(args, kind)) == engine
+    assert args.listen == str(WHERE)
+
+
+@pytest.mark.parametrize("engine", [SenderConfig, ReceiverConfig])
+def test_every_key_with_a_default_has_words(engine: type[EngineConfig]) -> None:
+    assert {key.name for key in fields(engine) if key.default is not MISSING} <= set(WORDS)
+
+
+@pytest.mark.parametrize(
+    ("engine", "words", "key", "value"),
+    [
+        (SenderConfig, ["--latency", "0"], "latency", 0),
+        (SenderConfig, ["--key-file", "relative"], "key_file", Path("relative")),
+        (ReceiverConfig, ["--timeout", "3600"], "timeout", 3600.0),
+        (ReceiverConfig, ["--workers", "64"], "workers", 64),
+    ],
+)
+def test_values(engine: type[EngineConfig], words: list[str], key: str, value: object) -> None:
+    assert given(parsed(engine, *words), engine) == {"require_key": False, key: value}
+
+
+@pytest.mark.parametrize(
+    ("engine", "words", "says"),
+    [
+        (SenderConfig, ["--mode", "x"], "--mode 'x' is not valid; expected one of 'adaptive', 'classic'"),
+        (
+            SenderConfig,
+            ["--latency", "19"],
+            "--latency '19' is not valid; expected 0 or milliseconds from 20 to 8000",
+        ),
+        (SenderConfig, ["--latency", "1s"], "--latency '1s' is not valid"),
+        (
+            ReceiverConfig,
+            ["--timeout", "0.5"],
+            "--timeout '0.5' is not valid; expected a number",
+        ),
+        (ReceiverConfig, ["--group-timeout", "nan"], "--group-timeout 'nan' is not valid"),
+        (ReceiverConfig, ["--timeout", "long"], "--timeout 'long' is not valid"),
+        (
+            ReceiverConfig,
+            ["--workers", "65"],
+            "--workers '65' is not valid; expected a whole number from 1 to 64",
+        ),
+        (ReceiverConfig, ["--workers", "1.5"], "--workers '1.5' is not valid"),
+    ],
+)
+def test_values_that_are_not_valid(engine: type[EngineConfig], words: list[str], says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        given(parsed(engine, *words), engine)
+    assert str(error.value).startswith(says)
+
+
+def test_a_key_that_is_required_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--require-key needs a key"):
+        key_of(parsed(SenderConfig, "--require-key"))
+    assert key_of(parsed(SenderConfig)) is None
+    path = tmp_path / "key"
+    path.write_bytes(b"0123456789abcdef\n")
+    path.chmod(0o600)
+    assert key_of(parsed(SenderConfig, "--key-file", str(path))) == b"0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "value"),
+    [
+        (port_number, "65535", 65535),
+        (port_number, "0", "X '0' is not a port"),
+        (port_number, "5e3", "X '5e3' is not a port"),
+        (host_name, "[::1]", "::1"),
+        (host_name, "a b", "X 'a b' is not a host"),
+        (host_port, "h:5", HostPort("h", 5)),
+        (host_port, "h", "X 'h' is not valid"),
+        (address_port, "[::]:5", HostPort("::", 5)),
+        (address_port, "h:5", "X 'h:5' names no address"),
+    ],
+)
+def test_places(read: Any, text: str, value: object) -> None:
+    if not (isinstance(value, str) and value.startswith("X ")):
+        assert read(text, "X") == value
+        return
+    with pytest.raises(UsageError) as error:
+        read(text, "X")
+    assert str(error.value).startswith(value)
