@@ -32,7 +32,7 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.sender import LinkAdded, Sender
-from tests import foreign
+from tests import foreign, ready
 from tests.srtla_util import free_ports
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -163,8 +163,8 @@ def record_sender(folder: Path) -> None:
     listen, port, server = free_ports(3)
     with running(
         transmit(srt(f"{server}?mode=listener"), "file://con"), foreign.receiver(folder, port, server)
-    ):
-        time.sleep(2.5)  # some look for the SRT server first
+    ) as (_, receiver):
+        ready.udp_port(port, receiver)  # some look for the SRT server first
         caller_socket = socket.socket(type=socket.SOCK_DGRAM)
         caller_socket.bind(("127.0.0.1", listen))
         caller: Any = None

@@ -14,7 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
+
+from tests import ready
 
 CHUNK = 1316
 RECEIVER = "203.0.113.10"
@@ -132,8 +134,12 @@ class Net:
         return process
 
     def netbond(self, namespace: str, *args: str, log: str) -> subprocess.Popen[Any]:
-        """Start `netbond ARGS`."""
-        return self.popen(namespace, [sys.executable, "-m", "netbond", *args], log)
+        """Start `netbond ARGS`, an engine; it listens when this returns."""
+        before = self.log(log).count("listening")
+        process = self.popen(namespace, [sys.executable, "-m", "netbond", *args], log)
+        path = self.directory / log
+        ready.wait(lambda: self.log(log).count("listening") > before, "the engine listens", process, path)
+        return process
 
     def send(self, *, ips: Path | None = None, log: str = "send.log") -> subprocess.Popen[Any]:
         """A drop-in sender on port 6000."""
@@ -223,7 +229,7 @@ class Stream:
             self.listen()
 
     def listen(self) -> None:
-        """Start the listener."""
+        """Start the listener; it takes callers when this returns."""
         self.listener = self.net.popen(
             self.net.far,
             [
@@ -233,6 +239,7 @@ class Stream:
             "listener.log",
             stdout=subprocess.PIPE,
         )  # fmt: skip
+        ready.udp_port(5002, self.listener, self.net.directory / "listener.log")
         self._reader = threading.Thread(target=self._read, args=(self.listener.stdout,), daemon=True)
         self._reader.start()
 
@@ -337,6 +344,11 @@ class Agent:
                 self.stats = message.get("stats", self.stats)
                 self.fatal = message.get("fatal", self.fatal)
 
+    def until_ready(self) -> Self:
+        """Wait until the engine says that it is ready, or has ended: why is in `fatal`."""
+        ready.wait(lambda: self.ready or self.process.poll() is not None, "the engine is ready")
+        return self
+
     def kill(self) -> None:
         """kill -9."""
         self.process.kill()
@@ -358,7 +370,7 @@ def sending_agent(
     )  # fmt: skip
     default = [{"label": f"usb{n}", "address": f"10.7.{n}.2", "device": f"usb{n}"} for n in range(net.links)]
     agent.say({"links": default if links is None else list(links)})
-    return agent
+    return agent.until_ready()
 
 
 def receiving_agent(net: Net, *, resume: Any = None) -> Agent:
@@ -373,4 +385,4 @@ def receiving_agent(net: Net, *, resume: Any = None) -> Agent:
         "127.0.0.1:5002",
         resume=resume,
         log="recv.log",
-    )
+    ).until_ready()

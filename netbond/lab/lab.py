@@ -31,7 +31,8 @@ from netbond.lab.topology import Modem, Topology
 from netbond.status import control
 
 DEFAULT_NAME = "nblab"
-READY_TIMEOUT = 10.0  # s: for processes that the lab starts
+READY_TIMEOUT = 30.0  # s: for processes that the lab starts
+DHCP_PORT = 67
 LEASE_TIMEOUT = 15.0  # s: for all DHCP leases
 
 
@@ -227,6 +228,11 @@ class Lab:
             self._start_dnsmasq(modem)
         if self._receiver:
             self._start_receiver()
+        # A server that is not there yet costs a client seconds: it asks again only then.
+        for modem in lab.modems:
+            self._wait_for_port(modem.netns, DHCP_PORT, f"dnsmasq-{modem.device}")
+        if self._receiver:
+            self._wait_for_port(lab.net, topology.RECEIVER_PORT, "receiver")
         netns.ip_batch([f"link set {modem.device} up" for modem in lab.modems], lab.box)
         if self._dhcp:
             for modem in lab.modems:
@@ -387,6 +393,9 @@ class Lab:
             if not self._processes[key].alive or time.monotonic() > deadline:
                 raise UnavailableError(f"the lab's {key} did not start: {self.last_words(key)}")
             time.sleep(POLL)
+
+    def _wait_for_port(self, where: str, port: int, key: str) -> None:
+        self._wait_for(lambda: port in netns.udp_ports(where), key)
 
     def last_words(self, key: str) -> str:
         """The last line of a program's log."""

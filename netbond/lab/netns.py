@@ -224,3 +224,17 @@ def _reap(pid: int) -> None:
 def run_in(netns: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
     """`subprocess.run` under `ip netns exec`: with the namespace's private files over /etc."""
     return subprocess.run(["ip", "netns", "exec", netns, *argv], text=True, **options)  # noqa: PLW1510
+
+
+def udp_ports(name: str) -> set[int]:
+    """The UDP ports that are open in a namespace."""
+
+    def read() -> set[int]:
+        ports = set()
+        for family in ("udp", "udp6"):
+            with contextlib.suppress(FileNotFoundError):
+                lines = Path("/proc/thread-self/net", family).read_text().splitlines()[1:]
+                ports |= {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
+        return ports
+
+    return call_in(name, read)

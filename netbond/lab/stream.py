@@ -17,7 +17,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from netbond.errors import NetbondError, NotRunningError, UnavailableError, UsageError
 from netbond.lab import netns, payload, topology
@@ -46,20 +45,6 @@ def command_line(template: str, option: str, values: dict[str, object]) -> list[
     except (KeyError, IndexError, ValueError, AttributeError):
         known = " ".join(f"{{{key}}}" for key in values)
         raise UsageError(f"{option} {template!r} cannot be filled in", f"it may name {known}") from None
-
-
-def udp_ports(netns_name: str) -> set[int]:
-    """The UDP ports that are open in a namespace."""
-
-    def read() -> set[int]:
-        ports = set()
-        for family in ("udp", "udp6"):
-            with contextlib.suppress(FileNotFoundError):
-                lines = Path("/proc/thread-self/net", family).read_text().splitlines()[1:]
-                ports |= {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
-        return ports
-
-    return netns.call_in(netns_name, read)
 
 
 class Stream:
@@ -212,7 +197,7 @@ class Stream:
                 f"the lab runs no {key}", f"start the lab {option}, or give --sender and --receiver"
             )
         deadline = time.monotonic() + PORT_TIMEOUT
-        while port not in udp_ports(where):
+        while port not in netns.udp_ports(where):
             if not process.alive or time.monotonic() > deadline:
                 raise UnavailableError(
                     f"{what} does not open port {port}: {self.lab.last_words(key)}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import foreign
+from tests import foreign, ready
 from tests.srtla_net import RECEIVER, Agent, Stream, eventually, net, sending_agent, sh
 
 pytestmark = pytest.mark.root
@@ -244,7 +244,8 @@ def test_our_sender_with_a_foreign_receiver(folder: Path, tmp_path: Path) -> Non
     having(folder, "srtla_rec")
     with net(tmp_path, 3) as lab:
         stream = Stream(lab)
-        lab.popen(lab.far, foreign.receiver(folder, 5000, 5002), "recv.log")
+        receiver = lab.popen(lab.far, foreign.receiver(folder, 5000, 5002), "recv.log")
+        ready.udp_port(5000, receiver, tmp_path / "recv.log")
         lab.send()
         eventually(lambda: lab.log("send.log").count(": up") == 3, 15)
         stream.start()
@@ -262,8 +263,8 @@ def test_our_receiver_with_a_foreign_sender(folder: Path, workers: str, tmp_path
         lab.netbond(lab.far, "recv", *where, log="recv.log")
         # What a list for our own sender may say beside the address, others must be able to read.
         ips = lab.ips(*(f"10.7.{number}.2 priority={number}" for number in range(3)))
-        eventually(lambda: "listening" in lab.log("recv.log"), 10)
-        lab.popen(lab.box, foreign.sender(folder, 6000, RECEIVER, 5000, ips), "send.log")
+        sender = lab.popen(lab.box, foreign.sender(folder, 6000, RECEIVER, 5000, ips), "send.log")
+        ready.udp_port(6000, sender, tmp_path / "send.log")
         eventually(lambda: lab.log("recv.log").count("joined") == 3, 20)
         stream.start()
         stream.arrives()
@@ -276,7 +277,6 @@ def test_a_foreign_sender_survives_a_restart_of_our_receiver(folder: Path, tmp_p
     with net(tmp_path, 2) as lab:
         receiver = lab.recv()
         ips = lab.ips(*(f"10.7.{number}.2" for number in range(2)))
-        eventually(lambda: "listening" in lab.log("recv.log"), 10)
         sender = lab.popen(lab.box, foreign.sender(folder, 6000, RECEIVER, 5000, ips), "send.log")
         eventually(lambda: lab.log("recv.log").count("joined") == 2, 20)
         receiver.kill()
@@ -292,6 +292,7 @@ def test_our_sender_survives_a_restart_of_a_foreign_receiver(folder: Path, tmp_p
     command = foreign.receiver(folder, 5000, 5002)
     with net(tmp_path, 2) as lab:
         receiver = lab.popen(lab.far, command, "recv.log")
+        ready.udp_port(5000, receiver, tmp_path / "recv.log")
         lab.send()
         eventually(lambda: lab.log("send.log").count(": up") == 2, 15)
         receiver.kill()

@@ -20,7 +20,7 @@ def receiving(lab: Net, *more: str) -> Agent:
     return Agent(
         lab, lab.far, "recv", "--srtla-port", "5000", "--srt-port", "5002", "--workers", "3", *more,
         log="recv.log",
-    )  # fmt: skip
+    ).until_ready()  # fmt: skip
 
 
 def children(pid: int) -> list[int]:

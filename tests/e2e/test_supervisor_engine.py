@@ -28,6 +28,7 @@ from netbond.model import EngineState
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process.protocol import Links
+from tests import ready
 from tests.srtla_util import data_packet, free_ports
 
 pytestmark = pytest.mark.root
@@ -248,6 +249,7 @@ async def _stream(tmp_path: Path) -> None:
 
     drained = asyncio.create_task(drain())
     try:
+        ready.udp_port(srt, listener)
         async with supervised(tmp_path, *configured) as supervisor:
             await until(supervisor, connected, 0)
             caller = await asyncio.create_subprocess_exec(

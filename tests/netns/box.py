@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from netbond.status.control import request
+from tests import ready
 
 _numbers = itertools.count()
 
@@ -25,6 +26,13 @@ def sh(*command: str, check: bool = True) -> str:
     if check and result.returncode:
         raise AssertionError(f"{' '.join(command)}: {result.stderr}{result.stdout}")
     return result.stdout
+
+
+def ip_monitor(namespace: str, *words: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
+    """`ip -o monitor` in a namespace: it hears what happens from now on."""
+    process = subprocess.Popen(["ip", "-n", namespace, "-o", *words], stdout=stdout, text=True)
+    ready.subscribed(process)
+    return process
 
 
 PATIENCE = 4  # times what is asked for, on a machine that has other work

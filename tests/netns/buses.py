@@ -8,13 +8,14 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dbus_next import Message, MessageType
 from dbus_next.aio import MessageBus
+
+from tests import ready
 
 CONFIG = """\
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -56,15 +57,6 @@ def end(process: subprocess.Popen[bytes] | None, *, kill: bool = False) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def await_file(path: Path, process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
-    """Wait until `path` is there, or `process` has ended without making it."""
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
-        assert time.monotonic() < deadline, f"{path} did not appear"
-        time.sleep(0.01)
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> float:
@@ -110,12 +102,9 @@ class PrivateBus:
             ["dbus-daemon", f"--config-file={self._config}", "--nofork", "--nopidfile"],
             stderr=subprocess.DEVNULL,
         )
-        await_file(self.socket, self.process)
-        deadline = time.monotonic() + 10
         with socket.socket(socket.AF_UNIX) as client:
-            while client.connect_ex(str(self.socket)) != 0:  # bound, but not listening yet
-                assert time.monotonic() < deadline, "the bus does not listen"
-                time.sleep(0.01)
+            listens = lambda: client.connect_ex(str(self.socket)) == 0  # noqa: E731 - it is there before that
+            ready.wait(listens, "the bus listens", self.process)
 
     def stop(self) -> None:
         """Kill it, as a crash would."""

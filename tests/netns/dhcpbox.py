@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from netbond.dhcp.store import LeaseStore
+from tests import ready
 from tests.netns.box import sh
 
 _numbers = itertools.count()
@@ -120,7 +121,7 @@ class DhcpBox:
         return sh(*self.inside(*command), check=check)
 
     def serve(self, *options: str, address: str = "192.168.8.100") -> None:
-        """A DHCP server at the modem, with one address to give."""
+        """A DHCP server at the modem, with one address to give; it hears clients when this returns."""
         self.stop_serving()
         self.server = subprocess.Popen(
             ["ip", "netns", "exec", self.modem, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
@@ -128,6 +129,7 @@ class DhcpBox:
              "--pid-file=", "--user=root", f"--dhcp-range={address},{address},120", *options],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        ready.udp_port(67, self.server)
 
     def stop_serving(self) -> None:
         if self.server is not None:

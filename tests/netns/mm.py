@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests import ready
 from tests.netns.buses import PrivateBus, end
 
 POLKITD = "/usr/lib/polkit-1/polkitd"
@@ -119,12 +120,13 @@ class ModemManagerBox:
         end(self._polkitd)
 
     def start(self) -> None:
-        """Start ModemManager."""
+        """Start ModemManager; it is on the bus when this returns, and so is polkitd."""
         with self.log.open("ab") as log:
             if self._polkitd is None:
                 self._polkitd = subprocess.Popen(
                     [POLKITD, "--no-debug"], env=self.bus.environment, stdout=log, stderr=log
                 )
+                ready.bus_name("org.freedesktop.PolicyKit1", self._polkitd, self.bus.environment, self.log)
             self._process = subprocess.Popen(
                 [
                     "ModemManager", "--test-enable", "--test-no-udev", "--no-auto-scan",
@@ -134,6 +136,7 @@ class ModemManagerBox:
                 stdout=log,
                 stderr=log,
             )  # fmt: skip
+        ready.bus_name("org.freedesktop.ModemManager1", self._process, self.bus.environment, self.log)
 
     def stop(self, *, kill: bool = False) -> None:
         """Stop ModemManager."""
@@ -158,7 +161,7 @@ class ModemManagerBox:
             "/org/freedesktop/ModemManager1", "org.freedesktop.ModemManager1.Test.SetProfile",
             "string:fake0", f"string:{plugin}", f"array:string:{modem.port}",
         )  # fmt: skip
-        deadline = asyncio.get_running_loop().time() + 20
+        deadline = asyncio.get_running_loop().time() + ready.WITHIN_S
         while "/Modem/" not in await self.mmcli("-L"):
             assert asyncio.get_running_loop().time() < deadline, self.log.read_text()[-3000:]
             await asyncio.sleep(0.1)
@@ -173,9 +176,12 @@ class ModemManagerBox:
             "mmcli",
             "--inhibit-device=/virtual/fake0",
             env=self.bus.environment,
-            stdout=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
         )
+        assert process.stdout is not None
         try:
+            async with asyncio.timeout(ready.WITHIN_S):
+                assert b"successfully inhibited" in await process.stdout.readline()
             yield
         finally:
             process.terminate()

@@ -11,7 +11,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.netns.buses import PrivateBus, await_file, end
+from tests import ready
+from tests.netns.buses import PrivateBus, end
 
 CONFIG = """\
 [main]
@@ -88,7 +89,7 @@ class NetworkManagerBox:
             self._holder = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespace, "sh", str(self.folder / "enter"), str(self.folder)]
             )
-            await_file(self.folder / "ready", self._holder)
+            ready.file(self.folder / "ready", self._holder)
         except BaseException:
             self.__exit__()
             raise
@@ -103,7 +104,7 @@ class NetworkManagerBox:
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
     def start(self) -> None:
-        """Start NetworkManager."""
+        """Start NetworkManager; it is on the bus when this returns."""
         assert self._holder is not None
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -112,6 +113,7 @@ class NetworkManagerBox:
                 stdout=log,
                 stderr=log,
             )
+        ready.bus_name("org.freedesktop.NetworkManager", self._process, self.bus.environment, self.log)
 
     def stop(self, *, kill: bool = False) -> None:
         """Stop NetworkManager; what it configured stays."""
@@ -147,7 +149,7 @@ class NetworkManagerBox:
         run("ip", "-n", namespace, "link", "set", device, "netns", self.namespace)
 
     def serve(self, device: str, network: str, *more: str) -> None:
-        """Start the modem's DHCP server, or start it anew."""
+        """Start the modem's DHCP server, or start it anew; it hears its clients when this returns."""
         end(self._modems.get(device))
         self._modems[device] = subprocess.Popen(
             [
@@ -159,6 +161,7 @@ class NetworkManagerBox:
             ],
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        ready.udp_port(67, self._modems[device])
 
     def renumber(self, device: str, old: str, new: str) -> None:
         """The modem changes to another network, as one does that connects anew."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.agents import Agent
-from tests.netns.box import Box, wait_for
+from tests.netns.box import Box, ip_monitor, wait_for
 from tests.netns.udevbox import UdevBox
 
 pytestmark = pytest.mark.root
@@ -77,9 +77,7 @@ def test_spent_while_it_runs_and_after_each_kind_of_restart(box: Box, action: st
 
 def watch_table(box: Box) -> subprocess.Popen[str]:
     """What happens to the ECMP table from now on."""
-    return subprocess.Popen(
-        ["ip", "-n", box.name, "-o", "monitor", "route"], stdout=subprocess.PIPE, text=True
-    )
+    return ip_monitor(box.name, "monitor", "route")
 
 
 def seen(watch: subprocess.Popen[str]) -> str:
@@ -118,9 +116,7 @@ def test_a_plan_that_goes_with_the_port_counts_from_the_first_pass_on(tmp_path: 
         subprocess.run(box.inside(sys.executable, "-c", SEND, "usb0"), check=True)
         wait_for(lambda: agent.uplinks()["usb0"]["state"] == "spent", 10, "spent")
         agent.stop()
-        monitor = subprocess.Popen(
-            ["ip", "-n", box.name, "-o", "monitor", "route"], stdout=subprocess.PIPE, text=True
-        )
+        monitor = ip_monitor(box.name, "monitor", "route")
         agent.start()
         assert agent.uplinks()["usb0"]["state"] == "spent", json.dumps(agent.status())
         assert "usb0" not in seen(monitor)

@@ -124,19 +124,17 @@ def test_the_default_checks_send_nothing_to_the_internet(box: Box, tmp_path: Pat
     """They ask the gateway's own address and nobody else."""
     box.configure("[health]\ninterval = 0.5\ntimeout = 1\n")
     words = ["tcpdump", "-n", "-l", "-i", "any", "ip and not dst net 10.0.0.0/8"]
-    with (tmp_path / "tcpdump").open("wb") as log:
-        capture = subprocess.Popen(
-            ["ip", "netns", "exec", box.name, *words], stdout=subprocess.PIPE, stderr=log
-        )
+    seen = tmp_path / "seen"
+    with (tmp_path / "tcpdump").open("wb") as log, seen.open("wb") as out:
+        capture = subprocess.Popen(["ip", "netns", "exec", box.name, *words], stdout=out, stderr=log)
     try:
         wait_for(lambda: b"listening on" in (tmp_path / "tcpdump").read_bytes(), 20, "tcpdump listens")
         box.start()
         wait_for(lambda: set(healths(box).values()) == {"up"}, 40, "all are up")
         time.sleep(1.0)
         box.run("bash", "-c", "echo >/dev/udp/192.0.2.99/9")  # the capture can see
-        time.sleep(0.5)
+        wait_for(lambda: "192.0.2.99" in seen.read_text(), 10, "the capture has seen it")
     finally:
         capture.terminate()
-        seen = capture.communicate(timeout=10)[0].decode().splitlines()
-    assert any("192.0.2.99" in line for line in seen)
-    assert [line for line in seen if line.strip() and "192.0.2.99" not in line] == []
+        capture.wait(10)
+    assert [line for line in seen.read_text().splitlines() if line and "192.0.2.99" not in line] == []

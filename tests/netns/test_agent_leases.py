@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -40,17 +39,21 @@ print(sent, errors, flush=True)
 """
 
 COUNT = f"""
-import select, socket, sys
+import select, socket, sys, time
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
 sock.bind(({SERVER!r}, 9))
 seen, sources = set(), set()
 print("ready", flush=True)
-while sys.stdin not in (readable := select.select([sock, sys.stdin], [], [])[0]) or sock in readable:
+expected = None  # how many were sent, once that is known; they may be under way for a while
+while expected is None or len(seen) < expected and time.monotonic() < deadline:
+    readable = select.select([sock, sys.stdin], [], [], 0.1)[0]
     if sock in readable:
         data, source = sock.recvfrom(100)
         seen.add(data)
         sources.add(source[0])
+    elif sys.stdin in readable:
+        expected, deadline = int(sys.stdin.readline()), time.monotonic() + 10
 print(len(seen), *sources, flush=True)
 """
 
@@ -94,8 +97,7 @@ def flow(namespace: str, modem: str, source: str) -> Iterator[None]:
         try:
             yield
             sent, errors = map(int, send.ask("stop").split())
-            time.sleep(0.2)
-            seen, *sources = count.ask("stop").split()
+            seen, *sources = count.ask(str(sent)).split()
         finally:
             send.stop()
     finally:

@@ -45,7 +45,7 @@ async def test_a_sim_that_waits_for_its_pin_is_seen(box: Box, bus: PrivateBus, t
     box.ip("addr", "add", "127.0.0.1/8", "dev", "lo", check=False)
 
     with ModemManagerBox(tmp_path, bus) as manager:
-        manager.start()
+        await asyncio.to_thread(manager.start)
         await asyncio.to_thread(box.start)
         async with SimulatedModem(f"nbtp{tmp_path.name}") as simulated:
             simulated.answers["+CPIN?"] = "+CPIN: SIM PIN"
@@ -153,7 +153,7 @@ async def test_beside_a_real_modemmanager_whose_modem_vanishes_while_it_is_asked
     box: Box, bus: PrivateBus, tmp_path: Path
 ) -> None:
     with ModemManagerBox(tmp_path, bus) as manager:
-        manager.start()
+        await asyncio.to_thread(manager.start)
         await asyncio.to_thread(box.start)
         async with SimulatedModem(f"nbta{tmp_path.name}") as simulated:
             await manager.plug(simulated)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.agents import Agent
-from tests.netns.box import wait_for
+from tests.netns.box import ip_monitor, wait_for
 from tests.netns.buses import PrivateBus
 from tests.netns.nm import NetworkManagerBox
 
@@ -68,6 +67,11 @@ class Managed:
         table = f"lookup {100 + int(device[3:])}"
         return [rule for rule in self.agent.rules().splitlines() if table in rule]
 
+    def activated(self, device: str, turn: int) -> float:
+        """When NetworkManager had activated it for the 1st (0), 2nd (1), ... time; wall-clock seconds."""
+        wait_for(lambda: len(self.nm.activated_at(device)) > turn, 10, "a word of it in the log")
+        return self.nm.activated_at(device)[turn]
+
     def source(self, device: str) -> str:
         return str(self.agent.uplinks()[device]["gateway_source"])
 
@@ -89,9 +93,7 @@ def test_how_long_an_uplink_takes(managed: Managed) -> None:
     """Without a default in main (never-default), so that the gateway is known from NetworkManager alone."""
     managed.start("usb0", "usb1", "usb2", ipv4="never-default=true\n")
     with (managed.folder / "events").open("w") as events:
-        monitor = subprocess.Popen(
-            ["ip", "-n", managed.nm.namespace, "-o", "-ts", "monitor", "route", "rule"], stdout=events
-        )
+        monitor = ip_monitor(managed.nm.namespace, "-ts", "monitor", "route", "rule", stdout=events)
     taken: list[float] = []
     try:
         while len(taken) < 3 or (len(taken) < 10 and min(taken) >= PROMPT):
@@ -105,9 +107,11 @@ def test_how_long_an_uplink_takes(managed: Managed) -> None:
                 managed.nm.nmcli("device", "connect", device)
             managed.comes(device, network)
             assert managed.source(device) == "NetworkManager"
-            time.sleep(0.3)
-            active = managed.nm.activated_at(device)[-1]
-            lines = (managed.folder / "events").read_text().splitlines()
+            # The monitor has told of it all when it tells of what came after.
+            active = managed.activated(device, len(taken) // 3)
+            mark = f"192.0.2.{len(taken) + 1}"
+            managed.agent.ip("rule", "add", "from", mark, "lookup", "55", "priority", "9999")
+            lines = lines_until(managed.folder / "events", mark)
             done = max(last(lines, f"from {network[:-1]}"), last(lines, f"default via {network}.1"))
             taken.append((done - active) * 1000)
     finally:
@@ -115,6 +119,12 @@ def test_how_long_an_uplink_takes(managed: Managed) -> None:
         monitor.wait(10)
     print("ms from NetworkManager's activation to rule and table:", [round(each, 1) for each in taken])
     assert min(taken) < PROMPT
+
+
+def lines_until(path: Path, word: str) -> list[str]:
+    """The lines of the file once it has this word."""
+    wait_for(lambda: word in path.read_text(), 10, f"{word} in {path}")
+    return path.read_text().splitlines()
 
 
 def last(lines: list[str], what: str) -> float:
@@ -126,13 +136,8 @@ def last(lines: list[str], what: str) -> float:
 @contextmanager
 def watched(managed: Managed) -> Iterator[Callable[[], list[str]]]:
     """Afterwards, the routes and rules of netbond's that were deleted within."""
-    monitor = subprocess.Popen(
-        ["ip", "-n", managed.nm.namespace, "-o", "monitor", "route", "rule"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    monitor = ip_monitor(managed.nm.namespace, "monitor", "route", "rule")
     said: list[str] = []
-    time.sleep(0.2)
     try:
         yield lambda: [line for line in said if line.startswith("Deleted") and "proto 78" in line]
     finally:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.netns.box import Box, sh, wait_for
+from tests.netns.box import Box, ip_monitor, sh, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -26,9 +25,7 @@ def test_a_restart_takes_nothing_away_on_the_way(box: Box) -> None:
     """What carries traffic is not removed and made again: the kernel tells of each deletion."""
     box.start()
     box.stop(signal.SIGKILL)
-    monitor = subprocess.Popen(
-        ["ip", "-n", box.name, "monitor", "route", "rule", "nexthop"], stdout=subprocess.PIPE, text=True
-    )
+    monitor = ip_monitor(box.name, "monitor", "route", "rule", "nexthop")
     try:
         box.start()
         box.ip("rule", "add", "from", "192.0.2.1", "lookup", "55", "priority", "9999")  # the last word

@@ -19,6 +19,7 @@ import pytest
 
 from netbond.dhcp.store import LeaseStore
 from netbond.system import clock
+from tests import ready
 
 pytestmark = pytest.mark.root
 
@@ -56,6 +57,7 @@ class Box:
              "--pid-file=", "--user=root", f"--dhcp-range={first},{last},{seconds}", *options],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        ready.udp_port(67, self.server)
 
     def patience(self, seconds: int) -> None:
         """How long dhclient waits for a server, from its next start on."""
@@ -268,16 +270,14 @@ def test_a_real_agent_has_the_gateway_that_only_the_hook_knows(box: Box) -> None
             time.sleep(0.02)
         return time.monotonic() - started
 
-    with (box.folder / "agent.log").open("wb") as log:
+    with (box.folder / "agent.log").open("wb") as written:
         agent = subprocess.Popen(
             ["ip", "netns", "exec", box.name, NETBOND, "run", "--config", box.folder / "netbond.toml"],
-            stderr=log,
+            stderr=written,
         )
     try:
-        deadline = time.monotonic() + 10
-        while not (box.folder / "c.sock").exists():
-            assert time.monotonic() < deadline, (box.folder / "agent.log").read_text()
-            time.sleep(0.02)
+        log = box.folder / "agent.log"
+        ready.wait(lambda: "running: " in log.read_text(), "the agent runs", agent, log)
         box.dhclient("-1")
         assert wait_for_default(wanted=True) < 1
         assert "default" not in table("main")

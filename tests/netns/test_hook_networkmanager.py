@@ -5,8 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from netbond.dhcp.store import LeaseStore
+from tests import ready
 
 # Not installed by scripts/test: the package would take over the interfaces of the machine it is tested on.
 pytestmark = [
@@ -69,11 +69,8 @@ def sh(*command: str) -> str:
     return done.stdout
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
+def bus_address(folder: Path) -> str:
+    return f"unix:path={folder}/run/dbus/system_bus_socket"
 
 
 @dataclass
@@ -89,8 +86,7 @@ class Box:
         return [(x.device, x.source, str(x.address), x.routers) for x in store.load()]
 
     def nmcli(self, *words: str) -> str:
-        bus = f"unix:path={self.folder}/run/dbus/system_bus_socket"
-        return sh("env", f"DBUS_SYSTEM_BUS_ADDRESS={bus}", "nmcli", *words)
+        return sh("env", f"DBUS_SYSTEM_BUS_ADDRESS={bus_address(self.folder)}", "nmcli", *words)
 
 
 @pytest.fixture
@@ -145,10 +141,13 @@ def box() -> Iterator[Box]:
              "--pid-file=", "--user=root", "--dhcp-range=192.168.8.100,192.168.8.100,120"],
             stdout=quiet, stderr=quiet,
         ))  # fmt: skip
+        ready.udp_port(67, processes[0])
         processes.append(subprocess.Popen(
             ["ip", "netns", "exec", name, "sh", "-c", SCRIPT.format(folder=folder)],
             stdout=quiet, stderr=quiet,
         ))  # fmt: skip
+        environment = os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": bus_address(folder)}
+        ready.bus_name("org.freedesktop.NetworkManager", processes[1], environment, folder / "nm.log")
         yield Box(name, folder, etc)
     finally:
         for pid_file in ("nm.pid", "dbus.pid"):
@@ -167,10 +166,10 @@ def box() -> Iterator[Box]:
 
 def test_up_and_down(box: Box) -> None:
     lease = ("usb0", "networkmanager", "192.168.8.100/24", (IPv4Address("192.168.8.1"),))
-    wait_for(lambda: box.leases() == [lease], "the lease")
+    ready.wait(lambda: box.leases() == [lease], "the lease")
     box.nmcli("device", "disconnect", "usb0")
-    wait_for(lambda: box.leases() == [], "the end of the lease")
+    ready.wait(lambda: box.leases() == [], "the end of the lease")
     box.nmcli("connection", "up", "modem")
-    wait_for(lambda: box.leases() == [lease], "the lease after a reconnect")
+    ready.wait(lambda: box.leases() == [lease], "the lease after a reconnect")
     sh("ip", "-n", box.name, "link", "del", "usb0")  # unplugged
-    wait_for(lambda: box.leases() == [], "the end of the lease")
+    ready.wait(lambda: box.leases() == [], "the end of the lease")

@@ -49,7 +49,7 @@ def only(watcher: ModemManagerWatcher) -> Modem:
 async def test_operator_signal_and_state(box: ModemManagerBox) -> None:
     async with simulated() as modem, watching(box) as watcher:
         await until(lambda: watcher.status() == "absent", "absent")
-        box.start()
+        await asyncio.to_thread(box.start)
         await until(lambda: watcher.status() == "running", "running")
         assert watcher.facts() == ()
 
@@ -93,7 +93,7 @@ async def test_operator_signal_and_state(box: ModemManagerBox) -> None:
 
 async def test_roaming(box: ModemManagerBox) -> None:
     async with simulated() as modem, watching(box) as watcher:
-        box.start()
+        await asyncio.to_thread(box.start)
         for command in ("+CREG?", "+CGREG?", "+CEREG?"):
             modem.answers[command] = modem.answers[command].replace("2,1", "2,5")
         modem.operators = {
@@ -111,7 +111,7 @@ async def test_roaming(box: ModemManagerBox) -> None:
 
 async def test_a_sim_that_waits_for_its_pin(box: ModemManagerBox) -> None:
     async with simulated() as modem, watching(box) as watcher:
-        box.start()
+        await asyncio.to_thread(box.start)
         modem.answers["+CPIN?"] = "+CPIN: SIM PIN"
         await until(lambda: watcher.status() == "running", "running")
         await box.plug(modem)
@@ -133,7 +133,7 @@ async def test_a_modem_vanishes_while_it_is_asked(
     with caplog.at_level("WARNING", "netbond"):
         async with watching(box) as watcher:
             async with simulated() as modem:
-                box.start()
+                await asyncio.to_thread(box.start)
                 await until(lambda: watcher.status() == "running", "running")
                 await box.plug(modem)
                 modem.hangs_at = command
@@ -152,7 +152,7 @@ async def test_a_modem_vanishes_while_it_is_asked(
                 except AssertionError:
                     # ModemManager 1.20 itself does not survive this each time: netbond has to, then, too.
                     await until(lambda: not box.alive, "the end of ModemManager", 2)
-                    box.start()
+                    await asyncio.to_thread(box.start)
                     await until(lambda: watcher.status() == "running", "running")
                     await box.plug(modem)
                 await until(lambda: only(watcher).model == "NB-1", "the next modem", 20)
@@ -162,7 +162,7 @@ async def test_a_modem_vanishes_while_it_is_asked(
 async def test_modemmanager_restarts(box: ModemManagerBox, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "netbond.watchers.bus"):
         async with simulated() as modem, watching(box) as watcher:
-            box.start()
+            await asyncio.to_thread(box.start)
             await until(lambda: watcher.status() == "running", "running")
             await box.plug(modem)
             await box.mmcli("-m", "any", "--enable")
@@ -174,7 +174,7 @@ async def test_modemmanager_restarts(box: ModemManagerBox, caplog: pytest.LogCap
             # The operator is as likely as before, the signal is not.
             assert summary(only(watcher)) == "T-Mobile LTE"
 
-            box.start()
+            await asyncio.to_thread(box.start)
             await until(lambda: watcher.status() == "running", "running")
             await box.plug(modem)
             await box.mmcli("-m", "any", "--enable")
@@ -190,7 +190,7 @@ async def test_modemmanager_hangs_while_it_is_asked(box: ModemManagerBox) -> Non
     """It stops for good in the middle of netbond's call; the watcher ends at once when told to."""
 
     async with simulated() as modem, watching(box) as watcher:
-        box.start()
+        await asyncio.to_thread(box.start)
         await until(lambda: watcher.status() == "running", "running")
         await box.plug(modem)
         enabling = asyncio.ensure_future(box.mmcli("-m", "any", "--enable"))

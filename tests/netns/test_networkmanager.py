@@ -92,7 +92,7 @@ async def nmcli(box: NetworkManagerBox, *arguments: str) -> str:
 async def test_a_modem_is_plugged_and_pulled(box: NetworkManagerBox, bus: PrivateBus) -> None:
     async with watching(bus) as watch:
         box.profile("usb0")
-        box.start()
+        await asyncio.to_thread(box.start)
         await until(lambda: watch.watcher.status() == "running", "running")
         box.plug("usb0", "10.20.0")
         device = await watch.state("activated")
@@ -124,7 +124,7 @@ async def test_a_gateway_is_known_at_once(box: NetworkManagerBox, bus: PrivateBu
     async with watching(bus) as watch:
         for number in range(3):
             box.profile(f"usb{number}")
-        box.start()
+        await asyncio.to_thread(box.start)
         took = []
         for name in ("usb0", "usb1", "usb2"):
             box.plug(name, f"10.3{name[3:]}.0")
@@ -146,7 +146,7 @@ async def test_never_default_has_the_gateway_that_the_server_named(
 ) -> None:
     async with watching(bus) as watch:
         box.profile("usb0", "never-default=true")
-        box.start()
+        await asyncio.to_thread(box.start)
         box.plug("usb0", "10.21.0")
         device = await watch.state("activated")
         assert device.gateway4 == IPv4Address("10.21.0.1")
@@ -157,7 +157,7 @@ async def test_never_default_has_the_gateway_that_the_server_named(
 async def test_disconnect_modify_reapply_and_delete(box: NetworkManagerBox, bus: PrivateBus) -> None:
     async with watching(bus) as watch:
         box.profile("usb0")
-        box.start()
+        await asyncio.to_thread(box.start)
         box.plug("usb0", "10.22.0")
         await watch.state("activated")
 
@@ -197,7 +197,7 @@ async def test_disconnect_modify_reapply_and_delete(box: NetworkManagerBox, bus:
 async def test_a_renewal_with_another_network(box: NetworkManagerBox, bus: PrivateBus) -> None:
     async with watching(bus) as watch:
         box.profile("usb0")
-        box.start()
+        await asyncio.to_thread(box.start)
         box.plug("usb0", "10.23.0")
         await watch.state("activated")
         await asyncio.to_thread(box.renumber, "usb0", "10.23.0", "10.24.0")
@@ -215,7 +215,7 @@ async def test_networkmanager_restarts(
         async with watching(bus) as watch:
             await until(lambda: watch.watcher.status() == "absent", "absent")
             box.profile("usb0")
-            box.start()  # late
+            await asyncio.to_thread(box.start)  # late
             box.plug("usb0", "10.25.0")
             before = await watch.state("activated")
             assert len(caplog.records) == 2, caplog.text  # waiting for it; followed
@@ -231,7 +231,7 @@ async def test_networkmanager_restarts(
             box.give("usb0", "10.99.0.5/24")
             assert watch.gateway(box) is None
 
-            box.start()
+            await asyncio.to_thread(box.start)
             await until(lambda: watch.device().current, "current")
             await watch.state("activated")
             await until(lambda: watch.device().addresses, "addresses")
@@ -251,7 +251,7 @@ async def test_no_step_of_a_restart_takes_the_gateway_along(
     monkeypatch.setattr("netbond.watchers.bus.SETTLE", 0.0)
 
     box.profile("usb0", ipv4="never-default=true\n")
-    box.start()
+    await asyncio.to_thread(box.start)
     box.plug("usb0", "10.25.0")
     async with watching(bus) as watch:
         await watch.state("activated")
@@ -260,7 +260,7 @@ async def test_no_step_of_a_restart_takes_the_gateway_along(
         watch.looks.clear()
         box.stop()
         await until(lambda: not watch.device().current, "held")
-        box.start()
+        await asyncio.to_thread(box.start)
         await until(lambda: watch.device().current and not watch.device().starting, "it has started")
         await watch.state("activated")
         for _, devices in watch.looks:
@@ -274,7 +274,7 @@ async def test_the_bus_restarts(
     with caplog.at_level("INFO", "netbond"):
         async with watching(bus) as watch:
             box.profile("usb0")
-            box.start()
+            await asyncio.to_thread(box.start)
             box.plug("usb0", "10.26.0")
             await watch.state("activated")
             caplog.clear()
@@ -287,7 +287,7 @@ async def test_the_bus_restarts(
 
             bus.start()
             box.stop()  # NetworkManager does not come back to a bus by itself: systemd restarts both
-            box.start()
+            await asyncio.to_thread(box.start)
             await until(lambda: watch.watcher.status() == "running", "running", 15)
             await watch.state("activated")
             assert watch.gateway(box) == IPv4Address("10.26.0.1")
@@ -313,7 +313,7 @@ async def test_networkmanager_hangs(box: NetworkManagerBox, bus: PrivateBus) -> 
         return longest
 
     box.profile("usb0")
-    box.start()
+    await asyncio.to_thread(box.start)
     async with watching(bus) as before:
         box.plug("usb0", "10.27.0")
         await before.state("activated")
@@ -338,7 +338,7 @@ async def test_networkmanager_hangs(box: NetworkManagerBox, bus: PrivateBus) -> 
 async def test_an_interface_that_somebody_else_configures(box: NetworkManagerBox, bus: PrivateBus) -> None:
     """NetworkManager shows it as connected, but its gateway is not NetworkManager's to give."""
 
-    box.start()
+    await asyncio.to_thread(box.start)
     async with watching(bus) as watch:
         box.plug("usb0", "10.28.0")
         await watch.state("disconnected")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from netbond.lab import netns, payload
+from tests import ready
 
 ADDRESS = "198.51.100.1"
 RECEIVER_PORT = 5000
@@ -71,6 +72,8 @@ class World:
                 for command in commands
             ]
             try:
+                for port, process in zip((_SRT_PORT, RECEIVER_PORT), running, strict=True):
+                    ready.udp_port(port, process, folder / "receiver.log")
                 yield tally
             finally:
                 done.set()
