@@ -48,7 +48,7 @@ from netbond.sources.taken_defaults import TakenDefaults
 from netbond.status import snapshot
 from netbond.status.control import Command, ControlServer, Peer
 from netbond.system import clock
-from netbond.system.realtime import Haste
+from netbond.system.realtime import RealtimePriority
 from netbond.system.typed_json import to_json
 from netbond.watchers import netlink
 
@@ -81,7 +81,7 @@ class Agent:
         self._health = next(source for source in self._sources.all if isinstance(source, HealthChecks))
         self._problems = Problems()
         self._pace = Pace()
-        self._haste: Haste | None = None  # while it runs
+        self._realtime: RealtimePriority | None = None  # while it runs
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hung_up = False
@@ -127,8 +127,8 @@ class Agent:
             gc.collect()
             gc.freeze()
             logger.info("running: %s", summary(self._goal.uplinks))
-            self._haste = Haste()
-            self._haste.judge(0.0, wanted=self.config.agent.realtime)
+            self._realtime = RealtimePriority()
+            self._realtime.update(0.0, wanted=self.config.agent.realtime)
             await self._loop(kernel)
             logger.info("stopping")
             if self.config.agent.on_stop == "remove":
@@ -230,8 +230,8 @@ class Agent:
         began = time.thread_time()
         pause_s = await self._attempt("a look at the kernel", self._reconcile(kernel))
         self._passed = time.monotonic()
-        if self._haste is not None:
-            self._haste.judge(time.thread_time() - began, wanted=self.config.agent.realtime)
+        if self._realtime is not None:
+            self._realtime.update(time.thread_time() - began, wanted=self.config.agent.realtime)
         if pause_s is None:
             self._moved = True  # that pass may have been the one to see it
             return RETRY_S

@@ -1,9 +1,9 @@
-"""DHCP leases: what a client says in its environment, checked. netbond.dhcp.store keeps them.
+"""Parses and checks what DHCP clients say in the environment of their hooks. netbond.dhcp.store keeps it.
 
-A DHCP server is a stranger, and its words pass through a shell script run by root on the way here. Each value
-is therefore checked as if it came from the network, and an error names it in one line.
+A DHCP server is untrusted, and its values pass through a shell script run by root on the way here. So each
+value is checked as if it came from the network. An error names it in one line.
 
-Quick to import (a DHCP client waits for it): nothing but the standard library's light modules.
+Quick to import (a DHCP client waits for it): only light modules of the standard library.
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ LONGEST_VALUE = 2048  # characters; a DHCP option holds 255 bytes, several of on
 
 
 class LeaseError(NetbondError, ValueError):
-    """A DHCP client's environment, or a file of the store, says something that cannot be."""
+    """A value in a DHCP client's environment, or in a file of the store, is invalid."""
 
 
 # --- checking values ---------------------------------------------------------------------------------------
 
 
 def check_device(name: str) -> str:
-    """`name` if the kernel would allow it as an interface's name (dev_valid_name in net/core/dev.c).
+    """`name` if the kernel allows it as an interface's name (dev_valid_name in net/core/dev.c).
 
-    LeaseError otherwise, so a path never passes.
+    LeaseError otherwise. So a path never passes.
     """
     try:
         raw = os.fsencode(name)
     except UnicodeEncodeError:
         raise LeaseError(f"interface {quoted(name)} is not a name that an interface can have") from None
-    # The kernel's isspace() has 0xA0 besides ASCII's; NUL would end the name for the kernel but not for us.
+    # The kernel's isspace() knows 0xA0 besides ASCII's. NUL ends a name for the kernel, but not for Python.
     bad = any(c in b" \t\n\v\f\r\xa0/:\0" for c in raw)
     if not raw or len(raw) >= IFNAMSIZ or name in (".", "..") or bad:
         raise LeaseError(f"interface {quoted(name)} is not a name that an interface can have")
@@ -110,12 +110,11 @@ def _ends(interface: IPv4Interface) -> tuple[IPv4Address, ...]:
 
 
 def _routers(values: Sequence[str], interface: IPv4Interface) -> tuple[IPv4Address, ...]:
-    """The routers that can be used, in the order given, each once.
+    """The usable routers, in the order given, each once. LeaseError for what is no address.
 
-    What is no address at all is an error. An address that cannot be a router (0.0.0.0, this box's own, a
-    broadcast) is left out: real servers send them, and one of them would make the kernel refuse the ECMP
-    default of all uplinks. A router outside the network stays: /32 leases have nothing else, and it is
-    reached on-link.
+    An address that cannot be a router (0.0.0.0, this box's own, a broadcast) is left out. Real servers send
+    such, and one of them would make the kernel refuse the ECMP default of all uplinks. A router outside the
+    network stays: a /32 lease has no other, and it is reached on-link.
     """
     found: list[IPv4Address] = []
     for value in values:
@@ -128,7 +127,7 @@ def _routers(values: Sequence[str], interface: IPv4Interface) -> tuple[IPv4Addre
 def checked(
     device: str, source: str, interface: IPv4Interface, routers: Sequence[str], received: float
 ) -> Lease:
-    """The lease, if all of it can be; LeaseError if not."""
+    """The lease, with its device and routers checked; LeaseError if one is invalid."""
     return Lease(check_device(device), source, interface, _routers(routers, interface), received)
 
 
@@ -145,9 +144,8 @@ def _value(environ: Mapping[str, str], name: str) -> str:
 def parse_dhclient(environ: Mapping[str, str], now: float) -> News | None:
     """What ISC dhclient told its script: `environ` as in dhclient-script(8), `now` in seconds since boot.
 
-    None if it says nothing: PREINIT, and any reason unknown here. A TIMEOUT is a lease that may be worth
-    nothing: the caller looks whether the script left the address on the interface. LeaseError if a value
-    cannot be.
+    None if it says nothing: PREINIT, and any reason unknown here. The lease of a TIMEOUT may be useless: the
+    caller checks that the script left the address on the interface. LeaseError if a value is invalid.
     """
     reason = environ.get("reason", "")
     if reason in DHCLIENT_CHANGED:
@@ -165,7 +163,7 @@ def parse_dhclient(environ: Mapping[str, str], now: float) -> News | None:
 def parse_dhcpcd(environ: Mapping[str, str], now: float) -> News | None:
     """What dhcpcd told its hooks: `environ` as in dhcpcd-run-hooks(8), `now` in seconds since boot.
 
-    None if it says nothing, LeaseError if a value cannot be.
+    None if it says nothing, LeaseError if a value is invalid.
     """
     reason = environ.get("reason", "")
     if reason in DHCPCD_CHANGED:
@@ -186,13 +184,13 @@ def parse_dhcpcd(environ: Mapping[str, str], now: float) -> News | None:
 def parse_udhcpc(event: str, environ: Mapping[str, str], now: float) -> News | None:
     """What busybox udhcpc (or udhcpc6) told its script: `event` is the script's argument.
 
-    `now` is seconds since boot. None if it says nothing, LeaseError if a value cannot be.
+    `now` is seconds since boot. None if it says nothing, LeaseError if a value is invalid.
     """
     if event not in UDHCPC_LEASED | UDHCPC_RELEASED:
         return None
     device = check_device(_value(environ, "interface"))
     if event in UDHCPC_RELEASED:
-        return Released(device, "udhcpc")  # which lease it was, the environment does not say
+        return Released(device, "udhcpc")  # the environment does not say which lease it was
     if "ip" not in environ and "ipv6" in environ:
         return Changed(device, "udhcpc")
     routers = _value(environ, "router").split()
@@ -263,7 +261,7 @@ def parse_networkmanager(
     """What NetworkManager told a dispatcher script: `argv` is [interface, action], `now` seconds since boot.
 
     Connections without DHCP count too: a modem's address comes from its bearer. None for other actions, for
-    VPNs, and for an interface without an IPv4 address. LeaseError if a value cannot be.
+    VPNs, and for an interface without an IPv4 address. LeaseError if a value is invalid.
     """
     if len(argv) != 2:
         raise LeaseError(f"expected an interface and an action, not {len(argv)} words")
@@ -271,7 +269,7 @@ def parse_networkmanager(
     if action not in NETWORKMANAGER_LEASED | NETWORKMANAGER_RELEASED:
         return None
     if environ.get("CONNECTION_EXTERNAL") == "1":
-        return None  # it only looks on while another client does the work, and that one speaks for itself
+        return None  # another client configures the interface, and that one has its own hook
     # A modem's control device (cdc-wdm0, ttyUSB2) is not the interface that carries its packets.
     device = check_device(_value(environ, "DEVICE_IP_IFACE") or name)
     if action in NETWORKMANAGER_RELEASED:
@@ -292,7 +290,7 @@ def parse_networkmanager(
 def parse_networkd(text: str, device: str, received: float) -> Lease:
     """A lease file of systemd-networkd (/run/systemd/netif/leases/INDEX); `received` is seconds since boot.
 
-    LeaseError if a value cannot be. Lines and keys that are not needed are passed over.
+    LeaseError if a value is invalid. Other lines and keys are ignored.
     """
     values = dict(line.partition("=")[::2] for line in text.splitlines() if not line.startswith("#"))
     routers = _value(values, "ROUTER").split()

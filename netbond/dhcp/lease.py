@@ -1,7 +1,8 @@
-"""A lease and what else DHCP clients tell: nouns like those of netbond.model, apart to be quick to import.
+"""What DHCP clients say: a lease, its release, or a change. Nouns like those of netbond.model.
 
-A DHCP client waits for `netbond hook`, and importing dataclasses or typing takes as long as all the rest of
-it: so these are named tuples, declared a second time for the type checker.
+They are apart to be quick to import, as a DHCP client waits for `netbond hook`. Importing dataclasses or
+typing takes as long as all the rest of the hook. So these are named tuples, declared again for the type
+checker.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     class Lease(NamedTuple):
-        """What a manager of addresses was told, checked: an address, and the routers that go with it.
+        """An address that a DHCP client or a manager got, and the routers that go with it; all checked.
 
         `source` is "dhclient", or another client. `received` is seconds since the kernel started
         (netbond.system.clock), negative for a lease from before that. `ifindex` is the number of the
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
         ifindex: int = 0
 
     class Released(NamedTuple):
-        """A client no longer holds a lease; `address` is the one it held, or None for whatever it was."""
+        """A client no longer holds a lease. `address` is the one it held, None if it did not say."""
 
         device: str
         source: str
         address: IPv4Address | IPv6Address | None = None
 
     class Changed(NamedTuple):
-        """A client did something that the kernel knows best: nothing to keep, but a reason to look."""
+        """A client changed something that the kernel knows: nothing to keep, but a reason to look."""
 
         device: str
         source: str

@@ -1,12 +1,12 @@
-"""Where leases are kept, in `state_dir`: what hooks handed over, and what the agent must know when it starts.
+"""Keeps leases in `state_dir`: what hooks handed over, and what the agent must know when it starts.
 
-The hook process writes the store itself and only then tells the agent: a lease is never lost, whether or not
-an agent runs. One JSON file per device; the newest word on a device counts, whichever client it came from.
+The hook process writes the store itself, and only then tells the agent. So no lease is lost while no agent
+runs. There is one JSON file per device. The newest lease of a device counts, whichever client it came from.
 
-A file says by the boot id and seconds since boot when its lease came, so that no jump of the clock makes an
-old one the newest. A lease from before the last boot is older than any other.
+A file dates its lease by the boot id and seconds since boot, so that no jump of the clock makes an old lease
+the newest. A lease from before the last boot is older than any other.
 
-Quick to import (a DHCP client waits for it): nothing but the standard library's light modules.
+Quick to import (a DHCP client waits for it): only light modules of the standard library.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from netbond.model import Link
 
 MANAGED = "networkmanager.json"  # in state_dir: what NetworkManager said last
-LARGEST_FILE = 8192  # bytes of one lease
-LARGEST_LIST = 65536  # bytes of many
-LOCK_WAIT = 0.05  # seconds that one hook waits for another: that one may hang
+LARGEST_FILE_BYTES = 8192  # one lease
+LARGEST_LIST_BYTES = 65536  # many leases
+LOCK_TIMEOUT_S = 0.05  # one hook waits for another no longer: that one may hang
 MOST_ROUTERS = 64
-BEFORE = -1.0  # `Lease.received` of one from before the last boot
+BEFORE_BOOT = -1.0  # `Lease.received` of a lease from before the last boot
 
 
 # --- as JSON -----------------------------------------------------------------------------------------------
@@ -54,9 +54,9 @@ def to_json(lease: Lease, boot: str) -> dict[str, object]:
 
 
 def from_json(value: object, boot: str) -> Lease:
-    """Read what `to_json` wrote; LeaseError for anything else. Keys of a later version are passed over.
+    """Read what `to_json` wrote; LeaseError for anything else. Keys of a later version are ignored.
 
-    `boot` is the boot id now: in a lease with another one, neither time nor interface number mean anything.
+    `boot` is the boot id now. In a lease of another boot, time and interface number mean nothing.
     """
     if not isinstance(value, dict):
         raise LeaseError("it is not a JSON object")
@@ -75,7 +75,7 @@ def from_json(value: object, boot: str) -> Lease:
     if not source.isascii() or not source.isalnum() or len(source) > 32:
         raise LeaseError(f"source {quoted(source)} is not the name of a DHCP client")
     if value.get("boot", "") != boot:
-        received, index = BEFORE, 0
+        received, index = BEFORE_BOOT, 0
     received = float(received)
     ip, _, length = address.partition("/")
     if ":" in ip:
@@ -89,7 +89,7 @@ def _lease6(device: str, source: str, address: str, routers: list[str], received
         interface, gateways = IPv6Interface(address), tuple(map(IPv6Address, routers))
     except ValueError:
         raise LeaseError(f"{quoted(address)} or a router of it is not an IPv6 address") from None
-    zone = any("%" in word for word in (address, *routers))  # it would go on into commands
+    zone = any("%" in word for word in (address, *routers))  # it would get into commands
     if zone or interface.network.prefixlen == 0 or not all(map(_usable6, (interface.ip, *gateways))):
         raise LeaseError(f"{quoted(address)} or a router of it is not one that a host can have")
     return Lease(check_device(device), source, interface, gateways, received, index)
@@ -113,7 +113,7 @@ def file_name(device: str) -> str:
 class LeaseStore:
     """The leases in one directory (`state_dir/leases`), a file per device.
 
-    Any number of hook processes and an agent may use it at once: each file is replaced or removed as a whole.
+    Any number of hook processes and an agent may use it at once. Each file is replaced or removed as a whole.
     `boot` is the boot id, None for that of the kernel.
     """
 
@@ -131,8 +131,10 @@ class LeaseStore:
         return Path(self._folder)
 
     def save(self, lease: Lease) -> None:
-        """Keep the lease in place of what is known of its device, unless that came later: a hook may have
-        been overtaken by the next. OSError if it cannot be written."""
+        """Keep the lease, unless the device has one that came later: the next hook may have overtaken this.
+
+        OSError if it cannot be written.
+        """
         name = file_name(lease.device)
         files.make_directory(os.path.dirname(self._folder), 0o755)  # noqa: PTH120 - quick
         files.make_directory(self._folder, 0o700)
@@ -150,29 +152,29 @@ class LeaseStore:
         source: str = "",
         at: float | None = None,
     ) -> bool:
-        """Drop the device's lease; with `address` or `source`, only if it is that one; with `at` (seconds
-        since boot), only if it did not come later. Whether there was one.
+        """Remove the device's lease; return whether there was one.
 
-        The conditions matter when a client lets go of an old lease after another one has got a new lease.
-        OSError if it cannot be removed.
+        With `address` or `source`, only a lease that has these. With `at` (seconds since boot), only one that
+        did not come later. The conditions matter when a client releases an old lease after another client got
+        a new one. OSError if it cannot be removed.
         """
 
-        def meant(lease: Lease) -> bool:
-            that = address in (None, lease.address.ip) and source in ("", lease.source)
-            return that and (at is None or lease.received <= at)
+        def matches(lease: Lease) -> bool:
+            same = address in (None, lease.address.ip) and source in ("", lease.source)
+            return same and (at is None or lease.received <= at)
 
-        return self._drop(device, meant if address is not None or source or at is not None else None)
+        return self._drop(device, matches if address is not None or source or at is not None else None)
 
     def move(self, old: Lease, new: Lease) -> None:
-        """`old`, as load() gave it, is `new` from now on: its device was renamed. OSError as in save()."""
+        """Replace `old`, as load() gave it, by `new`: its device was renamed. OSError as in save()."""
         self.save(new)
         self._drop(old.device, lambda lease: lease == old)
 
     def load(self) -> tuple[Lease, ...]:
-        """All leases, by device name. A file that is not right is passed over, and named in the log once.
+        """All leases, by device name. An invalid file is ignored, and named in the log once.
 
-        One that cannot be read just now (no descriptor or memory left) counts as it was read before: an
-        uplink must not go for that. OSError if the directory is there and cannot be read or trusted.
+        A file that cannot be read just now (no descriptor or memory left) counts as it was read before: an
+        uplink must not go for that. OSError if the directory exists and cannot be read or trusted.
         """
         try:
             folder = self._open()
@@ -199,8 +201,8 @@ class LeaseStore:
         self._kept = leases
         return tuple(sorted(leases.values(), key=lambda lease: lease.device))
 
-    def _drop(self, device: str, meant: Callable[[Lease], bool] | None) -> bool:
-        """Remove the device's file, if it holds what is `meant` (None: anything). Whether there was one."""
+    def _drop(self, device: str, matches: Callable[[Lease], bool] | None) -> bool:
+        """Remove the device's file if its lease matches (None: any); return whether there was one."""
         name = file_name(device)
         try:
             folder = self._open(lock=True)
@@ -209,13 +211,13 @@ class LeaseStore:
         try:
             while True:
                 before = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if meant is not None:
+                if matches is not None:
                     try:
-                        if not meant(self._read(name, folder)):
+                        if not matches(self._read(name, folder)):
                             return False
                     except (LeaseError, StateFileError):
-                        pass  # it holds no lease worth keeping
-                # A writer that could not wait for the lock may have been here meanwhile.
+                        pass  # it holds no valid lease
+                # A writer that gave up waiting for the lock may have replaced the file meanwhile.
                 if os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino == before.st_ino:
                     os.unlink(name, dir_fd=folder)
                     break
@@ -226,16 +228,16 @@ class LeaseStore:
         return True
 
     def _later(self, name: str, folder: int, received: float) -> bool:
-        """Whether the file has a lease that came later than this."""
+        """Whether the file has a lease that came later than `received`."""
         try:
             return self._read(name, folder).received > received
-        except (OSError, LeaseError, StateFileError):  # none, or nothing worth keeping
+        except (OSError, LeaseError, StateFileError):  # none, or no valid one
             return False
 
     def _open(self, *, lock: bool = False) -> int:
-        """The directory, as a descriptor; nothing that others could have put in its place.
+        """A descriptor of the directory, which only root and this user can write.
 
-        Locked against other writers on request: `forget` reads before it removes. Closing it unlocks.
+        With `lock` it is locked against other writers: `forget` reads before it removes. Closing it unlocks.
         """
         folder = open_folder(self._folder)
         if lock:
@@ -249,7 +251,7 @@ class LeaseStore:
         return lease
 
     def _report(self, name: str, error: OSError | ValueError) -> None:
-        line = f"{self._folder}/{printable(name)}: {reason(error)}; passed over"
+        line = f"{self._folder}/{printable(name)}: {reason(error)}; ignored"
         if line not in self._reported:
             import logging  # not needed by the hook, which only writes
 
@@ -258,15 +260,15 @@ class LeaseStore:
 
 
 def _file(name: str, folder: int) -> StateFile:
-    return StateFile(name, "lease", LARGEST_FILE, folder=folder)
+    return StateFile(name, "lease", LARGEST_FILE_BYTES, folder=folder)
 
 
 def _lock(folder: int) -> None:
-    """Lock the directory; without the lock after LOCK_WAIT, as a process that hangs may hold it.
+    """Lock the directory, or go on without the lock after LOCK_TIMEOUT_S: a process that hangs may hold it.
 
-    What is at stake is less than a lease: a file is replaced as a whole, with the lock and without it.
+    Files are replaced as a whole also without the lock, so no lease is damaged.
     """
-    deadline = time.monotonic() + LOCK_WAIT
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -282,19 +284,19 @@ def _lock(folder: int) -> None:
 
 
 class LeaseList:
-    """Leases of one source in one file, for an agent that is started while that source is away.
+    """Leases of one source in one file, for an agent that starts while that source is away.
 
-    Of an earlier boot none is given: the source configures everything anew then, perhaps in another way.
+    Leases of an earlier boot are dropped: after a boot the source configures everything anew.
     """
 
     def __init__(self, path: Path, boot: str | None = None) -> None:
         self.path = path
-        self._file = StateFile(path, "leases", LARGEST_LIST, old=lambda found: {"leases": found})
+        self._file = StateFile(path, "leases", LARGEST_LIST_BYTES, old=lambda found: {"leases": found})
         self._boot = boot_id() if boot is None else boot
-        self._saved: tuple[Lease, ...] | None = ()  # None: something else is there, to be replaced
+        self._saved: tuple[Lease, ...] | None = ()  # None: the file is invalid, to be replaced
 
     def load(self) -> tuple[Lease, ...]:
-        """What was saved. LeaseError, StateFileError or OSError if there is something else."""
+        """What was saved. LeaseError, StateFileError or OSError if the file is invalid."""
         self._saved = None
         try:
             found = self._file.read().get("leases")
@@ -307,7 +309,7 @@ class LeaseList:
         return self._saved
 
     def save(self, leases: Iterable[Lease]) -> None:
-        """Keep these, unless they are those kept already but for their time. OSError if that fails."""
+        """Keep these, unless only their times differ from those kept. OSError if that fails."""
         new = tuple(leases)
         if self._saved is not None and _timeless(new) == _timeless(self._saved):
             return
@@ -325,14 +327,14 @@ def _timeless(leases: Iterable[Lease]) -> list[tuple[object, ...]]:
 def renamed(leases: Iterable[Lease], links: Iterable[Link]) -> Iterator[tuple[Lease, Lease]]:
     """The leases whose interface has another name now, each as it was and as it is.
 
-    A lease that came for the new name is not replaced by an older one.
+    An older lease does not replace one that came for the new name.
     """
     leases = tuple(leases)
     names = {link.index: link.name for link in links if link.index > 0}
     newest: Mapping[str, float] = {lease.device: lease.received for lease in leases}
     for lease in leases:
         name = names.get(lease.ifindex, lease.device)
-        if name != lease.device and lease.received >= newest.get(name, BEFORE):
+        if name != lease.device and lease.received >= newest.get(name, BEFORE_BOOT):
             yield (
                 lease,
                 Lease(name, lease.source, lease.address, lease.routers, lease.received, lease.ifindex),

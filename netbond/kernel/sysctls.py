@@ -297,7 +297,7 @@ class Sysctls:
         except FileNotFoundError:
             return {}, []
         except (OSError, StateFileError) as error:
-            return {}, [f"{self._store.path}: {reason(error)}; passed over"]
+            return {}, [f"{self._store.path}: {reason(error)}; ignored"]
         record: dict[str, Recorded] = {}
         wrong = 0
         for name, entry in found.items():
@@ -312,7 +312,7 @@ class Sysctls:
                 record[name] = Recorded(old, ours)
             else:
                 wrong += 1
-        return record, [f"{self._store.path}: {wrong} entries are not right; passed over"] if wrong else []
+        return record, [f"{self._store.path}: {wrong} entries are not right; ignored"] if wrong else []
 
     def _save(self, record: dict[str, Recorded]) -> None:
         if not record:

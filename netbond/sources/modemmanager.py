@@ -105,7 +105,7 @@ class ModemManager(Source):
         try:
             self._kept = self._file.load()
         except (OSError, StateFileError) as error:
-            logger.warning("%s: %s; passed over", self._file.path, reason(error))
+            logger.warning("%s: %s; ignored", self._file.path, reason(error))
         else:
             self._watcher.recall(self._kept)
 

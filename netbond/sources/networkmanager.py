@@ -96,7 +96,7 @@ class NetworkManager(Source):
         try:
             self._claims = tuple(replace(claim, standing=True) for claim in map(as_claim, self._store.load()))
         except (OSError, ValueError) as error:
-            logger.warning("%s: %s; passed over", self._store.path, reason(error))
+            logger.warning("%s: %s; ignored", self._store.path, reason(error))
 
     def _keep(self) -> None:
         try:

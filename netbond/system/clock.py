@@ -1,8 +1,8 @@
-"""The clock that leases are dated by: seconds since the kernel started, and which start that was.
+"""Seconds since boot, and an id of the boot: the clock that leases are dated by.
 
-Boxes without a clock of their own boot in 1970, or at the time when they were switched off, and jump by years
-when a time server answers. So wall-clock time tells neither which of two leases is newer nor how old one is.
-CLOCK_BOOTTIME never jumps, and goes on while the box sleeps; the boot id tells one start from the next.
+Boxes without a battery-backed clock boot in 1970, or at the time when they were switched off. They jump by
+years when a time server answers. So wall-clock time does not tell which of two leases is newer, or how old
+one is. CLOCK_BOOTTIME never jumps and goes on while the box sleeps. The boot id tells one boot from the next.
 
 Quick to import: a DHCP client waits for `netbond hook`.
 """
@@ -18,12 +18,12 @@ def now() -> float:
 
 
 def started() -> float:
-    """When the kernel started, in Unix time as the wall clock has it now."""
+    """When the kernel started, as Unix time by the wall clock as it is now."""
     return time.time() - now()
 
 
 def boot_id() -> str:
-    """A name for the time since the kernel started; "" where there is none."""
+    """The kernel's id of this boot; "" if it cannot be read."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - quick
             text = file.read(64).strip()

@@ -1,8 +1,7 @@
-"""Small files, written atomically and read without being led astray.
+"""Reads and writes small files as root, also in directories where others can write (/tmp/srtla_ips).
 
-netbond runs as root and keeps files where others can write too (/tmp/srtla_ips). So nothing here follows a
-symbolic link in the last part of a path, opens a name that somebody could have guessed, or shows a reader
-half a file. Quick to import: a DHCP client waits for `netbond hook`.
+Nothing here follows a symbolic link in the last part of a path, or opens a temporary name that somebody could
+have guessed. A reader never sees half a file. Quick to import: a DHCP client waits for `netbond hook`.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ TEMPORARY = ".netbond-"  # starts the name of a file that is still being written
 
 
 class UnfitFileError(OSError):
-    """There is something at the path that netbond does not read; `strerror` says what, in a few words."""
+    """What is at the path is not a plain small file; `strerror` says what it is, in a few words."""
 
 
 def read(path: str | os.PathLike[str], limit: int, dir_fd: int | None = None) -> tuple[bytes, os.stat_result]:
-    """The content of the regular file `path` (at most `limit` bytes), and the stat of what was really opened.
+    """The content of the regular file `path` (at most `limit` bytes), and the stat of the opened file.
 
     FileNotFoundError if there is none, UnfitFileError for a symbolic link, a directory, a device, a FIFO, or
     a larger file; other OSErrors as the kernel gives them.
     """
-    # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
+    # O_NONBLOCK: opening a FIFO without a writer would block for ever.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, dir_fd=dir_fd)
@@ -97,8 +96,11 @@ def _sync_directory(folder: str, dir_fd: int | None) -> None:
 def open_directory(
     directory: str | os.PathLike[str], option: str, value: str | os.PathLike[str] | None = None
 ) -> int:
-    """A descriptor of the directory in which an engine is to write files; `option` and its value, if that is
-    not the directory itself, for the message. UnavailableError if it is none or is closed to us."""
+    """A descriptor of the directory in which an engine writes files.
+
+    UnavailableError if it is no directory or not writable; the message names `option` and `value`, by default
+    the directory.
+    """
     descriptor = -1
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -115,9 +117,9 @@ def open_directory(
 
 
 def make_directory(path: str | os.PathLike[str], mode: int) -> None:
-    """Make the directory, with just this mode, unless there is one; its parents (0755) too.
+    """Make the directory with exactly this mode, and its parents with 0755, unless it is there.
 
-    mkdir() alone leaves the mode to the umask, and a hook's or a unit's may keep others out of /run/netbond.
+    mkdir() applies the umask. That of a DHCP hook or a unit may keep others out of /run/netbond.
     """
     try:
         os.mkdir(path, mode)  # noqa: PTH102 - pathlib is no quicker to read here, and slower to import

@@ -65,7 +65,7 @@ class StateFile:
         except files.UnfitFileError as error:
             raise StateFileError(f"it {error.strerror}") from None
         if not files.trusted(status):
-            raise StateFileError("others than root can write to it")
+            raise StateFileError("users other than root can write to it")
         try:
             found = strict_json.parse(data)
             if self._old is not None and not (isinstance(found, dict) and "kind" in found):
@@ -121,13 +121,13 @@ class StateFile:
 def open_folder(path: Path | str) -> int:
     """A descriptor of a directory of state files; the caller closes it.
 
-    PermissionError if others than root and this process's user can write there, other OSErrors as the kernel
-    gives them: a symbolic link is not followed.
+    PermissionError if users other than root and this process's own can write there, other OSErrors as the
+    kernel gives them: a symbolic link is not followed.
     """
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     if not files.trusted(os.fstat(folder)):
         os.close(folder)
-        raise PermissionError(errno.EPERM, "others than root can write there", str(path))
+        raise PermissionError(errno.EPERM, "users other than root can write there", str(path))
     return folder
 
 

@@ -80,7 +80,7 @@ class Networkd:
             try:
                 data, status = files.read(path, LARGEST_FILE)
                 if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                    raise LeaseError("others than networkd can write to it")
+                    raise LeaseError("users other than networkd can write to it")
                 text = data.decode("utf-8", "replace")
                 dated[link.index] = self._date(link.index, status, now, clock)
                 lease = parse_networkd(text, link.name, dated[link.index][1])
@@ -89,7 +89,7 @@ class Networkd:
                 continue
             except (LeaseError, files.UnfitFileError) as error:
                 reason = files.why(error) if isinstance(error, OSError) else str(error)
-                self._report(f"{path}: {reason}; passed over")
+                self._report(f"{path}: {reason}; ignored")
             except OSError as error:
                 self._report(f"{path}: {files.why(error)}; what it said before holds")
                 if link.index in self._kept:

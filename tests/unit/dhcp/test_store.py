@@ -478,7 +478,7 @@ def test_any_json_is_a_lease_or_one_line(changed: dict[str, object], address: ob
 def test_a_list_that_others_can_write_to_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "m").write_text("[]")
     (tmp_path / "m").chmod(0o666)
-    with pytest.raises(StateFileError, match="others than root"):
+    with pytest.raises(StateFileError, match="users other than root"):
         LeaseList(tmp_path / "m").load()
     (tmp_path / "m").chmod(0o600)
     (tmp_path / "m").write_text("{}")
@@ -529,7 +529,7 @@ def test_the_store_itself_may_not_be_a_link(store: LeaseStore, tmp_path: Path) -
 def test_a_store_that_others_can_write_to_is_not_trusted(store: LeaseStore) -> None:
     store.save(lease())
     store.directory.chmod(0o777)
-    with pytest.raises(PermissionError, match="others than root can write there"):
+    with pytest.raises(PermissionError, match="users other than root can write there"):
         store.load()
 
 
@@ -561,7 +561,7 @@ def _bad_files(folder: Path) -> dict[str, str]:
     os.mkfifo(folder / "p.json")
     (folder / "q.json").mkdir()
     return {name: says for name, (_, says) in contents.items()} | {
-        "n": "others than root can write to it",
+        "n": "users other than root can write to it",
         "o": "is a symbolic link",
         "p": "is not a regular file",
         "q": "is not a regular file",
@@ -581,7 +581,7 @@ def test_bad_files_are_passed_over_and_named_once(
     for name, text in says.items():
         (line,) = [m for m in caplog.messages if m.startswith(f"{store.directory}/{name}.json: ")]
         assert text in line
-        assert line.endswith("; passed over")
+        assert line.endswith("; ignored")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -589,7 +589,7 @@ def test_files_of_other_users_are_passed_over(store: LeaseStore, caplog: pytest.
     store.save(lease())
     os.chown(store.directory / "usb0.json", 12345, 0)
     assert store.load() == ()
-    assert "others than root can write to it" in caplog.text
+    assert "users other than root can write to it" in caplog.text
 
 
 def test_what_a_killed_writer_left_is_swept(store: LeaseStore) -> None:

@@ -312,7 +312,7 @@ def test_no_proc_at_all(tmp_path: Path) -> None:
 def test_nothing_else_is_written_whatever_the_record_says(proc: Proc, name: str) -> None:
     proc.state.mkdir()
     (proc.state / STORE).write_text(json.dumps({name: {"old": "1", "ours": "2"}}))
-    assert proc.sysctls().restore() == [f"{proc.state / STORE}: 1 entries are not right; passed over"]
+    assert proc.sysctls().restore() == [f"{proc.state / STORE}: 1 entries are not right; ignored"]
     with pytest.raises(ValueError, match="is not one of netbond's settings"):
         proc.sysctls().read(name)
 
@@ -326,14 +326,14 @@ def test_a_record_that_is_not_right(proc: Proc, content: str) -> None:
     (proc.state / STORE).write_text(content)
     found = proc.sysctls().restore()
     assert len(found) == 1
-    assert found[0].endswith("passed over")
+    assert found[0].endswith("; ignored")
     assert proc.get(NAME) == "2"
 
 
 def test_a_record_that_others_can_write_is_not_believed(proc: Proc) -> None:
     proc.set(NAME, "2")
     (proc.state / STORE).chmod(0o666)
-    assert proc.sysctls().restore()[0].endswith("others than root can write to it; passed over")
+    assert proc.sysctls().restore()[0].endswith("users other than root can write to it; ignored")
     assert proc.get(NAME) == "2"
 
 

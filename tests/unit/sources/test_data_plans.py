@@ -438,7 +438,7 @@ def test_a_file_that_others_can_write_is_not_believed(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/usage.json").write_text(json.dumps(to_json({})))
     (tmp_path / "lib/usage.json").chmod(0o666)
-    assert "others than root can write to it" in meter(tmp_path).problems[0]
+    assert "users other than root can write to it" in meter(tmp_path).problems[0]
 
 
 def test_no_place_to_keep_it(tmp_path: Path) -> None:

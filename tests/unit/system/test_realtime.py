@@ -10,21 +10,21 @@ import sys
 
 import pytest
 
-from netbond.system.realtime import LONG, Haste
+from netbond.system.realtime import LONGEST_PASS_S, RealtimePriority
 
 
 def test_while_passes_are_short_and_it_is_wanted() -> None:
     asked: list[tuple[int, int]] = []
-    haste = Haste(lambda _pid, policy, given: asked.append((policy, given.sched_priority)))
+    realtime = RealtimePriority(lambda _pid, policy, given: asked.append((policy, given.sched_priority)))
     for cost, wanted in (
         (0.001, True),
         (0.002, True),
-        (LONG, True),
+        (LONGEST_PASS_S, True),
         (1.0, True),
         (0.01, True),
         (0.01, False),
     ):
-        haste.judge(cost, wanted=wanted)
+        realtime.update(cost, wanted=wanted)
     real_time = (os.SCHED_RR | os.SCHED_RESET_ON_FORK, 1)
     ordinary = (os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, 0)
     assert asked == [real_time, ordinary, real_time, ordinary]
@@ -38,9 +38,9 @@ def test_a_box_that_refuses_is_asked_once(caplog: pytest.LogCaptureFixture) -> N
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     caplog.set_level("INFO")
-    haste = Haste(refuse)
+    realtime = RealtimePriority(refuse)
     for _ in range(3):
-        haste.judge(0.001, wanted=True)
+        realtime.update(0.001, wanted=True)
     assert len(asked) == 1
     assert caplog.messages == ["no real-time priority: Operation not permitted"]
 
@@ -48,8 +48,8 @@ def test_a_box_that_refuses_is_asked_once(caplog: pytest.LogCaptureFixture) -> N
 def test_what_is_started_does_not_inherit_it() -> None:
     code = (
         "import os, subprocess, sys, threading\n"
-        "from netbond.system.realtime import Haste\n"
-        "Haste().judge(0.0, wanted=True)\n"
+        "from netbond.system.realtime import RealtimePriority\n"
+        "RealtimePriority().update(0.0, wanted=True)\n"
         "own = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK\n"
         "told = []\n"
         "thread = threading.Thread(target=lambda: told.append(os.sched_getscheduler(0)))\n"
@@ -64,19 +64,19 @@ def test_what_is_started_does_not_inherit_it() -> None:
 
 def test_who_never_pauses_loses_it(caplog: pytest.LogCaptureFixture) -> None:
     asked: list[int] = []
-    haste = Haste(lambda _pid, policy, _given: asked.append(policy & ~os.SCHED_RESET_ON_FORK))
-    haste.judge(0.001, wanted=True)
+    realtime = RealtimePriority(lambda _pid, policy, _given: asked.append(policy & ~os.SCHED_RESET_ON_FORK))
+    realtime.update(0.001, wanted=True)
     os.kill(os.getpid(), signal.SIGXCPU)
-    haste.judge(0.001, wanted=True)
+    realtime.update(0.001, wanted=True)
     assert asked == [os.SCHED_RR, os.SCHED_OTHER]
-    assert caplog.messages == ["no real-time priority any more: 1 s of a processor's time without a pause"]
+    assert caplog.messages == ["real-time priority ended: 1 s of processor time without a pause"]
 
 
 def test_the_kernel_notices_who_never_pauses() -> None:
     code = (
         "import os, time\n"
-        "from netbond.system.realtime import Haste\n"
-        "Haste().judge(0.0, wanted=True)\n"
+        "from netbond.system.realtime import RealtimePriority\n"
+        "RealtimePriority().update(0.0, wanted=True)\n"
         "while os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_RR:\n"
         "    sum(range(100_000))\n"
     )

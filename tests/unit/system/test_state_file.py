@@ -115,14 +115,14 @@ def test_a_link_a_directory_and_a_fifo_are_not_read(file: StateFile, tmp_path: P
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_a_file_that_others_can_write_is_not_read(file: StateFile, mode: int) -> None:
     put(file, "{}").chmod(mode)
-    with pytest.raises(StateFileError, match="others than root can write to it"):
+    with pytest.raises(StateFileError, match="users other than root can write to it"):
         file.read()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_file_of_somebody_else_is_not_read(file: StateFile) -> None:
     os.chown(put(file, "{}"), 12345, 0)
-    with pytest.raises(StateFileError, match="others than root can write to it"):
+    with pytest.raises(StateFileError, match="users other than root can write to it"):
         file.read()
 
 
@@ -188,7 +188,7 @@ def test_a_directory_of_state_files(tmp_path: Path) -> None:
     finally:
         os.close(folder)
     tmp_path.chmod(0o770)
-    with pytest.raises(PermissionError, match="others than root can write there"):
+    with pytest.raises(PermissionError, match="users other than root can write there"):
         open_folder(tmp_path)
     tmp_path.chmod(0o700)
     (tmp_path / "link").symlink_to(tmp_path)

@@ -116,8 +116,8 @@ def test_files_by_index(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     for _ in range(3):
         assert source.leases(LINKS, NOW, NOW) == ()
     assert caplog.messages == [
-        f"{tmp_path}/2: others than networkd can write to it; passed over",
-        f"{tmp_path}/3: is a symbolic link; passed over",
+        f"{tmp_path}/2: users other than networkd can write to it; ignored",
+        f"{tmp_path}/3: is a symbolic link; ignored",
     ]
 
 
