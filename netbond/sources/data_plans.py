@@ -1,14 +1,14 @@
-"""Metered uplinks: how much each has used this month, across reboots, and what follows when it is spent.
+"""Source and output: how much of its data plan each metered uplink has used, and what follows from that.
 
-Counting is pure (`account`, `standing`): the kernel's byte counters of an interface, added up into months
-that begin on `budget_day`. `Meter` keeps the result in `data_dir/usage.json`.
+Counting is pure (`add_usage`, `plan_state`): it adds up the kernel's byte counters of an interface into
+months that begin on `budget_day`. `Meter` keeps the result in `data_dir/usage.json`.
 
-Counters begin anew when the interface is a new one (its index changes), after a reboot (the boot id changes),
-or when a driver resets them (they go down). All that they then show is counted.
+Counters start from 0 when the interface is a new one (its index changes), after a reboot (the boot id
+changes), or when a driver resets them (they go down). All that they show then is counted.
 
-Boxes without a clock of their own boot in 1970, or at the time when they were switched off. So a date is not
-taken at its word (`_dated`):
-- a date before EARLIEST says nothing: counting goes on in the month that was open;
+Boxes without a battery-backed clock boot in 1970, or at the time when they were switched off. So `_dated`
+does not trust every date:
+- a date before EARLIEST means nothing: counting goes on in the month that was open;
 - a later month than the open one opens a new one, whether the clock is synchronised or not: a box with a good
   clock may never see a time server;
 - an earlier month never opens one, unless the clock is synchronised: then the open month came from a wrong
@@ -46,21 +46,21 @@ from netbond.system.state_file import StateFile
 logger = logging.getLogger(__name__)
 
 STORE = "usage.json"  # in data_dir
-LARGEST_STORE = 1 << 20  # bytes
-MOST_DEVICES = 256  # that are remembered; the one not seen for the longest time goes first
-SAVE_EVERY = 60.0  # seconds: what a power cut may cost, against wear of the SD card
-WARN_AT = 0.8  # of the budget
+LARGEST_STORE_BYTES = 1 << 20
+MOST_DEVICES = 256  # that are remembered; the one not seen for the longest time is dropped first
+SAVE_INTERVAL_S = 60.0  # what a power cut may lose, against wear of the SD card
+WARN_SHARE = 0.8  # of the budget, from which on a warning is shown
 EARLIEST = date(2025, 1, 1)  # no box has run this program before
 
-_MOST = 2**63  # bytes
+_MOST_BYTES = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one interface has used, and where its counters stood when that was last reckoned (bytes)."""
+    """What one interface has used (bytes), and where its counters stood when that was last counted."""
 
     start: date | None = None  # first day of the open month; None while no date was ever known
-    day: int = 1  # budget_day, by which that was reckoned
+    day: int = 1  # budget_day, on which that month began
     used: int = 0  # received and sent since then
     undated: int = 0  # the part of `used` counted since the clock was last synchronised
     index: int = 0  # the interface's
@@ -73,7 +73,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What the box knows of the time: the local date, whether a time server confirms it, and the boot id."""
+    """The local date, whether a time server confirms it, and the boot id."""
 
     today: date
     synchronised: bool
@@ -81,26 +81,26 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How an interface stands with its budget (bytes); `budget` 0: it is not metered."""
+class PlanState:
+    """What an interface has used of its data plan (bytes). With `budget` 0 it is not metered."""
 
     device: str
     used: int
     budget: int
     start: date | None
     resets: date | None  # when counting begins anew
-    action: str  # "warn", "backup", "off": the configured one
+    action: str  # what the configuration says for a spent plan: "warn", "backup", "off"
 
     @property
     def level(self) -> str:
         """ "ok", "warning" (80 % used) or "spent"."""
         if self.budget and self.used >= self.budget:
             return "spent"
-        return "warning" if self.budget and self.used >= WARN_AT * self.budget else "ok"
+        return "warning" if self.budget and self.used >= WARN_SHARE * self.budget else "ok"
 
     @property
     def verdict(self) -> str:
-        """What the uplink may be used for: "normal", "backup" (when all others are down), or "off"."""
+        """How the uplink may be used: "normal", "backup" (when all others are down), or "off"."""
         return self.action if self.level == "spent" and self.action != "warn" else "normal"
 
     def __str__(self) -> str:
@@ -118,7 +118,7 @@ def _begins(year: int, month: int, day: int) -> date:
 
 
 def month_of(today: date, day: int) -> date:
-    """The first day of the month, reckoned from `day` on, in which `today` lies."""
+    """The first day of the month in which `today` lies, for months that begin on `day`."""
     begins = _begins(today.year, today.month, day)
     if begins <= today:
         return begins
@@ -135,16 +135,16 @@ def next_month(start: date, day: int) -> date:
 # --- counting ---------------------------------------------------------------------------------------------
 
 
-def account(
+def add_usage(
     ledger: Mapping[str, Usage], links: Iterable[Link], settings: Settings, clock: Clock
 ) -> dict[str, Usage]:
-    """The ledger with what the counters of `links` show now. Interfaces that are not there keep their entry.
+    """The ledger, with what the counters of `links` show now added. Absent interfaces keep their entry.
 
-    An interface that was never seen starts at nothing: what it used before may belong to another month.
+    An interface that was never seen starts at 0: what it used before may belong to another month.
     """
     found = dict(ledger)
     for link in links:
-        old = found.pop(link.name, None)  # what was seen last comes last
+        old = found.pop(link.name, None)  # the one seen last comes last
         day = settings.get(link.name, UNMATCHED).budget_day
         if old is None:
             old = Usage(None, day, 0, 0, link.index, link.rx_bytes, link.tx_bytes, clock.boot)
@@ -176,7 +176,7 @@ def _dated(usage: Usage, day: int, clock: Clock) -> Usage:
         return usage
     start = month_of(clock.today, day)
     if usage.start is not None and usage.day != day:
-        # Another reckoning: the open month stays whole; whether it has ended goes by the old day.
+        # `budget_day` was changed: the open month stays whole. The old day says whether it has ended.
         usage = replace(_dated(usage, usage.day, clock), start=start, day=day)
     elif usage.start is None:
         usage = replace(usage, start=start, day=day)
@@ -196,14 +196,14 @@ def _dated(usage: Usage, day: int, clock: Clock) -> Usage:
     return replace(usage, undated=0) if clock.synchronised else usage
 
 
-def standing(device: str, usage: Usage, setting: UplinkConfig) -> Standing:
-    """How an interface stands with the budget that its settings give it."""
+def plan_state(device: str, usage: Usage, setting: UplinkConfig) -> PlanState:
+    """The state of an interface's data plan, by what it used and by its settings."""
     resets = None if usage.start is None else next_month(usage.start, usage.day)
-    return Standing(device, usage.used, setting.budget, usage.start, resets, setting.budget_action)
+    return PlanState(device, usage.used, setting.budget, usage.start, resets, setting.budget_action)
 
 
-def news(before: Mapping[str, Standing], after: Iterable[Standing]) -> list[str]:
-    """A line for the log for each interface that stands otherwise with its budget than before."""
+def news(before: Mapping[str, PlanState], after: Iterable[PlanState]) -> list[str]:
+    """A line for the log for each interface whose plan has reached another level than before."""
     lines = []
     for now in after:
         then = before.get(now.device)
@@ -217,7 +217,7 @@ def news(before: Mapping[str, Standing], after: Iterable[Standing]) -> list[str]
     return lines
 
 
-def section(standings: Iterable[Standing]) -> list[dict[str, Any]]:
+def section(plans: Iterable[PlanState]) -> list[dict[str, Any]]:
     """The metered uplinks for `netbond status --json` (docs/metered.md lists the keys)."""
     return [
         {
@@ -229,7 +229,7 @@ def section(standings: Iterable[Standing]) -> list[dict[str, Any]]:
             "level": each.level,
             "verdict": each.verdict,
         }
-        for each in standings
+        for each in plans
         if each.budget
     ]
 
@@ -270,7 +270,7 @@ def to_json(ledger: Mapping[str, Usage]) -> dict[str, Any]:
 
 
 def from_json(found: Mapping[str, Any]) -> dict[str, Usage]:
-    """The ledger from what to_json() made; ValueError if anything in it is not right."""
+    """The ledger from what to_json() made; ValueError if a value in it is invalid."""
     devices = found.get("devices")
     if not isinstance(devices, dict):
         raise ValueError("it is not a record of usage")
@@ -288,10 +288,10 @@ def _usage(name: str, entry: object) -> Usage:
     if not isinstance(entry, dict):
         raise ValueError(f"{name}: not a record")
 
-    def whole(key: str, least: int = 0, most: int = _MOST) -> int:
+    def whole(key: str, least: int = 0, most: int = _MOST_BYTES) -> int:
         value = entry.get(key)
         if type(value) is not int or not least <= value <= most:
-            raise ValueError(f"{name}: {key} is not right")
+            raise ValueError(f"{name}: {key} is invalid")
         return value
 
     def day(key: str) -> date | None:
@@ -299,12 +299,12 @@ def _usage(name: str, entry: object) -> Usage:
         if value is None:
             return None
         if not isinstance(value, str):
-            raise ValueError(f"{name}: {key} is not right")
+            raise ValueError(f"{name}: {key} is invalid")
         return date.fromisoformat(value)
 
     boot = entry.get("boot")
     if not isinstance(boot, str) or not re.fullmatch(r"[0-9a-f-]{0,64}", boot):
-        raise ValueError(f"{name}: boot is not right")
+        raise ValueError(f"{name}: boot is invalid")
     return Usage(
         start=day("start"),
         day=whole("day", 1, 31),
@@ -320,23 +320,23 @@ def _usage(name: str, entry: object) -> Usage:
 
 
 class Meter:
-    """The usage of the uplinks, counted and kept.
+    """Counts what the uplinks use, and keeps it on the disk.
 
-    `load` at the start. Each second or so `observe`, and if `due` then gives data, `write` it, in a thread,
-    as it waits for the disk. The last time with `due(..., stopping=True)`.
+    Call load() at the start. About once a second call observe(), and if due() then gives content, write() it
+    in a thread, as that waits for the disk. At the end call due(..., stopping=True).
     """
 
     def __init__(self, data_dir: Path) -> None:
         self._store = data_dir / STORE
-        self._file = StateFile(self._store, "usage", LARGEST_STORE)
+        self._file = StateFile(self._store, "usage", LARGEST_STORE_BYTES)
         self._ledger: dict[str, Usage] = {}
         self._saved: dict[str, Usage] = {}
         self._saved_at: float | None = None
-        self.standings: dict[str, Standing] = {}
+        self.plans: dict[str, PlanState] = {}
         self.problems: tuple[str, ...] = ()
 
     def load(self) -> None:
-        """Read what was kept. A file that is not right is put aside as usage.json.bad, and a problem."""
+        """Read what was kept. An invalid file is put aside as usage.json.bad, and named in `problems`."""
         try:
             self._ledger = self._saved = from_json(self._file.read())
         except FileNotFoundError:
@@ -350,36 +350,36 @@ class Meter:
             self.problems = (f"{self._store}: {error}; put aside as {aside.name}, counting from now on",)
 
     def observe(self, links: Iterable[Link], settings: Settings, clock: Clock) -> list[str]:
-        """Count what the uplinks' interfaces show now; lines for the log."""
+        """Count what the interfaces of uplinks have carried; return lines for the log."""
         links = tuple(links)
-        self._ledger = account(self._ledger, links, settings, clock)
-        before = self.standings
-        self.standings = {
-            link.name: standing(link.name, self._ledger[link.name], settings.get(link.name, UNMATCHED))
+        self._ledger = add_usage(self._ledger, links, settings, clock)
+        before = self.plans
+        self.plans = {
+            link.name: plan_state(link.name, self._ledger[link.name], settings.get(link.name, UNMATCHED))
             for link in links
             if link.name in self._ledger
         }
-        return news(before, self.standings.values())
+        return news(before, self.plans.values())
 
     def spent(self) -> tuple[tuple[str, str, str], ...]:
-        """(device, "backup" or "off", why) for each uplink that is not to be used as usual."""
+        """(device, "backup" or "off", reason) for each uplink that must not be used as usual."""
         return tuple(
             (each.device, each.verdict, f"{amount(each.budget)} a month are used up")
-            for each in self.standings.values()
+            for each in self.plans.values()
             if each.verdict != "normal"
         )
 
     def due(self, now: float, *, stopping: bool = False) -> dict[str, Any] | None:
-        """What write() should write at `now` (monotonic seconds); None if it need not write yet."""
+        """The content to write() at `now` (monotonic seconds); None if nothing is due."""
         if self._ledger == self._saved:
             return None
-        if not stopping and self._saved_at is not None and now < self._saved_at + SAVE_EVERY:
+        if not stopping and self._saved_at is not None and now < self._saved_at + SAVE_INTERVAL_S:
             return None
         self._saved_at, self._saved = now, self._ledger
         return to_json(self._ledger)
 
     def write(self, content: Mapping[str, Any]) -> None:
-        """Put this on the disk; what is wrong is in `problems` then. May take a while (fsync)."""
+        """Write the content to the disk, which may take seconds (fsync). A failure is named in `problems`."""
         try:
             self._file.write(content, durable=True, indent=1)
         except OSError as error:
@@ -396,25 +396,25 @@ _TIMESYNCD = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd(8)
 
 
 def synchronised() -> bool:
-    """Whether a program keeps the kernel's clock right (ntpd, chrony, systemd-timesyncd)."""
+    """Whether a program synchronises the kernel's clock (ntpd, chrony, systemd-timesyncd)."""
     answer = _adjtimex()
     # A service with ProtectClock=yes may not even ask the kernel.
     return _TIMESYNCD.exists() if answer < 0 else answer != _TIME_ERROR
 
 
 def _adjtimex() -> int:
-    """What adjtimex(2) returns for a mere question; -1 if it cannot be asked."""
+    """What adjtimex(2) returns if it is only asked; -1 if it cannot be called."""
     try:
         ask = ctypes.CDLL(None).adjtimex
     except (OSError, AttributeError):
         return -1
-    # struct timex has 208 bytes at most; all 0 asks and sets nothing.
+    # struct timex has at most 208 bytes. All 0 means: set nothing.
     answer: int = ask(ctypes.create_string_buffer(512))
     return answer
 
 
 def clock(now: float) -> Clock:
-    """The clock as it is at `now` (wall-clock seconds)."""
+    """The box's clock at `now` (Unix time)."""
     today = datetime.fromtimestamp(now).astimezone().date()  # months begin at local midnight
     return Clock(today, synchronised(), boot_id())
 
@@ -484,7 +484,7 @@ class DataPlans(Source, Output):
 
     def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
         """What was used of each plan."""
-        return {"metered": section(self._meter.standings.values())}
+        return {"metered": section(self._meter.plans.values())}
 
     def _count(self, links: Iterable[Link], settings: Settings) -> None:
         for line in self._meter.observe(links, settings, clock(time.time())):

@@ -1,7 +1,7 @@
-"""The host names of pins, looked up in the background; the last good answer holds.
+"""Source: the addresses of the host names in pins, looked up in the background.
 
-A name server that is slow or gone must never hold up routing, so the answers are facts like any other: they
-come when they come. An answer that is empty or fails changes nothing.
+A name server that is slow or unreachable must never delay routing. So answers are facts like any other. The
+last good answer holds: a lookup that fails or finds nothing changes nothing.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from netbond.config.schema import Config
 from netbond.contracts import Look, Source
 from netbond.model import Facts, IPAddress, Link
 
-AGAIN = 300.0  # seconds until a name is looked up again
-RETRY = 10.0  # seconds after a failure
-LONGEST = 64  # addresses of one name that count
+REFRESH_S = 300.0  # until a name is looked up again
+RETRY_S = 10.0  # after a failure
+MOST_ADDRESSES = 64  # of one name; the others are ignored
 
 Resolve = Callable[[str], Awaitable[Iterable[IPAddress]]]
 
 
 async def resolve(name: str) -> list[IPAddress]:
-    """Its addresses of both families. OSError if there are none.
+    """The addresses of a host name, of both families. OSError if it has none.
 
-    In a thread of its own that nobody waits for in the end: a name server that does not answer keeps the
-    system's resolver for half a minute, the event loop's few threads with it, and the end of the program.
+    Runs in a thread of its own, which the program does not wait for when it ends. A name server that does not
+    answer blocks the system's resolver for half a minute; it would block the event loop's few threads too.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[IPAddress]] = loop.create_future()
@@ -58,7 +58,11 @@ async def resolve(name: str) -> list[IPAddress]:
 
 
 class Lookups:
-    """`changed` is called when an answer differs from the one before, and when each name was tried once."""
+    """Looks names up again and again.
+
+    `changed` is called when an answer differs from the one before, and when a name was tried for the first
+    time.
+    """
 
     def __init__(self, changed: Callable[[], None], resolver: Resolve = resolve) -> None:
         self._changed = changed
@@ -69,7 +73,7 @@ class Lookups:
         self.failures: dict[str, str] = {}
 
     def want(self, names: Iterable[str]) -> None:
-        """These are the names from now on."""
+        """Look up these names from now on, and no others."""
         wanted = set(names)
         for name in self._tasks.keys() - wanted:
             self._tasks.pop(name).cancel()
@@ -86,7 +90,7 @@ class Lookups:
 
     @property
     def answers(self) -> tuple[tuple[str, tuple[IPAddress, ...]], ...]:
-        """What is known, as netbond.model.Facts has it."""
+        """The addresses by name, in the form of `netbond.model.Facts.resolved`."""
         return tuple(sorted(self._answers.items()))
 
     async def stop(self) -> None:
@@ -105,11 +109,11 @@ class Lookups:
             found = tuple(sorted(set(await self._resolve(name)), key=lambda ip: (ip.version, int(ip))))
         except OSError as error:
             self.failures[name] = error.strerror or str(error)
-        except UnicodeError:  # what the codec for host names makes of some
+        except UnicodeError:  # from the codec for host names
             self.failures[name] = "not a host name"
         else:
             if found:
-                self._answers[name] = found[:LONGEST]
+                self._answers[name] = found[:MOST_ADDRESSES]
                 self.failures.pop(name, None)
         self._tried.add(name)
 
@@ -119,7 +123,7 @@ class Lookups:
             await self._try(name)
             if first or self._answers.get(name) != before:
                 self._changed()
-            await asyncio.sleep(RETRY if name in self.failures else AGAIN)
+            await asyncio.sleep(RETRY_S if name in self.failures else REFRESH_S)
 
 
 class PinNames(Source):

@@ -7,13 +7,13 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netbond.sources.auto_weight import HALF_LIFE, PATIENCE, Weigher
+from netbond.sources.auto_weight import CHANGE_INTERVAL_S, HALF_LIFE_S, WeightMeter
 
 MBIT = 1e6
 THREE = ["usb0", "usb1", "usb2"]
 
 
-def carry(weigher: Weigher, rates: dict[str, float], start: float, seconds: int) -> list[dict[str, int]]:
+def carry(weigher: WeightMeter, rates: dict[str, float], start: float, seconds: int) -> list[dict[str, int]]:
     """The weights, second by second."""
     found = []
     for second in range(seconds):
@@ -23,17 +23,17 @@ def carry(weigher: Weigher, rates: dict[str, float], start: float, seconds: int)
 
 
 def test_nothing_known_is_all_alike() -> None:
-    assert Weigher().weights(THREE, 0.0) == dict.fromkeys(THREE, 1)
-    assert carry(Weigher(), dict.fromkeys(THREE, 1000.0), 0, 300)[-1] == dict.fromkeys(THREE, 1)
+    assert WeightMeter().weights(THREE, 0.0) == dict.fromkeys(THREE, 1)
+    assert carry(WeightMeter(), dict.fromkeys(THREE, 1000.0), 0, 300)[-1] == dict.fromkeys(THREE, 1)
 
 
 def test_it_follows_the_ratio() -> None:
     rates = {"usb0": 20 * MBIT, "usb1": 10 * MBIT, "usb2": 4 * MBIT}
-    assert carry(Weigher(), rates, 0, 300)[-1] == {"usb0": 10, "usb1": 5, "usb2": 2}
+    assert carry(WeightMeter(), rates, 0, 300)[-1] == {"usb0": 10, "usb1": 5, "usb2": 2}
 
 
 def test_a_burst_does_not_count() -> None:
-    weigher = Weigher()
+    weigher = WeightMeter()
     steady = dict.fromkeys(THREE, 5 * MBIT)
     before = carry(weigher, steady, 0, 300)[-1]
     carry(weigher, steady | {"usb1": 6 * MBIT}, 300, 2)
@@ -42,26 +42,26 @@ def test_a_burst_does_not_count() -> None:
 
 def test_an_interface_without_a_record_has_the_mean_and_none_is_starved() -> None:
     rates = {"usb0": 20 * MBIT, "usb1": 0.2 * MBIT}
-    assert carry(Weigher(), rates, 0, 300)[-1] == {"usb0": 10, "usb1": 1, "usb2": 5}
+    assert carry(WeightMeter(), rates, 0, 300)[-1] == {"usb0": 10, "usb1": 1, "usb2": 5}
 
 
 def test_quiet_times_keep_the_ratio() -> None:
-    weigher = Weigher()
+    weigher = WeightMeter()
     busy = carry(weigher, {"usb0": 20 * MBIT, "usb1": 10 * MBIT, "usb2": 4 * MBIT}, 0, 300)[-1]
-    assert carry(weigher, dict.fromkeys(THREE, 0.0), 300, int(HALF_LIFE))[-1] == busy
+    assert carry(weigher, dict.fromkeys(THREE, 0.0), 300, int(HALF_LIFE_S))[-1] == busy
 
 
 def test_a_modem_that_gets_worse_loses_weight_in_the_end() -> None:
-    weigher = Weigher()
+    weigher = WeightMeter()
     carry(weigher, dict.fromkeys(THREE, 10 * MBIT), 0, 300)
-    later = carry(weigher, dict.fromkeys(THREE, 10 * MBIT) | {"usb2": 1 * MBIT}, 300, int(4 * HALF_LIFE))
+    later = carry(weigher, dict.fromkeys(THREE, 10 * MBIT) | {"usb2": 1 * MBIT}, 300, int(4 * HALF_LIFE_S))
     assert later[-1]["usb2"] <= 2
     assert later[0]["usb2"] == later[0]["usb0"]
 
 
 @given(st.lists(st.floats(0, 1e8), min_size=30, max_size=30))
 def test_changes_are_rare_whatever_happens(rates: list[float]) -> None:
-    weigher = Weigher()
+    weigher = WeightMeter()
     changes, last = [], None
     for second in range(600):
         rate = rates[second % len(rates)]
@@ -71,11 +71,11 @@ def test_changes_are_rare_whatever_happens(rates: list[float]) -> None:
         if last is not None and now != last:
             changes.append(second)
         last = now
-    assert all(b - a >= PATIENCE for a, b in itertools.pairwise(changes))
+    assert all(b - a >= CHANGE_INTERVAL_S for a, b in itertools.pairwise(changes))
 
 
 def test_one_that_comes_or_goes_does_not_move_the_others() -> None:
-    weigher = Weigher()
+    weigher = WeightMeter()
     before = carry(weigher, {"usb0": 20 * MBIT, "usb1": 10 * MBIT, "usb2": 4 * MBIT}, 0, 300)[-1]
     without = weigher.weights(["usb0", "usb1"], 301)
     assert without == {name: before[name] for name in without}

@@ -17,19 +17,19 @@ from netbond.model import Link
 from netbond.sources import data_plans
 from netbond.sources.data_plans import (
     MOST_DEVICES,
-    SAVE_EVERY,
+    SAVE_INTERVAL_S,
     Clock,
     Meter,
-    Standing,
+    PlanState,
     Usage,
-    account,
+    add_usage,
     amount,
     from_json,
     month_of,
     news,
     next_month,
+    plan_state,
     section,
-    standing,
     to_json,
 )
 
@@ -57,7 +57,7 @@ def count(*steps: tuple[Link, Clock], day: int = 1) -> Usage:
     """The usage of usb0 after these readings."""
     ledger: dict[str, Usage] = {}
     for seen, when in steps:
-        ledger = account(ledger, [seen], {"usb0": UplinkConfig("usb0", budget_day=day)}, when)
+        ledger = add_usage(ledger, [seen], {"usb0": UplinkConfig("usb0", budget_day=day)}, when)
     return ledger["usb0"]
 
 
@@ -119,21 +119,21 @@ def test_counters_that_began_anew_are_counted_in_full(fresh: tuple[Link, Clock])
 
 
 def test_an_interface_that_is_away_keeps_what_it_used() -> None:
-    ledger = account({}, [link(0), link(0, name="usb1")], {}, NOV_20)
-    ledger = account(ledger, [link(100), link(7, name="usb1")], {}, NOV_20)
-    ledger = account(ledger, [link(8, name="usb1")], {}, NOV_20)
+    ledger = add_usage({}, [link(0), link(0, name="usb1")], {}, NOV_20)
+    ledger = add_usage(ledger, [link(100), link(7, name="usb1")], {}, NOV_20)
+    ledger = add_usage(ledger, [link(8, name="usb1")], {}, NOV_20)
     assert {name: usage.used for name, usage in ledger.items()} == {"usb0": 100, "usb1": 8}
-    assert account(ledger, [link(50, index=9)], {}, NOV_20)["usb0"].used == 150
+    assert add_usage(ledger, [link(50, index=9)], {}, NOV_20)["usb0"].used == 150
 
 
 def test_names_that_never_come_back_do_not_fill_the_disk() -> None:
     ledger: dict[str, Usage] = {}
     for number in range(MOST_DEVICES + 10):
-        ledger = account(ledger, [link(0), link(0, name=f"wwx{number}")], {}, NOV_20)
+        ledger = add_usage(ledger, [link(0), link(0, name=f"wwx{number}")], {}, NOV_20)
     assert len(ledger) == MOST_DEVICES
     assert "usb0" in ledger
     assert "wwx0" not in ledger
-    assert len(json.dumps(to_json(ledger))) < data_plans.LARGEST_STORE
+    assert len(json.dumps(to_json(ledger))) < data_plans.LARGEST_STORE_BYTES
 
 
 # --- clocks -----------------------------------------------------------------------------------------------
@@ -207,26 +207,26 @@ def test_a_month_that_a_wrong_clock_opened_is_closed_again() -> None:
 def test_no_date_at_all() -> None:
     usage = count((link(0), EPOCH), (link(10), EPOCH))
     assert (usage.start, usage.used) == (None, 10)
-    assert standing("usb0", usage, UplinkConfig("usb0", budget=GB)).resets is None
+    assert plan_state("usb0", usage, UplinkConfig("usb0", budget=GB)).resets is None
     usage = count((link(0), EPOCH), (link(10), EPOCH), (link(15), NOV_20))
     assert (usage.start, usage.used) == (NOVEMBER, 15)
 
 
 def test_another_budget_day_forgets_nothing() -> None:
-    ledger = account({}, [link(0)], {}, NOV_20)
-    ledger = account(ledger, [link(500)], {}, NOV_20)
-    ledger = account(ledger, [link(510)], {"usb0": UplinkConfig("usb*", budget_day=15)}, NOV_20)
+    ledger = add_usage({}, [link(0)], {}, NOV_20)
+    ledger = add_usage(ledger, [link(500)], {}, NOV_20)
+    ledger = add_usage(ledger, [link(510)], {"usb0": UplinkConfig("usb*", budget_day=15)}, NOV_20)
     assert (ledger["usb0"].start, ledger["usb0"].used) == (date(2026, 11, 15), 510)
 
 
 def test_a_month_that_ended_before_another_budget_day_was_set_has_ended() -> None:
     """So it is at a boot, too, while udev has not said yet whose settings an interface has."""
     in_october, right = clock(date(2026, 10, 31)), {"usb0": UplinkConfig("usb*", budget_day=15)}
-    ledger = account({}, [link(0)], right, in_october)
-    ledger = account(ledger, [link(500)], right, in_october)
-    ledger = account(ledger, [link(0, index=6)], {}, NOV_20)
+    ledger = add_usage({}, [link(0)], right, in_october)
+    ledger = add_usage(ledger, [link(500)], right, in_october)
+    ledger = add_usage(ledger, [link(0, index=6)], {}, NOV_20)
     assert (ledger["usb0"].start, ledger["usb0"].used) == (NOVEMBER, 0)
-    ledger = account(ledger, [link(7, index=6)], right, NOV_20)
+    ledger = add_usage(ledger, [link(7, index=6)], right, NOV_20)
     assert (ledger["usb0"].start, ledger["usb0"].used) == (date(2026, 11, 15), 7)
 
 
@@ -249,7 +249,7 @@ def test_no_byte_is_lost_within_a_month_and_none_is_invented(steps: list[tuple[i
         counter = more if when.boot != boot else counter + more
         boot = when.boot
         total += more if number else 0
-        ledger = account(ledger, [link(counter)], {}, when)
+        ledger = add_usage(ledger, [link(counter)], {}, when)
         usage = ledger["usb0"]
         assert 0 <= usage.undated <= usage.used <= total
         if usage.used < before.used:
@@ -276,12 +276,12 @@ def test_no_byte_is_lost_within_a_month_and_none_is_invented(steps: list[tuple[i
 )
 def test_levels(used: int, action: str, level: str, verdict: str) -> None:
     setting = parse(f'[[uplink]]\nmatch = "usb0"\nbudget = "50GB"\nbudget_action = "{action}"').uplink[0]
-    found = standing("usb0", Usage(NOVEMBER, used=used), setting)
+    found = plan_state("usb0", Usage(NOVEMBER, used=used), setting)
     assert (found.level, found.verdict) == (level, verdict)
 
 
 def test_without_a_budget_nothing_is_ever_spent() -> None:
-    found = standing("usb0", Usage(NOVEMBER, used=10**15), UplinkConfig("usb0", budget_action="off"))
+    found = plan_state("usb0", Usage(NOVEMBER, used=10**15), UplinkConfig("usb0", budget_action="off"))
     assert (found.level, found.verdict, str(found)) == (
         "ok",
         "normal",
@@ -290,9 +290,9 @@ def test_without_a_budget_nothing_is_ever_spent() -> None:
     assert section([found]) == []
 
 
-def at(used: int, action: str = "backup") -> Standing:
+def at(used: int, action: str = "backup") -> PlanState:
     """usb0 with 50 GB a month."""
-    return Standing("usb0", used, 50 * GB, NOVEMBER, DECEMBER, action)
+    return PlanState("usb0", used, 50 * GB, NOVEMBER, DECEMBER, action)
 
 
 def test_each_change_is_told_once() -> None:
@@ -347,12 +347,12 @@ def meter(folder: Path) -> Meter:
 def test_usage_survives_a_restart(tmp_path: Path) -> None:
     first = meter(tmp_path)
     first.observe([link(0)], CONFIGURED, NOV_20)
-    assert first.standings["usb0"].verdict == "normal"
+    assert first.plans["usb0"].verdict == "normal"
     assert first.spent() == ()
     lines = first.observe([link(600_000, 400_000)], CONFIGURED, NOV_20)
     assert [line.rpartition(": ")[2] for line in lines] == ["not used"]
-    assert set(first.standings) == {"usb0"}
-    assert first.standings["usb0"].verdict == "off"
+    assert set(first.plans) == {"usb0"}
+    assert first.plans["usb0"].verdict == "off"
     assert first.spent() == (("usb0", "off", "1.0 MB a month are used up"),)
     data = first.due(0.0)
     assert data is not None
@@ -364,8 +364,8 @@ def test_usage_survives_a_restart(tmp_path: Path) -> None:
     second = meter(tmp_path)
     assert second.problems == ()
     second.observe([link(5)], CONFIGURED, replace(NOV_20, boot="b"))
-    assert second.standings["usb0"].used == 1_000_005
-    assert second.standings["usb0"].verdict == "off"
+    assert second.plans["usb0"].used == 1_000_005
+    assert second.plans["usb0"].verdict == "off"
 
 
 def test_the_disk_is_written_at_most_once_a_minute_and_when_stopping(tmp_path: Path) -> None:
@@ -374,12 +374,12 @@ def test_the_disk_is_written_at_most_once_a_minute_and_when_stopping(tmp_path: P
     assert found.due(0.0, stopping=True) is None
     found.observe([link(0)], CONFIGURED, NOV_20)
     assert found.due(100.0) is not None
-    assert found.due(100.0 + SAVE_EVERY) is None  # nothing new
+    assert found.due(100.0 + SAVE_INTERVAL_S) is None  # nothing new
     found.observe([link(1)], CONFIGURED, NOV_20)
-    assert found.due(100.0 + SAVE_EVERY - 1) is None
-    assert found.due(100.0 + SAVE_EVERY - 1, stopping=True) is not None
+    assert found.due(100.0 + SAVE_INTERVAL_S - 1) is None
+    assert found.due(100.0 + SAVE_INTERVAL_S - 1, stopping=True) is not None
     found.observe([link(2)], CONFIGURED, NOV_20)
-    assert found.due(100.0 + 2 * SAVE_EVERY) is not None
+    assert found.due(100.0 + 2 * SAVE_INTERVAL_S) is not None
 
 
 @UNHURRIED
@@ -387,7 +387,7 @@ def test_the_disk_is_written_at_most_once_a_minute_and_when_stopping(tmp_path: P
 def test_what_is_written_is_what_is_read(steps: list[tuple[int, Clock]]) -> None:
     ledger: dict[str, Usage] = {}
     for counter, when in steps:
-        ledger = account(ledger, [link(counter)], {}, when)
+        ledger = add_usage(ledger, [link(counter)], {}, when)
     assert from_json(json.loads(json.dumps(to_json(ledger)))) == ledger
 
 

@@ -36,8 +36,8 @@ async def rounds(count: int = 5) -> None:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pin_names, "AGAIN", 0)
-    monkeypatch.setattr(pin_names, "RETRY", 0)
+    monkeypatch.setattr(pin_names, "REFRESH_S", 0)
+    monkeypatch.setattr(pin_names, "RETRY_S", 0)
 
 
 async def test_the_last_good_answer_holds() -> None:

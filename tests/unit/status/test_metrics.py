@@ -93,7 +93,7 @@ SNAPSHOT: dict[str, Any] = {
         ],
         0.0,
     ),
-    "metered": data_plans.section([data_plans.Standing("wwan0", 41, 50, None, None, "off")]),
+    "metered": data_plans.section([data_plans.PlanState("wwan0", 41, 50, None, None, "off")]),
     "idle_modems": [
         {
             "device": None,

@@ -236,7 +236,7 @@ SECTIONS: dict[str, Any] = {
     "health": report.section(
         [judge.Health("usb0", ip_address("10.0.0.10"), checks=(judge.CheckHealth("icmp", "ok"),))], 0.0
     ),
-    "metered": data_plans.section([data_plans.Standing("usb0", 1, 2, None, None, "warn")]),
+    "metered": data_plans.section([data_plans.PlanState("usb0", 1, 2, None, None, "warn")]),
     "networkmanager": {"usb0": networkmanager.device_snapshot(networkmanager.NMDevice("usb0"))},
     "modems": {"usb0": modemmanager.modem_snapshot(modemmanager.Modem("/"))},
     "idle_modems": [
