@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
+from netbond.config.pattern import from_properties
 from netbond.dhcp.lease import Lease
-from netbond.model import MAIN_TABLE, Address, Facts, Link, Nexthop, Route
+from netbond.model import MAIN_TABLE, Address, Device, Facts, Link, Nexthop, Route
 
 
 def link(name: str, *, up: bool = True, carrier: bool = True) -> Link:
@@ -49,3 +50,27 @@ def box(*devices: str) -> Facts:
         ),
         leases=tuple(lease(device, f"10.0.{i}.10/24", f"10.0.{i}.1") for i, device in enumerate(devices)),
     )
+
+
+# A HiLink stick as udev 252 has it (udevadm info), and a card on the board.
+HILINK = {
+    "ACTION": "add", "INTERFACE": "usb0", "SUBSYSTEM": "net", "ID_BUS": "usb", "ID_VENDOR": "HUAWEI_MOBILE",
+    "ID_VENDOR_ID": "12d1", "ID_VENDOR_FROM_DATABASE": "Huawei Technologies Co., Ltd.",
+    "ID_MODEL": "HUAWEI_MOBILE",
+    "ID_MODEL_ID": "14db", "ID_MODEL_FROM_DATABASE": "E353/E3131",
+    "ID_SERIAL": "HUAWEI_MOBILE_0123456789ABCDEF",
+    "ID_SERIAL_SHORT": "0123456789ABCDEF", "ID_PATH": "pci-0000:00:14.0-usb-0:1.2:1.0",
+    "ID_USB_DRIVER": "cdc_ether", "ID_NET_DRIVER": "cdc_ether", "ID_NET_NAME_MAC": "enx0c5b8f279a64",
+}  # fmt: skip
+CARD = {
+    "INTERFACE": "enp3s0", "ID_BUS": "pci", "ID_VENDOR_ID": "0x8086", "ID_MODEL_ID": "0x1533",
+    "ID_PATH": "pci-0000:03:00.0", "ID_NET_DRIVER": "igb",
+}  # fmt: skip
+
+MAC = "0c:5b:8f:27:9a:64"  # every HiLink stick has it
+
+
+def stick(name: str, port: str, **more: str) -> Device:
+    """A HiLink stick in a port: all of them are alike."""
+    device = from_properties(name, HILINK | {"ID_PATH": f"pci-0000:00:14.0-usb-0:{port}:1.0"}, MAC)
+    return Device(**{**{f: getattr(device, f) for f in Device.__slots__}, **more})

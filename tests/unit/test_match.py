@@ -5,160 +5,15 @@ import random
 import pytest
 
 from netbond.config.load import parse
-from netbond.config.pattern import Match, from_properties, of_links, port_order
 from netbond.config.schema import Config, UplinkConfig
 from netbond.errors import ConfigError
 from netbond.match import choose, label_tables, reserved_tables
-from netbond.model import Device, Link
-
-# A HiLink stick as udev 252 has it (udevadm info), and a card on the board.
-HILINK = {
-    "ACTION": "add", "INTERFACE": "usb0", "SUBSYSTEM": "net", "ID_BUS": "usb", "ID_VENDOR": "HUAWEI_MOBILE",
-    "ID_VENDOR_ID": "12d1", "ID_VENDOR_FROM_DATABASE": "Huawei Technologies Co., Ltd.",
-    "ID_MODEL": "HUAWEI_MOBILE",
-    "ID_MODEL_ID": "14db", "ID_MODEL_FROM_DATABASE": "E353/E3131",
-    "ID_SERIAL": "HUAWEI_MOBILE_0123456789ABCDEF",
-    "ID_SERIAL_SHORT": "0123456789ABCDEF", "ID_PATH": "pci-0000:00:14.0-usb-0:1.2:1.0",
-    "ID_USB_DRIVER": "cdc_ether", "ID_NET_DRIVER": "cdc_ether", "ID_NET_NAME_MAC": "enx0c5b8f279a64",
-}  # fmt: skip
-CARD = {
-    "INTERFACE": "enp3s0", "ID_BUS": "pci", "ID_VENDOR_ID": "0x8086", "ID_MODEL_ID": "0x1533",
-    "ID_PATH": "pci-0000:03:00.0", "ID_NET_DRIVER": "igb",
-}  # fmt: skip
-
-MAC = "0c:5b:8f:27:9a:64"  # every HiLink stick has it
-
-
-def stick(name: str, port: str, **more: str) -> Device:
-    """A HiLink stick in a port: all of them are alike."""
-    device = from_properties(name, HILINK | {"ID_PATH": f"pci-0000:00:14.0-usb-0:{port}:1.0"}, MAC)
-    return Device(**{**{f: getattr(device, f) for f in Device.__slots__}, **more})
+from netbond.model import Device
+from tests.unit.boxes import MAC, stick
 
 
 def config(*uplinks: str) -> Config:
     return parse("".join(f"[[uplink]]\n{text}\n" for text in uplinks), "f.toml")
-
-
-# --- devices -----------------------------------------------------------------------------------------------
-
-
-def test_what_udev_knows() -> None:
-    assert from_properties("usb0", HILINK, MAC.upper()) == Device(
-        name="usb0",
-        path="pci-0000:00:14.0-usb-0:1.2:1.0",
-        vendor="12d1",
-        model="14db",
-        vendor_name="Huawei Technologies Co., Ltd.",
-        model_name="E353/E3131",
-        serial="0123456789ABCDEF",
-        driver="cdc_ether",
-        mac=MAC,
-        bus="usb",
-    )
-    card = from_properties("enp3s0", CARD)
-    assert (card.vendor, card.model, card.path, card.driver, card.bus) == (
-        "8086", "1533", "pci-0000:03:00.0", "igb", "pci",
-    )  # fmt: skip
-    assert from_properties("usb0", {}) == Device("usb0")
-    assert from_properties("usb0", {"ID_VENDOR": "HUAWEI_MOBILE"}).vendor_name == "HUAWEI MOBILE"
-    assert from_properties("usb0", {"ID_USB_DRIVER": "rndis_host"}).driver == "rndis_host"
-
-
-def test_what_a_strange_stick_says_is_one_short_line() -> None:
-    device = from_properties("usb0", {"ID_VENDOR": "a\nb\x1b[31m" + "x" * 4000, "ID_SERIAL_SHORT": "\0\r"})
-    assert len(device.vendor_name) <= 96
-    assert device.vendor_name.isprintable()
-    assert device.serial == r"\x00"
-
-
-def test_as_json() -> None:
-    assert Device("usb0", vendor="12d1", mac=MAC).as_dict() == {"vendor": "12d1", "mac": MAC}
-
-
-def test_devices_of_links() -> None:
-    links = [
-        Link("lo", 1, loopback=True),
-        Link("usb0", 2, mac=MAC.upper()),
-        Link("eth0", 3, mac="02:00:00:00:00:01"),
-    ]
-    known = [Device("usb0", path="p", mac="00:00:00:00:00:00"), Device("usb7", path="gone")]
-    assert of_links(links, known) == (
-        Device("usb0", path="p", mac=MAC),  # the MAC address is the link's own: it can be changed at any time
-        Device("eth0", mac="02:00:00:00:00:01"),
-    )
-
-
-def test_ports_in_the_order_that_people_count() -> None:
-    devices = [stick("a", "1.10"), stick("b", "1.2"), Device("d"), stick("c", "1.3"), Device("c0")]
-    assert [device.name for device in sorted(devices, key=port_order)] == ["b", "c", "a", "c0", "d"]
-
-
-# --- patterns ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("match", "fits"),
-    [
-        ('"usb0"', True),
-        ('"usb*"', True),
-        ('"usb1"', False),
-        ('{name = "usb?"}', True),
-        ('{path = "*usb-0:1.2:*"}', True),
-        ('{path = "*usb-0:1.2*"}', True),
-        ('{path = "*usb-0:1.3*"}', False),
-        ('{path = "pci-0000:00:14.0-usb-0:1.2:1.0"}', True),
-        ('{vendor = "12d1"}', True),
-        ('{vendor = "12D1"}', True),
-        ('{vendor = "huawei*"}', True),
-        ('{vendor = "Huawei Technologies*"}', True),
-        ('{vendor = "19d2"}', False),
-        ('{vendor = "12d1", model = "14db"}', True),
-        ('{vendor = "12d1", model = "1506"}', False),  # all must fit
-        ('{model = "E353*"}', True),
-        ('{serial = "0123456789ABCDEF"}', True),
-        ('{mac = "0C:5B:8F:27:9A:64"}', True),
-        ('{mac = "0c:5b:*"}', True),
-        ('{mac = "02:*"}', False),
-        ('{driver = "cdc_*"}', True),
-        ('{driver = "rndis_host"}', False),
-        ('{path = "*usb-0:1.2:*", driver = "cdc_ether", name = "eth*"}', False),
-    ],
-)
-def test_patterns(match: str, fits: bool) -> None:
-    uplink = config(f"match = {match}").uplink[0]
-    assert Match.parse(uplink.match).fits(stick("usb0", "1.2")) is fits
-
-
-def test_what_is_not_known_fits_nothing() -> None:
-    for key in ("path", "vendor", "model", "serial", "mac", "driver"):
-        assert not Match(**{key: "*"}).fits(Device("usb0"))
-
-
-@pytest.mark.parametrize(
-    ("match", "text", "single"),
-    [
-        (Match(name="usb0"), "usb0", True),
-        (Match(name="usb*"), "usb*", False),
-        (Match(path="*usb-0:1.2:*"), "path=*usb-0:1.2:*", True),
-        (Match(name="usb*", driver="cdc_ether"), "name=usb* driver=cdc_ether", False),
-        (Match(vendor="12d1", model="14db"), "vendor=12d1 model=14db", False),
-        (Match(serial="x"), "serial=x", True),
-        (Match(mac="02:*"), "mac=02:*", True),
-    ],
-)
-def test_text_and_back(match: Match, text: str, single: bool) -> None:
-    assert str(match) == text
-    assert Match.parse(text) == match
-    assert match.single is single
-    assert (
-        parse(f'[[uplink]]\nmatch = "{match.name}"').uplink[0].match == text if match.name == text else True
-    )
-
-
-def test_a_name_with_an_equals_sign_is_a_name() -> None:
-    assert Match.parse("a=b") == Match(name="a=b")
-    with pytest.raises(ValueError, match="there is no 'colour' to match by"):
-        Match.parse("path=x colour=red")
 
 
 REFUSED = [
@@ -171,9 +26,6 @@ REFUSED = [
     (['match = {path = "a\\nb"}'], "uplink[1].match = {'path': 'a\\nb'} is not valid; expected a pat"),
     (['match = "usb0"\nlabel = "a\\nb"'], "uplink[1].label = 'a\\nb' is not valid; expected at most"),
     (['match = "usb0"\nlabel = " a"'], "uplink[1].label = ' a' is not valid; expected at most"),
-    (['match = "usb*"\nlabel = "left"'], "uplink 'usb*' sets label = 'left' for a pattern"),
-    (['match = {vendor = "12d1"}\ntable = 150'], "uplink 'vendor=12d1' sets table = 150 for a pattern"),
-    (['match = "usb0"\nlabel = "left"', 'match = "usb1"\nlabel = "left"'], "label 'left' is given twice"),
 ]  # fmt: skip
 
 

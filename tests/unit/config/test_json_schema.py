@@ -22,7 +22,14 @@ from netbond.config.schema import REPEATED, SINGLE
 from netbond.config.values import InvalidValueError
 from netbond.errors import ConfigError
 from tests.unit import test_match
-from tests.unit.config import test_load, test_load_dbus, test_load_health, test_load_metered, test_load_router
+from tests.unit.config import (
+    test_crosscheck,
+    test_load,
+    test_load_dbus,
+    test_load_health,
+    test_load_metered,
+    test_load_router,
+)
 
 DOCS = Path(__file__).parents[3] / "docs"
 SCHEMA = json_schema()
@@ -35,7 +42,7 @@ WHOLE_EXAMPLE = re.sub(r"^#(?=\S)", "", EXAMPLE, flags=re.MULTILINE)
 
 def refused() -> Iterator[str]:
     """The files that the tests of the configuration refuse."""
-    for module in (test_load, test_load_dbus, test_load_health):
+    for module in (test_load, test_load_dbus, test_load_health, test_crosscheck):
         yield from (text for text, _ in module.REFUSED)
     yield from (f"[router]\n{text}" for text, _ in test_load_router.REFUSED)
     yield from (f'[[uplink]]\nmatch = "usb0"\nbudget = {text}' for text in test_load_metered.REFUSED)

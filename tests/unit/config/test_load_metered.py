@@ -3,7 +3,6 @@
 import pytest
 
 from netbond.config.load import parse
-from netbond.config.schema import Config, SysctlConfig
 from netbond.errors import ConfigError
 
 
@@ -39,14 +38,6 @@ def test_budget_errors(line: str) -> None:
         parse(f'[[uplink]]\nmatch = "usb0"\n{line}')
 
 
-def test_sysctls() -> None:
-    assert Config().sysctl == SysctlConfig(
-        rp_filter=True,
-        linkdown=True,
-        multipath_hash="keep",
-        use_neigh=False,
-        socket_buffers=64 * 2**20,
-        forwarding=True,
-    )
+def test_sysctl_errors() -> None:
     with pytest.raises(ConfigError, match="one of 'keep', 'addresses', 'flows'"):
         parse('[sysctl]\nmultipath_hash = "1"')

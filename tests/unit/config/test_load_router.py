@@ -13,12 +13,6 @@ REFUSED = [
     ("mark_mask = 0xff00ff", "router.mark_mask = 16711935 is not valid; expected a mask of 8"),
     ("mark_mask = 0x7f000000", "router.mark_mask = 2130706432 is not valid; expected a mask of 8"),
     ('ipv6 = "on"', "router.ipv6 = 'on' is not valid; expected one of 'off', 'masquerade', 'forward'"),
-    ('lan = ["eth1"]\nmark_priority = 50', "router.mark_priority = 50 is not between main_priority = 50"),
-    ('lan = ["eth1"]\nmark_priority = 100', "router.mark_priority = 100 is not between main"),
-    (
-        'lan = ["eth1"]\n[[uplink]]\nmatch = "eth1"',
-        "'eth1' is both an uplink and in router.lan; an interface leads out or to the LAN",
-    ),
 ]  # fmt: skip
 
 

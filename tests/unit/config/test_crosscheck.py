@@ -1,0 +1,192 @@
+"""What no single key tells: things that must differ, orders that must hold, names that must exist."""
+
+from __future__ import annotations
+
+import pytest
+
+from netbond.config import crosscheck
+from netbond.config.load import parse
+from netbond.config.schema import Config
+from netbond.errors import ConfigError
+
+CHECK = '[[check]]\nname="x"\n'
+
+REFUSED = [
+    (
+        '[[uplink]]\nmatch = "usb0"\ntable = 20',
+        "table 20 is not between main_priority = 50",
+    ),
+    (
+        '[[uplink]]\nmatch = "usb*"\ntable = 150',
+        "uplink 'usb*' sets table = 150 for a pattern",
+    ),
+    (
+        "[routing]\noif_priority = 60",
+        "routing priorities are out of order",
+    ),
+    (
+        '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[[sender]]\nlisten="[::1]:6000"\nreceiver="h:2"',
+        "two engines listen on [::1]:6000; give each a port of its own",
+    ),
+    (
+        '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nrequire_key = true',
+        "receiver [::1]:6000 has require_key and no key_file; add key_file = ...",
+    ),
+    (
+        '[[sender]]\nlisten="127.0.0.1:6000"\nreceiver="h:1"\n[[receiver]]\nlisten="0.0.0.0:6000"\nsrt="h:2"',
+        "two engines listen on 127.0.0.1:6000 and 0.0.0.0:6000, which is the same port;",
+    ),
+    (
+        '[[receiver]]\nlisten="0.0.0.0:5000"\nsrt="localhost:5000"',
+        "the receiver on 0.0.0.0:5000 has srt = 'localhost:5000', which is itself; name the",
+    ),
+    (
+        '[[sender]]\nlisten="[::1]:6000"\nreceiver="[::1]:6000"',
+        "the sender on [::1]:6000 has receiver = '[::1]:6000', which is itself; name",
+    ),
+    (
+        '[health]\nchecks = ["gatway"]',
+        "health.checks names 'gatway', which is no check; did you mean 'gateway'?",
+    ),
+    (
+        '[[uplink]]\nmatch = "a"\nchecks = ["bank"]',
+        "uplink[1].checks names 'bank', which is no check; add a [[check]] of that name, or choose"
+        " from gateway, icmp, tcp, dns, http",
+    ),
+    (
+        "[health]\nhold_down = 500",
+        "health.hold_down = 500 is more than hold_down_max = 300; make hold_down_max the larger one",
+    ),
+    (
+        '[[check]]\nname="x"\nkind = "icmp"',
+        "check[1] has no targets; add targets = [...], addresses or host names",
+    ),
+    (
+        '[[check]]\nname="x"\nkind = "http"\ntargets = ["https://a.b/"]',
+        "check[1].targets: 'https://a.b/' is not valid for kind = 'http'; expected plain 'http://host/p",
+    ),
+    (
+        '[[check]]\nname="x"\nkind = "gateway"\ntargets = ["10.0.0.1"]',
+        "check[1].targets: '10.0.0.1' is not valid for kind = 'gateway'; expected no ta",
+    ),
+    (
+        '[[check]]\nname="x"\nkind = "icmp"\ntargets = ["1.1.1.1"]\nquery = "a.example"',
+        "check[1].query is for kind = 'dns' only; leave it out",
+    ),
+    (
+        '[[check]]\nname="x"\nkind = "tcp"\ntargets = ["1.1.1.1:1"]\nexpect = 200',
+        "check[1].expect is for kind = 'http' only; leave it out",
+    ),
+    (
+        '[[check]]\nname="x"\nkind = "icmp"\ntargets = ["1.1.1.1"]\ninterval = 0.1',
+        "check[1]: interval = 0.1, timeout = 0 is too short; an interval is at least 0.2 s",
+    ),
+    (
+        '[[check]]\nname="x"\nkind = "gateway"\n[[check]]\nname="x"\nkind = "gateway"',
+        "two checks are named 'x'; give",
+    ),
+    (
+        '[router]\nlan = ["eth1"]\nmark_priority = 50',
+        "router.mark_priority = 50 is not between main_priority = 50",
+    ),
+    (
+        '[router]\nlan = ["eth1"]\nmark_priority = 100',
+        "router.mark_priority = 100 is not between main",
+    ),
+    (
+        '[router]\nlan = ["eth1"]\n[[uplink]]\nmatch = "eth1"',
+        "'eth1' is both an uplink and in router.lan; an interface leads out or to the LAN",
+    ),
+    (
+        '[[uplink]]\nmatch = "usb*"\nlabel = "left"',
+        "uplink 'usb*' sets label = 'left' for a pattern",
+    ),
+    (
+        '[[uplink]]\nmatch = {vendor = "12d1"}\ntable = 150',
+        "uplink 'vendor=12d1' sets table = 150 for a pattern",
+    ),
+    (
+        '[[uplink]]\nmatch = "usb0"\nlabel = "left"\n[[uplink]]\nmatch = "usb1"\nlabel = "left"',
+        "label 'left' is given twice",
+    ),
+    (
+        "[routing]\npin_table = 222",
+        "routing.pin_table and routing.ecmp_table are both 222; give each a table of its own",
+    ),
+    (
+        "[routing]\ntake_over_default = true",
+        "routing.take_over_default = true with layout = 'default'; leave it out",
+    ),
+    (
+        '[routing]\nlayout = "classic"\nclassic_priority = 221',
+        "routing priorities are out of order: oif_priority = 40, main_priority = 50, classic_priority = 221",
+    ),
+    ("[routing]\ntable_bases = {usb = 216}", "table 220 is not between main_priority = 50 and pin_priority"),
+    (
+        '[[uplink]]\nmatch = "usb0"\ntable = 150\n[[uplink]]\nmatch = "usb1"\ntable = 150',
+        "table 150 is given twice; each uplink needs a table of its own",
+    ),
+    (
+        '[routing]\nlayout = "classic"\n[[uplink]]\nmatch = "usb0"\ntable = 222',
+        "table 222 is given twice; each uplink needs a table of its own",
+    ),
+    (
+        '[router]\nlan = ["eth1"]\nmark_priority = 201\n[routing]\nlayout = "classic"',
+        "router.mark_priority = 201 is not between main_priority = 50 and the first table, 201",
+    ),
+    (
+        '[[sender]]\nlisten="0.0.0.0:6000"\nreceiver="h:1"\n[[sender]]\nlisten="0.0.0.0:6000"\nreceiver="h:1"',
+        "two engines listen on 0.0.0.0:6000; give each a port of its own",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), REFUSED)
+def test_what_does_not_go_together_is_named_with_a_remedy(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "f.toml")
+    assert str(caught.value).startswith(f"f.toml: {says}")
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 78
+
+
+def test_the_defaults_go_together() -> None:
+    crosscheck.check(Config(), "f.toml", ["gateway"])
+
+
+def test_a_check_must_be_built_in_or_in_the_file() -> None:
+    with pytest.raises(ConfigError, match=r"health\.checks names 'gateway', which is no check; add a"):
+        crosscheck.check(Config(), "f.toml", [])
+
+
+def test_engines_that_only_look_alike_are_no_mistake() -> None:
+    text = """
+        [[sender]]
+        listen = "0.0.0.0:6000"
+        receiver = "203.0.113.5:6000"
+        [[sender]]
+        listen = "[::]:6000"
+        receiver = "127.0.0.1:5000"
+        [[receiver]]
+        listen = "192.0.2.1:5000"
+        srt = "127.0.0.1:5000"
+    """
+    assert len(parse(text).sender) == 2
+
+
+def test_a_query_and_a_status_may_be_said_where_they_belong() -> None:
+    parse(CHECK + 'kind = "dns"\ntargets = ["1.1.1.1"]\nquery = "a.example"')
+    parse(CHECK + 'kind = "http"\ntargets = ["http://a.example"]\nexpect = 200')
+
+
+def test_a_name_may_be_anybodys_address() -> None:
+    """Nobody can tell from the file where h leads."""
+    parse('[[sender]]\nlisten="127.0.0.1:6000"\nreceiver="h:6000"')
+
+
+def test_any_table_may_be_used_in_the_classic_layout() -> None:
+    parse('[routing]\nlayout = "classic"\n[[uplink]]\nmatch = "usb0"\ntable = 20')
+
+
+def test_what_is_switched_off_as_an_uplink_may_be_lan() -> None:
+    parse('[router]\nlan = ["eth1"]\n[[uplink]]\nmatch = "eth1"\nenabled = false')
