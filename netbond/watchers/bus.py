@@ -1,22 +1,21 @@
-"""The system bus: the one file that imports a D-Bus library, and how one service on the bus is followed.
+"""Follows a service on the system bus; the only file that imports a D-Bus library.
 
-`Follower` keeps a copy of a service's objects and their properties. It is filled by one GetManagedObjects
-and kept by the signals PropertiesChanged, InterfacesAdded and InterfacesRemoved; D-Bus delivers all messages
-of one sender in order and loses none while the connection lives, so the copy is what the service last said.
-The service may be absent, start late, restart or hang, and the bus itself may go away: the follower waits,
-tries again for ever, and says so in the log once when something is lost and once when it is back.
+`Follower` keeps a copy of a service's objects and their properties. One GetManagedObjects fills it. The
+signals PropertiesChanged, InterfacesAdded and InterfacesRemoved keep it up to date. D-Bus delivers all
+messages of a sender in order, and loses none while the connection lives. So the copy is what the service last
+said. The service may be absent, start late, restart or hang, and the bus itself may go away. The follower
+then waits and tries again for ever. It logs once when something is lost, and once when it is back.
 
-Each follower has a connection of its own, so that a service that hangs delays nothing of another. It calls
-services by their unique name only, which never makes the bus start one.
+Each follower has its own connection, so that a service that hangs delays no other. It calls services by their
+unique name only, which never makes the bus start one.
 
-What arrives is checked twice: here for its sender and signature (any user of the machine may send a signal
-to any connection on the system bus), and by the parsers in networkmanager.py and modemmanager.py for its
-meaning.
+What arrives is checked twice. Here its sender and signature are checked: any user of the machine may send a
+signal to any connection on the system bus. The parsers in networkmanager.py and modemmanager.py check values.
 
-dbus-next 0.2.3 (dbus-fast takes its place by changing the import lines):
-- its authentication reads end of file for ever, without yielding, when a bus dies just then: mended here;
+Faults of dbus-next 0.2.3 (to use dbus-fast instead, change the import lines):
+- its authentication loops for ever at the end of file, if a bus dies just then: repaired here;
 - it never closes its socket: closed here;
-- a call that is never answered stays in its tables: the connection is given up instead.
+- a call that is never answered stays in its tables: the connection is closed instead.
 """
 
 from __future__ import annotations
@@ -42,19 +41,19 @@ Objects = Mapping[str, Mapping[str, Properties]]  # object path -> interface -> 
 
 SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 
-CALL_TIMEOUT = 5.0  # seconds; libdbus waits 25, but nothing that netbond asks takes a healthy service 1
-FIRST_PAUSE = 0.25  # seconds before the first new attempt; doubles up to
-LAST_PAUSE = 5.0  # ... this for a bus that is away: an attempt costs one connect(2)
-LAST_PAUSE_HUNG = 60.0  # ... this for a service that hangs: each attempt leaves a call in its queue
-STEADY = 10.0  # seconds that a session lasts for the next pause to be the first again
-SETTLE = 0.01  # seconds from the first change to telling of it: one activation is a dozen signals
+CALL_TIMEOUT_S = 5.0  # libdbus waits 25; a healthy service answers what netbond asks within 1
+FIRST_RETRY_S = 0.25  # until the first new attempt; doubles up to
+LAST_RETRY_S = 5.0  # ... this for a bus that is away: an attempt costs one connect(2)
+LAST_RETRY_HUNG_S = 60.0  # ... this for a service that hangs: each attempt leaves a call in its queue
+STEADY_S = 10.0  # after a session of this length, retries begin with FIRST_RETRY_S again
+SETTLE_S = 0.01  # from the first change to the call of `changed`: an activation is a dozen signals
 
-# Whoever floods a connection keeps it reading for ever: dbus-next returns to the event loop only when its
-# socket is empty. NetworkManager's start with 50 devices is some 600 messages.
-FLOOD = 4000  # messages within one
-FLOOD_WINDOW = 1.0  # second
+# A flood keeps a connection reading for ever: dbus-next returns to the event loop only when its socket is
+# empty. A start of NetworkManager with 50 devices is about 600 messages.
+FLOOD = 4000  # messages within
+FLOOD_WINDOW_S = 1.0
 
-LARGEST_AUTH_LINE = 1024  # bytes; a real one has 37
+LARGEST_AUTH_LINE_BYTES = 1024  # a real one has 37
 
 DBUS = "org.freedesktop.DBus"
 DBUS_PATH = "/org/freedesktop/DBus"
@@ -69,7 +68,7 @@ RUNNING = "running"
 
 
 class BusError(Exception):
-    """The bus or a service on it did not do what was asked; `status` is what that makes of the service."""
+    """A request to the bus or to a service failed; `status` is the service's status from then on."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -78,12 +77,12 @@ class BusError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What to follow: a service with an ObjectManager, and the properties that are wanted, by interface.
+    """A service to follow, which has an ObjectManager, and its properties of interest, by interface.
 
-    The others are not kept: some of them name a person, and no change of them is worth a look.
+    Other properties are not kept: some of them name a person, and their changes are no reason to look.
     """
 
-    title: str  # as people call it
+    title: str  # for messages
     name: str
     root: str  # the path of its ObjectManager
     namespace: str  # all objects of interest are below
@@ -107,7 +106,7 @@ class Service:
 
 
 def plain(value: object) -> object:
-    """A value without the library's Variant around it or anywhere in it."""
+    """A value without the library's Variant, at any depth."""
     if isinstance(value, Variant):
         return plain(value.value)
     if isinstance(value, dict):
@@ -118,7 +117,7 @@ def plain(value: object) -> object:
 
 
 def whole(value: object) -> int | None:
-    """The number that it is, None for anything else (True is none)."""
+    """The value if it is a whole number, else None (also for True)."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -136,7 +135,7 @@ def mappings(value: object) -> tuple[Properties, ...]:
 
 
 def device_name(value: object) -> str:
-    """An interface's name, as far as the kernel would allow it (dev_valid_name, net/core/dev.c); else ""."""
+    """The value if the kernel allows it as an interface's name (dev_valid_name, net/core/dev.c), else ""."""
     if not isinstance(value, str) or not value.isascii() or not 1 <= len(value) <= 15 or value in (".", ".."):
         return ""
     return value if all("!" <= c <= "~" and c not in "/:" for c in value) else ""
@@ -146,7 +145,7 @@ def device_name(value: object) -> str:
 
 
 class Mirror:
-    """Objects and properties as a service's signals leave them. No I/O.
+    """Objects and properties, as kept up to date by a service's signals. No I/O.
 
     Only the `wanted` properties, by interface, are kept. Each method returns whether anything changed.
     """
@@ -156,7 +155,7 @@ class Mirror:
         self.objects: dict[str, dict[str, dict[str, object]]] = {}
 
     def load(self, managed: object) -> None:
-        """Start over with a GetManagedObjects reply (a{oa{sa{sv}}})."""
+        """Replace everything by a GetManagedObjects reply (a{oa{sa{sv}}})."""
         self.objects = {}
         if isinstance(managed, dict):
             for path, interfaces in managed.items():
@@ -187,7 +186,7 @@ class Mirror:
         return changed
 
     def updated(self, path: str, interface: str, changes: Properties, invalidated: Iterable[str]) -> bool:
-        """PropertiesChanged (sa{sv}as) from `path`; an object that is not there is none of ours yet."""
+        """PropertiesChanged (sa{sv}as) from `path`; ignored for an object that is not known yet."""
         values = self.objects.get(path, {}).get(interface)
         if values is None:
             return False
@@ -201,7 +200,7 @@ class Mirror:
         return changed
 
     def apply(self, message: Message) -> bool:
-        """A signal of the service; those of another shape change nothing."""
+        """A signal of the service; one with another signature is ignored."""
         shape = (message.interface, message.member, message.signature)
         if shape == (PROPERTIES, "PropertiesChanged", "sa{sv}as"):
             return self.updated(message.path, *message.body)
@@ -217,18 +216,18 @@ class Mirror:
 
 class _Bus(MessageBus):  # type: ignore[misc]  # dbus-next comes without types, so its classes are Any
     async def _auth_readline(self) -> str:
-        """One line of the authentication; EOFError where dbus-next 0.2.3 would spin for ever."""
+        """One line of the authentication; EOFError where dbus-next 0.2.3 would loop for ever."""
         line = b""
         while not line.endswith(b"\r\n"):
             byte = await self._loop.sock_recv(self._sock, 1)
-            if not byte or len(line) > LARGEST_AUTH_LINE:
+            if not byte or len(line) > LARGEST_AUTH_LINE_BYTES:
                 raise EOFError("the bus closed the connection while it was being opened")
             line += byte
         return line[:-2].decode(errors="replace")
 
 
 def _close(bus: Any) -> None:
-    """Let go of the socket, which the library leaves to the garbage collector."""
+    """Close the socket, which the library leaves to the garbage collector."""
     loop = asyncio.get_running_loop()
     sock, stream = getattr(bus, "_sock", None), getattr(bus, "_stream", None)
     if sock is not None and sock.fileno() >= 0:
@@ -236,20 +235,20 @@ def _close(bus: Any) -> None:
         loop.remove_writer(sock.fileno())
     for closable in (stream, sock):
         if closable is not None:
-            with contextlib.suppress(OSError, ValueError):  # what was not written can no longer be
+            with contextlib.suppress(OSError, ValueError):  # what was not written is lost
                 closable.close()
 
 
-async def _within(seconds: float, work: Any, status: str, what: str) -> Any:
+async def _within(timeout_s: float, work: Any, status: str, what: str) -> Any:
     """The result of awaiting `work`. BusError(status) if it fails in whatever way, or takes longer."""
     task = asyncio.ensure_future(work)
     try:
-        await asyncio.wait({task}, timeout=seconds)
+        await asyncio.wait({task}, timeout=timeout_s)
         if not task.done():
-            raise BusError(status, f"{what}: no answer within {seconds:g} s")
+            raise BusError(status, f"{what}: no answer within {timeout_s:g} s")
     finally:
         task.cancel()
-    # Asked for rather than caught: the library passes on whatever its parser raised.
+    # Not caught by type: the library passes on whatever its parser raised.
     error = None if task.cancelled() else task.exception()
     if error is not None or task.cancelled():
         raise BusError(NO_BUS, f"{what}: {str(error) or type(error).__name__}")
@@ -257,20 +256,20 @@ async def _within(seconds: float, work: Any, status: str, what: str) -> Any:
 
 
 def bus_address() -> str:
-    """Where the system bus is."""
+    """The address of the system bus."""
     return os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or SYSTEM_BUS
 
 
 @contextlib.asynccontextmanager
 async def _connected(address: str) -> AsyncIterator[tuple[Any, asyncio.Future[None]]]:
-    """A connection to the bus at `address`, and the end of it; BusError if there is none to be had."""
+    """A connection to the bus at `address`, and a future for its end. BusError if it cannot be made."""
     bus: Any = _Bus.__new__(_Bus)
     gone: asyncio.Future[None] | None = None
     try:
-        # The constructor connects, and would wait for ever at a bus that hangs with a full backlog: with a
+        # The constructor connects, and would block for ever if the bus hangs with a full backlog. With a
         # timeout, the kernel refuses at once. No other code of this thread runs meanwhile.
         before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(CALL_TIMEOUT)
+        socket.setdefaulttimeout(CALL_TIMEOUT_S)
         try:
             bus.__init__(bus_address=address)
         except (OSError, ValueError) as error:
@@ -278,7 +277,7 @@ async def _connected(address: str) -> AsyncIterator[tuple[Any, asyncio.Future[No
         finally:
             socket.setdefaulttimeout(before)
         gone = asyncio.ensure_future(bus.wait_for_disconnect())
-        await _within(CALL_TIMEOUT, bus.connect(), NO_BUS, address)
+        await _within(CALL_TIMEOUT_S, bus.connect(), NO_BUS, address)
         yield bus, gone
     finally:
         if gone is not None:
@@ -292,7 +291,7 @@ async def _connected(address: str) -> AsyncIterator[tuple[Any, asyncio.Future[No
 class Follower:
     """One service on the bus: whether it runs, and a copy of its objects.
 
-    `changed` is called in the event loop after objects or the status changed, at most once in SETTLE seconds.
+    `changed` is called in the event loop after objects or the status changed, at most once in SETTLE_S.
     """
 
     def __init__(self, service: Service, changed: Callable[[], None], address: str | None = None) -> None:
@@ -312,12 +311,12 @@ class Follower:
 
     @property
     def objects(self) -> Objects:
-        """What the service last said; nothing while it does not run."""
+        """What the service last said; empty while it does not run."""
         return self._mirror.objects
 
     async def run(self) -> None:
         """Follow the service until cancelled."""
-        pause, longest = FIRST_PAUSE, LAST_PAUSE
+        pause, longest = FIRST_RETRY_S, LAST_RETRY_S
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -326,12 +325,12 @@ class Follower:
                     await self._session()
                 except DBusError as error:  # the bus itself refuses: a limit, a policy
                     self._become(NO_BUS, text(f"{error.type}: {error}"))
-                    longest = LAST_PAUSE
+                    longest = LAST_RETRY_S
                 except BusError as error:
                     self._become(error.status, str(error))
-                    longest = LAST_PAUSE_HUNG if error.status == NOT_ANSWERING else LAST_PAUSE
-                if loop.time() - started >= STEADY + CALL_TIMEOUT:
-                    pause = FIRST_PAUSE
+                    longest = LAST_RETRY_HUNG_S if error.status == NOT_ANSWERING else LAST_RETRY_S
+                if loop.time() - started >= STEADY_S + CALL_TIMEOUT_S:
+                    pause = FIRST_RETRY_S
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, longest)
         finally:
@@ -339,24 +338,24 @@ class Follower:
                 self._settling.cancel()
 
     async def call(
-        self, path: str, interface: str, member: str, signature: str, body: list[Any], within: float
+        self, path: str, interface: str, member: str, signature: str, body: list[Any], within_s: float
     ) -> None:
-        """Call a method that returns nothing of use, in the service as it runs now; BusError if it failed.
+        """Call a method of the service and ignore its result. BusError if the call failed.
 
-        A call that is not answered in time costs nothing but an entry in the library's table, until the
-        connection ends: for calls that are made once per object and run.
+        A call that is not answered within `within_s` leaves an entry in the library's table until the
+        connection ends. So this is for calls that are made once per object and run.
         """
         if self._bus is None or not self._owner:
             raise BusError(ABSENT, f"{self.service.title} is not running")
         try:
-            await self._ask(self._owner, path, interface, member, signature, body, within=within)
+            await self._ask(self._owner, path, interface, member, signature, body, within_s=within_s)
         except DBusError as error:
             raise BusError(RUNNING, text(f"{error.type}: {error}")) from None
 
     # one connection
 
     async def _session(self) -> None:
-        """From a new connection to its end, which is a BusError."""
+        """Follow the service over a new connection until that ends, which raises BusError."""
         address = self._address or bus_address()
         self._woken.clear()
         async with _connected(address) as (bus, gone):
@@ -385,12 +384,12 @@ class Follower:
                 return ""
             raise
         if reply.signature != "s":
-            raise BusError(NO_BUS, "the bus speaks something else than D-Bus")
-        # A NameOwnerChanged that came with the reply is newer than it: the handler has seen it first.
+            raise BusError(NO_BUS, "the bus does not speak D-Bus")
+        # A NameOwnerChanged that came with the reply is newer, and the handler has seen it already.
         return self._owner or str(reply.body[0])
 
     async def _read(self) -> None:
-        """Fill the copy from the service as it runs now."""
+        """Fill the copy from the running service."""
         owner = self._owner
         if not owner:
             self._become(ABSENT, f"{self.service.name} has no owner on the bus")
@@ -401,7 +400,7 @@ class Follower:
                 owner, self.service.root, OBJECT_MANAGER, "GetManagedObjects", status=NOT_ANSWERING
             )
         except DBusError as error:
-            if self._woken.is_set():  # it went away, or another took its place: look again
+            if self._woken.is_set():  # it went away, or another process took its name: look again
                 return
             raise BusError(NOT_ANSWERING, text(f"{error.type}: {error}")) from None
         if owner != self._owner:
@@ -409,7 +408,7 @@ class Follower:
         if reply.signature != "a{oa{sa{sv}}}":
             raise BusError(NOT_ANSWERING, f"{self.service.name}: not an ObjectManager")
         self._mirror.load(reply.body[0])
-        # Those that the reply already counted in are repeated up to the newest, which leaves the same.
+        # Signals that the reply already contains are applied again, up to the newest: that changes nothing.
         early, self._early = self._early, None
         for message in early:
             self._mirror.apply(message)
@@ -425,10 +424,10 @@ class Follower:
         signature: str = "",
         body: list[Any] | None = None,
         *,
-        within: float = CALL_TIMEOUT,
+        within_s: float = CALL_TIMEOUT_S,
         status: str = NO_BUS,
     ) -> Message:
-        """Call a method; DBusError is what the other side answers, BusError that it does not."""
+        """Call a method. DBusError if the answer is an error, BusError if there is no answer."""
         message = Message(
             destination=destination,
             path=path,
@@ -440,7 +439,7 @@ class Follower:
         bus = self._bus
         if not bus.connected:
             raise BusError(NO_BUS, "the connection was lost")
-        reply = await _within(within, bus.call(message), status, f"{destination} {interface}.{member}")
+        reply = await _within(within_s, bus.call(message), status, f"{destination} {interface}.{member}")
         if reply is None:
             raise BusError(NO_BUS, "the connection was lost")
         if reply.message_type is MessageType.ERROR:
@@ -452,12 +451,12 @@ class Follower:
     def _receive(self, message: Message) -> None:
         """Each message of the connection, in order."""
         now = asyncio.get_running_loop().time()
-        if now - self._flood_since > FLOOD_WINDOW:
+        if now - self._flood_since > FLOOD_WINDOW_S:
             self._flood_since, self._flood_count = now, 0
         self._flood_count += 1
         if self._flood_count == FLOOD:
-            logger.warning("%s: over %d messages a second; connecting anew", self.service.title, FLOOD)
-            self._bus.disconnect()  # the reader stops at the end of what has arrived by now
+            logger.warning("%s: more than %d messages a second; connecting again", self.service.title, FLOOD)
+            self._bus.disconnect()  # the reader stops after what has arrived
         if self._flood_count >= FLOOD or not self._bus.connected:
             return
         if message.message_type is not MessageType.SIGNAL:
@@ -467,7 +466,7 @@ class Follower:
                 name, _, new = message.body
                 if name == self.service.name and new != self._owner:
                     self._owner, self._early = new, []
-                    # Also when another takes the name over: until that one is read, nothing is known.
+                    # Also when another process takes the name: nothing is known until that one is read.
                     self._become(ABSENT, f"{self.service.name} left the bus")
                     self._woken.set()
         elif self._owner and message.sender == self._owner:
@@ -480,7 +479,7 @@ class Follower:
 
     def _tell(self) -> None:
         if self._settling is None:
-            self._settling = asyncio.get_running_loop().call_later(SETTLE, self._settled)
+            self._settling = asyncio.get_running_loop().call_later(SETTLE_S, self._settled)
 
     def _settled(self) -> None:
         self._settling = None
@@ -498,7 +497,7 @@ class Follower:
             logger.warning("%s: %s (%s)", self.service.title, status, reason)
         elif before == CONNECTING:
             logger.info("%s: %s (%s); waiting for it", self.service.title, status, reason)
-        else:  # from one kind of away to another: has been said
+        else:  # it was away before, which has been logged
             logger.debug("%s: %s (%s)", self.service.title, status, reason)
         self._tell()
 
@@ -509,7 +508,7 @@ Fact = TypeVar("Fact")
 
 
 class Watcher(Generic[Fact]):
-    """The facts of one service. Never fails for what happens on the bus."""
+    """Keeps the facts of one service. Raises nothing for what happens on the bus."""
 
     def __init__(self, service: Service, address: str | None) -> None:
         self._follower = Follower(service, self._changed, address)
@@ -531,13 +530,13 @@ class Watcher(Generic[Fact]):
             await asyncio.wait({self._task})
             self._task = None
 
-    async def reported(self, within: float) -> bool:
-        """Wait until the facts are known, or are known not to be had; False if that took `within` seconds.
+    async def reported(self, within_s: float) -> bool:
+        """Wait until the facts are known, or are known to be unavailable. False after `within_s` seconds.
 
-        For an agent's start: what it does not know yet must not be taken for what is not there.
+        For the start of the agent: what is not known yet must not be taken for absent.
         """
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._reported.wait(), within)
+            await asyncio.wait_for(self._reported.wait(), within_s)
         return self._reported.is_set()
 
     def facts(self) -> tuple[Fact, ...]:
@@ -549,11 +548,11 @@ class Watcher(Generic[Fact]):
         return self._follower.status
 
     def reason(self) -> str:
-        """Why it is not running, in one line; "" while it is."""
+        """Why it is not running, on one line; "" while it runs."""
         return self._follower.reason
 
     def _read(self) -> tuple[Fact, ...]:
-        """The facts now: from the follower's objects, or, while there are none, from what is known."""
+        """The facts now: from the follower's objects, or from what was known while there are none."""
         raise NotImplementedError
 
     def _changed(self) -> None:

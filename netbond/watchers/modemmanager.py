@@ -1,14 +1,13 @@
-"""ModemManager: which modem an interface is, its operator, its signal, and whether it roams.
+"""Reads from ModemManager which modem an interface is, its operator, its signal, and whether it roams.
 
-Parsing is a pure function of the objects on the bus; `ModemManagerWatcher` keeps its result up to date and
-asks ModemManager to measure the signal every SIGNAL_RATE seconds (it does not by itself).
+Parsing is a pure function of the objects on the bus. `ModemManagerWatcher` keeps its result up to date. It
+asks ModemManager to measure the signal every SIGNAL_INTERVAL_S, which that does not do by itself.
 
-ModemManager runs as root, but much of what it says does not come from it: the operator's name comes over the
-air from whoever runs the cell, the model from the modem. All of it is cut and cleaned before anybody sees it.
+ModemManager runs as root, but much of what it says comes from elsewhere: the operator's name comes over the
+air from the cell, the model from the modem. All of it is cut and cleaned here.
 
-Not kept, not even in memory: IMEI, IMSI, ICCID, telephone numbers, messages. They name a person, while
-metrics and status are shown to many; and what an uplink is called by (its port, its name) serves a box better
-than an IMEI does.
+IMEI, IMSI, ICCID, telephone numbers and messages are not kept, not even in memory. They name a person, and
+many people see metrics and status. An uplink's port or name serves a box better than an IMEI.
 
 Source: the D-Bus reference and the enumerations in include/ModemManager-enums.h of ModemManager 1.20.
 """
@@ -61,11 +60,11 @@ SERVICE = Service(
     },
 )
 
-SIGNAL_RATE = 10  # seconds between measurements; each one occupies the modem's control channel for a moment
-SETUP_TIMEOUT = 30.0  # seconds; a busy AT port takes its time
+SIGNAL_INTERVAL_S = 10  # between measurements; each one occupies the modem's control channel for a moment
+SETUP_TIMEOUT_S = 30.0  # a busy AT port is slow
 ROAMING = "roaming.json"  # in state_dir
-LARGEST_ROAMING = 65536  # bytes
-HOLD = 60.0  # seconds that a restarted ModemManager has to find its modems again
+LARGEST_ROAMING_BYTES = 65536
+HOLD_S = 60.0  # a restarted ModemManager must find its modems again within this time
 
 STATES = {
     -1: "failed",
@@ -99,7 +98,7 @@ REGISTRATIONS = {
     11: "attached-rlos",
 }
 AT_HOME = frozenset({"home", "home-sms-only", "home-csfb-not-preferred"})
-SAID_AS_IT_IS = frozenset({"searching", "denied", "emergency-only"})  # tells more than the modem's state
+TELLING_REGISTRATIONS = frozenset({"searching", "denied", "emergency-only"})  # say more than the state
 ABROAD = frozenset({"roaming", "roaming-sms-only", "roaming-csfb-not-preferred"})
 
 LOCKS = {
@@ -121,7 +120,7 @@ LOCKS = {
     15: "ph-netsub-pin",
     16: "ph-netsub-puk",
 }
-# The second PIN guards special functions of the SIM; data goes without it.
+# The second PIN protects special functions of the SIM. Data needs no second PIN.
 HARMLESS_LOCKS = frozenset({"none", "unknown", "sim-pin2", "sim-puk2"})
 
 FAILED_REASONS = {2: "no SIM", 3: "SIM error", 4: "unknown capabilities", 5: "eSIM without profiles"}
@@ -131,7 +130,7 @@ TECHNOLOGIES = (
     "pots", "gsm", "gsm-compact", "gprs", "edge", "umts", "hsdpa", "hsupa", "hspa", "hspa-plus",
     "1xrtt", "evdo0", "evdoa", "evdob", "lte", "5gnr", "lte-cat-m", "lte-nb-iot",
 )  # fmt: skip
-# As people say it, the best first.
+# Common names of technologies, the best first.
 SPOKEN = (
     ("5gnr", "5G"), ("lte", "LTE"), ("lte-cat-m", "LTE-M"), ("lte-nb-iot", "NB-IoT"), ("hspa-plus", "HSPA+"),
     ("hspa", "HSPA"), ("hsupa", "3G"), ("hsdpa", "3G"), ("umts", "3G"), ("evdob", "EVDO"), ("evdoa", "EVDO"),
@@ -141,10 +140,10 @@ SPOKEN = (
 
 PORT_NET = 2  # MMModemPortType
 
-# Per measurement of Modem.Signal: the range in which it can be true. ModemManager gives values far outside
-# for "unknown". 3GPP TS 36.133 and 38.133 bound what is reported; a little room is left.
+# The plausible range of each measurement of Modem.Signal. ModemManager gives values far outside for
+# "unknown". 3GPP TS 36.133 and 38.133 bound what is reported; the ranges leave a little room.
 RANGES = {"rssi": (-140.0, 0.0), "rsrp": (-160.0, -20.0), "rsrq": (-50.0, 25.0), "snr": (-50.0, 60.0)}
-# The radio whose measurements are shown: the best one that has any. Under non-standalone 5G both have.
+# The best radio that has measurements is shown. With non-standalone 5G, both LTE and NR have.
 RADIOS = ("Nr5g", "Lte", "Umts", "Evdo", "Cdma", "Gsm")
 
 # MMModemBand: the first and last number, what to subtract for the band's own, and its name.
@@ -157,11 +156,11 @@ BANDS = {
 
 @dataclass(frozen=True, slots=True)
 class Modem:
-    """A modem. Strings are clean (printable, short), numbers within the range of what can be."""
+    """A modem. Strings are printable and short, numbers within their plausible range."""
 
     path: str  # on the bus; changes with each plug
     devices: tuple[str, ...] = ()  # its network interfaces
-    port: str = ""  # where it is plugged in, a path in sysfs (the same after a re-plug)
+    port: str = ""  # where it is plugged in: a path in sysfs, the same after a re-plug
     manufacturer: str = ""
     model: str = ""
     state: str = "unknown"  # one of STATES
@@ -211,7 +210,7 @@ def _technologies(value: object) -> tuple[str, ...]:
 
 
 def _quality(value: object, state: int) -> int | None:
-    """SignalQuality (ub): per cent, and whether it was measured lately. A modem that is off has 0 there."""
+    """SignalQuality (ub): per cent, and whether it was measured lately. A modem that is off says 0."""
     if state >= ENABLED and isinstance(value, list) and len(value) == 2:
         percent = _whole(value[0])
         if percent is not None and 0 <= percent <= 100:
@@ -310,15 +309,15 @@ def modem_of(modems: Iterable[Modem], device: str) -> Modem | None:
 def excluded_by_roaming(modems: Iterable[Modem], device: str) -> bool:
     """Whether `exclude_roaming = true` keeps the interface out: its modem is known to roam.
 
-    What is not known excludes nothing: a modem that is not registered moves no data that could cost money,
-    and one that ModemManager does not know (a "HiLink" stick, with a router inside) can never be judged here.
+    What is unknown excludes nothing. A modem that is not registered moves no data that could cost money. A
+    modem that ModemManager does not know (a "HiLink" stick, with a router inside) cannot be judged here.
     """
     modem = modem_of(modems, device)
     return modem is not None and modem.roaming is True
 
 
 def technology(modem: Modem) -> str:
-    """The best technology in use, as people say it: "5G", "LTE", "3G"; "" if none."""
+    """The common name of the best technology in use: "5G", "LTE", "3G"; "" if none."""
     return next((spoken for name, spoken in SPOKEN if name in modem.technologies), "")
 
 
@@ -331,7 +330,7 @@ def summary(modem: Modem) -> str:
     if modem.state == "failed":
         return f"failed: {modem.failed}" if modem.failed else "failed"
     if modem.roaming is None:
-        return modem.registration if modem.registration in SAID_AS_IT_IS else modem.state
+        return modem.registration if modem.registration in TELLING_REGISTRATIONS else modem.state
     quality = "" if modem.signal_quality is None else f"{modem.signal_quality} %"
     words = [
         modem.operator or modem.operator_code,
@@ -343,7 +342,7 @@ def summary(modem: Modem) -> str:
 
 
 def why_idle(modem: Modem) -> str:
-    """What keeps a modem from being an uplink, as far as the modem itself does; "" if nothing is known."""
+    """Why the modem cannot be an uplink, as far as the modem itself is the reason; "" if none is known."""
     if modem.sim not in ("ok", "unknown") or modem.state in ("failed", "unknown", "locked"):
         return summary(modem)
     if modem.state in ("disabled", "disabling"):
@@ -393,7 +392,10 @@ class RoamingFile:
         self.path = state_dir / ROAMING
         # netbond 0.1 wrote a list that began with the boot id.
         self._file = StateFile(
-            self.path, "roaming", LARGEST_ROAMING, old=lambda found: {"boot": found[0], "devices": found[1:]}
+            self.path,
+            "roaming",
+            LARGEST_ROAMING_BYTES,
+            old=lambda found: {"boot": found[0], "devices": found[1:]},
         )
         self._boot = boot_id() if boot is None else boot
 
@@ -419,19 +421,19 @@ class RoamingFile:
 
 
 def without_signal(modem: Modem) -> Modem:
-    """What stays true of a modem while ModemManager is away: all but what changes by the minute."""
+    """The modem without its measurements, which are outdated while ModemManager is away."""
     return replace(modem, current=False, signal_quality=None, rssi=None, rsrp=None, rsrq=None, snr=None)
 
 
 class ModemManagerWatcher(Watcher[Modem]):
     """Keeps the facts of ModemManager's modems.
 
-    While ModemManager is away, and for HOLD seconds after it is back, its modems are still given, marked
-    `current=False`: a restart must not make an uplink that roams look as if it did not.
+    While ModemManager is away, and for HOLD_S after it is back, its modems are still given, marked
+    `current=False`. So a restart does not hide that an uplink roams.
     """
 
     def __init__(
-        self, address: str | None = None, *, signal_rate: int = SIGNAL_RATE, hold: float = HOLD
+        self, address: str | None = None, *, signal_rate: int = SIGNAL_INTERVAL_S, hold: float = HOLD_S
     ) -> None:
         """`address`: of the bus; None for $DBUS_SYSTEM_BUS_ADDRESS or the usual place. Times in seconds."""
         super().__init__(SERVICE, address)
@@ -442,9 +444,9 @@ class ModemManagerWatcher(Watcher[Modem]):
         self._asked: dict[str, asyncio.Task[None]] = {}  # modem path -> asking for its signal, perhaps done
 
     def recall(self, roaming: Iterable[str]) -> None:
-        """Before start(): the modems of these interfaces roamed when the agent ended.
+        """Call before start(): the modems of these interfaces roamed when the last agent ended.
 
-        As after a restart of ModemManager, they do so until it says otherwise, or has had HOLD seconds to.
+        As after a restart of ModemManager, they roam until it says otherwise, or for HOLD_S after it is back.
         """
         self._facts = self._held = tuple(
             Modem("", (device,), registration="roaming", roaming=True, current=False)
@@ -483,10 +485,10 @@ class ModemManagerWatcher(Watcher[Modem]):
         self._changed()
 
     def _ask_for_signals(self) -> None:
-        """Have the signal measured on each modem that is enabled and does not do so yet.
+        """Ask for the signal to be measured on each enabled modem that does not do so yet.
 
-        A rate that somebody else has set is left alone. Asked once each time a modem becomes enabled, so that
-        a modem that cannot measure is not asked for ever.
+        A rate that another program has set stays. Each modem is asked once whenever it becomes enabled: a
+        modem that cannot measure must not be asked for ever.
         """
         objects = self._follower.objects
         wanting = {
@@ -502,7 +504,8 @@ class ModemManagerWatcher(Watcher[Modem]):
 
     async def _ask_for_signal(self, path: str) -> None:
         try:
-            await self._follower.call(path, SIGNAL, "Setup", "u", [self._signal_rate], SETUP_TIMEOUT)
+            await self._follower.call(path, SIGNAL, "Setup", "u", [self._signal_rate], SETUP_TIMEOUT_S)
         except BusError as error:
-            # Plain for modems that cannot measure, and for one that is pulled meanwhile: the rest is shown.
+            # Normal for modems that cannot measure, and for one that is unplugged meanwhile. The rest is
+            # shown.
             logger.info("ModemManager: %s gives no signal details: %s", path, error)

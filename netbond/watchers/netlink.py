@@ -1,12 +1,12 @@
-"""The kernel's own news: links, addresses, routes, rules and neighbours.
+"""Hears the kernel's events: changes of links, addresses, routes, rules and neighbours.
 
-A message is only a reason to look. The kernel empties tables without one, and drops messages when they come
-faster than they are read, so nothing is learnt from their content; only whether links or addresses moved. So
-pyroute2 opens and keeps the socket, and its decoder, which takes five times as long as all the rest that
-happens to a message, is left out.
+An event is only a reason to look. The kernel empties tables without an event, and drops events that come
+faster than they are read. So only their type is read: whether links or addresses have changed. pyroute2 opens
+and keeps the socket. Its decoder is not used: it takes five times as long as all else that happens to a
+message.
 
-Neighbours come and go by the hundred in a LAN and change no routing: of them only is told who was reached
-and who was not, which for a gateway is a reason to ask it.
+In a LAN, neighbours come and go by the hundred, and change no routing. Only the neighbours that were reached,
+or not reached, are told: for a gateway that is a reason to check it.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ GROUPS = (
 )
 MOVES = frozenset({RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR})
 NEIGHBOURS = frozenset({RTM_NEWNEIGH, RTM_DELNEIGH})
-RECEIVE_BUFFER = 4 << 20  # bytes; a storm of events that overruns it costs a full look, which comes anyway
-PAUSE = 1.0  # seconds before a broken socket is opened again
+RECEIVE_BUFFER_BYTES = 4 << 20  # an overrun costs a full look, which comes anyway
+REOPEN_AFTER_S = 1.0  # until a broken socket is opened again
 
 
 class Headers:
@@ -73,13 +73,13 @@ class Headers:
         for kind, flags, _, payload in rtnetlink.messages(data):
             error = None
             if kind == rtnetlink.NLMSG_ERROR:
-                # Nothing is asked on this socket: it is pyroute2's way to say what befell it, errno first.
+                # Nothing is requested on this socket: this is how pyroute2 reports an error of the socket.
                 number = abs(int.from_bytes(payload[:4], sys.byteorder, signed=True))
                 error = OSError(number, os.strerror(number))
             yield {"header": {"type": kind, "flags": flags, "error": error}, "payload": payload}
 
     def is_enough(self, _message: object) -> bool:
-        """There is no end to news."""
+        """Never: events have no end."""
         return False
 
 
@@ -101,7 +101,7 @@ async def watch(look: Callable[[bool], None], neighbour: Neighbour, ready: async
     """
     while True:
         try:
-            async with AsyncIPRoute(rcvbuf=RECEIVE_BUFFER) as netlink:
+            async with AsyncIPRoute(rcvbuf=RECEIVE_BUFFER_BYTES) as netlink:
                 netlink.set_marshal(Headers())
                 await netlink.bind(groups=GROUPS)
                 ready.set()
@@ -123,4 +123,4 @@ async def watch(look: Callable[[bool], None], neighbour: Neighbour, ready: async
         # pyroute2's words for a socket that broke, and for one that it could not bind.
         except (OSError, NetlinkError, KeyError) as error:
             logger.warning("netlink events: %s; opening the socket again", error)
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(REOPEN_AFTER_S)

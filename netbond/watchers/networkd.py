@@ -1,12 +1,12 @@
-"""The DHCP leases of systemd-networkd, which runs no hooks: read from its files in /run/systemd/netif/leases.
+"""Reads the DHCP leases of systemd-networkd, which runs no hooks, from /run/systemd/netif/leases.
 
-Why the files and not D-Bus: they are there at boot before the bus is, they outlive a restart of either, and
-cost a read of a few hundred bytes. Their format is systemd's own business ("Do not parse", they say), but
-cloud-init and others have read it for years. What cannot be understood is named once and passed over;
-networkd's default route in main is the way to the gateway then.
+Why the files and not D-Bus: they are there at boot before the bus is, they survive a restart of either, and
+reading them costs a few hundred bytes. Their format is private to systemd ("Do not parse", they say), but
+cloud-init and others have read it for years. An invalid file is named once and ignored; the default route
+that networkd sets in main names the gateway then.
 
-networkd writes a file a moment after the kernel has the address, so the kernel's event alone would come too
-early: the folder is watched.
+networkd writes a file a moment after the kernel has the address, so the kernel's event comes too early. So
+the folder is watched.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from netbond.system import files
 logger = logging.getLogger(__name__)
 
 DIRECTORY = Path("/run/systemd/netif/leases")
-LARGEST_FILE = 65536  # bytes
-CHECK = 2.0  # seconds between two looks whether networkd has made the folder, or another one
+LARGEST_FILE_BYTES = 65536
+CHECK_INTERVAL_S = 2.0  # how often to look whether networkd has made the folder, or another one
 
 # include/uapi/linux/inotify.h
 _IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_DELETE = 0x8, 0x80, 0x200
@@ -38,13 +38,13 @@ _MASK = _IN_CLOSE_WRITE | _IN_MOVED_TO | _IN_DELETE | _IN_ONLYDIR | _IN_DONT_FOL
 
 
 class Networkd:
-    """`start`, then ask for `leases` at each look; `stop` at the end. No networkd is no problem."""
+    """Call start(), then leases() at each look, and stop() at the end. networkd may be absent."""
 
     def __init__(self, directory: Path = DIRECTORY) -> None:
         self._directory = directory
         self._reported: set[str] = set()
-        self._kept: dict[int, Lease] = {}  # what `leases` gave the last time, by interface index
-        self._dated: dict[int, tuple[tuple[int, int], float]] = {}  # which file it was, and when it came
+        self._kept: dict[int, Lease] = {}  # what leases() returned the last time, by interface index
+        self._dated: dict[int, tuple[tuple[int, int], float]] = {}  # which file, and when it was written
         self._look: Callable[[], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -52,12 +52,12 @@ class Networkd:
         self._watched: tuple[int, int] | None = None  # the folder that is watched: device and inode
 
     def start(self, look: Callable[[], None]) -> None:
-        """Watch on the running loop; `look` is called when `leases` may have something new."""
+        """Watch the folder in the running loop. `look` is called when leases() may return something new."""
         self._loop, self._look = asyncio.get_running_loop(), look
         self._check(self._loop)
 
     def stop(self) -> None:
-        """Stop watching; `leases` goes on to answer."""
+        """Stop watching; leases() can still be called."""
         if self._timer is not None:
             self._timer.cancel()
         self._unwatch()
@@ -66,10 +66,10 @@ class Networkd:
     def leases(self, links: Iterable[Link], now: float, clock: float) -> tuple[Lease, ...]:
         """The leases of these interfaces, by device name; files are named by an interface's index.
 
-        `now` is seconds since boot, `clock` is Unix time: files are dated by it, so a lease that was there
-        before it jumped, and before this watcher, is only known to be of this boot.
+        `now` is seconds since boot, `clock` is Unix time, by which files are dated. If the clock jumped
+        before this watcher started, older leases are only known to be of this boot.
 
-        One that cannot be read just now (no descriptor left) counts as it was: its uplink must not go.
+        A file that cannot be read just now (no descriptor left) counts as before: its uplink must not go.
         """
         found: dict[int, Lease] = {}
         dated: dict[int, tuple[tuple[int, int], float]] = {}
@@ -78,7 +78,7 @@ class Networkd:
         for link in sorted(links, key=lambda link: link.name):
             path = self._directory / str(link.index)
             try:
-                data, status = files.read(path, LARGEST_FILE)
+                data, status = files.read(path, LARGEST_FILE_BYTES)
                 if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                     raise LeaseError("users other than networkd can write to it")
                 text = data.decode("utf-8", "replace")
@@ -91,7 +91,7 @@ class Networkd:
                 reason = files.why(error) if isinstance(error, OSError) else str(error)
                 self._report(f"{path}: {reason}; ignored")
             except OSError as error:
-                self._report(f"{path}: {files.why(error)}; what it said before holds")
+                self._report(f"{path}: {files.why(error)}; its last content still counts")
                 if link.index in self._kept:
                     found[link.index] = self._kept[link.index]._replace(device=link.name)
                     dated[link.index] = self._dated[link.index]
@@ -101,7 +101,7 @@ class Networkd:
     def _date(
         self, index: int, status: os.stat_result, now: float, clock: float
     ) -> tuple[tuple[int, int], float]:
-        """Which file it is, and when it came in seconds since boot."""
+        """Which file it is, and when it was written, in seconds since boot."""
         file = (status.st_ino, status.st_mtime_ns)
         before = self._dated.get(index)
         if before is not None and before[0] == file:
@@ -116,8 +116,8 @@ class Networkd:
     # --- watching ------------------------------------------------------------------------------------------
 
     def _check(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Watch the folder that is there now."""
-        self._timer = loop.call_later(CHECK, self._check, loop)
+        """Watch the folder, if it is new or another one."""
+        self._timer = loop.call_later(CHECK_INTERVAL_S, self._check, loop)
         folder: tuple[int, int] | None = None
         with contextlib.suppress(OSError):
             status = self._directory.stat()
@@ -135,7 +135,7 @@ class Networkd:
         descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         path = os.fsencode(self._directory)
         if descriptor < 0 or libc.inotify_add_watch(descriptor, path, _MASK) < 0:
-            # Users can run out of inotify instances. The look every few seconds finds leases too.
+            # inotify instances can run out. The look every few seconds finds leases too.
             self._report(f"{self._directory} cannot be watched: {os.strerror(ctypes.get_errno())}")
             if descriptor >= 0:
                 os.close(descriptor)
@@ -151,7 +151,7 @@ class Networkd:
         self._inotify, self._watched = -1, None
 
     def _events(self) -> None:
-        """That something happened is enough; a queue that overflowed says so by an event, too."""
+        """Look again. Which event it was does not matter; an overflow of the queue is an event, too."""
         try:
             os.read(self._inotify, 65536)
         except BlockingIOError:

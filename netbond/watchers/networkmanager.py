@@ -1,14 +1,14 @@
-"""NetworkManager: what it knows of each interface, above all the gateway.
+"""Reads from NetworkManager what it knows of each interface, above all the gateway.
 
-Parsing is a pure function of the objects on the bus; `NetworkManagerWatcher` keeps its result up to date.
+Parsing is a pure function of the objects on the bus. `NetworkManagerWatcher` keeps its result up to date.
 
 The gateway of a connection with `never-default` is not in its Ip4Config, because NetworkManager installs no
-default route then: it is taken from the DHCP options, as the server gave it. That is the setting people use
-to keep a modem's default out of main, so those are the connections for which it matters.
+default route for it. It is taken from the DHCP options, as the server gave it. People use that setting to
+keep a modem's default out of main, so those are the connections that matter here.
 
-While NetworkManager is away (an upgrade restarts it) it leaves its interfaces as they are. So does the
-watcher: it goes on giving what NetworkManager last said, marked `current=False`, until it is back. A gateway
-counts only while the interface holds the address that it came with, as for any lease (netbond.uplinks).
+While NetworkManager is away (an upgrade restarts it), it leaves its interfaces as they are. The watcher then
+goes on giving what NetworkManager last said, marked `current=False`. A gateway counts only while the
+interface holds the address that it came with, as for any lease (netbond.uplinks).
 
 Source: the D-Bus reference at https://networkmanager.dev/docs/api/latest/ and, for the numbers,
 NMDeviceState, NMMetered and NMConnectivityState in src/libnm-core-public/nm-dbus-interface.h.
@@ -90,16 +90,16 @@ STATES = {
 METERED = {0: "unknown", 1: "yes", 2: "no", 3: "guess-yes", 4: "guess-no"}
 CONNECTIVITY = {0: "unknown", 1: "none", 2: "portal", 3: "limited", 4: "full"}
 
-# The states in which addresses are set and routes are in place. Before and after, a gateway is a plan.
+# The states in which addresses and routes are in place. In the others, a gateway is not in use.
 CONFIGURED = frozenset({"ip-check", "secondaries", "activated"})
 
-# The states on the way to those.
+# The states that lead to those.
 UNDER_WAY = frozenset({"prepare", "config", "need-auth", "ip-config"})
 
 EXTERNAL = 0x80  # NM_ACTIVATION_STATE_FLAG_EXTERNAL
 
-MOST_ADDRESSES = 64  # of one kind and interface; more are a fault somewhere
-LONGEST_LEASE = 0xFFFFFFFF  # seconds; in DHCP this one means for ever
+MOST_ADDRESSES = 64  # of one kind and interface; more are a fault
+ENDLESS_LEASE_S = 0xFFFFFFFF  # in DHCP this means for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,9 @@ class NMDevice:
     """An interface as NetworkManager sees it.
 
     `state` is one of STATES, `metered` of METERED, `connectivity` of CONNECTIVITY (the better of IPv4 and
-    IPv6). `dhcp` says whether a DHCPv4 client is at work, `lease_seconds` is the time of its lease, 0 if
-    there is none or it is for ever. `starting` is True until NetworkManager, started, is done with its first
-    round of all interfaces. `current` is False for what it said before it, or the bus, went away.
+    IPv6). `dhcp` says whether a DHCPv4 client runs, `lease_seconds` is the time of its lease, 0 if there is
+    none or it never ends. `starting` is True until a started NetworkManager has gone through all interfaces
+    once. `current` is False for what it said before it, or the bus, went away.
     """
 
     device: str
@@ -124,7 +124,7 @@ class NMDevice:
     connection: str = ""  # the connection's name, as in `nmcli connection`
     dhcp: bool = False
     lease_seconds: int = 0
-    external: bool = False  # somebody else configures it, and NetworkManager only shows what the kernel has
+    external: bool = False  # another program configures it; NetworkManager only shows what the kernel has
     starting: bool = False
     current: bool = True
 
@@ -133,8 +133,8 @@ class NMDevice:
 
 
 def _address(value: object) -> IPv4Address | IPv6Address | None:
-    """A unicast address that is not this host's inside; None for anything else."""
-    # ipaddress takes numbers too, and a zone ("%eth0") that would go on into commands.
+    """A unicast address other than loopback; None for anything else."""
+    # ipaddress accepts numbers too, and a zone ("%eth0") that would get into commands.
     if not isinstance(value, str) or len(value) > 45 or "%" in value:
         return None
     try:
@@ -155,7 +155,7 @@ def _interfaces(value: object, version: int) -> Iterable[IPv4Interface | IPv6Int
 
 
 def _gateway4(config: Properties, options: Properties) -> IPv4Address | None:
-    """The gateway in use, else the first router that the DHCP server named (see above: never-default)."""
+    """The gateway in use, else the first router of the DHCP server (for `never-default`, see above)."""
     routers = options.get("routers")
     for value in (config.get("Gateway"), *(routers.split() if isinstance(routers, str) else ())):
         address = _address(value)
@@ -186,18 +186,18 @@ def _lease_seconds(options: Properties) -> int:
     if not isinstance(value, str) or not value.isascii() or not value.isdigit() or len(value) > 10:
         return 0
     seconds = int(value)
-    return seconds if seconds < LONGEST_LEASE else 0
+    return seconds if seconds < ENDLESS_LEASE_S else 0
 
 
 def parse_device(objects: Objects, path: str) -> NMDevice | None:
-    """The device at `path`; None if it is none, or has no interface (a modem that is not connected)."""
+    """The device at `path`; None if it is no device, or has no interface (a modem that is not connected)."""
 
     def behind(key: str, interface: str) -> Properties:
         target = properties.get(key)
         return objects.get(target, {}).get(interface, {}) if isinstance(target, str) else {}
 
     properties = objects.get(path, {}).get(DEVICE, {})
-    # A mobile broadband device is called by its control port; the interface is in IpInterface.
+    # Interface is the control port of a mobile broadband device; its network interface is in IpInterface.
     name = device_name(properties.get("IpInterface")) or device_name(properties.get("Interface"))
     if not name:
         return None
@@ -228,7 +228,7 @@ def parse_device(objects: Objects, path: str) -> NMDevice | None:
 
 
 def parse_devices(objects: Objects) -> tuple[NMDevice, ...]:
-    """All devices, by name. Where two claim an interface, the one that NetworkManager manages has it."""
+    """All devices, by name. Of two with the same interface, the one that NetworkManager manages counts."""
     found: dict[str, NMDevice] = {}
     for path in sorted(objects):
         device = parse_device(objects, path)
@@ -241,15 +241,15 @@ def parse_devices(objects: Objects) -> tuple[NMDevice, ...]:
 
 
 def configures(device: NMDevice) -> bool:
-    """Whether NetworkManager has configured the interface: only then is its gateway more than hearsay."""
+    """Whether NetworkManager has configured the interface: only then does its gateway count."""
     return device.managed and not device.external and device.state in CONFIGURED
 
 
 def carried(device: NMDevice, before: NMDevice | None) -> NMDevice:
-    """The device, with the gateway that its DHCP server named if only the DHCP client has ended.
+    """The device, with the gateway of its DHCP server kept if only the DHCP client has ended.
 
-    A NetworkManager that ends lets go of the client first and of the interface after it, which is activated
-    with the same address until then. With `never-default` the gateway was in the client's options only.
+    A NetworkManager that ends stops the client first. The interface stays activated with the same address for
+    a moment. With `never-default`, the gateway was in the client's options only.
     """
     if before is None or not before.dhcp or device.dhcp or device.gateway4 is not None:
         return device
@@ -263,11 +263,11 @@ def claims(
 ) -> tuple[GatewayClaim, ...]:
     """The gateways of the addresses that NetworkManager has configured.
 
-    `now_s` is seconds since boot. `before` is what this gave the last time: a
-    NetworkManager that ends says of each interface that it is gone, and one that starts takes it up again
-    step by step, from unmanaged by way of disconnected. Both leave the address where it is, so the gateway
-    stays as well. One that was unplugged has no address any more, and one that NetworkManager lets go of is
-    said to be disconnected or unmanaged at another time.
+    `now_s` dates them, in seconds since boot. `before` is what this returned the last time. A
+    NetworkManager that ends says of each interface that it is gone. One that starts takes each up again step
+    by step, from unmanaged to disconnected and on. Both leave the address in place, so the gateway stays as
+    well. An unplugged interface has no address any more. One that NetworkManager releases becomes
+    disconnected or unmanaged while NetworkManager is not starting.
     """
     found = tuple(devices)
     fresh = tuple(

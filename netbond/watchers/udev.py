@@ -1,10 +1,10 @@
-"""Which hardware each interface is: from udev, and from /sys as far as it goes where udevd does not run.
+"""Finds which hardware each interface is: from udev, and from /sys where udevd does not run.
 
-udev's database is read for an interface when it is first seen and again when udev says something about it.
-udev is told of an interface a moment after the kernel has it, and may rename it: so the port and the numbers
-of the maker are read from /sys at once, in udev's own terms, and a label is right from the first moment.
+udev's database is read for an interface when it is first seen, and again when udev reports a change. udev
+learns of an interface a moment after the kernel has it, and may rename it. So the port and the numbers of
+maker and model are read from /sys at once, in udev's terms. A label is right from the first moment.
 
-From /sys only what the kernel hands out without waiting: a stick's names for itself and its serial number are
+From /sys comes only what the kernel gives without waiting. The names and the serial number of a stick are
 behind a lock that is held while the stick is reset or hangs, and the loop must not wait for it. Those come
 from udev or not at all.
 """
@@ -25,17 +25,17 @@ from netbond.model import Device
 
 logger = logging.getLogger(__name__)
 
-CONTROL = Path("/run/udev/control")  # is there while udevd runs, or while systemd would start it
-RECEIVE_BUFFER = 1 << 20  # bytes; what does not fit is found by reading everything again
-CHECK = 2.0  # seconds between two looks whether udevd has come, gone or been restarted
-AT_ONCE = 256  # events read before others on the loop have their turn
+CONTROL = Path("/run/udev/control")  # exists while udevd runs, or while systemd would start it
+RECEIVE_BUFFER_BYTES = 1 << 20  # after an overrun, everything is read again
+CHECK_INTERVAL_S = 2.0  # how often to look whether udevd has started, stopped or restarted
+EVENTS_AT_ONCE = 256  # read before other tasks of the loop have their turn
 
 
 class Udev:
-    """`start`, then ask for `devices` whenever needed; `stop` at the end.
+    """Call start(), then devices() whenever needed, and stop() at the end.
 
-    `problem` is a line for people while less is known than could be, "" otherwise. Nothing here raises for
-    what udev does or lacks.
+    `problem` is a line for people while less is known than udev could tell, "" otherwise. Nothing here raises
+    for what udev does or lacks.
     """
 
     def __init__(self, sysfs: Path = Path("/sys"), control: Path = CONTROL) -> None:
@@ -48,22 +48,22 @@ class Udev:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context: pyudev.Context | None = None
         self._monitor: pyudev.Monitor | None = None
-        self._udevd: tuple[int, int] | None = None  # which udevd it is: inode and time of its socket
+        self._udevd: tuple[int, int] | None = None  # identifies a run of udevd: inode and time of its socket
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, look: Callable[[], None]) -> None:
-        """Watch on the running loop; `look` is called when `devices` may have something new."""
+        """Watch in the running loop. `look` is called when devices() may return something new."""
         self._look = look
         try:
             self._context = pyudev.Context()
         except ImportError as error:  # pyudev loads libudev only now
-            self._say(f"{error}: what hardware an interface is comes from /sys alone, without serial numbers")
+            self._say(f"{error}: hardware is known from /sys only, without serial numbers")
             return
         self._loop = asyncio.get_running_loop()
         self._check(self._loop, self._context)
 
     def stop(self) -> None:
-        """Stop watching; `devices` goes on to answer."""
+        """Stop watching; devices() can still be called."""
         self._close()
         if self._timer is not None:
             self._timer.cancel()
@@ -73,7 +73,7 @@ class Udev:
     def devices(self, present: Mapping[str, int] | None = None) -> tuple[Device, ...]:
         """All interfaces of this network namespace by name, with what is known of each.
 
-        `present` is their indexes by name, from who has just asked the kernel.
+        `present` has their indexes by name, if the caller has just asked the kernel.
         """
         known: dict[str, tuple[int, Device]] = {}
         for name, index in (self._present() if present is None else present).items():
@@ -91,7 +91,7 @@ class Udev:
     def _present(self) -> dict[str, int]:
         try:
             found = {entry.name: _text(entry / "ifindex") for entry in self._net.iterdir()}
-        except OSError:  # no descriptor left, for example: that is no reason to forget what is there
+        except OSError:  # no descriptor left, for example: what is known stays
             return {name: index for name, (index, _) in self._known.items()}
         known = {name: str(index) for name, (index, _) in self._known.items()}
         found = {name: index or known.get(name, "") for name, index in found.items()}
@@ -100,7 +100,7 @@ class Udev:
     def _read(self, name: str) -> Device:
         properties = from_sysfs(self._net / name)
         if self._context is not None:
-            # An error: it has gone in the meantime, or says something that is not UTF-8.
+            # An error means that it has gone in the meantime, or has a property that is not UTF-8.
             with contextlib.suppress(pyudev.DeviceNotFoundError, OSError, ValueError):
                 properties |= dict(pyudev.Devices.from_name(self._context, "net", name).properties)
         return from_properties(name, properties, _text(self._net / name / "address"))
@@ -108,20 +108,20 @@ class Udev:
     # --- watching ------------------------------------------------------------------------------------------
 
     def _check(self, loop: asyncio.AbstractEventLoop, context: pyudev.Context) -> None:
-        """Whether udevd is there; opens the monitor anew for each new udevd."""
-        self._timer = loop.call_later(CHECK, self._check, loop, context)
+        """Look whether udevd runs; open a new monitor for each new udevd."""
+        self._timer = loop.call_later(CHECK_INTERVAL_S, self._check, loop, context)
         try:
             status = self._control.stat()
         except OSError:
             if self._udevd is not None or not self.problem:
-                self._say("there is no udevd: interfaces are known by what /sys says, without serial numbers")
+                self._say("udevd does not run: hardware is known from /sys only, without serial numbers")
             self._udevd = None
             return
         udevd = (status.st_ino, status.st_ctime_ns)
         if udevd == self._udevd and self._monitor is not None:
             return
-        # libudev gives a monitor that was opened without udevd no events, ever. And what an old udevd did not
-        # come to say is in the database now.
+        # A monitor that was opened without udevd never gets events from libudev. What an old udevd did not
+        # report any more is in the database now.
         self._close()
         if self._open(loop, context):
             self._udevd = udevd
@@ -137,8 +137,8 @@ class Udev:
         except OSError as error:
             self._say(f"udev cannot be watched: {error.strerror}")
             return False
-        with contextlib.suppress(OSError):  # not root: the buffer is smaller, and an overrun is noticed
-            monitor.set_receive_buffer_size(RECEIVE_BUFFER)
+        with contextlib.suppress(OSError):  # without root the buffer is smaller, and an overrun is noticed
+            monitor.set_receive_buffer_size(RECEIVE_BUFFER_BYTES)
         self._monitor = monitor
         return True
 
@@ -148,12 +148,12 @@ class Udev:
             self._monitor = None  # the socket is closed with its last reference
 
     def _events(self) -> None:
-        """Take what has come; what it says is read from the database."""
+        """Take the events that have come; their content is read from the database."""
         monitor, news = self._monitor, False
         if monitor is None:
             return
         try:
-            for _ in range(AT_ONCE):
+            for _ in range(EVENTS_AT_ONCE):
                 device = monitor.poll(0)
                 if device is None:
                     break
@@ -161,7 +161,7 @@ class Udev:
                 news = True
         except OSError as error:
             if error.errno != errno.ENOBUFS:
-                # `_check` opens another one; a socket that only fails must not keep the loop busy.
+                # `_check` opens another one. A socket that only fails must not keep the loop busy.
                 logger.warning("udev events: %s; opening the socket again", error.strerror)
                 self._close()
             else:
@@ -180,7 +180,7 @@ class Udev:
         if problem and problem != self.problem:
             logger.info("%s", problem)
         elif self.problem and not problem:
-            logger.info("udevd is there")
+            logger.info("udevd runs")
         self.problem = problem
 
 
@@ -188,7 +188,7 @@ class Udev:
 
 
 def _text(path: Path) -> str:
-    """The first line of a small file, "" if there is none. Not for what a bus has to be asked for."""
+    """The first line of a small file, "" if there is none. Not for files whose reading asks a bus."""
     try:
         with path.open("rb") as file:
             return file.readline(256).decode("ascii", "replace").strip()
@@ -218,7 +218,7 @@ def from_sysfs(interface: Path) -> dict[str, str]:
     if driver := _target(node / "driver"):
         properties["ID_NET_DRIVER"] = driver
     parts: list[str] = []
-    passed = ""  # the bus that the last part speaks for: udev passes over the parents on it
+    passed = ""  # the bus of the last part: udev skips further parents on it
     while node.parent != node:
         bus = _target(node / "subsystem")
         if bus in ("usb", "pci"):

@@ -15,7 +15,7 @@ import pytest
 from dbus_next import Message, Variant
 
 from netbond.cli.run import raise_descriptor_limit
-from netbond.watchers.bus import SETTLE
+from netbond.watchers.bus import SETTLE_S
 from netbond.watchers.modemmanager import (
     MODEM,
     MODEM_3GPP,
@@ -173,7 +173,7 @@ async def test_a_restart_keeps_a_roaming_modem_excluded(bus: PrivateBus) -> None
 
 
 async def test_a_service_that_never_answers(bus: PrivateBus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("netbond.watchers.bus.CALL_TIMEOUT", 0.2)
+    monkeypatch.setattr("netbond.watchers.bus.CALL_TIMEOUT_S", 0.2)
 
     calls: list[Message] = []
 
@@ -229,7 +229,7 @@ async def test_a_storm_of_signals_is_a_few_looks(bus: PrivateBus) -> None:
             await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", quality(number % 100))
         await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 99 %"], "the last")
         # No more than one in 10 ms, however long this machine took to send them.
-        assert 1 <= len(looks) <= (asyncio.get_running_loop().time() - started) / SETTLE + 1
+        assert 1 <= len(looks) <= (asyncio.get_running_loop().time() - started) / SETTLE_S + 1
         assert len(looks) < STORM / 2
 
 

@@ -248,7 +248,7 @@ async def test_no_step_of_a_restart_takes_the_gateway_along(
 ) -> None:
     """On the way down its DHCP client ends first; on the way up the interface is unmanaged, unavailable and
     disconnected before it is taken up. Each step is told here, as on a busy machine any may be."""
-    monkeypatch.setattr("netbond.watchers.bus.SETTLE", 0.0)
+    monkeypatch.setattr("netbond.watchers.bus.SETTLE_S", 0.0)
 
     box.profile("usb0", ipv4="never-default=true\n")
     await asyncio.to_thread(box.start)

@@ -65,7 +65,7 @@ async def test_events_go_on_after_whatever_failed(
     error: Exception, sockets: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(netlink, "AsyncIPRoute", Events)
-    monkeypatch.setattr(netlink, "PAUSE", 0.0)
+    monkeypatch.setattr(netlink, "REOPEN_AFTER_S", 0.0)
     Events.script, Events.opened = [error, None], 0
 
     routes = asyncio.Event()

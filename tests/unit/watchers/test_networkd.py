@@ -156,7 +156,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_news_come_at_once_and_a_new_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(networkd, "CHECK", 0.02)
+    monkeypatch.setattr(networkd, "CHECK_INTERVAL_S", 0.02)
     folder = tmp_path / "leases"
     source = Networkd(folder)
     looks: list[None] = []
@@ -206,7 +206,7 @@ async def test_out_of_inotify_instances(
             return -1
 
     monkeypatch.setattr("ctypes.CDLL", Libc)
-    monkeypatch.setattr(networkd, "CHECK", 0.01)
+    monkeypatch.setattr(networkd, "CHECK_INTERVAL_S", 0.01)
     (tmp_path / "2").write_text(FILE)
     source = Networkd(tmp_path)
 

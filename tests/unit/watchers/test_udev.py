@@ -161,13 +161,13 @@ async def test_without_udevd_it_is_said_once_and_looked_for(
     watcher: Udev, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(udev, "CHECK", 0.01)
+    monkeypatch.setattr(udev, "CHECK_INTERVAL_S", 0.01)
     looks: list[str] = []
 
     watcher.start(lambda: looks.append("look"))
     await asyncio.sleep(0.1)
     assert len(caplog.messages) == 1
-    assert "there is no udevd" in watcher.problem
+    assert "udevd does not run" in watcher.problem
     assert looks == []
     (tmp_path / "control").touch()  # udevd has come
     await until(lambda: bool(looks))
@@ -176,7 +176,7 @@ async def test_without_udevd_it_is_said_once_and_looked_for(
     await until(lambda: bool(watcher.problem))
     watcher.stop()
     assert [message.split(":")[0] for message in caplog.messages] == [
-        "there is no udevd", "udevd is there", "there is no udevd",
+        "udevd does not run", "udevd runs", "udevd does not run",
     ]  # fmt: skip
 
 
@@ -228,7 +228,7 @@ async def test_lost_events_and_a_broken_socket(
     number: int, opened: int, watcher: Udev, sysfs: Sysfs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After an overrun all is read again from the same socket; a broken one is opened again, in its time."""
-    monkeypatch.setattr(udev, "CHECK", 0.05)
+    monkeypatch.setattr(udev, "CHECK_INTERVAL_S", 0.05)
     (tmp_path / "control").touch()
     monitors: list[FailingMonitor] = []
 
