@@ -25,7 +25,7 @@ from netbond.announcements import changes, summary
 from netbond.config.load import load
 from netbond.config.reload import reloaded
 from netbond.config.schema import Config
-from netbond.conflicts import clashes
+from netbond.conflicts import conflicts
 from netbond.contracts import Output, Source, Traffic
 from netbond.desired import Desired, desired
 from netbond.errors import NetbondError
@@ -41,7 +41,7 @@ from netbond.pacing import RESYNC_S, may_prune, next_look_s, settle_s
 from netbond.plan import object_words, plan
 from netbond.problems import Problems
 from netbond.refusals import RETRY_S, barred, judge
-from netbond.repair_backoff import Pace
+from netbond.repair_backoff import RepairBackoff
 from netbond.sources.health import HealthChecks
 from netbond.sources.running import Sources, all_sources
 from netbond.sources.taken_defaults import TakenDefaults
@@ -80,7 +80,7 @@ class Agent:
         self._taken = next(source for source in self._sources.all if isinstance(source, TakenDefaults))
         self._health = next(source for source in self._sources.all if isinstance(source, HealthChecks))
         self._problems = Problems()
-        self._pace = Pace()
+        self._backoff = RepairBackoff()
         self._realtime: RealtimePriority | None = None  # while it runs
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -269,7 +269,7 @@ class Agent:
         prune = may_prune(complete=self._sources.complete, since_start_s=now - self._started)
         operations = plan(facts, goal, self.config.routing.protocol, prune=prune)
         wanted = {*goal.routes, *goal.rules, *goal.nexthops, *goal.take}
-        admitted, due = self._pace.admit(operations, wanted, now, moved=moved)
+        admitted, due = self._backoff.admit(operations, wanted, now, moved=moved)
         for operation in admitted:
             logger.debug("%s (%s)", operation.command(), operation.why)
         refusals = await kernel.apply(admitted, facts.links)
@@ -296,10 +296,12 @@ class Agent:
     def _tell(self, facts: Facts, goal: Desired, refused: Sequence[str]) -> None:
         """What is wrong with routes and rules, and which uplinks have changed."""
         self._problems.report("routes", refused)
-        fights = [f"another program keeps undoing: {object_words(what)}" for what in self._pace.fights()]
-        self._problems.report("fight", fights)
+        contested = [
+            f"another program keeps undoing: {object_words(what)}" for what in self._backoff.contested()
+        ]
+        self._problems.report("contested", contested)
         self._problems.report("idle", goal.idle)
-        self._problems.report("clashes", clashes(facts, goal, self.config))
+        self._problems.report("conflicts", conflicts(facts, goal, self.config))
         for line in changes(self._goal.uplinks, goal.uplinks):
             logger.info("%s", line)
         self._goal = goal

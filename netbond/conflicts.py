@@ -1,4 +1,4 @@
-"""What others have put where netbond works: named, never touched, and no reason to stop. Pure."""
+"""Names other programs' routes and rules that interfere with netbond's; it never changes them. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from netbond.plan import hop_words, route_words, rule_words
 from netbond.rules import overlap
 
 
-def clashes(facts: Facts, goal: Desired, config: Config) -> list[str]:
-    """One line for each thing of somebody else's that may change what netbond's routing does."""
+def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
+    """One line for each route, rule or nexthop of another program that may change netbond's routing."""
     routing = config.routing
     priorities = {(rule.family, rule.priority) for rule in goal.rules}
     tables = {uplink.table for uplink in goal.uplinks} | {routing.ecmp_table, routing.pin_table}
@@ -42,11 +42,11 @@ def clashes(facts: Facts, goal: Desired, config: Config) -> list[str]:
             " (routing.nexthop_base moves them)"
             for number in foreign_ids(facts, routing)
         ]
-    return found + _hidden(facts, goal, config) + _captured(facts, goal, config)
+    return found + _hiding_defaults(facts, goal, config) + _wide_routes(facts, goal, config)
 
 
-def _hidden(facts: Facts, goal: Desired, config: Config) -> list[str]:
-    """Defaults in main that the classic layout meets before its ECMP table."""
+def _hiding_defaults(facts: Facts, goal: Desired, config: Config) -> list[str]:
+    """Defaults in main that come before the ECMP table of the classic layout."""
     routing = config.routing
     if routing.layout != "classic":
         return []
@@ -59,7 +59,7 @@ def _hidden(facts: Facts, goal: Desired, config: Config) -> list[str]:
     ]
 
 
-# An internet provider is not given more than a /8, and no private network is larger (RFC 1918).
+# No internet provider has more than a /8, and no private network is larger (RFC 1918).
 SHORT_PREFIX = 8
 _INTERNET: dict[int, tuple[IPNetwork, ...]] = {
     4: (ipaddress.IPv4Network("0.0.0.0/1"), ipaddress.IPv4Network("128.0.0.0/2"),
@@ -68,11 +68,12 @@ _INTERNET: dict[int, tuple[IPNetwork, ...]] = {
 }  # fmt: skip
 
 
-def _captured(facts: Facts, goal: Desired, config: Config) -> list[str]:
-    """Routes in main that are no defaults and take a large part of the internet all the same.
+def _wide_routes(facts: Facts, goal: Desired, config: Config) -> list[str]:
+    """Routes in main that are not defaults and still take a large part of the internet.
 
-    main's own routes win over pins and the ECMP default in both layouts. A DHCP server can cause one with a
-    short netmask or a static route (option 121), to have all traffic; some VPNs set two halves on purpose.
+    Routes in main come before pins and the ECMP default in both layouts. A DHCP server can cause such a
+    route by a short netmask or a static route (option 121), to get all traffic; some VPNs add two halves of
+    the internet on purpose.
     """
     families = {uplink.family for uplink in goal.uplinks}
     return [

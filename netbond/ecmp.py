@@ -1,8 +1,8 @@
-"""The ECMP default: which uplinks share the traffic that is bound to none, and by which weights. Pure.
+"""Makes the ECMP default: the route by which unbound traffic is shared among uplinks, by weight. Pure.
 
-With nexthop objects (kernel 5.3 and later) the default uses a group that has a member for each uplink: when a
-link goes, the kernel takes the member out and the others carry on, while it would delete an IPv4 multipath
-route as a whole. Without them the default is such a route.
+With nexthop objects (kernel 5.3 and later) the default uses a group with a member for each uplink. When a
+link goes down, the kernel takes its member out of the group and the others carry on. Without them the default
+is a multipath route, which the kernel deletes as a whole (IPv4) when one of its links goes down.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IPV6_IDS = 1000  # between the ids of the two families; more than there are tabl
 
 
 def reduced(weights: Sequence[int]) -> list[int]:
-    """The weights in the smallest whole numbers of the same ratio: [2, 4, 6] -> [1, 2, 3]."""
+    """The same ratio in the smallest whole numbers: [2, 4, 6] -> [1, 2, 3]."""
     divisor = math.gcd(*weights) if weights else 1
     return [weight // divisor for weight in weights]
 
@@ -35,7 +35,7 @@ def own_ids(routing: RoutingConfig) -> range:
 
 
 def foreign_ids(facts: Facts, routing: RoutingConfig) -> list[int]:
-    """Ids of ours that somebody else uses."""
+    """netbond's ids that another program uses."""
     ids = own_ids(routing)
     return [
         found.id for found in facts.nexthops or () if found.id in ids and found.protocol != routing.protocol
@@ -49,16 +49,16 @@ def uses_groups(facts: Facts, routing: RoutingConfig) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Ecmp:
-    """The default, and the nexthops that it needs: members before their group."""
+    """The default routes, and the nexthops that they need: members before their group."""
 
     routes: tuple[Route, ...] = ()
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()
 
 
 def ecmp(uplinks: Iterable[Uplink], routing: RoutingConfig, *, groups: bool = False) -> Ecmp:
-    """The default routes over all usable uplinks, of each family; none if none is usable.
+    """The default route of each family over all usable uplinks; none if no uplink is usable.
 
-    One leg that the kernel refuses would make it refuse the whole route (ENETUNREACH), so a leg must be up.
+    The kernel refuses the whole route if it refuses one leg (ENETUNREACH), so each leg must be up.
     """
     uplinks = list(uplinks)
     routes: list[Route] = []

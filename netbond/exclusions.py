@@ -1,11 +1,11 @@
-"""Which interfaces must never be uplinks by default, and why. Pure.
+"""Says which interfaces are not uplinks by default, and why. Pure.
 
-Judged by role first: what the kernel says it is, whether it is a port of something, whether it is the LAN
-side. Some kinds say nothing by themselves: a veth is how a container is attached, and also what a test box or
-a container itself has for a modem; likewise macvlan, ipvlan and TUN. There the name decides: one as hardware
-has (usb0, eth1, enx..., wwan0) may be an uplink, vethc0ffee and tun0 may not.
+The role of an interface decides first: its kind in the kernel, whether it is a port of another one, whether
+it is the LAN side. Some kinds do not tell the role: a veth attaches a container, but it is also what a test
+box or a container has in place of a modem; likewise macvlan, ipvlan and TUN. Then the name decides: an
+interface with a name of hardware (usb0, eth1, enx..., wwan0) may be an uplink; vethc0ffee and tun0 may not.
 
-An [[uplink]] that matches overrides all of this except what can never work: loopback, ports, the LAN side.
+An [[uplink]] that matches overrides all of this, except what cannot work: loopback, ports, the LAN side.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # what stands for a byte that is not U
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """Why an interface is no uplink; `final` if not even an [[uplink]] for it makes it one."""
+    """Why an interface is not an uplink; `final` if an [[uplink]] for it does not change that."""
 
     reason: str
     final: bool = False
 
 
-# What the kernel's kind (IFLA_INFO_KIND) says about the role. Absent kinds may be uplinks: "" is hardware;
-# bond, team, vlan, ppp, wwan, rmnet and qmimux carry what hardware carries.
+# By the kernel's kind (IFLA_INFO_KIND), why it is not an uplink. All other kinds may be uplinks: "" is
+# hardware; bond, team, vlan, ppp, wwan, rmnet and qmimux are made of hardware.
 BY_KIND = {
     "bridge": "a bridge",
     "dummy": "a dummy interface",
@@ -61,7 +61,7 @@ BY_KIND = {
     "batadv": "a mesh",
 }
 
-# Kinds that are one thing under one name and another under another.
+# Kinds whose role the name tells.
 BY_KIND_AND_NAME = {
     "veth": "a veth pair, as containers have",
     "netkit": "a netkit pair, as containers have",
@@ -72,7 +72,7 @@ BY_KIND_AND_NAME = {
     "tun": "a TUN/TAP device, as VPNs have",
 }
 
-# Names that programs give, whatever the kind: some of their interfaces look like any other to the kernel.
+# Names that programs give to their interfaces. The kind is not enough: some look like hardware to the kernel.
 CONTAINERS = "a container network"
 MACHINES = "a virtual machine's network"
 BY_NAME = (
@@ -105,16 +105,16 @@ _ROUTED_MASTERS = {"vrf"}
 
 
 def like_hardware(name: str) -> bool:
-    """Whether it is a name that a modem, a network card or a Wi-Fi card would have."""
+    """Whether a modem, a network card or a Wi-Fi card would have this name."""
     return _HARDWARE.fullmatch(name) is not None
 
 
-def _judge(link: Link, kinds: dict[str, str], lan: Collection[str]) -> Exclusion | None:
+def _exclusion(link: Link, kinds: dict[str, str], lan: Collection[str]) -> Exclusion | None:
     if link.loopback:
         return Exclusion("loopback", final=True)
     if not link.name.isprintable() or UNREADABLE in link.name:
-        # The kernel takes any bytes but "/", ":" and blanks. No configuration could name it, and files that
-        # bear its name would be nobody's.
+        # The kernel accepts any bytes but "/", ":" and blanks. No configuration could name this interface,
+        # and its name cannot be part of a file's name.
         return Exclusion("its name is not text", final=True)
     if link.name in lan:
         return Exclusion("the LAN side", final=True)
@@ -138,11 +138,11 @@ def _judge(link: Link, kinds: dict[str, str], lan: Collection[str]) -> Exclusion
 
 
 def exclusions(links: Iterable[Link], lan: Collection[str] = ()) -> dict[str, Exclusion]:
-    """Why each interface that must not be an uplink by default must not; the others are missing.
+    """By name, why each interface is not an uplink by default; interfaces that may be are missing.
 
-    `lan` are the interfaces of the LAN side, where the box is a router for others.
+    `lan` are the interfaces of the LAN side in router mode.
     """
     links = tuple(links)
     kinds = {link.name: link.kind for link in links}
-    judged = ((link.name, _judge(link, kinds, lan)) for link in links)
-    return {name: exclusion for name, exclusion in judged if exclusion is not None}
+    found = ((link.name, _exclusion(link, kinds, lan)) for link in links)
+    return {name: exclusion for name, exclusion in found if exclusion is not None}

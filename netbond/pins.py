@@ -1,8 +1,8 @@
-"""Destinations that leave by an uplink of choice: banks, licence servers, an operator's own services. Pure.
+"""Makes the routes of pinned destinations, which leave by an uplink of choice. Pure.
 
-They are routes of a table of their own, which is asked after the `from` rules and before the ECMP table: the
-longest prefix wins by itself, and there is one rule however many destinations there are. What the application
-has bound itself, and what main has a specific route for, is not touched.
+Examples are banks, licence servers and an operator's own services. Their routes are in a table of its own,
+which comes after the `from` rules and before the ECMP table. So one rule is enough for all destinations, and
+the longest prefix wins. Pins do not apply to sockets that are bound, nor where main has a specific route.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from netbond.usability import STANDBY
 
 
 def names(config: Config) -> frozenset[str]:
-    """The host names among the destinations, which must be resolved before they count."""
+    """The host names among the destinations: they need an address before they have routes."""
     return frozenset(
         destination for pin in config.pin for destination in pin.destination if _network(destination) is None
     )
@@ -32,7 +32,7 @@ def _network(destination: str) -> IPNetwork | None:
 
 
 def networks(pin: PinConfig, resolved: Mapping[str, Iterable[IPAddress]]) -> list[IPNetwork]:
-    """The destinations of a pin as prefixes; names that are not resolved are left out."""
+    """The destinations of a pin as prefixes, without names that have no address yet."""
     found: list[IPNetwork] = []
     for destination in pin.destination:
         network = _network(destination)
@@ -44,7 +44,7 @@ def networks(pin: PinConfig, resolved: Mapping[str, Iterable[IPAddress]]) -> lis
 
 
 def choose(pin: PinConfig, uplinks: Iterable[Uplink], family: int) -> Uplink | None:
-    """The uplink that carries it: the first pattern that one fits which works, be it a backup that waits."""
+    """The uplink for a pin: one that works, also a backup that waits, for the first pattern that has one."""
     working = [u for u in uplinks if u.family == family and (u.usable or u.state == STANDBY)]
     for pattern in pin.uplinks:
         for uplink in working:
@@ -54,7 +54,7 @@ def choose(pin: PinConfig, uplinks: Iterable[Uplink], family: int) -> Uplink | N
 
 
 def routes(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> list[Route]:
-    """The routes of the table of pins. Of two pins for the same prefix the first in the file holds."""
+    """The routes of the table of pins. Of two pins for the same prefix the first one in the file counts."""
     uplinks = list(uplinks)
     resolved = dict(facts.resolved)
     routing = config.routing
@@ -68,7 +68,7 @@ def routes(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> list[Rout
             way = choose(pin, uplinks, family)
             found[network] = []
             if pin.otherwise == "unreachable":
-                # Also behind a way: when its link goes, the kernel drops the route without a word.
+                # Also if there is an uplink: when its link goes down, the kernel deletes its route.
                 found[network].append(
                     Route(
                         routing.pin_table,

@@ -1,8 +1,8 @@
-"""From what the kernel holds to what it should hold: an ordered list of operations. Pure.
+"""Compares what the kernel holds with what it should hold: an ordered list of operations. Pure.
 
-Adds come before deletes, so that there is no moment without a way out; what is led to comes before what
-leads there (nexthops, groups, routes, rules), and goes after it. What carries another protocol number than
-netbond's is never touched, with one exception that is asked for: `take_over_default`.
+Adds come before deletes, so that there is always a way out. What others refer to is added before them and
+deleted after them: nexthops, groups, routes, rules. Objects with another protocol number than netbond's are
+never touched, with one exception that is asked for: `take_over_default`.
 """
 
 from __future__ import annotations
@@ -45,19 +45,16 @@ class Operation:
         return f"ip {'-6 ' if what.family == 6 else ''}{kind} {self.verb} {words}"
 
 
-# --- what should be there ---------------------------------------------------------------------------------
-
-
-# --- the way there ----------------------------------------------------------------------------------------
+# --- comparing ---------------------------------------------------------------------------------------------
 
 
 def _place(route: Route) -> tuple[object, ...]:
-    """What makes two routes the same one to `ip route replace`."""
+    """Two routes with the same of this replace each other in `ip route replace`."""
     return (route.table, route.destination, route.metric)
 
 
 def _comparable(route: Route) -> Route:
-    """Brings both sides to one form: the order of ECMP legs says nothing, and a group is its id."""
+    """Brings both sides to one form: the order of ECMP legs does not count, and of a group only its id."""
     if route.nexthop_id:
         return replace(route, nexthops=())
     if len(route.nexthops) < 2:
@@ -68,10 +65,10 @@ def _comparable(route: Route) -> Route:
 
 
 def plan(facts: Facts, goal: Desired, protocol: int, *, prune: bool = True) -> list[Operation]:
-    """The operations that make netbond's part of the kernel equal to `goal`; empty if it is.
+    """The operations that make netbond's part of the kernel equal to `goal`; none if it is.
 
-    Without `prune` nothing that is there goes, unless it stands in the way: for a start, when not all
-    sources have spoken yet and what looks stale may be what carries the traffic.
+    Without `prune` nothing is deleted, unless it stands in the way. That is for a start: until all sources
+    have reported, what looks stale may be what carries the traffic.
     """
     add_nexthops, delete_nexthops = _plan_nexthops(facts, goal, protocol, prune=prune)
     add_routes, delete_routes = _plan_routes(facts.routes, goal.routes, protocol)
@@ -93,7 +90,7 @@ def _plan_nexthops(
     for number, nexthop in wanted.items():
         old = there.get(number)
         if isinstance(nexthop, NexthopGroup):
-            # What is read of a group does not tell its family.
+            # The kernel does not tell the family of a group.
             same = isinstance(old, NexthopGroup) and old.members == nexthop.members
             fewer = isinstance(old, NexthopGroup) and {m for m, _ in nexthop.members} < {
                 m for m, _ in old.members
@@ -127,8 +124,8 @@ def _plan_routes(
             adds.append(Operation("replace", route, "differs from what is there"))
             replaced.add(place)
         else:
-            # Where a foreign route has this place, the kernel refuses (EEXIST) and the agent reports it:
-            # `replace` would overwrite what is not ours.
+            # If a foreign route is in this place, the kernel refuses (EEXIST) and the agent reports it:
+            # `replace` would overwrite another program's route.
             adds.append(Operation("add", route, "missing"))
     deletes = [
         Operation("delete", route, "no longer wanted")
@@ -152,8 +149,9 @@ def _plan_rules(
     return adds, deletes
 
 
-# --- as iproute2 would write it ---------------------------------------------------------------------------
-# Quoted, as people copy these lines into a shell: the kernel takes $(reboot) as the name of an interface.
+# --- as iproute2 writes it ---------------------------------------------------------------------------------
+# Quoted, because people copy these lines into a shell, and the kernel accepts $(reboot) as the name of an
+# interface.
 
 
 def object_words(what: Object) -> str:

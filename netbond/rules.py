@@ -1,4 +1,4 @@
-"""The policy rules of all uplinks, and their priorities. Pure.
+"""Makes the policy rules of all uplinks, with their priorities. Pure.
 
     default layout                              classic layout (split-access howtos)
     0      local                                0      local
@@ -9,11 +9,12 @@
     222    the ECMP table                       222    the ECMP table
     32766  main                                 32766  main
 
-A socket bound to a device is never judged by its address: two modems may hand out the very same one.
-Connected and specific routes of main win; in the default layout a default that a DHCP client put there is
-harmless, in the classic one it would hide all that follows. `from` rules stand at priority = table number, or
-in the order of tables. Where networks of several uplinks overlap, the classic layout takes their addresses
-instead: a rule for the network would send both by the first one. What is bound to nothing is shared out.
+For a socket that is bound to a device its address does not count: two modems may hand out the same address.
+Connected and specific routes of main come before everything else. A default that a DHCP client put into main
+is harmless in the default layout; in the classic layout it hides the rules that follow. The priority of a
+`from` rule is its table's number, or in the classic layout it follows the order of tables. Where networks of
+several uplinks overlap, the classic layout has rules for their addresses instead, because a rule for the
+network would send all of them by the first uplink. Unbound traffic is shared among the uplinks.
 
 Sources: ip-rule(8); Documentation/networking/policy-routing.txt of the kernel.
 """
@@ -29,14 +30,14 @@ from netbond.model import MAIN_TABLE, Address, IPNetwork, Rule, Uplink
 
 
 def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[int] = ()) -> list[Rule]:
-    """All rules of netbond's for these uplinks, by priority; none if there are no uplinks.
+    """netbond's rules for these uplinks, by priority; none if there are no uplinks.
 
-    `pins` are the families that have pinned destinations.
+    `pins` are the families (4, 6) that have pinned destinations.
     """
     found: set[Rule] = set()
     uplinks = list(uplinks)
     tables = sorted({uplink.table for uplink in uplinks})
-    shared = _shared(uplinks) if routing.layout == "classic" else set()
+    overlapping = _overlapping(uplinks) if routing.layout == "classic" else set()
     for uplink in uplinks:
         family, protocol, table = uplink.family, routing.protocol, uplink.table
         found.add(
@@ -49,14 +50,14 @@ def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[i
             )
         )
         found.add(Rule(routing.ecmp_priority, family, table=routing.ecmp_table, protocol=protocol))
-        if not uplink.further:  # of several gateways the first has what is bound to the device only
+        if not uplink.further:  # of several gateways the first carries what is bound to the device alone
             found.add(Rule(routing.oif_priority, family, table=table, oif=uplink.device, protocol=protocol))
         for address in uplink.addresses:
             if routing.layout == "default":
                 priority = table
-            else:  # all below the pins, however many uplinks there are
+            else:  # always ahead of the pins, however many uplinks there are
                 priority = min(routing.classic_priority + tables.index(table), routing.pin_priority - 1)
-            source = _source(address, routing, shared)
+            source = _source(address, routing, overlapping)
             found.add(Rule(priority, family, table=table, source=source, protocol=protocol))
     found |= {
         Rule(routing.pin_priority, family, table=routing.pin_table, protocol=routing.protocol)
@@ -67,14 +68,14 @@ def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[i
     )
 
 
-def _source(address: Address, routing: RoutingConfig, shared: Container[IPNetwork]) -> IPNetwork:
+def _source(address: Address, routing: RoutingConfig, overlapping: Container[IPNetwork]) -> IPNetwork:
     network = address.interface.network
-    if routing.layout == "classic" and address.peer is None and network not in shared:
+    if routing.layout == "classic" and address.peer is None and network not in overlapping:
         return network
     return ipaddress.ip_network(address.interface.ip)
 
 
-def _shared(uplinks: Iterable[Uplink]) -> set[IPNetwork]:
+def _overlapping(uplinks: Iterable[Uplink]) -> set[IPNetwork]:
     """The networks that overlap with one of another uplink."""
     found = {
         (uplink.table, address.interface.network)

@@ -1,9 +1,9 @@
-"""Which routing table an uplink gets, and the routes in it. Pure.
+"""Chooses the routing table of each uplink, and makes the routes in it. Pure.
 
-usb0-4 have tables 100-104, eth0-4 110-114, wlan0-4 120-124, as scripts for modem boxes have always had them
-(`table_bases`). Any other name gets one of a reserved range: first by its hash, so that it is the same after
-a reboot, and by the table it has in the kernel, so that it does not move while it is in use. No two names
-ever share one; both families of a name do.
+usb0-4 have the tables 100-104, eth0-4 110-114, wlan0-4 120-124, the usual numbers on modem boxes
+(`table_bases`). Any other name gets a table of a reserved range. The name's hash chooses it, so that it is
+the same after a reboot; a table that the name has in the kernel already it keeps. No two names share a table;
+both families of a name do.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 
 from netbond.config.schema import RoutingConfig
-from netbond.config.values import PER_FAMILY
+from netbond.config.values import TABLES_PER_NAME
 from netbond.model import Address, IPAddress, IPNetwork, Nexthop, Route, Uplink
 
-# The last resort of a table: whatever finds no route there must fail, or it would fall through to main and
-# leave by the wrong modem. The highest metric there is, so that any other default wins.
+# The last route of a table refuses what no other route in it carries. Without it the packet would fall
+# through to main and leave by the wrong modem. It has the highest metric, so that any other default wins.
 LAST_METRIC = 2**32 - 1
 
-# What the kernel makes of "no metric". For IPv6 it is said outright: it turns 0 into 1024 (IP6_RT_PRIO_USER).
+# The metric of a route without a metric. For IPv6 the kernel turns 0 into 1024 (IP6_RT_PRIO_USER).
 METRIC = {4: 0, 6: 1024}
 
 DEFAULT: dict[int, IPNetwork] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
 
-def fixed(name: str, bases: Iterable[tuple[str, int]]) -> int | None:
-    """The table of a traditional name (usb0 -> 100), None for any other."""
+def numbered_table(name: str, bases: Iterable[tuple[str, int]]) -> int | None:
+    """The table of a name with a number in `table_bases` (usb0 -> 100); None for any other name."""
     match = re.fullmatch(r"([A-Za-z_-]+)([0-9])", name)
     base = dict(bases).get(match[1]) if match else None
-    return base + int(match[2]) if match and base is not None and int(match[2]) < PER_FAMILY else None
+    return base + int(match[2]) if match and base is not None and int(match[2]) < TABLES_PER_NAME else None
 
 
 def assign(
@@ -42,7 +42,7 @@ def assign(
     configured: Mapping[str, int] = MappingProxyType({}),
     kept_free: Collection[int] = (),
 ) -> dict[str, int]:
-    """A table for each name: configured, else traditional, else kept (`in_use`), else of the range.
+    """A table for each name: configured, else by its number, else kept (`in_use`), else of the range.
 
     `kept_free` are tables that belong to an [[uplink]] whose interface may come back (netbond.match). Of two
     names with the same hash the first one gets the table. A name for which the range has nothing left is
@@ -51,31 +51,31 @@ def assign(
     low, high = routing.tables
     reserved = range(low, high + 1)
     tables: dict[str, int] = {}
-    spoken_for = {routing.ecmp_table, routing.pin_table, *configured.values(), *kept_free}
+    taken = {routing.ecmp_table, routing.pin_table, *configured.values(), *kept_free}
     rest = []
     for name in names:
-        traditional = fixed(name, routing.table_bases)
+        numbered = numbered_table(name, routing.table_bases)
         if name in configured:
             tables[name] = configured[name]
-        elif traditional is not None and traditional not in spoken_for:
-            tables[name] = traditional
+        elif numbered is not None and numbered not in taken:
+            tables[name] = numbered
         else:
             rest.append(name)
-    # All fixed names count as taken, present or not: usb1 must find 101 free when it is plugged in.
-    spoken_for |= {base + offset for _, base in routing.table_bases for offset in range(PER_FAMILY)}
+    # The tables of all numbered names are taken: usb1 must find 101 free when it is plugged in.
+    taken |= {base + offset for _, base in routing.table_bases for offset in range(TABLES_PER_NAME)}
     for name in list(rest):
         kept = in_use.get(name)
-        if kept is not None and kept in reserved and kept not in spoken_for:
+        if kept is not None and kept in reserved and kept not in taken:
             tables[name] = kept
-            spoken_for.add(kept)
+            taken.add(kept)
             rest.remove(name)
     for name in rest:
         start = zlib.crc32(name.encode()) % len(reserved)
         for step in range(len(reserved)):
             candidate = reserved[(start + step) % len(reserved)]
-            if candidate not in spoken_for:
+            if candidate not in taken:
                 tables[name] = candidate
-                spoken_for.add(candidate)
+                taken.add(candidate)
                 break
     return tables
 
@@ -103,10 +103,10 @@ def on_link(gateway: IPAddress | None, addresses: Iterable[Address]) -> bool:
 
 
 def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
-    """The routes of one uplink's table: connected networks, default, and a last one that refuses.
+    """The routes of one uplink's table: connected networks, the default, and a last route that refuses.
 
-    Of an interface that is down only the last remains: the kernel takes no route over it (ENETDOWN), and
-    traffic bound to its address must not leave elsewhere.
+    If the interface is down, there is only the last route: the kernel accepts no route over it (ENETDOWN),
+    and traffic bound to its address must not leave by another uplink.
     """
     family, protocol = uplink.family, routing.protocol
     last = Route(
@@ -145,6 +145,6 @@ def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
 
 
 def nexthop(uplink: Uplink, weight: int = 1) -> Nexthop:
-    """The way out through an uplink; `onlink` where the gateway lies outside every connected network."""
+    """The nexthop of an uplink; `onlink` if its gateway is outside every connected network."""
     onlink = not on_link(uplink.gateway, uplink.addresses)
     return Nexthop(uplink.device, uplink.gateway, weight, onlink=onlink)

@@ -29,7 +29,7 @@ from netbond.exclusions import exclusions
 from netbond.lan import is_lan
 from netbond.model import MAIN_TABLE, Address, Facts, GatewayClaim, IPAddress, Link, Uplink
 from netbond.tables import assign, reaches
-from netbond.usability import judged
+from netbond.usability import apply_policy
 
 # Where a gateway is known from, beside the sources of claims.
 CONFIGURED = "configuration"
@@ -397,5 +397,5 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         if item.setting.backup:
             backups.add(uplink.name)
     uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
-    standing = judged(uplinks, facts, backups, dead_leave_list=config.health.down_from_list)
+    standing = apply_policy(uplinks, facts, backups, dead_leave_list=config.health.down_from_list)
     return Found(tuple(standing), tuple(idle), tuple(sorted(no_uplinks.items())), choice.settings)

@@ -1,11 +1,13 @@
-"""Which uplinks new traffic may use: health, spent data plans, and backups. Pure.
+"""Decides which uplinks new traffic may use, by health checks, data plans and backup settings. Pure.
 
-An uplink that has its link and leads nowhere is "dead": it leaves the ECMP default and (as configured) the
-address list; its table and rules stay, so that checks go on through it. One whose data plan is used up, with
-`budget_action = "off"`, is "spent" and left alone likewise. A backup is "standby" while another uplink is up.
-In each family something is left while any uplink has its link: if all are excluded, those whose data plan is
-spent are used again; if all are dead, the last state stays, as it may be the checks that are wrong; and if
-there is nothing of it left, all are used.
+An uplink whose link is up but whose checks fail is "dead": it leaves the ECMP default and (as configured) the
+address list. Its table and rules stay, so that checks go on through it. An uplink whose data plan is used
+up, with `budget_action = "off"`, is "spent" and not used either. A backup is "standby" while another uplink
+is up.
+
+In each family at least one uplink is used while any has its link. If all are excluded, those with a spent
+data plan are used again. If all are dead, the checks may be wrong: those used last stay in use, or all if
+none of them is left.
 """
 
 from __future__ import annotations
@@ -20,15 +22,18 @@ SPENT = "spent"
 STANDBY = "standby"
 
 
-def judged(
+def apply_policy(
     uplinks: Sequence[Uplink], facts: Facts, backups: Collection[str], *, dead_leave_list: bool
 ) -> list[Uplink]:
-    """The uplinks with their states as health, budgets and backups want them. `backups` are names."""
+    """Set each uplink's state and reason from health checks, data plans and backup settings.
+
+    `backups` are the names of backup uplinks. `dead_leave_list`: whether dead uplinks leave the address list.
+    """
     found = list(uplinks)
     for family in (4, 6):
         places = [i for i, uplink in enumerate(found) if uplink.family == family and uplink.usable]
-        dead = {i: _death(found[i], facts) for i in places}
-        spent = {i: _spent(found[i], "off", facts) for i in places}
+        dead = {i: _why_dead(found[i], facts) for i in places}
+        spent = {i: _why_spent(found[i], "off", facts) for i in places}
         excluded = {i for i in places if dead[i] is not None or spent[i] is not None}
         if len(excluded) == len(places):
             excluded = {i for i in places if dead[i] is not None}
@@ -37,7 +42,7 @@ def judged(
         if len(excluded) == len(places):
             excluded = set()
         in_reserve = {
-            i: "backup" if found[i].name in backups else _spent(found[i], "backup", facts) for i in places
+            i: "backup" if found[i].name in backups else _why_spent(found[i], "backup", facts) for i in places
         }
         alive = [i for i in places if i not in excluded]
         busy = any(in_reserve[i] is None for i in alive)
@@ -69,12 +74,12 @@ def stream_links(uplinks: Iterable[Uplink]) -> list[Uplink]:
 
 
 def alive(uplinks: Iterable[Uplink]) -> frozenset[tuple[str, IPAddress]]:
-    """What `Facts.alive` is to hold in the next pass."""
+    """Device and address of each uplink that works: `Facts.alive` of the next pass."""
     return frozenset(_key(uplink) for uplink in uplinks if uplink.usable or uplink.state == STANDBY)
 
 
-def _death(uplink: Uplink, facts: Facts) -> str | None:
-    """Why checks say that it is down; None if they do not."""
+def _why_dead(uplink: Uplink, facts: Facts) -> str | None:
+    """Why its checks say that it is down; None if they do not say so."""
     for health in facts.health:
         same = (health.device, health.family) == (uplink.device, uplink.family)
         if same and health.state == "down" and health.address in (None, uplink.address.ip):
@@ -82,7 +87,8 @@ def _death(uplink: Uplink, facts: Facts) -> str | None:
     return None
 
 
-def _spent(uplink: Uplink, action: str, facts: Facts) -> str | None:
+def _why_spent(uplink: Uplink, action: str, facts: Facts) -> str | None:
+    """Why its data plan asks for this action; None if it does not."""
     for budget in facts.budgets:
         if budget.device == uplink.device and budget.action == action:
             return budget.reason or "data plan is spent"

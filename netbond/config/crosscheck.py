@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from netbond.config import targets
 from netbond.config.pattern import Match
-from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, PER_FAMILY
+from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, TABLES_PER_NAME
 from netbond.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
             "leave it out: only the classic layout is disturbed by defaults in main",
         )
     lowest, highest = routing.tables
-    bases = [base + offset for _, base in routing.table_bases for offset in (0, PER_FAMILY - 1)]
+    bases = [base + offset for _, base in routing.table_bases for offset in (0, TABLES_PER_NAME - 1)]
     if routing.layout == "default":
         # Rules "from ADDRESS" stand at priority = table number: between the main rule and the pins.
         for number in [lowest, highest, *bases, *(u.table for u in config.uplink if u.table)]:

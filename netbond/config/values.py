@@ -18,7 +18,7 @@ from typing import Any, Literal
 from netbond.config import targets
 from netbond.config.pattern import KEYS, Match
 
-PER_FAMILY = 5  # tables of each of `table_bases`: usb0-4 have 100-104 (netbond.tables)
+TABLES_PER_NAME = 5  # tables of each of `table_bases`: usb0-4 have 100-104 (netbond.tables)
 HIGHEST_TABLE = 252  # 253-255 are the kernel's
 DEFAULT_QUERY = "example.com"  # of a DNS check
 DEFAULT_EXPECT = 204  # of an HTTP check
@@ -395,12 +395,17 @@ def names(value: object) -> tuple[str, ...]:
     {
         "type": "object",
         "propertyNames": {"pattern": "^[A-Za-z][A-Za-z_-]{0,11}$"},
-        "additionalProperties": {"type": "integer", "minimum": 1, "maximum": HIGHEST_TABLE - PER_FAMILY + 1},
+        "additionalProperties": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": HIGHEST_TABLE - TABLES_PER_NAME + 1,
+        },
     }
 )
 def table_bases(value: object) -> tuple[tuple[str, int], ...]:
     expected = InvalidValueError(
-        f"a table such as {{usb = 100, eth = 110}}: each takes {PER_FAMILY} tables from 1 to {HIGHEST_TABLE}"
+        f"a table such as {{usb = 100, eth = 110}}: each takes {TABLES_PER_NAME} tables from 1 to"
+        f" {HIGHEST_TABLE}"
     )
     if not isinstance(value, dict):
         raise expected
@@ -408,8 +413,8 @@ def table_bases(value: object) -> tuple[tuple[str, int], ...]:
     for name, base in value.items():
         if not re.fullmatch(r"[A-Za-z][A-Za-z_-]{0,11}", name) or type(base) is not int:
             raise expected
-        numbers = set(range(base, base + PER_FAMILY))
-        if base < 1 or base + PER_FAMILY - 1 > HIGHEST_TABLE or taken & numbers:
+        numbers = set(range(base, base + TABLES_PER_NAME))
+        if base < 1 or base + TABLES_PER_NAME - 1 > HIGHEST_TABLE or taken & numbers:
             raise expected
         taken |= numbers
     return tuple(value.items())

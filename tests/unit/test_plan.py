@@ -17,7 +17,7 @@ from netbond.ecmp import reduced
 from netbond.kernel.sysctls import Change
 from netbond.model import Facts, Nexthop, Route, Rule
 from netbond.plan import Operation, plan
-from netbond.tables import assign, fixed
+from netbond.tables import assign, numbered_table
 from tests.unit.boxes import address, box, lease, link, main_default
 
 PROTOCOL = 78
@@ -224,7 +224,7 @@ class TestTables:
         ],
     )
     def test_traditional(self, device: str, table: int | None) -> None:
-        assert fixed(device, Config().routing.table_bases) == table
+        assert numbered_table(device, Config().routing.table_bases) == table
 
     def test_configured_wins(self) -> None:
         tables = assign(["lte", "usb0"], ROUTING, {}, {"lte": 100})

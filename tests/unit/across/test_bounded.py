@@ -15,7 +15,7 @@ from netbond.kernel.client import Kernel
 from netbond.kernel.rtnetlink import Reader
 from netbond.model import Facts, Link
 from netbond.plan import Operation
-from netbond.repair_backoff import Pace
+from netbond.repair_backoff import RepairBackoff
 from netbond.sources.data_plans import MOST_DEVICES
 from tests.unit.boxes import address, link, main_default
 
@@ -94,8 +94,8 @@ def test_what_was_read_once_is_forgotten_with_the_interface() -> None:
 
 
 def test_what_was_repaired_is_forgotten_with_what_is_wanted() -> None:
-    pace = Pace()
+    backoff = RepairBackoff()
     for number in range(50):
         route = main_default("usb0", str(ipaddress.IPv4Address("10.0.0.1") + number))
-        pace.admit([Operation("add", route, "missing")], {route}, float(number))
-    assert len(pace._struggles) == 1
+        backoff.admit([Operation("add", route, "missing")], {route}, float(number))
+    assert len(backoff._repairs) == 1

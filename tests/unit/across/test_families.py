@@ -10,7 +10,7 @@ import pytest
 from netbond import pins
 from netbond.config.load import parse
 from netbond.config.schema import Config
-from netbond.conflicts import clashes
+from netbond.conflicts import conflicts
 from netbond.desired import desired, tables_in_use
 from netbond.errors import ConfigError
 from netbond.kernel.taken_defaults import from_json, merged, still_valid, to_json
@@ -226,7 +226,7 @@ class TestNexthops:
             assert not any("nexthop add" in c or "nhid" in c for c in found)
             assert any("weight 1 nexthop via" in c for c in found)
         facts = replace(self.facts, nexthops=(foreign,))
-        assert "nexthop id 7800101" in clashes(facts, desired(facts, Config()), Config())[0]
+        assert "nexthop id 7800101" in conflicts(facts, desired(facts, Config()), Config())[0]
 
     @pytest.mark.parametrize(
         ("destination", "named"),
@@ -251,14 +251,14 @@ class TestNexthops:
         route = Route(MAIN_TABLE, network, (Nexthop("usb1"),), protocol=2)
         base = SIX if network.version == 6 else self.facts
         facts = replace(base, routes=(*base.routes, route))
-        found = clashes(facts, desired(facts, Config()), Config())
+        found = conflicts(facts, desired(facts, Config()), Config())
         assert [problem.split(" does: ")[1] for problem in found] == (
             [f"{destination} dev usb1 table main proto 2"] if named else []
         )
         own = replace(facts, routes=(replace(route, protocol=78),))
-        assert clashes(own, desired(own, Config()), Config()) == []
+        assert conflicts(own, desired(own, Config()), Config()) == []
         elsewhere = replace(facts, routes=(*base.routes, replace(route, table=77)))
-        assert clashes(elsewhere, desired(elsewhere, Config()), Config()) == []
+        assert conflicts(elsewhere, desired(elsewhere, Config()), Config()) == []
 
     def test_leaving_takes_routes_then_group_then_members(self) -> None:
         facts = self.settled()
