@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 def put_back(config: Config) -> int:
     """`--restore`: print what was put back, as commands; 1 if something could not be."""
-    from netbond.kernel.restore import restore
+    from netbond.cli.restore import restore
 
     restored = asyncio.run(restore(config))
     for command in restored.commands:

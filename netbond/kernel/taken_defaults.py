@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from netbond.kernel.client import Kernel
 from netbond.model import MAIN_TABLE, Facts, Nexthop, Route
+from netbond.plan import Operation
+from netbond.refusals import Refusal
 from netbond.system.state_file import StateFile
 from netbond.tables import DEFAULT, on_link
 
@@ -127,3 +130,20 @@ class DefaultStore:
         else:
             self._file.remove()
         self._kept = new
+
+
+async def give_back(
+    kernel: Kernel, store: DefaultStore, facts: Facts
+) -> tuple[list[Operation], list[Refusal]]:
+    """Put back into main what was taken out of it, as far as it still leads anywhere.
+
+    The additions that were asked for, and those that failed. OSError or ValueError if the record cannot be
+    read or emptied.
+    """
+    taken = store.load()
+    if not taken:
+        return [], []
+    back = [Operation("add", route, "was there") for route in taken if still_valid(route, facts)]
+    failures = await kernel.apply(back, facts.links)
+    store.save(())
+    return back, failures

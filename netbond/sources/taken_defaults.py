@@ -10,8 +10,7 @@ from netbond.config.schema import Config
 from netbond.contracts import Source
 from netbond.desired import Desired
 from netbond.kernel.client import Kernel
-from netbond.kernel.restore import give_back
-from netbond.kernel.taken_defaults import DefaultStore, merged, still_valid
+from netbond.kernel.taken_defaults import DefaultStore, give_back, merged, still_valid
 from netbond.model import Facts, Route
 
 logger = logging.getLogger(__name__)

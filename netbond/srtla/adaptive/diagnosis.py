@@ -1,5 +1,7 @@
-"""Why a link delivers less than it did: its queue overflows, the air is bad, its path has become longer, or
-it was given less. `linkmodel.py` measures and does what follows; here is only what the signs mean.
+"""Tells why a link delivers less than it did.
+
+Its queue overflows, the air is bad, its path has become longer, or it was given less. `linkmodel.py` measures
+and does what follows; here is only what the signs mean.
 
 Times are s, rates bytes/s, `now` monotonic s.
 """

@@ -1,8 +1,8 @@
-"""Putting back what netbond changed of what is not its own: `netbond run --restore`, after an agent that was
-killed, or stopped with `on_stop = "keep"`.
+"""Puts back what netbond changed of what is not its own: the work of `netbond run --restore`.
 
-That is kernel settings, the nftables table of router mode, and defaults that were taken out of main. Routes
-and rules stay: without them, traffic that is bound to an uplink would leave by another.
+That is for an agent that was killed, or stopped with `on_stop = "keep"`: kernel settings, the nftables table
+of router mode, and defaults that were taken out of main. Routes and rules stay: without them, traffic that is
+bound to an uplink would leave by another.
 """
 
 from __future__ import annotations
@@ -14,10 +14,7 @@ from netbond.config.schema import Config
 from netbond.errors import NetbondError
 from netbond.kernel.client import Kernel
 from netbond.kernel.sysctls import Sysctls
-from netbond.kernel.taken_defaults import DefaultStore, still_valid
-from netbond.model import Facts
-from netbond.plan import Operation
-from netbond.refusals import Refusal
+from netbond.kernel.taken_defaults import DefaultStore, give_back
 from netbond.router import nft
 from netbond.router.ruleset import FAMILY, TABLE
 from netbond.status.control import ControlServer
@@ -29,23 +26,6 @@ class Restored:
 
     commands: tuple[str, ...]
     problems: tuple[str, ...]
-
-
-async def give_back(
-    kernel: Kernel, store: DefaultStore, facts: Facts
-) -> tuple[list[Operation], list[Refusal]]:
-    """Put back into main what was taken out of it, as far as it still leads anywhere.
-
-    The additions that were asked for, and those that failed. OSError or ValueError if the record cannot be
-    read or emptied.
-    """
-    taken = store.load()
-    if not taken:
-        return [], []
-    back = [Operation("add", route, "was there") for route in taken if still_valid(route, facts)]
-    failures = await kernel.apply(back, facts.links)
-    store.save(())
-    return back, failures
 
 
 async def restore(config: Config) -> Restored:
