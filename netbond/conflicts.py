@@ -23,9 +23,9 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
         if rule.protocol == routing.protocol:
             continue
         if (rule.family, rule.priority) in priorities:
-            found.append(f"another program's rule has a priority of netbond's: {rule_words(rule)}")
+            found.append(f"another program's rule has one of netbond's priorities: {rule_words(rule)}")
         elif rule.action == "table" and rule.table in tables:
-            found.append(f"another program's rule leads to a table of netbond's: {rule_words(rule)}")
+            found.append(f"another program's rule looks up one of netbond's tables: {rule_words(rule)}")
     strangers: dict[int, list[Route]] = defaultdict(list)
     for route in facts.routes:
         if route.table in tables and route.protocol != routing.protocol:
@@ -33,13 +33,13 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
     for table, routes in sorted(strangers.items()):
         more = f", and {len(routes) - 1} more" if len(routes) > 1 else ""
         found.append(
-            f"another program's route stands in table {table}, which is netbond's: {route_words(routes[0])}"
+            f"another program's route is in table {table}, which is netbond's: {route_words(routes[0])}"
             + more
         )
     if routing.nexthop_base:
         found += [
-            f"another program uses the nexthop id {number}: the ECMP default does without nexthop objects"
-            " (routing.nexthop_base moves them)"
+            f"another program uses the nexthop id {number}: the ECMP default is a multipath route instead"
+            " (routing.nexthop_base moves netbond's ids)"
             for number in foreign_ids(facts, routing)
         ]
     return found + _hiding_defaults(facts, goal, config) + _wide_routes(facts, goal, config)

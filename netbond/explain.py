@@ -1,8 +1,8 @@
-"""Which way a packet of this box takes, step by step: rules and tables walked as the kernel does. Pure.
+"""Follows a packet of this box through rules and tables, step by step, as the kernel does. Pure.
 
-The same walk over what netbond wants the kernel to hold tells what is intended; the kernel's own answer (`ip
-route get`) tells whether this walk is right. What cannot be judged from here (packets that come in, tunnels)
-is said, and passed over.
+The same walk over what netbond wants the kernel to hold tells what is intended. The kernel's own answer (`ip
+route get`) tells whether the walk is right. Rules that cannot be decided here (for packets that come in, for
+tunnels) are named and passed over.
 
 Sources: net/core/fib_rules.c, net/ipv4/fib_trie.c, net/ipv4/route.c of the kernel.
 """
@@ -23,7 +23,7 @@ PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": UDP, "ipv6-icmp": 58}
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A packet: where to, what its socket is bound to ("" and None: nothing), and what rules may ask for."""
+    """A packet: its destination, what its socket is bound to ("", None: nothing), what rules match on."""
 
     destination: IPAddress
     source: IPAddress | None = None
@@ -35,7 +35,7 @@ class Query:
     dport: int = 0
 
     def selectors(self) -> dict[str, int]:
-        """What is to be said to the kernel when it is asked (netbond.kernel.rtnetlink.lookup_request)."""
+        """What the kernel must be told for the same packet (netbond.kernel.rtnetlink.lookup_request)."""
         given = {"mark": self.mark, "uid": self.uid, "sport": self.sport, "dport": self.dport}
         # Only where it matters: the kernel before 4.17 does not know the attribute.
         proto = {"ipproto": self.ipproto} if self.ipproto != UDP or self.sport or self.dport else {}
@@ -44,7 +44,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A rule, and what came of it. `decides`: the walk ends here."""
+    """A rule, and its effect on the packet. `decides`: the walk ends here."""
 
     rule: Rule
     says: str
@@ -61,7 +61,7 @@ class Verdict:
     steps: tuple[Step, ...] = ()
 
     def same(self, other: Verdict) -> bool:
-        """Whether the packet fares alike."""
+        """Whether the packet ends in the same way."""
         return (self.kind, self.hops) == (other.kind, other.hops)
 
     def __str__(self) -> str:
@@ -82,7 +82,7 @@ class Verdict:
 
 
 def _other(rule: Rule) -> dict[str, str]:
-    """Rule.other, taken apart: {"uidrange": "0-1000", "not": ""}."""
+    """The parts of Rule.other: {"uidrange": "0-1000", "not": ""}."""
     words = (part.partition(" ") for part in rule.other.split(", ") if part)
     return {name: value for name, _, value in words}
 
@@ -95,7 +95,7 @@ def _mismatch(rule: Rule, query: Query) -> str:
     other.pop("realm", None)  # for accounting
     unknown = [f"{name} {value}" for name, value in other.items() if name not in (*_RANGES, "ipproto", "tos")]
     if unknown:
-        return f"cannot be judged from here ({', '.join(unknown)})"
+        return f"cannot be evaluated here ({', '.join(unknown)})"
     if rule.iif not in ("", "lo") and not inverted:
         return "for packets that come in"
     why_not = _first_mismatch(rule, other, query)
@@ -171,23 +171,23 @@ def walk(facts: Facts, query: Query) -> Verdict:
         if route.family == family:
             tables.setdefault(route.table, []).append(route)
     steps: list[Step] = []
-    beyond = 0  # rules before this priority are jumped over
+    target = 0  # of a goto: rules of a lower priority number are skipped
     for rule in rules:
-        if rule.priority < beyond:
+        if rule.priority < target:
             continue
         why_not = _mismatch(rule, query)
         if why_not:
             steps.append(Step(rule, why_not))
         elif rule.action == "goto":
-            beyond, there = _goto(rule, rules)
-            steps.append(Step(rule, there))
+            target, words = _goto(rule, rules)
+            steps.append(Step(rule, words))
         elif rule.action == "nop":
             steps.append(Step(rule, "does nothing"))
         elif rule.action in REFUSALS:
             steps.append(Step(rule, rule.action, decides=True))
             return _end(Verdict(rule.action, steps=tuple(steps)), query)
         elif rule.action != "table":
-            steps.append(Step(rule, f"{rule.action}: cannot be judged from here"))
+            steps.append(Step(rule, f"{rule.action}: cannot be evaluated here"))
         elif rule.table == LOCAL_TABLE:
             if any(address.interface.ip == query.destination for address in facts.addresses):
                 steps.append(Step(rule, "an address of this box", decides=True))
@@ -210,7 +210,7 @@ def walk(facts: Facts, query: Query) -> Verdict:
 
 
 def _goto(rule: Rule, rules: Iterable[Rule]) -> tuple[int, str]:
-    """Where a rule jumps to, and that in words; nowhere if nothing is there."""
+    """The priority that a goto rule jumps to, and the same in words; 0 if no rule is there."""
     target = int(_other(rule).get("goto") or 0)
     if target > rule.priority and any(other.priority == target for other in rules):
         return target, f"on to {target}"
@@ -218,18 +218,18 @@ def _goto(rule: Rule, rules: Iterable[Rule]) -> tuple[int, str]:
 
 
 def _end(verdict: Verdict, query: Query) -> Verdict:
-    """IPv4 takes whatever finds no way on a bound device for on-link there, "as routing tables are wrong"."""
+    """For a bound IPv4 socket without a route the kernel assumes that the destination is on the link."""
     if verdict.kind == "unicast" or not query.device or query.destination.version == 6:
         return verdict
     return replace(verdict, kind="unicast", table=0, hops=((query.device, ""),))
 
 
 def intended(facts: Facts, goal: Desired, protocol: int, query: Query) -> Verdict:
-    """The same walk over the kernel as netbond wants it: its own part exchanged, the others' as it is."""
+    """The same walk over the kernel as netbond wants it: its own objects from `goal`, the others as read."""
     taken = set(goal.take)
     routes = [route for route in facts.routes if route.protocol != protocol and route not in taken]
     rules = [rule for rule in facts.rules if rule.protocol != protocol]
-    # A route that is there is taken as it is: the kernel says of it whether it may be used.
+    # A route that is in the kernel is taken from there: the kernel says whether it can be used.
     there = {route: route for route in facts.routes}
     wanted = [there.get(route, route) for route in goal.routes]
     return walk(replace(facts, routes=(*routes, *wanted), rules=(*rules, *goal.rules)), query)

@@ -1,12 +1,12 @@
-"""Which [[uplink]] of the configuration an interface gets, and with it a label and a table of its own. Pure.
+"""Finds the [[uplink]] of each interface, with its label and its table. Pure.
 
-The first [[uplink]] that fits an interface is for it, and its settings hold. A label and a table belong to
-one interface: where an [[uplink]] that has them fits several (two sticks with one MAC address, a pattern for
-a whole hub), the one in the first port gets them, the others have the settings without label and table, and
-that is named as a problem. So what is where does not depend on the order in which things were found.
+The first [[uplink]] that matches an interface gives its settings. A label and a table belong to one
+interface. If an [[uplink]] that has them matches several interfaces (two sticks with one MAC address, a
+pattern for a whole hub), the interface in the first port gets them; the others get the settings without label
+and table, and a problem is reported. So the result does not depend on the order in which interfaces appear.
 
-The table of a label is computed from the configuration alone: it is the same after a reboot, in whatever
-order the modems come, and nobody else gets it while that modem is away.
+The table of a label depends on the configuration alone: it is the same after a reboot, whatever the order in
+which modems appear, and no other interface gets it while the modem is away.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from netbond.config.schema import Config, UplinkConfig
 from netbond.model import Device
 from netbond.tables import assign
 
-# What holds for each interface that some [[uplink]] fits, by the interface's name.
+# The settings of each interface that an [[uplink]] matches, by the interface's name.
 Settings = Mapping[str, UplinkConfig]
 
 NO_SETTINGS: Settings = MappingProxyType({})
 
-# The settings of an interface that no [[uplink]] fits: it is used if it turns out to have a gateway.
+# The settings of an interface that no [[uplink]] matches: it is used if it has a gateway.
 UNMATCHED = UplinkConfig(match="*")
 
 
@@ -34,9 +34,9 @@ UNMATCHED = UplinkConfig(match="*")
 class Choice:
     """What the configuration says about the interfaces that are there.
 
-    `settings` has the interfaces that some [[uplink]] fits: label and table are set there only for the one
-    they belong to, and a label always comes with its table. `labels` has every interface, each label once.
-    `unused` are [[uplink]]s without an interface now, `problems` single lines for people.
+    `settings` has the interfaces that an [[uplink]] matches. Label and table are set only for the interface
+    that they belong to, and a label always comes with its table. `labels` has every interface, each label
+    once. `unused` are [[uplink]]s without an interface now, `problems` are lines for people.
     """
 
     settings: Settings = field(default_factory=lambda: NO_SETTINGS)
@@ -52,9 +52,9 @@ def pattern(text: str) -> Match:
 
 
 def label_tables(config: Config) -> dict[str, int]:
-    """The table of each label: configured, else that of a traditional name, else from the range by its hash.
+    """The table of each label: configured, else by its number (usb0), else from the range by its hash.
 
-    A label for which nothing is left is missing from the answer.
+    A label for which no table is left is missing from the answer.
     """
     labels = [uplink.label for uplink in config.uplink if uplink.label]
     configured = {uplink.label: uplink.table for uplink in config.uplink if uplink.label and uplink.table}
@@ -63,7 +63,7 @@ def label_tables(config: Config) -> dict[str, int]:
 
 
 def reserved_tables(config: Config) -> frozenset[int]:
-    """Tables that belong to an [[uplink]], whether or not its interface is there: for nobody else."""
+    """The tables that belong to an [[uplink]], also if its interface is away: no other may use them."""
     return frozenset(label_tables(config).values()) | {u.table for u in config.uplink if u.table}
 
 
@@ -73,8 +73,8 @@ def choose(devices: Iterable[Device], config: Config) -> Choice:
     tables = label_tables(config)
     settings: dict[str, UplinkConfig] = {}
     labels: dict[str, str] = {}
-    holders: dict[int, str] = {}  # which interface has the label and table of [[uplink]] number so-and-so
-    shut_out: dict[int, list[str]] = {}
+    holders: dict[int, str] = {}  # by the number of an [[uplink]], the interface with its label and table
+    others: dict[int, list[str]] = {}  # and the other interfaces that it matches
     for device in in_order:
         for number, uplink in enumerate(config.uplink):
             if not pattern(uplink.match).fits(device):
@@ -89,14 +89,14 @@ def choose(devices: Iterable[Device], config: Config) -> Choice:
                     labels[device.name] = uplink.label
             else:
                 settings[device.name] = replace(uplink, label="", table=0)
-                shut_out.setdefault(number, []).append(device.name)
+                others.setdefault(number, []).append(device.name)
             break
     problems = []
-    for number, others in sorted(shut_out.items()):
+    for number, names in sorted(others.items()):
         uplink = config.uplink[number]
         what = f"label {uplink.label!r}" if uplink.label else f"table {uplink.table}"
         problems.append(
-            f"[[uplink]] {uplink.match} fits {holders[number]} and {', '.join(others)}: {holders[number]} has"
+            f"[[uplink]] {uplink.match} fits {holders[number]} and {', '.join(names)}: {holders[number]} has"
             f" {what}, being first by port; a narrower path tells them apart"
         )
     given = set(labels.values())

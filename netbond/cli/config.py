@@ -269,7 +269,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def summary(config: Config) -> str:
-    """What the file sets up, in a few words: "2 uplink rules, 1 sender, no receivers"."""
+    """What the file configures, in a few words: "2 uplink rules, 1 sender, no receivers"."""
 
     def count(number: int, what: str) -> str:
         return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

@@ -1,1 +1,1 @@
-"""The configuration: what may be written, and reading it."""
+"""Reads and checks the configuration file."""

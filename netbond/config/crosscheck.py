@@ -1,4 +1,4 @@
-"""What no single key of the configuration tells: things that must differ, orders that must hold. Pure."""
+"""Checks keys of the configuration against each other: what must differ, be in order, or exist. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, TABLES_PER_NAME
 from netbond.errors import ConfigError
 
 if TYPE_CHECKING:
-    from netbond.config.schema import Config
+    from netbond.config.schema import Config, ReceiverConfig, SenderConfig
     from netbond.config.values import HostPort
     from netbond.model import IPAddress
 
 
 def check(config: Config, file: str, built_in: Sequence[str]) -> None:
-    """ConfigError for the first thing that is wrong; `built_in` are the names of the built-in checks."""
+    """ConfigError for the first mistake; `built_in` are the names of the built-in checks."""
     routing = config.routing
     order = ["oif_priority", "main_priority", "pin_priority", "ecmp_priority"]
     if routing.layout == "classic":
@@ -44,7 +44,7 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
     lowest, highest = routing.tables
     bases = [base + offset for _, base in routing.table_bases for offset in (0, TABLES_PER_NAME - 1)]
     if routing.layout == "default":
-        # Rules "from ADDRESS" stand at priority = table number: between the main rule and the pins.
+        # The priority of a rule "from ADDRESS" is its table's number: between the main rule and the pins.
         for number in [lowest, highest, *bases, *(u.table for u in config.uplink if u.table)]:
             if not routing.main_priority < number < routing.pin_priority:
                 raise ConfigError(
@@ -76,7 +76,7 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
 
 
 def _check_engines(config: Config, file: str) -> None:
-    """No two engines want one port, none is told to send to itself, and none to insist on a key it lacks."""
+    """No two engines have the same port, none sends to itself, and none requires a key that it lacks."""
     engines = [("sender", s.listen, "receiver", s.receiver) for s in config.sender]
     engines += [("receiver", r.listen, "srt", r.srt) for r in config.receiver]
     for number, (_, listen, _, _) in enumerate(engines):
@@ -91,11 +91,10 @@ def _check_engines(config: Config, file: str) -> None:
                 f"{file}: the {kind} on {listen} has {key} = {str(target)!r}, which is itself",
                 "name the port of the SRT server" if key == "srt" else "name the server's receiver",
             )
-    keys = [(e.name, e.require_key, e.key_file) for e in config.sender]
-    keys += [(e.name, e.require_key, e.key_file) for e in config.receiver]
-    for name, insists, key_file in keys:
-        if insists and key_file is None:
-            raise ConfigError(f"{file}: {name} has require_key and no key_file", "add key_file = ...")
+    both: list[SenderConfig | ReceiverConfig] = [*config.sender, *config.receiver]
+    for engine in both:
+        if engine.require_key and engine.key_file is None:
+            raise ConfigError(f"{file}: {engine.name} has require_key and no key_file", "add key_file = ...")
 
 
 def _same_port(one: HostPort, other: HostPort) -> bool:
@@ -108,10 +107,10 @@ def _same_port(one: HostPort, other: HostPort) -> bool:
     return a == b or (a.version == b.version and (a.is_unspecified or b.is_unspecified))
 
 
-def _host(place: HostPort) -> IPAddress | None:
-    """The address, if it is one; other names than localhost may be anybody's."""
+def _host(endpoint: HostPort) -> IPAddress | None:
+    """The host as an address; None for a name other than localhost, which may have any address."""
     try:
-        return ipaddress.ip_address("127.0.0.1" if place.host == "localhost" else place.host)
+        return ipaddress.ip_address("127.0.0.1" if endpoint.host == "localhost" else endpoint.host)
     except ValueError:
         return None
 
@@ -142,7 +141,7 @@ def _check_router(config: Config, file: str) -> None:
 
 
 def _check_health(config: Config, file: str, built_in: Sequence[str]) -> None:
-    """What [health], [[check]] and the chains of [[uplink]] must be together."""
+    """The rules for [health], [[check]] and the chains of checks of [[uplink]]."""
     names = [check.name for check in config.check]
     for number, check in enumerate(config.check, 1):
         where = f"{file}: check[{number}]"

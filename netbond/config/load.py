@@ -1,7 +1,7 @@
 """Reads the configuration file: TOML, checked key by key, into the dataclasses of netbond.config.schema.
 
-Every error is a ConfigError that names the file, the key, the value, and what would be right. A missing file
-at the default place is an empty configuration: netbond works without one.
+Every error is a ConfigError that names the file, the key, the value and what is expected. A missing file at
+the default place is an empty configuration: netbond works without one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_PATH = Path(paths.CONFIG)
-
-
-LARGEST = 1 << 20  # bytes; more is no configuration
-
+LARGEST = 1 << 20  # bytes; a larger file is not a configuration
 
 T = TypeVar("T")
 
@@ -59,11 +56,11 @@ def _fill(cls: type[T], data: object, where: str, file: str) -> T:
 
 
 def parse(text: str, file: str = "configuration") -> Config:
-    """Read a configuration from TOML text; ConfigError names what is wrong in it."""
+    """Read a configuration from TOML text; ConfigError names the first mistake. `file` is its name there."""
     try:
         data = tomli.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError; numbers too long, brackets too deep
-        raise ConfigError(f"{file}: not valid TOML: {error}", "mend that line") from None
+        raise ConfigError(f"{file}: not valid TOML: {error}", "correct that line") from None
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key in SINGLE:
@@ -86,13 +83,13 @@ def parse(text: str, file: str = "configuration") -> Config:
 
 
 def default_path(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The file that $NETBOND_CONFIG names, which must then exist; None for the default place."""
+    """The file that $NETBOND_CONFIG names, which must exist; None for the default place."""
     name = paths.config_file(environ)
     return Path(name) if name else None
 
 
 def config_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --config, as every command that reads the configuration has it; `args.config` is for `load`."""
+    """Add the option --config to a command that reads the configuration; `args.config` is for `load`."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -103,7 +100,7 @@ def config_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def load(path: Path | None) -> Config:
-    """Read the file at `path`, or at the default place if it is None (where it may be missing)."""
+    """Read the file at `path`; if it is None, that at the default place, where it may be missing."""
     file = path or DEFAULT_PATH
     try:
         text = files.read(file.resolve(), LARGEST)[0].decode()
@@ -113,7 +110,7 @@ def load(path: Path | None) -> Config:
         raise ConfigError(f"{file}: no such file", "name a file that exists, or leave --config out") from None
     except files.UnfitFileError as error:
         raise ConfigError(f"{file} {error.strerror}", "name a file with the configuration as text") from None
-    except (OSError, RuntimeError) as error:  # the latter: links in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         why = error.strerror if isinstance(error, OSError) else "symbolic links lead in a circle"
         raise ConfigError(f"{file}: {why}", "make the file readable") from None
     except UnicodeDecodeError as error:

@@ -1,4 +1,7 @@
-"""Where things are by default: what a hook needs of netbond.config.load, apart to be quick to import."""
+"""Says where netbond's files are by default.
+
+Apart from netbond.config.load because it is quick to import, and a DHCP client waits for `netbond hook`.
+"""
 
 from __future__ import annotations
 

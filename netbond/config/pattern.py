@@ -1,11 +1,10 @@
-"""Which physical thing an interface is, and patterns for it. Pure.
+"""Describes the hardware behind an interface, and matches it with the patterns of an [[uplink]]. Pure.
 
-Interface names are given in the order in which the kernel finds things: the modem that was usb0 may be usb1
-after the next boot. The port it is plugged into, its maker and its serial number stay. A MAC address tells
-less: sticks of one model often share theirs (and their serial number), so both help to tell interfaces apart
-only where they differ.
+The kernel names interfaces in the order in which it finds them: the modem that was usb0 may be usb1 after the
+next boot. Its port, its maker and its serial number stay the same. A MAC address tells less: sticks of one
+model often share it (and their serial number), so both tell interfaces apart only where they differ.
 
-Quick to import: netbond.config.load needs it, and a DHCP client waits for `netbond hook`.
+It must be quick to import: netbond.config.load needs it, and a DHCP client waits for `netbond hook`.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ LONGEST = 96  # characters of a property; what a stick says about itself may be 
 
 
 def from_properties(name: str, properties: Mapping[str, str], mac: str = "") -> Device:
-    """The device of interface `name` from udev's properties of it (`udevadm info /sys/class/net/NAME`).
+    """The device of interface `name`, from its udev properties (`udevadm info /sys/class/net/NAME`).
 
-    They come from the device, udev's rules and the hardware database (udev(7)); any may be missing, and what
-    a stick says of itself is a stranger's word: it is cut short and made printable.
+    The properties come from the device, udev's rules and the hardware database (udev(7)); any may be missing.
+    A stick may say anything of itself, so values are cut short and made printable.
     """
 
     def first(*names: str) -> str:
@@ -49,7 +48,7 @@ def from_properties(name: str, properties: Mapping[str, str], mac: str = "") -> 
 
 
 def of_links(links: Iterable[Link], known: Iterable[Device]) -> tuple[Device, ...]:
-    """A device for each interface but loopback: what is known of it, and the MAC address it has now."""
+    """A device for each interface but loopback: the known device, with its present MAC address."""
     by_name = {device.name: device for device in known}
     return tuple(
         replace(by_name.get(link.name, Device(link.name)), mac=link.mac.lower())
@@ -59,7 +58,7 @@ def of_links(links: Iterable[Link], known: Iterable[Device]) -> tuple[Device, ..
 
 
 def port_order(device: Device) -> tuple[bool, list[tuple[int, str]], str]:
-    """Sorts devices by port, 1.2 before 1.10; those without a port come last, by name."""
+    """A key to sort devices by port, 1.2 before 1.10; those without a port come last, by name."""
     parts = [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", device.path)]
     return (not device.path, parts, device.name)
 
@@ -69,7 +68,7 @@ def port_order(device: Device) -> tuple[bool, list[tuple[int, str]], str]:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Patterns as in a shell, for what a device is; all that are given must fit.
+    """Patterns as in a shell for the properties of a device; all given patterns must match.
 
     In the configuration a string is a pattern for the name, a table names several: `"usb*"`,
     `{path = "*usb-0:1.2:*", driver = "cdc_ether"}`. Kept as text: "usb*", or
@@ -90,7 +89,7 @@ class Match:
 
     @classmethod
     def parse(cls, text: str) -> Match:
-        """Read what `str` wrote; ValueError for a key that there is not."""
+        """Read the text that `str` wrote; ValueError for an unknown key."""
         words = text.split()
         if len(words) == 1 and words[0].partition("=")[0] not in KEYS:
             return cls(name=text)
@@ -101,12 +100,12 @@ class Match:
 
     @property
     def single(self) -> bool:
-        """Whether it is meant for one interface: by port, serial number, MAC address or exact name."""
+        """Whether it is for one interface: by port, serial number, MAC address or exact name."""
         exact = bool(self.name) and not any(c in self.name for c in "*?[")
         return exact or bool(self.path or self.serial or self.mac)
 
     def fits(self, device: Device) -> bool:
-        """Whether all the patterns given fit. Numbers, makers and MAC addresses match in any case."""
+        """Whether all given patterns match. Makers, models and MAC addresses match in any case."""
 
         def fit(pattern: str, *values: str) -> bool:
             return not pattern or any(value and fnmatchcase(value, pattern) for value in values)

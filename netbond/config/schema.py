@@ -541,8 +541,9 @@ class CheckConfig:
     )
 
 
-# What a name means that no [[check]] has. Addresses of several operators, of both families: an uplink asks
-# those of its own family. What costs more than an echo comes less often: most uplinks are metered.
+# The checks that exist without a [[check]]. Their targets belong to several operators and to both families:
+# an uplink asks those of its own family. Checks that cost more than an echo are less frequent, because most
+# uplinks are metered.
 BUILT_IN_CHECKS = (
     CheckConfig("gateway", "gateway"),
     CheckConfig("icmp", "icmp", ("1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888")),
@@ -581,9 +582,9 @@ class Config:
     check: tuple[CheckConfig, ...] = ()
 
     def chain(self, names: Iterable[str] | None) -> tuple[CheckConfig, ...]:
-        """The checks of these names, in their order; of [health] checks for None. KeyError: no such check.
+        """The checks of these names in their order; for None those of `health.checks`.
 
-        Intervals and timeouts that a check leaves open are filled in.
+        A check without interval or timeout gets that of [health]. KeyError if there is no such check.
         """
         known = {check.name: check for check in (*BUILT_IN_CHECKS, *self.check)}
         return tuple(

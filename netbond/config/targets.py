@@ -1,6 +1,6 @@
-"""What a check asks, as the user writes it: '1.1.1.1', 'example.org:443', 'http://example.org/generate_204'.
+"""Reads the targets of checks: '1.1.1.1', 'example.org:443', 'http://example.org/generate_204'. Pure.
 
-Pure, and light to import: the configuration checks its targets with this.
+It must be quick to import: the configuration checks its targets with it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing to ask. `text` is what the user wrote, `host` a name, an address or "gateway"."""
+    """One target. `text` is what the user wrote, `host` is a name, an address or "gateway"."""
 
     text: str
     host: str
@@ -70,7 +70,7 @@ def is_name(text: str) -> bool:
 
 
 def parse(kind: str, text: str) -> Target:
-    """Read a target of a check of this kind; ValueError says what would be right."""
+    """Read a target of a check of this kind; ValueError says what is expected."""
     found = _parse(kind, text)
     if found is None:
         raise ValueError(EXPECTED[kind])

@@ -220,16 +220,16 @@ def test_what_others_have_there_is_named_once(box: Box) -> None:
         box.ip("route", "add", f"198.51.100.{number}", "via", "10.0.0.1", "table", "222")
     box.start()
     assert box.status()["agent"]["problems"] == [
-        "another program's rule has a priority of netbond's:"
+        "another program's rule has one of netbond's priorities:"
         " priority 100 from 192.0.2.1 lookup 55 protocol 0",
-        "another program's rule leads to a table of netbond's:"
+        "another program's rule looks up one of netbond's tables:"
         " priority 7000 from 192.0.2.2 lookup 101 protocol 0",
-        "another program's route stands in table 222, which is netbond's:"
+        "another program's route is in table 222, which is netbond's:"
         " 198.51.100.0/32 via 10.0.0.1 dev usb0 table 222 proto 3, and 2 more",
     ]
     box.ip("rule", "del", "priority", "101")
     wait_for(lambda: "101:" in box.rules(), 1.0, "repaired")
-    assert box.log.read_text().count("another program's rule has a priority") == 1
+    assert box.log.read_text().count("another program's rule has one of netbond's priorities") == 1
 
 
 def test_a_lease_that_wants_half_of_the_internet_is_named(box: Box) -> None:

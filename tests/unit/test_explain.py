@@ -104,9 +104,9 @@ def test_what_cannot_be_judged_is_said_and_passed_over() -> None:
     unclear = Rule(13, 4, table=7, iif="usb0", other="not, tun_id 0000000000000001")
     found = walk(Facts(rules=(strange, incoming, unclear, MAIN)), query("192.0.2.1"))
     assert [step.says for step in found.steps] == [
-        "cannot be judged from here (l3mdev 01)",
+        "cannot be evaluated here (l3mdev 01)",
         "for packets that come in",
-        "cannot be judged from here (tun_id 0000000000000001)",
+        "cannot be evaluated here (tun_id 0000000000000001)",
         "no route there",
     ]
 
