@@ -36,12 +36,12 @@ def written(folder: Path, inputs: Iterable[bytes]) -> list[Path]:
     return paths
 
 
-def replay(program: Path, paths: list[Path]) -> str:
+def replay(program: Path, paths: list[Path], runs: int = RUNS) -> str:
     """What it complains about."""
     environment = os.environ | {
         "ASAN_OPTIONS": "detect_leaks=0"
     }  # it leaves no leaks, and looks under a debugger
-    for _ in range(RUNS):
+    for _ in range(runs):
         # Where a kernel scatters addresses widely, older sanitizers may fail to start. A defect fails always.
         done = subprocess.run([program, *paths], capture_output=True, text=True, env=environment, timeout=100)
         if done.returncode == 0:
@@ -67,28 +67,57 @@ def test_seeds_with_faults(program: Path, tmp_path: Path) -> None:
     assert replay(program, written(tmp_path, inputs)) == ""
 
 
-@pytest.mark.parametrize(
-    ("what", "instead"),
-    [
-        ("link->credit < size + OVERHEAD", "link->credit < size"),
-        ("size >= SRT_HEADER && !(", "size >= SRT_HEADER - 1 && !("),
-        ("link->waiting == ACK_EVERY)", "link->waiting == ACK_EVERY - 1)"),
-        ("p->drop_copies && is_copy", "is_copy"),
-        ("if (segment > MTU) continue;", ""),
-        (" || data.iov_len > room", ""),
-        ("done += sent > 0 ? sent : 1", "done += sent > 0 ? sent : 2"),
-        ("? 3600000 : (int)(wait * 1000) + 1", "? 3600000 : 0"),
-        # Both were so when this was first run: a message that the kernel had cut was read beyond its end, and
-        # a link that had carried nothing was told of if one before it under its number had.
-        ("if (c->cmsg_len >= CMSG_LEN(sizeof segment)) ", ""),
-        ("if (!link->used || !link->packets)", "if (!link->used)"),
-    ],
-)
-def test_a_defect_is_seen(tmp_path: Path, what: str, instead: str) -> None:
-    good = FASTPATH.read_text()
-    assert good.count(what) == 1
-    bad = tmp_path / "bad.c"
-    bad.write_text(good.replace(what, instead))
-    program = fastpath(tmp_path, source=bad)
+# Defects of the data path: what is there, and what is there instead where `defect` is the number in the list.
+# All of them are built into one program.
+DEFECTS = [
+    ("link->credit < size + OVERHEAD", "link->credit < size + (defect == 1 ? 0 : OVERHEAD)"),
+    ("size >= SRT_HEADER && !(", "size >= SRT_HEADER - (defect == 2) && !("),
+    ("link->waiting == ACK_EVERY)", "link->waiting == ACK_EVERY - (defect == 3))"),
+    ("p->drop_copies && is_copy", "(defect == 4 || p->drop_copies) && is_copy"),
+    ("if (segment > MTU) continue;", "if (defect != 5 && segment > MTU) continue;"),
+    (" || data.iov_len > room", " || (defect != 6 && data.iov_len > room)"),
+    ("done += sent > 0 ? sent : 1", "done += sent > 0 ? sent : 1 + (defect == 7)"),
+    ("? 3600000 : (int)(wait * 1000) + 1", "? 3600000 : defect == 8 ? 0 : (int)(wait * 1000) + 1"),
+    # Both were so when this was first run: a message that the kernel had cut was read beyond its end, and
+    # a link that had carried nothing was told of if one before it under its number had.
+    (
+        "if (c->cmsg_len >= CMSG_LEN(sizeof segment)) ",
+        "if (defect == 9 || c->cmsg_len >= CMSG_LEN(sizeof segment)) ",
+    ),
+    ("if (!link->used || !link->packets)", "if (!link->used || (defect != 10 && !link->packets))"),
+]
+CHOOSE = """
+#include <stdlib.h>
+static int defect;
+__attribute__((constructor)) static void choose(void) { defect = atoi(getenv("DEFECT")); }
+"""
+
+
+@pytest.fixture(scope="module")
+def defective(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program with the defect that the environment variable DEFECT chooses; 0: with none."""
+    folder = tmp_path_factory.mktemp("defective")
+    text = FASTPATH.read_text()
+    for what, instead in DEFECTS:
+        assert text.count(what) == 1
+        text = text.replace(what, instead)
+    source = folder / "bad.c"
+    source.write_text(CHOOSE + text)
+    program = fastpath(folder, source=source)
     assert program is not None
-    assert "not so" in replay(program, written(tmp_path, seeds()))
+    return program
+
+
+def test_without_a_defect_there_is_none(
+    defective: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEFECT", "0")
+    assert replay(defective, written(tmp_path, seeds())) == ""
+
+
+@pytest.mark.parametrize("number", range(1, len(DEFECTS) + 1))
+def test_a_defect_is_seen(
+    defective: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setenv("DEFECT", str(number))
+    assert "not so" in replay(defective, written(tmp_path, seeds()), runs=1)
