@@ -13,7 +13,6 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import time
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -50,6 +49,7 @@ from netbond.status.control import Command, ControlServer, Peer
 from netbond.system import clock
 from netbond.system.realtime import RealtimePriority
 from netbond.system.typed_json import to_json
+from netbond.system.wake import Wake, pause
 from netbond.watchers import netlink
 
 logger = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ class Agent:
         self.config = config
         self._config_file = config_file
         self._started = time.monotonic()
-        self._sources = Sources(all_sources(config), self._look)
+        self._wake = Wake()
+        self._sources = Sources(all_sources(config), self._wake.look)
         self._engines = Engines(config, self._publish)
         self._outputs: tuple[Output, ...] = (
             TableNames(config),
@@ -82,9 +83,6 @@ class Agent:
         self._problems = Problems()
         self._backoff = RepairBackoff()
         self._realtime: RealtimePriority | None = None  # while it runs
-        self._wake = asyncio.Event()
-        self._stopping = asyncio.Event()
-        self._hung_up = False
         self._moved = False  # links or addresses have changed since the last pass
         self._refused: frozenset[str] | None = None  # what the kernel refused in the last pass
         self._barred: frozenset[Health] = frozenset()  # uplinks whose own default the kernel refuses
@@ -111,7 +109,7 @@ class Agent:
             control = ControlServer(self.config.agent.control_socket, commands)
             await control.start()
             stack.push_async_callback(control.stop)
-            self._heed_signals(stack)
+            self._wake.heed_signals(stack)
             ready = asyncio.Event()
             watcher = asyncio.create_task(netlink.watch(self._news_of_kernel, self._health.neighbour, ready))
             stack.push_async_callback(_cancelled, watcher)
@@ -120,7 +118,7 @@ class Agent:
             for output in self._outputs:
                 stack.push_async_callback(output.stop)
                 if not isinstance(output, Source):
-                    await output.start(self._look, ())
+                    await output.start(self._wake.look, ())
             await self._pass(kernel)
             await self._engines.run()
             # What is there by now stays: to go through it in each full collection would take 30 ms.
@@ -134,66 +132,30 @@ class Agent:
             if self.config.agent.on_stop == "remove":
                 await self._leave(kernel)
 
-    def _heed_signals(self, stack: contextlib.AsyncExitStack) -> None:
-        loop = asyncio.get_running_loop()
-        for number, heed in (
-            (signal.SIGTERM, self._stop),
-            (signal.SIGINT, self._stop),
-            (signal.SIGHUP, self._hang_up),
-        ):
-            loop.add_signal_handler(number, heed)
-            stack.callback(loop.remove_signal_handler, number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `netbond run` held it back
-
     async def _loop(self, kernel: Kernel) -> None:
         """Passes and ticks until told to stop."""
         due = time.monotonic() + RESYNC_S
         tick = time.monotonic() + TICK_S
-        while not self._stopping.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(due, tick) - time.monotonic()):
-                    await self._wake.wait()
-            if self._stopping.is_set():
+        while not self._wake.stopping():
+            woken = await self._wake.wait(min(due, tick))
+            if self._wake.stopping():
                 return
-            if self._wake.is_set() or time.monotonic() >= due:
-                await self._settle()
-                self._wake.clear()
-                if self._hung_up:  # only now: what came while it settled counts, too
+            if woken or time.monotonic() >= due:
+                await pause(settle_s(time.monotonic() - self._passed, self._read_cost_s))
+                if self._wake.answered():  # only now: what came while it settled counts, too
                     self._reload()
                 due = time.monotonic() + await self._pass(kernel)
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK_S
                 await self._attempt("counting", self._count(kernel))
 
-    async def _settle(self) -> None:
-        """Let the rest of what happens come in."""
-        pause_s = settle_s(time.monotonic() - self._passed, self._read_cost_s)
-        if pause_s >= 0.001:
-            await asyncio.sleep(pause_s)
-            return
-        until = time.monotonic() + pause_s
-        while time.monotonic() < until:  # noqa: ASYNC110 - the loop's clock counts milliseconds
-            await asyncio.sleep(0)
-
-    def _look(self) -> None:
-        self._wake.set()
-
     def _news_of_kernel(self, moved: bool) -> None:
         """`moved`: of links or addresses."""
         self._moved |= moved
-        self._wake.set()
-
-    def _stop(self) -> None:
-        self._stopping.set()
-        self._wake.set()
-
-    def _hang_up(self) -> None:
-        self._hung_up = True
-        self._wake.set()
+        self._wake.look()
 
     def _reload(self) -> None:
         """Read the configuration again; an invalid one leaves the old one in force."""
-        self._hung_up = False
         try:
             read = load(self._config_file)
         except NetbondError as error:
@@ -278,7 +240,7 @@ class Agent:
         self._refused = frozenset(map(str, refusals))
         if (found := barred(goal.uplinks, judgement.lasting)) != self._barred:
             self._barred = found
-            self._look()
+            self._wake.look()
         self._tell(facts, goal, judgement.problems)
         for output in self._outputs:
             self._problems.report(output.name, await output.apply(facts, goal, self.config))
@@ -344,7 +306,7 @@ class Agent:
 
     def _answer_hook(self, request: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
         logger.debug("hook: %r", request)
-        self._look()
+        self._wake.look()
         return {}
 
     async def _answer_facts(self, kernel: Kernel) -> dict[str, Any]:

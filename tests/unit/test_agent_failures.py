@@ -146,14 +146,14 @@ async def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_t
 
     async def look(_kernel: Any) -> float:
         seen.append("pass")
-        agent._stopping.set()
+        agent._wake.stop()
         return 5.0
 
     monkeypatch.setattr(agent, "_pass", look)
     monkeypatch.setattr(agent, "_reload", lambda: seen.append("reload"))
 
     agent._read_cost_s = 0.05  # seconds of settling
-    agent._wake.set()
-    asyncio.get_running_loop().call_later(0.01, agent._hang_up)
+    agent._wake.look()
+    asyncio.get_running_loop().call_later(0.01, agent._wake.reload)
     await agent._loop(broken(OSError()))
     assert seen == ["reload", "pass"]

@@ -1,0 +1,56 @@
+"""What wakes the agent's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+
+from netbond.system.wake import Wake, pause
+
+
+async def test_news_wakes_it_once() -> None:
+    wake = Wake()
+    assert not await wake.wait(time.monotonic() + 0.01)
+    wake.look()
+    assert await wake.wait(time.monotonic() + 60)
+    assert not wake.answered()  # no reload was asked for
+    assert not await wake.wait(time.monotonic())
+
+
+async def test_a_reload_is_told_once() -> None:
+    wake = Wake()
+    wake.reload()
+    assert await wake.wait(time.monotonic() + 60)
+    assert wake.answered()
+    assert not wake.answered()
+
+
+async def test_signals() -> None:
+    wake = Wake()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    signal.pthread_kill(
+        threading.get_ident(), signal.SIGHUP
+    )  # as `netbond run` holds it back while it starts
+    with contextlib.ExitStack() as stack:
+        wake.heed_signals(stack)
+        assert await wake.wait(time.monotonic() + 60)
+        assert wake.answered()
+        assert not wake.stopping()
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        assert await wake.wait(time.monotonic() + 60)
+        assert wake.stopping()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+async def test_pauses_of_less_than_a_millisecond_let_others_run() -> None:
+    ran: list[bool] = []
+    asyncio.get_running_loop().call_soon(ran.append, True)
+    began = time.monotonic()
+    await pause(0.0005)
+    assert time.monotonic() - began >= 0.0005
+    assert ran
+    await pause(0.002)
+    assert time.monotonic() - began >= 0.0025
