@@ -167,8 +167,9 @@ class Agent:
             "configuration", [f"{key} has changed: restart netbond to apply it" for key in fixed]
         )
         logger.info("the configuration is reloaded%s", "" if new != self.config else "; nothing has changed")
+        if new.agent.log_level != self.config.agent.log_level:  # --log-level holds until the key changes
+            logging.getLogger("netbond").setLevel(new.agent.log_level.upper())
         self.config = new
-        logging.getLogger("netbond").setLevel(new.agent.log_level.upper())
         self._sources.configure(new)
 
     async def _leave(self, kernel: Kernel) -> None:

@@ -157,3 +157,20 @@ async def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_t
     asyncio.get_running_loop().call_later(0.01, agent._wake.reload)
     await agent._loop(broken(OSError()))
     assert seen == ["reload", "pass"]
+
+
+def test_a_reload_changes_the_log_level_only_if_the_key_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`netbond run --log-level` holds until then."""
+    levels: list[str] = []
+    monkeypatch.setattr(logging.getLogger("netbond"), "setLevel", levels.append)
+    file = tmp_path / "netbond.toml"
+    agent = make_agent(tmp_path)
+    agent._config_file = file
+    file.write_text('[agent]\non_stop = "keep"')
+    agent._reload()
+    assert (agent.config.agent.on_stop, levels) == ("keep", [])
+    file.write_text('[agent]\nlog_level = "debug"')
+    agent._reload()
+    assert levels == ["DEBUG"]

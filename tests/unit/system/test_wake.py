@@ -33,7 +33,7 @@ async def test_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     signal.pthread_kill(
         threading.get_ident(), signal.SIGHUP
-    )  # as `netbond run` holds it back while it starts
+    )  # as `netbond run` holds it back
     with contextlib.ExitStack() as stack:
         wake.heed_signals(stack)
         assert await wake.wait(time.monotonic() + 60)
