@@ -98,7 +98,7 @@ def engine_says(data: bytes) -> None:
         stats = next((each.data for each in messages if isinstance(each, Stats)), None)
         if stats is None:
             continue
-        for word in stream_evidence.words(stats):
+        for word in stream_evidence.evidence(stats):
             assert word.device
         for role in ("sender", "receiver"):
             state = EngineState("e", role, "running", stats=stats)

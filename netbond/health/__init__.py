@@ -1,5 +1,5 @@
-"""Dead-gateway detection: does an uplink lead anywhere, asked through that uplink itself.
+"""Dead-gateway detection: whether an uplink leads anywhere, tested through that uplink itself.
 
-`judge` decides, `effect` says what that means for routing, `targets` and `packets` are the words in which is
-asked; none of these does I/O. `probes` and `neighbour` ask, `monitor` runs them. docs/health.md explains.
+`judge` decides and `packets` builds and reads the packets of probes, both without I/O. `probes` and `arp_nd`
+send them, `monitor` runs the checks. docs/health.md explains them.
 """

@@ -1,8 +1,8 @@
-"""Asking the gateway whether it is there: by ARP or neighbour solicitation on the uplink's device.
+"""Asks the gateway for a sign of life, by ARP or neighbour solicitation on the uplink's device.
 
-The kernel's own neighbour entry is not trusted as a sign of life: it stays REACHABLE for up to 45 s after the
-last answer, and then STALE for as long as nobody uses it (Documentation/networking/ip-sysctl.rst, neigh/*).
-It is read to leave out gateways with a fixed entry, which need not answer.
+The kernel's neighbour entry is no sign of life. It stays REACHABLE for up to 45 s after the last answer, and
+then STALE for as long as nobody uses it (Documentation/networking/ip-sysctl.rst, neigh/*). It is read only to
+skip gateways with a fixed entry, which need not answer.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ STATES = {
 }
 FIXED = ("NOARP", "PERMANENT")
 
-MAX_STALE = 64  # frames that are read, and passed over, before a question: more do not fit into the buffer
-RESEND = 3  # requests within the timeout: a single frame gets lost on a busy radio link
+MOST_STALE_FRAMES = 64  # read and dropped before a request: more do not fit into the buffer
+REQUESTS = 3  # within the timeout: a busy radio link loses single frames
 
 
 class NoNeighboursError(Exception):
-    """The device has none to ask: a point-to-point or raw-IP link."""
+    """The device has no neighbours: it is a point-to-point or raw-IP link."""
 
 
 def state(device: str, address: IPAddress) -> str:
@@ -69,7 +69,7 @@ def state(device: str, address: IPAddress) -> str:
 
 
 def _hardware(device: str) -> bytes:
-    """The MAC address. NoNeighboursError: it has none, or does without; OSError: no such device."""
+    """The MAC address. NoNeighboursError: it has none, or uses no ARP. OSError: no such device."""
     request = struct.pack("16s24x", device.encode())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         buffer = array.array("B", request)
@@ -84,31 +84,32 @@ def _hardware(device: str) -> bytes:
 
 
 async def ask(
-    device: str, address: IPAddress, gateway: IPAddress, patience: float, frames: Frames
+    device: str, address: IPAddress, gateway: IPAddress, timeout_s: float, arp_socket: ArpSocket
 ) -> float | None:
-    """Ask for `gateway` on `device`, from `address`; the round-trip time in seconds, None if there was
-    no answer within `patience` seconds. `frames` is what this device was asked by before, or is new.
+    """Ask for `gateway` on `device`, from `address`; return the round-trip time in seconds.
 
-    OSError: the device is gone, or the socket could not be had. NoNeighboursError: there are none to ask.
+    None if there was no answer within `timeout_s`. `arp_socket` is the one used for this device before, or a
+    new one. OSError: the device is gone, or no socket could be opened. NoNeighboursError: the device has
+    none.
     """
     mac = _hardware(device)
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout_s):
             if isinstance(gateway, IPv6Address):
-                return await _solicit(device, gateway, mac, patience / RESEND)
+                return await _solicit(device, gateway, mac, timeout_s / REQUESTS)
             if isinstance(address, IPv4Address):
-                return await _arp(frames, device, address, gateway, mac, patience / RESEND)
+                return await _arp(arp_socket, device, address, gateway, mac, timeout_s / REQUESTS)
     except TimeoutError:
         return None
     raise NoNeighboursError(f"{address} cannot ask for {gateway}")
 
 
-class Frames:
-    """The packet socket by which a device is asked, kept from one question to the next.
+class ArpSocket:
+    """The packet socket for the ARP requests on a device, kept from one request to the next.
 
-    To close one is to wait for an RCU grace period (packet_release() calls synchronize_net(),
-    net/packet/af_packet.c): 5 to 30 ms in which the agent would not hear the kernel, each time a gateway is
-    asked. So it is closed seldom, and by a thread.
+    Closing one waits for an RCU grace period (packet_release() calls synchronize_net(),
+    net/packet/af_packet.c). That takes 5 to 30 ms, in which the agent would not hear the kernel. So it is
+    closed seldom, and in a thread.
     """
 
     def __init__(self) -> None:
@@ -118,12 +119,12 @@ class Frames:
 
     @property
     def descriptor(self) -> int | None:
-        """Of the socket, if there is one."""
+        """The socket's descriptor, if it is open."""
         return None if self._sock is None else self._sock.fileno()
 
     @contextlib.asynccontextmanager
     async def use(self, device: str) -> AsyncIterator[socket.socket]:
-        """The socket, with nothing in it that came before; by one at a time. OSError: no such device."""
+        """The socket, emptied, for one user at a time. OSError: no such device."""
         async with self._turn:
             index = socket.if_nametoindex(device)
             if self._sock is not None and (index != self._index or not _emptied(self._sock)):
@@ -134,11 +135,11 @@ class Frames:
 
     @staticmethod
     def _open(device: str) -> socket.socket:
-        # Protocol 0 until bind(): otherwise frames of all interfaces would be queued in between.
+        # Protocol 0 until bind(): otherwise frames of all interfaces would be queued until then.
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel's least: a few frames
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel's minimum: a few frames
             sock.bind((device, ETH_P_ARP))
         except OSError:
             sock.close()
@@ -146,21 +147,23 @@ class Frames:
         return sock
 
     def close(self) -> None:
-        """Done with this device, for now; needs a running loop."""
+        """Close the socket, in a thread; needs a running loop."""
         if self._sock is None:
             return
         sock, self._sock = self._sock, None
         try:
             asyncio.get_running_loop().run_in_executor(None, sock.close)
-        except RuntimeError:  # there can be no more threads, or the loop is about to end
+        except RuntimeError:  # no thread can be started, or the loop is about to end
             sock.close()
 
 
 def _emptied(sock: socket.socket) -> bool:
-    """Drop what came before the question. False: the device was down or gone since, so the socket is of no
-    more use, or has a late error to tell."""
+    """Drop the frames that came before the request.
+
+    False: the socket has an error, as the device was down or gone since, and cannot be used any more.
+    """
     try:
-        for _ in range(MAX_STALE):
+        for _ in range(MOST_STALE_FRAMES):
             sock.recv(512)
     except BlockingIOError:
         return True
@@ -170,30 +173,30 @@ def _emptied(sock: socket.socket) -> bool:
 
 
 async def _arp(
-    frames: Frames, device: str, sender: IPv4Address, target: IPv4Address, mac: bytes, again: float
+    arp_socket: ArpSocket, device: str, sender: IPv4Address, target: IPv4Address, mac: bytes, repeat_s: float
 ) -> float:
     loop = asyncio.get_running_loop()
-    async with frames.use(device) as sock:
+    async with arp_socket.use(device) as sock:
 
         def send() -> None:
             sock.sendto(arp_request(mac, sender, target), (device, ETH_P_ARP, 0, 0, b"\xff" * 6))
 
         began = loop.time()
-        with _repeated(send, again):
+        with _repeated(send, repeat_s):
             while True:
                 packet, whence = await loop.sock_recvfrom(sock, 512)
                 if whence[2] != socket.PACKET_OUTGOING and is_arp_reply(packet, mac, sender, target):
                     return loop.time() - began
 
 
-async def _solicit(device: str, target: IPv6Address, mac: bytes, again: float) -> float:
+async def _solicit(device: str, target: IPv6Address, mac: bytes, repeat_s: float) -> float:
     loop = asyncio.get_running_loop()
     index = socket.if_nametoindex(device)
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
     with socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6) as sock:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        # Only advertisements (type 136): the filter's bits are set for what is to be blocked.
+        # Only advertisements (type 136): the filter's bits are set for the types that are blocked.
         words = [0xFFFFFFFF] * 8
         words[136 // 32] &= ~(1 << 136 % 32)
         sock.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, struct.pack("=8I", *words))
@@ -202,11 +205,11 @@ async def _solicit(device: str, target: IPv6Address, mac: bytes, again: float) -
         group = str(solicited_node(target))
 
         def send() -> None:
-            # The kernel takes a link-local source, which every router on the link can answer.
+            # The kernel chooses a link-local source, which every router on the link can answer.
             sock.sendto(neighbour_solicitation(mac, target), (group, 0, 0, index))
 
         began = loop.time()
-        with _repeated(send, again):
+        with _repeated(send, repeat_s):
             while True:
                 await _readable(sock)
                 with contextlib.suppress(BlockingIOError):
@@ -216,8 +219,8 @@ async def _solicit(device: str, target: IPv6Address, mac: bytes, again: float) -
 
 
 @contextlib.contextmanager
-def _repeated(send: Callable[[], object], again: float) -> Iterator[None]:
-    """Send now and every `again` seconds inside the block. OSError: the first could not be sent."""
+def _repeated(send: Callable[[], object], repeat_s: float) -> Iterator[None]:
+    """Send now, and every `repeat_s` inside the block. OSError: the first could not be sent."""
     loop = asyncio.get_running_loop()
 
     handle: asyncio.TimerHandle
@@ -226,10 +229,10 @@ def _repeated(send: Callable[[], object], again: float) -> Iterator[None]:
         nonlocal handle
         with contextlib.suppress(OSError):  # the device went away meanwhile: there will be no answer
             send()
-        handle = loop.call_later(again, more)
+        handle = loop.call_later(repeat_s, more)
 
     send()
-    handle = loop.call_later(again, more)
+    handle = loop.call_later(repeat_s, more)
     try:
         yield
     finally:
@@ -237,7 +240,7 @@ def _repeated(send: Callable[[], object], again: float) -> Iterator[None]:
 
 
 async def _readable(sock: socket.socket) -> None:
-    """Until there is something to receive; asyncio has no recvmsg()."""
+    """Wait until there is something to receive; asyncio has no recvmsg()."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
 

@@ -1,8 +1,8 @@
-"""Whether an uplink leads anywhere: a state machine per uplink, fed with the answers of its checks. Pure.
+"""Decides from the answers of checks whether an uplink leads anywhere: a state machine per uplink. Pure.
 
-Time is an argument (seconds of any clock that does not jump), and so is randomness (a number in [0, 1)).
+Time is an argument (seconds of a clock that does not jump), and so is randomness (a number in [0, 1)).
 
-The uplink has a chain of checks. A check asks all its targets at once: that is a round, and it is good if any
+The uplink has a chain of checks. A check asks all its targets at once. That is a round, and it is good if any
 target answers. While one check of the chain fails, those behind it are not asked: they could not pass.
 
     unknown ── every check has passed once ─────────────────────▶ up
@@ -11,13 +11,13 @@ target answers. While one check of the chain fails, those behind it are not aske
                since it went down, and the hold-down is over ───▶ up
     up ◀──▶ degraded: it answers, but with loss, late, or not from all targets
 
-Hold-down: the first outage in `flap_memory` costs nothing more. From the second on, an uplink that answers
-again is still taken for down for `hold_down` seconds, twice as long at each further outage, `hold_down_max`
-at most. An outage during the hold-down counts like any other. So an uplink that comes and goes stays away,
-and one that has behaved for `flap_memory` has a clean record.
+Hold-down: the first outage in `flap_memory` has no further effect. From the second on, an uplink that answers
+again still counts as down for `hold_down` seconds, and twice as long after each further outage, at most
+`hold_down_max`. An outage during the hold-down counts like any other. So a flapping uplink stays out of use,
+and one without an outage for `flap_memory` starts with a clean record.
 
-With other checks or thresholds (the configuration was changed) the verdict stays until answers change it:
-what is known of checks that stay is kept, and what is down is not used again before the new ones have passed.
+When checks or thresholds change (another configuration), the verdict stays until answers change it. What is
+known of checks that stay is kept. An uplink that is down is not used before the new checks have passed.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ UP = "up"
 DEGRADED = "degraded"  # usable, and worth a look
 DOWN = "down"
 
-WINDOW = 20  # answers of each target over which loss is counted
-ENOUGH = 10  # answers before loss is spoken of
-SUSPICIOUS = 4  # times faster are the rounds while it is open which way things go
-NEAR = 1.0  # seconds at least between rounds that only ask the neighbour
-SMOOTHING = 1 / 8  # the share of a new round-trip time in the smoothed one (as in RFC 6298)
+LOSS_WINDOW = 20  # answers of each target, over which loss is measured
+LOSS_MIN_ANSWERS = 10  # with fewer, loss is unknown
+FAST_FACTOR = 4  # rounds are faster by this while the next one may change the state
+GATEWAY_SPACING_S = 1.0  # least time between two rounds of a gateway check, which costs no data
+RTT_SMOOTHING = 1 / 8  # the share of a new round-trip time in the smoothed one (as in RFC 6298)
 
-# What an SRTLA link that hears its receiver proves. It proves neither that names resolve nor that no portal
-# stands in the way of others, so dns and http are always asked.
+# The kinds of checks that an SRTLA link proves if it hears its receiver. It does not prove that names
+# resolve, or that there is no captive portal, so dns and http are always asked.
 PROVEN_BY_TRAFFIC = frozenset({"gateway", "icmp", "tcp"})
 
 
 class Outcome(Enum):
-    """What became of one question."""
+    """The outcome of asking one target once."""
 
     ANSWERED = "answered"
     FAILED = "failed"
-    SKIPPED = "skipped"  # does not apply to this uplink: a name without address of its family, no ARP there
-    LOCAL = "local"  # could not be asked, for a reason on this box: says nothing about the uplink
+    SKIPPED = "skipped"  # does not apply to this uplink: a name without address of its family, no ARP
+    LOCAL = "local"  # failed for a reason on this box, which says nothing about the uplink
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class CheckHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class UplinkHealth:
     """The verdict on one uplink. `since` is when `state` was entered, by the clock of the judge."""
 
     device: str
@@ -94,10 +94,10 @@ class Health:
 
 
 @dataclass(slots=True)
-class _Target:
-    """What one target has answered lately."""
+class _TargetRecord:
+    """The latest answers of one target."""
 
-    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    recent: deque[bool] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
     silent: int = 0  # rounds in a row without answer
     rtt: float | None = None
 
@@ -106,35 +106,35 @@ class _Target:
         self.recent.append(answered)
         self.silent = 0 if answered else self.silent + 1
         if answered and answer.rtt is not None:
-            self.rtt = answer.rtt if self.rtt is None else self.rtt + SMOOTHING * (answer.rtt - self.rtt)
+            self.rtt = answer.rtt if self.rtt is None else self.rtt + RTT_SMOOTHING * (answer.rtt - self.rtt)
 
 
 @dataclass(slots=True)
-class _Check:
+class _CheckRecord:
     config: CheckConfig
     due: float
-    fails: int = 0  # failed rounds in a row
-    goods: int = 0  # good rounds in a row, since the uplink went down if it did
+    failures: int = 0  # failed rounds in a row
+    successes: int = 0  # good rounds in a row, since the uplink went down if it did
     passed: bool = False  # ever, since the start
-    counted: float = float("-inf")  # when a round was last counted
+    counted_at: float = float("-inf")  # when a round last counted
     detail: str = ""
-    targets: dict[str, _Target] = field(default_factory=dict)
+    targets: dict[str, _TargetRecord] = field(default_factory=dict)
 
     @property
     def fast(self) -> float:
-        return self.config.interval / SUSPICIOUS
+        return self.config.interval / FAST_FACTOR
 
     def loss(self, down_after: int) -> float | None:
         """The share of answers missing, of the targets that answer at all."""
         recent = [ok for t in self.targets.values() if t.silent < down_after for ok in t.recent]
-        return recent.count(False) / len(recent) if len(recent) >= ENOUGH else None
+        return recent.count(False) / len(recent) if len(recent) >= LOSS_MIN_ANSWERS else None
 
     def rtt(self) -> float | None:
         """The smoothed round-trip time of the fastest target that answers."""
         return min((t.rtt for t in self.targets.values() if t.rtt is not None and not t.silent), default=None)
 
     def degraded(self, policy: HealthConfig) -> str:
-        """Why it is worse than it should be; "" if it is not."""
+        """Why the uplink is degraded by this check; "" if it is not."""
         name = self.config.name
         silent = [text for text, target in self.targets.items() if target.silent >= policy.down_after]
         if silent:
@@ -153,8 +153,8 @@ class _Check:
 class Judge:
     """The state machine of one uplink.
 
-    The caller asks due() when each check is to be asked next, asks it, and hands the answers to round(); it
-    calls advance() when release() has come. Each of these may change what due() says of the other checks.
+    The caller gets from due() when each check must be asked next, asks it, and passes the answers to round().
+    It calls advance() at the time that release() gives. Each of these calls may change due() of all checks.
     """
 
     def __init__(
@@ -170,18 +170,19 @@ class Judge:
         self.address = address
         self.policy = policy
         self._chain = tuple(chain)
-        self._outages: deque[float] = deque(maxlen=32)  # when each began: more would not lengthen the hold
+        # When each outage began. More of them would not lengthen the hold-down.
+        self._outages: deque[float] = deque(maxlen=32)
         self._state = UNKNOWN
         self._since = now
-        self._checks: list[_Check] = []
-        self._inherited = False  # whether the state is that of other checks, some of which are new
+        self._checks: list[_CheckRecord] = []
+        self._inherited = False  # whether the state comes from earlier checks, and some of these are new
         self.restart(now, random)
 
     def restart(self, now: float, random: float) -> None:
         """Forget the answers (the link was away) but not the outages; the state is unknown again."""
-        self._checks = [_Check(check, due=_soon(check, now, random)) for check in self._chain]
+        self._checks = [_CheckRecord(check, due=_soon(check, now, random)) for check in self._chain]
         self._inherited = False
-        self._out = False  # by the checks alone, without the hold-down
+        self._failed = False  # down by the checks alone, without the hold-down
         self._held_until = now
         self._held_reason = ""
         self._reason = ""
@@ -190,7 +191,7 @@ class Judge:
     def reconfigure(
         self, chain: Sequence[CheckConfig], policy: HealthConfig, now: float, random: float
     ) -> None:
-        """Go on with these checks and this policy; the uplink is the same, and so is the verdict for now."""
+        """Go on with these checks and this policy. The uplink is the same, and for now its verdict too."""
         known = {check.config.name: check for check in self._checks}
         self._chain, self.policy = tuple(chain), policy
         self._checks = []
@@ -199,13 +200,13 @@ class Judge:
             if before is not None and before.config == config:
                 self._checks.append(before)
                 continue
-            check = _Check(config, due=_soon(config, now, random))
-            if self._out and before is not None:  # it is down for that: until the first answer, no less
-                check.fails, check.detail = before.fails, before.detail
+            check = _CheckRecord(config, due=_soon(config, now, random))
+            if self._failed and before is not None:  # it is down by that check, until the first answer
+                check.failures, check.detail = before.failures, before.detail
             self._checks.append(check)
         self._inherited = True
         if not self._checks:
-            self._out, self._held_until, self._inherited = False, now, False
+            self._failed, self._held_until, self._inherited = False, now, False
         self._settle(now)
         self._update(now)
 
@@ -215,19 +216,19 @@ class Judge:
         """The check `name` has asked all its targets."""
         check = self._find(name)
         answers = list(answers)
-        telling = [a for a in answers if a.outcome in (Outcome.ANSWERED, Outcome.FAILED)]
-        answered = next((a for a in telling if a.outcome is Outcome.ANSWERED), None)
-        for answer in telling:
-            check.targets.setdefault(answer.target, _Target()).add(answer)
+        relevant = [a for a in answers if a.outcome in (Outcome.ANSWERED, Outcome.FAILED)]
+        answered = next((a for a in relevant if a.outcome is Outcome.ANSWERED), None)
+        for answer in relevant:
+            check.targets.setdefault(answer.target, _TargetRecord()).add(answer)
         if answered is not None:
             self._good(check, answered.detail, now)
-        elif telling:
-            check.fails += 1
-            check.goods = 0
-            check.counted = now
-            check.detail = "; ".join(dict.fromkeys(a.detail or f"{a.target}: no answer" for a in telling))
+        elif relevant:
+            check.failures += 1
+            check.successes = 0
+            check.counted_at = now
+            check.detail = "; ".join(dict.fromkeys(a.detail or f"{a.target}: no answer" for a in relevant))
         elif any(a.outcome is Outcome.LOCAL for a in answers):
-            check.detail = answers[0].detail  # neither good nor bad
+            check.detail = answers[0].detail  # counts neither as good nor as failed
         else:
             self._good(check, answers[0].detail if answers else "", now)
         self._settle(now)
@@ -235,99 +236,99 @@ class Judge:
         self._update(now)
 
     def evidence(self, *, ok: bool, detail: str, now: float, random: float) -> None:
-        """What an SRTLA link over this uplink says: it hears its receiver, or it sends and hears nothing.
+        """Take evidence of an SRTLA link over this uplink: it hears its receiver (`ok`), or only sends.
 
-        A good word counts as a round of the checks that it proves, and saves them their next one. A bad word
-        only brings the next rounds forward: the receiver may be what is dead.
+        Good evidence counts as a round of the checks that it proves, and postpones their next one. Bad
+        evidence only brings the next rounds forward: the receiver itself may be dead.
         """
         if not ok:
-            self.hasten(now)
+            self.ask_soon(now)
         for check in self._checks if ok else ():
-            spaced = now - check.counted >= check.fast
+            spaced = now - check.counted_at >= check.fast
             if check.config.kind in PROVEN_BY_TRAFFIC:
-                if check.fails or spaced:
+                if check.failures or spaced:
                     self._good(check, detail, now)
                 if not self._open(check) and not check.degraded(self.policy):
                     check.due = max(check.due, self._later(check.config.interval, now, random))
         self._settle(now)
         self._update(now)
 
-    def hasten(self, now: float) -> None:
-        """There is reason to think that the next rounds will say something new: not to wait for them.
+    def ask_soon(self, now: float) -> None:
+        """Bring the next rounds forward, as they will probably say something new.
 
-        Those that cost a data plan nothing are asked sooner after the last one than the others.
+        Gateway checks, which cost no data, may follow their last round sooner than the others.
         """
         for check in self._checks:
-            spacing = min(check.fast, NEAR) if check.config.kind == "gateway" else check.fast
-            check.due = min(check.due, max(now, check.counted + spacing))
+            spacing = min(check.fast, GATEWAY_SPACING_S) if check.config.kind == "gateway" else check.fast
+            check.due = min(check.due, max(now, check.counted_at + spacing))
 
     def advance(self, now: float) -> None:
-        """Time has passed: a hold-down may be over."""
+        """Let time pass: a hold-down may be over."""
         self._update(now)
 
     # --- what to do --------------------------------------------------------------------------------------
 
     def due(self, name: str) -> float | None:
-        """When the check is to be asked next; None while a check before it in the chain fails."""
+        """When the check must be asked next; None while a check before it in the chain fails."""
         for check in self._checks:
             if check.config.name == name:
                 return check.due
-            if check.fails:
+            if check.failures:
                 return None
         raise KeyError(name)
 
     def release(self) -> float | None:
-        """When the hold-down ends, if it is what keeps the uplink down."""
-        return self._held_until if self._state == DOWN and not self._out else None
+        """When the hold-down ends, if the hold-down keeps the uplink down; else None."""
+        return self._held_until if self._state == DOWN and not self._failed else None
 
-    def health(self) -> Health:
+    def health(self) -> UplinkHealth:
         """The verdict as of the last call."""
         failing = False
         shown = []
         for check in self._checks:
-            state = "waiting" if failing or not (check.fails or check.passed) else "ok"
-            if check.fails and not failing:
+            state = "waiting" if failing or not (check.failures or check.passed) else "ok"
+            if check.failures and not failing:
                 state = "failing"
                 failing = True
             loss = check.loss(self.policy.down_after)
             shown.append(CheckHealth(check.config.name, state, check.rtt(), loss, check.detail))
-        return Health(self.device, self.address, self._state, self._reason, self._since, tuple(shown))
+        return UplinkHealth(self.device, self.address, self._state, self._reason, self._since, tuple(shown))
 
     # --- how ---------------------------------------------------------------------------------------------
 
-    def _find(self, name: str) -> _Check:
+    def _find(self, name: str) -> _CheckRecord:
         return next(check for check in self._checks if check.config.name == name)
 
-    def _good(self, check: _Check, detail: str, now: float) -> None:
-        check.fails = 0
-        check.goods += 1
+    def _good(self, check: _CheckRecord, detail: str, now: float) -> None:
+        check.failures = 0
+        check.successes += 1
         check.passed = True
-        check.counted = now
+        check.counted_at = now
         check.detail = detail
 
     def _later(self, interval: float, now: float, random: float) -> float:
         return now + interval * (1 + self.policy.jitter * (2 * random - 1))
 
-    def _open(self, check: _Check) -> bool:
-        """Whether one more round may change the state: then it is asked sooner."""
-        if self._out:
-            return not check.fails and check.goods < self.policy.up_after
-        return 0 < check.fails < self.policy.down_after or not check.passed
+    def _open(self, check: _CheckRecord) -> bool:
+        """Whether one more round may change the state: then rounds are faster."""
+        if self._failed:
+            return not check.failures and check.successes < self.policy.up_after
+        return 0 < check.failures < self.policy.down_after or not check.passed
 
-    def _schedule(self, check: _Check, now: float, random: float) -> None:
+    def _schedule(self, check: _CheckRecord, now: float, random: float) -> None:
         check.due = self._later(check.fast if self._open(check) else check.config.interval, now, random)
 
     def _settle(self, now: float) -> None:
-        """Go down, or come back, by the checks alone."""
+        """Set `_failed` by the rounds of the checks alone, and begin a hold-down after an outage."""
         policy = self.policy
-        if not self._out:
-            if any(check.fails >= policy.down_after for check in self._checks):
-                self._out = True
+        if not self._failed:
+            if any(check.failures >= policy.down_after for check in self._checks):
+                self._failed = True
                 self._outages.append(now)
                 for check in self._checks:
-                    check.goods = 0
-        elif all(check.goods >= policy.up_after for check in self._checks):
-            self._out = False
+                    check.successes = 0
+        elif all(check.successes >= policy.up_after for check in self._checks):
+            self._failed = False
             hold = self._hold(now)
             self._held_until = now + hold
             self._held_reason = (
@@ -335,13 +336,13 @@ class Judge:
                 f" held down for {hold:g} s"
             )
             for check in self._checks:
-                check.targets.clear()  # what was lost in the outage is not loss
-        if self._out:
-            # What was good before the outage proves nothing now: whatever is next in the chain is asked soon.
+                check.targets.clear()  # answers missing in the outage do not count as loss
+        if self._failed:
+            # Good rounds before the outage prove nothing now: the next check in the chain is asked soon.
             for check in self._checks:
-                if check.fails:
+                if check.failures:
                     break
-                if check.goods == 0:
+                if check.successes == 0:
                     check.due = min(check.due, now)
 
     def _hold(self, now: float) -> float:
@@ -357,16 +358,16 @@ class Judge:
             self._state, self._since = state, now
 
     def _judge(self, now: float) -> tuple[str, str]:
-        failing = next((check for check in self._checks if check.fails), None)
+        failing = next((check for check in self._checks if check.failures), None)
         reason = "" if failing is None else f"{failing.config.name}: {failing.detail}"
-        if self._out:
+        if self._failed:
             if failing is None:
                 reason = "answers again, not yet often enough"
             return DOWN, reason
         if now < self._held_until:
             return DOWN, self._held_reason
         if failing is not None:
-            reason += f" ({failing.fails} of {self.policy.down_after})"
+            reason += f" ({failing.failures} of {self.policy.down_after})"
         if not self._checks:
             return UNKNOWN, "nothing is checked"
         if not all(check.passed for check in self._checks):
@@ -379,5 +380,5 @@ class Judge:
 
 
 def _soon(check: CheckConfig, now: float, random: float) -> float:
-    """When a check that is new is asked first: those of many uplinks not at the same moment."""
+    """When a new check is asked first. Random, so that many uplinks are not asked at the same moment."""
     return now + random * min(1.0, check.interval)

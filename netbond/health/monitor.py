@@ -1,7 +1,7 @@
-"""Runs the checks of all uplinks, and says when a verdict has changed.
+"""Runs the checks of all uplinks, and tells when a verdict has changed.
 
-One task for each check of each uplink, so that one which hangs until its timeout delays no other. What an
-answer means is decided in netbond.health.judge; this file only waits, asks, and hands over.
+Each check of each uplink has its own task, so that a check that waits for its timeout delays no other.
+netbond.health.judge decides what an answer means. This module only waits, asks, and passes answers on.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Final
 
 from netbond.config.schema import CheckConfig, Config, HealthConfig
 from netbond.config.targets import Target
-from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Health, Judge
-from netbond.health.probes import Way, probe, questions, resolvers
+from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Judge, UplinkHealth
+from netbond.health.probes import ProbedUplink, probe, questions, resolvers
 from netbond.health.report import Key, key
 from netbond.match import NO_SETTINGS, UNMATCHED, Settings
 from netbond.model import IPAddress, Uplink
@@ -26,7 +26,7 @@ from netbond.uplinks import NO_CARRIER
 
 logger = logging.getLogger(__name__)
 
-Ask = Callable[[CheckConfig, Target, Way], Awaitable[Answer]]
+Ask = Callable[[CheckConfig, Target, ProbedUplink], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class _Identity:
     chain: tuple[CheckConfig, ...]
     policy: HealthConfig
 
-    def same_way(self, other: _Identity) -> bool:
-        """Whether only the checks differ: then the verdict so far is about the same thing."""
+    def same_uplink(self, other: _Identity) -> bool:
+        """Whether only the checks differ: then the verdict so far is still about this uplink."""
         return (self.device, self.address, self.gateway) == (other.device, other.address, other.gateway)
 
 
@@ -55,19 +55,19 @@ class _Watch:
         ask: Ask,
         before: _Watch | None = None,
     ) -> None:
-        """`before` is the watch of the same way out with other checks, whose verdict goes on."""
+        """`before` is the watch of the same uplink with other checks; its verdict goes on."""
         self.identity: Final = identity
         self.running = False
         self._look = look
         self._random = random
         self._ask = ask
         self._clock = asyncio.get_running_loop().time
-        self._way = Way(
+        self._uplink = ProbedUplink(
             identity.device, identity.address, identity.gateway, resolvers(identity.policy.resolvers)
         )
-        # A check that has nothing to ask here (no target of this family, no gateway) is no part of the chain.
+        # A check without targets here (none of this family, no gateway) is no part of the chain.
         self._questions = {
-            check.name: found for check in identity.chain if (found := questions(check, self._way))
+            check.name: found for check in identity.chain if (found := questions(check, self._uplink))
         }
         self._chain = tuple(check for check in identity.chain if check.name in self._questions)
         if before is None:
@@ -84,7 +84,7 @@ class _Watch:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        """Begin to ask; after a pause nothing is known any more."""
+        """Begin to ask. After a pause, the state is unknown."""
         self.running = True
         if self._goes_on:
             self._goes_on = False
@@ -92,14 +92,14 @@ class _Watch:
         else:
             self.judge.restart(self._clock(), self._random())
             self._state = UNKNOWN
-        self._way.names.clear()
+        self._uplink.names.clear()
         for check in self._chain:
             task = asyncio.create_task(self._run(check), name=f"check {check.name} of {self.identity.device}")
             task.add_done_callback(self._ended)
             self._tasks.add(task)
 
     def stop(self) -> set[asyncio.Task[None]]:
-        """Ask no more; the tasks that are about to end."""
+        """Stop asking; return the tasks that are about to end."""
         self.running = False
         if self._timer is not None:
             self._timer.cancel()
@@ -112,10 +112,10 @@ class _Watch:
         self.judge.evidence(ok=ok, detail=detail, now=self._clock(), random=self._random())
         self._changed()
 
-    def hasten(self, reached: bool) -> None:
-        """The kernel has reached the gateway, or has not."""
+    def ask_soon(self, reached: bool) -> None:
+        """Ask soon if the kernel reached the gateway, or not, against the verdict so far."""
         if reached != (self.judge.health().state in (UP, DEGRADED)):
-            self.judge.hasten(self._clock())
+            self.judge.ask_soon(self._clock())
             self._changed()
 
     async def _run(self, check: CheckConfig) -> None:
@@ -130,13 +130,13 @@ class _Watch:
                         await wake.wait()
                 continue
             answers = await asyncio.gather(
-                *(self._ask(check, target, self._way) for target in self._questions[check.name])
+                *(self._ask(check, target, self._uplink) for target in self._questions[check.name])
             )
             self.judge.round(check.name, answers, self._clock(), self._random())
             self._changed()
 
     def _changed(self) -> None:
-        """The judge was told something: others may be due at another time, and the verdict may be another."""
+        """Act on a change of the judge: due times of all checks and the verdict may differ."""
         for wake in self._wakes.values():
             wake.set()
         if self._timer is not None:
@@ -161,11 +161,11 @@ class _Watch:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not self._tasks and not self.running:
-            self._way.frames.close()
+            self._uplink.arp_socket.close()
         if not task.cancelled() and task.exception() is not None:
-            # A defect of ours must not keep an uplink down, nor up: nothing is known of it.
+            # A bug must not keep an uplink down or up: its state is unknown from now on.
             logger.error(
-                "%s failed; nothing is known of that uplink until the next change",
+                "%s failed; the state of that uplink is unknown until the next change",
                 task.get_name(),
                 exc_info=task.exception(),
             )
@@ -205,19 +205,19 @@ class Monitor:
         self.set_uplinks(self._uplinks)
 
     def set_uplinks(self, uplinks: Iterable[Uplink]) -> None:
-        """Check these from now on, and no others.
+        """Check these uplinks from now on, and no others.
 
-        An uplink with the same device, address and gateway as before keeps its state, also if its checks are
-        others; any other is unknown at first. One without link is not asked, and unknown when the link is
-        back. It does not matter whether netbond.usability has marked dead ones among them: if one was, by a
-        verdict that no longer holds, `look` is called.
+        An uplink with the same device, address and gateway as before keeps its state, also with other checks.
+        Any other is unknown at first. An uplink without link is not asked, and is unknown when the link is
+        back. netbond.usability may have marked some of them as dead. If it did so by a verdict that no longer
+        holds, `look` is called.
         """
         self._uplinks = tuple(uplinks)
         down = {key(health) for health in self.healths() if health.state == DOWN}
         watches: dict[Key, _Watch] = {}
         for uplink in self._uplinks:
             if key(uplink) in watches:
-                continue  # the same again is no second uplink
+                continue  # it is listed twice
             identity = _Identity(
                 uplink.device,
                 uplink.address.ip,
@@ -227,7 +227,7 @@ class Monitor:
             )
             watch = self._watches.get(key(uplink))
             if watch is None or watch.identity != identity:
-                before = watch if watch is not None and watch.identity.same_way(identity) else None
+                before = watch if watch is not None and watch.identity.same_uplink(identity) else None
                 watch = _Watch(identity, self._look, self._random, self._ask, before)
                 if before is not None:
                     self._stop(before)
@@ -245,8 +245,10 @@ class Monitor:
             self._look()
 
     def evidence(self, device: str, ok: bool, detail: str = "", address: str | None = None) -> None:
-        """What an SRTLA link hears: `ok` if its receiver answered within the last second, not `ok` if it has
-        sent for some seconds and heard nothing. Without `address`, of all uplinks of the device.
+        """Take what an SRTLA link hears.
+
+        `ok` if its receiver answered within the last second, not `ok` if the link sent for some seconds and
+        heard nothing. Without `address`, it is about all uplinks of the device.
         """
         if not self._config.health.evidence:
             return
@@ -255,19 +257,21 @@ class Monitor:
                 watch.evidence(ok, detail)
 
     def neighbour(self, device: str, address: IPAddress, reached: bool) -> None:
-        """What the kernel found when it asked for a neighbour itself, as it does when packets go there: of a
-        gateway that is a reason to ask, if the verdict so far is another."""
+        """Take the kernel's own result for a neighbour, which it asks for when packets go there.
+
+        If the neighbour is a gateway, and the verdict so far differs, it is asked soon.
+        """
         for watch in self._watches.values():
             identity = watch.identity
             if watch.running and (identity.device, identity.gateway) == (device, address):
-                watch.hasten(reached)
+                watch.ask_soon(reached)
 
-    def healths(self) -> tuple[Health, ...]:
-        """The verdicts, in the order of the uplinks; none of an uplink without link."""
+    def healths(self) -> tuple[UplinkHealth, ...]:
+        """The verdicts, in the order of the uplinks. An uplink without link has none."""
         return tuple(watch.judge.health() for watch in self._watches.values() if watch.running)
 
     async def stop(self) -> None:
-        """Ask no more, and return when nothing of it is left."""
+        """Stop asking; return when all tasks have ended."""
         for watch in self._watches.values():
             self._stop(watch)
         self._watches = {}

@@ -1,8 +1,7 @@
-"""The packets of the probes: built and checked, without sockets.
+"""Builds the packets of the probes, and recognises their answers; without sockets.
 
-What comes in is from a network that nobody vouches for: a check either recognises exactly the answer to what
-was asked, or says no. Sources: RFC 826 (ARP), 792 and 4443 (echo), 4861 (neighbour discovery), 1035 (DNS),
-9112 (HTTP/1.1).
+What comes in is untrusted. Each function accepts only the exact answer to what was asked. Sources: RFC 826
+(ARP), 792 and 4443 (echo), 4861 (neighbour discovery), 1035 (DNS), 9112 (HTTP/1.1).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def is_arp_reply(packet: bytes, mac: bytes, sender: IPv4Address, target: IPv4Add
         and our_ip == sender.packed
         and ours == mac
         and theirs != bytes(6)
-        and not theirs[0] & 1  # a group address is nobody's
+        and not theirs[0] & 1  # a group address belongs to no host
     )
 
 
@@ -61,7 +60,7 @@ def solicited_node(target: IPv6Address) -> IPv6Address:
 
 
 def is_neighbour_advertisement(packet: bytes, hop_limit: int, target: IPv6Address) -> bool:
-    """Whether this answers a solicitation for `target`; a hop limit below 255 came through a router."""
+    """Whether this answers a solicitation for `target`; with a hop limit below 255 it came from elsewhere."""
     if len(packet) < 24 or hop_limit != 255:
         return False
     kind, code, _checksum, flags = struct.unpack_from("!BBHI", packet)
@@ -139,7 +138,7 @@ def dns_query(ident: int, name: str, kind: int) -> bytes:
 
 
 def dns_answer(packet: bytes, query: bytes) -> DnsAnswer | None:
-    """The answer to `query`, or None if this is none: another id, another question, or not DNS."""
+    """The answer to `query`; None for another id, another question, or what is not DNS."""
     if len(packet) < len(query) or packet[:2] != query[:2]:
         return None
     _ident, flags, questions, answers = struct.unpack_from("!4H", packet)
@@ -154,7 +153,7 @@ def dns_answer(packet: bytes, query: bytes) -> DnsAnswer | None:
     try:
         found = list(_records(packet, len(query), min(answers, _MAX_RECORDS), kind))
     except (IndexError, struct.error):
-        found = []  # cut off or malformed behind the question: the server is alive, its records are not used
+        found = []  # malformed after the question: the server is alive, but its records are not used
     return DnsAnswer(rcode, tuple(a for a, _ in found), min((ttl for _, ttl in found), default=0))
 
 
@@ -178,7 +177,7 @@ def _records(packet: bytes, at: int, count: int, kind: int) -> list[tuple[IPAddr
 
 
 def _behind_name(packet: bytes, at: int) -> int:
-    """Where the name that begins at `at` ends. A pointer ends it, so no loop can be built."""
+    """Where the name that begins at `at` ends. A pointer ends it, so there is no loop."""
     while True:
         length = packet[at]
         if length >= 0xC0:

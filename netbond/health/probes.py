@@ -1,8 +1,8 @@
-"""Asking one target once, bound to the uplink's device and address, so that the answer is about that uplink.
+"""Asks one target once, bound to the uplink's device and address, so that the answer is about that uplink.
 
-Every probe ends within its timeout, reads a bounded amount, and closes what it opened, also when cancelled;
-one socket stays open in its Way, because closing it takes long. Nothing waits in a thread, and names are
-looked up through the uplink itself, not by the system's resolver.
+Every probe ends within its timeout, reads a bounded amount, and closes what it opened, also when cancelled.
+One socket stays open in ProbedUplink, because closing it takes long. No thread is used. Names are looked up
+through the uplink itself, not by the system's resolver.
 """
 
 from __future__ import annotations
@@ -40,61 +40,62 @@ from netbond.system.text import printable
 
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1
 SERVFAIL = 2
-MAX_DATAGRAM = 4096
-TTL = (60.0, 3600.0)  # seconds for which a name's addresses are kept, whatever its TTL says
+MAX_DATAGRAM_BYTES = 4096
+TTL_RANGE_S = (60.0, 3600.0)  # a name's addresses are kept no shorter and no longer, whatever its TTL
 MAX_NAMES = 64
 
-# Failures of this box, which say nothing of the uplink. A tentative IPv6 address is not available.
+# Failures of this box, which say nothing about the uplink. A tentative IPv6 address is not available.
 LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM, errno.EADDRNOTAVAIL})
 
 
 class _Failed(Exception):  # noqa: N818 - never leaves this module
-    """The target did not answer as it should; says how, without naming it."""
+    """The target did not answer as it should; the text says how, without naming it."""
 
 
 class _Skipped(Exception):  # noqa: N818
-    """The question does not apply to this uplink; says why."""
+    """The probe does not apply to this uplink; the text says why."""
 
 
 @dataclass(slots=True)
-class Way:
-    """The uplink through which is asked, and what is known there. `names` is a cache of resolved names.
+class ProbedUplink:
+    """An uplink that is probed. `names` is a cache of names resolved through it.
 
-    `frames` is to be closed when no more is asked."""
+    Close `arp_socket` after the last probe.
+    """
 
     device: str
     address: IPAddress
     gateway: IPAddress | None = None
     resolvers: tuple[IPAddress, ...] = ()
     names: dict[str, tuple[IPAddress, float]] = field(default_factory=dict)
-    frames: arp_nd.Frames = field(default_factory=arp_nd.Frames)
+    arp_socket: arp_nd.ArpSocket = field(default_factory=arp_nd.ArpSocket)
 
 
-def questions(check: CheckConfig, way: Way) -> list[Target]:
-    """What this check asks on this uplink: its targets, without addresses of the other family."""
+def questions(check: CheckConfig, uplink: ProbedUplink) -> list[Target]:
+    """The targets that this check asks on this uplink: none that are addresses of the other family."""
     if check.kind == "gateway":
-        return [] if way.gateway is None else [Target(str(way.gateway), str(way.gateway))]
+        return [] if uplink.gateway is None else [Target(str(uplink.gateway), str(uplink.gateway))]
     found = []
     for text in check.targets:
         target = parse(check.kind, text)
         if target.host == GATEWAY:
-            if way.gateway is None:
+            if uplink.gateway is None:
                 continue
-            target = replace(target, host=str(way.gateway))
+            target = replace(target, host=str(uplink.gateway))
         address = target.address
-        if address is None or address.version == way.address.version:
+        if address is None or address.version == uplink.address.version:
             found.append(target)
     return found
 
 
-async def probe(check: CheckConfig, target: Target, way: Way) -> Answer:
-    """Ask `target` once; no longer than check.timeout, and no exception but cancellation."""
+async def probe(check: CheckConfig, target: Target, uplink: ProbedUplink) -> Answer:
+    """Ask `target` once, for at most `check.timeout` seconds. Raises nothing but cancellation."""
     began = time.monotonic()
-    # neighbour.ask() keeps to the timeout itself, and has more to say when it is over.
+    # arp_nd.ask() has the same timeout, and says more when it is over.
     limit = None if check.kind == "gateway" else check.timeout
     try:
         async with asyncio.timeout(limit):
-            rtt, detail = await _ask(check, target, way)
+            rtt, detail = await _ask(check, target, uplink)
     except TimeoutError:
         outcome, rtt, detail = Outcome.FAILED, None, f"{target.text}: no answer within {check.timeout:g} s"
     except _Failed as failed:
@@ -107,25 +108,25 @@ async def probe(check: CheckConfig, target: Target, way: Way) -> Answer:
     else:
         outcome, rtt = Outcome.ANSWERED, time.monotonic() - began if rtt is None else rtt
     if outcome is Outcome.FAILED:
-        way.names.pop(target.host, None)  # perhaps it has moved
+        uplink.names.pop(target.host, None)  # its address may have changed
     return Answer(target.text, outcome, rtt, printable(detail, 300))
 
 
-async def _ask(check: CheckConfig, target: Target, way: Way) -> tuple[float | None, str]:
-    """The round-trip time (None: the time it took) and what to say of it."""
+async def _ask(check: CheckConfig, target: Target, uplink: ProbedUplink) -> tuple[float | None, str]:
+    """The round-trip time in seconds (None: use the time that this took), and a detail for people."""
     if check.kind == "gateway":
-        return await _gateway(way, check.timeout), ""
-    address = target.address or await _resolve(target.host, way)
+        return await _gateway(uplink, check.timeout), ""
+    address = target.address or await _resolve(target.host, uplink)
     if check.kind == "icmp":
-        return await _icmp(address, way), ""
+        return await _icmp(address, uplink), ""
     if check.kind == "tcp":
-        return await _tcp(address, target.port, way), ""
+        return await _tcp(address, target.port, uplink), ""
     if check.kind == "dns":
-        answer = await _dns(address, target.port, check.query, way)
+        answer = await _dns(address, target.port, check.query, uplink)
         if answer.rcode == SERVFAIL:
             raise _Failed("SERVFAIL")
         return None, answer.verdict
-    rtt, head = await _http(address, target, way)
+    rtt, head = await _http(address, target, uplink)
     if head.status != check.expect:
         portal = head.status < 400 or head.status == 511  # RFC 6585: Network Authentication Required
         hint = ": a captive portal, or the data plan is used up" if portal else ""
@@ -137,21 +138,23 @@ async def _ask(check: CheckConfig, target: Target, way: Way) -> tuple[float | No
 
 
 @contextlib.contextmanager
-def _socket(way: Way, kind: int, protocol: int = 0) -> Iterator[socket.socket]:
+def _socket(uplink: ProbedUplink, kind: int, protocol: int = 0) -> Iterator[socket.socket]:
     """A non-blocking socket that can only use this uplink."""
-    family = socket.AF_INET if way.address.version == 4 else socket.AF_INET6
+    family = socket.AF_INET if uplink.address.version == 4 else socket.AF_INET6
     with socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol) as sock:
         sock.setblocking(False)
-        # The device first: the address alone does not tell twins apart, and a link-local one needs a device.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, way.device.encode())
-        sock.bind(_endpoint(way.address, 0, way))
+        # The device first: two modems may have the same address, and a link-local address needs a device.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, uplink.device.encode())
+        sock.bind(_endpoint(uplink.address, 0, uplink))
         yield sock
 
 
-def _endpoint(address: IPAddress, port: int, way: Way) -> tuple[str, int] | tuple[str, int, int, int]:
+def _endpoint(
+    address: IPAddress, port: int, uplink: ProbedUplink
+) -> tuple[str, int] | tuple[str, int, int, int]:
     if address.version == 4:
         return (str(address), port)
-    scope = socket.if_nametoindex(way.device) if address.is_link_local else 0
+    scope = socket.if_nametoindex(uplink.device) if address.is_link_local else 0
     return (str(address), port, 0, scope)
 
 
@@ -162,36 +165,36 @@ def _reason(error: OSError) -> str:
 # --- the kinds ---------------------------------------------------------------------------------------------
 
 
-async def _gateway(way: Way, patience: float) -> float:
-    if way.gateway is None:
+async def _gateway(uplink: ProbedUplink, timeout_s: float) -> float:
+    if uplink.gateway is None:
         raise _Skipped("point-to-point, there is no gateway")
     try:
-        rtt = await arp_nd.ask(way.device, way.address, way.gateway, patience, way.frames)
+        rtt = await arp_nd.ask(uplink.device, uplink.address, uplink.gateway, timeout_s, uplink.arp_socket)
         if rtt is not None:
             return rtt
-        state = arp_nd.state(way.device, way.gateway)
+        state = arp_nd.state(uplink.device, uplink.gateway)
     except arp_nd.NoNeighboursError:
-        raise _Skipped(f"{way.device} has no neighbours to ask") from None
+        raise _Skipped(f"{uplink.device} has no neighbours to ask") from None
     if state in arp_nd.FIXED:
         raise _Skipped(f"has a fixed neighbour entry ({state}) and need not answer")
-    asked = "ARP" if way.gateway.version == 4 else "neighbour solicitation"
+    asked = "ARP" if uplink.gateway.version == 4 else "neighbour solicitation"
     raise _Failed(f"no answer to {asked}")
 
 
-async def _icmp(address: IPAddress, way: Way) -> float:
+async def _icmp(address: IPAddress, uplink: ProbedUplink) -> float:
     loop = asyncio.get_running_loop()
     version = address.version
     ident, token = secrets.randbelow(0x10000), secrets.token_bytes(16)
     protocol = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
-    # A raw socket and not a ping socket: the latter is refused, also to root, unless a sysctl allows it.
-    with _socket(way, socket.SOCK_RAW, protocol) as sock:
+    # A raw socket, as a ping socket is refused, also to root, unless a sysctl allows it.
+    with _socket(uplink, socket.SOCK_RAW, protocol) as sock:
         if version == 4:
             sock.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("=I", ~(1 << 0) & 0xFFFFFFFF))
         else:
             words = [0xFFFFFFFF] * 8
             words[129 // 32] &= ~(1 << 129 % 32)
             sock.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, struct.pack("=8I", *words))
-        sock.connect(_endpoint(address, 0, way))
+        sock.connect(_endpoint(address, 0, uplink))
         began = loop.time()
         sock.send(echo_request(version, ident, 1, token))
         while not is_echo_reply(version, await loop.sock_recv(sock, 512), ident, 1, token):
@@ -199,38 +202,38 @@ async def _icmp(address: IPAddress, way: Way) -> float:
         return loop.time() - began
 
 
-async def _connect(sock: socket.socket, address: IPAddress, port: int, way: Way) -> float:
+async def _connect(sock: socket.socket, address: IPAddress, port: int, uplink: ProbedUplink) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await loop.sock_connect(sock, _endpoint(address, port, way))
+    await loop.sock_connect(sock, _endpoint(address, port, uplink))
     return loop.time() - began
 
 
-async def _tcp(address: IPAddress, port: int, way: Way) -> float | None:
-    with _socket(way, socket.SOCK_STREAM) as sock:
+async def _tcp(address: IPAddress, port: int, uplink: ProbedUplink) -> float | None:
+    with _socket(uplink, socket.SOCK_STREAM) as sock:
         try:
-            return await _connect(sock, address, port, way)
+            return await _connect(sock, address, port, uplink)
         except ConnectionRefusedError:
-            return None  # somebody is there to refuse
+            return None  # a refusal is an answer
 
 
-async def _dns(server: IPAddress, port: int, name: str, way: Way) -> DnsAnswer:
+async def _dns(server: IPAddress, port: int, name: str, uplink: ProbedUplink) -> DnsAnswer:
     loop = asyncio.get_running_loop()
-    query = dns_query(secrets.randbelow(0x10000), name, A if way.address.version == 4 else AAAA)
-    # Connected: the kernel hands over only what comes from that server and port. Our port is random.
-    with _socket(way, socket.SOCK_DGRAM) as sock:
-        sock.connect(_endpoint(server, port, way))
+    query = dns_query(secrets.randbelow(0x10000), name, A if uplink.address.version == 4 else AAAA)
+    # Connected, so that only packets from that server and port arrive. Our port is random.
+    with _socket(uplink, socket.SOCK_DGRAM) as sock:
+        sock.connect(_endpoint(server, port, uplink))
         sock.send(query)
         while True:
-            answer = dns_answer(await loop.sock_recv(sock, MAX_DATAGRAM), query)
+            answer = dns_answer(await loop.sock_recv(sock, MAX_DATAGRAM_BYTES), query)
             if answer is not None:
                 return answer
 
 
-async def _http(address: IPAddress, target: Target, way: Way) -> tuple[float, HttpHead]:
+async def _http(address: IPAddress, target: Target, uplink: ProbedUplink) -> tuple[float, HttpHead]:
     loop = asyncio.get_running_loop()
-    with _socket(way, socket.SOCK_STREAM) as sock:
-        rtt = await _connect(sock, address, target.port, way)
+    with _socket(uplink, socket.SOCK_STREAM) as sock:
+        rtt = await _connect(sock, address, target.port, uplink)
         await loop.sock_sendall(sock, http_request(target.host, target.port, target.path))
         data = b""
         try:
@@ -249,25 +252,25 @@ async def _http(address: IPAddress, target: Target, way: Way) -> tuple[float, Ht
 # --- names -------------------------------------------------------------------------------------------------
 
 
-async def _resolve(name: str, way: Way) -> IPAddress:
-    """The first address of `name` in the uplink's family, asked of the resolvers one after the other.
+async def _resolve(name: str, uplink: ProbedUplink) -> IPAddress:
+    """The first address of `name` in the uplink's family. Asks the resolvers one after the other.
 
-    The caller's timeout covers it: a resolver that is silent for a while is passed over, and the last one may
-    use what is left.
+    Runs within the caller's timeout. A resolver that is silent for a second is skipped; the last one may use
+    the rest of the time.
     """
     now = time.monotonic()
-    kept = way.names.get(name)
+    kept = uplink.names.get(name)
     if kept is not None and now < kept[1]:
         return kept[0]
-    family = way.address.version
-    servers = [server for server in way.resolvers if server.version == family]
+    family = uplink.address.version
+    servers = [server for server in uplink.resolvers if server.version == family]
     if not servers:
         raise _Skipped(f"no resolver for IPv{family} is configured")
     why = "no resolver answers"
     for server in servers:
         try:
-            async with asyncio.timeout(_patience(servers)):
-                answer = await _dns(server, 53, name, way)
+            async with asyncio.timeout(_resolver_timeout_s(servers)):
+                answer = await _dns(server, 53, name, uplink)
         except TimeoutError:
             why = f"resolver {server} does not answer"
             continue
@@ -275,10 +278,10 @@ async def _resolve(name: str, way: Way) -> IPAddress:
             why = f"resolver {server}: {_reason(error)}"
             continue
         if answer.addresses:
-            if len(way.names) >= MAX_NAMES:
-                way.names.clear()
-            keep = min(max(answer.ttl, TTL[0]), TTL[1])
-            way.names[name] = (answer.addresses[0], now + keep)
+            if len(uplink.names) >= MAX_NAMES:
+                uplink.names.clear()
+            keep = min(max(answer.ttl, TTL_RANGE_S[0]), TTL_RANGE_S[1])
+            uplink.names[name] = (answer.addresses[0], now + keep)
             return answer.addresses[0]
         if answer.rcode == 0:
             raise _Skipped(f"has no IPv{family} address")
@@ -286,8 +289,8 @@ async def _resolve(name: str, way: Way) -> IPAddress:
     raise _Failed(why)
 
 
-def _patience(servers: Sequence[IPAddress]) -> float | None:
-    """Seconds to wait for one of several resolvers; None: as long as there is time at all."""
+def _resolver_timeout_s(servers: Sequence[IPAddress]) -> float | None:
+    """How long to wait for one of several resolvers; None: until the caller's timeout."""
     return None if len(servers) == 1 else 1.0
 
 

@@ -1,6 +1,6 @@
-"""What others make of the verdicts: whose they are, and what status shows. Pure.
+"""Turns the verdicts of health checks into the part "health" of a snapshot. Pure.
 
-What they mean for routing is decided in netbond.usability, together with data plans and backups.
+netbond.usability decides what they mean for routing, together with data plans and backups.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from netbond.health.judge import Health
+from netbond.health.judge import UplinkHealth
 from netbond.model import IPAddress, Uplink
 from netbond.system.text import printable
 
 Key = tuple[str, IPAddress]  # an uplink: its device and the address that is bound to
 
 
-def key(item: Uplink | Health) -> Key:
-    """What an uplink and its health are known by."""
+def key(item: Uplink | UplinkHealth) -> Key:
+    """The key of an uplink, and of its health."""
     return (item.device, item.address.ip if isinstance(item, Uplink) else item.address)
 
 
-def section(healths: Iterable[Health], now: float) -> list[dict[str, Any]]:
+def section(healths: Iterable[UplinkHealth], now: float) -> list[dict[str, Any]]:
     """The part "health" of a snapshot (docs/health.md lists its keys); `now` by the monitor's clock."""
     return [
         {

@@ -11,7 +11,7 @@ from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.health import report
 from netbond.health.monitor import Monitor
-from netbond.health.stream_evidence import Ear
+from netbond.health.stream_evidence import EvidenceReader
 from netbond.match import Settings
 from netbond.model import Facts, Health, IPAddress, Link
 from netbond.system.text import printable
@@ -25,7 +25,7 @@ class HealthChecks(Source, Output):
     def __init__(self, config: Config) -> None:
         self._look: Look = lambda: None
         self._monitor = Monitor(config, self._news)
-        self._ear = Ear()
+        self._evidence = EvidenceReader()
         self._checked_by: tuple[Settings, Config] | None = None
 
     def _news(self) -> None:
@@ -61,8 +61,8 @@ class HealthChecks(Source, Output):
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
         """Hear what the engines say of their links."""
-        for word in self._ear.listen(traffic.engines):
-            self._monitor.evidence(word.device, word.ok, word.detail, word.address)
+        for link in self._evidence.read(traffic.engines):
+            self._monitor.evidence(link.device, link.ok, link.detail, link.address)
 
     def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
         """The verdicts with their checks."""

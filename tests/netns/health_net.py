@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from netbond.health.probes import Way
+from netbond.health.probes import ProbedUplink
 from netbond.lab.netns import call_in, ip_batch
 from netbond.model import Uplink
 from tests.netns.box import sh, wait_for
@@ -92,11 +92,11 @@ class Modem:
 
     # --- as the box sees it --------------------------------------------------------------------------------
 
-    def way(self, family: int = 4, **other: Any) -> Way:
+    def probed(self, family: int = 4, **other: Any) -> ProbedUplink:
         """How to ask through this modem."""
         if family == 6:
-            return Way(self.device, self.interface6.ip, self.gateway6, **other)
-        return Way(self.device, self.interface.ip, self.gateway, **other)
+            return ProbedUplink(self.device, self.interface6.ip, self.gateway6, **other)
+        return ProbedUplink(self.device, self.interface.ip, self.gateway, **other)
 
     def uplink(self, family: int = 4, **other: Any) -> Uplink:
         """The uplink that netbond would find."""

@@ -17,7 +17,7 @@ from netbond.config.schema import CheckConfig, Config, UplinkConfig
 from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer
 from netbond.health.monitor import Monitor
-from netbond.health.probes import Way, probe
+from netbond.health.probes import ProbedUplink, probe
 from netbond.model import Facts, Health, IPAddress, Uplink
 from netbond.usability import alive, apply_policy
 from tests.netns.box import sh
@@ -50,9 +50,9 @@ class Watched:
         self.asked = 0
         self.monitor = Monitor(config, self._look, ask=self._ask)
 
-    async def _ask(self, check: CheckConfig, target: Target, way: Way) -> Answer:
+    async def _ask(self, check: CheckConfig, target: Target, probed: ProbedUplink) -> Answer:
         self.asked += 1
-        return await probe(check, target, way)
+        return await probe(check, target, probed)
 
     def _look(self) -> None:
         self.looks += 1

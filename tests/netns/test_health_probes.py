@@ -17,7 +17,7 @@ import pytest
 from netbond.config.schema import CheckConfig
 from netbond.health import arp_nd
 from netbond.health.judge import Answer, Outcome
-from netbond.health.probes import Way, probe, questions
+from netbond.health.probes import ProbedUplink, probe, questions
 from netbond.lab.netns import call_in, write_sysctls
 from tests import ready
 from tests.netns.box import sh
@@ -43,15 +43,15 @@ def check(kind: str, *targets: str, timeout: float = 2.0, **other: object) -> Ch
     return replace(CheckConfig(kind, kind, targets, timeout=timeout), **other)  # type: ignore[arg-type]
 
 
-def ask(net: Net, of: CheckConfig, way: Way) -> Answer:
+def ask(net: Net, of: CheckConfig, probed: ProbedUplink) -> Answer:
     """The answer of the check's only target."""
-    (target,) = questions(of, way)
+    (target,) = questions(of, probed)
 
     async def once() -> Answer:
         try:
-            return await probe(of, target, way)
+            return await probe(of, target, probed)
         finally:
-            way.frames.close()
+            probed.arp_socket.close()
 
     answer = net.run(once)
     assert (answer.rtt is not None) == (answer.outcome is Outcome.ANSWERED)
@@ -63,7 +63,7 @@ def ask(net: Net, of: CheckConfig, way: Way) -> Answer:
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_gateway_is_there(net: Net, modem: Modem, family: int) -> None:
-    answer = ask(net, check("gateway"), modem.way(family))
+    answer = ask(net, check("gateway"), modem.probed(family))
     assert answer.outcome is Outcome.ANSWERED
     assert answer.rtt is not None
     assert 0 < answer.rtt < 1
@@ -77,26 +77,26 @@ def test_gateway_is_there(net: Net, modem: Modem, family: int) -> None:
     ],
 )
 def test_gateway_is_not_there(net: Net, modem: Modem, gateway: str, says: str) -> None:
-    way = modem.way(6 if ":" in gateway else 4)
-    way.gateway = type(way.address)(gateway)
-    answer = ask(net, check("gateway", timeout=QUICK), way)
+    probed = modem.probed(6 if ":" in gateway else 4)
+    probed.gateway = type(probed.address)(gateway)
+    answer = ask(net, check("gateway", timeout=QUICK), probed)
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, says)
 
 
 def test_an_entry_that_is_still_reachable_is_no_sign_of_life(net: Net, modem: Modem) -> None:
-    assert ask(net, check("icmp", "gateway"), modem.way()).outcome is Outcome.ANSWERED
+    assert ask(net, check("icmp", "gateway"), modem.probed()).outcome is Outcome.ANSWERED
     modem.hang()
     state = call_in(net.name, lambda: arp_nd.state("usb0", modem.gateway))
     assert state == "REACHABLE"
-    answer = ask(net, check("gateway", timeout=QUICK), modem.way())
+    answer = ask(net, check("gateway", timeout=QUICK), modem.probed())
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, "10.0.0.1: no answer to ARP")
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "flap", "chatter", "another device"])
 def test_a_gateway_is_asked_by_the_same_socket_as_before(net: Net, modem: Modem, meanwhile: str) -> None:
     """Closing one takes up to 30 ms. It outlives what the device goes through, and answers to nobody."""
-    way, of = modem.way(), check("gateway", timeout=1.0)
-    (target,) = questions(of, way)
+    probed, of = modem.probed(), check("gateway", timeout=1.0)
+    (target,) = questions(of, probed)
 
     def happens() -> None:
         if meanwhile == "flap":
@@ -107,19 +107,19 @@ def test_a_gateway_is_asked_by_the_same_socket_as_before(net: Net, modem: Modem,
                 for _ in range(200):
                     sock.sendto(bytes(28), ("usb0", 0x0806, 0, 0, b"\xff" * 6))
         elif meanwhile == "another device":
-            way.device = "usb1"  # the name that the device has now
+            probed.device = "usb1"  # the name that the device has now
             sh("ip", "-n", net.name, "link", "set", "usb0", "down")
             sh("ip", "-n", net.name, "link", "set", "usb0", "name", "usb1")
             sh("ip", "-n", net.name, "link", "set", "usb1", "up")
 
     async def twice() -> tuple[Answer, int | None, Answer, int | None]:
         try:
-            first = await probe(of, target, way)
-            before = way.frames.descriptor
+            first = await probe(of, target, probed)
+            before = probed.arp_socket.descriptor
             happens()
-            return first, before, await probe(of, target, way), way.frames.descriptor
+            return first, before, await probe(of, target, probed), probed.arp_socket.descriptor
         finally:
-            way.frames.close()
+            probed.arp_socket.close()
 
     first, before, second, after = net.run(twice)
     assert (first.outcome, second.outcome) == (Outcome.ANSWERED, Outcome.ANSWERED), second.detail
@@ -161,8 +161,8 @@ def arp_liar(modem: Modem, change: Callable[[bytes], bytes]) -> None:
 
 def test_the_liar_can_tell_the_truth(net: Net, modem: Modem) -> None:
     arp_liar(modem, lambda reply: reply)
-    way = replace(modem.way(), gateway=modem.interface.network[9])
-    assert ask(net, check("gateway"), way).outcome is Outcome.ANSWERED
+    probed = replace(modem.probed(), gateway=modem.interface.network[9])
+    assert ask(net, check("gateway"), probed).outcome is Outcome.ANSWERED
 
 
 @pytest.mark.parametrize(
@@ -179,29 +179,29 @@ def test_arp_replies_that_answer_something_else(
     net: Net, modem: Modem, change: Callable[[bytes], bytes]
 ) -> None:
     arp_liar(modem, change)
-    way = replace(modem.way(), gateway=modem.interface.network[9])
-    assert ask(net, check("gateway", timeout=QUICK), way).outcome is Outcome.FAILED
+    probed = replace(modem.probed(), gateway=modem.interface.network[9])
+    assert ask(net, check("gateway", timeout=QUICK), probed).outcome is Outcome.FAILED
 
 
 def test_a_fixed_neighbour_entry_need_not_answer(net: Net, modem: Modem) -> None:
     mac = "02:00:00:00:00:09"
     sh("ip", "-n", net.name, "neigh", "add", "10.0.0.9", "lladdr", mac, "dev", "usb0", "nud", "permanent")
-    way = replace(modem.way(), gateway=modem.interface.network[9])
-    answer = ask(net, check("gateway", timeout=QUICK), way)
+    probed = replace(modem.probed(), gateway=modem.interface.network[9])
+    answer = ask(net, check("gateway", timeout=QUICK), probed)
     assert answer.outcome is Outcome.SKIPPED
     assert "fixed neighbour entry (PERMANENT)" in answer.detail
 
 
 def test_links_without_arp(net: Net, modem: Modem) -> None:
     sh("ip", "-n", net.name, "link", "set", "usb0", "arp", "off")
-    answer = ask(net, check("gateway", timeout=QUICK), modem.way())
+    answer = ask(net, check("gateway", timeout=QUICK), modem.probed())
     assert (answer.outcome, answer.detail) == (Outcome.SKIPPED, "10.0.0.1: usb0 has no neighbours to ask")
 
 
 def test_point_to_point_has_nothing_to_ask(modem: Modem) -> None:
-    way = replace(modem.way(), gateway=None)
-    assert questions(check("gateway"), way) == []
-    assert questions(check("icmp", "gateway"), way) == []
+    probed = replace(modem.probed(), gateway=None)
+    assert questions(check("gateway"), probed) == []
+    assert questions(check("icmp", "gateway"), probed) == []
 
 
 # --- icmp --------------------------------------------------------------------------------------------------
@@ -209,27 +209,27 @@ def test_point_to_point_has_nothing_to_ask(modem: Modem) -> None:
 
 @pytest.mark.parametrize(("family", "host"), [(4, HOST), (6, HOST6), (4, "gateway"), (6, "gateway")])
 def test_icmp(net: Net, modem: Modem, family: int, host: str) -> None:
-    assert ask(net, check("icmp", host), modem.way(family)).outcome is Outcome.ANSWERED
+    assert ask(net, check("icmp", host), modem.probed(family)).outcome is Outcome.ANSWERED
 
 
 def test_icmp_that_is_dropped(net: Net, modem: Modem) -> None:
     for family in ("icmp", "icmpv6"):
         modem.nft(f"add rule inet t input {family} type echo-request drop")
-    answer = ask(net, check("icmp", HOST, timeout=QUICK), modem.way())
+    answer = ask(net, check("icmp", HOST, timeout=QUICK), modem.probed())
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, "192.0.2.1: no answer within 0.4 s")
-    assert ask(net, check("icmp", HOST6, timeout=QUICK), modem.way(6)).outcome is Outcome.FAILED
-    assert ask(net, check("gateway"), modem.way()).outcome is Outcome.ANSWERED
+    assert ask(net, check("icmp", HOST6, timeout=QUICK), modem.probed(6)).outcome is Outcome.FAILED
+    assert ask(net, check("gateway"), modem.probed()).outcome is Outcome.ANSWERED
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_many_at_once_each_get_their_own_answer(net: Net, modem: Modem, family: int) -> None:
     hosts = (HOST, OTHER, "192.0.2.99") if family == 4 else (HOST6, "2001:db8:0::1", "2001:db8:ffff::99")
     of = check("icmp", *hosts, timeout=QUICK)
-    way = modem.way(family)
+    probed = modem.probed(family)
 
     async def all_of_them() -> list[Answer]:
-        targets = questions(of, way)
-        return await asyncio.gather(*(probe(of, target, way) for target in targets for _ in range(20)))
+        targets = questions(of, probed)
+        return await asyncio.gather(*(probe(of, target, probed) for target in targets for _ in range(20)))
 
     answers = net.run(all_of_them)
     assert {(a.target, a.outcome is Outcome.ANSWERED) for a in answers} == {
@@ -243,7 +243,7 @@ def test_no_route_is_told_at_once(net: Net, modem: Modem) -> None:
     # Of IPv6 only: for a socket bound to a device, IPv4 takes what it has no route to for a neighbour.
     sh("ip", "-n", net.name, "-6", "route", "del", "default", "dev", "usb0")
     for of in (check("icmp", HOST6), check("tcp", f"[{HOST6}]:80"), check("dns", HOST6)):
-        answer = ask(net, of, modem.way(6))
+        answer = ask(net, of, modem.probed(6))
         assert answer.outcome is Outcome.FAILED
         assert answer.detail.endswith(": network is unreachable")
 
@@ -255,16 +255,16 @@ def test_no_route_is_told_at_once(net: Net, modem: Modem) -> None:
 def test_tcp(net: Net, modem: Modem, family: int, host: str) -> None:
     port = modem.socket(socket.SOCK_STREAM, host).getsockname()[1]
     target = f"[{host}]:{port}" if family == 6 else f"{host}:{port}"
-    assert ask(net, check("tcp", target), modem.way(family)).outcome is Outcome.ANSWERED
+    assert ask(net, check("tcp", target), modem.probed(family)).outcome is Outcome.ANSWERED
 
 
 def test_who_refuses_is_alive(net: Net, modem: Modem) -> None:
-    assert ask(net, check("tcp", f"{HOST}:9"), modem.way()).outcome is Outcome.ANSWERED
+    assert ask(net, check("tcp", f"{HOST}:9"), modem.probed()).outcome is Outcome.ANSWERED
 
 
 def test_tcp_that_is_dropped(net: Net, modem: Modem) -> None:
     modem.nft("add rule inet t input tcp dport 9 drop")
-    answer = ask(net, check("tcp", f"{HOST}:9", timeout=QUICK), modem.way())
+    answer = ask(net, check("tcp", f"{HOST}:9", timeout=QUICK), modem.probed())
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, "192.0.2.1:9: no answer within 0.4 s")
 
 
@@ -280,7 +280,7 @@ def test_dns(net: Net, modem: Modem) -> None:
         (4, HOST, "x.nothing.test", "NXDOMAIN"),
         (4, HOST, "example.com", "REFUSED"),  # it has nobody to ask, and says so: it is alive
     ]:
-        answer = ask(net, check("dns", host, query=query), modem.way(family))
+        answer = ask(net, check("dns", host, query=query), modem.probed(family))
         assert (answer.outcome, answer.detail) == (Outcome.ANSWERED, verdict)
 
 
@@ -311,7 +311,7 @@ def dns_reply(query: bytes, flags: int) -> bytes:
 
 def test_servfail_is_no_answer(net: Net, modem: Modem) -> None:
     udp_server(modem, lambda query: [dns_reply(query, 0x8182)])
-    answer = ask(net, check("dns", HOST), modem.way())
+    answer = ask(net, check("dns", HOST), modem.probed())
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, "192.0.2.1: SERVFAIL")
 
 
@@ -321,13 +321,13 @@ def test_wrong_answers_are_passed_over(net: Net, modem: Modem) -> None:
         return [b"", query, dns_reply(other, 0x8180), dns_reply(query[:-1] + b"\2", 0x8180)]
 
     udp_server(modem, answers)
-    assert ask(net, check("dns", HOST, timeout=QUICK), modem.way()).outcome is Outcome.FAILED
+    assert ask(net, check("dns", HOST, timeout=QUICK), modem.probed()).outcome is Outcome.FAILED
     udp_server(modem, lambda query: [*answers(query), dns_reply(query, 0x8183)], 54)
-    assert ask(net, check("dns", f"{HOST}:54"), modem.way()).detail == "NXDOMAIN"
+    assert ask(net, check("dns", f"{HOST}:54"), modem.probed()).detail == "NXDOMAIN"
 
 
 def test_a_closed_dns_port_is_no_answer(net: Net, modem: Modem) -> None:
-    answer = ask(net, check("dns", HOST), modem.way())
+    answer = ask(net, check("dns", HOST), modem.probed())
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, "192.0.2.1: connection refused")
 
 
@@ -338,14 +338,14 @@ URL = f"http://{HOST}/generate_204"
 
 def test_http_204(net: Net, modem: Modem) -> None:
     asked = modem.http(204)
-    answer = ask(net, check("http", URL), modem.way())
+    answer = ask(net, check("http", URL), modem.probed())
     assert (answer.outcome, answer.detail) == (Outcome.ANSWERED, "HTTP 204")
     assert asked == [f"{HOST}/generate_204"]
 
 
 def test_http_6(net: Net, modem: Modem) -> None:
     asked = modem.http(204, HOST6)
-    assert ask(net, check("http", f"http://[{HOST6}]/x"), modem.way(6)).outcome is Outcome.ANSWERED
+    assert ask(net, check("http", f"http://[{HOST6}]/x"), modem.probed(6)).outcome is Outcome.ANSWERED
     assert asked == [f"[{HOST6}]/x"]
 
 
@@ -365,13 +365,13 @@ def test_http_6(net: Net, modem: Modem) -> None:
 )
 def test_portals(net: Net, modem: Modem, status: int, headers: dict[str, str], says: str) -> None:
     modem.http(status, headers=headers)
-    answer = ask(net, check("http", URL), modem.way())
+    answer = ask(net, check("http", URL), modem.probed())
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, f"{URL}: {says}")
 
 
 def test_another_status_may_be_the_right_one(net: Net, modem: Modem) -> None:
     modem.http(200)
-    assert ask(net, check("http", URL, expect=200), modem.way()).outcome is Outcome.ANSWERED
+    assert ask(net, check("http", URL, expect=200), modem.probed()).outcome is Outcome.ANSWERED
 
 
 @pytest.mark.parametrize(
@@ -395,14 +395,14 @@ def test_servers_that_are_none(net: Net, modem: Modem, said: bytes, says: str) -
 
     thread = threading.Thread(target=serve)
     thread.start()
-    answer = ask(net, check("http", URL), modem.way())
+    answer = ask(net, check("http", URL), modem.probed())
     thread.join()
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, f"{URL}: {says}")
 
 
 def test_a_server_that_never_answers(net: Net, modem: Modem) -> None:
     modem.socket(socket.SOCK_STREAM, HOST, 80)
-    answer = ask(net, check("http", URL, timeout=QUICK), modem.way())
+    answer = ask(net, check("http", URL, timeout=QUICK), modem.probed())
     assert (answer.outcome, answer.detail) == (Outcome.FAILED, f"{URL}: no answer within 0.4 s")
 
 
@@ -414,31 +414,31 @@ def test_names_are_looked_up_through_the_uplink(net: Net, modem: Modem) -> None:
     modem.dnsmasq(f"--address=/check.test/{HOST}")
     other.dnsmasq("--address=/check.test/192.0.2.99")  # that modem's DNS says otherwise
     asked = modem.http(204)
-    resolvers = (modem.interface.network[77], modem.way().address.__class__(HOST))  # the first is silent
-    way = modem.way(resolvers=resolvers)
+    resolvers = (modem.interface.network[77], modem.probed().address.__class__(HOST))  # the first is silent
+    probed = modem.probed(resolvers=resolvers)
     of = check("http", "http://check.test/x")
-    assert ask(net, of, way).outcome is Outcome.ANSWERED
+    assert ask(net, of, probed).outcome is Outcome.ANSWERED
     assert asked == ["check.test/x"]
-    way.resolvers = ()  # it is remembered
-    assert ask(net, of, way).outcome is Outcome.ANSWERED
-    way = other.way(resolvers=resolvers[1:])
-    assert ask(net, replace(of, timeout=QUICK), way).outcome is Outcome.FAILED
-    assert way.names == {}  # what failed is looked up again
+    probed.resolvers = ()  # it is remembered
+    assert ask(net, of, probed).outcome is Outcome.ANSWERED
+    probed = other.probed(resolvers=resolvers[1:])
+    assert ask(net, replace(of, timeout=QUICK), probed).outcome is Outcome.FAILED
+    assert probed.names == {}  # what failed is looked up again
 
 
 def test_names_that_do_not_resolve(net: Net, modem: Modem) -> None:
     modem.dnsmasq("--address=/four.test/192.0.2.7", "--local=/nothing.test/")
-    way = modem.way(resolvers=(modem.way().address.__class__(HOST),))
-    answer = ask(net, check("icmp", "x.nothing.test"), way)
+    probed = modem.probed(resolvers=(modem.probed().address.__class__(HOST),))
+    answer = ask(net, check("icmp", "x.nothing.test"), probed)
     assert (answer.outcome, answer.detail) == (
         Outcome.FAILED,
         "x.nothing.test: resolver 192.0.2.1 says NXDOMAIN",
     )
     modem.dnsmasq("--address=/four.test/192.0.2.7", "--local=/four.test/", host=HOST6)
-    way = modem.way(6, resolvers=(modem.way(6).address.__class__(HOST6),))
-    answer = ask(net, check("icmp", "four.test"), way)
+    probed = modem.probed(6, resolvers=(modem.probed(6).address.__class__(HOST6),))
+    answer = ask(net, check("icmp", "four.test"), probed)
     assert (answer.outcome, answer.detail) == (Outcome.SKIPPED, "four.test: has no IPv6 address")
-    answer = ask(net, check("icmp", "four.test"), modem.way())
+    answer = ask(net, check("icmp", "four.test"), modem.probed())
     assert (answer.outcome, answer.detail) == (
         Outcome.SKIPPED,
         "four.test: no resolver for IPv4 is configured",
@@ -456,7 +456,7 @@ def test_twins_with_one_address_and_one_gateway(net: Net, dead: int) -> None:
         twin.dnsmasq()
     # First both have their cables' other end, and only what stands behind one is wrong.
     for number, twin in enumerate(twins):
-        answer = ask(net, check("http", URL), twin.way())
+        answer = ask(net, check("http", URL), twin.probed())
         assert (answer.outcome is Outcome.FAILED) == (number == dead)
     twins[dead].hang()
     for of in (
@@ -466,7 +466,7 @@ def test_twins_with_one_address_and_one_gateway(net: Net, dead: int) -> None:
         check("dns", HOST, timeout=QUICK),
         check("http", URL, timeout=QUICK),
     ):
-        outcomes = [ask(net, of, twin.way()).outcome for twin in twins]
+        outcomes = [ask(net, of, twin.probed()).outcome for twin in twins]
         assert outcomes[dead] is Outcome.FAILED, of.kind
         assert outcomes[1 - dead] is Outcome.ANSWERED, of.kind
 
@@ -475,7 +475,7 @@ def test_an_address_that_is_not_there_yet(net: Net, modem: Modem) -> None:
     call_in(net.name, lambda: write_sysctls({"net/ipv6/conf/usb0/dad_transmits": "20"}))  # tentative for 20 s
     sh("ip", "-n", net.name, "addr", "flush", "dev", "usb0")
     sh("ip", "-n", net.name, "addr", "add", str(modem.interface6), "dev", "usb0")
-    answer = ask(net, check("icmp", HOST6), modem.way(6))
+    answer = ask(net, check("icmp", HOST6), modem.probed(6))
     assert answer.outcome is Outcome.LOCAL
     assert answer.detail.endswith("cannot assign requested address")
 
@@ -483,7 +483,7 @@ def test_an_address_that_is_not_there_yet(net: Net, modem: Modem) -> None:
 def test_a_device_that_is_gone(net: Net, modem: Modem) -> None:
     sh("ip", "-n", net.name, "link", "del", "usb0")
     for of in (check("gateway"), check("icmp", HOST), check("tcp", f"{HOST}:80"), check("dns", HOST)):
-        answer = ask(net, of, modem.way())
+        answer = ask(net, of, modem.probed())
         assert answer.outcome is Outcome.FAILED
         assert answer.detail.endswith("no such device")
 
@@ -516,15 +516,15 @@ def test_cancelled_and_timed_out_probes_close_their_sockets(
         )
         of = replace(of, targets=tuple(HOST6 if t == HOST else t for t in texts))
     modem.hang()
-    way = modem.way(family)
-    way.resolvers = (way.gateway,) if way.gateway is not None else ()
-    (target,) = questions(of, way)
+    probed = modem.probed(family)
+    probed.resolvers = (probed.gateway,) if probed.gateway is not None else ()
+    (target,) = questions(of, probed)
 
     kept = of.kind == "gateway" and family == 4  # all of them use the one of their way
 
     async def cancel() -> tuple[int, int]:
         before = open_files()
-        tasks = [asyncio.create_task(probe(of, target, way)) for _ in range(10)]
+        tasks = [asyncio.create_task(probe(of, target, probed)) for _ in range(10)]
         async with asyncio.timeout(ready.WITHIN_S):
             while open_files() < before + (1 if kept else 10):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.01)
@@ -532,8 +532,8 @@ def test_cancelled_and_timed_out_probes_close_their_sockets(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert all(task.cancelled() for task in tasks)
-        await probe(replace(of, timeout=0.1), target, way)
-        way.frames.close()
+        await probe(replace(of, timeout=0.1), target, probed)
+        probed.arp_socket.close()
         await asyncio.get_running_loop().shutdown_default_executor()
         return before, open_files()
 
@@ -550,7 +550,7 @@ async def main():
     {trouble}
     for kind, target in ("gateway", ()), ("icmp", ("192.0.2.1",)):
         of = CheckConfig(kind, kind, target, timeout=1.0)
-        print((await probe(of, questions(of, way)[0], way)).outcome.value)
+        print((await probe(of, questions(of, probed)[0], probed)).outcome.value)
 asyncio.run(main())
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netbond.health.stream_evidence import words
+from netbond.health.stream_evidence import evidence
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import GroupChanged, LinkDown, LinkUp
@@ -271,7 +271,7 @@ def test_what_the_health_of_uplinks_is_told() -> None:
 
     def heard() -> dict[str, bool]:
         stats = network.sender.stats(network.now)
-        return {word.device: word.ok for word in words({"role": "sender", **stats})}
+        return {each.device: each.ok for each in evidence({"role": "sender", **stats})}
 
     assert heard() == {"usb1": True, "usb2": True}, "of a link that was never up there is nothing to say"
     assert network.sender.stats(network.now)["links"][2]["silent_ms"] is None

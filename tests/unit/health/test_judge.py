@@ -369,12 +369,12 @@ def test_the_gateway_is_asked_again_sooner_than_others() -> None:
     of = judge(replace(GATEWAY, interval=100.0), replace(ICMP, interval=100.0))
     for name in ("gateway", "icmp"):
         of.round(name, yes(), 0.0, MIDDLE)
-    of.hasten(0.5)
+    of.ask_soon(0.5)
     assert (of.due("gateway"), of.due("icmp")) == (1.0, 25.0)
-    of.hasten(30.0)
+    of.ask_soon(30.0)
     assert (of.due("gateway"), of.due("icmp")) == (1.0, 25.0)
     of.round("gateway", yes(), 30.0, MIDDLE)
-    of.hasten(50.0)
+    of.ask_soon(50.0)
     assert of.due("gateway") == 50.0
 
 
@@ -419,30 +419,30 @@ EVENTS = st.lists(
 @given(EVENTS)
 def test_in_every_story(events: list[tuple[str, float, float]]) -> None:
     of = Judge("usb0", ADDRESS, [GATEWAY, ICMP], POLICY, 0.0, 0.3)
-    now, fails = 0.0, {"gateway": 0, "icmp": 0}
+    now, failures = 0.0, {"gateway": 0, "icmp": 0}
     before, held = of.health(), of.release()
     for event, pause, random in events:
         now += pause
         name, sign = event[:-1], event[-1]
-        if name in fails:
+        if name in failures:
             targets = ("a", "b") if name == "icmp" else ("g",)
             answers = no(*targets) if sign == "-" else yes(*targets)
             if sign == "/":
                 answers = yes("a") + no("b")
             of.round(name, answers, now, random)
-            fails[name] = fails[name] + 1 if sign == "-" else 0
+            failures[name] = failures[name] + 1 if sign == "-" else 0
         elif event == "advance":
             of.advance(now)
         else:
             of.evidence(ok=event == "good", detail="SRTLA", now=now, random=random)
             if event == "good":
-                fails = dict.fromkeys(fails, 0)
+                failures = dict.fromkeys(failures, 0)
         health = of.health()
         # Down by three failed rounds in a row of one check, and by nothing else.
         if health.state == DOWN and before.state != DOWN:
-            assert max(fails.values()) >= POLICY.down_after
+            assert max(failures.values()) >= POLICY.down_after
             assert event in ("gateway-", "icmp-")
-        if max(fails.values()) >= POLICY.down_after:
+        if max(failures.values()) >= POLICY.down_after:
             assert health.state == DOWN
         # A failure or a bad word does not bring it back, unless a hold-down was all that kept it.
         if before.state == DOWN and health.state != DOWN and event in ("gateway-", "icmp-", "bad"):

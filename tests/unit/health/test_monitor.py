@@ -12,7 +12,7 @@ from netbond.config.schema import CheckConfig, Config
 from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer, Outcome
 from netbond.health.monitor import Monitor
-from netbond.health.probes import Way
+from netbond.health.probes import ProbedUplink
 from netbond.model import Uplink
 
 UPLINK = Uplink(
@@ -32,7 +32,7 @@ class Scripted:
         self.looks: list[list[str]] = []  # the states at each
         self.monitor = Monitor(config, self._look, random=lambda: 0.0, ask=self._ask)
 
-    async def _ask(self, check: CheckConfig, target: Target, way: Way) -> Answer:
+    async def _ask(self, check: CheckConfig, target: Target, probed: ProbedUplink) -> Answer:
         self.asked += 1
         await asyncio.sleep(0)
         outcome = Outcome.ANSWERED if self.answering else Outcome.FAILED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from netbond.health.judge import DEGRADED, CheckHealth, Health
+from netbond.health.judge import DEGRADED, CheckHealth, UplinkHealth
 from netbond.health.report import section
 
 
@@ -12,7 +12,11 @@ def test_section() -> None:
     check = CheckHealth("icmp", "ok", 0.0213456, 0.1, "fine\n")
     waiting = CheckHealth("http", "waiting")
     found = section(
-        [Health("usb0", ipaddress.ip_address("10.0.0.10"), DEGRADED, "icmp: late", 10.0, (check, waiting))],
+        [
+            UplinkHealth(
+                "usb0", ipaddress.ip_address("10.0.0.10"), DEGRADED, "icmp: late", 10.0, (check, waiting)
+            )
+        ],
         12.5,
     )
     assert found == [

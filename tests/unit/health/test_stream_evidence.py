@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.health.stream_evidence import Ear, Word, words
+from netbond.health.stream_evidence import Evidence, EvidenceReader, evidence
 from netbond.model import EngineState
 
-GOOD = Word("usb0", "10.0.0.10", True, "the SRTLA receiver answers")
-BAD = Word("usb0", "10.0.0.10", False, "the SRTLA receiver is silent")
+GOOD = Evidence("usb0", "10.0.0.10", True, "the SRTLA receiver answers")
+BAD = Evidence("usb0", "10.0.0.10", False, "the SRTLA receiver is silent")
 
 
 def stats(**link: Any) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def stats(**link: Any) -> dict[str, Any]:
         (None, []),
     ],
 )
-def test_words(given: dict[str, Any] | None, expected: list[Word]) -> None:
-    assert words(given) == expected
+def test_words(given: dict[str, Any] | None, expected: list[Evidence]) -> None:
+    assert evidence(given) == expected
 
 
 JSON = st.recursive(
@@ -57,15 +57,15 @@ JSON = st.recursive(
 @settings(deadline=None)  # the machine may be busy
 @given(st.dictionaries(st.sampled_from(["device", "address", "state", "silent_ms"]), JSON))
 def test_whatever_an_engine_says(link: dict[str, Any]) -> None:
-    words({"role": "sender", "links": [link]})
+    evidence({"role": "sender", "links": [link]})
 
 
 def test_statistics_are_heard_once() -> None:
-    """An engine that hangs says nothing new, and its last words must not hold up a dead uplink."""
-    ear = Ear()
+    """An engine that hangs says nothing new, and its last evidence must not hold up a dead uplink."""
+    reader = EvidenceReader()
     first, second = stats(silent_ms=0), stats(silent_ms=0)
-    assert ear.listen([EngineState("a", "sender", "running", stats=first)]) == [GOOD]
-    assert ear.listen([EngineState("a", "sender", "running", stats=first)]) == []
-    assert ear.listen([EngineState("a", "sender", "running", stats=second)]) == [GOOD]
-    assert ear.listen([EngineState("a", "sender", "backing off", stats=None)]) == []
-    assert ear.listen([EngineState("b", "sender", "running", stats=second)]) == [GOOD]
+    assert reader.read([EngineState("a", "sender", "running", stats=first)]) == [GOOD]
+    assert reader.read([EngineState("a", "sender", "running", stats=first)]) == []
+    assert reader.read([EngineState("a", "sender", "running", stats=second)]) == [GOOD]
+    assert reader.read([EngineState("a", "sender", "backing off", stats=None)]) == []
+    assert reader.read([EngineState("b", "sender", "running", stats=second)]) == [GOOD]

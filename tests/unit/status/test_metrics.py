@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from netbond.errors import UnavailableError
 from netbond.health import report
-from netbond.health.judge import CheckHealth, Health
+from netbond.health.judge import CheckHealth, UplinkHealth
 from netbond.sources import data_plans
 from netbond.status import metrics
 from netbond.status.metrics import MetricsServer
@@ -78,13 +78,13 @@ SNAPSHOT: dict[str, Any] = {
     "ecmp": {"table": 222, "legs": [{"family": 4, "device": "usb0", "gateway": "10.0.0.1", "weight": 2}]},
     "health": report.section(
         [
-            Health(
+            UplinkHealth(
                 "usb0",
                 ip_address("10.0.0.10"),
                 state="degraded",
                 checks=(CheckHealth("gateway", "ok", 0.0004, 0.0), CheckHealth("icmp", "ok", 0.048, 0.25)),
             ),
-            Health(
+            UplinkHealth(
                 "wwan0",
                 ip_address("10.64.0.9"),
                 state="down",

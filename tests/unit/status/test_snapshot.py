@@ -234,7 +234,7 @@ def gone_section() -> list[dict[str, Any]]:
 
 SECTIONS: dict[str, Any] = {
     "health": report.section(
-        [judge.Health("usb0", ip_address("10.0.0.10"), checks=(judge.CheckHealth("icmp", "ok"),))], 0.0
+        [judge.UplinkHealth("usb0", ip_address("10.0.0.10"), checks=(judge.CheckHealth("icmp", "ok"),))], 0.0
     ),
     "metered": data_plans.section([data_plans.PlanState("usb0", 1, 2, None, None, "warn")]),
     "networkmanager": {"usb0": networkmanager.device_snapshot(networkmanager.NMDevice("usb0"))},

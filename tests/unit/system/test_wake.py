@@ -31,9 +31,7 @@ async def test_a_reload_is_told_once() -> None:
 async def test_signals() -> None:
     wake = Wake()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    signal.pthread_kill(
-        threading.get_ident(), signal.SIGHUP
-    )  # as `netbond run` holds it back
+    signal.pthread_kill(threading.get_ident(), signal.SIGHUP)  # as `netbond run` holds it back
     with contextlib.ExitStack() as stack:
         wake.heed_signals(stack)
         assert await wake.wait(time.monotonic() + 60)
