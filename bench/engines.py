@@ -83,7 +83,7 @@ class Server:
         if stamps:
             self.sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
         else:
-            batch.accept_packed(self.sock)
+            batch.enable_gro(self.sock)
         self.got = 0
         self.delays: list[int] = []
         self.peer: object = None
@@ -139,7 +139,7 @@ class Peer:
         self.stamps = stamps
         if stamps:
             self.sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
-        self.inbox = batch.Inbox(packed=not stamps and batch.accept_packed(self.sock))
+        self.inbox = batch.Inbox(gro=not stamps and batch.enable_gro(self.sock))
         self.got = 0
         self.delays: list[int] = []
         self.acks = True

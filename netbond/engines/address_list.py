@@ -1,4 +1,4 @@
-"""The address list: one line per usable uplink, for SRTLA senders that read it, and the word that it is new.
+"""Writes the address list for SRTLA senders, one line per usable uplink, and signals them when it changes.
 
 srtla_send and `netbond send` read the file when they start and again on SIGHUP. It lies where any user may
 write (/tmp/srtla_ips) and the writer is root, so a link put in its place is replaced, never followed; and
@@ -19,8 +19,8 @@ from pathlib import Path
 from netbond.model import Uplink
 from netbond.system import files
 
-LARGEST_LIST = 65536  # bytes; more is not ours
-LARGEST_PID_FILE = 64  # bytes
+MAX_LIST_BYTES = 65536  # a larger file is not netbond's
+MAX_PID_FILE_BYTES = 64
 PROC = Path("/proc")
 
 
@@ -72,10 +72,10 @@ class AddressList:
         self.empty = empty
         self.pid_file = pid_file
         self.process = process
-        self._untold: tuple[str, ...] = ()  # why somebody was not told of the list as it stands
+        self._not_notified: tuple[str, ...] = ()  # problems of the last notification
 
     def update(self, uplinks: Iterable[Uplink]) -> Update:
-        """Bring the file up to date, and tell those concerned if it changed. No OSError: problems are named.
+        """Write the file if it is out of date, and then signal its readers. No OSError: problems are named.
 
         Without `empty`, a list that would become empty is not written: senders stop on an empty list, and
         with the old one they carry on as soon as a modem is back.
@@ -86,18 +86,18 @@ class AddressList:
         data = text.encode()
         try:
             if self._is_current(self.path, data):
-                return Update(problems=self._untold)
+                return Update(problems=self._not_notified)
             files.replace(self.path, data, 0o644)
         except OSError as error:
             return Update(problems=(f"cannot write the address list {self.path}: {files.why(error)}",))
         notified, problems = self._notify()
-        self._untold = tuple(problems)
-        return Update(True, notified, self._untold)
+        self._not_notified = tuple(problems)
+        return Update(True, notified, self._not_notified)
 
     def _is_current(self, path: Path, data: bytes) -> bool:
         """Whether the file is as it would be written; one that others may change is not."""
         try:
-            content, status = files.read(path, LARGEST_LIST)
+            content, status = files.read(path, MAX_LIST_BYTES)
         except FileNotFoundError:
             return False
         except files.UnfitFileError:
@@ -106,7 +106,7 @@ class AddressList:
         return content == data and ours and stat.S_IMODE(status.st_mode) == 0o644
 
     def _notify(self) -> tuple[tuple[int, ...], list[str]]:
-        """Who was told, and who could not be."""
+        """The processes that got SIGHUP, and the problems."""
         notified: list[int] = []
         problems: list[str] = []
         candidates: list[tuple[int, int | None]] = []
@@ -123,7 +123,7 @@ class AddressList:
             candidates = [(pid, None) for pid in processes(self.process)]
         for pid, owner in candidates:
             try:
-                hang_up(pid, name=self.process, owner=owner)
+                send_sighup(pid, name=self.process, owner=owner)
             except ProcessLookupError as error:
                 if self.pid_file is not None:
                     problems.append(f"{self.pid_file}: process {pid} {error.strerror}")
@@ -134,7 +134,7 @@ class AddressList:
         return tuple(notified), problems
 
 
-# --- telling others ----------------------------------------------------------------------------------------
+# --- signals to readers ------------------------------------------------------------------------------------
 
 
 class UnfitProcessError(OSError):
@@ -146,7 +146,7 @@ def read_pid_file(path: Path) -> tuple[int, int | None]:
 
     FileNotFoundError if there is none; UnfitFileError, or another OSError, if it is not to be trusted.
     """
-    data, status = files.read(path, LARGEST_PID_FILE)
+    data, status = files.read(path, MAX_PID_FILE_BYTES)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise files.UnfitFileError(errno.EPERM, "can be written by others than its owner", str(path))
     match = re.fullmatch(rb"\s*([0-9]{1,9})\s*", data)
@@ -176,7 +176,7 @@ def names(pid: int) -> tuple[str, ...]:
     return tuple(os.fsdecode(name) for name in (comm, program) if name)
 
 
-def hang_up(pid: int, *, name: str = "", owner: int | None = None) -> None:
+def send_sighup(pid: int, *, name: str = "", owner: int | None = None) -> None:
     """Send SIGHUP to a process that handles it, is called `name` if given, and is `owner`'s if given.
 
     UnfitProcessError says why it does not get it; ProcessLookupError if it is gone. A descriptor holds the

@@ -64,25 +64,25 @@ def interpreter(
 
 @dataclass(slots=True)
 class Backoff:
-    """How long to wait before the next start, in seconds.
+    """How long to wait before the next start.
 
-    Twice as long after each death, from `first` to `most`. An engine that was ready and lived `healthy`
-    seconds begins anew. One that says itself that a restart will not help is tried at the longest pause: the
-    port may become free, the name may resolve.
+    Twice as long after each death, from `first_s` to `longest_s`. After an engine that was ready and lived
+    for `healthy_s` it begins with `first_s` again. An engine that says itself that a restart will not help is
+    tried at the longest pause: the port may become free, the name may resolve.
     """
 
-    first: float = 0.1
-    most: float = 10.0
-    healthy: float = 30.0
-    _next: float = field(default=0.0, init=False)
+    first_s: float = 0.1
+    longest_s: float = 10.0
+    healthy_s: float = 30.0
+    _next_s: float = field(default=0.0, init=False)
 
-    def died(self, lived: float, ready: bool, mendable: bool) -> float:
-        """A child has died after `lived` seconds: the pause before the next."""
-        if not mendable:
-            return self.most
-        if self._next == 0.0 or (ready and lived >= self.healthy):
-            self._next = self.first
-        pause, self._next = self._next, min(self._next * 2, self.most)
+    def died(self, lived_s: float, *, ready: bool, restart_helps: bool) -> float:
+        """The pause in seconds after a child that has died."""
+        if not restart_helps:
+            return self.longest_s
+        if self._next_s == 0.0 or (ready and lived_s >= self.healthy_s):
+            self._next_s = self.first_s
+        pause, self._next_s = self._next_s, min(self._next_s * 2, self.longest_s)
         return pause
 
 
@@ -96,8 +96,8 @@ def describe_exit(status: int, last_line: str = "") -> str:
     return f"ended with status {status}" + (f": {last_line}" if last_line else "")
 
 
-def restart_mends(status: int) -> bool:
-    """Whether another start may do better than one that ended with `status`."""
+def restart_helps(status: int) -> bool:
+    """Whether a restart may help after an engine that ended with this exit status."""
     return status not in (EXIT_USAGE, EXIT_CONFIG)
 
 
@@ -125,7 +125,7 @@ class RateLimit:
 
 @dataclass(slots=True)
 class LogLines:
-    """Cuts what a child writes to stderr into lines that are fit for the log.
+    """Splits what a child writes to stderr into lines for the log.
 
     Lines are cut off at `width` characters, and at most `limit` of them pass each second; of the others only
     the number is told.

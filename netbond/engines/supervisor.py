@@ -1,7 +1,7 @@
-"""The SRTLA engines as child processes: started, told of links, listened to, and started again when they die.
+"""Runs the SRTLA engines as child processes: starts them, sends them links, restarts them when they die.
 
-A child that breaks the rules of the channel is ended and replaced, like one that died. What needs no process
-to be decided is in netbond.engines.child.
+A child that breaks the rules of the channel is ended and replaced, like one that died. What is decided
+without a process is in netbond.engines.child.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from netbond.engines.child import (
     describe_exit,
     engine_arguments,
     interpreter,
-    restart_mends,
+    restart_helps,
 )
 from netbond.model import EngineState
 from netbond.srtla.process.protocol import (
@@ -76,7 +76,7 @@ class ResumeStore:
         self._warned = False
 
     def load(self, engine: EngineConfig) -> ResumeData:
-        """What was kept for this engine, or {}."""
+        """The resume data of this engine, or {}."""
         try:
             with self._open() as directory:
                 kept = _resume_file(engine, directory).read()
@@ -91,7 +91,7 @@ class ResumeStore:
         return resume if isinstance(resume, dict) else {}
 
     def save(self, engine: EngineConfig, resume: ResumeData) -> None:
-        """Keep it for the next one."""
+        """Keep the resume data for the next engine."""
         try:
             with self._open() as directory:
                 content = {"engine": engine_arguments(engine), "resume": resume}
@@ -149,7 +149,7 @@ class _Engine:
         self._ready = False
         self._fatal = ""
         self._fault = ""  # why we end the child
-        self._stillborn = 0  # children in a row that died before they were ready
+        self._early_deaths = 0  # children in a row that died before they were ready
         self._log = LogLines()
         self._last_line = ""
 
@@ -176,14 +176,14 @@ class _Engine:
             return
         self._writer.write(encode(message))
         if self._writer.transport.get_write_buffer_size() > MAX_UNREAD_BYTES + MAX_LINE_BYTES:
-            self._condemn("does not read its channel")
+            self._kill_for("does not read its channel")
 
-    def _condemn(self, fault: str) -> None:
+    def _kill_for(self, fault: str) -> None:
         self._fault = self._fault or fault
         if self._process is not None:
             self._process.kill()
 
-    def _become(self, state: str, reason: str = "") -> None:
+    def _set_state(self, state: str, reason: str = "") -> None:
         self.state, self.reason = state, reason
         self._supervisor.changed()
 
@@ -194,15 +194,15 @@ class _Engine:
             began = time.monotonic()
             status = await self._live()
             lived = time.monotonic() - began
-            mendable = not self._fatal and (status is None or restart_mends(status))
+            restartable = not self._fatal and (status is None or restart_helps(status))
             why = self._fault or self._fatal
             if not why and status is not None:
                 why = describe_exit(status, self._last_line)
             self.last_exit = why
-            pause = self._backoff.died(lived, self._ready, mendable)
-            self._count_stillborn(no_fault_of_its_own=status is None or not mendable)
+            pause = self._backoff.died(lived, ready=self._ready, restart_helps=restartable)
+            self._count_early_death(no_fault_of_its_own=status is None or not restartable)
             logger.warning("%s: %s; starting it again in %.1f s", self.config.name, why, pause)
-            self._become("backing off" if mendable else "failed", why)
+            self._set_state("backing off" if restartable else "failed", why)
             await asyncio.sleep(pause)
             self.restarts += 1
 
@@ -210,12 +210,12 @@ class _Engine:
         """run() is over: it was cancelled, or there is a mistake in it."""
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.critical("%s is no longer supervised", self.config.name, exc_info=error)
-            self._become("failed", "internal error; see the agent's log")
+            self._set_state("failed", "internal error; see the agent's log")
 
-    def _count_stillborn(self, *, no_fault_of_its_own: bool) -> None:
-        """Start without the resume when one child after the other dies of something before it is ready."""
-        self._stillborn = 0 if self._ready or no_fault_of_its_own else self._stillborn + 1
-        if self._stillborn >= FORGET_AFTER_DEATHS and self._resume:
+    def _count_early_death(self, *, no_fault_of_its_own: bool) -> None:
+        """Start without the resume data after several children in a row that died before they were ready."""
+        self._early_deaths = 0 if self._ready or no_fault_of_its_own else self._early_deaths + 1
+        if self._early_deaths >= FORGET_AFTER_DEATHS and self._resume:
             logger.warning("%s: starting it without what it knew of its stream", self.config.name)
             self._resume = {}
 
@@ -238,7 +238,7 @@ class _Engine:
                     return None
                 theirs.close()  # else the end of file would never come
                 # The failure before is shown until this one is ready: it would be gone in a blink.
-                self._become("starting", self.reason)
+                self._set_state("starting", self.reason)
                 return await self._attend(self._process, reader)
             finally:
                 self._writer.close()
@@ -271,12 +271,12 @@ class _Engine:
         try:
             await asyncio.wait({gone, talk}, return_when=asyncio.FIRST_COMPLETED)
             if not gone.done():
-                # It has said farewell or closed the channel, so it should be about to exit; or it was bad.
+                # It has sent Fatal or closed the channel, so it should exit soon; or it broke the rules.
                 await asyncio.wait({gone}, timeout=0 if self._fault else GRACE_S)
                 if not gone.done():
                     self._fault = self._fault or self._fatal or "closed its channel and went on"
         finally:
-            # The log is read meanwhile: a child that is told to end may have a last word.
+            # The log is read meanwhile: a child may write a last line when it is told to end.
             try:
                 status = await _end(process, at_once=bool(self._fault))
                 await asyncio.wait({talk, log}, timeout=DRAIN_S)
@@ -307,7 +307,7 @@ class _Engine:
         return resume
 
     async def _talk(self, reader: asyncio.StreamReader) -> None:
-        """Hear the child out: until the end of file, its farewell, or bad manners, which become its fault."""
+        """Read the child's messages until the end of file, Fatal, or a violation, which becomes its fault."""
         limit = RateLimit()
         try:
             while not self._fatal:
@@ -333,10 +333,10 @@ class _Engine:
         elif isinstance(message, Ready) and not self._ready:
             self._ready, self._since = True, now
             logger.info("%s: ready (pid %d)", self.config.name, self._process.pid if self._process else 0)
-            self._become("running")
+            self._set_state("running")
         elif isinstance(message, Fatal):
             self._fatal = printable(message.reason) or "gave up without a word"
-            self._become("failed", self._fatal)
+            self._set_state("failed", self._fatal)
 
     async def _pump(self, process: subprocess.Popen[bytes]) -> None:
         """The child's stderr into our log."""
@@ -377,7 +377,7 @@ async def _exit_of(process: subprocess.Popen[bytes]) -> None:
 
 
 async def _end(process: subprocess.Popen[bytes], at_once: bool) -> int:
-    """End a child that still runs, politely unless `at_once`, and reap it; the exit status."""
+    """End a child that still runs, by SIGTERM first unless `at_once`, and reap it; the exit status."""
     try:
         if not at_once and process.poll() is None:
             process.terminate()
@@ -465,6 +465,6 @@ class Supervisor:
             engine.tell_links()
 
     def states(self) -> tuple[EngineState, ...]:
-        """How each engine is, in the order of the configuration."""
+        """The state of each engine, in the order of the configuration."""
         now = time.monotonic()
         return tuple(engine.snapshot(now) for engine in self._engines)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.schedule import LinkState
 
-LOSS_WINDOW: Final = 10  # seconds that "recent loss" looks back
+LOSS_WINDOW: Final = 10  # calls of Sender.stats, one a second, over which loss is counted
 
 
 @dataclass(slots=True, eq=False)
@@ -24,10 +24,10 @@ class Link(LinkState):
     joined: bool = False  # has been up in the present group
     join_sent_at: float | None = None  # when REG2 with the present group's id last left
     retry_at: float = 0.0  # not to be registered before
-    backoff: float = 0.0  # s, the present step after REG_ERR
+    backoff_s: float = 0.0  # the present step after REG_ERR
     probed_at: float = 0.0  # when a keepalive last left
     # Keepalive timestamp in ms -> when it left, and how many data packets had left before.
-    pings: dict[int, tuple[float, int]] = field(default_factory=dict)
+    pending_keepalives: dict[int, tuple[float, int]] = field(default_factory=dict)
     packets: int = 0
     bytes: int = 0
     bitrate: int = 0  # bit/s over the last second
@@ -36,7 +36,7 @@ class Link(LinkState):
 
     @property
     def open(self) -> bool:
-        """Whether there is a socket to send by."""
+        """Whether it has a socket."""
         return self.state != "error"
 
 

@@ -1,4 +1,4 @@
-"""Which link carries the next packet: the contract between the sender and its modes, and the classic rule.
+"""The contract between the sender and its modes (which link carries the next packet), and the classic rule.
 
 A `Carrier` takes the SRT caller's packets over the links (`classic.py`, `bonding.py`). It keeps its own state
 of a link in `LinkState.model`, `window`, `in_flight` and `lost`; the rest in there belongs to the sender. It

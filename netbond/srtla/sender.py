@@ -1,4 +1,4 @@
-"""The SRTLA sender as a state machine: no sockets, no clock, no randomness of its own.
+"""The SRTLA sender as a state machine, without sockets, clock and randomness of its own.
 
 It is told of links (`set_links`, `link_opened`, `link_failed`), of datagrams (`datagram_from_caller`,
 `datagram_from_receiver`) and of time (`handle_timer` at `next_timer`), and gives out what is to be sent
@@ -31,19 +31,19 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.registration import psk
 from netbond.srtla.schedule import Carrier, LinkState, Outlet
 
-TICK: Final = 1.0  # s, between keepalives of a link, and between attempts to register it
-SOON: Final = 0.2  # s, between those attempts while nothing listens at the receiver's port
-CHECK: Final = 0.1  # s, between looks at which links have fallen silent
-LINK_TIMEOUT: Final = 4.0  # s without a sign of life, then a link is down
-REG2_TIMEOUT: Final = 4.0  # s that REG1 may stay without its answer
-SETTLE: Final = 4.0  # s after a group began in which "no such group" may still be the answer to a probe
-STALL: Final = 0.5  # s that a packet may stay without any sign of life on its link, or ...
+KEEPALIVE_INTERVAL_S: Final = 1.0  # of each link that is up; the others try to register as often
+PORT_CLOSED_RETRY_S: Final = 0.2  # between these attempts while nothing listens at the receiver's port
+CHECK_INTERVAL_S: Final = 0.1  # between checks whether a link has fallen silent
+LINK_TIMEOUT_S: Final = 4.0  # without a sign of life, then a link is down
+REG2_TIMEOUT_S: Final = 4.0  # that REG1 may stay without its answer
+LATE_NGP_S: Final = 4.0  # after a group began in which "no such group" may still be the answer to a probe
+STALL_S: Final = 0.5  # that a packet may stay without any sign of life on its link, or ...
 STALL_RTTS: Final = 3  # ... this many round trips, whichever is longer
-STALL_PROBE: Final = 0.2  # s between keepalives of a link that is stalled, or may be
-PINGS: Final = 64  # keepalives whose echo is recognised
-SILENCE: Final = 10.0  # s without a word from the receiver on any link: perhaps it has another address
-ERR_BACKOFF = (2.0, 10.0)  # s, first and longest, after REG_ERR
-REMEMBERED_COPIES: Final = 512  # ACKs and NAKs whose copies from other links are recognised
+STALL_PROBE_INTERVAL_S: Final = 0.2  # between keepalives of a link that is stalled, or may be
+MAX_PENDING_KEEPALIVES: Final = 64  # whose echo is recognised
+RECEIVER_SILENCE_S: Final = 10.0  # without a packet from the receiver on any link: try another address
+REFUSED_BACKOFF_S = (2.0, 10.0)  # after REG_ERR, first and longest
+MAX_REMEMBERED_COPIES: Final = 512  # ACKs and NAKs whose copies from other links are recognised
 
 
 # --- events ----------------------------------------------------------------------------------------------
@@ -95,20 +95,20 @@ class Refused:
 
     number: int
     spec: LinkSpec
-    wait: float
+    wait_s: float
     why: str  # in words
 
 
 @dataclass(frozen=True, slots=True)
 class Unproven:
-    """The receiver has not shown that it knows the key. `used`: the stream goes there all the same."""
+    """The receiver has not shown that it knows the key. `used`: the stream is sent to it nevertheless."""
 
     used: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSilent:
-    """Nothing was heard on any link for a while: look the name up again, try its next address."""
+    """The receiver was silent on all links: resolve its name again, try its next address."""
 
 
 Event = LinkAdded | LinkRemoved | LinkUp | LinkDown | GroupChanged | Refused | Unproven | ReceiverSilent
@@ -124,7 +124,7 @@ class Sender(Outlet):
         now: float,
         *,
         group: bytes | None = None,
-        link_timeout: float = LINK_TIMEOUT,
+        link_timeout_s: float = LINK_TIMEOUT_S,
         key: bytes | None = None,
         require_key: bool = False,
     ) -> None:
@@ -135,22 +135,22 @@ class Sender(Outlet):
         self._random = random
         self._carrier = carrier
         carrier.connect(self)
-        self._link_timeout = link_timeout
+        self._link_timeout_s = link_timeout_s
         self._links: dict[int, Link] = {}
         self._order: list[Link] = []
         self._next_number = 1
         self.group = group
-        self._group_since = now - SETTLE  # of a group to re-join: no probe is out whose answer could mislead
+        self._group_since = now - LATE_NGP_S  # of a group to re-join: there was no probe
         self._key = key
         self._require_key = require_key
         self._probe_id = self._new_id()
         self._pending: Link | None = None  # where REG1 was sent
         self._pending_since = 0.0
-        self._heard_any = now  # anything at all from the receiver
-        self._open_until = now - SILENCE  # when a link last lost its socket
-        self._next_tick = now
+        self._receiver_heard_at = now  # anything at all from the receiver
+        self._link_lost_at = now - RECEIVER_SILENCE_S  # when a link last lost its socket
+        self._next_keepalive = now
         self._next_check = now
-        self._looked_at = now
+        self._stats_at = now
         self._copies: OrderedDict[bytes, None] = OrderedDict()
         self._to_links: list[tuple[int, bytes]] = []
         self._to_caller: list[bytes] = []
@@ -182,12 +182,12 @@ class Sender(Outlet):
         link = self._links.get(number)
         if link is None:
             return
-        if not any(each.open for each in self._order) and now - self._open_until >= SILENCE / 2:
-            self._heard_any = now  # the receiver could not have answered before
+        if not any(each.open for each in self._order) and now - self._link_lost_at >= RECEIVER_SILENCE_S / 2:
+            self._receiver_heard_at = now  # the receiver could not have answered before
         if link.usable:
             self._down(link, "error", "its socket was opened anew", now)
         link.state, link.reason = "registering", ""
-        link.retry_at = link.backoff = 0.0
+        link.retry_at = link.backoff_s = 0.0
         self._register(link, now)
 
     def link_failed(self, number: int, reason: str, now: float) -> bool:
@@ -199,11 +199,11 @@ class Sender(Outlet):
         return was_usable
 
     def port_closed(self, number: int, now: float) -> None:
-        """Nothing listens at the receiver's port, says ICMP. It may be starting: a link that is not up asks
-        again soon, not only with the next tick."""
+        """ICMP says that nothing listens at the receiver's port. It may be starting: a link that is not up
+        tries again after PORT_CLOSED_RETRY_S."""
         link = self._links.get(number)
         if link is not None and link.open and not link.usable:
-            self._next_tick = min(self._next_tick, now + SOON)
+            self._next_keepalive = min(self._next_keepalive, now + PORT_CLOSED_RETRY_S)
 
     def not_sent(self, number: int, datagrams: Sequence[bytes], now: float) -> None:
         """The kernel did not take these for now (a full buffer): data packets go by other links."""
@@ -232,7 +232,7 @@ class Sender(Outlet):
         link = self._links.get(number)
         if link is None or not link.open:
             return
-        self._heard_any = now
+        self._receiver_heard_at = now
         kind = wire.packet_type(data)
         if kind == wire.REG_NGP:
             self._no_such_group(link, now)
@@ -254,23 +254,23 @@ class Sender(Outlet):
         """Do what is due; call it when `next_timer` has come, early or late does no harm."""
         self._carrier.handle_timer(now)
         if now >= self._next_check:
-            self._next_check = now + CHECK
+            self._next_check = now + CHECK_INTERVAL_S
             for link in self._order:
                 if link.usable:
                     self._check(link, now)
-        if now < self._next_tick:
+        if now < self._next_keepalive:
             return
-        self._next_tick = now + TICK
-        if self._pending and now - self._pending_since >= REG2_TIMEOUT:
-            self._pending.retry_at = now + 2 * TICK  # let another link be the first this time
+        self._next_keepalive = now + KEEPALIVE_INTERVAL_S
+        if self._pending and now - self._pending_since >= REG2_TIMEOUT_S:
+            self._pending.retry_at = now + 2 * KEEPALIVE_INTERVAL_S  # let another link be the first this time
             self._pending = None
         for link in self._order:
             if link.usable:
                 self._keepalive(link, now)
             elif link.open:
                 self._register(link, now)
-        if any(link.open for link in self._order) and now - self._heard_any >= SILENCE:
-            self._heard_any = now
+        if any(link.open for link in self._order) and now - self._receiver_heard_at >= RECEIVER_SILENCE_S:
+            self._receiver_heard_at = now
             self._events.append(ReceiverSilent())
 
     # --- what goes out --------------------------------------------------------------------------------------
@@ -280,10 +280,10 @@ class Sender(Outlet):
         due = None
         for link in self._order:
             if link.usable:
-                due = min(self._next_tick, self._next_check)
+                due = min(self._next_keepalive, self._next_check)
                 break
             if link.open:
-                due = self._next_tick
+                due = self._next_keepalive
         carrier = self._carrier.next_timer()
         if due is None or carrier is None:
             return carrier if due is None else due
@@ -296,7 +296,7 @@ class Sender(Outlet):
         return out
 
     def batches_to_links(self) -> dict[int, list[bytes]]:
-        """The same by link."""
+        """The same, by link number."""
         out: dict[int, list[bytes]] = {}
         for number, data in self.datagrams_to_links():
             batch = out.get(number)
@@ -312,26 +312,26 @@ class Sender(Outlet):
         return out
 
     def events(self) -> list[Event]:
-        """What has happened since the last call."""
+        """The events since the last call."""
         out, self._events = self._events, []
         return out
 
     def has_events(self) -> bool:
-        """Whether `events` has something to tell."""
+        """Whether there are events."""
         return bool(self._events)
 
     @property
     def held(self) -> int:
-        """How many packets wait for a link."""
+        """Packets that wait for a link."""
         return self._carrier.stats().get("held", 0)
 
     @property
     def latency(self) -> float | None:
-        """SRT's latency in s as learnt from the handshake; None: not known, or of no use to this mode."""
+        """SRT's latency in s as learnt from the handshake; None: unknown, or not used by this mode."""
         return self._carrier.learnt_latency()
 
     def patience(self) -> float:
-        """s that datagrams may wait for others to come with them."""
+        """Seconds for which datagrams may wait until more come, to save wake-ups."""
         return self._carrier.patience()
 
     @property
@@ -347,8 +347,8 @@ class Sender(Outlet):
 
     def stats(self, now: float) -> dict[str, Any]:
         """Counters and per-link figures (docs/send.md). Rates are those since the last call."""
-        elapsed = max(now - self._looked_at, 0.001)
-        self._looked_at = now
+        elapsed = max(now - self._stats_at, 0.001)
+        self._stats_at = now
         for link in self._order:
             packets, size, lost = link.counted
             link.counted = (link.packets, link.bytes, link.lost)
@@ -385,11 +385,11 @@ class Sender(Outlet):
         if link is self._pending:
             self._pending = None
         if link.open:
-            self._open_until = now
+            self._link_lost_at = now
         was_usable = link.usable
         link.state, link.reason = state, reason
         link.usable = link.stalled = False
-        link.pings.clear()
+        link.pending_keepalives.clear()
         if was_usable:
             if not silently:
                 self._events.append(LinkDown(link.number, link.spec, reason))
@@ -397,16 +397,17 @@ class Sender(Outlet):
 
     def _check(self, link: Link, now: float) -> None:
         silent = now - link.last_heard
-        if silent >= self._link_timeout:
+        if silent >= self._link_timeout_s:
             self._down(link, "down", f"silent for {silent:.0f} s", now)
             self._register(link, now)
         elif link.unanswered_since is not None:
             waited = now - link.unanswered_since
-            if not link.stalled and waited >= max(STALL, STALL_RTTS * (link.rtt or 0.0)):
+            if not link.stalled and waited >= max(STALL_S, STALL_RTTS * (link.rtt or 0.0)):
                 link.stalled = True
                 self._carrier.link_stalled(link, now)
-            # Asked before it is judged: receivers acknowledge tens, and a link may carry few packets.
-            if waited >= STALL_PROBE and now - link.probed_at >= STALL_PROBE:
+            # A keepalive before the link counts as stalled: receivers acknowledge ten packets at a time, and
+            # a link may carry few.
+            if waited >= STALL_PROBE_INTERVAL_S and now - link.probed_at >= STALL_PROBE_INTERVAL_S:
                 self._keepalive(link, now)
 
     def _heard(self, link: Link, now: float) -> None:
@@ -438,7 +439,7 @@ class Sender(Outlet):
             self._down(link, "registering", "the receiver does not know this link", now)
             self._register(link, now)
             return
-        if link.join_sent_at is None or not (link.joined or now - self._group_since >= SETTLE):
+        if link.join_sent_at is None or not (link.joined or now - self._group_since >= LATE_NGP_S):
             return  # the late answer to a probe
         if any(each.usable and each.last_heard > link.join_sent_at for each in self._order):
             return  # the group lives on another link
@@ -471,7 +472,7 @@ class Sender(Outlet):
             else:
                 self._events.append(Unproven(used=not self._require_key))
                 if self._require_key:
-                    self._pending.retry_at = now + ERR_BACKOFF[1]
+                    self._pending.retry_at = now + REFUSED_BACKOFF_S[1]
                     self._pending = None
                     return
         self._pending = None
@@ -490,25 +491,25 @@ class Sender(Outlet):
             return
         link.state, link.reason = "up", ""
         link.usable = link.joined = True
-        link.backoff = 0.0
+        link.backoff_s = 0.0
         self._events.append(LinkUp(link.number, link.spec))
         self._keepalive(link, now)
         self._carrier.link_up(link, now)
 
     def _refused(self, link: Link, why: bytes, now: float) -> None:
-        """REG_ERR: this link, not now. It says nothing about a link that is up, and is no sign of life."""
+        """REG_ERR: the receiver refuses this link for now. Ignored on a link that is up; no sign of life."""
         if link.usable:
             return
         if link is self._pending:
             self._pending = None
-        first, longest = ERR_BACKOFF
-        link.backoff = min(max(first, link.backoff * 2), longest)
-        link.retry_at = now + link.backoff
+        first, longest = REFUSED_BACKOFF_S
+        link.backoff_s = min(max(first, link.backoff_s * 2), longest)
+        link.retry_at = now + link.backoff_s
         link.reason = "refused by the receiver"
         if why == wire.REFUSED_KEY:
             another = "it has another key" if self._key is not None else "it wants a key"
             link.reason = f"refused by the receiver: {another}"
-        self._events.append(Refused(link.number, link.spec, link.backoff, link.reason))
+        self._events.append(Refused(link.number, link.spec, link.backoff_s, link.reason))
 
     # --- packets --------------------------------------------------------------------------------------------
 
@@ -528,15 +529,15 @@ class Sender(Outlet):
         self._to_links.append((ours.number, data))
 
     def ask(self, link: LinkState, now: float) -> None:
-        """The carrier wants to know at once whether a link answers, and what has passed it."""
+        """Send a keepalive at once: its echo says that the link works, and what has passed it."""
         self._keepalive(cast("Link", link), now)
 
     def _keepalive(self, link: Link, now: float) -> None:
         stamp = int(now * 1000)
         link.probed_at = now
-        link.pings[stamp] = (now, link.data_packets)
-        while len(link.pings) > PINGS:
-            del link.pings[next(iter(link.pings))]
+        link.pending_keepalives[stamp] = (now, link.data_packets)
+        while len(link.pending_keepalives) > MAX_PENDING_KEEPALIVES:
+            del link.pending_keepalives[next(iter(link.pending_keepalives))]
         self.emit(
             link,
             wire.build_keepalive(
@@ -554,9 +555,11 @@ class Sender(Outlet):
 
     def _round_trip(self, link: Link, data: bytes, now: float) -> None:
         echo = wire.parse_keepalive(data)
-        ping = link.pings.pop(echo.timestamp, None) if echo and echo.link == link.number else None
+        if echo is None or echo.link != link.number:
+            return  # a keepalive of the receiver's own
+        ping = link.pending_keepalives.pop(echo.timestamp, None)
         if ping is None:
-            return  # a keepalive of the receiver's own, or an echo older than we remember
+            return  # one that was forgotten, or echoed before
         self._heard(link, now)
         sent_at, before = ping
         sample = now - sent_at
@@ -569,7 +572,7 @@ class Sender(Outlet):
             if data in self._copies:
                 return
             self._copies[data] = None
-            if len(self._copies) > REMEMBERED_COPIES:
+            if len(self._copies) > MAX_REMEMBERED_COPIES:
                 self._copies.popitem(last=False)
             if kind == wire.SRT_ACK:
                 sequence = wire.parse_srt_ack(data)

@@ -1,4 +1,4 @@
-"""Which link takes which packet: the queues in front of the links, dealt out once per wake-up.
+"""Deals the packets that wait in front of the links to the links, once per wake-up.
 
 A packet that waits is new (`_held`), to be sent again at once (`_urgent`), or perhaps stuck on a link
 (`_spare`). Everything that comes in at one wake-up is noted first. Then each link is summed up once

@@ -1,4 +1,4 @@
-"""What is known of one link: how fast it delivers, how long its queue is, what it lost.
+"""Models one link: how fast it delivers, how long its queue is, what it lost.
 
 docs/bonding.md has the words and the formulas. Rates are bytes/s, times s, `now` monotonic s.
 

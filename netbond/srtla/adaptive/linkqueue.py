@@ -1,4 +1,4 @@
-"""The queue in a link, as it is if the link is as fast as believed.
+"""Estimates the queue in a link from what has entered it and the believed rate.
 
 The bytes in flight say how long the last packet takes if they are spread evenly over the path. Behind a gap
 they are not: the same bytes lie close together, and wait in the link although its path is half empty. So this

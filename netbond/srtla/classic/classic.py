@@ -1,4 +1,4 @@
-"""`--mode classic`: the window algorithm of all SRTLA senders since the first.
+"""The carrier of `--mode classic`: the window algorithm of all SRTLA senders since the first.
 
 Each packet goes out at once over the link with the most free window. Loss reports shrink windows and reach
 the SRT caller, which repeats what they name.

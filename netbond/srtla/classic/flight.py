@@ -1,4 +1,4 @@
-"""Data packets on their way: which link carries each, until it is acknowledged or known to be lost.
+"""Remembers data packets in flight: which link carries each, until it is acknowledged or known to be lost.
 
 A ring indexed by sequence number, so that every question costs O(1) per packet and memory is bounded whatever
 a peer sends. Packets are kept whole: when a link dies, those it carried go out again over another.

@@ -1,6 +1,6 @@
-"""Which links the compiled data path serves: those that are up, under the record of their packets.
+"""Keeps the compiled data path in step with the receiver's groups and proven links.
 
-Keeps `fastpath.FastPath` in step with `receiver.Receiver`, which decides.
+receiver.py decides; the compiled data path (fastpath.py) forwards the packets of links that are up.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 
 from netbond.srtla.native.fastpath import FastPath
 from netbond.srtla.process.batch import Local
-from netbond.srtla.receiver.receiver import FLUSH_AFTER, PeerAddress, Receiver
+from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, PeerAddress, Receiver
 
 
 class Bypass:
     """The links of one receiver in its compiled data path."""
 
     def __init__(self, listener: int, epoll: int, receiver: Receiver) -> None:
-        self.fast = FastPath(listener, epoll, FLUSH_AFTER)
+        self.fast = FastPath(listener, epoll, FLUSH_AFTER_S)
         self._receiver = receiver
         self._groups: dict[int, int] = {}  # number of a group -> its number there
         self._links: dict[

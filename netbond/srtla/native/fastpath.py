@@ -1,4 +1,4 @@
-"""The compiled data path of both engines, where it could be built; without it all works, at more cost.
+"""The compiled data path of both engines as Python uses it; without it all works, at more cost.
 
 Python is quick enough for what is rare. Packets are not: after each sleep the interpreter's code and data
 have left the processor's caches, and a wake-up costs three times what it does in a loop. For the receiver,
@@ -66,13 +66,13 @@ _library = _declare()
 class FastPath:
     """The data path of one listener."""
 
-    def __init__(self, listener: int, epoll: int, flush_after: float = 1.0) -> None:
+    def __init__(self, listener: int, epoll: int, flush_after_s: float = 1.0) -> None:
         """`epoll` has the listener and the groups' sockets, and others that are Python's."""
         if _library is None:
             raise RuntimeError("there is no compiled data path")
         self._lib = _library
         self._path = ctypes.c_void_p(
-            self._lib.nb_new(listener, epoll, PAUSE_S, WORTH_PACKETS, ENOUGH_PACKETS, flush_after)
+            self._lib.nb_new(listener, epoll, PAUSE_S, WORTH_PACKETS, ENOUGH_PACKETS, flush_after_s)
         )
         if not self._path:
             raise MemoryError

@@ -1,4 +1,4 @@
-"""The data path in C (fastpath.c): an extension of Python if it was built so, or a library for ctypes."""
+"""Loads the data path in C (fastpath.c): as an extension of Python, or as a library for ctypes."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ What there is, for both engines:
 
 - `Inbox`: recvmmsg into buffers that are made once. `read` for connected sockets; `read_from` for one that
   everybody may write to, with `local` to answer from the address that was written to. Where the network
-  card or a local sender has packed datagrams of one flow into one (UDP_GRO, asked for by `accept_packed`),
+  card or a local sender has joined datagrams of one flow into one (UDP_GRO, see `enable_gro`),
   they are taken apart here.
 - `send`: over a connected socket, datagrams of equal length in one system call (UDP_SEGMENT), which takes the
   kernel a third of the time that it needs for each alone. What a device or kernel cannot do so goes singly.
@@ -28,11 +28,11 @@ from netbond.srtla.native import native
 from netbond.srtla.wire import MTU
 
 PER_WAKE_UP = 64  # datagrams: enough for a burst, and other sockets get their turn
-SIZE = MTU + 1  # longer ones are cut, and are then no packet of ours
-PACKED_SIZE = 65535  # bytes of datagrams packed into one
-PACKED_ROOM = 65000  # bytes of them together, headers left aside
-SEGMENTS = 64  # per packed datagram: what every kernel takes
-CACHE = 4096  # addresses of peers that an inbox remembers, besides those in use
+SLOT_BYTES = MTU + 1  # longer datagrams are cut, and ignored: no packet of SRT is so long
+GRO_SIZE_BYTES = 65535  # of datagrams that the kernel has joined
+GSO_MAX_BYTES = 65000  # of datagrams sent in one call, without headers
+GSO_MAX_SEGMENTS = 64  # datagrams sent in one call: what every kernel takes
+MAX_STRANGERS = 4096  # addresses of peers that an inbox remembers besides those in use
 
 Local = tuple[int, int, bytes]  # the local address of a datagram, as an ancillary message to answer from it
 Address = tuple[Any, ...]  # as recvfrom gives it
@@ -42,7 +42,7 @@ _UDP_SEGMENT = 103  # include/uapi/linux/udp.h
 _UDP_GRO = 104
 _BYTE_ORDER: Literal["little", "big"] = "little" if sys.byteorder == "little" else "big"
 _INDEX_0 = struct.pack("@i", 0)  # routing chooses the device of an answer, only its source is ours to say
-_NOT_PACKED = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
+_NO_GSO = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 
 
 # --- recvmmsg -----------------------------------------------------------------------------------------------
@@ -87,10 +87,10 @@ _CMSG = struct.Struct("@Nii")  # length, level, type
 class Inbox:
     """Buffers for recvmmsg; one inbox serves any number of sockets in turn."""
 
-    def __init__(self, slots: int = PER_WAKE_UP, *, packed: bool = False) -> None:
-        """`packed`: for `read_from` a socket that has been through `accept_packed`; takes 64 KiB per slot."""
+    def __init__(self, slots: int = PER_WAKE_UP, *, gro: bool = False) -> None:
+        """`gro`: for sockets with `enable_gro`; takes 64 KiB per slot."""
         self._slots = slots
-        self._size = PACKED_SIZE if packed else SIZE
+        self._size = GRO_SIZE_BYTES if gro else SLOT_BYTES
         self._data = bytearray(slots * self._size)
         self._records = bytearray(slots * _RECORD)
         self._iovecs = (_IoVec * slots)()
@@ -115,11 +115,11 @@ class Inbox:
         self._words = memoryview(self._headers).cast("I")
         self._longs = memoryview(self._headers).cast("L")
         self._address = ctypes.c_void_p(ctypes.addressof(headers))
-        self._soiled = False  # ancillary data of two kinds have been in the records
+        self._mixed_records = False  # ancillary data of two kinds have been in the records
         self._addresses: dict[bytes, Address] = {}  # by what the kernel writes: address, and ours behind it
         self._record_of: dict[Address, bytes] = {}
         self._local: dict[Address, Local | None] = {}
-        self._crowd = CACHE
+        self._crowd = MAX_STRANGERS
 
     def read(self, sock: socket.socket) -> tuple[list[bytes], OSError | None]:
         """The datagrams that wait on a connected socket, as many as there are slots, and the error that ended
@@ -173,15 +173,15 @@ class Inbox:
         """From where to answer a peer that wrote lately; None, or no entry: the kernel may choose."""
         return self._local
 
-    def told(self, address: Address, local: Local | None) -> None:
-        """From where to answer a peer whose datagram another process got."""
+    def remember(self, address: Address, local: Local | None) -> None:
+        """Remember from which address to answer a peer whose datagram another process received."""
         if address not in self._record_of:
             self._record_of[address] = b""  # of no record: so that it is forgotten with the others
             self._local[address] = local
 
     @property
     def crowded(self) -> bool:
-        """Whether it is time to `forget_all_but`: strangers come under any number of addresses."""
+        """Whether to call `forget_all_but` now: strangers may use any number of addresses."""
         return len(self._record_of) > self._crowd
 
     def forget_all_but(self, kept: Collection[Address]) -> None:
@@ -189,12 +189,12 @@ class Inbox:
         for address in [each for each in self._record_of if each not in kept]:
             self._addresses.pop(self._record_of.pop(address), None)
             del self._local[address]
-        self._crowd = CACHE + len(self._record_of)
+        self._crowd = MAX_STRANGERS + len(self._record_of)
 
     def _receive(self, sock: socket.socket) -> int:
         self._headers[:] = self._fresh_headers
-        if self._soiled:
-            self._soiled = False
+        if self._mixed_records:
+            self._mixed_records = False
             self._records[:] = bytes(len(self._records))  # padding is compared, too
         return int(_recvmmsg(sock.fileno(), self._address, self._slots, _MSG_DONTWAIT, None))
 
@@ -203,7 +203,7 @@ class Inbox:
         return self._words[_LENGTH : count * words : words].tolist()
 
     def _look_at(self, record: bytes) -> tuple[Address, int]:
-        """A record that is not known: whose it is, and the length of the datagrams if they came packed."""
+        """An unknown record: the peer's address, and the length of each datagram if several were joined."""
         segment = 0
         local: Local | None = None
         own = b""
@@ -217,7 +217,7 @@ class Inbox:
                 if len(value) < 4:
                     break  # cut by the kernel, for want of room
                 (segment,) = struct.unpack_from("@i", value)
-                self._soiled = True
+                self._mixed_records = True
             else:
                 own += record[position : position + socket.CMSG_SPACE(len(value))]
                 local = local or _local(((level, kind, value),))
@@ -246,8 +246,8 @@ def _address(name: bytes) -> Address:
     return (socket.inet_ntop(socket.AF_INET, name[4:8]), port)
 
 
-def accept_packed(sock: socket.socket) -> bool:
-    """Let the kernel hand over datagrams of one flow packed into one; whether it can."""
+def enable_gro(sock: socket.socket) -> bool:
+    """Let the kernel join datagrams of one flow (UDP_GRO); False if it cannot."""
     try:
         sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
     except OSError:
@@ -273,11 +273,11 @@ def send_by_python(sock: socket.socket, datagrams: Sequence[bytes]) -> tuple[int
     while start < total:
         end, size = _run(datagrams, start, total)
         if end - start > 1:
-            packed = ((socket.IPPROTO_UDP, _UDP_SEGMENT, size.to_bytes(2, _BYTE_ORDER)),)
+            segment = ((socket.IPPROTO_UDP, _UDP_SEGMENT, size.to_bytes(2, _BYTE_ORDER)),)
             try:
-                sock.sendmsg(datagrams[start:end], packed)
+                sock.sendmsg(datagrams[start:end], segment)
             except OSError as error:
-                if error.errno not in _NOT_PACKED and not isinstance(error, ConnectionRefusedError):
+                if error.errno not in _NO_GSO and not isinstance(error, ConnectionRefusedError):
                     return start, error
             else:
                 start = end
@@ -297,7 +297,7 @@ def _run(datagrams: Sequence[bytes], start: int, total: int) -> tuple[int, int]:
     if size == 0:
         return start + 1, size
     end = start + 1
-    limit = min(total, start + min(SEGMENTS, PACKED_ROOM // size))
+    limit = min(total, start + min(GSO_MAX_SEGMENTS, GSO_MAX_BYTES // size))
     while end < limit and len(datagrams[end]) == size:
         end += 1
     if end < limit and 0 < len(datagrams[end]) < size:
@@ -343,8 +343,8 @@ def send_to(
 # --- from which address -------------------------------------------------------------------------------------
 
 
-def tell_local(sock: socket.socket) -> None:
-    """Make an inbox's `local` possible on a socket bound to every address."""
+def enable_pktinfo(sock: socket.socket) -> None:
+    """Ask for the local address of each datagram (PKTINFO), for `Inbox.local`, on a socket bound to all."""
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:

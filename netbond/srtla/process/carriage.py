@@ -1,7 +1,7 @@
-"""What the sending engine does at each wake-up: datagrams from its sockets to the state machine and back.
+"""The sending engine's packet path, at each wake-up: from its sockets to the state machine and back.
 
 Apart from `sending.py` because it runs some hundred times a second, and is therefore compiled as a class of
-its own. It knows descriptors, not sockets: opening, closing and their troubles are the engine's.
+its own. It knows descriptors, not sockets: the engine opens and closes them, and handles their errors.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from netbond.srtla.process.loop import Attendant
+from netbond.srtla.process.loop import PacketHandler
 from netbond.srtla.process.wakeup import LISTENER, PAUSE_S, Report
 from netbond.srtla.sender import Event, Sender
 from netbond.srtla.wire import MTU
 
-ROUNDS: Final = 8  # each failing link may hand its packets to another, which may fail too
+MAX_ROUNDS: Final = 8  # a failing link hands its packets to another, which may fail, too
 
 # descriptor, datagrams -> how many went out, and the errno that ended it, or 0
 Send = Callable[[int, list[bytes]], tuple[int, int]]
@@ -23,8 +23,8 @@ Send = Callable[[int, list[bytes]], tuple[int, int]]
 SendTo = Callable[[int, bytes, bytes, list[bytes]], int]
 
 
-class Carriage(Attendant):
-    """The packets' way between the sockets of one sender and its state machine."""
+class Carriage(PacketHandler):
+    """Carries packets between the sockets of one sender and its state machine."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Carriage(Attendant):
             self.sender.handle_timer(now)
         self.carry(now)
 
-    def ring(self, now: float) -> None:
+    def on_alarm(self, now: float) -> None:
         self.sender.handle_timer(now)
         self.carry(now)
 
@@ -80,9 +80,9 @@ class Carriage(Attendant):
         return self.due
 
     def carry(self, now: float) -> None:
-        """Send all that the state machine has, and let it be looked after."""
+        """Send what the state machine has, until it has nothing more."""
         sender = self.sender
-        for _ in range(ROUNDS):
+        for _ in range(MAX_ROUNDS):
             if not self.flush(now):
                 break
             self.look_after([], now)
@@ -95,7 +95,7 @@ class Carriage(Attendant):
         self.patience = max(PAUSE_S, sender.patience())
 
     def take(self, reports: list[Report], now: float) -> list[Report]:
-        """Tell the state machine what was read; what is left: strangers' datagrams and errors."""
+        """Tell the state machine what was read; returns the rest: strangers' datagrams and errors."""
         sender, numbers = self.sender, self.numbers
         left: list[Report] = []
         for report in reports:

@@ -1,6 +1,6 @@
-"""What both engines share: the process. Loop, signals, timers, the channel with the agent.
+"""An engine as a process: loop, signals, timers and the channel with the agent, for both engines.
 
-`sending.py` and `receiving.py` put sockets around the state machines; this file knows neither.
+sending.py and receiving.py add the sockets and the state machines.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from netbond.srtla.process.loop import PacketLoop
 from netbond.srtla.process.protocol import Fatal, Message, Ready, Resume, ResumeData, Stats
 from netbond.srtla.process.statsfile import StatsFile
 
-MAINTENANCE = 1.0  # s between statistics, and between attempts at what did not work
-RESUME_DELAY = 0.02  # s: changes that come together are told together
-RESUME_INTERVAL = 0.1  # s: the agent writes each to its disk
+MAINTENANCE_INTERVAL_S = 1.0  # between statistics, and between attempts at what has failed
+RESUME_DELAY_S = 0.02  # changes within this time go into one message
+RESUME_INTERVAL_S = 0.1  # at least, between two messages: the agent writes each to its disk
 
 log = logging.getLogger(__name__)
 
@@ -39,29 +39,29 @@ class Engine:
         self.resume = resume
         self._resume_given: ResumeData | None = None
         self._resume_due = False
-        self._resume_at = float("-inf")  # when it was last told
+        self._resume_at = float("-inf")  # when it was last report_fatal
         self._status = EXIT_OK
-        self._abandoned = False
+        self._agent_has_gone = False
 
     # --- what an engine brings --------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the sockets; NetbondError if that cannot be."""
+        """Open the sockets; NetbondError if that fails."""
         raise NotImplementedError
 
     def maintain(self, now: float) -> None:
         """Called each second."""
 
     async def drain(self) -> None:
-        """Told to stop: let what was taken on leave, if that is a matter of a moment. The loop still runs."""
+        """Told to stop: send what has been accepted, within a moment. The loop still runs."""
 
     def close(self) -> None:
-        """The last call: take away what must not stay."""
+        """The last call: remove files that must not stay."""
 
     def message(self, message: Message) -> None:
         """A message from the agent."""
 
-    def hang_up(self) -> None:
+    def on_sighup(self) -> None:
         """SIGHUP."""
 
     def next_timer(self) -> float | None:
@@ -69,11 +69,11 @@ class Engine:
         raise NotImplementedError
 
     def handle_timer(self, now: float) -> None:
-        """A time has come."""
+        """The time that `next_timer` gave has come."""
         raise NotImplementedError
 
     def resume_data(self) -> ResumeData:
-        """What a successor needs."""
+        """What the next engine needs to take over the stream."""
         raise NotImplementedError
 
     def stats(self, now: float) -> dict[str, Any]:
@@ -88,12 +88,12 @@ class Engine:
         self._end = asyncio.Event()
         self.loop.add_signal_handler(signal.SIGTERM, self._stop, EXIT_OK)
         self.loop.add_signal_handler(signal.SIGINT, self._stop, 128 + signal.SIGINT)
-        self.loop.add_signal_handler(signal.SIGHUP, self.hang_up)
+        self.loop.add_signal_handler(signal.SIGHUP, self.on_sighup)
         if self._stats_path is not None:
             self._stats_file = StatsFile(self._stats_path)
         self.open()
         if self.channel is not None:
-            self.channel.start(self.message, self._agent_gone)
+            self.channel.start(self.message, self._on_agent_gone)
             self.channel.send(Ready())
             self.publish_resume()
         self._second()
@@ -101,7 +101,7 @@ class Engine:
         gc.collect()
         gc.freeze()  # what there is now stays: not to be looked through again and again
         await self._end.wait()
-        if not self._abandoned:  # else a successor may be waiting for our port
+        if not self._agent_has_gone:  # else a successor may be waiting for our port
             await self.drain()
         self.close()
         if self._stats_file is not None:
@@ -112,9 +112,9 @@ class Engine:
         self._status = status
         self._end.set()
 
-    def _agent_gone(self) -> None:
+    def _on_agent_gone(self) -> None:
         log.info("the agent has gone: ending")
-        self._abandoned = True
+        self._agent_has_gone = True
         self._end.set()
 
     def arm(self) -> None:
@@ -127,9 +127,9 @@ class Engine:
 
     def _second(self) -> None:
         now = time.monotonic()
-        self._maintenance = self.loop.call_at(self.loop.time() + MAINTENANCE, self._second)
+        self._maintenance = self.loop.call_at(self.loop.time() + MAINTENANCE_INTERVAL_S, self._second)
         self.maintain(now)
-        stats = self.stats(now)  # for nobody, too: rates are counted from look to look; keepalives carry them
+        stats = self.stats(now)  # also if nobody reads them: rates count from call to call
         if self.channel is not None:
             self.channel.show(Stats(stats))
         if self._stats_file is not None:
@@ -138,11 +138,11 @@ class Engine:
         self.arm()
 
     def publish_resume(self) -> None:
-        """What a successor needs may have changed: tell the agent, in a moment."""
+        """The resume data may have changed: send them to the agent, after RESUME_DELAY_S."""
         if self.channel is not None and not self._resume_due:
             self._resume_due = True
             now = self.loop.time()
-            at = max(now + RESUME_DELAY, self._resume_at + RESUME_INTERVAL)
+            at = max(now + RESUME_DELAY_S, self._resume_at + RESUME_INTERVAL_S)
             self.loop.call_at(at, self._publish_resume)
 
     def _publish_resume(self) -> None:
@@ -164,7 +164,7 @@ def set_up_logging(level: str) -> None:
 
 
 def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, ResumeData]:
-    """Give up root and more, take up the channel; it, and what to resume. Everything is imported by now."""
+    """Give up privileges; the channel, and what to resume. All modules are imported by now."""
     if control_fd is None:
         _confine(user)
         return None, {}
@@ -174,7 +174,7 @@ def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, R
     try:
         _confine(user)
     except NetbondError as error:
-        raise told(channel, error) from None
+        raise report_fatal(channel, error) from None
     return channel, channel.receive_resume()
 
 
@@ -190,7 +190,7 @@ def _confine(user: str | None) -> None:
 
 
 def serve(engine: Engine) -> int:
-    """Run the engine in a loop of its own; the exit status. What is fatal is told to the agent.
+    """Run the engine in a loop of its own; the exit status. What is fatal is report_fatal to the agent.
 
     NetbondError: there is no agent to tell."""
     try:
@@ -199,10 +199,10 @@ def serve(engine: Engine) -> int:
     except NetbondError as error:
         if engine.channel is None:
             raise
-        raise told(engine.channel, error) from None
+        raise report_fatal(engine.channel, error) from None
 
 
-def told(channel: Channel, error: NetbondError) -> SystemExit:
-    """Tell the agent, who logs it: on standard error it would be in that log a second time."""
+def report_fatal(channel: Channel, error: NetbondError) -> SystemExit:
+    """Send it to the agent, which logs it: on standard error it would be in that log twice."""
     channel.send(Fatal(str(error)))
     return SystemExit(error.exit_status)

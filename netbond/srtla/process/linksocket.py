@@ -1,4 +1,4 @@
-"""The sockets of the engines: opening them, and saying in words why one cannot be had or used."""
+"""Opens the sockets of the engines, and says in words why one cannot be opened or used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from netbond.config.values import HostPort
 from netbond.errors import UnavailableError
 from netbond.srtla.linkspec import LinkSpec
 
-BUFFER = 4 * 1024 * 1024  # bytes asked for; the kernel gives what net.core.rmem_max and wmem_max allow
+BUFFER_BYTES = 4 * 1024 * 1024  # asked for; the kernel gives what net.core.rmem_max and wmem_max allow
 
 Endpoint = tuple[socket.AddressFamily, str, int]  # family, address, port
 
@@ -57,7 +57,7 @@ def family_of(address: str) -> socket.AddressFamily:
 
 def open_link(spec: LinkSpec, receiver: Endpoint, port: int = 0) -> socket.socket:
     """A non-blocking UDP socket, bound to the link's address and device and connected to the receiver, so
-    that nobody else's datagrams get in. `port`: the local port wished for (the receiver knows a link by it);
+    that nobody else's datagrams get in. `port`: the preferred local port (the receiver knows a link by it);
     another is taken if that one is in use. OSError as the kernel gives it.
     """
     family, host, remote_port = receiver
@@ -108,7 +108,7 @@ def open_listener(where: HostPort, what: str, *, shared: bool = False) -> socket
 
 
 def open_towards(server: Endpoint, port: int = 0) -> socket.socket:
-    """A non-blocking UDP socket connected to `server`, from the local port wished for if it is to be had.
+    """A non-blocking UDP socket connected to `server`, from the preferred local port if it is free.
     OSError as the kernel gives it."""
     family, host, remote_port = server
     sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -124,8 +124,8 @@ def open_towards(server: Endpoint, port: int = 0) -> socket.socket:
 
 
 def _enlarge(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
 
 
 def _try_bind(sock: socket.socket, family: socket.AddressFamily, host: str, port: int, scope: int) -> bool:

@@ -26,25 +26,25 @@ from netbond.srtla.process.batch import PER_WAKE_UP
 from netbond.srtla.process.wakeup import ENOUGH_PACKETS, PAUSE_S, WORTH_PACKETS, Report
 
 ALONE_S: Final = 4 * PAUSE_S  # after which a packet came alone, whatever the pace was before
-SMOOTHING: Final = 1 / 16  # weight of the newest wake-up in the expectation, ...
-MANY: Final = 1.5 * ENOUGH_PACKETS  # ... unless it finds so many, and twice as many as expected
+SMOOTHING: Final = 1 / 16  # weight of the newest wake-up in the expected pace, ...
+MANY: Final = 1.5 * ENOUGH_PACKETS  # ... or 1, if it finds so many packets, and twice as many as expected
 READY_MAX: Final = 64  # sockets per look; the others come with the next
 
 _Ts = TypeVarTuple("_Ts")
 PacketCallback = Callable[[float], int]  # given the time, reads what is there: how many packets
 
 
-class Attendant:
-    """Who looks after the packets and the alarm, in the place of callbacks: compiled, a call costs little."""
+class PacketHandler:
+    """Handles packets and the alarm in the place of callbacks; compiled, a call costs little."""
 
     def __init__(self) -> None:
-        self.patience = PAUSE_S  # s that packets may wait for others to come
+        self.patience = PAUSE_S  # s that packets may wait until more come
 
     def take_reports(self, reports: list[Report], now: float) -> None:
-        """What the compiled data path has read."""
+        """Handle what the compiled data path has read."""
         raise NotImplementedError
 
-    def ring(self, now: float) -> None:
+    def on_alarm(self, now: float) -> None:
         """The alarm goes off."""
         raise NotImplementedError
 
@@ -54,7 +54,7 @@ class Attendant:
 
 
 class PacketServer:
-    """The packets' sockets and the alarm: what happens without asyncio."""
+    """Serves the packets' sockets and the alarm, without asyncio."""
 
     def __init__(self, asyncio_descriptor: int) -> None:
         self.callbacks: dict[int, PacketCallback] = {}
@@ -63,7 +63,7 @@ class PacketServer:
         self.interrupted = False  # a callback has given asyncio something to do
         self.fast: FastPath | None = None
         self.on_reports: Callable[[list[Report], float], None] | None = None
-        self.attendant: Attendant | None = None
+        self.handler: PacketHandler | None = None
         self.packets = select.epoll()
         self.packets.register(asyncio_descriptor, select.EPOLLIN)
         self._gap = ALONE_S  # s that is expected between packets, from the means of ...
@@ -79,9 +79,9 @@ class PacketServer:
         while True:
             if self.alarm <= now:
                 self.alarm = math.inf
-                if self.attendant is not None:
-                    self.attendant.ring(now)
-                    self.alarm = self.attendant.next_alarm()
+                if self.handler is not None:
+                    self.handler.on_alarm(now)
+                    self.alarm = self.handler.next_alarm()
                 elif self.on_alarm is not None:
                     self.on_alarm(now)
             if self.interrupted or now >= deadline:
@@ -90,13 +90,13 @@ class PacketServer:
             now = self._look(until) if self.fast is None else self._look_fast(self.fast, until)
 
     def _look_fast(self, fast: FastPath, until: float) -> float:
-        attendant = self.attendant
-        others, reports = fast.run(until, PAUSE_S if attendant is None else attendant.patience)
+        handler = self.handler
+        others, reports = fast.run(until, PAUSE_S if handler is None else handler.patience)
         now = time.monotonic()
         if reports:
-            if attendant is not None:
-                attendant.take_reports(reports, now)
-                self.alarm = attendant.next_alarm()
+            if handler is not None:
+                handler.take_reports(reports, now)
+                self.alarm = handler.next_alarm()
             elif self.on_reports is not None:
                 self.on_reports(reports, now)
         for descriptor in others:
@@ -111,7 +111,7 @@ class PacketServer:
         poll = self.packets.poll
         ready: list[tuple[int, int]] = []
         now = time.monotonic()
-        patience = PAUSE_S if self.attendant is None else self.attendant.patience
+        patience = PAUSE_S if self.handler is None else self.handler.patience
         if self._more:
             ready = poll(0, READY_MAX)
         elif self._gap * WORTH_PACKETS < patience:
@@ -152,7 +152,7 @@ class PacketServer:
 
 
 class _Selector(selectors.EpollSelector):
-    """asyncio's own selector, inside an epoll of ours that also has the packets' sockets."""
+    """asyncio's own selector, inside an epoll that also has the packets' sockets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class _Selector(selectors.EpollSelector):
 
 
 class PacketLoop(asyncio.SelectorEventLoop):
-    """asyncio, and beside it the sockets that carry packets."""
+    """An asyncio loop that also serves the sockets that carry packets."""
 
     def __init__(self) -> None:
         selector = _Selector()
@@ -197,13 +197,13 @@ class PacketLoop(asyncio.SelectorEventLoop):
         self,
         fast: FastPath | None,
         on_reports: Callable[[list[Report], float], None] | None = None,
-        attendant: Attendant | None = None,
+        handler: PacketHandler | None = None,
     ) -> None:
         """Let a compiled data path, if there is one, serve the packets' sockets; `on_reports` or the
-        attendant gets what it leaves to us. The attendant has the alarm, too."""
+        handler gets what it leaves to us. The handler has the alarm, too."""
         self._packets.fast = fast
         self._packets.on_reports = on_reports
-        self._packets.attendant = attendant
+        self._packets.handler = handler
 
     def set_alarm(self, at: float | None, callback: Callable[[float], None]) -> None:
         """Call `callback(now)` once at `at` (as time.monotonic has it), in the place of an earlier alarm; it

@@ -1,6 +1,6 @@
-"""Giving up root for good, once everything that needs reading has been read; or most of what root can do.
+"""Gives up root for good, or most of what root can do, once all that needs root has been read.
 
-Also brings in what Python would otherwise import later: the environment it lives in may be unreadable to the
+Also imports what Python would otherwise import later: the environment it lives in may be unreadable to the
 user that the engine becomes.
 """
 

@@ -1,4 +1,4 @@
-"""The receiving engine: sockets around `receiver.Receiver`.
+"""The receiving engine: the sockets of an SRTLA receiver, around the state machine in receiver.py.
 
 One socket for all senders, and per group one towards the SRT server, so that each group is a caller of its
 own there. An ICMP refusal from the SRT server is no reason to drop a group: the server may come back.
@@ -33,7 +33,7 @@ from netbond.srtla.process.wakeup import LISTENER, Report
 from netbond.srtla.receiver import passage
 from netbond.srtla.receiver.groupfiles import GroupFiles
 from netbond.srtla.receiver.receiver import (
-    FLUSH_AFTER,
+    FLUSH_AFTER_S,
     GroupCreated,
     GroupRemoved,
     KeyRefused,
@@ -46,18 +46,18 @@ from netbond.srtla.receiver.receiver import (
     format_host,
 )
 
-WHAT = "SRTLA senders"
+SENDERS = "SRTLA senders"  # for messages: who connects to the listener
 MESSAGE_ROOM = MAX_LINE_BYTES - 64 * 1024  # bytes of groups in a message to the agent
 SERVER_BURST = 16  # datagrams read at once from the SRT server
-DRAIN = 2 * FLUSH_AFTER  # s in which what came last is passed on and acknowledged, when told to stop
-RESOLVE_AGAIN = 30.0  # s between look-ups of the SRT server's name, for groups to come
+DRAIN_S = 2 * FLUSH_AFTER_S  # when told to stop: the last packets are forwarded and acknowledged
+RESOLVE_INTERVAL_S = 30.0  # between look-ups of the SRT server's name, for groups to come
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
-    """What makes a receiving engine one of several processes (workers.py)."""
+class WorkerPlace:
+    """What a receiving engine has that is one of several processes (workers.py)."""
 
     listener: socket.socket
     passage: socket.socket  # to and from the front
@@ -77,21 +77,25 @@ class RecvEngine(Engine):
     """An SRTLA receiver as a process."""
 
     def __init__(
-        self, options: RecvOptions, channel: Channel | None, resume: ResumeData, seat: Seat | None = None
+        self,
+        options: RecvOptions,
+        channel: Channel | None,
+        resume: ResumeData,
+        place: WorkerPlace | None = None,
     ) -> None:
-        """`seat`: this is one of several processes."""
-        super().__init__(channel, resume, options.stats_file if seat is None else None)
+        """`place`: this is one of several processes."""
+        super().__init__(channel, resume, options.stats_file if place is None else None)
         config = self._config = options.config
-        self._seat = seat
-        limits = Limits(timeout=config.timeout, group_timeout=config.group_timeout)
+        self._place = place
+        limits = Limits(timeout_s=config.timeout, group_timeout_s=config.group_timeout)
         self._receiver = Receiver(
             os.urandom,
             time.monotonic(),
             limits=limits,
             key=options.key,
             require_key=config.require_key,
-            secret=seat.secret if seat else None,
-            worker=seat is not None,
+            secret=place.secret if place else None,
+            worker=place is not None,
         )
         self._server: Endpoint | None = None
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
@@ -106,14 +110,14 @@ class RecvEngine(Engine):
     # --- the engine's life --------------------------------------------------------------------------------
 
     def open(self) -> None:
-        self._listener = self._seat.listener if self._seat else open_listener(self._config.listen, WHAT)
+        self._listener = self._place.listener if self._place else open_listener(self._config.listen, SENDERS)
         if self._config.group_dir is not None:
             self._files = GroupFiles(self._config.group_dir)
         if not self._config.listen.host:
-            batch.tell_local(self._listener)
+            batch.enable_pktinfo(self._listener)
         self._restore()
         slots = 1 if fastpath.available() else batch.PER_WAKE_UP  # it is then only asked who wrote
-        self._inbox = batch.Inbox(slots, packed=batch.accept_packed(self._listener))
+        self._inbox = batch.Inbox(slots, gro=batch.enable_gro(self._listener))
         self._server_inbox = batch.Inbox(SERVER_BURST)
         self.loop.add_packets(self._listener.fileno(), self._from_peers)
         if fastpath.available():
@@ -121,8 +125,8 @@ class RecvEngine(Engine):
             self.loop.use(self._bypass.fast, self._from_bypass)
         self._resolver = Resolver(self._config.srt, self._resolved)
         self._resolver.start()
-        if self._seat is not None:
-            self.loop.add_packets(self._seat.passage.fileno(), self._from_front)
+        if self._place is not None:
+            self.loop.add_packets(self._place.passage.fileno(), self._from_front)
             return
         log.info(
             "listening on %s for SRTLA senders, SRT server %s",
@@ -138,14 +142,14 @@ class RecvEngine(Engine):
             self._flush()
 
     async def drain(self) -> None:
-        await asyncio.sleep(DRAIN)
+        await asyncio.sleep(DRAIN_S)
 
     def close(self) -> None:
         if self._files is not None:
             self._files.close()
 
     def maintain(self, now: float) -> None:
-        if not self._resolver.literal and now - self._resolved_at >= RESOLVE_AGAIN:
+        if not self._resolver.literal and now - self._resolved_at >= RESOLVE_INTERVAL_S:
             self._resolved_at = now
             self._resolver.start()
 
@@ -166,14 +170,14 @@ class RecvEngine(Engine):
             }
             for number, group_id, links in self._receiver.groups()
         ]
-        return {"groups": that_fit(groups)}
+        return {"groups": fit_in_message(groups)}
 
     def stats(self, now: float) -> dict[str, Any]:
         self._settle()
         groups = self._receiver.stats(now)
         for group in groups:
             group["srt_port"] = self._srt_port(group.pop("number"))
-        busiest = that_fit(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
+        busiest = fit_in_message(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
         return {
             "role": "receiver",
             "listen": format_address(self._listener.getsockname()),
@@ -200,7 +204,7 @@ class RecvEngine(Engine):
         return len(datagrams)
 
     def _settle(self) -> None:
-        """Tell the state machine what the compiled data path has done."""
+        """Tell the state machine what the compiled data path has forwarded."""
         if self._bypass is not None:
             self._bypass.settle()
             failed, unreachable = self._bypass.fast.failed()
@@ -208,7 +212,7 @@ class RecvEngine(Engine):
             self.lost["srt_unreachable"] += unreachable
 
     def _from_bypass(self, reports: list[Report], now: float) -> None:
-        """What the compiled data path leaves to us."""
+        """Handle the datagrams and errors that the compiled data path reports."""
         self._settle()
         receiver, inbox = self._receiver, self._inbox
         records: dict[PeerAddress, bytes] = {}
@@ -216,7 +220,7 @@ class RecvEngine(Engine):
         for descriptor, record, data, error in reports:
             if descriptor == LISTENER:
                 address = inbox.resolve(record)
-                if len(data) < batch.SIZE:
+                if len(data) < batch.SLOT_BYTES:
                     records[address] = record
                     datagrams.append((address, data))
             elif error:
@@ -248,24 +252,24 @@ class RecvEngine(Engine):
         return 0
 
     def _from_front(self, now: float) -> int:
-        """What another process got and is for a link or group here."""
-        if self._seat is None:
+        """Handle datagrams for links and groups here that another process received."""
+        if self._place is None:
             return 0
         self._settle()
-        handed = passage.receive(self._seat.passage)
+        handed = passage.receive(self._place.passage)
         for address, local, data in handed:
-            self._inbox.told(address, local)
+            self._inbox.remember(address, local)
             self._receiver.datagram_handed(address, data, now)
         self._flush()
         self.arm()
         return len(handed)
 
     def _flush(self) -> None:
-        """Send what the state machine has for us."""
+        """Send what the state machine has, and handle its events."""
         receiver = self._receiver
-        if self._seat is not None:
+        if self._place is not None:
             for address, data in receiver.datagrams_elsewhere():
-                passage.send(self._seat.passage, address, self._inbox.local.get(address), data)
+                passage.send(self._place.passage, address, self._inbox.local.get(address), data)
         for event in receiver.events():
             self._event(event)
         for number, datagrams in receiver.batches_to_srt():
@@ -358,7 +362,7 @@ class RecvEngine(Engine):
             hosts = [format_host(address) for address in self._receiver.links_of(number)]
             self._files.write(int(sock.getsockname()[1]), hosts)
 
-    # --- what a predecessor left; from a file that only root can write, checked all the same ----------------
+    # --- what the engine before has left: from a file that only root can write, checked nevertheless --------
 
     def _restore(self) -> None:
         dual = self._listener.family == socket.AF_INET6
@@ -371,13 +375,13 @@ class RecvEngine(Engine):
             log.info("taking up %d group(s) of the engine before", len(groups))
 
     def _open_restored(self) -> None:
-        """What the SRT server has to say to a restored group should not wait for the sender's next packet."""
+        """Open the sockets of restored groups at once: the SRT server may have something to send to them."""
         for number in list(self._wished):
             self._open_towards(number)
 
 
-def that_fit(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first groups, as many as a message has room for: with four links each, all there can be."""
+def fit_in_message(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first groups, as many as fit into a message; with four links each, all there can be."""
     room = MESSAGE_ROOM
     out = []
     for group in groups:

@@ -1,4 +1,4 @@
-"""Names into addresses, without holding up the packets: in a thread, again and again until it works."""
+"""Resolves host names in a thread, so that packets do not wait, and tries again until it works."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from netbond.config.values import HostPort
 from netbond.srtla.process.linksocket import Endpoint
 
-BACKOFF = (1.0, 30.0)  # s between attempts, first and longest
+BACKOFF_S = (1.0, 30.0)  # between attempts, first and longest
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Resolver:
         self._loop = asyncio.get_running_loop()
         self._running = False
         self._failing = False
-        self._backoff = BACKOFF[0]
+        self._backoff = BACKOFF_S[0]
 
     @property
     def literal(self) -> bool:
@@ -76,11 +76,11 @@ class Resolver:
             if self._failing:
                 log.info("%s resolves again: %s", self._name.host, ", ".join(host for _, host, _ in found))
             self._failing = False
-            self._backoff = BACKOFF[0]
+            self._backoff = BACKOFF_S[0]
             self._on_result(found)
             return
         if not self._failing:
             log.warning("cannot resolve %s: %s; trying again until it works", self._name.host, trouble)
         self._failing = True
         self._loop.call_later(self._backoff, self.start)
-        self._backoff = min(self._backoff * 2, BACKOFF[1])
+        self._backoff = min(self._backoff * 2, BACKOFF_S[1])

@@ -1,4 +1,4 @@
-"""What the engines do not need of the kernel, and give up: a seccomp filter (seccomp(2)), without a library.
+"""Refuses system calls that an engine does not need, by a seccomp filter (seccomp(2)), without a library.
 
 A list of what is refused rather than of what is allowed: Python and the C library call what they please,
 and differ from release to release; an engine that dies of a new one on somebody's only uplink would be

@@ -1,7 +1,7 @@
-"""The sending engine: sockets around `sender.Sender`.
+"""The sending engine: the sockets of an SRTLA sender, around the state machine in sender.py.
 
-One socket for the SRT caller, one per link. A link's trouble is a fact about the link: it is tried again each
-second and said once. Without any link the engine stays, and waits for one.
+One socket for the SRT caller, one per link. A link whose socket fails is tried again each second, and its
+trouble is logged once. Without any link the engine waits for one.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from netbond.srtla.sender import (
 )
 
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
-DRAIN: Final = 0.5  # s at most for packets that wait for a link, when told to stop
-MAX_LATENCY: Final = 65.535  # s: what fits into SRT's handshake
-CALLER_KEPT: Final = 1.5  # s: a caller heard within this is not replaced (SRT sends a keepalive each second)
+DRAIN_S: Final = 0.5  # at most, for packets that wait for a link, when told to stop
+MAX_LATENCY_S: Final = 65.535  # what fits into SRT's handshake
+CALLER_TIMEOUT_S: Final = 1.5  # a caller heard within this is not replaced; SRT has a keepalive a second
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class SendOptions:
     """What the command line says. `config.listen.host` "" is every IPv4 address."""
 
     config: SenderConfig
-    list_file: Path | None = None  # None: the agent tells
+    list_file: Path | None = None  # None: the agent sends the links
     key: bytes | None = None  # the pre-shared one, read from `config.key_file`
     stats_file: Path | None = None  # for the statistics, each second
 
@@ -118,18 +118,18 @@ class SendEngine(Engine):
             self._listener = open_listener(listen, "the SRT caller")
         else:  # as srtla_send does: every IPv4 address
             self._listener = open_listener(HostPort("0.0.0.0", listen.port), "the SRT caller")  # noqa: S104
-        batch.tell_local(self._listener)
+        batch.enable_pktinfo(self._listener)
         if self._listener.family == socket.AF_INET:
             self._caller = _resumed_caller(self.resume)
         slots = 1 if fastpath.available() else batch.PER_WAKE_UP  # it is then only asked who wrote
-        self._inbox = batch.Inbox(slots, packed=batch.accept_packed(self._listener))
+        self._inbox = batch.Inbox(slots, gro=batch.enable_gro(self._listener))
         self._link_inbox = batch.Inbox(LINK_SLOTS)
         self.loop.add_packets(self._listener.fileno(), self._from_caller)
         self._carriage.listener = self._listener.fileno()
         if fastpath.available():
             self._fast = FastPath(self._listener.fileno(), self.loop.packets_descriptor)
             self._fast.drop_copies()
-        self.loop.use(self._fast, attendant=self._carriage)
+        self.loop.use(self._fast, handler=self._carriage)
         self._resolver = Resolver(self._config.receiver, self._resolved)
         self._resolver.start()
         log.info("listening on %s for an SRT caller", _shown(self._listener))
@@ -140,7 +140,7 @@ class SendEngine(Engine):
         if isinstance(message, Links):
             self._set_links(message.links)
 
-    def hang_up(self) -> None:
+    def on_sighup(self) -> None:
         if self._list_file is not None:
             self._read_list()
 
@@ -152,7 +152,7 @@ class SendEngine(Engine):
         for _ in range(50):
             if not self._sender.held:
                 break
-            await asyncio.sleep(DRAIN / 50)
+            await asyncio.sleep(DRAIN_S / 50)
 
     def maintain(self, now: float) -> None:
         for number, link in list(self._sockets.items()):
@@ -289,7 +289,7 @@ class SendEngine(Engine):
                 self._connect(following, now)
 
     def _usable(self, found: list[Endpoint]) -> list[Endpoint]:
-        """The addresses that some link can reach by its family; all of them if there is no link yet."""
+        """The addresses whose family some link has; all of them if there is no link yet."""
         families = {family_of(link.spec.address) for link in self._sockets.values()}
         return [each for each in found if each[0] in families] or found
 
@@ -318,7 +318,7 @@ class SendEngine(Engine):
         return len(datagrams)
 
     def _look_after(self, reports: list[Report], now: float) -> None:
-        """What of the compiled data path's reports is not plain, what has happened, what did not go out."""
+        """Handle what the packet path leaves: strangers, sockets' errors, events, unsent datagrams."""
         carriage = self._carriage
         for report in reports:
             descriptor, record, data, error = report
@@ -347,11 +347,11 @@ class SendEngine(Engine):
             self._inbox.forget_all_but(() if self._caller is None else (self._caller,))
 
     def _is_caller(self, address: Any, data: bytes, now: float) -> bool:
-        """Whether somebody else becomes the SRT caller: only when the one we have has fallen silent."""
+        """Whether this peer becomes the SRT caller: only when the present one has fallen silent."""
         if len(data) < wire.SRT_HEADER:
             return False
         if self._caller is not None and (
-            now - self._carriage.caller_heard < CALLER_KEPT or not wire.is_handshake(data)
+            now - self._carriage.caller_heard < CALLER_TIMEOUT_S or not wire.is_handshake(data)
         ):
             return False
         self._caller = address
@@ -381,7 +381,7 @@ class SendEngine(Engine):
             self._sender.port_closed(number, now)
 
     def _flush(self, now: float) -> None:
-        """Send what the state machine has for us, and do what it tells us, until it is content."""
+        """Send what the state machine has, and handle its events, until there is nothing more."""
         self._carriage.carry(now)
 
     def _answer(self, answers: list[bytes]) -> None:
@@ -453,7 +453,7 @@ def _shown(sock: socket.socket) -> str:
     return format_address(sock.getsockname())
 
 
-# --- what a predecessor left; from a file that only root can write, checked all the same ------------------
+# --- what the engine before has left: from a file that only root can write, checked nevertheless -----------
 
 
 def _resumed_group(resume: ResumeData) -> bytes | None:
@@ -482,7 +482,7 @@ def _resumed_latency(resume: ResumeData) -> float | None:
     latency = resume.get("latency")
     if isinstance(latency, bool) or not isinstance(latency, int | float):
         return None
-    return float(latency) if 0 < latency <= MAX_LATENCY else None
+    return float(latency) if 0 < latency <= MAX_LATENCY_S else None
 
 
 def _resumed_caller(resume: ResumeData) -> tuple[str, int] | None:

@@ -1,7 +1,7 @@
-"""The statistics of an engine that runs without the agent: a JSON file, new each second.
+"""Writes the statistics of an engine that runs without the agent into a JSON file, each second.
 
 For scripts, and for whoever wants to look. Readers see a whole file at any time; its age (mtime) says whether
-the engine is alive. It goes with the engine.
+the engine is alive. It is removed when the engine ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class StatsFile:
     """The file of one engine."""
 
     def __init__(self, path: Path) -> None:
-        """UnavailableError if there can be no file, or is something else."""
+        """UnavailableError if the file cannot be made, or is not a regular file."""
         self._path = path
         self._directory = files.open_directory(path.parent, "--stats-file", path)
         self._failing = False
@@ -37,7 +37,7 @@ class StatsFile:
             raise UnavailableError(f"--stats-file {path} is not a regular file", "name another")
 
     def write(self, stats: dict[str, Any]) -> None:
-        """These are the present ones. What cannot be written is said once, and tried again with the next."""
+        """Write these. A failure is logged once, and writing is tried again with the next."""
         text = json.dumps(stats, indent=1).encode() + b"\n"
         try:
             files.replace(self._path.name, text, 0o644, dir_fd=self._directory)
@@ -49,7 +49,7 @@ class StatsFile:
             self._failing = False
 
     def close(self) -> None:
-        """Take it away."""
+        """Remove it."""
         with contextlib.suppress(OSError):
             os.unlink(self._path.name, dir_fd=self._directory)
         os.close(self._directory)

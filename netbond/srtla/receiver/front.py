@@ -1,4 +1,4 @@
-"""The front of a receiver that has several processes: it sees who is new, and says which worker serves them.
+"""The front of a receiver that has several processes: it assigns each new stream to a worker.
 
 A stream belongs to one worker, with all its links. The kernel gives a link's datagrams to its worker
 (steering.py). Everybody else's come here, so that junk costs this process and no stream: registrations are
@@ -23,12 +23,12 @@ from netbond.srtla.process import batch
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.protocol import Fatal, Forget, Hello, Message, Resume, ResumeData, Stats
-from netbond.srtla.process.receiving import RecvOptions, that_fit
+from netbond.srtla.process.receiving import RecvOptions, fit_in_message
 from netbond.srtla.receiver import passage, steering
 from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, Receiver, format_address
 
-TENTATIVE = 3.0  # s in which a worker must say that it has what it was given
-STEER_EVERY = 0.05  # s between two programs for the kernel
+CONFIRM_WITHIN_S = 3.0  # for a worker to report a group or link that it was given
+STEER_INTERVAL_S = 0.05  # between two programs for the kernel
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,8 @@ class Directory:
     def give(self, worker: Worker, group: bytes, address: PeerAddress, now: float) -> None:
         """This worker shall have the group and the link."""
         if group not in worker.ids:
-            self._new_ids[group] = worker, now + TENTATIVE
-        self._new_links[address] = worker, now + TENTATIVE
+            self._new_ids[group] = worker, now + CONFIRM_WITHIN_S
+        self._new_links[address] = worker, now + CONFIRM_WITHIN_S
 
     def confirmed(self, now: float) -> None:
         """A worker has said what it has, or time has passed."""
@@ -153,8 +153,8 @@ class FrontEngine(Engine):
 
     def open(self) -> None:
         if not self._config.listen.host:
-            batch.tell_local(self._listener)
-        self._inbox = batch.Inbox(packed=batch.accept_packed(self._listener))
+            batch.enable_pktinfo(self._listener)
+        self._inbox = batch.Inbox(gro=batch.enable_gro(self._listener))
         self._steer()
         for worker in self._directory.workers:
             worker.channel.start(partial(self._from_worker, worker), lambda: None)
@@ -178,12 +178,13 @@ class FrontEngine(Engine):
         self._steer_soon()
 
     def resume_data(self) -> ResumeData:
-        return {"groups": that_fit([group for worker in self._directory.workers for group in worker.groups])}
+        groups = [group for worker in self._directory.workers for group in worker.groups]
+        return {"groups": fit_in_message(groups)}
 
     def stats(self, now: float) -> dict[str, Any]:
         workers = self._directory.workers
         groups = [group for worker in workers for group in worker.stats.get("groups", [])]
-        busiest = that_fit(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
+        busiest = fit_in_message(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
         refused = {**self._receiver.refused, "srt_unreachable": 0, "send_failed": self._lost}
         left_out = len(groups) - len(busiest)
         for worker in workers:
@@ -230,7 +231,7 @@ class FrontEngine(Engine):
         """What a worker got and is not its own."""
         datagrams = passage.receive(worker.passage)
         for address, local, data in datagrams:
-            self._inbox.told(address, local)
+            self._inbox.remember(address, local)
             self._datagram(address, data, now)
         self._answer()
         return len(datagrams)
@@ -296,7 +297,7 @@ class FrontEngine(Engine):
     def _steer_soon(self) -> None:
         if not self._steer_due:
             self._steer_due = True
-            self.loop.call_later(STEER_EVERY, self._steer)
+            self.loop.call_later(STEER_INTERVAL_S, self._steer)
 
     def _steer(self) -> None:
         self._steer_due = False

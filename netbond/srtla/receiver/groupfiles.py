@@ -1,8 +1,8 @@
-"""Group files: which addresses a stream comes from, for scripts beside the SRT server.
+"""Writes group files: the addresses that a stream comes from, for scripts beside the SRT server.
 
 The SRT server sees each group as a caller from 127.0.0.1 and a port. `srtla-group-PORT` names the addresses
 of that group's links, one a line, as other SRTLA receivers write it, for scripts that ban or show callers.
-The file goes with the group.
+The file is removed with the group.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class GroupFiles:
                 os.unlink(f"{PREFIX}{port}", dir_fd=self._directory)
 
     def close(self) -> None:
-        """Take all of them away."""
+        """Remove all of them."""
         for port in list(self._written):
             self.remove(port)
         os.close(self._directory)

@@ -1,4 +1,4 @@
-"""Datagrams between the processes of a receiver: with whom they came from, and from where to answer."""
+"""Passes datagrams between the processes of a receiver, each with its peer and the address to answer from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SRTLA receiver as a state machine: no sockets, no clock, no randomness of its own.
+"""The SRTLA receiver as a state machine, without sockets, clock and randomness of its own.
 
 It is told of datagrams (`datagram_from_peer`, `datagram_from_srt`) and of time (`handle_timer` at
 `next_timer`), and gives out what is to be sent (`datagrams_to_peers`, `datagrams_to_srt`) and what has
@@ -30,22 +30,22 @@ PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as r
 UDP_OVERHEAD: Final = 28  # bytes of IPv4 and UDP header: what a spoofed datagram costs its author besides
 AMPLIFICATION: Final = 3  # bytes to an unproven peer per byte from it, as QUIC has it (RFC 9000, 8.1)
 CREDIT_MAX: Final = 65536  # bytes
-FLUSH_AFTER: Final = 0.02  # s that a received packet waits for its SRTLA ACK at most
-CLEANUP: Final = 1.0  # s between looks for links and groups that have fallen silent
-NGP_INTERVAL: Final = 1.0  # s between "no such group" to one stranger
-SAY_AGAIN: Final = 10.0  # s between two Refused
+FLUSH_AFTER_S: Final = 0.02  # that a received packet waits for its SRTLA ACK at most
+CLEANUP_INTERVAL_S: Final = 1.0  # between checks for silent links and empty groups
+NGP_INTERVAL_S: Final = 1.0  # between "no such group" to one stranger
+KEY_REFUSED_INTERVAL_S: Final = 10.0  # between two KeyRefused events
 NGP_STRANGERS: Final = 1024  # remembered; also the most such answers in a second
 REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "unproven")
-FRESH: Final = 0.5  # s: a link heard within this is preferred for what goes to one link only
+FRESH_S: Final = 0.5  # a link heard within this is preferred for what goes to one link only
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much of the receiver anybody gets."""
+    """What the receiver grants: times in seconds, and how many groups and links."""
 
-    timeout: float = 10.0  # s of silence, then a link is gone
-    group_timeout: float = 10.0  # s without links, then a group is gone
-    half_open: float = 5.0  # s, and up to twice that, in which a registration must be followed by a link
+    timeout_s: float = 10.0  # of silence, then a link is removed
+    group_timeout_s: float = 10.0  # without links, then a group is removed
+    half_open_s: float = 5.0  # and up to twice that: after a registration a link must join within it
     groups: int = 200
     groups_per_source: int = 32  # per IPv4 address or IPv6 /64; a carrier's NAT has many senders behind it
     groups_per_prefix: int = 100  # per IPv4 /24 or IPv6 /48
@@ -72,14 +72,14 @@ class Group:
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """A link of a group, seen from here."""
+    """A link of a group as the receiver sees it."""
 
     address: PeerAddress
     group: Group
     last_heard: float
-    proven: bool = False  # it has answered to something we sent
+    proven: bool = False  # it has answered to something we sent: its address is not forged
     credit: int = 0  # bytes that may be sent to it without proof
-    keepalive: wire.Keepalive | None = None  # what the sender last told of the link
+    keepalive: wire.Keepalive | None = None  # the sender's last one, with its figures of the link
     unacknowledged: list[int] = field(default_factory=list)
     batch: list[bytes] = field(default_factory=list)  # SRT packets not accounted for yet
     packets: int = 0
@@ -126,7 +126,7 @@ class LinkLeft:
 
 @dataclass(frozen=True, slots=True)
 class KeyRefused:
-    """A sender was refused: it has another key, or none (`claimed` is False). Told now and then only."""
+    """A sender was refused: it has another key, or none (`claimed` is False). At most one in 10 s."""
 
     address: PeerAddress
     claimed: bool
@@ -151,24 +151,24 @@ class Receiver:
     ) -> None:
         """`random(n)` gives n unguessable bytes. `key`: the pre-shared one; senders that have another are
         refused, and with `require_key` those that have none. `secret`: what the tickets of all processes of a
-        receiver share. `worker`: this is one of them, so what is no business of a link or group here is for
+        receiver share. `worker`: this is one of them; what is not for its links and groups goes to
         `datagrams_elsewhere`."""
         self._limits = limits or Limits()
-        self.tickets = Tickets(secret or random(KEY_LENGTH), self._limits.half_open, key)
+        self.tickets = Tickets(secret or random(KEY_LENGTH), self._limits.half_open_s, key)
         self._worker = worker
         self._elsewhere: list[tuple[PeerAddress, bytes]] = []
         self._key = key
         self._require_key = require_key
-        self._key_said = now - SAY_AGAIN
+        self._key_refused_at = now - KEY_REFUSED_INTERVAL_S
         self._counts: Counter[bytes] = Counter()  # groups by source and by prefix
         self._groups: dict[bytes, Group] = {}
         self._by_number: dict[int, Group] = {}
         self._peers: dict[PeerAddress, Peer] = {}
         self._next_number = 1
-        self._next_cleanup = now + CLEANUP
+        self._next_cleanup = now + CLEANUP_INTERVAL_S
         self._flushes: dict[Peer, float] = {}  # in the order of their times
         self._strangers: OrderedDict[PeerAddress, float] = OrderedDict()
-        self._looked_at = now
+        self._stats_at = now
         self._to_peers: list[tuple[PeerAddress, bytes]] = []
         self._to_srt: list[Group] = []  # those with something in `out`
         self._events: list[Event] = []
@@ -219,7 +219,7 @@ class Receiver:
             self._settle(each, now)
 
     def datagram_handed(self, address: PeerAddress, data: bytes, now: float) -> None:
-        """A datagram that another process got and that is for us."""
+        """A datagram for this process that another one received."""
         registration = wire.parse_registration(data)
         if registration is not None and data[1] == 1:
             self._join(address, registration, now)
@@ -235,11 +235,11 @@ class Receiver:
                 self._remove(peer.group, "its sender registered anew")
 
     def refuse_link(self, address: PeerAddress) -> None:
-        """This peer may not leave the group that it is in."""
+        """Answer that this peer may not leave its group."""
         self._refuse(address, "link_conflict")
 
     def heard(self, address: PeerAddress, packets: int, size: int, at: float) -> None:
-        """SRT packets of a link that were passed on and acknowledged elsewhere (fastpath.c)."""
+        """Account for SRT packets of a link that the compiled data path has forwarded and acknowledged."""
         peer = self._peers.get(address)
         if peer is None:
             return
@@ -253,7 +253,7 @@ class Receiver:
             group.last = peer
 
     def proven(self, address: PeerAddress) -> tuple[int, int] | None:
-        """(group number, credit) of a link that has shown that it hears us; None for any other."""
+        """(group number, credit in bytes) of a link whose address is proven; None for any other."""
         peer = self._peers.get(address)
         return (peer.group.number, peer.credit) if peer is not None and peer.proven else None
 
@@ -284,7 +284,7 @@ class Receiver:
             self._flushes.pop(peer, None)
             before = 0
         if waiting and not before:
-            self._flushes[peer] = now + FLUSH_AFTER
+            self._flushes[peer] = now + FLUSH_AFTER_S
 
     def datagram_from_srt(self, number: int, data: bytes, now: float) -> None:
         """A datagram from the SRT server for the group with this number.
@@ -305,7 +305,7 @@ class Receiver:
                     self._to_peers.append((peer.address, data))
             return
         last = group.last
-        if last is None or now - last.last_heard > FRESH:
+        if last is None or now - last.last_heard > FRESH_S:
             last = max(group.links.values(), key=lambda peer: peer.last_heard)
         self._send(last, data)
 
@@ -317,11 +317,11 @@ class Receiver:
                 break
             self._acknowledge(peer)
         if now >= self._next_cleanup:
-            self._next_cleanup = now + CLEANUP
+            self._next_cleanup = now + CLEANUP_INTERVAL_S
             self._cleanup(now)
 
     def restore(self, groups: Iterable[tuple[bytes, Iterable[PeerAddress]]], now: float) -> list[int]:
-        """Take up the groups (id, peers) of a predecessor; the number of each, in order. Ids must differ."""
+        """Restore groups (id, peers) of the engine before; the number of each, in order. Ids must differ."""
         numbers = []
         for group_id, addresses in groups:
             group = self._new_group(group_id, None, now)
@@ -358,16 +358,16 @@ class Receiver:
         return out
 
     def datagrams_to_srt(self) -> list[tuple[int, bytes]]:
-        """The same one by one: (group number, datagram)."""
+        """The same, one by one: (group number, datagram)."""
         return [(number, data) for number, batch in self.batches_to_srt() for data in batch]
 
     def datagrams_elsewhere(self) -> list[tuple[PeerAddress, bytes]]:
-        """(address, datagram) that are not for this process; each is given out once."""
+        """(address, datagram) that are for another process; each is given out once."""
         out, self._elsewhere = self._elsewhere, []
         return out
 
     def events(self) -> list[Event]:
-        """What has happened since the last call."""
+        """The events since the last call."""
         out, self._events = self._events, []
         return out
 
@@ -386,8 +386,8 @@ class Receiver:
 
     def stats(self, now: float) -> list[dict[str, Any]]:
         """Per group: number, id (8 hex digits), counters and links (docs/recv.md). Rates: since last call."""
-        elapsed = max(now - self._looked_at, 0.001)
-        self._looked_at = now
+        elapsed = max(now - self._stats_at, 0.001)
+        self._stats_at = now
         groups = []
         for group in self._groups.values():
             links = []
@@ -473,7 +473,7 @@ class Receiver:
         if peer is None:
             if len(group.links) >= self._limits.links:
                 quietest = min(group.links.values(), key=lambda each: each.last_heard)
-                if now - quietest.last_heard < self._limits.timeout / 2:
+                if now - quietest.last_heard < self._limits.timeout_s / 2:
                     self._refuse(address, "quota")
                     return
                 self._drop_link(quietest, "another link took its place", now)
@@ -484,7 +484,7 @@ class Receiver:
         self._reply(address, wire.REG3_PACKET)
 
     def _no_room(self, ticket: Ticket, now: float) -> tuple[str, Group | None]:
-        """Why one more group of this origin cannot be; "" if it can, perhaps in the place of the group given,
+        """Why there is no room for a group of this origin, or ""; then perhaps a group to remove first,
         which carries nothing or has fallen silent."""
         limits, counts = self._limits, self._counts
         if counts[ticket.source] >= limits.groups_per_source:
@@ -499,12 +499,12 @@ class Receiver:
         else:
             return "", None
         for group in crowd:  # oldest first
-            if not group.links or (not group.packets and now - group.created >= limits.half_open):
+            if not group.links or (not group.packets and now - group.created >= limits.half_open_s):
                 return "", group
         for group in crowd:
             # A sender that comes back, under another port perhaps, takes the place of what it left behind.
             heard = max(peer.last_heard for peer in group.links.values())
-            if group.ticket and group.ticket.source == ticket.source and now - heard >= limits.timeout / 2:
+            if group.ticket and group.ticket.source == ticket.source and now - heard >= limits.timeout_s / 2:
                 return "", group
         return refusal, None
 
@@ -515,8 +515,8 @@ class Receiver:
     def _refuse_key(self, address: PeerAddress, now: float, *, claimed: bool) -> None:
         self.refused["key"] += 1
         self._reply(address, wire.build_refusal(wire.REFUSED_KEY))
-        if now - self._key_said >= SAY_AGAIN:
-            self._key_said = now
+        if now - self._key_refused_at >= KEY_REFUSED_INTERVAL_S:
+            self._key_refused_at = now
             self._events.append(KeyRefused(address, claimed))
 
     def _stranger(self, address: PeerAddress, size: int, now: float) -> None:
@@ -526,7 +526,7 @@ class Receiver:
         if size < 2:
             return  # an answer is never larger than what it answers
         strangers = self._strangers
-        while strangers and next(iter(strangers.values())) <= now - NGP_INTERVAL:
+        while strangers and next(iter(strangers.values())) <= now - NGP_INTERVAL_S:
             strangers.popitem(last=False)
         if address in strangers or len(strangers) >= NGP_STRANGERS:
             return
@@ -578,10 +578,10 @@ class Receiver:
 
     def _cleanup(self, now: float) -> None:
         limits = self._limits
-        for peer in [peer for peer in self._peers.values() if now - peer.last_heard >= limits.timeout]:
+        for peer in [peer for peer in self._peers.values() if now - peer.last_heard >= limits.timeout_s]:
             self._drop_link(peer, f"silent for {now - peer.last_heard:.0f} s", now)
         for group in list(self._groups.values()):
-            if not group.links and now - group.empty_since >= limits.group_timeout:
+            if not group.links and now - group.empty_since >= limits.group_timeout_s:
                 self._remove(group, "no links left")
 
     # --- packets --------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which process of a receiver gets a datagram: a program for the kernel (SO_ATTACH_REUSEPORT_CBPF).
+"""A program for the kernel that gives each datagram to its process (SO_ATTACH_REUSEPORT_CBPF).
 
 The sockets of all processes share one port (SO_REUSEPORT). Left to itself the kernel would spread the links
 of one stream over all of them. The program says which socket a known link's datagrams go to, by a search tree

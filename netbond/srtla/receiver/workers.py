@@ -1,7 +1,7 @@
-"""The processes of a receiver that has several: started, started again when they die, ended together.
+"""Starts the processes of a receiver that has several, restarts those that die, and ends them together.
 
-The parent of all does nothing else. It keeps every socket open, so that a worker that dies finds its place,
-what has come meanwhile included, and the front (front.py) the streams that it had.
+The parent does nothing else. It keeps every socket open: a worker that is restarted finds its sockets, with
+what has come meanwhile, and gets its streams from the front (front.py).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from types import FrameType
 from netbond.config.values import HostPort
 from netbond.errors import NetbondError, UnavailableError
 from netbond.srtla.process.channel import Channel
-from netbond.srtla.process.engine import serve, told
+from netbond.srtla.process.engine import report_fatal, serve
 from netbond.srtla.process.linksocket import open_listener
 from netbond.srtla.process.protocol import FROM_FRONT, FROM_WORKER, Hello, ResumeData
-from netbond.srtla.process.receiving import WHAT, RecvEngine, RecvOptions, Seat
+from netbond.srtla.process.receiving import SENDERS, RecvEngine, RecvOptions, WorkerPlace
 from netbond.srtla.receiver import passage, steering
 from netbond.srtla.receiver.front import FrontEngine, Worker
 from netbond.srtla.registration.ticket import KEY_LENGTH
 
-PAUSE = 0.2  # s before a worker is started again
-GRACE = 2.0  # s for workers to end
-FREE_WITHIN = 1.0  # s in which a port must become free that a predecessor's workers still have
+RESTART_PAUSE_S = 0.2  # before a worker is started again
+GRACE_S = 2.0  # for workers to end
+PORT_FREE_WITHIN_S = 1.0  # a port that the workers of the engine before may still have
 
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def run(options: RecvOptions, channel: Channel | None, resume: ResumeData) -> int:
-    """Receive with `workers` processes beside the front, until told to stop; the exit status.
+    """Receive with `workers` processes beside the front, until report_fatal to stop; the exit status.
 
     Returns in every one of the processes.
     """
@@ -45,26 +45,26 @@ def run(options: RecvOptions, channel: Channel | None, resume: ResumeData) -> in
     except NetbondError as error:
         if channel is None:
             raise
-        raise told(channel, error) from None
+        raise report_fatal(channel, error) from None
     return _Parent(options, listeners).run(channel, resume)
 
 
 def _listeners(where: HostPort, count: int) -> list[socket.socket]:
     """Sockets that share a port with each other and with nobody else."""
-    deadline = time.monotonic() + FREE_WITHIN
+    deadline = time.monotonic() + PORT_FREE_WITHIN_S
     while True:
         try:
-            open_listener(where, WHAT).close()  # else a strange netbond's would be shared
+            open_listener(where, SENDERS).close()  # else a strange netbond's would be shared
         except UnavailableError:
             if time.monotonic() >= deadline:
                 raise
             time.sleep(0.05)
         else:
-            first = open_listener(where, WHAT, shared=True)
+            first = open_listener(where, SENDERS, shared=True)
             with contextlib.suppress(OSError):  # the front will say so
                 # Whatever comes before there are links is the front's: nobody is to be answered twice.
                 steering.attach(first, {}, steering.Salt(1, 1))
-            return [first, *(open_listener(where, WHAT, shared=True) for _ in range(count - 1))]
+            return [first, *(open_listener(where, SENDERS, shared=True) for _ in range(count - 1))]
 
 
 class _Parent:
@@ -105,7 +105,7 @@ class _Parent:
             if self._ending:
                 continue
             log.warning("worker %d died; starting it again", index + 1)
-            time.sleep(PAUSE)
+            time.sleep(RESTART_PAUSE_S)
             child = self._fork()
             if child == 0:
                 return self._be_worker(index)
@@ -119,7 +119,7 @@ class _Parent:
 
     def _end_workers(self) -> None:
         self._ending = True
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE_S
         number = signal.SIGTERM
         while self._workers:
             for child in self._workers:
@@ -131,7 +131,7 @@ class _Parent:
                 else:
                     time.sleep(0.01)
             number = signal.SIGKILL
-            deadline += GRACE
+            deadline += GRACE_S
 
     # --- in a child -----------------------------------------------------------------------------------------
 
@@ -167,7 +167,7 @@ class _Parent:
 
     def _be_worker(self, index: int) -> int:
         channel = Channel(self._channels[index][1].detach(), FROM_FRONT)
-        seat = Seat(self._listeners[index + 1], self._passages[index][1], self._secret)
+        place = WorkerPlace(self._listeners[index + 1], self._passages[index][1], self._secret)
         for number, listener in enumerate(self._listeners):
             if number != index + 1:
                 listener.close()
@@ -180,4 +180,4 @@ class _Parent:
         channel.end_line()  # a predecessor may have left one half-written
         channel.send(Hello())
         # The answer comes behind what the front has said to a predecessor.
-        return serve(RecvEngine(self._options, channel, channel.receive_resume(lines=1000), seat))
+        return serve(RecvEngine(self._options, channel, channel.receive_resume(lines=1000), place))

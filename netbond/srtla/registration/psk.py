@@ -1,4 +1,4 @@
-"""The optional pre-shared key: who may register, and with whom.
+"""The optional pre-shared key: sender and receiver prove in the ids of groups that they know it.
 
 It lives in the parts of an id that are random to everybody else, so that programs without it notice nothing:
 

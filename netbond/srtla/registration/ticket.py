@@ -1,4 +1,4 @@
-"""Group ids that carry their own proof, so that a REG1 costs the receiver no memory.
+"""Makes and checks group ids that carry their own proof, so that a REG1 costs the receiver no memory.
 
 What a receiver answers to a REG1 is often never used: floods of REG1 come from forged addresses. If each made
 a group, newcomers would be locked out, or each other's half-made groups thrown out. So nothing is kept: the
@@ -40,11 +40,11 @@ class Ticket:
 class Tickets:
     """Issues ids and recognises them."""
 
-    def __init__(self, secret: bytes, lifetime: float, key: bytes | None = None) -> None:
-        """`secret`: random, this process's own. `lifetime`: s that an id can be joined at least; twice that
-        at most. `key`: the pre-shared one."""
+    def __init__(self, secret: bytes, lifetime_s: float, key: bytes | None = None) -> None:
+        """`secret`: random, this process's own. `lifetime_s`: how long an id can be joined at least; at most
+        twice that. `key`: the pre-shared one."""
         self._secret = secret
-        self._lifetime = lifetime
+        self._lifetime_s = lifetime_s
         self._key = key
 
     def issue(self, half: bytes, address: tuple[Any, ...], now: float, *, keyed: bool = False) -> bytes:
@@ -52,7 +52,7 @@ class Tickets:
         sender knows the key, and must show it again to join."""
         source, prefix = origin(str(address[0]))
         own = (
-            (int(now / self._lifetime) & 0xFFFFFFFF).to_bytes(4, "big")
+            (int(now / self._lifetime_s) & 0xFFFFFFFF).to_bytes(4, "big")
             + self._hash(source.encode(), 8)
             + self._hash(prefix.encode(), 8)
             + self._address_tag(address)
@@ -65,7 +65,7 @@ class Tickets:
         keyed = issued is not None
         issued = issued or group
         own = issued[wire.HALF_ID :]
-        age = int(now / self._lifetime) - int.from_bytes(own[:4], "big") & 0xFFFFFFFF
+        age = int(now / self._lifetime_s) - int.from_bytes(own[:4], "big") & 0xFFFFFFFF
         expected = self._signed(issued[: wire.HALF_ID + _MAC.start], keyed=keyed)
         if age > 1 or not hmac.compare_digest(issued, expected):
             return None

@@ -14,7 +14,7 @@ import pytest
 
 from netbond.srtla.native import fastpath
 from netbond.srtla.process import batch
-from netbond.srtla.process.loop import Attendant, PacketServer
+from netbond.srtla.process.loop import PacketHandler, PacketServer
 from netbond.srtla.process.wakeup import PAUSE_S
 
 PATIENCE = 0.01
@@ -36,8 +36,8 @@ def without_it(stack: ExitStack, listener: socket.socket) -> Look:
     nothing, _ = (stack.enter_context(end) for end in socket.socketpair())
     server = PacketServer(nothing.fileno())
     stack.callback(server.packets.close)
-    server.attendant = Attendant()
-    server.attendant.patience = PATIENCE
+    server.handler = PacketHandler()
+    server.handler.patience = PATIENCE
     inbox = batch.Inbox(64)
     found: list[int] = []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from netbond.engines import address_list
-from netbond.engines.address_list import AddressList, Update, hang_up, processes, read_pid_file, render
+from netbond.engines.address_list import AddressList, Update, processes, read_pid_file, render, send_sighup
 from netbond.model import Uplink
 
 
@@ -313,7 +313,7 @@ def test_pid_files_not_to_be_trusted(path: Path, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_processes_that_get_no_signal(pid: int, says: str) -> None:
     with pytest.raises(OSError, match=says):
-        hang_up(pid)
+        send_sighup(pid)
 
 
 def test_a_process_that_has_ended_but_is_not_reaped(name: str, start: Start) -> None:
@@ -321,7 +321,7 @@ def test_a_process_that_has_ended_but_is_not_reaped(name: str, start: Start) -> 
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     with pytest.raises(OSError, match="is not running"):
-        hang_up(process.pid)
+        send_sighup(process.pid)
 
 
 def test_netbond_is_not_among_the_processes() -> None:
@@ -340,8 +340,8 @@ def test_a_users_pid_file_names_only_that_users_processes(name: str, start: Star
         pid, owner = read_pid_file(pid_file)
         if process is roots:
             with pytest.raises(OSError, match="belongs to another user"):
-                hang_up(pid, owner=owner)
+                send_sighup(pid, owner=owner)
         else:
-            hang_up(pid, owner=owner)
+            send_sighup(pid, owner=owner)
     assert was_told(users)
     assert roots.poll() is None

@@ -19,7 +19,7 @@ from netbond.engines.child import (
     describe_exit,
     engine_arguments,
     interpreter,
-    restart_mends,
+    restart_helps,
 )
 
 # --- how it is started -------------------------------------------------------------------------------------
@@ -102,28 +102,28 @@ def test_the_child_imports_this_very_netbond(tmp_path: Path) -> None:
 
 def test_pauses_double_up_to_ten_seconds() -> None:
     backoff = Backoff()
-    pauses = [backoff.died(lived=0.0, ready=False, mendable=True) for _ in range(9)]
+    pauses = [backoff.died(0.0, ready=False, restart_helps=True) for _ in range(9)]
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0])
 
 
 def test_half_a_minute_of_good_life_begins_anew() -> None:
     backoff = Backoff()
     for _ in range(5):
-        backoff.died(lived=0.0, ready=False, mendable=True)
-    assert backoff.died(lived=29.9, ready=True, mendable=True) == pytest.approx(3.2)
-    assert backoff.died(lived=3600, ready=False, mendable=True) == pytest.approx(6.4), "it never was ready"
-    assert backoff.died(lived=30.0, ready=True, mendable=True) == pytest.approx(0.1)
-    assert backoff.died(lived=1.0, ready=True, mendable=True) == pytest.approx(0.2)
+        backoff.died(0.0, ready=False, restart_helps=True)
+    assert backoff.died(29.9, ready=True, restart_helps=True) == pytest.approx(3.2)
+    assert backoff.died(3600, ready=False, restart_helps=True) == pytest.approx(6.4), "it never was ready"
+    assert backoff.died(30.0, ready=True, restart_helps=True) == pytest.approx(0.1)
+    assert backoff.died(1.0, ready=True, restart_helps=True) == pytest.approx(0.2)
 
 
 def test_what_a_restart_does_not_mend_is_tried_every_ten_seconds() -> None:
     backoff = Backoff()
-    assert backoff.died(lived=0.1, ready=False, mendable=False) == 10.0
-    assert backoff.died(lived=0.1, ready=False, mendable=True) == pytest.approx(0.1)
+    assert backoff.died(0.1, ready=False, restart_helps=False) == 10.0
+    assert backoff.died(0.1, ready=False, restart_helps=True) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
-    ("status", "line", "says", "mends"),
+    ("status", "line", "says", "helps"),
     [
         (0, "", "ended with status 0", True),
         (1, "out of memory", "ended with status 1: out of memory", True),
@@ -134,9 +134,9 @@ def test_what_a_restart_does_not_mend_is_tried_every_ten_seconds() -> None:
         (-63, "", "killed by signal 63", True),
     ],
 )
-def test_exits_in_words(status: int, line: str, says: str, mends: bool) -> None:
+def test_exits_in_words(status: int, line: str, says: str, helps: bool) -> None:
     assert describe_exit(status, line) == says
-    assert restart_mends(status) is mends
+    assert restart_helps(status) is helps
 
 
 # --- how much it may say -----------------------------------------------------------------------------------

@@ -16,10 +16,10 @@ from netbond.srtla.link import Link
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, ClassicScheduler, LinkState
 from netbond.srtla.sender import (
-    ERR_BACKOFF,
-    REG2_TIMEOUT,
-    SETTLE,
-    SOON,
+    LATE_NGP_S,
+    PORT_CLOSED_RETRY_S,
+    REFUSED_BACKOFF_S,
+    REG2_TIMEOUT_S,
     ReceiverSilent,
     Refused,
     Sender,
@@ -87,7 +87,7 @@ def test_reg1_is_repeated_then_another_link_gets_its_turn() -> None:
     driven.after(0)
     driven.hears(1, NGP)
     assert driven.after(1) == [(1, wire.REG1)]
-    sent = driven.after(REG2_TIMEOUT)
+    sent = driven.after(REG2_TIMEOUT_S)
     assert sent == [(2, wire.REG2)]
     assert driven.hears(2, NGP) == [(2, wire.REG1)]
 
@@ -112,11 +112,11 @@ def test_reg_err_is_no_sign_of_life_and_is_waited_for_longer_each_time() -> None
     waits = []
     for _ in range(7):
         driven.hears(1, ERR)
-        waits.append(next(e.wait for e in driven.sender.events() if isinstance(e, Refused)))
+        waits.append(next(e.wait_s for e in driven.sender.events() if isinstance(e, Refused)))
         assert driven.after(waits[-1] - 0.01) == []
         assert driven.after(1.02) == [(1, wire.REG2)]
     assert waits == [2.0, 4.0, 8.0, 10.0, 10.0, 10.0, 10.0]
-    assert waits[-1] == ERR_BACKOFF[1]
+    assert waits[-1] == REFUSED_BACKOFF_S[1]
     assert driven.sender.usable_links == 0
 
 
@@ -167,7 +167,7 @@ def test_the_late_answer_to_a_probe_does_not_end_a_young_group() -> None:
     group = driven.sender.group
     driven.hears(2, NGP)
     assert driven.sender.group == group
-    driven.now += SETTLE
+    driven.now += LATE_NGP_S
     driven.hears(2, NGP)
     assert driven.sender.group is None
 
@@ -176,7 +176,7 @@ def test_no_such_group_on_one_link_does_not_end_a_group_that_lives_on_another() 
     driven = Driven()
     driven.register()
     group = driven.sender.group
-    driven.now += SETTLE + 1
+    driven.now += LATE_NGP_S + 1
     assert driven.hears(1, NGP) == [(1, wire.REG2)]
     driven.now += 0.1
     driven.hears(2, wire.build_srtla_ack([1]))
@@ -372,9 +372,9 @@ def test_a_link_asks_again_soon_when_nothing_listens_yet() -> None:
     driven.sender.port_closed(1, driven.now)
     due = driven.sender.next_timer()
     assert due is not None
-    assert due - driven.now == pytest.approx(SOON)
-    assert driven.after(SOON / 2) == []
-    assert driven.after(SOON) == [(1, wire.REG2), (2, wire.REG2)]
+    assert due - driven.now == pytest.approx(PORT_CLOSED_RETRY_S)
+    assert driven.after(PORT_CLOSED_RETRY_S / 2) == []
+    assert driven.after(PORT_CLOSED_RETRY_S) == [(1, wire.REG2), (2, wire.REG2)]
 
 
 def test_a_link_that_is_up_keeps_its_pace_though_nothing_listens() -> None:
@@ -481,7 +481,7 @@ def test_no_datagram_breaks_it(registered: bool, steps: list[tuple[int, bytes, f
         for link in links:
             assert link.in_flight >= 0
             assert 1000 <= link.window <= 60000
-            assert len(link.pings) <= 64
+            assert len(link.pending_keepalives) <= 64
         assert len(sender._copies) <= 512
         due = sender.next_timer()
         assert due is None or due > driven.now - 1e-6

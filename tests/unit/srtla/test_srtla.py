@@ -134,7 +134,7 @@ def test_the_extension_answers_from_the_address_that_was_asked(family: socket.Ad
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(("", 0))
         sock.setblocking(False)
-        batch.tell_local(sock)
+        batch.enable_pktinfo(sock)
         peer.bind(("127.0.0.1", 0))
         peer.settimeout(2)
         peer.sendto(b"?", ("127.0.0.9", sock.getsockname()[1]))
@@ -213,7 +213,7 @@ def test_one_call_takes_in_sends_and_answers() -> None:
     assert sockets.sent == [(7, data) for data in packets]
     assert (sockets.answers, sockets.odd, sockets.looked) == ([answer], [], 0)
     sockets.sent.clear()
-    carriage.ring(2.0)  # a keepalive, and whether the link has fallen silent
+    carriage.on_alarm(2.0)  # a keepalive, and whether the link has fallen silent
     assert {wire.packet_type(data) for _, data in sockets.sent} == {wire.KEEPALIVE}
     assert 2.0 < carriage.next_alarm() <= 2.1
 

@@ -19,7 +19,7 @@ from netbond.srtla.native import fastpath, native
 from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.process import batch
 from netbond.srtla.process.wakeup import ENOUGH_PACKETS, LISTENER, PAUSE_S
-from netbond.srtla.receiver.receiver import FLUSH_AFTER, PeerAddress, Receiver
+from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, PeerAddress, Receiver
 from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
 
 pytestmark = pytest.mark.skipif(not fastpath.available(), reason="the data path is not compiled here")
@@ -35,9 +35,9 @@ class Rig:
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.listener.bind(("", 0))
         self.listener.setblocking(False)
-        batch.tell_local(self.listener)
-        batch.accept_packed(self.listener)
-        self.inbox = batch.Inbox(packed=True)
+        batch.enable_pktinfo(self.listener)
+        batch.enable_gro(self.listener)
+        self.inbox = batch.Inbox(gro=True)
         self.peers = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)]
         mapped = "::ffff:" if family == socket.AF_INET6 else ""
         rest = (0, 0) if family == socket.AF_INET6 else ()
@@ -149,8 +149,8 @@ def test_it_does_what_the_state_machine_does(wanted: list[tuple[int, str]]) -> N
             if len(data) <= wire.MTU:
                 model.datagram_from_peer(rig.addresses[sender], data, now)
         rig.run()
-        rig.run(FLUSH_AFTER + 0.005)
-        model.handle_timer(now + 2 * FLUSH_AFTER)
+        rig.run(FLUSH_AFTER_S + 0.005)
+        model.handle_timer(now + 2 * FLUSH_AFTER_S)
         forwarded = model.datagrams_to_srt()
         for group, server in enumerate(rig.servers, 1):
             assert rig.drain(server) == [data for to, data in forwarded if to == group]
@@ -184,7 +184,7 @@ def test_acks_go_over_every_link_of_their_group_as_far_as_it_has_earned_them(rig
     address = rig.towards[1].getsockname()
     for peer in rig.peers:
         peer.send(data_packet(1))
-    rig.run(FLUSH_AFTER + 0.005)
+    rig.run(FLUSH_AFTER_S + 0.005)
     for peer in rig.peers:
         assert rig.drain(peer) == [wire.build_srtla_ack([1])]
     for number in range(200):
@@ -197,7 +197,7 @@ def test_acks_go_over_every_link_of_their_group_as_far_as_it_has_earned_them(rig
 
 def test_everything_else_from_the_srt_server_is_pythons(rig: Rig) -> None:
     rig.peers[1].send(data_packet(1))
-    rig.run(FLUSH_AFTER + 0.005)
+    rig.run(FLUSH_AFTER_S + 0.005)
     rig.drain(rig.peers[1])
     for data in (srt_nak((0, 0)), srt_control(wire.SRT_HANDSHAKE, bytes(48)), data_packet(5)):
         rig.servers[0].sendto(data, rig.towards[1].getsockname())
@@ -237,7 +237,7 @@ def test_a_descriptor_that_is_not_its_own_is_handed_back(rig: Rig) -> None:
         sock.bind(("127.0.0.1", 0))
         sock.connect(sock.getsockname())
         epoll.register(sock, select.EPOLLIN)
-        fast = fastpath.FastPath(rig.listener.fileno(), epoll.fileno(), FLUSH_AFTER)
+        fast = fastpath.FastPath(rig.listener.fileno(), epoll.fileno(), FLUSH_AFTER_S)
         assert fast.run(time.monotonic() + 0.001, PAUSE_S) == ([], [])
         sock.send(b"!")
         assert fast.run(time.monotonic() + 5, PAUSE_S) == ([sock.fileno()], [])

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla.process import batch
-from netbond.srtla.process.batch import CACHE, Inbox
+from netbond.srtla.process.batch import MAX_STRANGERS, Inbox
 from netbond.srtla.process.loop import PacketLoop
 from netbond.srtla.process.wakeup import PAUSE_S
 from netbond.srtla.receiver.receiver import Receiver
@@ -86,10 +86,10 @@ def test_an_ipv6_peer_with_everything_in_its_address() -> None:
 
 
 def test_packed_datagrams_are_taken_apart(listener: socket.socket) -> None:
-    if not batch.accept_packed(listener):
+    if not batch.enable_gro(listener):
         pytest.skip("this kernel does not pack datagrams (UDP_GRO, Linux 5.0)")
-    batch.tell_local(listener)
-    inbox = Inbox(8, packed=True)
+    batch.enable_pktinfo(listener)
+    inbox = Inbox(8, gro=True)
     rng = random.Random(2)
     with peer_of(listener) as one, peer_of(listener) as two:
         sent = []
@@ -136,7 +136,7 @@ def test_datagrams_of_any_length_arrive_in_order() -> None:
 def test_a_peer_that_writes_to_another_of_our_addresses_is_answered_from_there(
     listener: socket.socket,
 ) -> None:
-    batch.tell_local(listener)
+    batch.enable_pktinfo(listener)
     inbox = Inbox()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.bind(("127.0.0.1", 0))
@@ -153,7 +153,7 @@ def test_an_inbox_forgets_strangers(listener: socket.socket) -> None:
     with peer_of(listener) as known:
         known.send(b"k")
         ((address, _),) = inbox.read_from(listener)
-    for number in range(CACHE + 10):
+    for number in range(MAX_STRANGERS + 10):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             stranger.bind((f"127.1.{number >> 8}.{number & 255}", 0))
             stranger.sendto(b"s", ("127.0.0.1", listener.getsockname()[1]))
@@ -324,7 +324,7 @@ def test_an_answer_leaves_from_the_address_that_was_asked(family: socket.Address
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(("", 0))
         sock.setblocking(False)
-        batch.tell_local(sock)
+        batch.enable_pktinfo(sock)
         peer.bind(("127.0.0.1", 0))
         peer.settimeout(2)
         peer.sendto(b"?", ("127.0.0.9", sock.getsockname()[1]))

@@ -40,6 +40,6 @@ def test_peers_that_a_receiver_left(dual: bool, link: list[Any], address: Any) -
 
 def test_a_message_of_very_many_groups_keeps_to_its_line() -> None:
     groups = [{"id": "00" * 256, "links": [["::ffff:192.0.2.1", 40000, 0, 0]] * 32} for _ in range(2000)]
-    fit = receiving.that_fit(groups)
+    fit = receiving.fit_in_message(groups)
     assert 200 < len(fit) < 2000
     assert encode(Resume({"groups": fit})), "within the limit for a line"

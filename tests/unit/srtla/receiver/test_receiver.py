@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from netbond.srtla import wire
 from netbond.srtla.receiver.receiver import (
     AMPLIFICATION,
-    FLUSH_AFTER,
+    FLUSH_AFTER_S,
     UDP_OVERHEAD,
     GroupRemoved,
     Limits,
@@ -92,9 +92,9 @@ def test_data_is_forwarded_and_acknowledged_in_tens() -> None:
         answers += driven.get(A, data_packet(number))
     assert answers == [(A, wire.build_srtla_ack(list(range(s, s + 10)))) for s in (0, 10)]
     assert [data for _, data in driven.receiver.datagrams_to_srt()] == [data_packet(n) for n in range(25)]
-    assert driven.receiver.next_timer() == driven.now + FLUSH_AFTER
-    assert driven.after(FLUSH_AFTER) == [(A, wire.build_srtla_ack(list(range(20, 25))))]
-    assert driven.after(FLUSH_AFTER) == []
+    assert driven.receiver.next_timer() == driven.now + FLUSH_AFTER_S
+    assert driven.after(FLUSH_AFTER_S) == [(A, wire.build_srtla_ack(list(range(20, 25))))]
+    assert driven.after(FLUSH_AFTER_S) == []
 
 
 @pytest.mark.parametrize("size", [2, 10, 32, 38, 100])
@@ -159,7 +159,7 @@ def test_links_and_groups_expire() -> None:
 
 def test_a_group_without_links_is_kept_for_a_while() -> None:
     """The SRT connection lives on if all links were away for less than the SRT server's patience."""
-    driven = Driven(Limits(group_timeout=30))
+    driven = Driven(Limits(group_timeout_s=30))
     group = driven.group(A)
     driven.after(11)
     driven.after(11)

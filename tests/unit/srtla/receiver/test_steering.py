@@ -18,7 +18,7 @@ from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.linksocket import open_listener
 from netbond.srtla.process.receiving import RecvOptions
 from netbond.srtla.receiver import passage, steering
-from netbond.srtla.receiver.front import TENTATIVE, Directory, FrontEngine, Worker
+from netbond.srtla.receiver.front import CONFIRM_WITHIN_S, Directory, FrontEngine, Worker
 
 SALT = steering.Salt.of(bytes(range(8)))
 
@@ -152,9 +152,9 @@ def test_what_a_worker_did_not_take_is_forgotten() -> None:
     one, two = workers(2)
     directory = Directory([one, two])
     directory.give(two, b"a", A, 5.0)
-    assert directory.of_group(b"a", 5.0 + TENTATIVE) is None
-    assert directory.of_link(A, 5.0 + TENTATIVE) is None
-    directory.confirmed(5.0 + TENTATIVE)
+    assert directory.of_group(b"a", 5.0 + CONFIRM_WITHIN_S) is None
+    assert directory.of_link(A, 5.0 + CONFIRM_WITHIN_S) is None
+    directory.confirmed(5.0 + CONFIRM_WITHIN_S)
     assert directory.links() == {}
     assert directory.idlest() is one
     for each in (one, two):
