@@ -1,0 +1,91 @@
+"""What sources on the system bus share: how a service is followed, and kept for the next agent."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from netbond.contracts import Look, Source, Traffic
+from netbond.model import Link
+from netbond.system import files
+from netbond.system.state_file import reason
+from netbond.watchers import bus
+
+logger = logging.getLogger(__name__)
+
+SPEAK_WITHIN_S = 1.0  # how long the first pass waits for a service on the system bus
+
+Fact = TypeVar("Fact")
+
+
+class BusSource(Source, Generic[Fact]):
+    """Follows one service. `path` is the file that keeps what it said for the next agent."""
+
+    def __init__(self, watcher: bus.Watcher[Fact], path: Path, *, followed: bool) -> None:
+        self._watcher = watcher
+        self._path = path
+        self._followed = followed
+        self._keeps = followed
+        self._silent = False
+        self._unkept = ""  # why what it said could not be kept
+
+    def recall(self) -> None:
+        """Take what the file says for what the service says, until that speaks. OSError or ValueError."""
+        raise NotImplementedError
+
+    async def start(self, look: Look, links: Sequence[Link]) -> None:
+        """Follow it. A restart of the agent must not cut an uplink that only this service knows of."""
+        if not self._followed:
+            return
+        self._recall()
+        self._watcher.start(look)
+        self._silent = not await self._watcher.reported(SPEAK_WITHIN_S)
+        if self._silent:
+            logger.info("%s has not answered yet", self.name)
+
+    async def once(self) -> None:
+        """What it said to the agent, as that kept it."""
+        self._keeps = False
+        if self._followed:
+            self._recall()
+
+    async def stop(self) -> None:
+        """Follow it no more."""
+        await self._watcher.stop()
+
+    @property
+    def problems(self) -> Sequence[str]:  # type: ignore[override]
+        """That it hangs, and that what it said cannot be kept."""
+        hangs = self._watcher.status() == bus.NOT_ANSWERING
+        return (
+            *((f"{self.name} does not answer: {self._watcher.reason()}",) if hangs else ()),
+            *((self._unkept,) if self._unkept else ()),
+        )
+
+    def complete(self) -> bool:
+        """Whether it has said what it knows, or is known not to be there."""
+        return not self._silent
+
+    def tick(self, traffic: Traffic, now_s: float) -> None:
+        """It may have spoken by now."""
+        if self._watcher.status() != bus.CONNECTING:
+            self._silent = False
+
+    def keep(self, save: Callable[[], None]) -> None:
+        """Have `save` write the file, unless this runs once."""
+        if not self._keeps:
+            return
+        try:
+            save()
+        except OSError as error:
+            self._unkept = f"{self._path}: {files.why(error)}"
+        else:
+            self._unkept = ""
+
+    def _recall(self) -> None:
+        try:
+            self.recall()
+        except (OSError, ValueError) as error:
+            logger.warning("%s: %s; passed over", self._path, reason(error))
