@@ -520,7 +520,7 @@ def test_cancelled_and_timed_out_probes_close_their_sockets(
     probed.resolvers = (probed.gateway,) if probed.gateway is not None else ()
     (target,) = questions(of, probed)
 
-    kept = of.kind == "gateway" and family == 4  # all of them use the one of their way
+    kept = of.kind == "gateway" and family == 4  # all of them use the one of their uplink
 
     async def cancel() -> tuple[int, int]:
         before = open_files()
@@ -544,8 +544,8 @@ def test_cancelled_and_timed_out_probes_close_their_sockets(
 SCRIPT = """
 import asyncio, contextlib, ipaddress, os, resource, socket
 from netbond.config.schema import CheckConfig
-from netbond.health.probes import Way, probe, questions
-way = Way("usb0", ipaddress.ip_address("10.0.0.10"), ipaddress.ip_address("10.0.0.1"))
+from netbond.health.probes import ProbedUplink, probe, questions
+probed = ProbedUplink("usb0", ipaddress.ip_address("10.0.0.10"), ipaddress.ip_address("10.0.0.1"))
 async def main():
     {trouble}
     for kind, target in ("gateway", ()), ("icmp", ("192.0.2.1",)):
