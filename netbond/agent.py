@@ -263,7 +263,7 @@ class Agent:
             f"another program keeps undoing: {object_words(what)}" for what in self._backoff.contested()
         ]
         self._problems.report("contested", contested)
-        self._problems.report("idle", goal.idle)
+        self._problems.report("idle", tuple(map(str, goal.idle)))
         self._problems.report("conflicts", conflicts(facts, goal, self.config))
         for line in changes(self._goal.uplinks, goal.uplinks):
             logger.info("%s", line)

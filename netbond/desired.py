@@ -10,7 +10,7 @@ from netbond.config.schema import Config
 from netbond.ecmp import ecmp, uses_groups
 from netbond.lan import mark_rules
 from netbond.match import NO_SETTINGS, Settings
-from netbond.model import MAIN_TABLE, Facts, NexthopGroup, NexthopObject, Route, Rule, Uplink
+from netbond.model import MAIN_TABLE, Facts, IdleInterface, NexthopGroup, NexthopObject, Route, Rule, Uplink
 from netbond.rules import rules
 from netbond.tables import routes
 from netbond.uplinks import find
@@ -23,7 +23,7 @@ class Desired:
     uplinks: tuple[Uplink, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
-    idle: tuple[str, ...] = ()  # interfaces that could be uplinks and are not, each "usb1: why"
+    idle: tuple[IdleInterface, ...] = ()
     excluded: tuple[tuple[str, str], ...] = ()  # interfaces that are none by their nature, and why
     settings: Settings = field(default_factory=lambda: NO_SETTINGS)  # by interface (netbond.match)
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups

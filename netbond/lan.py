@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from netbond.config.schema import RouterConfig, UplinkConfig
-from netbond.model import Link, Rule, Uplink
-from netbond.usability import STANDBY
+from netbond.model import Link, Rule, Uplink, UplinkState
 
 # What may stand between quotes in nft's language without meaning something there: no quote, no final `*`.
 _NFT_NAME = re.compile(r"[A-Za-z0-9_.@+=%~-]{1,15}")
@@ -105,7 +104,7 @@ def mark_value(table: int, mask: int) -> int:
 
 def keeps_connections(uplink: Uplink) -> bool:
     """Whether connections stay on the uplink: they do on one that is usable, and on a backup that waits."""
-    return uplink.usable or uplink.state == STANDBY
+    return uplink.usable or uplink.state == UplinkState.STANDBY
 
 
 def _mark(uplink: Uplink, router: RouterConfig) -> Mark:

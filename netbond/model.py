@@ -7,6 +7,7 @@ index means nothing to a reader, and one dump of the kernel resolves all of them
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any
 
@@ -193,17 +194,47 @@ class Facts:
     measured: tuple[tuple[str, int], ...] = ()  # for weight = "auto", by interface (sources.auto_weight)
 
 
+class UplinkState(StrEnum):
+    """Whether an uplink is used, and if not, why not."""
+
+    UP = "up"  # in the ECMP default and the address list
+    STANDBY = "standby"  # a backup, while others are up
+    DEAD = "dead"  # its link is there and leads nowhere
+    SPENT = "spent"  # its data plan is used up
+    NO_CARRIER = "no carrier"
+    DOWN = "down"  # the administrator's word
+
+
+@dataclass(frozen=True, slots=True)
+class IdleInterface:
+    """An interface, or the `match` of an [[uplink]], that could be an uplink and is not, and why.
+
+    Its text is "usb1: enabled = false"; without a name, the reason alone.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}" if self.name else self.reason
+
+    @classmethod
+    def from_text(cls, text: str) -> IdleInterface:
+        """What str() has written."""
+        name, colon, reason = text.partition(": ")
+        return cls(name, reason) if colon else cls("", text)
+
+
 @dataclass(frozen=True, slots=True)
 class Uplink:
     """A way out: an interface, a family, a gateway, with all that is needed to use it.
 
-    `address` is the one that senders bind to. `state` is "up" (in the ECMP default and the address list),
-    "standby" (a backup, while others are up), "dead" (its link is there and leads nowhere), "spent" (its data
-    plan is), "no carrier" or "down"; `reason` says why it is not up. `gateway_source` is "configuration",
-    "dhclient" (or another client), "main default", or "main default (gone)". `name` is the device's, its
-    label, or "eth0+10.1.0.1" for each further gateway on it; both families of a name share a table.
-    `gateway_since` is when the lease with the gateway came or was renewed, in seconds since boot; a renewal
-    makes no other uplink. `disputed` are other gateways that sources name for it, each with its source.
+    `address` is the one that senders bind to; `reason` says why the state is not "up". `gateway_source` is
+    "configuration", "dhclient" (or another client), "main default", or "main default (gone)". `name` is the
+    device's, its label, or "eth0+10.1.0.1" for each further gateway on it; both families of a name share a
+    table. `gateway_since` is when the lease with the gateway came or was renewed, in seconds since boot; a
+    renewal makes no other uplink. `disputed` are other gateways that sources name for it, each with its
+    source.
     """
 
     device: str
@@ -212,7 +243,7 @@ class Uplink:
     gateway_source: str
     table: int
     weight: int = 1
-    state: str = "up"
+    state: UplinkState = UplinkState.UP
     reason: str = ""
     addresses: tuple[Address, ...] = ()  # those whose traffic is bound to this way, `address` among them
     label: str = ""  # `name`, where it is not the device's: configured, or of a further gateway
@@ -236,7 +267,7 @@ class Uplink:
     @property
     def usable(self) -> bool:
         """Whether new traffic should leave by it."""
-        return self.state == "up"
+        return self.state == UplinkState.UP
 
     @property
     def in_list(self) -> bool:

@@ -27,7 +27,17 @@ from netbond.config.pattern import of_links
 from netbond.config.schema import Config, UplinkConfig
 from netbond.exclusions import exclusions
 from netbond.lan import is_lan
-from netbond.model import MAIN_TABLE, Address, Facts, GatewayClaim, IPAddress, Link, Uplink
+from netbond.model import (
+    MAIN_TABLE,
+    Address,
+    Facts,
+    GatewayClaim,
+    IdleInterface,
+    IPAddress,
+    Link,
+    Uplink,
+    UplinkState,
+)
 from netbond.tables import assign, reaches
 from netbond.usability import apply_policy
 
@@ -36,9 +46,6 @@ CONFIGURED = "configuration"
 MAIN_DEFAULT = "main default"
 REMEMBERED = "main default (gone)"
 
-UP = "up"
-NO_CARRIER = "no carrier"
-DOWN = "down"
 
 _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
 
@@ -254,12 +261,12 @@ def _seen(
 # --- uplinks -----------------------------------------------------------------------------------------------
 
 
-def _state(link: Link) -> tuple[str, str]:
+def _state(link: Link) -> tuple[UplinkState, str]:
     if not link.up:
-        return DOWN, "interface is down"
+        return UplinkState.DOWN, "interface is down"
     if not link.carrier:
-        return NO_CARRIER, "no carrier"
-    return UP, ""
+        return UplinkState.NO_CARRIER, "no carrier"
+    return UplinkState.UP, ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +324,7 @@ class Found:
     """What `find` found: uplinks in the order of families and tables; `idle` and so on as in Desired."""
 
     uplinks: tuple[Uplink, ...]
-    idle: tuple[str, ...]
+    idle: tuple[IdleInterface, ...]
     excluded: tuple[tuple[str, str], ...]
     settings: match.Settings
 
@@ -351,14 +358,14 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
     choice = match.choose(of_links(facts.links, facts.devices), config)
     no_uplinks = excluded(facts, choice, config)
     chosen: list[_Chosen] = []
-    idle = list(choice.problems)
+    idle = [IdleInterface("", problem) for problem in choice.problems]
     for link in sorted(facts.links, key=lambda link: link.name):
         if link.name not in no_uplinks:
             setting = choice.settings.get(link.name, match.UNMATCHED)
             found, why_not = _of_link(link, setting, facts, config)
             chosen += found
-            idle += [f"{link.name}: {why_not}"] if why_not else []
-    idle += [f"{setting.match}: no such interface now" for setting in choice.unused]
+            idle += [IdleInterface(link.name, why_not)] if why_not else []
+    idle += [IdleInterface(setting.match, "no such interface now") for setting in choice.unused]
     tables = assign(
         sorted({item.name for item in chosen}),
         config.routing,
@@ -371,7 +378,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
     for item in chosen:
         if item.name not in tables:
             lowest, highest = config.routing.tables
-            idle.append(f"{item.name}: no table left between {lowest} and {highest}")
+            idle.append(IdleInterface(item.name, f"no table left between {lowest} and {highest}"))
             continue
         state, reason = _state(item.link)
         weight = item.setting.weight

@@ -15,11 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from netbond.model import Facts, IPAddress, Uplink
-
-DEAD = "dead"
-SPENT = "spent"
-STANDBY = "standby"
+from netbond.model import Facts, IPAddress, Uplink, UplinkState
 
 
 def apply_policy(
@@ -52,10 +48,10 @@ def apply_policy(
                 why, listed = dead[i], None
                 if why is not None and not dead_leave_list:
                     listed = True
-                state = SPENT if why is None else DEAD
+                state = UplinkState.SPENT if why is None else UplinkState.DEAD
                 found[i] = replace(found[i], state=state, reason=why or spent[i] or "", listed=listed)
             elif busy and reason is not None:
-                found[i] = replace(found[i], state=STANDBY, reason=reason)
+                found[i] = replace(found[i], state=UplinkState.STANDBY, reason=reason)
             elif dead[i] is not None:
                 found[i] = replace(found[i], reason=f"used because all are dead: {dead[i]}")
     return found
@@ -70,12 +66,14 @@ def stream_links(uplinks: Iterable[Uplink]) -> list[Uplink]:
 
     A dead uplink stays a link: the engine judges links itself, and is the first to hear of life.
     """
-    return [uplink for uplink in uplinks if uplink.in_list or uplink.state == DEAD]
+    return [uplink for uplink in uplinks if uplink.in_list or uplink.state == UplinkState.DEAD]
 
 
 def alive(uplinks: Iterable[Uplink]) -> frozenset[tuple[str, IPAddress]]:
     """Device and address of each uplink that works: `Facts.alive` of the next pass."""
-    return frozenset(_key(uplink) for uplink in uplinks if uplink.usable or uplink.state == STANDBY)
+    return frozenset(
+        _key(uplink) for uplink in uplinks if uplink.usable or uplink.state == UplinkState.STANDBY
+    )
 
 
 def _why_dead(uplink: Uplink, facts: Facts) -> str | None:

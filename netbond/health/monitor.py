@@ -20,9 +20,7 @@ from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Judge, Upl
 from netbond.health.probes import ProbedUplink, probe, questions, resolvers
 from netbond.health.report import Key, key
 from netbond.match import NO_SETTINGS, UNMATCHED, Settings
-from netbond.model import IPAddress, Uplink
-from netbond.uplinks import DOWN as LINK_DOWN
-from netbond.uplinks import NO_CARRIER
+from netbond.model import IPAddress, Uplink, UplinkState
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +230,7 @@ class Monitor:
                 if before is not None:
                     self._stop(before)
             watches[key(uplink)] = watch
-            has_link = uplink.state not in (LINK_DOWN, NO_CARRIER)
+            has_link = uplink.state not in (UplinkState.DOWN, UplinkState.NO_CARRIER)
             if has_link and not watch.running:
                 watch.start()
             elif watch.running and not has_link:

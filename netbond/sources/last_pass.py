@@ -32,7 +32,7 @@ class LastPass(Source, Output):
         """Remember these uplinks."""
         self._uplinks = goal.uplinks
         here = frozenset(link.name for link in facts.links)
-        reasons = dict(goal.excluded) | {name: why for name, _, why in (x.partition(": ") for x in goal.idle)}
+        reasons = dict(goal.excluded) | {each.name: each.reason for each in goal.idle}
         self._gone.observe(goal.uplinks, here, reasons, time.monotonic())
         return ()
 

@@ -87,7 +87,7 @@ def build(
             "problems": [printable(problem) for problem in agent.problems],
         },
         "excluded": [{"device": printable(device), "reason": reason} for device, reason in desired.excluded],
-        "idle": [printable(line) for line in desired.idle],
+        "idle": [printable(str(each)) for each in desired.idle],
         "uplinks": [
             _uplink(uplink, by_name.get(uplink.device), found.get(uplink.device, Rate()), legs, booted)
             for uplink in desired.uplinks

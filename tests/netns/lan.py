@@ -13,7 +13,7 @@ from types import TracebackType
 
 from netbond.config.schema import RouterConfig
 from netbond.lan import mark_rules, mark_value
-from netbond.model import Address, Uplink
+from netbond.model import Address, Uplink, UplinkState
 from netbond.router.ruleset import ruleset
 from tests.netns.box import Box, sh
 
@@ -265,7 +265,9 @@ class Lan(Box):
         what = {
             "state": str(self.folder),
             "text": ruleset(
-                [replace(u, state="up" if named(u, live) else "dead") for u in uplinks], ["eth1"], config
+                [replace(u, state=UplinkState.UP if named(u, live) else UplinkState.DEAD) for u in uplinks],
+                ["eth1"],
+                config,
             ),
             "release": [
                 (mark_value(uplink.table, config.mark_mask), uplink.address.version)

@@ -18,7 +18,7 @@ from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer
 from netbond.health.monitor import Monitor
 from netbond.health.probes import ProbedUplink, probe
-from netbond.model import Facts, Health, IPAddress, Uplink
+from netbond.model import Facts, Health, IPAddress, Uplink, UplinkState
 from netbond.usability import alive, apply_policy
 from tests.netns.box import sh
 from tests.netns.health_net import HOST, HOST6, Net
@@ -244,7 +244,7 @@ def test_uplinks_come_and_go(net: Net) -> None:
             assert of.states() == [UNKNOWN]
             await of.until(lambda: of.states() == [DOWN], 5)
             # Without link there is nothing to say, and nothing is known when it is back.
-            of.monitor.set_uplinks([replace(first, state="no carrier", reason="no carrier")])
+            of.monitor.set_uplinks([replace(first, state=UplinkState.NO_CARRIER, reason="no carrier")])
             assert of.states() == []
             await asyncio.sleep(0)
             assert len(asyncio.all_tasks()) == 1

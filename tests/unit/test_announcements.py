@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import replace
 
 from netbond.announcements import changes, describe, summary
-from netbond.model import Uplink
+from netbond.model import Uplink, UplinkState
 
 USB0 = Uplink(
     "usb0", ipaddress.ip_interface("10.0.0.10/24"), ipaddress.ip_address("10.0.0.1"), "dhclient", 100
@@ -16,10 +16,10 @@ PPP0 = Uplink("ppp0", ipaddress.ip_interface("192.0.2.7/32"), None, "configurati
 
 def test_one_uplink_in_a_line() -> None:
     assert describe(USB0) == "usb0 is up: 10.0.0.10/24 via 10.0.0.1 (dhclient), table 100"
-    assert describe(replace(PPP0, state="down", reason="interface is down")) == (
+    assert describe(replace(PPP0, state=UplinkState.DOWN, reason="interface is down")) == (
         "ppp0 is down (interface is down): 192.0.2.7/32 point-to-point (configuration), table 130"
     )
-    assert " no carrier: " in describe(replace(USB0, state="no carrier", reason="no carrier"))
+    assert " no carrier: " in describe(replace(USB0, state=UplinkState.NO_CARRIER, reason="no carrier"))
 
 
 def test_only_changes_are_told() -> None:
@@ -37,4 +37,4 @@ def test_a_summary_names_what_can_be_used() -> None:
     assert summary([USB0, PPP0, replace(USB0, address=ipaddress.ip_interface("2001:db8::1/64"))]) == (
         "2 uplinks (usb0, ppp0)"
     )
-    assert summary([replace(USB0, state="dead")]) == summary([]) == "no uplinks yet"
+    assert summary([replace(USB0, state=UplinkState.DEAD)]) == summary([]) == "no uplinks yet"

@@ -12,7 +12,7 @@ from netbond.config.schema import RouterConfig
 from netbond.desired import desired
 from netbond.lan import Mark, is_lan, lan_interfaces, live_marks, mark_rules, marks_to_release
 from netbond.match import choose
-from netbond.model import Address, Device, Facts, Link, Rule, Uplink
+from netbond.model import Address, Device, Facts, Link, Rule, Uplink, UplinkState
 
 CONFIG = RouterConfig(lan=("eth1", "br*"))
 
@@ -21,7 +21,14 @@ def uplink(device: str, table: int, interface: str, state: str = "up") -> Uplink
     """An uplink, as far as router mode looks at it."""
     address = Address(device, ipaddress.ip_interface(interface))
     return Uplink(
-        device, address.interface, None, "test", table=table, addresses=(address,), state=state, weight=1
+        device,
+        address.interface,
+        None,
+        "test",
+        table=table,
+        addresses=(address,),
+        state=UplinkState(state),
+        weight=1,
     )
 
 
@@ -101,7 +108,7 @@ def test_a_name_that_nft_would_misread_is_named_and_left_out() -> None:
 
 
 def test_a_backup_that_waits_keeps_its_connections() -> None:
-    standby = replace(DEAD, state="standby")
+    standby = replace(DEAD, state=UplinkState.STANDBY)
     assert live_marks([USB0, DEAD, WWAN0], CONFIG) == {Mark(0x64000000, 4), Mark(0xC9000000, 4)}
     assert live_marks([standby], CONFIG) == {Mark(0x65000000, 4)}
 

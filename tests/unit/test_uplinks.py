@@ -10,7 +10,7 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
-from netbond.model import Facts, GatewayClaim, Uplink
+from netbond.model import Facts, GatewayClaim, IdleInterface, Uplink
 from netbond.uplinks import find, remember
 from tests.unit.boxes import address, box, lease, link, main_default
 
@@ -179,7 +179,7 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
     found = find(box("usb0", "usb1", "usb2"), config, {})
     assert [(u.device, u.weight) for u in found.uplinks] == [("usb0", 3), ("usb2", 3)]
     assert [(u.priority, u.streams) for u in found.uplinks] == [(7, False), (7, False)]
-    assert found.idle == ("usb1: enabled = false",)
+    assert found.idle == (IdleInterface("usb1", "enabled = false"),)
 
 
 def test_what_was_asked_for_and_is_not_there_is_named() -> None:
@@ -187,7 +187,7 @@ def test_what_was_asked_for_and_is_not_there_is_named() -> None:
     facts = replace(
         box(), links=(link("eth0"), link("wlan0")), addresses=(address("wlan0", "192.168.1.2/24"),)
     )
-    assert find(facts, config, {}).idle == (
+    assert tuple(map(str, find(facts, config, {}).idle)) == (
         "eth0: no address",
         "wlan0: no gateway known",
         "usb9: no such interface now",

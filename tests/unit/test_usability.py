@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from netbond.engines.address_list import render
 from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP
-from netbond.model import Facts, Health, IPAddress, Uplink
-from netbond.usability import DEAD, alive, apply_policy
+from netbond.model import Facts, Health, IPAddress, Uplink, UplinkState
+from netbond.usability import alive, apply_policy
 
 Key = tuple[str, IPAddress]
 NONE: frozenset[Key] = frozenset()
@@ -20,7 +20,7 @@ NONE: frozenset[Key] = frozenset()
 def uplink(device: str, address: str = "", state: str = "up") -> Uplink:
     """usb3 has 10.0.3.10/24, unless said otherwise."""
     interface = ipaddress.ip_interface(address or f"10.0.{device[-1]}.10/24")
-    return Uplink(device, interface, None, "configuration", 100 + int(device[-1]), state=state)
+    return Uplink(device, interface, None, "configuration", 100 + int(device[-1]), state=UplinkState(state))
 
 
 def health(of: Uplink, state: str, reason: str = "") -> Health:
@@ -117,17 +117,17 @@ def test_the_dead_are_marked_and_the_rest_left_alone() -> None:
     gone = uplink("usb2", state="down")
     facts = Facts(health=(health(U0, DOWN, "gateway: silence"), health(U1, UP)))
     dead, living, down = apply_policy([U0, U1, gone], facts, (), dead_leave_list=True)
-    assert (dead.state, dead.reason, dead.usable, dead.in_list) == (DEAD, "gateway: silence", False, False)
+    assert (dead.state, dead.reason) == (UplinkState.DEAD, "gateway: silence")
+    assert (dead.usable, dead.in_list) == (False, False)
     assert (living, down) == (U1, gone)
     # Its table stays complete: of an interface that is down only `unreachable` would remain.
-    assert DEAD != "down"
 
 
 def test_those_that_are_used_because_all_are_dead_say_so() -> None:
     facts = Facts(health=(health(U0, DOWN, "a"), health(U1, DOWN, "b"), health(SIX, UP)), alive=keys(U0, SIX))
     assert [(u.state, u.reason) for u in apply_policy([U0, U1, SIX], facts, (), dead_leave_list=True)] == [
         ("up", "used because all are dead: a"),
-        (DEAD, "b"),
+        (UplinkState.DEAD, "b"),
         ("up", ""),
     ]
 

@@ -20,7 +20,7 @@ from netbond.cli.run import _Formatter
 from netbond.cli.status import render
 from netbond.config.pattern import from_properties
 from netbond.desired import Desired
-from netbond.model import Link, Uplink
+from netbond.model import Link, Uplink, UplinkState
 from netbond.status.metrics import MetricsServer
 from netbond.status.snapshot import AgentInfo, build
 from netbond.watchers import modemmanager, networkmanager
@@ -184,7 +184,7 @@ def test_an_interfaces_name(name: str) -> None:
     idle = {"device": name, "why": ESCAPES, **modemmanager.modem_snapshot(modem)}
     snapshot = whole(
         {"modems": {name: modemmanager.modem_snapshot(modem)}, "idle_modems": [idle]},
-        replace(UPLINK, device=name, reason=ESCAPES, state="dead"),
+        replace(UPLINK, device=name, reason=ESCAPES, state=UplinkState.DEAD),
     )
     assert harmless(shown(snapshot))
     text = scraped(snapshot)

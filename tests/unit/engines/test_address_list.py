@@ -13,11 +13,11 @@ import pytest
 
 from netbond.engines import address_list
 from netbond.engines.address_list import AddressList, Update, processes, read_pid_file, render, send_sighup
-from netbond.model import Uplink
+from netbond.model import Uplink, UplinkState
 
 
 def uplink(device: str, address: str, table: int, state: str = "up") -> Uplink:
-    return Uplink(device, ip_interface(address), None, "", table, state=state)
+    return Uplink(device, ip_interface(address), None, "", table, state=UplinkState(state))
 
 
 USB0 = uplink("usb0", "10.0.0.10/24", 100)
@@ -51,7 +51,7 @@ def test_ipv6_is_listed_only_if_asked_for() -> None:
 
 
 def test_a_dead_uplink_is_listed_if_the_configuration_wants_it() -> None:
-    dead = replace(USB1, state="dead")
+    dead = replace(USB1, state=UplinkState.DEAD)
     assert render([USB0, dead]) == "10.0.0.10\n"
     assert render([USB0, replace(dead, listed=True)]) == "10.0.0.10\n10.0.1.10\n"
 

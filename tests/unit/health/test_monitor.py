@@ -13,7 +13,7 @@ from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer, Outcome
 from netbond.health.monitor import Monitor
 from netbond.health.probes import ProbedUplink
-from netbond.model import Uplink
+from netbond.model import Uplink, UplinkState
 
 UPLINK = Uplink(
     "usb0", ipaddress.ip_interface("10.0.0.10/24"), ipaddress.ip_address("10.0.0.1"), "configuration", 100
@@ -80,7 +80,7 @@ async def test_a_link_that_is_back_and_still_dead_is_told_again() -> None:
     of.answering = False
     of.monitor.set_uplinks([UPLINK])
     await of.until(lambda: of.states() == [DOWN])
-    of.monitor.set_uplinks([replace(UPLINK, state="no carrier")])
+    of.monitor.set_uplinks([replace(UPLINK, state=UplinkState.NO_CARRIER)])
     of.monitor.set_uplinks([UPLINK])
     assert of.states() == [UNKNOWN]
     await of.until(lambda: of.states() == [DOWN])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netbond.config.schema import RouterConfig
-from netbond.model import Address, Uplink
+from netbond.model import Address, Uplink, UplinkState
 from netbond.router.ruleset import REMOVAL, pending, ruleset
 
 CONFIG = RouterConfig(lan=("eth1", "br*"))
@@ -19,7 +19,14 @@ def uplink(device: str, table: int, interface: str, state: str = "up") -> Uplink
     """An uplink, as far as router mode looks at it."""
     address = Address(device, ipaddress.ip_interface(interface))
     return Uplink(
-        device, address.interface, None, "test", table=table, addresses=(address,), state=state, weight=1
+        device,
+        address.interface,
+        None,
+        "test",
+        table=table,
+        addresses=(address,),
+        state=UplinkState(state),
+        weight=1,
     )
 
 
@@ -133,7 +140,7 @@ def test_no_table_where_there_is_nothing_to_share(
 
 
 def test_a_backup_that_waits_keeps_its_connections() -> None:
-    standby = replace(DEAD, state="standby")
+    standby = replace(DEAD, state=UplinkState.STANDBY)
     assert "0x65000000" in ruleset([USB0, standby], ["eth1"], CONFIG)
     assert "0x65000000" not in ruleset([USB0, DEAD], ["eth1"], CONFIG)
 
@@ -152,7 +159,7 @@ def test_another_mask() -> None:
 def test_both_families_have_lines_of_their_own() -> None:
     config = replace(CONFIG, ipv6="forward", protect_lan=False, clamp_mss=False, masquerade=False)
     v6 = uplink("usb0", 100, "2001:db8::1/64")
-    text = ruleset([USB0, replace(v6, state="dead")], ["eth1"], config)
+    text = ruleset([USB0, replace(v6, state=UplinkState.DEAD)], ["eth1"], config)
     assert [line.strip().partition(" ct ")[0] for line in text.splitlines() if "0x64" in line] == [
         'meta nfproto ipv4 iifname "usb0"',
         'iifname "eth1" meta nfproto ipv4',

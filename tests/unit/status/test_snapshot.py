@@ -13,7 +13,7 @@ import pytest
 
 from netbond.desired import Desired
 from netbond.health import judge, report
-from netbond.model import Device, EngineState, Link, Nexthop, Rate, Route, Uplink
+from netbond.model import Device, EngineState, IdleInterface, Link, Nexthop, Rate, Route, Uplink
 from netbond.sources import data_plans
 from netbond.status.departed import Gone
 from netbond.status.snapshot import AgentInfo, build, mapping, objects, rates
@@ -65,7 +65,7 @@ DESIRED = Desired(
         ),
         Route(222, ip_network("0.0.0.0/0"), kind="unreachable", metric=4294967295),
     ),
-    idle=("usb9: no such interface now",),
+    idle=(IdleInterface("usb9", "no such interface now"),),
     excluded=(("docker0", "a bridge"),),
 )
 LINKS = (
