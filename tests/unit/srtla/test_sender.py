@@ -14,7 +14,7 @@ from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.link import Link
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, ClassicScheduler, LinkState
+from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START
 from netbond.srtla.sender import (
     LATE_NGP_S,
     PORT_CLOSED_RETRY_S,
@@ -400,50 +400,6 @@ def test_duplicates_in_the_list_are_one_link_and_twins_are_two() -> None:
     entries = [("a", "usb0"), ("b", "usb1"), ("c", "usb0")]
     driven.sender.set_links([LinkSpec(label, "10.0.0.10", device) for label, device in entries], driven.now)
     assert [link["label"] for link in driven.sender.stats(driven.now)["links"]] == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("windows", "in_flight", "usable", "stalled", "chosen"),
-    [
-        ([20000, 20000], [0, 0], [1, 1], [0, 0], 0),  # the first of equals
-        ([20000, 20000], [1, 0], [1, 1], [0, 0], 1),
-        ([1000, 20000], [0, 9], [1, 1], [0, 0], 1),
-        ([60000, 1000], [0, 0], [0, 1], [0, 0], 1),  # never one that is not registered
-        ([60000, 1000], [0, 50], [1, 1], [1, 0], 1),  # nor a stalled one, if there is another
-        ([60000, 1000], [0, 50], [1, 0], [1, 0], 0),
-        ([60000, 1000], [0, 0], [0, 0], [0, 0], None),
-    ],
-)
-def test_classic_choice(
-    windows: list[int], in_flight: list[int], usable: list[int], stalled: list[int], chosen: int | None
-) -> None:
-    links = [
-        LinkState(
-            n, window=windows[n], in_flight=in_flight[n], usable=bool(usable[n]), stalled=bool(stalled[n])
-        )
-        for n in range(2)
-    ]
-    choice = ClassicScheduler().choose(links, 1316, 0.0)
-    assert choice is (None if chosen is None else links[chosen])
-
-
-def test_classic_window() -> None:
-    busy, idle, gone = LinkState(0, window=20000), LinkState(1, window=20000), LinkState(2, window=20000)
-    busy.usable = idle.usable = True
-    scheduler = ClassicScheduler()
-    busy.in_flight = 21
-    scheduler.acknowledged(busy, [busy, idle, gone])
-    assert [link.window for link in (busy, idle, gone)] == [20030, 20001, 20000]
-    busy.in_flight = 3
-    scheduler.acknowledged(busy, [busy, idle, gone])
-    assert [link.window for link in (busy, idle, gone)] == [20031, 20002, 20000]
-    for _ in range(500):
-        scheduler.lost(busy)
-    assert busy.window == 1000
-    idle.in_flight = 100
-    for _ in range(5000):
-        scheduler.acknowledged(idle, [busy, idle, gone])
-    assert idle.window == 60000
 
 
 junk = st.one_of(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import socket
 import struct
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -17,8 +15,6 @@ from hypothesis import strategies as st
 
 from netbond.srtla.process import batch
 from netbond.srtla.process.batch import MAX_STRANGERS, Inbox
-from netbond.srtla.process.loop import PacketLoop
-from netbond.srtla.process.wakeup import PAUSE_S
 from netbond.srtla.receiver.receiver import Receiver
 from tests.srtla_util import data_packet
 
@@ -199,84 +195,6 @@ def test_a_batch_does_what_its_datagrams_do_one_by_one(kinds: list[tuple[int, st
     assert sorted(ours) == sorted(theirs)
     assert receivers[0].next_timer() == receivers[1].next_timer()
     assert receivers[0].stats(2.0) == receivers[1].stats(2.0)
-
-
-# --- the loop -----------------------------------------------------------------------------------------------
-
-
-def waits(interval: float, count: int) -> list[float]:
-    """How long each of `count` packets, one each `interval` seconds, waits for the loop's callback."""
-    seen: list[float] = []
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, PacketLoop)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind(("127.0.0.1", 0))
-            sock.setblocking(False)
-            inbox = Inbox()
-
-            def read(now: float) -> int:
-                datagrams, _ = inbox.read(sock)
-                seen.extend(time.monotonic() - float(data) for data in datagrams)
-                if len(seen) == count:
-                    complete.set()
-                return len(datagrams)
-
-            complete = asyncio.Event()
-            loop.add_packets(sock.fileno(), read)
-            with peer_of(sock) as peer:
-                for _ in range(count):
-                    await asyncio.to_thread(time.sleep, interval)
-                    peer.send(repr(time.monotonic()).encode())
-            await asyncio.wait_for(complete.wait(), 5)
-            loop.remove_packets(sock.fileno())
-
-    with asyncio.Runner(loop_factory=PacketLoop) as runner:
-        runner.run(main())
-    return sorted(seen)
-
-
-def test_a_packet_that_comes_alone_does_not_wait() -> None:
-    assert waits(0.03, 12)[6] < PAUSE_S / 2
-
-
-def test_alarms_timers_and_packets_go_together() -> None:
-    said: list[str] = []
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, PacketLoop)
-        done = asyncio.Event()
-        now = time.monotonic()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.bind(("127.0.0.1", 0))
-
-            def read(now: float) -> int:
-                sock.recv(9)
-                said.append("packet")
-                loop.call_soon(said.append, "soon")
-                loop.set_alarm(time.monotonic() + 0.03, again)
-                return 1
-
-            def again(now: float) -> None:
-                said.append("alarm")
-                loop.call_later(0.01, done.set)
-
-            loop.add_packets(sock.fileno(), read)
-            loop.call_at(now + 0.02, said.append, "timer")
-            loop.set_alarm(now + 0.01, lambda now: said.append("first alarm"))
-            loop.call_at(now + 0.04, peer_send, sock)
-            await asyncio.wait_for(done.wait(), 5)
-            loop.remove_packets(sock.fileno())
-
-    def peer_send(sock: socket.socket) -> None:
-        with peer_of(sock) as peer:
-            peer.send(b"!")
-
-    with asyncio.Runner(loop_factory=PacketLoop) as runner:
-        runner.run(main())
-    assert said == ["first alarm", "timer", "packet", "soon", "alarm"]
 
 
 def test_a_refusal_from_before_costs_no_datagram() -> None:

@@ -1,29 +1,19 @@
-"""Which of a receiver's processes gets a datagram: the kernel's program, the directory, the passages."""
+"""The kernel's program that gives each datagram to its process."""
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import socket
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
-from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.linksocket import open_listener
-from netbond.srtla.process.receiving import RecvOptions
-from netbond.srtla.receiver import passage, steering
-from netbond.srtla.receiver.front import CONFIRM_WITHIN_S, Directory, FrontEngine, Worker
+from netbond.srtla.receiver import steering
 
 SALT = steering.Salt.of(bytes(range(8)))
-
-
-# --- the program -------------------------------------------------------------------------------------------
 
 
 def listeners(host: str, count: int) -> list[socket.socket]:
@@ -109,124 +99,3 @@ def test_the_tree_finds_what_is_in_it_and_nothing_else(peers: dict[int, int], da
         assert found(value) == number
     for value in data.draw(st.lists(st.integers(0, 2**32 - 1), max_size=20)):
         assert found(value) == peers.get(value, 0)
-
-
-# --- the directory -----------------------------------------------------------------------------------------
-
-A, B, C = ("192.0.2.1", 1), ("192.0.2.1", 2), ("192.0.2.1", 3)
-
-
-def workers(count: int) -> list[Worker]:
-    made = []
-    for number in range(1, count + 1):
-        ours, theirs = socket.socketpair()
-        theirs.close()
-        made.append(Worker(number, Channel(ours.detach()), ours))
-    return made
-
-
-def group(name: bytes, *links: Any) -> dict[str, Any]:
-    return {"id": name.hex(), "srt_port": 5, "links": [list(link) for link in links]}
-
-
-def test_a_group_goes_to_the_worker_with_fewest_and_its_links_follow() -> None:
-    one, two = workers(2)
-    directory = Directory([one, two])
-    assert directory.idlest() is one
-    directory.give(one, b"a", A, 5.0)
-    assert directory.idlest() is two, "what was just given away counts"
-    assert directory.of_group(b"a", 5.0) is one
-    assert directory.of_link(A, 5.0) is one
-    assert directory.links() == {A: one}
-    one.took([group(b"a", A, B)])
-    directory.confirmed(5.1)
-    assert directory.of_link(B, 500.0) is one
-    assert directory.of_group(b"a", 500.0) is one
-    one.took([])
-    assert directory.of_link(A, 500.0) is None
-    for each in (one, two):
-        each.channel.close()
-
-
-def test_what_a_worker_did_not_take_is_forgotten() -> None:
-    one, two = workers(2)
-    directory = Directory([one, two])
-    directory.give(two, b"a", A, 5.0)
-    assert directory.of_group(b"a", 5.0 + CONFIRM_WITHIN_S) is None
-    assert directory.of_link(A, 5.0 + CONFIRM_WITHIN_S) is None
-    directory.confirmed(5.0 + CONFIRM_WITHIN_S)
-    assert directory.links() == {}
-    assert directory.idlest() is one
-    for each in (one, two):
-        each.channel.close()
-
-
-def test_of_equals_the_one_with_less_to_do() -> None:
-    one, two = workers(2)
-    one.took([group(b"a", A)])
-    two.took([group(b"b", B)])
-    one.stats = {"groups": [{"bitrate_bps": 8_000_000}]}
-    two.stats = {"groups": [{"bitrate_bps": 2_000_000}]}
-    assert Directory([one, two]).idlest() is two
-    for each in (one, two):
-        each.channel.close()
-
-
-def test_groups_of_a_predecessor_are_known_before_their_workers_say_so() -> None:
-    made = workers(2)
-    resume = {
-        "groups": [group(b"a" * 256, A), group(b"b" * 256, B, C), 5, {"id": "x"}, {"id": "00", "links": 5}]
-    }
-    with open_listener(HostPort("127.0.0.1", 0), "tests") as listener:
-        options = RecvOptions(ReceiverConfig(HostPort("127.0.0.1", 1), HostPort("127.0.0.1", 2), workers=2))
-        front = FrontEngine(options, None, resume, listener=listener, secret=bytes(32), workers=made)
-    assert front._directory.of_group(b"a" * 256, 5.0) is made[0]
-    assert front._directory.of_group(b"b" * 256, 5.0) is made[1]
-    assert front._directory.links() == {A: made[0], B: made[1], C: made[1]}
-    assert front.resume_data() == {"groups": resume["groups"][:2]}
-    for each in made:
-        each.channel.close()
-
-
-# --- the passages ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("address", "local"),
-    [
-        (("192.0.2.1", 5), None),
-        (("fe80::1%eth0", 5, 0, 3), None),
-        (("::ffff:192.0.2.1", 5, 0, 0), (41, 50, bytes(20))),
-    ],
-)
-def test_a_datagram_passes_with_all_that_belongs_to_it(address: Any, local: Any) -> None:
-    here, there = passage.pair()
-    data = os.urandom(1500)
-    assert passage.send(here, address, local, data)
-    assert passage.send(here, address, local, b"")
-    assert passage.receive(there) == [(address, local, data), (address, local, b"")]
-    assert passage.receive(there) == []
-    for _ in range(100_000):
-        if not passage.send(here, address, local, data):
-            break
-    else:
-        pytest.fail("it takes no end of datagrams")
-    here.close()
-    while passage.receive(there):
-        pass
-    there.close()
-
-
-@given(st.binary(max_size=200))
-def test_no_message_breaks_a_passage(data: bytes) -> None:
-    passage.parse(data)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [None, [], ["x", 5], ["192.0.2.1", 70000], ["192.0.2.1", -1], ["192.0.2.1", True], [5, 5], ["::1", 1, 2]],
-)
-def test_what_is_no_address(value: Any) -> None:
-    assert passage.peer(value) is None
-    head = json.dumps([value, 0, 0, ""]).encode()
-    assert passage.parse(len(head).to_bytes(2, "big") + head) is None

@@ -1,0 +1,79 @@
+"""Group ids that carry their own proof."""
+
+from __future__ import annotations
+
+import pytest
+
+from netbond.srtla import wire
+from netbond.srtla.registration import psk
+from netbond.srtla.registration.ticket import KEY_LENGTH, Tickets, origin
+
+SECRET = bytes(range(KEY_LENGTH))
+KEY = b"0123456789abcdef"
+HALF = b"h" * wire.HALF_ID
+HERE = ("192.0.2.1", 5000)
+LIFETIME_S = 5.0
+
+
+def tickets(secret: bytes = SECRET, key: bytes | None = None) -> Tickets:
+    return Tickets(secret, LIFETIME_S, key)
+
+
+def test_an_id_is_good_for_one_to_two_lifetimes() -> None:
+    issued = tickets().issue(HALF, HERE, 102.0)
+    assert len(issued) == wire.ID_LENGTH
+    assert issued[: wire.HALF_ID] == HALF
+    assert tickets().issue(HALF, HERE, 104.9) == issued, "a repeated REG1 gets the same id"
+    good = tickets().check(issued, 102.0)
+    assert good == tickets().of(issued)
+    assert tickets().check(issued, 109.9) == good
+    assert tickets().check(issued, 110.0) is None
+    assert tickets().check(issued, 99.0) is None, "from the future"
+
+
+@pytest.mark.parametrize("position", [0, wire.HALF_ID, wire.HALF_ID + 20, wire.HALF_ID + 96, -1])
+def test_an_id_that_was_changed_is_not_good(position: int) -> None:
+    forged = bytearray(tickets().issue(HALF, HERE, 0.0))
+    forged[position] ^= 1
+    assert tickets().check(bytes(forged), 0.0) is None
+
+
+def test_another_receivers_id_is_not_good() -> None:
+    issued = tickets(bytes(KEY_LENGTH)).issue(HALF, HERE, 0.0)
+    assert tickets().check(issued, 0.0) is None
+    assert not tickets().is_from(issued, HERE)
+
+
+def test_whose_it_is() -> None:
+    issued = tickets().issue(HALF, HERE, 0.0)
+    assert tickets().is_from(issued, HERE)
+    assert not tickets().is_from(issued, ("192.0.2.1", 5001))
+    near, far = (tickets().of(tickets().issue(HALF, (host, 1), 0.0)) for host in ("192.0.2.9", "192.0.3.1"))
+    ticket = tickets().of(issued)
+    assert (ticket.source == near.source, ticket.prefix == near.prefix) == (False, True)
+    assert (ticket.source == far.source, ticket.prefix == far.prefix) == (False, False)
+
+
+def test_who_has_the_key_must_show_it_again_to_join() -> None:
+    keyed = tickets(key=KEY).issue(HALF, HERE, 0.0, keyed=True)
+    assert psk.is_answered(KEY, keyed)
+    assert tickets(key=KEY).check(keyed, 0.0) is None, "the answer itself joins nothing"
+    sender = psk.first_id(KEY, bytes(wire.ID_LENGTH))
+    answer = tickets(key=KEY).issue(sender[: wire.HALF_ID], HERE, 0.0, keyed=True)
+    assert tickets(key=KEY).check(psk.joining_id(KEY, answer), 0.0) == tickets(key=KEY).of(answer)
+    open_id = tickets(key=KEY).issue(HALF, HERE, 0.0)
+    assert tickets(key=KEY).check(open_id, 0.0) is not None
+    assert not psk.is_answered(KEY, open_id)
+
+
+@pytest.mark.parametrize(
+    ("host", "source", "prefix"),
+    [
+        ("192.0.2.1", "192.0.2.1", "192.0.2.0/24"),
+        ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.0/24"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64", "2001:db8:1::/48"),
+        ("fe80::1%eth0", "fe80::/64", "fe80::/48"),
+    ],
+)
+def test_whom_quotas_count(host: str, source: str, prefix: str) -> None:
+    assert origin(host) == (source, prefix)
