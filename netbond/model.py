@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
-from typing import Any
 
 from netbond.dhcp.lease import Lease
+from netbond.srtla.statistics import EngineStatistics
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -311,7 +311,7 @@ class EngineState:
     restarts: int = 0
     reason: str = ""  # why it is not running, or not as it should
     last_exit: str = ""  # how its last process ended
-    stats: dict[str, Any] | None = None  # the engine's own, as it last gave them
+    stats: EngineStatistics | None = None  # the engine's own, as it last gave them
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,15 +21,15 @@ from netbond.config import load
 from netbond.dhcp import clients, store
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Changed, Lease, Released
-from netbond.engines.child import LogLines
+from netbond.engines.child import LogLines, read_statistics
 from netbond.errors import ConfigError
 from netbond.health import packets, stream_evidence
 from netbond.kernel import rtnetlink
-from netbond.model import EngineState
 from netbond.srtla.process.protocol import FROM_ENGINE, ChannelError, Stats, parse
 from netbond.status import metrics
 from netbond.status.control import Command, ControlServer, Peer
 from netbond.system import strict_json
+from netbond.system.typed_json import to_json
 from netbond.watchers import bus, modemmanager, networkmanager
 
 
@@ -95,14 +95,13 @@ def engine_says(data: bytes) -> None:
             messages = parse(line, FROM_ENGINE)
         except ChannelError:
             continue
-        stats = next((each.data for each in messages if isinstance(each, Stats)), None)
-        if stats is None:
-            continue
-        for word in stream_evidence.evidence(stats):
-            assert word.device
+        said = next((each.data for each in messages if isinstance(each, Stats)), None)
         for role in ("sender", "receiver"):
-            state = EngineState("e", role, "running", stats=stats)
-            engines = [{"name": state.name, "role": role, "state": "running", "restarts": 0, "stats": stats}]
+            stats = read_statistics(role, said)
+            for word in stream_evidence.evidence(stats):
+                assert word.device
+            plain = to_json(stats)
+            engines = [{"name": "e", "role": role, "state": "running", "restarts": 0, "stats": plain}]
             for metric in metrics._engines(engines):
                 for sample in metric.samples:
                     float(sample.value)

@@ -1,4 +1,4 @@
-"""What the supervisor decides about a child: its command line, pauses between starts, limits on its log.
+"""What the supervisor decides about a child: command line, pauses between starts, what counts of its words.
 
 Pure: netbond.engines.supervisor has the processes and sockets, netbond.srtla.process.protocol the messages.
 """
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.errors import EXIT_CONFIG, EXIT_USAGE
+from netbond.srtla.statistics import EngineStatistics, ReceiverStatistics, SenderStatistics
 from netbond.system.text import printable
+from netbond.system.typed_json import read_tolerant
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
@@ -99,6 +101,22 @@ def describe_exit(status: int, last_line: str = "") -> str:
 def restart_helps(status: int) -> bool:
     """Whether a restart may help after an engine that ended with this exit status."""
     return status not in (EXIT_USAGE, EXIT_CONFIG)
+
+
+# --- what it says of itself --------------------------------------------------------------------------------
+
+
+def read_statistics(role: str, value: object) -> EngineStatistics | None:
+    """The statistics that a "sender" or "receiver" has sent; None if they make no sense.
+
+    What is unknown or of the wrong type is left out, with all that cannot be without it: a link, a group.
+    """
+    try:
+        if role == "sender":
+            return read_tolerant(SenderStatistics, value)
+        return read_tolerant(ReceiverStatistics, value)
+    except ValueError:
+        return None
 
 
 # --- how much a child may say ------------------------------------------------------------------------------

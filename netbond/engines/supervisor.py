@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import netbond
 from netbond.config.schema import SenderConfig
@@ -29,6 +28,7 @@ from netbond.engines.child import (
     describe_exit,
     engine_arguments,
     interpreter,
+    read_statistics,
     restart_helps,
 )
 from netbond.model import EngineState
@@ -46,6 +46,7 @@ from netbond.srtla.process.protocol import (
     encode,
     parse,
 )
+from netbond.srtla.statistics import EngineStatistics
 from netbond.system import files
 from netbond.system.state_file import StateFile, StateFileError, open_folder, reason
 from netbond.system.text import printable
@@ -138,7 +139,7 @@ class _Engine:
         self.state = "starting"
         self.reason = ""
         self.last_exit = ""
-        self.stats: dict[str, Any] | None = None
+        self.stats: EngineStatistics | None = None
         self.task: asyncio.Task[None] | None = None
         self._supervisor = supervisor
         self._resume: ResumeData = {}
@@ -329,7 +330,7 @@ class _Engine:
             self._resume = message.data
             self._supervisor.store.save(self.config, self._resume)
         elif isinstance(message, Stats):
-            self.stats, self._since = message.data, now
+            self.stats, self._since = read_statistics(self.role, message.data), now
         elif isinstance(message, Ready) and not self._ready:
             self._ready, self._since = True, now
             logger.info("%s: ready (pid %d)", self.config.name, self._process.pid if self._process else 0)

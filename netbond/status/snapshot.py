@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from netbond.desired import Desired
 from netbond.model import IPAddress, Link, Nexthop, Rate, Uplink
 from netbond.system.text import printable
+from netbond.system.typed_json import to_json
 
 if TYPE_CHECKING:
     from netbond.model import EngineState
@@ -113,7 +114,7 @@ def build(
                 "restarts": engine.restarts,
                 "reason": printable(engine.reason),
                 "last_exit": printable(engine.last_exit),
-                "stats": engine.stats,
+                "stats": to_json(engine.stats),
             }
             for engine in engines
         ],

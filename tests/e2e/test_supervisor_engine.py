@@ -28,6 +28,7 @@ from netbond.model import EngineState
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process.protocol import Links
+from netbond.srtla.statistics import SenderStatistics
 from tests import ready
 from tests.srtla_util import data_packet, free_ports
 
@@ -74,7 +75,8 @@ def identity_of(pid: int | None) -> str:
 
 
 def connected(state: EngineState) -> bool:
-    return state.stats is not None and [link["state"] for link in state.stats["links"]] == ["up", "up"]
+    stats = state.stats
+    return isinstance(stats, SenderStatistics) and [link.state for link in stats.links] == ["up", "up"]
 
 
 async def killed_and_back(supervisor: Supervisor, number: int) -> None:

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from netbond.errors import EXIT_OK, NetbondError
 from netbond.srtla.process import privileges, seccomp
@@ -20,6 +20,8 @@ from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.loop import PacketLoop
 from netbond.srtla.process.protocol import Fatal, Message, Ready, Resume, ResumeData, Stats
 from netbond.srtla.process.statsfile import StatsFile
+from netbond.srtla.statistics import EngineStatistics
+from netbond.system.typed_json import to_json
 
 MAINTENANCE_INTERVAL_S = 1.0  # between statistics, and between attempts at what has failed
 RESUME_DELAY_S = 0.02  # changes within this time go into one message
@@ -76,7 +78,7 @@ class Engine:
         """What the next engine needs to take over the stream."""
         raise NotImplementedError
 
-    def stats(self, now: float) -> dict[str, Any]:
+    def stats(self, now: float) -> EngineStatistics:
         """The statistics, since start and over the last second."""
         raise NotImplementedError
 
@@ -129,7 +131,7 @@ class Engine:
         now = time.monotonic()
         self._maintenance = self.loop.call_at(self.loop.time() + MAINTENANCE_INTERVAL_S, self._second)
         self.maintain(now)
-        stats = self.stats(now)  # also if nobody reads them: rates count from call to call
+        stats = to_json(self.stats(now))  # also if nobody reads them: rates count from call to call
         if self.channel is not None:
             self.channel.show(Stats(stats))
         if self._stats_file is not None:

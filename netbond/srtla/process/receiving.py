@@ -14,6 +14,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,8 @@ from netbond.srtla.receiver.receiver import (
     format_address,
     format_host,
 )
+from netbond.srtla.statistics import GroupStatistics, PeerStatistics, ReceiverStatistics, SenderView
+from netbond.system.typed_json import to_json
 
 SENDERS = "SRTLA senders"  # for messages: who connects to the listener
 MESSAGE_ROOM = MAX_LINE_BYTES - 64 * 1024  # bytes of groups in a message to the agent
@@ -172,20 +175,21 @@ class RecvEngine(Engine):
         ]
         return {"groups": fit_in_message(groups)}
 
-    def stats(self, now: float) -> dict[str, Any]:
+    def stats(self, now: float) -> ReceiverStatistics:
         self._settle()
-        groups = self._receiver.stats(now)
-        for group in groups:
-            group["srt_port"] = self._srt_port(group.pop("number"))
-        busiest = fit_in_message(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
-        return {
-            "role": "receiver",
-            "listen": format_address(self._listener.getsockname()),
-            "srt": str(self._config.srt),
-            "groups": busiest,
-            "groups_left_out": len(groups) - len(busiest),
-            "refused": {**self._receiver.refused, **self.lost},
-        }
+        groups = [
+            _group_statistics(group, self._srt_port(group.pop("number")))
+            for group in self._receiver.stats(now)
+        ]
+        shown = busiest(groups)
+        return ReceiverStatistics(
+            role="receiver",
+            listen=format_address(self._listener.getsockname()),
+            srt=str(self._config.srt),
+            groups=shown,
+            groups_left_out=len(groups) - len(shown),
+            refused={**self._receiver.refused, **self.lost},
+        )
 
     def _srt_port(self, number: int) -> int:
         sock = self._towards.get(number)
@@ -390,6 +394,21 @@ def fit_in_message(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
             break
         out.append(group)
     return out
+
+
+def busiest(groups: Iterable[GroupStatistics]) -> tuple[GroupStatistics, ...]:
+    """The groups that carry most, as many as a message has room for."""
+    in_order = sorted(groups, key=lambda group: -group.bitrate_bps)
+    return tuple(in_order[: len(fit_in_message([to_json(group) for group in in_order]))])
+
+
+def _group_statistics(group: dict[str, Any], srt_port: int) -> GroupStatistics:
+    """A group of Receiver.stats(), without its number."""
+    links = []
+    for link in group["links"]:
+        told = link.get("sender")
+        links.append(PeerStatistics(**{**link, "sender": None if told is None else SenderView(**told)}))
+    return GroupStatistics(**{**group, "links": tuple(links)}, srt_port=srt_port)
 
 
 def _resumed_groups(resume: ResumeData, *, dual: bool) -> list[tuple[bytes, int, list[PeerAddress]]]:

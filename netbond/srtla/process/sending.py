@@ -46,6 +46,7 @@ from netbond.srtla.sender import (
     Sender,
     Unproven,
 )
+from netbond.srtla.statistics import LinkStatistics, SenderStatistics
 
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
 DRAIN_S: Final = 0.5  # at most, for packets that wait for a link, when told to stop
@@ -188,18 +189,19 @@ class SendEngine(Engine):
             data["latency"] = latency  # without it a successor would give packets up after what it supposes
         return data
 
-    def stats(self, now: float) -> dict[str, Any]:
+    def stats(self, now: float) -> SenderStatistics:
         stats = self._sender.stats(now)
         if self._receiver is None:
             stats["state"] = "resolving"
-        return {
-            "role": "sender",
-            "listen": _shown(self._listener),
-            "receiver": str(self._config.receiver),
-            "receiver_address": self._receiver[1] if self._receiver else None,
-            "caller": format_address(self._caller) if self._caller else None,
+        stats["links"] = tuple(LinkStatistics(**link) for link in stats["links"])
+        return SenderStatistics(
+            role="sender",
+            listen=_shown(self._listener),
+            receiver=str(self._config.receiver),
+            receiver_address=self._receiver[1] if self._receiver else None,
+            caller=format_address(self._caller) if self._caller else None,
             **stats,
-        }
+        )
 
     # --- links ---------------------------------------------------------------------------------------------
 

@@ -23,9 +23,11 @@ from netbond.srtla.process import batch
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.protocol import Fatal, Forget, Hello, Message, Resume, ResumeData, Stats
-from netbond.srtla.process.receiving import RecvOptions, fit_in_message
+from netbond.srtla.process.receiving import RecvOptions, busiest, fit_in_message
 from netbond.srtla.receiver import passage, steering
 from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, Receiver, format_address
+from netbond.srtla.statistics import ReceiverStatistics, WorkerStatistics
+from netbond.system.typed_json import from_json
 
 CONFIRM_WITHIN_S = 3.0  # for a worker to report a group or link that it was given
 STEER_INTERVAL_S = 0.05  # between two programs for the kernel
@@ -43,7 +45,12 @@ class Worker:
     groups: list[Any] = field(default_factory=list)  # as in its last `resume`
     ids: set[bytes] = field(default_factory=set)
     links: set[PeerAddress] = field(default_factory=set)
-    stats: dict[str, Any] = field(default_factory=dict)
+    stats: ReceiverStatistics | None = None
+
+    @property
+    def bitrate_bps(self) -> int:
+        """What its groups carry, as it last said."""
+        return 0 if self.stats is None else sum(group.bitrate_bps for group in self.stats.groups)
 
     def took(self, groups: Sequence[object]) -> None:
         """What it has now, or shall take up; as in `resume` (docs/architecture.md)."""
@@ -88,8 +95,7 @@ class Directory:
 
         def load(worker: Worker) -> tuple[int, int, int]:
             new = sum(each is worker for each, _ in self._new_ids.values())
-            busy = sum(int(group.get("bitrate_bps", 0)) for group in worker.stats.get("groups", []))
-            return len(worker.ids) + new, busy, worker.number
+            return len(worker.ids) + new, worker.bitrate_bps, worker.number
 
         return min(self.workers, key=load)
 
@@ -181,32 +187,26 @@ class FrontEngine(Engine):
         groups = [group for worker in self._directory.workers for group in worker.groups]
         return {"groups": fit_in_message(groups)}
 
-    def stats(self, now: float) -> dict[str, Any]:
+    def stats(self, now: float) -> ReceiverStatistics:
         workers = self._directory.workers
-        groups = [group for worker in workers for group in worker.stats.get("groups", [])]
-        busiest = fit_in_message(sorted(groups, key=lambda group: -int(group["bitrate_bps"])))
+        told = [worker.stats for worker in workers if worker.stats is not None]
+        groups = [group for stats in told for group in stats.groups]
+        shown = busiest(groups)
         refused = {**self._receiver.refused, "srt_unreachable": 0, "send_failed": self._lost}
-        left_out = len(groups) - len(busiest)
-        for worker in workers:
-            left_out += worker.stats.get("groups_left_out", 0)
-            for reason, count in worker.stats.get("refused", {}).items():
+        for stats in told:
+            for reason, count in stats.refused.items():
                 refused[reason] += count
-        return {
-            "role": "receiver",
-            "listen": format_address(self._listener.getsockname()),
-            "srt": str(self._config.srt),
-            "groups": busiest,
-            "groups_left_out": left_out,
-            "workers": [
-                {
-                    "groups": len(worker.ids),
-                    "links": len(worker.links),
-                    "bitrate_bps": sum(group["bitrate_bps"] for group in worker.stats.get("groups", [])),
-                }
-                for worker in workers
-            ],
-            "refused": refused,
-        }
+        return ReceiverStatistics(
+            role="receiver",
+            listen=format_address(self._listener.getsockname()),
+            srt=str(self._config.srt),
+            groups=shown,
+            groups_left_out=len(groups) - len(shown) + sum(stats.groups_left_out for stats in told),
+            workers=tuple(
+                WorkerStatistics(len(worker.ids), len(worker.links), worker.bitrate_bps) for worker in workers
+            ),
+            refused=refused,
+        )
 
     # --- workers ------------------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class FrontEngine(Engine):
             self._steer_soon()
             self.publish_resume()
         elif isinstance(message, Stats):
-            worker.stats = message.data
+            worker.stats = from_json(ReceiverStatistics, message.data)
 
     def _from_passage(self, worker: Worker, now: float) -> int:
         """What a worker got and is not its own."""

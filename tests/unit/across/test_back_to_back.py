@@ -8,6 +8,8 @@ from netbond.health.stream_evidence import evidence
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import GroupChanged, LinkDown, LinkUp
+from netbond.srtla.statistics import SenderStatistics
+from netbond.system.typed_json import from_json
 from tests.srtla_util import FakeLink, Network, data_packet, srt_ack, srt_control, srt_nak
 
 TOP = wire.SEQUENCE_MASK
@@ -270,8 +272,9 @@ def test_what_the_health_of_uplinks_is_told() -> None:
     network.run(0.3)
 
     def heard() -> dict[str, bool]:
-        stats = network.sender.stats(network.now)
-        return {each.device: each.ok for each in evidence({"role": "sender", **stats})}
+        engine = {"role": "sender", "listen": "", "receiver": "", "receiver_address": None, "caller": None}
+        stats = from_json(SenderStatistics, {**engine, **network.sender.stats(network.now)})
+        return {word.device: word.ok for word in evidence(stats)}
 
     assert heard() == {"usb1": True, "usb2": True}, "of a link that was never up there is nothing to say"
     assert network.sender.stats(network.now)["links"][2]["silent_ms"] is None

@@ -11,6 +11,7 @@ from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.linksocket import open_listener
 from netbond.srtla.process.receiving import RecvOptions
 from netbond.srtla.receiver.front import CONFIRM_WITHIN_S, Directory, FrontEngine, Worker
+from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics
 
 A, B, C = ("192.0.2.1", 1), ("192.0.2.1", 2), ("192.0.2.1", 3)
 
@@ -60,12 +61,16 @@ def test_what_a_worker_did_not_take_is_forgotten() -> None:
         each.channel.close()
 
 
+def carrying(bitrate_bps: int) -> ReceiverStatistics:
+    group = GroupStatistics("0a", False, 1, 1, 1, bitrate_bps, (), 5)
+    return ReceiverStatistics("receiver", "", "", (group,), 0)
+
+
 def test_of_equals_the_one_with_less_to_do() -> None:
     one, two = workers(2)
     one.took([group(b"a", A)])
     two.took([group(b"b", B)])
-    one.stats = {"groups": [{"bitrate_bps": 8_000_000}]}
-    two.stats = {"groups": [{"bitrate_bps": 2_000_000}]}
+    one.stats, two.stats = carrying(8_000_000), carrying(2_000_000)
     assert Directory([one, two]).idlest() is two
     for each in (one, two):
         each.channel.close()

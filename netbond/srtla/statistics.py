@@ -1,0 +1,159 @@
+"""The statistics of the sender and receiver engines, as types from which docs/send.md and recv.md are made.
+
+Types only, so that the agent can read what an engine says without loading the engine. Keys are the names of
+the fields, in their order (netbond.system.typed_json). Rates are those of the last second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from netbond.system.typed_json import doc
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStatistics:
+    """One link of a sender."""
+
+    label: str = field(metadata=doc("as given"))
+    address: str = field(metadata=doc("as given"))
+    device: str = field(metadata=doc('as given; `""` is any'))
+    priority: int = field(metadata=doc("as given"))
+    enabled: bool = field(metadata=doc("as given; a link that is not enabled is kept up and carries nothing"))
+    state: str = field(metadata=doc("`up`, `registering`, `down` (timed out), `error` (no socket)"))
+    reason: str = field(metadata=doc('why it is not up, or stalled, or idle; `""`'))
+    window: int = field(metadata=doc("thousandths of a packet that may be in flight"))
+    in_flight: int = field(metadata=doc("packets that are in flight"))
+    rtt_ms: int | None = field(metadata=doc("smoothed round trip time; null: not known yet"))
+    silent_ms: int | None = field(
+        metadata=doc(
+            "since the last sign of life; up to a second on a good link, which is asked once a second;"
+            " null: none yet"
+        )
+    )
+    packets: int = field(metadata=doc("sent, control packets included"))
+    bytes: int = field(metadata=doc("sent, control packets included"))
+    lost: int = field(metadata=doc("data packets reported lost"))
+    loss_pct: float = field(metadata=doc("0 to 100, over the last 10 s"))
+    bitrate_bps: int = field(metadata=doc("sent, bit/s"))
+
+
+@dataclass(frozen=True, slots=True)
+class SenderStatistics:
+    """What a sender tells each second."""
+
+    role: Literal["sender"] = field(metadata=doc('`"sender"`'))
+    listen: str = field(metadata=doc("where the SRT caller connects"))
+    receiver: str = field(metadata=doc("as configured"))
+    receiver_address: str | None = field(metadata=doc("the address in use; null: none is known yet"))
+    caller: str | None = field(metadata=doc("`ip:port` of the SRT caller; null: not heard yet"))
+    state: str = field(metadata=doc("`resolving`, `registering`, `connected`, `no links`"))
+    group: str | None = field(metadata=doc("first 8 hex digits of the group's id; null: none yet"))
+    packets: int = field(metadata=doc("from the SRT caller"))
+    bytes: int = field(metadata=doc("from the SRT caller"))
+    retransmitted: int = field(metadata=doc("of these packets, sent again by the SRT caller (R flag)"))
+    resent: int = field(
+        metadata=doc("packets sent again by netbond, because their link lost them, died or stalled")
+    )
+    dropped: int = field(metadata=doc("packets without a usable link, or too late"))
+    late: int | None = field(
+        default=None,
+        metadata=doc(
+            "of these, given up because no link could bring them in time (adaptive only)", omit=True
+        ),
+    )
+    spared: int | None = field(
+        default=None,
+        metadata=doc(
+            "repeats of the SRT caller that were not sent, as the packet was on its way (adaptive only)",
+            omit=True,
+        ),
+    )
+    held: int | None = field(
+        default=None, metadata=doc("packets that wait for a link at present (adaptive only)", omit=True)
+    )
+    links: tuple[LinkStatistics, ...] = field(default=(), metadata=doc("in the order of the list"))
+
+
+@dataclass(frozen=True, slots=True)
+class SenderView:
+    """A link as its sender sees it, told in extended keepalives."""
+
+    link: int = field(metadata=doc("its number"))
+    rtt_ms: int = field(metadata=doc("round trip time"))
+    window: int = field(metadata=doc("packets that may be in flight"))
+    in_flight: int = field(metadata=doc("packets that are"))
+    naks: int = field(metadata=doc("packets reported lost"))
+    bitrate_bps: int = field(metadata=doc("sent, bit/s"))
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatistics:
+    """One link of a group, as the receiver sees it."""
+
+    peer: str = field(metadata=doc("`ip:port`"))
+    packets: int = field(metadata=doc("SRT packets received"))
+    bytes: int = field(metadata=doc("of these packets"))
+    bitrate_bps: int = field(metadata=doc("received, bit/s"))
+    idle_s: float = field(metadata=doc("seconds since it was last heard"))
+    sender: SenderView | None = field(
+        default=None,
+        metadata=doc(
+            "as the sender sees the link; absent if it does not tell (extended keepalives)", omit=True
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatistics:
+    """One group of links: an SRT stream."""
+
+    id: str = field(metadata=doc("first 8 hex digits"))
+    keyed: bool = field(metadata=doc("whether its sender has shown that it knows the key"))
+    age_s: int = field(metadata=doc("seconds since its first link joined"))
+    packets: int = field(metadata=doc("SRT packets received"))
+    bytes: int = field(metadata=doc("of these packets"))
+    bitrate_bps: int = field(metadata=doc("received, bit/s"))
+    links: tuple[PeerStatistics, ...] = field(metadata=doc("the links that have joined"))
+    srt_port: int = field(metadata=doc("the local port towards the SRT server; 0: not opened yet"))
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """One process of a receiver with several."""
+
+    groups: int = field(metadata=doc("how many it has"))
+    links: int = field(metadata=doc("how many it has"))
+    bitrate_bps: int = field(metadata=doc("received, bit/s"))
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverStatistics:
+    """What a receiver tells each second."""
+
+    role: Literal["receiver"] = field(metadata=doc('`"receiver"`'))
+    listen: str = field(metadata=doc("where senders connect"))
+    srt: str = field(metadata=doc("the SRT server"))
+    groups: tuple[GroupStatistics, ...] = field(metadata=doc("one per SRT stream"))
+    groups_left_out: int = field(
+        metadata=doc(
+            "groups that the message had no room for: the busiest come first, all 200 fit with four"
+            " links each"
+        )
+    )
+    workers: tuple[WorkerStatistics, ...] = field(
+        default=(), metadata=doc("with `--workers` above 1 only, one for each", omit=True)
+    )
+    refused: Mapping[str, int] = field(
+        default_factory=dict,
+        metadata=doc(
+            "counters: `table_full`, `quota`, `key` and `link_conflict` (REG_ERR sent), `unknown_peer`"
+            " (packets from strangers), `unproven` (held back for want of proof), `srt_unreachable`"
+            " (packets the SRT server refused), `send_failed` (packets the kernel did not take)"
+        ),
+    )
+
+
+EngineStatistics = SenderStatistics | ReceiverStatistics
