@@ -46,6 +46,7 @@ from netbond.sources.running import Sources, all_sources
 from netbond.sources.taken_defaults import TakenDefaults
 from netbond.status import snapshot
 from netbond.status.control import Command, ControlServer, Peer
+from netbond.status.schema import Snapshot
 from netbond.system import clock
 from netbond.system.realtime import RealtimePriority
 from netbond.system.typed_json import to_json
@@ -92,7 +93,7 @@ class Agent:
         self._changes = 0  # routes and rules added and removed since the start
         self._traffic = Traffic()
         self._counted = self._started
-        self._published: dict[str, Any] = {}
+        self._published: Snapshot | None = None
 
     # --- from start to stop --------------------------------------------------------------------------------
 
@@ -303,7 +304,7 @@ class Agent:
 
     def _answer_status(self, _request: dict[str, Any], _peer: Peer) -> dict[str, Any]:
         self._publish()
-        return {"status": self._published}
+        return {"status": to_json(self._published)}
 
     def _answer_hook(self, request: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
         logger.debug("hook: %r", request)

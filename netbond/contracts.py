@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from netbond.config.schema import Config
 from netbond.desired import Desired
 from netbond.model import EngineState, Facts, Link, Rate
+from netbond.status.schema import Sections
 
 Look = Callable[[], None]  # called when there is news: a reason to look, nothing more
 
@@ -66,9 +66,12 @@ class Source:
     def tick(self, traffic: Traffic, now_s: float) -> None:
         """Once a second; `now_s` by the monotonic clock."""
 
-    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
-        """Its parts of the snapshot, by key. `devices` are those of the uplinks; `now_s` monotonic."""
-        return {}
+    def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
+        """The sections of the snapshot, with what this source knows in its own.
+
+        `devices` are those of the uplinks; `now_s` is monotonic.
+        """
+        return sections
 
 
 class Output:

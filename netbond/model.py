@@ -6,7 +6,7 @@ index means nothing to a reader, and one dump of the kernel resolves all of them
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
@@ -293,11 +293,6 @@ class Device:
     driver: str = ""
     mac: str = ""
     bus: str = ""
-
-    def as_dict(self) -> dict[str, str]:
-        """What is known, for status: keys are those of this class, empty ones left out."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {key: value for key, value in values.items() if value and key != "name"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from netbond.kernel import rtnetlink
 from netbond.srtla.process.protocol import FROM_ENGINE, ChannelError, Stats, parse
 from netbond.status import metrics
 from netbond.status.control import Command, ControlServer, Peer
+from netbond.status.schema import EngineStatus
 from netbond.system import strict_json
 from netbond.system.typed_json import to_json
 from netbond.watchers import bus, modemmanager, networkmanager
@@ -100,9 +101,9 @@ def engine_says(data: bytes) -> None:
             stats = read_statistics(role, said)
             for word in stream_evidence.evidence(stats):
                 assert word.device
-            plain = to_json(stats)
-            engines = [{"name": "e", "role": role, "state": "running", "restarts": 0, "stats": plain}]
-            for metric in metrics._engines(engines):
+            json.dumps(to_json(stats), allow_nan=False)
+            engine = EngineStatus("e", role, "running", None, 0, "", "", stats)
+            for metric in metrics._engines([engine]):
                 for sample in metric.samples:
                     float(sample.value)
 
@@ -141,11 +142,11 @@ def system_bus(data: bytes) -> None:
     mirror = bus.Mirror(wanted)
     mirror.load(managed)
     for device in networkmanager.parse_devices(mirror.objects):
-        json.dumps(networkmanager.device_snapshot(device))
+        json.dumps(to_json(networkmanager.device_snapshot(device)))
         networkmanager.claims([device], 5.0)
     for modem in modemmanager.parse_modems(mirror.objects):
         assert modemmanager.summary(modem).isprintable()
-        json.dumps(modemmanager.modem_snapshot(modem))
+        json.dumps(to_json(modemmanager.modem_snapshot(modem)))
 
 
 _WANTED: dict[str, tuple[str, ...]] = {

@@ -10,7 +10,6 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,16 @@ from netbond.config.load import config_argument, load
 from netbond.config.schema import Config
 from netbond.errors import EXIT_OK, ConfigError, NetbondError, UnavailableError, UsageError
 from netbond.status import control
+from netbond.status.schema import (
+    VERSION,
+    KernelStatus,
+    NoAgent,
+    Snapshot,
+    WithoutAgent,
+    from_json,
+    json_schema,
+    to_json,
+)
 from netbond.system.text import printable
 
 HELP = "Show uplinks, the default route over all of them, and the engines."
@@ -43,11 +52,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="show also hardware, modems, checks, and what is not used and why"
     )
+    parser.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of what --json prints, and ask no agent"
+    )
     parser.add_argument("--watch", action="store_true", help="look again each second, until Ctrl-C")
 
 
 def run(args: argparse.Namespace) -> int:
     """Show it; 0, or 3 if the agent is not running."""
+    if args.schema:
+        print(json.dumps(json_schema(), indent=2))
+        return EXIT_OK
     config = _config(args)
     socket_path = args.socket or config.agent.control_socket
     # A reason in Japanese on a terminal that knows only Latin letters is no reason to fail.
@@ -61,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_OK
     console = make_console()
     try:
-        snapshot = ask(socket_path)
+        answer = ask(socket_path)
+        snapshot = None if args.json else understood(answer)
     except NetbondError as error:
         print(f"netbond status: {error}", file=sys.stderr)
         held = read_kernel(config.routing.protocol)
@@ -70,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             console.print(render_kernel(held))
         return error.exit_status
-    if args.json:
-        print(json.dumps(snapshot, indent=2))
+    if snapshot is None:
+        print(json.dumps(answer, indent=2))
     else:
         console.print(render(snapshot, time.time(), everything=args.all))
     return EXIT_OK
@@ -98,7 +114,7 @@ def make_console() -> Console:
     return _Console(markup=False, emoji=False, highlight=False, width=width)
 
 
-def render(snapshot: Mapping[str, Any], now: float, *, everything: bool = False) -> Group:
+def render(snapshot: Snapshot, now: float, *, everything: bool = False) -> Group:
     """The whole view, with all that is known on request. `now` is Unix time."""
     return Group(*overview(snapshot, now), *(details(snapshot, now) if everything else ()))
 
@@ -107,7 +123,10 @@ def render(snapshot: Mapping[str, Any], now: float, *, everything: bool = False)
 
 
 def ask(socket_path: Path) -> dict[str, Any]:
-    """The agent's snapshot; NotRunningError if there is no agent, UnavailableError if it makes no sense."""
+    """The agent's snapshot as it came.
+
+    NotRunningError if there is no agent, UnavailableError if the answer is none.
+    """
     reply = control.request(socket_path, {"command": "status"})
     if not reply["ok"]:
         raise UnavailableError(f"the agent refuses: {printable(str(reply.get('error')))}")
@@ -117,8 +136,18 @@ def ask(socket_path: Path) -> dict[str, Any]:
     return snapshot
 
 
-def read_kernel(protocol: int) -> dict[str, Any]:
-    """netbond's own rules and routes in the kernel, as `ip` takes them; "error" if they cannot be read."""
+def understood(answer: dict[str, Any]) -> Snapshot:
+    """The snapshot for the view; UnavailableError if it is too different, made by another version."""
+    try:
+        return from_json(answer)
+    except ValueError as error:
+        raise UnavailableError(
+            f"what the agent shows is not understood: {error}", "restart it after an update"
+        ) from None
+
+
+def read_kernel(protocol: int) -> KernelStatus:
+    """netbond's own rules and routes in the kernel, as `ip` takes them; `error` if they cannot be read."""
     # Only now: pyroute2 takes longer to import than all the rest, and a running agent needs none of it.
     from netbond.kernel.client import read_facts_once
     from netbond.plan import route_words, rule_words
@@ -126,22 +155,22 @@ def read_kernel(protocol: int) -> dict[str, Any]:
     try:
         facts = read_facts_once()
     except (OSError, NetbondError) as error:
-        return {"rules": [], "routes": [], "error": str(error)}
+        return KernelStatus((), (), str(error))
     # In the order in which `ip` shows them.
     rules = sorted((r for r in facts.rules if r.protocol == protocol), key=lambda r: (r.family, r.priority))
     routes = sorted(
         (route for route in facts.routes if route.protocol == protocol),
         key=lambda r: (r.table, r.destination.version, r.destination.prefixlen, str(r.destination), r.metric),
     )
-    return {
-        "rules": [printable(rule_words(rule)) for rule in rules],
-        "routes": [printable(route_words(route)) for route in routes],
-    }
+    return KernelStatus(
+        rules=tuple(printable(rule_words(rule)) for rule in rules),
+        routes=tuple(printable(route_words(route)) for route in routes),
+    )
 
 
-def without_agent(error: NetbondError, held: Mapping[str, Any]) -> dict[str, Any]:
+def without_agent(error: NetbondError, held: KernelStatus) -> dict[str, Any]:
     """What --json prints when no agent answers."""
-    return {"version": 1, "agent": {"running": False, "error": str(error)}, "kernel": dict(held)}
+    return to_json(WithoutAgent(VERSION, NoAgent(False, str(error)), held))
 
 
 def _watch(socket_path: Path, protocol: int, *, everything: bool) -> None:
@@ -151,7 +180,7 @@ def _watch(socket_path: Path, protocol: int, *, everything: bool) -> None:
     with Live(console=make_console(), auto_refresh=False, screen=True) as live:
         while True:
             try:
-                view = render(ask(socket_path), time.time(), everything=everything)
+                view = render(understood(ask(socket_path)), time.time(), everything=everything)
             except NetbondError as error:
                 view = Group(text(error, "red"), text(""), render_kernel(read_kernel(protocol)))
             live.update(Cropped(view), refresh=True)

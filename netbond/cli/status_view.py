@@ -6,9 +6,8 @@ that face the internet, names from modems and their networks. 80 columns are eno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, time
-from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -17,13 +16,26 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from netbond.model import UplinkState
 from netbond.sources.data_plans import EARLIEST
 from netbond.sources.data_plans import amount as readable
-from netbond.status.snapshot import mapping, objects
+from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
+from netbond.status.schema import (
+    AgentStatus,
+    DataPlanStatus,
+    DepartedUplink,
+    EngineStatus,
+    HealthStatus,
+    IdleModem,
+    KernelStatus,
+    ModemStatus,
+    Snapshot,
+    UplinkStatus,
+)
 from netbond.system.text import printable
 
 _STYLES = {
-    "up": "green",
+    UplinkState.UP: "green",
     "ok": "green",
     "unknown": "yellow",
     "waiting": "yellow",
@@ -32,8 +44,8 @@ _STYLES = {
     "starting": "yellow",
     "registering": "yellow",
     "resolving": "yellow",
-    "no carrier": "yellow",
-    "standby": "yellow",
+    UplinkState.NO_CARRIER: "yellow",
+    UplinkState.STANDBY: "yellow",
     "degraded": "yellow",
     "backing off": "yellow",
 }
@@ -56,38 +68,37 @@ def state(word: object, reason: object = "") -> Text:
     return said
 
 
-def overview(snapshot: Mapping[str, Any], now: float) -> list[RenderableType]:
+def overview(snapshot: Snapshot, now: float) -> list[RenderableType]:
     """The view without --all. `now` is Unix time."""
-    parts: list[RenderableType] = [*_agent(snapshot["agent"]), text("")]
+    parts: list[RenderableType] = [*_agent(snapshot.agent), text("")]
     parts += _uplinks(snapshot, now)
     parts += [text(""), *_ecmp(snapshot)]
-    for engine in objects(snapshot, "engines"):
+    for engine in snapshot.engines:
         parts += [text(""), *_engine(engine)]
     return parts
 
 
-def render_kernel(held: Mapping[str, Any]) -> Group:
+def render_kernel(held: KernelStatus) -> Group:
     """netbond's rules and routes in the kernel."""
-    if "error" in held:
-        return Group(text(f"The kernel's routes cannot be read: {held['error']}", "red"))
-    if not held["rules"] and not held["routes"]:
+    if held.error:
+        return Group(text(f"The kernel's routes cannot be read: {held.error}", "red"))
+    if not held.rules and not held.routes:
         return Group(text("The kernel holds no rules or routes of netbond's."))
     lines = [text("Of netbond's the kernel still holds", "bold")]
-    lines += [text(f"ip rule   {line}") for line in held["rules"]]
-    lines += [text(f"ip route  {line}") for line in held["routes"]]
+    lines += [text(f"ip rule   {line}") for line in held.rules]
+    lines += [text(f"ip route  {line}") for line in held.routes]
     return Group(*lines)
 
 
-def _agent(agent: Mapping[str, Any]) -> list[RenderableType]:
-    line = text(f"netbond {agent.get('version')}", "bold")
+def _agent(agent: AgentStatus) -> list[RenderableType]:
+    line = text(f"netbond {agent.version}", "bold")
     line.append_text(
         text(
-            f"  pid {agent.get('pid')}, up {duration(agent.get('uptime_s'))},"
-            f" {agent.get('changes')} changes, {agent.get('config') or 'no configuration file'}"
+            f"  pid {agent.pid}, up {duration(agent.uptime_s)},"
+            f" {agent.changes} changes, {agent.config or 'no configuration file'}"
         )
     )
-    problems = agent.get("problems")
-    return [line, *(text(f"! {problem}", "red") for problem in (problems or []))]
+    return [line, *(text(f"! {problem}", "red") for problem in agent.problems)]
 
 
 def make_table(*columns: str, right: tuple[str, ...] = (), fold: str = "", gap: int = 2) -> Table:
@@ -117,19 +128,19 @@ def indented(table: RenderableType) -> RenderableType:
 # --- uplinks -----------------------------------------------------------------------------------------------
 
 
-def _uplinks(snapshot: Mapping[str, Any], now: float) -> list[RenderableType]:
+def _uplinks(snapshot: Snapshot, now: float) -> list[RenderableType]:
     """A table for each family, and below what is to be said of each uplink: there it has the space."""
-    uplinks = objects(snapshot, "uplinks")
+    uplinks = snapshot.uplinks
     none = "No uplinks: no interface has an address and a known gateway."
     parts: list[RenderableType] = [text("Uplinks (rx and tx in bit/s)") if uplinks else text(none, "yellow")]
     notes = plain_table()
-    shown: set[object] = set()  # devices whose rates, modem and data plan have their place already
+    shown: set[str] = set()  # devices whose rates, modem and data plan have their place already
     for family in (4, 6):
-        some = [uplink for uplink in uplinks if uplink.get("family") == family]
+        some = [uplink for uplink in uplinks if uplink.family == family]
         if some:
             parts.append(indented(_family(some, snapshot, now, shown)))
         for uplink in some:
-            device, name = uplink.get("device"), str(uplink.get("name"))
+            device, name = uplink.device, uplink.name
             if why := _why(uplink, health_of(snapshot, uplink), snapshot):
                 notes.add_row(text(f"{name}, IPv6" if family == 6 and device in shown else name, "bold"), why)
             if device not in shown and (carrier := _carrier(snapshot, device)):
@@ -137,24 +148,21 @@ def _uplinks(snapshot: Mapping[str, Any], now: float) -> list[RenderableType]:
             shown.add(device)
     if notes.rows:
         parts.append(indented(notes))
-    parts += [text(f"Modem {modem_name(each)}: {each['why']}", "yellow") for each in _stuck(snapshot)]
-    if gone := objects(snapshot, "gone"):
-        away = dict.fromkeys(f"{one.get('name')} ({gone_since(one)})" for one in gone)
+    parts += [text(f"Modem {modem_name(each)}: {each.why}", "yellow") for each in _stuck(snapshot)]
+    if snapshot.gone:
+        away = dict.fromkeys(f"{one.name} ({gone_since(one)})" for one in snapshot.gone)
         parts.append(text(f"Gone: {', '.join(away)}", "yellow"))
-    excluded = objects(snapshot, "excluded")
-    names = [str(one.get("device")) for one in excluded if one.get("reason") != "loopback"]
+    names = [one.device for one in snapshot.excluded if one.reason != "loopback"]
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
         parts.append(text(f"Not used: {', '.join(names[:5])}{more} (--all says why)", "dim"))
     return parts
 
 
-def _family(
-    uplinks: list[dict[str, Any]], snapshot: Mapping[str, Any], now: float, shown: Iterable[object]
-) -> Table:
+def _family(uplinks: Sequence[UplinkStatus], snapshot: Snapshot, now: float, shown: Iterable[str]) -> Table:
     # The counters are those of the interface, so they stand with the first uplink that it is.
     counted = set(shown)
-    rates = any(uplink.get("device") not in counted for uplink in uplinks)
+    rates = any(uplink.device not in counted for uplink in uplinks)
     table = make_table(
         *("uplink", "address", "gateway", *(("rx", "tx") if rates else ()), "state"),
         right=("rx", "tx"),
@@ -162,14 +170,14 @@ def _family(
         gap=1,
     )
     for uplink in uplinks:
-        first = uplink.get("device") not in counted
-        counted.add(uplink.get("device"))
-        carried = [text(amount(uplink.get(key)) if first else "") for key in ("rx_bps", "tx_bps")]
-        source = str(uplink.get("gateway_source"))
+        first = uplink.device not in counted
+        counted.add(uplink.device)
+        carried = [text(amount(rate) if first else "") for rate in (uplink.rx_bps, uplink.tx_bps)]
+        source = uplink.gateway_source
         table.add_row(
             text(title(uplink), "bold"),
-            text(uplink.get("address")),
-            _Stack(text(uplink.get("gateway")), origin(uplink, now, _SOURCES.get(source, source))),
+            text(uplink.address),
+            _Stack(text(uplink.gateway), origin(uplink, now, _SOURCES.get(source, source))),
             *(carried if rates else ()),
             _standing(uplink, health_of(snapshot, uplink)),
         )
@@ -208,26 +216,26 @@ class _Stack:
         return Measurement(Measurement.get(console, options, self._below).maximum, self._beside.cell_len)
 
 
-def _standing(uplink: Mapping[str, Any], health: Mapping[str, Any]) -> Text:
+def _standing(uplink: UplinkStatus, health: HealthStatus | None) -> Text:
     """The uplink's state in a word; one that is used without answering well is not simply green."""
-    if uplink.get("state") == "up" and health.get("state") == "degraded":
-        return state("degraded")
-    if uplink.get("state") == "up" and health.get("state") == "down":
-        return text("up", "red")  # because all are down; the reason below says so
-    return state(uplink.get("state"))
+    if uplink.state == UplinkState.UP and health is not None:
+        if health.state == "degraded":
+            return state("degraded")
+        if health.state == "down":
+            return text("up", "red")  # because all are down; the reason below says so
+    return state(uplink.state)
 
 
-def title(uplink: Mapping[str, Any]) -> str:
+def title(uplink: UplinkStatus) -> str:
     """The uplink's name, and the device's where that does not tell it."""
-    name, device = str(uplink.get("name", uplink.get("device"))), str(uplink.get("device"))
+    name, device = uplink.name, uplink.device
     return name if name == device or name.startswith(f"{device}+") else f"{name} ({device})"
 
 
-def health_of(snapshot: Mapping[str, Any], uplink: Mapping[str, Any]) -> dict[str, Any]:
-    """What checks say of the uplink; {} if there are none."""
-    key = (uplink.get("device"), uplink.get("address"))
-    found = (one for one in objects(snapshot, "health") if (one.get("device"), one.get("address")) == key)
-    return next(found, {})
+def health_of(snapshot: Snapshot, uplink: UplinkStatus) -> HealthStatus | None:
+    """What checks say of the uplink, if there are any."""
+    key = (uplink.device, uplink.address)
+    return next((one for one in snapshot.health if (one.device, one.address) == key), None)
 
 
 # As much as fits a glance; --json has the words in full.
@@ -240,117 +248,113 @@ _SOURCES = {
 }
 
 
-def origin(uplink: Mapping[str, Any], now: float, source: str) -> Text:
+def origin(uplink: UplinkStatus, now: float, source: str) -> Text:
     """Who named the gateway, and how long ago, in brackets."""
-    words = (source, age(uplink.get("gateway_since"), now))
+    words = (source, age(uplink.gateway_since, now))
     return text(f"({', '.join(word for word in words if word)})")
 
 
-def _stuck(snapshot: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _stuck(snapshot: Snapshot) -> list[IdleModem]:
     """The modems that are no uplinks for a reason of their own: a SIM that waits for its PIN."""
-    return [modem for modem in objects(snapshot, "idle_modems") if modem.get("why")]
+    return [modem for modem in snapshot.idle_modems if modem.why]
 
 
-def modem_name(modem: Mapping[str, Any]) -> str:
+def maker(modem: ModemStatus) -> str:
+    """Who made the modem, and what it is called; "" if neither is known."""
+    return " ".join(word for word in (modem.manufacturer, modem.model) if word)
+
+
+def modem_name(modem: IdleModem) -> str:
     """What to call a modem that is no uplink: its interface, else what it is and where it is plugged in."""
-    if modem.get("device"):
-        return str(modem["device"])
-    maker = " ".join(str(modem[key]) for key in ("manufacturer", "model") if modem.get(key))
-    port = str(modem.get("port") or "").rpartition("/")[2]
-    return (f"{maker} at {port}" if maker and port else maker or port) or "of unknown make"
+    if modem.device:
+        return modem.device
+    made = maker(modem)
+    port = modem.port.rpartition("/")[2]
+    return (f"{made} at {port}" if made and port else made or port) or "of unknown make"
 
 
-def gone_since(one: Mapping[str, Any]) -> str:
+def gone_since(one: DepartedUplink) -> str:
     """Why and since when an uplink is gone: "unplugged 3 min ago"."""
-    return f"{one.get('reason')}, {duration(one.get('gone_s'))} ago"
+    return f"{one.reason}, {duration(one.gone_s)} ago"
 
 
-def _why(uplink: Mapping[str, Any], health: Mapping[str, Any], snapshot: Mapping[str, Any]) -> Text | None:
+def _why(uplink: UplinkStatus, health: HealthStatus | None, snapshot: Snapshot) -> Text | None:
     """Why the uplink is not simply up, and since when as far as the checks know."""
-    said, reason = uplink.get("state"), uplink.get("reason")
-    if said == "dead" and health.get("state") == "down":
-        return text(f"dead for {duration(health.get('since_s'))}: {reason}", "red")
-    if said in ("spent", "standby") and any(
-        plan.get("device") == uplink.get("device") and plan.get("verdict") in ("backup", "off")
-        for plan in objects(snapshot, "metered")
+    said, reason = uplink.state, uplink.reason
+    if said == UplinkState.DEAD and health is not None and health.state == "down":
+        return text(f"dead for {duration(health.since_s)}: {reason}", "red")
+    if said in (UplinkState.SPENT, UplinkState.STANDBY) and any(
+        plan.device == uplink.device and plan.verdict in ("backup", "off") for plan in snapshot.metered
     ):
         return None  # how much of the plan is used stands there in red
     if reason and reason not in (said, f"interface is {said}"):
         return text(reason, "yellow")
-    if said == "up" and health.get("state") == "degraded":
-        return text(f"degraded for {duration(health.get('since_s'))}: {health.get('reason')}", "yellow")
+    if said == UplinkState.UP and health is not None and health.state == "degraded":
+        return text(f"degraded for {duration(health.since_s)}: {health.reason}", "yellow")
     return None
 
 
-def _carrier(snapshot: Mapping[str, Any], device: object) -> Text | None:
+def _carrier(snapshot: Snapshot, device: str) -> Text | None:
     """The modem's network and signal, and what is used of the data plan."""
     parts = []
-    modem = mapping(mapping(snapshot, "modems"), str(device))
-    if modem:
-        parts.append(text(modem.get("summary"), "" if modem.get("current") else "dim"))
-    parts += [data_plan(plan) for plan in objects(snapshot, "metered") if plan.get("device") == device]
+    if (modem := snapshot.modems.get(device)) is not None:
+        parts.append(text(modem.summary, "" if modem.current else "dim"))
+    parts += [data_plan(plan) for plan in snapshot.metered if plan.device == device]
     return Text(", ").join(parts) if parts else None
 
 
-def data_plan(plan: Mapping[str, Any]) -> Text:
+def data_plan(plan: DataPlanStatus) -> Text:
     """How much of a data plan is used."""
-    style = {"warning": "yellow", "spent": "red"}.get(str(plan.get("level")), "")
-    return text(f"{size(plan.get('used_bytes'))} of {size(plan.get('budget_bytes'))} used", style)
+    style = {"warning": "yellow", "spent": "red"}.get(plan.level, "")
+    return text(f"{size(plan.used_bytes)} of {size(plan.budget_bytes)} used", style)
 
 
 # --- the shared default and the engines --------------------------------------------------------------------
 
 
-def _ecmp(snapshot: Mapping[str, Any]) -> list[RenderableType]:
-    ecmp = mapping(snapshot, "ecmp")
-    legs = objects(ecmp, "legs")
-    heading = text(f"Default for unbound traffic (table {ecmp.get('table')})")
+def _ecmp(snapshot: Snapshot) -> list[RenderableType]:
+    legs = snapshot.ecmp.legs
+    heading = text(f"Default for unbound traffic (table {snapshot.ecmp.table})")
     if not legs:
         return [heading.append_text(text(": none of netbond's, no uplink is usable", "yellow"))]
-    totals: dict[object, float] = {}
+    totals: dict[int, int] = {}
     for leg in legs:
-        totals[leg.get("family")] = totals.get(leg.get("family"), 0) + (number(leg.get("weight")) or 0)
-    titles = {
-        (uplink.get("family"), uplink.get("device"), uplink.get("gateway")): title(uplink)
-        for uplink in objects(snapshot, "uplinks")
-    }
+        totals[leg.family] = totals.get(leg.family, 0) + leg.weight
+    titles = {(uplink.family, uplink.device, uplink.gateway): title(uplink) for uplink in snapshot.uplinks}
     table = make_table("uplink", "gateway", "weight", "share", right=("weight", "share"))
     for leg in legs:
-        key = (leg.get("family"), leg.get("device"), leg.get("gateway"))
-        weight, total = number(leg.get("weight")) or 0, totals[leg.get("family")]
+        key, total = (leg.family, leg.device, leg.gateway), totals[leg.family]
         table.add_row(
-            text(titles.get(key, leg.get("device")), "bold"),
-            text(leg.get("gateway")),
-            text(leg.get("weight")),
-            text(f"{100 * weight / total:.0f} %" if total else None),
+            text(titles.get(key, leg.device), "bold"),
+            text(leg.gateway),
+            text(leg.weight),
+            text(f"{100 * leg.weight / total:.0f} %" if total else None),
         )
     return [heading, indented(table)]
 
 
-def _engine(engine: Mapping[str, Any]) -> list[RenderableType]:
-    line = text(engine.get("name"), "bold").append("  ")
-    line.append_text(state(engine.get("state"), engine.get("reason")))
-    if engine.get("pid") is not None:
-        line.append_text(text(f", pid {engine['pid']}"))
-    if engine.get("restarts"):
-        line.append_text(text(f", {engine['restarts']} restarts"))
-        if engine.get("last_exit") != engine.get("reason"):
-            line.append_text(text(f" (last: {engine.get('last_exit')})"))
-    stats = engine.get("stats")
-    if not isinstance(stats, dict):
-        return [line]
-    if engine.get("role") == "sender":
-        return [line, *_sender(stats)]
-    return [line, *_receiver(stats)]
+def _engine(engine: EngineStatus) -> list[RenderableType]:
+    line = text(engine.name, "bold").append("  ")
+    line.append_text(state(engine.state, engine.reason))
+    if engine.pid is not None:
+        line.append_text(text(f", pid {engine.pid}"))
+    if engine.restarts:
+        line.append_text(text(f", {engine.restarts} restarts"))
+        if engine.last_exit != engine.reason:
+            line.append_text(text(f" (last: {engine.last_exit})"))
+    if isinstance(engine.stats, SenderStatistics):
+        return [line, *_sender(engine.stats)]
+    if isinstance(engine.stats, ReceiverStatistics):
+        return [line, *_receiver(engine.stats)]
+    return [line]
 
 
-def _sender(stats: Mapping[str, Any]) -> list[RenderableType]:
-    way = state(stats.get("state")).append_text(text(f": {stats.get('receiver')}"))
-    if stats.get("receiver_address"):
-        way.append_text(text(f" ({stats['receiver_address']})"))
-    way.append_text(text(f", caller {stats.get('caller') or 'not yet heard'}"))
-    links = objects(stats, "links")
-    if not links:
+def _sender(stats: SenderStatistics) -> list[RenderableType]:
+    way = state(stats.state).append_text(text(f": {stats.receiver}"))
+    if stats.receiver_address:
+        way.append_text(text(f" ({stats.receiver_address})"))
+    way.append_text(text(f", caller {stats.caller or 'not yet heard'}"))
+    if not stats.links:
         return [indented(way)]
     table = make_table(
         *("link", "window", "in flight", "RTT", "loss", "bit/s", "share", "state"),
@@ -358,42 +362,39 @@ def _sender(stats: Mapping[str, Any]) -> list[RenderableType]:
         fold="state",
     )
     # What goes out over a link that is down are attempts, and no part of the stream.
-    total = sum(number(link.get("bitrate_bps")) or 0 for link in links if link.get("state") == "up")
-    for link in links:
-        window, rtt, loss = (number(link.get(key)) for key in ("window", "rtt_ms", "loss_pct"))
-        rate = number(link.get("bitrate_bps"))
-        carries = rate is not None and total > 0 and link.get("state") == "up"
+    total = sum(number(link.bitrate_bps) or 0 for link in stats.links if link.state == "up")
+    for link in stats.links:
+        window, rtt, loss = number(link.window), number(link.rtt_ms), number(link.loss_pct)
+        rate = number(link.bitrate_bps)
+        carries = rate is not None and total > 0 and link.state == "up"
         table.add_row(
-            text(link.get("label"), "bold"),
+            text(link.label, "bold"),
             text(None if window is None else f"{window / 1000:.1f}"),  # the protocol counts in thousandths
-            text(link.get("in_flight")),
+            text(link.in_flight),
             text(None if rtt is None else f"{rtt:.0f} ms"),
             text(None if loss is None else f"{loss:.1f} %"),
             text(amount(rate)),
             text(f"{100 * (rate or 0) / total:.0f} %" if carries else None),
-            state(link.get("state"), link.get("reason")),
+            state(link.state, link.reason),
         )
     return [indented(way), indented(table)]
 
 
-def _receiver(stats: Mapping[str, Any]) -> list[RenderableType]:
-    refused = stats.get("refused")
-    counts = refused.items() if isinstance(refused, dict) else ()
-    said = ", ".join(f"{why} {count}" for why, count in counts if number(count))
+def _receiver(stats: ReceiverStatistics) -> list[RenderableType]:
+    said = ", ".join(f"{why} {count}" for why, count in stats.refused.items() if number(count))
     notes = [indented(text(f"refused: {said}"))] if said else []
-    groups = objects(stats, "groups")
-    if not groups:
+    if not stats.groups:
         return [indented(text("no sender connected")), *notes]
     table = make_table("group", "peer", "packets", "idle", "bit/s", right=("packets", "idle", "bit/s"))
-    for group in groups:
-        for link in objects(group, "links"):
-            idle = number(link.get("idle_s"))
+    for group in stats.groups:
+        for link in group.links:
+            idle = number(link.idle_s)
             table.add_row(
-                text(group.get("id"), "bold"),
-                text(link.get("peer")),
-                text(link.get("packets")),
+                text(group.id, "bold"),
+                text(link.peer),
+                text(link.packets),
                 text(None if idle is None else f"{idle:.1f} s"),
-                text(amount(link.get("bitrate_bps"))),
+                text(amount(link.bitrate_bps)),
             )
     return [indented(table), *notes]
 
@@ -401,13 +402,12 @@ def _receiver(stats: Mapping[str, Any]) -> list[RenderableType]:
 # --- numbers -----------------------------------------------------------------------------------------------
 
 
-def number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or abs(value) > 1e18:
-        return None
-    return float(value)
+def number(value: float | None) -> float | None:
+    """The number, None if it is none or larger than any true one: what an engine says need not make sense."""
+    return None if value is None or abs(value) > 1e18 else float(value)
 
 
-def amount(value: object) -> str | None:
+def amount(value: float | None) -> str | None:
     """A number with three digits and k, M or G: 1500000 is "1.50M"; None for what is none."""
     left = number(value)
     if left is None:
@@ -422,13 +422,13 @@ def amount(value: object) -> str | None:
     return f"{left:.{digits}f}{unit}"
 
 
-def size(value: object) -> str:
+def size(value: float | None) -> str:
     """Bytes in the units of data plans: "12.3 GB"; "-" for what is none."""
     found = number(value)
     return "-" if found is None else readable(int(found))
 
 
-def duration(seconds: object) -> str:
+def duration(seconds: float | None) -> str:
     """Seconds as people say them: "45 s", "3 min", "2 h 5 min", "4 d 1 h"."""
     found = number(seconds)
     if found is None:
@@ -444,7 +444,7 @@ def duration(seconds: object) -> str:
     return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
 
 
-def age(since: object, now: float) -> str:
+def age(since: float | None, now: float) -> str:
     """How long ago that was, both in Unix time, as "3 min ago"; "" if it is not known.
 
     A box without a clock starts in 1970 or where it stopped: a time like that tells no age.

@@ -6,10 +6,10 @@ netbond.usability decides what they mean for routing, together with data plans a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from netbond.health.judge import UplinkHealth
 from netbond.model import IPAddress, Uplink
+from netbond.status.schema import CheckStatus, HealthStatus
 from netbond.system.text import printable
 
 Key = tuple[str, IPAddress]  # an uplink: its device and the address that is bound to
@@ -20,26 +20,26 @@ def key(item: Uplink | UplinkHealth) -> Key:
     return (item.device, item.address.ip if isinstance(item, Uplink) else item.address)
 
 
-def section(healths: Iterable[UplinkHealth], now: float) -> list[dict[str, Any]]:
-    """The part "health" of a snapshot (docs/health.md lists its keys); `now` by the monitor's clock."""
-    return [
-        {
-            "device": health.device,
-            "address": str(health.address),
-            "family": health.family,
-            "state": health.state,
-            "reason": printable(health.reason),
-            "since_s": round(max(0.0, now - health.since), 3),
-            "checks": [
-                {
-                    "name": check.name,
-                    "state": check.state,
-                    "rtt_ms": None if check.rtt is None else round(check.rtt * 1000, 1),
-                    "loss": None if check.loss is None else round(check.loss, 3),
-                    "detail": printable(check.detail),
-                }
+def section(healths: Iterable[UplinkHealth], now: float) -> tuple[HealthStatus, ...]:
+    """The part "health" of a snapshot; `now` by the monitor's clock."""
+    return tuple(
+        HealthStatus(
+            device=health.device,
+            address=str(health.address),
+            family=health.family,
+            state=health.state,
+            reason=printable(health.reason),
+            since_s=round(max(0.0, now - health.since), 3),
+            checks=tuple(
+                CheckStatus(
+                    name=check.name,
+                    state=check.state,
+                    rtt_ms=None if check.rtt is None else round(check.rtt * 1000, 1),
+                    loss=None if check.loss is None else round(check.loss, 3),
+                    detail=printable(check.detail),
+                )
                 for check in health.checks
-            ],
-        }
+            ),
+        )
         for health in healths
-    ]
+    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from netbond.config.schema import Config
 from netbond.contracts import Look, Output
@@ -11,6 +10,7 @@ from netbond.desired import Desired
 from netbond.errors import NetbondError
 from netbond.model import Facts, Link
 from netbond.status.metrics import MetricsServer
+from netbond.status.schema import Snapshot
 
 
 class Metrics(Output):
@@ -18,7 +18,7 @@ class Metrics(Output):
 
     name = "metrics"
 
-    def __init__(self, config: Config, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, config: Config, snapshot: Callable[[], Snapshot | None]) -> None:
         listen = config.agent.metrics
         self._server = None if listen is None else MetricsServer(listen.host, listen.port, snapshot)
         self._problems: Sequence[str] = ()

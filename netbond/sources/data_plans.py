@@ -39,6 +39,7 @@ from netbond.desired import Desired
 from netbond.dhcp.clients import LeaseError, check_device
 from netbond.match import NO_SETTINGS, UNMATCHED, Settings, choose
 from netbond.model import Budget, Facts, Link
+from netbond.status.schema import DataPlanStatus, Sections
 from netbond.system import files
 from netbond.system.clock import boot_id
 from netbond.system.state_file import StateFile
@@ -217,21 +218,21 @@ def news(before: Mapping[str, PlanState], after: Iterable[PlanState]) -> list[st
     return lines
 
 
-def section(plans: Iterable[PlanState]) -> list[dict[str, Any]]:
-    """The metered uplinks for `netbond status --json` (docs/metered.md lists the keys)."""
-    return [
-        {
-            "device": each.device,
-            "used_bytes": each.used,
-            "budget_bytes": each.budget,
-            "since": None if each.start is None else each.start.isoformat(),
-            "resets": None if each.resets is None else each.resets.isoformat(),
-            "level": each.level,
-            "verdict": each.verdict,
-        }
+def section(plans: Iterable[PlanState]) -> tuple[DataPlanStatus, ...]:
+    """The metered uplinks, for the part "metered" of a snapshot."""
+    return tuple(
+        DataPlanStatus(
+            device=each.device,
+            used_bytes=each.used,
+            budget_bytes=each.budget,
+            since=None if each.start is None else each.start.isoformat(),
+            resets=None if each.resets is None else each.resets.isoformat(),
+            level=each.level,
+            verdict=each.verdict,
+        )
         for each in plans
         if each.budget
-    ]
+    )
 
 
 def amount(number: int) -> str:
@@ -482,9 +483,9 @@ class DataPlans(Source, Output):
             # A worn SD card takes seconds: nobody waits for it.
             self._writing = asyncio.create_task(asyncio.to_thread(self._meter.write, data))
 
-    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+    def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """What was used of each plan."""
-        return {"metered": section(self._meter.plans.values())}
+        return replace(sections, metered=section(self._meter.plans.values()))
 
     def _count(self, links: Iterable[Link], settings: Settings) -> None:
         for line in self._meter.observe(links, settings, clock(time.time())):

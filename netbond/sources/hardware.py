@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 from netbond.contracts import Look, Source
 from netbond.model import Facts, Link
+from netbond.status.schema import HardwareStatus, Sections
 from netbond.watchers.udev import Udev
 
 
@@ -31,8 +31,7 @@ class Hardware(Source):
         """The devices of the interfaces that are there."""
         return replace(facts, devices=self._udev.devices({link.name: link.index for link in facts.links}))
 
-    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+    def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """What is known of the uplinks' hardware."""
-        return {
-            "hardware": {each.name: each.as_dict() for each in self._udev.devices() if each.name in devices}
-        }
+        known = {each.name: HardwareStatus.of(each) for each in self._udev.devices() if each.name in devices}
+        return replace(sections, hardware=known)

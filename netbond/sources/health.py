@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 from netbond.config.schema import Config
 from netbond.contracts import Look, Output, Source, Traffic
@@ -14,6 +13,7 @@ from netbond.health.monitor import Monitor
 from netbond.health.stream_evidence import EvidenceReader
 from netbond.match import Settings
 from netbond.model import Facts, Health, IPAddress, Link
+from netbond.status.schema import Sections
 from netbond.system.text import printable
 
 
@@ -64,6 +64,6 @@ class HealthChecks(Source, Output):
         for link in self._evidence.read(traffic.engines):
             self._monitor.evidence(link.device, link.ok, link.detail, link.address)
 
-    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+    def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """The verdicts with their checks."""
-        return {"health": report.section(self._monitor.healths(), now_s)}
+        return replace(sections, health=report.section(self._monitor.healths(), now_s))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 from netbond.config.schema import Config
 from netbond.contracts import Output, Source
 from netbond.desired import Desired
 from netbond.model import Facts, Uplink
 from netbond.status.departed import Gone
+from netbond.status.schema import Sections
 from netbond.usability import alive
 
 
@@ -36,6 +36,6 @@ class LastPass(Source, Output):
         self._gone.observe(goal.uplinks, here, reasons, time.monotonic())
         return ()
 
-    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+    def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """The uplinks that were there a while ago."""
-        return {"gone": self._gone.section(now_s)}
+        return replace(sections, gone=self._gone.section(now_s))

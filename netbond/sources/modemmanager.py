@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 from netbond.config.schema import Config
 from netbond.model import Facts
 from netbond.sources.bus_source import BusSource
+from netbond.status.schema import Sections
 from netbond.watchers import modemmanager
 
 
@@ -41,23 +41,18 @@ class ModemManager(BusSource[modemmanager.Modem]):
         self._file.save(roaming)
         self._kept = roaming
 
-    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+    def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """The modems of the uplinks by interface, and those of none with the reason."""
         modems = self._watcher.facts()
-        return {
-            "modems": {
+        return replace(
+            sections,
+            modems={
                 device: modemmanager.modem_snapshot(modem)
                 for modem in modems
                 for device in modem.devices
                 if device in devices
             },
-            "idle_modems": [
-                {
-                    "device": modem.device or None,
-                    "why": modemmanager.why_idle(modem),
-                    **modemmanager.modem_snapshot(modem),
-                }
-                for modem in modems
-                if set(devices).isdisjoint(modem.devices)
-            ],
-        }
+            idle_modems=tuple(
+                modemmanager.idle_modem(modem) for modem in modems if set(devices).isdisjoint(modem.devices)
+            ),
+        )

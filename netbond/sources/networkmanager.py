@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
 from netbond.config.schema import Config
 from netbond.dhcp.store import MANAGED, LeaseList
 from netbond.model import Facts, GatewayClaim
 from netbond.sources.bus_source import BusSource
 from netbond.sources.kept_leases import as_claim, as_lease
+from netbond.status.schema import Sections
 from netbond.watchers import networkmanager
 
 
@@ -38,12 +38,11 @@ class NetworkManager(BusSource[networkmanager.NMDevice]):
         self.keep(lambda: self._store.save(map(as_lease, self._claims)))
         return replace(facts, claims=(*facts.claims, *self._claims))
 
-    def status(self, devices: Collection[str], now_s: float) -> Mapping[str, Any]:
+    def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """What it knows of the uplinks' interfaces."""
-        return {
-            "networkmanager": {
-                each.device: networkmanager.device_snapshot(each)
-                for each in self._watcher.facts()
-                if each.device in devices
-            }
+        known = {
+            each.device: networkmanager.device_snapshot(each)
+            for each in self._watcher.facts()
+            if each.device in devices
         }
+        return replace(sections, networkmanager=known)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
 
 from netbond.config.schema import Config
 from netbond.contracts import Source, Traffic
@@ -21,9 +20,7 @@ from netbond.sources.networkd import NetworkdLeases
 from netbond.sources.networkmanager import NetworkManager
 from netbond.sources.pin_names import PinNames
 from netbond.sources.taken_defaults import TakenDefaults
-
-# The parts of the snapshot, in the order in which people read them.
-SECTIONS = ("health", "metered", "networkmanager", "modems", "idle_modems", "gone", "hardware")
+from netbond.status.schema import Sections
 
 
 def all_sources(config: Config) -> list[Source]:
@@ -89,9 +86,9 @@ class Sources:
         for source in self.all:
             yield source.name, source.problems
 
-    def sections(self, devices: Collection[str], now_s: float) -> dict[str, Any]:
-        """Their parts of the snapshot."""
-        found: dict[str, Any] = {}
+    def sections(self, devices: Collection[str], now_s: float) -> Sections:
+        """Their sections of the snapshot."""
+        sections = Sections()
         for source in self.all:
-            found |= source.status(devices, now_s)
-        return {key: found[key] for key in SECTIONS}
+            sections = source.status(sections, devices, now_s)
+        return sections

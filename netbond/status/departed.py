@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from netbond.model import Uplink
+from netbond.status.schema import DepartedUplink
 from netbond.system.text import printable
 
 SHOWN = 600.0  # seconds
@@ -43,21 +43,21 @@ class Gone:
             del self._gone[next(iter(self._gone))]
         self._there, self._devices, self._reasons = there, devices, reasons
 
-    def section(self, now: float) -> list[dict[str, Any]]:
-        """The part "gone" of a snapshot; its keys are in docs/status.md."""
-        return [
-            {
-                "name": was.uplink.name,
-                "device": was.uplink.device,
-                "family": was.uplink.family,
-                "address": str(was.uplink.address.ip),
-                "gateway": None if was.uplink.gateway is None else str(was.uplink.gateway),
-                "gone_s": round(max(0.0, now - was.since), 3),
-                "reason": printable(self._why(was.uplink.device)),
-            }
+    def section(self, now: float) -> tuple[DepartedUplink, ...]:
+        """The part "gone" of a snapshot."""
+        return tuple(
+            DepartedUplink(
+                name=was.uplink.name,
+                device=was.uplink.device,
+                family=was.uplink.family,
+                address=str(was.uplink.address.ip),
+                gateway=None if was.uplink.gateway is None else str(was.uplink.gateway),
+                gone_s=round(max(0.0, now - was.since), 3),
+                reason=printable(self._why(was.uplink.device)),
+            )
             for was in self._gone.values()
             if now - was.since < SHOWN
-        ]
+        )
 
     def _why(self, device: str) -> str:
         if device not in self._devices:

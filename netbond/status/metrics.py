@@ -11,7 +11,7 @@ import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -20,7 +20,19 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from netbond.errors import UnavailableError
-from netbond.status.snapshot import mapping, objects
+from netbond.model import UplinkState
+from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
+from netbond.status.schema import (
+    AgentStatus,
+    DataPlanStatus,
+    EcmpStatus,
+    EngineStatus,
+    HealthStatus,
+    IdleModem,
+    ModemStatus,
+    Snapshot,
+    UplinkStatus,
+)
 from netbond.system.text import printable
 
 logger = logging.getLogger(__name__)
@@ -28,7 +40,7 @@ logger = logging.getLogger(__name__)
 MAX_SCRAPES = 8  # at the same time; each takes a thread
 PATIENCE = 5.0  # seconds for a scraper to say or take something
 
-Samples = Iterator[tuple[tuple[str, ...], object]]
+Samples = Iterator[tuple[tuple[str, ...], float | None]]
 
 _UPLINK = ("device", "address")
 _ENGINE = ("engine", "role")
@@ -37,12 +49,6 @@ _LINK = ("engine", "link", "device", "address")
 _PEER = ("engine", "group", "peer")
 
 _HEALTH = ("up", "degraded", "down", "unknown")
-_SIGNAL = {
-    "rssi_dbm": "Received signal strength.",
-    "rsrp_dbm": "Reference signal received power (LTE, 5G).",
-    "rsrq_db": "Reference signal received quality (LTE, 5G).",
-    "snr_db": "Signal to noise ratio.",
-}
 
 
 # --- from a snapshot to metrics ----------------------------------------------------------------------------
@@ -51,20 +57,20 @@ _SIGNAL = {
 class SnapshotCollector(Collector):
     """Turns the snapshot of the moment into metrics, at each scrape."""
 
-    def __init__(self, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot | None]) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
         """All metrics; none at all before the agent has its first snapshot."""
         snapshot = self._snapshot()
-        if snapshot:
-            yield from _agent(snapshot["agent"])
-            yield from _uplinks(snapshot["uplinks"])
-            yield from _ecmp(snapshot["ecmp"])
-            yield from _health(objects(snapshot, "health"))
-            yield from _metered(objects(snapshot, "metered"))
-            yield from _modems(mapping(snapshot, "modems"), objects(snapshot, "idle_modems"))
-            yield from _engines(snapshot["engines"])
+        if snapshot is not None:
+            yield from _agent(snapshot.agent)
+            yield from _uplinks(snapshot.uplinks)
+            yield from _ecmp(snapshot.ecmp)
+            yield from _health(snapshot.health)
+            yield from _metered(snapshot.metered)
+            yield from _modems(snapshot.modems, snapshot.idle_modems)
+            yield from _engines(snapshot.engines)
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
@@ -91,64 +97,44 @@ def _fill(family: GaugeMetricFamily | CounterMetricFamily, samples: Samples) -> 
     return family
 
 
-def _number(value: object) -> float | None:
-    if not isinstance(value, (int, float)):
-        return None
+def _number(value: float | None) -> float | None:
     try:
-        return float(value)
-    except OverflowError:
+        return None if value is None else float(value)
+    except OverflowError:  # what an engine says need not make sense
         return None
 
 
-def _times(value: object, scale: float) -> float | None:
+def _times(value: float | None, scale: float) -> float | None:
     found = _number(value)
     return None if found is None else found * scale
 
 
-def _agent(agent: Mapping[str, Any]) -> Iterator[Metric]:
-    yield _gauge("netbond_agent_info", "The agent; always 1.", ("version",), iter([((agent["version"],), 1)]))
+def _agent(agent: AgentStatus) -> Iterator[Metric]:
+    yield _gauge("netbond_agent_info", "The agent; always 1.", ("version",), iter([((agent.version,), 1)]))
     yield _gauge(
-        "netbond_agent_uptime_seconds", "Time since the agent started.", (), iter([((), agent["uptime_s"])])
+        "netbond_agent_uptime_seconds", "Time since the agent started.", (), iter([((), agent.uptime_s)])
     )
     yield _counter(
         "netbond_agent_changes",
         "Routes and rules added or removed since the agent started.",
         (),
-        iter([((), agent["changes"])]),
+        iter([((), agent.changes)]),
     )
     yield _gauge(
         "netbond_agent_problems",
         "Things that are wrong at present; netbond status names them.",
         (),
-        iter([((), len(agent["problems"]))]),
+        iter([((), len(agent.problems))]),
     )
 
 
-def _uplinks(uplinks: list[dict[str, Any]]) -> Iterator[Metric]:
-    def each(key: str) -> Samples:
-        return (((uplink["device"], uplink["address"]), uplink[key]) for uplink in uplinks)
-
-    def of_device(key: str) -> Samples:
-        # A device may be several uplinks: one of each family, and of each gateway.
-        return iter({(uplink["device"],): uplink[key] for uplink in uplinks}.items())
-
+def _uplinks(uplinks: Sequence[UplinkStatus]) -> Iterator[Metric]:
     yield _gauge(
         "netbond_uplink_info",
         "How an uplink is reached; always 1.",
         (*_UPLINK, "name", "gateway", "gateway_source", "table", "state"),
         (
-            (
-                (
-                    u["device"],
-                    u["address"],
-                    u["name"],
-                    u["gateway"] or "",
-                    u["gateway_source"],
-                    str(u["table"]),
-                    u["state"],
-                ),
-                1,
-            )
+            ((u.device, u.address, u.name, u.gateway or "", u.gateway_source, str(u.table), u.state), 1)
             for u in uplinks
         ),
     )
@@ -156,263 +142,312 @@ def _uplinks(uplinks: list[dict[str, Any]]) -> Iterator[Metric]:
         "netbond_uplink_up",
         "Whether new traffic may leave by the uplink (1) or not (0).",
         _UPLINK,
-        (((uplink["device"], uplink["address"]), uplink["state"] == "up") for uplink in uplinks),
+        (((u.device, u.address), u.state == UplinkState.UP) for u in uplinks),
     )
     yield _gauge(
-        "netbond_uplink_in_ecmp", "Whether the uplink is a leg of the ECMP default.", _UPLINK, each("in_ecmp")
+        "netbond_uplink_in_ecmp",
+        "Whether the uplink is a leg of the ECMP default.",
+        _UPLINK,
+        (((u.device, u.address), u.in_ecmp) for u in uplinks),
     )
     yield _gauge(
-        "netbond_uplink_weight", "The weight of the uplink, configured or measured.", _UPLINK, each("weight")
+        "netbond_uplink_weight",
+        "The weight of the uplink, configured or measured.",
+        _UPLINK,
+        (((u.device, u.address), u.weight) for u in uplinks),
     )
+    # A device may be several uplinks: one of each family, and of each gateway.
+    devices = {u.device: u for u in uplinks}
     yield _counter(
         "netbond_uplink_receive_bytes",
         "Bytes that the interface has received since it exists.",
         ("device",),
-        of_device("rx_bytes"),
+        (((device,), u.rx_bytes) for device, u in devices.items()),
     )
     yield _counter(
         "netbond_uplink_transmit_bytes",
         "Bytes that the interface has sent since it exists.",
         ("device",),
-        of_device("tx_bytes"),
+        (((device,), u.tx_bytes) for device, u in devices.items()),
     )
 
 
-def _ecmp(ecmp: Mapping[str, Any]) -> Iterator[Metric]:
+def _ecmp(ecmp: EcmpStatus) -> Iterator[Metric]:
     yield _gauge(
         "netbond_ecmp_weight",
         "The weight of a leg of the ECMP default.",
         ("family", "device", "gateway"),
-        (((str(leg["family"]), leg["device"], leg["gateway"] or ""), leg["weight"]) for leg in ecmp["legs"]),
+        (((str(leg.family), leg.device, leg.gateway or ""), leg.weight) for leg in ecmp.legs),
     )
 
 
-def _health(healths: list[dict[str, Any]]) -> Iterator[Metric]:
-    uplinks = [((health["device"], health["address"]), health) for health in healths]
-    checks = [
-        ((*labels, check["name"]), check) for labels, health in uplinks for check in objects(health, "checks")
-    ]
+def _health(healths: Sequence[HealthStatus]) -> Iterator[Metric]:
+    checks = [((h.device, h.address, check.name), check) for h in healths for check in h.checks]
     yield _gauge(
         "netbond_uplink_health",
         "What checks say of the uplink: 1 for the state that it is in, 0 for the others.",
         (*_UPLINK, "state"),
-        (((*labels, state), health["state"] == state) for labels, health in uplinks for state in _HEALTH),
+        (((h.device, h.address, state), h.state == state) for h in healths for state in _HEALTH),
     )
     yield _gauge(
         "netbond_health_check_ok",
         "Whether the check passes; absent while it waits for an answer or for a check before it.",
         _CHECK,
-        ((labels, check["state"] == "ok") for labels, check in checks if check["state"] != "waiting"),
+        ((labels, check.state == "ok") for labels, check in checks if check.state != "waiting"),
     )
     yield _gauge(
         "netbond_health_rtt_seconds",
         "Smoothed round trip time of the check's fastest target; absent while unknown.",
         _CHECK,
-        ((labels, _times(check["rtt_ms"], 0.001)) for labels, check in checks),
+        ((labels, _times(check.rtt_ms, 0.001)) for labels, check in checks),
     )
     yield _gauge(
         "netbond_health_loss_ratio",
         "Share of the check's last answers that are missing, 0 to 1; absent while unknown.",
         _CHECK,
-        ((labels, check["loss"]) for labels, check in checks),
+        ((labels, check.loss) for labels, check in checks),
     )
 
 
-def _metered(plans: list[dict[str, Any]]) -> Iterator[Metric]:
-    def each(key: str) -> Samples:
-        return (((plan["device"],), plan[key]) for plan in plans)
-
+def _metered(plans: Sequence[DataPlanStatus]) -> Iterator[Metric]:
     yield _gauge(
         "netbond_metered_used_bytes",
         "Bytes received and sent in the open month of the data plan.",
         ("device",),
-        each("used_bytes"),
+        (((plan.device,), plan.used_bytes) for plan in plans),
     )
-    yield _gauge("netbond_metered_budget_bytes", "The data plan.", ("device",), each("budget_bytes"))
+    yield _gauge(
+        "netbond_metered_budget_bytes",
+        "The data plan.",
+        ("device",),
+        (((plan.device,), plan.budget_bytes) for plan in plans),
+    )
 
 
-def _modems(used: dict[str, Any], idle: list[dict[str, Any]]) -> Iterator[Metric]:
+def _modems(used: Mapping[str, ModemStatus], idle: Sequence[IdleModem]) -> Iterator[Metric]:
     """No IMEI, IMSI or number: they identify a person for life, and metrics are copied to many places."""
     yield _gauge(
         "netbond_modem_uplink",
         "Whether the modem is an uplink (1) or not (0), its state, and what keeps it from being one.",
         ("device", "port", "state", "why"),
         (
-            ((device, modem["port"], modem["state"], why), is_used)
+            ((device, modem.port, modem.state, why), is_used)
             for device, modem, why, is_used in (
                 *((device, modem, "", 1) for device, modem in used.items()),
-                *((modem["device"] or "", modem, modem["why"], 0) for modem in idle),
+                *((modem.device or "", modem, modem.why, 0) for modem in idle),
             )
         ),
     )
     # One without interface has no place in the others: they are told apart by it.
-    modems = used | {modem["device"]: modem for modem in idle if modem["device"]}
-    labels = ("device", "operator", "operator_code", "technology", "model")
-
-    def each(key: str, scale: float = 1) -> Samples:
-        return (((device,), _times(modem[key], scale)) for device, modem in modems.items())
-
+    modems = {**used, **{modem.device: modem for modem in idle if modem.device}}
     yield _gauge(
         "netbond_modem_info",
         "The modem and its network; always 1.",
-        labels,
+        ("device", "operator", "operator_code", "technology", "model"),
         (
-            (
-                (
-                    device,
-                    modem["operator"],
-                    modem["operator_code"],
-                    ",".join(sorted(modem["technologies"])),
-                    modem["model"],
-                ),
-                1,
-            )
-            for device, modem in modems.items()
+            ((device, m.operator, m.operator_code, ",".join(sorted(m.technologies)), m.model), 1)
+            for device, m in modems.items()
         ),
     )
     yield _gauge(
         "netbond_modem_registered",
         "Whether the modem is in a network, at home or abroad.",
         ("device",),
-        (((device,), modem["roaming"] is not None) for device, modem in modems.items()),
+        (((device,), modem.roaming is not None) for device, modem in modems.items()),
     )
     yield _gauge(
         "netbond_modem_roaming",
         "Whether the modem is in a foreign network; absent while it is in none.",
         ("device",),
-        each("roaming"),
+        (((device,), modem.roaming) for device, modem in modems.items()),
     )
     yield _gauge(
         "netbond_modem_signal_quality_ratio",
         "Signal quality, 0 to 1; absent while unknown, as are the next four.",
         ("device",),
-        each("signal_quality", 0.01),
+        (((device,), _times(modem.signal_quality, 0.01)) for device, modem in modems.items()),
     )
-    for key, text in _SIGNAL.items():
-        yield _gauge(f"netbond_modem_{key}", text, ("device",), each(key))
+    yield _gauge(
+        "netbond_modem_rssi_dbm",
+        "Received signal strength.",
+        ("device",),
+        (((device,), modem.rssi_dbm) for device, modem in modems.items()),
+    )
+    yield _gauge(
+        "netbond_modem_rsrp_dbm",
+        "Reference signal received power (LTE, 5G).",
+        ("device",),
+        (((device,), modem.rsrp_dbm) for device, modem in modems.items()),
+    )
+    yield _gauge(
+        "netbond_modem_rsrq_db",
+        "Reference signal received quality (LTE, 5G).",
+        ("device",),
+        (((device,), modem.rsrq_db) for device, modem in modems.items()),
+    )
+    yield _gauge(
+        "netbond_modem_snr_db",
+        "Signal to noise ratio.",
+        ("device",),
+        (((device,), modem.snr_db) for device, modem in modems.items()),
+    )
 
 
-def _engines(engines: list[dict[str, Any]]) -> Iterator[Metric]:
+def _engines(engines: Sequence[EngineStatus]) -> Iterator[Metric]:
     yield _gauge(
         "netbond_engine_up",
         "Whether the engine runs and is ready (1) or not (0).",
         _ENGINE,
-        (((engine["name"], engine["role"]), engine["state"] == "running") for engine in engines),
+        (((engine.name, engine.role), engine.state == "running") for engine in engines),
     )
     yield _counter(
         "netbond_engine_restarts",
         "How often the engine was started again.",
         _ENGINE,
-        (((engine["name"], engine["role"]), engine["restarts"]) for engine in engines),
+        (((engine.name, engine.role), engine.restarts) for engine in engines),
     )
-    yield from _senders([engine for engine in engines if engine["role"] == "sender"])
-    yield from _sender_links(engines)
-    yield from _receiver_peers(engines)
+    senders = [(engine.name, e) for engine in engines if isinstance(e := engine.stats, SenderStatistics)]
+    yield from _senders(senders)
+    yield from _sender_links(senders)
+    yield from _receivers([engine for engine in engines if engine.role == "receiver"])
 
 
-def _senders(senders: list[dict[str, Any]]) -> Iterator[Metric]:
-    def each(key: str) -> Samples:
-        return (((s["name"],), s["stats"].get(key)) for s in senders if isinstance(s["stats"], dict))
-
+def _senders(senders: Sequence[tuple[str, SenderStatistics]]) -> Iterator[Metric]:
     engine = ("engine",)
     yield _gauge(
         "netbond_sender_connected",
         "Whether the receiver has accepted at least one link.",
         engine,
-        ((labels, state == "connected") for labels, state in each("state")),
+        (((name,), stats.state == "connected") for name, stats in senders),
     )
-    yield _counter("netbond_sender_packets", "Packets taken from the SRT caller.", engine, each("packets"))
-    yield _counter("netbond_sender_bytes", "Bytes taken from the SRT caller.", engine, each("bytes"))
+    yield _counter(
+        "netbond_sender_packets",
+        "Packets taken from the SRT caller.",
+        engine,
+        (((name,), stats.packets) for name, stats in senders),
+    )
+    yield _counter(
+        "netbond_sender_bytes",
+        "Bytes taken from the SRT caller.",
+        engine,
+        (((name,), stats.bytes) for name, stats in senders),
+    )
     yield _counter(
         "netbond_sender_retransmitted_packets",
         "Packets that the SRT caller sent again.",
         engine,
-        each("retransmitted"),
+        (((name,), stats.retransmitted) for name, stats in senders),
     )
     yield _counter(
         "netbond_sender_resent_packets",
         "Packets that netbond sent again over another link.",
         engine,
-        each("resent"),
+        (((name,), stats.resent) for name, stats in senders),
     )
     yield _counter(
-        "netbond_sender_dropped_packets", "Packets for which there was no link.", engine, each("dropped")
+        "netbond_sender_dropped_packets",
+        "Packets for which there was no link.",
+        engine,
+        (((name,), stats.dropped) for name, stats in senders),
     )
 
 
-def _sender_links(engines: list[dict[str, Any]]) -> Iterator[Metric]:
+def _sender_links(senders: Sequence[tuple[str, SenderStatistics]]) -> Iterator[Metric]:
     links = [
-        ((engine["name"], *(str(link.get(key, "")) for key in ("label", "device", "address"))), link)
-        for engine in engines
-        if engine["role"] == "sender"
-        for link in objects(engine["stats"], "links")
+        ((name, link.label, link.device, link.address), link)
+        for name, stats in senders
+        for link in stats.links
     ]
-
-    def each(key: str, scale: float = 1) -> Samples:
-        return ((labels, _times(link.get(key), scale)) for labels, link in links)
-
     yield _gauge(
         "netbond_link_up",
         "Whether the receiver has accepted the link and answers over it.",
         _LINK,
-        ((labels, link.get("state") == "up") for labels, link in links),
+        ((labels, link.state == "up") for labels, link in links),
     )
     yield _gauge(
-        "netbond_link_window", "The link's window, in thousandths of a packet.", _LINK, each("window")
+        "netbond_link_window",
+        "The link's window, in thousandths of a packet.",
+        _LINK,
+        ((labels, link.window) for labels, link in links),
     )
     yield _gauge(
-        "netbond_link_in_flight", "Packets sent over the link and not acknowledged.", _LINK, each("in_flight")
+        "netbond_link_in_flight",
+        "Packets sent over the link and not acknowledged.",
+        _LINK,
+        ((labels, link.in_flight) for labels, link in links),
     )
     yield _gauge(
         "netbond_link_rtt_seconds",
         "Smoothed round trip time of the link; absent while unknown.",
         _LINK,
-        each("rtt_ms", 0.001),
+        ((labels, _times(link.rtt_ms, 0.001)) for labels, link in links),
     )
     yield _gauge(
         "netbond_link_silent_seconds",
         "Time since the receiver was last heard on the link; absent if never.",
         _LINK,
-        each("silent_ms", 0.001),
+        ((labels, _times(link.silent_ms, 0.001)) for labels, link in links),
     )
-    yield _counter("netbond_link_packets", "Packets sent over the link.", _LINK, each("packets"))
-    yield _counter("netbond_link_bytes", "Bytes sent over the link.", _LINK, each("bytes"))
-    yield _counter("netbond_link_lost_packets", "Data packets that the link lost.", _LINK, each("lost"))
+    yield _counter(
+        "netbond_link_packets",
+        "Packets sent over the link.",
+        _LINK,
+        ((labels, link.packets) for labels, link in links),
+    )
+    yield _counter(
+        "netbond_link_bytes",
+        "Bytes sent over the link.",
+        _LINK,
+        ((labels, link.bytes) for labels, link in links),
+    )
+    yield _counter(
+        "netbond_link_lost_packets",
+        "Data packets that the link lost.",
+        _LINK,
+        ((labels, link.lost) for labels, link in links),
+    )
 
 
-def _receiver_peers(engines: list[dict[str, Any]]) -> Iterator[Metric]:
-    receivers = [engine for engine in engines if engine["role"] == "receiver"]
+def _receivers(receivers: Sequence[EngineStatus]) -> Iterator[Metric]:
+    told = [(e.name, stats) for e in receivers if isinstance(stats := e.stats, ReceiverStatistics)]
+    counts = dict.fromkeys((engine.name for engine in receivers), 0)
+    counts |= {name: len(stats.groups) for name, stats in told}
     peers = [
-        ((engine["name"], str(group.get("id", "")), str(peer.get("peer", ""))), peer)
-        for engine in receivers
-        for group in objects(engine["stats"], "groups")
-        for peer in objects(group, "links")
+        ((name, group.id, peer.peer), peer)
+        for name, stats in told
+        for group in stats.groups
+        for peer in group.links
     ]
-
-    def each(key: str) -> Samples:
-        return ((labels, peer.get(key)) for labels, peer in peers)
-
     yield _gauge(
         "netbond_receiver_groups",
         "Senders (link groups) that the receiver serves.",
         ("engine",),
-        (((engine["name"],), len(objects(engine["stats"], "groups"))) for engine in receivers),
+        (((name,), count) for name, count in counts.items()),
     )
     yield _counter(
         "netbond_receiver_refused",
         "Requests and packets that the receiver did not accept.",
         ("engine", "reason"),
-        (
-            ((engine["name"], reason), count)
-            for engine in receivers
-            for reason, count in mapping(engine["stats"], "refused").items()
-        ),
+        (((name, reason), count) for name, stats in told for reason, count in stats.refused.items()),
     )
     yield _counter(
-        "netbond_peer_packets", "Data packets received over a sender's link.", _PEER, each("packets")
+        "netbond_peer_packets",
+        "Data packets received over a sender's link.",
+        _PEER,
+        ((labels, peer.packets) for labels, peer in peers),
     )
-    yield _counter("netbond_peer_bytes", "Bytes received over a sender's link.", _PEER, each("bytes"))
-    yield _gauge("netbond_peer_idle_seconds", "Time since the link was last heard.", _PEER, each("idle_s"))
+    yield _counter(
+        "netbond_peer_bytes",
+        "Bytes received over a sender's link.",
+        _PEER,
+        ((labels, peer.bytes) for labels, peer in peers),
+    )
+    yield _gauge(
+        "netbond_peer_idle_seconds",
+        "Time since the link was last heard.",
+        _PEER,
+        ((labels, peer.idle_s) for labels, peer in peers),
+    )
 
 
 # --- serving them ------------------------------------------------------------------------------------------
@@ -464,11 +499,11 @@ class _Server(ThreadingHTTPServer):
 class MetricsServer:
     """Serves the metrics of `snapshot()` at http://HOST:PORT/metrics from a thread, until `stop()`.
 
-    `snapshot` is called in that thread: it should do no more than return the latest snapshot ({} if there is
-    none yet), which is not to be changed afterwards.
+    `snapshot` is called in that thread: it should do no more than return the latest snapshot (None if there
+    is none yet), which is not to be changed afterwards.
     """
 
-    def __init__(self, host: str, port: int, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, host: str, port: int, snapshot: Callable[[], Snapshot | None]) -> None:
         self._host, self._port = host, port
         self._registry = CollectorRegistry()
         self._registry.register(SnapshotCollector(snapshot))

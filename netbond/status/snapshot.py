@@ -1,25 +1,31 @@
-"""What `netbond status --json`, `netbond status` and the metrics show: one dict, made of plain JSON values.
+"""Builds the snapshot that `netbond status` and the metrics show, from what the agent knows.
 
-Pure: the agent hands in what it knows, and nobody who reads a snapshot touches live state. The keys are a
-promise to users' scripts; docs/status.md lists them, and `VERSION` changes when one changes its meaning.
+Pure: the agent hands in what it knows, and nobody who reads a snapshot touches live state. The types are in
+netbond.status.schema.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 from netbond.desired import Desired
-from netbond.model import IPAddress, Link, Nexthop, Rate, Uplink
+from netbond.model import EngineState, IdleInterface, IPAddress, Link, Nexthop, Rate, Uplink
+from netbond.status.schema import (
+    VERSION,
+    AgentStatus,
+    DisputedGateway,
+    EcmpLeg,
+    EcmpStatus,
+    EngineStatus,
+    ExcludedInterface,
+    Sections,
+    Snapshot,
+    UplinkStatus,
+)
 from netbond.system.text import printable
-from netbond.system.typed_json import to_json
 
-if TYPE_CHECKING:
-    from netbond.model import EngineState
-
-VERSION = 1
+NOTHING = Sections()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,62 +70,54 @@ def build(
     now: float,
     booted: float = 0.0,
     current_rates: Mapping[str, Rate] | None = None,
-    sections: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:
+    sections: Sections = NOTHING,
+) -> Snapshot:
     """The snapshot.
 
     `desired` is what netbond wants the kernel to hold, `links` the interfaces as last read (for their byte
     counters), `engines` what the supervisor says, `current_rates` what rates() found, `now` the reading of
     the clock of `agent.started`, `booted` when the kernel started (Unix time), `sections` what the
-    other sources add (netbond.sources.running).
+    other sources add.
     """
     by_name = {link.name: link for link in links}
     legs = _ecmp_legs(desired, ecmp_table)
     found = current_rates or {}
-    return {
-        "version": VERSION,
-        "agent": {
-            "running": True,
-            "version": agent.version,
-            "pid": agent.pid,
-            "uptime_s": round(max(0.0, now - agent.started), 3),
-            "config": agent.config,
-            "changes": agent.changes,
-            "problems": [printable(problem) for problem in agent.problems],
-        },
-        "excluded": [{"device": printable(device), "reason": reason} for device, reason in desired.excluded],
-        "idle": [printable(str(each)) for each in desired.idle],
-        "uplinks": [
+    return Snapshot(
+        version=VERSION,
+        agent=AgentStatus(
+            running=True,
+            version=agent.version,
+            pid=agent.pid,
+            uptime_s=round(max(0.0, now - agent.started), 3),
+            config=agent.config,
+            changes=agent.changes,
+            problems=tuple(map(printable, agent.problems)),
+        ),
+        excluded=tuple(ExcludedInterface(printable(device), reason) for device, reason in desired.excluded),
+        idle=tuple(IdleInterface(printable(each.name), printable(each.reason)) for each in desired.idle),
+        uplinks=tuple(
             _uplink(uplink, by_name.get(uplink.device), found.get(uplink.device, Rate()), legs, booted)
             for uplink in desired.uplinks
-        ],
-        "ecmp": {
-            "table": ecmp_table,
-            "legs": [
-                {
-                    "family": family,
-                    "device": leg.device,
-                    "gateway": _text(leg.gateway),
-                    "weight": leg.weight,
-                }
-                for family, leg in legs
-            ],
-        },
-        "engines": [
-            {
-                "name": engine.name,
-                "role": engine.role,
-                "state": engine.state,
-                "pid": engine.pid,
-                "restarts": engine.restarts,
-                "reason": printable(engine.reason),
-                "last_exit": printable(engine.last_exit),
-                "stats": to_json(engine.stats),
-            }
+        ),
+        ecmp=EcmpStatus(
+            table=ecmp_table,
+            legs=tuple(EcmpLeg(family, leg.device, _text(leg.gateway), leg.weight) for family, leg in legs),
+        ),
+        engines=tuple(
+            EngineStatus(
+                name=engine.name,
+                role=engine.role,
+                state=engine.state,
+                pid=engine.pid,
+                restarts=engine.restarts,
+                reason=printable(engine.reason),
+                last_exit=printable(engine.last_exit),
+                stats=engine.stats,
+            )
             for engine in engines
-        ],
-        **sections,
-    }
+        ),
+        **vars(sections),
+    )
 
 
 def _ecmp_legs(desired: Desired, table: int) -> list[tuple[int, Nexthop]]:
@@ -137,43 +135,31 @@ def _ecmp_legs(desired: Desired, table: int) -> list[tuple[int, Nexthop]]:
 
 def _uplink(
     uplink: Uplink, link: Link | None, rate: Rate, legs: Iterable[tuple[int, Nexthop]], booted: float
-) -> dict[str, Any]:
+) -> UplinkStatus:
     family = uplink.address.version
-    return {
-        "name": uplink.name,
-        "device": uplink.device,
-        "family": family,
-        "address": str(uplink.address.ip),
-        "prefix_length": uplink.address.network.prefixlen,
-        "gateway": _text(uplink.gateway),
-        "gateway_source": uplink.gateway_source,
-        "gateway_since": None if uplink.gateway_since is None else round(booted + uplink.gateway_since, 3),
-        "disputed": [{"source": source, "gateway": str(gateway)} for source, gateway in uplink.disputed],
-        "table": uplink.table,
-        "weight": uplink.weight,
-        "state": uplink.state,
-        "reason": printable(uplink.reason),
-        "in_ecmp": any(
+    return UplinkStatus(
+        name=uplink.name,
+        device=uplink.device,
+        family=family,
+        address=str(uplink.address.ip),
+        prefix_length=uplink.address.network.prefixlen,
+        gateway=_text(uplink.gateway),
+        gateway_source=uplink.gateway_source,
+        gateway_since=None if uplink.gateway_since is None else round(booted + uplink.gateway_since, 3),
+        disputed=tuple(DisputedGateway(source, str(gateway)) for source, gateway in uplink.disputed),
+        table=uplink.table,
+        weight=uplink.weight,
+        state=uplink.state,
+        reason=printable(uplink.reason),
+        in_ecmp=any(
             (of, leg.device, leg.gateway) == (family, uplink.device, uplink.gateway) for of, leg in legs
         ),
-        "rx_bytes": link.rx_bytes if link else 0,
-        "tx_bytes": link.tx_bytes if link else 0,
-        "rx_bps": round(rate.rx_bps),
-        "tx_bps": round(rate.tx_bps),
-    }
+        rx_bytes=link.rx_bytes if link else 0,
+        tx_bytes=link.tx_bytes if link else 0,
+        rx_bps=round(rate.rx_bps),
+        tx_bps=round(rate.tx_bps),
+    )
 
 
 def _text(address: IPAddress | None) -> str | None:
     return None if address is None else str(address)
-
-
-def objects(container: object, key: str) -> list[dict[str, Any]]:
-    """The objects in the list under `key`, if there are any: an engine's statistics are only its word."""
-    found = container.get(key) if isinstance(container, dict) else None
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def mapping(container: object, key: str) -> dict[str, Any]:
-    """The object under `key`; {} if there is none."""
-    found = container.get(key) if isinstance(container, dict) else None
-    return found if isinstance(found, dict) else {}

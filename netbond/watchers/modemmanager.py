@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from netbond.status.schema import IdleModem, ModemStatus
 from netbond.system.clock import boot_id
 from netbond.system.state_file import StateFile, StateFileError
 from netbond.watchers.bus import RUNNING, BusError, Objects, Properties, Service, Watcher, device_name, text
@@ -354,29 +355,34 @@ def why_idle(modem: Modem) -> str:
     return "" if modem.devices else "no network interface (PPP on a serial line?)"
 
 
-def modem_snapshot(modem: Modem) -> dict[str, object]:
-    """The modem as plain JSON, for `netbond status --json`; the keys are in docs/modemmanager.md."""
-    return {
-        "summary": summary(modem),
-        "manufacturer": modem.manufacturer,
-        "model": modem.model,
-        "port": modem.port,
-        "state": modem.state,
-        "failed": modem.failed,
-        "sim": modem.sim,
-        "registration": modem.registration,
-        "roaming": modem.roaming,
-        "operator": modem.operator,
-        "operator_code": modem.operator_code,
-        "technologies": list(modem.technologies),
-        "signal_quality": modem.signal_quality,
-        "rssi_dbm": modem.rssi,
-        "rsrp_dbm": modem.rsrp,
-        "rsrq_db": modem.rsrq,
-        "snr_db": modem.snr,
-        "bands": list(modem.bands),
-        "current": modem.current,
-    }
+def modem_snapshot(modem: Modem) -> ModemStatus:
+    """The modem as `netbond status` shows it."""
+    return ModemStatus(
+        summary=summary(modem),
+        manufacturer=modem.manufacturer,
+        model=modem.model,
+        port=modem.port,
+        state=modem.state,
+        failed=modem.failed,
+        sim=modem.sim,
+        registration=modem.registration,
+        roaming=modem.roaming,
+        operator=modem.operator,
+        operator_code=modem.operator_code,
+        technologies=modem.technologies,
+        signal_quality=modem.signal_quality,
+        rssi_dbm=modem.rssi,
+        rsrp_dbm=modem.rsrp,
+        rsrq_db=modem.rsrq,
+        snr_db=modem.snr,
+        bands=modem.bands,
+        current=modem.current,
+    )
+
+
+def idle_modem(modem: Modem) -> IdleModem:
+    """A modem that is no uplink, as `netbond status` shows it."""
+    return IdleModem(device=modem.device or None, why=why_idle(modem), **vars(modem_snapshot(modem)))
 
 
 # --- what is kept for the next agent ----------------------------------------------------------------------

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from netbond.model import GatewayClaim
+from netbond.status.schema import ManagedDevice
 from netbond.watchers.bus import (
     RUNNING,
     Objects,
@@ -284,22 +285,22 @@ def claims(
     return (*fresh, *(claim for claim in before if claim.device not in settled))
 
 
-def device_snapshot(device: NMDevice) -> dict[str, object]:
-    """The device as plain JSON, for `netbond status --json`; the keys are in docs/networkmanager.md."""
-    return {
-        "state": device.state,
-        "managed": device.managed,
-        "addresses": [str(address) for address in device.addresses],
-        "gateway4": None if device.gateway4 is None else str(device.gateway4),
-        "gateway6": None if device.gateway6 is None else str(device.gateway6),
-        "dns": [str(address) for address in device.dns],
-        "metered": device.metered,
-        "connectivity": device.connectivity,
-        "connection": device.connection,
-        "lease_seconds": device.lease_seconds,
-        "external": device.external,
-        "current": device.current,
-    }
+def device_snapshot(device: NMDevice) -> ManagedDevice:
+    """The device as `netbond status` shows it."""
+    return ManagedDevice(
+        state=device.state,
+        managed=device.managed,
+        addresses=tuple(map(str, device.addresses)),
+        gateway4=None if device.gateway4 is None else str(device.gateway4),
+        gateway6=None if device.gateway6 is None else str(device.gateway6),
+        dns=tuple(map(str, device.dns)),
+        metered=device.metered,
+        connectivity=device.connectivity,
+        connection=device.connection,
+        lease_seconds=device.lease_seconds,
+        external=device.external,
+        current=device.current,
+    )
 
 
 # --- watching ---------------------------------------------------------------------------------------------

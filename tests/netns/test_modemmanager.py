@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from netbond.system.typed_json import to_json
 from netbond.watchers.modemmanager import Modem, ModemManagerWatcher, modem_snapshot, summary
 from tests.netns.buses import PrivateBus, until
 from tests.netns.mm import ModemManagerBox, SimulatedModem
@@ -61,7 +62,7 @@ async def test_operator_signal_and_state(box: ModemManagerBox) -> None:
         await box.mmcli("-m", "any", "--enable")
         await until(lambda: summary(only(watcher)) == "T-Mobile LTE 70 %", "registered", 20)
         await until(lambda: only(watcher).rsrp is not None, "signal details")
-        found = modem_snapshot(only(watcher))
+        found = to_json(modem_snapshot(only(watcher)))
         assert found == {
             "summary": "T-Mobile LTE 70 %",
             "manufacturer": "Netbond",

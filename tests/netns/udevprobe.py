@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from netbond.status.schema import HardwareStatus
+from netbond.system.typed_json import to_json
 from netbond.watchers.udev import Udev
 
 
@@ -24,7 +26,7 @@ async def main(control: str) -> None:
         except TimeoutError:
             pass
         look.clear()
-        devices = {d.name: d.as_dict() for d in udev.devices() if d.name != "lo"}
+        devices = {d.name: to_json(HardwareStatus.of(d)) for d in udev.devices() if d.name != "lo"}
         line = json.dumps({"problem": udev.problem, "devices": devices})
         if line != shown:
             print(line, flush=True)

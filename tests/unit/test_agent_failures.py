@@ -48,7 +48,8 @@ def make_agent(folder: Path) -> Agent:
 
 def problems(agent: Agent) -> list[str]:
     agent._publish()
-    return list(agent._published["agent"]["problems"])
+    assert agent._published is not None
+    return list(agent._published.agent.problems)
 
 
 @pytest.mark.parametrize(

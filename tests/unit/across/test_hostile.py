@@ -22,6 +22,7 @@ from netbond.config.pattern import from_properties
 from netbond.desired import Desired
 from netbond.model import Link, Uplink, UplinkState
 from netbond.status.metrics import MetricsServer
+from netbond.status.schema import HardwareStatus, Sections, Snapshot, to_json
 from netbond.status.snapshot import AgentInfo, build
 from netbond.watchers import modemmanager, networkmanager
 from netbond.watchers.bus import Mirror
@@ -53,7 +54,7 @@ def harmless(text: str) -> bool:
     return all(c.isprintable() or c == "\n" for c in text)
 
 
-def shown(snapshot: dict[str, Any]) -> str:
+def shown(snapshot: Snapshot) -> str:
     out = io.StringIO()
     Console(file=out, width=160, markup=False, emoji=False, highlight=False).print(
         render(snapshot, 1.8e9, everything=True)
@@ -61,7 +62,7 @@ def shown(snapshot: dict[str, Any]) -> str:
     return out.getvalue()
 
 
-def scraped(snapshot: dict[str, Any]) -> str:
+def scraped(snapshot: Snapshot) -> str:
     server = MetricsServer("127.0.0.1", 0, lambda: snapshot)
     server.start()
     try:
@@ -71,7 +72,7 @@ def scraped(snapshot: dict[str, Any]) -> str:
         server.stop()
 
 
-def whole(sections: dict[str, Any], uplink: Uplink = UPLINK) -> dict[str, Any]:
+def whole(sections: Sections, uplink: Uplink = UPLINK) -> Snapshot:
     return build(
         AgentInfo("0.1.0", 1, 0.0),
         Desired(uplinks=(uplink,)),
@@ -79,11 +80,8 @@ def whole(sections: dict[str, Any], uplink: Uplink = UPLINK) -> dict[str, Any]:
         [],
         ecmp_table=222,
         now=1.0,
-        sections={
-            "health": [], "metered": [], "networkmanager": {}, "modems": {}, "idle_modems": [], "gone": [],
-            "hardware": {}, **sections,
-        },
-    )  # fmt: skip
+        sections=sections,
+    )
 
 
 def mirrored(service: Any, interfaces: dict[str, dict[str, object]]) -> Any:
@@ -104,19 +102,14 @@ def test_whatever_modemmanager_says(data: st.DataObject) -> None:
         modem_interface["Ports"] = [["usb0", 2]]
     modems = modemmanager.parse_modems(mirrored(modemmanager.SERVICE, interfaces))
     assert len(modems) == 1
-    found = [modemmanager.modem_snapshot(modem) for modem in modems]
-    json.dumps(found, allow_nan=False)
-    view = shown(
-        whole(
-            {
-                "modems": {"usb0": found[0]},
-                "idle_modems": [{"device": None, "why": modemmanager.why_idle(modems[0]), **found[0]}],
-            }
-        )
-    )
+    found = modemmanager.modem_snapshot(modems[0])
+    idle = modemmanager.idle_modem(replace(modems[0], devices=()))
+    snapshot = whole(Sections(modems={"usb0": found}, idle_modems=(idle,)))
+    json.dumps(to_json(snapshot), allow_nan=False)
+    view = shown(snapshot)
     assert harmless(view)
     assert len(view) < 20_000
-    for value in found[0].values():
+    for value in vars(found).values():
         if isinstance(value, str):
             assert value.isprintable()
             assert len(value) <= 600
@@ -138,10 +131,11 @@ def test_whatever_networkmanager_says(data: st.DataObject) -> None:
         assert claim.device.isprintable()
         assert "%" not in f"{claim.address}{claim.gateway}"
     found = {device.device: networkmanager.device_snapshot(device) for device in devices}
-    json.dumps(found, allow_nan=False)
-    assert harmless(
-        shown(whole({"networkmanager": found | dict.fromkeys(("usb0",), next(iter(found.values()), {}))}))
-    )
+    if found:
+        found["usb0"] = next(iter(found.values()))
+    snapshot = whole(Sections(networkmanager=found))
+    json.dumps(to_json(snapshot), allow_nan=False)
+    assert harmless(shown(snapshot))
 
 
 @settings(deadline=None, max_examples=100)
@@ -167,7 +161,7 @@ def test_whatever_networkmanager_says(data: st.DataObject) -> None:
 @example({"ID_SERIAL_SHORT": ESCAPES, "ID_PATH": ESCAPES, "ID_VENDOR": ESCAPES}, ESCAPES)
 def test_whatever_a_stick_says_of_itself(properties: dict[str, str], mac: str) -> None:
     device = from_properties("usb0", properties, mac)
-    view = shown(whole({"hardware": {"usb0": device.as_dict()}}))
+    view = shown(whole(Sections(hardware={"usb0": HardwareStatus.of(device)})))
     assert harmless(view)
     assert len(view) < 12_000
 
@@ -181,9 +175,9 @@ def test_an_interfaces_name(name: str) -> None:
     modem = modemmanager.Modem(
         "/", operator=ESCAPES, model=ESCAPES, port=ESCAPES, state="locked", sim="sim-pin"
     )
-    idle = {"device": name, "why": ESCAPES, **modemmanager.modem_snapshot(modem)}
+    idle = replace(modemmanager.idle_modem(modem), device=name, why=ESCAPES)
     snapshot = whole(
-        {"modems": {name: modemmanager.modem_snapshot(modem)}, "idle_modems": [idle]},
+        Sections(modems={name: modemmanager.modem_snapshot(modem)}, idle_modems=(idle,)),
         replace(UPLINK, device=name, reason=ESCAPES, state=UplinkState.DEAD),
     )
     assert harmless(shown(snapshot))

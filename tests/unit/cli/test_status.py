@@ -28,7 +28,9 @@ from netbond.cli.status import render
 from netbond.cli.status_details import contradictions
 from netbond.cli.status_view import Cropped, age, amount, duration, size
 from netbond.status.control import Command, ControlServer
-from netbond.watchers.modemmanager import Modem, modem_snapshot, why_idle
+from netbond.status.schema import KernelStatus, from_json
+from netbond.system.typed_json import to_json
+from netbond.watchers.modemmanager import Modem, idle_modem
 
 NOW = 1_800_000_000.0  # Unix time
 
@@ -52,6 +54,7 @@ def uplink(
         "gateway": gateway,
         "gateway_source": source,
         "gateway_since": since,
+        "disputed": [],
         "table": table,
         "weight": 1,
         "state": state,
@@ -69,11 +72,14 @@ def link(label: str, **rest: Any) -> dict[str, Any]:
         "label": label,
         "address": "10.0.0.10",
         "device": label,
+        "priority": 0,
+        "enabled": True,
         "state": "up",
         "reason": "",
         "window": 20500,
         "in_flight": 12,
         "rtt_ms": 48,
+        "silent_ms": 300,
         "packets": 1,
         "bytes": 1,
         "lost": 3,
@@ -99,6 +105,31 @@ def health(
         "since_s": since_s,
         "checks": list(checks),
     }
+
+
+SENDER: dict[str, Any] = {
+    "role": "sender",
+    "listen": "127.0.0.1:6000",
+    "receiver": "bond.example.org:5000",
+    "receiver_address": None,
+    "caller": None,
+    "state": "connected",
+    "group": None,
+    "packets": 1,
+    "bytes": 1,
+    "retransmitted": 0,
+    "resent": 0,
+    "dropped": 0,
+    "links": [],
+}
+RECEIVER: dict[str, Any] = {
+    "role": "receiver",
+    "listen": "0.0.0.0:5000",
+    "srt": "127.0.0.1:5002",
+    "groups": [],
+    "groups_left_out": 0,
+    "refused": {},
+}
 
 
 SNAPSHOT: dict[str, Any] = {
@@ -221,8 +252,7 @@ SNAPSHOT: dict[str, Any] = {
             "reason": "",
             "last_exit": "killed by SIGKILL",
             "stats": {
-                "state": "connected",
-                "receiver": "bond.example.org:5000",
+                **SENDER,
                 "receiver_address": "192.0.2.7:5000",
                 "caller": "127.0.0.1:43210",
                 "links": [
@@ -243,14 +273,21 @@ SNAPSHOT: dict[str, Any] = {
             "reason": "",
             "last_exit": "",
             "stats": {
+                **RECEIVER,
                 "groups": [
                     {
-                        "number": 1,
                         "id": "0a1b2c3d",
+                        "keyed": False,
+                        "age_s": 60,
+                        "packets": 12345,
+                        "bytes": 16_000_000,
+                        "bitrate_bps": 2_100_000,
+                        "srt_port": 5001,
                         "links": [
                             {
                                 "peer": "192.0.2.1:40000",
                                 "packets": 12345,
+                                "bytes": 16_000_000,
                                 "bitrate_bps": 2_100_000,
                                 "idle_s": 0.02,
                             }
@@ -371,7 +408,7 @@ Not used
 def shown(snapshot: dict[str, Any], width: int = 80, *, everything: bool = False) -> str:
     out = io.StringIO()
     Console(file=out, width=width, markup=False, emoji=False, highlight=False).print(
-        render(snapshot, NOW, everything=everything)
+        render(from_json(snapshot), NOW, everything=everything)
     )
     return "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
 
@@ -385,7 +422,8 @@ def test_the_view_at_80_columns() -> None:
 
 def test_a_box_with_nothing() -> None:
     agent = {**SNAPSHOT["agent"], "problems": [], "config": None, "uptime_s": 3.2, "changes": 0}
-    nothing = {"agent": agent, "uplinks": [], "ecmp": {"table": 222, "legs": []}, "engines": []}
+    lists: dict[str, Any] = {key: [] for key in ("excluded", "idle", "uplinks", "engines")}
+    nothing = {"version": 1, "agent": agent, **lists, "ecmp": {"table": 222, "legs": []}}
     assert shown(nothing) == (
         "netbond 0.1.0  pid 70123, up 3 s, 0 changes, no configuration file\n"
         "\n"
@@ -433,7 +471,7 @@ def test_reasons_say_which_family_where_there_are_two() -> None:
 def test_a_screen_that_is_too_small_says_so(height: int, last: str) -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, height=height, markup=False, emoji=False, highlight=False)
-    console.print(Screen(Cropped(render(SNAPSHOT, NOW))))
+    console.print(Screen(Cropped(render(from_json(SNAPSHOT), NOW))))
     lines = [line.rstrip() for line in out.getvalue().rstrip("\n ").splitlines()]
     assert len(lines) <= height
     assert lines[-1] == last
@@ -454,10 +492,10 @@ def test_all_at_80_columns() -> None:
 
 
 def test_an_agent_of_before_shows_what_it_has() -> None:
-    old = {key: SNAPSHOT[key] for key in ("version", "agent", "uplinks", "ecmp", "engines")}
+    first = ("version", "agent", "excluded", "idle", "uplinks", "ecmp", "engines")
+    old = {key: SNAPSHOT[key] for key in first}
     text = shown(old, everything=True)
     assert "roof (wwan0)\n  IPv4     10.64.3.9/24" in text
-    assert "Not used" not in text
 
 
 def test_what_was_before_a_service_went_away_says_so() -> None:
@@ -474,7 +512,9 @@ def managed(**rest: Any) -> dict[str, Any]:
     """A snapshot of one uplink that NetworkManager knows just as netbond does, but for `rest`."""
     device = {**SNAPSHOT["networkmanager"]["wwan0"], "connectivity": "full", "addresses": ["10.0.0.10/24"]}
     return {
-        "agent": SNAPSHOT["agent"],
+        **SNAPSHOT,
+        "modems": {},
+        "engines": [],
         "uplinks": [uplink("usb0", "10.0.0.10", "10.0.0.1", "configuration", 100)],
         "networkmanager": {"usb0": {**device, "gateway4": "10.0.0.1", **rest}},
         "health": [health("usb0", "10.0.0.10", "up", "", 9)],
@@ -499,24 +539,24 @@ def managed(**rest: Any) -> dict[str, Any]:
     ],
 )
 def test_disagreement_with_networkmanager(rest: dict[str, Any], says: list[str]) -> None:
-    assert contradictions(managed(**rest), "usb0") == says
+    assert contradictions(from_json(managed(**rest)), "usb0") == says
 
 
 def test_disagreement_of_checks_and_stream() -> None:
     silent = link("usb0", state="down", reason="silent for 5 s")
-    stats = {"state": "connected", "links": [silent, link("usb1")]}
-    snapshot = {**managed(), "engines": [{"name": "sender 127.0.0.1:6000", "role": "sender", "stats": stats}]}
-    assert contradictions(snapshot, "usb0") == [
+    stats = {**SENDER, "links": [silent, link("usb1")]}
+    snapshot = {**managed(), "engines": [{**SNAPSHOT["engines"][0], "stats": stats}]}
+    assert contradictions(from_json(snapshot), "usb0") == [
         "the checks get through, and the link of sender 127.0.0.1:6000 is down: silent for 5 s"
     ]
     stats["state"] = "resolving"  # then no link can be up
-    assert contradictions(snapshot, "usb0") == []
+    assert contradictions(from_json(snapshot), "usb0") == []
     stats["state"] = "connected"
     snapshot["uplinks"][0]["state"] = "dead"
     snapshot["health"][0]["state"] = "down"
-    assert contradictions(snapshot, "usb0") == []
+    assert contradictions(from_json(snapshot), "usb0") == []
     stats["links"] = [link("usb0")]
-    assert contradictions(snapshot, "usb0") == [
+    assert contradictions(from_json(snapshot), "usb0") == [
         "the checks fail, and the link of sender 127.0.0.1:6000 is up"
     ]
 
@@ -525,8 +565,8 @@ def test_engines_before_they_have_links_and_after_they_failed() -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
     sender, receiver, _ = snapshot["engines"]
     sender.update(state="starting", reason="not ready after 12 s", last_exit="", restarts=0)
-    sender["stats"] = {"state": "resolving", "receiver": "bond.example.org:5000", "links": []}
-    receiver.update(stats={"groups": []})
+    sender["stats"] = {**SENDER, "state": "resolving"}
+    receiver.update(stats=RECEIVER)
     text = shown(snapshot)
     assert "sender 127.0.0.1:6000  starting: not ready after 12 s, pid 70130\n" in text
     assert "\n  resolving: bond.example.org:5000, caller not yet heard\n" in text
@@ -547,7 +587,9 @@ def test_nothing_that_an_engine_says_breaks_the_view(strange: object) -> None:
         engine["stats"] = spoiled(engine["stats"])
     assert "sender 127.0.0.1:6000  running" in shown(snapshot)
     for engine in snapshot["engines"]:
-        engine["stats"] = {"links": strange, "groups": [{"links": strange}, strange]}
+        links = {"links": [strange, {**link("usb0"), "window": strange, "rtt_ms": strange}]}
+        group = {**SNAPSHOT["engines"][1]["stats"]["groups"][0], "links": strange}
+        engine["stats"] = {**SENDER, **RECEIVER, **links, "groups": [group, strange], "role": engine["role"]}
     assert "sender 127.0.0.1:6000  running" in shown(snapshot)
 
 
@@ -567,11 +609,10 @@ def test_nothing_that_an_engine_says_breaks_the_view(strange: object) -> None:
         (2_500_000_000, "2.50G"),
         (12_345_000_000_000, "12345G"),
         (None, None),
-        ("7", None),
-        (True, None),
+        (10**400, None),
     ],
 )
-def test_amounts_have_three_digits(number: object, says: str | None) -> None:
+def test_amounts_have_three_digits(number: float | None, says: str | None) -> None:
     assert amount(number) == says
 
 
@@ -586,10 +627,10 @@ def test_amounts_have_three_digits(number: object, says: str | None) -> None:
         (3660, "1 h 1 min"),
         (86_400, "1 d"),
         (90_000, "1 d 1 h"),
-        ("x", "-"),
+        (None, "-"),
     ],
 )
-def test_durations(seconds: object, says: str) -> None:
+def test_durations(seconds: float | None, says: str) -> None:
     assert duration(seconds) == says
 
 
@@ -605,12 +646,12 @@ def test_durations(seconds: object, says: str) -> None:
         (None, ""),
     ],
 )
-def test_ages(since: object, says: str) -> None:
+def test_ages(since: float | None, says: str) -> None:
     assert age(since, NOW) == says
 
 
 def test_sizes_are_those_of_data_plans() -> None:
-    assert [size(number) for number in (49_500_000_000, 0, None, "x")] == ["49.5 GB", "0.0 kB", "-", "-"]
+    assert [size(number) for number in (49_500_000_000, 0, None)] == ["49.5 GB", "0.0 kB", "-"]
 
 
 # --- the command -------------------------------------------------------------------------------------------
@@ -676,13 +717,14 @@ HELD = {
     "rules": ["priority 40 from all oif usb0 lookup 100 protocol 78"],
     "routes": ["default dev usb0 table 100"],
 }
+KERNEL = KernelStatus(tuple(HELD["rules"]), tuple(HELD["routes"]))
 
 
 def test_no_agent_says_so_in_one_line_and_still_shows_the_kernel(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What the real kernel holds is for tests/netns/test_status.py.
-    monkeypatch.setattr(status, "read_kernel", lambda protocol: HELD)
+    monkeypatch.setattr(status, "read_kernel", lambda protocol: KERNEL)
     path = tmp_path / "s"
     line = f"the agent is not running (nobody answers at {path}); start it: netbond run"
     assert main(["status", "--socket", str(path)]) == 3
@@ -703,6 +745,10 @@ def test_no_agent_says_so_in_one_line_and_still_shows_the_kernel(
     ("answer", "says"),
     [
         ({"ok": False, "error": "no\x1b[2J"}, "the agent refuses: no\\x1b[2J"),
+        (
+            {"status": {"agent": {"running": True}}},
+            "what the agent shows is not understood: version: missing; restart it after an update",
+        ),
         ({"status": {}}, "the agent has nothing to show yet; ask again in a moment"),
         ({}, "the agent has nothing to show yet; ask again in a moment"),
     ],
@@ -714,7 +760,7 @@ def test_an_agent_that_gives_nothing(
     answer: dict[str, Any],
     says: str,
 ) -> None:
-    monkeypatch.setattr(status, "read_kernel", lambda protocol: HELD)
+    monkeypatch.setattr(status, "read_kernel", lambda protocol: KERNEL)
     with an_agent(tmp_path / "s", answer):
         assert main(["status", "--socket", str(tmp_path / "s")]) == 69
     assert capsys.readouterr().err == f"netbond status: {says}\n"
@@ -723,7 +769,7 @@ def test_an_agent_that_gives_nothing(
 def test_an_agent_that_hangs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(status, "read_kernel", lambda protocol: HELD)
+    monkeypatch.setattr(status, "read_kernel", lambda protocol: KERNEL)
     with socket.socket(socket.AF_UNIX) as hung:
         hung.bind(str(tmp_path / "s"))
         hung.listen()
@@ -818,10 +864,7 @@ def missing() -> dict[str, Any]:
         "/3", port="/sys/devices/usb1/1-1.4", manufacturer="Evil\x1b[2J", state="failed", sim="missing"
     )
     well = Modem("/4", ("wwan2",), state="connected", roaming=False, sim="ok")
-    snapshot["idle_modems"] = [
-        {"device": modem.device or None, "why": why_idle(modem), **modem_snapshot(modem)}
-        for modem in (locked, bare, well)
-    ]
+    snapshot["idle_modems"] = [to_json(idle_modem(modem)) for modem in (locked, bare, well)]
     gone = {
         "device": "usb5",
         "address": "10.0.5.10",
@@ -871,3 +914,13 @@ def test_a_gateway_that_others_see_differently() -> None:
     snapshot["uplinks"][0]["disputed"] = [{"source": "main default", "gateway": "10.0.0.9\x1b"}]
     words = " ".join(shown(snapshot, everything=True, width=160).split())
     assert "disagreement gateway 192.168.100.1 (dhclient), but 10.0.0.9\\x1b (main default)" in words
+
+
+# --- --schema ----------------------------------------------------------------------------------------------
+
+
+def test_the_schema_needs_no_agent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert set(schema["$defs"]["Snapshot"]["properties"]) >= set(SNAPSHOT)

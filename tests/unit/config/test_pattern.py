@@ -41,10 +41,6 @@ def test_what_a_strange_stick_says_is_one_short_line() -> None:
     assert device.serial == r"\x00"
 
 
-def test_as_json() -> None:
-    assert Device("usb0", vendor="12d1", mac=MAC).as_dict() == {"vendor": "12d1", "mac": MAC}
-
-
 def test_devices_of_links() -> None:
     links = [
         Link("lo", 1, loopback=True),

@@ -6,12 +6,13 @@ import ipaddress
 
 from netbond.health.judge import DEGRADED, CheckHealth, UplinkHealth
 from netbond.health.report import section
+from netbond.system.typed_json import to_json
 
 
 def test_section() -> None:
     check = CheckHealth("icmp", "ok", 0.0213456, 0.1, "fine\n")
     waiting = CheckHealth("http", "waiting")
-    found = section(
+    (found,) = section(
         [
             UplinkHealth(
                 "usb0", ipaddress.ip_address("10.0.0.10"), DEGRADED, "icmp: late", 10.0, (check, waiting)
@@ -19,17 +20,15 @@ def test_section() -> None:
         ],
         12.5,
     )
-    assert found == [
-        {
-            "device": "usb0",
-            "address": "10.0.0.10",
-            "family": 4,
-            "state": "degraded",
-            "reason": "icmp: late",
-            "since_s": 2.5,
-            "checks": [
-                {"name": "icmp", "state": "ok", "rtt_ms": 21.3, "loss": 0.1, "detail": "fine\\n"},
-                {"name": "http", "state": "waiting", "rtt_ms": None, "loss": None, "detail": ""},
-            ],
-        }
-    ]
+    assert to_json(found) == {
+        "device": "usb0",
+        "address": "10.0.0.10",
+        "family": 4,
+        "state": "degraded",
+        "reason": "icmp: late",
+        "since_s": 2.5,
+        "checks": [
+            {"name": "icmp", "state": "ok", "rtt_ms": 21.3, "loss": 0.1, "detail": "fine\\n"},
+            {"name": "http", "state": "waiting", "rtt_ms": None, "loss": None, "detail": ""},
+        ],
+    }

@@ -32,6 +32,7 @@ from netbond.sources.data_plans import (
     section,
     to_json,
 )
+from netbond.system import typed_json
 
 # Nothing here takes long by itself; the machine may.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -287,7 +288,7 @@ def test_without_a_budget_nothing_is_ever_spent() -> None:
         "normal",
         "usb0 has used 1000.0 TB; counting begins anew on 2026-12-01",
     )
-    assert section([found]) == []
+    assert section([found]) == ()
 
 
 def at(used: int, action: str = "backup") -> PlanState:
@@ -309,7 +310,7 @@ def test_each_change_is_told_once() -> None:
 
 
 def test_for_status() -> None:
-    assert section([at(50 * GB)]) == [
+    assert [typed_json.to_json(each) for each in section([at(50 * GB)])] == [
         {
             "device": "usb0",
             "used_bytes": 50 * GB,

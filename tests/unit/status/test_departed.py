@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from netbond.model import Uplink
 from netbond.status.departed import MOST, SHOWN, Gone
+from netbond.status.schema import DepartedUplink
 
 USB0 = Uplink(
     "usb0", ipaddress.ip_interface("10.0.0.10/24"), ipaddress.ip_address("10.0.0.1"), "dhclient", 100
@@ -18,28 +19,28 @@ BOTH = {"usb0", "usb1"}
 
 
 def told(gone: Gone, now: float) -> list[tuple[str, float, str]]:
-    return [(one["name"], one["gone_s"], one["reason"]) for one in gone.section(now)]
+    return [(one.name, one.gone_s, one.reason) for one in gone.section(now)]
 
 
 def test_one_that_is_unplugged_is_told_for_ten_minutes() -> None:
     gone = Gone()
     gone.observe([USB0, USB1], BOTH, {}, 0.0)
-    assert gone.section(1.0) == []
+    assert gone.section(1.0) == ()
     gone.observe([USB0], {"usb0"}, {}, 10.0)
-    assert gone.section(70.0) == [
-        {
-            "name": "roof",
-            "device": "usb1",
-            "family": 6,
-            "address": "2001:db8::2",
-            "gateway": None,
-            "gone_s": 60.0,
-            "reason": "unplugged",
-        }
-    ]
-    assert gone.section(10.0 + SHOWN) == []
+    assert gone.section(70.0) == (
+        DepartedUplink(
+            name="roof",
+            device="usb1",
+            family=6,
+            address="2001:db8::2",
+            gateway=None,
+            gone_s=60.0,
+            reason="unplugged",
+        ),
+    )
+    assert gone.section(10.0 + SHOWN) == ()
     gone.observe([USB0], {"usb0"}, {}, 10.0 + SHOWN)
-    assert gone.section(11.0) == []  # it is forgotten, not only not shown
+    assert gone.section(11.0) == ()  # it is forgotten, not only not shown
 
 
 def test_one_that_is_back_is_not_gone() -> None:

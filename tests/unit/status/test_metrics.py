@@ -9,7 +9,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -18,13 +18,50 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from netbond.engines.child import read_statistics
 from netbond.errors import UnavailableError
 from netbond.health import report
 from netbond.health.judge import CheckHealth, UplinkHealth
 from netbond.sources import data_plans
 from netbond.status import metrics
 from netbond.status.metrics import MetricsServer
+from netbond.status.schema import from_json
+from netbond.system.typed_json import to_json
 from netbond.watchers import modemmanager
+
+
+def plain(values: Iterable[object]) -> list[Any]:
+    return [to_json(value) for value in values]
+
+
+def shown(modem: modemmanager.Modem) -> dict[str, Any]:
+    return dict(to_json(modemmanager.modem_snapshot(modem)))
+
+
+LINK: dict[str, Any] = {
+    "priority": 0,
+    "enabled": True,
+    "reason": "",
+    "window": 20000,
+    "in_flight": 0,
+    "silent_ms": None,
+    "packets": 0,
+    "bytes": 0,
+    "lost": 0,
+    "loss_pct": 0.0,
+    "bitrate_bps": 0,
+}
+PEER = {"peer": "192.0.2.1:40000", "packets": 9, "bytes": 99, "bitrate_bps": 0, "idle_s": 0.2}
+GROUP = {
+    "id": "0a1b2c3d",
+    "keyed": False,
+    "age_s": 5,
+    "packets": 9,
+    "bytes": 99,
+    "bitrate_bps": 0,
+    "links": [PEER],
+    "srt_port": 5001,
+}
 
 SNAPSHOT: dict[str, Any] = {
     "version": 1,
@@ -46,6 +83,8 @@ SNAPSHOT: dict[str, Any] = {
             "prefix_length": 24,
             "gateway": "10.0.0.1",
             "gateway_source": "dhclient",
+            "gateway_since": None,
+            "disputed": [],
             "table": 100,
             "weight": 2,
             "state": "up",
@@ -64,6 +103,8 @@ SNAPSHOT: dict[str, Any] = {
             "prefix_length": 32,
             "gateway": None,
             "gateway_source": "configuration",
+            "gateway_since": None,
+            "disputed": [],
             "table": 130,
             "weight": 1,
             "state": "no carrier",
@@ -76,36 +117,37 @@ SNAPSHOT: dict[str, Any] = {
         },
     ],
     "ecmp": {"table": 222, "legs": [{"family": 4, "device": "usb0", "gateway": "10.0.0.1", "weight": 2}]},
-    "health": report.section(
-        [
-            UplinkHealth(
-                "usb0",
-                ip_address("10.0.0.10"),
-                state="degraded",
-                checks=(CheckHealth("gateway", "ok", 0.0004, 0.0), CheckHealth("icmp", "ok", 0.048, 0.25)),
-            ),
-            UplinkHealth(
-                "wwan0",
-                ip_address("10.64.0.9"),
-                state="down",
-                checks=(CheckHealth("icmp", "failing", None, 1.0), CheckHealth("http", "waiting")),
-            ),
-        ],
-        0.0,
+    "excluded": [],
+    "idle": [],
+    "health": plain(
+        report.section(
+            [
+                UplinkHealth(
+                    "usb0",
+                    ip_address("10.0.0.10"),
+                    state="degraded",
+                    checks=(
+                        CheckHealth("gateway", "ok", 0.0004, 0.0),
+                        CheckHealth("icmp", "ok", 0.048, 0.25),
+                    ),
+                ),
+                UplinkHealth(
+                    "wwan0",
+                    ip_address("10.64.0.9"),
+                    state="down",
+                    checks=(CheckHealth("icmp", "failing", None, 1.0), CheckHealth("http", "waiting")),
+                ),
+            ],
+            0.0,
+        )
     ),
-    "metered": data_plans.section([data_plans.PlanState("wwan0", 41, 50, None, None, "off")]),
-    "idle_modems": [
-        {
-            "device": None,
-            "why": "SIM waits for sim-pin",
-            **modemmanager.modem_snapshot(
+    "metered": plain(data_plans.section([data_plans.PlanState("wwan0", 41, 50, None, None, "off")])),
+    "idle_modems": plain(
+        [
+            modemmanager.idle_modem(
                 modemmanager.Modem("/2", port="/sys/devices/usb1/1-1.3", state="locked", sim="sim-pin")
             ),
-        },
-        {
-            "device": "wwan2",
-            "why": "not registered: denied",
-            **modemmanager.modem_snapshot(
+            modemmanager.idle_modem(
                 modemmanager.Modem(
                     "/3",
                     devices=("wwan2",),
@@ -115,10 +157,10 @@ SNAPSHOT: dict[str, Any] = {
                     signal_quality=30,
                 )
             ),
-        },
-    ],
+        ]
+    ),
     "modems": {
-        "wwan0": modemmanager.modem_snapshot(
+        "wwan0": shown(
             modemmanager.Modem(
                 "/",
                 model="EM12-G",
@@ -134,7 +176,7 @@ SNAPSHOT: dict[str, Any] = {
                 snr=14.0,
             )
         ),
-        "wwan1": modemmanager.modem_snapshot(modemmanager.Modem("/")),
+        "wwan1": shown(modemmanager.Modem("/")),
     },
     "engines": [
         {
@@ -146,6 +188,12 @@ SNAPSHOT: dict[str, Any] = {
             "reason": "",
             "last_exit": "",
             "stats": {
+                "role": "sender",
+                "listen": "127.0.0.1:6000",
+                "receiver": "bond.example.org:5000",
+                "receiver_address": None,
+                "caller": None,
+                "group": None,
                 "state": "connected",
                 "packets": 990,
                 "bytes": 1300000,
@@ -153,7 +201,8 @@ SNAPSHOT: dict[str, Any] = {
                 "resent": 5,
                 "dropped": 6,
                 "links": [
-                    {
+                    LINK
+                    | {
                         "label": "usb0",
                         "address": "10.0.0.10",
                         "device": "usb0",
@@ -166,7 +215,8 @@ SNAPSHOT: dict[str, Any] = {
                         "bytes": 1316000,
                         "lost": 2,
                     },
-                    {
+                    LINK
+                    | {
                         "label": "wwan0",
                         "address": "10.64.0.9",
                         "device": "wwan0",
@@ -185,12 +235,11 @@ SNAPSHOT: dict[str, Any] = {
             "reason": "killed by SIGKILL",
             "last_exit": "killed by SIGKILL",
             "stats": {
-                "groups": [
-                    {
-                        "id": "0a1b2c3d",
-                        "links": [{"peer": "192.0.2.1:40000", "packets": 9, "bytes": 99, "idle_s": 0.2}],
-                    }
-                ],
+                "role": "receiver",
+                "listen": "0.0.0.0:5000",
+                "srt": "127.0.0.1:5002",
+                "groups": [GROUP],
+                "groups_left_out": 0,
                 "refused": {"quota": 0, "unknown_peer": 12},
             },
         },
@@ -269,6 +318,11 @@ netbond_link_silent_seconds{engine="sender 127.0.0.1:6000",link="usb0",device="u
 netbond_link_packets_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1000
 netbond_link_bytes_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1316000
 netbond_link_lost_packets_total{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 2
+netbond_link_window{engine="sender 127.0.0.1:6000",link="wwan0",device="wwan0",address="10.64.0.9"} 20000
+netbond_link_in_flight{engine="sender 127.0.0.1:6000",link="wwan0",device="wwan0",address="10.64.0.9"} 0
+netbond_link_packets_total{engine="sender 127.0.0.1:6000",link="wwan0",device="wwan0",address="10.64.0.9"} 0
+netbond_link_bytes_total{engine="sender 127.0.0.1:6000",link="wwan0",device="wwan0",address="10.64.0.9"} 0
+netbond_link_lost_packets_total{engine="sender 127.0.0.1:6000",link="wwan0",device="wwan0",address="10.64.0.9"} 0
 netbond_receiver_groups{engine="receiver 0.0.0.0:5000"} 1
 netbond_receiver_refused_total{engine="receiver 0.0.0.0:5000",reason="quota"} 0
 netbond_receiver_refused_total{engine="receiver 0.0.0.0:5000",reason="unknown_peer"} 12
@@ -289,8 +343,8 @@ def samples(text: str) -> list[Sample]:
 
 
 @contextmanager
-def serving(snapshot: Mapping[str, Any], host: str = "127.0.0.1") -> Iterator[MetricsServer]:
-    server = MetricsServer(host, 0, lambda: snapshot)
+def serving(snapshot: dict[str, Any], host: str = "127.0.0.1") -> Iterator[MetricsServer]:
+    server = MetricsServer(host, 0, lambda: from_json(snapshot) if snapshot else None)
     server.start()
     try:
         yield server
@@ -371,6 +425,7 @@ def test_a_scrape_shows_the_snapshot_of_the_moment() -> None:
 
 
 HUGE = int("9" * 400)
+WITH = LINK | {"label": "usb0", "address": "10.0.0.10", "device": "usb0", "state": "up", "rtt_ms": 5}
 
 
 @pytest.mark.parametrize(
@@ -378,19 +433,25 @@ HUGE = int("9" * 400)
     [
         None,
         {},
-        {"links": 7, "groups": {}, "refused": 3, "state": [], "packets": "many"},
-        {"refused": {"x": "y", "z": None}},
-        {"links": [1, None, "x", []], "groups": [1, {"links": 2}, {"links": [None]}]},
-        {"links": [{"label": {"a": 1}, "window": "20", "in_flight": HUGE, "rtt_ms": [], "packets": None}]},
-        {"links": [{"label": 'a"b\\\n\x1b\ud800' * 99, "window": 1}]},
-        {"links": [{"label": "usb0", "window": 1}, {"label": "usb0", "window": 2}]},
+        {"links": 7, "groups": {}, "refused": 3},
+        {"state": [], "packets": "many"},
+        {"refused": {"x": "y", "z": None, "quota": HUGE}},
+        {"links": [1, None, "x", []], "groups": [1, GROUP | {"links": 2}, GROUP | {"links": [None]}]},
+        {"links": [WITH | {"in_flight": HUGE, "rtt_ms": []}, WITH | {"window": "20", "packets": None}]},
+        {"links": [WITH | {"label": 'a"b\\\n\x1b\ud800' * 99}]},
+        {
+            "links": [WITH | {"window": 1}, WITH | {"window": 2}],
+            "groups": [GROUP, GROUP | {"links": [PEER, PEER]}],
+        },
     ],
 )
 @pytest.mark.parametrize("role", ["sender", "receiver"])
-def test_strange_statistics_do_not_spoil_a_scrape(stats: object, role: str) -> None:
+def test_strange_statistics_do_not_spoil_a_scrape(stats: dict[str, Any] | None, role: str) -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
     for engine in snapshot["engines"]:
-        engine.update(stats=stats, role=role)
+        sound = {key: value for each in SNAPSHOT["engines"] for key, value in each["stats"].items()}
+        said = {**sound, **stats, "role": role} if stats else stats
+        engine.update(stats=to_json(read_statistics(role, said)), role=role)
     with serving(snapshot) as server:
         got = samples(scrape(server))
     keys = [(name, labels) for name, labels, _ in got]
@@ -413,7 +474,7 @@ def test_a_port_that_is_taken_is_named() -> None:
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(UnavailableError) as error:
-            MetricsServer("127.0.0.1", port, dict).start()
+            MetricsServer("127.0.0.1", port, lambda: None).start()
     assert str(error.value) == (
         f"cannot serve metrics at 127.0.0.1:{port}: Address already in use;"
         " choose another address with agent.metrics"
@@ -424,7 +485,7 @@ def test_an_address_of_another_box_is_named() -> None:
     with pytest.raises(
         UnavailableError, match=r"cannot serve metrics at \[2001:db8::1\]:10469: Cannot assign"
     ):
-        MetricsServer("2001:db8::1", 10469, dict).start()
+        MetricsServer("2001:db8::1", 10469, lambda: None).start()
 
 
 def test_no_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,7 +502,7 @@ def test_stop_frees_the_port_and_ends_the_thread() -> None:
         port = server.port
         scrape(server)
     assert not [thread for thread in threading.enumerate() if thread.name == "metrics"]
-    again = MetricsServer("127.0.0.1", port, lambda: SNAPSHOT)
+    again = MetricsServer("127.0.0.1", port, lambda: None)
     again.start()
     again.stop()
     again.stop()

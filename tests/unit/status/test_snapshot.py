@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,9 @@ from netbond.health import judge, report
 from netbond.model import Device, EngineState, IdleInterface, Link, Nexthop, Rate, Route, Uplink
 from netbond.sources import data_plans
 from netbond.status.departed import Gone
-from netbond.status.snapshot import AgentInfo, build, mapping, objects, rates
+from netbond.status.schema import DepartedUplink, EcmpStatus, HardwareStatus, Sections, from_json, to_json
+from netbond.status.schema import json_schema as schema_of_status
+from netbond.status.snapshot import AgentInfo, build, rates
 from netbond.system.text import printable
 from netbond.watchers import modemmanager, networkmanager
 
@@ -82,6 +82,27 @@ ENGINE = EngineState(
 )
 
 
+def departed() -> tuple[DepartedUplink, ...]:
+    """An uplink that was there."""
+    gone = Gone()
+    gone.observe(DESIRED.uplinks[:1], {"usb0"}, {}, 1.0)
+    gone.observe((), {"usb0"}, {}, 2.0)
+    return gone.section(3.0)
+
+
+SECTIONS = Sections(
+    health=report.section(
+        [judge.UplinkHealth("usb0", ip_address("10.0.0.10"), checks=(judge.CheckHealth("icmp", "ok"),))], 0.0
+    ),
+    metered=data_plans.section([data_plans.PlanState("usb0", 1, 3, None, None, "warn")]),
+    networkmanager={"usb0": networkmanager.device_snapshot(networkmanager.NMDevice("usb0"))},
+    modems={"usb0": modemmanager.modem_snapshot(modemmanager.Modem("/"))},
+    idle_modems=(modemmanager.idle_modem(modemmanager.Modem("/2", sim="missing")),),
+    gone=departed(),
+    hardware={"usb0": HardwareStatus.of(Device("usb0", path="a", vendor="b", model_name="e", bus="i"))},
+)
+
+
 def test_the_whole_snapshot() -> None:
     snapshot = build(
         AGENT,
@@ -91,191 +112,261 @@ def test_the_whole_snapshot() -> None:
         ecmp_table=222,
         now=160.5,
         current_rates={"usb0": Rate(1_500_000.4, 99.6)},
+        sections=SECTIONS,
     )
-    assert json.loads(json.dumps(snapshot)) == snapshot
-    assert snapshot == {
-        "version": 1,
-        "agent": {
-            "running": True,
-            "version": "0.1.0",
-            "pid": 700,
-            "uptime_s": 60.5,
-            "config": "/etc/netbond/netbond.toml",
-            "changes": 12,
-            "problems": ["a\\nb"],
+    # As text: the order of the keys is what it was, too.
+    assert json.dumps(to_json(snapshot), indent=1) == json.dumps(WHOLE, indent=1)
+    assert from_json(json.loads(json.dumps(to_json(snapshot)))) == snapshot
+
+
+MODEM: dict[str, Any] = {
+    "summary": "unknown",
+    "manufacturer": "",
+    "model": "",
+    "port": "",
+    "state": "unknown",
+    "failed": "",
+    "sim": "unknown",
+    "registration": "unknown",
+    "roaming": None,
+    "operator": "",
+    "operator_code": "",
+    "technologies": [],
+    "signal_quality": None,
+    "rssi_dbm": None,
+    "rsrp_dbm": None,
+    "rsrq_db": None,
+    "snr_db": None,
+    "bands": [],
+    "current": True,
+}
+WHOLE: dict[str, Any] = {
+    "version": 1,
+    "agent": {
+        "running": True,
+        "version": "0.1.0",
+        "pid": 700,
+        "uptime_s": 60.5,
+        "config": "/etc/netbond/netbond.toml",
+        "changes": 12,
+        "problems": ["a\\nb"],
+    },
+    "excluded": [{"device": "docker0", "reason": "a bridge"}],
+    "idle": ["usb9: no such interface now"],
+    "uplinks": [
+        {
+            "name": "usb0",
+            "device": "usb0",
+            "family": 4,
+            "address": "10.0.0.10",
+            "prefix_length": 24,
+            "gateway": "10.0.0.1",
+            "gateway_source": "dhclient",
+            "gateway_since": 1_763_629_200.5,
+            "disputed": [{"source": "main default", "gateway": "10.0.0.9"}],
+            "table": 100,
+            "weight": 2,
+            "state": "up",
+            "reason": "",
+            "in_ecmp": True,
+            "rx_bytes": 5000,
+            "tx_bytes": 700,
+            "rx_bps": 1_500_000,
+            "tx_bps": 100,
         },
-        "excluded": [{"device": "docker0", "reason": "a bridge"}],
-        "idle": ["usb9: no such interface now"],
-        "uplinks": [
-            {
-                "name": "usb0",
-                "device": "usb0",
-                "family": 4,
-                "address": "10.0.0.10",
-                "prefix_length": 24,
-                "gateway": "10.0.0.1",
-                "gateway_source": "dhclient",
-                "gateway_since": 1_763_629_200.5,
-                "disputed": [{"source": "main default", "gateway": "10.0.0.9"}],
-                "table": 100,
-                "weight": 2,
-                "state": "up",
-                "reason": "",
-                "in_ecmp": True,
-                "rx_bytes": 5000,
-                "tx_bytes": 700,
-                "rx_bps": 1_500_000,
-                "tx_bps": 100,
-            },
-            {
-                "name": "wwan0",
-                "device": "wwan0",
-                "family": 4,
-                "address": "10.64.0.9",
-                "prefix_length": 32,
-                "gateway": None,
-                "gateway_source": "configuration",
-                "gateway_since": None,
-                "disputed": [],
-                "table": 130,
-                "weight": 1,
-                "state": "up",
-                "reason": "",
-                "in_ecmp": True,
-                "rx_bytes": 1,
-                "tx_bytes": 2,
-                "rx_bps": 0,
-                "tx_bps": 0,
-            },
-            {
-                "name": "usb1",
-                "device": "usb1",
-                "family": 4,
-                "address": "10.0.0.10",
-                "prefix_length": 24,
-                "gateway": "10.0.0.1",
-                "gateway_source": "main default",
-                "gateway_since": None,
-                "disputed": [],
-                "table": 101,
-                "weight": 1,
-                "state": "no carrier",
-                "reason": "the modem \\x1b[2Jhas no link",
-                "in_ecmp": False,
-                "rx_bytes": 0,
-                "tx_bytes": 0,
-                "rx_bps": 0,
-                "tx_bps": 0,
-            },
-            {
-                "name": "usb0",
-                "device": "usb0",
-                "family": 6,
-                "address": "2001:db8::5",
-                "prefix_length": 64,
-                "gateway": "fe80::1",
-                "gateway_source": "main default",
-                "gateway_since": None,
-                "disputed": [],
-                "table": 100,
-                "weight": 1,
-                "state": "up",
-                "reason": "",
-                "in_ecmp": True,
-                "rx_bytes": 5000,
-                "tx_bytes": 700,
-                "rx_bps": 1_500_000,
-                "tx_bps": 100,
-            },
-        ],
-        "ecmp": {
-            "table": 222,
-            "legs": [
-                {"family": 4, "device": "usb0", "gateway": "10.0.0.1", "weight": 2},
-                {"family": 4, "device": "wwan0", "gateway": None, "weight": 1},
-                {"family": 6, "device": "usb0", "gateway": "fe80::1", "weight": 1},
-            ],
+        {
+            "name": "wwan0",
+            "device": "wwan0",
+            "family": 4,
+            "address": "10.64.0.9",
+            "prefix_length": 32,
+            "gateway": None,
+            "gateway_source": "configuration",
+            "gateway_since": None,
+            "disputed": [],
+            "table": 130,
+            "weight": 1,
+            "state": "up",
+            "reason": "",
+            "in_ecmp": True,
+            "rx_bytes": 1,
+            "tx_bytes": 2,
+            "rx_bps": 0,
+            "tx_bps": 0,
         },
-        "engines": [
-            {
-                "name": "sender 127.0.0.1:6000",
-                "role": "sender",
-                "state": "failed",
-                "pid": None,
-                "restarts": 3,
-                "reason": "port taken\\x07",
-                "last_exit": "killed by SIGKILL",
-                "stats": None,
-            }
+        {
+            "name": "usb1",
+            "device": "usb1",
+            "family": 4,
+            "address": "10.0.0.10",
+            "prefix_length": 24,
+            "gateway": "10.0.0.1",
+            "gateway_source": "main default",
+            "gateway_since": None,
+            "disputed": [],
+            "table": 101,
+            "weight": 1,
+            "state": "no carrier",
+            "reason": "the modem \\x1b[2Jhas no link",
+            "in_ecmp": False,
+            "rx_bytes": 0,
+            "tx_bytes": 0,
+            "rx_bps": 0,
+            "tx_bps": 0,
+        },
+        {
+            "name": "usb0",
+            "device": "usb0",
+            "family": 6,
+            "address": "2001:db8::5",
+            "prefix_length": 64,
+            "gateway": "fe80::1",
+            "gateway_source": "main default",
+            "gateway_since": None,
+            "disputed": [],
+            "table": 100,
+            "weight": 1,
+            "state": "up",
+            "reason": "",
+            "in_ecmp": True,
+            "rx_bytes": 5000,
+            "tx_bytes": 700,
+            "rx_bps": 1_500_000,
+            "tx_bps": 100,
+        },
+    ],
+    "ecmp": {
+        "table": 222,
+        "legs": [
+            {"family": 4, "device": "usb0", "gateway": "10.0.0.1", "weight": 2},
+            {"family": 4, "device": "wwan0", "gateway": None, "weight": 1},
+            {"family": 6, "device": "usb0", "gateway": "fe80::1", "weight": 1},
         ],
-    }
+    },
+    "engines": [
+        {
+            "name": "sender 127.0.0.1:6000",
+            "role": "sender",
+            "state": "failed",
+            "pid": None,
+            "restarts": 3,
+            "reason": "port taken\\x07",
+            "last_exit": "killed by SIGKILL",
+            "stats": None,
+        }
+    ],
+    "health": [
+        {
+            "device": "usb0",
+            "address": "10.0.0.10",
+            "family": 4,
+            "state": "unknown",
+            "reason": "",
+            "since_s": 0.0,
+            "checks": [{"name": "icmp", "state": "ok", "rtt_ms": None, "loss": None, "detail": ""}],
+        }
+    ],
+    "metered": [
+        {
+            "device": "usb0",
+            "used_bytes": 1,
+            "budget_bytes": 3,
+            "since": None,
+            "resets": None,
+            "level": "ok",
+            "verdict": "normal",
+        }
+    ],
+    "networkmanager": {
+        "usb0": {
+            "state": "unknown",
+            "managed": False,
+            "addresses": [],
+            "gateway4": None,
+            "gateway6": None,
+            "dns": [],
+            "metered": "unknown",
+            "connectivity": "unknown",
+            "connection": "",
+            "lease_seconds": 0,
+            "external": False,
+            "current": True,
+        }
+    },
+    "modems": {"usb0": MODEM},
+    "idle_modems": [{"device": None, "why": "no SIM", **MODEM, "summary": "no SIM", "sim": "missing"}],
+    "gone": [
+        {
+            "name": "usb0",
+            "device": "usb0",
+            "family": 4,
+            "address": "10.0.0.10",
+            "gateway": "10.0.0.1",
+            "gone_s": 1.0,
+            "reason": "no address, or no known gateway",
+        }
+    ],
+    "hardware": {"usb0": {"path": "a", "vendor": "b", "model_name": "e", "bus": "i"}},
+}
 
 
 def test_a_box_with_nothing() -> None:
     snapshot = build(AgentInfo("0.1.0", 1, 5.0), Desired(), [], [], ecmp_table=222, now=5.0)
-    assert (snapshot["uplinks"], snapshot["ecmp"], snapshot["engines"]) == (
-        [],
-        {"table": 222, "legs": []},
-        [],
-    )
-    assert (snapshot["agent"]["config"], snapshot["agent"]["problems"]) == (None, [])
+    assert (snapshot.uplinks, snapshot.ecmp, snapshot.engines) == ((), EcmpStatus(222, ()), ())
+    assert (snapshot.agent.config, snapshot.agent.problems) == (None, ())
 
 
-# --- the pages that list the keys --------------------------------------------------------------------------
+# --- the page that lists the keys --------------------------------------------------------------------------
 
 
-def gone_section() -> list[dict[str, Any]]:
-    """An uplink that was there."""
-    gone = Gone()
-    gone.observe(DESIRED.uplinks[:1], {"usb0"}, {}, 1.0)
-    gone.observe((), (), {}, 2.0)
-    return gone.section(3.0)
+def test_a_snapshot_is_as_the_schema_says() -> None:
+    """Each object in a whole snapshot has the required keys of its schema, and no others than it names."""
+    schema = schema_of_status()
+    definitions = schema["$defs"]
+
+    def check(value: Any, shape: dict[str, Any]) -> None:
+        if "anyOf" in shape:
+            shape = next(each for each in shape["anyOf"] if each != {"type": "null"})
+        if "$ref" in shape:
+            shape = definitions[shape["$ref"].rpartition("/")[2]]
+        if isinstance(value, list):
+            for item in value:
+                check(item, shape["items"])
+        elif isinstance(value, dict):
+            extra = shape.get("additionalProperties")
+            assert extra or set(shape["required"]) <= set(value) <= set(shape["properties"])
+            for key, item in value.items():
+                if item is not None:
+                    check(item, extra or shape["properties"][key])
+
+    check(WHOLE, {"$ref": "#/$defs/Snapshot"})
+    assert [each["$ref"] for each in schema["anyOf"]] == ["#/$defs/Snapshot", "#/$defs/WithoutAgent"]
 
 
-SECTIONS: dict[str, Any] = {
-    "health": report.section(
-        [judge.UplinkHealth("usb0", ip_address("10.0.0.10"), checks=(judge.CheckHealth("icmp", "ok"),))], 0.0
-    ),
-    "metered": data_plans.section([data_plans.PlanState("usb0", 1, 2, None, None, "warn")]),
-    "networkmanager": {"usb0": networkmanager.device_snapshot(networkmanager.NMDevice("usb0"))},
-    "modems": {"usb0": modemmanager.modem_snapshot(modemmanager.Modem("/"))},
-    "idle_modems": [
-        {"device": None, "why": "no SIM", **modemmanager.modem_snapshot(modemmanager.Modem("/2"))}
-    ],
-    "gone": gone_section(),
-    "hardware": {"usb0": Device("usb0", *"abcdefghi").as_dict()},
-}
+def test_every_key_is_described() -> None:
+    undescribed = [
+        f"{name}.{key}"
+        for name, shape in schema_of_status()["$defs"].items()
+        for key, value in shape["properties"].items()
+        if not value.get("description")
+    ]
+    assert undescribed == []
 
 
-def documented(page: str, heading: str) -> set[str]:
-    """The keys in the table under a heading of a page in docs/."""
-    text = (Path(__file__).parents[3] / "docs" / page).read_text()
-    found = re.search(rf"^##+ {heading}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
-    assert found, (page, heading)
-    cells = re.findall(r"^\| (`[^|]+`) \|", found[1], re.MULTILINE)
-    return {key for cell in cells for key in re.findall(r"`([\w\[\].]+)`", cell)}
-
-
-def test_the_pages_list_just_these_keys() -> None:
-    snapshot = build(AGENT, DESIRED, LINKS, [ENGINE], ecmp_table=222, now=1.0, sections=SECTIONS)
-    health, ecmp = snapshot["health"][0], snapshot["ecmp"]
-    checks = {f"checks[].{key}" for key in health["checks"][0]}
-    assert documented("status.md", "`--json`") == set(snapshot)
-    assert documented("status.md", "`agent`") == set(snapshot["agent"])
-    assert documented("status.md", "`uplinks`") == set(snapshot["uplinks"][0])
-    assert documented("status.md", "`excluded`") == set(snapshot["excluded"][0])
-    assert documented("status.md", "`ecmp`") == {*ecmp, *ecmp["legs"][0]}
-    assert documented("status.md", "`engines`") == set(snapshot["engines"][0])
-    assert documented("status.md", "`hardware`") == set(snapshot["hardware"]["usb0"])
-    assert documented("health.md", "In a snapshot") == {*health, *checks}
-    assert documented("metered.md", "In `netbond status --json`") == set(snapshot["metered"][0])
-    assert documented("status.md", "`gone`") == set(snapshot["gone"][0])
-    extra = set(snapshot["idle_modems"][0]) - set(snapshot["modems"]["usb0"])
-    assert documented("status.md", "`idle_modems`") == extra
-    assert documented("modemmanager.md", "What is known of a modem") == set(snapshot["modems"]["usb0"])
-    assert documented("networkmanager.md", "What is known of an interface") == set(
-        snapshot["networkmanager"]["usb0"]
-    )
+def test_a_snapshot_of_another_version_is_read_as_far_as_it_is_understood() -> None:
+    other = json.loads(json.dumps(WHOLE))
+    other["weather"] = "fine"
+    other["uplinks"][0]["colour"] = "green"
+    del other["uplinks"][1]["table"]
+    del other["gone"], other["hardware"]
+    other["engines"][0]["stats"] = {"role": "juggler"}
+    found = from_json(other)
+    assert [uplink.device for uplink in found.uplinks] == ["usb0", "usb1", "usb0"]
+    assert (found.gone, dict(found.hardware), found.engines[0].stats) == ((), {}, None)
+    nothings: tuple[object, ...] = (None, [], {}, {**other, "agent": {"running": True}})
+    for nothing in nothings:
+        with pytest.raises(ValueError, match=r"no object|missing"):
+            from_json(nothing)
 
 
 # --- rates -------------------------------------------------------------------------------------------------
@@ -319,13 +410,3 @@ def test_no_rate_without_time(dt: float) -> None:
 )
 def test_printable(text: str, shown: str) -> None:
     assert printable(text, limit=10 if text.startswith("xxx") else 500) == shown
-
-
-@pytest.mark.parametrize("container", [None, [], {}, {"key": 7}, {"key": ["x", None]}])
-def test_what_is_not_there_is_empty(container: object) -> None:
-    assert (objects(container, "key"), mapping(container, "key")) == ([], {})
-
-
-def test_what_is_there_is_found() -> None:
-    assert objects({"key": [{"a": 1}, "x"]}, "key") == [{"a": 1}]
-    assert mapping({"key": {"a": 1}}, "key") == {"a": 1}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from netbond.system.state_file import StateFileError
+from netbond.system.typed_json import to_json
 from netbond.watchers.modemmanager import (
     MODEM,
     MODEM_3GPP,
@@ -260,7 +261,7 @@ def test_a_wrong_type_anywhere_is_as_good_as_nothing(value: object) -> None:
     for interface, properties in OBJECT.items():
         for key in properties:
             found = parsed(interface, **{key: value})
-            json.dumps(modem_snapshot(found), allow_nan=False)
+            json.dumps(to_json(modem_snapshot(found)), allow_nan=False)
             assert summary(found).isprintable()
 
 
@@ -270,7 +271,7 @@ def test_only_a_modem_is_one() -> None:
 
 
 def test_snapshot() -> None:
-    found = json.loads(json.dumps(modem_snapshot(FOUND)))
+    found = to_json(modem_snapshot(FOUND))
     assert found == {
         "summary": "T-Mobile LTE 72 %",
         "manufacturer": "QUALCOMM INCORPORATED",

@@ -11,6 +11,7 @@ import pytest
 
 from netbond.config.schema import Config
 from netbond.model import Address, Facts, GatewayClaim, IPInterface, Link
+from netbond.system.typed_json import to_json
 from netbond.uplinks import find
 from netbond.watchers.networkmanager import (
     ACTIVE,
@@ -244,7 +245,7 @@ def test_a_wrong_type_anywhere_is_as_good_as_nothing(value: object) -> None:
         for interface, properties in interfaces.items():
             for key in properties:
                 for found in parse_devices(changed(path, interface, **{key: value})):
-                    json.dumps(device_snapshot(found))
+                    json.dumps(to_json(device_snapshot(found)))
 
 
 def test_the_managed_one_of_two() -> None:
@@ -322,7 +323,7 @@ def test_a_claim_stays_while_networkmanager_starts_anew() -> None:
 
 
 def test_snapshot() -> None:
-    assert json.loads(json.dumps(device_snapshot(FOUND))) == {
+    assert to_json(device_snapshot(FOUND)) == {
         "state": "activated",
         "managed": True,
         "addresses": ["10.0.0.36/24", "2001:db8::36/64", "fe80::1/64"],

@@ -1,0 +1,436 @@
+"""The snapshot as types: what `netbond status --json` prints, what its view and the metrics read.
+
+Types only. Keys are the names of the fields, in their order (netbond.system.typed_json), and a promise to
+users' scripts: none is removed or given another meaning without a new VERSION. The tables of docs/status.md
+and of the pages that it names are made from the descriptions here. Rates are bit/s, and 0 in the first second
+of an interface; null means unknown or none.
+
+A new field needs a default: a snapshot that an agent before it has made is read as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from netbond.model import Device, IdleInterface
+from netbond.srtla.statistics import EngineStatistics
+from netbond.system import typed_json
+from netbond.system.typed_json import doc
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """The agent itself."""
+
+    running: bool = field(
+        metadata=doc("true; false if no agent answered, and then only `error` is beside it")
+    )
+    version: str = field(metadata=doc("netbond's version"))
+    pid: int = field(metadata=doc("process number"))
+    uptime_s: float = field(metadata=doc("seconds since it started"))
+    config: str | None = field(metadata=doc("the configuration file in use"))
+    changes: int = field(metadata=doc("routes and rules added and removed since it started"))
+    problems: tuple[str, ...] = field(metadata=doc("what is wrong at present"))
+
+
+@dataclass(frozen=True, slots=True)
+class ExcludedInterface:
+    """An interface that is no uplink by its nature."""
+
+    device: str = field(metadata=doc("interface name"))
+    reason: str = field(metadata=doc("why it is no uplink"))
+
+
+@dataclass(frozen=True, slots=True)
+class DisputedGateway:
+    """A gateway that a source names, and that is not used."""
+
+    source: str = field(metadata=doc("who names it, as in `gateway_source`"))
+    gateway: str = field(metadata=doc("its address"))
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkStatus:
+    """A way out: an interface, a family, a gateway."""
+
+    name: str = field(
+        metadata=doc(
+            "the uplink's name: its label, or the interface's name; with `+10.1.0.1` for each further"
+            " gateway on it"
+        )
+    )
+    device: str = field(metadata=doc("interface name"))
+    family: int = field(metadata=doc("4 or 6"))
+    address: str = field(metadata=doc("the address that senders bind to"))
+    prefix_length: int = field(metadata=doc("of its network"))
+    gateway: str | None = field(metadata=doc("null: point-to-point, the device alone is the way"))
+    gateway_source: str = field(
+        metadata=doc(
+            "`configuration`, a DHCP client's name such as `dhclient`, `NetworkManager`, `main"
+            " default`, or `main default (gone)`"
+        )
+    )
+    gateway_since: float | None = field(
+        metadata=doc(
+            "when the lease with the gateway came or was renewed (Unix time, right also if the clock"
+            " has jumped since); null: from no lease, or from before the boot"
+        )
+    )
+    disputed: tuple[DisputedGateway, ...] = field(
+        metadata=doc("other gateways that sources name for it: `gateway`, and `source` as above")
+    )
+    table: int = field(metadata=doc("its routing table; its source rule has the same priority"))
+    weight: int = field(metadata=doc('as configured, or as measured with `weight = "auto"`'))
+    state: str = field(
+        metadata=doc(
+            "`up`, `standby` (a backup that waits), `dead` (it leads nowhere), `spent` (its data plan"
+            " is), `no carrier` or `down`"
+        )
+    )
+    reason: str = field(metadata=doc("why it is not up"))
+    in_ecmp: bool = field(metadata=doc("whether unbound traffic may leave by it"))
+    rx_bytes: int = field(metadata=doc("received by the interface since it exists"))
+    tx_bytes: int = field(metadata=doc("sent by the interface since it exists"))
+    rx_bps: int = field(metadata=doc("received over the last second, bit/s"))
+    tx_bps: int = field(metadata=doc("sent over the last second, bit/s"))
+
+
+@dataclass(frozen=True, slots=True)
+class EcmpLeg:
+    """A nexthop of the default over all uplinks."""
+
+    family: int = field(metadata=doc("4 or 6"))
+    device: str = field(metadata=doc("interface name"))
+    gateway: str | None = field(metadata=doc("null: point-to-point"))
+    weight: int = field(metadata=doc("reduced: weights 2 and 4 are 1 and 2 here"))
+
+
+@dataclass(frozen=True, slots=True)
+class EcmpStatus:
+    """The default over all uplinks."""
+
+    table: int = field(metadata=doc("the table of the default over all uplinks"))
+    legs: tuple[EcmpLeg, ...] = field(metadata=doc("its legs, IPv4 first"))
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """An SRTLA engine."""
+
+    name: str = field(metadata=doc("as in `sender 127.0.0.1:6000`; unique"))
+    role: str = field(metadata=doc("`sender` or `receiver`"))
+    state: str = field(
+        metadata=doc(
+            "`starting`, `running`, `backing off` (it died and is started again in a moment), or"
+            " `failed` (what is wrong will not go away by itself; it is tried every 10 s)"
+        )
+    )
+    pid: int | None = field(metadata=doc("null: no process at present"))
+    restarts: int = field(metadata=doc("how often it was started again"))
+    reason: str = field(metadata=doc("why it is not running, or what is odd"))
+    last_exit: str = field(metadata=doc("how its last process ended; empty if there was none"))
+    stats: EngineStatistics | None = field(
+        metadata=doc(
+            "the engine's own figures, each second: [send](send.md#statistics), [recv](recv.md#statistics)"
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckStatus:
+    """One check of an uplink."""
+
+    name: str = field(metadata=doc("of the check"))
+    state: str = field(
+        metadata=doc('`"ok"`, `"failing"`, or `"waiting"`: not answered yet, or a check before it fails')
+    )
+    rtt_ms: float | None = field(metadata=doc("smoothed, of the fastest target; null: none yet"))
+    loss: float | None = field(metadata=doc("share of the last answers missing, 0 to 1; null: too few yet"))
+    detail: str = field(metadata=doc("what the last round brought"))
+
+
+@dataclass(frozen=True, slots=True)
+class HealthStatus:
+    """What checks say of an uplink."""
+
+    device: str = field(metadata=doc("of the uplink"))
+    address: str = field(metadata=doc("of the uplink"))
+    family: int = field(metadata=doc("of the uplink, 4 or 6"))
+    state: str = field(metadata=doc('`"unknown"`, `"up"`, `"degraded"` or `"down"`'))
+    reason: str = field(metadata=doc('why it is not simply up; `""`'))
+    since_s: float = field(metadata=doc("seconds in this state"))
+    checks: tuple[CheckStatus, ...] = field(metadata=doc("in the order of the chain"))
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlanStatus:
+    """An uplink with a budget."""
+
+    device: str = field(metadata=doc("The interface."))
+    used_bytes: int = field(metadata=doc("Received and sent in the open month."))
+    budget_bytes: int = field(metadata=doc("The budget."))
+    since: str | None = field(
+        metadata=doc("First day of the open month; `null` while no date was ever known.")
+    )
+    resets: str | None = field(metadata=doc("The day on which counting begins anew; `null` likewise."))
+    level: str = field(metadata=doc('`"ok"`, `"warning"` (80 %), `"spent"`.'))
+    verdict: str = field(metadata=doc('`"normal"`, `"backup"`, `"off"`: what the uplink is used for.'))
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedDevice:
+    """What NetworkManager knows of an interface."""
+
+    state: str = field(
+        metadata=doc(
+            "`unknown`, `unmanaged`, `unavailable`, `disconnected`, `prepare`, `config`, `need-auth`,"
+            " `ip-config`, `ip-check`, `secondaries`, `activated`, `deactivating` or `failed`"
+        )
+    )
+    managed: bool = field(metadata=doc("whether NetworkManager configures it"))
+    addresses: tuple[str, ...] = field(metadata=doc('as NetworkManager set them, `"10.0.0.36/24"`'))
+    gateway4: str | None = field(metadata=doc("an address, or `null`"))
+    gateway6: str | None = field(metadata=doc("an address, or `null`"))
+    dns: tuple[str, ...] = field(metadata=doc("name servers of this connection"))
+    metered: str = field(metadata=doc("`yes`, `no`, `guess-yes`, `guess-no` or `unknown`"))
+    connectivity: str = field(
+        metadata=doc(
+            "`full`, `limited`, `portal`, `none` or `unknown`, the better of IPv4 and IPv6. Only as"
+            " good as NetworkManager's check: where that is turned off, it is a guess from the routes."
+        )
+    )
+    connection: str = field(metadata=doc("the connection's name"))
+    lease_seconds: int = field(metadata=doc("the time of the DHCP lease; 0: none, or for ever"))
+    external: bool = field(
+        metadata=doc("`true`: somebody else configures it, and NetworkManager shows what it finds")
+    )
+    current: bool = field(metadata=doc("`false`: from before NetworkManager or the bus went away"))
+
+
+@dataclass(frozen=True)
+class ModemStatus:
+    """What ModemManager knows of a modem."""
+
+    summary: str = field(
+        metadata=doc(
+            "in a few words: `T-Mobile LTE 72 %`, `Orange 5G 60 % roaming`, `searching`, `SIM waits for"
+            " sim-pin`, `no SIM`"
+        )
+    )
+    manufacturer: str = field(metadata=doc("as the modem says"))
+    model: str = field(metadata=doc("as the modem says"))
+    port: str = field(
+        metadata=doc("where it is plugged in: a path in sysfs, the same after a re-plug and a reboot")
+    )
+    state: str = field(
+        metadata=doc(
+            "`failed`, `unknown`, `initializing`, `locked`, `disabled`, `disabling`, `enabling`,"
+            " `enabled`, `searching`, `registered`, `disconnecting`, `connecting` or `connected`"
+        )
+    )
+    failed: str = field(metadata=doc("why the state is `failed`"))
+    sim: str = field(
+        metadata=doc(
+            "`ok`, `missing`, `unknown`, or what it waits for: `sim-pin`, `sim-puk`, `ph-net-pin`, ..."
+        )
+    )
+    registration: str = field(
+        metadata=doc(
+            "`idle`, `home`, `searching`, `denied`, `unknown`, `roaming`, `home-sms-only`,"
+            " `roaming-sms-only`, `emergency-only`, ..."
+        )
+    )
+    roaming: bool | None = field(metadata=doc("`true`, `false`, or `null` while not registered"))
+    operator: str = field(metadata=doc("its name"))
+    operator_code: str = field(metadata=doc("MCC with MNC (`26201`)"))
+    technologies: tuple[str, ...] = field(
+        metadata=doc(
+            "in use: `lte`, `5gnr`, `umts`, `hspa-plus`, ...; `lte` and `5gnr` together are 5G with an"
+            " LTE anchor"
+        )
+    )
+    signal_quality: int | None = field(metadata=doc("per cent; `null` while the modem is off"))
+    rssi_dbm: float | None = field(
+        metadata=doc("of the best radio that measures, as the next three; `null` where it does not")
+    )
+    rsrp_dbm: float | None = field(metadata=doc("likewise"))
+    rsrq_db: float | None = field(metadata=doc("likewise"))
+    snr_db: float | None = field(metadata=doc("likewise"))
+    bands: tuple[str, ...] = field(
+        metadata=doc(
+            "that the modem may use: `eutran-20`, `ngran-78`, ...; not the one in use, which"
+            " ModemManager 1.20 does not tell without a scan of the cells"
+        )
+    )
+    current: bool = field(
+        metadata=doc("`false`: from before ModemManager or the bus went away; the signal is left out then")
+    )
+
+
+@dataclass(frozen=True)
+class NoUplink:
+    """Why a modem is no uplink."""
+
+    device: str | None = field(metadata=doc("its interface; null: it has none"))
+    why: str = field(
+        metadata=doc(
+            "what keeps it from being an uplink; empty if it is not the modem (then `idle` or"
+            " `excluded` tells)"
+        )
+    )
+
+
+@dataclass(frozen=True)
+class IdleModem(ModemStatus, NoUplink):
+    """A modem that is no uplink: `device` and `why`, then the keys of a modem."""
+
+
+@dataclass(frozen=True, slots=True)
+class DepartedUplink:
+    """An uplink that was there a while ago."""
+
+    name: str = field(metadata=doc("the uplink's name"))
+    device: str = field(metadata=doc("interface name"))
+    family: int = field(metadata=doc("4 or 6"))
+    address: str = field(metadata=doc("that it had"))
+    gateway: str | None = field(metadata=doc("that it had"))
+    gone_s: float = field(metadata=doc("seconds since then"))
+    reason: str = field(
+        metadata=doc("`unplugged` if the interface is not there either, else why it is no uplink")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareStatus:
+    """What an interface is, as udev and sysfs tell it."""
+
+    path: str = field(default="", metadata=doc("the port, as udev names it (ID_PATH)", omit=True))
+    vendor: str = field(default="", metadata=doc("the number on the bus, such as `12d1`", omit=True))
+    model: str = field(default="", metadata=doc("the number on the bus, such as `14db`", omit=True))
+    vendor_name: str = field(default="", metadata=doc("for people", omit=True))
+    model_name: str = field(default="", metadata=doc("for people", omit=True))
+    serial: str = field(default="", metadata=doc("serial number", omit=True))
+    driver: str = field(default="", metadata=doc("of the kernel", omit=True))
+    mac: str = field(default="", metadata=doc("MAC address", omit=True))
+    bus: str = field(default="", metadata=doc("`usb`, `pci`, ...", omit=True))
+
+    @classmethod
+    def of(cls, device: Device) -> HardwareStatus:
+        """What is known of a device."""
+        return cls(**{key.name: getattr(device, key.name) for key in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The parts of a snapshot that come from other sources than the kernel."""
+
+    health: tuple[HealthStatus, ...] = field(
+        default=(),
+        metadata=doc(
+            "list of objects, one for each uplink that is checked: [health.md](health.md#in-a-snapshot)"
+        ),
+    )
+    metered: tuple[DataPlanStatus, ...] = field(
+        default=(),
+        metadata=doc(
+            "list of objects, one for each uplink with a budget:"
+            " [metered.md](metered.md#in-netbond-status---json)"
+        ),
+    )
+    networkmanager: Mapping[str, ManagedDevice] = field(
+        default_factory=dict,
+        metadata=doc(
+            "object; by device, what NetworkManager knows of it:"
+            " [networkmanager.md](networkmanager.md#what-is-known-of-an-interface)"
+        ),
+    )
+    modems: Mapping[str, ModemStatus] = field(
+        default_factory=dict,
+        metadata=doc(
+            "object; by device, the modem that it is:"
+            " [modemmanager.md](modemmanager.md#what-is-known-of-a-modem)"
+        ),
+    )
+    idle_modems: tuple[IdleModem, ...] = field(
+        default=(), metadata=doc("list of objects: modems that are no uplinks")
+    )
+    gone: tuple[DepartedUplink, ...] = field(
+        default=(), metadata=doc("list of objects: uplinks of the last 10 minutes that are none any more")
+    )
+    hardware: Mapping[str, HardwareStatus] = field(
+        default_factory=dict, metadata=doc("object; by device, what it is")
+    )
+
+
+@dataclass(frozen=True)
+class Core:
+    """The parts of a snapshot that come from the agent itself."""
+
+    version: int = field(metadata=doc("1"))
+    agent: AgentStatus = field(metadata=doc("object: the agent itself"))
+    excluded: tuple[ExcludedInterface, ...] = field(
+        metadata=doc("list of objects: interfaces that are no uplinks by their nature")
+    )
+    idle: tuple[IdleInterface, ...] = field(
+        metadata=doc(
+            "list of strings: interfaces and `[[uplink]]`s that could be uplinks and are not, each"
+            " `usb1: why`"
+        )
+    )
+    uplinks: tuple[UplinkStatus, ...] = field(metadata=doc("list of objects: the ways out"))
+    ecmp: EcmpStatus = field(metadata=doc("object: the default over all uplinks"))
+    engines: tuple[EngineStatus, ...] = field(metadata=doc("list of objects: senders and receivers"))
+
+
+@dataclass(frozen=True)
+class Snapshot(Sections, Core):
+    """The whole, of one moment. Bases in this order: the keys of Core come first."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoAgent:
+    """In the place of the agent when none answers."""
+
+    running: bool = field(metadata=doc("false"))
+    error: str = field(metadata=doc("why there is no answer"))
+
+
+@dataclass(frozen=True, slots=True)
+class KernelStatus:
+    """What the kernel holds of netbond's, as `ip rule add` and `ip route add` take it."""
+
+    rules: tuple[str, ...] = field(metadata=doc("netbond's own, as `ip rule add` takes them"))
+    routes: tuple[str, ...] = field(metadata=doc("netbond's own, as `ip route add` takes them"))
+    error: str = field(default="", metadata=doc("why they cannot be read", omit=True))
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutAgent:
+    """What is known while no agent runs."""
+
+    version: int = field(metadata=doc("1"))
+    agent: NoAgent = field(metadata=doc("object: why there is no answer"))
+    kernel: KernelStatus = field(metadata=doc("object: what the kernel still holds"))
+
+
+def to_json(snapshot: Snapshot | WithoutAgent) -> dict[str, Any]:
+    """The snapshot as plain JSON values."""
+    found: dict[str, Any] = typed_json.to_json(snapshot)
+    return found
+
+
+def from_json(value: object) -> Snapshot:
+    """The snapshot that an agent, perhaps of another version, has made; ValueError if it is none.
+
+    Unknown keys are passed over, and objects that lack a key are left out.
+    """
+    return typed_json.read_tolerant(Snapshot, value)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of what `netbond status --json` prints."""
+    return {"title": "netbond status", **typed_json.json_schema(Snapshot, WithoutAgent)}
