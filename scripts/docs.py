@@ -11,13 +11,16 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from netbond.config.schema import REPEATED, SINGLE
+from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
+from netbond.status import schema
+from netbond.system.typed_json import json_schema
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "netbond"
@@ -89,12 +92,66 @@ def _toml(value: object) -> str:
     return json.dumps(value)  # TOML writes all other values as JSON does
 
 
+def json_keys(shape: type[Any], *, nested: bool = True) -> str:
+    """A table of an object in JSON: each key with its type and its meaning, also those of objects within."""
+    definitions = json_schema(shape)["$defs"]
+
+    def rows(name: str, prefix: str) -> Iterator[str]:
+        for key, value in definitions[name]["properties"].items():
+            said = value.get("description", "").replace("|", "\\|")
+            yield f"| `{prefix}{key}` | {_json_type(value)} | {said} |"
+            within, suffix = _object_within(value)
+            if nested and within:
+                yield from rows(within, f"{prefix}{key}{suffix}.")
+
+    return "\n".join(("| key | type | meaning |", "|---|---|---|", *rows(shape.__name__, "")))
+
+
+def _json_type(value: Mapping[str, Any]) -> str:
+    """The type of a JSON Schema for people: "string or null", "list of objects"."""
+    names = {"integer": "int", "number": "float", "boolean": "bool"}
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(map(_json_type, value["anyOf"])))
+    if "enum" in value:
+        return "string"
+    kinds = value.get("type", "object")
+    if kinds == "array":
+        return f"list of {_json_type(value['items'])}s"
+    if "additionalProperties" in value:
+        return f"object of {_json_type(value['additionalProperties'])}s"
+    return " or ".join(names.get(kind, kind) for kind in ([kinds] if isinstance(kinds, str) else kinds))
+
+
+def _object_within(value: Mapping[str, Any]) -> tuple[str, str]:
+    """The name of the one object that a key leads to, and what to write behind the key; "" for none."""
+    if value.get("type") == "array":
+        return _object_within(value["items"])[0], "[]"
+    found = [each["$ref"].rpartition("/")[2] for each in (value, *value.get("anyOf", ())) if "$ref" in each]
+    return (found[0] if len(found) == 1 else ""), ""
+
+
 # What is made: the page, the name of the part, and its maker.
 PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/architecture.md", "modules", modules),
     ("docs/architecture.md", "channel", channel),
     *(("docs/config.md", f"[{name}]", partial(keys, table)) for name, table in SINGLE.items()),
     *(("docs/config.md", f"[[{name}]]", partial(keys, table)) for name, table in REPEATED.items()),
+    ("docs/status.md", "snapshot", partial(json_keys, schema.Snapshot, nested=False)),
+    ("docs/status.md", "agent", partial(json_keys, schema.AgentStatus)),
+    ("docs/status.md", "uplinks", partial(json_keys, schema.UplinkStatus)),
+    ("docs/status.md", "excluded", partial(json_keys, schema.ExcludedInterface)),
+    ("docs/status.md", "idle_modems", partial(json_keys, schema.NoUplink)),
+    ("docs/status.md", "gone", partial(json_keys, schema.DepartedUplink)),
+    ("docs/status.md", "hardware", partial(json_keys, schema.HardwareStatus)),
+    ("docs/status.md", "ecmp", partial(json_keys, schema.EcmpStatus)),
+    ("docs/status.md", "engines", partial(json_keys, schema.EngineStatus)),
+    ("docs/status.md", "without agent", partial(json_keys, schema.WithoutAgent)),
+    ("docs/health.md", "health", partial(json_keys, schema.HealthStatus)),
+    ("docs/metered.md", "metered", partial(json_keys, schema.DataPlanStatus)),
+    ("docs/networkmanager.md", "networkmanager", partial(json_keys, schema.ManagedDevice)),
+    ("docs/modemmanager.md", "modems", partial(json_keys, schema.ModemStatus)),
+    ("docs/send.md", "statistics", partial(json_keys, SenderStatistics)),
+    ("docs/recv.md", "statistics", partial(json_keys, ReceiverStatistics)),
 )
 
 

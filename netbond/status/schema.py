@@ -170,15 +170,15 @@ class HealthStatus:
 class DataPlanStatus:
     """An uplink with a budget."""
 
-    device: str = field(metadata=doc("The interface."))
-    used_bytes: int = field(metadata=doc("Received and sent in the open month."))
-    budget_bytes: int = field(metadata=doc("The budget."))
+    device: str = field(metadata=doc("the interface"))
+    used_bytes: int = field(metadata=doc("received and sent in the open month"))
+    budget_bytes: int = field(metadata=doc("the budget"))
     since: str | None = field(
-        metadata=doc("First day of the open month; `null` while no date was ever known.")
+        metadata=doc("first day of the open month; `null` while no date was ever known")
     )
-    resets: str | None = field(metadata=doc("The day on which counting begins anew; `null` likewise."))
-    level: str = field(metadata=doc('`"ok"`, `"warning"` (80 %), `"spent"`.'))
-    verdict: str = field(metadata=doc('`"normal"`, `"backup"`, `"off"`: what the uplink is used for.'))
+    resets: str | None = field(metadata=doc("the day on which counting begins anew; `null` likewise"))
+    level: str = field(metadata=doc('`"ok"`, `"warning"` (80 %), `"spent"`'))
+    verdict: str = field(metadata=doc('`"normal"`, `"backup"`, `"off"`: what the uplink is used for'))
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,39 +330,31 @@ class Sections:
 
     health: tuple[HealthStatus, ...] = field(
         default=(),
-        metadata=doc(
-            "list of objects, one for each uplink that is checked: [health.md](health.md#in-a-snapshot)"
-        ),
+        metadata=doc("one for each uplink that is checked: [health.md](health.md#in-a-snapshot)"),
     )
     metered: tuple[DataPlanStatus, ...] = field(
         default=(),
-        metadata=doc(
-            "list of objects, one for each uplink with a budget:"
-            " [metered.md](metered.md#in-netbond-status---json)"
-        ),
+        metadata=doc("one for each uplink with a budget: [metered.md](metered.md#in-netbond-status---json)"),
     )
     networkmanager: Mapping[str, ManagedDevice] = field(
         default_factory=dict,
         metadata=doc(
-            "object; by device, what NetworkManager knows of it:"
+            "by device, what NetworkManager knows of it:"
             " [networkmanager.md](networkmanager.md#what-is-known-of-an-interface)"
         ),
     )
     modems: Mapping[str, ModemStatus] = field(
         default_factory=dict,
         metadata=doc(
-            "object; by device, the modem that it is:"
-            " [modemmanager.md](modemmanager.md#what-is-known-of-a-modem)"
+            "by device, the modem that it is: [modemmanager.md](modemmanager.md#what-is-known-of-a-modem)"
         ),
     )
-    idle_modems: tuple[IdleModem, ...] = field(
-        default=(), metadata=doc("list of objects: modems that are no uplinks")
-    )
+    idle_modems: tuple[IdleModem, ...] = field(default=(), metadata=doc("modems that are no uplinks"))
     gone: tuple[DepartedUplink, ...] = field(
-        default=(), metadata=doc("list of objects: uplinks of the last 10 minutes that are none any more")
+        default=(), metadata=doc("uplinks of the last 10 minutes that are none any more")
     )
     hardware: Mapping[str, HardwareStatus] = field(
-        default_factory=dict, metadata=doc("object; by device, what it is")
+        default_factory=dict, metadata=doc("by device, what it is")
     )
 
 
@@ -371,19 +363,16 @@ class Core:
     """The parts of a snapshot that come from the agent itself."""
 
     version: int = field(metadata=doc("1"))
-    agent: AgentStatus = field(metadata=doc("object: the agent itself"))
+    agent: AgentStatus = field(metadata=doc("the agent itself"))
     excluded: tuple[ExcludedInterface, ...] = field(
-        metadata=doc("list of objects: interfaces that are no uplinks by their nature")
+        metadata=doc("interfaces that are no uplinks by their nature")
     )
     idle: tuple[IdleInterface, ...] = field(
-        metadata=doc(
-            "list of strings: interfaces and `[[uplink]]`s that could be uplinks and are not, each"
-            " `usb1: why`"
-        )
+        metadata=doc("interfaces and `[[uplink]]`s that could be uplinks and are not, each `usb1: why`")
     )
-    uplinks: tuple[UplinkStatus, ...] = field(metadata=doc("list of objects: the ways out"))
-    ecmp: EcmpStatus = field(metadata=doc("object: the default over all uplinks"))
-    engines: tuple[EngineStatus, ...] = field(metadata=doc("list of objects: senders and receivers"))
+    uplinks: tuple[UplinkStatus, ...] = field(metadata=doc("the ways out"))
+    ecmp: EcmpStatus = field(metadata=doc("the default over all uplinks"))
+    engines: tuple[EngineStatus, ...] = field(metadata=doc("senders and receivers"))
 
 
 @dataclass(frozen=True)
@@ -413,8 +402,8 @@ class WithoutAgent:
     """What is known while no agent runs."""
 
     version: int = field(metadata=doc("1"))
-    agent: NoAgent = field(metadata=doc("object: why there is no answer"))
-    kernel: KernelStatus = field(metadata=doc("object: what the kernel still holds"))
+    agent: NoAgent = field(metadata=doc("in its place: no agent answers"))
+    kernel: KernelStatus = field(metadata=doc("what the kernel still holds"))
 
 
 def to_json(snapshot: Snapshot | WithoutAgent) -> dict[str, Any]:
