@@ -14,15 +14,19 @@ from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.link import Link
 from netbond.srtla.linkspec import LinkSpec
+from netbond.srtla.registration import psk
 from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START
 from netbond.srtla.sender import (
     LATE_NGP_S,
     PORT_CLOSED_RETRY_S,
     REFUSED_BACKOFF_S,
     REG2_TIMEOUT_S,
+    LinkDown,
+    LinkRemoved,
     ReceiverSilent,
     Refused,
     Sender,
+    Unproven,
 )
 from tests.srtla_util import data_packet, induction, srt_ack, srt_nak
 
@@ -441,3 +445,139 @@ def test_no_datagram_breaks_it(registered: bool, steps: list[tuple[int, bytes, f
         assert len(sender._copies) <= 512
         due = sender.next_timer()
         assert due is None or due > driven.now - 1e-6
+
+
+# --- the list of links, and what is asked of the sender -----------------------------------------------------
+
+
+def test_a_link_that_leaves_the_list_is_gone_at_once() -> None:
+    driven = Driven()
+    driven.register()
+    driven.sender.events()
+    driven.sender.datagram_from_caller(data_packet(1), driven.now)
+    driven.sender.set_links(driven.specs[1:], driven.now)
+    assert driven.sender.events() == [LinkRemoved(1, driven.specs[0])]
+    assert {number for number, _ in driven.sent()} <= {2}
+    assert driven.sender.state() == "connected"
+    driven.sender.set_links([], driven.now)
+    assert driven.sender.state() == "no links"
+    assert driven.sender.next_timer() is None
+
+
+def test_numbers_of_links_that_are_gone_mean_nothing() -> None:
+    driven = Driven(1)
+    driven.sent()
+    driven.sender.link_opened(9, driven.now)
+    driven.sender.datagram_from_receiver(9, NGP, driven.now)
+    driven.sender.not_sent(9, [data_packet(1)], driven.now)
+    driven.sender.port_closed(9, driven.now)
+    assert not driven.sender.link_failed(9, "no such link", driven.now)
+    assert driven.sent() == []
+
+
+def test_a_socket_that_is_opened_anew_registers_anew() -> None:
+    driven = Driven(1)
+    driven.register()
+    driven.sender.events()
+    driven.sender.link_opened(1, driven.now)
+    (down,) = driven.sender.events()
+    assert isinstance(down, LinkDown)
+    assert down.reason == "its socket was opened anew"
+    assert driven.sent() == [(1, wire.REG2)]
+    assert driven.sender.state() == "registering"
+
+
+def test_datagrams_by_link() -> None:
+    driven = Driven(2)
+    assert {n: [wire.packet_type(d) for d in out] for n, out in driven.sender.batches_to_links().items()} == {
+        1: [wire.REG2],
+        2: [wire.REG2],
+    }
+    driven.register()
+    for number in range(4):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    batches = driven.sender.batches_to_links()
+    assert sorted(data for out in batches.values() for data in out) == [data_packet(n) for n in range(4)]
+    assert (driven.sender.held, driven.sender.latency, driven.sender.patience()) == (0, None, 0.0)
+
+
+def test_what_is_too_short_for_srt_is_ignored() -> None:
+    driven = Driven(1)
+    driven.register()
+    driven.sender.datagram_from_caller(b"short", driven.now)
+    assert (driven.sender.ignored, driven.sender.packets, driven.sent()) == (1, 0, [])
+
+
+def test_repeats_of_the_caller_are_counted() -> None:
+    driven = Driven(1)
+    driven.register()
+    driven.sender.datagram_from_caller(data_packet(1, again=True), driven.now)
+    assert driven.sender.stats(driven.now)["retransmitted"] == 1
+
+
+def test_a_group_id_has_256_bytes() -> None:
+    with pytest.raises(ValueError, match="a group id has 256 bytes"):
+        Sender(random.Random(1).randbytes, Classic(), 0.0, group=b"short")
+
+
+def test_a_silent_link_is_down_and_registers_again() -> None:
+    driven = Driven(1)
+    driven.register()
+    driven.sender.events()
+    for _ in range(45):
+        sent = driven.after(0.1)
+    assert any(isinstance(event, LinkDown) for event in driven.sender.events())
+    assert driven.sender.state() == "registering"
+    while not sent:
+        sent = driven.after(0.1)
+    assert sent == [(1, wire.REG2)]
+
+
+# --- the key ------------------------------------------------------------------------------------------------
+
+KEY = b"0123456789abcdef"
+
+
+@pytest.mark.parametrize("require", [False, True])
+def test_a_receiver_that_does_not_show_the_key(require: bool) -> None:
+    sender = Sender(random.Random(1).randbytes, Classic(), 0.0, key=KEY, require_key=require)
+    sender.set_links([LinkSpec("usb0", "10.0.0.10")], 0.0)
+    sender.link_opened(1, 0.0)
+    sender.datagram_from_receiver(1, NGP, 0.0)
+    sender.events()
+    answer = wire.build_registration(wire.REG2, sender._probe_id[:128] + bytes(128))
+    sender.datagram_from_receiver(1, answer, 0.0)
+    assert sender.events()[0] == Unproven(used=not require)
+    assert (sender.group is None) is require
+
+
+def test_a_receiver_that_shows_the_key_is_joined_with_a_proof() -> None:
+    sender = Sender(random.Random(1).randbytes, Classic(), 0.0, key=KEY, require_key=True)
+    sender.set_links([LinkSpec("usb0", "10.0.0.10")], 0.0)
+    sender.link_opened(1, 0.0)
+    sender.datagram_from_receiver(1, NGP, 0.0)
+    signed = sender._probe_id[:128] + bytes(96)
+    group = signed + psk.receiver_tag(KEY, signed)
+    sender.datagram_from_receiver(1, wire.build_registration(wire.REG2, group), 0.0)
+    assert sender.group == psk.joining_id(KEY, group)
+
+
+@pytest.mark.parametrize(("key", "why"), [(KEY, "it has another key"), (None, "it wants a key")])
+def test_a_refusal_for_the_key_says_so(key: bytes | None, why: str) -> None:
+    sender = Sender(random.Random(1).randbytes, Classic(), 0.0, key=key)
+    sender.set_links([LinkSpec("usb0", "10.0.0.10")], 0.0)
+    sender.link_opened(1, 0.0)
+    sender.events()
+    sender.datagram_from_receiver(1, wire.build_refusal(wire.REFUSED_KEY), 0.0)
+    (refused,) = sender.events()
+    assert isinstance(refused, Refused)
+    assert refused.why == f"refused by the receiver: {why}"
+    assert not sender.has_events()
+
+
+def test_a_handshake_reaches_the_caller_and_the_carrier() -> None:
+    driven = Driven(1)
+    driven.register()
+    driven.sender.datagrams_to_caller()
+    driven.hears(1, induction())
+    assert driven.sender.datagrams_to_caller() == [induction()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,3 +174,40 @@ def test_what_is_read_is_in_range(data: bytes) -> None:
     assert sequence is None or 0 <= sequence <= TOP
     acked = wire.parse_srt_ack(data)
     assert acked is None or 0 <= acked <= TOP
+
+
+def handshake(*extensions: bytes) -> bytes:
+    return srt_control(wire.SRT_HANDSHAKE, bytes(48) + b"".join(extensions))
+
+
+@pytest.mark.parametrize(
+    ("extensions", "latency_s"),
+    [
+        ((), None),
+        ((struct.pack("!HHIIHH", 1, 3, 0x10501, 0xBF, 120, 2000),), 2.0),
+        ((struct.pack("!HHIIHH", 2, 3, 0x10501, 0xBF, 300, 0),), 0.3),
+        ((struct.pack("!HH4s", 5, 1, b"name"), struct.pack("!HHIIHH", 1, 3, 0, 0, 80, 0)), 0.08),
+        ((struct.pack("!HHIIH", 1, 3, 0, 0, 80),), None),  # cut off
+        ((struct.pack("!HHII", 1, 2, 0, 0),), None),  # too short to have it
+    ],
+)
+def test_the_latency_of_a_handshake(extensions: tuple[bytes, ...], latency_s: float | None) -> None:
+    assert wire.parse_latency(handshake(*extensions)) == latency_s
+
+
+def test_only_a_handshake_has_a_latency() -> None:
+    assert wire.parse_latency(srt_ack(5)) is None
+
+
+def test_a_refusal_with_its_reason() -> None:
+    refusal = wire.build_refusal(wire.REFUSED_KEY)
+    assert len(refusal) == wire.PADDED
+    assert wire.parse_refusal(refusal) == wire.REFUSED_KEY
+    assert wire.parse_refusal(wire.REG_ERR_PACKET) == b""
+    assert wire.parse_refusal(wire.REG3_PACKET) == b""
+
+
+def test_a_keepalive_of_another_version_carries_nothing() -> None:
+    packet = bytearray(wire.build_keepalive(wire.Keepalive(5, 1, 20000, 0, 0, 0, 0)))
+    packet[13] ^= 1
+    assert wire.parse_keepalive(bytes(packet)) is None

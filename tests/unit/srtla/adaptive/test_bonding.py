@@ -2,80 +2,20 @@
 
 from __future__ import annotations
 
-import random
-import struct
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
 from netbond.srtla.adaptive.bonding import LATENCY, RING, Bonding
-from netbond.srtla.adaptive.dealing import HELD, Packet
+from netbond.srtla.adaptive.dealing import Packet
 from netbond.srtla.adaptive.linkmodel import ARRIVED, FLYING, LOST
-from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.sender import Sender
-from tests.srtla_util import data_packet, induction, srt_ack, srt_control, srt_nak
+from tests.srtla_util import data_packet, induction, srt_ack, srt_nak
+from tests.unit.srtla.adaptive.driven import Driven, handshake, lose
 
 NGP = wire.REG_NGP_PACKET
 REG3 = wire.REG3_PACKET
 TOP = wire.SEQUENCE_MASK
-
-
-class Driven:
-    """A sender in adaptive mode with registered links, driven by hand."""
-
-    def __init__(self, links: int = 2) -> None:
-        self.now = 100.0
-        self.carrier = Bonding()
-        self.sender = Sender(random.Random(1).randbytes, self.carrier, self.now)
-        self.sender.set_links([LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in range(1, links + 1)], self.now)
-        for number in range(1, links + 1):
-            self.sender.link_opened(number, self.now)
-        self.hears(1, NGP)
-        self.hears(1, b"\x92\x01" + self.sender._probe_id[:128] + bytes(128))
-        for number in range(1, links + 1):
-            self.hears(number, REG3)
-        pings = [entry for entry in self.sender.datagrams_to_links() if entry[1][:2] == b"\x90\x00"]
-        self.now += 0.04
-        for number, data in pings:
-            self.hears(number, data)  # a round trip of 40 ms
-        self.sent()
-
-    def hears(self, number: int, *datagrams: bytes) -> None:
-        for data in datagrams:
-            self.sender.datagram_from_receiver(number, data, self.now)
-
-    def offers(self, *sequences: int, again: bool = False) -> None:
-        for sequence in sequences:
-            self.sender.datagram_from_caller(data_packet(sequence, again=again), self.now)
-
-    def sent(self) -> list[tuple[int, int]]:
-        """(link, sequence number) of the data packets that leave now."""
-        out = self.sender.datagrams_to_links()
-        return [(number, int.from_bytes(data[:4], "big")) for number, data in out if not data[0] & 0x80]
-
-    def after(self, seconds: float) -> list[tuple[int, int]]:
-        """The data packets that leave while time passes."""
-        end = self.now + seconds
-        while True:
-            due = self.sender.next_timer()
-            if due is None or due > end:
-                break
-            self.now = max(self.now, due)
-            self.sender.handle_timer(self.now)
-        self.now = end
-        self.sender.handle_timer(self.now)
-        return self.sent()
-
-    def acks(self, number: int, *sequences: int) -> None:
-        self.hears(number, wire.build_srtla_ack(list(sequences)))
-
-
-def handshake(receive: int, send: int) -> bytes:
-    """A conclusion handshake with HSREQ: both delays in ms."""
-    head = struct.pack("!IHHIIII", 5, 0, 1, 0, 1500, 8192, 0xFFFFFFFF) + bytes(24)
-    return srt_control(wire.SRT_HANDSHAKE, head + struct.pack("!HHIIHH", 1, 3, 0x10501, 0xBF, receive, send))
 
 
 @pytest.mark.parametrize("first", [0, 1000, TOP - 2])
@@ -202,21 +142,6 @@ def test_a_loss_report_proves_nothing_where_another_link_was_faster_or_packets_g
     assert driven.sent() == []
 
 
-def test_a_packet_that_hurries_is_not_given_to_a_link_that_has_it() -> None:
-    driven = Driven(links=2)
-    carrier = driven.carrier
-    driven.offers(*range(4))
-    here = next(number for number, sequence in driven.sent() if sequence == 0)
-    packet = carrier._ring[0]
-    assert packet is not None
-    other = next(link for link in carrier._links if link.number != here)
-    carrier._send(packet, other.model, driven.now)
-    driven.sent()
-    carrier._hasten(packet)
-    carrier._due(driven.now)
-    assert driven.sent() == []
-
-
 def test_a_round_trip_is_not_measured_from_a_copy_that_left_later() -> None:
     driven = Driven(links=1)
     carrier = driven.carrier
@@ -267,17 +192,6 @@ def test_a_pulled_links_packets_go_out_again_at_once() -> None:
     assert {sequence for number, sequence in driven.after(0.1) if number == 2} >= on_first
 
 
-def test_packets_are_held_until_links_have_room_and_dropped_when_too_late() -> None:
-    driven = Driven(links=1)
-    driven.offers(*range(100))
-    assert len(driven.after(0.1)) < 50
-    assert driven.sender.stats(driven.now)["held"] > 50
-    driven.after(2 * LATENCY)
-    stats = driven.sender.stats(driven.now)
-    assert stats["held"] == 0
-    assert stats["late"] > 50
-
-
 def test_memory_is_bounded_when_no_link_is_there() -> None:
     driven = Driven(links=1)
     driven.sender.link_failed(1, "gone", driven.now)
@@ -307,91 +221,6 @@ def test_a_silent_link_is_asked_and_its_packets_saved_by_another() -> None:
                 saved.add(int.from_bytes(data[:4], "big"))
     assert lost <= saved
     assert str(driven.sender.stats(driven.now)["links"][0]["reason"]).startswith("stalled")
-
-
-def test_all_that_came_in_at_once_is_decided_at_once() -> None:
-    driven = Driven()
-    driven.offers(0, 1, 2)
-    assert driven.carrier.stats()["held"] == 3
-    due = driven.sender.next_timer()  # whoever does not ask for datagrams is woken for it
-    assert due is not None
-    assert due <= driven.now
-    assert len(driven.sent()) == 3
-    assert driven.carrier.stats()["held"] == 0
-
-
-def lose(driven: Driven, *sequences: int) -> None:
-    """The links' models learn that these are lost."""
-    for sequence in sequences:
-        packet = driven.carrier._ring[sequence]
-        assert packet is not None
-        assert packet.transmission is not None
-        packet.transmission.link.done(packet.transmission, LOST, driven.now)
-        driven.carrier._again(packet, driven.now)
-    driven.carrier._due(driven.now)
-
-
-@pytest.mark.parametrize(("age", "copies"), [(0.1, 1), (0.95, 2)])
-def test_a_repeat_without_a_third_chance_goes_over_two_links(age: float, copies: int) -> None:
-    driven = Driven(links=3)
-    driven.offers(*range(8))
-    driven.sent()
-    driven.now += age
-    lose(driven, 0)
-    repeats = driven.sent()
-    assert [sequence for _, sequence in repeats] == [0] * copies
-    assert len({number for number, _ in repeats}) == copies
-
-
-def test_repeats_do_not_wait_behind_one_that_no_link_can_take_now() -> None:
-    driven = Driven(links=1)
-    driven.offers(*range(8))
-    driven.sent()
-    model = driven.carrier._links[0].model
-    model.startup = False
-    model.rate = model.peak = 125_000.0
-    model.deviation = 0.2  # much later than expected, of late
-    driven.now += 0.9
-    young = driven.carrier._ring[7]
-    assert young is not None
-    young.born = driven.now
-    lose(driven, 0, 7)
-    assert [sequence for _, sequence in driven.sent()] == [7]
-    assert driven.carrier.late == 0
-
-
-def test_packets_that_wait_try_a_stalled_link_with_copies() -> None:
-    driven = Driven(links=2)
-    carrier = driven.carrier
-    driven.offers(*range(100))
-    first = {sequence for _, sequence in driven.sent()}
-    assert carrier.stats()["held"] > 0  # both links are new, and full
-    carrier._links[0].stalled = True
-    later = driven.after(0.05)
-    tried = {sequence for number, sequence in later if number == 1}
-    assert 1 <= len(tried) <= 6  # not more than one in 10 ms
-    assert not tried & first
-    for sequence in tried:  # it waits for a link that answers, as if it had not been sent
-        packet = carrier._ring[sequence]
-        assert packet is not None
-        assert packet.state == HELD or (2, sequence) in later
-
-
-def test_the_more_is_given_up_the_earlier_a_packet_must_be_expected() -> None:
-    driven = Driven(links=1)
-    carrier = driven.carrier
-    calm = carrier._safety
-    carrier._links[0].stalled = True  # nothing can be sent
-    for step in range(40):
-        driven.offers(*range(step * 10, step * 10 + 10))
-        driven.after(0.1)
-    assert carrier.late > 100
-    careful = carrier._safety
-    assert careful > 2 * calm
-    for _ in range(40):
-        carrier._links[0].data_packets += 100  # all is well again
-        carrier._judge(driven.now)
-    assert carrier._safety == pytest.approx(calm, rel=0.1)
 
 
 def test_no_link_is_blamed_for_what_we_had_no_time_to_read() -> None:
@@ -553,18 +382,6 @@ def test_no_datagram_breaks_it(steps: list[tuple[int, bytes, float]]) -> None:
             assert model.outstanding(driven.now) >= 0
         due = sender.next_timer()
         assert due is None or due > driven.now - 1e-6
-
-
-def test_what_is_given_up_takes_no_memory() -> None:
-    driven = Driven()
-    for number in (1, 2):
-        driven.sender.link_failed(number, "no network", driven.now)
-    driven.offers(*range(200))
-    driven.after(3.0)
-    assert driven.sender.stats(driven.now)["late"] == 200
-    kept = [packet for packet in driven.carrier._ring if packet is not None]
-    assert len(kept) == 200
-    assert not any(packet.data for packet in kept)
 
 
 def test_an_srt_ack_over_a_near_link_does_not_empty_a_far_one_before_its_time() -> None:

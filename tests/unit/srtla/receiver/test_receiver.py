@@ -15,12 +15,14 @@ from netbond.srtla.receiver.receiver import (
     FLUSH_AFTER_S,
     UDP_OVERHEAD,
     GroupRemoved,
+    KeyRefused,
     Limits,
     LinkLeft,
     PeerAddress,
     Receiver,
     format_address,
 )
+from netbond.srtla.registration import psk
 from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
 
 A: PeerAddress = ("192.0.2.1", 1001)
@@ -469,3 +471,100 @@ def test_no_datagram_breaks_it(steps: list[tuple[PeerAddress | int, bytes, float
         assert all(peer in receiver._peers.values() for peer in receiver._flushes)
         assert all(len(peer.unacknowledged) < 10 for peer in receiver._peers.values())
         receiver.stats(driven.now)
+
+
+# --- one of several processes -------------------------------------------------------------------------------
+
+
+def worker() -> Receiver:
+    return Receiver(random.Random(3).randbytes, 50.0, secret=bytes(32), worker=True)
+
+
+def test_a_worker_passes_on_what_is_not_its_own() -> None:
+    one = worker()
+    reg1 = wire.build_registration(wire.REG1, bytes(256))
+    join = wire.build_registration(wire.REG2, bytes(256))
+    one.datagrams_from_peers([(A, reg1), (A, join), (B, data_packet(1))], 50.0)
+    assert one.datagrams_elsewhere() == [(A, reg1), (A, join), (B, data_packet(1))]
+    assert one.datagrams_elsewhere() == []
+    assert one.datagrams_to_peers() == []
+
+
+def test_a_worker_takes_what_it_is_handed() -> None:
+    one = worker()
+    group = one.tickets.issue(bytes(128), A, 50.0)
+    one.datagram_handed(A, wire.build_registration(wire.REG2, group), 50.0)
+    assert one.datagrams_to_peers() == [(A, wire.REG3_PACKET)]
+    one.datagram_handed(A, data_packet(1), 50.0)
+    one.datagram_handed(B, data_packet(1), 50.0)  # of nobody here: not even passed on again
+    assert one.datagrams_to_srt() == [(1, data_packet(1))]
+    assert one.datagrams_elsewhere() == []
+    assert list(one.links_of(1)) == [A]
+    assert list(one.links_of(2)) == []
+    one.forget(A, 51.0)
+    assert list(one.links()) == []
+    assert isinstance(one.events()[-1], GroupRemoved)
+    one.forget(A, 51.0)
+    assert one.events() == []
+
+
+def test_a_link_that_may_not_leave_its_group_is_told_so() -> None:
+    one = worker()
+    one.refuse_link(A)
+    assert one.datagrams_to_peers() == [(A, wire.REG_ERR_PACKET)]
+    assert one.refused["link_conflict"] == 1
+
+
+def test_what_the_compiled_data_path_has_forwarded_counts() -> None:
+    driven = Driven()
+    driven.group(A)
+    assert driven.receiver.proven(A) is not None
+    assert driven.receiver.proven(B) is None
+    driven.receiver.heard(A, 5, 6000, driven.now + 1)
+    driven.receiver.heard(B, 5, 6000, driven.now + 1)
+    (group,) = driven.receiver.stats(driven.now + 1)
+    assert (group["packets"], group["bytes"], group["links"][0]["packets"]) == (5, 6000, 5)
+    assert group["links"][0]["idle_s"] == 0.0
+
+
+# --- the key ------------------------------------------------------------------------------------------------
+
+KEY = b"0123456789abcdef"
+
+
+def test_who_has_another_key_or_none_is_refused_and_logged_now_and_then() -> None:
+    receiver = Receiver(random.Random(3).randbytes, 50.0, key=KEY, require_key=True)
+    wrong = psk.first_id(b"fedcba9876543210", bytes(256))
+    for group, claimed in ((wrong, True), (bytes(256), False)):
+        receiver.datagram_from_peer(A, wire.build_registration(wire.REG1, group), 70.0)
+        ((to, answer),) = receiver.datagrams_to_peers()
+        assert (to, wire.parse_refusal(answer)) == (A, wire.REFUSED_KEY)
+        assert receiver.events() == ([KeyRefused(A, claimed=True)] if claimed else [])
+    assert receiver.refused["key"] == 2
+
+
+def test_who_has_the_key_joins_with_a_proof() -> None:
+    receiver = Receiver(random.Random(3).randbytes, 50.0, key=KEY, require_key=True)
+    receiver.datagram_from_peer(
+        A, wire.build_registration(wire.REG1, psk.first_id(KEY, bytes(range(256)))), 50.0
+    )
+    ((_, answer),) = receiver.datagrams_to_peers()
+    issued = wire.parse_registration(answer)
+    assert issued is not None
+    assert psk.is_answered(KEY, issued)
+    joining = psk.joining_id(KEY, issued)
+    receiver.datagram_from_peer(A, wire.build_registration(wire.REG2, joining), 50.0)
+    assert receiver.datagrams_to_peers() == [(A, wire.REG3_PACKET)]
+    assert receiver.groups() == [(1, joining, [A])]
+    assert receiver.stats(51.0)[0]["keyed"] is True
+
+
+def test_a_group_that_is_full_takes_a_new_link_for_one_that_has_fallen_silent() -> None:
+    driven = Driven(Limits(links=2))
+    group = driven.group(A, B)
+    late = ("192.0.2.1", 1003)
+    assert driven.reg2(late, group) == wire.REG_ERR
+    driven.now += 6
+    driven.get(A, b"\x90\x00")
+    assert driven.reg2(late, group) == wire.REG3
+    assert set(driven.receiver.links()) == {A, late}
