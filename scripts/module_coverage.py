@@ -32,10 +32,9 @@ NOT_CORE = {"netbond/agent.py"}  # the loop
 
 HEAD = """\
 # What each module's own test covers
-`netbond/a/b.py` has its test at `tests/unit/a/test_b.py` (and `test_b_*.py`). The table says how much of a
-module's statements this test alone executes. Tests in `tests/unit/across`, `tests/simulation`, `tests/netns` and
-`tests/e2e` come on top. Bold: the core, which is pure and has to reach {percent} %. `scripts/test --coverage` writes
-this page.
+`netbond/a/b.py` has its test at `tests/unit/a/test_b.py` (and `test_b_*.py`). The table says how many of a
+module's statements this test alone executes. Tests in other folders and in `tests/unit/across` come on top.
+Bold: the core, which is pure and has to reach {percent} %. `scripts/test --coverage` writes this page.
 
 | module | statements | covered by its own test |
 |---|---|---|

@@ -5,8 +5,12 @@ from __future__ import annotations
 import ipaddress
 
 from netbond.config.pattern import from_properties
+from netbond.config.schema import Config
+from netbond.desired import desired
 from netbond.dhcp.lease import Lease
-from netbond.model import MAIN_TABLE, Address, Device, Facts, Link, Nexthop, Route
+from netbond.model import MAIN_TABLE, Address, Device, Facts, Link, Nexthop, Route, Uplink
+from netbond.plan import plan
+from netbond.uplinks import find
 
 
 def link(name: str, *, up: bool = True, carrier: bool = True) -> Link:
@@ -74,3 +78,34 @@ def stick(name: str, port: str, **more: str) -> Device:
     """A HiLink stick in a port: all of them are alike."""
     device = from_properties(name, HILINK | {"ID_PATH": f"pci-0000:00:14.0-usb-0:{port}:1.0"}, MAC)
     return Device(**{**{f: getattr(device, f) for f in Device.__slots__}, **more})
+
+
+def six(device: str, interface: str, **flags: bool) -> Address:
+    """An address of IPv6: six("usb0", "2001:db8::5/64", temporary=True)."""
+    return Address(device, ipaddress.IPv6Interface(interface), **flags)  # type: ignore[arg-type] # flags only
+
+
+def default6(device: str, gateway: str, metric: int = 1024) -> Route:
+    """What a router's advertisement leaves in main."""
+    hop = Nexthop(device, ipaddress.ip_address(gateway))
+    return Route(MAIN_TABLE, ipaddress.ip_network("::/0"), (hop,), metric=metric, protocol=9)
+
+
+# A box with nothing but IPv6, on a kernel with nexthop objects.
+SIX = Facts(
+    links=(link("usb0"),),
+    addresses=(six("usb0", "2001:db8::5/64"),),
+    routes=(default6("usb0", "fe80::1"),),
+    nexthops=(),
+)
+
+
+def uplinks(facts: Facts, config: Config | None = None) -> list[Uplink]:
+    """The uplinks of a box."""
+    return list(find(facts, config or Config(), {}).uplinks)
+
+
+def commands(facts: Facts, config: Config | None = None) -> list[str]:
+    """What would be done to a box now."""
+    config = config or Config()
+    return [o.command() for o in plan(facts, desired(facts, config), config.routing.protocol)]

@@ -6,28 +6,16 @@ import ipaddress
 import shlex
 from dataclasses import replace
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.desired import desired
-from netbond.ecmp import reduced
 from netbond.kernel.sysctls import Change
 from netbond.model import Facts, Nexthop, Route, Rule
 from netbond.plan import Operation, plan
-from netbond.tables import assign, numbered_table
-from tests.unit.boxes import address, box, lease, link, main_default
+from tests.unit.boxes import address, box, commands, lease, link, main_default
 
 PROTOCOL = 78
 ROUTING = Config().routing
-
-
-def commands(facts: Facts, config: Config | None = None) -> list[str]:
-    """What would be done to a box now."""
-    config = config or Config()
-    return [o.command() for o in plan(facts, desired(facts, config), config.routing.protocol)]
 
 
 def settled(facts: Facts, config: Config | None = None) -> Facts:
@@ -160,13 +148,6 @@ def test_weights() -> None:
     assert [(hop.device, hop.weight) for hop in route.nexthops] == [("usb0", 2), ("usb1", 1)]
 
 
-@given(st.lists(st.integers(1, 256), min_size=1, max_size=8))
-def test_reduced_weights_keep_their_ratio_and_share_no_factor(weights: list[int]) -> None:
-    small = reduced(weights)
-    assert all(a * small[0] == b * weights[0] for a, b in zip(weights, small, strict=True))
-    assert all(any(number % factor for number in small) for factor in range(2, max(small) + 1))
-
-
 def test_foreign_routes_and_rules_are_never_touched() -> None:
     foreign_route = replace(main_default("usb0", "10.0.0.1"), table=100, protocol=4)
     foreign_rule = Rule(100, 4, table=100, source=ipaddress.ip_network("10.0.0.10/32"), protocol=3)
@@ -206,53 +187,6 @@ def test_leaving_takes_everything_of_ours_rules_first() -> None:
     operations = plan(facts, desired(Facts(), Config()), PROTOCOL)
     assert [isinstance(o.what, Rule) for o in operations] == [True] * 4 + [False] * 4
     assert {o.verb for o in operations} == {"delete"}
-
-
-class TestTables:
-    """usb0 has 100, and no two devices ever share one."""
-
-    @pytest.mark.parametrize(
-        ("device", "table"),
-        [
-            ("usb0", 100),
-            ("usb4", 104),
-            ("usb5", None),
-            ("eth0", 110),
-            ("wlan4", 124),
-            ("usb01", None),
-            ("x", None),
-        ],
-    )
-    def test_traditional(self, device: str, table: int | None) -> None:
-        assert numbered_table(device, Config().routing.table_bases) == table
-
-    def test_configured_wins(self) -> None:
-        tables = assign(["lte", "usb0"], ROUTING, {}, {"lte": 100})
-        assert tables["lte"] == 100
-        assert tables["usb0"] in range(130, 220)
-
-    def test_what_may_come_back_keeps_its_table_free(self) -> None:
-        assert assign(["usb0"], ROUTING, {}, kept_free={100})["usb0"] in range(130, 220)
-
-    def test_a_device_keeps_its_table(self) -> None:
-        assert assign(["wwan0"], ROUTING, {"wwan0": 199}) == {"wwan0": 199}
-        assert assign(["wwan0"], ROUTING, {"wwan0": 300}) != {"wwan0": 300}
-
-    @given(st.sets(st.text("abcdef0123", min_size=1, max_size=6), max_size=90), st.data())
-    def test_never_a_collision(self, devices: set[str], data: st.DataObject) -> None:
-        in_use = data.draw(st.dictionaries(st.sampled_from([*devices, "z"]), st.integers(1, 252)))
-        tables = assign(devices, ROUTING, in_use)
-        assert set(tables) == devices
-        assert len(set(tables.values())) == len(devices)
-        assert 222 not in tables.values()
-
-    def test_full(self) -> None:
-        assert len(assign([f"x{i}" for i in range(100)], ROUTING, {})) == 90
-
-    @given(st.sets(st.sampled_from(["ppp0", "wwan0", "wwan1", "enx1", "usb7", "usb0"])))
-    def test_an_agent_that_starts_anew_arrives_where_it_was(self, devices: set[str]) -> None:
-        tables = assign(devices, ROUTING, {})
-        assert assign(devices, ROUTING, tables) == tables
 
 
 def test_a_name_that_a_shell_would_run_is_quoted() -> None:
