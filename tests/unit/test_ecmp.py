@@ -1,0 +1,108 @@
+"""The ECMP default: its legs, their weights, and the nexthop group where the kernel has one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netbond.config.schema import RoutingConfig
+from netbond.ecmp import Ecmp, ecmp, foreign_ids, nexthop_id, own_ids, reduced, uses_groups
+from netbond.model import Facts, NexthopObject, Uplink, UplinkState
+from netbond.plan import Operation
+from tests.unit.boxes import SIX, box, uplinks
+
+ROUTING = RoutingConfig()
+TWO = uplinks(box("usb0", "usb1"))
+
+
+def lines(found: Ecmp) -> list[str]:
+    """What is added, in its order."""
+    return [Operation("add", each, "").command() for each in (*found.nexthops, *found.routes)]
+
+
+def test_each_usable_uplink_is_a_leg() -> None:
+    assert lines(ecmp(TWO, ROUTING)) == [
+        "ip route add default table 222 proto 78"
+        " nexthop via 10.0.0.1 dev usb0 weight 1 nexthop via 10.0.1.1 dev usb1 weight 1"
+    ]
+    dead = [TWO[0], replace(TWO[1], state=UplinkState.DEAD)]
+    assert lines(ecmp(dead, ROUTING)) == ["ip route add default via 10.0.0.1 dev usb0 table 222 proto 78"]
+
+
+def test_none_usable_is_no_default() -> None:
+    assert ecmp([], ROUTING) == Ecmp()
+    assert ecmp([replace(each, state=UplinkState.DEAD) for each in TWO], ROUTING, groups=True) == Ecmp()
+
+
+def test_weights_are_in_their_smallest_numbers_and_one_leg_has_1() -> None:
+    weighted = [replace(TWO[0], weight=6), replace(TWO[1], weight=4)]
+    (route,) = ecmp(weighted, ROUTING).routes
+    assert [hop.weight for hop in route.nexthops] == [3, 2]
+    (route,) = ecmp(weighted[:1], ROUTING).routes
+    assert [hop.weight for hop in route.nexthops] == [1]
+
+
+def test_a_group_has_its_members_first_and_each_family_has_its_own() -> None:
+    both = [*TWO[:1], *uplinks(SIX)]
+    assert lines(ecmp(both, ROUTING, groups=True)) == [
+        "ip nexthop add id 7800100 via 10.0.0.1 dev usb0 proto 78",
+        "ip nexthop add id 7801100 via fe80::1 dev usb0 proto 78",
+        "ip nexthop add id 7800222 group 7800100,1 proto 78",
+        "ip nexthop add id 7801222 group 7801100,1 proto 78",
+        "ip route add default nhid 7800222 table 222 proto 78",
+        "ip -6 route add default nhid 7801222 table 222 proto 78 metric 1024",
+    ]
+
+
+def test_one_leg_without_a_gateway_has_the_scope_that_the_kernel_gives_it() -> None:
+    alone = replace(TWO[0], gateway=None)
+
+    def scope(of: list[Uplink], *, groups: bool = False) -> str:
+        (route,) = ecmp(of, ROUTING, groups=groups).routes
+        return route.scope
+
+    assert scope([alone]) == "link"
+    assert scope([alone, TWO[1]]) == "global"
+    assert scope([alone], groups=True) == "global"
+
+
+def test_ids_follow_from_tables() -> None:
+    assert nexthop_id(100, 4, ROUTING) == 7800100
+    assert nexthop_id(222, 6, ROUTING) == 7801222
+    assert {nexthop_id(table, family, ROUTING) for table in (1, 999) for family in (4, 6)} <= set(
+        own_ids(ROUTING)
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "base", "used"),
+    [
+        (Facts(nexthops=()), 7_800_000, True),
+        (Facts(nexthops=None), 7_800_000, False),  # the kernel has none
+        (Facts(nexthops=()), 0, False),  # not wanted
+        (Facts(nexthops=(NexthopObject(7800100, 4, "usb0", protocol=78),)), 7_800_000, True),
+        (Facts(nexthops=(NexthopObject(7800100, 4, "usb0", protocol=3),)), 7_800_000, False),
+        (Facts(nexthops=(NexthopObject(5, 4, "usb0", protocol=3),)), 7_800_000, True),
+    ],
+)
+def test_groups_where_the_kernel_has_them_and_nobody_else_uses_the_ids(
+    facts: Facts, base: int, used: bool
+) -> None:
+    routing = RoutingConfig(nexthop_base=base)
+    assert uses_groups(facts, routing) is used
+    foreign = [each.id for each in facts.nexthops or () if each.protocol == 3 and each.id > 5]
+    assert foreign_ids(facts, ROUTING) == foreign
+
+
+@given(st.lists(st.integers(1, 256), min_size=1, max_size=8))
+def test_reduced_weights_keep_their_ratio_and_share_no_factor(weights: list[int]) -> None:
+    small = reduced(weights)
+    assert all(a * small[0] == b * weights[0] for a, b in zip(weights, small, strict=True))
+    assert all(any(number % factor for number in small) for factor in range(2, max(small) + 1))
+
+
+def test_no_weights_at_all() -> None:
+    assert reduced([]) == []
