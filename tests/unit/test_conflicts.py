@@ -7,16 +7,19 @@ from dataclasses import replace
 
 import pytest
 
+from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.conflicts import conflicts
 from netbond.desired import desired
 from netbond.model import (
     MAIN_TABLE,
+    Facts,
     Nexthop,
     NexthopObject,
     Route,
+    Rule,
 )
-from tests.unit.boxes import SIX, box, commands
+from tests.unit.boxes import SIX, box, main_default
 
 FACTS = replace(box("usb0", "usb1"), nexthops=())
 
@@ -54,11 +57,64 @@ def test_what_captures_much_of_the_internet(destination: str, named: bool) -> No
     assert conflicts(elsewhere, desired(elsewhere, Config()), Config()) == []
 
 
-def test_others_numbers_and_old_kernels() -> None:
-    foreign = NexthopObject(7800101, 4, "usb0", protocol=3)
-    for nexthops in (None, (foreign,)):
-        found = commands(replace(FACTS, nexthops=nexthops))
-        assert not any("nexthop add" in c or "nhid" in c for c in found)
-        assert any("weight 1 nexthop via" in c for c in found)
-    facts = replace(FACTS, nexthops=(foreign,))
-    assert "nexthop id 7800101" in conflicts(facts, desired(facts, Config()), Config())[0]
+def test_others_who_use_netbonds_nexthop_ids() -> None:
+    facts = replace(FACTS, nexthops=(NexthopObject(7800101, 4, "usb0", protocol=3),))
+    assert found(facts) == [
+        "another program uses the nexthop id 7800101: the ECMP default is a multipath route instead"
+        " (routing.nexthop_base moves netbond's ids)"
+    ]
+    assert found(facts, "[routing]\nnexthop_base = 0") == []
+
+
+def found(facts: Facts, text: str = "") -> list[str]:
+    config = parse(text)
+    return conflicts(facts, desired(facts, config), config)
+
+
+def test_a_box_of_ones_own_has_none() -> None:
+    goal = desired(FACTS, Config())
+    assert found(replace(FACTS, routes=goal.routes, rules=goal.rules)) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        (
+            Rule(50, 4, table=5, protocol=3),
+            ["has one of netbond's priorities: priority 50 from all lookup 5 protocol 3"],
+        ),
+        (
+            Rule(7, 4, table=100, protocol=3),
+            ["looks up one of netbond's tables: priority 7 from all lookup 100 protocol 3"],
+        ),
+        (Rule(50, 6, table=5, protocol=3), []),  # no rule of netbond's is in that family
+        (Rule(7, 4, table=5, protocol=3), []),
+        (Rule(7, 4, action="prohibit", protocol=3), []),
+    ],
+)  # fmt: skip
+def test_rules_of_others(rule: Rule, says: list[str]) -> None:
+    assert found(replace(FACTS, rules=(rule,))) == [f"another program's rule {each}" for each in says]
+
+
+def test_routes_of_others_in_netbonds_tables_are_one_line_for_each_table() -> None:
+    foreign = [
+        Route(table, ipaddress.ip_network(f"192.0.{number}.0/24"), (Nexthop("usb0"),), protocol=4)
+        for number, table in enumerate((100, 100, 222, 77))
+    ]
+    assert found(replace(FACTS, routes=tuple(foreign))) == [
+        "another program's route is in table 100, which is netbond's:"
+        " 192.0.0.0/24 dev usb0 table 100 proto 4, and 1 more",
+        "another program's route is in table 222, which is netbond's:"
+        " 192.0.2.0/24 dev usb0 table 222 proto 4",
+    ]  # fmt: skip
+
+
+def test_a_default_in_main_hides_the_classic_layouts_ecmp_table() -> None:
+    facts = replace(FACTS, routes=(main_default("usb0", "10.0.0.1"),))
+    classic = '[routing]\nlayout = "classic"\n'
+    assert found(facts, classic) == [
+        "the default in main via 10.0.0.1 dev usb0 hides the ECMP table: delete it,"
+        " or set routing.take_over_default = true"
+    ]
+    assert found(facts, classic + "take_over_default = true") == []
+    assert found(facts) == []

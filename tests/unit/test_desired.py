@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 
 from netbond.config.load import parse
-from netbond.config.schema import Config
-from netbond.conflicts import conflicts
-from netbond.desired import desired
-from netbond.model import (
-    Facts,
-    NexthopGroup,
-    NexthopObject,
-)
-from netbond.plan import plan
-from tests.unit.boxes import SIX, box, commands, default6, link, main_default, uplinks
+from netbond.desired import desired, tables_in_use
+from netbond.model import Rule
+from tests.unit.boxes import SIX, address, box, commands, default6, link, main_default, uplinks
 
 
 def test_a_box_with_ipv6_alone() -> None:
@@ -34,55 +26,33 @@ def test_a_box_with_ipv6_alone() -> None:
     ]
 
 
-class TestNexthops:
-    """A group, where the kernel has them and nobody else uses the numbers."""
+def test_a_further_gateway_keeps_its_table() -> None:
+    """The default in a table says whose it is, where no rule for a device does."""
+    two = replace(
+        box("eth0"), addresses=(address("eth0", "10.0.0.10/24"), address("eth0", "10.1.0.10/24")), leases=()
+    )
+    config = parse('[[uplink]]\nmatch = "eth0"\ngateway = ["10.0.0.1", "10.1.0.1"]')
+    goal = desired(two, config)
+    table = goal.uplinks[1].table
+    facts = replace(
+        two,
+        routes=tuple(replace(r, table=200) if r.table == table else r for r in goal.routes),
+        rules=tuple(replace(r, table=200, priority=200) if r.table == table else r for r in goal.rules),
+    )
+    assert tables_in_use(facts, 78)["eth0+10.1.0.1"] == 200
+    assert commands(facts, config) == []
 
-    facts = replace(box("usb0", "usb1"), nexthops=())
 
-    def settled(self) -> Facts:
-        goal = desired(self.facts, Config())
-        as_read = tuple(replace(n, family=0) if isinstance(n, NexthopGroup) else n for n in goal.nexthops)
-        return replace(self.facts, routes=goal.routes, rules=goal.rules, nexthops=as_read)
+def test_of_a_device_its_own_rule_says_which_table_it_has() -> None:
+    rules = (Rule(40, 4, table=107, oif="usb0", protocol=78), Rule(40, 4, table=9, oif="usb1", protocol=3))
+    facts = replace(box("usb0", "usb1"), rules=rules)
+    assert tables_in_use(facts, 78) == {"usb0": 107}
 
-    def test_settled_needs_nothing(self) -> None:
-        assert commands(self.settled()) == []
 
-    def test_a_leg_that_goes_leaves_the_group_before_it_is_deleted(self) -> None:
-        facts = replace(self.settled(), links=(link("usb0"), link("usb1", carrier=False)))
-        assert commands(facts) == [
-            "ip nexthop replace id 7800222 group 7800100,1 proto 78",
-            "ip nexthop delete id 7800101",
-        ]
-
-    def test_what_the_kernel_took_is_put_back_members_first(self) -> None:
-        before = self.settled()
-        group = NexthopGroup(7800222, 0, ((7800100, 1),), 78)
-        facts = replace(before, nexthops=(NexthopObject(7800100, 4, "usb0", ipaddress.ip_address("10.0.0.1"),
-                                                        protocol=78), group))  # fmt: skip
-        assert commands(facts) == [
-            "ip nexthop add id 7800101 via 10.0.1.1 dev usb1 proto 78",
-            "ip nexthop replace id 7800222 group 7800100,1/7800101,1 proto 78",
-        ]
-
-    def test_others_numbers_and_old_kernels(self) -> None:
-        foreign = NexthopObject(7800101, 4, "usb0", protocol=3)
-        for nexthops in (None, (foreign,)):
-            found = commands(replace(self.facts, nexthops=nexthops))
-            assert not any("nexthop add" in c or "nhid" in c for c in found)
-            assert any("weight 1 nexthop via" in c for c in found)
-        facts = replace(self.facts, nexthops=(foreign,))
-        assert "nexthop id 7800101" in conflicts(facts, desired(facts, Config()), Config())[0]
-
-    def test_leaving_takes_routes_then_group_then_members(self) -> None:
-        facts = self.settled()
-        words = [o.command().split()[1] for o in plan(facts, desired(Facts(), Config()), 78)]
-        assert words == ["rule"] * 6 + ["route"] * 7 + ["nexthop"] * 3
-        assert plan(facts, desired(Facts(), Config()), 78)[-3].command() == "ip nexthop delete id 7800222"
-
-    def test_without_pruning_nothing_goes(self) -> None:
-        facts = replace(self.settled(), links=(link("usb0"),), addresses=self.facts.addresses[:2])
-        assert plan(facts, desired(facts, Config()), 78, prune=False) == []
-        assert plan(facts, desired(facts, Config()), 78) != []
+def test_rules_for_pins_only_where_something_is_pinned() -> None:
+    config = parse('[[pin]]\ndestination = ["203.0.113.0/24"]\nuplinks = ["usb0"]')
+    assert any("lookup 221" in line for line in commands(box("usb0"), config))
+    assert not any("lookup 221" in line for line in commands(box("usb0")))
 
 
 class TestDefaultsOfOthers:

@@ -6,15 +6,18 @@ import ipaddress
 import shlex
 from dataclasses import replace
 
+import pytest
+
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.desired import desired
 from netbond.kernel.sysctls import Change
-from netbond.model import Facts, Nexthop, Route, Rule
-from netbond.plan import Operation, plan
+from netbond.model import Facts, Nexthop, NexthopGroup, NexthopObject, Route, Rule
+from netbond.plan import Operation, object_words, plan
 from tests.unit.boxes import address, box, commands, lease, link, main_default
 
 PROTOCOL = 78
+network = ipaddress.ip_network
 ROUTING = Config().routing
 
 
@@ -187,6 +190,96 @@ def test_leaving_takes_everything_of_ours_rules_first() -> None:
     operations = plan(facts, desired(Facts(), Config()), PROTOCOL)
     assert [isinstance(o.what, Rule) for o in operations] == [True] * 4 + [False] * 4
     assert {o.verb for o in operations} == {"delete"}
+
+
+class TestNexthops:
+    """A group, where the kernel has them and nobody else uses the numbers."""
+
+    facts = replace(box("usb0", "usb1"), nexthops=())
+
+    def settled(self) -> Facts:
+        goal = desired(self.facts, Config())
+        as_read = tuple(replace(n, family=0) if isinstance(n, NexthopGroup) else n for n in goal.nexthops)
+        return replace(self.facts, routes=goal.routes, rules=goal.rules, nexthops=as_read)
+
+    def test_settled_needs_nothing(self) -> None:
+        assert commands(self.settled()) == []
+
+    def test_a_leg_that_goes_leaves_the_group_before_it_is_deleted(self) -> None:
+        facts = replace(self.settled(), links=(link("usb0"), link("usb1", carrier=False)))
+        assert commands(facts) == [
+            "ip nexthop replace id 7800222 group 7800100,1 proto 78",
+            "ip nexthop delete id 7800101",
+        ]
+
+    def test_what_the_kernel_took_is_put_back_members_first(self) -> None:
+        before = self.settled()
+        group = NexthopGroup(7800222, 0, ((7800100, 1),), 78)
+        facts = replace(before, nexthops=(NexthopObject(7800100, 4, "usb0", ipaddress.ip_address("10.0.0.1"),
+                                                        protocol=78), group))  # fmt: skip
+        assert commands(facts) == [
+            "ip nexthop add id 7800101 via 10.0.1.1 dev usb1 proto 78",
+            "ip nexthop replace id 7800222 group 7800100,1/7800101,1 proto 78",
+        ]
+
+    def test_others_numbers_and_old_kernels(self) -> None:
+        foreign = NexthopObject(7800101, 4, "usb0", protocol=3)
+        for nexthops in (None, (foreign,)):
+            found = commands(replace(self.facts, nexthops=nexthops))
+            assert not any("nexthop add" in c or "nhid" in c for c in found)
+            assert any("weight 1 nexthop via" in c for c in found)
+
+    def test_leaving_takes_routes_then_group_then_members(self) -> None:
+        facts = self.settled()
+        words = [o.command().split()[1] for o in plan(facts, desired(Facts(), Config()), 78)]
+        assert words == ["rule"] * 6 + ["route"] * 7 + ["nexthop"] * 3
+        assert plan(facts, desired(Facts(), Config()), 78)[-3].command() == "ip nexthop delete id 7800222"
+
+    def test_without_pruning_nothing_goes(self) -> None:
+        facts = replace(self.settled(), links=(link("usb0"),), addresses=self.facts.addresses[:2])
+        assert plan(facts, desired(facts, Config()), 78, prune=False) == []
+        assert plan(facts, desired(facts, Config()), 78) != []
+
+
+class TestWords:
+    """Everything that a route, a rule or a nexthop may have, as iproute2 writes it."""
+
+    @pytest.mark.parametrize(
+        ("rule", "words"),
+        [
+            (Rule(40, 4, table=100, oif="usb0", protocol=78), "from all oif usb0 lookup 100"),
+            (Rule(40, 4, table=254, iif="eth1", protocol=78), "from all iif eth1 lookup main"),
+            (Rule(40, 4, table=7, mark=16, mask=240, protocol=78), "from all fwmark 0x10/0xf0 lookup 7"),
+            (
+                Rule(40, 4, table=254, suppress_prefixlength=0, protocol=78),
+                "from all lookup main suppress_prefixlength 0",
+            ),
+            (
+                Rule(40, 4, source=network("10.0.0.0/24"), action="prohibit", protocol=78),
+                "from 10.0.0.0/24 prohibit",
+            ),
+            (
+                Rule(40, 4, table=7, destination=network("192.0.2.1/32"), protocol=78),
+                "from all to 192.0.2.1 lookup 7",
+            ),
+        ],
+    )
+    def test_rules(self, rule: Rule, words: str) -> None:
+        assert object_words(rule) == f"rule priority 40 {words} protocol 78"
+        assert Operation("add", rule, "").command() == f"ip rule add priority 40 {words} protocol 78"
+
+    def test_routes(self) -> None:
+        hop = Nexthop("usb0", ipaddress.ip_address("10.0.0.1"), onlink=True)
+        route = Route(254, network("192.0.2.0/24"), (hop,), metric=5, protocol=16, scope="link")
+        assert object_words(route) == (
+            "route 192.0.2.0/24 via 10.0.0.1 dev usb0 table main proto 16 scope link metric 5 onlink"
+        )
+
+    def test_nexthops(self) -> None:
+        one = NexthopObject(5, 4, "usb0", ipaddress.ip_address("10.0.0.1"), onlink=True, protocol=78)
+        assert object_words(one) == "nexthop id 5 via 10.0.0.1 dev usb0 onlink proto 78"
+        assert object_words(NexthopGroup(6, 4, ((5, 2), (7, 1)), 78)) == "nexthop id 6 group 5,2/7,1 proto 78"
+        assert Operation("delete", one, "").command() == "ip nexthop delete id 5"
 
 
 def test_a_name_that_a_shell_would_run_is_quoted() -> None:

@@ -6,7 +6,6 @@ import ipaddress
 from dataclasses import replace
 
 from netbond.config.load import parse
-from netbond.desired import desired, tables_in_use
 from netbond.model import (
     MAIN_TABLE,
     Facts,
@@ -108,18 +107,6 @@ class TestGateways:
         assert [str(u.address.ip) for u in uplinks(both, config)] == ["10.0.0.10", "10.0.0.11"]
         one = replace(self.two, addresses=(address("eth0", "10.0.0.10/24"),))
         assert [len(u.addresses) for u in uplinks(one, config)] == [1, 0]
-
-    def test_a_further_gateway_keeps_its_table(self) -> None:
-        config = parse('[[uplink]]\nmatch = "eth0"\ngateway = ["10.0.0.1", "10.1.0.1"]')
-        goal = desired(self.two, config)
-        table = goal.uplinks[1].table
-        facts = replace(
-            self.two,
-            routes=tuple(replace(r, table=200) if r.table == table else r for r in goal.routes),
-            rules=tuple(replace(r, table=200, priority=200) if r.table == table else r for r in goal.rules),
-        )
-        assert tables_in_use(facts, 78)["eth0+10.1.0.1"] == 200
-        assert commands(facts, config) == []
 
     def test_point_to_point_needs_no_word_of_configuration(self) -> None:
         ppp = Link("ppp0", 9, point_to_point=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
-from netbond.kernel.taken_defaults import from_json, merged, still_valid, to_json
+from netbond.kernel.client import Kernel
+from netbond.kernel.taken_defaults import DefaultStore, from_json, give_back, merged, still_valid, to_json
+from netbond.plan import Operation
 from tests.unit.boxes import address, box, default6, main_default
 
 OURS = main_default("usb0", "10.0.0.1", metric=5)
@@ -33,3 +37,43 @@ def test_a_new_one_replaces_the_old_one_of_its_place() -> None:
     new = main_default("usb0", "10.0.0.2", metric=5)
     assert merged((OURS,), (new,)) == (new,)
     assert merged((OURS,), (main_default("usb1", "10.0.1.1", metric=5),))[0] == OURS
+
+
+def test_the_store_keeps_what_was_taken_until_nothing_is(tmp_path: Path) -> None:
+    store = DefaultStore(tmp_path)
+    assert store.load() == ()
+    store.save((OURS,))
+    assert DefaultStore(tmp_path).load() == (OURS,)
+    before = store.path.stat().st_mtime_ns
+    store.save((OURS,))
+    assert store.path.stat().st_mtime_ns == before, "nothing new is nothing to write"
+    store.save(())
+    assert not store.path.exists()
+    assert DefaultStore(tmp_path).load() == ()
+
+
+def test_a_record_that_makes_no_sense_is_an_error(tmp_path: Path) -> None:
+    DefaultStore(tmp_path).path.write_text('[{"family": 5}]')
+    with pytest.raises(ValueError, match="not a record of default routes"):
+        DefaultStore(tmp_path).load()
+
+
+class Applying:
+    """A kernel that notes what it is asked, and refuses nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def apply(self, operations: list[Operation], links: object) -> list[object]:
+        self.asked += [operation.command() for operation in operations]
+        return []
+
+
+async def test_what_still_leads_somewhere_is_given_back(tmp_path: Path) -> None:
+    store, kernel = DefaultStore(tmp_path), Applying()
+    assert await give_back(cast("Kernel", kernel), store, FACTS) == ([], [])
+    store.save((OURS, main_default("usb9", "10.9.0.1")))
+    back, refused = await give_back(cast("Kernel", kernel), store, FACTS)
+    assert kernel.asked == ["ip route add default via 10.0.0.1 dev usb0 table main proto 16 metric 5"]
+    assert ([each.what for each in back], refused) == ([OURS], [])
+    assert store.load() == ()
