@@ -79,6 +79,30 @@ def test_without_an_agent_the_lease_is_kept(config: Path) -> None:
     assert kept(config) == []
 
 
+def test_each_client_keeps_and_forgets_its_own(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(hook, "tell", lambda path, message: told.append(message))
+    dhcpcd = BOUND | {"protocol": "dhcp"}
+    udhcpc = {"interface": "usb0", "ip": "10.0.0.12", "mask": "24", "subnet": "255.255.255.0"}
+
+    hook.take("dhcpcd", [], dhcpcd, str(config), now=5.0)
+    assert kept(config) == [("usb0", "10.0.0.10/24", ["10.0.0.1"])]
+    hook.take("dhcpcd", [], {"reason": "ROUTERADVERT", "interface": "usb0"}, str(config), now=6.0)
+    assert len(kept(config)) == 1
+    hook.take("udhcpc", ["deconfig"], {"interface": "usb0"}, str(config), now=7.0)  # not its lease
+    assert len(kept(config)) == 1
+    hook.take("dhcpcd", [], dhcpcd | RELEASE, str(config), now=8.0)
+    assert kept(config) == []
+    hook.take("udhcpc", ["bound"], udhcpc, str(config), now=9.0)
+    assert kept(config) == [("usb0", "10.0.0.12/24", [])]
+    hook.take("udhcpc", ["leasefail"], {"interface": "usb0"}, str(config), now=10.0)
+    assert kept(config) == []
+    assert told == [
+        {"command": "hook", "source": source, "device": "usb0"}
+        for source in ("dhcpcd", "dhcpcd", "udhcpc", "dhcpcd", "udhcpc", "udhcpc")
+    ]
+
+
 @pytest.mark.parametrize("late", [True, False])
 def test_of_two_calls_the_later_counts_whichever_comes_first(config: Path, late: bool) -> None:
     """A lease renewed by way of another router, and one let go and got again, by calls that ran at once."""

@@ -1,16 +1,14 @@
 """What dhcpcd and udhcpc say, as recorded from them, and every reason code of every client."""
 
 from ipaddress import IPv4Address, IPv4Interface
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.cli import hook
 from netbond.dhcp.clients import LeaseError, parse_dhclient, parse_dhcpcd, parse_udhcpc
 from netbond.dhcp.lease import Changed, Lease, Released
-from netbond.dhcp.store import LeaseStore, from_json, to_json
+from netbond.dhcp.store import from_json, to_json
 
 NOW = 1763600000.5
 
@@ -195,42 +193,3 @@ def test_any_environment_gives_a_usable_lease_or_one_line(hostile: dict[str, str
     assert (news is None) == bool(said)
     if isinstance(news, Lease):
         assert from_json(to_json(news, ""), "") == news
-
-
-# --- through `netbond hook` --------------------------------------------------------------------------------
-
-
-def test_a_client_lets_go_of_its_own_lease_only(tmp_path: Path) -> None:
-    store = LeaseStore(tmp_path / "leases")
-    store.save(lease("networkmanager", "10.0.0.10/24", "10.0.0.1"))
-    assert not store.forget("usb0", None, "udhcpc")
-    assert not store.forget("usb0", IPv4Address("10.0.0.10"), "udhcpc")
-    assert not store.forget("usb0", IPv4Address("10.0.0.11"), "networkmanager")
-    assert len(store.load()) == 1
-    assert store.forget("usb0", IPv4Address("10.0.0.10"), "networkmanager")
-    assert store.load() == ()
-
-
-def test_the_hook_keeps_and_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tmp_path / "netbond.toml"
-    config.write_text(f'[agent]\nstate_dir = "{tmp_path}"\ncontrol_socket = "{tmp_path}/c"\n')
-    store = LeaseStore(tmp_path / "leases")
-    told: list[object] = []
-    monkeypatch.setattr(hook, "tell", lambda path, message: told.append(message))
-
-    hook.take("dhcpcd", [], DHCPCD_BOUND, str(config), now=NOW)
-    assert store.load() == (lease("dhcpcd", "192.168.8.100/24", "192.168.8.1"),)
-    hook.take("dhcpcd", [], {"reason": "ROUTERADVERT", "interface": "usb0"}, str(config), now=NOW)
-    assert len(store.load()) == 1
-    hook.take("udhcpc", ["deconfig"], {"interface": "usb0"}, str(config), now=NOW)  # not its lease
-    assert len(store.load()) == 1
-    hook.take("dhcpcd", [], DHCPCD_EXPIRE, str(config), now=NOW)
-    assert store.load() == ()
-    hook.take("udhcpc", ["bound"], UDHCPC_BOUND, str(config), now=NOW)
-    assert store.load() == (lease("udhcpc", "192.168.8.100/24", "192.168.8.1"),)
-    hook.take("udhcpc", ["leasefail"], {"interface": "usb0"}, str(config), now=NOW)
-    assert store.load() == ()
-    assert told == [
-        {"command": "hook", "source": source, "device": "usb0"}
-        for source in ("dhcpcd", "dhcpcd", "udhcpc", "dhcpcd", "udhcpc", "udhcpc")
-    ]

@@ -15,6 +15,7 @@ from netbond.config.pattern import from_properties
 from netbond.model import Device
 from netbond.watchers import udev
 from netbond.watchers.udev import Udev, from_sysfs
+from tests.unit.shortage import no_descriptors
 
 
 class Sysfs:
@@ -263,3 +264,12 @@ async def test_lost_events_and_a_broken_socket(
     assert len(monitors) == opened
     for monitor in monitors:
         monitor.close()
+
+
+def test_without_descriptors_what_was_known_stays_known(sysfs: Sysfs, tmp_path: Path) -> None:
+    sysfs.interface("usb0", 2, None)
+    watcher = Udev(sysfs.root, tmp_path / "no-udevd")
+    found = watcher.devices()
+    assert [device.name for device in found] == ["usb0"]
+    with no_descriptors():
+        assert watcher.devices() == found
