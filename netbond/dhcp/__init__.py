@@ -1,1 +1,1 @@
-"""Leases: what DHCP clients tell, and where it is kept."""
+"""DHCP leases: how clients' words are read, and where leases are kept."""

@@ -1,1 +1,1 @@
-"""What the kernel holds: routes, rules, nexthops, settings, and names for `ip`."""
+"""The kernel's routes, rules, nexthops and settings, and the names that `ip` shows for them."""

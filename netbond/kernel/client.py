@@ -1,10 +1,10 @@
-"""The kernel's routing state, read and written. The only file that changes routes, rules and nexthops.
+"""Reads and writes the kernel's routing state. The only module that changes routes, rules and nexthops.
 
-Reading asks for everything there is; writing applies the operations of netbond.plan in their order, goes on
-after a failure, and says what failed. What the messages mean is in netbond.kernel.rtnetlink.
+Reading asks for everything. Writing applies the operations of netbond.plan in their order, goes on after a
+failure, and returns what failed. netbond.kernel.rtnetlink builds and reads the messages.
 
-The kernel answers within the system call that asks, so nothing here waits: the methods are coroutines to let
-their callers be ready for a kernel that does.
+The kernel answers within the system call that asks, so nothing here waits. The methods are coroutines, so
+that their callers are ready for a kernel that does wait.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ from netbond.refusals import Refusal
 Found = TypeVar("Found")
 
 _SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10  # NETLINK_*
-_PATIENCE = struct.pack("@qq", 5, 0)  # a kernel that does not answer in 5 s is an error, not a hang
-_RECEIVE = 1 << 18  # bytes of one recv; the kernel fills dumps in pieces of up to 32 KiB
-_IN_ONE_GO = 48  # requests whose acknowledgements fit into any receive buffer
-_ATTEMPTS = 5  # readings, when the kernel says that things changed under the dump
+_TIMEOUT = struct.pack("@qq", 5, 0)  # struct timeval: without an answer in 5 s, reading fails
+_RECEIVE_BYTES = 1 << 18  # of one recv(); the kernel sends dumps in pieces of at most 32 KiB
+_REQUESTS_AT_ONCE = 48  # requests whose acknowledgements fit into any receive buffer
+_ATTEMPTS = 5  # to read a dump, if the kernel says that its tables changed meanwhile
 
-# What a kernel without a family, or without nexthop objects, answers to a question about them.
+# What a kernel without a family, or without nexthop objects, answers to a request about them.
 _UNKNOWN = frozenset({errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EINVAL, errno.EPROTONOSUPPORT})
 
 
-# An operation that finds its aim reached already has succeeded.
-_DONE_ALREADY = {
+# Errors that mean that the operation was done already: it has succeeded.
+_ALREADY_DONE = {
     ("delete", Route): {errno.ESRCH, errno.ENODEV},
     ("delete", Rule): {errno.ENOENT},
     ("add", Rule): {errno.EEXIST},
     ("delete", NexthopObject): {errno.ENOENT},
     ("delete", NexthopGroup): {errno.ENOENT},
 }
-# The device went down or away while the operation was under way: its own event brings the next look.
-_OVERTAKEN = {errno.ENODEV, errno.ENETDOWN}
+# The device went down or away during the operation. Its event is a reason for the next look.
+_DEVICE_GONE = {errno.ENODEV, errno.ENETDOWN}
 
 _FLAGS = {
     "add": wire.CREATE | wire.EXCLUSIVE,
@@ -80,7 +80,7 @@ def _request(operation: Operation, indexes: Mapping[str, int], sequence: int) ->
 
 
 def _error(payload: bytes) -> tuple[int, str]:
-    """The errno of an NLMSG_ERROR (0: it is an acknowledgement) and the kernel's words, if any."""
+    """The errno of an NLMSG_ERROR (0: it is an acknowledgement), and the kernel's message, if any."""
     number = -int.from_bytes(payload[:4], sys.byteorder, signed=True)
     # With NETLINK_CAP_ACK only the header of the request is echoed; NLMSGERR_ATTR_MSG is attribute 1.
     words = wire.attributes(payload, 4 + wire.HEADER.size).get(1, b"")
@@ -88,7 +88,7 @@ def _error(payload: bytes) -> tuple[int, str]:
 
 
 class _Interrupted(Exception):  # noqa: N818 - a reason to ask again, not an error
-    """Things changed while the kernel listed them."""
+    """The kernel's tables changed during the dump."""
 
 
 class Kernel:
@@ -102,7 +102,7 @@ class Kernel:
 
     async def __aenter__(self) -> Self:
         found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
         for option in (_EXT_ACK, _CAP_ACK):
             with contextlib.suppress(OSError):  # a comfort that old kernels lack
                 found.setsockopt(_SOL_NETLINK, option, 1)
@@ -120,16 +120,16 @@ class Kernel:
     # --- asking --------------------------------------------------------------------------------------------
 
     def _talk(self, request: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-        """Send, and yield what comes until the caller has enough. Leaves no answer behind: see _drain."""
+        """Send the request, and yield messages until the caller stops. For answers left unread see _drain."""
         self._drain()
         self._open.send(request)
         while True:
-            yield from wire.messages(self._open.recv(_RECEIVE))
+            yield from wire.messages(self._open.recv(_RECEIVE_BYTES))
 
     def _drain(self) -> None:
-        """Throw away what is left of an answer that was given up."""
+        """Drop what is left of an answer that was not read to its end."""
         with contextlib.suppress(BlockingIOError):
-            while self._open.recv(_RECEIVE, socket.MSG_DONTWAIT):
+            while self._open.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT):
                 pass
 
     @property
@@ -139,7 +139,7 @@ class Kernel:
         return self._socket
 
     def _dump(self, kind: int, af: int, *, statistics: bool = False) -> list[bytes]:
-        """The payloads of all objects of a kind. OSError if the kernel refuses, _Interrupted to try again."""
+        """The payloads of all objects of a kind. OSError if the kernel refuses; _Interrupted: try again."""
         number = next(self._sequence)
         found = []
         for got, flags, sequence, payload in self._talk(
@@ -150,7 +150,7 @@ class Kernel:
             if flags & wire.DUMP_INTERRUPTED:
                 raise _Interrupted
             if got == wire.NLMSG_DONE:
-                # A dump that failed half way says so at its end: half a table must not look like all of it.
+                # A dump that failed half way says so at its end. Half a table must not pass for a whole one.
                 code = -int.from_bytes(payload[:4], sys.byteorder, signed=True)
                 if code > 0:
                     raise OSError(code, os.strerror(code))
@@ -162,7 +162,7 @@ class Kernel:
         return found
 
     def _dump_if_known(self, kind: int, af: int) -> list[bytes] | None:
-        """The same; None if this kernel knows nothing of the kind or family."""
+        """The same; None if this kernel does not know the kind or family."""
         try:
             return self._dump(kind, af)
         except OSError as error:
@@ -173,8 +173,8 @@ class Kernel:
     async def check_policy_routing(self) -> None:
         """Refuse a kernel without policy routing, before anything is written.
 
-        Without CONFIG_IP_MULTIPLE_TABLES the kernel refuses rules, but `ip route add ... table N` silently
-        writes to main: it would take the box off the net.
+        KernelLacksError or NotPermittedError. Without CONFIG_IP_MULTIPLE_TABLES the kernel refuses rules, but
+        `ip route add ... table N` silently writes to main, which would cut the box off the network.
         """
         try:
             rules = self._dump_if_known(wire.GETRULE, wire.AF[4]) or []
@@ -198,9 +198,9 @@ class Kernel:
     def _links(
         self, reader: wire.Reader, first_reader: wire.Reader, *, statistics: bool = False
     ) -> tuple[Link, ...]:
-        """The interfaces. Read twice: their names must be known before that of a port's master is.
+        """The interfaces. They are parsed twice: a port's master is named only when all names are known.
 
-        `reader` then knows the names, for what else there is to read.
+        `reader` then knows the names, to read the other objects.
         """
         payloads = self._dump(wire.GETLINK, 0, statistics=statistics)
         first_reader.begin({})
@@ -210,7 +210,7 @@ class Kernel:
         return tuple(link for link in links if link is not None)
 
     async def read(self) -> Facts:
-        """Everything, of both families, as it is now. The local table and the byte counters are left out."""
+        """Everything as it is now, of both families, except the local table and the byte counters."""
         return self._again(self._read)
 
     @staticmethod
@@ -237,10 +237,10 @@ class Kernel:
 
     def _parsed(self, parse: Callable[[bytes, wire.Names], Found | None], kind: int) -> Iterator[Found]:
         for af in wire.AF.values():
-            # IPv6 may be missing; IPv4 that cannot be read must not look as if nothing was there.
+            # IPv6 may be missing. IPv4 that cannot be read must not pass for empty.
             dumped = self._dump(kind, af) if af == wire.AF[4] else self._dump_if_known(kind, af)
             for payload in dumped or ():
-                # A kernel that lacks IPv6 answers a question about it with what it has of all families.
+                # A kernel without IPv6 answers a request about it with the objects of all families.
                 found = self._reader.read(parse, payload) if payload[0] == af else None
                 if found is not None:
                     yield found
@@ -252,7 +252,7 @@ class Kernel:
         device: str,
         selectors: Mapping[str, int] = MappingProxyType({}),
     ) -> Route:
-        """The kernel's own answer: the route that a packet takes, with its table. OSError if it has none.
+        """The route that a packet takes, with its table, as the kernel answers. OSError if there is none.
 
         `selectors` are those of rtnetlink.lookup_request.
         """
@@ -273,23 +273,23 @@ class Kernel:
     # --- writing -------------------------------------------------------------------------------------------
 
     async def apply(self, operations: Iterable[Operation], links: Iterable[Link]) -> list[Refusal]:
-        """Do the operations in their order; what failed, and is not merely overtaken by events."""
+        """Apply the operations in their order; return those that failed, unless their device has gone."""
         indexes = {link.name: link.index for link in links}
         wanted = list(operations)
         failures = []
-        for start in range(0, len(wanted), _IN_ONE_GO):
-            failures += self._write(wanted[start : start + _IN_ONE_GO], indexes)
+        for start in range(0, len(wanted), _REQUESTS_AT_ONCE):
+            failures += self._write(wanted[start : start + _REQUESTS_AT_ONCE], indexes)
         return failures
 
     def _write(self, operations: Sequence[Operation], indexes: Mapping[str, int]) -> list[Refusal]:
-        """Several requests in one message: the kernel carries out all, and answers each."""
+        """Send several requests in one message. The kernel carries out all of them, and answers each."""
         pending: dict[int, Operation] = {}
         requests = []
         for operation in operations:
             number = next(self._sequence)
             try:
                 requests.append(_request(operation, indexes, number))
-            except wire.GoneError:
+            except wire.DeviceGoneError:
                 continue
             pending[number] = operation
         failures = []
@@ -300,16 +300,16 @@ class Kernel:
                 continue
             done = pending.pop(sequence)
             code, words = _error(payload)
-            # Not being root would have ended this at the start. EACCES is also what one interface is refused
-            # with (IPv6 switched off there a moment ago), which is no reason to give up all others.
-            reached = code == 0 or code in _DONE_ALREADY.get((done.verb, type(done.what)), ())
-            if not reached and code not in _OVERTAKEN:
+            # Without root, the agent would have ended at its start. So EACCES is about one interface (IPv6
+            # was switched off there a moment ago), which is no reason to stop for all others.
+            reached = code == 0 or code in _ALREADY_DONE.get((done.verb, type(done.what)), ())
+            if not reached and code not in _DEVICE_GONE:
                 failures.append(Refusal(done, code, words))
         return failures
 
 
 def read_facts_once() -> Facts:
-    """What the kernel holds now, for a command that has no event loop. No root needed."""
+    """The kernel's state now, for a command without an event loop. Needs no root."""
 
     async def read() -> Facts:
         async with Kernel() as kernel:

@@ -1,9 +1,9 @@
-"""Names for netbond's tables and its protocol, so that `ip route show table usb0` works.
+"""Names netbond's tables and its protocol for iproute2, so that `ip route show table usb0` works.
 
-iproute2 reads drop-in files besides its own: rt_tables.d/netbond.conf and rt_protos.d/netbond.conf are ours,
-and carry a header by which we know them again. A file of that name without it is somebody else's and stays.
-Names are a comfort to people: nothing in netbond depends on them, and an /etc that cannot be written is only
-worth a warning.
+iproute2 reads drop-in files besides its own. rt_tables.d/netbond.conf and rt_protos.d/netbond.conf are ours,
+and have a header by which netbond recognises them. A file of that name without it belongs to somebody else,
+and stays. The names are only for people. Nothing in netbond depends on them, so a read-only /etc causes only
+a warning.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HEADER = "# Written by netbond for `ip`; changes here are lost. `netbond run` ta
 FILE = "netbond.conf"
 KINDS = ("rt_tables", "rt_protos")
 SYSTEM_DEFAULTS = (Path("/usr/share/iproute2"), Path("/usr/lib/iproute2"))  # iproute2 6.5 and later
-LARGEST = 262144  # bytes
+LARGEST_BYTES = 262144
 
 # What `ip` itself understands in a table's place (ip-route(8)), and the kernel's own tables.
 RESERVED = frozenset({"default", "main", "local", "unspec", "all", "cache"})
@@ -30,8 +30,8 @@ RESERVED = frozenset({"default", "main", "local", "unspec", "all", "cache"})
 def render_tables(tables: Mapping[str, int], ecmp_table: int, taken: Mapping[int, str]) -> str:
     """The content of rt_tables.d/netbond.conf: `100 usb0` for each device, `222 netbond` for the ECMP table.
 
-    `taken` is what other files say. A number that has a name there keeps it, and a name that stands there, or
-    that `ip` would take for something else, is not given a second time: the table then goes by its number.
+    `taken` has the names in other files. A number that has a name there keeps it. A name that is used there,
+    or that `ip` would read as something else, is not given: that table then has only its number.
     """
     lines = []
     used = set(taken.values())
@@ -49,12 +49,12 @@ def render_protocol(protocol: int, taken: Mapping[int, str]) -> str:
 
 
 def _fit(name: str) -> bool:
-    """Whether `ip` reads it back as a name: no word of its own, no number (it reads 0x10 and 010 too)."""
+    """Whether `ip` reads it as a name: it is no keyword and no number (0x10 and 010 are numbers, too)."""
     return bool(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.@+-]{0,31}", name)) and name not in RESERVED
 
 
 def parse(text: str) -> dict[int, str]:
-    """The names in a file of iproute2's: lines of a number (decimal or 0x...) and a name; no others count."""
+    """The names in a file of iproute2: lines of a number (decimal or 0x...) and a name. Ignores others."""
     found = {}
     for line in text.splitlines():
         match = re.match(r"[ \t]*(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})[ \t]+([^ \t]+)", line)
@@ -64,7 +64,7 @@ def parse(text: str) -> dict[int, str]:
 
 
 def read_taken(iproute2_dir: Path, kind: str) -> dict[int, str]:
-    """The names that other files than ours give, for `kind` "rt_tables" or "rt_protos"."""
+    """The names in files other than ours, for `kind` "rt_tables" or "rt_protos"."""
     found: dict[int, str] = {}
     for folder in (*reversed(SYSTEM_DEFAULTS), iproute2_dir):
         extra = folder / f"{kind}.d"
@@ -79,18 +79,18 @@ def read_taken(iproute2_dir: Path, kind: str) -> dict[int, str]:
 
 
 def _read(path: Path) -> dict[int, str]:
-    # Distributions put links here: they are followed, as `ip` follows them; nothing is written through them.
-    return parse(files.read(path.resolve(), LARGEST)[0].decode(errors="replace"))
+    # Distributions put links here. They are followed, as `ip` does; nothing is written through them.
+    return parse(files.read(path.resolve(), LARGEST_BYTES)[0].decode(errors="replace"))
 
 
 class NameFiles:
-    """Our two files below `iproute2_dir` (None, or a folder that is not there: no names are wanted)."""
+    """Our two files below `iproute2_dir`. If that is None or does not exist, no names are written."""
 
     def __init__(self, iproute2_dir: Path | None) -> None:
         self.iproute2_dir = iproute2_dir
 
     def write(self, tables: Mapping[str, int], ecmp_table: int, protocol: int) -> tuple[str, ...]:
-        """Bring both files up to date, if they are not; what is wrong, in one line each."""
+        """Write both files, if they are not up to date; return a line for each failure."""
         if self.iproute2_dir is None or not self.iproute2_dir.is_dir():
             return ()
         texts = {
@@ -109,7 +109,7 @@ class NameFiles:
         return tuple(problems)
 
     def remove(self) -> tuple[str, ...]:
-        """Take both files away, if they are ours; what is wrong, in one line each."""
+        """Remove both files, if they are ours; return a line for each failure."""
         if self.iproute2_dir is None:
             return ()
         problems = []
@@ -126,16 +126,16 @@ class NameFiles:
 
 
 def _ours(path: Path) -> str | None:
-    """What we wrote there, or None if there is nothing; NetbondError if it is not ours."""
+    """The text that netbond wrote there, None if there is no file; NetbondError if it is not ours."""
     try:
-        text = files.read(path, LARGEST)[0].decode(errors="replace")
+        text = files.read(path, LARGEST_BYTES)[0].decode(errors="replace")
     except FileNotFoundError:
         return None
     except OSError as error:
         if error.errno == errno.ENOTDIR:
             return None
         raise
-    # A machine that lost power may leave an empty file: nothing in it is anybody's.
+    # A power cut may leave an empty file, which belongs to nobody.
     if text and not text.startswith(HEADER):
         raise NetbondError("was not written by netbond, and stays as it is")
     return text

@@ -1,9 +1,9 @@
-"""Netlink messages and what they say: bytes into the nouns of netbond.model, and nouns into bytes. Pure.
+"""Converts netlink messages into the nouns of netbond.model, and nouns into messages. Pure.
 
-A pass of the agent reads everything, many times a second when modems come and go, so that reading must cost
-little: messages are unpacked by hand, and only those that are new since the last time (Reader). Sources:
-rtnetlink(7), and the kernel's include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,fib_rules,nexthop}.h,
-from which the numbers below are; they are the kernel's promise to user space.
+A pass of the agent reads everything, many times a second when modems come and go. So reading must be cheap:
+messages are unpacked by hand, and only those that are new since the last time (Reader). Sources:
+rtnetlink(7), and the kernel's include/uapi/linux/{netlink,rtnetlink,if_link,if_addr,fib_rules,nexthop}.h. The
+numbers below are from there, and are part of the kernel's stable interface.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ Names = Mapping[int, str]  # of interfaces, by index
 
 
 def attributes(data: bytes, offset: int, end: int | None = None) -> dict[int, bytes]:
-    """The attributes of a message: by type, without flags. What is cut off is left out."""
+    """The attributes of a message by type, without flags. One that is cut off is left out."""
     end = len(data) if end is None else end
     found = {}
     while offset + 4 <= end:
@@ -122,7 +122,7 @@ def attributes(data: bytes, offset: int, end: int | None = None) -> dict[int, by
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Type, flags, sequence number and payload of each message in what a socket gave."""
+    """Type, flags, sequence number and payload of each message in `data`, as received from a socket."""
     offset = 0
     while offset + HEADER.size <= len(data):
         length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
@@ -154,7 +154,7 @@ def _network(data: bytes | None, length: int, family: int) -> IPNetwork:
 
 
 def link(payload: bytes, names: Names) -> Link | None:
-    """An interface; None for a message about something else (bridges have such)."""
+    """An interface; None for a message about something else, as bridges send."""
     family, _, index, flags, _ = _LINK.unpack_from(payload)
     found = attributes(payload, _LINK.size)
     if family != 0 or 3 not in found:  # AF_UNSPEC; IFLA_IFNAME
@@ -220,7 +220,7 @@ def _legs(data: bytes, names: Names) -> Iterator[Nexthop]:
 
 
 def route(payload: bytes, names: Names) -> Route | None:
-    """A route; None for those that nobody configures: local, multicast, cached."""
+    """A route; None for routes that are not configured: local, multicast, cached."""
     af, _, _, _, table, _, _, kind, flags = _ROUTE.unpack_from(payload)
     if table == LOCAL_TABLE or kind in _OWN_KINDS or flags & _RTM_F_CLONED or af not in FAMILY:
         return None
@@ -238,7 +238,7 @@ def _route(payload: bytes, found: Mapping[int, bytes], names: Names) -> Route:
     af, length, _, _, table, protocol, scope, kind, flags = _ROUTE.unpack_from(payload)
     family = FAMILY[af]
     hops: tuple[Nexthop, ...] = ()
-    if kind in (1, 2):  # others may name a device (IPv6: lo), which says nothing
+    if kind in (1, 2):  # other kinds may name a device (IPv6: lo), which means nothing
         if 9 in found:  # RTA_MULTIPATH
             hops = tuple(_legs(found[9], names))
         elif 4 in found:  # RTA_OIF
@@ -327,7 +327,7 @@ def nexthop(payload: bytes, names: Names) -> NexthopObject | NexthopGroup | None
 
 
 class Reader:
-    """Nouns from payloads, each parsed once: most messages of a dump are those of the dump before."""
+    """Parses each payload once: most messages of a dump were in the dump before."""
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
@@ -335,7 +335,7 @@ class Reader:
         self._seen: dict[tuple[Callable[[bytes, Names], Any], bytes], Any] = {}
 
     def begin(self, names: dict[int, str]) -> None:
-        """A new reading, with the interfaces as they are now. What the last one did not see is forgotten."""
+        """Begin a new reading, with the interfaces as they are now. Forget what the last one did not see."""
         self._known = self._seen if names == self._names else {}
         self._seen = {}
         self._names = names
@@ -354,8 +354,8 @@ class Reader:
 # --- nouns into bytes --------------------------------------------------------------------------------------
 
 
-class GoneError(Exception):
-    """The device of a route has vanished since it was read."""
+class DeviceGoneError(Exception):
+    """The device of a route does not exist any more."""
 
 
 def neighbour(payload: bytes) -> tuple[int, IPAddress, int] | None:
@@ -370,7 +370,7 @@ def neighbour(payload: bytes) -> tuple[int, IPAddress, int] | None:
 
 
 def pack_neighbour(index: int, address: IPAddress) -> bytes:
-    """A question about one neighbour of a device."""
+    """The payload of a request about one neighbour of a device."""
     packed = address.packed
     return _NEIGHBOUR.pack(AF[address.version], index, 0, 0, 0) + _attribute(1, packed)  # NDA_DST
 
@@ -403,7 +403,7 @@ def dump_request(kind: int, af: int, sequence: int, *, statistics: bool = False)
 
 def _index(device: str, indexes: Mapping[str, int]) -> int:
     if device not in indexes:
-        raise GoneError(device)
+        raise DeviceGoneError(device)
     return indexes[device]
 
 
@@ -416,7 +416,7 @@ def _via(family: int, gateway: IPAddress | None) -> bytes:
 
 
 def _code(names: Mapping[str, int], word: str) -> int:
-    """The kernel's number for a word; what has none stands as its number (`scope 123`)."""
+    """The kernel's number for a word. A value without a name is its number (`scope 123`)."""
     return names[word] if word in names else int(word)
 
 
@@ -507,7 +507,7 @@ def pack_nexthop_id(nexthop: NexthopObject | NexthopGroup) -> bytes:
     return _NEXTHOP.pack(0, 0, 0, 0) + _number(1, nexthop.id)
 
 
-# What a lookup may say of the packet besides: RTA_MARK, RTA_UID, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT.
+# Further properties of the packet in a lookup: RTA_MARK, RTA_UID, RTA_IP_PROTO, RTA_SPORT, RTA_DPORT.
 _SELECTORS = {
     "mark": (16, "=I"),
     "uid": (25, "=I"),
@@ -524,7 +524,7 @@ def lookup_request(
     sequence: int,
     selectors: Mapping[str, int] = MappingProxyType({}),
 ) -> bytes:
-    """What `ip route get` asks: the route that the kernel takes (RTM_F_LOOKUP_TABLE: and its table).
+    """The request of `ip route get`: which route, and which table (RTM_F_LOOKUP_TABLE), the kernel uses.
 
     `selectors` may have `mark`, `uid`, `ipproto`, `sport`, `dport`.
     """

@@ -1,13 +1,13 @@
-"""Kernel settings that bonding needs: which, to what, why; set only if different, recorded, and put back.
+"""Sets the kernel settings that bonding needs, if they differ; records the old values, and puts them back.
 
-Deciding is pure (`wanted`); `Sysctls` is the edge that reads and writes below /proc/sys. A setting is named
-by its path there, "net/ipv4/conf/eth0.5/rp_filter": the usual dots cannot tell a VLAN's name from a
-separator, and sysctl(8) takes slashes as well.
+Deciding is pure (`wanted`). `Sysctls` reads and writes below /proc/sys. A setting is named by its path there,
+"net/ipv4/conf/eth0.5/rp_filter": with the usual dots, the name of a VLAN would be ambiguous. sysctl(8) takes
+slashes as well.
 
-The record, `sysctls.json` in the state directory, holds for each setting the value that was there right
-before netbond wrote, and the one it wrote. It is written before the setting is, so that no crash loses the
-old value. A setting is put back only while it still has netbond's value: whoever changed it since has the
-last word. The state directory does not outlive a reboot, and neither do the settings.
+The record, `sysctls.json` in the state directory, has for each setting the value just before netbond wrote,
+and the value that netbond wrote. The record is written before the setting, so that a crash does not lose the
+old value. A setting is put back only while it still has netbond's value: a later change by somebody else
+stays. Neither the state directory nor the settings survive a reboot.
 
 Sources: Documentation/networking/ip-sysctl.rst; net/ipv4/devinet.c and net/ipv6/addrconf.c for what writing
 `forwarding` does besides.
@@ -31,13 +31,13 @@ from netbond.system import files
 from netbond.system.state_file import StateFile, StateFileError, reason
 
 STORE = "sysctls.json"  # in state_dir
-LARGEST_STORE = 1 << 20  # bytes; 64 uplinks make about 30,000
+LARGEST_STORE_BYTES = 1 << 20  # 64 uplinks need about 30,000
 
 PROC = Path("/proc/sys")
 
 HASH_POLICIES = {"addresses": "0", "flows": "1"}  # fib_multipath_hash_policy
 
-# What may stand in a record: nothing else is ever written, whatever the file says.
+# What a record may contain. Nothing else is ever written, whatever the file says.
 _NAMES = re.compile(
     r"net/core/[rw]mem_max"
     r"|net/ipv[46]/fib_multipath_(?:hash_policy|use_neigh)"
@@ -46,8 +46,8 @@ _NAMES = re.compile(
 )
 _VALUES = re.compile(r"-?[0-9]{1,10}")
 
-# Names that stand for all interfaces, or for those to come: the kernel gives no interface such a name a
-# directory of its own, so its settings cannot be reached.
+# These directories stand for all interfaces, and for those to come. An interface with such a name has no
+# directory of its own, so its settings cannot be changed.
 _NO_DEVICE = ("all", "default")
 
 Observed = Callable[[str], "str | None"]
@@ -73,14 +73,14 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a setting was, and what netbond made of it."""
+    """The value of a setting before netbond wrote, and the value that netbond wrote."""
 
     old: str
     ours: str
 
 
 def shown(name: str) -> str:
-    """A name as people know it, with dots, unless a dot is part of an interface's name."""
+    """A setting's name in its usual form, with dots, unless an interface's name contains one."""
     return name if "." in name else name.replace("/", ".")
 
 
@@ -95,7 +95,7 @@ def wanted(
     lan: Collection[str] = (),
     links: Iterable[Link] = (),
 ) -> list[Change]:
-    """What is to be changed, in the order in which it must be.
+    """The changes to make, in this order.
 
     `observed` gives a setting's value, None if the kernel has no such setting. `lan` are the LAN interfaces
     of router mode, `links` all interfaces.
@@ -140,7 +140,7 @@ def wanted(
 
 
 def _loose(device: str, observed: Observed) -> list[Change]:
-    """rp_filter 2 where it is 1 now. The kernel goes by the greater one of `all` and the interface's."""
+    """rp_filter 2 where it is 1 now. The kernel uses the maximum of `all` and the interface's."""
     name = f"net/ipv4/conf/{device}/rp_filter"
     own, everywhere = observed(name), observed("net/ipv4/conf/all/rp_filter")
     if own is None or max(_number(own), _number(everywhere or "0")) != 1:
@@ -156,11 +156,11 @@ def _raised(name: str, least: int, observed: Observed) -> list[Change]:
 
 
 def _still_accepting(links: Iterable[Link], lan: Collection[str], observed: Observed) -> list[Change]:
-    """accept_ra 2 where it is 1: with 1, the kernel ignores router advertisements once it forwards.
+    """accept_ra 2 where it is 1: with 1, the kernel ignores router advertisements while it forwards.
 
-    Before `forwarding` is switched on, as the kernel drops the routes it has learned at that moment. For any
-    interface that is not LAN: one that is no uplink yet needs them to become one. 0 is left: there, a program
-    (NetworkManager, systemd-networkd) listens in the kernel's place.
+    This comes before `forwarding`: when that is switched on, the kernel drops the routes that it has learned.
+    It is for every interface that is not LAN: one that is no uplink yet needs advertisements to become one. A
+    0 stays: there, a program (NetworkManager, systemd-networkd) listens instead of the kernel.
     """
     found = []
     for link in sorted(links, key=lambda link: link.name):
@@ -186,14 +186,14 @@ class Sysctls:
     def __init__(self, state_dir: Path, root: Path = PROC) -> None:
         self._root = str(root)  # not a Path: each pass reads some dozens
         self._store = StateFile(
-            state_dir / STORE, "sysctls", LARGEST_STORE, old=lambda found: {"settings": found}
+            state_dir / STORE, "sysctls", LARGEST_STORE_BYTES, old=lambda found: {"settings": found}
         )
 
     def read(self, name: str) -> str | None:
         """A setting's value; None if there is none here, or it cannot be read.
 
-        In a network namespace, the kernel shows settings that belong to the first one (net.core.rmem_max)
-        with a mode that lets nobody write, or not at all.
+        In a network namespace, settings of the initial namespace (net.core.rmem_max) are read-only, or
+        absent.
         """
         if not _NAMES.fullmatch(name):
             raise ValueError(f"{name!a} is not one of netbond's settings")
@@ -209,26 +209,27 @@ class Sysctls:
             return None
 
     def apply(self, changes: Iterable[Change]) -> list[str]:
-        """Make the changes and record them; a line for each thing that could not be done."""
+        """Record and make the changes; return a line for each failure."""
         changes = list(changes)
         if not changes:
             return []
         record, problems = self._load()
-        # An interface that has gone takes its settings along; modems that make up a new MAC address, and with
-        # it a name, each time they start would let the record grow for ever.
+        # Settings go with their interface. Some modems make up a new MAC address, and so a new name, at each
+        # start: the record would grow for ever.
         record = {name: entry for name, entry in record.items() if os.path.lexists(f"{self._root}/{name}")}
         before = dict(record)
         for change in changes:
             known = record.get(change.name)
-            # Somebody changed it since, or the interface is a new one of the old name: that is the old value
-            # now.
+            # If somebody changed it since, or the interface is a new one with the old name, the present value
+            # is the old value.
             old = known.old if known is not None and known.ours == change.old else change.old
             record[change.name] = Recorded(old, change.value)
         try:
             self._save(record)
         except OSError as error:
             problem = (
-                f"{self._store.path}: {files.why(error)}; kernel settings stay, as they could not be put back"
+                f"{self._store.path}: {files.why(error)};"
+                " kernel settings stay unchanged, as they could not be put back"
             )
             return [*problems, problem]
         failed: list[tuple[Change, OSError]] = []
@@ -241,18 +242,18 @@ class Sysctls:
                 if change.name in before:
                     record[change.name] = before[change.name]
         if failed:
-            with contextlib.suppress(OSError):  # then it holds too much, which restore() sees
+            with contextlib.suppress(OSError):  # then it has too many entries, which restore() skips
                 self._save(record)
         return problems + _failures(failed)
 
     def before(self, name: str) -> str | None:
-        """What a setting is, or was before netbond changed it; as `observed` of wanted()."""
+        """A setting's value, without netbond's own change; for `observed` of wanted()."""
         now = self.read(name)
         entry = self._load()[0].get(name)
         return entry.old if entry is not None and entry.ours == now else now
 
     def restore(self, keep: Collection[str] = ()) -> list[str]:
-        """Put back what still has netbond's value, except `keep`; a line for each that could not be."""
+        """Put back what still has netbond's value, except `keep`; return a line for each failure."""
         record, problems = self._load()
         left: dict[str, Recorded] = {name: entry for name, entry in record.items() if name in keep}
         failed: list[tuple[Change, OSError]] = []
@@ -263,7 +264,7 @@ class Sysctls:
             try:
                 self._write(name, entry.old)
             except OSError as error:
-                failed.append((Change(name, entry.old, entry.ours, "it was so before netbond"), error))
+                failed.append((Change(name, entry.old, entry.ours, "its value before netbond"), error))
                 left = {name: entry, **left}
         try:
             self._save(left)
@@ -272,9 +273,9 @@ class Sysctls:
         return problems + _failures(failed)
 
     def changed(self) -> list[Change]:
-        """What restore() would do now."""
+        """The changes that restore() would make now."""
         return [
-            Change(name, entry.old, entry.ours, "it was so before netbond")
+            Change(name, entry.old, entry.ours, "its value before netbond")
             for name, entry in reversed(self._load()[0].items())
             if self.read(name) == entry.ours
         ]
@@ -289,7 +290,7 @@ class Sysctls:
             os.close(descriptor)
 
     def _load(self) -> tuple[dict[str, Recorded], list[str]]:
-        """The record, and what is wrong with it. What is not right in it is left out."""
+        """The record without its invalid entries, and lines that name what is wrong with it."""
         try:
             found = self._store.read().get("settings")
             if not isinstance(found, dict):
@@ -312,7 +313,7 @@ class Sysctls:
                 record[name] = Recorded(old, ours)
             else:
                 wrong += 1
-        return record, [f"{self._store.path}: {wrong} entries are not right; ignored"] if wrong else []
+        return record, [f"{self._store.path}: {wrong} invalid entries; ignored"] if wrong else []
 
     def _save(self, record: dict[str, Recorded]) -> None:
         if not record:
@@ -323,7 +324,7 @@ class Sysctls:
 
 
 def _failures(failed: Iterable[tuple[Change, OSError]]) -> list[str]:
-    """One line for all that the system keeps shut, one each for what it found wrong."""
+    """One line for all settings that are read-only, and one for each other error."""
     shut: list[Change] = []
     lines: list[str] = []
     for change, error in failed:

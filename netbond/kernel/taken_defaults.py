@@ -1,7 +1,7 @@
-"""Defaults of others that netbond took out of main (`take_over_default`): recorded before they go, put back.
+"""Records the default routes that netbond takes out of main (`take_over_default`), and puts them back.
 
-The record is a file of the state directory, so that a killed agent's successor, or one with another
-configuration, still puts back what was there. Where the file cannot be written, nothing is taken.
+The record is a file in the state directory. So the next agent can put them back after a kill, or with another
+configuration. If the file cannot be written, nothing is taken.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from netbond.refusals import Refusal
 from netbond.system.state_file import StateFile
 from netbond.tables import DEFAULT, on_link
 
-LARGEST = 65536  # bytes
+LARGEST_BYTES = 65536
 SCOPES = frozenset({"global", "site", "link", "host", "nowhere"})
 
 
 def still_valid(route: Route, facts: Facts) -> bool:
-    """Whether its interfaces still exist and have an address from which its gateways are reached."""
+    """Whether its interfaces still exist and have an address that reaches its gateways."""
     names = {link.name for link in facts.links}
 
     def valid(hop: Nexthop) -> bool:
@@ -35,7 +35,7 @@ def still_valid(route: Route, facts: Facts) -> bool:
 
 
 def merged(known: Iterable[Route], taken: Iterable[Route]) -> tuple[Route, ...]:
-    """What is recorded and what is taken now; a new one replaces an old one of the same place and devices."""
+    """The recorded routes and those taken now. A new one replaces an old one of the same key and devices."""
 
     def place(route: Route) -> tuple[object, ...]:
         return (route.family, route.metric, *(hop.device for hop in route.nexthops))
@@ -97,7 +97,7 @@ def _route(item: dict[str, Any]) -> Route:
 
 
 def _scope(word: object) -> str:
-    """As netbond.kernel.rtnetlink reads it: a name, or a number that has none."""
+    """A scope as netbond.kernel.rtnetlink reads it: a name, or a number without a name."""
     if word in SCOPES or (isinstance(word, str) and word.isascii() and word.isdigit() and int(word) < 256):
         return str(word)
     raise ValueError(f"not a record of default routes: there is no scope {word!r}")
@@ -108,7 +108,7 @@ class DefaultStore:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "defaults.json"
-        self._file = StateFile(self.path, "defaults", LARGEST, old=lambda found: {"routes": found})
+        self._file = StateFile(self.path, "defaults", LARGEST_BYTES, old=lambda found: {"routes": found})
         self._kept: tuple[Route, ...] | None = None
 
     def load(self) -> tuple[Route, ...]:

@@ -1,1 +1,1 @@
-"""Router mode: what nftables holds."""
+"""Router mode: the nftables table with which LAN clients share the uplinks."""

@@ -1,9 +1,9 @@
-"""The edge of router mode: applies nftables text through `nft`, and deletes a dead uplink's connections.
+"""Applies the nftables text of router mode through `nft`, and deletes the connections of dead uplinks.
 
-`nft` reads its text from standard input and replaces the whole table in one transaction: no packet ever meets
-half of it. What was applied is kept in `state_dir`, together with the kernel's own listing of it, so that
-`netbond plan`, a successor after kill -9, and drift (`nft flush ruleset`) can be told without guessing how a
-version of nft prints what it was given.
+`nft` reads its text from standard input and replaces the whole table in one transaction, so no packet meets
+half of it. The applied text is kept in `state_dir`, together with the kernel's listing of it. So `netbond
+plan`, an agent after kill -9, and the detection of drift (`nft flush ruleset`) need not guess how a version
+of nft prints what it was given.
 
 Connections are deleted by a conntrack netlink message with a mark and a mask. The kernel takes these as a
 filter since 4.0 (IPCTNL_MSG_CT_DELETE without a tuple), so no conntrack tool is needed. Sources:
@@ -34,10 +34,10 @@ from netbond.system.state_file import StateFile, StateFileError
 logger = logging.getLogger(__name__)
 
 STORE = "nft.json"  # in state_dir
-LARGEST_STORE = 1 << 20  # bytes; 64 uplinks make about 30,000
+LARGEST_STORE_BYTES = 1 << 20  # 64 uplinks need about 30,000
 
 _PATH = f"{os.defpath}:/usr/local/sbin:/usr/sbin:/sbin"  # a daemon's PATH may lack the sbin directories
-_PATIENCE = 10.0  # seconds; nft takes milliseconds
+_TIMEOUT_S = 10.0  # nft takes milliseconds
 
 _NETLINK_NETFILTER = 12
 _NLMSG_ERROR = 2
@@ -52,7 +52,7 @@ _NFTABLES_GROUP = 7  # NFNLGRP_NFTABLES
 
 
 class NftError(NetbondError):
-    """`nft` refused what it was given."""
+    """`nft` refused a text, or could not be run."""
 
 
 # --- netlink ----------------------------------------------------------------------------------------------
@@ -63,8 +63,8 @@ def _attribute(kind: int, value: int) -> bytes:
 
 
 def _request(kind: int, flags: int, attributes: bytes, family: int = socket.AF_UNSPEC) -> bytes:
-    # struct nfgenmsg. A version other than 0 makes the kernel heed the family of a deletion (4.20 and later;
-    # before, it meant all connections of that mark).
+    # struct nfgenmsg. With a version other than 0, a deletion is for one family only (4.20 and later; before,
+    # it was for all connections with that mark).
     body = struct.pack("=BBH", family, 0 if family == socket.AF_UNSPEC else 1, 0) + attributes
     return struct.pack("=IHHII", 16 + len(body), kind, _NLM_F_REQUEST | flags, 1, 0) + body
 
@@ -72,16 +72,16 @@ def _request(kind: int, flags: int, attributes: bytes, family: int = socket.AF_U
 def delete_request(mark: Mark, mask: int) -> bytes:
     """The message that deletes each connection of the family whose mark is `mark` in the bits of `mask`."""
     if not mask or not mark.value or mark.value & ~mask:
-        # A filter that matches nothing, or with mask 0 everything, is never meant.
+        # A filter that matches nothing, or everything (mask 0), is a bug.
         raise ValueError(f"mark {mark.value:#x} is not within the mask {mask:#x}")
     attributes = _attribute(_CTA_MARK, mark.value) + _attribute(_CTA_MARK_MASK, mask)
     return _request(_CT_DELETE, _NLM_F_ACK, attributes, _FAMILIES[mark.family])
 
 
 def _ask(request: bytes) -> bytes:
-    """Send one request to the kernel's netfilter; its answer. OSError if it is an error."""
+    """Send one request to the kernel's netfilter; return its answer. OSError if that is an error."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as link:
-        link.settimeout(_PATIENCE)
+        link.settimeout(_TIMEOUT_S)
         link.bind((0, 0))
         link.send(request)
         answer = link.recv(65536)
@@ -96,7 +96,7 @@ def release(marks: Iterable[Mark], mask: int) -> None:
     """Delete the connections with these marks from the kernel's table.
 
     Their next packets are routed and translated anew. Blocks while the kernel walks its table (docs/router.md
-    has the times). NetbondError says why if it cannot be done.
+    has the times). NetbondError if the kernel refuses.
     """
     for mark in marks:
         try:
@@ -117,7 +117,7 @@ def _refused(what: str, error: OSError) -> NetbondError:
 
 
 def generation() -> int:
-    """A number that grows with each change to any nftables rule, whoever makes it: cheap to ask (0.1 ms)."""
+    """A number that grows with each change of any nftables rule, whoever makes it. Takes 0.1 ms."""
     try:
         answer = _ask(_request(_GET_GENERATION, 0, b""))
     except OSError as error:
@@ -136,8 +136,8 @@ def generation() -> int:
 def watch(changed: Callable[[], None]) -> Iterator[None]:
     """Call `changed` when anybody has changed nftables rules, netbond too; within a running event loop.
 
-    An event is only a reason to look: what it says is not read, and lost ones are no loss. A kernel that has
-    no such events is no error: those who need nftables find out when they ask it for more.
+    An event is only a reason to look: its content is not read, and lost events do no harm. A kernel without
+    such events is no error: whoever needs nftables gets the error of the next request.
     """
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as stack:
@@ -155,7 +155,7 @@ def watch(changed: Callable[[], None]) -> Iterator[None]:
                 except BlockingIOError:
                     break
                 except OSError as error:
-                    if error.errno != errno.ENOBUFS:  # there were more than it could hold
+                    if error.errno != errno.ENOBUFS:  # that is an overrun
                         loop.remove_reader(link)
                         break
             changed()
@@ -168,7 +168,7 @@ def watch(changed: Callable[[], None]) -> Iterator[None]:
 
 
 def _subscribed() -> socket.socket:
-    """A socket that hears of changes to nftables; OSError where there is no such thing."""
+    """A socket that receives changes of nftables; OSError if the kernel has no nftables."""
     flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     link = socket.socket(socket.AF_NETLINK, flags, _NETLINK_NETFILTER)
     try:
@@ -184,11 +184,11 @@ def _subscribed() -> socket.socket:
 
 
 def program() -> str:
-    """Where `nft` is; UnavailableError names the package that has it."""
+    """The path of `nft`; UnavailableError names the package to install."""
     found = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{_PATH}")
     if found is None:
         raise UnavailableError(
-            "router mode needs the program nft, which is not here", "install the package nftables"
+            "router mode needs the program nft, which is not installed", "install the package nftables"
         )
     return found
 
@@ -206,11 +206,11 @@ async def _run(arguments: list[str], text: str = "") -> tuple[int, str, str]:
     except OSError as error:
         raise NftError(f"nft cannot be started: {files.why(error)}", "trying again") from None
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT_S):
             out, err = await process.communicate(text.encode())
     except TimeoutError:
         raise NftError(
-            f"nft did not finish in {_PATIENCE:.0f} s", "look what keeps it: nft list ruleset"
+            f"nft did not finish in {_TIMEOUT_S:.0f} s", "look what keeps it: nft list ruleset"
         ) from None
     finally:
         if process.returncode is None:
@@ -233,7 +233,7 @@ async def feed(text: str) -> None:
 
 
 async def listing() -> str:
-    """The kernel's table as nft prints it, without counters; "" if there is none."""
+    """The kernel's table as nft prints it, without counters; "" if there is no table."""
     status, out, _ = await _run(["--stateless", "list", "table", FAMILY, TABLE])
     return "" if status else out
 
@@ -245,17 +245,17 @@ class Table:
     """netbond's table in the kernel, and the record of it in `state_dir`."""
 
     def __init__(self, state_dir: Path) -> None:
-        self._store = StateFile(state_dir / STORE, "nft", LARGEST_STORE)
-        self._text = ""  # that the kernel's table was made from
-        self._listing = ""  # what the kernel made of it
-        self._present = False  # whether there is a table, be it as we made it or not
-        self._generation: int | None = None  # at which all this was found
+        self._store = StateFile(state_dir / STORE, "nft", LARGEST_STORE_BYTES)
+        self._text = ""  # from which the kernel's table was made
+        self._listing = ""  # the kernel's listing of it
+        self._present = False  # whether there is a table, ours or changed
+        self._generation: int | None = None  # the generation of what is above
         self.problem = ""  # why the record could not be written, the last time
 
     async def applied(self) -> str:
-        """The text that the kernel's table was made from; "" if there is no table, or it is no longer so.
+        """The text from which the kernel's table was made; "" if there is no table, or it was changed.
 
-        Costs a netlink message while nobody changes any nftables rule, and a run of `nft` when somebody has.
+        Costs one netlink message, and a run of `nft` if somebody has changed any nftables rule.
         """
         now = generation()
         if self._generation is None:
@@ -269,7 +269,7 @@ class Table:
         return self._text
 
     async def apply(self, text: str) -> bool:
-        """Make the kernel's table that of `text` ("": no table); whether anything had to be done."""
+        """Make the kernel's table as `text` says ("": no table); return whether anything was changed."""
         if await self.applied() == text and self._present == bool(text):
             return False
         await feed(text or REMOVAL)
@@ -280,7 +280,7 @@ class Table:
         return True
 
     async def remove(self) -> bool:
-        """Take the table away; whether there was one. No error where nft was never installed."""
+        """Remove the table; return whether there was one. No error if nft is not installed."""
         try:
             return await self.apply("")
         except UnavailableError:
@@ -290,7 +290,7 @@ class Table:
         try:
             found = self._store.read()
         except (OSError, StateFileError):
-            return "", ""  # then the table is made anew
+            return "", ""  # then the table is applied again
         text, listed = found.get("text"), found.get("listing")
         return (text, listed) if isinstance(text, str) and isinstance(listed, str) else ("", "")
 

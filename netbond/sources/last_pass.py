@@ -10,7 +10,7 @@ from netbond.config.schema import Config
 from netbond.contracts import Output, Source
 from netbond.desired import Desired
 from netbond.model import Facts, Uplink
-from netbond.status.departed import Gone
+from netbond.status.departed import Departed
 from netbond.status.schema import Sections
 from netbond.usability import alive
 
@@ -22,7 +22,7 @@ class LastPass(Source, Output):
 
     def __init__(self) -> None:
         self._uplinks: tuple[Uplink, ...] = ()
-        self._gone = Gone()
+        self._departed = Departed()
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """The uplinks that were in use."""
@@ -33,9 +33,9 @@ class LastPass(Source, Output):
         self._uplinks = goal.uplinks
         here = frozenset(link.name for link in facts.links)
         reasons = dict(goal.excluded) | {each.name: each.reason for each in goal.idle}
-        self._gone.observe(goal.uplinks, here, reasons, time.monotonic())
+        self._departed.observe(goal.uplinks, here, reasons, time.monotonic())
         return ()
 
     def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """The uplinks that were there a while ago."""
-        return replace(sections, gone=self._gone.section(now_s))
+        return replace(sections, gone=self._departed.section(now_s))

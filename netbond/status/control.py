@@ -39,10 +39,10 @@ MAX_REPLY = 4 * 1024 * 1024  # bytes of one line from it; a status of 100 uplink
 MAX_CONNECTIONS = 32
 # Some connections are kept for root: no user can keep the hooks out by holding all of them.
 MAX_UNPRIVILEGED = 24
-REST = (
-    0.1  # seconds that a user's connection, and its place, wait after each answer: the agent has more to do
-)
-PATIENCE = 5.0  # seconds a client may take to send a line, or to take its reply
+# After each answer, the connection of a user without root waits, and keeps its place among MAX_UNPRIVILEGED:
+# users must not keep the agent busy.
+UNPRIVILEGED_COOLDOWN_S = 0.1
+TIMEOUT_S = 5.0  # for a client to send a line, or to take its reply
 BACKLOG = 64
 
 
@@ -83,13 +83,13 @@ class ControlServer:
         path: Path,
         commands: Mapping[str, Command],
         *,
-        patience: float = PATIENCE,
-        rest: float = REST,
+        timeout_s: float = TIMEOUT_S,
+        cooldown_s: float = UNPRIVILEGED_COOLDOWN_S,
     ) -> None:
         self.path = path
         self._commands = commands
-        self._patience = patience
-        self._rest = rest
+        self._timeout_s = timeout_s
+        self._cooldown_s = cooldown_s
         self._server: asyncio.Server | None = None
         self._lock: int | None = None
         self._node: tuple[int, int] | None = None  # device and inode of our socket
@@ -152,7 +152,7 @@ class ControlServer:
             logger.error("a connection to the control socket failed", exc_info=error)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
-        """Answer one client until it leaves, errs or tries our patience."""
+        """Answer one client until it leaves, makes an error or is too slow."""
         import asyncio
 
         try:
@@ -161,7 +161,7 @@ class ControlServer:
                 return
             while True:
                 try:
-                    line = await asyncio.wait_for(reader.readline(), self._patience)
+                    line = await asyncio.wait_for(reader.readline(), self._timeout_s)
                 except ValueError:  # what readline() makes of a line beyond the limit
                     await self._send(writer, _failure(f"a request is at most {MAX_REQUEST} bytes"))
                     return
@@ -169,7 +169,7 @@ class ControlServer:
                     return  # end of file
                 await self._send(writer, await self._answer(line, peer))
                 if not self._privileged(peer):
-                    await asyncio.sleep(self._rest)
+                    await asyncio.sleep(self._cooldown_s)
         except (TimeoutError, OSError):
             pass  # too slow, or gone: nobody to tell
         finally:
@@ -189,7 +189,7 @@ class ControlServer:
         # No water marks: drain() then returns when all has gone to the kernel, and not before.
         writer.transport.set_write_buffer_limits(high=0)
         writer.write(json.dumps(reply).encode() + b"\n")
-        await asyncio.wait_for(writer.drain(), self._patience)
+        await asyncio.wait_for(writer.drain(), self._timeout_s)
 
     async def _answer(self, line: bytes, peer: Peer) -> dict[str, Any]:
         import asyncio

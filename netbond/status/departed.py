@@ -1,4 +1,4 @@
-"""Uplinks that were there a while ago: what a person looks for who finds one missing. Pure."""
+"""Remembers uplinks that have gone in the last minutes, for a person who finds one missing. Pure."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from netbond.model import Uplink
 from netbond.status.schema import DepartedUplink
 from netbond.system.text import printable
 
-SHOWN = 600.0  # seconds
-MOST = 32  # uplinks that are remembered; the one gone for the longest time goes first
+SHOWN_S = 600.0
+MOST = 32  # uplinks that are remembered; the one gone for the longest time is dropped first
 
 
 @dataclass(frozen=True, slots=True)
-class _Was:
+class _DepartedUplink:
     uplink: Uplink
     since: float
 
 
-class Gone:
-    """Remembers uplinks for SHOWN seconds after they are none. `now` is by a clock that never jumps."""
+class Departed:
+    """Remembers uplinks for SHOWN_S after they have gone. `now` is by a clock that never jumps."""
 
     def __init__(self) -> None:
         self._there: dict[tuple[str, int], Uplink] = {}
-        self._gone: dict[tuple[str, int], _Was] = {}  # the longest gone first
+        self._departed: dict[tuple[str, int], _DepartedUplink] = {}  # the longest gone first
         self._devices: Collection[str] = ()
         self._reasons: Mapping[str, str] = {}
 
@@ -35,12 +35,12 @@ class Gone:
         there = {(uplink.name, uplink.family): uplink for uplink in uplinks}
         for key, uplink in self._there.items():
             if key not in there:
-                self._gone[key] = _Was(uplink, now)
-        self._gone = {
-            key: was for key, was in self._gone.items() if key not in there and now - was.since < SHOWN
+                self._departed[key] = _DepartedUplink(uplink, now)
+        self._departed = {
+            key: was for key, was in self._departed.items() if key not in there and now - was.since < SHOWN_S
         }
-        while len(self._gone) > MOST:
-            del self._gone[next(iter(self._gone))]
+        while len(self._departed) > MOST:
+            del self._departed[next(iter(self._departed))]
         self._there, self._devices, self._reasons = there, devices, reasons
 
     def section(self, now: float) -> tuple[DepartedUplink, ...]:
@@ -55,8 +55,8 @@ class Gone:
                 gone_s=round(max(0.0, now - was.since), 3),
                 reason=printable(self._why(was.uplink.device)),
             )
-            for was in self._gone.values()
-            if now - was.since < SHOWN
+            for was in self._departed.values()
+            if now - was.since < SHOWN_S
         )
 
     def _why(self, device: str) -> str:

@@ -1,1 +1,1 @@
-"""Files, clocks and priorities of the operating system."""
+"""What netbond needs of the operating system: files, clocks, priorities and plain text."""

@@ -1,4 +1,4 @@
-"""State files: what netbond keeps in `state_dir` and `data_dir` for the agent that starts next.
+"""Reads and writes state files: what is kept in `state_dir` and `data_dir` for the next start of the agent.
 
 Each is one JSON object that names its kind and the version of its format. It is read only if nobody but root
 and this process's user can have written it, and it is replaced as a whole. Files of netbond 0.1, which named

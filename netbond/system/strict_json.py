@@ -1,4 +1,4 @@
-"""JSON from a file or another process, read so that it can be written again and cannot exhaust the stack.
+"""Parses JSON from files and other processes; refuses what cannot be written again or exhausts the stack.
 
 Quick to import: a DHCP client waits for `netbond hook`.
 """

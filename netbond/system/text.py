@@ -1,4 +1,4 @@
-"""Text from outside, made fit for a terminal, a log and a label.
+"""Makes text from outside fit for a terminal, a log and a label.
 
 Quick to import: a DHCP client waits for `netbond hook`.
 """

@@ -1,1 +1,1 @@
-"""Where facts come from: one file per source. None of them decides anything."""
+"""Watchers of the services and events that give facts, one module each. None of them decides anything."""

@@ -10,6 +10,7 @@ from netbond.config.schema import Config
 from netbond.contracts import Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.model import Facts
+from netbond.status.schema import Sections
 
 
 class Quiet(Source):
@@ -29,7 +30,7 @@ async def test_a_source_needs_no_more_than_its_facts() -> None:
     source.tick(Traffic(), 1.0)
     assert source.contribute(Facts(), 1.0).roaming == {"usb0"}
     assert source.complete()
-    assert source.status((), 1.0) == {}
+    assert source.status(Sections(), (), 1.0) == Sections()
     assert source.problems == ()
     await source.stop()
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.model import Device, Link, Nexthop, Route, Uplink, UplinkState
+from netbond.model import Link, Nexthop, Route, Uplink, UplinkState
 from tests.unit.boxes import address, box, main_default, six, uplinks
 
 UPLINK = uplinks(box("usb0"))[0]
@@ -42,14 +42,6 @@ def test_counters_and_ages_make_no_other_thing() -> None:
     assert replace(UPLINK, gateway_since=5.0) == UPLINK
     assert replace(UPLINK, disputed=(("x", ipaddress.ip_address("10.0.0.9")),)) == UPLINK
     assert replace(UPLINK, weight=2) != UPLINK
-
-
-def test_of_a_device_what_is_known() -> None:
-    assert Device("usb0", vendor="12d1", mac="0c:5b:8f:27:9a:64").as_dict() == {
-        "vendor": "12d1",
-        "mac": "0c:5b:8f:27:9a:64",
-    }
-    assert Device("usb0").as_dict() == {}
 
 
 def test_uplinks_are_immutable() -> None:

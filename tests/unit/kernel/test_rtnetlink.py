@@ -69,7 +69,7 @@ def test_nexthops_read_back(nexthop: NexthopObject | NexthopGroup) -> None:
 
 
 def test_a_device_that_is_gone_is_no_request() -> None:
-    with pytest.raises(wire.GoneError):
+    with pytest.raises(wire.DeviceGoneError):
         wire.pack_route(ROUTES[0], {})
 
 

@@ -265,7 +265,7 @@ def test_no_record_no_change(proc: Proc) -> None:
     """What could not be put back is not set."""
     proc.state.write_text("in the way")
     found = proc.sysctls().apply([Change(NAME, "2", "1", "why")])
-    assert found[-1].endswith("kernel settings stay, as they could not be put back")
+    assert found[-1].endswith("kernel settings stay unchanged, as they could not be put back")
     assert proc.get(NAME) == "1"
 
 
@@ -312,7 +312,7 @@ def test_no_proc_at_all(tmp_path: Path) -> None:
 def test_nothing_else_is_written_whatever_the_record_says(proc: Proc, name: str) -> None:
     proc.state.mkdir()
     (proc.state / STORE).write_text(json.dumps({name: {"old": "1", "ours": "2"}}))
-    assert proc.sysctls().restore() == [f"{proc.state / STORE}: 1 entries are not right; ignored"]
+    assert proc.sysctls().restore() == [f"{proc.state / STORE}: 1 invalid entries; ignored"]
     with pytest.raises(ValueError, match="is not one of netbond's settings"):
         proc.sysctls().read(name)
 

@@ -47,7 +47,7 @@ def test_nft_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     with pytest.raises(UnavailableError) as caught:
         nft.program()
     assert str(caught.value) == (
-        "router mode needs the program nft, which is not here; install the package nftables"
+        "router mode needs the program nft, which is not installed; install the package nftables"
     )
 
 

@@ -156,7 +156,7 @@ async def test_only_root_and_the_agents_user_may_change_something(
 
 async def test_silent_and_slow_clients_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    async with served(path, patience=0.2):
+    async with served(path, timeout_s=0.2):
         silent, keep = await asyncio.open_unix_connection(path)
         dripping, drip = await asyncio.open_unix_connection(path)
         drip.write(b'{"comm')
@@ -170,7 +170,7 @@ async def test_silent_and_slow_clients_are_dropped(tmp_path: Path) -> None:
 
 async def test_a_client_that_does_not_read_is_dropped_and_holds_up_nobody(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    async with served(path, patience=0.3) as server:
+    async with served(path, timeout_s=0.3) as server:
         deaf = socket.socket(socket.AF_UNIX)
         deaf.connect(str(path))
         deaf.sendall(as_line(command="large"))
@@ -396,7 +396,7 @@ async def test_a_user_who_asks_without_end_is_answered_now_and_then(
 
     async def scenario() -> None:
         nonlocal answers
-        async with served(tmp_path / "s", rest=3600.0):
+        async with served(tmp_path / "s", cooldown_s=3600.0):
             reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
             writer.write(as_line(command="status") * 100)
             assert json.loads(await asyncio.wait_for(reader.readline(), 5.0))["ok"]

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import replace
 
 from netbond.model import Uplink
-from netbond.status.departed import MOST, SHOWN, Gone
+from netbond.status.departed import MOST, SHOWN_S, Departed
 from netbond.status.schema import DepartedUplink
 
 USB0 = Uplink(
@@ -18,12 +18,12 @@ USB1 = replace(
 BOTH = {"usb0", "usb1"}
 
 
-def told(gone: Gone, now: float) -> list[tuple[str, float, str]]:
+def told(gone: Departed, now: float) -> list[tuple[str, float, str]]:
     return [(one.name, one.gone_s, one.reason) for one in gone.section(now)]
 
 
 def test_one_that_is_unplugged_is_told_for_ten_minutes() -> None:
-    gone = Gone()
+    gone = Departed()
     gone.observe([USB0, USB1], BOTH, {}, 0.0)
     assert gone.section(1.0) == ()
     gone.observe([USB0], {"usb0"}, {}, 10.0)
@@ -38,13 +38,13 @@ def test_one_that_is_unplugged_is_told_for_ten_minutes() -> None:
             reason="unplugged",
         ),
     )
-    assert gone.section(10.0 + SHOWN) == ()
-    gone.observe([USB0], {"usb0"}, {}, 10.0 + SHOWN)
+    assert gone.section(10.0 + SHOWN_S) == ()
+    gone.observe([USB0], {"usb0"}, {}, 10.0 + SHOWN_S)
     assert gone.section(11.0) == ()  # it is forgotten, not only not shown
 
 
 def test_one_that_is_back_is_not_gone() -> None:
-    gone = Gone()
+    gone = Departed()
     gone.observe([USB0], BOTH, {}, 0.0)
     gone.observe([], set(), {}, 1.0)
     assert told(gone, 2.0) == [("usb0", 1.0, "unplugged")]
@@ -55,7 +55,7 @@ def test_one_that_is_back_is_not_gone() -> None:
 
 
 def test_an_interface_that_stays_says_why() -> None:
-    gone = Gone()
+    gone = Departed()
     gone.observe([USB0, USB1], BOTH, {}, 0.0)
     gone.observe([], BOTH, {"usb1": "it roams (exclude_roaming = true)"}, 1.0)
     assert told(gone, 1.0) == [
@@ -68,7 +68,7 @@ def test_an_interface_that_stays_says_why() -> None:
 
 def test_memory_is_bounded() -> None:
     """A modem that gets another name at each plug."""
-    gone = Gone()
+    gone = Departed()
     for number in range(100):
         gone.observe([replace(USB0, device=f"usb{number}")], {f"usb{number}"}, {}, float(number))
     found = told(gone, 100.0)

@@ -13,7 +13,7 @@ from netbond.desired import Desired
 from netbond.health import judge, report
 from netbond.model import Device, EngineState, IdleInterface, Link, Nexthop, Rate, Route, Uplink
 from netbond.sources import data_plans
-from netbond.status.departed import Gone
+from netbond.status.departed import Departed
 from netbond.status.schema import DepartedUplink, EcmpStatus, HardwareStatus, Sections, from_json, to_json
 from netbond.status.schema import json_schema as schema_of_status
 from netbond.status.snapshot import AgentInfo, build, rates
@@ -84,7 +84,7 @@ ENGINE = EngineState(
 
 def departed() -> tuple[DepartedUplink, ...]:
     """An uplink that was there."""
-    gone = Gone()
+    gone = Departed()
     gone.observe(DESIRED.uplinks[:1], {"usb0"}, {}, 1.0)
     gone.observe((), {"usb0"}, {}, 2.0)
     return gone.section(3.0)
