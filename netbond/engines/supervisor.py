@@ -411,7 +411,7 @@ class Supervisor:
         *,
         state_dir: Path,
         user: str,
-        changed: Callable[[], None] = _nothing,
+        changed: Callable[[], object] = _nothing,
         program: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:

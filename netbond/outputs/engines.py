@@ -21,7 +21,7 @@ class Engines(Output):
 
     name = "engines"
 
-    def __init__(self, config: Config, changed: Callable[[], None]) -> None:
+    def __init__(self, config: Config, changed: Callable[[], object]) -> None:
         """`changed` is called when the state of an engine is another."""
         self._wanted: tuple[EngineConfig, ...] = (*config.sender, *config.receiver)
         self._supervisor = Supervisor(

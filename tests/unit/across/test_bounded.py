@@ -71,15 +71,15 @@ async def test_an_agent_with_an_uplink_that_is_a_new_one_each_time(tmp_path: Pat
     async def looks(count: int) -> int:
         for _ in range(count):
             await agent._pass(cast("Kernel", kernel))
-            await agent._count(cast("Kernel", kernel))
+            await agent._reconciler.count(cast("Kernel", kernel))
         return held(vars(agent))
 
     try:
         # What uplinks have carried is remembered of so many.
         before, after = await looks(MOST_DEVICES + 20), await looks(100)
     finally:
-        await agent._health.stop()
-    assert len(agent._goal.uplinks) == 3
+        await agent._reconciler.health.stop()
+    assert len(agent._reconciler.goal.uplinks) == 3
     assert after < before + 50  # one object for each would be 100
     assert len(list((tmp_path / "learned").iterdir())) == 3
 

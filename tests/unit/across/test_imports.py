@@ -29,10 +29,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("edges", ("kernel", "router", "watchers", "dhcp", "health", "engines", "status")),
     ("adapters", ("sources", "outputs")),
-    ("agent", ("agent",)),
+    ("agent", ("agent", "reconciler")),
     ("commands", ("cli", "lab", "__main__")),
 )
-SELF = {"base", "pure", "codecs", "adapters", "commands"}
+SELF = {"base", "pure", "codecs", "adapters", "agent", "commands"}
 NOT_PURE = frozenset(
     (
         *("asyncio", "fcntl", "os", "random", "select", "shutil", "signal", "socket", "subprocess"),

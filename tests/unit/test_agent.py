@@ -47,9 +47,9 @@ def make_agent(folder: Path) -> Agent:
 
 
 def problems(agent: Agent) -> list[str]:
-    agent._publish()
-    assert agent._published is not None
-    return list(agent._published.agent.problems)
+    agent._reconciler.publish()
+    assert agent._reconciler.published is not None
+    return list(agent._reconciler.published.agent.problems)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ async def test_a_pass_that_fails_is_shown_until_one_succeeds(
     assert problem.startswith("a look at the kernel failed: ")
     assert "no buffers" in problem
 
-    async def well(_kernel: Any) -> float:
+    async def well(_kernel: Any, *, moved: bool) -> float:
         return 5.0
 
-    monkeypatch.setattr(agent, "_reconcile", well)
+    monkeypatch.setattr(agent._reconciler, "reconcile", well)
     assert await agent._pass(broken(error)) == 5.0
     assert problems(agent) == []
     said = [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -88,12 +88,12 @@ async def test_a_kernel_that_cannot_be_read_at_the_end_does_not_keep_the_rest(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent = make_agent(tmp_path)
-    (names,) = [output for output in agent._outputs if isinstance(output, TableNames)]
+    (names,) = [output for output in agent._reconciler.outputs if isinstance(output, TableNames)]
     uplink = Uplink("usb0", ipaddress.ip_interface("10.0.0.10/24"), None, "test", 100)
     await names.apply(Facts(), Desired(uplinks=(uplink,)), agent.config)
     files = list((tmp_path / "iproute2").rglob("netbond.conf"))
     assert len(files) == 2
-    await agent._leave(broken(OSError(errno.ENOBUFS, "no buffers")))
+    await agent._reconciler.leave(broken(OSError(errno.ENOBUFS, "no buffers")))
     assert not any(file.exists() for file in files)
     assert "left behind: routes and rules: [Errno 105] no buffers" in caplog.messages
 
@@ -153,7 +153,7 @@ async def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_t
     monkeypatch.setattr(agent, "_pass", look)
     monkeypatch.setattr(agent, "_reload", lambda: seen.append("reload"))
 
-    agent._read_cost_s = 0.05  # seconds of settling
+    agent._reconciler.read_cost_s = 0.05  # seconds of settling
     agent._wake.look()
     asyncio.get_running_loop().call_later(0.01, agent._wake.reload)
     await agent._loop(broken(OSError()))

@@ -1,0 +1,188 @@
+"""One pass of the agent: read the kernel, let sources add, decide, apply, let outputs apply, publish.
+
+Nothing is decided here: netbond.desired says what the box should be, netbond.plan what to change,
+netbond.refusals and netbond.pacing what to make of what the kernel refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from netbond import __version__
+from netbond.announcements import changes
+from netbond.config.schema import Config
+from netbond.conflicts import conflicts
+from netbond.contracts import Output, Source, Traffic
+from netbond.desired import Desired, desired
+from netbond.kernel.client import Kernel
+from netbond.model import Facts, Health
+from netbond.outputs.address_list import AddressListFile
+from netbond.outputs.engines import Engines
+from netbond.outputs.kernel_settings import KernelSettings
+from netbond.outputs.metrics import Metrics
+from netbond.outputs.router_mode import RouterMode
+from netbond.outputs.table_names import TableNames
+from netbond.pacing import may_prune, next_look_s
+from netbond.plan import object_words, plan
+from netbond.problems import Problems
+from netbond.refusals import barred, judge
+from netbond.repair_backoff import RepairBackoff
+from netbond.sources.health import HealthChecks
+from netbond.sources.running import Sources, all_sources
+from netbond.sources.taken_defaults import TakenDefaults
+from netbond.status import snapshot
+from netbond.status.schema import Snapshot
+from netbond.system import clock
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """The sources, the outputs, and what one pass must know of the one before."""
+
+    def __init__(self, config: Config, config_file: Path | None, look: Callable[[], None]) -> None:
+        """`look` is called when there is a reason for another pass."""
+        self.config = config
+        self._config_file = config_file
+        self._look = look
+        self._started = time.monotonic()
+        self._sources = Sources(all_sources(config), look)
+        self._taken = next(source for source in self._sources.all if isinstance(source, TakenDefaults))
+        self.health = next(source for source in self._sources.all if isinstance(source, HealthChecks))
+        self.engines = Engines(config, self.publish)
+        self.outputs: tuple[Output, ...] = (
+            TableNames(config),
+            AddressListFile(),
+            self.engines,
+            KernelSettings(config),
+            RouterMode(config),
+            Metrics(config, lambda: self.published),
+            *(source for source in self._sources.all if isinstance(source, Output)),
+        )
+        self.problems = Problems()
+        self.goal = Desired()
+        self.read_cost_s = 0.0  # of a processor's time, for the last reading of the kernel
+        self.published: Snapshot | None = None
+        self._backoff = RepairBackoff()
+        self._refused: frozenset[str] | None = None  # what the kernel refused in the last pass
+        self._barred: frozenset[Health] = frozenset()  # uplinks whose own default the kernel refuses
+        self._changes = 0  # routes and rules added and removed since the start
+        self._traffic = Traffic()
+        self._counted = self._started
+
+    async def start(self, stack: contextlib.AsyncExitStack, kernel: Kernel) -> None:
+        """Start sources and outputs; `stack` stops them."""
+        await self._sources.start(stack, await kernel.read_links())
+        for output in self.outputs:
+            stack.push_async_callback(output.stop)
+            if not isinstance(output, Source):
+                await output.start(self._look, ())
+
+    def configure(self, config: Config) -> None:
+        """Take another configuration, from the next pass on."""
+        self.config = config
+        self._sources.configure(config)
+
+    async def reconcile(self, kernel: Kernel, *, moved: bool) -> float:
+        """Make the box right; seconds until the next pass that nothing asks for.
+
+        `moved`: links or addresses have changed since the last pass.
+        """
+        began = time.thread_time()  # not what it waited for others
+        read = await kernel.read()
+        self.read_cost_s = time.thread_time() - began
+        facts = self.facts(read)
+        goal = await self._taken.settle(kernel, facts, desired(facts, self.config))
+        now = time.monotonic()
+        prune = may_prune(complete=self._sources.complete, since_start_s=now - self._started)
+        operations = plan(facts, goal, self.config.routing.protocol, prune=prune)
+        wanted = {*goal.routes, *goal.rules, *goal.nexthops, *goal.take}
+        admitted, due = self._backoff.admit(operations, wanted, now, moved=moved)
+        for operation in admitted:
+            logger.debug("%s (%s)", operation.command(), operation.why)
+        refusals = await kernel.apply(admitted, facts.links)
+        self._changes += len(admitted) - len(refusals)
+        judgement = judge(refusals, self._refused, moved=moved)
+        self._refused = frozenset(map(str, refusals))
+        if (found := barred(goal.uplinks, judgement.lasting)) != self._barred:
+            self._barred = found
+            self._look()
+        self._tell(facts, goal, judgement.problems)
+        for output in self.outputs:
+            self.problems.report(output.name, await output.apply(facts, goal, self.config))
+        if not self._traffic.links:
+            await self.count(kernel)
+        self.publish()
+        return next_look_s(judgement.retry_s, None if due is None else due - now)
+
+    def facts(self, read: Facts) -> Facts:
+        """What was read from the kernel, with all that is known besides."""
+        facts = self._sources.facts(read, clock.now())
+        return replace(facts, health=(*facts.health, *self._barred))
+
+    def _tell(self, facts: Facts, goal: Desired, refused: Sequence[str]) -> None:
+        """What is wrong with routes and rules, and which uplinks have changed."""
+        self.problems.report("routes", refused)
+        contested = [
+            f"another program keeps undoing: {object_words(what)}" for what in self._backoff.contested()
+        ]
+        self.problems.report("contested", contested)
+        self.problems.report("idle", tuple(map(str, goal.idle)))
+        self.problems.report("conflicts", conflicts(facts, goal, self.config))
+        for line in changes(self.goal.uplinks, goal.uplinks):
+            logger.info("%s", line)
+        self.goal = goal
+
+    async def count(self, kernel: Kernel) -> None:
+        """Once a second: byte counters into rates, and the engines' news into the snapshot."""
+        try:
+            links = await kernel.read_links()
+        except OSError as error:
+            logger.debug("reading byte counters failed: %s", error)
+            return
+        now = time.monotonic()
+        rates = snapshot.rates(self._traffic.links, links, now - self._counted)
+        self._traffic, self._counted = Traffic(links, rates, self.engines.states()), now
+        self._sources.tick(self._traffic, now)
+        self.publish()
+
+    def publish(self) -> Snapshot:
+        """What is known now, for people and programs to read."""
+        for name, problems in self._sources.problems():
+            self.problems.report(f"source {name}", problems)
+        now = time.monotonic()
+        file = None if self._config_file is None else str(self._config_file)
+        self.published = snapshot.build(
+            snapshot.AgentInfo(
+                __version__, os.getpid(), self._started, file, self._changes, self.problems.lines()
+            ),
+            self.goal,
+            self._traffic.links,
+            self.engines.states(),
+            ecmp_table=self.config.routing.ecmp_table,
+            now=now,
+            booted=clock.started(),
+            current_rates=self._traffic.rates,
+            sections=self._sources.sections({uplink.device for uplink in self.goal.uplinks}, now),
+        )
+        return self.published
+
+    async def leave(self, kernel: Kernel) -> None:
+        """Take away what netbond put there; the box is as its DHCP clients left it."""
+        left: list[object] = []
+        for output in self.outputs:
+            left += await output.leave()
+        try:
+            facts = await kernel.read()
+            await self._taken.give_back(kernel, facts)
+            left += await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
+        except OSError as error:
+            left.append(f"routes and rules: {error}")
+        for what in left:
+            logger.error("left behind: %s", what)
