@@ -29,6 +29,7 @@ from enum import Enum
 
 from netbond.config.schema import CheckConfig, HealthConfig
 from netbond.model import IPAddress
+from netbond.system.text import printable
 
 UNKNOWN = "unknown"  # nothing is known yet: usable
 UP = "up"
@@ -39,6 +40,7 @@ LOSS_WINDOW = 20  # answers of each target, over which loss is measured
 LOSS_MIN_ANSWERS = 10  # with fewer, loss is unknown
 FAST_FACTOR = 4  # rounds are faster by this while the next one may change the state
 GATEWAY_SPACING_S = 1.0  # least time between two rounds of a gateway check, which costs no data
+LONGEST_DETAIL = 400  # characters of what all targets of a check say together
 RTT_SMOOTHING = 1 / 8  # the share of a new round-trip time in the smoothed one (as in RFC 6298)
 
 # The kinds of checks that an SRTLA link proves if it hears its receiver. It does not prove that names
@@ -226,7 +228,8 @@ class Judge:
             check.failures += 1
             check.successes = 0
             check.counted_at = now
-            check.detail = "; ".join(dict.fromkeys(a.detail or f"{a.target}: no answer" for a in relevant))
+            details = dict.fromkeys(a.detail or f"{a.target}: no answer" for a in relevant)
+            check.detail = printable("; ".join(details), LONGEST_DETAIL)
         elif any(a.outcome is Outcome.LOCAL for a in answers):
             check.detail = answers[0].detail  # counts neither as good nor as failed
         else:

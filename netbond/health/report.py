@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from netbond.health.judge import UplinkHealth
 from netbond.model import IPAddress, Uplink
 from netbond.status.schema import CheckStatus, HealthStatus
-from netbond.system.text import printable
 
 Key = tuple[str, IPAddress]  # an uplink: its device and the address that is bound to
 
@@ -28,7 +27,7 @@ def section(healths: Iterable[UplinkHealth], now: float) -> tuple[HealthStatus, 
             address=str(health.address),
             family=health.family,
             state=health.state,
-            reason=printable(health.reason),
+            reason=health.reason,
             since_s=round(max(0.0, now - health.since), 3),
             checks=tuple(
                 CheckStatus(
@@ -36,7 +35,7 @@ def section(healths: Iterable[UplinkHealth], now: float) -> tuple[HealthStatus, 
                     state=check.state,
                     rtt_ms=None if check.rtt is None else round(check.rtt * 1000, 1),
                     loss=None if check.loss is None else round(check.loss, 3),
-                    detail=printable(check.detail),
+                    detail=check.detail,
                 )
                 for check in health.checks
             ),

@@ -14,7 +14,6 @@ from netbond.health.stream_evidence import EvidenceReader
 from netbond.match import Settings
 from netbond.model import Facts, Health, IPAddress, Link
 from netbond.status.schema import Sections
-from netbond.system.text import printable
 
 
 class HealthChecks(Source, Output):
@@ -42,7 +41,7 @@ class HealthChecks(Source, Output):
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """The verdicts."""
         found = tuple(
-            Health(each.device, each.family, each.state, printable(each.reason), each.since, each.address)
+            Health(each.device, each.family, each.state, each.reason, each.since, each.address)
             for each in self._monitor.healths()
         )
         return replace(facts, health=(*facts.health, *found))

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.config.schema import CheckConfig, HealthConfig
-from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Judge, Outcome
+from netbond.health.judge import (
+    DEGRADED,
+    DOWN,
+    LONGEST_DETAIL,
+    UNKNOWN,
+    UP,
+    Answer,
+    Judge,
+    Outcome,
+)
 
 ADDRESS = ipaddress.ip_address("10.0.0.10")
 GATEWAY = CheckConfig("gateway", "gateway", interval=4.0)
@@ -478,3 +487,13 @@ def test_thresholds_by_counting(down_after: int, up_after: int, rounds: list[boo
         history += "+" if good else "-"
         down = not history.endswith("+" * up_after) if down else history.endswith("-" * down_after)
         assert (of.health().state == DOWN) == down
+
+
+def test_what_all_targets_say_together_is_one_line_of_bounded_length() -> None:
+    of = judge(ICMP)
+    of.round("icmp", [Answer(t, Outcome.FAILED, None, f"{t}: {'x' * 290}") for t in "abcdefgh"], 1.0, MIDDLE)
+    (check,) = of.health().checks
+    assert len(check.detail) == LONGEST_DETAIL
+    assert check.detail.startswith("a: xxx")
+    assert check.detail.endswith("…")
+    assert of.health().reason == f"icmp: {check.detail} (1 of 3)"

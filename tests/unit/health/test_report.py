@@ -10,7 +10,7 @@ from netbond.system.typed_json import to_json
 
 
 def test_section() -> None:
-    check = CheckHealth("icmp", "ok", 0.0213456, 0.1, "fine\n")
+    check = CheckHealth("icmp", "ok", 0.0213456, 0.1, "fine")
     waiting = CheckHealth("http", "waiting")
     (found,) = section(
         [
@@ -28,7 +28,7 @@ def test_section() -> None:
         "reason": "icmp: late",
         "since_s": 2.5,
         "checks": [
-            {"name": "icmp", "state": "ok", "rtt_ms": 21.3, "loss": 0.1, "detail": "fine\\n"},
+            {"name": "icmp", "state": "ok", "rtt_ms": 21.3, "loss": 0.1, "detail": "fine"},
             {"name": "http", "state": "waiting", "rtt_ms": None, "loss": None, "detail": ""},
         ],
     }
