@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
+from netbond.config.schema import ReceiverConfig
+from netbond.config.values import HostPort
+from netbond.srtla.classic.classic import Classic
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import receiving
-from netbond.srtla.process.protocol import Resume, encode
+from netbond.srtla.process.protocol import Forget, Resume, ResumeData, encode
+from netbond.srtla.process.receiving import RecvEngine, RecvOptions
+from netbond.srtla.receiver.receiver import KeyRefused
+from netbond.srtla.sender import Sender
+from tests.srtla_util import data_packet, free_ports, srt_ack, srt_nak
+from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
 
 
@@ -43,3 +59,148 @@ def test_a_message_of_very_many_groups_keeps_to_its_line() -> None:
     fit = receiving.fit_in_message(groups)
     assert 200 < len(fit) < 2000
     assert encode(Resume({"groups": fit})), "within the limit for a line"
+
+
+# --- an engine with sockets ---------------------------------------------------------------------------------
+
+
+class Near:
+    """An SRTLA sender with one link, on a plain socket of the test's."""
+
+    def __init__(self, port: int) -> None:
+        self.sock = udp()
+        self.sock.connect(("127.0.0.1", port))
+        self.machine = Sender(random.Random(1).randbytes, Classic(), time.monotonic())
+        self.machine.set_links([LinkSpec("lo", "127.0.0.1")], 0.0)
+        self.machine.link_opened(1, time.monotonic())
+        self.answers: list[bytes] = []
+
+    def serve(self) -> None:
+        """Take what has come, and send."""
+        for data, _ in received(self.sock):
+            self.machine.datagram_from_receiver(1, data, time.monotonic())
+        self.machine.handle_timer(time.monotonic())
+        for _, data in self.machine.datagrams_to_links():
+            with contextlib.suppress(ConnectionRefusedError):
+                self.sock.send(data)
+        self.answers += self.machine.datagrams_to_caller()
+
+    async def connected(self) -> None:
+        def up() -> bool:
+            self.serve()
+            return self.machine.state() == "connected"
+
+        await until(up)
+
+
+def receiving_engine(srt: int, resume: ResumeData | None = None, **more: Any) -> RecvEngine:
+    config = ReceiverConfig(HostPort("127.0.0.1", free_ports(1)[0]), HostPort("127.0.0.1", srt), **more)
+    return RecvEngine(RecvOptions(config), None, resume or {})
+
+
+def test_a_stream_reaches_the_srt_server_and_its_answers_come_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        server = udp()
+        engine = opened(receiving_engine(server.getsockname()[1], group_dir=tmp_path))
+        near = Near(engine._listener.getsockname()[1])
+        await near.connected()
+        for number in range(25):
+            near.machine.datagram_from_caller(data_packet(number), time.monotonic())
+        arrived: list[tuple[bytes, tuple[str, int]]] = []
+
+        def complete() -> bool:
+            near.serve()
+            arrived.extend(received(server))
+            return len(arrived) == 25
+
+        await until(complete)
+        assert [data for data, _ in arrived] == [data_packet(number) for number in range(25)]
+        port = arrived[0][1][1]
+        assert (tmp_path / f"srtla-group-{port}").read_text() == "127.0.0.1\n"
+        server.sendto(srt_ack(25), arrived[0][1])
+
+        def answered() -> bool:
+            near.serve()
+            return srt_ack(25) in near.answers
+
+        await until(answered)
+        stats = engine.stats(time.monotonic())
+        (group,) = stats["groups"]
+        assert (group["packets"], group["srt_port"], len(group["links"])) == (25, port, 1)
+        assert stats["refused"]["srt_unreachable"] == 0
+        left = engine.resume_data()
+        assert [entry["srt_port"] for entry in left["groups"]] == [port]
+        await engine.drain()
+        engine.close()
+        close(engine)
+        assert list(tmp_path.iterdir()) == []
+
+        # The engine after it goes on: the SRT server sees the same port.
+        after = opened(receiving_engine(server.getsockname()[1], resume=left))
+        await until(lambda: after.resume_data() == left)
+
+    on_packet_loop(main)
+
+
+def test_an_srt_server_that_is_not_there_is_said_once_and_again_when_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def main() -> None:
+        server = udp()
+        port = server.getsockname()[1]
+        server.close()
+        engine = opened(receiving_engine(port))
+        near = Near(engine._listener.getsockname()[1])
+        await near.connected()
+
+        def offered() -> bool:
+            near.machine.datagram_from_caller(data_packet(1, again=True), time.monotonic())
+            near.serve()
+            return True
+
+        await until(lambda: offered() and "nothing listens there" in caplog.text)
+        for _ in range(5):
+            assert offered()
+            await asyncio.sleep(0.01)
+        assert caplog.text.count("nothing listens there") == 1
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
+            again.bind(("127.0.0.1", port))
+            again.setblocking(False)
+            found: list[tuple[bytes, tuple[str, int]]] = []
+            while not found:
+                assert offered()
+                await asyncio.sleep(0.01)
+                found = received(again)
+            again.sendto(srt_nak((0, 0)), found[0][1])
+            await until(lambda: "answers again" in caplog.text)
+
+    on_packet_loop(main)
+
+
+def test_a_worker_forgets_a_link_that_another_has() -> None:
+    async def main() -> None:
+        server = udp()
+        engine = opened(receiving_engine(server.getsockname()[1]))
+        near = Near(engine._listener.getsockname()[1])
+        await near.connected()
+        ((address, port),) = engine._receiver.links()
+        engine.message(Resume({}))
+        engine.message(Forget([address, "no port"]))
+        assert len(engine._receiver.links()) == 1
+        engine.message(Forget([address, port]))
+        assert len(engine._receiver.links()) == 0
+
+    on_packet_loop(main)
+
+
+def test_a_sender_that_is_refused_for_its_key_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        engine = opened(receiving_engine(free_ports(1)[0]))
+        engine._event(KeyRefused(("192.0.2.1", 5), claimed=True))
+        engine._event(KeyRefused(("192.0.2.1", 5), claimed=False))
+
+    on_packet_loop(main)
+    assert "192.0.2.1:5: refused: it has another key than ours" in caplog.text
+    assert "192.0.2.1:5: refused: it has no key" in caplog.text

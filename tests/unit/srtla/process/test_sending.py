@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import random
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
+from netbond.config.schema import SenderConfig
+from netbond.config.values import HostPort
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import sending
-from netbond.srtla.process.protocol import ResumeData
+from netbond.srtla.process.protocol import Links, Resume, ResumeData
+from netbond.srtla.process.sending import SendEngine, SendOptions
+from netbond.srtla.receiver.receiver import Receiver
+from netbond.srtla.sender import ReceiverSilent, Unproven
+from tests.srtla_util import data_packet, free_ports, induction, srt_ack
+from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
 
 
@@ -41,3 +54,192 @@ def test_what_a_sender_left() -> None:
 @pytest.mark.parametrize("latency", [None, True, "2", 0, -1, 66, float("nan"), [1.0]])
 def test_a_latency_that_no_handshake_can_tell_is_not_resumed(latency: Any) -> None:
     assert sending._resumed_latency({"latency": latency}) is None
+
+
+# --- an engine with sockets ---------------------------------------------------------------------------------
+
+
+class Far:
+    """An SRTLA receiver, on a plain socket of the test's."""
+
+    def __init__(self) -> None:
+        self.sock = udp()
+        self.machine = Receiver(random.Random(1).randbytes, time.monotonic())
+        self.arrived: list[bytes] = []
+        self.group = 0
+
+    @property
+    def port(self) -> int:
+        return int(self.sock.getsockname()[1])
+
+    def serve(self) -> None:
+        """Take what has come, and answer."""
+        for data, address in received(self.sock):
+            self.machine.datagram_from_peer(address, data, time.monotonic())
+        self.machine.handle_timer(time.monotonic())
+        for group, data in self.machine.datagrams_to_srt():
+            self.group = group
+            self.arrived.append(data)
+        for address, data in self.machine.datagrams_to_peers():
+            self.sock.sendto(data, address)
+
+
+LO = LinkSpec("lo", "127.0.0.1", "lo")
+
+
+def engine_to(far: Far, list_file: Path | None = None, resume: ResumeData | None = None) -> SendEngine:
+    config = SenderConfig(HostPort("127.0.0.1", free_ports(1)[0]), HostPort("127.0.0.1", far.port))
+    return SendEngine(SendOptions(config, list_file), None, resume or {})
+
+
+def links_of(engine: SendEngine) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = engine.stats(time.monotonic())["links"]
+    return found
+
+
+async def connected(engine: SendEngine, far: Far) -> None:
+    def up() -> bool:
+        far.serve()
+        return bool(engine.stats(time.monotonic())["state"] == "connected")
+
+    await until(up)
+
+
+def test_a_stream_goes_out_over_the_links_that_the_agent_names() -> None:
+    async def main() -> None:
+        far, caller = Far(), udp()
+        engine = opened(engine_to(far))
+        assert engine.stats(0.0)["state"] == "resolving"
+        engine.message(Links((LO,)))
+        engine.message(Resume({}))  # not for now: passed over
+        await connected(engine, far)
+        listen = engine._listener.getsockname()
+        packets = [data_packet(number) for number in range(30)]
+        for data in packets:
+            caller.sendto(data, listen)
+
+        def arrived() -> bool:
+            far.serve()
+            return len(far.arrived) == 30
+
+        await until(arrived)
+        assert sorted(far.arrived) == sorted(packets)
+        far.machine.datagram_from_srt(far.group, srt_ack(30), time.monotonic())
+        far.serve()
+        await until(lambda: srt_ack(30) in [data for data, _ in received(caller)])
+        (link,) = links_of(engine)
+        assert (link["label"], link["state"], link["reason"]) == ("lo", "up", "")
+        left = engine.resume_data()
+        ((_, group, peers),) = far.machine.groups()
+        assert left["group"] == group.hex()
+        assert left["links"] == [{"address": "127.0.0.1", "device": "lo", "port": peers[0][1]}]
+        assert left["caller"] == "127.0.0.1:" + str(caller.getsockname()[1])
+        await engine.drain()
+        close(engine)
+
+        # The engine after it goes on with the same group, from the same port.
+        after = opened(engine_to(far, resume=left))
+        after.message(Links((LO,)))
+        await connected(after, far)
+        assert far.machine.groups() == [(1, group, peers)]
+        assert after.resume_data()["links"] == left["links"]
+
+    on_packet_loop(main)
+
+
+def test_the_list_file_is_read_again_on_sighup(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "ips"
+    path.write_text("127.0.0.1\nnonsense\n")
+
+    async def main() -> None:
+        far = Far()
+        engine = opened(engine_to(far, path))
+        assert f"{path}:2: 'nonsense' is not ADDRESS" in caplog.text
+        await connected(engine, far)
+        path.write_text("127.0.0.1\n127.0.0.2\n")
+        engine.on_sighup()
+        assert [link["label"] for link in links_of(engine)] == ["127.0.0.1", "127.0.0.2"]
+        assert links_of(engine)[0]["state"] == "up", "it was not touched"
+        path.unlink()
+        engine.on_sighup()
+        assert len(links_of(engine)) == 2
+        assert "the links stay as they are" in caplog.text
+        path.write_text("# none\n")
+        engine.on_sighup()
+        assert links_of(engine) == []
+        assert "names no links" in caplog.text
+        assert "link 127.0.0.1: removed from the list" in caplog.text
+
+    on_packet_loop(main)
+
+
+def test_a_link_that_cannot_be_opened_says_why_once_and_is_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        far = Far()
+        engine = opened(engine_to(far))
+        engine.message(
+            Links(
+                (
+                    LinkSpec("away", "192.0.2.77"),
+                    LinkSpec("gone", "127.0.0.1", "usb77"),
+                    LinkSpec("six", "::1"),
+                )
+            )
+        )
+        await until(lambda: engine._receiver is not None)
+        for _ in range(3):
+            engine.maintain(time.monotonic())
+        assert [(link["state"], link["reason"]) for link in links_of(engine)] == [
+            ("error", "the address is not on this box"),
+            ("error", "the device is not there"),
+            ("error", "the receiver 127.0.0.1 has IPv4 only"),
+        ]
+        assert caplog.text.count("link away: the address is not on this box; trying again each second") == 1
+
+    on_packet_loop(main)
+
+
+def test_another_caller_has_to_wait_until_the_first_has_fallen_silent() -> None:
+    async def main() -> None:
+        far, first, second = Far(), udp(), udp()
+        engine = opened(engine_to(far))
+        listen = engine._listener.getsockname()
+        first.sendto(induction(), listen)
+        await until(lambda: engine.stats(0.0)["caller"])
+        ours = engine.stats(0.0)["caller"]
+        second.sendto(induction(), listen)
+        second.sendto(b"short", listen)
+        await asyncio.sleep(0.05)
+        assert engine.stats(0.0)["caller"] == ours
+        engine._carriage.caller_heard -= 2.0
+        second.sendto(data_packet(1), listen)  # a caller begins with a handshake
+        await asyncio.sleep(0.05)
+        assert engine.stats(0.0)["caller"] == ours
+        second.sendto(induction(), listen)
+        await until(lambda: engine.stats(0.0)["caller"] == "127.0.0.1:" + str(second.getsockname()[1]))
+
+    on_packet_loop(main)
+
+
+def test_a_receiver_that_is_not_there_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        far = Far()
+        engine = opened(engine_to(far))
+        far.sock.close()
+        engine.message(Links((LO,)))
+        await until(lambda: "link lo: nothing listens at the receiver's port" in caplog.text)
+        await asyncio.sleep(0.5)
+        assert caplog.text.count("nothing listens at the receiver's port") == 1
+        engine._event(ReceiverSilent(), 0.0)
+        engine._event(ReceiverSilent(), 0.0)
+        assert caplog.text.count("no answer from 127.0.0.1") == 1
+        assert engine._looking_elsewhere
+        await until(lambda: not engine._looking_elsewhere)  # it has one address only
+        engine._event(Unproven(used=True), 0.0)
+        engine._event(Unproven(used=True), 0.0)
+        assert caplog.text.count("does not know our key: going on without") == 1
+
+    on_packet_loop(main)
