@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import json
+import logging
+import os
+import signal
 import socket
-from typing import cast
+import time
+from pathlib import Path
+from typing import Any, cast
 
+import pytest
+
+from netbond.errors import EXIT_UNAVAILABLE, UnavailableError
 from netbond.srtla.process.channel import Channel
-from netbond.srtla.process.engine import Engine
+from netbond.srtla.process.engine import Engine, prepare, serve, set_up_logging
 from netbond.srtla.process.loop import PacketLoop
-from netbond.srtla.process.protocol import ResumeData
+from netbond.srtla.process.protocol import Links, Message, ResumeData, encode
 
 
 async def test_resumes_are_told_at_most_ten_times_a_second() -> None:
@@ -34,3 +44,137 @@ async def test_resumes_are_told_at_most_ten_times_a_second() -> None:
     assert len(agent.recv(65536).splitlines()) == len(told)
     channel.close()
     agent.close()
+
+
+class Minimal(Engine):
+    """An engine that does next to nothing, and keeps a record of it."""
+
+    def __init__(self, channel: Channel | None, stats_file: Path | None = None) -> None:
+        super().__init__(channel, {}, stats_file)
+        self.calls: list[str] = []
+        self.due: float | None = None
+        self.fails = False
+
+    def open(self) -> None:
+        self.calls.append("open")
+        if self.fails:
+            raise UnavailableError("the port is taken", "choose another")
+
+    def maintain(self, now: float) -> None:
+        self.calls.append("maintain")
+
+    async def drain(self) -> None:
+        self.calls.append("drain")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def message(self, message: Message) -> None:
+        self.calls.append(message.key)
+        self.due = time.monotonic()
+        self.arm()
+
+    def on_sighup(self) -> None:
+        self.calls.append("sighup")
+
+    def next_timer(self) -> float | None:
+        return self.due
+
+    def handle_timer(self, now: float) -> None:
+        self.due = None
+        self.calls.append("timer")
+        os.kill(os.getpid(), signal.SIGHUP)
+        self.loop.call_later(0.02, os.kill, os.getpid(), signal.SIGTERM)
+
+    def resume_data(self) -> ResumeData:
+        return {"calls": len(self.calls)}
+
+    def stats(self, now: float) -> dict[str, Any]:
+        return {"role": "test"}
+
+
+def channel_pair() -> tuple[Channel, socket.socket]:
+    ours, agent = socket.socketpair()
+    return Channel(ours.detach()), agent
+
+
+def test_a_life_from_ready_to_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # it would last for all tests
+    channel, agent = channel_pair()
+    path = tmp_path / "stats.json"
+    engine = Minimal(channel, path)
+    agent.sendall(encode(Links(())))
+    assert serve(engine) == 0
+    assert engine.calls == ["open", "maintain", "links", "timer", "sighup", "drain", "close"]
+    said = [key for line in agent.recv(65536).splitlines() for key in json.loads(line)]
+    assert said[:2] == ["ready", "stats"]
+    assert "resume" in said
+    assert not path.exists(), "it goes with the engine"
+    channel.close()
+    agent.close()
+
+
+def test_when_the_agent_is_gone_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    channel, agent = channel_pair()
+    engine = Minimal(channel)
+    agent.close()
+    assert serve(engine) == 0
+    assert engine.calls == ["open", "maintain", "close"]
+    channel.close()
+
+
+def test_what_is_fatal_is_told_to_the_agent_or_raised() -> None:
+    channel, agent = channel_pair()
+    engine = Minimal(channel)
+    engine.fails = True
+    with pytest.raises(SystemExit) as exit_:
+        serve(engine)
+    assert exit_.value.code == EXIT_UNAVAILABLE
+    assert agent.recv(999) == b'{"fatal":"the port is taken; choose another"}\n'
+    channel.close()
+    agent.close()
+    alone = Minimal(None)
+    alone.fails = True
+    with pytest.raises(UnavailableError, match="the port is taken"):
+        serve(alone)
+
+
+def test_an_engine_that_cannot_become_its_user_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, agent = channel_pair()
+    monkeypatch.setattr("netbond.srtla.process.engine.Channel", lambda fd: channel)
+    with pytest.raises(SystemExit):
+        prepare("no-such-user", 99)
+    assert b"there is no user 'no-such-user'" in agent.recv(999)
+    channel.close()
+    agent.close()
+    with pytest.raises(UnavailableError):
+        prepare("no-such-user", None)
+
+
+def test_what_is_to_be_resumed_is_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netbond.srtla.process.privileges.shed", lambda: None)
+    monkeypatch.setattr("netbond.srtla.process.seccomp.install", lambda: "no filter for tests")
+    ours, agent = socket.socketpair()
+    agent.sendall(b'{"resume":{"group":null}}\n')
+    channel, resume = prepare(None, ours.detach())
+    assert resume == {"group": None}
+    assert channel is not None
+    channel.close()
+    agent.close()
+    assert prepare(None, None) == (None, {})
+
+
+def test_the_log_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger("netbond")
+    handlers, level = root.handlers[:], root.level
+    try:
+        set_up_logging("warning")
+        root.warning("a warning")
+        root.info("not shown")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    shown = capsys.readouterr().err
+    assert shown.endswith(" a warning\n")
+    assert shown.count("\n") == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import select
 import socket
 import threading
@@ -17,7 +18,7 @@ from netbond.srtla.native import fastpath
 from netbond.srtla.process import batch
 from netbond.srtla.process.batch import Inbox
 from netbond.srtla.process.loop import PacketHandler, PacketLoop, PacketServer
-from netbond.srtla.process.wakeup import PAUSE_S
+from netbond.srtla.process.wakeup import LISTENER, PAUSE_S, Report
 
 
 def peer_of(sock: socket.socket, host: str = "127.0.0.1") -> socket.socket:
@@ -187,3 +188,47 @@ def test_a_stream_that_becomes_faster_does_not_wait_as_a_slow_one_does(
 ) -> None:
     # On a busy machine all looks are late; then it is tried again.
     assert any(longest_waits(*rig) < (PAUSE_S + PATIENCE) / 2 for _ in range(5))
+
+
+# --- without a compiled data path, and with one -------------------------------------------------------------
+
+
+class FakePath:
+    """A compiled data path that reports what it is told to."""
+
+    def __init__(self, *rounds: tuple[list[int], list[Report]]) -> None:
+        self.rounds = list(rounds)
+
+    def run(self, until: float, patience: float) -> tuple[list[int], list[Report]]:
+        return self.rounds.pop(0)
+
+
+def test_what_the_data_path_leaves_goes_to_its_callback() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        server = PacketServer(ours.fileno())
+        report: Report = (LISTENER, b"peer", b"data", 0)
+        server.fast = FakePath(([7], [report]), ([9], []))  # type: ignore[assignment]  # stands in for FastPath
+        seen: list[object] = []
+        server.on_reports = lambda reports, now: seen.append(reports)
+        server.callbacks[7] = lambda now: len(seen)
+        server.serve(time.monotonic(), math.inf)
+        assert seen == [[report]]
+        assert server.interrupted, "9 is asyncio's"
+        server.packets.close()
+
+
+def test_an_alarm_that_is_taken_back_does_not_ring() -> None:
+    rung: list[float] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, PacketLoop)
+        loop.set_alarm(time.monotonic() + 0.01, rung.append)
+        loop.set_alarm(None, rung.append)
+        loop.remove_packets(999)
+        await asyncio.sleep(0.03)
+
+    with asyncio.Runner(loop_factory=PacketLoop) as runner:
+        runner.run(main())
+    assert rung == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import logging
@@ -181,3 +182,18 @@ def test_without_a_filter_the_engine_says_so_once_and_runs(
     with caplog.at_level(logging.INFO):
         assert engine.prepare(None, None) == (None, {})
     assert caplog.messages == ["running without a seccomp filter: no filter for riscv64"]
+
+
+def test_a_kernel_without_filters_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Libc:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def prctl(self, *arguments: int) -> int:
+            ctypes.set_errno(errno.EINVAL)
+            return -1
+
+    monkeypatch.setattr(ctypes, "CDLL", Libc)
+    assert seccomp.install() == "Invalid argument"
+    monkeypatch.setattr(seccomp, "arch", lambda: None)
+    assert seccomp.install().startswith("no filter for ")
