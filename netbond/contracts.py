@@ -1,8 +1,8 @@
 """The two contracts of the agent: a Source gives facts, an Output makes a part of the box as it should be.
 
 A new source of facts is one file under netbond/sources/ and one line in netbond/sources/running.py. A new
-output is one file under netbond/outputs/ and one line in netbond/reconciler.py. One object may be both: health
-checks give verdicts, and must know which uplinks to check.
+output is one file under netbond/outputs/ and one line in netbond/reconciler.py. One object may be both:
+health checks give verdicts, and must know which uplinks to check.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -21,6 +21,7 @@ from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine, prepare, serve, set_up_logging
 from netbond.srtla.process.loop import PacketLoop
 from netbond.srtla.process.protocol import Links, Message, ResumeData, encode
+from netbond.srtla.statistics import ReceiverStatistics
 
 
 async def test_resumes_are_told_at_most_ten_times_a_second() -> None:
@@ -89,8 +90,8 @@ class Minimal(Engine):
     def resume_data(self) -> ResumeData:
         return {"calls": len(self.calls)}
 
-    def stats(self, now: float) -> dict[str, Any]:
-        return {"role": "test"}
+    def stats(self, now: float) -> ReceiverStatistics:
+        return ReceiverStatistics("receiver", "127.0.0.1:5000", "127.0.0.1:5002", (), 0, refused={})
 
 
 def channel_pair() -> tuple[Channel, socket.socket]:

@@ -23,6 +23,7 @@ from netbond.srtla.process.protocol import Forget, Resume, ResumeData, encode
 from netbond.srtla.process.receiving import RecvEngine, RecvOptions
 from netbond.srtla.receiver.receiver import KeyRefused
 from netbond.srtla.sender import Sender
+from netbond.system.typed_json import to_json
 from tests.srtla_util import data_packet, free_ports, srt_ack, srt_nak
 from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
@@ -124,7 +125,7 @@ def test_a_stream_reaches_the_srt_server_and_its_answers_come_back(tmp_path: Pat
             return srt_ack(25) in near.answers
 
         await until(answered)
-        stats = engine.stats(time.monotonic())
+        stats = to_json(engine.stats(time.monotonic()))
         (group,) = stats["groups"]
         assert (group["packets"], group["srt_port"], len(group["links"])) == (25, port, 1)
         assert stats["refused"]["srt_unreachable"] == 0

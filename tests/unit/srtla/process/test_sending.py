@@ -20,6 +20,7 @@ from netbond.srtla.process.protocol import Links, Resume, ResumeData
 from netbond.srtla.process.sending import SendEngine, SendOptions
 from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.sender import ReceiverSilent, Unproven
+from netbond.system.typed_json import to_json
 from tests.srtla_util import data_packet, free_ports, induction, srt_ack
 from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
@@ -93,14 +94,14 @@ def engine_to(far: Far, list_file: Path | None = None, resume: ResumeData | None
 
 
 def links_of(engine: SendEngine) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = engine.stats(time.monotonic())["links"]
+    found: list[dict[str, Any]] = to_json(engine.stats(time.monotonic()))["links"]
     return found
 
 
 async def connected(engine: SendEngine, far: Far) -> None:
     def up() -> bool:
         far.serve()
-        return bool(engine.stats(time.monotonic())["state"] == "connected")
+        return bool(to_json(engine.stats(time.monotonic()))["state"] == "connected")
 
     await until(up)
 
@@ -109,7 +110,7 @@ def test_a_stream_goes_out_over_the_links_that_the_agent_names() -> None:
     async def main() -> None:
         far, caller = Far(), udp()
         engine = opened(engine_to(far))
-        assert engine.stats(0.0)["state"] == "resolving"
+        assert to_json(engine.stats(0.0))["state"] == "resolving"
         engine.message(Links((LO,)))
         engine.message(Resume({}))  # not for now: passed over
         await connected(engine, far)
@@ -208,18 +209,20 @@ def test_another_caller_has_to_wait_until_the_first_has_fallen_silent() -> None:
         engine = opened(engine_to(far))
         listen = engine._listener.getsockname()
         first.sendto(induction(), listen)
-        await until(lambda: engine.stats(0.0)["caller"])
-        ours = engine.stats(0.0)["caller"]
+        await until(lambda: to_json(engine.stats(0.0))["caller"])
+        ours = to_json(engine.stats(0.0))["caller"]
         second.sendto(induction(), listen)
         second.sendto(b"short", listen)
         await asyncio.sleep(0.05)
-        assert engine.stats(0.0)["caller"] == ours
+        assert to_json(engine.stats(0.0))["caller"] == ours
         engine._carriage.caller_heard -= 2.0
         second.sendto(data_packet(1), listen)  # a caller begins with a handshake
         await asyncio.sleep(0.05)
-        assert engine.stats(0.0)["caller"] == ours
+        assert to_json(engine.stats(0.0))["caller"] == ours
         second.sendto(induction(), listen)
-        await until(lambda: engine.stats(0.0)["caller"] == "127.0.0.1:" + str(second.getsockname()[1]))
+        await until(
+            lambda: to_json(engine.stats(0.0))["caller"] == "127.0.0.1:" + str(second.getsockname()[1])
+        )
 
     on_packet_loop(main)
 
