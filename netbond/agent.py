@@ -11,7 +11,7 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,8 +26,15 @@ from netbond.pacing import RESYNC_S, settle_s
 from netbond.reconciler import Reconciler
 from netbond.refusals import RETRY_S
 from netbond.status.control import Command, ControlServer, Peer
+from netbond.status.protocol import (
+    FactsReply,
+    FactsRequest,
+    HookReply,
+    HookRequest,
+    StatusReply,
+    StatusRequest,
+)
 from netbond.system.realtime import RealtimePriority
-from netbond.system.typed_json import to_json
 from netbond.system.wake import Wake, pause
 from netbond.watchers import netlink
 
@@ -166,20 +173,22 @@ class Agent:
     # --- what it is asked ----------------------------------------------------------------------------------
 
     async def _open_control_socket(self, stack: contextlib.AsyncExitStack, kernel: Kernel) -> None:
-        async def facts(_request: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
-            """What `netbond plan` and `netbond explain` decide by."""
-            found = self._reconciler.facts(await kernel.read())
-            return {"version": FACTS_VERSION, "facts": to_json(found)}
+        async def facts(_request: FactsRequest, _peer: Peer) -> FactsReply:
+            return FactsReply(FACTS_VERSION, self._reconciler.facts(await kernel.read()))
 
-        def status(_request: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
-            return {"status": to_json(self._reconciler.publish())}
+        def status(_request: StatusRequest, _peer: Peer) -> StatusReply:
+            return StatusReply(self._reconciler.publish())
 
-        def hook(request: Mapping[str, Any], _peer: Peer) -> dict[str, Any]:
+        def hook(request: HookRequest, _peer: Peer) -> HookReply:
             logger.debug("hook: %r", request)
             self._wake.look()
-            return {}
+            return HookReply()
 
-        commands = {"status": Command(status, anybody=True), "hook": Command(hook), "facts": Command(facts)}
+        commands = {
+            "status": Command.typed(StatusRequest, status, anybody=True),
+            "hook": Command.typed(HookRequest, hook),
+            "facts": Command.typed(FactsRequest, facts),
+        }
         control = ControlServer(self.config.agent.control_socket, commands)
         await control.start()
         stack.push_async_callback(control.stop)

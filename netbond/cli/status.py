@@ -22,6 +22,7 @@ from netbond.config.load import config_argument, load
 from netbond.config.schema import Config
 from netbond.errors import EXIT_OK, ConfigError, NetbondError, UnavailableError, UsageError
 from netbond.status import control
+from netbond.status.protocol import StatusRequest
 from netbond.status.schema import (
     VERSION,
     KernelStatus,
@@ -32,6 +33,7 @@ from netbond.status.schema import (
     json_schema,
     to_json,
 )
+from netbond.system import typed_json
 from netbond.system.text import printable
 
 HELP = "Show uplinks, the default route over all of them, and the engines."
@@ -127,7 +129,7 @@ def ask(socket_path: Path) -> dict[str, Any]:
 
     NotRunningError if there is no agent, UnavailableError if the answer is none.
     """
-    reply = control.request(socket_path, {"command": "status"})
+    reply = control.request(socket_path, typed_json.to_json(StatusRequest()))
     if not reply["ok"]:
         raise UnavailableError(f"the agent refuses: {printable(str(reply.get('error')))}")
     snapshot = reply.get("status")

@@ -17,9 +17,10 @@ from netbond.kernel.client import Kernel
 from netbond.model import FACTS_VERSION, Facts
 from netbond.sources.running import all_sources, assemble
 from netbond.status.control import request
+from netbond.status.protocol import FactsReply, FactsRequest, read_reply
 from netbond.system import clock
 from netbond.system.text import printable
-from netbond.system.typed_json import from_json
+from netbond.system.typed_json import to_json
 
 
 def gather(config: Config) -> Facts:
@@ -40,13 +41,13 @@ def gather(config: Config) -> Facts:
 
 def ask_agent(config: Config) -> Facts:
     """The facts of the running agent. NetbondError if there is none, or it does not tell."""
-    answer = request(config.agent.control_socket, {"command": "facts"})
+    answer = request(config.agent.control_socket, to_json(FactsRequest()))
     if not answer["ok"]:
         raise NetbondError(str(answer.get("error")))
     if answer.get("version") != FACTS_VERSION:
         raise NetbondError("the agent is of another version; restart it")
     try:
-        return from_json(Facts, answer.get("facts"))
+        return read_reply(FactsReply, answer).facts
     except ValueError as error:
         raise NetbondError(f"the agent tells its facts in a way that is not understood: {error}") from None
 

@@ -24,18 +24,18 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError
+from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError, UsageError
+from netbond.status.protocol import MAX_REPLY, MAX_REQUEST, encode, read_request, refusal
 from netbond.system import files
+from netbond.system.typed_json import to_json
 
 if TYPE_CHECKING:
     import asyncio
 
 logger = logging.getLogger(__name__)
 
-MAX_REQUEST = 64 * 1024  # bytes of one line to the agent
-MAX_REPLY = 4 * 1024 * 1024  # bytes of one line from it; a status of 100 uplinks takes 50 KiB
 MAX_CONNECTIONS = 32
 # Some connections are kept for root: no user can keep the hooks out by holding all of them.
 MAX_UNPRIVILEGED = 24
@@ -55,6 +55,7 @@ class Peer:
 
 
 Handler = Callable[[dict[str, Any], Peer], "Awaitable[dict[str, Any]] | dict[str, Any]"]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,23 @@ class Command:
 
     handle: Handler
     anybody: bool = False
+
+    @classmethod
+    def typed(
+        cls, kind: type[R], handle: Callable[[R, Peer], Awaitable[object] | object], *, anybody: bool = False
+    ) -> Command:
+        """A command whose request is read as `kind`; its reply is a dataclass of netbond.status.protocol."""
+
+        async def converted(request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+            try:
+                found = read_request(kind, request)
+            except ValueError as error:
+                raise UsageError(f"the request is not understood: {error}") from None
+            reply = handle(found, peer)
+            said: dict[str, Any] = to_json(await reply if inspect.isawaitable(reply) else reply)
+            return said
+
+        return cls(converted, anybody)
 
 
 # --- the agent's side --------------------------------------------------------------------------------------
@@ -157,13 +175,13 @@ class ControlServer:
 
         try:
             if self._full(peer):
-                await self._send(writer, _failure("too many connections to the control socket"))
+                await self._send(writer, refusal("too many connections to the control socket"))
                 return
             while True:
                 try:
                     line = await asyncio.wait_for(reader.readline(), self._timeout_s)
                 except ValueError:  # what readline() makes of a line beyond the limit
-                    await self._send(writer, _failure(f"a request is at most {MAX_REQUEST} bytes"))
+                    await self._send(writer, refusal(f"a request is at most {MAX_REQUEST} bytes"))
                     return
                 if not line.endswith(b"\n"):
                     return  # end of file
@@ -188,7 +206,7 @@ class ControlServer:
 
         # No water marks: drain() then returns when all has gone to the kernel, and not before.
         writer.transport.set_write_buffer_limits(high=0)
-        writer.write(json.dumps(reply).encode() + b"\n")
+        writer.write(encode(reply))
         await asyncio.wait_for(writer.drain(), self._timeout_s)
 
     async def _answer(self, line: bytes, peer: Peer) -> dict[str, Any]:
@@ -197,16 +215,16 @@ class ControlServer:
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):
-            return _failure("a request is one line of JSON")
+            return refusal("a request is one line of JSON")
         if not isinstance(request, dict) or not isinstance(request.get("command"), str):
-            return _failure('a request is a JSON object with the key "command"')
+            return refusal('a request is a JSON object with the key "command"')
         name = request["command"]
         command = self._commands.get(name)
         if command is None:
             known = ", ".join(self._commands)
-            return _failure(f"there is no command {name[:64]!r}; known are {known}")
+            return refusal(f"there is no command {name[:64]!r}; known are {known}")
         if not command.anybody and not self._privileged(peer):
-            return _failure(f"the command {name!r} is for root")
+            return refusal(f"the command {name!r} is for root")
         # In a task of its own, so that whatever goes wrong in it ends as this client's error.
         task = asyncio.ensure_future(_call(command.handle, request, peer))
         try:
@@ -215,10 +233,10 @@ class ControlServer:
             task.cancel()
         error = task.exception()
         if isinstance(error, NetbondError):
-            return _failure(str(error))
+            return refusal(str(error))
         if error is not None:
             logger.error("the command %r failed", name, exc_info=error)
-            return _failure("internal error; see the agent's log")
+            return refusal("internal error; see the agent's log")
         return {"ok": True, **task.result()}
 
 
@@ -227,10 +245,6 @@ async def _call(handle: Handler, request: dict[str, Any], peer: Peer) -> dict[st
     if inspect.isawaitable(reply):
         return await reply
     return reply
-
-
-def _failure(error: str) -> dict[str, Any]:
-    return {"ok": False, "error": error}
 
 
 def _peer(connection: socket.socket) -> Peer:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from netbond.errors import NotRunningError, UnavailableError
-from netbond.status import control
+from netbond.status import control, protocol
 from netbond.status.control import Command, ControlServer, Peer, request
 
 
@@ -63,7 +63,7 @@ async def served(path: Path, **options: Any) -> AsyncIterator[ControlServer]:
 
 async def ask(path: Path, *lines: bytes) -> list[dict[str, Any]]:
     """Send the lines over one connection and return what came back before its end."""
-    reader, writer = await asyncio.open_unix_connection(path, limit=control.MAX_REPLY)
+    reader, writer = await asyncio.open_unix_connection(path, limit=protocol.MAX_REPLY)
     try:
         writer.write(b"".join(lines))
         writer.write_eof()
@@ -131,8 +131,8 @@ async def test_after_an_error_the_connection_still_serves(tmp_path: Path) -> Non
 
 async def test_a_request_of_just_64_kib_is_read(tmp_path: Path) -> None:
     empty = len(as_line(command="status", pad="")) - 1
-    line = as_line(command="status", pad="x" * (control.MAX_REQUEST - empty))
-    assert len(line) == control.MAX_REQUEST + 1  # with its line feed
+    line = as_line(command="status", pad="x" * (protocol.MAX_REQUEST - empty))
+    assert len(line) == protocol.MAX_REQUEST + 1  # with its line feed
     [reply] = await _replies(tmp_path / "s", line)
     assert reply["ok"]
 

@@ -1,0 +1,89 @@
+"""The requests and replies of the control socket, as types: JSON, one object a line each way.
+
+Pure; netbond.status.control has the sockets. In a request, `command` says which it is, and keys that are not
+known are passed over: a client may be newer than the agent. A reply has the key `ok` before those given here,
+or `{"ok": false, "error": "one line"}`. What carries data carries its version: the snapshot its own, facts
+FACTS_VERSION. `netbond hook` writes its request by hand, so as to import little.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from netbond.model import Facts
+from netbond.status.schema import Snapshot
+from netbond.system.typed_json import from_json, read_tolerant
+
+MAX_REQUEST = 64 * 1024  # bytes of one line to the agent
+MAX_REPLY = 4 * 1024 * 1024  # bytes of one line from it; a status of 100 uplinks takes 50 KiB
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRequest:
+    """Anybody may ask for the snapshot."""
+
+    command: Literal["status"] = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReply:
+    """The snapshot; None: the agent has only just started."""
+
+    status: Snapshot | None
+
+
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """A DHCP hook has kept a lease for this device, or has news of it: root tells the agent to look."""
+
+    source: str = ""
+    device: str = ""
+    command: Literal["hook"] = "hook"
+
+
+@dataclass(frozen=True, slots=True)
+class HookReply:
+    """The agent will look."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactsRequest:
+    """Root asks for what the agent decides by: `netbond plan` and `netbond explain` decide the same."""
+
+    command: Literal["facts"] = "facts"
+
+
+@dataclass(frozen=True, slots=True)
+class FactsReply:
+    """The facts of a new look at the kernel; `version` is FACTS_VERSION (netbond.model) of the agent."""
+
+    version: int
+    facts: Facts
+
+
+def read_request(kind: type[T], request: Mapping[str, Any]) -> T:
+    """The request as this type; ValueError names what is missing or wrong."""
+    return read_tolerant(kind, dict(request))
+
+
+def read_reply(kind: type[T], reply: Mapping[str, Any]) -> T:
+    """The reply as this type; ValueError names what is missing, wrong or unknown."""
+    return from_json(kind, {key: value for key, value in reply.items() if key != "ok"})
+
+
+def encode(reply: Mapping[str, Any]) -> bytes:
+    """The reply as a line. One that is longer than a client reads becomes an error that says so."""
+    line = json.dumps(reply).encode() + b"\n"
+    if len(line) > MAX_REPLY:
+        return encode(refusal(f"the answer has {len(line)} bytes, and {MAX_REPLY} are the limit"))
+    return line
+
+
+def refusal(error: str) -> dict[str, Any]:
+    """The reply that says in one line why there is no other."""
+    return {"ok": False, "error": error}
