@@ -43,7 +43,7 @@ DUMP_INTERRUPTED = 0x10
 
 HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")
-_U16, _U32, _S32 = struct.Struct("=H"), struct.Struct("=I"), struct.Struct("=i")
+_U16, _U32 = struct.Struct("=H"), struct.Struct("=I")
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
 _ADDRESS = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, index
 # rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags; fib_rule_hdr: family, dst_len,

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError, UsageError
 from netbond.status.protocol import MAX_REPLY, MAX_REQUEST, encode, read_request, refusal
-from netbond.system import files
+from netbond.system import files, strict_json
 from netbond.system.typed_json import to_json
 
 if TYPE_CHECKING:
@@ -213,8 +213,8 @@ class ControlServer:
         import asyncio
 
         try:
-            request = json.loads(line)
-        except (ValueError, RecursionError):
+            request = strict_json.parse(line)
+        except ValueError:
             return refusal("a request is one line of JSON")
         if not isinstance(request, dict) or not isinstance(request.get("command"), str):
             return refusal('a request is a JSON object with the key "command"')
@@ -373,8 +373,8 @@ def request(path: Path, command: Mapping[str, Any], timeout: float = 2.0) -> dic
                 f"cannot speak to the agent at {path}: {error.strerror or error}", "see its log"
             ) from None
     try:
-        reply = json.loads(answer)
-    except (ValueError, RecursionError):
+        reply = strict_json.parse(answer)
+    except ValueError:
         reply = None
     if not isinstance(reply, dict) or not isinstance(reply.get("ok"), bool):
         raise UnavailableError(f"what answers at {path} is not a netbond agent", "see who listens: ss -xlp")
