@@ -1,0 +1,69 @@
+"""`netbond send`: the drop-in's arguments and the agent's, and what the engine is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netbond.cli import main
+from netbond.config.values import HostPort
+from netbond.srtla.process import engine, sending
+
+
+class Started(Exception):  # noqa: N818 - not an error: it ends the command where the engine would begin
+    """With what the engine is made of."""
+
+
+@pytest.fixture(autouse=True)
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(options: Any, *_: object) -> None:
+        raise Started(options)
+
+    monkeypatch.setattr(engine, "prepare", lambda _user, _fd: (None, {}))
+    monkeypatch.setattr(engine, "set_up_logging", lambda _level: None)
+    monkeypatch.setattr(sending, "SendEngine", start)
+
+
+def options(*words: str) -> sending.SendOptions:
+    with pytest.raises(Started) as caught:
+        main(["send", *words])
+    found = caught.value.args[0]
+    assert isinstance(found, sending.SendOptions)
+    return found
+
+
+def test_as_srtla_send_is_called() -> None:
+    found = options("6000", "bond.example", "5000", "/tmp/ips")
+    assert found.config.listen == HostPort("", 6000)
+    assert found.config.receiver == HostPort("bond.example", 5000)
+    assert found.list_file == Path("/tmp/ips")
+
+
+def test_as_the_agent_calls_it() -> None:
+    found = options("--listen", "127.0.0.1:6000", "--receiver", "[2001:db8::1]:5000", "--control-fd", "3")
+    assert found.config.listen == HostPort("127.0.0.1", 6000)
+    assert found.config.receiver == HostPort("2001:db8::1", 5000)
+    assert found.list_file is None
+
+
+@pytest.mark.parametrize(("word", "file"), [("-", None), ("ips", Path("ips"))])
+def test_a_list_beside_listen(word: str, file: Path | None) -> None:
+    words = ("--listen", "127.0.0.1:6000", "--receiver", "b:5000", word)
+    assert options(*words).list_file == file
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["6000", "h", "5000"], "3 arguments given; expected LISTEN_PORT RECEIVER_HOST RECEIVER_PORT"),
+        (["--listen", "127.0.0.1:1"], "--listen and --receiver belong together"),
+        (["--listen", "127.0.0.1:1", "--receiver", "b:1", "x", "y"], "2 arguments given beside --listen"),
+        (["--listen", "127.0.0.1:1", "--receiver", "b:1"], "there is no list of links; add IPS_FILE"),
+        (["0", "h", "5000", "x"], "LISTEN_PORT '0' is not a port"),
+    ],
+)
+def test_mistakes(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["send", *words]) == 64
+    assert capsys.readouterr().err.startswith(f"netbond send: {says}")
