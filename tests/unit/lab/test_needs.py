@@ -1,0 +1,40 @@
+"""What the lab cannot do without: each missing thing is named with what to do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from netbond.errors import NotPermittedError, UnavailableError
+from netbond.lab.needs import PROGRAMS, need_programs, need_root
+
+
+def test_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(NotPermittedError, match="run it with sudo"):
+        need_root()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    need_root()
+
+
+def test_a_program_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="needs the program no-such; install it: apt install p"):
+        need_programs({"no-such": "p"})
+    (tmp_path / "no-such").touch(mode=0o755)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    need_programs({"no-such": "p"})
+
+
+def test_the_tun_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    with pytest.raises(UnavailableError, match="modprobe tun"):
+        need_programs({"sh": "dash"})
+
+
+def test_the_lab_says_what_it_uses() -> None:
+    assert PROGRAMS == {
+        "ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "dhclient": "isc-dhcp-client",
+    }  # fmt: skip

@@ -1,0 +1,76 @@
+"""How the demo looks: the same moment on a terminal and as a line."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from netbond.lab.view import BAR, LIVE_PERIOD, PLAIN_PERIOD, LinkLine, Moment, Screen, picture, plain
+
+UP = LinkLine("usb0", "10.0.0.10", "10.0.0.1", "up", 0.5, 4.0, 41.6, 20, 3)
+PULLED = LinkLine("usb1", "10.0.1.10", "10.0.1.1", "pulled", 0.0, 0.0, None, None, None)
+MOMENT = Moment(12.34, 30.0, 100, 98, 1, (UP, PULLED), ("usb1 was pulled",))
+
+
+def drawn(moment: Moment) -> list[str]:
+    console = Console(file=io.StringIO(), width=140)
+    console.print(picture(moment))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_moment_as_a_line() -> None:
+    assert plain(MOMENT) == (
+        " 12.3 s  sent 100  arrived 98  late or lost 1  |  usb0 50%  usb1 pulled"
+    )  # fmt: skip
+
+
+def test_a_moment_as_a_picture() -> None:
+    head, names, up, pulled, news = drawn(MOMENT)
+    assert head.split() == [
+        "12.3",
+        "of",
+        "30",
+        "s",
+        "sent",
+        "100",
+        "arrived",
+        "98",
+        "late",
+        "or",
+        "lost",
+        "1",
+    ]
+    assert names.split()[:4] == ["uplink", "address", "gateway", "state"]
+    assert up.count("█") == BAR // 2
+    assert up.split()[-4:] == ["4.00", "42", "20", "3"]
+    assert pulled.split()[-4:] == ["0.00", "-", "-", "-"]
+    assert news == "usb1 was pulled"
+
+
+def test_after_the_last_packet_the_clock_stands_still() -> None:
+    late = Moment(31.5, 30.0, 100, 98, 1, (), ())
+    assert plain(late).startswith(" 30.0 s")
+    assert drawn(late)[0].startswith("30.0 of 30 s")
+
+
+def test_lines_are_few_and_news_come_at_once() -> None:
+    screen = Screen(live=False)
+    screen.console = Console(file=io.StringIO(), width=200, highlight=False)
+    with screen:
+        assert screen.wants(0.0)
+        screen.show(MOMENT)
+        assert not screen.wants(MOMENT.elapsed + PLAIN_PERIOD / 2)
+        assert screen.wants(MOMENT.elapsed + PLAIN_PERIOD)
+        screen.news("[bold]usb1[/bold] was pulled")
+    assert isinstance(screen.console.file, io.StringIO)
+    assert screen.console.file.getvalue() == f"{plain(MOMENT)}\n       [bold]usb1[/bold] was pulled\n"
+
+
+def test_on_a_terminal_news_are_part_of_the_picture() -> None:
+    screen = Screen(live=True)
+    with screen:
+        screen.show(MOMENT)
+        assert screen.wants(MOMENT.elapsed + LIVE_PERIOD)
+        screen.news("not a line of its own")
