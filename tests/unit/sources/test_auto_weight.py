@@ -7,7 +7,12 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netbond.sources.auto_weight import CHANGE_INTERVAL_S, HALF_LIFE_S, WeightMeter
+from netbond.config.schema import Config, UplinkConfig
+from netbond.contracts import Traffic
+from netbond.desired import Desired, desired
+from netbond.model import Facts, Rate
+from netbond.sources.auto_weight import CHANGE_INTERVAL_S, HALF_LIFE_S, AutoWeights, WeightMeter
+from tests.unit.boxes import box
 
 MBIT = 1e6
 THREE = ["usb0", "usb1", "usb2"]
@@ -80,3 +85,37 @@ def test_one_that_comes_or_goes_does_not_move_the_others() -> None:
     without = weigher.weights(["usb0", "usb1"], 301)
     assert without == {name: before[name] for name in without}
     assert weigher.weights(THREE, 302)["usb0"] == before["usb0"]
+
+
+# --- the source --------------------------------------------------------------------------------------------
+
+CONFIG = Config(uplink=(UplinkConfig("usb2", weight=3), UplinkConfig("usb*", weight="auto")))
+
+
+def carrying(**mbit_s: float) -> Traffic:
+    """Half of it each way."""
+    return Traffic(rates={name: Rate(rate * MBIT / 2, rate * MBIT / 2) for name, rate in mbit_s.items()})
+
+
+async def test_it_weighs_the_uplinks_that_are_to_be_weighed() -> None:
+    source, facts, looks = AutoWeights(), box("usb0", "usb1", "usb2"), list[None]()
+    await source.start(lambda: looks.append(None), ())
+    assert await source.apply(facts, desired(facts, CONFIG), CONFIG) == ()
+    assert source.contribute(facts, 0.0).measured == ()
+    for second in range(300):
+        source.tick(carrying(usb0=20, usb1=10, usb2=90, eth0=500), second)
+    seen = source.contribute(facts, 0.0)
+    assert dict(seen.measured) == {"usb0": 10, "usb1": 5}
+    weights = {uplink.name: uplink.weight for uplink in desired(seen, CONFIG).uplinks}
+    assert weights == {"usb0": 10, "usb1": 5, "usb2": 3}
+    assert 1 <= len(looks) <= 300 / CHANGE_INTERVAL_S + 2  # not for what has not changed
+
+
+async def test_an_uplink_that_is_none_any_more_has_no_weight() -> None:
+    source, facts = AutoWeights(), box("usb0", "usb1")
+    await source.apply(facts, desired(facts, CONFIG), CONFIG)
+    source.tick(carrying(usb0=20, usb1=10), 0.0)
+    assert [name for name, _ in source.contribute(facts, 0.0).measured] == ["usb0", "usb1"]
+    await source.apply(Facts(), Desired(), CONFIG)
+    source.tick(carrying(usb0=20), 1.0)
+    assert source.contribute(facts, 0.0).measured == ()

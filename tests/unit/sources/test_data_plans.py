@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 
 from netbond.config.load import parse
 from netbond.config.schema import UplinkConfig
-from netbond.model import Link
+from netbond.contracts import Traffic
+from netbond.desired import desired
+from netbond.model import Facts, Link
 from netbond.sources import data_plans
 from netbond.sources.data_plans import (
     MOST_DEVICES,
     SAVE_INTERVAL_S,
     Clock,
+    DataPlans,
     Meter,
     PlanState,
     Usage,
@@ -33,6 +36,8 @@ from netbond.sources.data_plans import (
     to_json,
 )
 from netbond.system import typed_json
+from tests.unit.boxes import box
+from tests.unit.places import agent_in, content
 
 # Nothing here takes long by itself; the machine may.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -471,3 +476,74 @@ def test_who_knows_whether_the_clock_is_right(
     if timesyncd:
         (tmp_path / "synchronized").touch()
     assert data_plans.synchronised() is expected
+
+
+# --- the source --------------------------------------------------------------------------------------------
+
+PLAN = '[[uplink]]\nmatch = "usb0"\nbudget = "1MB"\nbudget_action = "off"'
+
+
+def counted(used: int, name: str = "usb0") -> Link:
+    return Link(name, 2, rx_bytes=used)
+
+
+async def test_a_plan_that_is_spent_is_a_fact_and_news(tmp_path: Path) -> None:
+    config = replace(parse(PLAN), agent=agent_in(tmp_path))
+    source, facts, looks = DataPlans(config), box("usb0", "usb1"), list[None]()
+    await source.start(lambda: looks.append(None), (counted(0),))
+    assert source.contribute(facts, 0.0).budgets == ()
+    assert await source.apply(facts, desired(facts, config), config) == ()
+    source.tick(Traffic(links=(counted(999_999), counted(10**9, "usb1"))), 1.0)
+    assert (source.contribute(facts, 0.0).budgets, looks) == ((), [])
+    source.tick(Traffic(links=(counted(1_000_000),)), 2.0)
+    (budget,) = source.contribute(facts, 0.0).budgets
+    assert (budget.device, budget.action) == ("usb0", "off")
+    assert looks == [None]
+    source.tick(Traffic(links=(counted(1_000_001),)), 3.0)
+    assert looks == [None]  # nothing new
+    await source.stop()
+    assert json.loads((tmp_path / "data/usage.json").read_text())["devices"]["usb0"]["used"] == 1_000_001
+
+
+async def test_what_was_carried_while_no_agent_ran_counts_in_the_first_pass(tmp_path: Path) -> None:
+    config = replace(parse(PLAN), agent=agent_in(tmp_path))
+    first, facts = DataPlans(config), box("usb0")
+    await first.start(lambda: None, (counted(0),))
+    first.contribute(facts, 0.0)
+    await first.stop()
+    second = DataPlans(config)
+    await second.start(lambda: None, (counted(2_000_000),))
+    assert [budget.device for budget in second.contribute(facts, 0.0).budgets] == ["usb0"]
+    await second.stop()
+
+
+async def test_an_interface_that_is_no_uplink_is_not_counted(tmp_path: Path) -> None:
+    config = replace(parse(PLAN), agent=agent_in(tmp_path))
+    source = DataPlans(config)
+    await source.start(lambda: None, ())
+    facts = Facts(links=(link(0),))  # without an address
+    source.contribute(facts, 0.0)
+    await source.apply(facts, desired(facts, config), config)
+    for used in (0, 5_000_000):
+        source.tick(Traffic(links=(counted(used),)), 1.0)
+    assert source.contribute(facts, 0.0).budgets == ()
+    await source.stop()
+
+
+async def test_once_neither_counts_nor_writes(tmp_path: Path) -> None:
+    config = replace(parse(PLAN), agent=agent_in(tmp_path))
+    source = DataPlans(config)
+    await source.once()
+    assert source.contribute(box("usb0"), 0.0).budgets == ()
+    assert content(tmp_path) == {}
+
+
+async def test_what_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way\n")
+    config = replace(parse(PLAN), agent=agent_in(tmp_path))
+    source = DataPlans(config)
+    await source.start(lambda: None, (counted(0),))
+    source.contribute(box("usb0"), 0.0)
+    await source.stop()
+    (problem,) = source.problems
+    assert problem.startswith(f"{tmp_path}/data/usage.json: ")

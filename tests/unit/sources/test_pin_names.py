@@ -9,9 +9,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from netbond.model import IPAddress
+from netbond.config.schema import Config, PinConfig
+from netbond.model import Facts, IPAddress
 from netbond.sources import pin_names
-from netbond.sources.pin_names import Lookups
+from netbond.sources.pin_names import Lookups, PinNames
 
 
 class Names:
@@ -96,3 +97,46 @@ async def test_what_is_wanted_no_more_is_forgotten_and_asked_no_more() -> None:
 async def test_the_resolver_itself() -> None:
     found = await pin_names.resolve("127.0.0.1")
     assert found == [ipaddress.ip_address("127.0.0.1")]
+
+
+# --- the source --------------------------------------------------------------------------------------------
+
+
+def pinning(*names: str) -> Config:
+    return Config(pin=tuple(PinConfig((name,), ("usb0",)) for name in names))
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Names:
+    """In the place of the system's resolver."""
+    names = Names()
+    monkeypatch.setattr(pin_names.Lookups.__init__, "__defaults__", (names.resolve,))
+    return names
+
+
+async def test_names_of_pins_are_facts_and_news(answers: Names) -> None:
+    answers.answers = {"a.example": ["10.9.9.9"], "b.example": None}
+    source, looks = PinNames(pinning("a.example", "b.example", "192.0.2.0/24")), list[None]()
+    assert source.contribute(Facts(), 0.0).resolved == ()
+    await source.start(lambda: looks.append(None), ())
+    assert not source.complete()
+    await rounds()
+    assert source.complete()
+    assert len(looks) >= 2
+    assert source.contribute(Facts(), 0.0).resolved == (("a.example", (ipaddress.ip_address("10.9.9.9"),)),)
+    assert source.problems == ["pin: b.example: Temporary failure in name resolution; trying again"]
+    source.configure(pinning("a.example"))
+    assert source.problems == []
+    source.configure(pinning())
+    assert source.contribute(Facts(), 0.0).resolved == ()
+    await source.stop()
+
+
+async def test_once_asks_once(answers: Names) -> None:
+    answers.answers = {"a.example": ["10.9.9.9"], "b.example": None}
+    source = PinNames(pinning("a.example", "b.example"))
+    await source.once()
+    await rounds()
+    assert sorted(answers.asked) == ["a.example", "b.example"]
+    assert [name for name, _ in source.contribute(Facts(), 0.0).resolved] == ["a.example"]
+    assert len(source.problems) == 1

@@ -1,0 +1,104 @@
+"""Verdicts of health checks as facts, and which uplinks are checked; the targets listen on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
+
+import pytest
+
+from netbond.config.load import parse
+from netbond.config.schema import Config, UplinkConfig
+from netbond.contracts import Traffic
+from netbond.desired import Desired
+from netbond.model import EngineState, Facts, Health, Uplink
+from netbond.sources.health import HealthChecks
+from tests.netns.buses import until
+from tests.unit.health.test_stream_evidence import stats
+
+LO = Uplink("lo", IPv4Interface("127.0.0.1/8"), None, "test", 100)
+BARRED = Health("lo", 4, "down", "the kernel refuses its route")
+
+
+def checking(port: int, more: str = "") -> Config:
+    """Each uplink by a TCP connection, bound to the uplink's device."""
+    return parse(
+        f'[health]\nchecks = ["web"]\ninterval = 0.2\ntimeout = 0.1\ndown_after = 1\nup_after = 1\n{more}\n'
+        f'[[check]]\nname = "web"\nkind = "tcp"\ntargets = ["127.0.0.1:{port}"]\n'
+    )
+
+
+@asynccontextmanager
+async def server() -> AsyncIterator[int]:
+    """Something that accepts connections; its port."""
+
+    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    running = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        yield running.sockets[0].getsockname()[1]
+    finally:
+        running.close()
+
+
+@asynccontextmanager
+async def started(config: Config, looks: list[None]) -> AsyncIterator[HealthChecks]:
+    source = HealthChecks(config)
+    await source.start(lambda: looks.append(None), ())
+    try:
+        yield source
+    finally:
+        await source.stop()
+
+
+async def test_only_what_the_goal_names_is_checked() -> None:
+    looks: list[None] = []
+    async with server() as port, started(checking(port), looks) as source:
+        assert source.contribute(Facts(health=(BARRED,)), 0.0).health == (BARRED,)
+        assert await source.apply(Facts(), Desired(uplinks=(LO,)), checking(port)) == ()
+        (health,) = source.contribute(Facts(), 0.0).health
+        assert (health.device, health.address, health.state) == ("lo", IPv4Address("127.0.0.1"), "unknown")
+        await until(lambda: looks, "the verdict")
+        (health,) = source.contribute(Facts(), 0.0).health
+        assert health.state == "up"
+        assert source.contribute(Facts(health=(BARRED,)), 0.0).health == (BARRED, health)
+        await source.apply(Facts(), Desired(), checking(port))
+        assert source.contribute(Facts(), 0.0).health == ()
+
+
+async def test_the_reason_of_a_verdict_is_one_line() -> None:
+    looks: list[None] = []
+    gone = replace(LO, device="no\x1bne0")
+    async with started(checking(9), looks) as source:
+        await source.apply(Facts(), Desired(uplinks=(gone,)), checking(9))
+        await until(lambda: looks, "the verdict")
+        (health,) = source.contribute(Facts(), 0.0).health
+        assert health.state == "down"
+        assert health.reason.isprintable()
+
+
+async def test_other_checks_count_from_the_next_pass_on() -> None:
+    looks: list[None] = []
+    async with server() as port, started(checking(port), looks) as source:
+        goal = Desired(uplinks=(LO,))
+        await source.apply(Facts(), goal, checking(port))
+        await until(lambda: looks, "the verdict")
+        none = Desired(uplinks=(LO,), settings={"lo": UplinkConfig("lo", checks=())})
+        await source.apply(Facts(), none, checking(port))
+        await until(lambda: source.contribute(Facts(), 0.0).health[0].state == "unknown", "no checks")
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_what_a_stream_hears_is_evidence_if_that_is_wanted(wanted: bool) -> None:
+    looks: list[None] = []
+    config = checking(9, f"evidence = {str(wanted).lower()}\nhold_down = 0")
+    async with started(config, looks) as source:
+        await source.apply(Facts(), Desired(uplinks=(LO,)), config)
+        for second in range(3):
+            heard = stats(device="lo", address="127.0.0.1", silent_ms=5)
+            source.tick(Traffic(engines=(EngineState("s", "sender", "running", stats=heard),)), second)
+        assert [x.state for x in source.contribute(Facts(), 0.0).health] == ["up" if wanted else "unknown"]
