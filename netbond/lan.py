@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from netbond.config.schema import RouterConfig, UplinkConfig
-from netbond.model import Link, Rule, Uplink, UplinkState
+from netbond.model import Link, Rule, Uplink
 
 # What may stand between quotes in nft's language without meaning something there: no quote, no final `*`.
 _NFT_NAME = re.compile(r"[A-Za-z0-9_.@+=%~-]{1,15}")
@@ -102,20 +102,13 @@ def mark_value(table: int, mask: int) -> int:
     return table * (mask & -mask)
 
 
-def keeps_connections(uplink: Uplink) -> bool:
-    """Whether connections stay on the uplink: they do on one that is usable, and on a backup that waits."""
-    return uplink.usable or uplink.state == UplinkState.STANDBY
-
-
 def _mark(uplink: Uplink, router: RouterConfig) -> Mark:
     return Mark(mark_value(uplink.table, router.mark_mask), uplink.family)
 
 
 def live_marks(uplinks: Iterable[Uplink], router: RouterConfig) -> frozenset[Mark]:
     """The marks of the uplinks that keep their connections."""
-    return frozenset(
-        _mark(uplink, router) for uplink in lan_uplinks(uplinks, router) if keeps_connections(uplink)
-    )
+    return frozenset(_mark(uplink, router) for uplink in lan_uplinks(uplinks, router) if uplink.leads_out)
 
 
 def marks_to_release(

@@ -270,6 +270,11 @@ class Uplink:
         return self.state == UplinkState.UP
 
     @property
+    def leads_out(self) -> bool:
+        """Whether traffic that is bound to it gets through: it is in use, or a backup that waits."""
+        return self.usable or self.state == UplinkState.STANDBY
+
+    @property
     def in_list(self) -> bool:
         """Whether senders are told of it."""
         return self.usable if self.listed is None else self.listed

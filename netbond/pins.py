@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from netbond.config.schema import Config, PinConfig
-from netbond.model import Facts, IPAddress, IPNetwork, Route, Uplink, UplinkState
+from netbond.model import Facts, IPAddress, IPNetwork, Route, Uplink
 from netbond.tables import LAST_METRIC, METRIC, nexthop
 
 
@@ -44,7 +44,7 @@ def networks(pin: PinConfig, resolved: Mapping[str, Iterable[IPAddress]]) -> lis
 
 def choose(pin: PinConfig, uplinks: Iterable[Uplink], family: int) -> Uplink | None:
     """The uplink for a pin: one that works, also a backup that waits, for the first pattern that has one."""
-    working = [u for u in uplinks if u.family == family and (u.usable or u.state == UplinkState.STANDBY)]
+    working = [u for u in uplinks if u.family == family and u.leads_out]
     for pattern in pin.uplinks:
         for uplink in working:
             if fnmatchcase(uplink.name, pattern) or fnmatchcase(uplink.device, pattern):

@@ -71,9 +71,7 @@ def stream_links(uplinks: Iterable[Uplink]) -> list[Uplink]:
 
 def alive(uplinks: Iterable[Uplink]) -> frozenset[tuple[str, IPAddress]]:
     """Device and address of each uplink that works: `Facts.alive` of the next pass."""
-    return frozenset(
-        _key(uplink) for uplink in uplinks if uplink.usable or uplink.state == UplinkState.STANDBY
-    )
+    return frozenset(_key(uplink) for uplink in uplinks if uplink.leads_out)
 
 
 def _why_dead(uplink: Uplink, facts: Facts) -> str | None:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from netbond.config.schema import RouterConfig
-from netbond.lan import keeps_connections, lan_uplinks, mark_value
+from netbond.lan import lan_uplinks, mark_value
 from netbond.model import Uplink
 
 FAMILY, TABLE = "inet", "netbond"
@@ -52,7 +52,7 @@ def ruleset(uplinks: Sequence[Uplink], lan_devices: Sequence[str], config: Route
     ours = lan_uplinks(uplinks, config)
     if not config.lan or not lan_devices or not ours:
         return ""
-    pinned = [uplink for uplink in ours if keeps_connections(uplink)]
+    pinned = [uplink for uplink in ours if uplink.leads_out]
     inside, out = _names(lan_devices), _names(uplink.device for uplink in ours)
     only_v4 = ["meta nfproto ipv6 accept"] if config.ipv6 == "off" else []
     restore = {line: None for uplink in pinned for line in [_Words(uplink, config, ours).restore()]}

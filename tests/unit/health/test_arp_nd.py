@@ -91,13 +91,13 @@ async def test_one_packet_socket_serves_all_requests_of_a_device() -> None:
         pass
     async with kept.use("lo") as second:
         assert second is first
-    assert kept.descriptor == first.fileno()
+    assert [kept.descriptor] == [first.fileno()]
     kept._index += 1  # the interface was made anew under its name
     async with kept.use("lo") as third:
         assert third is not first
     kept.close()
     kept.close()
-    assert kept.descriptor is None
+    assert [kept.descriptor] == [None]
     await asyncio.get_running_loop().shutdown_default_executor()
     assert first.fileno() == third.fileno() == -1
 
