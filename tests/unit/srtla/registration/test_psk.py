@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -195,5 +196,9 @@ def test_what_is_no_good_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 )
 def test_insisting_on_a_key_takes_one(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     more = ["--srt-port=2"] if command[0] == "recv" else []
-    assert main([*command, *more, "--require-key"]) == 64
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        assert main([*command, *more, "--require-key"]) == 64
+    finally:
+        signal.signal(signal.SIGHUP, before)  # the command ignores it, and so would children of other tests
     assert "--require-key needs a key" in capsys.readouterr().err
