@@ -1,4 +1,4 @@
-"""What the supervisor decides about a child: command line, pauses between starts, what counts of its words.
+"""What the supervisor decides about a child: command line, pauses between starts, what it accepts from it.
 
 Pure: netbond.engines.supervisor has the processes and sockets, netbond.srtla.process.protocol the messages.
 """

@@ -1,4 +1,4 @@
-"""SRTLA and SRT packets: reading and building them, and nothing else.
+"""Reads and builds SRTLA and SRT packets, and does nothing else.
 
 One UDP datagram is one packet; all fields are big-endian. docs/srtla.md draws the layouts. No function here
 raises on what a peer sent: a reader returns None for bytes that are not what it reads.

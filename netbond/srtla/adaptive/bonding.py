@@ -1,4 +1,4 @@
-"""`--mode adaptive`: every link as fast as it is, and no packet on a link where it would come too late.
+"""The carrier of `--mode adaptive`: no link is given more than it carries, no packet a link where it is late.
 
 Packets wait in one queue in front of the links. Each goes where it will arrive first, and no link is given
 more than keeps it busy (`dealing.py`, `linkmodel.py`). docs/bonding.md has the words and the formulas.

@@ -1,4 +1,4 @@
-"""Many datagrams per system call: reading and writing of non-blocking UDP sockets.
+"""Reads and sends many datagrams per system call, over non-blocking UDP sockets.
 
 What there is, for both engines:
 
