@@ -17,8 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import coverage
-
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "coverage.md"
 CORE_PERCENT = 95
@@ -28,7 +26,7 @@ CORE = {
     "netbond/dhcp/lease.py", "netbond/health/judge.py", "netbond/srtla/receiver/receiver.py",
     "netbond/srtla/schedule.py", "netbond/srtla/sender.py", "netbond/srtla/wire.py",
 }  # fmt: skip
-NOT_CORE = {"netbond/agent.py"}  # the loop
+NOT_CORE = {"netbond/agent.py", "netbond/reconciler.py"}  # the loop, and one pass of it
 
 HEAD = """\
 # What each module's own test covers
@@ -86,6 +84,8 @@ def tests_of(module: str) -> list[Path]:
 
 def measure(module: str) -> Covered:
     """Run the module's own tests, alone in a process, and see which of its statements are executed."""
+    import coverage  # not at the top: a test asks this file whose test is where
+
     found = Covered(module, tests_of(module))
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "data")
@@ -100,6 +100,7 @@ def measure(module: str) -> Covered:
             if done.returncode:
                 found.failure = done.stdout[-3000:] + done.stderr[-1000:]
         reader = coverage.Coverage(data_file=str(data), config_file=False)
+        reader.exclude("raise NotImplementedError")  # of interfaces: it is there to be overridden
         if data.exists():
             reader.load()
         _, statements, _, missing, shown = reader.analysis2(str(ROOT / module))
