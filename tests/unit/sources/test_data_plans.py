@@ -35,6 +35,7 @@ from netbond.sources.data_plans import (
     section,
     to_json,
 )
+from netbond.status.schema import Sections
 from netbond.system import typed_json
 from tests.unit.boxes import box
 from tests.unit.places import agent_in, content
@@ -501,6 +502,8 @@ async def test_a_plan_that_is_spent_is_a_fact_and_news(tmp_path: Path) -> None:
     assert looks == [None]
     source.tick(Traffic(links=(counted(1_000_001),)), 3.0)
     assert looks == [None]  # nothing new
+    (shown,) = source.status(Sections(), {"usb0"}, 0.0).metered
+    assert (shown.device, shown.used_bytes, shown.level, shown.verdict) == ("usb0", 1_000_001, "spent", "off")
     await source.stop()
     assert json.loads((tmp_path / "data/usage.json").read_text())["devices"]["usb0"]["used"] == 1_000_001
 

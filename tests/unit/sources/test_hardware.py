@@ -10,6 +10,7 @@ import pytest
 from netbond.model import Facts, Link
 from netbond.sources import hardware
 from netbond.sources.hardware import Hardware
+from netbond.status.schema import HardwareStatus, Sections
 from netbond.watchers.udev import Udev
 
 
@@ -48,3 +49,10 @@ async def test_it_can_be_stopped_and_still_tells(source: Hardware) -> None:
     await source.start(lambda: None, ())
     await source.stop()
     assert [x.name for x in source.contribute(Facts(links=(Link("eth0", 2),)), 0.0).devices] == ["eth0"]
+
+
+def test_status_has_the_hardware_of_uplinks(source: Hardware) -> None:
+    before = Sections(modems={"wwan0": None})  # type: ignore[dict-item]  # of another source, whatever it is
+    found = source.status(before, {"eth0", "ppp0"}, 0.0)
+    assert found.hardware == {"eth0": HardwareStatus(mac="02:00:00:00:00:01")}
+    assert found.modems is before.modems

@@ -16,6 +16,7 @@ from netbond.contracts import Traffic
 from netbond.desired import Desired
 from netbond.model import EngineState, Facts, Health, Uplink
 from netbond.sources.health import HealthChecks
+from netbond.status.schema import Sections
 from tests.netns.buses import until
 from tests.unit.health.test_stream_evidence import stats
 
@@ -66,6 +67,9 @@ async def test_only_what_the_goal_names_is_checked() -> None:
         (health,) = source.contribute(Facts(), 0.0).health
         assert health.state == "up"
         assert source.contribute(Facts(health=(BARRED,)), 0.0).health == (BARRED, health)
+        (shown,) = source.status(Sections(), ("lo",), asyncio.get_running_loop().time()).health
+        assert (shown.device, shown.state, [check.name for check in shown.checks]) == ("lo", "up", ["web"])
+        assert 0.0 <= shown.since_s < 60.0
         await source.apply(Facts(), Desired(), checking(port))
         assert source.contribute(Facts(), 0.0).health == ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -9,6 +10,7 @@ from netbond.config.schema import Config, UplinkConfig
 from netbond.desired import desired
 from netbond.model import Facts, Health
 from netbond.sources.last_pass import LastPass
+from netbond.status.schema import Sections
 from tests.unit.boxes import box
 
 CONFIG = Config()
@@ -50,3 +52,17 @@ async def test_what_it_says_replaces_what_was_there() -> None:
     await source.apply(facts, desired(facts, CONFIG), CONFIG)
     await source.apply(Facts(), desired(Facts(), CONFIG), CONFIG)
     assert source.contribute(source.contribute(facts, 0.0), 0.0).alive == frozenset()
+
+
+async def test_status_has_the_uplinks_that_have_gone_and_why() -> None:
+    config = Config(uplink=(UplinkConfig("usb2", enabled=False),))
+    source, facts = LastPass(), box("usb0", "usb1", "usb2")
+    await source.apply(facts, desired(facts, CONFIG), CONFIG)
+    assert source.status(Sections(), (), time.monotonic()).gone == ()
+    left = replace(facts, links=facts.links[:2] + facts.links[3:])  # without usb1
+    await source.apply(left, desired(left, config), config)
+    gone = source.status(Sections(), (), time.monotonic()).gone
+    assert [(each.name, each.address, each.reason) for each in gone] == [
+        ("usb1", "10.0.1.10", "unplugged"),
+        ("usb2", "10.0.2.10", "enabled = false"),
+    ]

@@ -10,6 +10,7 @@ from dbus_next import Variant
 
 from netbond.model import Facts
 from netbond.sources.modemmanager import ModemManager
+from netbond.status.schema import Sections
 from netbond.watchers.modemmanager import MODEM, MODEM_3GPP, NAME, SERVICE, RoamingFile
 from tests.netns.buses import PrivateBus, StandIn, until
 from tests.unit.places import config_in, content
@@ -33,6 +34,12 @@ async def test_who_roams_still_does_when_it_is_away(bus: PrivateBus, tmp_path: P
     async with StandIn(bus, NAME, serving(modem())):
         await source.start(lambda: None, ())
         assert source.contribute(Facts(), 5.0).roaming == {"wwan0"}
+        shown = source.status(Sections(), {"wwan0"}, 0.0)
+        assert [(name, modem.roaming) for name, modem in shown.modems.items()] == [("wwan0", True)]
+        assert shown.idle_modems == ()
+        shown = source.status(Sections(), {"usb0"}, 0.0)
+        assert shown.modems == {}
+        assert [(modem.device, modem.state) for modem in shown.idle_modems] == [("wwan0", "connected")]
     await until(lambda: source._watcher.status() == "absent", "it has left the bus")
     assert source.contribute(Facts(), 6.0).roaming == {"wwan0"}
     await source.stop()

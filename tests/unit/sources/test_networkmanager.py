@@ -12,6 +12,7 @@ from dbus_next import Variant
 from netbond.config.schema import Config
 from netbond.model import Facts, GatewayClaim, Link
 from netbond.sources.networkmanager import NetworkManager
+from netbond.status.schema import Sections
 from netbond.watchers.networkmanager import DEVICE, IP4, NAME
 from tests.netns.buses import PrivateBus, StandIn, until
 from tests.unit.places import agent_in, config_in, content
@@ -50,7 +51,16 @@ async def test_what_it_says_is_a_claim_and_outlives_it(bus: PrivateBus, tmp_path
         found = source.contribute(replace(READ, claims=(other,)), 5.0)
         assert found.claims == (other, CLAIM)
         assert source.contribute(READ, 9.0).claims == (replace(CLAIM, said_s=9.0),)  # asked anew
-    await until(lambda: source._watcher.status() == "absent", "it has left the bus")
+        shown = source.status(Sections(), {"usb0"}, 0.0).networkmanager
+        assert {name: (each.state, each.gateway4, each.current) for name, each in shown.items()} == {
+            "usb0": ("activated", "10.0.0.1", True)
+        }
+        assert source.status(Sections(), {"usb1"}, 0.0).networkmanager == {}
+
+    def current() -> bool:
+        return source.status(Sections(), {"usb0"}, 0.0).networkmanager["usb0"].current
+
+    await until(lambda: not current(), "it has left the bus")
     assert [claim.gateway for claim in source.contribute(READ, 10.0).claims] == [CLAIM.gateway]
     assert list(source.problems) == []
     await source.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from netbond.config.schema import Config
 from netbond.contracts import Look, Source, Traffic
 from netbond.model import Facts, Link
 from netbond.sources.running import Sources, all_sources, assemble
+from netbond.status.schema import HardwareStatus, Sections
 from tests.unit.places import config_in, content
 
 
@@ -42,6 +43,9 @@ class Told(Source):
 
     def complete(self) -> bool:
         return self._speaks
+
+    def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
+        return replace(sections, hardware={**sections.hardware, self.name: HardwareStatus()})
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
         self.told.append(f"tick {self.name} {now_s}")
@@ -94,6 +98,11 @@ def test_one_that_has_not_spoken_keeps_the_whole_from_being_complete() -> None:
 def test_problems_come_by_their_source() -> None:
     sources = Sources([Told("a", []), Told("b", [])], lambda: None)
     assert dict(sources.problems()) == {"a": ("a is told so",), "b": ("b is told so",)}
+
+
+def test_each_puts_its_part_into_the_snapshot() -> None:
+    sources = Sources([Told("a", []), Told("b", [])], lambda: None)
+    assert list(sources.sections((), 0.0).hardware) == ["a", "b"]
 
 
 # --- those that there are ----------------------------------------------------------------------------------
