@@ -1,7 +1,7 @@
-"""The agent's loop: something happened, let it settle, make a pass, wait for more.
+"""Runs the agent's loop: wait for an event, let events settle, make a pass, wait again.
 
-One pass at a time (netbond.reconciler); whatever happens during a pass leads to another one. A pass that
-fails is logged, shown in status, and tried again: a routing daemon on a remote box does not give up.
+There is one pass at a time (netbond.reconciler); an event during a pass leads to another pass. A pass that
+fails is logged, shown in status, and retried: a routing daemon on a remote box must not give up.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Found = TypeVar("Found")
 
 
 class Agent:
-    """`await Agent(config, file).run()` keeps the box right until SIGTERM or SIGINT."""
+    """`await Agent(config, file).run()` keeps routes, rules and outputs right until SIGTERM or SIGINT."""
 
     def __init__(self, config: Config, config_file: Path | None) -> None:
         self._config_file = config_file
@@ -65,7 +65,7 @@ class Agent:
     # --- from start to stop --------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Until told to stop. NetbondError if it cannot start; then nothing was changed."""
+        """Run until told to stop. NetbondError if it cannot start; then nothing was changed."""
         async with contextlib.AsyncExitStack() as stack:
             kernel = await stack.enter_async_context(Kernel())
             await kernel.check_policy_routing()
@@ -75,7 +75,7 @@ class Agent:
             await self._reconciler.start(stack, kernel)
             await self._pass(kernel)
             await self._reconciler.engines.run()
-            # What is there by now stays: to go through it in each full collection would take 30 ms.
+            # The objects that exist now stay: scanning them would take 30 ms in each full collection.
             gc.collect()
             gc.freeze()
             logger.info("running: %s", summary(self._reconciler.goal.uplinks))
@@ -100,7 +100,7 @@ class Agent:
         self._wake.look()
 
     async def _loop(self, kernel: Kernel) -> None:
-        """Passes and ticks until told to stop."""
+        """Make passes, and count traffic at each tick, until told to stop."""
         due = time.monotonic() + RESYNC_S
         tick = time.monotonic() + TICK_S
         while not self._wake.stopping():
@@ -109,7 +109,7 @@ class Agent:
                 return
             if woken or time.monotonic() >= due:
                 await pause(settle_s(time.monotonic() - self._passed, self._reconciler.read_cost_s))
-                if self._wake.answered():  # only now: what came while it settled counts, too
+                if self._wake.answered():  # asked only now, because events during the pause count, too
                     self._reload()
                 due = time.monotonic() + await self._pass(kernel)
             if time.monotonic() >= tick:
@@ -117,7 +117,7 @@ class Agent:
                 await self._attempt("counting", self._reconciler.count(kernel))
 
     def _reload(self) -> None:
-        """Read the configuration again; an invalid one leaves the old one in force."""
+        """Read the configuration again; if it is invalid, keep the old one."""
         old = self.config
         try:
             read = load(self._config_file)
@@ -137,7 +137,7 @@ class Agent:
     # --- one pass ------------------------------------------------------------------------------------------
 
     async def _pass(self, kernel: Kernel) -> float:
-        """Look at everything and put it right; seconds until the next look that nothing asks for."""
+        """Make one pass; return the seconds until the next one, if no event comes first."""
         moved, self._moved = self._moved, False
         began = time.thread_time()
         pause_s = await self._attempt("a look at the kernel", self._reconciler.reconcile(kernel, moved=moved))
@@ -145,15 +145,15 @@ class Agent:
         if self._realtime is not None:
             self._realtime.update(time.thread_time() - began, wanted=self.config.agent.realtime)
         if pause_s is None:
-            self._moved = True  # that pass may have been the one to see it
+            self._moved = True  # the failed pass may have consumed the change
             return RETRY_S
         return pause_s
 
     async def _attempt(self, what: str, work: Coroutine[Any, Any, Found]) -> Found | None:
-        """What `work` returns; None if it failed, which is logged and shown until it succeeds again.
+        """Return what `work` returns; None if it fails, which is logged and shown until it succeeds again.
 
-        Also for bugs of ours: exiting would stop the engines, and a restart would hit the same bug, while
-        routes and streams that are right stay so without us.
+        It also catches netbond's own bugs: exiting would stop the engines, and a restart would hit the same
+        bug. Routes and streams that are right stay right without the agent.
         """
         task = asyncio.create_task(work)
         try:

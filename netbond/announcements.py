@@ -1,4 +1,4 @@
-"""What the log says of uplinks that came, changed or went. Pure."""
+"""Writes the log's lines about uplinks that appeared, changed or disappeared. Pure."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from netbond.model import Uplink
 
 
 def describe(uplink: Uplink) -> str:
-    """An uplink in a line of the log."""
+    """Describe an uplink in one line."""
     way = "point-to-point" if uplink.gateway is None else f"via {uplink.gateway}"
     state = uplink.state + (f" ({uplink.reason})" if uplink.reason not in ("", uplink.state) else "")
     return f"{uplink.name} is {state}: {uplink.address} {way} ({uplink.gateway_source}), table {uplink.table}"
 
 
 def changes(before: Iterable[Uplink], now: Iterable[Uplink]) -> list[str]:
-    """A line for each uplink that is no more, is new, or is another than before."""
+    """Return a line for each uplink that has disappeared, is new, or differs from before."""
     old = {(uplink.name, uplink.family): uplink for uplink in before}
     new = {(uplink.name, uplink.family): uplink for uplink in now}
-    gone = [f"{name} is no IPv{family} uplink any more" for name, family in sorted(old.keys() - new.keys())]
-    return gone + [describe(uplink) for key, uplink in new.items() if old.get(key) != uplink]
+    departed = [
+        f"{name} is no longer an IPv{family} uplink" for name, family in sorted(old.keys() - new.keys())
+    ]
+    return departed + [describe(uplink) for key, uplink in new.items() if old.get(key) != uplink]
 
 
 def summary(uplinks: Iterable[Uplink]) -> str:
-    """How many uplinks can be used, and their names."""
+    """Return how many uplinks are usable, and their names."""
     usable = list(dict.fromkeys(uplink.name for uplink in uplinks if uplink.usable))
     return f"{len(usable)} uplinks ({', '.join(usable)})" if usable else "no uplinks yet"

@@ -1,4 +1,4 @@
-"""The two contracts of the agent: a Source gives facts, an Output makes a part of the box as it should be.
+"""Defines the agent's two contracts: a Source provides facts, an Output keeps a part of the box as decided.
 
 A new source of facts is one file under netbond/sources/ and one line in netbond/sources/running.py. A new
 output is one file under netbond/outputs/ and one line in netbond/reconciler.py. One object may be both:
@@ -15,12 +15,12 @@ from netbond.desired import Desired
 from netbond.model import EngineState, Facts, Link, Rate
 from netbond.status.schema import Sections
 
-Look = Callable[[], None]  # called when there is news: a reason to look, nothing more
+Look = Callable[[], None]  # asks the agent for another pass; carries no information
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the interfaces carry and the engines say, once a second."""
+    """The traffic of the interfaces and the state of the engines, measured once a second."""
 
     links: tuple[Link, ...] = ()  # with their byte counters
     rates: Mapping[str, Rate] = field(default_factory=dict)  # by interface
@@ -28,43 +28,44 @@ class Traffic:
 
 
 class Source:
-    """Something that is known besides what the kernel says.
+    """A source of facts besides the kernel.
 
-    One that is absent, hangs or fails costs its own facts and nothing else: its methods raise nothing for
-    what happens outside, and `problems` has a line for each thing that is wrong now.
+    If what it follows is absent, hangs or fails, only its own facts are missing: its methods do not raise
+    errors for outside events. `problems` has one line for each thing that is wrong now.
     """
 
     name = ""
     problems: Sequence[str] = ()
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
-        """Begin to follow; return once it has spoken, or has had about a second to.
+        """Begin to follow changes; return when the first facts are there, or after about a second.
 
-        `links` are the interfaces with their byte counters, as read when the agent started.
+        Call `look` whenever the facts have changed. `links` are the interfaces with their byte counters, as
+        read when the agent started.
         """
 
     async def once(self) -> None:
-        """In the place of start(), for a command that runs once: find out what can be known now.
+        """Find out what can be known now; called instead of start() by a command that runs once.
 
-        Nothing is written, and nothing goes on afterwards.
+        It writes nothing, and leaves nothing running.
         """
 
     async def stop(self) -> None:
-        """Follow no more, and leave nothing running."""
+        """Stop following, and leave nothing running."""
 
     def configure(self, config: Config) -> None:
-        """Take another configuration while running."""
+        """Use another configuration from now on."""
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """The facts with what this source knows; `now_s` is seconds since boot."""
+        """Return `facts` with this source's facts added; `now_s` is in seconds since boot. Never blocks."""
         raise NotImplementedError
 
     def complete(self) -> bool:
-        """Whether it has spoken at least once, so that what it does not name is not there."""
+        """Whether it has reported at least once: then, what it does not name does not exist."""
         return True
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
-        """Once a second; `now_s` by the monotonic clock."""
+        """Take the traffic; called once a second. `now_s` is in seconds of the monotonic clock."""
 
     def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """The sections of the snapshot, with what this source knows in its own.
@@ -75,20 +76,23 @@ class Source:
 
 
 class Output:
-    """Something that is kept as the goal says."""
+    """A part of the box that the agent keeps as the goal says."""
 
     name = ""
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
-        """As for a source; before the first apply(). `look`: somebody else has changed what this keeps."""
+        """Begin to watch, before the first apply(). Call `look` when another program changes what this keeps.
+
+        `links` are as for a source.
+        """
 
     async def stop(self) -> None:
-        """End what start() or apply() has begun; what was written stays."""
+        """Stop what start() or apply() has begun; what was written stays."""
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
-        """Make it so; does nothing where it is so already. What is wrong, one line each."""
+        """Bring it to the goal, and write only what differs. Return what is wrong, one line each."""
         raise NotImplementedError
 
     async def leave(self) -> Sequence[str]:
-        """Take away or put back what apply() did. What is left behind, one line each."""
+        """Undo what apply() did. Return what is left behind, one line each."""
         return ()

@@ -1,4 +1,4 @@
-"""What the box should be: which uplinks there are, and what the kernel should hold of netbond's. Pure."""
+"""Decides what the kernel should have: netbond's routes, rules and nexthops, made from the uplinks. Pure."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from netbond.uplinks import find
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What the kernel should hold of netbond's, in the order in which it is added."""
+    """What the kernel should have of netbond's, in the order in which it is added."""
 
     uplinks: tuple[Uplink, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     idle: tuple[IdleInterface, ...] = ()
-    excluded: tuple[tuple[str, str], ...] = ()  # interfaces that are none by their nature, and why
+    excluded: tuple[tuple[str, str], ...] = ()  # interfaces that are not uplinks by default, and why
     settings: Settings = field(default_factory=lambda: NO_SETTINGS)  # by interface (netbond.match)
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups
-    take: tuple[Route, ...] = ()  # foreign defaults in main that are to go
+    take: tuple[Route, ...] = ()  # foreign defaults to take out of main
 
 
 def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
-    """Which table each uplink has in the kernel now, by name.
+    """Return the table that each uplink has in the kernel now, by the uplink's name.
 
-    netbond's own `oif` rules say it for a device; the default in a table says it for a further gateway.
+    netbond's own `oif` rules name the table of a device. The default route in a table names its further
+    gateway.
     """
     found = {rule.oif: rule.table for rule in facts.rules if rule.oif and rule.protocol == protocol}
     of_devices = set(found.values())
@@ -47,7 +48,7 @@ def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
 
 
 def desired(facts: Facts, config: Config) -> Desired:
-    """What the kernel should hold, given the facts."""
+    """Decide what the kernel should have, from the facts and the configuration."""
     routing = config.routing
     found = find(facts, config, tables_in_use(facts, routing.protocol))
     uplinks = found.uplinks
@@ -67,7 +68,10 @@ def desired(facts: Facts, config: Config) -> Desired:
 
 
 def _to_take(facts: Facts, uplinks: Iterable[Uplink], config: Config) -> tuple[Route, ...]:
-    """Foreign defaults in main that hide the ECMP table of the classic layout; none that nothing replaces."""
+    """Return the foreign defaults to take out of main, where they hide the classic layout's ECMP table.
+
+    A family without a usable uplink keeps its defaults, because nothing would replace them.
+    """
     if not config.routing.take_over_default:
         return ()
     served = {uplink.family for uplink in uplinks if uplink.usable}
@@ -75,7 +79,7 @@ def _to_take(facts: Facts, uplinks: Iterable[Uplink], config: Config) -> tuple[R
 
 
 def main_defaults(facts: Facts, protocol: int) -> list[Route]:
-    """The defaults in main that are not netbond's."""
+    """Return the default routes in main that are not netbond's."""
     return [
         route
         for route in facts.routes

@@ -1,25 +1,25 @@
-"""What can go wrong, as the user sees it: one line, what to do next, and an exit status by kind.
+"""Defines the errors that users see: one line with what to do next, and an exit status for each kind.
 
-The numbers are those of sysexits.h where it has one, so that systemd units can name them
-(RestartPreventExitStatus=64 77 78). 2 and 3 have a meaning of their own in `netbond plan` (changes
-pending) and `netbond status` (the agent is not running).
+Exit statuses are those of sysexits.h where it has a fitting one, so that systemd units can name them
+(RestartPreventExitStatus=64 77 78). 2 and 3 have special meanings: `netbond plan` exits with 2 if changes are
+pending, and `netbond status` exits with 3 if the agent is not running.
 """
 
 from __future__ import annotations
 
 EXIT_OK = 0
-EXIT_FAILURE = 1  # the command ran and could not do what it was asked
-EXIT_PENDING = 2  # `netbond plan`: the kernel is not as it should be
+EXIT_FAILURE = 1  # the command ran, but failed
+EXIT_PENDING = 2  # `netbond plan`: the kernel differs from the desired state
 EXIT_NOT_RUNNING = 3  # no agent answers on the control socket
 EXIT_USAGE = 64  # EX_USAGE: the command line is wrong
-EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE: a port, program or peer that is needed is not to be had
-EXIT_OSERR = 71  # EX_OSERR: the kernel lacks something netbond cannot do without
+EXIT_UNAVAILABLE = 69  # EX_UNAVAILABLE: a required port, program or peer is unavailable
+EXIT_OSERR = 71  # EX_OSERR: the kernel lacks a required feature
 EXIT_NOPERM = 77  # EX_NOPERM: not root
 EXIT_CONFIG = 78  # EX_CONFIG: the configuration file is wrong
 
 
 class NetbondError(Exception):
-    """A failure that the user is told in one line: what is wrong and where, then what to do about it."""
+    """A failure that the user sees as one line: `message` says what is wrong, `hint` what to do about it."""
 
     exit_status = EXIT_FAILURE
 
@@ -39,7 +39,7 @@ class UsageError(NetbondError):
 
 
 class ConfigError(NetbondError):
-    """The configuration file names something that cannot be."""
+    """The configuration file has an invalid value."""
 
     exit_status = EXIT_CONFIG
 
@@ -51,13 +51,13 @@ class UnavailableError(NetbondError):
 
 
 class KernelLacksError(NetbondError):
-    """The running kernel lacks a feature that netbond cannot do without."""
+    """The running kernel lacks a feature that netbond requires."""
 
     exit_status = EXIT_OSERR
 
 
 class NotPermittedError(NetbondError):
-    """Root (or CAP_NET_ADMIN) is needed and not there."""
+    """The command needs root (or CAP_NET_ADMIN)."""
 
     exit_status = EXIT_NOPERM
 

@@ -1,7 +1,7 @@
-"""The nouns of routing: what a box has (facts), and what is written to its kernel (routes and rules).
+"""Defines the types of routing: facts about the box, and the routes and rules of its kernel. Pure.
 
-Frozen dataclasses without behaviour beyond naming themselves; no I/O. Interfaces are named, not numbered: an
-index means nothing to a reader, and one dump of the kernel resolves all of them at once.
+They are frozen dataclasses with almost no behaviour, and do no I/O. They identify interfaces by name, not by
+index: people cannot read an index, and one dump of the kernel's links resolves all of them at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
-FACTS_VERSION = 1  # of Facts as the control socket carries them
+FACTS_VERSION = 1  # the version of Facts in answers on the control socket
 
 # RT_TABLE_MAIN and RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h
 MAIN_TABLE = 254
@@ -30,14 +30,14 @@ class Link:
 
     name: str
     index: int
-    up: bool = True  # IFF_UP: the administrator wants it up
-    carrier: bool = True  # IFF_LOWER_UP: there is a cable, a radio link, a peer
+    up: bool = True  # IFF_UP: it is set up administratively
+    carrier: bool = True  # IFF_LOWER_UP: a cable, a radio link or a peer is connected
     loopback: bool = False
-    point_to_point: bool = False  # IFF_POINTOPOINT: no gateway is needed or possible
+    point_to_point: bool = False  # IFF_POINTOPOINT: it needs no gateway, and can have none
     kind: str = ""  # IFLA_INFO_KIND: "veth", "bridge", ...; "" for hardware
     master: str = ""  # the bridge or bond that it is a port of
     mac: str = ""
-    rx_bytes: int = field(default=0, compare=False)  # since the interface exists (IFLA_STATS64)
+    rx_bytes: int = field(default=0, compare=False)  # since the interface was created (IFLA_STATS64)
     tx_bytes: int = field(default=0, compare=False)
 
 
@@ -47,10 +47,10 @@ class Address:
 
     device: str
     interface: IPInterface
-    peer: IPAddress | None = None  # the other end of a point-to-point link, where one is set
+    peer: IPAddress | None = None  # the other end of a point-to-point link, if one is set
     scope: str = "global"
-    tentative: bool = False  # IPv6: not proven to be unique yet, or proven not to be; cannot be used
-    deprecated: bool = False  # IPv6: for connections that exist, not for new ones
+    tentative: bool = False  # IPv6: duplicate address detection is not finished, or has failed; unusable
+    deprecated: bool = False  # IPv6: existing connections may use it, new ones should not
     temporary: bool = False  # IPv6: a privacy address (RFC 8981), replaced after a day or so
 
     @property
@@ -61,18 +61,18 @@ class Address:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Nexthop:
-    """One way out: a device, and a gateway unless the link is point-to-point."""
+    """A next hop of a route: a device, and a gateway unless the link is point-to-point."""
 
     device: str
     gateway: IPAddress | None = None
     weight: int = 1
     onlink: bool = False  # the gateway is outside the connected networks (a /32 lease)
-    dead: bool = field(default=False, compare=False)  # as read: the kernel passes it over (no carrier)
+    dead: bool = field(default=False, compare=False)  # as read: the kernel skips it (no carrier)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route of any table. `kind` is the kernel's type: unicast, unreachable, prohibit, ..."""
+    """A route in any table. `kind` is the kernel's type: unicast, unreachable, prohibit, ..."""
 
     table: int
     destination: IPNetwork
@@ -80,9 +80,9 @@ class Route:
     kind: str = "unicast"
     metric: int = 0
     source: IPAddress | None = None  # prefsrc
-    scope: str = "global"  # "link" for routes without a gateway; IPv6 knows no other than "global"
+    scope: str = "global"  # "link" for routes without a gateway; IPv6 routes always have "global"
     protocol: int = 0
-    nexthop_id: int = 0  # the nexthop object or group that it uses; `nexthops` then tells what is in it
+    nexthop_id: int = 0  # the nexthop object or group that it uses; `nexthops` then has its content
 
     @property
     def family(self) -> int:
@@ -92,7 +92,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A policy rule: `action` is "table" (look it up) or the kernel's unreachable, prohibit, blackhole."""
+    """A policy rule. `action` is "table" (look up this table), or the kernel's unreachable, prohibit, ..."""
 
     priority: int
     family: int  # 4 or 6
@@ -106,12 +106,12 @@ class Rule:
     mask: int = 0
     protocol: int = 0
     action: str = "table"
-    other: str = ""  # anything else a foreign rule matches on; netbond's own rules leave it empty
+    other: str = ""  # other selectors of a foreign rule; "" in netbond's own rules
 
 
 @dataclass(frozen=True, slots=True)
 class NexthopObject:
-    """A way out that the kernel keeps under a number (`ip nexthop`, kernel 5.3 and later)."""
+    """A nexthop object of the kernel, which has a number (`ip nexthop`, kernel 5.3 and later)."""
 
     id: int
     family: int  # 4 or 6
@@ -119,7 +119,7 @@ class NexthopObject:
     gateway: IPAddress | None = None
     onlink: bool = False
     protocol: int = 0
-    other: str = ""  # what a foreign one has besides; netbond's own leave it empty
+    other: str = ""  # other attributes of a foreign one; "" in netbond's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +127,20 @@ class NexthopGroup:
     """Several nexthop objects that share traffic by weight. `members` are (id, weight), sorted."""
 
     id: int
-    family: int  # 4 or 6; 0 as read: the kernel does not say
+    family: int  # 4 or 6; 0 as read, because the kernel does not report it
     members: tuple[tuple[int, int], ...] = ()
     protocol: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayClaim:
-    """What a source says of an address: by which gateway it leads out.
+    """What a source reports as the gateway of an address.
 
-    It counts only while the interface holds the address; of several for one address the newest counts.
-    `gateway` is None for a point-to-point link: the device alone is the way. `said_s` is when it was said, in
-    seconds since boot, negative for an earlier boot. `standing`: the source is asked anew in each pass, so
-    that `said_s` is no age. `ifindex` is the interface's number at that time, 0 if that is not known.
+    A claim is valid only while the interface has the address. If several claims name a gateway for one
+    address, the newest wins. `gateway` is None on a point-to-point link, where routes need only the device.
+    `said_s` is the time of the claim in seconds since boot; it is negative for an earlier boot. `standing`
+    means that the source is asked again in each pass, so `said_s` says nothing about the claim's age.
+    `ifindex` is the interface's index at that time, or 0 if it is unknown.
     """
 
     device: str
@@ -153,19 +154,19 @@ class GatewayClaim:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What checks say of an uplink; `since` is seconds of the checker's clock."""
+    """The verdict of the health checks on an uplink. `since` is in seconds of the checker's clock."""
 
     device: str
     family: int
     state: str  # "up", "degraded", "down" or "unknown"
     reason: str = ""
     since: float = 0.0
-    address: IPAddress | None = None  # the one that was checked; None: whatever it is
+    address: IPAddress | None = None  # the address that was checked; None: any
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A spent data plan: the device's uplinks are for emergencies ("backup") or not used ("off")."""
+    """A spent data plan. `action`: use the device's uplinks only as a backup ("backup"), or never ("off")."""
 
     device: str
     action: str
@@ -174,23 +175,23 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that deciding looks at, read in one go."""
+    """Everything that the decisions of one pass depend on, besides the configuration."""
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     leases: tuple[Lease, ...] = ()  # of DHCP clients, with and without routers
-    claims: tuple[GatewayClaim, ...] = ()  # of who else configures interfaces
+    claims: tuple[GatewayClaim, ...] = ()  # of other programs that configure interfaces
     devices: tuple[Device, ...] = ()  # the hardware of the links, as far as it is known
-    remembered: tuple[GatewayClaim, ...] = ()  # defaults once seen in main (netbond.uplinks.remember)
-    nexthops: tuple[NexthopObject | NexthopGroup, ...] | None = None  # None: the kernel knows none
+    remembered: tuple[GatewayClaim, ...] = ()  # defaults seen in main before (netbond.uplinks.remember)
+    nexthops: tuple[NexthopObject | NexthopGroup, ...] | None = None  # None: the kernel does not support them
     health: tuple[Health, ...] = ()
     alive: frozenset[tuple[str, IPAddress]] = frozenset()  # device and address of the uplinks used so far
-    roaming: frozenset[str] = frozenset()  # devices whose modem is in a foreign network
+    roaming: frozenset[str] = frozenset()  # devices whose modem is roaming
     budgets: tuple[Budget, ...] = ()
     taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
-    resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, as last resolved
+    resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, with their addresses
     measured: tuple[tuple[str, int], ...] = ()  # for weight = "auto", by interface (sources.auto_weight)
 
 
@@ -198,18 +199,18 @@ class UplinkState(StrEnum):
     """Whether an uplink is used, and if not, why not."""
 
     UP = "up"  # in the ECMP default and the address list
-    STANDBY = "standby"  # a backup, while others are up
-    DEAD = "dead"  # its link is there and leads nowhere
+    STANDBY = "standby"  # a backup that is not needed, because another uplink is up
+    DEAD = "dead"  # its link has carrier, but its health checks fail
     SPENT = "spent"  # its data plan is used up
     NO_CARRIER = "no carrier"
-    DOWN = "down"  # the administrator's word
+    DOWN = "down"  # it is set down administratively
 
 
 @dataclass(frozen=True, slots=True)
 class IdleInterface:
-    """An interface, or the `match` of an [[uplink]], that could be an uplink and is not, and why.
+    """An interface, or the `match` of an [[uplink]], that could be an uplink but is not, and the reason.
 
-    Its text is "usb1: enabled = false"; without a name, the reason alone.
+    str() gives "usb1: enabled = false", or the reason alone if there is no name.
     """
 
     name: str
@@ -220,43 +221,43 @@ class IdleInterface:
 
     @classmethod
     def from_text(cls, text: str) -> IdleInterface:
-        """What str() has written."""
+        """Read what str() has written."""
         name, colon, reason = text.partition(": ")
         return cls(name, reason) if colon else cls("", text)
 
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """A way out: an interface, a family, a gateway, with all that is needed to use it.
+    """An uplink: an interface, an address family and a gateway, with all that is needed to use them.
 
-    `address` is the one that senders bind to; `reason` says why the state is not "up". `gateway_source` is
-    "configuration", "dhclient" (or another client), "main default", or "main default (gone)". `name` is the
-    device's, its label, or "eth0+10.1.0.1" for each further gateway on it; both families of a name share a
-    table. `gateway_since` is when the lease with the gateway came or was renewed, in seconds since boot; a
-    renewal makes no other uplink. `disputed` are other gateways that sources name for it, each with its
-    source.
+    `address` is the address that senders bind to. `reason` says why the state is not "up". `gateway_source`
+    is "configuration", "dhclient" (or another client), "main default", or "main default (gone)". `name` is
+    the device's name, its label, or "eth0+10.1.0.1" for each further gateway on it. Both families of one name
+    share a table. `gateway_since` is when the lease with the gateway came or was renewed, in seconds since
+    boot; a renewal does not make it another uplink. `disputed` are the other gateways that sources name for
+    it, each with its source.
     """
 
     device: str
     address: IPInterface
-    gateway: IPAddress | None  # None: point-to-point, the device alone is the way
+    gateway: IPAddress | None  # None: point-to-point, routes need only the device
     gateway_source: str
     table: int
     weight: int = 1
     state: UplinkState = UplinkState.UP
     reason: str = ""
-    addresses: tuple[Address, ...] = ()  # those whose traffic is bound to this way, `address` among them
-    label: str = ""  # `name`, where it is not the device's: configured, or of a further gateway
-    further: bool = False  # not the first gateway of its device and family
-    listed: bool | None = None  # in the address list; None: if it is up
-    gateway_since: float | None = field(default=None, compare=False)  # None: from no lease
+    addresses: tuple[Address, ...] = ()  # those whose traffic uses this gateway; includes `address`
+    label: str = ""  # `name` if that differs from the device's: configured, or of a further gateway
+    further: bool = False  # it has not the first gateway of its device and family
+    listed: bool | None = None  # whether it is in the address list; None: if it is up
+    gateway_since: float | None = field(default=None, compare=False)  # None: not from a lease
     disputed: tuple[tuple[str, IPAddress], ...] = field(default=(), compare=False)
     priority: int = 0  # SRTLA streams use links of a higher one first
-    streams: bool = True  # False: SRTLA streams keep a link over it, but do not use it
+    streams: bool = True  # False: SRTLA streams keep a link over it, but send no data on it
 
     @property
     def name(self) -> str:
-        """What people and links call it."""
+        """The name by which people and SRTLA links know it."""
         return self.label or self.device
 
     @property
@@ -266,7 +267,7 @@ class Uplink:
 
     @property
     def usable(self) -> bool:
-        """Whether new traffic should leave by it."""
+        """Whether new traffic may use it."""
         return self.state == UplinkState.UP
 
     @property
@@ -276,16 +277,16 @@ class Uplink:
 
     @property
     def in_list(self) -> bool:
-        """Whether senders are told of it."""
+        """Whether it belongs in the address list for senders."""
         return self.usable if self.listed is None else self.listed
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """The hardware of an interface, as udev and sysfs tell it; "" for what is not known.
+    """The hardware of an interface, as udev and sysfs report it; "" where something is unknown.
 
-    `path` is the port (ID_PATH: "pci-0000:00:14.0-usb-0:1.2:1.0"). `vendor` and `model` are the numbers of
-    the bus ("12d1", "14db"), `vendor_name` and `model_name` are for people. `bus` is "usb", "pci", ...
+    `path` is the port (ID_PATH: "pci-0000:00:14.0-usb-0:1.2:1.0"). `vendor` and `model` are the bus's ids
+    ("12d1", "14db"); `vendor_name` and `model_name` are for people. `bus` is "usb", "pci", ...
     """
 
     name: str
@@ -306,17 +307,17 @@ class EngineState:
 
     name: str
     role: str  # "sender" or "receiver"
-    state: str  # "starting", "running", "backing off", or "failed": not to be mended by a restart
+    state: str  # "starting", "running", "backing off", or "failed" (a restart would not help)
     pid: int | None = None
     restarts: int = 0
-    reason: str = ""  # why it is not running, or not as it should
+    reason: str = ""  # why it is not running, or not working properly
     last_exit: str = ""  # how its last process ended
     stats: EngineStatistics | None = None  # the engine's own, as it last gave them
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What an interface carries, in bits per second."""
+    """The traffic of an interface, in bits per second."""
 
     rx_bps: float = 0.0
     tx_bps: float = 0.0

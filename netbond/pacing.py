@@ -1,22 +1,22 @@
-"""When the agent looks again, how long events settle, and when stale objects may go. Pure."""
+"""Decides when the agent makes its next pass, and when it may remove objects that look stale. Pure."""
 
 from __future__ import annotations
 
-# One change is several events (an address comes with its routes): wait for the rest of them, but not for a
-# storm to end. Everything is read anew in any case, so what comes later is not lost. The first news after a
-# while of quiet is attended to sooner than in a storm.
+# One change causes several events (an address comes with its routes). Wait for the rest of them, but not
+# until a storm of events has ended. No event is lost by that, because each pass reads everything again. The
+# first event after a quiet time waits less than an event in a storm.
 SETTLE_S = 0.0005
-SETTLE_BUSY_S = 0.002  # when the last pass is more recent than QUIET_S
+SETTLE_BUSY_S = 0.002  # if the last pass ended less than QUIET_S ago
 QUIET_S = 0.005
-RESYNC_S = 10.0  # between two passes that nothing asked for: the kernel does not tell everything
-PRUNE_AFTER_S = 10.0  # after the start, what looks stale goes even if a source has not spoken yet
+RESYNC_S = 10.0  # between two passes without an event: the kernel does not report every change
+PRUNE_AFTER_S = 10.0  # after the start; then stale objects are removed even if a source has not reported yet
 
 
 def settle_s(since_last_pass_s: float, read_cost_s: float) -> float:
-    """How long to let the rest of an event come in.
+    """Return how long to wait, after an event, for the events that belong to it.
 
-    `read_cost_s` is the processor's time that the last reading of the kernel took: with very many routes
-    reading takes its time, and waiting as long leaves half of ours to others.
+    `read_cost_s` is the processor time that the last reading of the kernel took. With very many routes,
+    reading is expensive. Waiting as long as reading takes leaves half of the processor to others.
     """
     if since_last_pass_s > QUIET_S and read_cost_s < SETTLE_BUSY_S:
         return SETTLE_S
@@ -24,14 +24,15 @@ def settle_s(since_last_pass_s: float, read_cost_s: float) -> float:
 
 
 def may_prune(*, complete: bool, since_start_s: float) -> bool:
-    """Whether what looks stale may go: all sources have spoken (`complete`), or had their time."""
+    """Whether stale objects may be removed: all sources have reported (`complete`), or had time to."""
     return complete or since_start_s > PRUNE_AFTER_S
 
 
 def next_look_s(retry_s: float | None, repair_due_s: float | None) -> float:
-    """Seconds until the next pass that no event asks for.
+    """Return the seconds until the next pass, if no event comes first.
 
-    `retry_s`: something was refused; `repair_due_s`: seconds until a repair that waits may be made.
+    `retry_s` is set if the kernel refused something. `repair_due_s` is the time until a delayed repair may be
+    made; None if there is none.
     """
     if retry_s is not None:
         return retry_s

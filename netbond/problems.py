@@ -1,4 +1,4 @@
-"""What is wrong at present, by where it comes from. Logs each new problem once."""
+"""Keeps the current problems by their origin, and logs each new one once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ logger = logging.getLogger(__name__)
 
 
 class Problems:
-    """Lines for people; one is shown until its origin no longer reports it."""
+    """The current problems, one line each; a problem stays until its origin no longer reports it."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[str, ...]] = {}
 
     def report(self, origin: str, problems: Iterable[str]) -> None:
-        """These are the problems of `origin` now; a new one is logged."""
+        """Replace the problems of `origin` by these, and log the new ones."""
         found = tuple(problems)
         for problem in found:
             if problem not in self._found.get(origin, ()):
@@ -23,9 +23,9 @@ class Problems:
         self._found[origin] = found
 
     def has(self, origin: str, problem: str) -> bool:
-        """Whether this is among the problems of `origin`."""
+        """Whether `origin` has this problem."""
         return problem in self._found.get(origin, ())
 
     def lines(self) -> tuple[str, ...]:
-        """All of them."""
+        """All problems, by origin in the order of their first report."""
         return tuple(problem for found in self._found.values() for problem in found)

@@ -1,7 +1,7 @@
-"""One pass of the agent: read the kernel, let sources add, decide, apply, let outputs apply, publish.
+"""Makes one pass of the agent: read the kernel, let sources add facts, decide, apply, publish.
 
-Nothing is decided here: netbond.desired says what the box should be, netbond.plan what to change,
-netbond.refusals and netbond.pacing what to make of what the kernel refuses.
+It decides nothing itself. netbond.desired decides what the box should be, netbond.plan what to change,
+netbond.refusals what follows from errors, and netbond.pacing when the next pass begins.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Reconciler:
 
         `moved`: links or addresses have changed since the last pass.
         """
-        began = time.thread_time()  # not what it waited for others
+        began = time.thread_time()  # without the time that it waited for others
         read = await kernel.read()
         self.read_cost_s = time.thread_time() - began
         facts = self.facts(read)
@@ -174,7 +174,7 @@ class Reconciler:
         return self.published
 
     async def leave(self, kernel: Kernel) -> None:
-        """Take away what netbond put there; the box is as its DHCP clients left it."""
+        """Remove what netbond added, so that the box is as its DHCP clients configured it."""
         left: list[object] = []
         for output in self.outputs:
             left += await output.leave()

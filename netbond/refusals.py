@@ -1,4 +1,4 @@
-"""What the kernel refuses: when to report it, which uplink it takes out of use, when to retry. Pure."""
+"""Decides what follows when the kernel refuses an operation: a report, an unused uplink, a retry. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from netbond.model import Health, Route, Uplink
 from netbond.plan import Operation
 
-RETRY_S = 1.0  # after something was refused again
-RETRY_FIRST_S = 0.05  # after something was refused for the first time
+RETRY_S = 1.0  # after an operation was refused again
+RETRY_FIRST_S = 0.05  # after an operation was refused for the first time
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,35 +19,36 @@ class Refusal:
 
     operation: Operation
     error: int  # errno
-    detail: str = ""  # the kernel's own words, if it had any
+    detail: str = ""  # the kernel's own message, if there was one
 
     def __str__(self) -> str:
         what = self.operation.command()
         if self.error == errno.EEXIST:
             thing = "route" if isinstance(self.operation.what, Route) else "nexthop"
-            return f"{what}: a {thing} that is not netbond's has that place"
+            return f"{what}: another program's {thing} is in that place"
         word = errno.errorcode.get(self.error, str(self.error))
         return f"{what}: {word}{f' ({self.detail})' if self.detail else ''}"
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one pass's refusals mean."""
+    """What follows from one pass's refusals."""
 
-    lasting: tuple[Refusal, ...] = ()  # worth a word
-    retry_s: float | None = None  # when to look again; None: nothing was refused
+    lasting: tuple[Refusal, ...] = ()  # those to report
+    retry_s: float | None = None  # until the next pass; None: nothing was refused
 
     @property
     def problems(self) -> list[str]:
-        """One line for each that lasts."""
+        """One line for each lasting refusal."""
         return sorted({str(refusal) for refusal in self.lasting})
 
 
 def judge(refusals: Collection[Refusal], before: Collection[str] | None, *, moved: bool) -> Judgement:
-    """`before` are the refusals of the pass before, as text; None in the first pass.
+    """Decide which refusals are lasting, and when to retry.
 
-    What is refused once may be a link that went down meanwhile; what is refused again while no link or
-    address moves (`moved`) lasts. In the first pass nothing is under way, so everything lasts.
+    `before` are the refusals of the pass before, as text; None in the first pass. An operation that is
+    refused once may be due to a link that has just gone down. A refusal is lasting if it repeats while no
+    link and no address changes (`moved`). In the first pass no change is under way, so all are lasting.
     """
     if before is None:
         lasting = tuple(refusals)
@@ -59,10 +60,11 @@ def judge(refusals: Collection[Refusal], before: Collection[str] | None, *, move
 
 
 def barred(uplinks: Iterable[Uplink], lasting: Iterable[Refusal]) -> frozenset[Health]:
-    """The uplinks whose gateway the kernel does not take, as verdicts that they are down.
+    """Return a verdict "down" for each uplink whose gateway the kernel refuses.
 
-    A group with one of them would be refused as a whole, and the default of all others stay as it is,
-    whatever becomes of them. A place that another program's route has (EEXIST) says nothing of the gateway.
+    The kernel would refuse a whole nexthop group that has one of them, and the shared default would no longer
+    follow the other uplinks. EEXIST is different: another program's route is in that place, which says
+    nothing about the gateway.
     """
     refused = {
         (refusal.operation.what.table, refusal.operation.what.family)

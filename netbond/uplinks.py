@@ -1,19 +1,19 @@
-"""Which interfaces lead out, by which gateway, and in what state: facts and configuration into uplinks. Pure.
+"""Finds the uplinks: which interfaces have a gateway to the internet, which one, and in what state. Pure.
 
-An interface is an uplink if it is enabled, has an address of global scope, and its gateway is known; once for
-each family, and once for each gateway. The gateway of an address comes from, in this order:
+An interface is an uplink if it is enabled, has an address of global scope, and its gateway is known. It makes
+one uplink for each address family and each gateway. The gateway of an address comes from the first of these
+that names one:
 1. the configuration;
-2. a DHCP lease that a hook handed over;
-3. a default route in main on that interface: with a gateway in the address's network if there is one, else
-   any (IPv6 routers advertise their link-local address);
-4. the default route that was last seen there: the kernel drops it when the link goes down and does not put it
-   back (`remember`; IPv4 only, as IPv6 addresses go with the link as well).
-A lease, and a default once seen, counts only while the interface holds the address it came with. Nothing is
-remembered here: the same facts give the same uplinks, so that an agent that was killed and started again
-arrives where it was.
+2. a DHCP lease that a hook handed over, or a claim of another program;
+3. a default route in main on that interface: one whose gateway is in the address's network, or else any (IPv6
+   routers advertise their link-local address);
+4. the default route that was last seen there. The kernel removes it when the link goes down, and does not add
+   it again (`remember`; IPv4 only, because IPv6 addresses disappear with the link as well).
+A lease or a remembered default is valid only while the interface has the address it came with. This module
+has no state: the same facts give the same uplinks, so an agent that is killed and restarted finds the same.
 
-An uplink that is down or without carrier keeps its table and rules: as long as its address is on the box,
-traffic bound to that address must fail and not leave by another modem.
+An uplink that is down or without carrier keeps its table and rules. As long as its address is on the box,
+traffic bound to that address must fail instead of leaving by another modem.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ from netbond.model import (
 from netbond.tables import assign, reaches
 from netbond.usability import apply_policy
 
-# Where a gateway is known from, beside the sources of claims.
+# The possible `gateway_source` of an uplink, besides the sources of claims.
 CONFIGURED = "configuration"
 MAIN_DEFAULT = "main default"
 REMEMBERED = "main default (gone)"
-
 
 _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
 
@@ -58,10 +57,10 @@ def _local_only(address: Address) -> bool:
 
 
 def candidates(device: str, family: int, facts: Facts, *, asked_for: bool) -> tuple[Address, ...]:
-    """The addresses that may lead out, in the kernel's order.
+    """Return the addresses that may reach the internet, in the kernel's order.
 
-    Unique local ones (fc00::/7) lead nowhere by themselves: with nothing else, the interface is an uplink
-    only if the configuration names it (there may be a prefix translation behind it).
+    Unique local addresses (fc00::/7) are not routed on the internet. An interface that has no others is an
+    uplink only if the configuration names it (`asked_for`): its router may translate prefixes.
     """
     found = _as_leased(
         tuple(
@@ -75,10 +74,11 @@ def candidates(device: str, family: int, facts: Facts, *, asked_for: bool) -> tu
 
 
 def _as_leased(addresses: tuple[Address, ...], facts: Facts) -> tuple[Address, ...]:
-    """The addresses without those whose network a renewal has changed.
+    """Return the addresses without those that a renewal has replaced.
 
-    A DHCP client that is given the same address with another mask sets it beside the one it has, which the
-    kernel keeps until the old lease is over. What is in the old network only is behind the gateway by now.
+    When a lease is renewed with the same IP and another mask, the DHCP client adds the new address, and the
+    kernel keeps the old one until the old lease expires. The old network is no longer valid: a host that is
+    only in it is now reached through the gateway.
     """
     twice = {a.interface.ip for a in addresses for b in addresses if _same_but_for_network(a, b)}
     if not twice:
@@ -99,7 +99,11 @@ def _same_but_for_network(one: Address, other: Address) -> bool:
 
 
 def _primary(addresses: Sequence[Address], gateway: IPAddress | None) -> Address:
-    """The address to bind to: one that lasts, that leads out, and that lies in the gateway's network."""
+    """Return the address to bind to.
+
+    Prefer one that is not deprecated, is routed on the internet, is not temporary, and is in the gateway's
+    network, in this order.
+    """
     return min(
         addresses,
         key=lambda a: (
@@ -115,15 +119,17 @@ def _primary(addresses: Sequence[Address], gateway: IPAddress | None) -> Address
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
-    gateway: IPAddress | None
+class _Gateway:
+    """A gateway with the addresses that use it; `ip` is None where routes need only the device."""
+
+    ip: IPAddress | None
     source: str
     addresses: tuple[Address, ...]
-    since: float | None = None  # when the lease came that names it, seconds since boot
+    since_s: float | None = None  # when the lease that names it came, in seconds since boot
 
 
 def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | None]:
-    """The gateways of the defaults in main on `device`, by metric; also of those that netbond took away."""
+    """Return the gateways of main's defaults on `device`, by metric; also of those that netbond took out."""
     found = [
         (route.metric, str(hop.gateway), hop.gateway)
         for route in (*facts.routes, *facts.taken)
@@ -135,7 +141,7 @@ def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | N
 
 
 def _claims(facts: Facts) -> Iterator[GatewayClaim]:
-    """What DHCP leases and others say of gateways."""
+    """Yield what DHCP leases and other programs report about gateways."""
     for lease in facts.leases:
         if lease.routers:
             yield GatewayClaim(
@@ -145,7 +151,7 @@ def _claims(facts: Facts) -> Iterator[GatewayClaim]:
 
 
 def _newest(device: str, address: Address, claims: Iterable[GatewayClaim]) -> GatewayClaim | None:
-    """The newest claim that names a gateway for this address: any other is history."""
+    """Return the newest claim that names a gateway for this address; older ones are outdated."""
     valid = [
         claim
         for claim in claims
@@ -154,17 +160,21 @@ def _newest(device: str, address: Address, claims: Iterable[GatewayClaim]) -> Ga
     return max(valid, key=lambda claim: claim.said_s, default=None)
 
 
-def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> list[_Way]:
-    """An address goes with the gateway in its network that has fewest so far; without one, with the first."""
+def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> list[_Gateway]:
+    """Assign each address to a configured gateway.
+
+    That is the gateway in the address's network that has the fewest addresses so far. If its network has
+    none, it is the first gateway.
+    """
     shares: dict[IPAddress, list[Address]] = {gateway: [] for gateway in gateways}
     for address in addresses:
         fitting = [gateway for gateway in gateways if reaches(address, gateway)]
         shares[min(fitting or gateways[:1], key=lambda gateway: len(shares[gateway]))].append(address)
-    return [_Way(gateway, CONFIGURED, tuple(share)) for gateway, share in shares.items()]
+    return [_Gateway(gateway, CONFIGURED, tuple(share)) for gateway, share in shares.items()]
 
 
-def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Way]:
-    """The ways that claims and main tell of."""
+def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Gateway]:
+    """Return the gateways that claims, main, and remembered defaults name for these addresses."""
     family = addresses[0].family
     defaults = _main_defaults(link.name, family, facts)
     gateways = [gateway for gateway in defaults if gateway is not None]
@@ -190,11 +200,12 @@ def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Way]
             found[None] = (MAIN_DEFAULT, None, [])
         elif link.point_to_point and _once_without_gateway(link.name, addresses, facts.remembered):
             found[None] = (REMEMBERED, None, [])
-    ways = [_Way(gateway, source, tuple(share), since) for gateway, (source, since, share) in found.items()]
-    if not ways:
+    result = [_Gateway(ip, source, tuple(share), since) for ip, (source, since, share) in found.items()]
+    if not result:
         return []
-    first = tuple(a for a in addresses if a in without_gateway or a in ways[0].addresses)
-    return [replace(ways[0], addresses=first), *ways[1:]]
+    # Addresses for which no gateway is known use the first one.
+    first = tuple(a for a in addresses if a in without_gateway or a in result[0].addresses)
+    return [replace(result[0], addresses=first), *result[1:]]
 
 
 def _once_without_gateway(
@@ -206,10 +217,12 @@ def _once_without_gateway(
     )
 
 
-def _ways(link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, facts: Facts) -> list[_Way]:
-    """The ways out by these addresses, which are of one family; none if no gateway is known."""
+def _gateways(
+    link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, facts: Facts
+) -> list[_Gateway]:
+    """Return the gateways of these addresses, which are of one family; none if no gateway is known."""
     if setting.gateway == ("none",):
-        return [_Way(None, CONFIGURED, addresses)]
+        return [_Gateway(None, CONFIGURED, addresses)]
     if setting.gateway != ("auto",):
         given = [ipaddress.ip_address(gateway) for gateway in setting.gateway]
         given = [gateway for gateway in given if gateway.version == addresses[0].family]
@@ -222,10 +235,11 @@ def _ways(link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, fac
 
 
 def remember(facts: Facts, now_s: float) -> tuple[GatewayClaim, ...]:
-    """What to remember of the default routes in main: `facts.remembered`, brought up to date.
+    """Return `facts.remembered`, updated with the default routes that are in main now.
 
-    `now_s` is seconds since boot. What is seen now replaces what was; what is not seen is kept while the
-    interface holds the address it went with. An interface that is gone takes its memory along.
+    `now_s` is in seconds since boot. A default that is seen now replaces the one remembered for its
+    interface. One that is not seen now is kept while the interface has the address it came with. What is
+    remembered of an interface that has disappeared is dropped.
     """
     kept = {}
     for link in facts.links:
@@ -273,8 +287,8 @@ def _state(link: Link) -> tuple[UplinkState, str]:
 class _Chosen:
     link: Link
     setting: UplinkConfig
-    way: _Way
-    everything: tuple[Address, ...]  # all addresses of the family: a way may have none of its own
+    gateway: _Gateway
+    everything: tuple[Address, ...]  # all addresses of the family: a gateway may have none of its own
     further: str  # "+10.1.0.1" for a further gateway, "" for the first of its family
 
     @property
@@ -283,7 +297,7 @@ class _Chosen:
 
 
 def _of_link(link: Link, setting: UplinkConfig, facts: Facts, config: Config) -> tuple[list[_Chosen], str]:
-    """The ways out by one interface; if there are none, why it was to be expected that there are."""
+    """Return the gateways of one interface; or if it has none but an [[uplink]] names it, the reason."""
     asked_for = setting is not match.UNMATCHED
     if not setting.enabled:
         return [], "enabled = false"
@@ -294,19 +308,20 @@ def _of_link(link: Link, setting: UplinkConfig, facts: Facts, config: Config) ->
     for family in (4, 6) if config.routing.ipv6 else (4,):
         addresses = candidates(link.name, family, facts, asked_for=asked_for)
         any_address |= bool(addresses)
-        ways = _ways(link, addresses, setting, facts) if addresses else []
-        for number, way in enumerate(ways):
-            further = f"+{way.gateway}" if number else ""
-            found.append(_Chosen(link, setting, way, addresses, further))
+        gateways = _gateways(link, addresses, setting, facts) if addresses else []
+        for number, gateway in enumerate(gateways):
+            further = f"+{gateway.ip}" if number else ""
+            found.append(_Chosen(link, setting, gateway, addresses, further))
     if found or not asked_for:
         return found, ""
     return [], "no gateway known" if any_address else "no address"
 
 
 def excluded(facts: Facts, choice: match.Choice, config: Config) -> dict[str, str]:
-    """The interfaces that are no uplinks by their nature, and why, unless an [[uplink]] asks for them.
+    """Return the interfaces that are excluded by default (bridges, containers, LAN, ...), with the reason.
 
-    `match = "*"` asks for nothing in particular.
+    An [[uplink]] that matches such an interface makes it an uplink anyway, unless its match is "*" or the
+    exclusion is final.
     """
     lan = {
         link.name for link in facts.links if is_lan(link.name, config.router, choice.settings.get(link.name))
@@ -321,7 +336,7 @@ def excluded(facts: Facts, choice: match.Choice, config: Config) -> dict[str, st
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What `find` found: uplinks in the order of families and tables; `idle` and so on as in Desired."""
+    """The result of `find`: uplinks ordered by family and table; `idle` and the others as in Desired."""
 
     uplinks: tuple[Uplink, ...]
     idle: tuple[IdleInterface, ...]
@@ -329,31 +344,31 @@ class Found:
     settings: match.Settings
 
 
-def _disputed(item: _Chosen, ways: Iterable[_Way], facts: Facts) -> tuple[tuple[str, IPAddress], ...]:
-    """Gateways that are named for the addresses of this way out and that no way out of the interface has.
+def _disputed(item: _Chosen, gateways: Iterable[_Gateway], facts: Facts) -> tuple[tuple[str, IPAddress], ...]:
+    """Return the gateways that a source names for these addresses, but that the interface does not use.
 
-    Not NetworkManager's: what that says is in status as a whole. Not IPv6 defaults in main, of which there is
-    one for each router that advertises itself.
+    NetworkManager's are left out, because status shows all that NetworkManager reports. IPv6 defaults in main
+    are left out, because there is one for each router that advertises itself.
     """
-    if item.further or item.way.gateway is None:
+    if item.further or item.gateway.ip is None:
         return ()
-    used = {way.gateway for way in ways}
-    held = {address.interface.ip for address in item.way.addresses}
-    family = item.way.gateway.version
+    used = {gateway.ip for gateway in gateways}
+    held = {address.interface.ip for address in item.gateway.addresses}
+    family = item.gateway.ip.version
     said = [
         (lease.source, lease.routers[0])
         for lease in facts.leases
         if lease.device == item.link.name and lease.routers and lease.address.ip in held
     ]
     if family == 4:
-        said += [(MAIN_DEFAULT, way) for way in _main_defaults(item.link.name, 4, facts) if way is not None]
-    return tuple(dict.fromkeys((source, way) for source, way in said if way not in used))
+        said += [(MAIN_DEFAULT, ip) for ip in _main_defaults(item.link.name, 4, facts) if ip is not None]
+    return tuple(dict.fromkeys((source, ip) for source, ip in said if ip not in used))
 
 
 def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Found:
-    """The uplinks, and why the other candidates are none.
+    """Find the uplinks, and the reason why each other candidate is not one.
 
-    `tables_in_use` are the tables that uplinks have in the kernel now, by name; they keep them.
+    `tables_in_use` are the tables that uplinks have in the kernel now, by the uplink's name. They keep them.
     """
     choice = match.choose(of_links(facts.links, facts.devices), config)
     no_uplinks = excluded(facts, choice, config)
@@ -385,18 +400,18 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         label = choice.labels.get(item.link.name, item.link.name) + item.further
         uplink = Uplink(
             device=item.link.name,
-            address=_primary(item.way.addresses or item.everything, item.way.gateway).interface,
-            gateway=item.way.gateway,
-            gateway_source=item.way.source,
+            address=_primary(item.gateway.addresses or item.everything, item.gateway.ip).interface,
+            gateway=item.gateway.ip,
+            gateway_source=item.gateway.source,
             table=tables[item.name],
-            addresses=item.way.addresses,
+            addresses=item.gateway.addresses,
             weight=measured.get(item.link.name, 1) if weight == "auto" else weight,
             state=state,
             reason=reason,
             label="" if label == item.link.name else label,
             further=bool(item.further),
-            gateway_since=item.way.since,
-            disputed=_disputed(item, [other.way for other in chosen if other.link == item.link], facts),
+            gateway_since=item.gateway.since_s,
+            disputed=_disputed(item, [other.gateway for other in chosen if other.link == item.link], facts),
             priority=item.setting.priority,
             streams=item.setting.streams,
         )
@@ -404,5 +419,5 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         if item.setting.backup:
             backups.add(uplink.name)
     uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
-    standing = apply_policy(uplinks, facts, backups, dead_leave_list=config.health.down_from_list)
-    return Found(tuple(standing), tuple(idle), tuple(sorted(no_uplinks.items())), choice.settings)
+    settled = apply_policy(uplinks, facts, backups, dead_leave_list=config.health.down_from_list)
+    return Found(tuple(settled), tuple(idle), tuple(sorted(no_uplinks.items())), choice.settings)

@@ -227,7 +227,7 @@ def test_a_foreign_route_in_our_place_is_named_and_left(box: Box) -> None:
     wait_for(lambda: len(box.status()["agent"]["problems"]) == 2, 5.0, "both are named")
     problems = box.status()["agent"]["problems"]
     assert problems[0].startswith("ip route add default via 10.0.1.1 dev usb1 table 101")
-    assert problems[0].endswith("a route that is not netbond's has that place")
+    assert problems[0].endswith("another program's route is in that place")
     box.ip("route", "del", "default", "via", "10.0.1.1", "dev", "usb1", "table", "101")
     wait_for(lambda: box.table(101) == TABLE_101, 3.0, "netbond's own route")
     wait_for(lambda: box.status()["agent"]["problems"] == [], 3.0, "no problem any more")

@@ -28,8 +28,8 @@ def test_only_changes_are_told() -> None:
     heavier = replace(USB0, weight=2)
     assert changes([USB0], [heavier]) == [describe(heavier)]
     assert changes([USB0, PPP0], []) == [
-        "ppp0 is no IPv4 uplink any more",
-        "usb0 is no IPv4 uplink any more",
+        "ppp0 is no longer an IPv4 uplink",
+        "usb0 is no longer an IPv4 uplink",
     ]
 
 

@@ -54,7 +54,7 @@ def test_it_is_named_as_people_know_it() -> None:
         ": EINVAL (Nexthop has invalid gateway)"
     )
     assert str(refusal(default(100), 4711)).endswith(": 4711")
-    assert str(refusal(default(100), errno.EEXIST)).endswith(": a route that is not netbond's has that place")
+    assert str(refusal(default(100), errno.EEXIST)).endswith(": another program's route is in that place")
 
 
 def test_an_uplink_whose_default_is_refused_counts_as_down() -> None:

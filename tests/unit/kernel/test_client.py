@@ -152,7 +152,7 @@ async def test_failures_say_what_and_why() -> None:
     command = "ip route add default via 10.0.0.1 dev usb0 table 100 proto 78"
     assert await apply("add", DEFAULT, errno.ENETUNREACH) == [f"{command}: ENETUNREACH"]
     assert await apply("add", DEFAULT, errno.EEXIST) == [
-        f"{command}: a route that is not netbond's has that place"
+        f"{command}: another program's route is in that place"
     ]
     assert await apply("add", DEFAULT, errno.EPERM) == [f"{command}: EPERM"]
 
