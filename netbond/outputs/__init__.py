@@ -1,1 +1,1 @@
-"""What the agent keeps right beside routes and rules: one file for each output."""
+"""Outputs: what the agent keeps right besides routes and rules, one file each."""

@@ -1,4 +1,4 @@
-"""Output: the address list for SRTLA senders, and the word that it is new."""
+"""Keeps the address list for SRTLA senders up to date, and signals them when it changes. Output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class AddressListFile(Output):
-    """One line for each uplink that senders may use."""
+    """The file with one line for each uplink that senders may use."""
 
     name = "ip_list"
 
@@ -24,7 +24,7 @@ class AddressListFile(Output):
         self._list = AddressList(None)
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
-        """Write the list if it has changed, and tell its readers."""
+        """Write the list if it has changed, and signal its readers."""
         if config.agent != self._made_for:
             self._made_for = agent = config.agent
             self._list = AddressList(
@@ -37,5 +37,8 @@ class AddressListFile(Output):
             )
         update = self._list.update(goal.uplinks)
         if update.notified:
-            logger.info("told of the new address list: process %s", ", ".join(map(str, update.notified)))
+            logger.info(
+                "the address list has changed; sent SIGHUP to process %s",
+                ", ".join(map(str, update.notified)),
+            )
         return update.problems

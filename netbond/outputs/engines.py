@@ -1,4 +1,4 @@
-"""Output: the SRTLA engines, and the links that senders use."""
+"""Runs the SRTLA engines of the configuration, and sends senders their links. Output."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Engines(Output):
         self._rearranging: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Start them: after the first pass, when kernel settings fit and the links are known."""
+        """Start the engines; called after the first pass, which sets kernel settings and finds the links."""
         await self._supervisor.start()
 
     async def stop(self) -> None:
-        """End them all."""
+        """Stop all engines."""
         await self._supervisor.stop()
 
     def states(self) -> tuple[EngineState, ...]:
-        """How each engine is, in the order of the configuration."""
+        """Return the state of each engine, in the order of the configuration."""
         return self._supervisor.states()
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
-        """Tell senders of their links, and run the engines that the configuration wants."""
+        """Send senders their links, and run the engines of the configuration."""
         links = tuple(
             LinkSpec(
                 label=uplink.name if uplink.family == 4 else f"{uplink.name}/6",
@@ -57,12 +57,12 @@ class Engines(Output):
         wanted: tuple[EngineConfig, ...] = (*config.sender, *config.receiver)
         if wanted != self._wanted:
             self._wanted = wanted
-            # Engines that end take up to three seconds, and routing does not wait for them.
+            # An engine takes up to three seconds to stop; routing must not wait for that.
             self._rearranging = asyncio.create_task(self._rearrange(self._rearranging))
         return ()
 
     async def _rearrange(self, before: asyncio.Task[None] | None) -> None:
-        """One such change at a time."""
+        """Change the engines after the change before has finished."""
         if before is not None:
             await asyncio.wait([before])
         await self._supervisor.reconfigure(self._wanted)

@@ -1,4 +1,4 @@
-"""Output: the kernel settings that bonding and router mode need."""
+"""Sets the kernel settings (sysctls) that bonding and router mode need, and restores them. Output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class KernelSettings(Output):
-    """Set only if different, recorded, and put back."""
+    """Kernel settings; each is set only if it differs, recorded, and restored at the end."""
 
     name = "sysctls"
 
@@ -25,7 +25,7 @@ class KernelSettings(Output):
         self._made_for = (config.sysctl, config.router)
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
-        """Set what is not as wanted; after a reload put back what is not wanted any more."""
+        """Set what differs; after a reload, restore what is no longer wanted."""
         inside = lan_interfaces(facts.links, goal.uplinks, config.router, goal.settings).devices
 
         def wanted(observed: sysctls.Observed) -> list[sysctls.Change]:
@@ -41,5 +41,5 @@ class KernelSettings(Output):
         return problems
 
     async def leave(self) -> Sequence[str]:
-        """Put all of them back."""
+        """Restore all settings."""
         return self._sysctls.restore()

@@ -1,4 +1,4 @@
-"""Output: the metrics for Prometheus, served while the agent runs."""
+"""Serves the metrics for Prometheus while the agent runs. Output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from netbond.status.schema import Snapshot
 
 
 class Metrics(Output):
-    """Serves the latest snapshot. A port that is in use is a problem, and no reason not to route."""
+    """Serves the latest snapshot. If the port is in use, that is a problem, but routing continues."""
 
     name = "metrics"
 
@@ -24,7 +24,7 @@ class Metrics(Output):
         self._problems: Sequence[str] = ()
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
-        """Listen."""
+        """Begin to listen."""
         if self._server is not None:
             try:
                 self._server.start()
@@ -32,10 +32,10 @@ class Metrics(Output):
                 self._problems = (str(error),)
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._server is not None:
             self._server.stop()
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
-        """What kept it from listening."""
+        """Return the reason why it does not listen, if there is one; it has nothing to apply."""
         return self._problems

@@ -1,4 +1,4 @@
-"""Output: router mode's nftables table, and the connections of uplinks that died."""
+"""Keeps router mode's nftables table, and deletes the connections of dead uplinks. Output."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from netbond.model import Facts, Link, Uplink
 from netbond.router import nft
 
 WAIT_S = 0.25  # how long a pass waits for nft
-LEAVE_S = 4.0  # how long the end waits for it
+LEAVE_S = 4.0  # how long leave() waits for nft
 
 
 class RouterMode(Output):
-    """Brings the table up to date in a task of its own: routing does not wait for a slow `nft`."""
+    """Updates the table in a task of its own, because routing must not wait for a slow `nft`."""
 
     name = "router"
 
@@ -29,17 +29,17 @@ class RouterMode(Output):
         self._look: Look = lambda: None
         self._watching = contextlib.ExitStack()
         self._syncing: asyncio.Task[None] | None = None
-        self._again = False  # what the table is brought up to is history already
-        self._overdue = False  # the pass that began it has gone on without it
+        self._again = False  # the goal has changed since the running update began
+        self._overdue = False  # the pass that began the update did not wait for its end
         self._problems: Sequence[str] = ()
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
-        """Look when somebody else changes nftables rules."""
+        """Watch nftables, and call `look` when another program changes rules."""
         self._look = look
         self._watching.enter_context(nft.watch(self._changed))
 
     async def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching nftables."""
         self._watching.close()
 
     def _changed(self) -> None:
@@ -47,7 +47,7 @@ class RouterMode(Output):
             self._look()
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
-        """Begin to bring the table up to date; what was wrong the last time, if that takes longer."""
+        """Begin to update the table; if that takes longer than WAIT_S, return the last update's problems."""
         self._on = bool(config.router.lan)
         if self._syncing is not None and not self._syncing.done():
             self._again = True
@@ -70,7 +70,7 @@ class RouterMode(Output):
             self._look()
 
     async def leave(self) -> Sequence[str]:
-        """Take the table away, within a time that a service manager grants."""
+        """Remove the table, in less time than a service manager waits."""
         if self._syncing is not None:
             self._syncing.cancel()
             await asyncio.gather(self._syncing, return_exceptions=True)
@@ -80,5 +80,5 @@ class RouterMode(Output):
         except NetbondError as error:
             return [str(error)]
         except TimeoutError:
-            return ["router mode's nftables table, as nft does not finish"]
+            return ["router mode's nftables table, because nft does not finish"]
         return ()

@@ -1,4 +1,4 @@
-"""Output: names for netbond's tables and its protocol, for `ip`."""
+"""Keeps the files that give netbond's tables and its protocol names for `ip`. Output."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from netbond.desired import Desired
 from netbond.kernel.iproute2_names import NameFiles
 from netbond.model import Facts
 
-REWRITE_S = 10.0  # the files are looked at again after this time, if nothing has changed
+REWRITE_S = 10.0  # the files are checked again after this time, even if nothing has changed
 
 
 class TableNames(Output):
-    """The files under /etc/iproute2."""
+    """The files with netbond's names under /etc/iproute2."""
 
     name = "names"
 
@@ -26,7 +26,7 @@ class TableNames(Output):
         self._problems: Sequence[str] = ()
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
-        """Name the tables of the uplinks."""
+        """Write the names of the uplinks' tables, if they have changed or REWRITE_S has passed."""
         if config.agent.iproute2_dir != self._folder:
             self._files.remove()
             self._folder = config.agent.iproute2_dir
@@ -41,5 +41,5 @@ class TableNames(Output):
         return self._problems
 
     async def leave(self) -> Sequence[str]:
-        """Take the names away."""
+        """Remove the names."""
         return self._files.remove()

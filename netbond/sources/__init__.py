@@ -1,1 +1,1 @@
-"""Sources of facts beside the kernel."""
+"""Sources of facts besides the kernel, one file each."""

@@ -1,12 +1,12 @@
-"""Source and output: weights of uplinks with `weight = "auto"`, from what they have carried.
+"""Weighs the uplinks with `weight = "auto"` by the traffic that they have carried. Source and output.
 
-What an interface carries is a lower bound of its capacity. So its peak over the last minutes counts. A short
-burst into a modem's buffer does not. In quiet times all peaks fade alike, and their ratio stays. An interface
-of which nothing is known yet gets the mean of the others. None gets less than a tenth of the best: an
-interface without traffic could never show its capacity.
+The traffic of an interface is a lower bound of its capacity. So its peak rate over the last minutes counts,
+but not a short burst into a modem's buffer. In quiet times all peaks decay at the same rate, and their ratio
+stays. An interface without a known peak gets the mean of the others. No interface gets less than a tenth of
+the best: without traffic, it could never show its capacity.
 
-A new weight changes the kernel's routes, and moves flows that begin after it. So weights change only if one
-is wrong by CHANGE_FACTOR, and at most once in CHANGE_INTERVAL_S.
+A new weight changes the kernel's routes, and affects new flows. So weights change only if one is wrong by
+CHANGE_FACTOR, and at most once in CHANGE_INTERVAL_S.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from netbond.desired import Desired
 from netbond.match import UNMATCHED
 from netbond.model import Facts, Link
 
-SMOOTHING_S = 5.0  # how long traffic must last to count
-HALF_LIFE_S = 600.0  # in which a peak fades to half, unless it is reached again
-LEAST_BPS = 100_000.0  # with a smaller peak, nothing is known of an interface
+SMOOTHING_S = 5.0  # time constant: shorter bursts count little
+HALF_LIFE_S = 600.0  # a peak decays to half in this time, unless it is reached again
+LEAST_BPS = 100_000.0  # a smaller peak says nothing about an interface
 HIGHEST_WEIGHT = 10
 CHANGE_INTERVAL_S = 60.0
 CHANGE_FACTOR = 1.3
@@ -36,41 +36,41 @@ class _Carried:
 
 @dataclass(slots=True)
 class WeightMeter:
-    """Weighs interfaces by what they carry. Pure: `now` is seconds of a monotonic clock."""
+    """Weighs interfaces by their traffic. Pure: `now_s` is in seconds of a monotonic clock."""
 
     _seen: dict[str, _Carried] = field(default_factory=dict)
-    _last: float | None = None
+    _last_s: float | None = None
     _weights: dict[str, int] = field(default_factory=dict)
-    _changed: float | None = None
+    _changed_s: float | None = None
 
-    def observe(self, carried: Mapping[str, float], now: float) -> None:
-        """Take what each interface carries now, in bit/s, both directions together."""
-        dt = 0.0 if self._last is None else max(0.0, now - self._last)
-        self._last = now
-        share = dt / (SMOOTHING_S + dt)
+    def observe(self, carried: Mapping[str, float], now_s: float) -> None:
+        """Take the traffic of each interface in bit/s, both directions together."""
+        dt_s = 0.0 if self._last_s is None else max(0.0, now_s - self._last_s)
+        self._last_s = now_s
+        share = dt_s / (SMOOTHING_S + dt_s)
         for name, rate_bps in carried.items():
             seen = self._seen.setdefault(name, _Carried())
             seen.smooth_bps += (rate_bps - seen.smooth_bps) * share
         for seen in self._seen.values():
-            seen.peak_bps = max(seen.smooth_bps, seen.peak_bps * 0.5 ** (dt / HALF_LIFE_S))
+            seen.peak_bps = max(seen.smooth_bps, seen.peak_bps * 0.5 ** (dt_s / HALF_LIFE_S))
 
-    def weights(self, names: Iterable[str], now: float) -> dict[str, int]:
-        """A weight from 1 to 10 for each of these interfaces; others are forgotten."""
+    def weights(self, names: Iterable[str], now_s: float) -> dict[str, int]:
+        """Return a weight from 1 to 10 for each of these interfaces; forget the others."""
         wanted = sorted(set(names))
         self._seen = {name: seen for name, seen in self._seen.items() if name in wanted}
         exact = self._exact(wanted)
-        waited = self._changed is None or now - self._changed >= CHANGE_INTERVAL_S
+        waited = self._changed_s is None or now_s - self._changed_s >= CHANGE_INTERVAL_S
         off = any(
             max(exact[name], old) / min(exact[name], old) >= CHANGE_FACTOR
             for name, old in self._weights.items()
             if name in exact
         )
         if set(self._weights) != set(wanted):
-            # An interface came or went: the others keep their weights.
+            # An interface has appeared or disappeared: the others keep their weights.
             self._weights = {name: self._weights.get(name, round(exact[name])) for name in wanted}
         elif off and waited:
             new = {name: round(exact[name]) for name in wanted}
-            self._changed = now if new != self._weights else self._changed
+            self._changed_s = now_s if new != self._weights else self._changed_s
             self._weights = new
         return dict(self._weights)
 
@@ -84,7 +84,7 @@ class WeightMeter:
 
 
 class AutoWeights(Source, Output):
-    """Weighs the uplinks whose settings say `weight = "auto"`, once a second."""
+    """Weighs the uplinks whose [[uplink]] has `weight = "auto"`, once a second."""
 
     name = "weights"
 
@@ -95,11 +95,11 @@ class AutoWeights(Source, Output):
         self._automatic: frozenset[str] = frozenset()
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
-        """`look` is called when a weight has changed."""
+        """Call `look` whenever a weight has changed."""
         self._look = look
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """The weights."""
+        """Add the weights."""
         return replace(facts, measured=self._measured)
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
@@ -112,7 +112,7 @@ class AutoWeights(Source, Output):
         return ()
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
-        """Observe what they carry."""
+        """Observe the uplinks' traffic."""
         carried = {d: r.rx_bps + r.tx_bps for d, r in traffic.rates.items() if d in self._automatic}
         self._meter.observe(carried, now_s)
         measured = tuple(sorted(self._meter.weights(self._automatic, now_s).items()))

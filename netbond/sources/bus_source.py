@@ -1,4 +1,4 @@
-"""What sources on the system bus share: how a service is followed, and kept for the next agent."""
+"""Follows one service on the system bus, and keeps what it reports for the next agent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Fact = TypeVar("Fact")
 
 
 class BusSource(Source, Generic[Fact]):
-    """Follows one service. `path` is the file that keeps what it said for the next agent."""
+    """Follows one service; `path` is the file that keeps its last report for the next agent."""
 
     def __init__(self, watcher: bus.Watcher[Fact], path: Path, *, followed: bool) -> None:
         self._watcher = watcher
@@ -29,14 +29,20 @@ class BusSource(Source, Generic[Fact]):
         self._followed = followed
         self._keeps = followed
         self._silent = False
-        self._unkept = ""  # why what it said could not be kept
+        self._unkept = ""  # why its report could not be written to the file
 
     def recall(self) -> None:
-        """Take what the file says for what the service says, until that speaks. OSError or ValueError."""
+        """Use the report in the file until the service reports itself.
+
+        OSError if the file cannot be read, ValueError if its content is invalid.
+        """
         raise NotImplementedError
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
-        """Follow it. A restart of the agent must not cut an uplink that only this service knows of."""
+        """Follow the service, starting with its kept report.
+
+        A restart of the agent must not cut an uplink that only this service knows about.
+        """
         if not self._followed:
             return
         self._recall()
@@ -46,18 +52,18 @@ class BusSource(Source, Generic[Fact]):
             logger.info("%s has not answered yet", self.name)
 
     async def once(self) -> None:
-        """What it said to the agent, as that kept it."""
+        """Use only the report that the agent has kept."""
         self._keeps = False
         if self._followed:
             self._recall()
 
     async def stop(self) -> None:
-        """Follow it no more."""
+        """Stop following the service."""
         await self._watcher.stop()
 
     @property
     def problems(self) -> Sequence[str]:  # type: ignore[override]
-        """That it hangs, and that what it said cannot be kept."""
+        """Whether the service hangs, and whether its report cannot be kept."""
         hangs = self._watcher.status() == bus.NOT_ANSWERING
         return (
             *((f"{self.name} does not answer: {self._watcher.reason()}",) if hangs else ()),
@@ -65,16 +71,16 @@ class BusSource(Source, Generic[Fact]):
         )
 
     def complete(self) -> bool:
-        """Whether it has said what it knows, or is known not to be there."""
+        """Whether the service has reported, or is known not to run."""
         return not self._silent
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
-        """It may have spoken by now."""
+        """Check whether the service has answered by now."""
         if self._watcher.status() != bus.CONNECTING:
             self._silent = False
 
     def keep(self, save: Callable[[], None]) -> None:
-        """Have `save` write the file, unless this runs once."""
+        """Call `save` to write the file, unless once() was called; a failure becomes a problem."""
         if not self._keeps:
             return
         try:
@@ -88,4 +94,4 @@ class BusSource(Source, Generic[Fact]):
         try:
             self.recall()
         except (OSError, ValueError) as error:
-            logger.warning("%s: %s; passed over", self._path, reason(error))
+            logger.warning("%s: %s; ignored", self._path, reason(error))

@@ -1,20 +1,20 @@
-"""Source and output: how much of its data plan each metered uplink has used, and what follows from that.
+"""Counts how much of its data plan each metered uplink has used, and says which are spent. Source and output.
 
-Counting is pure (`add_usage`, `plan_state`): it adds up the kernel's byte counters of an interface into
-months that begin on `budget_day`. `Meter` keeps the result in `data_dir/usage.json`.
+Counting is pure (`add_usage`, `plan_state`): it adds the kernel's byte counters of an interface to months
+that begin on `budget_day`. `Meter` keeps the result in `data_dir/usage.json`.
 
 Counters start from 0 when the interface is a new one (its index changes), after a reboot (the boot id
-changes), or when a driver resets them (they go down). All that they show then is counted.
+changes), or when a driver resets them (they decrease). Then everything that they show is counted.
 
-Boxes without a battery-backed clock boot in 1970, or at the time when they were switched off. So `_dated`
-does not trust every date:
-- a date before EARLIEST means nothing: counting goes on in the month that was open;
-- a later month than the open one opens a new one, whether the clock is synchronised or not: a box with a good
-  clock may never see a time server;
-- an earlier month never opens one, unless the clock is synchronised: then the open month came from a wrong
-  clock, and what was counted in it is kept;
-- what was counted since the clock was last synchronised goes along into a month that opens in the moment in
-  which it is again: most of it was counted after a boot in that month.
+A box without a battery-backed clock boots in 1970, or at the time when it was switched off. So `_dated` does
+not trust every date:
+- A date before EARLIEST is ignored: counting continues in the open month.
+- A month later than the open one is opened, whether the clock is synchronised or not: a box with a good clock
+  may never reach a time server.
+- A month earlier than the open one is opened only if the clock is synchronised. Then the open month came from
+  a wrong clock, and its bytes are kept.
+- If a month is opened at the moment when the clock is synchronised again, the bytes counted since the last
+  synchronisation move into the new month: most of them were counted after a boot in that month.
 """
 
 from __future__ import annotations
@@ -49,32 +49,32 @@ logger = logging.getLogger(__name__)
 STORE = "usage.json"  # in data_dir
 LARGEST_STORE_BYTES = 1 << 20
 MOST_DEVICES = 256  # that are remembered; the one not seen for the longest time is dropped first
-SAVE_INTERVAL_S = 60.0  # what a power cut may lose, against wear of the SD card
-WARN_SHARE = 0.8  # of the budget, from which on a warning is shown
-EARLIEST = date(2025, 1, 1)  # no box has run this program before
+SAVE_INTERVAL_S = 60.0  # a power cut may lose this much; shorter would wear the SD card
+WARN_SHARE = 0.8  # the share of the budget from which a warning is shown
+EARLIEST = date(2025, 1, 1)  # this program did not exist before
 
 _MOST_BYTES = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one interface has used (bytes), and where its counters stood when that was last counted."""
+    """What one interface has used (in bytes), and the values of its counters when that was last counted."""
 
-    start: date | None = None  # first day of the open month; None while no date was ever known
-    day: int = 1  # budget_day, on which that month began
+    start: date | None = None  # first day of the open month; None until a date is known
+    day: int = 1  # the budget_day on which that month began
     used: int = 0  # received and sent since then
     undated: int = 0  # the part of `used` counted since the clock was last synchronised
     index: int = 0  # the interface's
     rx: int = 0
     tx: int = 0
     boot: str = ""  # the kernel's boot id
-    last_start: date | None = None  # the month before, as far as it was counted
+    last_start: date | None = None  # first day of the month before, if that was counted
     last_used: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The local date, whether a time server confirms it, and the boot id."""
+    """The local date, whether the clock is synchronised, and the boot id."""
 
     today: date
     synchronised: bool
@@ -83,30 +83,30 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class PlanState:
-    """What an interface has used of its data plan (bytes). With `budget` 0 it is not metered."""
+    """The bytes that an interface has used of its data plan. If `budget` is 0, it is not metered."""
 
     device: str
     used: int
     budget: int
     start: date | None
-    resets: date | None  # when counting begins anew
-    action: str  # what the configuration says for a spent plan: "warn", "backup", "off"
+    resets: date | None  # first day of the next month
+    action: str  # `budget_action`, for a spent plan: "warn", "backup", "off"
 
     @property
     def level(self) -> str:
-        """ "ok", "warning" (80 % used) or "spent"."""
+        """ "ok", "warning" (80 % are used) or "spent"."""
         if self.budget and self.used >= self.budget:
             return "spent"
         return "warning" if self.budget and self.used >= WARN_SHARE * self.budget else "ok"
 
     @property
     def verdict(self) -> str:
-        """How the uplink may be used: "normal", "backup" (when all others are down), or "off"."""
+        """How the uplink may be used: "normal", "backup" (only if all others are down), or "off"."""
         return self.action if self.level == "spent" and self.action != "warn" else "normal"
 
     def __str__(self) -> str:
         part = f" of {amount(self.budget)} ({100 * self.used // self.budget} %)" if self.budget else ""
-        until = f"; counting begins anew on {self.resets}" if self.resets else ""
+        until = f"; the next month begins on {self.resets}" if self.resets else ""
         return f"{self.device} has used {amount(self.used)}{part}{until}"
 
 
@@ -114,12 +114,12 @@ class PlanState:
 
 
 def _begins(year: int, month: int, day: int) -> date:
-    """The first day of the month that begins in this calendar month, `day` or the last there is."""
+    """Return the first day of the month that begins in this calendar month: `day`, or its last day."""
     return date(year, month, min(day, monthrange(year, month)[1]))
 
 
 def month_of(today: date, day: int) -> date:
-    """The first day of the month in which `today` lies, for months that begin on `day`."""
+    """Return the first day of the month that contains `today`, for months that begin on `day`."""
     begins = _begins(today.year, today.month, day)
     if begins <= today:
         return begins
@@ -128,7 +128,7 @@ def month_of(today: date, day: int) -> date:
 
 
 def next_month(start: date, day: int) -> date:
-    """The first day of the month after the one that began at `start`."""
+    """Return the first day of the month after the one that began at `start`."""
     year, month = (start.year + 1, 1) if start.month == 12 else (start.year, start.month + 1)
     return _begins(year, month, day)
 
@@ -139,13 +139,13 @@ def next_month(start: date, day: int) -> date:
 def add_usage(
     ledger: Mapping[str, Usage], links: Iterable[Link], settings: Settings, clock: Clock
 ) -> dict[str, Usage]:
-    """The ledger, with what the counters of `links` show now added. Absent interfaces keep their entry.
+    """Return the ledger, updated with the byte counters of `links`. Absent interfaces keep their entries.
 
-    An interface that was never seen starts at 0: what it used before may belong to another month.
+    An interface that was never seen before starts at 0: its earlier bytes may belong to another month.
     """
     found = dict(ledger)
     for link in links:
-        old = found.pop(link.name, None)  # the one seen last comes last
+        old = found.pop(link.name, None)  # removed and added again: the ledger is ordered by when last seen
         day = settings.get(link.name, UNMATCHED).budget_day
         if old is None:
             old = Usage(None, day, 0, 0, link.index, link.rx_bytes, link.tx_bytes, clock.boot)
@@ -166,13 +166,13 @@ def add_usage(
 
 
 def _since(old: Usage, link: Link, boot: str) -> int:
-    """Bytes since the counters were last read."""
+    """Return the bytes since the counters were last read."""
     anew = link.index != old.index or boot != old.boot or link.rx_bytes < old.rx or link.tx_bytes < old.tx
     return link.rx_bytes + link.tx_bytes - (0 if anew else old.rx + old.tx)
 
 
 def _dated(usage: Usage, day: int, clock: Clock) -> Usage:
-    """The usage in the month that the date says, as far as the date can be believed."""
+    """Return the usage, moved to the month of the date if the date can be trusted (see the module's text)."""
     if clock.today < EARLIEST:
         return usage
     start = month_of(clock.today, day)
@@ -198,13 +198,13 @@ def _dated(usage: Usage, day: int, clock: Clock) -> Usage:
 
 
 def plan_state(device: str, usage: Usage, setting: UplinkConfig) -> PlanState:
-    """The state of an interface's data plan, by what it used and by its settings."""
+    """Return the state of an interface's data plan, from its usage and its settings."""
     resets = None if usage.start is None else next_month(usage.start, usage.day)
     return PlanState(device, usage.used, setting.budget, usage.start, resets, setting.budget_action)
 
 
 def news(before: Mapping[str, PlanState], after: Iterable[PlanState]) -> list[str]:
-    """A line for the log for each interface whose plan has reached another level than before."""
+    """Return a line for the log for each interface whose plan is at another level than before."""
     lines = []
     for now in after:
         then = before.get(now.device)
@@ -236,7 +236,7 @@ def section(plans: Iterable[PlanState]) -> tuple[DataPlanStatus, ...]:
 
 
 def amount(number: int) -> str:
-    """Bytes for people, in the units of data plans: "49.5 GB"."""
+    """Format bytes for people, in the units of data plans: "49.5 GB"."""
     for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
         if number >= size:
             return f"{number / size:.1f} {unit}"
@@ -247,7 +247,7 @@ def amount(number: int) -> str:
 
 
 def to_json(ledger: Mapping[str, Usage]) -> dict[str, Any]:
-    """The ledger as JSON values, as the file holds it."""
+    """Return the ledger as JSON values, in the form of the file."""
 
     def iso(day: date | None) -> str | None:
         return None if day is None else day.isoformat()
@@ -271,7 +271,7 @@ def to_json(ledger: Mapping[str, Usage]) -> dict[str, Any]:
 
 
 def from_json(found: Mapping[str, Any]) -> dict[str, Usage]:
-    """The ledger from what to_json() made; ValueError if a value in it is invalid."""
+    """Read a ledger that to_json() has written; ValueError if a value is invalid."""
     devices = found.get("devices")
     if not isinstance(devices, dict):
         raise ValueError("it is not a record of usage")
@@ -321,10 +321,10 @@ def _usage(name: str, entry: object) -> Usage:
 
 
 class Meter:
-    """Counts what the uplinks use, and keeps it on the disk.
+    """Counts the uplinks' usage, and keeps it on the disk.
 
-    Call load() at the start. About once a second call observe(), and if due() then gives content, write() it
-    in a thread, as that waits for the disk. At the end call due(..., stopping=True).
+    Call load() at the start. About once a second call observe(); if due() then returns content, write() it in
+    a thread, because that waits for the disk. At the end call due(..., stopping=True).
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -332,12 +332,12 @@ class Meter:
         self._file = StateFile(self._store, "usage", LARGEST_STORE_BYTES)
         self._ledger: dict[str, Usage] = {}
         self._saved: dict[str, Usage] = {}
-        self._saved_at: float | None = None
+        self._saved_at_s: float | None = None
         self.plans: dict[str, PlanState] = {}
         self.problems: tuple[str, ...] = ()
 
     def load(self) -> None:
-        """Read what was kept. An invalid file is put aside as usage.json.bad, and named in `problems`."""
+        """Read the file. If it is invalid, rename it to usage.json.bad, and report that in `problems`."""
         try:
             self._ledger = self._saved = from_json(self._file.read())
         except FileNotFoundError:
@@ -348,10 +348,12 @@ class Meter:
             aside = self._store.with_name(f"{STORE}.bad")
             with contextlib.suppress(OSError):
                 self._store.replace(aside)
-            self.problems = (f"{self._store}: {error}; put aside as {aside.name}, counting from now on",)
+            self.problems = (
+                f"{self._store}: {error}; renamed to {aside.name}, usage is counted from now on",
+            )
 
     def observe(self, links: Iterable[Link], settings: Settings, clock: Clock) -> list[str]:
-        """Count what the interfaces of uplinks have carried; return lines for the log."""
+        """Count the traffic of the uplinks' interfaces; return lines for the log."""
         links = tuple(links)
         self._ledger = add_usage(self._ledger, links, settings, clock)
         before = self.plans
@@ -363,24 +365,24 @@ class Meter:
         return news(before, self.plans.values())
 
     def spent(self) -> tuple[tuple[str, str, str], ...]:
-        """(device, "backup" or "off", reason) for each uplink that must not be used as usual."""
+        """Return (device, "backup" or "off", reason) for each uplink whose use is restricted."""
         return tuple(
             (each.device, each.verdict, f"{amount(each.budget)} a month are used up")
             for each in self.plans.values()
             if each.verdict != "normal"
         )
 
-    def due(self, now: float, *, stopping: bool = False) -> dict[str, Any] | None:
-        """The content to write() at `now` (monotonic seconds); None if nothing is due."""
+    def due(self, now_s: float, *, stopping: bool = False) -> dict[str, Any] | None:
+        """Return the content to write() at `now_s` (in monotonic seconds); None if nothing is due."""
         if self._ledger == self._saved:
             return None
-        if not stopping and self._saved_at is not None and now < self._saved_at + SAVE_INTERVAL_S:
+        if not stopping and self._saved_at_s is not None and now_s < self._saved_at_s + SAVE_INTERVAL_S:
             return None
-        self._saved_at, self._saved = now, self._ledger
+        self._saved_at_s, self._saved = now_s, self._ledger
         return to_json(self._ledger)
 
     def write(self, content: Mapping[str, Any]) -> None:
-        """Write the content to the disk, which may take seconds (fsync). A failure is named in `problems`."""
+        """Write the content to the disk, which may take seconds (fsync). Report a failure in `problems`."""
         try:
             self._file.write(content, durable=True, indent=1)
         except OSError as error:
@@ -399,23 +401,23 @@ _TIMESYNCD = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd(8)
 def synchronised() -> bool:
     """Whether a program synchronises the kernel's clock (ntpd, chrony, systemd-timesyncd)."""
     answer = _adjtimex()
-    # A service with ProtectClock=yes may not even ask the kernel.
+    # A service with ProtectClock=yes must not call adjtimex(2) at all.
     return _TIMESYNCD.exists() if answer < 0 else answer != _TIME_ERROR
 
 
 def _adjtimex() -> int:
-    """What adjtimex(2) returns if it is only asked; -1 if it cannot be called."""
+    """Return the clock's state from adjtimex(2), without changing the clock; -1 if it cannot be called."""
     try:
         ask = ctypes.CDLL(None).adjtimex
     except (OSError, AttributeError):
         return -1
-    # struct timex has at most 208 bytes. All 0 means: set nothing.
+    # struct timex has at most 208 bytes. If all are 0, adjtimex sets nothing.
     answer: int = ask(ctypes.create_string_buffer(512))
     return answer
 
 
 def clock(now: float) -> Clock:
-    """The box's clock at `now` (Unix time)."""
+    """Read the box's clock at `now` (Unix time)."""
     today = datetime.fromtimestamp(now).astimezone().date()  # months begin at local midnight
     return Clock(today, synchronised(), boot_id())
 
@@ -424,7 +426,7 @@ def clock(now: float) -> Clock:
 
 
 class DataPlans(Source, Output):
-    """Counts the uplinks' usage once a second, and tells whose data plan is spent."""
+    """Counts the uplinks' usage once a second, and says which data plans are spent."""
 
     name = "metered"
 
@@ -432,18 +434,18 @@ class DataPlans(Source, Output):
         self._config = config
         self._look: Look = lambda: None
         self._meter = Meter(config.agent.data_dir)
-        self._first: Sequence[Link] = ()  # to be counted in the first pass, which knows whose plan is whose
+        self._first: Sequence[Link] = ()  # to count in the first pass, when each interface's plan is known
         self._settings = NO_SETTINGS
         self._devices: frozenset[str] = frozenset()
-        self._writing: asyncio.Task[None] | None = None  # what was counted, to the disk
+        self._writing: asyncio.Task[None] | None = None  # writes the ledger to the disk
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
-        """Go on from what was counted before."""
+        """Continue from what was counted before."""
         self._look, self._first = look, links
         self._meter.load()
 
     async def stop(self) -> None:
-        """Keep what was counted."""
+        """Write what was counted."""
         if self._writing is not None:
             await self._writing
         if (data := self._meter.due(time.monotonic(), stopping=True)) is not None:
@@ -451,15 +453,15 @@ class DataPlans(Source, Output):
 
     @property
     def problems(self) -> Sequence[str]:  # type: ignore[override]
-        """What is wrong with the record of usage."""
+        """What is wrong with the file."""
         return self._meter.problems
 
     def configure(self, config: Config) -> None:
-        """Take another configuration."""
+        """Use another configuration from now on."""
         self._config = config
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """The plans that are spent."""
+        """Add the spent data plans."""
         if self._first:
             choice = choose(of_links(facts.links, facts.devices), self._config)
             self._count(self._first, choice.settings)
@@ -473,14 +475,14 @@ class DataPlans(Source, Output):
         return ()
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
-        """Count, and write to the disk what was counted if it is time."""
+        """Count, and write to the disk if that is due."""
         before = self._meter.spent()
         self._count([link for link in traffic.links if link.name in self._devices], self._settings)
         if self._meter.spent() != before:
             self._look()
         idle = self._writing is None or self._writing.done()
         if idle and (data := self._meter.due(now_s)) is not None:
-            # A worn SD card takes seconds: nobody waits for it.
+            # A worn SD card takes seconds: write in a thread, so that nothing waits for it.
             self._writing = asyncio.create_task(asyncio.to_thread(self._meter.write, data))
 
     def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:

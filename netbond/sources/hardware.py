@@ -1,4 +1,4 @@
-"""Source: which hardware each interface is, from udev and /sys."""
+"""Reports the hardware of each interface, from udev and /sys. Source."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Hardware(Source):
         self._udev.start(look)
 
     async def stop(self) -> None:
-        """Follow it no more."""
+        """Stop following udev."""
         self._udev.stop()
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """The devices of the interfaces that are there."""
+        """Add the devices of the interfaces that exist."""
         return replace(facts, devices=self._udev.devices({link.name: link.index for link in facts.links}))
 
     def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:

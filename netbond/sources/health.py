@@ -1,4 +1,4 @@
-"""Source and output: the verdicts of health checks, and which uplinks are checked."""
+"""Reports the verdicts of health checks, and tells the checks which uplinks there are. Source and output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from netbond.status.schema import Sections
 
 
 class HealthChecks(Source, Output):
-    """Whether each uplink leads anywhere, by checks and by what streams hear over their links."""
+    """Whether each uplink works, from checks and from the answers that SRTLA streams get over their links."""
 
     name = "health"
 
@@ -31,15 +31,15 @@ class HealthChecks(Source, Output):
         self._look()
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
-        """`look` is called when a verdict has changed."""
+        """Call `look` whenever a verdict has changed."""
         self._look = look
 
     async def stop(self) -> None:
-        """Check no more."""
+        """Stop checking."""
         await self._monitor.stop()
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """The verdicts."""
+        """Add the verdicts."""
         found = tuple(
             Health(each.device, each.family, each.state, each.reason, each.since, each.address)
             for each in self._monitor.healths()
@@ -47,7 +47,7 @@ class HealthChecks(Source, Output):
         return replace(facts, health=(*facts.health, *found))
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
-        """Check these uplinks from now on, each as its settings say."""
+        """Check these uplinks from now on, each with its settings."""
         if (goal.settings, config) != self._checked_by:
             self._checked_by = (goal.settings, config)
             self._monitor.configure(config, goal.settings)
@@ -55,11 +55,11 @@ class HealthChecks(Source, Output):
         return ()
 
     def neighbour(self, device: str, address: IPAddress, reached: bool) -> None:
-        """The kernel has reached this neighbour, or given it up."""
+        """Take news from the kernel: it has reached this neighbour, or failed to."""
         self._monitor.neighbour(device, address, reached)
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
-        """Hear what the engines say of their links."""
+        """Take the engines' statistics of their links as evidence."""
         for link in self._evidence.read(traffic.engines):
             self._monitor.evidence(link.device, link.ok, link.detail, link.address)
 

@@ -1,4 +1,4 @@
-"""Sources: the leases that hooks handed over, and the defaults that were once seen in main."""
+"""Keeps the leases that hooks handed over, and the defaults that were seen in main. Two sources."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 def as_lease(claim: GatewayClaim) -> Lease:
-    """The claim as the files of leases hold it, since version 0.1."""
+    """Return the claim in the form of the lease files, which is unchanged since version 0.1."""
     routers = () if claim.gateway is None else (claim.gateway,)
     return Lease(claim.device, claim.source, claim.address, routers, claim.said_s, claim.ifindex)
 
 
 def as_claim(lease: Lease) -> GatewayClaim:
-    """What such a file says."""
+    """Return the claim that a lease file holds."""
     gateway = lease.routers[0] if lease.routers else None
     return GatewayClaim(lease.device, lease.source, lease.address, gateway, lease.received, lease.ifindex)
 
@@ -39,19 +39,19 @@ class _Kept(Source):
         self._writes = True
 
     async def once(self) -> None:
-        """Only read what is kept."""
+        """Only read the files."""
         self._writes = False
 
     def _load(self, links: Iterable[Link]) -> tuple[Lease, ...]:
-        """What the store holds, or held when it could last be read: an uplink must not go for that.
+        """Return the leases in the store; if it cannot be read, those of the last time.
 
-        A lease whose interface has been renamed is kept under the new name from now on: another interface may
-        get the old one.
+        A store that cannot be read must not cost an uplink. If an interface has been renamed, its lease is
+        stored under the new name: another interface may get the old name.
         """
         try:
             self._loaded = self._store.load()
             for old, new in renamed(self._loaded, links) if self._writes else ():
-                logger.info("%s is called %s now: its lease goes along", old.device, new.device)
+                logger.info("%s is now called %s, and keeps its lease", old.device, new.device)
                 self._store.move(old, new)
         except OSError as error:
             self.problems.append(f"{self._store.directory}: {error.strerror}")
@@ -59,7 +59,7 @@ class _Kept(Source):
 
 
 class HookLeases(_Kept):
-    """What DHCP clients told `netbond hook`."""
+    """The leases that DHCP clients handed over through `netbond hook`."""
 
     name = "leases of hooks"
 
@@ -67,13 +67,13 @@ class HookLeases(_Kept):
         super().__init__(LeaseStore(config.agent.state_dir / "leases"))
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """The leases of the interfaces that are there."""
+        """Add the leases of the interfaces that exist."""
         self.problems = []
         return replace(facts, leases=(*facts.leases, *self._load(facts.links)))
 
 
 class SeenInMain(_Kept):
-    """Remembers defaults of main: the kernel drops one when its link goes down, and does not put it back."""
+    """Remembers main's defaults: the kernel removes one when its link goes down, and does not restore it."""
 
     name = "defaults once seen"
 
@@ -81,7 +81,7 @@ class SeenInMain(_Kept):
         super().__init__(LeaseStore(config.agent.state_dir / "learned"))
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """What is remembered, brought up to date with what main has now."""
+        """Add the remembered defaults, updated with what main has now."""
         self.problems = []
         facts = replace(facts, remembered=tuple(map(as_claim, self._load(facts.links))))
         found = remember(facts, now_s)
@@ -90,7 +90,7 @@ class SeenInMain(_Kept):
         return replace(facts, remembered=found)
 
     def _keep(self, before: Iterable[GatewayClaim], after: Iterable[GatewayClaim]) -> None:
-        """Keep them for an agent that is started while a link is down."""
+        """Store them for an agent that starts while a link is down."""
         old, new = {claim.device: claim for claim in before}, {claim.device: claim for claim in after}
         try:
             for device in old.keys() - new.keys():
@@ -98,7 +98,7 @@ class SeenInMain(_Kept):
             for device, claim in new.items():
                 if old.get(device) != claim:
                     self._store.save(as_lease(claim))
-        except LeaseError as error:  # the name of an interface that is not text
+        except LeaseError as error:  # an interface name that is not valid text
             self.problems.append(str(error))
         except OSError as error:
             self.problems.append(f"{self._store.directory}: {error.strerror}")

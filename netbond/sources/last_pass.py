@@ -1,4 +1,4 @@
-"""Source and output: which uplinks were used in the pass before, and which were there a while ago."""
+"""Remembers the uplinks of the last pass, and those that have disappeared lately. Source and output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netbond.usability import alive
 
 
 class LastPass(Source, Output):
-    """What the agent itself must remember from one pass to the next."""
+    """The uplinks that the agent must remember from one pass to the next."""
 
     name = "last pass"
 
@@ -25,7 +25,7 @@ class LastPass(Source, Output):
         self._departed = Departed()
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """The uplinks that were in use."""
+        """Add the uplinks that were used in the last pass."""
         return replace(facts, alive=alive(self._uplinks))
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:

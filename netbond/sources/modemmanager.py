@@ -1,4 +1,4 @@
-"""Source: which modems roam, and what ModemManager knows of them."""
+"""Reports which modems roam, and what ModemManager knows about each modem. Source."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from netbond.watchers import modemmanager
 
 
 class ModemManager(BusSource[modemmanager.Modem]):
-    """What ModemManager says, or said before it was restarted: until it speaks, who roamed still does."""
+    """Follows ModemManager. Until it answers after a restart, modems that roamed before count as roaming."""
 
     name = "ModemManager"
 
     def __init__(self, config: Config) -> None:
         self._modems = modemmanager.ModemManagerWatcher()
         self._file = modemmanager.RoamingFile(config.agent.state_dir)
-        self._kept: frozenset[str] = frozenset()  # what stands in that file
+        self._kept: frozenset[str] = frozenset()  # the content of that file
         super().__init__(self._modems, self._file.path, followed=config.agent.modemmanager)
 
     def recall(self) -> None:
-        """The modems that roamed when the last agent ended."""
+        """Use the modems that roamed when the last agent ended."""
         self._kept = self._file.load()
         self._modems.recall(self._kept)
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """The interfaces whose modem is in a foreign network."""
+        """Add the interfaces whose modem is roaming."""
         modems = self._watcher.facts()
         devices = {device for modem in modems for device in modem.devices}
         roaming = frozenset(d for d in devices if modemmanager.excluded_by_roaming(modems, d))

@@ -1,4 +1,4 @@
-"""Source: the leases of systemd-networkd's own DHCP client."""
+"""Reports the leases of systemd-networkd's own DHCP client. Source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netbond.watchers.networkd import Networkd
 
 
 class NetworkdLeases(Source):
-    """What systemd-networkd has in /run/systemd/netif/leases."""
+    """The leases that systemd-networkd keeps in /run/systemd/netif/leases."""
 
     name = "systemd-networkd"
 
@@ -24,10 +24,10 @@ class NetworkdLeases(Source):
         self._networkd.start(look)
 
     async def stop(self) -> None:
-        """Watch it no more."""
+        """Stop watching its folder."""
         self._networkd.stop()
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """Its leases of the interfaces that are there."""
+        """Add its leases of the interfaces that exist."""
         found = self._networkd.leases(facts.links, now_s, time.time())
         return replace(facts, leases=(*facts.leases, *found))

@@ -1,4 +1,4 @@
-"""Source: the gateways that NetworkManager knows, also across its restarts and the agent's."""
+"""Reports the gateways that NetworkManager knows, also across its restarts and the agent's. Source."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from netbond.watchers import networkmanager
 
 
 class NetworkManager(BusSource[networkmanager.NMDevice]):
-    """What NetworkManager has configured, or had before it was restarted."""
+    """The gateways that NetworkManager has configured, or had configured before it was restarted."""
 
     name = "NetworkManager"
 
     def __init__(self, config: Config) -> None:
         self._store = LeaseList(config.agent.state_dir / MANAGED)
-        self._claims: tuple[GatewayClaim, ...] = ()  # what it said last
+        self._claims: tuple[GatewayClaim, ...] = ()  # its latest report
         super().__init__(
             networkmanager.NetworkManagerWatcher(), self._store.path, followed=config.agent.networkmanager
         )
 
     def recall(self) -> None:
-        """Its claims, as the agent before this one kept them."""
+        """Use the claims that the last agent kept."""
         self._claims = tuple(replace(as_claim(lease), standing=True) for lease in self._store.load())
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """Its gateways, and what it said before it was restarted."""
+        """Add its gateways; while it restarts, those from before."""
         here = {link.name for link in facts.links}
         before = [claim for claim in self._claims if claim.device in here]
         self._claims = networkmanager.claims(self._watcher.facts(), now_s, before)

@@ -1,7 +1,7 @@
-"""The facts for a command that runs once: those of the running agent, or assembled by the same sources.
+"""Gathers the facts for a command that runs once: from the running agent, or from the same sources.
 
-What takes time to find out (is a gateway silent, is a data plan spent, does a modem roam) only the running
-agent knows; without one, it is not known.
+Some facts take time to find out: whether a gateway is silent, a data plan is spent, or a modem roams. Only a
+running agent knows them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from netbond.system.typed_json import to_json
 
 
 def gather(config: Config) -> Facts:
-    """All that can be known now. What is left out is said on standard error."""
+    """Return all facts that can be known now, and write to standard error what is left out."""
     try:
         return ask_agent(config)
     except NetbondError as error:
@@ -45,11 +45,11 @@ def ask_agent(config: Config) -> Facts:
     if not answer["ok"]:
         raise NetbondError(str(answer.get("error")))
     if answer.get("version") != FACTS_VERSION:
-        raise NetbondError("the agent is of another version; restart it")
+        raise NetbondError("the agent runs another version of netbond", "restart it")
     try:
         return read_reply(FactsReply, answer).facts
     except ValueError as error:
-        raise NetbondError(f"the agent tells its facts in a way that is not understood: {error}") from None
+        raise NetbondError(f"the agent's facts are invalid: {error}") from None
 
 
 async def _assembled(sources: Sequence[Source]) -> Facts:

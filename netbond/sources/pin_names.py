@@ -1,7 +1,7 @@
-"""Source: the addresses of the host names in pins, looked up in the background.
+"""Looks up the addresses of the host names in pins, in the background. Source.
 
-A name server that is slow or unreachable must never delay routing. So answers are facts like any other. The
-last good answer holds: a lookup that fails or finds nothing changes nothing.
+A slow or unreachable name server must never delay routing. So answers are facts like any other. The last good
+answer stays valid: a lookup that fails or finds nothing changes nothing.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ Resolve = Callable[[str], Awaitable[Iterable[IPAddress]]]
 
 
 async def resolve(name: str) -> list[IPAddress]:
-    """The addresses of a host name, of both families. OSError if it has none.
+    """Return the addresses of a host name, of both families. OSError if it has none.
 
-    Runs in a thread of its own, which the program does not wait for when it ends. A name server that does not
-    answer blocks the system's resolver for half a minute; it would block the event loop's few threads too.
+    This runs in a thread of its own, and the program does not wait for that thread when it exits. A name
+    server that does not answer blocks the system's resolver for half a minute. In the event loop's pool, it
+    would block the few threads there.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[IPAddress]] = loop.create_future()
@@ -58,9 +59,9 @@ async def resolve(name: str) -> list[IPAddress]:
 
 
 class Lookups:
-    """Looks names up again and again.
+    """Looks names up repeatedly.
 
-    `changed` is called when an answer differs from the one before, and when a name was tried for the first
+    It calls `changed` when an answer differs from the one before, and when a name was tried for the first
     time.
     """
 
@@ -73,7 +74,7 @@ class Lookups:
         self.failures: dict[str, str] = {}
 
     def want(self, names: Iterable[str]) -> None:
-        """Look up these names from now on, and no others."""
+        """Look up only these names from now on."""
         wanted = set(names)
         for name in self._tasks.keys() - wanted:
             self._tasks.pop(name).cancel()
@@ -94,14 +95,14 @@ class Lookups:
         return tuple(sorted(self._answers.items()))
 
     async def stop(self) -> None:
-        """Look up nothing more."""
+        """Stop looking up."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def once(self, names: Iterable[str]) -> None:
-        """Look up each of these names, one time."""
+        """Look up each of these names once."""
         await asyncio.gather(*(self._try(name) for name in sorted(set(names))))
 
     async def _try(self, name: str) -> None:
@@ -140,7 +141,7 @@ class PinNames(Source):
         self._look()
 
     async def start(self, look: Look, links: Sequence[Link]) -> None:
-        """Look up the names, again and again."""
+        """Begin to look up the names, repeatedly."""
         self._look = look
         self._lookups.want(pins.names(self._config))
 
@@ -149,21 +150,21 @@ class PinNames(Source):
         await self._lookups.once(pins.names(self._config))
 
     async def stop(self) -> None:
-        """Look up nothing more."""
+        """Stop looking up."""
         await self._lookups.stop()
 
     @property
     def problems(self) -> Sequence[str]:  # type: ignore[override]
-        """The names that do not resolve."""
+        """The names that cannot be resolved."""
         return [f"pin: {name}: {why}; trying again" for name, why in sorted(self._lookups.failures.items())]
 
     def configure(self, config: Config) -> None:
-        """Take another configuration: other names."""
+        """Look up the names of another configuration from now on."""
         self._config = config
         self._lookups.want(pins.names(config))
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """What the names mean."""
+        """Add the addresses of the names."""
         return replace(facts, resolved=self._lookups.answers)
 
     def complete(self) -> bool:

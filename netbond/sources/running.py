@@ -1,4 +1,4 @@
-"""All sources of facts beside the kernel: the list of them, and how the agent runs them as one."""
+"""Lists all sources of facts besides the kernel, and runs them as one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from netbond.status.schema import Sections
 
 
 def all_sources(config: Config) -> list[Source]:
-    """One of each, in the order in which they contribute: a later one may use what an earlier one said."""
+    """Make one of each, in the order in which they contribute: each may use the facts of those before it."""
     return [
         Hardware(),
         HookLeases(config),
@@ -42,7 +42,7 @@ def all_sources(config: Config) -> list[Source]:
 
 
 def assemble(sources: Sequence[Source], read: Facts, now_s: float) -> Facts:
-    """What was read from the kernel, with all that the sources know. `now_s` is seconds since boot."""
+    """Return what was read from the kernel, with all sources' facts added; `now_s` is seconds since boot."""
     facts = read
     for source in sources:
         facts = source.contribute(facts, now_s)
@@ -50,39 +50,39 @@ def assemble(sources: Sequence[Source], read: Facts, now_s: float) -> Facts:
 
 
 class Sources:
-    """Sources that are started, asked, reloaded and stopped as one. `look` is called when one has news."""
+    """Sources that are started, asked, reloaded and stopped as one. They call `look` when facts change."""
 
     def __init__(self, sources: Sequence[Source], look: Callable[[], None]) -> None:
         self.all = tuple(sources)
         self._look = look
 
     async def start(self, stack: contextlib.AsyncExitStack, links: Sequence[Link]) -> None:
-        """Start all; `stack` stops them. Returns when each has spoken, or has had its second to do so."""
+        """Start all; `stack` stops them. Return when each has reported, or after about a second."""
         for source in self.all:
             stack.push_async_callback(source.stop)
         await asyncio.gather(*(source.start(self._look, links) for source in self.all))
 
     @property
     def complete(self) -> bool:
-        """Whether every source has spoken, so that what none of them knows is not there."""
+        """Whether every source has reported: then, what none of them names does not exist."""
         return all(source.complete() for source in self.all)
 
     def configure(self, config: Config) -> None:
-        """Take another configuration."""
+        """Use another configuration from now on."""
         for source in self.all:
             source.configure(config)
 
     def facts(self, read: Facts, now_s: float) -> Facts:
-        """What was read from the kernel, with all that is known besides."""
+        """Return what was read from the kernel with all sources' facts added."""
         return assemble(self.all, read, now_s)
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
-        """Once a second; `now_s` is monotonic."""
+        """Pass the traffic on, once a second; `now_s` is in monotonic seconds."""
         for source in self.all:
             source.tick(traffic, now_s)
 
     def problems(self) -> Iterator[tuple[str, Sequence[str]]]:
-        """What is wrong with each source now, by its name."""
+        """Yield the name and the current problems of each source."""
         for source in self.all:
             yield source.name, source.problems
 

@@ -1,4 +1,4 @@
-"""Source: the defaults that netbond took out of main; also takes them, and gives them back."""
+"""Records the defaults that netbond takes out of main, and puts them back. Source."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class TakenDefaults(Source):
-    """With `take_over_default` others' defaults go out of main, and are put back when that ends."""
+    """With `take_over_default`, netbond takes other programs' defaults out of main until the agent stops."""
 
     name = "defaults"
 
@@ -27,11 +27,11 @@ class TakenDefaults(Source):
         self._store = DefaultStore(config.agent.state_dir)
 
     def configure(self, config: Config) -> None:
-        """Take another configuration."""
+        """Use another configuration from now on."""
         self._takes = config.routing.take_over_default
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """Those that would still lead somewhere: they tell a gateway as if they were in main."""
+        """Add the defaults that are still valid: they name a gateway as if they were in main."""
         if not self._takes:
             return facts
         try:
@@ -42,9 +42,9 @@ class TakenDefaults(Source):
         return replace(facts, taken=tuple(route for route in found if still_valid(route, facts)))
 
     async def settle(self, kernel: Kernel, facts: Facts, goal: Desired) -> Desired:
-        """Before a plan is made: the goal, with only such defaults to take as are recorded.
+        """Return the goal, with only the defaults to take that are recorded; called before the plan is made.
 
-        Without `take_over_default` what was taken goes back into main.
+        Without `take_over_default`, put the recorded defaults back into main.
         """
         self.problems = ()
         if self._takes:
@@ -61,7 +61,7 @@ class TakenDefaults(Source):
         return take
 
     async def give_back(self, kernel: Kernel, facts: Facts) -> None:
-        """Put back into main what was taken out of it."""
+        """Put the recorded defaults back into main."""
         try:
             _, failures = await give_back(kernel, self._store, facts)
         except (OSError, ValueError) as error:

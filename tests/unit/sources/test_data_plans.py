@@ -292,7 +292,7 @@ def test_without_a_budget_nothing_is_ever_spent() -> None:
     assert (found.level, found.verdict, str(found)) == (
         "ok",
         "normal",
-        "usb0 has used 1000.0 TB; counting begins anew on 2026-12-01",
+        "usb0 has used 1000.0 TB; the next month begins on 2026-12-01",
     )
     assert section([found]) == ()
 
@@ -305,10 +305,10 @@ def at(used: int, action: str = "backup") -> PlanState:
 def test_each_change_is_told_once() -> None:
     assert news({}, [at(0)]) == []
     assert news({"usb0": at(0)}, [at(41 * GB)]) == [
-        "usb0 has used 41.0 GB of 50.0 GB (82 %); counting begins anew on 2026-12-01"
+        "usb0 has used 41.0 GB of 50.0 GB (82 %); the next month begins on 2026-12-01"
     ]
     assert news({"usb0": at(41 * GB)}, [at(42 * GB)]) == []
-    spent = "usb0 has used 50.0 GB of 50.0 GB (100 %); counting begins anew on 2026-12-01"
+    spent = "usb0 has used 50.0 GB of 50.0 GB (100 %); the next month begins on 2026-12-01"
     assert news({"usb0": at(49 * GB)}, [at(50 * GB)]) == [f"{spent}: used only when all others are down"]
     assert news({}, [at(50 * GB, "off")]) == [f"{spent}: not used"]
     assert news({}, [at(50 * GB, "warn")]) == [spent]
@@ -433,7 +433,7 @@ def test_a_broken_file_is_put_aside_and_named(tmp_path: Path, content: str) -> N
     (tmp_path / "lib/usage.json").write_text(content)
     found = meter(tmp_path)
     assert len(found.problems) == 1
-    assert found.problems[0].endswith("put aside as usage.json.bad, counting from now on")
+    assert found.problems[0].endswith("renamed to usage.json.bad, usage is counted from now on")
     assert "\n" not in found.problems[0]
     assert (tmp_path / "lib/usage.json.bad").read_text() == content
     found.observe([link(0)], CONFIGURED, NOV_20)
