@@ -1,9 +1,9 @@
-"""The `netbond` command: finds the subcommand, runs it, and turns errors into one line and an exit status.
+"""Runs the `netbond` command: finds the subcommand, and turns errors into one line and an exit status.
 
-Only the chosen subcommand's module is imported, and for `netbond hook` as it is usually called not even
-argparse: a DHCP client waits for it.
+Only the module of that subcommand is imported. `netbond hook`, in its usual form, does not even import
+argparse, because a DHCP client waits for it.
 
-A command module has `HELP: str`, `configure(parser)` and `run(args) -> int`.
+A subcommand's module has `HELP: str`, `configure(parser)` and `run(args) -> int`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import sys
 from netbond import __version__
 from netbond.errors import EXIT_FAILURE, EXIT_USAGE, NetbondError
 
-TYPE_CHECKING = False  # type checkers take it for typing.TYPE_CHECKING, whose import takes its time
+TYPE_CHECKING = False  # type checkers treat it as typing.TYPE_CHECKING; importing typing would take time
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from typing import NoReturn, Protocol
 
     class Command(Protocol):
-        """What a module under netbond.cli offers."""
+        """The module of a subcommand."""
 
         HELP: str
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
             """Add the command's arguments."""
 
         def run(self, args: argparse.Namespace) -> int:
-            """Do it; the exit status."""
+            """Run the subcommand and return its exit status."""
 
 
 COMMANDS: dict[str, str] = {
     "run": "the agent: keep routes, rules and engines right until told to stop",
     "status": "show uplinks, the ECMP default and the engines",
-    "explain": "show which way a packet takes, step by step, and which way netbond intends",
+    "explain": "show step by step which route a packet takes, and which route netbond intends",
     "plan": "show what the agent would change now, as ip commands",
     "send": "SRTLA sender: carry one SRT stream over several links (drop-in for srtla_send)",
     "recv": "SRTLA receiver: join the links and hand the stream to an SRT server (drop-in for srtla_rec)",
-    "hook": "take news from a DHCP client",
+    "hook": "take a lease from a DHCP client",
     "config": "check a configuration file, or print an example",
     "lab": "emulated modems in network namespaces, no hardware needed",
 }
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         from netbond.cli import hook
 
         if hook.plain(argv[1:]):
-            return _carried_out(name, lambda: hook.run_plain(argv[1:]))
+            return _exit_status(name, lambda: hook.run_plain(argv[1:]))
     import importlib
     from typing import cast
 
@@ -87,11 +87,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog=f"netbond {name}", description=command.HELP)
     command.configure(parser)
     args = parser.parse_args(argv[1:])
-    return _carried_out(name, lambda: command.run(args))
+    return _exit_status(name, lambda: command.run(args))
 
 
 def _without_command(argv: list[str]) -> NoReturn:
-    """What to say when no command is named, or none that there is."""
+    """Exit with help, the version, or an error: `argv` names no command, or one that does not exist."""
     import difflib
 
     parser = _overview()
@@ -102,8 +102,8 @@ def _without_command(argv: list[str]) -> NoReturn:
     parser.error(f"there is no command {args.command!r}{meant}")
 
 
-def _carried_out(name: str, work: Callable[[], int]) -> int:
-    """The exit status of a command, whatever becomes of it."""
+def _exit_status(name: str, work: Callable[[], int]) -> int:
+    """Run a command and return its exit status; report its errors."""
     try:
         status = work()
         sys.stdout.flush()
@@ -115,7 +115,7 @@ def _carried_out(name: str, work: Callable[[], int]) -> int:
         _give_up_stdout()  # `netbond status | head`: the reader has gone
         return EXIT_FAILURE
     except OSError as error:
-        # A full disk behind stdout, or the system itself: nothing that a traceback would explain to a user.
+        # For example, the disk behind stdout is full. A traceback would not help a user.
         print(f"netbond {name}: {error.filename or 'failed'}: {error.strerror or error}", file=sys.stderr)
         _give_up_stdout()
         return EXIT_FAILURE
@@ -124,15 +124,15 @@ def _carried_out(name: str, work: Callable[[], int]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Put /dev/null where a caller closed one of the three (`>&-`).
+    """Open /dev/null for each standard stream that the caller has closed (`>&-`).
 
-    Else the next socket or file that is opened would take its number, and get what is printed.
+    Otherwise the next socket or file would get that descriptor, and with it what is printed.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number: this one
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number: this one
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - for the whole process
     if sys.stderr is None:
@@ -140,5 +140,5 @@ def _open_standard_streams() -> None:
 
 
 def _give_up_stdout() -> None:
-    """What is still to be written goes nowhere: Python would complain again when it flushes at exit."""
+    """Discard the rest of stdout: Python would report the error again when it flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

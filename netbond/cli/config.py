@@ -1,4 +1,4 @@
-"""`netbond config`: checks a configuration file, prints an example of one, or a JSON Schema for editors."""
+"""Runs `netbond config`, which checks a configuration file, or prints an example or a JSON Schema."""
 
 from __future__ import annotations
 
@@ -246,11 +246,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     check.add_argument("--config", metavar="FILE", type=Path, help="the same, as other commands have it")
     actions.add_parser("example", help="print a commented file with all keys")
-    actions.add_parser("schema", help="print a JSON Schema, with which editors check and complete the file")
+    actions.add_parser("schema", help="print a JSON Schema; editors use it to check and complete the file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check or print; ConfigError if the file is wrong."""
+    """Check or print; ConfigError if the file is invalid."""
     if args.action == "example":
         print(EXAMPLE, end="")
         return EXIT_OK
@@ -262,14 +262,14 @@ def run(args: argparse.Namespace) -> int:
     path = args.file or args.config or default_path()
     config = load(path)
     if path is None and not DEFAULT_PATH.exists():
-        print(f"{DEFAULT_PATH}: ok: not there, and not needed; the defaults hold")
+        print(f"{DEFAULT_PATH}: ok: there is no such file, so the defaults are used")
     else:
         print(f"{path or DEFAULT_PATH}: ok: {summary(config)}")
     return EXIT_OK
 
 
 def summary(config: Config) -> str:
-    """What the file configures, in a few words: "2 uplink rules, 1 sender, no receivers"."""
+    """Summarise the file: "2 uplink rules, 1 sender, no receivers"."""
 
     def count(number: int, what: str) -> str:
         return f"{number or 'no'} {what}{'' if number == 1 else 's'}"

@@ -1,8 +1,8 @@
 """Makes the options of `netbond send` and `netbond recv` from the keys of [[sender]] and [[receiver]].
 
-A key of the configuration that an engine has is an option here: same name, default and check
-(netbond.config.schema). Only its words for `--help` are here. What stands alone has more options, and the
-places to listen and to send to may be given as srtla_send and srtla_rec have them.
+Each key of an engine's table is an option with the same name, default and check (netbond.config.schema); only
+the text for `--help` is here. An engine on the command line has some more options, and takes its addresses
+also in the form of srtla_send and srtla_rec.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from netbond.config.schema import MODES, ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort, InvalidValueError, parse_host_port
 from netbond.errors import UsageError
 
-# Key: the placeholder for its value, and what --help says.
+# For each key: the placeholder for its value, and the text for --help.
 WORDS = {
     "mode": ("{" + ",".join(MODES) + "}", "how links are used (adaptive)"),
-    "latency": ("MS", "SRT's latency, where it is not to be learnt from the handshake"),
-    "timeout": ("S", "forget a link silent for so long (10 s)"),
-    "group_timeout": ("S", "forget a stream without links after so long (10 s)"),
-    "group_dir": ("DIR", "write srtla-group-PORT files there (often /tmp)"),
-    "workers": ("N", "processes, for more than one core (1)"),
-    "key_file": ("FILE", "a key that senders and receivers share; other programs ignore it"),
-    "require_key": ("", "deal only with the other end if it has shown that key"),
+    "latency": ("MS", "SRT's latency; default: as in SRT's handshake"),
+    "timeout": ("S", "forget a link after this time of silence (10 s)"),
+    "group_timeout": ("S", "forget a stream after this time without links (10 s)"),
+    "group_dir": ("DIR", "write srtla-group-PORT files to this folder (often /tmp)"),
+    "workers": ("N", "number of processes, to use more than one core (1)"),
+    "key_file": ("FILE", "a key that sender and receiver share; other programs ignore it"),
+    "require_key": ("", "accept the other end only if it proves that it has the key"),
 }
 
 
 def add_options(parser: argparse.ArgumentParser, engine: type[SenderConfig] | type[ReceiverConfig]) -> None:
-    """Add an option for each key of this engine that has a default, and those that are no keys."""
+    """Add an option for each key of this engine that has a default, and the options that are not keys."""
     for key in fields(engine):
         if key.default is MISSING:
             continue
@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser, engine: type[SenderConfig] | ty
         "--stats-file",
         type=Path,
         metavar="FILE",
-        help="keep the statistics of the last second there, as JSON",
+        help="write statistics to this file each second, as JSON",
     )
     parser.add_argument(
         "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default: info"
@@ -59,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser, engine: type[SenderConfig] | ty
 
 
 def given(args: argparse.Namespace, engine: type[SenderConfig] | type[ReceiverConfig]) -> dict[str, Any]:
-    """The values of the options that were given, by key; UsageError names one that is not valid."""
+    """Return the values of the given options by key; UsageError names an invalid one."""
     values = {}
     for key in fields(engine):
         said = getattr(args, key.name) if key.default is not MISSING else None
@@ -70,7 +70,7 @@ def given(args: argparse.Namespace, engine: type[SenderConfig] | type[ReceiverCo
 
 def _value(key: Field[Any], said: str | Path | bool) -> Any:
     if isinstance(said, bool | Path):
-        return said  # a path may be relative here
+        return said  # on the command line, a path may be relative
     value: object = said
     if isinstance(key.default, int) and re.fullmatch("[0-9]{1,9}", said):
         value = int(said)
@@ -84,12 +84,12 @@ def _value(key: Field[Any], said: str | Path | bool) -> Any:
 
 
 def option(key: str) -> str:
-    """The option of this key."""
+    """Return the option of this key: "--group-dir" for "group_dir"."""
     return "--" + key.replace("_", "-")
 
 
 def key_of(args: argparse.Namespace) -> bytes | None:
-    """The key that --key-file names; UsageError if it cannot be read, or --require-key is without one."""
+    """Read the key from --key-file; UsageError if it cannot be read, or --require-key has no --key-file."""
     from netbond.srtla.registration import psk
 
     if args.key_file is not None:
@@ -100,14 +100,14 @@ def key_of(args: argparse.Namespace) -> bytes | None:
 
 
 def port_number(text: str, what: str) -> int:
-    """A UDP port from the command line; UsageError names `what`."""
+    """Parse a UDP port from the command line; UsageError names `what`."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise UsageError(f"{what} {text!r} is not a port", "expected a number from 1 to 65535")
     return int(text)
 
 
 def host_name(text: str, what: str) -> str:
-    """A name or an address from the command line, without a port; UsageError names `what`."""
+    """Parse a host name or an address, without a port, from the command line; UsageError names `what`."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if not targets.is_host(host):
         raise UsageError(f"{what} {text!r} is not a host", "expected a name or an address")
@@ -115,7 +115,7 @@ def host_name(text: str, what: str) -> str:
 
 
 def host_port(text: str, what: str) -> HostPort:
-    """HOST:PORT from the command line; UsageError names `what`."""
+    """Parse HOST:PORT from the command line; UsageError names `what`."""
     try:
         return parse_host_port(text)
     except ValueError as error:
@@ -123,13 +123,13 @@ def host_port(text: str, what: str) -> HostPort:
 
 
 def address_port(text: str, what: str) -> HostPort:
-    """ADDRESS:PORT of this box from the command line; UsageError names `what`."""
+    """Parse ADDRESS:PORT of this box from the command line; UsageError names `what`."""
     where = host_port(text, what)
     try:
         ipaddress.ip_address(where.host)
     except ValueError:
         raise UsageError(
-            f"{what} {text!r} names no address",
+            f"{what} {text!r} has no address",
             "expected something like '127.0.0.1:6000' or '[::]:5000'",
         ) from None
     return where

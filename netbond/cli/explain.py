@@ -1,4 +1,4 @@
-"""`netbond explain`: which way a packet takes, which way netbond intends, and whether they agree."""
+"""Runs `netbond explain`, which shows a packet's route, the route that netbond intends, and if they agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from netbond.sources.once import gather
 from netbond.system.text import printable
 
 HELP = (
-    "Show step by step which way a packet takes, and which way netbond intends. Exit status: 0 agree, 2 not."
+    "Show step by step which route a packet takes, and which route netbond intends."
+    " Exit status: 0 they agree, 2 they differ."
 )
 
 _REFUSALS = {
@@ -41,8 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mark", metavar="N", help="its firewall mark (fwmark), as 100 or 0x64")
     parser.add_argument("--proto", choices=sorted(PROTOCOLS), help="the protocol (udp)")
     parser.add_argument("--sport", metavar="PORT", help="the source port")
-    parser.add_argument("--dport", metavar="PORT", help="the port it goes to")
-    parser.add_argument("--uid", metavar="USER", help="whose socket it is: a number or a name (yours)")
+    parser.add_argument("--dport", metavar="PORT", help="the destination port")
+    parser.add_argument("--uid", metavar="USER", help="the socket's owner: a number or a name (yours)")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -54,7 +55,7 @@ def _address(text: str, family: int) -> IPAddress:
     try:
         found = socket.getaddrinfo(text, None, socket.AddressFamily(family), socket.SOCK_DGRAM)
     except (OSError, UnicodeError):
-        raise UsageError(f"{text!r} is no address, and no name that resolves", "give an address") from None
+        raise UsageError(f"{text!r} is not an address, and does not resolve", "give an address") from None
     return ipaddress.ip_address(str(found[0][4][0]).partition("%")[0])
 
 
@@ -66,7 +67,7 @@ def _query(args: argparse.Namespace, facts: Facts) -> Query:
         except ValueError:
             raise UsageError(f"--from {args.source!r} is not an address") from None
         if not any(address.interface.ip == source for address in facts.addresses):
-            raise UsageError(f"--from {source} is no address of this box", "`ip address` shows them")
+            raise UsageError(f"--from {source} is not an address of this box", "`ip address` shows them")
     if args.dev and not any(link.name == args.dev for link in facts.links):
         raise UsageError(f"--dev {args.dev!r}: there is no such interface", "`ip link` shows them")
     families = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
@@ -75,7 +76,7 @@ def _query(args: argparse.Namespace, facts: Facts) -> Query:
     if source is not None and source.version != destination.version:
         raise UsageError(f"{destination} and --from {source} are of different families")
     if (args.sport or args.dport) and args.proto in ("icmp", "ipv6-icmp"):
-        raise UsageError(f"--proto {args.proto} has no ports", "leave --sport and --dport out")
+        raise UsageError(f"--proto {args.proto} has no ports", "omit --sport and --dport")
     return Query(
         destination,
         source,
@@ -89,7 +90,7 @@ def _query(args: argparse.Namespace, facts: Facts) -> Query:
 
 
 def _number(option: str, text: str | None, highest: int) -> int:
-    """A whole number, decimal or 0x...; 0 if it is not given."""
+    """Parse an integer, decimal or 0x...; 0 if it is not given."""
     if text is None:
         return 0
     try:
@@ -97,7 +98,7 @@ def _number(option: str, text: str | None, highest: int) -> int:
     except ValueError:
         number = -1
     if not 0 <= number <= highest:
-        raise UsageError(f"{option} {text!r} is no number from 0 to {highest}")
+        raise UsageError(f"{option} {text!r} is not a number from 0 to {highest}")
     return number
 
 
@@ -111,7 +112,7 @@ def _user(text: str) -> int:
 
 
 def _ask(query: Query) -> tuple[Route | None, str]:
-    """The kernel's answer: a route, or None and how it refuses."""
+    """Ask the kernel for the route; return it, or None and how the kernel refuses."""
     from netbond.kernel.client import Kernel
 
     async def ask() -> Route:
@@ -125,7 +126,7 @@ def _ask(query: Query) -> tuple[Route | None, str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain."""
+    """Print the kernel's route and the intended one; 0 if they agree, 2 if not."""
     from netbond.desired import desired
 
     config = load(args.config)
@@ -157,14 +158,14 @@ def _answer(answer: Route | None, refusal: str) -> str:
 def _tell(now: Verdict, goal: Verdict, said: str, *, confirmed: bool) -> None:
     print("the kernel's rules:")
     print("\n".join(map(_line, describe(now))))
-    print(_line(f"so it goes {now}" if now.kind == "unicast" else f"so it is {now}"))
-    print(_line(f"asked itself, the kernel says: {said}{'' if confirmed else ', which is something else'}"))
+    print(_line(f"result: {now}"))
+    print(_line(f"the kernel's own answer: {said}{'' if confirmed else ' (this differs)'}"))
     if now.same(goal):
         print("netbond intends the same.")
     else:
-        print("netbond intends otherwise:")
+        print("netbond intends:")
         print("\n".join(map(_line, describe(goal))))
-        print(_line(f"so it would go {goal}" if goal.kind == "unicast" else f"so it would be {goal}"))
+        print(_line(f"result: {goal}"))
         print("`netbond plan` shows what is missing.")
 
 
@@ -178,5 +179,5 @@ def _plain(verdict: Verdict) -> dict[str, object]:
 
 
 def _line(text: str) -> str:
-    """A line that does nothing to a terminal: an interface's name may have any control character in it."""
+    """Return the line without control characters: an interface's name may have any of them."""
     return printable(text, 4000)

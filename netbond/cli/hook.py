@@ -1,12 +1,12 @@
-"""`netbond hook CLIENT`: take news of a lease from a DHCP client's script.
+"""Runs `netbond hook CLIENT`, which takes a lease from a DHCP client's script.
 
-The client waits, so this is quick, and nothing that goes wrong here is the client's fault: after a correct
-command line, run by root, the exit status is 0 and problems are logged. The lease goes into the store first,
-and only then is the agent told: with no agent, or a hanging one, nothing is lost.
+The client waits, so this must be quick. A problem here must not look like a failure of the client: if the
+command line is correct and root runs it, the exit status is 0, and problems are logged. The lease is stored
+first, and then the agent is told. So without an agent, or with one that hangs, no lease is lost.
 
-Most of the time goes into Python's start and into what is imported, on a small box several times that of a
-server. So there is no argparse, no TOML and no pathlib unless they are needed, and of the configuration only
-the two values that count here.
+Most of the time is Python's start and its imports; a small box needs several times as long as a server. So
+this module imports argparse, TOML and pathlib only if they are needed, and reads only two values of the
+configuration.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
     from netbond.dhcp.lease import News
 
-HELP = "Take news of a lease from the script of a DHCP client; contrib/ has the scripts that call this."
+HELP = "Take a lease from the script of a DHCP client; contrib/ has the scripts that call this."
 
-# The words that each client's script was called with, and hands on.
+# The arguments of each client's script, which the script passes on.
 WORDS: dict[str, tuple[str, ...]] = {
     "dhclient": (),
     "dhcpcd": (),
@@ -45,10 +45,10 @@ WORDS: dict[str, tuple[str, ...]] = {
     "networkmanager": ("INTERFACE", "ACTION"),
 }
 
-# Seconds for connecting, sending and the answer together. With all else that takes 0.1 s, on a machine where
-# little goes on: a client's script is to have its way within 0.2 s.
-ANSWER_WAIT = 0.05
-MOST_LATE = 300.0  # seconds after which the scripts end a call that hangs
+# For connecting, sending and the answer together. Everything else takes 0.1 s on a machine with little load,
+# and a client's script should wait no longer than 0.2 s.
+ANSWER_WAIT_S = 0.05
+MOST_LATE_S = 300.0  # the scripts end a call that hangs after this time
 SIOCGIFADDR = 0x8915  # include/uapi/linux/sockios.h
 
 
@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from netbond.config.load import config_argument
 
     config_argument(parser)
-    parser.add_argument("client", choices=list(WORDS), help="whose news it is")
+    parser.add_argument("client", choices=list(WORDS), help="the DHCP client that calls the script")
     parser.add_argument(
         "words",
         nargs="*",
@@ -67,12 +67,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Take the news from the environment; 0 unless the command line is wrong or this is not root."""
+    """Take the lease from the environment; 0 unless the command line is wrong or the user is not root."""
     return _run(args.client, args.words, None if args.config is None else str(args.config))
 
 
 def plain(argv: Sequence[str]) -> bool:
-    """Whether the command line is one that needs no parser: CLIENT, its words, and nothing else."""
+    """Whether the command line needs no parser: CLIENT, its words, and nothing else."""
     return bool(argv) and argv[0] in WORDS and not any(word.startswith("-") for word in argv)
 
 
@@ -90,33 +90,36 @@ def _run(client: str, words: Sequence[str], config: str | None) -> int:
         )
     if os.geteuid() != 0:
         raise NotPermittedError(
-            "only root may hand over leases: they decide where packets go",
+            "only root may hand over leases, because they change routes",
             "DHCP clients run their hooks as root; by hand, use sudo",
         )
     take(client, words, os.environ, config, called(os.environ, clock.now()))
     return EXIT_OK
 
 
-def called(environ: Mapping[str, str], now: float) -> float:
-    """When the client had its news, in seconds since boot: the scripts say so in NETBOND_AT, as the first
-    field of /proc/uptime. On a machine in trouble a later call can overtake an earlier one."""
+def called(environ: Mapping[str, str], now_s: float) -> float:
+    """Return when the client called its script, in seconds since boot.
+
+    The scripts pass this time in NETBOND_AT, as the first field of /proc/uptime. It gives the order of the
+    calls, because on an overloaded machine a later call can overtake an earlier one.
+    """
     text = environ.get("NETBOND_AT", "")
     if len(text) > 20 or not text.isascii() or not text.replace(".", "", 1).isdigit():
-        return now
-    return at if now - MOST_LATE <= (at := float(text)) <= now else now
+        return now_s
+    return at_s if now_s - MOST_LATE_S <= (at_s := float(text)) <= now_s else now_s
 
 
 def take(
-    client: str, words: Sequence[str], environ: Mapping[str, str], config: str | None, now: float
+    client: str, words: Sequence[str], environ: Mapping[str, str], config: str | None, now_s: float
 ) -> None:
-    """Parse, store, tell the agent. Whatever goes wrong ends up in the log, and the rest goes on.
+    """Parse the lease, store it, and tell the agent. An error is logged, and the other steps are still done.
 
-    `now` is seconds since boot.
+    `now_s` is in seconds since boot.
     """
     try:
-        news = parse(client, words, environ, now)
+        news = parse(client, words, environ, now_s)
     except LeaseError as error:
-        log(f"{client}: {error}; nothing is done with this lease")
+        log(f"{client}: {error}; this lease is ignored")
         return
     if news is None:
         return
@@ -124,32 +127,32 @@ def take(
         if client == "dhclient" and environ["reason"] == "TIMEOUT":
             news = tried(news)
         else:
-            news = Lease(news.device, news.source, news.address, news.routers, now, index_of(news.device))
+            news = Lease(news.device, news.source, news.address, news.routers, now_s, index_of(news.device))
     state_dir, control_socket = settings(config)
     store = LeaseStore(f"{state_dir}/leases")
     try:
         if isinstance(news, Lease):
             store.save(news)
         elif isinstance(news, Released):
-            store.forget(news.device, news.address, news.source, now)
+            store.forget(news.device, news.address, news.source, now_s)
     except OSError as error:
-        log(f"{state_dir}/leases: {files.why(error)}; the lease of {news.device} is not kept")
+        log(f"{state_dir}/leases: {files.why(error)}; the lease of {news.device} is not stored")
     tell(control_socket, {"command": "hook", "source": news.source, "device": news.device})
 
 
-def parse(client: str, words: Sequence[str], environ: Mapping[str, str], now: float) -> News | None:
-    """The client's words and environment as news; LeaseError if a value cannot be."""
+def parse(client: str, words: Sequence[str], environ: Mapping[str, str], now_s: float) -> News | None:
+    """Parse the client's words and environment; LeaseError if a value is invalid."""
     if client == "networkmanager":
-        return parse_networkmanager(words, environ, now)
+        return parse_networkmanager(words, environ, now_s)
     if client == "udhcpc":
-        return parse_udhcpc(words[0], environ, now)
-    return (parse_dhcpcd if client == "dhcpcd" else parse_dhclient)(environ, now)
+        return parse_udhcpc(words[0], environ, now_s)
+    return (parse_dhcpcd if client == "dhcpcd" else parse_dhclient)(environ, now_s)
 
 
 def tried(lease: Lease) -> Lease | Released:
-    """What has become of an old lease that the script tried for want of a new one (reason TIMEOUT).
+    """Decide whether an old lease is in use that the script tried without a DHCP answer (reason TIMEOUT).
 
-    The script takes the address off again if the router does not answer. Its exit status would say so, but
+    The script removes the address again if the router does not answer. Its exit status would say so, but
     Debian's script hides that from hooks.
     """
     ip = lease.address.ip
@@ -161,7 +164,7 @@ def tried(lease: Lease) -> Lease | Released:
 
 
 def index_of(device: str) -> int:
-    """The number of the interface now; 0 if there is none of that name."""
+    """Return the interface's current index; 0 if no interface has that name."""
     try:
         return socket.if_nametoindex(device)
     except OSError:
@@ -169,34 +172,34 @@ def index_of(device: str) -> int:
 
 
 def settings(path: str | None) -> tuple[str, str]:
-    """state_dir and control_socket of the configuration, as far as they can be read; else the default places.
+    """Read state_dir and control_socket from the configuration; the defaults where that is impossible.
 
-    The rest of the file is the agent's business: it may have gone wrong since the agent read it, and a lease
-    in the place that it still names is not lost; one that was thrown away is.
+    The rest of the file is not checked. The file may have become invalid since the agent read it, and a lease
+    that is stored in the folder it names is not lost, but one that is dropped is.
     """
     default = paths.STATE_DIR, paths.CONTROL_SOCKET
     file = path or paths.CONFIG
     try:
-        # A FIFO would be waited for, and the client with it.
+        # Opening a FIFO would block, and with it the client.
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file")
             data = opened.read()
     except FileNotFoundError as error:
         if path is not None:
-            _said(file, files.why(error), default)
+            _log_unread(file, files.why(error), default)
         return default
     except OSError as error:
-        _said(file, files.why(error), default)
+        _log_unread(file, files.why(error), default)
         return default
     if b"state_dir" not in data and b"control_socket" not in data:
-        return default  # as most do: to parse the rest would take a third of all the time
+        return default  # the usual case; parsing the file would take a third of the total time
     import tomli
 
     try:
         table = tomli.loads(data.decode()).get("agent", {})
     except (ValueError, RecursionError) as error:
-        _said(file, str(error), default)
+        _log_unread(file, str(error), default)
         return default
     wrong = []
 
@@ -209,19 +212,19 @@ def settings(path: str | None) -> tuple[str, str]:
 
     found = path_at("state_dir", default[0]), path_at("control_socket", default[1])
     if wrong:
-        _said(file, ", ".join(wrong), found)
+        _log_unread(file, ", ".join(wrong), found)
     return found
 
 
-def _said(file: str, why: str, places_used: tuple[str, str]) -> None:
-    log(f"{file}: {why}; meanwhile using state_dir {places_used[0]}, control_socket {places_used[1]}")
+def _log_unread(file: str, why: str, used: tuple[str, str]) -> None:
+    log(f"{file}: {why}; using state_dir {used[0]}, control_socket {used[1]}")
 
 
 def has_address(device: str, address: IPv4Address | IPv6Address) -> bool:
-    """Whether the kernel has this IPv4 address on this device; False if it cannot be told.
+    """Whether the device has this IPv4 address; False if the kernel does not answer.
 
-    SIOCGIFADDR looks for the address that is passed in (net/ipv4/devinet.c), and answers with another one of
-    the device only if it is not there.
+    SIOCGIFADDR looks for the address that is passed in (net/ipv4/devinet.c). It returns another address of
+    the device only if the device does not have this one.
     """
     request = struct.pack("16sHH4s16x", os.fsencode(device), socket.AF_INET, 0, address.packed)
     if address.version != 4:
@@ -235,29 +238,29 @@ def has_address(device: str, address: IPv4Address | IPv6Address) -> bool:
 
 
 def tell(path: str, message: Mapping[str, str]) -> None:
-    """Tell the agent, and wait a moment for its word that it looked: the next hook may build on the routes.
+    """Tell the agent, and wait up to ANSWER_WAIT_S for its answer: the next hook may need the new routes.
 
-    No agent is no error: it reads the store when it starts.
+    That no agent runs is not an error: the agent reads the store when it starts.
     """
-    deadline = time.monotonic() + ANSWER_WAIT
+    deadline_s = time.monotonic() + ANSWER_WAIT_S
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.settimeout(ANSWER_WAIT)
+            connection.settimeout(ANSWER_WAIT_S)
             connection.connect(path)
             connection.sendall(json.dumps(message).encode() + b"\n")
             answer = b""
             while not answer.endswith(b"\n") and len(answer) < 65536:
-                connection.settimeout(max(deadline - time.monotonic(), 0.001))
+                connection.settimeout(max(deadline_s - time.monotonic(), 0.001))
                 more = connection.recv(4096)
                 if not more:
                     return
                 answer += more
         except OSError:
-            return  # absent, starting, overloaded or hanging: the store has the lease
+            return  # the agent is absent, starting, overloaded or hanging; the store has the lease
 
 
 def log(line: str) -> None:
-    """One line to the system's log, and to standard error, which the client may have closed."""
+    """Write one line to the system's log, and to standard error, which the client may have closed."""
     import syslog
 
     line = line.encode("ascii", "backslashreplace").decode()  # syslog refuses names that are not UTF-8
@@ -266,4 +269,4 @@ def log(line: str) -> None:
     try:
         print(f"netbond hook: {line}", file=sys.stderr)
     except (OSError, AttributeError):
-        return  # closed, or never open
+        return  # stderr is closed, or was never open

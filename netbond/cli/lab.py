@@ -1,4 +1,4 @@
-"""`netbond lab`: the lab on the command line. The work is done in netbond.lab; here are words and tables."""
+"""Runs `netbond lab`: reads its options, calls netbond.lab, and prints the results."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="UPLINK:WORD,...",
-        help="what a radio link is like at the start, as in usb0:rate=6,delay=40 (default rate=20,delay=20)",
+        help="a radio link's initial impairments, as in usb0:rate=6,delay=40 (default rate=20,delay=20)",
     )
     up.add_argument(
-        "--lease", type=int, default=3600, metavar="S", help="DHCP lease time, seconds (default 3600)"
+        "--lease", type=int, default=3600, metavar="S", help="DHCP lease time in seconds (default 3600)"
     )
     up.add_argument("--agent", action="store_true", help="start `netbond run` in the box")
     up.add_argument("--no-receiver", action="store_true", help="do not start `netbond recv` in the internet")
-    up.add_argument("--no-wait", action="store_true", help="return before the DHCP leases are there")
-    up.add_argument("--foreground", action="store_true", help="stay, and take the lab down on Ctrl-C")
+    up.add_argument("--no-wait", action="store_true", help="do not wait for the DHCP leases")
+    up.add_argument("--foreground", action="store_true", help="keep running, and remove the lab on Ctrl-C")
 
-    add("down", "remove a lab and everything of it, also after a crash")
+    add("down", "remove a lab with all its parts, also after a crash")
 
     status = add("status", "show a lab's uplinks and radio links")
     status.add_argument("--json", action="store_true", help="as JSON")
@@ -75,39 +75,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="what to run")
 
     for name, text in (
-        ("unplug", "pull a modem: its interface vanishes from the box"),
-        ("plug", "put a modem back"),
+        ("unplug", "unplug a modem: its interface disappears from the box"),
+        ("plug", "plug a modem in again"),
     ):
         add(name, text).add_argument("uplink", help="such as usb1")
 
     stream = add("stream", "send a real SRT stream over the bond and count what arrives")
     stream.add_argument("--mbps", type=float, default=8.0, help="payload, Mbit/s (default 8)")
-    stream.add_argument("--secs", type=float, default=30.0, help="how long (default 30)")
+    stream.add_argument("--secs", type=float, default=30.0, help="duration, seconds (default 30)")
     stream.add_argument("--latency", type=int, default=1000, help="SRT latency, ms (default 1000)")
     stream.add_argument(
         "--sender",
         default="",
         metavar="CMD",
-        help="another SRTLA sender instead of the agent's: CMD may name {lport} {rhost} {rport} {ips}",
+        help="another SRTLA sender instead of the agent's; {lport} {rhost} {rport} {ips} in CMD are replaced",
     )
     stream.add_argument(
         "--receiver",
         default="",
         metavar="CMD",
-        help="another SRTLA receiver instead of `netbond recv`: CMD may name {rport} {srtport}",
+        help="another SRTLA receiver instead of `netbond recv`; {rport} {srtport} in CMD are replaced",
     )
     stream.add_argument("--json", action="store_true", help="the result as JSON")
 
     demo = commands.add_parser(
         "demo",
-        help="four modems, one SRT stream, one modem pulled: see it work",
-        description="A stream over four modems, two of them with one address; one is pulled and put back.",
+        help="send an SRT stream over four modems while one is unplugged",
+        description="Send a stream over four modems, two of them with the same address. One modem is"
+        " unplugged and plugged in again.",
     )
     demo.add_argument("--name", default=DEMO_NAME, help=f"the lab's name (default {DEMO_NAME})")
     demo.add_argument("--mbps", type=float, default=8.0, help="payload, Mbit/s (default 8)")
-    demo.add_argument("--secs", type=float, default=30.0, help="length of the stream (default 30)")
-    demo.add_argument("--pull", default="usb1", metavar="UPLINK", help="which modem is pulled (default usb1)")
-    demo.add_argument("--plain", action="store_true", help="lines instead of a live picture")
+    demo.add_argument("--secs", type=float, default=30.0, help="duration of the stream, seconds (default 30)")
+    demo.add_argument(
+        "--pull", default="usb1", metavar="UPLINK", help="which modem is unplugged (default usb1)"
+    )
+    demo.add_argument("--plain", action="store_true", help="print lines instead of a live table")
 
     change = add("impair", "change a radio link while it runs")
     change.add_argument("uplink", help="such as usb1")
@@ -115,7 +118,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out one subcommand."""
+    """Run one subcommand and return its exit status."""
     return {
         "up": _up,
         "down": _down,
@@ -144,9 +147,9 @@ def _links(options: list[str]) -> dict[str, list[str]]:
 
 
 def lab_from(args: argparse.Namespace) -> Lab:
-    """The lab that the options of `up` describe."""
+    """Make the lab that the options of `up` describe."""
     if args.names and args.modems is not None:
-        raise UsageError("--names and --modems do not go together", "the names say how many there are")
+        raise UsageError("--names and --modems exclude each other", "give only one of them")
     devices = _split(args.names) if args.names else names(4 if args.modems is None else args.modems)
     twins = _split(args.twins)
     if len(twins) == 1 and twins[0].isdigit():
@@ -257,7 +260,7 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def print_status(state: dict[str, Any]) -> None:
-    """A lab's status for people."""
+    """Print a lab's status for people."""
     from rich.console import Console
     from rich.table import Table
 
@@ -288,7 +291,7 @@ def print_status(state: dict[str, Any]) -> None:
             f"{up['lost']}/{down['lost']}",
             f"{up['dropped']}/{down['dropped']}",
         )
-    # In a pipe nothing is cut: scripts look for it.
+    # Do not truncate lines in a pipe: scripts search them.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     console.print(table)
     for key, process in state["processes"].items():

@@ -1,4 +1,4 @@
-"""argparse as netbond's commands use it; apart, as `netbond hook` does without."""
+"""Adapts argparse for netbond's commands. `netbond hook` must not import this module, to be quick."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from netbond.errors import EXIT_USAGE
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with netbond's exit status for a wrong command line (64; argparse says 2)."""
+    """An argument parser with netbond's exit status for a wrong command line: 64, where argparse uses 2."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

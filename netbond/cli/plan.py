@@ -1,4 +1,4 @@
-"""`netbond plan`: what the agent would change now, as ip, sysctl and nft commands. It changes nothing."""
+"""Runs `netbond plan`, which shows what the agent would change now, as ip, sysctl and nft commands."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="for programs: a list of {command, why}, with {input} for what a command reads",
+        help="for programs: a list of {command, why}, with {input} if a command reads its standard input",
     )
 
 
 def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Change], str]:
-    """Kernel settings to change, and the text for `nft -f -`, "" if there is none."""
+    """Return the kernel settings to change, and the text for `nft -f -` ("" if nothing is to change)."""
     import asyncio
 
     from netbond.kernel import sysctls
@@ -55,7 +55,7 @@ def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Cha
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the plan."""
+    """Print the plan; 0 if it is empty, else 2."""
     from netbond.desired import desired
     from netbond.plan import plan
     from netbond.sources.once import gather

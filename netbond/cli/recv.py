@@ -1,4 +1,4 @@
-"""`netbond recv`: an SRTLA receiver, a drop-in for srtla_rec; the agent starts it with --control-fd."""
+"""Runs `netbond recv`, an SRTLA receiver and drop-in for srtla_rec; the agent starts it with --control-fd."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Receive until told to stop; the exit status."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine is there to heed it
+    """Receive until told to stop; return the exit status."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine handles it
     from netbond.srtla.process.engine import prepare, serve, set_up_logging
     from netbond.srtla.process.receiving import RecvEngine, RecvOptions
     from netbond.srtla.receiver import workers
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _listen(args: argparse.Namespace) -> HostPort:
     if (args.listen is None) == (args.srtla_port is None):
-        raise UsageError("where to listen is not clear", "give --srtla-port N or --listen ADDRESS:PORT")
+        raise UsageError("the port for senders is not clear", "give --srtla-port N or --listen ADDRESS:PORT")
     if args.listen is not None:
         return address_port(args.listen, "--listen")
     return HostPort("", port_number(args.srtla_port, "--srtla-port"))

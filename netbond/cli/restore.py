@@ -1,8 +1,8 @@
-"""Puts back what netbond changed of what is not its own: the work of `netbond run --restore`.
+"""Restores what netbond changed outside its own routes and rules, for `netbond run --restore`.
 
-That is for an agent that was killed, or stopped with `on_stop = "keep"`: kernel settings, the nftables table
-of router mode, and defaults that were taken out of main. Routes and rules stay: without them, traffic that is
-bound to an uplink would leave by another.
+That is needed after an agent was killed, or stopped with `on_stop = "keep"`. It restores kernel settings,
+removes router mode's nftables table, and puts back the defaults that were taken out of main. netbond's routes
+and rules stay: without them, traffic that is bound to one uplink would leave by another.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from netbond.status.control import ControlServer
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was done, as commands, and what could not be, a line each."""
+    """What was done, as commands, and what failed, one line each."""
 
     commands: tuple[str, ...]
     problems: tuple[str, ...]
 
 
 async def restore(config: Config) -> Restored:
-    """Put all of it back. UnavailableError beside a running agent, which would change it again."""
-    # Holds the agent's lock, so that none starts in the meantime.
+    """Restore everything. UnavailableError if an agent runs, because it would change everything again."""
+    # The control server holds the agent's lock, so that no agent starts in the meantime.
     control = ControlServer(config.agent.control_socket, {})
     await control.start()
     try:

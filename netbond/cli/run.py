@@ -1,4 +1,4 @@
-"""`netbond run`: the agent, in the foreground, until SIGTERM or SIGINT."""
+"""Runs `netbond run`: the agent in the foreground, until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HELP = "Keep routes, rules, the address list and the SRTLA engines right until t
 
 DESCRIPTORS = 65536
 
-# systemd's journal takes the level from a "<N>" ahead of the line, sd-daemon(3).
+# systemd's journal reads the level from "<N>" at the start of a line, sd-daemon(3).
 _JOURNAL_LEVELS = {
     logging.DEBUG: 7,
     logging.INFO: 6,
@@ -35,12 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-level",
         choices=["debug", "info", "warning", "error"],
-        help="how much to say (default: agent.log_level of the configuration)",
+        help="how much to log (default: agent.log_level of the configuration)",
     )
     parser.add_argument(
         "--restore",
         action="store_true",
-        help="put back kernel settings, the nftables table and defaults that an agent left changed, and exit",
+        help="restore kernel settings, nftables and defaults that an agent left changed, and exit",
     )
 
 
@@ -48,7 +48,7 @@ LONGEST_LINE = 4000  # characters
 
 
 class _Formatter(logging.Formatter):
-    """One line a record; what a log message quotes starts no line, and does nothing to a terminal."""
+    """Formats a record as one line, without newlines and control characters from quoted text."""
 
     def __init__(self, journal: bool) -> None:
         super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
@@ -62,26 +62,26 @@ class _Formatter(logging.Formatter):
 
 
 def set_up_logging(level: str) -> None:
-    """Log to stderr, in the journal's manner if that is where it goes."""
+    """Log to stderr, in the journal's format if stderr goes to the journal."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(journal="JOURNAL_STREAM" in os.environ))
     logging.basicConfig(level="WARNING", handlers=[handler], force=True)
-    # Only our own: pyroute2 tells every message of the kernel's when it is asked for debug.
+    # Only netbond's own logger: pyroute2 at level debug logs every message of the kernel.
     logging.getLogger("netbond").setLevel(level.upper())
 
 
 def raise_descriptor_limit() -> None:
-    """Ample descriptors, if they may be had: of the usual 1024, each target of a check takes one."""
+    """Raise the limit of open files: each target of a check needs one, and the usual limit is 1024."""
     least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Not all of a limit of a billion: some programs go through all that they could have.
+    # Not up to a limit of a billion: some child programs loop over all possible descriptors.
     enough = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(least, enough), most))
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the agent."""
-    # Once the file is read, SIGHUP asks to read it again: until the agent is there to heed it, it waits and
-    # does not end the process.
+    """Run the agent, or restore what one has left; return the exit status."""
+    # SIGHUP asks to read the file again. Until the agent handles SIGHUP, keep it pending, so that it does not
+    # end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     config = load(args.config)
     if os.geteuid() != 0:
@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def put_back(config: Config) -> int:
-    """`--restore`: print what was put back, as commands; 1 if something could not be."""
+    """Restore and print what was done, as commands; 1 if something failed."""
     from netbond.cli.restore import restore
 
     restored = asyncio.run(restore(config))

@@ -1,4 +1,4 @@
-"""`netbond send`: an SRTLA sender, a drop-in for srtla_send; the agent starts it with --control-fd."""
+"""Runs `netbond send`, an SRTLA sender and drop-in for srtla_send; the agent starts it with --control-fd."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--receiver", metavar="HOST:PORT", help="the SRTLA receiver; a name is fine")
     add_options(parser, SenderConfig)
     parser.epilog = (
-        "IPS_FILE holds one link a line, ADDRESS or ADDRESS%DEVICE; SIGHUP reads it again. LISTEN_PORT alone"
-        " listens on every IPv4 address, as srtla_send does; --listen narrows it."
+        "IPS_FILE has one link on each line, ADDRESS or ADDRESS%DEVICE; it is read again on SIGHUP."
+        " LISTEN_PORT listens on every IPv4 address, as srtla_send does; --listen on one address."
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Send until told to stop; the exit status."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine is there to heed it
+    """Send until told to stop; return the exit status."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine handles it
     from netbond.srtla.process.engine import prepare, serve, set_up_logging
     from netbond.srtla.process.sending import SendEngine, SendOptions
 
@@ -66,7 +66,7 @@ def _places(args: argparse.Namespace) -> tuple[HostPort, HostPort, Path | None]:
         receiver = HostPort(host_name(words[1], "RECEIVER_HOST"), port_number(words[2], "RECEIVER_PORT"))
         return listen, receiver, Path(words[3])
     if len(words) > 1:
-        raise UsageError(f"{len(words)} arguments given beside --listen", "expected IPS_FILE alone")
+        raise UsageError(f"{len(words)} arguments given besides --listen", "expected only IPS_FILE")
     if not words and args.control_fd is None:
         raise UsageError("there is no list of links", "add IPS_FILE")
     list_file = Path(words[0]) if words and words[0] != "-" else None

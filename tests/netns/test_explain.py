@@ -63,10 +63,10 @@ def test_it_says_what_is_missing(box: Box) -> None:
     found = explain(box, "8.8.8.8", "--from", "10.0.1.10")
     assert found.returncode == 2
     lines = found.stdout.splitlines()
-    assert "so it goes via 10.0.0.1 dev usb0 (table 254)" in lines
-    assert "asked itself, the kernel says: via 10.0.0.1 dev usb0 (table 254)" in lines
-    assert "netbond intends otherwise:" in lines
-    assert "so it would go via 10.0.1.1 dev usb1 (table 101)" in lines
+    assert "result: via 10.0.0.1 dev usb0 (table 254)" in lines
+    assert "the kernel's own answer: via 10.0.0.1 dev usb0 (table 254)" in lines
+    assert "netbond intends:" in lines
+    assert "result: via 10.0.1.1 dev usb1 (table 101)" in lines
 
 
 def test_for_programs(box: Box) -> None:
@@ -145,12 +145,12 @@ def test_rules_of_others_that_ask_for_more(box: Box) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["8.8.8.8", "--from", "192.0.2.1"], "--from 192.0.2.1 is no address of this box"),
+        (["8.8.8.8", "--from", "192.0.2.1"], "--from 192.0.2.1 is not an address of this box"),
         (["8.8.8.8", "--dev", "usb9"], "--dev 'usb9': there is no such interface"),
         (["8.8.8.8", "--from", "2001:db8:0:1::10"], "of different families"),
-        (["no such name"], "is no address, and no name that resolves"),
-        (["8.8.8.8", "--mark", "red"], "--mark 'red' is no number from 0 to 4294967295"),
-        (["8.8.8.8", "--dport", "65536"], "--dport '65536' is no number from 0 to 65535"),
+        (["no such name"], "is not an address, and does not resolve"),
+        (["8.8.8.8", "--mark", "red"], "--mark 'red' is not a number from 0 to 4294967295"),
+        (["8.8.8.8", "--dport", "65536"], "--dport '65536' is not a number from 0 to 65535"),
         (["8.8.8.8", "--uid", "nobody at all"], "there is no such user"),
         (["8.8.8.8", "--proto", "icmp", "--dport", "1"], "--proto icmp has no ports"),
     ],

@@ -118,7 +118,7 @@ def test_check_finds_the_file_by_itself(
         monkeypatch.setattr(f"{module}.DEFAULT_PATH", tmp_path / "default.toml")
     assert main(["config", "check"]) == 0
     said = capsys.readouterr().out
-    assert said == f"{tmp_path}/default.toml: ok: not there, and not needed; the defaults hold\n"
+    assert said == f"{tmp_path}/default.toml: ok: there is no such file, so the defaults are used\n"
 
 
 def test_check_names_the_error_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

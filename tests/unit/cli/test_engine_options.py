@@ -120,7 +120,7 @@ def test_a_key_that_is_required_must_be_named(tmp_path: Path) -> None:
         (host_port, "h:5", HostPort("h", 5)),
         (host_port, "h", "X 'h' is not valid"),
         (address_port, "[::]:5", HostPort("::", 5)),
-        (address_port, "h:5", "X 'h:5' names no address"),
+        (address_port, "h:5", "X 'h:5' has no address"),
     ],
 )
 def test_places(read: Any, text: str, value: object) -> None:

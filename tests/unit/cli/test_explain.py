@@ -74,8 +74,8 @@ def test_they_do_not(explained: Explained) -> None:
     explained.answer = (None, "none")
     status, shown = explained("8.8.8.8")
     assert status == 2
-    assert "asked itself, the kernel says: no route" in shown
-    assert "netbond intends otherwise:" in shown
+    assert "the kernel's own answer: no route" in shown
+    assert "netbond intends:" in shown
     assert shown.endswith("`netbond plan` shows what is missing.\n")
 
 
@@ -91,7 +91,7 @@ def test_the_kernel_says_otherwise_than_its_rules(explained: Explained) -> None:
     explained.answer = (None, "prohibit")
     status, shown = explained("8.8.8.8")
     assert status == 2
-    assert "the kernel says: refused: prohibit, which is something else" in shown
+    assert "the kernel's own answer: refused: prohibit (this differs)" in shown
 
 
 def test_all_that_can_be_asked(explained: Explained) -> None:
@@ -113,15 +113,15 @@ def test_all_that_can_be_asked(explained: Explained) -> None:
     ("words", "says"),
     [
         (["8.8.8.8", "--from", "x"], "--from 'x' is not an address"),
-        (["8.8.8.8", "--from", "10.9.9.9"], "--from 10.9.9.9 is no address of this box"),
+        (["8.8.8.8", "--from", "10.9.9.9"], "--from 10.9.9.9 is not an address of this box"),
         (["8.8.8.8", "--dev", "usb9"], "--dev 'usb9': there is no such interface"),
         (["2001:db8::1", "--from", "10.0.0.10"], "are of different families"),
         (["8.8.8.8", "--proto", "icmp", "--dport", "1"], "--proto icmp has no ports"),
-        (["8.8.8.8", "--dport", "70000"], "--dport '70000' is no number from 0 to 65535"),
-        (["8.8.8.8", "--mark", "x"], "--mark 'x' is no number"),
+        (["8.8.8.8", "--dport", "70000"], "--dport '70000' is not a number from 0 to 65535"),
+        (["8.8.8.8", "--mark", "x"], "--mark 'x' is not a number"),
         (["8.8.8.8", "--uid", "no-such-user"], "--uid 'no-such-user': there is no such user"),
-        (["-- ", "--uid", "99999999999"], "--uid '99999999999' is no number"),
-        (["a b"], "'a b' is no address, and no name that resolves"),
+        (["-- ", "--uid", "99999999999"], "--uid '99999999999' is not a number"),
+        (["a b"], "'a b' is not an address, and does not resolve"),
     ],
 )
 def test_mistakes(explained: Explained, words: list[str], says: str) -> None:

@@ -73,9 +73,9 @@ def kept(config: Path) -> list[tuple[str, str, list[str]]]:
 
 
 def test_without_an_agent_the_lease_is_kept(config: Path) -> None:
-    hook.take("dhclient", [], BOUND, str(config), now=5.0)
+    hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
     assert kept(config) == [("usb0", "10.0.0.10/24", ["10.0.0.1"])]
-    hook.take("dhclient", [], RELEASE, str(config), now=6.0)
+    hook.take("dhclient", [], RELEASE, str(config), now_s=6.0)
     assert kept(config) == []
 
 
@@ -85,17 +85,17 @@ def test_each_client_keeps_and_forgets_its_own(config: Path, monkeypatch: pytest
     dhcpcd = BOUND | {"protocol": "dhcp"}
     udhcpc = {"interface": "usb0", "ip": "10.0.0.12", "mask": "24", "subnet": "255.255.255.0"}
 
-    hook.take("dhcpcd", [], dhcpcd, str(config), now=5.0)
+    hook.take("dhcpcd", [], dhcpcd, str(config), now_s=5.0)
     assert kept(config) == [("usb0", "10.0.0.10/24", ["10.0.0.1"])]
-    hook.take("dhcpcd", [], {"reason": "ROUTERADVERT", "interface": "usb0"}, str(config), now=6.0)
+    hook.take("dhcpcd", [], {"reason": "ROUTERADVERT", "interface": "usb0"}, str(config), now_s=6.0)
     assert len(kept(config)) == 1
-    hook.take("udhcpc", ["deconfig"], {"interface": "usb0"}, str(config), now=7.0)  # not its lease
+    hook.take("udhcpc", ["deconfig"], {"interface": "usb0"}, str(config), now_s=7.0)  # not its lease
     assert len(kept(config)) == 1
-    hook.take("dhcpcd", [], dhcpcd | RELEASE, str(config), now=8.0)
+    hook.take("dhcpcd", [], dhcpcd | RELEASE, str(config), now_s=8.0)
     assert kept(config) == []
-    hook.take("udhcpc", ["bound"], udhcpc, str(config), now=9.0)
+    hook.take("udhcpc", ["bound"], udhcpc, str(config), now_s=9.0)
     assert kept(config) == [("usb0", "10.0.0.12/24", [])]
-    hook.take("udhcpc", ["leasefail"], {"interface": "usb0"}, str(config), now=10.0)
+    hook.take("udhcpc", ["leasefail"], {"interface": "usb0"}, str(config), now_s=10.0)
     assert kept(config) == []
     assert told == [
         {"command": "hook", "source": source, "device": "usb0"}
@@ -107,10 +107,10 @@ def test_each_client_keeps_and_forgets_its_own(config: Path, monkeypatch: pytest
 def test_of_two_calls_the_later_counts_whichever_comes_first(config: Path, late: bool) -> None:
     """A lease renewed by way of another router, and one let go and got again, by calls that ran at once."""
     renewed = BOUND | {"reason": "RENEW", "new_routers": "10.0.0.2"}
-    hook.take("dhclient", [], renewed, str(config), now=7.0)
-    hook.take("dhclient", [], BOUND, str(config), now=6.0 if late else 8.0)
+    hook.take("dhclient", [], renewed, str(config), now_s=7.0)
+    hook.take("dhclient", [], BOUND, str(config), now_s=6.0 if late else 8.0)
     assert kept(config) == [("usb0", "10.0.0.10/24", ["10.0.0.2" if late else "10.0.0.1"])]
-    hook.take("dhclient", [], RELEASE, str(config), now=6.5 if late else 9.0)
+    hook.take("dhclient", [], RELEASE, str(config), now_s=6.5 if late else 9.0)
     assert len(kept(config)) == (1 if late else 0)
 
 
@@ -126,9 +126,9 @@ def test_when_the_client_called(said: str, at: float) -> None:
 
 def test_networkmanager(config: Path) -> None:
     environ = {"DEVICE_IP_IFACE": "wwan0", "IP4_ADDRESS_0": "10.0.0.10/24 10.0.0.1"}
-    hook.take("networkmanager", ["cdc-wdm0", "up"], environ, str(config), now=5.0)
+    hook.take("networkmanager", ["cdc-wdm0", "up"], environ, str(config), now_s=5.0)
     assert kept(config) == [("wwan0", "10.0.0.10/24", [])]
-    hook.take("networkmanager", ["wwan0", "down"], {}, str(config), now=6.0)
+    hook.take("networkmanager", ["wwan0", "down"], {}, str(config), now_s=6.0)
     assert kept(config) == []
 
 
@@ -136,7 +136,7 @@ def test_networkmanager(config: Path) -> None:
 def test_the_agent_is_told_after_the_lease_is_kept(config: Path, answer: bytes) -> None:
     agent = StandIn(config.parent / "c.sock", answer)
     started = time.monotonic()
-    hook.take("dhclient", [], BOUND, str(config), now=5.0)
+    hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
     took = time.monotonic() - started
     agent.end()
     assert [json.loads(line) for line in agent.lines] == [TOLD]
@@ -154,7 +154,7 @@ def test_an_agent_that_never_accepts_holds_up_nobody(config: Path) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as first:
             first.connect(str(config.parent / "c.sock"))  # fills the backlog
             started = time.monotonic()
-            hook.take("dhclient", [], BOUND, str(config), now=5.0)
+            hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
             assert time.monotonic() - started < 1.0
     assert len(kept(config)) == 1
 
@@ -178,35 +178,34 @@ def test_an_agent_that_sends_a_drop_at_a_time_does_not_win_time(config: Path) ->
         thread = threading.Thread(target=drip)
         thread.start()
         started = time.monotonic()
-        hook.take("dhclient", [], BOUND, str(config), now=5.0)
+        hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
         took = time.monotonic() - started
         thread.join(5)
     assert 0.04 <= took < 1.0
 
 
 def test_bad_news_is_logged_and_changes_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    hook.take("dhclient", [], BOUND, str(config), now=5.0)
-    hook.take("dhclient", [], BOUND | {"new_routers": "10.0.0.1;id"}, str(config), now=6.0)
+    hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
+    hook.take("dhclient", [], BOUND | {"new_routers": "10.0.0.1;id"}, str(config), now_s=6.0)
     assert kept(config) == [("usb0", "10.0.0.10/24", ["10.0.0.1"])]
     said = capsys.readouterr().err
     assert said == (
-        "netbond hook: dhclient: router '10.0.0.1;id' is not an IPv4 address;"
-        " nothing is done with this lease\n"
+        "netbond hook: dhclient: router '10.0.0.1;id' is not an IPv4 address; this lease is ignored\n"
     )
 
 
 def test_a_store_that_cannot_be_written_is_logged(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (config.parent / "state").write_text("in the way")
-    hook.take("dhclient", [], BOUND, str(config), now=5.0)
+    hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
     assert "state/leases: " in capsys.readouterr().err
 
 
 def test_a_lease_tried_in_vain(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hook, "has_address", lambda device, address: True)
-    hook.take("dhclient", [], BOUND | {"reason": "TIMEOUT"}, str(config), now=5.0)
+    hook.take("dhclient", [], BOUND | {"reason": "TIMEOUT"}, str(config), now_s=5.0)
     assert len(kept(config)) == 1
     monkeypatch.setattr(hook, "has_address", lambda device, address: False)
-    hook.take("dhclient", [], BOUND | {"reason": "TIMEOUT"}, str(config), now=6.0)
+    hook.take("dhclient", [], BOUND | {"reason": "TIMEOUT"}, str(config), now_s=6.0)
     assert kept(config) == []
 
 
@@ -227,7 +226,7 @@ def test_a_wrong_configuration_loses_no_lease(
     config: Path, text: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config.write_text(text.replace("STATE", f"{config.parent}/state"))
-    hook.take("dhclient", [], BOUND, str(config), now=5.0)
+    hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
     assert len(kept(config)) == 1
     said = capsys.readouterr().err
     assert says in said
@@ -270,7 +269,7 @@ def test_what_is_wrong_elsewhere_in_the_configuration_is_the_agents_business(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config.write_text(f'[agent]\nlog_level = "loud"\nstate_dir = "{config.parent}/state"\n[uplink]\n')
-    hook.take("dhclient", [], BOUND, str(config), now=5.0)
+    hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
     assert len(kept(config)) == 1
     assert capsys.readouterr().err == ""
 
@@ -297,7 +296,7 @@ def test_not_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert main(["hook", "dhclient"]) == 77
     assert capsys.readouterr().err == (
-        "netbond hook: only root may hand over leases: they decide where packets go;"
+        "netbond hook: only root may hand over leases, because they change routes;"
         " DHCP clients run their hooks as root; by hand, use sudo\n"
     )
 

@@ -85,7 +85,7 @@ def test_the_options_of_up(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--names", "a", "--modems", "1"], "--names and --modems do not go together"),
+        (["--names", "a", "--modems", "1"], "--names and --modems exclude each other"),
         (["--twins", "9"], "--twins 9 is not possible; choose from 2 to 4, or give names"),
         (["--link", "usb0"], "--link usb0: no colon"),
     ],

@@ -59,7 +59,7 @@ def test_a_list_beside_listen(word: str, file: Path | None) -> None:
     [
         (["6000", "h", "5000"], "3 arguments given; expected LISTEN_PORT RECEIVER_HOST RECEIVER_PORT"),
         (["--listen", "127.0.0.1:1"], "--listen and --receiver belong together"),
-        (["--listen", "127.0.0.1:1", "--receiver", "b:1", "x", "y"], "2 arguments given beside --listen"),
+        (["--listen", "127.0.0.1:1", "--receiver", "b:1", "x", "y"], "2 arguments given besides --listen"),
         (["--listen", "127.0.0.1:1", "--receiver", "b:1"], "there is no list of links; add IPS_FILE"),
         (["0", "h", "5000", "x"], "LISTEN_PORT '0' is not a port"),
     ],

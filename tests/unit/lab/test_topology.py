@@ -120,7 +120,7 @@ def test_command_line_of_up() -> None:
     [
         (["--twins", "5"], "--twins 5 is not possible; choose from 2 to 4"),
         (["--twins", "1"], "--twins 1 is not possible"),
-        (["--names", "a", "--modems", "2"], "--names and --modems do not go together"),
+        (["--names", "a", "--modems", "2"], "--names and --modems exclude each other"),
         (["--link", "usb0"], "--link usb0: no colon"),
         (["--modems", "0"], "0 modems are not possible"),
     ],
