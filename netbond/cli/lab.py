@@ -240,7 +240,7 @@ def _stream(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     demo = Demo(
-        args.name, mbps=args.mbps, secs=args.secs, pulled=args.pull, live=False if args.plain else None
+        args.name, mbps=args.mbps, duration_s=args.secs, pulled=args.pull, live=False if args.plain else None
     )
     return EXIT_OK if demo.run() else EXIT_FAILURE
 

@@ -1,1 +1,1 @@
-"""Emulated modems in network namespaces: for users without hardware, for the tests, and for the bench."""
+"""The lab: emulated modems in network namespaces, for users without hardware, tests and benchmarks."""

@@ -1,6 +1,7 @@
-"""The files that the box sees instead of the host's: what lies in /etc/netns/NAME-box, and its configuration.
+"""Writes the files that the box sees instead of the host's: its part of /etc, and netbond's configuration.
 
-`ip netns exec` binds each entry of that folder over the one of the same name in /etc.
+They are in /etc/netns/NAME-box. `ip netns exec` mounts each entry of that folder over the one of the same
+name in /etc.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from netbond.lab import netns, topology
 HOOK = Path("contrib", "dhclient-hooks", "netbond")
 
 DHCLIENT_CONF = """\
-# A modem that was just plugged in is asked at once and often: nobody else shares its cable.
+# Ask a modem that was just plugged in at once and often: nothing else shares its cable.
 request subnet-mask, broadcast-address, routers, domain-name-servers;
 timeout 10;
 retry 1;
@@ -25,14 +26,15 @@ backoff-cutoff 2;
 reboot 1;
 """
 
-# dhclient-script would set the host's resolver and hostname from what modems say; /run is not private either.
+# dhclient-script would set the host's resolver and hostname from the leases; /run is shared with the host,
+# too.
 ENTER_HOOK = """\
 make_resolv_conf() { :; }
 set_hostname() { :; }
 """
 
 
-# Where netbond's dhclient hook may lie: the checkout that this package runs from, or an installation.
+# Where netbond's dhclient hook may be: in the checkout that this package runs from, or in an installation.
 HOOK_PLACES = (
     Path(netbond.__file__).resolve().parent.parent / HOOK,
     Path(sys.prefix, "share", "netbond", HOOK),
@@ -40,12 +42,12 @@ HOOK_PLACES = (
 
 
 def find_hook() -> Path | None:
-    """netbond's dhclient hook, if there is one."""
+    """Return the path of netbond's dhclient hook; None if it is not installed."""
     return next((place for place in HOOK_PLACES if place.is_file()), None)
 
 
 def config_text(lab: topology.Topology, state_dir: Path, sender: bool) -> str:
-    """The netbond configuration of the box."""
+    """Return the text of the box's netbond configuration; with `sender`, it has an SRTLA sender."""
     text = f"""\
 # Configuration of the box of lab {lab.name!r}, written by `netbond lab up`.
 [agent]
@@ -66,14 +68,14 @@ receiver = "{topology.RECEIVER_NAME}:{topology.RECEIVER_PORT}"
 
 
 def iproute2_dir(lab: topology.Topology, state_dir: Path) -> Path:
-    """Where the box's table names go: bound over /etc/iproute2 there, if the host has such a folder."""
+    """Return the folder of the box's table names; it is mounted over /etc/iproute2 if the host has that."""
     if Path("/etc/iproute2").is_dir():
         return netns.PRIVATE_DIR / lab.box / "iproute2"
     return state_dir / "box" / "iproute2"
 
 
 def write(lab: topology.Topology, state_dir: Path, sender: bool) -> None:
-    """Write all files of the box: its configuration, its /etc, and the `netbond` that its hooks call."""
+    """Write all files of the box: its configuration, its /etc, and the command `netbond` for its hooks."""
     box = state_dir / "box"
     box.mkdir(mode=0o700)
     (state_dir / "leases").mkdir(mode=0o700)
@@ -83,7 +85,7 @@ def write(lab: topology.Topology, state_dir: Path, sender: bool) -> None:
     commands = state_dir / "bin"
     commands.mkdir()
     command = commands / "netbond"
-    # -P: the box's hooks run in folders that anybody may have written to
+    # -P: do not import modules from the current folder, to which anybody may have written
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m netbond "$@"\n')
     command.chmod(0o755)
 
@@ -92,7 +94,7 @@ def write(lab: topology.Topology, state_dir: Path, sender: bool) -> None:
     (private / "hosts").write_text(
         f"127.0.0.1 localhost\n::1 localhost\n{topology.RECEIVER} {topology.RECEIVER_NAME}\n"
     )
-    # Nothing answers there, and says so at once: an unknown name fails without waiting.
+    # Nothing listens there, so the kernel refuses at once: an unknown name fails without delay.
     (private / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
     names = iproute2_dir(lab, state_dir)
     if names.is_relative_to(private):
@@ -112,10 +114,10 @@ def write(lab: topology.Topology, state_dir: Path, sender: bool) -> None:
     )
     if hook := find_hook():
         (dhcp / "dhclient-exit-hooks.d" / "netbond").write_text(settings + f". {shlex.quote(str(hook))}\n")
-    # The hook reads /etc/default/netbond, and the host's names the host's own agent.
+    # The hook reads /etc/default/netbond; the host's file would name the host's own agent.
     if Path("/etc/default").is_dir():
         (private / "default").mkdir()
         (private / "default" / "netbond").write_text(settings)
-    for path in (private, *private.rglob("*")):  # engines read these without root, whatever the umask was
+    for path in (private, *private.rglob("*")):  # engines read these without root, so do not depend on umask
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)

@@ -1,10 +1,10 @@
-"""The radio links: one process that moves packets between each modem and the internet, as slowly as told.
+"""Runs the radio links: one process moves packets between each modem and the internet, with impairments.
 
-Each link has two TUN devices, one in the modem's namespace and one in the internet's, which the lab has made;
-two of them in the same namespace would take a flow through conntrack twice and break the modem's NAT. What a
-link does to packets is decided in line.py; this is the edge: read, wait for the right moment, write.
+The lab has made two TUN devices for each link: one in the modem's namespace, one in the internet's. If both
+were in one namespace, a flow would pass conntrack twice, which breaks the modem's NAT. line.py decides what a
+link does to packets; this module reads a packet, waits until it is due, and writes it.
 
-It answers on a unix socket, a JSON line each way:
+It answers on a unix socket, with one JSON line for the request and one for the answer:
   {"impair": "usb0", "words": ["rate=4", "up.loss=1"]}   ->  {"ok": {"up": {...}, "down": {...}}}
   {"stats": true}                                        ->  {"ok": {"usb0": {"up": {...}, "down": {...}}}}
   anything wrong                                         ->  {"error": "one line"}
@@ -37,22 +37,22 @@ TUNSETIFF = 0x400454CA  # include/uapi/linux/if_tun.h
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 PR_SET_TIMERSLACK = 29  # include/uapi/linux/prctl.h
 READ_SIZE = 65536  # a TUN device never hands out more than a whole packet
-BATCH = 64  # packets read from one device before the others have their turn
+BATCH = 64  # most packets read from one device before the others are read
 REQUEST_LIMIT = 65536  # bytes of a request line
-EARLY = 0.00005  # s: what is due within this goes out with what is due now, and saves a wake-up
-IDLE = 3600.0  # s: how long to sleep when nothing is under way
+EARLY_S = 0.00005  # packets due within this time are written with those due now, which saves a wake-up
+IDLE_S = 3600.0  # how long to sleep if no packet is in flight
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A link: its name, and namespace and name of its two TUN devices."""
+    """A link: its name, and the namespaces and names of its two TUN devices."""
 
     name: str
     modem_netns: str
     modem_device: str
     net_netns: str
     net_device: str
-    words: tuple[str, ...] = ()  # its impairments at the start
+    words: tuple[str, ...] = ()  # its initial impairments
 
 
 class Link:
@@ -67,7 +67,7 @@ class Link:
 
 
 def open_tun(device: str) -> int:
-    """Attach to the TUN device of that name in this thread's namespace."""
+    """Open the TUN device of that name in this thread's namespace."""
     try:
         handle = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -82,7 +82,7 @@ class Cable:
     def __init__(self, wires: list[Wire], socket_path: Path) -> None:
         rng = random.Random()  # noqa: S311 - which packet is lost is no secret
         self.links = {wire.name: Link(wire, rng) for wire in wires}
-        # where packets come in -> the line that they go to; line -> where they go out
+        # By input device, the line that its packets enter; for each line, its output device.
         self._inputs = {link.modem: link.up for link in self.links.values()}
         self._inputs |= {link.net: link.down for link in self.links.values()}
         self._outputs = [(link.up, link.net) for link in self.links.values()]
@@ -96,19 +96,19 @@ class Cable:
         self._stopping = False
 
     def stop(self) -> None:
-        """Let `run` return."""
+        """Make `run` return."""
         self._stopping = True
 
     def run(self, wake: int) -> None:
-        """Move packets until `stop`; `wake` becomes readable when a signal has come."""
-        # select() sleeps to the microsecond; epoll and poll only know whole milliseconds.
+        """Move packets until `stop`; `wake` becomes readable when a signal arrives."""
+        # select() has a resolution of microseconds; epoll and poll have milliseconds.
         outputs = self._outputs
         lost = contextlib.suppress(OSError)
         watched = [*self._inputs, self._listener.fileno(), wake]
         while not self._stopping:
-            moment = min([line.next_due for line, _ in outputs])
-            wait = IDLE if moment == NEVER else max(0.0, moment - time.monotonic())
-            ready, _, _ = select.select(watched, (), (), wait)
+            due = min([line.next_due for line, _ in outputs])
+            wait_s = IDLE_S if due == NEVER else max(0.0, due - time.monotonic())
+            ready, _, _ = select.select(watched, (), (), wait_s)
             for handle in ready:
                 if (line := self._inputs.get(handle)) is not None:
                     self._take(handle, line)
@@ -116,11 +116,11 @@ class Cable:
                     os.read(wake, 512)
                 else:
                     self._answer()
-            now = time.monotonic() + EARLY
+            now = time.monotonic() + EARLY_S
             for line, handle in outputs:
                 if line.next_due <= now:
                     for packet in line.due(now):
-                        # EIO: the far device is down (an unplugged modem); lost, as on air
+                        # EIO: the other device is down (an unplugged modem), so the packet is lost
                         with lost:
                             os.write(handle, packet)
 
@@ -131,13 +131,13 @@ class Cable:
                 packet = os.read(handle, READ_SIZE)
             except BlockingIOError:
                 return
-            except OSError:  # EBADFD: the device is deleted, so the lab is being taken down under us
+            except OSError:  # EBADFD: the device is deleted, because the lab is being removed
                 self._stopping = True
                 return
             line.arrive(packet, now)
 
     def _answer(self) -> None:
-        """One request, one answer. Only root can connect (the folder is root's), so nobody can stall this."""
+        """Answer one request. Only root can connect (the folder is root's), so no user can block this."""
         try:
             connection, _ = self._listener.accept()
         except OSError:
@@ -150,7 +150,7 @@ class Cable:
             except NetbondError as error:
                 answer = {"error": str(error)}
             except (OSError, ValueError, KeyError, TypeError) as error:
-                answer = {"error": f"not a request: {error!r}"}
+                answer = {"error": f"invalid request: {error!r}"}
             with contextlib.suppress(OSError):
                 connection.sendall(json.dumps(answer).encode() + b"\n")
 
@@ -178,7 +178,7 @@ class Cable:
 
 
 def request(socket_path: Path, message: dict[str, Any]) -> dict[str, Any]:
-    """Ask a running cable; NetbondError carries its answer if that is an error."""
+    """Send a request to a running cable and return its answer; NetbondError if the answer is an error."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(5)
@@ -189,7 +189,7 @@ def request(socket_path: Path, message: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError):
         raise UnavailableError(
             "the lab's radio links do not answer (the cable process has ended)",
-            "start the lab anew: netbond lab down; netbond lab up",
+            "restart the lab: netbond lab down; netbond lab up",
         ) from None
     if "error" in answer:
         raise NetbondError(answer["error"])
@@ -197,7 +197,7 @@ def request(socket_path: Path, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    """`python -m netbond.lab.cable SOCKET WIRES`: WIRES is a JSON file, a list of Wire fields."""
+    """Run `python -m netbond.lab.cable SOCKET WIRES`; WIRES is a JSON file with a list of Wires."""
     wires = [
         Wire(**{**item, "words": tuple(item["words"])}) for item in json.loads(Path(argv[1]).read_text())
     ]
@@ -211,7 +211,8 @@ def main(argv: list[str]) -> int:
     signal.set_wakeup_fd(waker)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: cable.stop())
-    # Hardware does not wait for its turn on the processor; and nothing here makes cycles to collect.
+    # Real-time priority, because real radio links do not wait for a processor. No garbage collection, because
+    # this program makes no reference cycles.
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)

@@ -1,6 +1,7 @@
-"""The demo: four modems, two of them twins, carry one SRT stream; one is pulled and comes back.
+"""Runs the demo: one SRT stream over four modems, two of them twins, while one is unplugged and comes back.
 
-It judges itself: no packet lost, every link used, the pulled modem's rules and routes gone and back in time.
+It checks its own result: no packet is lost, every link is used, and the unplugged modem's rules and routes
+are removed and restored in time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from netbond.lab.stream import Stream
 from netbond.lab.view import LinkLine, Moment, Screen
 
 NAME = "nbdemo"
-# Unlike links, none of which could carry 8 Mbit/s: Mbit/s, ms one way, ms, kB (160 to 240 ms when full).
+# Different links, none of which could carry 8 Mbit/s alone. In Mbit/s, ms one way, ms, kB (160 to 240 ms when
+# full).
 LINKS = {
     "usb0": ("rate=6", "delay=30", "jitter=4", "queue=120"),
     "usb1": ("rate=5", "delay=25", "jitter=4", "queue=120"),
@@ -32,27 +34,27 @@ LINKS = {
     "usb3": ("rate=4", "delay=60", "jitter=4", "queue=120"),
 }
 TWINS = ("usb2", "usb3")
-READY_TIMEOUT = 20.0  # s for all uplinks and links to be up
-GONE_LIMIT = 1.0  # s from the pull until the rules and routes are gone
-BACK_LIMIT = 1.0  # s from the new lease until they are back
-WATCH_TIMEOUT = 8.0  # s after which watching gives up
-LEAST_SHARE = 0.01  # of the bytes: a link that carried less has not taken part
+READY_TIMEOUT_S = 20.0  # until all uplinks and links are up
+REMOVED_LIMIT_S = 1.0  # from unplugging until the rules and routes are removed
+RESTORED_LIMIT_S = 1.0  # from the new lease until they are restored
+WATCH_TIMEOUT_S = 8.0  # after which watching for a change gives up
+LEAST_SHARE = 0.01  # of the bytes: a link that carried less counts as unused
 
 
 @dataclass(slots=True)
 class Pull:
-    """What happened to the modem that was pulled; times in seconds since the event that is named."""
+    """What happened to the modem that was unplugged; None: it did not happen."""
 
     device: str
-    gone: float | None = None  # since the pull: no rule and no route of its table left
-    lease: float | None = None  # since it was put back: its address was there
-    back: float | None = None  # since the lease: rules and default route were there
+    removed_s: float | None = None  # from unplugging until its table had no rule and no route
+    lease_s: float | None = None  # from plugging in until it had an address
+    restored_s: float | None = None  # from the lease until its rules and default route were there
     error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that the demo promises."""
+    """One promise of the demo, and whether it holds."""
 
     holds: bool
     text: str
@@ -61,7 +63,7 @@ class Check:
 def judge(
     report: payload.Report, carried: dict[str, int], pull: Pull, twins: tuple[str, ...] = TWINS
 ) -> list[Check]:
-    """What holds; `carried` is bytes sent into each radio link. Pure."""
+    """Check the promises; `carried` is the bytes sent into each radio link. Pure."""
     total = max(sum(carried.values()), 1)
     idle = [device for device, count in carried.items() if count < LEAST_SHARE * total]
     checks = [
@@ -77,22 +79,22 @@ def judge(
             else f"carried no traffic: {', '.join(idle)}",
         ),
     ]
-    for took, limit, what, since in (
-        (pull.gone, GONE_LIMIT, "rules and routes were gone", "the pull"),
-        (pull.back, BACK_LIMIT, "rules and routes were back", "its new lease"),
+    for took_s, limit_s, what, since in (
+        (pull.removed_s, REMOVED_LIMIT_S, "removed", "it was unplugged"),
+        (pull.restored_s, RESTORED_LIMIT_S, "restored", "its new lease"),
     ):
+        done = f"{what} {took_s * 1000:.0f} ms" if took_s is not None else f"not {what}"
+        reason = f" ({pull.error})" if pull.error and took_s is None else ""
         checks.append(
             Check(
-                took is not None and took <= limit,
-                f"{pull.device}'s {what} "
-                + (f"{took * 1000:.0f} ms after {since}" if took is not None else f"never after {since}")
-                + (f" ({pull.error})" if pull.error and took is None else ""),
+                took_s is not None and took_s <= limit_s,
+                f"{pull.device}'s rules and routes were {done} after {since}{reason}",
             )
         )
     return checks
 
 
-# --- what the kernel of the box holds ----------------------------------------------------------------------
+# --- what the box's kernel has -----------------------------------------------------------------------------
 
 
 def _ip(lab: Lab, *words: str) -> list[dict[str, Any]]:
@@ -102,29 +104,29 @@ def _ip(lab: Lab, *words: str) -> list[dict[str, Any]]:
 
 
 def rules_text(lab: Lab) -> str:
-    """`ip rule` of the box, with the names of its tables."""
+    """Return the output of `ip rule` in the box, with the names of its tables."""
     return lab.box_exec(["ip", "rule"], capture_output=True, check=False).stdout.rstrip()
 
 
 def holds_nothing(lab: Lab, table: int) -> bool:
-    """Whether no rule leads to the table and no route leads out of it."""
+    """Whether no rule names the table, and no route in the table has a device."""
     rules = any(rule.get("table") == str(table) for rule in _ip(lab, "rule"))
     return not rules and not any("dev" in route for route in _ip(lab, "route", "show", "table", str(table)))
 
 
 def holds_all(lab: Lab, table: int) -> bool:
-    """Whether both rules lead to the table and it has a default route out."""
+    """Whether both rules name the table, and it has a default route with a device."""
     rules = [rule for rule in _ip(lab, "rule") if rule.get("table") == str(table)]
-    ways = {"oif" if "oif" in rule else "from" for rule in rules}
+    selectors = {"oif" if "oif" in rule else "from" for rule in rules}
     routes = _ip(lab, "route", "show", "table", str(table))
-    return ways == {"oif", "from"} and any(r["dst"] == "default" and "dev" in r for r in routes)
+    return selectors == {"oif", "from"} and any(r["dst"] == "default" and "dev" in r for r in routes)
 
 
 def _seconds_until(condition: Callable[[], object], stop: threading.Event) -> float | None:
-    """How long it took, or None if it did not come about in time."""
+    """Return how long it took until the condition was true, or None if that took too long."""
     start = time.monotonic()
     while not condition():
-        if time.monotonic() > start + WATCH_TIMEOUT or stop.wait(0.01):
+        if time.monotonic() > start + WATCH_TIMEOUT_S or stop.wait(0.01):
             return None
     return time.monotonic() - start
 
@@ -134,11 +136,11 @@ def _seconds_until(condition: Callable[[], object], stop: threading.Event) -> fl
 
 @dataclass(slots=True)
 class Demo:
-    """One run. `run` returns whether all that is promised held."""
+    """One run of the demo; `run` returns whether all promises held."""
 
     name: str = NAME
     mbps: float = 8.0
-    secs: float = 30.0
+    duration_s: float = 30.0
     latency_ms: int = 1000
     pulled: str = "usb1"
     live: bool | None = None
@@ -149,15 +151,15 @@ class Demo:
     _radio: list[tuple[float, dict[str, int]]] = field(default_factory=list)
 
     def run(self) -> bool:
-        """Bring the lab up, show the stream, take the lab down; Ctrl-C at any moment leaves nothing."""
+        """Make the lab, run the stream, remove the lab. Ctrl-C at any time leaves nothing behind."""
         if self.pulled not in LINKS:
-            raise UsageError(f"there is no uplink {self.pulled!r} to pull", "choose from " + ", ".join(LINKS))
+            raise UsageError(f"there is no uplink {self.pulled!r}", "choose from " + ", ".join(LINKS))
         self._screen = Screen(self.live)
         lab = Lab(self.name, devices=list(LINKS), twins=TWINS, links=LINKS, receiver=True)
         owner = remains.recorded(lab.name).get("processes", {}).get("demo")
         if owner is not None and Process(*owner).alive:
-            raise NetbondError(f"a demo is running already (process {owner[0]})", "wait for its end")
-        lab.down()  # what a killed demo has left
+            raise NetbondError(f"a demo is already running (process {owner[0]})", "wait until it ends")
+        lab.down()  # remove what a killed demo has left
         try:
             lab.up()
             with lab.owned("demo"):
@@ -191,8 +193,9 @@ class Demo:
         self._say("==> and with netbond:")
         self._say(_indent(rules_text(lab)))
         self._say(
-            f"==> {self.mbps:g} Mbit/s of SRT for {self.secs:g} s, latency {self.latency_ms} ms;"
-            f" {self.pulled} is pulled after {self.secs / 3:.0f} s, back after {self.secs * 2 / 3:.0f} s"
+            f"==> {self.mbps:g} Mbit/s of SRT for {self.duration_s:g} s, latency {self.latency_ms} ms;"
+            f" {self.pulled} is unplugged after {self.duration_s / 3:.0f} s,"
+            f" plugged in after {self.duration_s * 2 / 3:.0f} s"
         )
         before = self._carried(lab)
         report, pull = self._stream(lab, table)
@@ -201,8 +204,8 @@ class Demo:
         return self._conclude(lab, report, carried, pull)
 
     def _wait_until_ready(self, lab: Lab) -> int:
-        """Wait for all uplinks and all links of the sender; the table of the modem to be pulled."""
-        deadline = time.monotonic() + READY_TIMEOUT
+        """Wait until all uplinks and all links of the sender are up; return the table of `pulled`."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
         while True:
             status = lab.agent_status()
             up = {u["device"]: u["table"] for u in status["uplinks"] if u["state"] == "up"}
@@ -211,7 +214,7 @@ class Demo:
                 return int(up[self.pulled])
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"after {READY_TIMEOUT:g} s only these uplinks are up: {', '.join(up) or 'none'};"
+                    f"after {READY_TIMEOUT_S:g} s only these uplinks are up: {', '.join(up) or 'none'};"
                     f" of the sender's links: {', '.join(links) or 'none'}"
                 )
             time.sleep(0.1)
@@ -219,10 +222,10 @@ class Demo:
     def _carried(self, lab: Lab) -> dict[str, int]:
         return {device: int(ways["up"]["bytes"]) for device, ways in lab.radio().items()}
 
-    # --- the stream and what happens meanwhile
+    # --- the stream, and what happens during it
 
     def _stream(self, lab: Lab, table: int) -> tuple[payload.Report, Pull]:
-        stream = Stream(lab, self.mbps, self.secs, self.latency_ms)
+        stream = Stream(lab, self.mbps, self.duration_s, self.latency_ms)
         pull = Pull(self.pulled)
         puller = threading.Thread(target=self._pull, args=(lab, stream, table, pull), name="pull")
         puller.start()
@@ -236,50 +239,50 @@ class Demo:
 
     def _pull(self, lab: Lab, stream: Stream, table: int, pull: Pull) -> None:
         try:
-            if not self._reach(stream, self.secs / 3):
+            if not self._reach(stream, self.duration_s / 3):
                 return
-            self._happened(f"{self._clock(stream)} {pull.device} is pulled")
+            self._happened(f"{self._stream_time(stream)} {pull.device} is unplugged")
             start = time.monotonic()
             lab.unplug(pull.device)
             if _seconds_until(lambda: holds_nothing(lab, table), self._stop) is not None:
-                pull.gone = time.monotonic() - start  # with the little that `unplug` itself took
-            if not self._reach(stream, self.secs * 2 / 3):
+                pull.removed_s = time.monotonic() - start  # includes the short time that `unplug` itself took
+            if not self._reach(stream, self.duration_s * 2 / 3):
                 return
-            self._happened(f"{self._clock(stream)} {pull.device} is put back")
+            self._happened(f"{self._stream_time(stream)} {pull.device} is plugged in")
             lab.plug(pull.device)
-            pull.lease = _seconds_until(lambda: lab.addresses().get(pull.device), self._stop)
-            if pull.lease is not None:
-                pull.back = _seconds_until(lambda: holds_all(lab, table), self._stop)
+            pull.lease_s = _seconds_until(lambda: lab.addresses().get(pull.device), self._stop)
+            if pull.lease_s is not None:
+                pull.restored_s = _seconds_until(lambda: holds_all(lab, table), self._stop)
         except NetbondError as error:
             pull.error = str(error)
 
-    def _reach(self, stream: Stream, moment: float) -> bool:
-        """Wait until the stream is that old; False if the demo ends first."""
-        while not stream.started or time.monotonic() < stream.started + moment:
+    def _reach(self, stream: Stream, elapsed_s: float) -> bool:
+        """Wait until the stream has run for this time; False if the demo ends first."""
+        while not stream.started or time.monotonic() < stream.started + elapsed_s:
             if self._stop.wait(0.02):
                 return False
         return True
 
     @staticmethod
-    def _clock(stream: Stream) -> str:
+    def _stream_time(stream: Stream) -> str:
         return f"{time.monotonic() - stream.started:5.1f} s"
 
     def _tick(self, lab: Lab, stream: Stream) -> None:
-        elapsed = time.monotonic() - stream.started
-        if not self._screen.wants(elapsed):
+        elapsed_s = time.monotonic() - stream.started
+        if not self._screen.wants(elapsed_s):
             return
         try:
             self._status = lab.agent_status()
-            self._radio.append((elapsed, self._carried(lab)))
+            self._radio.append((elapsed_s, self._carried(lab)))
         except NetbondError:
-            pass  # the picture is a little older this time; what matters is judged at the end
+            pass  # show the last status again; the result is checked at the end
         pace = self.mbps * 1e6 / 8 / payload.SIZE
-        due = max(0, int((elapsed - self.latency_ms / 1000 - 0.3) * pace))
+        due = max(0, int((elapsed_s - self.latency_ms / 1000 - 0.3) * pace))
         behind = max(0, min(due, stream.sent) - stream.tally.arrived)
         self._screen.show(
             Moment(
-                elapsed=elapsed,
-                total=self.secs,
+                elapsed_s=elapsed_s,
+                total_s=self.duration_s,
                 sent=stream.sent,
                 arrived=stream.tally.arrived,
                 behind=behind,
@@ -325,7 +328,7 @@ class Demo:
             up = ways["up"]
             self._say(
                 f"    {device}  {carried[device] / 1e6:6.2f} MB  {carried[device] / total:4.0%}"
-                f"   lost on the air {up['lost']}, dropped by a full queue {up['dropped']}"
+                f"   lost on the radio link {up['lost']}, dropped by a full queue {up['dropped']}"
             )
         self._say(f"==> {payload.text(report)}")
         for check in checks:
@@ -354,7 +357,7 @@ def _indent(text: str) -> str:
 
 
 def _links(status: dict[str, Any]) -> list[dict[str, Any]]:
-    """The links of the box's sender."""
+    """Return the links of the box's sender."""
     return [
         link
         for engine in status.get("engines", ())
@@ -363,10 +366,10 @@ def _links(status: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def current_mbps(samples: list[tuple[float, dict[str, int]]], over: float = 1.0) -> dict[str, float]:
-    """Mbit/s by link over the last `over` seconds of (seconds, bytes by link) samples."""
+def current_mbps(samples: list[tuple[float, dict[str, int]]], over_s: float = 1.0) -> dict[str, float]:
+    """Return the Mbit/s of each link over the last `over_s` seconds; samples are (seconds, bytes by link)."""
     if len(samples) < 2:
         return {}
     now, last = samples[-1]
-    then, first = next(((t, s) for t, s in reversed(samples[:-1]) if t <= now - over), samples[0])
+    then, first = next(((t, s) for t, s in reversed(samples[:-1]) if t <= now - over_s), samples[0])
     return {device: (last[device] - first[device]) * 8 / 1e6 / max(now - then, 1e-6) for device in last}

@@ -1,6 +1,6 @@
-"""What a radio link does to packets, as data, and how a user writes it: 'rate=4 delay=60 up.loss=1 off'.
+"""Defines the impairments of a radio link, and parses them: 'rate=4 delay=60 up.loss=1 off'. Pure.
 
-A bare key means both directions; `up.` is from the box to the internet, `down.` the other way. No I/O here.
+A key without prefix means both directions; `up.` means from the box to the internet, `down.` the other way.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ class Impairment:
     rate: float = 0.0  # Mbit/s of IP packets; 0: no limit
     delay: float = 0.0  # ms, one way, after the packet has left the queue
     jitter: float = 0.0  # ms: up to this much is added to the delay; packets keep their order
-    loss: float = 0.0  # %, each packet by itself
+    loss: float = 0.0  # %, for each packet independently
     burst_enter: float = (
         0.0  # %, per packet: chance to enter the bad state (Gilbert-Elliott), where all is lost
     )
     burst_leave: float = 100.0  # %, per packet: chance to leave it; a burst lasts 100 / burst_leave packets
-    queue: float = 256.0  # kB waiting for the rate; what does not fit is dropped (drop tail)
-    off: bool = False  # nothing new gets in; what is under way still arrives
+    queue: float = 256.0  # kB, size of the queue before the bottleneck; a full queue drops (drop tail)
+    off: bool = False  # new packets are lost; packets in flight still arrive
 
     def words(self) -> list[str]:
-        """The settings that differ from a perfect link, as a user would write them."""
-        said = [
+        """Return the settings that differ from a perfect link, as a user would write them."""
+        found = [
             f"{key}={getattr(self, key):g}"
             for key in ("rate", "delay", "jitter", "loss")
             if getattr(self, key)
         ]
         if self.burst_enter:
-            said.append(f"burst={self.burst_enter:g}/{self.burst_leave:g}")
+            found.append(f"burst={self.burst_enter:g}/{self.burst_leave:g}")
         if self.queue != PERFECT.queue:
-            said.append(f"queue={self.queue:g}")
-        return said + ["off"] * self.off
+            found.append(f"queue={self.queue:g}")
+        return found + ["off"] * self.off
 
 
 PERFECT = Impairment()
-LOWEST_RATE = 0.001  # Mbit/s: slower is `off`
-LOWEST_QUEUE = 2.0  # kB: below one full packet nothing would ever get through
+LOWEST_RATE = 0.001  # Mbit/s; use `off` instead of a lower rate
+LOWEST_QUEUE = 2.0  # kB; a queue smaller than one full packet would drop everything
 
-# What a word may be, for errors and --help: key -> (lowest, highest, unit)
+# The range of each key's number: lowest, highest, and the unit for error messages.
 NUMBERS: dict[str, tuple[float, float, str]] = {
     "rate": (0, 10_000, "Mbit/s, 0 for no limit"),
     "delay": (0, 60_000, "ms one way"),
@@ -62,20 +62,20 @@ HELP = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is to change on one link: settings by direction, after a `clear` if there is one."""
+    """A change of one link: new settings by direction; with `clear`, all others become perfect."""
 
     clear: bool = False
     up: dict[str, Any] = field(default_factory=dict)
     down: dict[str, Any] = field(default_factory=dict)
-    carrier: bool | None = None  # of the Ethernet between modem and box; None: as it is
+    carrier: bool | None = None  # of the Ethernet between modem and box; None: unchanged
 
     @property
     def touches_radio(self) -> bool:
-        """Whether anything of the radio link changes (not only the carrier)."""
+        """Whether the radio link changes, and not only the carrier."""
         return self.clear or bool(self.up) or bool(self.down)
 
     def apply(self, up: Impairment, down: Impairment) -> tuple[Impairment, Impairment]:
-        """The impairments after the change."""
+        """Return the impairments after the change."""
         if self.clear:
             up = down = PERFECT
         return replace(up, **self.up), replace(down, **self.down)
@@ -112,7 +112,7 @@ def _setting(word: str, key: str, equals: str, text: str) -> dict[str, Any]:
 
 
 def parse(words: Iterable[str]) -> Change:
-    """Read a user's words; UsageError names the wrong one. Later words win over earlier ones."""
+    """Parse a user's words; UsageError names an invalid one. Later words override earlier ones."""
     clear, up, down, carrier = False, dict[str, Any](), dict[str, Any](), None
     for word in words:
         key, equals, text = word.partition("=")
@@ -134,5 +134,5 @@ def parse(words: Iterable[str]) -> Change:
 
 
 def to_json(impairment: Impairment) -> dict[str, Any]:
-    """For the cable's socket and `status --json`."""
+    """Return the impairment for the cable's socket and `status --json`."""
     return asdict(impairment)

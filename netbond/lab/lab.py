@@ -1,11 +1,11 @@
-"""A lab: a box with several modems and an internet, in network namespaces; no hardware needed.
+"""Makes and removes labs: a box with several modems and an internet, in network namespaces.
 
     with Lab("try", modems=4, twins=("usb2", "usb3")) as lab:
         lab.unplug("usb1")
         lab.box_exec(["ip", "rule"])
 
-Everything that a lab makes is found again by its name (namespaces and their processes, /etc/netns/NAME-*) or
-lies in its state folder, so that `down` cleans up after a lab that was killed half way.
+Everything that a lab makes has its name (namespaces and their processes, /etc/netns/NAME-*) or is in its
+state folder. So `down` can remove all of it, also after a lab that was killed half way.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from netbond.errors import NetbondError, NotRunningError, UnavailableError, Usag
 from netbond.lab import boxfiles, cable, impair, netns, programs, remains, topology
 from netbond.lab.needs import need_programs, need_root
 from netbond.lab.netns import Process
-from netbond.lab.remains import POLL, STATE_ROOT
+from netbond.lab.remains import POLL_S, STATE_ROOT
 from netbond.lab.topology import Modem, Topology
 from netbond.status import control
 
 DEFAULT_NAME = "nblab"
-READY_TIMEOUT = 30.0  # s: for processes that the lab starts
+READY_TIMEOUT_S = 30.0  # for each process that the lab starts
 DHCP_PORT = 67
-LEASE_TIMEOUT = 15.0  # s: for all DHCP leases
+LEASE_TIMEOUT_S = 15.0  # for all DHCP leases together
 
 
 def names(modems: int) -> list[str]:
-    """What the interfaces of a box with so many modems are called."""
+    """Return the names of the interfaces of a box with this number of modems."""
     return [f"usb{number}" for number in range(modems)]
 
 
 class Lab:
-    """One lab, by name. `up` makes it, `attach` finds one that is there, `down` removes it."""
+    """One lab, by name: `up` makes it, `attach` finds an existing one, `down` removes it."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Lab:
         agent: bool = False,
         dhcp: bool = True,
     ) -> None:
-        """Describe a lab; nothing is made before `up`.
+        """Describe a lab; only `up` makes it.
 
         `devices` (default usb0, usb1, ...) names the box's interfaces; `twins` names those whose modems have
         the same subnet and address, by name or number; `links` gives impairment words by device. `receiver`
@@ -79,12 +79,13 @@ class Lab:
         for modem in self.topology.modems:
             if impair.parse(modem.words).carrier is not None:
                 raise UsageError(
-                    f"{modem.device}: the carrier cannot be set from the start",
+                    f"{modem.device}: the initial carrier cannot be set",
                     "use netbond lab impair later",
                 )
         if not 120 <= lease_seconds <= 7 * 86400:
             raise UsageError(
-                f"a lease of {lease_seconds} s is not possible", "choose from 120 (dnsmasq's least) to 604800"
+                f"a lease of {lease_seconds} s is not possible",
+                "choose from 120 (dnsmasq's minimum) to 604800",
             )
         self._lease_seconds = lease_seconds
         self._receiver = receiver
@@ -92,12 +93,12 @@ class Lab:
         self._dhcp = dhcp
         self._unplugged: set[str] = set()
         self._processes: dict[str, Process] = {}
-        self.made = False  # whether `up` has begun, so that there is something to take down
+        self.made = False  # whether `up` has begun, so that there is something to remove
         self.warnings: list[str] = []
 
     @classmethod
     def attach(cls, name: str = DEFAULT_NAME) -> Lab:
-        """A lab that is up; NotRunningError if there is none of that name."""
+        """Return the lab of that name; NotRunningError if it is not up."""
         topology.check_name(name)
         need_root()
         lab = cls.__new__(cls)
@@ -113,7 +114,7 @@ class Lab:
         except (ValueError, KeyError, TypeError):
             raise NetbondError(
                 f"lab {name!r} was made by another version of netbond",
-                f"take it down: netbond lab down{_option(name)}",
+                f"remove it: netbond lab down{_option(name)}",
             ) from None
         if not state["ready"]:
             raise NotRunningError(
@@ -121,7 +122,7 @@ class Lab:
             )
         return lab
 
-    # --- what it is made of
+    # --- its parts
 
     @property
     def name(self) -> str:
@@ -130,7 +131,7 @@ class Lab:
 
     @property
     def state_dir(self) -> Path:
-        """Root's own folder with the lab's state, sockets and logs."""
+        """The folder with the lab's state, sockets and logs, which only root can read."""
         return STATE_ROOT / self.name
 
     @property
@@ -140,15 +141,15 @@ class Lab:
 
     @property
     def logs(self) -> Path:
-        """The folder with what the lab's programs said."""
+        """The folder with the logs of the lab's programs."""
         return self.state_dir / "logs"
 
     def modem(self, device: str) -> Modem:
-        """The modem behind an interface of the box; UsageError names those there are."""
+        """Return the modem of an interface of the box; UsageError names the existing ones."""
         return self.topology.modem(device)
 
     def is_plugged(self, device: str) -> bool:
-        """Whether the modem is in its socket."""
+        """Whether the modem is plugged in."""
         return self.modem(device).device not in self._unplugged
 
     # --- up and down
@@ -163,12 +164,12 @@ class Lab:
         self.down()
 
     def up(self, wait: bool = True) -> None:
-        """Build it all; with `wait`, return when every uplink has its lease. On failure nothing stays."""
+        """Make the lab; with `wait`, return when every uplink has its lease. A failure leaves nothing."""
         need_root()
         need_programs()
         if boxfiles.find_hook() is None:
             self.warnings.append(
-                "netbond's dhclient hook is not found (looked at "
+                "netbond's dhclient hook is not found (searched: "
                 + ", ".join(map(str, boxfiles.HOOK_PLACES))
                 + "): leases will not reach netbond; run from a checkout that has contrib/"
             )
@@ -176,7 +177,7 @@ class Lab:
             if remains.is_running(self.name):
                 raise NetbondError(
                     f"lab {self.name!r} is already up",
-                    f"take it down (netbond lab down{_option(self.name)}) or choose another --name",
+                    f"remove it (netbond lab down{_option(self.name)}) or choose another --name",
                 )
             remains.clean(self.name)
             self.made = True
@@ -193,13 +194,13 @@ class Lab:
                 raise
 
     def down(self) -> None:
-        """Remove all of it, or what a killed lab of this name has left; it is no error if that is nothing."""
+        """Remove the lab, or what a killed lab of this name has left; that may be nothing."""
         need_root()
         with remains.uninterrupted(), remains.locked(self.name):
             self._stop_everything()
 
     def _stop_everything(self) -> None:
-        netns.stop(self._processes.values())  # also what is not on record yet
+        netns.stop(self._processes.values())  # also those that are not recorded on disk yet
         remains.clean(self.name)
         self.made = False
         self._processes.clear()
@@ -212,7 +213,8 @@ class Lab:
         try:
             netns.ip_batch([f"netns add {name}" for name in lab.namespaces])
         except NetbondError:
-            # An `ip` that a predecessor had started when it was killed may have gone on behind our cleaning.
+            # If a lab of this name was killed, an `ip` that it had started may have run on while we cleaned
+            # up.
             time.sleep(0.2)
             netns.delete(lab.namespaces)
             netns.ip_batch([f"netns add {name}" for name in lab.namespaces])
@@ -228,7 +230,7 @@ class Lab:
             self._start_dnsmasq(modem)
         if self._receiver:
             self._start_receiver()
-        # A server that is not there yet costs a client seconds: it asks again only then.
+        # Wait for the servers: a DHCP client that gets no answer asks again only after seconds.
         for modem in lab.modems:
             self._wait_for_port(modem.netns, DHCP_PORT, f"dnsmasq-{modem.device}")
         if self._receiver:
@@ -255,8 +257,8 @@ class Lab:
                 ["nft", "-f", "-"], check=False, input=topology.nat_rules(), capture_output=True, text=True
             )
             if result.returncode:
-                said = (result.stderr.strip() or "no reason given").splitlines()[0]
-                raise UnavailableError(f"nft cannot set up NAT: {said}", "is nf_tables in the kernel?")
+                reason = (result.stderr.strip() or "no reason given").splitlines()[0]
+                raise UnavailableError(f"nft cannot set up NAT: {reason}", "does the kernel have nf_tables?")
 
         netns.call_in(modem.netns, inside)
 
@@ -292,7 +294,7 @@ class Lab:
         self._start(f"dnsmasq-{modem.device}", modem.netns, programs.dnsmasq(modem, self._lease_seconds))
 
     def _start_dhclient(self, modem: Modem) -> None:
-        with contextlib.suppress(FileNotFoundError):  # `wait_for_leases` looks for this client's word
+        with contextlib.suppress(FileNotFoundError):  # `wait_for_leases` must read only this client's log
             self._dhclient_log(modem.device).unlink()
         self._start(
             f"dhclient-{modem.device}",
@@ -304,21 +306,21 @@ class Lab:
         return self.logs / f"dhclient-{device}.log"
 
     def _has_lease(self, device: str) -> bool:
-        """Whether dhclient is done: address set, hooks run, lease written ("bound to" is its last word)."""
+        """Whether dhclient has finished: it logs "bound to" after address, hooks and lease file are done."""
         with contextlib.suppress(FileNotFoundError):
             return b"\nbound to " in self._dhclient_log(device).read_bytes()
         return False
 
     @property
     def _command(self) -> Path:
-        """netbond's own command, as the lab's programs find it."""
+        """The command `netbond` for the lab's programs."""
         return self.state_dir / "bin" / "netbond"
 
     def _start_receiver(self) -> None:
         self._start("receiver", self.topology.net, programs.receiver(self._command))
 
     def start_agent(self) -> None:
-        """Start `netbond run` in the box, and return when it answers. It is called "agent" then."""
+        """Start `netbond run` in the box as the process "agent", and return when it answers."""
         with self._changing():
             self._start_agent()
             self._save(ready=True)
@@ -334,31 +336,31 @@ class Lab:
             return False
 
     def agent_status(self) -> dict[str, Any]:
-        """What `netbond status --json` shows in the box; NotRunningError if no agent runs there."""
+        """Return what `netbond status --json` shows in the box; NotRunningError if no agent runs there."""
         reply = control.request(self.state_dir / "box" / "control.sock", {"command": "status"})
         if not reply["ok"]:
             raise UnavailableError(f"the box's agent: {reply.get('error')}")
         return dict(reply["status"])
 
     def start(self, key: str, where: str, argv: Sequence[str]) -> Process:
-        """Start a program in a namespace under a name of its own; its output goes to logs/KEY.log.
+        """Start a program in a namespace as the process `key`; its output goes to logs/KEY.log.
 
-        It runs until `stop`, or until the lab is taken down, by whichever process.
+        It runs until `stop`, or until any process removes the lab.
         """
         with self._changing():
             process = self._start(key, where, argv)
             self._save(ready=True)
             return process
 
-    def stop(self, *keys: str, patience: float = 2.0) -> None:
-        """Stop what `start` started under these names, if it runs: politely, then for good."""
+    def stop(self, *keys: str, grace_s: float = 2.0) -> None:
+        """Stop the processes with these keys that run: SIGTERM, then SIGKILL after `grace_s`."""
         with self._changing():
-            netns.stop([self._processes.pop(key) for key in keys if key in self._processes], patience)
+            netns.stop([self._processes.pop(key) for key in keys if key in self._processes], grace_s)
             self._save(ready=True)
 
     @contextlib.contextmanager
     def owned(self, key: str) -> Iterator[None]:
-        """Note that this process works in the lab; taking the lab down ends it, too."""
+        """Record that this process works in the lab; whoever removes the lab stops this process, too."""
         with self._changing():
             self._processes[key] = netns.identify(os.getpid())
             self._save(ready=True)
@@ -370,62 +372,62 @@ class Lab:
                 self._save(ready=True)
 
     def _start(self, key: str, where: str, argv: Sequence[str]) -> Process:
-        # Ctrl-C between the two would leave one that nobody knows, and that is not yet in its namespace.
-        with remains.later():
+        # Ctrl-C between start and record would leave an unknown process that is not yet in its namespace.
+        with remains.interrupts_delayed():
             self._processes[key] = netns.spawn(where, argv, self.logs / f"{key}.log", self.environment)
         return self._processes[key]
 
     @property
     def environment(self) -> dict[str, str]:
-        """For programs in the lab: netbond's own command, and the box's configuration as its default."""
+        """The environment of programs in the lab: the path of `netbond`, and the box's configuration."""
         return {
             "NETBOND_CONFIG": str(self.config),
             "PATH": f"{self.state_dir}/bin:" + os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin",
         }
 
     def process(self, key: str) -> Process | None:
-        """What was started under that name: "cable", "agent", "receiver", "dnsmasq-usb0", "dhclient-usb0"."""
+        """Return a process by its key: "cable", "agent", "receiver", "dnsmasq-usb0", "dhclient-usb0"."""
         return self._processes.get(key)
 
-    def _wait_for(self, there: Any, key: str) -> None:
-        deadline = time.monotonic() + READY_TIMEOUT
-        while not there():
+    def _wait_for(self, ready: Any, key: str) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not ready():
             if not self._processes[key].alive or time.monotonic() > deadline:
                 raise UnavailableError(f"the lab's {key} did not start: {self.last_words(key)}")
-            time.sleep(POLL)
+            time.sleep(POLL_S)
 
     def _wait_for_port(self, where: str, port: int, key: str) -> None:
         self._wait_for(lambda: port in netns.udp_ports(where), key)
 
     def last_words(self, key: str) -> str:
-        """The last line of a program's log."""
+        """Return the last line of a program's log."""
         with contextlib.suppress(OSError):
             if lines := (self.logs / f"{key}.log").read_text(errors="replace").strip().splitlines():
                 return lines[-1]
-        return "it said nothing"
+        return "its log is empty"
 
     # --- the box
 
     def box_exec(self, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """`subprocess.run` in the box, with its files and environment."""
+        """Call `subprocess.run` in the box, with its files and environment."""
         return self.exec_in(self.topology.box, argv, **options)
 
     def exec_in(self, where: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """`subprocess.run` in one of the lab's namespaces."""
+        """Call `subprocess.run` in one of the lab's namespaces."""
         env = {**os.environ, **self.environment, **options.pop("env", {})}
         return netns.run_in(where, argv, env=env, **options)
 
     def exec_command(self, where: str, argv: Sequence[str]) -> list[str]:
-        """The command line that runs `argv` in one of the lab's namespaces."""
+        """Return the command line that runs `argv` in one of the lab's namespaces."""
         return ["ip", "netns", "exec", where, *argv]
 
     def namespace(self, where: str) -> str:
-        """A namespace by what a user calls it: "box", "net", or an uplink for the modem behind it."""
+        """Return a namespace by the user's name for it: "box", "net", or an uplink for its modem."""
         fixed = {"box": self.topology.box, "net": self.topology.net}
         return fixed.get(where) or self.modem(where).netns
 
     def addresses(self) -> dict[str, list[str]]:
-        """The box's IPv4 addresses, with prefix length, by interface."""
+        """Return the box's IPv4 addresses, with prefix length, by interface."""
         result = subprocess.run(
             ["ip", "-n", self.topology.box, "-4", "-json", "address"],
             capture_output=True,
@@ -434,7 +436,7 @@ class Lab:
         )
         if result.returncode:
             raise UnavailableError(
-                f"the box of lab {self.name!r}: {result.stderr.strip()}", "take the lab down and up again"
+                f"the box of lab {self.name!r}: {result.stderr.strip()}", "remove the lab and make it again"
             )
         return {
             item["ifname"]: [f"{a['local']}/{a['prefixlen']}" for a in item["addr_info"]]
@@ -442,41 +444,41 @@ class Lab:
             if item.get("ifname") and item["ifname"] != "lo"
         }
 
-    def wait_for_leases(self, devices: Iterable[str] = (), timeout: float = LEASE_TIMEOUT) -> None:
-        """Return when dhclient has bound these interfaces (default: all that are plugged in)."""
+    def wait_for_leases(self, devices: Iterable[str] = (), timeout_s: float = LEASE_TIMEOUT_S) -> None:
+        """Wait until these interfaces have leases (default: all that are plugged in), or UnavailableError."""
         wanted = set(devices) or {m.device for m in self.topology.modems} - self._unplugged
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout_s
         while missing := {device for device in wanted if not self._has_lease(device)}:
             if time.monotonic() > deadline:
                 device = min(missing)
                 raise UnavailableError(
-                    f"no DHCP lease on {', '.join(sorted(missing))} after {timeout:g} s;"
+                    f"no DHCP lease on {', '.join(sorted(missing))} after {timeout_s:g} s;"
                     f" dhclient: {self.last_words(f'dhclient-{device}')};"
                     f" dnsmasq: {self.last_words(f'dnsmasq-{device}')}"
                 )
-            time.sleep(POLL)
+            time.sleep(POLL_S)
 
-    # --- what happens to modems
+    # --- changes of modems and links
 
     def unplug(self, device: str) -> None:
-        """Pull a modem: its interface vanishes from the box, it loses power (and its NAT's memory)."""
+        """Unplug a modem: its interface disappears from the box; the modem loses power and its NAT state."""
         modem = self.modem(device)
         with self._changing():
             if device in self._unplugged:
-                raise NetbondError(f"{device} is unplugged already", f"netbond lab plug {device}")
+                raise NetbondError(f"{device} is already unplugged", f"netbond lab plug {device}")
             self._unplugged.add(device)
             self._save(ready=True)
             netns.ip_batch(["link del lan0", "link set radio0 down"], modem.netns)
             if (client := self._processes.pop(f"dhclient-{device}", None)) is not None:
-                netns.stop([client], patience=0.5)
+                netns.stop([client], grace_s=0.5)
             self._save(ready=True)
 
     def plug(self, device: str) -> None:
-        """Put it back: the interface appears with the same MAC address and gets a DHCP client."""
+        """Plug a modem in: its interface appears with the same MAC address, and gets a DHCP client."""
         modem = self.modem(device)
         with self._changing():
             if device not in self._unplugged:
-                raise NetbondError(f"{device} is plugged in already", f"netbond lab unplug {device}")
+                raise NetbondError(f"{device} is already plugged in", f"netbond lab unplug {device}")
             netns.ip_batch([topology.plug_command(modem)], self.topology.box)
             netns.ip_batch([*topology.radio_on_commands(modem), *topology.lan_commands(modem)], modem.netns)
             self._unplugged.discard(device)
@@ -500,13 +502,13 @@ class Lab:
             )
 
     def radio(self) -> dict[str, Any]:
-        """By uplink and direction ("up", "down"): impairment, packets, bytes, lost, dropped, queued_bytes."""
+        """Return the impairment and counters of each radio link, by uplink and direction ("up", "down")."""
         return cable.request(self._cable_socket, {"stats": True})
 
     # --- state on disk
 
     def status(self) -> dict[str, Any]:
-        """The lab as data, for `netbond lab status --json`."""
+        """Return the lab's state for `netbond lab status --json`."""
         radio = self.radio()
         addresses = self.addresses()
         uplinks = []
@@ -549,7 +551,7 @@ class Lab:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """One command at a time; a lab that another command has changed since is read again."""
+        """Lock the lab, so that one command changes it at a time, and read its state again."""
         with remains.locked(self.name):
             try:
                 self._restore(json.loads((self.state_dir / "state.json").read_text()))

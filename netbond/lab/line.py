@@ -1,10 +1,10 @@
-"""One direction of a radio link, in virtual time: which packet comes out when, and which never does.
+"""Simulates one direction of a radio link: which packets are lost, and when the others arrive. Pure.
 
-No sockets, no clock, no global randomness: `now` (seconds, monotonic) and a `random.Random` are arguments.
+Time and randomness are arguments: `now` (in monotonic seconds) and a `random.Random`.
 
-A packet meets, in this order: the outage, burst loss, random loss, a drop-tail queue in front of a bottleneck
-of fixed rate, then delay and jitter. As the queue is first in first out and the rate constant, the moment a
-packet comes out is known when it goes in; only a change of settings works it out anew for those still queued.
+A packet passes, in this order: an outage, burst loss, random loss, a drop-tail queue before a bottleneck of
+fixed rate, delay and jitter. The queue is first in, first out, and the rate is constant. So the arrival time
+of a packet is known when it enters. If the settings change, it is computed again for packets in the queue.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ NEVER = float("inf")
 class Counters:
     """Packets and bytes of one direction since the start."""
 
-    packets: int = 0  # that came out
+    packets: int = 0  # that arrived
     bytes: int = 0
-    lost: int = 0  # by outage, burst or chance
+    lost: int = 0  # by an outage, a burst, or random loss
     dropped: int = 0  # because the queue was full
 
     def as_dict(self) -> dict[str, int]:
-        """For `status --json`."""
+        """Return the counters for `status --json`."""
         return {"packets": self.packets, "bytes": self.bytes, "lost": self.lost, "dropped": self.dropped}
 
 
 class Line:
-    """Packets in by `arrive`, out by `due`; `next_due` says when to call again."""
+    """One direction of a link: `arrive` takes packets, `due` returns them; call it at `next_due`."""
 
     __slots__ = ("_bad", "_flying", "_free_at", "_impairment", "_last_due", "_rng", "counters", "next_due")
 
     def __init__(self, rng: random.Random, impairment: Impairment = PERFECT) -> None:
         self.counters = Counters()
-        self.next_due = NEVER  # when the next packet comes out; NEVER: none is under way
+        self.next_due = NEVER  # when the next packet arrives; NEVER: none is in flight
         self._rng = rng
         self._impairment = impairment
         self._bad = False  # Gilbert-Elliott: in a burst
-        self._free_at = 0.0  # when the bottleneck will have sent all that is queued
-        self._last_due = 0.0  # order is kept: nothing comes out before this
-        # (comes out at, leaves the bottleneck at, packet), in order of both times
+        self._free_at = 0.0  # when the bottleneck will have sent the whole queue
+        self._last_due = 0.0  # no packet arrives before this time, so that packets keep their order
+        # (arrives at, leaves the bottleneck at, packet), in the order of both times
         self._flying: deque[tuple[float, float, bytes]] = deque()
 
     @property
     def impairment(self) -> Impairment:
-        """The settings in force."""
+        """The current settings."""
         return self._impairment
 
     def queued_bytes(self, now: float) -> float:
-        """What waits for the bottleneck, counting the rest of the packet that it is sending."""
+        """Return the bytes in the queue, with the rest of the packet that the bottleneck is sending."""
         return max(0.0, self._free_at - now) * self._impairment.rate * 1e6 / 8
 
     def arrive(self, packet: bytes, now: float) -> None:
-        """A packet enters the link."""
+        """Take a packet that enters the link."""
         at = self._impairment
         if self._is_lost(at):
             self.counters.lost += 1
@@ -73,7 +73,7 @@ class Line:
         self._fly(packet, leaves)
 
     def due(self, now: float) -> list[bytes]:
-        """The packets that come out at `now` or came out before, in order."""
+        """Return the packets that have arrived by `now`, in order."""
         flying, out = self._flying, []
         while flying and flying[0][0] <= now:
             packet = flying.popleft()[2]
@@ -84,7 +84,7 @@ class Line:
         return out
 
     def change(self, impairment: Impairment, now: float) -> None:
-        """New settings. What is in the air keeps its time; what still waits in the queue meets them."""
+        """Change the settings. Packets in the queue get a new arrival time, packets past it keep theirs."""
         self._impairment = impairment
         self._bad = self._bad and impairment.burst_enter > 0
         queued = [packet for _, leaves, packet in self._flying if leaves > now]
@@ -95,7 +95,7 @@ class Line:
             self._last_due = self._flying[-1][0]
         else:
             self._last_due, self.next_due = 0.0, NEVER
-        for packet in queued:  # no second toss for loss, and none is dropped: they are in already
+        for packet in queued:  # these have passed loss and the queue's limit already
             if impairment.rate:
                 self._free_at += len(packet) * 8 / (impairment.rate * 1e6)
             self._fly(packet, self._free_at)

@@ -1,4 +1,4 @@
-"""What the lab cannot do without, and how to get it."""
+"""Checks that the lab has what it requires (root, programs, TUN), and says how to get what is missing."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from netbond.errors import NotPermittedError, UnavailableError
 
-# program -> the Debian package that has it
+# Each program with its Debian package.
 PROGRAMS = {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "dhclient": "isc-dhcp-client"}
 
 
 def need_root() -> None:
-    """NotPermittedError unless this is root."""
+    """Raise NotPermittedError unless the user is root."""
     if os.geteuid() != 0:
         raise NotPermittedError("the lab makes network namespaces, which needs root", "run it with sudo")
 
 
 def need_programs(programs: Mapping[str, str] | None = None) -> None:
-    """UnavailableError names the Debian package of the first program that is missing."""
+    """Raise UnavailableError for the first missing program, with its Debian package, or if TUN is missing."""
     for program, package in (programs or PROGRAMS).items():
         if not shutil.which(program, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"):
             raise UnavailableError(

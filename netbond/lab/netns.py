@@ -1,6 +1,6 @@
-"""Network namespaces and the processes in them: make, enter, start, find, stop.
+"""Makes, enters and removes network namespaces, and starts, finds and stops the processes in them.
 
-Everything here is done by namespace name as `ip netns` keeps it, and no command is ever given to a shell.
+Namespaces are identified by their name in `ip netns`. No command is ever passed to a shell.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 from netbond.errors import NetbondError, UnavailableError
 
 T = TypeVar("T")
-NETNS_DIR = Path("/run/netns")  # where `ip netns` keeps them
-PRIVATE_DIR = Path("/etc/netns")  # what `ip netns exec NAME` binds over /etc
+NETNS_DIR = Path("/run/netns")  # the namespaces of `ip netns`
+PRIVATE_DIR = Path("/etc/netns")  # `ip netns exec NAME` mounts the content of its folder NAME over /etc
 CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 
 
@@ -31,7 +31,7 @@ CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 
 
 def ip_batch(lines: Sequence[str], netns: str | None = None) -> None:
-    """Run `ip` once for all `lines`; NetbondError tells the first that failed."""
+    """Run `ip` once for all `lines`; NetbondError names the first line that failed."""
     where = ["-n", netns] if netns else []
     try:
         result = subprocess.run(
@@ -51,7 +51,7 @@ def ip_batch(lines: Sequence[str], netns: str | None = None) -> None:
 
 
 def delete(names: Iterable[str]) -> None:
-    """Remove namespaces; it is no error if one is gone already."""
+    """Remove namespaces; it is not an error if one does not exist."""
     for name in names:
         subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
@@ -60,7 +60,7 @@ def delete(names: Iterable[str]) -> None:
 
 
 def _set_namespace(netns: str) -> None:
-    """Move the calling thread into a namespace (os.setns comes with Python 3.12 only)."""
+    """Move the calling thread into a namespace (os.setns needs Python 3.12)."""
     libc = ctypes.CDLL(None, use_errno=True)
     handle = os.open(NETNS_DIR / netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -74,8 +74,8 @@ def _set_namespace(netns: str) -> None:
 def call_in(netns: str, function: Callable[[], T]) -> T:
     """Call `function` in a namespace, in a thread that ends with it, and return what it returns.
 
-    Sockets, files and child processes made there stay there. `/proc/net` is that of the main thread even so:
-    look at /proc/thread-self/net.
+    Sockets, files and child processes that are made there stay there. But /proc/net is still that of the main
+    thread: read /proc/thread-self/net instead.
     """
     answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -96,7 +96,7 @@ def call_in(netns: str, function: Callable[[], T]) -> T:
 
 
 def write_sysctls(values: Mapping[str, str]) -> None:
-    """Set /proc/sys/KEY in the namespace of this thread; what the kernel does not have is left out."""
+    """Set /proc/sys/KEY in this thread's namespace; skip keys that the kernel does not have."""
     for key, value in values.items():
         with contextlib.suppress(FileNotFoundError):
             Path("/proc/sys", key).write_text(value)
@@ -107,19 +107,19 @@ def write_sysctls(values: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that can be told from a later one with the same number: by when it started (clock ticks)."""
+    """A process; its start time (in clock ticks) distinguishes it from a later process with the same PID."""
 
     pid: int
     started: int
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs (a zombie does not)."""
+        """Whether it still runs; a zombie does not."""
         stat = _stat(self.pid)
         return stat is not None and stat[19] == str(self.started) and stat[0] not in "ZX"
 
     def signal(self, number: int) -> None:
-        """Send a signal, through a handle that a new process with the same number cannot take over."""
+        """Send a signal through a pidfd, so that it cannot reach a new process with the same PID."""
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -134,7 +134,7 @@ class Process:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Fields 3 and on of /proc/PID/stat (proc(5)): [0] is the state, [19] the start time."""
+    """Return the fields of /proc/PID/stat (proc(5)) from the third on: [0] is the state, [19] the start."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -142,7 +142,7 @@ def _stat(pid: int) -> list[str] | None:
 
 
 def identify(pid: int) -> Process:
-    """The process with this number, as it is now."""
+    """Return the process that has this PID now."""
     stat = _stat(pid)
     return Process(pid, int(stat[19]) if stat else -1)
 
@@ -150,7 +150,7 @@ def identify(pid: int) -> Process:
 def spawn(netns: str, argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> Process:
     """Start a program in a namespace, in a session of its own, and leave it running.
 
-    It reads nothing, writes both outputs to `log`, and outlives this process.
+    Its standard input is empty, both outputs go to `log`, and it outlives this process.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawnp(
@@ -170,7 +170,7 @@ def spawn(netns: str, argv: Sequence[str], log: Path, env: Mapping[str, str] | N
 
 
 def processes_in(netns: Iterable[str]) -> list[Process]:
-    """All processes whose main thread is in one of the namespaces."""
+    """Return all processes whose main thread is in one of the namespaces."""
     inodes = set()
     for name in netns:
         with contextlib.suppress(OSError):
@@ -186,8 +186,8 @@ def processes_in(netns: Iterable[str]) -> list[Process]:
     return [process for process in found if process.alive]
 
 
-def stop(processes: Iterable[Process], patience: float = 2.0) -> None:
-    """End processes: politely, and after `patience` seconds for good. Children of ours are reaped."""
+def stop(processes: Iterable[Process], grace_s: float = 2.0) -> None:
+    """Send SIGTERM to processes, and SIGKILL to those that run after `grace_s`. Reap our own children."""
     waiting: dict[int, Process] = {}
     for process in processes:
         try:
@@ -199,16 +199,16 @@ def stop(processes: Iterable[Process], patience: float = 2.0) -> None:
         else:
             os.close(handle)
             _reap(process.pid)
-    for sent, wait in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+    for sent, wait_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
         for handle in waiting:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, sent)
-        deadline = time.monotonic() + wait
+        deadline = time.monotonic() + wait_s
         poll = select.poll()
         for handle in waiting:
             poll.register(handle, select.POLLIN)
-        while waiting and (left := deadline - time.monotonic()) > 0:
-            for handle, _ in poll.poll(left * 1000):
+        while waiting and (left_s := deadline - time.monotonic()) > 0:
+            for handle, _ in poll.poll(left_s * 1000):
                 poll.unregister(handle)
                 os.close(handle)
                 _reap(waiting.pop(handle).pid)
@@ -222,12 +222,12 @@ def _reap(pid: int) -> None:
 
 
 def run_in(netns: str, argv: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """`subprocess.run` under `ip netns exec`: with the namespace's private files over /etc."""
+    """Call `subprocess.run` under `ip netns exec`, which mounts the namespace's private files over /etc."""
     return subprocess.run(["ip", "netns", "exec", netns, *argv], text=True, **options)  # noqa: PLW1510
 
 
 def udp_ports(name: str) -> set[int]:
-    """The UDP ports that are open in a namespace."""
+    """Return the UDP ports that are open in a namespace."""
 
     def read() -> set[int]:
         ports = set()

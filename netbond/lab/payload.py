@@ -1,6 +1,6 @@
-"""Payload that can be counted: numbered and time-stamped packets out, a tally of what arrived. No I/O.
+"""Makes numbered packets with a time stamp, and counts which of them arrive. Pure.
 
-Times are seconds on one monotonic clock: the lab's sender and receiver share the machine.
+Times are in seconds of one monotonic clock, because the lab's sender and receiver are on one machine.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-SIZE = 1316  # bytes: seven MPEG-TS packets, what encoders put into an SRT packet
-PROBE = 2**64 - 1  # the number of packets that only ask whether the way is open
+SIZE = 1316  # bytes: seven MPEG-TS packets, as encoders put them into an SRT packet
+PROBE = 2**64 - 1  # the number of packets that only test whether the stream gets through
 _HEADER = struct.Struct("!8sQd")
 _MAGIC = b"NETBOND1"
 _FILLING = bytes(range(256)) * 5 + bytes(SIZE - 5 * 256 - _HEADER.size)
 
 
 def pack(number: int, now: float) -> bytes:
-    """Packet `number`, sent at `now`."""
+    """Return packet `number`, sent at `now`."""
     return _HEADER.pack(_MAGIC, number, now) + _FILLING
 
 
 def unpack(data: bytes) -> Iterator[tuple[int, float]]:
-    """Number and sending time of each packet in `data`: programs on the way may have joined several."""
+    """Yield number and sending time of each packet in `data`; programs on its way may have joined several."""
     for start in range(0, len(data) - SIZE + 1, SIZE):
         magic, number, sent = _HEADER.unpack_from(data, start)
         if magic == _MAGIC:
@@ -30,22 +30,22 @@ def unpack(data: bytes) -> Iterator[tuple[int, float]]:
 
 
 def percentile(values: list[float], share: float) -> float:
-    """The value that `share` (0 to 1) of the sorted `values` do not exceed; 0 if there are none."""
+    """Return the value that `share` (0 to 1) of the sorted `values` do not exceed; 0 if there are none."""
     return values[min(int(len(values) * share), len(values) - 1)] if values else 0.0
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the sink has seen. `delays` holds the one-way delay in seconds of each packet by number."""
+    """The packets that arrived. `delays` has the one-way delay in seconds of each packet, by number."""
 
     delays: dict[int, float] = field(default_factory=dict)
     duplicates: int = 0
-    open: bool = False  # whether a probe has come through
+    open: bool = False  # whether a probe has arrived
     out_of_order: int = 0
     _highest: int = -1
 
     def take(self, data: bytes, now: float) -> None:
-        """A datagram has arrived."""
+        """Count a datagram that has arrived."""
         for number, sent in unpack(data):
             if number == PROBE:
                 self.open = True
@@ -59,17 +59,17 @@ class Tally:
 
     @property
     def arrived(self) -> int:
-        """How many different packets."""
+        """The number of different packets that arrived."""
         return len(self.delays)
 
     def missing(self, sent: int) -> list[int]:
-        """The numbers below `sent` that did not arrive."""
+        """Return the numbers below `sent` that did not arrive."""
         return [number for number in range(sent) if number not in self.delays]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A finished stream. Delays are one-way through the whole chain, in ms, SRT's latency included."""
+    """The result of a stream. Delays are one-way through all programs, in ms, with SRT's latency."""
 
     seconds: float
     sent: int
@@ -77,14 +77,14 @@ class Report:
     lost: int
     duplicates: int
     out_of_order: int
-    mbps: float  # payload that arrived, Mbit/s over the time of sending
+    mbps: float  # payload that arrived, in Mbit/s over the time of sending
     delay_ms: dict[str, float]  # "p1", "p50", "p99", "max"
     lost_ranges: list[tuple[int, int]]  # first and last number of each gap, at most 20
-    trouble: str = ""  # what ended early, if anything
+    trouble: str = ""  # which program ended early, if any
 
 
 def report(tally: Tally, sent: int, seconds: float, trouble: str = "") -> Report:
-    """Sum up."""
+    """Summarise a stream of `sent` packets that lasted `seconds`."""
     delays = sorted(delay * 1000 for delay in tally.delays.values())
     missing = tally.missing(sent)
     ranges: list[tuple[int, int]] = []
@@ -113,7 +113,7 @@ def report(tally: Tally, sent: int, seconds: float, trouble: str = "") -> Report
 
 
 def text(result: Report) -> str:
-    """A report for people: one line, and a second one if something is wrong."""
+    """Format a report for people: one line, and a second one if something went wrong."""
     delay = result.delay_ms
     line = (
         f"sent {result.sent} packets in {result.seconds:.0f} s, arrived {result.arrived}, lost {result.lost}"

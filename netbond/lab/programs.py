@@ -1,4 +1,4 @@
-"""The command lines of what runs in the lab: DHCP clients and servers, the agent, the receiver, the cable."""
+"""Makes the command lines of the lab's programs: DHCP clients and servers, agent, receiver, cable. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from netbond.lab.topology import RECEIVER_PORT, SRT_PORT, Modem
 
 
 def cable(socket: Path, wires: Path) -> list[str]:
-    """The process that moves packets between modems and internet; it answers on `socket`."""
+    """Return the command of the process that moves packets between modems and internet."""
     return [sys.executable, "-P", "-m", "netbond.lab.cable", str(socket), str(wires)]
 
 
 def dnsmasq(modem: Modem, lease_seconds: int) -> list[str]:
-    """A modem's DHCP server, which knows one customer."""
+    """Return the command of a modem's DHCP server, which has one client."""
     return [
         "dnsmasq",
         "--keep-in-foreground",
@@ -28,19 +28,19 @@ def dnsmasq(modem: Modem, lease_seconds: int) -> list[str]:
         "--leasefile-ro",
         "--dhcp-authoritative",
         f"--dhcp-range={modem.lease},{modem.lease},255.255.255.0,{lease_seconds}s",
-        # A stick has one customer: whoever is plugged in gets the address.
+        # A modem has one client: the box that it is plugged into gets the address.
         f"--dhcp-host={modem.mac},{modem.lease}",
     ]
 
 
 def dhclient(device: str, folder: Path) -> list[str]:
-    """What udev and ifupdown would do for a new interface; pid file and leases lie in `folder`."""
+    """Return the command of a DHCP client, as udev and ifupdown start it; its files are in `folder`."""
     files = ["-pf", str(folder / f"{device}.pid"), "-lf", str(folder / f"{device}.leases")]
     return ["dhclient", "-4", "-d", *files, device]
 
 
 def receiver(netbond: Path) -> list[str]:
-    """The SRTLA receiver in the internet, in front of an SRT listener on the same machine."""
+    """Return the command of the SRTLA receiver in the internet, before an SRT listener on the same host."""
     return [
         str(netbond),
         "recv",
@@ -51,5 +51,5 @@ def receiver(netbond: Path) -> list[str]:
 
 
 def agent(netbond: Path, config: Path) -> list[str]:
-    """The agent of the box."""
+    """Return the command of the box's agent."""
     return [str(netbond), "run", "--config", str(config)]

@@ -1,6 +1,6 @@
-"""A lab by its name alone: the lock that commands take, whether it runs, and removing all that is left of it.
+"""Handles a lab by its name alone: locks it, says whether it runs, and removes all that is left of it.
 
-Nothing here needs to know what the lab was made of, so that it also works on one that was killed half way.
+This module does not need the lab's topology, so it also works for a lab that was killed half way.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from netbond.lab import netns, topology
 from netbond.lab.netns import Process
 
 STATE_ROOT = Path("/run/netbond-lab")
-LOCK_TIMEOUT = 10.0  # s to wait for another command on the same lab
-POLL = 0.01  # s between looks while waiting
+LOCK_TIMEOUT_S = 10.0  # how long to wait for another command on the same lab
+POLL_S = 0.01  # between two checks while waiting
 
 
 def all_labs() -> list[str]:
-    """The names of all labs that left a state folder, up or not."""
+    """Return the names of all labs that have a state folder, whether they run or not."""
     return sorted(path.name for path in STATE_ROOT.glob("*")) if STATE_ROOT.is_dir() else []
 
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold a lab's lock, which is its state folder (made here): one command works on a lab at a time."""
+    """Hold a lab's lock (its state folder, made here), so that one command works on it at a time."""
     topology.check_name(name)
     folder = STATE_ROOT / name
-    deadline = time.monotonic() + LOCK_TIMEOUT
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
     handle = None
     try:
         while handle is None:
-            with later():
+            with interrupts_delayed():
                 handle = _try_lock(folder)
             if handle is None:
                 if time.monotonic() > deadline:
                     raise NetbondError(
-                        f"another netbond lab command is at work on lab {name!r}", "wait until it is done"
+                        f"another netbond lab command is working on lab {name!r}", "wait until it is done"
                     )
-                time.sleep(POLL)
+                time.sleep(POLL_S)
         yield
     finally:
         if handle is not None:
-            with contextlib.suppress(OSError):  # it stays while there is something in it
+            with contextlib.suppress(OSError):  # a folder that is not empty stays
                 folder.rmdir()
             with contextlib.suppress(OSError):
                 STATE_ROOT.rmdir()
@@ -59,7 +59,7 @@ def locked(name: str) -> Iterator[None]:
 
 
 def _try_lock(folder: Path) -> int | None:
-    """Make the folder and lock it; None if another has the lock, or has just removed the folder."""
+    """Make the folder and lock it; None if another process has the lock, or has just removed the folder."""
     STATE_ROOT.mkdir(mode=0o700, exist_ok=True)
     handle = None
     try:
@@ -76,8 +76,8 @@ def _try_lock(folder: Path) -> int | None:
 
 
 @contextlib.contextmanager
-def later() -> Iterator[None]:
-    """Ctrl-C waits until the end of the block."""
+def interrupts_delayed() -> Iterator[None]:
+    """Delay SIGINT and SIGTERM until the end of the block."""
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
@@ -86,7 +86,7 @@ def later() -> Iterator[None]:
 
 
 def recorded(name: str) -> dict[str, Any]:
-    """What a lab wrote down about itself; {} if nothing that can be read."""
+    """Return a lab's recorded state; {} if it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
         return dict(json.loads((STATE_ROOT / name / "state.json").read_text()))
     return {}
@@ -98,20 +98,20 @@ def _recorded_processes(name: str) -> list[Process]:
 
 
 def is_running(name: str) -> bool:
-    """Whether a lab came up whole and its cable still runs."""
+    """Whether a lab has started completely, and its cable process still runs."""
     state = recorded(name)
     cable_process = state.get("processes", {}).get("cable")
     return bool(state.get("ready")) and cable_process is not None and Process(*cable_process).alive
 
 
 def clean(name: str) -> None:
-    """Remove everything of the lab of this name, in whatever state it is. The lock must be held."""
+    """Remove everything of the lab of this name, in any state. The caller must hold the lock."""
     namespaces = []
     if netns.NETNS_DIR.is_dir():
         found = [path.name for path in netns.NETNS_DIR.iterdir()]
         namespaces = [entry for entry in found if topology.is_namespace_of(name, entry)]
     netns.stop(_recorded_processes(name))
-    for _ in range(10):  # until nothing is left: a program may start another while it is being stopped
+    for _ in range(10):  # repeat: a program may start another one while it is being stopped
         if not (processes := netns.processes_in(namespaces)):
             break
         netns.stop(processes)
@@ -131,7 +131,7 @@ def clean(name: str) -> None:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Cleaning up is not cut short by a second Ctrl-C."""
+    """Ignore SIGINT and SIGTERM during the block, so that a second Ctrl-C does not stop the clean-up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,11 +1,12 @@
-"""A real SRT stream through a lab, packet by packet counted.
+"""Sends a real SRT stream through a lab, and counts its packets.
 
     source ─UDP▶ SRT caller ─▶ SRTLA sender   ═ radio links ═▶   SRTLA receiver ─▶ SRT listener ─UDP▶ sink
                      (in the box)                                        (in the internet)
 
-Sender and receiver are netbond's own (the agent's in the box, the lab's in the internet) or, for comparison,
-any pair of programs given as templates: {lport} is where the SRT caller connects, {rhost} {rport} the
-receiver, {ips} a file of the box's addresses, {srtport} the SRT listener.
+Sender and receiver are netbond's own: the agent's in the box, and the lab's in the internet. For comparison,
+they can be another pair of programs, given as templates: {lport} is the port to which the SRT caller
+connects, {rhost} {rport} are the receiver's, {ips} is a file with the box's addresses, {srtport} is the SRT
+listener's.
 """
 
 from __future__ import annotations
@@ -23,55 +24,58 @@ from netbond.lab import netns, payload, topology
 from netbond.lab.lab import Lab
 from netbond.lab.needs import need_programs
 
-FOREIGN_SENDER_PORT = 6010  # beside netbond's own on 6000 and 5000
+FOREIGN_SENDER_PORT = 6010  # netbond's own use 6000 and 5000
 FOREIGN_RECEIVER_PORT = 5010
 SOURCE_PORT = 6500  # the SRT caller's input
 SINK_PORT = 7000  # the SRT listener's output
-PORT_TIMEOUT = 10.0  # s for a program to open its port
-OPEN_TIMEOUT = 20.0  # s for the first packet to come through: links register, SRT shakes hands
-TAIL = 2.0  # s beyond SRT's latency to wait for the last packets
-# Packets for which the SRT listener waits for a late one before it asks again. Links of unlike delay reorder
-# by more than its default of none; without this the caller sends much twice, and the copies fill the links.
+PORT_TIMEOUT_S = 10.0  # for a program to open its port
+OPEN_TIMEOUT_S = 20.0  # for the first packet to arrive, after the links' registration and SRT's handshake
+TAIL_S = 2.0  # how long to wait for the last packets, in addition to SRT's latency
+# SRT's reorder tolerance in packets: the listener waits for so many packets before it asks for a missing one
+# again. Links with different delays reorder packets, and the default tolerance is 0. Without this, the caller
+# would send many packets twice, and the copies would fill the links.
 REORDER = 100
-BUFFER = 8 << 20  # bytes of socket buffer: nothing is to be lost at the ends
+BUFFER = 8 << 20  # bytes of socket buffer, so that no packet is lost at source and sink
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # include/uapi/asm-generic/socket.h
 KEYS = ("stream-listener", "stream-receiver", "stream-sender", "stream-caller")
 
 
 def command_line(template: str, option: str, values: dict[str, object]) -> list[str]:
-    """A user's template as a command: split first, so that no value can add words. UsageError if wrong."""
+    """Fill in a user's template; UsageError if it is invalid. Split it first, so that no value adds words."""
     try:
         return [word.format_map(values) for word in shlex.split(template)]
     except (KeyError, IndexError, ValueError, AttributeError):
         known = " ".join(f"{{{key}}}" for key in values)
-        raise UsageError(f"{option} {template!r} cannot be filled in", f"it may name {known}") from None
+        raise UsageError(f"{option} {template!r} cannot be filled in", f"it may have {known}") from None
 
 
 class Stream:
-    """One stream through a lab that is up. `run` does it all; the counters may be read meanwhile."""
+    """One stream through a running lab. `run` does everything; the counters may be read meanwhile."""
 
     def __init__(
         self,
         lab: Lab,
         mbps: float = 8.0,
-        secs: float = 30.0,
+        duration_s: float = 30.0,
         latency_ms: int = 1000,
         sender: str = "",
         receiver: str = "",
     ) -> None:
         """`mbps` of payload, SRT's `latency_ms`; `sender` and `receiver`: templates of other programs."""
-        if not 0.01 <= mbps <= 1000 or not 0.1 <= secs <= 86400 or not 20 <= latency_ms <= 60_000:
+        if not 0.01 <= mbps <= 1000 or not 0.1 <= duration_s <= 86400 or not 20 <= latency_ms <= 60_000:
             raise UsageError(
-                f"a stream of {mbps:g} Mbit/s for {secs:g} s at {latency_ms} ms is not possible",
+                f"a stream of {mbps:g} Mbit/s for {duration_s:g} s at {latency_ms} ms is not possible",
                 "choose 0.01 to 1000 Mbit/s, 0.1 to 86400 s, a latency of 20 to 60000 ms",
             )
         if bool(sender) != bool(receiver):
-            raise UsageError("--sender and --receiver go together", "give both, or neither for netbond's own")
+            raise UsageError(
+                "--sender and --receiver belong together", "give both, or neither for netbond's own"
+            )
         self.lab = lab
-        self.mbps, self.secs, self.latency_ms = mbps, secs, latency_ms
+        self.mbps, self.duration_s, self.latency_ms = mbps, duration_s, latency_ms
         self.tally = payload.Tally()
         self.sent = 0
-        self.started = 0.0  # monotonic seconds: when the first counted packet left; 0: not yet
+        self.started = 0.0  # when the first counted packet was sent, in monotonic seconds; 0: not yet
         self._foreign = bool(sender)
         self._sender_port = FOREIGN_SENDER_PORT if sender else topology.SENDER_PORT
         self._receiver_port = FOREIGN_RECEIVER_PORT if receiver else topology.RECEIVER_PORT
@@ -88,11 +92,11 @@ class Stream:
         self._source_error = ""
 
     def stop(self) -> None:
-        """Let `run` end early, with what was counted so far."""
+        """Make `run` return early, with what was counted so far."""
         self._stopping.set()
 
     def run(self, tick: Callable[[], None] = lambda: None) -> payload.Report:
-        """Start everything, send, count, stop everything. `tick` is called about ten times a second."""
+        """Start the programs, send, count, and stop the programs. Call `tick` about ten times a second."""
         need_programs({"srt-live-transmit": "srt-tools"})
         with self._alone():
             source = netns.call_in(self.lab.topology.box, self._make_source)
@@ -103,31 +107,32 @@ class Stream:
             try:
                 with source, sink:
                     try:
-                        self._open_the_way(source)
+                        self._start_programs(source)
                         return self._stream(source, tick)
                     finally:
                         done.set()
                         counting.join()
             finally:
-                with contextlib.suppress(NotRunningError):  # the lab was taken down meanwhile
-                    self.lab.stop(*KEYS, patience=0.5)
+                with contextlib.suppress(NotRunningError):  # the lab was removed meanwhile
+                    self.lab.stop(*KEYS, grace_s=0.5)
 
     # --- its programs
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Only one stream at a time uses a lab's ports; what a killed one has left is stopped."""
+        """Make sure that one stream at a time uses a lab's ports; stop what a killed one has left."""
         owner = self.lab.process("stream-owner")
         if owner is not None and owner.alive and owner.pid != os.getpid():
             raise NetbondError(
-                f"a stream is running in lab {self.lab.name!r} already (process {owner.pid})",
-                "wait for its end",
+                f"a stream is already running in lab {self.lab.name!r} (process {owner.pid})",
+                "wait until it ends",
             )
-        self.lab.stop(*KEYS, patience=0.5)
+        self.lab.stop(*KEYS, grace_s=0.5)
         with self.lab.owned("stream-owner"):
             yield
 
-    def _open_the_way(self, source: socket.socket) -> None:
+    def _start_programs(self, source: socket.socket) -> None:
+        """Start SRT listener, receiver, sender and caller; return when a probe has arrived."""
         lab, box, net = self.lab, self.lab.topology.box, self.lab.topology.net
         self.lab.start(
             "stream-listener",
@@ -152,18 +157,18 @@ class Stream:
             self.lab.start("stream-sender", box, self._sender)
         self._wait_for_port(box, self._sender_port, self._sender_key, "the SRTLA sender")
         caller = None
-        deadline = time.monotonic() + OPEN_TIMEOUT
+        deadline = time.monotonic() + OPEN_TIMEOUT_S
         while not self.tally.open:
             if self._stopping.is_set():
                 return
             if time.monotonic() > deadline:
                 raise UnavailableError(
-                    f"the stream does not come through within {OPEN_TIMEOUT:g} s;"
+                    f"no packet of the stream has arrived within {OPEN_TIMEOUT_S:g} s;"
                     f" SRT caller: {lab.last_words('stream-caller')};"
                     f" sender: {lab.last_words(self._sender_key)}",
-                    f"look at the logs in {lab.logs}",
+                    f"read the logs in {lab.logs}",
                 )
-            if caller is None or not caller.alive:  # it gives up after 3 s while links still register
+            if caller is None or not caller.alive:  # it exits after 3 s, while links may still register
                 caller = self.lab.start(
                     "stream-caller",
                     box,
@@ -177,7 +182,7 @@ class Stream:
                         f"&sndbuf=48000000&payloadsize={payload.SIZE}",
                     ],
                 )
-            with contextlib.suppress(OSError):  # refused: the caller does not listen yet
+            with contextlib.suppress(OSError):  # ECONNREFUSED: the caller does not listen yet
                 source.send(payload.pack(payload.PROBE, 0.0))
             time.sleep(0.05)
 
@@ -194,14 +199,14 @@ class Stream:
         if process is None:
             option = "with --agent" if key == "agent" else "without --no-receiver"
             raise UnavailableError(
-                f"the lab runs no {key}", f"start the lab {option}, or give --sender and --receiver"
+                f"the lab has no {key}", f"start the lab {option}, or give --sender and --receiver"
             )
-        deadline = time.monotonic() + PORT_TIMEOUT
+        deadline = time.monotonic() + PORT_TIMEOUT_S
         while port not in netns.udp_ports(where):
             if not process.alive or time.monotonic() > deadline:
                 raise UnavailableError(
                     f"{what} does not open port {port}: {self.lab.last_words(key)}",
-                    f"look at {self.lab.logs / key}.log",
+                    f"read {self.lab.logs / key}.log",
                 )
             time.sleep(0.02)
 
@@ -239,7 +244,7 @@ class Stream:
                 tick()
                 sending.join(0.1)
             seconds = time.monotonic() - self.started
-            end = time.monotonic() + self.latency_ms / 1000 + TAIL
+            end = time.monotonic() + self.latency_ms / 1000 + TAIL_S
             while self.tally.arrived < self.sent and time.monotonic() < end:
                 tick()
                 time.sleep(0.05)
@@ -250,21 +255,21 @@ class Stream:
         for key in (*KEYS, self._sender_key, self._receiver_key):
             process = self.lab.process(key)
             if process is not None and not process.alive:
-                trouble = f"{key} ended before its time: {self.lab.last_words(key)}"
+                trouble = f"{key} has ended too early: {self.lab.last_words(key)}"
         return payload.report(self.tally, self.sent, seconds, trouble)
 
     def _send(self, source: socket.socket) -> None:
-        """Packets spread evenly; late ones are made up for at once."""
+        """Send packets evenly over time; send late ones at once."""
         pace = self.mbps * 1e6 / 8 / payload.SIZE  # packets a second
-        total = int(self.secs * pace)
+        total = int(self.duration_s * pace)
         while self.sent < total and not self._stopping.is_set():
             now = time.monotonic()
-            wait = self.started + self.sent / pace - now
-            if wait > 0:
-                time.sleep(wait)
+            wait_s = self.started + self.sent / pace - now
+            if wait_s > 0:
+                time.sleep(wait_s)
                 continue
             try:
                 source.send(payload.pack(self.sent, now))
-            except OSError as error:  # it counts as sent: the SRT caller should have been there to take it
+            except OSError as error:  # it counts as sent, because the SRT caller should have received it
                 self._source_error = f"the SRT caller does not take packets: {error.strerror}"
             self.sent += 1

@@ -1,4 +1,4 @@
-"""What a lab consists of: names, addresses and the `ip` commands that make it. Pure; lab.py carries it out.
+"""Describes a lab: its names, its addresses, and the `ip` commands that make it. Pure; lab.py runs them.
 
 NAME-box          NAME-m0                              NAME-net
 usb0 ── veth ── lan0 (dnsmasq) NAT radio0 ── cable ── m0    203.0.113.10 (bond.lab), 8.8.8.8
@@ -20,9 +20,9 @@ RECEIVER_NAME = "bond.lab"
 RECEIVER_PORT = 5000
 SENDER_PORT = 6000
 SRT_PORT = 5002
-ELSEWHERE = ("8.8.8.8", "1.1.1.1")  # what people ping to see whether they are online
-TWIN_NETWORK = "192.168.8"  # as Huawei HiLink sticks have it, every one of them
-DEFAULT_WORDS = ("rate=20", "delay=20")  # a radio link for which the user did not say what it is like
+ELSEWHERE = ("8.8.8.8", "1.1.1.1")  # addresses that people ping to see whether they are online
+TWIN_NETWORK = "192.168.8"  # the network of every Huawei HiLink modem
+DEFAULT_WORDS = ("rate=20", "delay=20")  # a radio link's impairments if the user gives none
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
@@ -30,13 +30,13 @@ _DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 
 @dataclass(frozen=True, slots=True)
 class Modem:
-    """One uplink of the box: an Ethernet to a modem that is a DHCP server and NATs to its radio link."""
+    """One uplink of the box: an Ethernet link to a modem, which is a DHCP server and does NAT."""
 
     number: int
-    device: str  # its name in the box: usb0
+    device: str  # the interface's name in the box: usb0
     netns: str
-    network: str  # first three bytes of the LAN behind it, a /24
-    public: str  # its address on the radio link: what the internet sees
+    network: str  # the first three bytes of its LAN, a /24
+    public: str  # its address on the radio link, which the internet sees
     mac: str  # of the box's interface
     modem_mac: str
     twin: bool = False
@@ -44,12 +44,12 @@ class Modem:
 
     @property
     def address(self) -> str:
-        """Of the modem in its LAN: the gateway of the lease."""
+        """The modem's address in its LAN: the gateway of the lease."""
         return f"{self.network}.1"
 
     @property
     def lease(self) -> str:
-        """The one address that it hands out."""
+        """The only address that it hands out."""
         return f"{self.network}.100"
 
     @property
@@ -77,11 +77,11 @@ class Topology:
 
     @property
     def namespaces(self) -> list[str]:
-        """All of them."""
+        """The names of all namespaces."""
         return [self.box, self.net, *(modem.netns for modem in self.modems)]
 
     def modem(self, device: str) -> Modem:
-        """The modem behind an interface of the box."""
+        """Return the modem of an interface of the box; UsageError if there is none."""
         for modem in self.modems:
             if modem.device == device:
                 return modem
@@ -92,7 +92,7 @@ class Topology:
 
 
 def check_name(name: str) -> str:
-    """A lab's name, which becomes part of namespace and file names."""
+    """Return the name of a lab; UsageError if it cannot be part of the names of namespaces and files."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot name a lab", "use lower-case letters, digits and '-', 32 characters at most"
@@ -101,7 +101,7 @@ def check_name(name: str) -> str:
 
 
 def is_namespace_of(name: str, netns: str) -> bool:
-    """Whether a namespace belongs to the lab of that name (and not to one whose name starts alike)."""
+    """Whether a namespace belongs to the lab of that name, and not to one with a longer name."""
     return re.fullmatch(re.escape(name) + r"-(box|net|m[0-9]+)", netns) is not None
 
 
@@ -111,7 +111,7 @@ def plan(
     twins: Sequence[str] = (),
     words: dict[str, tuple[str, ...]] | None = None,
 ) -> Topology:
-    """A lab with a modem per device; `twins` share a subnet and address; `words`: impairments by device."""
+    """Plan a lab with a modem per device; `twins` share subnet and address, `words` are their impairments."""
     check_name(name)
     if not 1 <= len(devices) <= MOST_MODEMS:
         raise UsageError(f"{len(devices)} modems are not possible", f"choose from 1 to {MOST_MODEMS}")
@@ -119,12 +119,12 @@ def plan(
         if not _DEVICE.fullmatch(device) or device == "lo" or list(devices).count(device) > 1:
             raise UsageError(
                 f"{device!r} cannot name an uplink",
-                "give each a name of its own, like usb0 (15 characters at most)",
+                "give each a different name, like usb0 (15 characters at most)",
             )
     for device in [*twins, *(words or {})]:
         if device not in devices:
             raise UsageError(f"there is no uplink {device!r}", "there will be " + ", ".join(devices))
-    salt = zlib.crc32(name.encode()) & 0xFFFF  # MAC addresses: stable per lab, unlike between labs
+    salt = zlib.crc32(name.encode()) & 0xFFFF  # MAC addresses are stable for a lab, and differ between labs
     mac = f"02:4e:{salt >> 8:02x}:{salt & 0xFF:02x}"  # locally administered
     return Topology(
         name,
@@ -145,11 +145,11 @@ def plan(
     )
 
 
-# --- as ip commands ----------------------------------------------------------------------------------------
+# --- commands for ip ---------------------------------------------------------------------------------------
 
 
 def plug_command(modem: Modem) -> str:
-    """In the box: the cable to the modem. A new interface, with a new index, as USB makes it."""
+    """Return the command in the box that adds the link to the modem, as a new interface with a new index."""
     return (
         f"link add {modem.device} address {modem.mac} type veth"
         f" peer name lan0 address {modem.modem_mac} netns {modem.netns}"
@@ -157,17 +157,17 @@ def plug_command(modem: Modem) -> str:
 
 
 def lan_commands(modem: Modem) -> list[str]:
-    """In the modem's namespace: its end of that cable."""
+    """Return the commands in the modem's namespace that set up its end of that link."""
     return [f"address add {modem.address}/24 dev lan0", "link set lan0 up"]
 
 
 def radio_on_commands(modem: Modem) -> list[str]:
-    """In the modem's namespace: power. Routes go when a device goes down, so they are set each time."""
+    """Return the commands in the modem's namespace that switch the radio on, and restore its route."""
     return ["link set radio0 up", "route replace default dev radio0"]
 
 
 def modem_commands(modem: Modem) -> list[str]:
-    """In a modem's new namespace, once it has its lan0."""
+    """Return the commands for a modem's new namespace that has its lan0."""
     return [
         "link set lo up",
         "tuntap add dev radio0 mode tun",
@@ -179,20 +179,20 @@ def modem_commands(modem: Modem) -> list[str]:
 
 
 def net_commands(topology: Topology) -> list[str]:
-    """In the internet's new namespace."""
+    """Return the commands for the internet's new namespace."""
     lines = ["link set lo up", *(f"address add {address}/32 dev lo" for address in (RECEIVER, *ELSEWHERE))]
     for modem in topology.modems:
         lines += [
             f"tuntap add dev {modem.net_device} mode tun",
             f"link set {modem.net_device} txqueuelen 1000 up",
-            # src: a server that is bound to no address answers from the one it was asked at
+            # src: a server without a bound address must answer from the address that was asked
             f"route add {modem.public}/32 dev {modem.net_device} src {RECEIVER}",
         ]
     return lines
 
 
 def nat_rules() -> str:
-    """For `nft -f -` in a modem's namespace."""
+    """Return the NAT rules for `nft -f -` in a modem's namespace."""
     return """\
 table ip nat {
     chain post {

@@ -1,4 +1,4 @@
-"""How the demo looks: a live table on a terminal, plain lines anywhere else. Only presentation."""
+"""Shows the demo: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 BAR = 24  # characters of a full bar
-PLAIN_PERIOD = 2.0  # s between plain lines
-LIVE_PERIOD = 0.25  # s between pictures
+PLAIN_PERIOD_S = 2.0  # between two plain lines
+LIVE_PERIOD_S = 0.25  # between two updates of the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class LinkLine:
     device: str
     address: str
     gateway: str
-    state: str  # "up", "pulled", or what the agent says
-    share: float  # of what all links carry now, 0 to 1
-    mbps: float  # of IP packets that leave by it
+    state: str  # "up", "pulled" (short for unplugged), or the agent's word
+    share: float  # of the traffic of all links now, 0 to 1
+    mbps: float  # of IP packets that it sends
     rtt_ms: float | None
     window: int | None
     in_flight: int | None
@@ -34,11 +34,11 @@ class LinkLine:
 class Moment:
     """The demo at one moment."""
 
-    elapsed: float  # s since the first packet; beyond `total` while the last ones are on their way
-    total: float
+    elapsed_s: float  # since the first packet; more than `total_s` while the last packets arrive
+    total_s: float
     sent: int
     arrived: int
-    behind: int  # sent longer ago than the latency, and not arrived
+    behind: int  # packets sent longer ago than the latency that have not arrived
     links: Sequence[LinkLine]
     news: Sequence[str]
 
@@ -49,7 +49,7 @@ def _bar(share: float) -> str:
 
 
 def picture(moment: Moment) -> Group:
-    """A moment as rich shows it."""
+    """Return a moment as a table of rich."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("uplink", "address", "gateway", "state"):
         table.add_column(heading, no_wrap=True)
@@ -70,7 +70,7 @@ def picture(moment: Moment) -> Group:
             "-" if link.in_flight is None else str(link.in_flight),
         )
     head = Text(
-        f"{min(moment.elapsed, moment.total):4.1f} of {moment.total:.0f} s"
+        f"{min(moment.elapsed_s, moment.total_s):4.1f} of {moment.total_s:.0f} s"
         f"   sent {moment.sent}   arrived {moment.arrived}   late or lost {moment.behind}",
         "bold",
     )
@@ -78,27 +78,27 @@ def picture(moment: Moment) -> Group:
 
 
 def plain(moment: Moment) -> str:
-    """A moment as one line."""
+    """Return a moment as one line."""
     shares = "  ".join(
         f"{link.device} {link.share:.0%}" if link.state == "up" else f"{link.device} {link.state}"
         for link in moment.links
     )
     return (
-        f"{min(moment.elapsed, moment.total):5.1f} s  sent {moment.sent}  arrived {moment.arrived}"
+        f"{min(moment.elapsed_s, moment.total_s):5.1f} s  sent {moment.sent}  arrived {moment.arrived}"
         f"  late or lost {moment.behind}  |  {shares}"
     )
 
 
 class Screen:
-    """Shows moments, not more often than is useful, and news at once. A context manager."""
+    """Shows moments at a useful rate, and news at once. A context manager."""
 
     def __init__(self, live: bool | None = None) -> None:
-        """`live`: redraw in place; default: if this is a terminal."""
+        """`live`: update a table in place; default: if standard output is a terminal."""
         self.console = Console(highlight=False)
         self._live: Live | None = None
         if live if live is not None else self.console.is_terminal:
             self._live = Live(console=self.console, auto_refresh=False)
-        self._next = 0.0
+        self._next_s = 0.0
 
     def __enter__(self) -> Screen:
         if self._live:
@@ -109,24 +109,24 @@ class Screen:
         if self._live:
             self._live.stop()
 
-    def wants(self, elapsed: float) -> bool:
-        """Whether it is time for the next moment."""
-        return elapsed >= self._next
+    def wants(self, elapsed_s: float) -> bool:
+        """Whether it is time to show the next moment."""
+        return elapsed_s >= self._next_s
 
     def show(self, moment: Moment) -> None:
-        """The next moment."""
-        self._next = moment.elapsed + (LIVE_PERIOD if self._live else PLAIN_PERIOD)
+        """Show a moment."""
+        self._next_s = moment.elapsed_s + (LIVE_PERIOD_S if self._live else PLAIN_PERIOD_S)
         if self._live:
             self._live.update(picture(moment), refresh=True)
         else:
             self.say(plain(moment))
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(text, markup=False, soft_wrap=True)
         self.console.file.flush()
 
     def news(self, text: str) -> None:
-        """Something happened; on a terminal it is part of the picture."""
+        """Print an event; the live table shows events itself."""
         if not self._live:
             self.say(f"       {text}")

@@ -49,7 +49,7 @@ def connected(lab: Lab, links: int = 4) -> bool:
 
 def stream(lab: Lab, secs: float, at: float, event: Callable[[], None], mbps: float = 8.0) -> Report:
     """A stream, and an event in the middle of it."""
-    running = Stream(lab, mbps=mbps, secs=secs, latency_ms=1000)
+    running = Stream(lab, mbps=mbps, duration_s=secs, latency_ms=1000)
     done: list[bool] = []
 
     def tick() -> None:
@@ -73,7 +73,7 @@ def test_a_modem_is_pulled_in_the_middle_of_a_stream(lab: Lab) -> None:
 
 
 def test_both_twins_carry_traffic_and_each_by_its_own_modem(lab: Lab) -> None:
-    Stream(lab, mbps=8, secs=4).run()
+    Stream(lab, mbps=8, duration_s=4).run()
     uplinks = {u["device"]: u for u in lab.agent_status()["uplinks"]}
     assert uplinks["usb2"]["address"] == uplinks["usb3"]["address"]
     for device in ("usb2", "usb3"):

@@ -1,4 +1,4 @@
-"""The demo, whole: SRT over four modems, two of them twins, one pulled and put back."""
+"""The demo, whole: SRT over four modems, two of them twins, one unplugged and plugged in again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_nothing_is_lost_and_every_link_is_used(pulled: str) -> None:
     assert "    ok    0 of 5699 packets lost\n" in output
     assert "    ok    all 4 links carried traffic, the twins usb2 and usb3 too\n" in output
     assert output.count("from 192.168.8.100 lookup") >= 4  # both twins' rules, before and after
-    assert f"s {pulled} is pulled" in output
+    assert f"s {pulled} is unplugged" in output
     assert remains(name) == []
 
 
@@ -62,7 +62,7 @@ def test_nothing_is_lost_and_every_link_is_used(pulled: str) -> None:
         (signal.SIGINT, "dhclient has"),
         (signal.SIGINT, "and with netbond"),
         (signal.SIGINT, "late or lost"),
-        (signal.SIGTERM, "is pulled"),
+        (signal.SIGTERM, "is unplugged"),
     ],
 )
 def test_interrupted_at_any_moment_it_leaves_nothing(number: int, at: str) -> None:
@@ -94,7 +94,7 @@ def test_a_stream_without_an_agent_says_what_is_missing() -> None:
         command = [*NETBOND, "lab", "stream", "--name", lab.name]
         ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert ran.returncode == 69
-        assert "the lab runs no agent; start the lab with --agent" in ran.stderr
+        assert "the lab has no agent; start the lab with --agent" in ran.stderr
 
 
 def test_two_streams_do_not_share_a_lab_and_a_second_one_follows() -> None:
@@ -106,7 +106,7 @@ def test_two_streams_do_not_share_a_lab_and_a_second_one_follows() -> None:
                 assert first.poll() is None
                 time.sleep(0.1)
             ran = subprocess.run([*command, "1"], capture_output=True, text=True, timeout=60)
-            assert "a stream is running in lab" in ran.stderr
+            assert "a stream is already running in lab" in ran.stderr
             first.send_signal(signal.SIGKILL)  # it cannot clean up: the next one does
         ran = subprocess.run([*command, "2", "--json"], capture_output=True, text=True, timeout=60)
         assert ran.returncode == 0, ran.stderr

@@ -156,14 +156,14 @@ class TestRunning:
         assert client is not None
         assert not client.alive
         assert not lab.is_plugged("usb3")
-        with pytest.raises(NetbondError, match="usb3 is unplugged already"):
+        with pytest.raises(NetbondError, match="usb3 is already unplugged"):
             lab.unplug("usb3")
         lab.plug("usb3")
-        lab.wait_for_leases(["usb3"], timeout=5)
+        lab.wait_for_leases(["usb3"], timeout_s=5)
         after = link()
         assert after["address"] == before["address"]
         assert after["ifindex"] != before["ifindex"]  # as with real USB: nobody may rely on the number
-        with pytest.raises(NetbondError, match="usb3 is plugged in already"):
+        with pytest.raises(NetbondError, match="usb3 is already plugged in"):
             lab.plug("usb3")
         netns.ip_batch(["route replace default via 192.168.13.1 dev usb3 table 103"], lab.topology.box)
         assert round_trip(lab, "usb3")[1] == "100.64.3.2"
@@ -238,11 +238,11 @@ class TestRunning:
         state = json.loads(cli("status", "--json").stdout)
         assert state["uplinks"][3]["radio"]["down"]["impairment"]["loss"] == 2
         assert cli("impair", "usb3", "clear", *topology.DEFAULT_WORDS).returncode == 0
-        assert cli("up").stderr.startswith(f"netbond lab: lab '{lab.name}' is already up; take it down")
+        assert cli("up").stderr.startswith(f"netbond lab: lab '{lab.name}' is already up; remove it")
 
     def test_a_lab_object_sees_what_another_process_did(self, lab: Lab) -> None:
         Lab.attach(lab.name).unplug("usb3")
-        with pytest.raises(NetbondError, match="unplugged already"):
+        with pytest.raises(NetbondError, match="already unplugged"):
             lab.unplug("usb3")
         lab.plug("usb3")
         lab.wait_for_leases(["usb3"])
@@ -360,7 +360,7 @@ def test_when_a_lease_does_not_come_it_says_so_and_nothing_stays() -> None:
         lab.unplug("usb0")
         lab.plug("usb0")
         with pytest.raises(UnavailableError, match=r"no DHCP lease on usb0 after 0.5 s; dhclient: DHCP"):
-            lab.wait_for_leases(timeout=0.5)
+            lab.wait_for_leases(timeout_s=0.5)
     finally:
         lab.down()
     assert remains(lab.name) == []

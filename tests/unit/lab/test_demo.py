@@ -15,7 +15,7 @@ def a_report(lost: int = 0, trouble: str = "") -> Report:
 
 
 CARRIED = {"usb0": 16_000_000, "usb1": 9_000_000, "usb2": 7_000_000, "usb3": 4_000_000}
-PULL = Pull("usb1", gone=0.05, lease=0.2, back=0.02)
+PULL = Pull("usb1", removed_s=0.05, lease_s=0.2, restored_s=0.02)
 
 
 def fails(
@@ -30,8 +30,8 @@ def test_all_is_well() -> None:
     assert [check.text for check in checks] == [
         "0 of 22796 packets lost",
         "all 4 links carried traffic, the twins usb2 and usb3 too",
-        "usb1's rules and routes were gone 50 ms after the pull",
-        "usb1's rules and routes were back 20 ms after its new lease",
+        "usb1's rules and routes were removed 50 ms after it was unplugged",
+        "usb1's rules and routes were restored 20 ms after its new lease",
     ]
     assert all(check.holds for check in checks)
 
@@ -51,14 +51,17 @@ def test_keepalives_alone_do_not_count_as_taking_part() -> None:
 @pytest.mark.parametrize(
     ("pull", "says"),
     [
-        (Pull("usb1", 1.5, 0.2, 0.02), ["usb1's rules and routes were gone 1500 ms after the pull"]),
-        (Pull("usb1", 0.1, 0.2, 1.2), ["usb1's rules and routes were back 1200 ms after its new lease"]),
-        (Pull("usb1", 0.1, None, None), ["usb1's rules and routes were back never after its new lease"]),
+        (
+            Pull("usb1", 1.5, 0.2, 0.02),
+            ["usb1's rules and routes were removed 1500 ms after it was unplugged"],
+        ),
+        (Pull("usb1", 0.1, 0.2, 1.2), ["usb1's rules and routes were restored 1200 ms after its new lease"]),
+        (Pull("usb1", 0.1, None, None), ["usb1's rules and routes were not restored after its new lease"]),
         (
             Pull("usb1", error="no such lab"),
             [
-                "usb1's rules and routes were gone never after the pull (no such lab)",
-                "usb1's rules and routes were back never after its new lease (no such lab)",
+                "usb1's rules and routes were not removed after it was unplugged (no such lab)",
+                "usb1's rules and routes were not restored after its new lease (no such lab)",
             ],
         ),
     ],
@@ -77,8 +80,8 @@ def test_rates_are_those_of_the_last_second() -> None:
 
 
 MOMENT = Moment(
-    elapsed=12.0,
-    total=30,
+    elapsed_s=12.0,
+    total_s=30,
     sent=9143,
     arrived=8353,
     behind=0,
@@ -86,7 +89,7 @@ MOMENT = Moment(
         LinkLine("usb0", "192.168.10.100", "192.168.10.1", "up", 0.75, 6.0, 61.4, 20000, 12),
         LinkLine("usb1", "-", "-", "pulled", 0.0, 0.0, None, None, None),
     ],
-    news=["10.0 s usb1 is pulled"],
+    news=["10.0 s usb1 is unplugged"],
 )
 
 
@@ -106,4 +109,4 @@ def test_a_moment_as_a_picture() -> None:
         *("75%", "6.00", "61", "20000", "12"),
     ]
     assert "pulled" in lines[3]
-    assert lines[4].strip() == "10.0 s usb1 is pulled"
+    assert lines[4].strip() == "10.0 s usb1 is unplugged"

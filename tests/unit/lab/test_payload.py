@@ -77,5 +77,5 @@ def test_templates_are_split_before_they_are_filled_in() -> None:
 
 @pytest.mark.parametrize("template", ["send {port}", "send {}", "send {lport", "send 'x", "{lport.x}"])
 def test_a_wrong_template_is_named(template: str) -> None:
-    with pytest.raises(UsageError, match=r"--sender .* cannot be filled in; it may name \{lport\}"):
+    with pytest.raises(UsageError, match=r"--sender .* cannot be filled in; it may have \{lport\}"):
         command_line(template, "--sender", {"lport": 6000})

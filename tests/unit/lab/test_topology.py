@@ -90,7 +90,7 @@ def test_a_name_that_could_do_harm_is_refused(name: str) -> None:
         ({"modems": 2, "twins": [1, 2]}, "there is no modem number 2; there are 2, counted from 0"),
         ({"links": {"usb7": ["rate=1"]}}, "there is no uplink 'usb7'"),
         ({"links": {"usb0": ["rate=x"]}}, "'rate=x' is not valid"),
-        ({"links": {"usb0": ["carrier=off"]}}, "usb0: the carrier cannot be set from the start"),
+        ({"links": {"usb0": ["carrier=off"]}}, "usb0: the initial carrier cannot be set"),
         ({"lease_seconds": 5}, "a lease of 5 s is not possible"),
     ],
 )
