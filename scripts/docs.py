@@ -2,7 +2,7 @@
 
 usage: .venv/bin/python scripts/docs.py [--check]
 
-A part stands in its page between `<!-- made by scripts/docs.py: NAME -->` and `<!-- end -->`.
+Each part is in its page between `<!-- made by scripts/docs.py: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PACKAGE = ROOT / "netbond"
 
 
 def modules() -> str:
-    """The table of modules: each file with the first line of its docstring."""
+    """Return the table of modules: each file with the first line of its docstring."""
     rows = ["| module | what it is for |", "|---|---|"]
     files = [path for path in PACKAGE.rglob("*.py") if "_compiled" not in path.parts]
     rooms = sorted({path.parent for path in files}, key=lambda folder: (str(folder.relative_to(PACKAGE)),))
@@ -48,7 +48,7 @@ def _first_line(path: Path) -> str:
 
 
 def channel() -> str:
-    """The table of the channel's messages: who sends each, as which line, and its class's docstring."""
+    """Return the table of the channel's messages: an example line, its senders, and its class's docstring."""
     from netbond.srtla.linkspec import LinkSpec
     from netbond.srtla.process import protocol
 
@@ -76,7 +76,7 @@ def channel() -> str:
 
 
 def keys(table: type[Any]) -> str:
-    """A table of the configuration: each key with its default and its meaning."""
+    """Return a table of the configuration: each key with its default and its meaning."""
     rows = ["| key | default | meaning |", "|---|---|---|"]
     rows += [f"| `{key.name}` | {_default(key)} | {key.metadata['doc']} |" for key in fields(table)]
     return "\n".join(rows)
@@ -93,7 +93,7 @@ def _toml(value: object) -> str:
 
 
 def json_keys(shape: type[Any], *, nested: bool = True) -> str:
-    """A table of an object in JSON: each key with its type and its meaning, also those of objects within."""
+    """Return a table of the keys of a JSON object, and of nested ones, each with its type and its meaning."""
     definitions = json_schema(shape)["$defs"]
 
     def rows(name: str, prefix: str) -> Iterator[str]:
@@ -108,7 +108,7 @@ def json_keys(shape: type[Any], *, nested: bool = True) -> str:
 
 
 def _json_type(value: Mapping[str, Any]) -> str:
-    """The type of a JSON Schema for people: "string or null", "list of objects"."""
+    """Return the type of a JSON Schema for people: "string or null", "list of objects"."""
     names = {"integer": "int", "number": "float", "boolean": "bool"}
     if "anyOf" in value:
         return " or ".join(dict.fromkeys(map(_json_type, value["anyOf"])))
@@ -123,14 +123,14 @@ def _json_type(value: Mapping[str, Any]) -> str:
 
 
 def _object_within(value: Mapping[str, Any]) -> tuple[str, str]:
-    """The name of the one object that a key leads to, and what to write behind the key; "" for none."""
+    """Return the name of the one object in a key's value, or "", and the suffix of the key in the table."""
     if value.get("type") == "array":
         return _object_within(value["items"])[0], "[]"
     found = [each["$ref"].rpartition("/")[2] for each in (value, *value.get("anyOf", ())) if "$ref" in each]
     return (found[0] if len(found) == 1 else ""), ""
 
 
-# What is made: the page, the name of the part, and its maker.
+# The parts: the page, the name of the part, and the function that makes it.
 PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/architecture.md", "modules", modules),
     ("docs/architecture.md", "channel", channel),
@@ -156,7 +156,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
 
 
 def with_part(page: str, name: str, text: str) -> str:
-    """The page with this part; ValueError if it has no place for it."""
+    """Return the page with this part replaced; ValueError if the page does not have it exactly once."""
     pattern = re.compile(
         rf"(<!-- made by scripts/docs\.py: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL
     )
@@ -167,7 +167,7 @@ def with_part(page: str, name: str, text: str) -> str:
 
 
 def outdated() -> dict[Path, str]:
-    """The pages that are not as the code says, each with the text that it should have."""
+    """Return the pages that differ from the code, each with the text that it should have."""
     pages: dict[Path, str] = {}
     for file, name, make in PARTS:
         path = ROOT / file
@@ -176,7 +176,7 @@ def outdated() -> dict[Path, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the pages, or only name them; the exit status."""
+    """Write the outdated pages, or only name them; return the exit status."""
     found = outdated()
     for path, text in found.items():
         print(path.relative_to(ROOT))

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What scripts/test and scripts/demo share: install what is missing, say so, and be quick when nothing is.
-# Sourced with `set -euo pipefail` in force; expects to be in the checkout's root.
+# Functions for the other scripts: install what is missing, and report it; quick if nothing is missing.
+# Source this file with `set -euo pipefail`, from the checkout's root.
 
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 die() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
@@ -18,15 +18,15 @@ need_programs() {
     done
     [ ${#missing[@]} = 0 ] && return 0
     is_root || die "these programs are missing: ${missing[*]}; install them: sudo apt-get install ${packages[*]}"
-    command -v apt-get >/dev/null || die "these programs are missing: ${missing[*]}; install them and start again"
+    command -v apt-get >/dev/null || die "these programs are missing: ${missing[*]}; install them and try again"
     say "installing with apt: ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
-# need_idle PROGRAM=PACKAGE=UNIT...: as need_programs, for packages that bring a service which must not run here:
-# a NetworkManager that starts takes over the machine's own interfaces, now or at the next boot.
+# need_idle PROGRAM=PACKAGE=UNIT...: as need_programs, for packages with a service that must not run here. A running
+# NetworkManager would take over the machine's own interfaces, now or at the next boot.
 need_idle() {
     local policy=/usr/sbin/policy-rc.d triple program rest programs=() units=() status=0
     for triple in "$@"; do
@@ -37,11 +37,11 @@ need_idle() {
         fi
     done
     [ ${#programs[@]} = 0 ] && return 0
-    # policy-rc.d is Debian's way to say that a package must not start its service; 101: it must not.
+    # Debian asks policy-rc.d whether a package may start its service; exit status 101 means no.
     if [ -e "$policy" ] || [ -L "$policy" ]; then
         "$policy" "${units[0]}" start >/dev/null 2>&1 || status=$?
-        [ "$status" = 101 ] || die "$policy would let ${units[*]} start; install ${programs[*]#*=} by hand, see to it that" \
-            "they do not start, and run this again"
+        [ "$status" = 101 ] || die "$policy would let ${units[*]} start; install ${programs[*]#*=} by hand, make sure that" \
+            "they do not start, and try again"
         need_programs "${programs[@]}"
     else
         trap 'rm -f /usr/sbin/policy-rc.d' EXIT
@@ -52,23 +52,23 @@ need_idle() {
         rm -f "$policy"
         trap - EXIT
     fi
-    say "kept from starting at boot: ${units[*]} (to undo: systemctl enable ${units[*]})"
-    systemctl --quiet disable "${units[@]}" >/dev/null 2>&1 || die "cannot disable ${units[*]}; do so before the next boot"
+    say "disabled at boot: ${units[*]} (to undo: systemctl enable ${units[*]})"
+    systemctl --quiet disable "${units[@]}" >/dev/null 2>&1 || die "cannot disable ${units[*]}; do it before the next boot"
 }
 
-# The header that C needs for Python's own extensions, if it is there.
+# Print the path of the header that extensions of Python in C need; the file may be missing.
 python_headers() {
     local python=/usr/bin/python3
     [ -x "$python" ] || python=python3
     "$python" -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")'
 }
 
-# need_venv EXTRA: a virtual environment in .venv holding netbond and its dependencies (EXTRA: "" or "test").
-# It is brought up to date when what it is made of, or by, has changed since.
+# need_venv EXTRA: make a virtual environment in .venv with netbond and its dependencies (EXTRA: "" or "test").
+# Update it if its sources, Python or the compiler have changed.
 need_venv() {
     local extra=$1 stamp=".venv/netbond-stamp-${1:-run}" want
-    # The system's own Python where there is one: the demo's engines run without root, and a Python under
-    # /root (pyenv) could not be read by them.
+    # Prefer the system's own Python: the demo's engines run without root, and could not read a Python under /root
+    # (pyenv).
     local python=/usr/bin/python3
     [ -x "$python" ] || python=$(command -v python3) || die "python3 is missing; install Python 3.11 or newer"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -86,9 +86,9 @@ need_venv() {
     .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv
     local try
     for try in 1 2 3; do
-        # A package index that fails for a moment looks like a package that does not exist.
+        # Retry: if a package index fails for a moment, pip reports that a package does not exist.
         .venv/bin/pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}" && break
-        [ "$try" = 3 ] && die "the packages could not be installed; look at the network and start again"
+        [ "$try" = 3 ] && die "the packages could not be installed; check the network and try again"
         say "pip failed; trying again in $((try * 10)) s"
         sleep $((try * 10))
     done
