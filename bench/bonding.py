@@ -1,14 +1,14 @@
-"""Sweeps the sender's modes over many kinds of bonds, in virtual time, and prints a table.
+"""Compares the sender's modes on many kinds of bonds, in virtual time, and prints a table.
 
 python -m bench.bonding [--jobs N] [--only WORD] [--seconds S] [--latency S] [--seeds N]
                         [--modes adaptive,classic] [--part K/N] [--wild SEED [--random N]]
 python -m bench.bonding --cost
 
-Each row is a bond, a stream and an offered rate; each column a mode: payload lost in per cent, datagrams sent
-per packet delivered, both the mean over the seeds. The simulator is tests/bondsim.py; its figures agree with
-a bench over real sockets (bench/README.md). `--wild`: other rows instead, N random bonds, half of them with
-outages, handovers, fading and lost acknowledgements. `--cost`: CPU time per packet of all that the state
-machine does, sockets left out.
+Each row is a bond with a stream and an offered rate. For each mode, it has two columns: the payload lost in
+percent, and the datagrams sent per packet delivered; both are the mean over the seeds. The simulator is
+tests/bondsim.py; its figures agree with a benchmark over real sockets (bench/README.md). `--wild` uses N
+random bonds instead, half of them with outages, handovers, fading and lost acknowledgements. `--cost`
+measures the CPU time per packet of the state machine, without sockets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from netbond.srtla.modes import MODES, make_carrier
+from netbond.config.schema import MODES
+from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
 from tests.bondsim import BONDS, SHAPES, Outcome, Simulation, parse_link
 
@@ -82,7 +83,7 @@ NAMED: dict[str, list[str]] = {
         "up=1,down=5,delay=100,jitter=40,loss=2",
         "up=0.5,down=2,delay=60,queue=60",
     ],
-    "bloat-stall3": [  # a queue of 3 s, which for 2.5 s only grows
+    "bloat-stall3": [  # a queue of 3 s, which does not drain for 2.5 s
         "up=6,down=20,delay=30,queue=2250,stall=11,unstall=13.5",
         "up=5,down=20,delay=40,queue=1900",
         "up=4,down=20,delay=50,queue=1500",
@@ -99,7 +100,7 @@ NAMED: dict[str, list[str]] = {
         "up=6,down=20,delay=40,off=11,on=14,every=8",
         "up=6,down=20,delay=50",
     ],
-    "tunnel3": [  # all at once
+    "tunnel3": [  # an outage of all links at once
         "up=6,down=20,delay=30,off=12,on=12.6",
         "up=5,down=20,delay=40,off=12,on=12.8",
         "up=4,down=20,delay=50,off=12,on=12.5",
@@ -113,7 +114,7 @@ NAMED: dict[str, list[str]] = {
         "up=8,down=20,delay=30,worse=9,better=11,up2=2,again=4",
         "up=8,down=20,delay=40,worse=11,better=13,up2=2,again=4",
     ],
-    "detour2": [  # a longer way for some seconds
+    "detour2": [  # a longer delay for some seconds
         "up=8,down=20,delay=20,worse=12,better=18,delay2=120",
         "up=4,down=20,delay=50",
     ],
@@ -129,7 +130,7 @@ NAMED: dict[str, list[str]] = {
         "up=4,down=20,delay=50,queue=1000",
     ],
     "faster-for-good2": ["up=8,down=20,delay=30,worse=0,better=12,up2=1", "up=5,down=20,delay=40"],
-    "flicker4": [  # each is gone for 0.3 s in turn
+    "flicker4": [  # each link has an outage of 0.3 s in turn
         "up=4,down=20,delay=30,off=8,on=8.3,every=4",
         "up=4,down=20,delay=35,off=9,on=9.3,every=4",
         "up=4,down=20,delay=40,off=10,on=10.3,every=4",
@@ -142,13 +143,13 @@ NAMED: dict[str, list[str]] = {
     ],
     "acks-lost2": ["up=6,down=20,delay=30,downloss=20", "up=5,down=20,delay=40,downloss=30"],
 }
-TOLERANCE = 0.1  # points of loss by which adaptive may seem worse than classic
+TOLERANCE = 0.1  # percentage points of loss by which adaptive may be worse than classic by chance
 LOADS = (0.5, 0.7, 0.85, 0.95, 1.1)  # of the capacity left after headers and loss
 HEADERS = 1360 / 1316
 
 
 def capacity(links: list[str]) -> float:
-    """Mbit/s of payload that the links could carry; those with outages are left out if there are others."""
+    """Return the payload in Mbit/s that the links can carry; skip links with outages if there are others."""
     ups = [parse_link(spec)[0] for spec in links]
     total = 0.0
     for up in [up for up in ups if up.off > 1e9] or ups:
@@ -159,7 +160,7 @@ def capacity(links: list[str]) -> float:
 
 
 def random_bond(rng: random.Random) -> list[str]:
-    """Two to five links of any kind."""
+    """Make a bond of two to five random links."""
     links = []
     for _ in range(rng.randint(2, 5)):
         rate = round(2 ** rng.uniform(-1, 4), 2)
@@ -176,7 +177,7 @@ def random_bond(rng: random.Random) -> list[str]:
 
 
 def wild_bond(rng: random.Random) -> list[str]:
-    """Links of any kind to which things happen."""
+    """Make a bond of random links, some of which change, fade, or have outages."""
     links = []
     for plain in random_bond(rng):
         spec = plain
@@ -215,7 +216,7 @@ class Case:
 
 
 def cases(randoms: int) -> Iterator[Case]:
-    """All rows."""
+    """Yield the rows of the usual table."""
     for name, links in NAMED.items():
         for load in LOADS:
             yield Case(f"{name} {load:.0%}", tuple(links), round(capacity(links) * load, 2))
@@ -233,7 +234,7 @@ def cases(randoms: int) -> Iterator[Case]:
 
 
 def wild_cases(seed: int, count: int) -> Iterator[Case]:
-    """Rows that no table has."""
+    """Yield `count` rows with random bonds that depend on `seed`."""
     rng = random.Random(seed)
     for number in range(count):
         links = wild_bond(rng) if number % 2 else random_bond(rng)
@@ -244,7 +245,7 @@ def wild_cases(seed: int, count: int) -> Iterator[Case]:
 
 
 def play(work: tuple[Case, str, float, float, int]) -> Outcome:
-    """One run."""
+    """Simulate one run."""
     case, mode, latency, seconds, seed = work
     simulation = Simulation(
         list(case.links),
@@ -260,7 +261,7 @@ def play(work: tuple[Case, str, float, float, int]) -> Outcome:
 
 
 class Timed:
-    """A sender whose calls are timed."""
+    """Wraps a sender, and adds up the time of its calls."""
 
     def __init__(self, sender: Sender) -> None:
         self.spent = 0.0
@@ -281,7 +282,7 @@ class Timed:
 
 
 def show_cost(latency: float) -> None:
-    """What a packet costs in the state machine, of each mode; the least of five runs."""
+    """Print the cost of a packet in each mode's state machine: the minimum of five runs."""
     print("| bond | Mbit/s | " + " | ".join(f"{mode}, us per packet" for mode in MODES) + " |")
     print("|---|---|" + "---|" * len(MODES))
     for name, links, mbps in (
@@ -308,7 +309,7 @@ def show_cost(latency: float) -> None:
 
 
 def main() -> int:
-    """Sweep; the exit status."""
+    """Print the table; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="only rows with this in their name")

@@ -1,19 +1,19 @@
-"""What the engines cost, over loopback, beside other programs in the same sitting.
+"""Measures the cost of the engines over loopback, and of other programs in the same run for comparison.
 
     python bench/engines.py [recv|send] [--rates 8,20,120] [--links 4] [--secs 8] [--runs 3] [--highest]
 
-recv: a sender that keeps to the protocol carries a stream over several links to the program under test, and a
-stand-in for the SRT server takes it there and acknowledges it every 10 ms as SRT does. send: a stand-in for
-the SRT caller hands the stream to the program under test, and one for an SRTLA receiver acknowledges it as
-receivers do: one SRTLA ACK for ten packets of a link, SRT's own every 10 ms over all links. The stream comes
-5 ms of packets at a time, as from encoders. Measured: CPU time of the program per data packet (the
-scheduler's own nanoseconds), the delay that it adds (kernel time stamps), context switches, memory; with
---highest the highest rate without loss.
+recv: a simulated SRTLA sender carries a stream over several links to the program under test. A simulated SRT
+server receives the stream and acknowledges it every 10 ms, as SRT does. send: a simulated SRT caller sends
+the stream to the program under test. A simulated SRTLA receiver acknowledges it as receivers do: with one
+SRTLA ACK for ten packets of a link, and SRT's ACK every 10 ms over all links. The stream comes in bursts of 5
+ms, as from encoders. It measures the CPU time of the program per data packet (the scheduler's own
+nanoseconds), the delay that it adds (kernel time stamps), context switches and memory; with --highest also
+the highest rate without loss.
 
-Programs: netbond; netbond without its compiled parts; BELABOX's if NETBOND_FOREIGN_SRTLA names the folder
-that holds them; and as floors, if there is a C compiler, relay.c, which moves datagrams and does nothing
-else, and least.c, which also reads and sends what the protocol asks for, and decides nothing: woken by
-packets, and by the clock each 5 ms.
+The programs are netbond; netbond without its compiled parts; and BELABOX's, if NETBOND_FOREIGN_SRTLA names
+their folder. If there is a C compiler, two programs show the lower bound of the cost: relay.c only forwards
+datagrams; least.c also reads and sends what the protocol requires, but decides nothing. least.c runs twice:
+woken by packets, and by a timer each 5 ms.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from netbond.srtla import wire
 from netbond.srtla.process import batch
 
 PAYLOAD = 1316
-LATENCY = 1000  # ms, of SRT
+LATENCY_MS = 1000  # SRT's
 PACKET = PAYLOAD + wire.SRT_HEADER
-BURST = 0.005  # s
-ACK_EVERY = 0.010  # s
+BURST_S = 0.005
+ACK_INTERVAL_S = 0.010
 _TIMESTAMPNS = 35  # SO_TIMESTAMPNS, include/uapi/asm-generic/socket.h
 
 
@@ -58,7 +58,7 @@ def free_port() -> int:
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of all threads of a process, as the scheduler has counted it."""
+    """Return the CPU time of all threads of a process in nanoseconds, as the scheduler has counted it."""
     return sum(
         int(task.joinpath("schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()
     )
@@ -74,7 +74,7 @@ def rss_mb(pid: int) -> float:
 
 
 class Server:
-    """The SRT server's stand-in, a thread: counts, takes delays, acknowledges."""
+    """Simulates the SRT server in a thread: counts packets, measures delays, sends ACKs."""
 
     def __init__(self, *, stamps: bool) -> None:
         self.sock = udp()
@@ -119,7 +119,7 @@ class Server:
                 pass
             now = time.monotonic()
             if now >= next_ack and self.peer and self.acks:
-                next_ack = now + ACK_EVERY
+                next_ack = now + ACK_INTERVAL_S
                 serial += 1
                 ack = struct.pack("!HHIIIIIIIIII", wire.SRT_ACK, 0, serial, 0, 7, after, 0, 0, 0, 0, 0, 0)
                 self.sock.sendto(ack, self.peer)
@@ -131,7 +131,7 @@ class Server:
 
 
 class Peer:
-    """The SRTLA receiver's stand-in, a thread: accepts all links, acknowledges, takes delays."""
+    """Simulates the SRTLA receiver in a thread: accepts all links, sends ACKs, measures delays."""
 
     def __init__(self, *, stamps: bool) -> None:
         self.sock = udp()
@@ -144,7 +144,7 @@ class Peer:
         self.delays: list[int] = []
         self.acks = True
         self.group = b""
-        self.waiting: dict[Any, list[int]] = {}  # by link: sequence numbers to be acknowledged
+        self.waiting: dict[Any, list[int]] = {}  # by link: sequence numbers to acknowledge
         self.highest = 0
         self.stop = False
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -169,7 +169,7 @@ class Peer:
                         self._take(address, data)
             now = time.monotonic()
             if now >= next_ack and self.highest and self.acks:
-                next_ack = now + ACK_EVERY
+                next_ack = now + ACK_INTERVAL_S
                 serial += 1
                 after = self.highest + 1
                 ack = struct.pack("!HHIIIIIIIIII", wire.SRT_ACK, 0, serial, 0, 7, after, 0, 0, 0, 0, 0, 0)
@@ -206,7 +206,7 @@ class Peer:
 
 
 class Caller:
-    """The SRT caller's stand-in: a stream from one socket; a thread answers the ACKs that come back."""
+    """Simulates the SRT caller: sends a stream from one socket; a thread answers ACKs."""
 
     def __init__(self, port: int) -> None:
         self.sock = udp()
@@ -223,14 +223,14 @@ class Caller:
         while not self.stop:
             try:
                 data = self.sock.recv(2048)
-            except OSError:  # nothing, or the program is not up yet
+            except OSError:  # no packet, or the program does not listen yet
                 continue
             if wire.packet_type(data) == wire.SRT_ACK and data[4:8] != seen:
                 seen = data[4:8]
                 self.sock.send(struct.pack("!HH", wire.SRT_ACKACK, 0) + seen + bytes(8))
 
     def stream(self, mbps: float, secs: float, *, packed: bool = False) -> int:
-        """Packets sent. `packed`: those of a burst in one system call."""
+        """Send a stream; return the packets sent. `packed`: send each burst in one system call."""
         rate = mbps * 1e6 / (PAYLOAD * 8)
         start = time.monotonic()
         sent = 0
@@ -239,10 +239,10 @@ class Caller:
             if packed:
                 batch.send(self.sock, [self._packet() for _ in range(due)])
             else:
-                for _ in range(due):  # each with the time at which it leaves, other threads or not
+                for _ in range(due):  # make each packet just before it is sent, because it has the time in it
                     self.sock.send(self._packet())
             sent += due
-            time.sleep(BURST)
+            time.sleep(BURST_S)
         return sent
 
     def _packet(self) -> bytes:
@@ -256,18 +256,23 @@ class Caller:
 
 
 def stream_packet(sequence: int) -> bytes:
-    """With the time in it."""
+    """Make a data packet that has the current time in it."""
     return struct.pack("!IIIIQ", sequence, 0xE0000001, 0, 7, time.time_ns()) + bytes(PAYLOAD - 8)
 
 
 def handshake() -> bytes:
-    """An SRT caller's second, which tells the latency that it wants."""
+    """Make an SRT caller's second handshake packet, which has the latency that it asks for."""
     fields = struct.pack("!IHHIIIiII16x", 5, 0, 0x0001, 1, 1500, 8192, -1, 1, 0)
-    return bytes([0x80]) + bytes(15) + fields + struct.pack("!HHIIHH", 1, 3, 0x010500, 0xBF, LATENCY, LATENCY)
+    return (
+        bytes([0x80])
+        + bytes(15)
+        + fields
+        + struct.pack("!HHIIHH", 1, 3, 0x010500, 0xBF, LATENCY_MS, LATENCY_MS)
+    )
 
 
 class Sender:
-    """The links of one group; what comes back is thrown away by the kernel."""
+    """Simulates an SRTLA sender with one group; the kernel drops what its links receive."""
 
     def __init__(self, port: int, links: int, *, srtla: bool) -> None:
         self.links = [udp(host=f"127.0.0.{number + 2}") for number in range(links)]
@@ -282,7 +287,7 @@ class Sender:
 
     def _register(self) -> None:
         answer = b""
-        for _ in range(200):  # a busy machine takes its time to start a program
+        for _ in range(200):  # on a busy machine, the program starts slowly
             answer = self._ask(self.links[0], wire.build_registration(wire.REG1, os.urandom(256)))
             if wire.packet_type(answer) == wire.REG2:
                 break
@@ -295,7 +300,7 @@ class Sender:
         try:
             link.send(data)
             return link.recv(2048)
-        except OSError:  # not up yet
+        except OSError:  # the program does not listen yet
             time.sleep(0.05)
             return b""
 
@@ -304,7 +309,7 @@ class Sender:
         return stream_packet(self.sequence)
 
     def stream(self, mbps: float, secs: float, *, packed: bool = False) -> int:
-        """Packets sent. `packed`: those of a burst for one link in one system call."""
+        """Send a stream; return the packets sent. `packed`: send a burst for one link in one system call."""
         rate = mbps * 1e6 / (PAYLOAD * 8)
         start = time.monotonic()
         sent = 0
@@ -323,7 +328,7 @@ class Sender:
                 keepalive = now + 1
                 for link in self.links:
                     link.send(b"\x90\x00" + bytes(8))
-            time.sleep(BURST)
+            time.sleep(BURST_S)
         return sent
 
     def close(self) -> None:
@@ -334,7 +339,7 @@ class Sender:
 @dataclass
 class Program:
     name: str
-    command: list[str]  # with {port} to listen at, {server} to send to, and {ips}, the file of links
+    command: list[str]  # with {port} to listen on, {server} to send to, and {ips}, the file of links
     srtla: bool = True
     pure: bool = False
 
@@ -363,7 +368,7 @@ def programs(engine: str, directory: Path) -> list[Program]:
 
 
 class Running:
-    """A program under test with its stand-ins."""
+    """A program under test with its simulated peers."""
 
     def __init__(self, engine: str, program: Program, links: int, *, stamps: bool) -> None:
         self.server = Server(stamps=stamps) if engine == "recv" else Peer(stamps=stamps)
@@ -377,7 +382,7 @@ class Running:
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "NETBOND_PURE": "1"} if program.pure else None,
             )
-            # srtla_rec asks its SRT server first; a sender registers its links.
+            # Wait until srtla_rec has asked its SRT server, or a sender has registered its links.
             time.sleep((2.0 if engine == "recv" else 4.0) if program.srtla else 0.3)
         self.server.acks = program.srtla
         self.sender: Sender | Caller = (
@@ -415,7 +420,7 @@ def cost(engine: str, program: Program, links: int, mbps: float, secs: float) ->
 
 
 def highest(engine: str, program: Program, links: int, *, packed: bool) -> str:
-    """Bisects the rate at which nothing is lost in a second, twice in a row."""
+    """Bisect the highest rate at which no packet is lost in a second, twice in a row."""
     low, high = 50.0, 12800.0
     offered = 0.0
     while high / low > 1.1:
@@ -423,7 +428,7 @@ def highest(engine: str, program: Program, links: int, *, packed: bool) -> str:
         running = Running(engine, program, links, stamps=False)
         try:
             if engine == "send":
-                running.sender.stream(min(rate, 400), 1.0)  # it finds out what its links carry
+                running.sender.stream(min(rate, 400), 1.0)  # let it learn what its links carry
                 time.sleep(0.3)
             fine = True
             for _ in range(2):
@@ -440,7 +445,7 @@ def highest(engine: str, program: Program, links: int, *, packed: bool) -> str:
         if fine:
             low, offered = rate, max(offered, reached)
             if reached < rate * 0.9:
-                break  # more cannot be offered
+                break  # the simulated sender cannot offer more
         else:
             high = rate
     how = "packed" if packed else "singly"

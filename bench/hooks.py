@@ -1,10 +1,11 @@
-"""How long a DHCP client waits for its hook: with an agent, with one that hangs, and with none. Needs root.
+"""Measures how long a DHCP client waits for its hook: with a running, a hanging, and no agent. Needs root.
 
     sudo .venv/bin/python bench/hooks.py                       this netbond
     sudo .venv/bin/python bench/hooks.py --netbond A --netbond B    several, in turns (paths of the program)
 
-Each time is from the start of contrib/dhclient-hooks/netbond in dash, as dhclient-script runs it, to its end,
-with a lease that is new each time. Beside it, in turns: Python's own start, without which it cannot be had.
+Each time is from the start of contrib/dhclient-hooks/netbond in dash, as dhclient-script runs it, to its end.
+The lease is a new one each time. In turns with the hook, it measures Python's own start, which is the
+minimum.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from tests.netns.box import Box, wait_for
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "contrib/dhclient-hooks/netbond"
-LIMIT = 200.0  # ms
+LIMIT_MS = 200.0
 
 
 def once(box: Box, program: str, number: int) -> float:
-    """One hook; milliseconds."""
+    """Run one hook; return its time in milliseconds."""
     news = {
         "reason": "RENEW",
         "interface": "usb0",
@@ -43,7 +44,7 @@ def once(box: Box, program: str, number: int) -> float:
 
 
 def timed(command: list[str], environment: dict[str, str]) -> float:
-    """How long a command takes; milliseconds."""
+    """Run a command; return its time in milliseconds."""
     start = time.monotonic()
     subprocess.run(command, env=os.environ | environment, check=True, timeout=30)
     return 1000 * (time.monotonic() - start)
@@ -52,7 +53,7 @@ def timed(command: list[str], environment: dict[str, str]) -> float:
 def row(name: str, taken: list[float]) -> str:
     ranked = sorted(taken)
     p95 = ranked[int(0.95 * (len(ranked) - 1))]
-    late = sum(each > LIMIT for each in taken)
+    late = sum(each > LIMIT_MS for each in taken)
     return (
         f"| {name} | {len(taken)} | {statistics.median(taken):.0f} | {p95:.0f} | {ranked[-1]:.0f} | {late} |"
     )
@@ -85,7 +86,7 @@ def main() -> None:
         take("the agent hangs")
         os.kill(box.agent.pid, signal.SIGCONT)
         last = f"10.0.0.{20 + (args.n - 1) % 200}"
-        wait_for(lambda: f"default via {last} dev usb0" in box.table(100), 10, "the last word is not lost")
+        wait_for(lambda: f"default via {last} dev usb0" in box.table(100), 10, "the last lease is not lost")
     print("| | hooks | median ms | 95 % | most | over 200 ms |\n|---|---|---|---|---|---|")
     for name, times in taken.items():
         print(row(name, times))

@@ -1,8 +1,8 @@
-// The least that keeps to the protocol, for bench/engines.py: every datagram that an SRTLA engine has to read or send,
-// many at a time, and not one decision. One group, IPv4, no timers, nothing checked: a floor, not an engine.
+// A lower bound for bench/engines.py that follows the protocol: reads and sends every datagram that an SRTLA engine
+// must read and send, many at a time, but makes no decision. It has one group, IPv4 only, no timers, and no checks.
 // usage: least recv PORT SRT_PORT PAUSE          (the SRT server is on 127.0.0.1)
 //        least send PORT RECEIVER RECEIVER_PORT LINKS_FILE PAUSE
-// PAUSE: microseconds from one look at the sockets to the next; 0: a packet of the stream wakes it up.
+// PAUSE: microseconds between two reads of the sockets; 0: each packet of the stream wakes it up.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <poll.h>
@@ -88,7 +88,7 @@ static void receiver(int port, int srt_port, int pause) {
             uint8_t *data = in.bytes[i];
             int size = in.headers[i].msg_len, link = 0;
             while (link < count && !same(&links[link], &in.names[i])) link++;
-            if (data[0] >= 0x90 && data[0] < 0xA0) { // registration, keepalive: rare
+            if (data[0] >= 0x90 && data[0] < 0xA0) { // a registration or keepalive packet, which is rare
                 if (data[0] == 0x92 && data[1] == 1 && link == count && count < LINKS) links[count++] = in.names[i];
                 if (data[0] == 0x92) size = data[1]++ ? 2 : REG;
                 sendto(listener, data, size, 0, (void *)&in.names[i], sizeof in.names[i]);
@@ -145,8 +145,8 @@ static void sender(int port, struct sockaddr_in receiver, const char *file, int 
             got = recvmmsg(links[link], answers.headers, SLOTS / 4, MSG_DONTWAIT, NULL);
             for (int i = 0; i < got; i++) {
                 uint8_t *data = answers.bytes[i];
-                if (data[0] >= 0x90 && data[0] < 0xA0) continue; // an SRTLA ACK: known, and forgotten
-                if (data[0] == 0x80 && data[1] == 0x02) {        // SRT's ACK: the first of its copies
+                if (data[0] >= 0x90 && data[0] < 0xA0) continue; // an SRTLA ACK, which is ignored
+                if (data[0] == 0x80 && data[1] == 0x02) {        // SRT's ACK; only the first of its copies is forwarded
                     if (!memcmp(last, data + 4, 4)) continue;
                     memcpy(last, data + 4, 4);
                 }

@@ -1,5 +1,5 @@
-// The floor for bench/engines.py: takes datagrams from one UDP port to another with recvmmsg and sendmmsg, and
-// does nothing else. usage: relay LISTEN_PORT TO_PORT (both on 127.0.0.1)
+// A lower bound for bench/engines.py: forwards datagrams from one UDP port to another with recvmmsg and sendmmsg,
+// and does nothing else. usage: relay LISTEN_PORT TO_PORT (both on 127.0.0.1)
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <poll.h>

@@ -1,12 +1,12 @@
-"""How fast the agent puts routing right, beside the shell hook that it replaces. Needs root.
+"""Measures how fast the agent updates routing, compared with the shell hook that it replaces. Needs root.
 
     sudo .venv/bin/python bench/routing.py latency   from an address event to rule, table and ECMP, 8 uplinks
     sudo .venv/bin/python bench/routing.py start     64 uplinks, from exec to the full state
-    sudo .venv/bin/python bench/routing.py storm     1,000 address changes in 5 s: when is it right again?
-    sudo .venv/bin/python bench/routing.py flaps     10,000 link flaps: memory and open files
+    sudo .venv/bin/python bench/routing.py storm     1,000 address changes in 5 s, until routing is right
+    again sudo .venv/bin/python bench/routing.py flaps     10,000 link flaps: memory and open files
 
-Everything happens in network namespaces of its own. The shell hook's time is taken in the same run, in turns
-with the agent's, by a shell that is running already; running `ip` four times is most of it.
+Everything runs in network namespaces of its own. The shell hook is measured in the same run, alternating with
+the agent, in a shell that already runs. Most of its time is for running `ip` four times.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from netbond.model import NexthopGroup
 from tests.netns.box import Box, sh
 from tests.netns.spaces import inside
 
-SO_RCVBUFFORCE = 33  # the socket module has no name for it
+SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h; the socket module does not have it
 GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 1 << 31  # link, IPv4 addresses, routes, rules; nexthops
 
 HOOK = """\
@@ -45,7 +45,7 @@ echo done
 
 @contextmanager
 def box(uplinks: int, *, addresses: bool = True) -> Iterator[Box]:
-    """A box with uplinks u0, u1, ... (gateway 10.0.N.1, by configuration), without an agent."""
+    """Make a box with uplinks u0, u1, ... (gateway 10.0.N.1, by configuration), without an agent."""
     with tempfile.TemporaryDirectory() as folder, Box(Path(folder)) as found:
         text = ""
         for number in range(uplinks):
@@ -60,7 +60,7 @@ def box(uplinks: int, *, addresses: bool = True) -> Iterator[Box]:
 
 
 def start(found: Box, *, wait: Callable[[], bool]) -> float:
-    """Start the agent; seconds until `wait` holds."""
+    """Start the agent; return the seconds until `wait` is true."""
     began = time.perf_counter()
     with found.log.open("a") as log:
         found.agent = subprocess.Popen(
@@ -74,12 +74,12 @@ def start(found: Box, *, wait: Callable[[], bool]) -> float:
 
 
 def legs(found: Box) -> int:
-    """How many legs the ECMP default has."""
+    """Return the number of nexthops of the ECMP default."""
     return found.table(222).count("nexthop via")
 
 
 def listener(namespace: str) -> socket.socket:
-    """The kernel's events in a namespace."""
+    """Open a socket for the kernel's events in a namespace."""
     with inside(namespace):
         heard = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     heard.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 23)
@@ -88,7 +88,7 @@ def listener(namespace: str) -> socket.socket:
 
 
 def watch_closely() -> None:
-    """This process, not its children, runs when it has news: how late it is would be measured as well."""
+    """Give this process real-time priority, but not its children: its own delay would be measured, too."""
     os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
@@ -97,7 +97,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def quartet(values: list[float]) -> dict[str, float]:
-    """Milliseconds."""
+    """Return median, 99th percentile and maximum in milliseconds."""
     return {
         "median_ms": round(1000 * statistics.median(values), 2),
         "p99_ms": round(1000 * percentile(values, 0.99), 2),
@@ -109,7 +109,7 @@ def quartet(values: list[float]) -> dict[str, float]:
 
 
 def one_event(found: Box, heard: socket.socket, number: int, table: int) -> float:
-    """Give an uplink its address; seconds from the kernel's event to rule, default and ECMP leg."""
+    """Give an uplink its address; return the seconds from the kernel's event to rule, default and nexthop."""
     names = dict(socket.if_nameindex())
     missing = {"rule", "default", "group"}
     began = 0.0
@@ -135,7 +135,7 @@ def one_event(found: Box, heard: socket.socket, number: int, table: int) -> floa
 
 
 def latency(rounds: int) -> dict[str, object]:
-    """Agent and hook in turns."""
+    """Measure agent and hook in turns."""
     ours, theirs = [], []
     watch_closely()
     with box(8) as found:
@@ -165,7 +165,7 @@ def latency(rounds: int) -> dict[str, object]:
                 pass
             ours.append(one_event(found, heard, number, tables[f"u{number}"]))
             time.sleep(0.02)
-            # A table of its own, which the agent has nothing to do with but looks at all the same.
+            # The hook uses another table: the agent does not change it, but reads it.
             hook = HOOK.format(table=240, gateway=f"10.0.{number}.1", device=f"u{number}", address="10.0.9.9")
             began = time.perf_counter()
             shell.stdin.write(hook)
@@ -190,7 +190,7 @@ def latency(rounds: int) -> dict[str, object]:
 
 
 def start_many(uplinks: int) -> dict[str, object]:
-    """From exec to the full state: the rule of the last uplink, and all legs."""
+    """Measure the time from exec to the full state: the rule of the last uplink, and all nexthops."""
     with box(uplinks) as found:
         heard = listener(found.name)
         heard.settimeout(10)
@@ -199,7 +199,7 @@ def start_many(uplinks: int) -> dict[str, object]:
             found.agent = subprocess.Popen(
                 found.command("run", "--config", str(found.config_file)), stderr=log, text=True
             )
-        # The last thing that is written is the rule of the ECMP table.
+        # The agent adds the rule of the ECMP table last.
         first = 0.0
         while True:
             data = heard.recv(1 << 18)
@@ -224,7 +224,7 @@ def start_many(uplinks: int) -> dict[str, object]:
 
 
 def storm(changes: int, seconds: float) -> dict[str, object]:
-    """Address changes at an even pace; how long after the last one everything is right."""
+    """Change addresses at an even rate; measure how long after the last change everything is right."""
     with box(8) as found:
         start(found, wait=lambda: legs(found) == 8)
         before = found.state()
@@ -262,19 +262,19 @@ def storm(changes: int, seconds: float) -> dict[str, object]:
 
 
 def agent_pid(found: Box) -> int:
-    """`ip netns exec` becomes the agent."""
+    """Return the agent's PID: `ip netns exec` replaces itself by the agent."""
     assert found.agent is not None
     return found.agent.pid
 
 
 def cpu_seconds(found: Box) -> float:
-    """What the agent has used."""
+    """Return the processor time that the agent has used, in seconds."""
     fields = Path(f"/proc/{agent_pid(found)}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(found: Box) -> int:
-    """Kibibytes."""
+    """Return the agent's resident memory in KiB."""
     text = Path(f"/proc/{agent_pid(found)}/status").read_text()
     return int(text.split("VmRSS:")[1].split()[0])
 
@@ -284,7 +284,7 @@ def open_files(found: Box) -> int:
 
 
 def flaps(count: int) -> dict[str, object]:
-    """A link goes down and up, as fast as `ip` can; the first tenth warms up."""
+    """Set a link down and up as fast as `ip` can; measure memory and files. The first tenth is warm-up."""
     with box(4) as found:
         start(found, wait=lambda: legs(found) == 4)
         marks = []
@@ -308,7 +308,7 @@ def flaps(count: int) -> dict[str, object]:
 
 
 def sh_input(found: Box, lines: str) -> None:
-    """A batch for `ip` in the box."""
+    """Run a batch of `ip` in the box."""
     batch = found.folder / "batch"
     batch.write_text(lines)
     sh("ip", "-n", found.name, "-batch", str(batch))

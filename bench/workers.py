@@ -1,10 +1,10 @@
-"""What a receiver's several processes do, and what junk costs them (docs/recv.md, "More than one core").
+"""Measures a receiver with several processes, and what junk costs it (docs/recv.md, "More than one core").
 
     python -m bench.workers [--workers 1,2] [--groups 2] [--rate 4000] [--junk 20000] [--secs 8]
 
-Each group sends RATE packets of 1332 bytes a second over four links on loopback; strangers send JUNK
-datagrams a second beside it. Measured: CPU of each of the receiver's processes, in percent of a core;
-packets that did not reach the stand-in for the SRT server; datagrams that the kernel threw away.
+Each group sends RATE packets of 1332 bytes per second over four links on loopback; at the same time, other
+peers send JUNK datagrams per second. It measures the CPU time of each process of the receiver, in percent of
+a core; the packets that do not reach the simulated SRT server; and the datagrams that the kernel drops.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def flood(kind: str, port: int, rate: int, seconds: float) -> subprocess.Popen[s
 
 
 def family(pid: int) -> list[int]:
-    """The process and its children."""
+    """Return the PIDs of a process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *map(int, children)]
 
