@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests import ready
-from tests.netns.buses import PrivateBus, end
+from tests.buses import PrivateBus, end
 
 POLKITD = "/usr/lib/polkit-1/polkitd"
 

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from tests import ready
-from tests.netns.buses import PrivateBus, end
+from tests.buses import PrivateBus, end
 
 CONFIG = """\
 [main]

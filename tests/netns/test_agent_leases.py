@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.buses import PrivateBus
 from tests.netns.agents import Agent
 from tests.netns.box import sh, wait_for
-from tests.netns.buses import PrivateBus
 from tests.netns.dhcpbox import NETBOND, ROOT, DhcpBox
 from tests.netns.lan import Process
 from tests.netns.nm import NetworkManagerBox

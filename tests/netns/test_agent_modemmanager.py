@@ -17,10 +17,10 @@ import pytest
 from dbus_next import Variant
 
 from netbond.watchers.modemmanager import MODEM_3GPP, NAME
+from tests.buses import PrivateBus, StandIn, serving
 from tests.netns.box import Box, wait_for
-from tests.netns.buses import PrivateBus, StandIn
 from tests.netns.mm import ModemManagerBox, SimulatedModem
-from tests.netns.test_bus import PATH, PROPERTIES, modem, serving
+from tests.unit.watchers.modems import PATH, PROPERTIES, modem
 
 pytestmark = pytest.mark.root
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.buses import PrivateBus
 from tests.netns.agents import Agent
 from tests.netns.box import ip_monitor, wait_for
-from tests.netns.buses import PrivateBus
 from tests.netns.nm import NetworkManagerBox
 
 pytestmark = pytest.mark.root

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.buses import PrivateBus
 from tests.netns.agents import Agent
 from tests.netns.box import Box, sh, wait_for
-from tests.netns.buses import PrivateBus
 from tests.netns.dhcpbox import DhcpBox
 from tests.netns.mm import ModemManagerBox
 from tests.netns.nm import NetworkManagerBox

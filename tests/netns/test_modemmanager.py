@@ -13,7 +13,7 @@ import pytest
 
 from netbond.system.typed_json import to_json
 from netbond.watchers.modemmanager import Modem, ModemManagerWatcher, modem_snapshot, summary
-from tests.netns.buses import PrivateBus, until
+from tests.buses import PrivateBus, until
 from tests.netns.mm import ModemManagerBox, SimulatedModem
 
 pytestmark = pytest.mark.root

@@ -20,7 +20,7 @@ from netbond.model import Address, Facts, GatewayClaim, IPAddress, Link
 from netbond.system import clock
 from netbond.uplinks import find
 from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, claims
-from tests.netns.buses import PrivateBus, until
+from tests.buses import PrivateBus, until
 from tests.netns.nm import NetworkManagerBox
 
 pytestmark = pytest.mark.root

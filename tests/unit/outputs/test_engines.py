@@ -18,7 +18,7 @@ from netbond.engines.supervisor import Supervisor
 from netbond.model import Address, Facts, Health, Link
 from netbond.outputs import engines
 from netbond.outputs.engines import Engines
-from tests.netns.buses import until
+from tests.buses import until
 from tests.unit.boxes import box
 from tests.unit.places import agent_in
 

@@ -11,8 +11,7 @@ from netbond.contracts import Traffic
 from netbond.sources import bus_source
 from netbond.sources.bus_source import BusSource
 from netbond.watchers.bus import Follower, Service, Watcher
-from tests.netns.buses import PrivateBus, StandIn, until
-from tests.unit.sources.conftest import serving
+from tests.buses import PrivateBus, StandIn, serving, until
 
 NAME = "org.example.Netbond"
 SERVICE = Service("Example", NAME, "/org/example", "/org/example", {f"{NAME}.Thing": frozenset({"Value"})})

@@ -17,7 +17,7 @@ from netbond.desired import Desired
 from netbond.model import EngineState, Facts, Health, Uplink
 from netbond.sources.health import HealthChecks
 from netbond.status.schema import Sections
-from tests.netns.buses import until
+from tests.buses import until
 from tests.unit.health.test_stream_evidence import stats
 
 LO = Uplink("lo", IPv4Interface("127.0.0.1/8"), None, "test", 100)

@@ -12,9 +12,8 @@ from netbond.model import Facts
 from netbond.sources.modemmanager import ModemManager
 from netbond.status.schema import Sections
 from netbond.watchers.modemmanager import MODEM, MODEM_3GPP, NAME, SERVICE, RoamingFile
-from tests.netns.buses import PrivateBus, StandIn, until
+from tests.buses import PrivateBus, StandIn, serving, until
 from tests.unit.places import config_in, content
-from tests.unit.sources.conftest import serving
 
 PATH = f"{SERVICE.namespace}/Modem/0"
 

@@ -14,9 +14,8 @@ from netbond.model import Facts, GatewayClaim, Link
 from netbond.sources.networkmanager import NetworkManager
 from netbond.status.schema import Sections
 from netbond.watchers.networkmanager import DEVICE, IP4, NAME
-from tests.netns.buses import PrivateBus, StandIn, until
+from tests.buses import PrivateBus, StandIn, serving, until
 from tests.unit.places import agent_in, config_in, content
-from tests.unit.sources.conftest import serving
 
 ROOT = "/org/freedesktop"
 READ = Facts(links=(Link("usb0", 2),))

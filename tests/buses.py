@@ -39,9 +39,14 @@ CONFIG = """\
   </policy>
   <includedir>/usr/share/dbus-1/system.d</includedir>
   <includedir>/etc/dbus-1/system.d</includedir>
+  {anybody}
   {more}
 </busconfig>
 """
+
+
+# The distribution's policies let only root have the names of system services.
+ANYBODY = '<policy context="mandatory"><allow own="*"/><allow send_destination="*"/></policy>'
 
 
 def end(process: subprocess.Popen[bytes] | None, *, kill: bool = False) -> None:
@@ -70,9 +75,13 @@ async def until(condition: Callable[[], object], what: str, seconds: float = 30.
 
 
 class PrivateBus:
-    """A bus at `socket`, for as long as the context lasts; within it, several starts and stops."""
+    """A bus at `socket`, for as long as the context lasts; within it, several starts and stops.
 
-    def __init__(self) -> None:
+    With `anybody`, the test need not be root to have the name of a system service on it.
+    """
+
+    def __init__(self, *, anybody: bool = False) -> None:
+        self._anybody = ANYBODY if anybody else ""
         # Not pytest's folder, which only root may enter: polkitd is another user.
         self._folder = Path(tempfile.mkdtemp(prefix="nbtbus"))
         self._folder.chmod(0o755)
@@ -93,7 +102,7 @@ class PrivateBus:
 
     def configure(self, more: str) -> None:
         """Add lines to the daemon's configuration; they count from its next start."""
-        self._config.write_text(CONFIG.format(socket=self.socket, more=more))
+        self._config.write_text(CONFIG.format(socket=self.socket, anybody=self._anybody, more=more))
 
     def start(self) -> None:
         """Start the daemon; it listens when this returns."""
@@ -164,3 +173,16 @@ class StandIn:
         if message.message_type is not MessageType.METHOD_CALL:
             return None
         return self._answer(message) or True
+
+
+def serving(objects: dict[str, Any], calls: list[Message] | None = None) -> Answer:
+    """A service that has these objects, and answers nothing else; it notes the `calls`."""
+
+    def answer(message: Message) -> Message | None:
+        if calls is not None:
+            calls.append(message)
+        if message.member == "GetManagedObjects":
+            return Message.new_method_return(message, "a{oa{sa{sv}}}", [objects])
+        return None
+
+    return answer
