@@ -68,7 +68,10 @@ def test_several_workers() -> None:
     ("words", "says"),
     [
         (["--srt-port", "1"], "the port for senders is not clear"),
-        (["--srt-port", "1", "--srtla-port", "1", "--listen", "0.0.0.0:1"], "the port for senders is not clear"),
+        (
+            ["--srt-port", "1", "--srtla-port", "1", "--listen", "0.0.0.0:1"],
+            "the port for senders is not clear",
+        ),
         (["--srtla-port", "1"], "the SRT server is not clear"),
         (["--srtla-port", "1", "--srt-port", "70000"], "--srt-port '70000' is not a port"),
     ],

@@ -93,10 +93,10 @@ def test_what_is_lost_does_not_come_out_and_is_counted(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ("message", "says"),
     [
-        ({"impair": "usb9", "words": []}, "not a request"),
+        ({"impair": "usb9", "words": []}, "invalid request"),
         ({"impair": "usb0", "words": ["rate=x"]}, "rate"),
-        ({"nothing": 1}, "not a request"),
-        ([], "not a request"),
+        ({"nothing": 1}, "invalid request"),
+        ([], "invalid request"),
     ],
 )
 def test_mistakes_are_answered(rig: Rig, message: object, says: str) -> None:

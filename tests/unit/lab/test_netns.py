@@ -60,7 +60,7 @@ def test_what_has_ended_is_nobody() -> None:
 
 def test_politely_and_then_for_good(program: list[subprocess.Popen[str]]) -> None:
     polite, stubborn = start(program, POLITE), start(program, STUBBORN)
-    netns.stop([polite, stubborn], patience=0.2)
+    netns.stop([polite, stubborn], grace_s=0.2)
     assert not polite.alive
     assert not stubborn.alive
 

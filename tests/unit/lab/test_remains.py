@@ -46,10 +46,10 @@ def test_what_is_in_the_folder_stays(root: Path) -> None:
 
 
 def test_one_command_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remains, "LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr(remains, "LOCK_TIMEOUT_S", 0.05)
     with remains.locked("a"):
         with (
-            pytest.raises(NetbondError, match="another netbond lab command is at work on lab 'a'"),
+            pytest.raises(NetbondError, match="another netbond lab command is working on lab 'a'"),
             remains.locked("a"),
         ):
             pass
@@ -116,7 +116,7 @@ def test_cleaning_ends_its_processes_and_takes_its_files(root: Path) -> None:
 
 def test_ctrl_c_waits_for_the_end_of_a_block() -> None:
     with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes when the block has ended
-        with remains.later():
+        with remains.interrupts_delayed():
             signal.raise_signal(signal.SIGINT)
             done = True
         assert done

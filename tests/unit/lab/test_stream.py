@@ -24,7 +24,7 @@ def test_a_template_is_filled_in_after_it_is_split() -> None:
 
 @pytest.mark.parametrize("template", ["x {port}", "x {0}", "x '", "x {lport", "x {lport.real.no}"])
 def test_a_template_that_cannot_be_filled_in_names_what_it_may_have(template: str) -> None:
-    with pytest.raises(UsageError, match=r"--sender .*; it may name \{lport\} \{rhost\} \{ips\}"):
+    with pytest.raises(UsageError, match=r"--sender .*; it may have \{lport\} \{rhost\} \{ips\}"):
         command_line(template, "--sender", VALUES)
 
 
@@ -53,7 +53,7 @@ def waiting(lab: FakeLab, key: str) -> None:
     ("key", "option"), [("agent", "with --agent"), ("receiver", "without --no-receiver")]
 )
 def test_what_the_lab_does_not_run_is_named_with_the_option(key: str, option: str) -> None:
-    with pytest.raises(UnavailableError, match=f"the lab runs no {key}; start the lab {option}"):
+    with pytest.raises(UnavailableError, match=f"the lab has no {key}; start the lab {option}"):
         waiting(FakeLab(), key)
 
 
@@ -64,4 +64,4 @@ def test_a_program_that_ends_before_its_port_is_open(monkeypatch: pytest.MonkeyP
         waiting(FakeLab(agent=gone), "agent")
     monkeypatch.setattr(netns, "udp_ports", lambda _: {6000})
     waiting(FakeLab(agent=gone), "agent")
-    assert stream.PORT_TIMEOUT > 0
+    assert stream.PORT_TIMEOUT_S > 0

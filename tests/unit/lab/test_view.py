@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from netbond.lab.view import BAR, LIVE_PERIOD, PLAIN_PERIOD, LinkLine, Moment, Screen, picture, plain
+from netbond.lab.view import BAR, LIVE_PERIOD_S, PLAIN_PERIOD_S, LinkLine, Moment, Screen, picture, plain
 
 UP = LinkLine("usb0", "10.0.0.10", "10.0.0.1", "up", 0.5, 4.0, 41.6, 20, 3)
 PULLED = LinkLine("usb1", "10.0.1.10", "10.0.1.1", "pulled", 0.0, 0.0, None, None, None)
@@ -61,8 +61,8 @@ def test_lines_are_few_and_news_come_at_once() -> None:
     with screen:
         assert screen.wants(0.0)
         screen.show(MOMENT)
-        assert not screen.wants(MOMENT.elapsed + PLAIN_PERIOD / 2)
-        assert screen.wants(MOMENT.elapsed + PLAIN_PERIOD)
+        assert not screen.wants(MOMENT.elapsed_s + PLAIN_PERIOD_S / 2)
+        assert screen.wants(MOMENT.elapsed_s + PLAIN_PERIOD_S)
         screen.news("[bold]usb1[/bold] was pulled")
     assert isinstance(screen.console.file, io.StringIO)
     assert screen.console.file.getvalue() == f"{plain(MOMENT)}\n       [bold]usb1[/bold] was pulled\n"
@@ -72,5 +72,5 @@ def test_on_a_terminal_news_are_part_of_the_picture() -> None:
     screen = Screen(live=True)
     with screen:
         screen.show(MOMENT)
-        assert screen.wants(MOMENT.elapsed + LIVE_PERIOD)
+        assert screen.wants(MOMENT.elapsed_s + LIVE_PERIOD_S)
         screen.news("not a line of its own")
