@@ -30,7 +30,7 @@ NOT_CORE = {"netbond/agent.py", "netbond/reconciler.py"}  # the loop, and one pa
 
 HEAD = """\
 # What each module's own test covers
-`netbond/a/b.py` has its test at `tests/unit/a/test_b.py` (and `test_b_*.py`). The table says how many of a
+The test of `netbond/plan.py` is `tests/unit/test_plan.py` (and what begins so). The table says how many of a
 module's statements this test alone executes. Tests in other folders and in `tests/unit/across` come on top.
 Bold: the core, which is pure and has to reach {percent} %. `scripts/test --coverage` writes this page.
 

@@ -16,9 +16,6 @@ WITHOUT = {
     "netbond/cli/status_details.py": "tests/unit/cli/test_status.py, which has all that is printed",
     "netbond/cli/status_view.py": "tests/unit/cli/test_status.py, which has all that is printed",
     "netbond/reconciler.py": "tests/unit/test_agent.py, whose passes it makes",
-    "netbond/srtla/native/bypass.py": "tests/unit/srtla/native/test_fastpath.py, through the data path in C",
-    "netbond/srtla/process/wakeup.py": "tests/unit/srtla/process/test_loop.py, which uses its numbers",
-    "netbond/srtla/receiver/workers.py": "tests/e2e/test_srtla_workers.py, with several processes",
 }
 # Tests of the command line and of all state machines at once: of a package, whose name they have.
 OF_PACKAGES = {"tests/unit/cli/test_cli.py", "tests/unit/srtla/test_srtla.py"}
