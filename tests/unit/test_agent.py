@@ -21,7 +21,6 @@ from netbond.kernel.client import Kernel
 from netbond.model import Facts, Uplink
 from netbond.outputs.table_names import TableNames
 from netbond.refusals import RETRY_S
-from netbond.router import nft
 
 
 class Broken:
@@ -96,16 +95,6 @@ async def test_a_kernel_that_cannot_be_read_at_the_end_does_not_keep_the_rest(
     await agent._reconciler.leave(broken(OSError(errno.ENOBUFS, "no buffers")))
     assert not any(file.exists() for file in files)
     assert "left behind: routes and rules: [Errno 105] no buffers" in caplog.messages
-
-
-async def test_an_nft_that_cannot_be_started_is_an_error_of_router_mode_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "nft").write_text("#!/nonexistent/interpreter\n")
-    (tmp_path / "nft").chmod(0o755)
-    monkeypatch.setattr(nft, "program", lambda: str(tmp_path / "nft"))
-    with pytest.raises(nft.NftError, match="nft cannot be started: No such file or directory"):
-        await nft.feed("")
 
 
 def test_a_reload_that_comes_during_the_start_does_not_end_it() -> None:
