@@ -80,7 +80,7 @@ async def test_its_readers_are_told_once(tmp_path: Path, caplog: pytest.LogCaptu
             for _ in range(3):
                 assert await output.apply(FACTS, desired(FACTS, config), config) == ()
         ready.file(tmp_path / "told", reader)
-        assert caplog.messages == [f"told of the new address list: process {reader.pid}"]
+        assert caplog.messages == [f"the address list has changed; sent SIGHUP to process {reader.pid}"]
     finally:
         reader.kill()
         reader.wait()

@@ -15,7 +15,7 @@ from netbond.config.schema import Config, RouterConfig
 from netbond.desired import desired
 from netbond.errors import NetbondError
 from netbond.lan import Lan
-from netbond.model import Facts, Link, Uplink
+from netbond.model import Facts, Interface, Uplink
 from netbond.outputs import router_mode
 from netbond.outputs.router_mode import RouterMode
 from netbond.router import nft
@@ -83,7 +83,7 @@ async def test_a_quick_one_is_done_in_the_pass(running: Running) -> None:
     await running.start()
     running.nft.let.set()
     running.nft.answer = ["the record cannot be written"]
-    facts = Facts(links=(Link("eth1", 5), Link("eth2", 6)))
+    facts = Facts(interfaces=(Interface("eth1", 5), Interface("eth2", 6)))
     assert await running.apply(facts) == ["the record cannot be written"]
     assert running.nft.asked == [("eth1",)]
     assert running.looks == 0
@@ -108,12 +108,12 @@ async def test_what_changes_meanwhile_is_not_lost(running: Running) -> None:
     """Not two at once: the second pass only notes that there is more to do."""
     await running.start()
     await running.apply()
-    await running.apply(Facts(links=(Link("eth1", 5),)))
+    await running.apply(Facts(interfaces=(Interface("eth1", 5),)))
     assert running.nft.asked == [()]
     running.nft.let.set()
     await asyncio.sleep(0.01)
     assert running.looks == 1
-    await running.apply(Facts(links=(Link("eth1", 5),)))
+    await running.apply(Facts(interfaces=(Interface("eth1", 5),)))
     assert running.nft.asked == [(), ("eth1",)]
     await running.output.stop()
 
@@ -140,7 +140,7 @@ async def test_leaving_takes_the_table_away_also_in_the_middle_of_a_sync(running
 
 @pytest.mark.parametrize(
     ("hangs", "left"),
-    [(True, "router mode's nftables table, as nft does not finish"), (False, "nft refused; look")],
+    [(True, "router mode's nftables table, because nft does not finish"), (False, "nft refused; look")],
 )
 async def test_what_is_left_behind_is_named_in_time(running: Running, hangs: bool, left: str) -> None:
     await running.start()

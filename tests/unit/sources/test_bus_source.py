@@ -138,7 +138,7 @@ async def test_a_file_that_cannot_be_read_is_passed_over(
     assert source.recalled == ""
     (line,) = caplog.messages
     assert line.startswith(f"{tmp_path}/kept: ")
-    assert line.endswith("; passed over")
+    assert line.endswith("; ignored")
 
 
 def test_what_cannot_be_kept_is_a_problem_until_it_can(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ async def test_a_file_that_is_none_is_passed_over(tmp_path: Path, caplog: pytest
     source = ModemManager(config_in(tmp_path))
     await source.once()
     assert source.contribute(Facts(), 5.0).roaming == frozenset()
-    assert caplog.messages == [f"{tmp_path}/state/roaming.json: it is not JSON; passed over"]
+    assert caplog.messages == [f"{tmp_path}/state/roaming.json: it is not JSON; ignored"]
 
 
 async def test_what_cannot_be_kept_is_a_problem_and_tried_again(bus: PrivateBus, tmp_path: Path) -> None:
