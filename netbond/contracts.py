@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from netbond.config.schema import Config
 from netbond.desired import Desired
-from netbond.model import EngineState, Facts, Link, Rate
+from netbond.model import EngineState, Facts, Interface, Rate
 from netbond.status.schema import Sections
 
 Look = Callable[[], None]  # asks the agent for another pass; carries no information
@@ -22,7 +22,7 @@ Look = Callable[[], None]  # asks the agent for another pass; carries no informa
 class Traffic:
     """The traffic of the interfaces and the state of the engines, measured once a second."""
 
-    links: tuple[Link, ...] = ()  # with their byte counters
+    interfaces: tuple[Interface, ...] = ()  # with their byte counters
     rates: Mapping[str, Rate] = field(default_factory=dict)  # by interface
     engines: tuple[EngineState, ...] = ()
 
@@ -37,7 +37,7 @@ class Source:
     name = ""
     problems: Sequence[str] = ()
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Begin to follow changes; return when the first facts are there, or after about a second.
 
         Call `look` whenever the facts have changed. `links` are the interfaces with their byte counters, as
@@ -80,7 +80,7 @@ class Output:
 
     name = ""
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Begin to watch, before the first apply(). Call `look` when another program changes what this keeps.
 
         `links` are as for a source.

@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from netbond.model import Link
+from netbond.model import Interface
 
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"  # what stands for a byte that is not UTF-8
 
@@ -109,7 +109,7 @@ def like_hardware(name: str) -> bool:
     return _HARDWARE.fullmatch(name) is not None
 
 
-def _exclusion(link: Link, kinds: dict[str, str], lan: Collection[str]) -> Exclusion | None:
+def _exclusion(link: Interface, kinds: dict[str, str], lan: Collection[str]) -> Exclusion | None:
     if link.loopback:
         return Exclusion("loopback", final=True)
     if not link.name.isprintable() or UNREADABLE in link.name:
@@ -137,7 +137,7 @@ def _exclusion(link: Link, kinds: dict[str, str], lan: Collection[str]) -> Exclu
     return None
 
 
-def exclusions(links: Iterable[Link], lan: Collection[str] = ()) -> dict[str, Exclusion]:
+def exclusions(links: Iterable[Interface], lan: Collection[str] = ()) -> dict[str, Exclusion]:
     """By name, why each interface is not an uplink by default; interfaces that may be are missing.
 
     `lan` are the interfaces of the LAN side in router mode.

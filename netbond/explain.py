@@ -163,7 +163,7 @@ def _route_says(route: Route) -> str:
 def walk(facts: Facts, query: Query) -> Verdict:
     """What the kernel does with the packet, by the rules and routes in `facts`."""
     family = query.destination.version
-    if family == 4 and any(link.name == query.device and not link.up for link in facts.links):
+    if family == 4 and any(link.name == query.device and not link.up for link in facts.interfaces):
         return Verdict("none")  # before any rule is asked
     rules = sorted((rule for rule in facts.rules if rule.family == family), key=lambda rule: rule.priority)
     tables: dict[int, list[Route]] = {}

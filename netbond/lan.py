@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from netbond.config.schema import RouterConfig, UplinkConfig
-from netbond.model import Link, Rule, Uplink
+from netbond.model import Interface, Rule, Uplink
 
 # What may stand between quotes in nft's language without meaning something there: no quote, no final `*`.
 _NFT_NAME = re.compile(r"[A-Za-z0-9_.@+=%~-]{1,15}")
@@ -55,7 +55,7 @@ def is_lan(device: str, router: RouterConfig, claim: UplinkConfig | None) -> boo
 
 
 def lan_interfaces(
-    links: Iterable[Link],
+    links: Iterable[Interface],
     uplinks: Iterable[Uplink],
     router: RouterConfig,
     settings: Mapping[str, UplinkConfig],

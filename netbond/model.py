@@ -25,7 +25,7 @@ LOCAL_TABLE = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class Interface:
     """A network interface as the kernel reports it."""
 
     name: str
@@ -177,7 +177,7 @@ class Budget:
 class Facts:
     """Everything that the decisions of one pass depend on, besides the configuration."""
 
-    links: tuple[Link, ...] = ()
+    interfaces: tuple[Interface, ...] = ()
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()

@@ -106,7 +106,7 @@ class Reconciler:
         admitted, due = self._backoff.admit(operations, wanted, now, moved=moved)
         for operation in admitted:
             logger.debug("%s (%s)", operation.command(), operation.why)
-        refusals = await kernel.apply(admitted, facts.links)
+        refusals = await kernel.apply(admitted, facts.interfaces)
         self._changes += len(admitted) - len(refusals)
         judgement = judge(refusals, self._refused, moved=moved)
         self._refused = frozenset(map(str, refusals))
@@ -116,7 +116,7 @@ class Reconciler:
         self._tell(facts, goal, judgement.problems)
         for output in self.outputs:
             self.problems.report(output.name, await output.apply(facts, goal, self.config))
-        if not self._traffic.links:
+        if not self._traffic.interfaces:
             await self.count(kernel)
         self.publish()
         return next_look_s(judgement.retry_s, None if due is None else due - now)
@@ -147,7 +147,7 @@ class Reconciler:
             logger.debug("reading byte counters failed: %s", error)
             return
         now = time.monotonic()
-        rates = snapshot.rates(self._traffic.links, links, now - self._counted)
+        rates = snapshot.rates(self._traffic.interfaces, links, now - self._counted)
         self._traffic, self._counted = Traffic(links, rates, self.engines.states()), now
         self._sources.tick(self._traffic, now)
         self.publish()
@@ -163,7 +163,7 @@ class Reconciler:
                 __version__, os.getpid(), self._started, file, self._changes, self.problems.lines()
             ),
             self.goal,
-            self._traffic.links,
+            self._traffic.interfaces,
             self.engines.states(),
             ecmp_table=self.config.routing.ecmp_table,
             now=now,
@@ -181,7 +181,7 @@ class Reconciler:
         try:
             facts = await kernel.read()
             await self._taken.give_back(kernel, facts)
-            left += await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.links)
+            left += await kernel.apply(plan(facts, Desired(), self.config.routing.protocol), facts.interfaces)
         except OSError as error:
             left.append(f"routes and rules: {error}")
         for what in left:

@@ -33,8 +33,8 @@ from netbond.model import (
     Facts,
     GatewayClaim,
     IdleInterface,
+    Interface,
     IPAddress,
-    Link,
     Uplink,
     UplinkState,
 )
@@ -173,7 +173,7 @@ def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> 
     return [_Gateway(gateway, CONFIGURED, tuple(share)) for gateway, share in shares.items()]
 
 
-def _known(link: Link, addresses: Sequence[Address], facts: Facts) -> list[_Gateway]:
+def _known(link: Interface, addresses: Sequence[Address], facts: Facts) -> list[_Gateway]:
     """Return the gateways that claims, main, and remembered defaults name for these addresses."""
     family = addresses[0].family
     defaults = _main_defaults(link.name, family, facts)
@@ -218,7 +218,7 @@ def _once_without_gateway(
 
 
 def _gateways(
-    link: Link, addresses: tuple[Address, ...], setting: UplinkConfig, facts: Facts
+    link: Interface, addresses: tuple[Address, ...], setting: UplinkConfig, facts: Facts
 ) -> list[_Gateway]:
     """Return the gateways of these addresses, which are of one family; none if no gateway is known."""
     if setting.gateway == ("none",):
@@ -242,7 +242,7 @@ def remember(facts: Facts, now_s: float) -> tuple[GatewayClaim, ...]:
     remembered of an interface that has disappeared is dropped.
     """
     kept = {}
-    for link in facts.links:
+    for link in facts.interfaces:
         addresses = [a for a in facts.addresses if a.device == link.name and a.scope == "global"]
         held = {a.interface.ip for a in addresses}
         once = next((x for x in facts.remembered if x.device == link.name and x.address.ip in held), None)
@@ -258,7 +258,7 @@ def remember(facts: Facts, now_s: float) -> tuple[GatewayClaim, ...]:
 
 
 def _seen(
-    link: Link, addresses: Iterable[Address], defaults: Sequence[IPAddress | None], now_s: float
+    link: Interface, addresses: Iterable[Address], defaults: Sequence[IPAddress | None], now_s: float
 ) -> GatewayClaim | None:
     gateway = next((gateway for gateway in defaults if gateway is not None), None)
     for address in addresses:
@@ -275,7 +275,7 @@ def _seen(
 # --- uplinks -----------------------------------------------------------------------------------------------
 
 
-def _state(link: Link) -> tuple[UplinkState, str]:
+def _state(link: Interface) -> tuple[UplinkState, str]:
     if not link.up:
         return UplinkState.DOWN, "interface is down"
     if not link.carrier:
@@ -285,7 +285,7 @@ def _state(link: Link) -> tuple[UplinkState, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    link: Link
+    link: Interface
     setting: UplinkConfig
     gateway: _Gateway
     everything: tuple[Address, ...]  # all addresses of the family: a gateway may have none of its own
@@ -296,7 +296,9 @@ class _Chosen:
         return self.link.name + self.further
 
 
-def _of_link(link: Link, setting: UplinkConfig, facts: Facts, config: Config) -> tuple[list[_Chosen], str]:
+def _of_interface(
+    link: Interface, setting: UplinkConfig, facts: Facts, config: Config
+) -> tuple[list[_Chosen], str]:
     """Return the gateways of one interface; or if it has none but an [[uplink]] names it, the reason."""
     asked_for = setting is not match.UNMATCHED
     if not setting.enabled:
@@ -324,10 +326,12 @@ def excluded(facts: Facts, choice: match.Choice, config: Config) -> dict[str, st
     exclusion is final.
     """
     lan = {
-        link.name for link in facts.links if is_lan(link.name, config.router, choice.settings.get(link.name))
+        link.name
+        for link in facts.interfaces
+        if is_lan(link.name, config.router, choice.settings.get(link.name))
     }
     reasons = {}
-    for name, exclusion in exclusions(facts.links, lan).items():
+    for name, exclusion in exclusions(facts.interfaces, lan).items():
         setting = choice.settings.get(name)
         if exclusion.final or setting is None or setting.match == "*":
             reasons[name] = exclusion.reason
@@ -370,14 +374,14 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
 
     `tables_in_use` are the tables that uplinks have in the kernel now, by the uplink's name. They keep them.
     """
-    choice = match.choose(of_links(facts.links, facts.devices), config)
+    choice = match.choose(of_links(facts.interfaces, facts.devices), config)
     no_uplinks = excluded(facts, choice, config)
     chosen: list[_Chosen] = []
     idle = [IdleInterface("", problem) for problem in choice.problems]
-    for link in sorted(facts.links, key=lambda link: link.name):
+    for link in sorted(facts.interfaces, key=lambda link: link.name):
         if link.name not in no_uplinks:
             setting = choice.settings.get(link.name, match.UNMATCHED)
-            found, why_not = _of_link(link, setting, facts, config)
+            found, why_not = _of_interface(link, setting, facts, config)
             chosen += found
             idle += [IdleInterface(link.name, why_not)] if why_not else []
     idle += [IdleInterface(setting.match, "no such interface now") for setting in choice.unused]

@@ -68,7 +68,7 @@ def _query(args: argparse.Namespace, facts: Facts) -> Query:
             raise UsageError(f"--from {args.source!r} is not an address") from None
         if not any(address.interface.ip == source for address in facts.addresses):
             raise UsageError(f"--from {source} is not an address of this box", "`ip address` shows them")
-    if args.dev and not any(link.name == args.dev for link in facts.links):
+    if args.dev and not any(link.name == args.dev for link in facts.interfaces):
         raise UsageError(f"--dev {args.dev!r}: there is no such interface", "`ip link` shows them")
     families = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
     family = families[None if source is None else source.version]

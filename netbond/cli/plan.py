@@ -40,9 +40,9 @@ def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Cha
     from netbond.router import nft
 
     state_dir = config.agent.state_dir
-    inside = lan_interfaces(facts.links, goal.uplinks, config.router, goal.settings)
+    inside = lan_interfaces(facts.interfaces, goal.uplinks, config.router, goal.settings)
     read = sysctls.Sysctls(state_dir).read
-    changes = sysctls.wanted(goal.uplinks, config, read, lan=inside.devices, links=facts.links)
+    changes = sysctls.wanted(goal.uplinks, config, read, lan=inside.devices, links=facts.interfaces)
     if os.geteuid() != 0:
         if config.router.lan:
             print("# router mode is left out: only root may see nftables", file=sys.stderr)

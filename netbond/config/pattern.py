@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 
-from netbond.model import Device, Link
+from netbond.model import Device, Interface
 from netbond.system.text import printable
 
 LONGEST = 96  # characters of a property; what a stick says about itself may be anything
@@ -47,7 +47,7 @@ def from_properties(name: str, properties: Mapping[str, str], mac: str = "") -> 
     )
 
 
-def of_links(links: Iterable[Link], known: Iterable[Device]) -> tuple[Device, ...]:
+def of_links(links: Iterable[Interface], known: Iterable[Device]) -> tuple[Device, ...]:
     """A device for each interface but loopback: the known device, with its present MAC address."""
     by_name = {device.name: device for device in known}
     return tuple(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from netbond.model import Link
+    from netbond.model import Interface
 
 MANAGED = "networkmanager.json"  # in state_dir: what NetworkManager said last
 LARGEST_FILE_BYTES = 8192  # one lease
@@ -324,7 +324,7 @@ def _timeless(leases: Iterable[Lease]) -> list[tuple[object, ...]]:
 # --- interfaces that are renamed ---------------------------------------------------------------------------
 
 
-def renamed(leases: Iterable[Lease], links: Iterable[Link]) -> Iterator[tuple[Lease, Lease]]:
+def renamed(leases: Iterable[Lease], links: Iterable[Interface]) -> Iterator[tuple[Lease, Lease]]:
     """The leases whose interface has another name now, each as it was and as it is.
 
     An older lease does not replace one that came for the new name.
@@ -341,7 +341,7 @@ def renamed(leases: Iterable[Lease], links: Iterable[Link]) -> Iterator[tuple[Le
             )
 
 
-def following(leases: Iterable[Lease], links: Iterable[Link]) -> tuple[Lease, ...]:
+def following(leases: Iterable[Lease], links: Iterable[Interface]) -> tuple[Lease, ...]:
     """The leases by the names that their interfaces have now."""
     leases = tuple(leases)
     moved = dict(renamed(leases, links))

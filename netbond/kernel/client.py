@@ -26,8 +26,8 @@ from netbond.kernel import rtnetlink as wire
 from netbond.model import (
     LOCAL_TABLE,
     Facts,
+    Interface,
     IPAddress,
-    Link,
     NexthopGroup,
     NexthopObject,
     Route,
@@ -191,13 +191,13 @@ class Kernel:
                 "use a kernel with CONFIG_IP_MULTIPLE_TABLES=y; nothing was changed",
             )
 
-    async def read_links(self) -> tuple[Link, ...]:
+    async def read_links(self) -> tuple[Interface, ...]:
         """The interfaces with their byte counters."""
         return self._again(lambda: self._links(wire.Reader(), wire.Reader(), statistics=True))
 
     def _links(
         self, reader: wire.Reader, first_reader: wire.Reader, *, statistics: bool = False
-    ) -> tuple[Link, ...]:
+    ) -> tuple[Interface, ...]:
         """The interfaces. They are parsed twice: a port's master is named only when all names are known.
 
         `reader` then knows the names, to read the other objects.
@@ -228,7 +228,7 @@ class Kernel:
         links = self._links(reader, self._first_reader)
         nexthops = self._dump_if_known(wire.GETNEXTHOP, 0)
         return Facts(
-            links=links,
+            interfaces=links,
             addresses=tuple(self._parsed(wire.address, wire.GETADDR)),
             routes=tuple(self._parsed(wire.route, wire.GETROUTE)),
             rules=tuple(self._parsed(wire.rule, wire.GETRULE)),
@@ -272,7 +272,7 @@ class Kernel:
 
     # --- writing -------------------------------------------------------------------------------------------
 
-    async def apply(self, operations: Iterable[Operation], links: Iterable[Link]) -> list[Refusal]:
+    async def apply(self, operations: Iterable[Operation], links: Iterable[Interface]) -> list[Refusal]:
         """Apply the operations in their order; return those that failed, unless their device has gone."""
         indexes = {link.name: link.index for link in links}
         wanted = list(operations)

@@ -18,9 +18,9 @@ from typing import Any
 from netbond.model import (
     LOCAL_TABLE,
     Address,
+    Interface,
     IPAddress,
     IPNetwork,
-    Link,
     Nexthop,
     NexthopGroup,
     NexthopObject,
@@ -153,7 +153,7 @@ def _network(data: bytes | None, length: int, family: int) -> IPNetwork:
 # --- bytes into nouns --------------------------------------------------------------------------------------
 
 
-def link(payload: bytes, names: Names) -> Link | None:
+def link(payload: bytes, names: Names) -> Interface | None:
     """An interface; None for a message about something else, as bridges send."""
     family, _, index, flags, _ = _LINK.unpack_from(payload)
     found = attributes(payload, _LINK.size)
@@ -162,7 +162,7 @@ def link(payload: bytes, names: Names) -> Link | None:
     info = attributes(found[18], 0) if 18 in found else {}  # IFLA_LINKINFO
     counted = found.get(23, b"")  # IFLA_STATS64: packets in and out, bytes in and out, ...
     rx, tx = struct.unpack_from("=16xQQ", counted) if len(counted) >= 32 else (0, 0)
-    return Link(
+    return Interface(
         name=_text(found[3]),
         index=index,
         up=bool(flags & _IFF_UP),

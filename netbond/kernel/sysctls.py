@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netbond.config.schema import Config
-from netbond.model import Link, Uplink
+from netbond.model import Interface, Uplink
 from netbond.system import files
 from netbond.system.state_file import StateFile, StateFileError, reason
 
@@ -93,7 +93,7 @@ def wanted(
     observed: Observed,
     *,
     lan: Collection[str] = (),
-    links: Iterable[Link] = (),
+    links: Iterable[Interface] = (),
 ) -> list[Change]:
     """The changes to make, in this order.
 
@@ -155,7 +155,7 @@ def _raised(name: str, least: int, observed: Observed) -> list[Change]:
     return [Change(name, str(least), old, "the SRTLA engines need room for bursts of all uplinks together")]
 
 
-def _still_accepting(links: Iterable[Link], lan: Collection[str], observed: Observed) -> list[Change]:
+def _still_accepting(links: Iterable[Interface], lan: Collection[str], observed: Observed) -> list[Change]:
     """accept_ra 2 where it is 1: with 1, the kernel ignores router advertisements while it forwards.
 
     This comes before `forwarding`: when that is switched on, the kernel drops the routes that it has learned.

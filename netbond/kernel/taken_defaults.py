@@ -24,7 +24,7 @@ SCOPES = frozenset({"global", "site", "link", "host", "nowhere"})
 
 def still_valid(route: Route, facts: Facts) -> bool:
     """Whether its interfaces still exist and have an address that reaches its gateways."""
-    names = {link.name for link in facts.links}
+    names = {link.name for link in facts.interfaces}
 
     def valid(hop: Nexthop) -> bool:
         addresses = [a for a in facts.addresses if a.device == hop.device and a.family == route.family]
@@ -144,6 +144,6 @@ async def give_back(
     if not taken:
         return [], []
     back = [Operation("add", route, "was there") for route in taken if still_valid(route, facts)]
-    failures = await kernel.apply(back, facts.links)
+    failures = await kernel.apply(back, facts.interfaces)
     store.save(())
     return back, failures

@@ -26,10 +26,10 @@ class KernelSettings(Output):
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Set what differs; after a reload, restore what is no longer wanted."""
-        inside = lan_interfaces(facts.links, goal.uplinks, config.router, goal.settings).devices
+        inside = lan_interfaces(facts.interfaces, goal.uplinks, config.router, goal.settings).devices
 
         def wanted(observed: sysctls.Observed) -> list[sysctls.Change]:
-            return sysctls.wanted(goal.uplinks, config, observed, lan=inside, links=facts.links)
+            return sysctls.wanted(goal.uplinks, config, observed, lan=inside, links=facts.interfaces)
 
         changes = wanted(self._sysctls.read)
         for change in changes:

@@ -8,7 +8,7 @@ from netbond.config.schema import Config
 from netbond.contracts import Look, Output
 from netbond.desired import Desired
 from netbond.errors import NetbondError
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.status.metrics import MetricsServer
 from netbond.status.schema import Snapshot
 
@@ -23,7 +23,7 @@ class Metrics(Output):
         self._server = None if listen is None else MetricsServer(listen.host, listen.port, snapshot)
         self._problems: Sequence[str] = ()
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Begin to listen."""
         if self._server is not None:
             try:

@@ -11,7 +11,7 @@ from netbond.contracts import Look, Output
 from netbond.desired import Desired
 from netbond.errors import NetbondError
 from netbond.lan import Lan, lan_interfaces
-from netbond.model import Facts, Link, Uplink
+from netbond.model import Facts, Interface, Uplink
 from netbond.router import nft
 
 WAIT_S = 0.25  # how long a pass waits for nft
@@ -33,7 +33,7 @@ class RouterMode(Output):
         self._overdue = False  # the pass that began the update did not wait for its end
         self._problems: Sequence[str] = ()
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Watch nftables, and call `look` when another program changes rules."""
         self._look = look
         self._watching.enter_context(nft.watch(self._changed))
@@ -53,7 +53,7 @@ class RouterMode(Output):
             self._again = True
             return self._problems
         self._again = False
-        inside = lan_interfaces(facts.links, goal.uplinks, config.router, goal.settings)
+        inside = lan_interfaces(facts.interfaces, goal.uplinks, config.router, goal.settings)
         self._syncing = asyncio.create_task(self._sync(goal.uplinks, inside, config.router))
         self._overdue = False
         _, running = await asyncio.wait([self._syncing], timeout=WAIT_S)

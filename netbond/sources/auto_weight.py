@@ -18,7 +18,7 @@ from netbond.config.schema import Config
 from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.match import UNMATCHED
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 
 SMOOTHING_S = 5.0  # time constant: shorter bursts count little
 HALF_LIFE_S = 600.0  # a peak decays to half in this time, unless it is reached again
@@ -94,7 +94,7 @@ class AutoWeights(Source, Output):
         self._measured: tuple[tuple[str, int], ...] = ()
         self._automatic: frozenset[str] = frozenset()
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Call `look` whenever a weight has changed."""
         self._look = look
 

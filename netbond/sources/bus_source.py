@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from netbond.contracts import Look, Source, Traffic
-from netbond.model import Link
+from netbond.model import Interface
 from netbond.system import files
 from netbond.system.state_file import reason
 from netbond.watchers import bus
@@ -38,7 +38,7 @@ class BusSource(Source, Generic[Fact]):
         """
         raise NotImplementedError
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Follow the service, starting with its kept report.
 
         A restart of the agent must not cut an uplink that only this service knows about.

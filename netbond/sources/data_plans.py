@@ -38,7 +38,7 @@ from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.dhcp.clients import LeaseError, check_device
 from netbond.match import NO_SETTINGS, UNMATCHED, Settings, choose
-from netbond.model import Budget, Facts, Link
+from netbond.model import Budget, Facts, Interface
 from netbond.status.schema import DataPlanStatus, Sections
 from netbond.system import files
 from netbond.system.clock import boot_id
@@ -137,7 +137,7 @@ def next_month(start: date, day: int) -> date:
 
 
 def add_usage(
-    ledger: Mapping[str, Usage], links: Iterable[Link], settings: Settings, clock: Clock
+    ledger: Mapping[str, Usage], links: Iterable[Interface], settings: Settings, clock: Clock
 ) -> dict[str, Usage]:
     """Return the ledger, updated with the byte counters of `links`. Absent interfaces keep their entries.
 
@@ -165,7 +165,7 @@ def add_usage(
     return found
 
 
-def _since(old: Usage, link: Link, boot: str) -> int:
+def _since(old: Usage, link: Interface, boot: str) -> int:
     """Return the bytes since the counters were last read."""
     anew = link.index != old.index or boot != old.boot or link.rx_bytes < old.rx or link.tx_bytes < old.tx
     return link.rx_bytes + link.tx_bytes - (0 if anew else old.rx + old.tx)
@@ -352,7 +352,7 @@ class Meter:
                 f"{self._store}: {error}; renamed to {aside.name}, usage is counted from now on",
             )
 
-    def observe(self, links: Iterable[Link], settings: Settings, clock: Clock) -> list[str]:
+    def observe(self, links: Iterable[Interface], settings: Settings, clock: Clock) -> list[str]:
         """Count the traffic of the uplinks' interfaces; return lines for the log."""
         links = tuple(links)
         self._ledger = add_usage(self._ledger, links, settings, clock)
@@ -434,12 +434,14 @@ class DataPlans(Source, Output):
         self._config = config
         self._look: Look = lambda: None
         self._meter = Meter(config.agent.data_dir)
-        self._first: Sequence[Link] = ()  # to count in the first pass, when each interface's plan is known
+        self._first: Sequence[
+            Interface
+        ] = ()  # to count in the first pass, when each interface's plan is known
         self._settings = NO_SETTINGS
         self._devices: frozenset[str] = frozenset()
         self._writing: asyncio.Task[None] | None = None  # writes the ledger to the disk
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Continue from what was counted before."""
         self._look, self._first = look, links
         self._meter.load()
@@ -463,7 +465,7 @@ class DataPlans(Source, Output):
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add the spent data plans."""
         if self._first:
-            choice = choose(of_links(facts.links, facts.devices), self._config)
+            choice = choose(of_links(facts.interfaces, facts.devices), self._config)
             self._count(self._first, choice.settings)
             self._first = ()
         return replace(facts, budgets=tuple(Budget(*spent) for spent in self._meter.spent()))
@@ -477,7 +479,7 @@ class DataPlans(Source, Output):
     def tick(self, traffic: Traffic, now_s: float) -> None:
         """Count, and write to the disk if that is due."""
         before = self._meter.spent()
-        self._count([link for link in traffic.links if link.name in self._devices], self._settings)
+        self._count([link for link in traffic.interfaces if link.name in self._devices], self._settings)
         if self._meter.spent() != before:
             self._look()
         idle = self._writing is None or self._writing.done()
@@ -489,6 +491,6 @@ class DataPlans(Source, Output):
         """What was used of each plan."""
         return replace(sections, metered=section(self._meter.plans.values()))
 
-    def _count(self, links: Iterable[Link], settings: Settings) -> None:
+    def _count(self, links: Iterable[Interface], settings: Settings) -> None:
         for line in self._meter.observe(links, settings, clock(time.time())):
             logger.warning("%s", line)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from netbond.contracts import Look, Source
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.status.schema import HardwareStatus, Sections
 from netbond.watchers.udev import Udev
 
@@ -19,7 +19,7 @@ class Hardware(Source):
     def __init__(self) -> None:
         self._udev = Udev()
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Follow udev."""
         self._udev.start(look)
 
@@ -29,7 +29,9 @@ class Hardware(Source):
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add the devices of the interfaces that exist."""
-        return replace(facts, devices=self._udev.devices({link.name: link.index for link in facts.links}))
+        return replace(
+            facts, devices=self._udev.devices({link.name: link.index for link in facts.interfaces})
+        )
 
     def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """What is known of the uplinks' hardware."""

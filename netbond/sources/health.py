@@ -12,7 +12,7 @@ from netbond.health import report
 from netbond.health.monitor import Monitor
 from netbond.health.stream_evidence import EvidenceReader
 from netbond.match import Settings
-from netbond.model import Facts, Health, IPAddress, Link
+from netbond.model import Facts, Health, Interface, IPAddress
 from netbond.status.schema import Sections
 
 
@@ -30,7 +30,7 @@ class HealthChecks(Source, Output):
     def _news(self) -> None:
         self._look()
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Call `look` whenever a verdict has changed."""
         self._look = look
 

@@ -11,7 +11,7 @@ from netbond.contracts import Source
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore, following, renamed
-from netbond.model import Facts, GatewayClaim, Link
+from netbond.model import Facts, GatewayClaim, Interface
 from netbond.uplinks import remember
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class _Kept(Source):
         """Only read the files."""
         self._writes = False
 
-    def _load(self, links: Iterable[Link]) -> tuple[Lease, ...]:
+    def _load(self, links: Iterable[Interface]) -> tuple[Lease, ...]:
         """Return the leases in the store; if it cannot be read, those of the last time.
 
         A store that cannot be read must not cost an uplink. If an interface has been renamed, its lease is
@@ -69,7 +69,7 @@ class HookLeases(_Kept):
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add the leases of the interfaces that exist."""
         self.problems = []
-        return replace(facts, leases=(*facts.leases, *self._load(facts.links)))
+        return replace(facts, leases=(*facts.leases, *self._load(facts.interfaces)))
 
 
 class SeenInMain(_Kept):
@@ -83,7 +83,7 @@ class SeenInMain(_Kept):
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add the remembered defaults, updated with what main has now."""
         self.problems = []
-        facts = replace(facts, remembered=tuple(map(as_claim, self._load(facts.links))))
+        facts = replace(facts, remembered=tuple(map(as_claim, self._load(facts.interfaces))))
         found = remember(facts, now_s)
         if self._writes:
             self._keep(facts.remembered, found)

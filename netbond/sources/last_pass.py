@@ -31,7 +31,7 @@ class LastPass(Source, Output):
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Remember these uplinks."""
         self._uplinks = goal.uplinks
-        here = frozenset(link.name for link in facts.links)
+        here = frozenset(link.name for link in facts.interfaces)
         reasons = dict(goal.excluded) | {each.name: each.reason for each in goal.idle}
         self._departed.observe(goal.uplinks, here, reasons, time.monotonic())
         return ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from netbond.contracts import Look, Source
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.watchers.networkd import Networkd
 
 
@@ -19,7 +19,7 @@ class NetworkdLeases(Source):
     def __init__(self) -> None:
         self._networkd = Networkd()
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Watch its folder."""
         self._networkd.start(look)
 
@@ -29,5 +29,5 @@ class NetworkdLeases(Source):
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add its leases of the interfaces that exist."""
-        found = self._networkd.leases(facts.links, now_s, time.time())
+        found = self._networkd.leases(facts.interfaces, now_s, time.time())
         return replace(facts, leases=(*facts.leases, *found))

@@ -32,7 +32,7 @@ class NetworkManager(BusSource[networkmanager.NMDevice]):
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add its gateways; while it restarts, those from before."""
-        here = {link.name for link in facts.links}
+        here = {link.name for link in facts.interfaces}
         before = [claim for claim in self._claims if claim.device in here]
         self._claims = networkmanager.claims(self._watcher.facts(), now_s, before)
         self.keep(lambda: self._store.save(map(as_lease, self._claims)))

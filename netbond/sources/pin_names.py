@@ -17,7 +17,7 @@ from dataclasses import replace
 from netbond import pins
 from netbond.config.schema import Config
 from netbond.contracts import Look, Source
-from netbond.model import Facts, IPAddress, Link
+from netbond.model import Facts, Interface, IPAddress
 
 REFRESH_S = 300.0  # until a name is looked up again
 RETRY_S = 10.0  # after a failure
@@ -140,7 +140,7 @@ class PinNames(Source):
     def _news(self) -> None:
         self._look()
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Begin to look up the names, repeatedly."""
         self._look = look
         self._lookups.want(pins.names(self._config))

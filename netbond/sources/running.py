@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from netbond.config.schema import Config
 from netbond.contracts import Source, Traffic
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.sources.auto_weight import AutoWeights
 from netbond.sources.data_plans import DataPlans
 from netbond.sources.hardware import Hardware
@@ -56,7 +56,7 @@ class Sources:
         self.all = tuple(sources)
         self._look = look
 
-    async def start(self, stack: contextlib.AsyncExitStack, links: Sequence[Link]) -> None:
+    async def start(self, stack: contextlib.AsyncExitStack, links: Sequence[Interface]) -> None:
         """Start all; `stack` stops them. Return when each has reported, or after about a second."""
         for source in self.all:
             stack.push_async_callback(source.stop)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from netbond.desired import Desired
-from netbond.model import EngineState, IdleInterface, IPAddress, Link, Nexthop, Rate, Uplink
+from netbond.model import EngineState, IdleInterface, Interface, IPAddress, Nexthop, Rate, Uplink
 from netbond.status.schema import (
     VERSION,
     AgentStatus,
@@ -40,7 +40,7 @@ class AgentInfo:
     problems: tuple[str, ...] = ()  # what is wrong at present, one line each
 
 
-def rates(previous: Iterable[Link], current: Iterable[Link], dt: float) -> dict[str, Rate]:
+def rates(previous: Iterable[Interface], current: Iterable[Interface], dt: float) -> dict[str, Rate]:
     """Bits per second by interface between two readings that lie `dt` seconds apart.
 
     An interface that is new, or was removed and came back, or whose counters began anew, is left out: nothing
@@ -63,7 +63,7 @@ def rates(previous: Iterable[Link], current: Iterable[Link], dt: float) -> dict[
 def build(
     agent: AgentInfo,
     desired: Desired,
-    links: Iterable[Link],
+    links: Iterable[Interface],
     engines: Iterable[EngineState],
     *,
     ecmp_table: int,
@@ -134,7 +134,7 @@ def _ecmp_legs(desired: Desired, table: int) -> list[tuple[int, Nexthop]]:
 
 
 def _uplink(
-    uplink: Uplink, link: Link | None, rate: Rate, legs: Iterable[tuple[int, Nexthop]], booted: float
+    uplink: Uplink, link: Interface | None, rate: Rate, legs: Iterable[tuple[int, Nexthop]], booted: float
 ) -> UplinkStatus:
     family = uplink.address.version
     return UplinkStatus(

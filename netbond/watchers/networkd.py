@@ -22,7 +22,7 @@ from pathlib import Path
 
 from netbond.dhcp.clients import LeaseError, parse_networkd
 from netbond.dhcp.lease import Lease
-from netbond.model import Link
+from netbond.model import Interface
 from netbond.system import files
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Networkd:
         self._unwatch()
         self._timer = self._look = None
 
-    def leases(self, links: Iterable[Link], now: float, clock: float) -> tuple[Lease, ...]:
+    def leases(self, links: Iterable[Interface], now: float, clock: float) -> tuple[Lease, ...]:
         """The leases of these interfaces, by device name; files are named by an interface's index.
 
         `now` is seconds since boot, `clock` is Unix time, by which files are dated. If the clock jumped

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.model import Link
+from netbond.model import Interface
 from netbond.system import clock
 from netbond.watchers.networkd import Networkd
 from tests.netns.box import wait_for
@@ -65,7 +65,7 @@ async def test_leases_of_networkd(box: DhcpBox) -> None:
         looks.append(
             tuple(
                 f"{x.address} {x.routers[0]}"
-                for x in source.leases([Link("usb0", index)], clock.now(), time.time())
+                for x in source.leases([Interface("usb0", index)], clock.now(), time.time())
                 if x.routers
             )
         )
@@ -100,7 +100,8 @@ def test_networkd_is_killed_and_started_again(box: DhcpBox) -> None:
 
     def known() -> list[str]:
         return [
-            str(lease.address) for lease in source.leases([Link("usb0", index)], clock.now(), time.time())
+            str(lease.address)
+            for lease in source.leases([Interface("usb0", index)], clock.now(), time.time())
         ]
 
     address = functools.partial(box.run, "ip", "address", "show", "usb0")

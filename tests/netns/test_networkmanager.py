@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from netbond.config.schema import Config
-from netbond.model import Address, Facts, GatewayClaim, IPAddress, Link
+from netbond.model import Address, Facts, GatewayClaim, Interface, IPAddress
 from netbond.system import clock
 from netbond.uplinks import find
 from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, claims
@@ -67,7 +67,7 @@ class Watch:
         """The gateway that the agent would use, with the kernel's addresses and no other source."""
         self.said = claims(self.watcher.facts(), clock.now(), self.said)
         facts = Facts(
-            links=(Link(name, 2),),
+            interfaces=(Interface(name, 2),),
             addresses=tuple(Address(name, IPv4Interface(each)) for each in box.addresses(name)),
             claims=self.said,
         )

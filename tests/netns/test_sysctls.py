@@ -30,7 +30,7 @@ def uplink(device):
 if what["restore"]:
     print(json.dumps(edge.restore()))
 else:
-    links = [model.Link(name, 1) for name in what["links"]]
+    links = [model.Interface(name, 1) for name in what["links"]]
     changes = sysctls.wanted(map(uplink, what["uplinks"]), parse(what["config"]), edge.read,
                              lan=what["lan"], links=links)
     if what["commands"]:

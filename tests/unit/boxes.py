@@ -8,14 +8,14 @@ from netbond.config.pattern import from_properties
 from netbond.config.schema import Config
 from netbond.desired import desired
 from netbond.dhcp.lease import Lease
-from netbond.model import MAIN_TABLE, Address, Device, Facts, Link, Nexthop, Route, Uplink
+from netbond.model import MAIN_TABLE, Address, Device, Facts, Interface, Nexthop, Route, Uplink
 from netbond.plan import plan
 from netbond.uplinks import find
 
 
-def link(name: str, *, up: bool = True, carrier: bool = True) -> Link:
+def link(name: str, *, up: bool = True, carrier: bool = True) -> Interface:
     """An interface that is up and has carrier, unless said otherwise."""
-    return Link(name, index=sum(name.encode()), up=up, carrier=carrier)
+    return Interface(name, index=sum(name.encode()), up=up, carrier=carrier)
 
 
 def address(device: str, interface: str, peer: str | None = None) -> Address:
@@ -47,7 +47,7 @@ def lease(
 def box(*devices: str) -> Facts:
     """Each device DEVICEi with 10.0.i.10/24 and a lease from 10.0.i.1, besides lo."""
     return Facts(
-        links=(Link("lo", 1, loopback=True), *(link(device) for device in devices)),
+        interfaces=(Interface("lo", 1, loopback=True), *(link(device) for device in devices)),
         addresses=(
             Address("lo", ipaddress.IPv4Interface("127.0.0.1/8"), scope="host"),
             *(address(device, f"10.0.{i}.10/24") for i, device in enumerate(devices)),
@@ -93,7 +93,7 @@ def default6(device: str, gateway: str, metric: int = 1024) -> Route:
 
 # A box with nothing but IPv6, on a kernel with nexthop objects.
 SIX = Facts(
-    links=(link("usb0"),),
+    interfaces=(link("usb0"),),
     addresses=(six("usb0", "2001:db8::5/64"),),
     routes=(default6("usb0", "fe80::1"),),
     nexthops=(),

@@ -58,4 +58,4 @@ async def test_what_has_to_be_said_is_missed() -> None:
 
 
 def test_traffic_starts_with_nothing() -> None:
-    assert Traffic() == Traffic(links=(), rates={}, engines=())
+    assert Traffic() == Traffic(interfaces=(), rates={}, engines=())

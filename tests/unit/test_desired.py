@@ -68,7 +68,7 @@ class TestDefaultsOfOthers:
 
     def test_not_by_default_and_not_without_a_usable_uplink(self) -> None:
         assert desired(self.facts, parse('[routing]\nlayout = "classic"')).take == ()
-        assert desired(replace(self.facts, links=(link("usb0", up=False),)), self.config).take == ()
+        assert desired(replace(self.facts, interfaces=(link("usb0", up=False),)), self.config).take == ()
         assert desired(replace(self.facts, routes=(default6("usb0", "fe80::1"),)), self.config).take == ()
 
     def test_it_still_tells_the_gateway_once_it_is_taken(self) -> None:

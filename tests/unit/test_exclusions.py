@@ -3,11 +3,11 @@
 import pytest
 
 from netbond.exclusions import BY_KIND, BY_KIND_AND_NAME, Exclusion, exclusions, like_hardware
-from netbond.model import Link
+from netbond.model import Interface
 
 
-def link(name: str, kind: str = "", master: str = "") -> Link:
-    return Link(name, index=2, kind=kind, master=master, loopback=name == "lo")
+def link(name: str, kind: str = "", master: str = "") -> Interface:
+    return Interface(name, index=2, kind=kind, master=master, loopback=name == "lo")
 
 
 def reason(name: str, kind: str = "") -> str:

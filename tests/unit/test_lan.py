@@ -12,7 +12,7 @@ from netbond.config.schema import RouterConfig
 from netbond.desired import desired
 from netbond.lan import Mark, is_lan, lan_interfaces, live_marks, mark_rules, marks_to_release
 from netbond.match import choose
-from netbond.model import Address, Device, Facts, Link, Rule, Uplink, UplinkState
+from netbond.model import Address, Device, Facts, Interface, Rule, Uplink, UplinkState
 
 CONFIG = RouterConfig(lan=("eth1", "br*"))
 
@@ -65,12 +65,12 @@ def test_which_side_an_interface_is_on(text: str, device: str, expected: bool) -
 def test_a_name_in_lan_is_lan_although_a_pattern_of_an_uplink_fits_it() -> None:
     """As the whole decision sees it: the settings of an interface say which pattern gave them."""
     config = parse('[router]\nlan = ["eth1"]\n[[uplink]]\nmatch = "*"\nweight = 3')
-    links = (Link("eth1", 1), Link("usb0", 2))
+    links = (Interface("eth1", 1), Interface("usb0", 2))
     addresses = (
         Address("eth1", ipaddress.ip_interface("192.168.5.1/24")),
         Address("usb0", ipaddress.ip_interface("10.0.0.10/24")),
     )
-    goal = desired(Facts(links=links, addresses=addresses), config)
+    goal = desired(Facts(interfaces=links, addresses=addresses), config)
     assert goal.excluded == (("eth1", "the LAN side"),)
     assert lan_interfaces(links, goal.uplinks, config.router, goal.settings).devices == ("eth1",)
     assert goal.settings["usb0"].weight == 3
@@ -79,12 +79,12 @@ def test_a_name_in_lan_is_lan_although_a_pattern_of_an_uplink_fits_it() -> None:
 def test_lan_interfaces_and_what_is_wrong_with_the_others() -> None:
     config = parse('[router]\nlan = ["eth*", "br0", "lo"]')
     links = [
-        Link("lo", 1, loopback=True),
-        Link("usb0", 2),
-        Link("eth2", 3),
-        Link("eth1", 4, master="br0"),
-        Link("eth0", 5),
-        Link("br0", 6, up=False),
+        Interface("lo", 1, loopback=True),
+        Interface("usb0", 2),
+        Interface("eth2", 3),
+        Interface("eth1", 4, master="br0"),
+        Interface("eth0", 5),
+        Interface("br0", 6, up=False),
     ]
     found = lan_interfaces(links, [USB0, uplink("eth0", 110, "10.9.0.1/24")], config.router, {})
     assert found.devices == ("br0", "eth2")
@@ -97,7 +97,7 @@ def test_lan_interfaces_and_what_is_wrong_with_the_others() -> None:
 def test_a_name_that_nft_would_misread_is_named_and_left_out() -> None:
     bad = uplink('x"; }', 130, "10.0.3.10/24")
     assert live_marks([bad], CONFIG) == set()
-    problems = lan_interfaces([Link("br*", 5)], [bad], RouterConfig(lan=("br*",)), {}).problems
+    problems = lan_interfaces([Interface("br*", 5)], [bad], RouterConfig(lan=("br*",)), {}).problems
     assert problems == (
         "router: 'x\"; }' cannot carry LAN traffic: nftables needs a plainer name",
         "router: 'br*' cannot be LAN: nftables needs a plainer name",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.model import Link, Nexthop, Route, Uplink, UplinkState
+from netbond.model import Interface, Nexthop, Route, Uplink, UplinkState
 from tests.unit.boxes import address, box, main_default, six, uplinks
 
 UPLINK = uplinks(box("usb0"))[0]
@@ -37,7 +37,7 @@ def test_only_what_is_up_is_used_and_listed_unless_told(state: UplinkState) -> N
 
 def test_counters_and_ages_make_no_other_thing() -> None:
     """They change all the time: comparing facts and goals must not see a change in them."""
-    assert Link("usb0", 3, rx_bytes=1) == Link("usb0", 3, rx_bytes=2)
+    assert Interface("usb0", 3, rx_bytes=1) == Interface("usb0", 3, rx_bytes=2)
     assert Nexthop("usb0", dead=True) == Nexthop("usb0")
     assert replace(UPLINK, gateway_since=5.0) == UPLINK
     assert replace(UPLINK, disputed=(("x", ipaddress.ip_address("10.0.0.9")),)) == UPLINK

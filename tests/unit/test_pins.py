@@ -52,9 +52,9 @@ class TestPins:
         assert pins.names(self.config) == {"bank.example"}
 
     def test_fallback_and_refusal(self) -> None:
-        one = replace(self.facts, links=(link("usb0"), link("usb1", carrier=False)))
+        one = replace(self.facts, interfaces=(link("usb0"), link("usb1", carrier=False)))
         assert self.ways(one)["203.0.113.0/24"] == ["unreachable", "usb0"]
-        none = replace(self.facts, links=(link("usb0", up=False), link("usb1", up=False)))
+        none = replace(self.facts, interfaces=(link("usb0", up=False), link("usb1", up=False)))
         assert self.ways(none) == {"192.0.2.1/32": ["unreachable"], "203.0.113.0/24": ["unreachable"]}
 
     def test_a_backup_that_waits_carries_what_is_pinned_to_it(self) -> None:

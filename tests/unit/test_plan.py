@@ -69,7 +69,7 @@ def test_twins_each_have_their_table_and_their_device_rule() -> None:
 
 def test_point_to_point_and_a_gateway_outside_the_network() -> None:
     facts = Facts(
-        links=(link("ppp0"), link("wwan0")),
+        interfaces=(link("ppp0"), link("wwan0")),
         addresses=(address("ppp0", "10.64.1.2/32", peer="10.64.0.1"), address("wwan0", "10.7.7.7/32")),
         leases=(lease("wwan0", "10.7.7.7/32", "10.7.0.1"),),
     )
@@ -117,12 +117,12 @@ def test_a_modem_that_is_gone() -> None:
 
 def test_a_modem_without_carrier_leaves_ecmp_and_keeps_its_table() -> None:
     before = settled(box("usb0", "usb1"))
-    facts = replace(before, links=(link("usb0"), link("usb1", carrier=False)))
+    facts = replace(before, interfaces=(link("usb0"), link("usb1", carrier=False)))
     assert commands(facts) == ["ip route replace default via 10.0.0.1 dev usb0 table 222 proto 78"]
 
 
 def test_an_interface_that_is_down_keeps_what_stops_its_traffic_from_leaving_elsewhere() -> None:
-    facts = replace(box("usb0", "usb1"), links=(link("usb0"), link("usb1", up=False, carrier=False)))
+    facts = replace(box("usb0", "usb1"), interfaces=(link("usb0"), link("usb1", up=False, carrier=False)))
     assert [c for c in commands(facts) if "101" in c] == [
         "ip route add unreachable default table 101 proto 78 metric 4294967295",
         "ip rule add priority 40 from all oif usb1 lookup 101 protocol 78",
@@ -161,7 +161,7 @@ def test_foreign_routes_and_rules_are_never_touched() -> None:
     for operation in plan(facts, goal, PROTOCOL):
         assert operation.verb == "add"
         assert operation.what.protocol == PROTOCOL
-    gone = replace(settled(facts), links=(), addresses=(), leases=())
+    gone = replace(settled(facts), interfaces=(), addresses=(), leases=())
     removed = {o.what for o in plan(gone, desired(gone, Config()), PROTOCOL)}
     assert removed == {*goal.routes, *goal.rules}
 
@@ -206,7 +206,7 @@ class TestNexthops:
         assert commands(self.settled()) == []
 
     def test_a_leg_that_goes_leaves_the_group_before_it_is_deleted(self) -> None:
-        facts = replace(self.settled(), links=(link("usb0"), link("usb1", carrier=False)))
+        facts = replace(self.settled(), interfaces=(link("usb0"), link("usb1", carrier=False)))
         assert commands(facts) == [
             "ip nexthop replace id 7800222 group 7800100,1 proto 78",
             "ip nexthop delete id 7800101",
@@ -236,7 +236,7 @@ class TestNexthops:
         assert plan(facts, desired(Facts(), Config()), 78)[-3].command() == "ip nexthop delete id 7800222"
 
     def test_without_pruning_nothing_goes(self) -> None:
-        facts = replace(self.settled(), links=(link("usb0"),), addresses=self.facts.addresses[:2])
+        facts = replace(self.settled(), interfaces=(link("usb0"),), addresses=self.facts.addresses[:2])
         assert plan(facts, desired(facts, Config()), 78, prune=False) == []
         assert plan(facts, desired(facts, Config()), 78) != []
 

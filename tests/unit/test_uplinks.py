@@ -24,7 +24,7 @@ def brief(facts: Facts, config: Config | None = None) -> list[tuple[str, str, st
 def test_without_a_configuration_what_has_address_and_gateway_is_an_uplink() -> None:
     facts = replace(
         box("usb0"),
-        links=(*box("usb0").links, link("eth0"), link("eth1"), link("wlan0")),
+        interfaces=(*box("usb0").interfaces, link("eth0"), link("eth1"), link("wlan0")),
         addresses=(
             *box("usb0").addresses,
             address("eth0", "192.168.1.2/24"),
@@ -153,7 +153,7 @@ def test_an_address_with_the_mask_of_its_lease_replaces_the_one_before() -> None
 
 def test_of_several_defaults_in_main_the_one_of_the_lowest_metric_names_the_gateway() -> None:
     facts = Facts(
-        links=(link("usb0"), link("usb1")),
+        interfaces=(link("usb0"), link("usb1")),
         addresses=(address("usb0", "10.0.0.10/24"), address("usb1", "10.0.1.10/24")),
         routes=(main_default("usb0", "10.0.0.9", metric=600), main_default("usb0", "10.0.0.1", metric=100)),
     )
@@ -185,7 +185,7 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
 def test_what_was_asked_for_and_is_not_there_is_named() -> None:
     config = parse('[[uplink]]\nmatch = "usb9"\n[[uplink]]\nmatch = "eth*"\n[[uplink]]\nmatch = "wlan0"')
     facts = replace(
-        box(), links=(link("eth0"), link("wlan0")), addresses=(address("wlan0", "192.168.1.2/24"),)
+        box(), interfaces=(link("eth0"), link("wlan0")), addresses=(address("wlan0", "192.168.1.2/24"),)
     )
     assert tuple(map(str, find(facts, config, {}).idle)) == (
         "eth0: no address",
@@ -195,7 +195,7 @@ def test_what_was_asked_for_and_is_not_there_is_named() -> None:
 
 
 def test_point_to_point_needs_no_gateway() -> None:
-    facts = Facts(links=(link("ppp0"),), addresses=(address("ppp0", "10.64.1.2/32", peer="10.64.0.1"),))
+    facts = Facts(interfaces=(link("ppp0"),), addresses=(address("ppp0", "10.64.1.2/32", peer="10.64.0.1"),))
     assert brief(facts) == []
     assert brief(facts, parse('[[uplink]]\nmatch = "ppp*"\ngateway = "none"')) == [
         ("ppp0", "None", "configuration", "up")
@@ -211,7 +211,7 @@ def test_point_to_point_needs_no_gateway() -> None:
     ],
 )
 def test_states(up: bool, carrier: bool, state: str, reason: str) -> None:
-    facts = replace(box("usb0"), links=(link("usb0", up=up, carrier=carrier),))
+    facts = replace(box("usb0"), interfaces=(link("usb0", up=up, carrier=carrier),))
     (uplink,) = find(facts, Config(), {}).uplinks
     assert (uplink.state, uplink.reason, uplink.usable) == (state, reason, state == "up")
 
@@ -241,7 +241,7 @@ class TestRemembered:
                 ipaddress.ip_interface("10.0.0.10/24"),
                 ipaddress.ip_address("10.0.0.1"),
                 5.0,
-                next(link.index for link in self.seen.links if link.name == "usb0"),
+                next(link.index for link in self.seen.interfaces if link.name == "usb0"),
             ),
         )
 
@@ -262,4 +262,4 @@ class TestRemembered:
     def test_it_goes_with_the_address_and_with_the_interface(self) -> None:
         before = remember(self.seen, now_s=5.0)
         assert remember(replace(self.seen, routes=(), addresses=(), remembered=before), now_s=6.0) == ()
-        assert remember(replace(self.seen, routes=(), links=(), remembered=before), now_s=6.0) == ()
+        assert remember(replace(self.seen, routes=(), interfaces=(), remembered=before), now_s=6.0) == ()

@@ -9,7 +9,7 @@ from netbond.config.load import parse
 from netbond.model import (
     MAIN_TABLE,
     Facts,
-    Link,
+    Interface,
     Nexthop,
     Route,
 )
@@ -109,14 +109,14 @@ class TestGateways:
         assert [len(u.addresses) for u in uplinks(one, config)] == [1, 0]
 
     def test_point_to_point_needs_no_word_of_configuration(self) -> None:
-        ppp = Link("ppp0", 9, point_to_point=True)
+        ppp = Interface("ppp0", 9, point_to_point=True)
         route = Route(MAIN_TABLE, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("ppp0"),), scope="link")
         facts = Facts(
-            links=(ppp,), addresses=(address("ppp0", "10.64.1.2/32", peer="10.64.0.1"),), routes=(route,)
+            interfaces=(ppp,), addresses=(address("ppp0", "10.64.1.2/32", peer="10.64.0.1"),), routes=(route,)
         )
         (found,) = uplinks(facts)
         assert (found.gateway, found.gateway_source) == (None, "main default")
         remembered = replace(facts, routes=(), remembered=remember(facts, 1.0))
         assert [u.gateway_source for u in uplinks(remembered)] == ["main default (gone)"]
-        ether = replace(facts, links=(replace(ppp, point_to_point=False),))
+        ether = replace(facts, interfaces=(replace(ppp, point_to_point=False),))
         assert uplinks(ether) == []

@@ -63,7 +63,7 @@ class TestStates:
             "up",
             "standby",
         ]
-        none = replace(self.facts, links=(link("usb2"),))
+        none = replace(self.facts, interfaces=(link("usb2"),))
         assert self.states(none, text) == ["up"]
 
     def test_spent_data_plans(self) -> None:

@@ -13,7 +13,7 @@ from netbond.agent import Agent
 from netbond.config.schema import AgentConfig, Config, HealthConfig, SysctlConfig
 from netbond.kernel.client import Kernel
 from netbond.kernel.rtnetlink import Reader
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.plan import Operation
 from netbond.repair_backoff import RepairBackoff
 from netbond.sources.data_plans import MOST_DEVICES
@@ -42,19 +42,19 @@ class Flapping:
     def __init__(self) -> None:
         self.looks = 0
 
-    def _links(self) -> tuple[Link, ...]:
+    def _links(self) -> tuple[Interface, ...]:
         stay = [replace(link(name), rx_bytes=self.looks) for name in ("usb0", "usb1")]
         new = replace(link(f"enx02000000{self.looks % 65536:04x}"), index=1000 + self.looks)
         return (*stay, new)
 
-    async def read_links(self) -> tuple[Link, ...]:
+    async def read_links(self) -> tuple[Interface, ...]:
         return self._links()
 
     async def read(self) -> Facts:
         self.looks += 1
         links = self._links()
         return Facts(
-            links=links,
+            interfaces=links,
             addresses=tuple(address(each.name, f"10.0.{n}.10/24") for n, each in enumerate(links)),
             routes=tuple(main_default(each.name, f"10.0.{n}.1", metric=n) for n, each in enumerate(links)),
         )

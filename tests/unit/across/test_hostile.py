@@ -20,7 +20,7 @@ from netbond.cli.run import _Formatter
 from netbond.cli.status import render
 from netbond.config.pattern import from_properties
 from netbond.desired import Desired
-from netbond.model import Link, Uplink, UplinkState
+from netbond.model import Interface, Uplink, UplinkState
 from netbond.status.metrics import MetricsServer
 from netbond.status.schema import HardwareStatus, Sections, Snapshot, to_json
 from netbond.status.snapshot import AgentInfo, build
@@ -76,7 +76,7 @@ def whole(sections: Sections, uplink: Uplink = UPLINK) -> Snapshot:
     return build(
         AgentInfo("0.1.0", 1, 0.0),
         Desired(uplinks=(uplink,)),
-        [Link(uplink.device, 2)],
+        [Interface(uplink.device, 2)],
         [],
         ecmp_table=222,
         now=1.0,

@@ -13,7 +13,7 @@ from netbond.cli.restore import Restored
 from netbond.config.schema import AgentConfig, Config
 from netbond.errors import UnavailableError
 from netbond.kernel.taken_defaults import DefaultStore
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.plan import Operation
 from netbond.refusals import Refusal
 from netbond.router import nft
@@ -38,7 +38,7 @@ class FakeKernel:
     async def read(self) -> Facts:
         return box("usb0")
 
-    async def apply(self, operations: list[Operation], _links: tuple[Link, ...]) -> list[Refusal]:
+    async def apply(self, operations: list[Operation], _links: tuple[Interface, ...]) -> list[Refusal]:
         return [Refusal(each, 101) for each in operations] if self.refusing else []
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from netbond.config.load import parse
 from netbond.config.pattern import Match, from_properties, of_links, port_order
-from netbond.model import Device, Link
+from netbond.model import Device, Interface
 from tests.unit.boxes import CARD, HILINK, MAC, stick
 
 # --- devices -----------------------------------------------------------------------------------------------
@@ -43,9 +43,9 @@ def test_what_a_strange_stick_says_is_one_short_line() -> None:
 
 def test_devices_of_links() -> None:
     links = [
-        Link("lo", 1, loopback=True),
-        Link("usb0", 2, mac=MAC.upper()),
-        Link("eth0", 3, mac="02:00:00:00:00:01"),
+        Interface("lo", 1, loopback=True),
+        Interface("usb0", 2, mac=MAC.upper()),
+        Interface("eth0", 3, mac="02:00:00:00:00:01"),
     ]
     known = [Device("usb0", path="p", mac="00:00:00:00:00:00"), Device("usb7", path="gone")]
     assert of_links(links, known) == (

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseList, LeaseStore, file_name, following, from_json, to_json
-from netbond.model import Link
+from netbond.model import Interface
 from netbond.system import files
 from netbond.system.state_file import StateFileError
 
@@ -170,11 +170,14 @@ def test_a_lease_goes_by_the_number_of_its_interface() -> None:
     other = lease("usb1", "10.0.1.10/24")._replace(ifindex=5)
     unknown = lease("usb2", "10.0.2.10/24")
     leases = (one, other, unknown)
-    assert following(leases, [Link("usb0", 4), Link("usb1", 5)]) == leases
+    assert following(leases, [Interface("usb0", 4), Interface("usb1", 5)]) == leases
     assert following(leases, []) == leases
-    assert following(leases, [Link("wan0", 4), Link("usb1", 5)]) == (one._replace(device="wan0"), *leases[1:])
+    assert following(leases, [Interface("wan0", 4), Interface("usb1", 5)]) == (
+        one._replace(device="wan0"),
+        *leases[1:],
+    )
     # Two that swap their names take their leases along.
-    assert following((one, other), [Link("usb1", 4), Link("usb0", 5)]) == (
+    assert following((one, other), [Interface("usb1", 4), Interface("usb0", 5)]) == (
         one._replace(device="usb1"),
         other._replace(device="usb0"),
     )
@@ -185,7 +188,7 @@ def test_a_newer_lease_by_the_new_name_counts() -> None:
         lease("usb0")._replace(ifindex=4),
         lease("wan0", "10.0.9.9/24")._replace(ifindex=4, received=NOW + 1),
     )
-    links = [Link("wan0", 4)]
+    links = [Interface("wan0", 4)]
     assert following((old, new), links) == (old, new)
     assert following((old, new._replace(received=NOW - 1)), links) == (old._replace(device="wan0"),)
 

@@ -13,7 +13,7 @@ import pytest
 from netbond.errors import KernelLacksError, NotPermittedError
 from netbond.kernel import rtnetlink as wire
 from netbond.kernel.client import Kernel
-from netbond.model import Link, Nexthop, Route, Rule
+from netbond.model import Interface, Nexthop, Route, Rule
 from netbond.plan import Operation
 
 LOCAL = wire.pack_rule(Rule(0, 4, table=255))
@@ -131,7 +131,7 @@ DEFAULT = Route(
     100, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("usb0", ipaddress.ip_address("10.0.0.1")),), protocol=78
 )
 RULE = Rule(100, 4, table=100, protocol=78)
-LINKS = [Link("usb0", 7)]
+LINKS = [Interface("usb0", 7)]
 
 
 async def apply(verb: str, what: Route | Rule, number: int) -> list[str]:

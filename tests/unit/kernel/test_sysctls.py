@@ -13,7 +13,7 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.kernel.sysctls import STORE, Change, Sysctls, shown, wanted
-from netbond.model import Address, Link, Uplink
+from netbond.model import Address, Interface, Uplink
 
 NOTHING = parse("[sysctl]\nrp_filter = false\nlinkdown = false\nsocket_buffers = 0")
 V4, V6 = "net/ipv4", "net/ipv6"
@@ -106,26 +106,26 @@ def test_router_mode_forwards_on_the_interfaces_that_need_it() -> None:
     observed = {f"{V4}/conf/{device}/forwarding": "0" for device in ("all", "eth1", "usb0", "wlan0")}
     observed |= {f"{V6}/conf/all/forwarding": "0", f"{V6}/conf/usb0/accept_ra": "1"}
     config = parse('[router]\nlan = ["eth1"]')
-    assert changes(config, observed, lan=["eth1"], links=[Link("usb0", 2)]) == [
+    assert changes(config, observed, lan=["eth1"], links=[Interface("usb0", 2)]) == [
         (f"{V4}/conf/eth1/forwarding", "0", "1"),
         (f"{V4}/conf/usb0/forwarding", "0", "1"),
     ]
     assert changes(config, observed) == []  # no LAN interface is there
     assert changes(Config(), observed, lan=["eth1"]) == []
     off = parse('[router]\nlan = ["eth1"]\nipv6 = "forward"\n[sysctl]\nforwarding = false')
-    assert changes(off, observed, lan=["eth1"], links=[Link("usb0", 2)]) == []
+    assert changes(off, observed, lan=["eth1"], links=[Interface("usb0", 2)]) == []
 
 
 def test_router_advertisements_are_accepted_before_forwarding_is_switched_on() -> None:
     """The other way round the kernel would drop its default routes."""
     config = parse('[router]\nlan = ["eth1", "br0"]\nipv6 = "masquerade"')
     links = [
-        Link("lo", 1, loopback=True),
-        Link("usb0", 2),
-        Link("wwan0", 3),  # no uplink yet: it needs an advertisement to become one
-        Link("eth0", 4),  # accept_ra 0: a program listens instead of the kernel
-        Link("eth1", 5),
-        Link("eth2", 6, master="br0"),
+        Interface("lo", 1, loopback=True),
+        Interface("usb0", 2),
+        Interface("wwan0", 3),  # no uplink yet: it needs an advertisement to become one
+        Interface("eth0", 4),  # accept_ra 0: a program listens instead of the kernel
+        Interface("eth1", 5),
+        Interface("eth2", 6, master="br0"),
     ]
     observed = {f"{V6}/conf/{link.name}/accept_ra": "1" for link in links}
     observed |= {f"{V6}/conf/eth0/accept_ra": "0", f"{V6}/conf/all/forwarding": "0"}

@@ -29,7 +29,7 @@ def test_the_record_reads_back() -> None:
 
 def test_valid_while_interface_and_network_are_there() -> None:
     assert still_valid(OURS, FACTS)
-    assert not still_valid(OURS, replace(FACTS, links=()))
+    assert not still_valid(OURS, replace(FACTS, interfaces=()))
     assert not still_valid(OURS, replace(FACTS, addresses=(address("usb0", "10.9.0.2/24"),)))
 
 

@@ -15,7 +15,7 @@ from netbond.config.schema import Config, ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
 from netbond.desired import desired
 from netbond.engines.supervisor import Supervisor
-from netbond.model import Address, Facts, Health, Link
+from netbond.model import Address, Facts, Health, Interface
 from netbond.outputs import engines
 from netbond.outputs.engines import Engines
 from tests.buses import until
@@ -92,7 +92,9 @@ async def test_senders_are_told_of_the_uplinks_with_family_and_order(config: Con
         ("usb0/6", "2001:db8::5", "usb0", 5, False),
     ]
     await output.apply(read, goal, config)
-    down = replace(read, links=(*read.links[:3], Link("usb2", read.links[3].index, carrier=False)))
+    down = replace(
+        read, interfaces=(*read.interfaces[:3], Interface("usb2", read.interfaces[3].index, carrier=False))
+    )
     await output.apply(down, desired(down, config), config)
     await until(lambda: len(told(tmp_path)) == 2, "fewer links, and the same ones not again")
     assert [x["label"] for x in told(tmp_path)[1]] == ["usb0", "usb1"]

@@ -11,12 +11,12 @@ import pytest
 from netbond.config.schema import RouterConfig, SysctlConfig
 from netbond.desired import Desired, desired
 from netbond.kernel import sysctls
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.outputs.kernel_settings import KernelSettings
 from tests.unit.boxes import box
 from tests.unit.places import config_in
 
-FACTS = replace(box("usb0"), links=(*box("usb0").links, Link("eth1", 9)))
+FACTS = replace(box("usb0"), interfaces=(*box("usb0").interfaces, Interface("eth1", 9)))
 SYSCTL = SysctlConfig(linkdown=False, socket_buffers=0, multipath_hash="flows")
 
 

@@ -15,7 +15,7 @@ from netbond.config.load import parse
 from netbond.config.schema import UplinkConfig
 from netbond.contracts import Traffic
 from netbond.desired import desired
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.sources import data_plans
 from netbond.sources.data_plans import (
     MOST_DEVICES,
@@ -55,12 +55,12 @@ def clock(today: date, *, synchronised: bool = True, boot: str = "a") -> Clock:
 NOV_20 = clock(date(2026, 11, 20))
 
 
-def link(rx: int, tx: int = 0, index: int = 5, name: str = "usb0") -> Link:
+def link(rx: int, tx: int = 0, index: int = 5, name: str = "usb0") -> Interface:
     """An interface with its counters."""
-    return Link(name, index, rx_bytes=rx, tx_bytes=tx)
+    return Interface(name, index, rx_bytes=rx, tx_bytes=tx)
 
 
-def count(*steps: tuple[Link, Clock], day: int = 1) -> Usage:
+def count(*steps: tuple[Interface, Clock], day: int = 1) -> Usage:
     """The usage of usb0 after these readings."""
     ledger: dict[str, Usage] = {}
     for seen, when in steps:
@@ -119,7 +119,7 @@ def test_counting_begins_when_an_interface_is_first_seen() -> None:
         (link(0, 500), NOV_20),
     ],
 )
-def test_counters_that_began_anew_are_counted_in_full(fresh: tuple[Link, Clock]) -> None:
+def test_counters_that_began_anew_are_counted_in_full(fresh: tuple[Interface, Clock]) -> None:
     seen, _ = fresh
     usage = count((link(0), NOV_20), (link(300, 30), NOV_20), fresh)
     assert usage.used == 330 + seen.rx_bytes + seen.tx_bytes
@@ -484,8 +484,8 @@ def test_who_knows_whether_the_clock_is_right(
 PLAN = '[[uplink]]\nmatch = "usb0"\nbudget = "1MB"\nbudget_action = "off"'
 
 
-def counted(used: int, name: str = "usb0") -> Link:
-    return Link(name, 2, rx_bytes=used)
+def counted(used: int, name: str = "usb0") -> Interface:
+    return Interface(name, 2, rx_bytes=used)
 
 
 async def test_a_plan_that_is_spent_is_a_fact_and_news(tmp_path: Path) -> None:
@@ -494,13 +494,13 @@ async def test_a_plan_that_is_spent_is_a_fact_and_news(tmp_path: Path) -> None:
     await source.start(lambda: looks.append(None), (counted(0),))
     assert source.contribute(facts, 0.0).budgets == ()
     assert await source.apply(facts, desired(facts, config), config) == ()
-    source.tick(Traffic(links=(counted(999_999), counted(10**9, "usb1"))), 1.0)
+    source.tick(Traffic(interfaces=(counted(999_999), counted(10**9, "usb1"))), 1.0)
     assert (source.contribute(facts, 0.0).budgets, looks) == ((), [])
-    source.tick(Traffic(links=(counted(1_000_000),)), 2.0)
+    source.tick(Traffic(interfaces=(counted(1_000_000),)), 2.0)
     (budget,) = source.contribute(facts, 0.0).budgets
     assert (budget.device, budget.action) == ("usb0", "off")
     assert looks == [None]
-    source.tick(Traffic(links=(counted(1_000_001),)), 3.0)
+    source.tick(Traffic(interfaces=(counted(1_000_001),)), 3.0)
     assert looks == [None]  # nothing new
     (shown,) = source.status(Sections(), {"usb0"}, 0.0).metered
     assert (shown.device, shown.used_bytes, shown.level, shown.verdict) == ("usb0", 1_000_001, "spent", "off")
@@ -524,11 +524,11 @@ async def test_an_interface_that_is_no_uplink_is_not_counted(tmp_path: Path) -> 
     config = replace(parse(PLAN), agent=agent_in(tmp_path))
     source = DataPlans(config)
     await source.start(lambda: None, ())
-    facts = Facts(links=(link(0),))  # without an address
+    facts = Facts(interfaces=(link(0),))  # without an address
     source.contribute(facts, 0.0)
     await source.apply(facts, desired(facts, config), config)
     for used in (0, 5_000_000):
-        source.tick(Traffic(links=(counted(used),)), 1.0)
+        source.tick(Traffic(interfaces=(counted(used),)), 1.0)
     assert source.contribute(facts, 0.0).budgets == ()
     await source.stop()
 

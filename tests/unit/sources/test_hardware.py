@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.sources import hardware
 from netbond.sources.hardware import Hardware
 from netbond.status.schema import HardwareStatus, Sections
@@ -27,7 +27,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hardware:
 
 
 def test_what_the_kernel_has_named(source: Hardware) -> None:
-    facts = source.contribute(Facts(links=(Link("eth1", 3), Link("ppp0", 9))), 0.0)
+    facts = source.contribute(Facts(interfaces=(Interface("eth1", 3), Interface("ppp0", 9))), 0.0)
     assert [(device.name, device.mac) for device in facts.devices] == [
         ("eth1", "02:00:00:00:00:02"),
         ("ppp0", ""),
@@ -37,18 +37,20 @@ def test_what_the_kernel_has_named(source: Hardware) -> None:
 
 
 def test_another_interface_of_an_old_name(source: Hardware, tmp_path: Path) -> None:
-    source.contribute(Facts(links=(Link("eth0", 2),)), 0.0)
+    source.contribute(Facts(interfaces=(Interface("eth0", 2),)), 0.0)
     (tmp_path / "class/net/eth0/address").write_text("02:00:00:00:00:77\n")
-    (known,) = source.contribute(Facts(links=(Link("eth0", 2),)), 0.0).devices
+    (known,) = source.contribute(Facts(interfaces=(Interface("eth0", 2),)), 0.0).devices
     assert known.mac == "02:00:00:00:00:01"  # nobody said that it has changed
-    (new,) = source.contribute(Facts(links=(Link("eth0", 4),)), 0.0).devices
+    (new,) = source.contribute(Facts(interfaces=(Interface("eth0", 4),)), 0.0).devices
     assert new.mac == "02:00:00:00:00:77"
 
 
 async def test_it_can_be_stopped_and_still_tells(source: Hardware) -> None:
     await source.start(lambda: None, ())
     await source.stop()
-    assert [x.name for x in source.contribute(Facts(links=(Link("eth0", 2),)), 0.0).devices] == ["eth0"]
+    assert [x.name for x in source.contribute(Facts(interfaces=(Interface("eth0", 2),)), 0.0).devices] == [
+        "eth0"
+    ]
 
 
 def test_status_has_the_hardware_of_uplinks(source: Hardware) -> None:

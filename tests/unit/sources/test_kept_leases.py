@@ -11,16 +11,18 @@ import pytest
 from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore
-from netbond.model import Facts, GatewayClaim, Link
+from netbond.model import Facts, GatewayClaim, Interface
 from netbond.sources.kept_leases import HookLeases, SeenInMain, as_claim, as_lease
 from tests.unit.boxes import address, main_default
 from tests.unit.places import config_in, content
 from tests.unit.shortage import no_descriptors
 
 LEASE = Lease("usb0", "dhclient", IPv4Interface("10.0.0.10/24"), (IPv4Address("10.0.0.1"),), 5.0, 2)
-USB0 = Link("usb0", 2)
+USB0 = Interface("usb0", 2)
 SEEN = Facts(
-    links=(USB0,), addresses=(address("usb0", "10.0.0.10/24"),), routes=(main_default("usb0", "10.0.0.1"),)
+    interfaces=(USB0,),
+    addresses=(address("usb0", "10.0.0.10/24"),),
+    routes=(main_default("usb0", "10.0.0.1"),),
 )
 CLAIM = GatewayClaim("usb0", "main", IPv4Interface("10.0.0.10/24"), IPv4Address("10.0.0.1"), 7.0, 2)
 
@@ -53,13 +55,13 @@ def test_a_claim_survives_its_file(claim: GatewayClaim) -> None:
 def test_leases_come_on_top_of_what_is_there(config: Config, hooks: LeaseStore) -> None:
     hooks.save(LEASE)
     other = LEASE._replace(device="usb1")
-    facts = HookLeases(config).contribute(Facts(links=(USB0,), leases=(other,)), 9.0)
+    facts = HookLeases(config).contribute(Facts(interfaces=(USB0,), leases=(other,)), 9.0)
     assert facts.leases == (other, LEASE)
 
 
 def test_no_folder_is_no_problem(config: Config) -> None:
     source = HookLeases(config)
-    assert source.contribute(Facts(links=(USB0,)), 9.0).leases == ()
+    assert source.contribute(Facts(interfaces=(USB0,)), 9.0).leases == ()
     assert source.problems == []
     assert source.complete()
 
@@ -69,11 +71,11 @@ def test_a_lease_goes_along_with_its_interface(config: Config, hooks: LeaseStore
     hooks.save(LEASE)
     source = HookLeases(config)
     renamed = LEASE._replace(device="wwan0")
-    assert source.contribute(Facts(links=(Link("wwan0", 2),)), 9.0).leases == (renamed,)
+    assert source.contribute(Facts(interfaces=(Interface("wwan0", 2),)), 9.0).leases == (renamed,)
     assert hooks.load() == (renamed,)
     other = LEASE._replace(routers=(IPv4Address("10.0.0.7"),), ifindex=9)
     hooks.save(other)
-    both = Facts(links=(Link("usb0", 9), Link("wwan0", 2)))
+    both = Facts(interfaces=(Interface("usb0", 9), Interface("wwan0", 2)))
     assert source.contribute(both, 10.0).leases == (other, renamed)
 
 
@@ -83,14 +85,14 @@ async def test_once_follows_the_interface_and_writes_nothing(
     hooks.save(LEASE)
     before, source = content(tmp_path), HookLeases(config)
     await source.once()
-    assert source.contribute(Facts(links=(Link("wwan0", 2),)), 9.0).leases == (
+    assert source.contribute(Facts(interfaces=(Interface("wwan0", 2),)), 9.0).leases == (
         LEASE._replace(device="wwan0"),
     )
     assert content(tmp_path) == before
 
 
 def test_without_descriptors_what_was_known_stays_known(config: Config, hooks: LeaseStore) -> None:
-    source, read = HookLeases(config), Facts(links=(USB0,))
+    source, read = HookLeases(config), Facts(interfaces=(USB0,))
     hooks.save(LEASE)
     assert source.contribute(read, 0.0).leases == (LEASE,)
     with no_descriptors():
@@ -104,10 +106,10 @@ def test_without_descriptors_what_was_known_stays_known(config: Config, hooks: L
 def test_a_folder_that_is_not_trusted_any_more_says_nothing_new(config: Config, hooks: LeaseStore) -> None:
     source = HookLeases(config)
     hooks.save(LEASE)
-    assert source.contribute(Facts(links=(USB0,)), 0.0).leases == (LEASE,)
+    assert source.contribute(Facts(interfaces=(USB0,)), 0.0).leases == (LEASE,)
     hooks.directory.chmod(0o777)
     (hooks.directory / "usb0.json").unlink()
-    assert source.contribute(Facts(links=(USB0,)), 0.0).leases == (LEASE,)
+    assert source.contribute(Facts(interfaces=(USB0,)), 0.0).leases == (LEASE,)
     (problem,) = source.problems
     assert problem.startswith(f"{hooks.directory}: ")
 
@@ -127,7 +129,7 @@ def test_a_default_is_remembered_when_main_has_lost_it(config: Config, learned: 
 def test_it_is_forgotten_with_the_address(config: Config, learned: LeaseStore) -> None:
     source = SeenInMain(config)
     source.contribute(SEEN, 7.0)
-    assert source.contribute(Facts(links=(USB0,)), 8.0).remembered == ()
+    assert source.contribute(Facts(interfaces=(USB0,)), 8.0).remembered == ()
     assert learned.load() == ()
     assert source.problems == []
 

@@ -59,7 +59,7 @@ async def test_status_has_the_uplinks_that_have_gone_and_why() -> None:
     source, facts = LastPass(), box("usb0", "usb1", "usb2")
     await source.apply(facts, desired(facts, CONFIG), CONFIG)
     assert source.status(Sections(), (), time.monotonic()).gone == ()
-    left = replace(facts, links=facts.links[:2] + facts.links[3:])  # without usb1
+    left = replace(facts, interfaces=facts.interfaces[:2] + facts.interfaces[3:])  # without usb1
     await source.apply(left, desired(left, config), config)
     gone = source.status(Sections(), (), time.monotonic()).gone
     assert [(each.name, each.address, each.reason) for each in gone] == [

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.sources import networkd
 from netbond.sources.networkd import NetworkdLeases
 from netbond.watchers.networkd import Networkd
 from tests.unit.boxes import lease
 
 LEASE = "ADDRESS=10.0.0.10\nNETMASK=255.255.255.0\nROUTER=10.0.0.1\n"
-READ = Facts(links=(Link("usb0", 2), Link("usb1", 3)), leases=(lease("usb1", "10.0.1.10/24", "10.0.1.1"),))
+READ = Facts(
+    interfaces=(Interface("usb0", 2), Interface("usb1", 3)),
+    leases=(lease("usb1", "10.0.1.10/24", "10.0.1.1"),),
+)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 from dbus_next import Variant
 
 from netbond.config.schema import Config
-from netbond.model import Facts, GatewayClaim, Link
+from netbond.model import Facts, GatewayClaim, Interface
 from netbond.sources.networkmanager import NetworkManager
 from netbond.status.schema import Sections
 from netbond.watchers.networkmanager import DEVICE, IP4, NAME
@@ -18,7 +18,7 @@ from tests.buses import PrivateBus, StandIn, serving, until
 from tests.unit.places import agent_in, config_in, content
 
 ROOT = "/org/freedesktop"
-READ = Facts(links=(Link("usb0", 2),))
+READ = Facts(interfaces=(Interface("usb0", 2),))
 CLAIM = GatewayClaim(
     "usb0", "NetworkManager", IPv4Interface("10.0.0.36/24"), IPv4Address("10.0.0.1"), 5.0, standing=True
 )

@@ -18,7 +18,7 @@ from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore
 from netbond.errors import NetbondError, NotRunningError, UnavailableError
-from netbond.model import FACTS_VERSION, Health, Link
+from netbond.model import FACTS_VERSION, Health, Interface
 from netbond.sources import once
 from netbond.sources.once import ask_agent, gather
 from netbond.status.control import request
@@ -76,7 +76,7 @@ def test_without_an_agent_they_are_assembled_and_nothing_is_said_or_written(
     before = content(state_dir.parent)
     facts = gather(config)
     assert facts.leases == (lo,)  # of the kernel's own loopback, whatever it was called then
-    assert Link("lo", 1) in [Link(link.name, link.index) for link in facts.links]
+    assert Interface("lo", 1) in [Interface(link.name, link.index) for link in facts.interfaces]
     assert content(state_dir.parent) == before
     assert capsys.readouterr().err == ""
 
@@ -84,12 +84,12 @@ def test_without_an_agent_they_are_assembled_and_nothing_is_said_or_written(
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (ANSWER | {"version": FACTS_VERSION + 1}, "the agent is of another version; restart it"),
-        ({"ok": True}, "the agent is of another version; restart it"),
+        (ANSWER | {"version": FACTS_VERSION + 1}, "the agent runs another version of netbond; restart it"),
+        ({"ok": True}, "the agent runs another version of netbond; restart it"),
         ({"ok": False, "error": "the command 'facts' is for root"}, "the command 'facts' is for root"),
         ({"ok": False, "error": "a\x1b[31m\nb"}, "a\\x1b[31m\\nb"),
-        (ANSWER | {"facts": {"links": 5}}, "the agent tells its facts in a way that is not understood: "),
-        (ANSWER | {"facts": None}, "the agent tells its facts in a way that is not understood: "),
+        (ANSWER | {"facts": {"interfaces": 5}}, "the agent's facts are invalid: "),
+        (ANSWER | {"facts": None}, "the agent's facts are invalid: "),
         (b"[]", "what answers at "),
     ],
     ids=str,
@@ -100,7 +100,7 @@ def test_an_agent_that_does_not_tell(
     with agent(config, answer):
         facts = gather(config)
     assert facts.health == ()
-    assert any(link.name == "lo" for link in facts.links)
+    assert any(link.name == "lo" for link in facts.interfaces)
     line = capsys.readouterr().err
     assert line.startswith(f"# what only the agent knows is left out: {says}")
     assert line.count("\n") == 1

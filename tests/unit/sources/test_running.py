@@ -12,7 +12,7 @@ import pytest
 
 from netbond.config.schema import Config
 from netbond.contracts import Look, Source, Traffic
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.sources.running import Sources, all_sources, assemble
 from netbond.status.schema import HardwareStatus, Sections
 from tests.unit.places import config_in, content
@@ -27,7 +27,7 @@ class Told(Source):
         self.problems = (f"{name} is told so",)
         self._speaks = speaks
 
-    async def start(self, look: Look, links: Sequence[Link]) -> None:
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
         await asyncio.sleep(0)  # so that all of them have begun before one is done
         self.told.append(f"start {self.name} {len(links)}")
         look()
@@ -56,7 +56,7 @@ async def test_they_are_started_told_and_stopped_as_one(tmp_path: Path) -> None:
     looks: list[None] = []
     sources = Sources([Told("a", told), Told("b", told)], lambda: looks.append(None))
     async with contextlib.AsyncExitStack() as stack:
-        await sources.start(stack, (Link("lo", 1),))
+        await sources.start(stack, (Interface("lo", 1),))
         assert (told, len(looks)) == (["start a 1", "start b 1"], 2)
         sources.configure(config_in(tmp_path))
         sources.tick(Traffic(), 7.0)
@@ -74,7 +74,7 @@ async def test_one_that_cannot_start_leaves_none_running() -> None:
     told: list[str] = []
 
     class Broken(Told):
-        async def start(self, look: Look, links: Sequence[Link]) -> None:
+        async def start(self, look: Look, links: Sequence[Interface]) -> None:
             raise RuntimeError("a bug")
 
     sources = Sources([Told("a", told), Broken("b", told)], lambda: None)
@@ -87,7 +87,9 @@ async def test_one_that_cannot_start_leaves_none_running() -> None:
 def test_a_later_one_sees_what_an_earlier_one_said() -> None:
     sources = Sources([Told("a", []), Told("b", [])], lambda: None)
     assert sources.facts(Facts(), 3.0).roaming == {"b after 1 at 3.0"}
-    assert assemble([], Facts(links=(Link("lo", 1),)), 3.0) == Facts(links=(Link("lo", 1),))
+    assert assemble([], Facts(interfaces=(Interface("lo", 1),)), 3.0) == Facts(
+        interfaces=(Interface("lo", 1),)
+    )
 
 
 def test_one_that_has_not_spoken_keeps_the_whole_from_being_complete() -> None:
@@ -117,7 +119,7 @@ def test_each_has_a_name_of_its_own(tmp_path: Path) -> None:
 async def test_once_of_all_of_them_writes_nothing(tmp_path: Path) -> None:
     sources = all_sources(config_in(tmp_path))
     await asyncio.gather(*(source.once() for source in sources))
-    assert assemble(sources, Facts(links=(Link("lo", 1, loopback=True),)), 5.0).links
+    assert assemble(sources, Facts(interfaces=(Interface("lo", 1, loopback=True),)), 5.0).interfaces
     assert content(tmp_path) == {}
     assert not (tmp_path / "state").exists()
 

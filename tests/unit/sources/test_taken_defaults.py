@@ -12,7 +12,7 @@ from netbond.config.schema import Config, RoutingConfig
 from netbond.desired import Desired
 from netbond.kernel.client import Kernel
 from netbond.kernel.taken_defaults import DefaultStore
-from netbond.model import Facts, Link
+from netbond.model import Facts, Interface
 from netbond.plan import Operation
 from netbond.refusals import Refusal
 from netbond.sources.taken_defaults import TakenDefaults
@@ -31,7 +31,7 @@ class Kernels:
         self.written: list[str] = []
         self.refuses = refuses
 
-    async def apply(self, operations: list[Operation], links: tuple[Link, ...]) -> list[Refusal]:
+    async def apply(self, operations: list[Operation], links: tuple[Interface, ...]) -> list[Refusal]:
         self.written += [operation.command() for operation in operations]
         return [Refusal(operation, 22, "Invalid argument") for operation in operations if self.refuses]
 

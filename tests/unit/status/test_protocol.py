@@ -87,7 +87,7 @@ def test_the_forms_on_the_wire() -> None:
     ("reply", "problem"),
     [
         ({"ok": True}, "version: missing"),
-        ({"ok": True, "version": 1, "facts": {"links": 7}}, "facts.links: 7 is no list"),
+        ({"ok": True, "version": 1, "facts": {"interfaces": 7}}, "facts.interfaces: 7 is no list"),
         ({"ok": True, "version": 1, "facts": {"moons": []}}, "facts: unknown key 'moons'"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 
 from netbond.desired import Desired
 from netbond.health import judge, report
-from netbond.model import Device, EngineState, IdleInterface, Link, Nexthop, Rate, Route, Uplink
+from netbond.model import Device, EngineState, IdleInterface, Interface, Nexthop, Rate, Route, Uplink
 from netbond.sources import data_plans
 from netbond.srtla.statistics import LinkStatistics
 from netbond.status.departed import Departed
@@ -82,8 +82,8 @@ DESIRED = Desired(
     excluded=(("docker0", "a bridge"),),
 )
 LINKS = (
-    Link("usb0", 2, rx_bytes=5000, tx_bytes=700),
-    Link("wwan0", 3, rx_bytes=1, tx_bytes=2),
+    Interface("usb0", 2, rx_bytes=5000, tx_bytes=700),
+    Interface("wwan0", 3, rx_bytes=1, tx_bytes=2),
 )
 ENGINE = EngineState(
     name="sender 127.0.0.1:6000",
@@ -395,12 +395,12 @@ def test_rates_are_bits_per_second() -> None:
 @pytest.mark.parametrize(
     "later",
     [
-        Link("usb0", 9, rx_bytes=9000, tx_bytes=9000),  # pulled and plugged in again
-        Link("usb0", 2, rx_bytes=10, tx_bytes=900),  # the driver was reset
-        Link("usb9", 2, rx_bytes=9000, tx_bytes=9000),  # new, or renamed
+        Interface("usb0", 9, rx_bytes=9000, tx_bytes=9000),  # pulled and plugged in again
+        Interface("usb0", 2, rx_bytes=10, tx_bytes=900),  # the driver was reset
+        Interface("usb9", 2, rx_bytes=9000, tx_bytes=9000),  # new, or renamed
     ],
 )
-def test_no_rate_without_two_readings_of_the_same_counter(later: Link) -> None:
+def test_no_rate_without_two_readings_of_the_same_counter(later: Interface) -> None:
     assert rates(LINKS, [later], 1.0) == {}
 
 

@@ -234,7 +234,7 @@ def few(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
 
 FACTS = st.builds(
     Facts,
-    links=few(st.builds(model.Link, TEXT, st.integers(0), st.booleans(), rx_bytes=st.integers(0))),
+    interfaces=few(st.builds(model.Interface, TEXT, st.integers(0), st.booleans(), rx_bytes=st.integers(0))),
     addresses=few(st.builds(model.Address, TEXT, INTERFACES, st.none() | ADDRESSES, TEXT, st.booleans())),
     routes=few(ROUTES),
     rules=few(RULES),
@@ -257,7 +257,9 @@ def test_facts_pass_through_text_unchanged(facts: Facts) -> None:
     found = from_json(Facts, through_text(facts))
     assert found == facts
     assert repr(found.nexthops) == repr(facts.nexthops)
-    assert [link.rx_bytes for link in found.links] == [link.rx_bytes for link in facts.links]  # not compared
+    assert [link.rx_bytes for link in found.interfaces] == [
+        link.rx_bytes for link in facts.interfaces
+    ]  # not compared
     assert [route.nexthops for route in found.routes] == [route.nexthops for route in facts.routes]
 
 

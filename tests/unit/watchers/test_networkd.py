@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netbond.dhcp.lease import Lease
-from netbond.model import Link
+from netbond.model import Interface
 from netbond.watchers import networkd
 from netbond.watchers.networkd import Networkd
 from tests.unit.shortage import no_descriptors
@@ -23,7 +23,7 @@ ADDRESS=192.168.8.100
 NETMASK=255.255.255.0
 ROUTER=192.168.8.1
 """
-LINKS = [Link("lo", 1, loopback=True), Link("usb0", 2), Link("usb1", 3)]
+LINKS = [Interface("lo", 1, loopback=True), Interface("usb0", 2), Interface("usb1", 3)]
 LEASE = Lease("usb0", "networkd", IPv4Interface("192.168.8.100/24"), (IPv4Address("192.168.8.1"),), NOW, 2)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from netbond.config.schema import Config
-from netbond.model import Address, Facts, GatewayClaim, IPInterface, Link
+from netbond.model import Address, Facts, GatewayClaim, Interface, IPInterface
 from netbond.system.typed_json import to_json
 from netbond.uplinks import find
 from netbond.watchers.networkmanager import (
@@ -285,7 +285,7 @@ def test_when_the_gateway_counts(
         HELD6: IPv6Interface("2001:db8::36/64"),
     }
     addresses = tuple(Address("usb0", networks.get(each, ip_interface(each))) for each in held)
-    box = Facts(links=(Link("usb0", 2),), addresses=addresses, claims=claims([facts], 5.0))
+    box = Facts(interfaces=(Interface("usb0", 2),), addresses=addresses, claims=claims([facts], 5.0))
     found = [u.gateway for u in find(box, Config(), {}).uplinks if u.family == version]
     assert found == ([] if expected is None else [ip_address(expected)])
 
