@@ -1,1 +1,1 @@
-"""Mode adaptive: a model of each link, and packets dealt by it."""
+"""Mode adaptive: models each link, and gives each packet to the link on which it arrives first."""

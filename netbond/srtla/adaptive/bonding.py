@@ -1,57 +1,57 @@
-"""The carrier of `--mode adaptive`: no link is given more than it carries, no packet a link where it is late.
+"""Implements `--mode adaptive`: gives no link more than it carries, and no packet to a link that is too slow.
 
-Packets wait in one queue in front of the links. Each goes where it will arrive first, and no link is given
-more than keeps it busy (`dealing.py`, `linkmodel.py`). docs/bonding.md has the words and the formulas.
+Packets wait in one queue before the links. Each is sent over the link on which it arrives first, and no link
+gets more than keeps it busy (`dealing.py`, `linkmodel.py`). docs/bonding.md has the terms and the formulas.
 
 The sender keeps its packets, so it can send them again itself. Most packets that an SRT server reports
-missing are on their way over a slower link; the rest goes out again over another link as soon as it is known
-to be lost. So the SRT caller hears only of losses that the sender cannot repair.
+missing are in flight on a slower link; the others are sent again over another link as soon as they are known
+to be lost. So the SRT caller gets reports only of losses that the sender cannot repair.
 
 Repeats
-- Packets that a later packet's SRTLA ACK proves lost go out again at once, before SRT has noticed, over the
-  link that delivers them first; links that lose little are preferred. Ten or more in a row may also be a lost
-  ACK: then SRT's loss report decides. A packet that an echo has passed and the next SRTLA ACK does not name
-  is lost.
-- SRT's loss report (NAK) counts for a packet that its link has passed and that is still missing. It proves
-  more: the packet behind the missing ones is there. If that one left later over the same link, the missing
-  ones are lost (`_again_if_overtaken`). On a link with few packets this is known sooner than from its SRTLA
-  ACKs. It is used if there may be no time for a second repeat after these, and not on links whose lost
-  packets mostly arrived after all.
-- A packet that ought to have been there when the report was made, with its link's jitter and lateness allowed
-  for, gets a copy over another link (`_is_overdue`). This needs two conditions: its own link's proof would
-  leave no time for a copy, and nothing else waits. With 120 ms of latency it halves what a bad radio path
-  costs.
-- If everything that a report names is queued or on its way, the report does not reach the SRT caller. This is
-  the rule: a bond reorders packets. A report that names a packet which netbond never had (it was restarted)
-  goes to the caller, and the caller's repeats are sent.
-- A repeat of the SRT caller for a packet that is queued, on its way or acknowledged is dropped (`spared`).
+- Packets that a later packet's SRTLA ACK proves lost are sent again at once, before SRT has noticed, over the
+  link that delivers them first; links with little loss are preferred. Ten or more in a row may also be a lost
+  ACK: then SRT's loss report decides. A packet is also lost if the echo of a later keepalive has come back,
+  and the next SRTLA ACK does not name the packet.
+- SRT's loss report (NAK) applies to a packet that its link has passed and that is still missing. It also
+  proves that the packet after the missing ones has arrived. If that packet was sent later over the same link,
+  the missing ones are lost (`_again_if_overtaken`). On a link with few packets, this is known sooner than
+  from its SRTLA ACKs. It is used if there may be no time for a second repeat after these ACKs, and not on
+  links whose lost packets mostly arrived in the end.
+- A packet that should have arrived before the report was made, even with its link's jitter and lateness, gets
+  a copy over another link (`_is_overdue`). This has two conditions: its own link's proof would leave no time
+  for a copy, and no packet waits. With 120 ms of latency, it halves the cost of a bad radio path.
+- If all packets that a report names are queued or in flight, the report does not reach the SRT caller. This
+  is the usual case, because a bond reorders packets. If a report names a packet that netbond never had
+  (because it was restarted), it goes to the caller, and the caller's repeats are sent.
+- A repeat of the SRT caller for a packet that is queued, in flight or acknowledged is dropped (`spared`).
 
 A link that stops (`_check`)
-- If proof is overdue, the link is asked. If the answer is overdue, too (by a round trip and 10 % of the
-  latency), the link is stalled: it gets no new packets. What it carries is sent again over other links when
-  these have nothing else to do, or when time runs out. While packets wait longer than half of the latency and
-  more than 4 % are given up, no copies are sent: a copy would cost another packet its place.
-- If the answer could not come before half of the latency is gone, this happens as soon as the link is asked.
-  But only if proof is really due, or would be when it is too late for a copy: a link whose next SRTLA ACK is
-  not full yet, because the link is given little, is not suspect. (Without this condition a far bond at half
-  load sent up to a fifth of its packets twice.)
-- While packets wait that other links have no room for, a stalled link is tried with a copy of one each 10 ms.
-- The first proof ends the stall. What was in flight until then was too little to measure the link, so only
-  packets that leave a round trip later may lower its rate. The same holds for packets on a link that has
+- If proof is overdue, the link gets a keepalive. If the answer is overdue, too (by a round trip and 10 % of
+  the latency), the link is stalled: it gets no new packets. Its packets in flight are sent again over other
+  links when these are idle, or when time runs out. While packets wait longer than half of the latency and
+  more than 4 % are given up, no copies are sent: a copy would take the place of another packet.
+- If the answer could not arrive before half of the latency has passed, the copies are sent as soon as the
+  link gets the keepalive. But this requires that proof is really due, or will be due when it is too late for
+  a copy: a link that gets few packets fills its SRTLA ACK late, and is not suspect. (Without this condition a
+  far bond at half load sent up to a fifth of its packets twice.)
+- While packets wait that other links have no room for, a stalled link gets a copy of one each 10 ms, as a
+  try.
+- The first proof ends the stall. The packets in flight until then were too few to measure the link, so only
+  packets that are sent a round trip later may lower its rate. The same applies to packets on a link that has
   become so slow that they would be late (`_predict`).
-- A link whose socket fails, or that is silent for 4 s, gives all its packets to the others at once, and
-  begins anew as a new link.
-- If netbond itself was held up (its timer is more than 30 ms late on a busy machine), no link is judged until
+- If a link's socket fails, or the link is silent for 4 s, all its packets go to the other links at once, and
+  it starts again as a new link.
+- If netbond itself was delayed (its timer is more than 30 ms late on a busy machine), no link is judged until
   everything that has arrived meanwhile is read.
 
-Waiting for each other (`patience`). While every link has room, the sender lets up to eight packets come
-together before it looks at them: for 2 % of the latency, 10 ms at most. It notes acknowledgements later by
-the same time, so it stops this for a second as soon as a packet waits because a link is full: then the link
-is to be measured as exactly as possible.
+Waiting for more packets (`patience`). While every link has room, the sender waits until up to eight packets
+have come before it reads them: for 2 % of the latency, 10 ms at most. It then also sees acknowledgements
+later by the same time. So it stops this for a second as soon as a packet waits because a link is full: then
+the link must be measured as exactly as possible.
 
-Latency. It is read from SRT's handshake. The server counts from the handshake's arrival, so the handshake's
-own way, half a round trip, is added to a packet's budget (`control`). If that half is more than half of the
-latency, 20 % of the latency less is counted on, but never less than half of the latency.
+Latency. It is read from SRT's handshake. The server counts from the handshake's arrival, so the time that the
+handshake took, half a round trip, is added to a packet's budget (`control`). If that half is more than half
+of the latency, it is reduced by 20 % of the latency, but not below half of the latency.
 """
 
 from __future__ import annotations
@@ -80,37 +80,37 @@ from netbond.srtla.adaptive.linkmodel import FLYING, HUNGRY, LOST, PASSED, TYPIC
 from netbond.srtla.schedule import WINDOW_UNIT, LinkState
 
 RING: Final = 1 << 14  # packets that are remembered: over 8 s at 20 Mbit/s, 22 MiB at most
-LATENCY: Final = 1.0  # s, until the handshake tells SRT's
-TICK_BUSY: Final = 0.004  # s between looks when packets wait for a link
-TICK_IDLE: Final = 0.01  # ... when packets are only in flight
+LATENCY: Final = 1.0  # s, until SRT's is known from the handshake
+TICK_BUSY: Final = 0.004  # s between two timers while packets wait for a link, ...
+TICK_IDLE: Final = 0.01  # ... and while packets are only in flight
 TARGET: Final = 0.07  # of the latency: queue that a link may have
 TARGET_BOUNDS = (0.04, 0.15)  # s
-ASK_EVERY: Final = 0.1  # s at least between keepalives that ask how far a link is
-ASK_GRACE: Final = 0.02  # s that proof may be overdue before a link is asked
+ASK_EVERY: Final = 0.1  # s at least between two keepalives that measure a link
+ASK_GRACE: Final = 0.02  # s that proof may be overdue before a link gets a keepalive
 PATIENCE: Final = 0.1  # of the latency: how long an answer may be overdue before the link counts as stalled
-JUDGE_EVERY: Final = 1.0  # s between looks at how many packets are given up
-OVERDUE_MOST: Final = 8  # packets that one report may prove overdue: more at once are late, not lost
-HELD_UP: Final = 0.03  # s by which our own timer is late if the machine is busy
+JUDGE_EVERY: Final = 1.0  # s between two evaluations of the share of packets given up
+OVERDUE_MOST: Final = 8  # packets that one report may prove overdue; more than that are late, not lost
+HELD_UP: Final = 0.03  # if our own timer is late by more s than this, the machine is busy
 NAK_GRACE: Final = 0.01  # s by which a loss report may be older than proof that came over another link
 
-ANSWER_LATE: Final = 0.5  # of the latency: packets whose link answers later are saved before
-HURRY: Final = 0.25  # of the latency: what a copy gets on top of the shortest round trip
-HANDSHAKE_DOUBT: Final = 0.2  # of the latency: what half a round trip may say too much of the handshake's way
-RESCUED: Final = 100  # waiting packets that are looked at for one to try a stalled link with
+ANSWER_LATE: Final = 0.5  # of the latency: if a link answers later, copies of its packets are sent before
+HURRY: Final = 0.25  # of the latency: time for a copy, in addition to the shortest round trip
+HANDSHAKE_DOUBT: Final = 0.2  # of the latency: by how much half a round trip may overestimate the handshake
+RESCUED: Final = 100  # waiting packets that are searched for one to try a stalled link with
 CROWDED: Final = 0.5  # of the latency: no copies while packets wait longer, and too many are given up
 LATENCY_BOUNDS = (0.02, 8.0)  # s
 LEISURE: Final = 0.02  # of the latency: how long packets may wait for others while no link is full, ...
-LEISURE_MOST: Final = 0.01  # s
+LEISURE_MOST: Final = 0.01  # ... and s at most
 
 
 class Bonding(Dealer):
     """A carrier (see `schedule.Carrier`)."""
 
     def __init__(self, latency: float | None = None) -> None:
-        """`latency`: SRT's, in s; None: learnt from the handshake, 1 s until then."""
+        """`latency` is SRT's in s; None: it is read from the handshake, and 1 s until then."""
         super().__init__()
         self._fixed = latency is not None
-        self._learnt: float | None = None  # s; None: no handshake has told, and no predecessor
+        self._learnt: float | None = None  # s; None: unknown from a handshake and from an earlier process
         self._handshake_delay = 0.0
         self._ring: list[Packet | None] = [None] * RING
         self._highest = -1  # the furthest sequence number seen; -1: none
@@ -119,8 +119,8 @@ class Bonding(Dealer):
         self._next_busy = 0.0
         self._leisure = 0.0  # s that packets may wait for others
         self._judge_at = 0.0
-        self._judged = (0, 0)  # packets given up, and left, at the last look
-        self._given_up = 0.0  # share of packets, over some seconds
+        self._judged = (0, 0)  # packets given up, and sent, at the last evaluation
+        self._given_up = 0.0  # share of packets that were given up, over some seconds
         self.dropped = self.spared = 0
         self._set_latency(LATENCY if latency is None else latency)
 
@@ -159,7 +159,7 @@ class Bonding(Dealer):
         self._rescue(link, now)
 
     def _abandon(self, link: LinkState, now: float) -> None:
-        """What the link carried will not arrive."""
+        """Treat all packets in flight on the link as lost."""
         model: LinkModel = link.model
         model.settle(now, model.next_index)
         fifo, model.fifo = model.fifo, deque()
@@ -206,7 +206,7 @@ class Bonding(Dealer):
             return
         evicted = self._ring[slot]
         if evicted is not None:
-            evicted.transmission = None  # they refer to each other: leave nothing to the garbage collector
+            evicted.transmission = None  # break the reference cycle, for the garbage collector
             if evicted.state != HERE:
                 evicted.state = GONE
         self._ring[slot] = packet = Packet(sequence, data, now)
@@ -215,12 +215,12 @@ class Bonding(Dealer):
         self._pumping = True
 
     def _places(self, sequence: int, slot: int, now: float) -> bool:
-        """A packet that is not simply the next. Whether it is one that we do not have."""
+        """Take a packet that is not the next one in sequence; return whether it is a new one."""
         if self._highest < 0:
             self._highest = wire.advance(sequence, -1)
-            self._acked = wire.advance(sequence, 1 - RING)  # what came before may be repeated through us
+            self._acked = wire.advance(sequence, 1 - RING)  # the caller may repeat earlier packets through us
         ahead = wire.distance(self._highest, sequence)
-        if ahead >= RING:  # no encoder skips so far: another connection, with its own numbers
+        if ahead >= RING:  # no encoder skips so many packets: this is another connection
             self._forget()
             self._highest = wire.advance(sequence, -1)
             self._acked = wire.advance(sequence, 1 - RING)
@@ -231,7 +231,7 @@ class Bonding(Dealer):
                 self._acked = wire.advance(sequence, 1 - RING)
             return True
         if wire.distance(self._acked, sequence) < 0:
-            self.spared += 1  # it has crossed its own acknowledgement
+            self.spared += 1  # it crossed its own acknowledgement
             return False
         known = self._ring[slot]
         if known is not None and known.sequence == sequence:
@@ -251,7 +251,7 @@ class Bonding(Dealer):
         return self._learnt
 
     def _latency_known(self) -> bool:
-        """Not only supposed."""
+        """Whether SRT's latency is known, and not only assumed."""
         return self._fixed or self._learnt is not None
 
     def resume_latency(self, latency: float) -> None:
@@ -260,7 +260,7 @@ class Bonding(Dealer):
             self._set_latency(latency)
 
     def _forget(self) -> None:
-        """A new SRT connection: nothing of the old one matters, though it may still be on its way."""
+        """Forget all packets, because a new SRT connection begins; old ones may still be in flight."""
         for packet in self._ring:
             if packet is not None:
                 packet.state = GONE
@@ -304,7 +304,7 @@ class Bonding(Dealer):
         if not 0 <= left <= RING:
             return
         ring, mask = self._ring, RING - 1
-        trusted = now - 0.8 * self.latency  # SRT acknowledges what it has given up, too: that is older
+        trusted = now - 0.8 * self.latency  # SRT also acknowledges what it has given up, which is older
         number = self._acked
         steps = wire.distance(number, sequence)
         if steps <= 0:
@@ -314,7 +314,7 @@ class Bonding(Dealer):
         while steps:
             packet = ring[number & mask]
             if packet is not None and packet.sequence == number:
-                packet.data = b""  # the record stays: the link's own ACK, which measures it, may come later
+                packet.data = b""  # keep the packet itself: its link's own ACK, a measurement, may come later
                 if packet.state == SENT and packet.times == 1 and packet.born > trusted:
                     transmission = packet.transmission
                     if transmission is not None and transmission.state == FLYING:
@@ -344,8 +344,8 @@ class Bonding(Dealer):
                 if packet is None or packet.sequence != number:
                     unknown = True
                 elif packet.state == GONE and not self._latency_known():
-                    # We gave it up after a latency that was only supposed, but it is still wanted: the
-                    # caller shall send it again, as a packet like any other.
+                    # We gave it up after a latency that was only assumed, but the server still wants it: let
+                    # the caller send it again as a new packet.
                     self._ring[slot] = None
                     unknown = True
                 elif not self._again_if_overtaken(packet, behind, now):
@@ -360,7 +360,7 @@ class Bonding(Dealer):
         return unknown
 
     def _behind(self, last: int) -> Transmission | None:
-        """What brought the packet after those that are missing: it is there, or they would not be missed."""
+        """Return the transmission of the packet after the missing ones, which must have arrived."""
         sequence = wire.advance(last, 1)
         packet = self._ring[sequence & (RING - 1)]
         if packet is None or packet.sequence != sequence or packet.times != 1:
@@ -368,9 +368,12 @@ class Bonding(Dealer):
         return packet.transmission
 
     def _again_if_overtaken(self, packet: Packet, behind: Transmission | None, now: float) -> bool:
-        """If `behind`, which has arrived, left after the packet on the same link, the packet is lost. The
-        link's SRTLA ACKs say so, too, and more surely, but on a link that carries few packets they come late:
-        this is for a packet that may have no time to be repeated a second time after them. Whether it was."""
+        """Send the packet again if `behind`, which has arrived, was sent later on the same link.
+
+        The link's SRTLA ACKs prove the loss more reliably, but on a link with few packets they come late. So
+        this is only for a packet that may have no time for a second repeat after them. Returns whether it was
+        sent again.
+        """
         latest = packet.transmission
         if latest is None or behind is None or latest.link is not behind.link:
             return False
@@ -384,8 +387,10 @@ class Bonding(Dealer):
         return True
 
     def _is_overdue(self, packet: Packet, told_at: float, now: float) -> bool:
-        """Whether the server lacked the packet at `told_at`, when it ought to have been there, and proof of
-        its link would come too late for a copy, which now would be in nobody's way."""
+        """Whether to send a copy of a packet that should have arrived by `told_at`, but had not.
+
+        Its link's proof would come too late for a copy, and now a copy does not displace a packet.
+        """
         latest = packet.transmission
         if self._held or latest is None or latest.state != FLYING or not latest.expected:
             return False
@@ -418,7 +423,7 @@ class Bonding(Dealer):
     # --- repeats --------------------------------------------------------------------------------------------
 
     def _reported(self, packet: Packet, now: float) -> None:
-        """The SRT server lacks this packet, or did a moment ago."""
+        """Take a report that the SRT server lacks this packet, or lacked it a moment ago."""
         if packet.state == HELD or packet.state == GONE or packet.queued == URGENT:
             return
         transmission = packet.transmission
@@ -428,7 +433,7 @@ class Bonding(Dealer):
         if packet.state == HERE:
             grace += (
                 0.1 + transmission.link.srtt
-            )  # lost behind the receiver? Only if it is said again and again
+            )  # it may be lost after the receiver, but only if the report repeats
         each: Transmission | None = transmission
         while each is not None:
             if each.state == FLYING or now - each.done_at < grace:
@@ -440,7 +445,7 @@ class Bonding(Dealer):
         self._again(packet, now)
 
     def _again(self, packet: Packet, now: float) -> None:
-        """The latest transmission is lost: send the packet once more, unless another is under way."""
+        """Send the packet again after its latest transmission was lost, unless another is in flight."""
         if packet.state != SENT or packet.queued == URGENT:
             return
         each = packet.transmission
@@ -451,7 +456,7 @@ class Bonding(Dealer):
         self._hasten(packet)
 
     def _rescue(self, link: LinkState, now: float) -> None:
-        """What a stalled link carries goes out over others when they have nothing else to do."""
+        """Queue copies of a stalled link's packets, to send them over other links that are idle."""
         for transmission in link.model.fifo:
             packet: Packet = transmission.packet
             if (
@@ -485,13 +490,13 @@ class Bonding(Dealer):
             self._next_busy = now + TICK_BUSY
             self._due(now)
         if now >= self._next:
-            held_up = now - self._next  # no link is to blame for proof that we have not had the time to read
+            held_up = now - self._next  # a link is not to blame for proof that we could not read in time
             self._next = now + TICK_IDLE
             leisure = min(LEISURE * self.latency, LEISURE_MOST) if self._latency_known() else 0.0
             for link in self._links:
                 model: LinkModel = link.model
                 if now - model.hungry_at < HUNGRY:
-                    leisure = 0.0  # at its limit a link is to be measured as well as can be
+                    leisure = 0.0  # a link at its limit must be measured as exactly as possible
                 if held_up > HELD_UP:
                     model.answer_due += held_up
                 elif link.usable:
@@ -510,7 +515,7 @@ class Bonding(Dealer):
         self.flush()
 
     def _judge(self, now: float) -> None:
-        """How careful to be with packets that may come too late: the more, the more are given up."""
+        """Set the safety margin for deadlines: the more packets are given up, the larger it is."""
         self._judge_at = now + JUDGE_EVERY
         late, left = self.late, sum(link.data_packets for link in self._links)
         gone, sent = late - self._judged[0], left - self._judged[1]
@@ -521,8 +526,10 @@ class Bonding(Dealer):
         self._safety = self.latency * (least + (most - least) * min(1.0, self._given_up / SHORTAGE))
 
     def _try_stalled(self, model: LinkModel, now: float) -> None:
-        """Packets wait that the other links have no room for: the link that may be dead gets a copy of one.
-        What loses packets in bursts is past its burst after so many packets, not so much time."""
+        """Send a copy of one waiting packet over a stalled link, because the other links have no room.
+
+        A link with burst loss recovers after a number of packets, not after some time.
+        """
         if model.in_flight > 2 * model.limit(now):
             return
         for packet in islice(self._held, RESCUED):
@@ -532,7 +539,7 @@ class Bonding(Dealer):
                 return
 
     def _check(self, link: LinkState, now: float) -> None:
-        """Ask a link that ought to have answered; do without one that does not."""
+        """Send a keepalive to a link whose proof is overdue; mark it as stalled if it does not answer."""
         model: LinkModel = link.model
         oldest = model.oldest()
         if oldest is None:
@@ -546,7 +553,7 @@ class Bonding(Dealer):
             self._outlet.ask(link, now)
             born = oldest.packet.born
             if not self._held and model.answer_due - born > ANSWER_LATE * self.latency:
-                # The answer would come too late to do anything, but proof without it may be due before.
+                # The answer would come too late to act on it, but other proof may be due before.
                 proof = model.proof_due(oldest) + ASK_GRACE
                 if now > proof or proof - born > self._budget - self._hurry_time():
                     self._rescue(link, now)
@@ -559,7 +566,7 @@ class Bonding(Dealer):
             self._predict(link, now)
 
     def _predict(self, link: LinkState, now: float) -> None:
-        """The link became slower: what will come too late goes out over others, if they can."""
+        """Queue copies of packets that will arrive too late, because their link became slower."""
         model: LinkModel = link.model
         ahead = model.outstanding(now) - model.in_flight
         late = now - self._budget - model.min_rtt / 2
@@ -578,12 +585,12 @@ class Bonding(Dealer):
                 self._spare.append(packet)
 
     def _hurry_time(self) -> float:
-        """s before its deadline at which a copy of what may be stuck must leave; inf: no link takes it."""
+        """Return how many s before its deadline a copy must be sent; inf if no link can take it."""
         carrying = (link for link in self._links if link.carries and not link.stalled)
         return min((link.model.min_rtt for link in carrying), default=math.inf) + HURRY * self.latency
 
     def _hurry(self, now: float) -> None:
-        """Spare copies whose time runs out must not wait any longer."""
+        """Send copies at once whose time runs out."""
         spare = self._spare
         if not spare:
             return
@@ -600,7 +607,7 @@ class Bonding(Dealer):
                 packet.queued = NOT_QUEUED
             elif packet.born + self._budget - now < hurry:
                 if crowded:
-                    packet.queued = NOT_QUEUED  # a copy would cost another packet its place
+                    packet.queued = NOT_QUEUED  # a copy would take the place of another packet
                 else:
                     self._hasten(packet)
             else:
@@ -621,9 +628,12 @@ class Bonding(Dealer):
 
 
 def _meant(latest: Transmission, model: LinkModel, now: float) -> Transmission | None:
-    """Which transmission of a packet that was sent more than once a link's SRTLA ACK is for: a link delivers
-    in order, so the oldest that it has not named, unless that one is known to be lost. (A round trip measured
-    from a later one would be believed for ten seconds to be the shortest.)"""
+    """Return the transmission that a link's SRTLA ACK means, of a packet that was sent more than once.
+
+    A link delivers in order, so the ACK means the oldest transmission that it has not named yet, unless that
+    one is known to be lost. (A round trip measured from a later one would be too short, and count as the
+    shortest for ten seconds.)
+    """
     meant: Transmission | None = None
     each: Transmission | None = latest
     while each is not None:

@@ -1,44 +1,44 @@
-"""Deals the packets that wait in front of the links to the links, once per wake-up.
+"""Assigns the waiting packets to the links, once per wake-up.
 
-A packet that waits is new (`_held`), to be sent again at once (`_urgent`), or perhaps stuck on a link
-(`_spare`). Everything that comes in at one wake-up is noted first. Then each link is summed up once
-(`LinkModel.look`), and the packets go where they will arrive first. docs/bonding.md has the words and the
-formulas.
+A waiting packet is new (`_held`), or must be sent again at once (`_urgent`), or may be stuck on a link
+(`_spare`). At a wake-up, everything that has arrived is processed first. Then each link is evaluated once
+(`LinkModel.look`), and each packet goes to the link on which it arrives first. docs/bonding.md has the terms
+and the formulas.
 
 Why links that are about equal share a stream (`ALIKE`, `LinkModel.compare`). A stream that depends on one
-link loses more when that link goes, and a link that carries nothing is unknown when it is needed. The limit
+link loses more when that link fails, and the model knows nothing about a link that carries nothing. The limit
 of a link is known only if it was full in the last second. Any other link may be able to carry as much as the
-best, so it counts with the largest limit of all. With limits by what each has carried so far, the link that
-happens to carry most would get ever more: of four equal links one carried 93 %.
+best, so it counts with the largest limit of all. If each limit depended on what the link has carried so far,
+the link with the most traffic would get more and more: of four equal links one carried 93 %.
 
 Why a slow link takes a younger packet (`_send_younger`). A link that is too slow for the oldest packet takes
-the oldest that it can deliver in time with a margin of 5 to 15 % of the latency (the more packets are given
-up, the more), or else the youngest packet with half of that margin. If the quickest link is too unsure for
-any packet, the next one is asked. The margin is at most half of the time that a packet has left if it takes
-the link at once: if a larger margin kept a far link idle, more packets would be given up, and the margin
-would never shrink again.
+the oldest that it can deliver in time with a margin of 5 to 15 % of the latency (the margin grows with the
+share of packets given up), or else the youngest packet with half of that margin. If the quickest link is too
+uncertain for any packet, the next one is tried. The margin is at most half of the time that a packet has left
+if it takes the link at once. If a larger margin kept a far link idle, more packets would be given up, and the
+margin would never shrink again.
 
-Of a link that has shown no queue for a second, as much queue as it may have is assumed not to exist
-(`LinkModel.unseen`): the link may be quicker than what it was given. How unsure a link is comes from how late
-its packets were; one outage counts for no more than a round trip and twice the queue.
+If a link has shown no queue for a second, the model assumes that as much queue as it may have does not exist
+(`LinkModel.unseen`): the link may be faster than what it was given. The uncertainty of a link is how late its
+packets were; one outage counts for no more than a round trip and twice the queue.
 
-A new link gets more than its model allows when packets cannot wait any longer (`_overfill`, 40 % of the
-latency gone). It is expected to be as quick as its recent round trips; or, while less is in flight than its
-path holds at 3.2 Mbit/s or more, as quick as its path alone. Otherwise a far link that was full once, or that
-was given two packets per round trip, would be taken for too far or too weak for ever, because it carries
-nothing that shows better. For the same reason only packets that had other packets before them end the
-start-up.
+A new link gets more than its model allows if packets cannot wait any longer (`_overfill`, when 40 % of the
+latency have passed). It is expected to be as quick as its recent round trips; or, while less is in flight
+than its path holds at 3.2 Mbit/s or more, as quick as its path alone. Otherwise a far link that was full
+once, or that was given two packets per round trip, would seem too far or too weak for ever, because it would
+carry nothing that shows the contrary. For the same reason only packets that had other packets before them end
+the start-up.
 
-A packet that no link can deliver in time leaves over an idle link (`_try_luck`), or is given up.
+A packet that no link can deliver in time is sent over an idle link (`_try_luck`), or is given up.
 
-Links of unlike priority (`_preferred`). While the links of the highest priority have room, they carry
-everything. When packets have waited as long as a link's queue may be, the next links help. Packets that are
-sent again go by any link. A link that is not enabled is asked like the others, and carries nothing.
+Links of different priority (`_preferred`). While the links of the highest priority have room, they carry
+everything. When packets have waited as long as a link's queue may be, the next links carry packets, too.
+Repeats may use any link. A link that is not enabled gets keepalives like the others, but carries no data.
 
-Two copies of a repeat (`_repeat`). A repeat leaves over two links if there would be no time for a third
-sending, and now and then (once per hundred packets) if there would. This happens only if nothing waits and
-the second link is not busy: a copy must not displace a packet. Repeats do not wait for each other: behind one
-that no link can take now, up to 16 others are looked at.
+Two copies of a repeat (`_repeat`). A repeat is sent over two links if there would be no time for a third
+transmission, and occasionally (once per hundred packets) if there would. This happens only if no packet waits
+and the second link is not busy: a copy must not displace a packet. Repeats do not wait for each other: if no
+link can take one now, up to 16 others behind it are tried.
 """
 
 from __future__ import annotations
@@ -52,27 +52,27 @@ from netbond.srtla.adaptive.linkmodel import BURST_TIME_MOST, FLYING, LEAST, Lin
 from netbond.srtla.schedule import Carrier, LinkState
 
 ALIKE: Final = (
-    0.2  # of the latency: links on which a packet arrives so much later carry it as well as the first
+    0.2  # of the latency: a link on which a packet arrives up to this much later counts as equal to the best
 )
-LOSS_PENALTY: Final = 0.5  # of the latency: what a repeat would wait longer for a link that loses nothing
-SAFETY = (0.05, 0.15)  # of the latency: how much earlier than its deadline a packet shall be expected, ...
+LOSS_PENALTY: Final = 0.5  # of the latency: how much longer a repeat may take on a link without any loss
+SAFETY = (0.05, 0.15)  # of the latency: a packet must be expected this much before its deadline, ...
 SHORTAGE = (
-    0.08  # ... the most when this share of packets is given up: then a late one costs another its place
+    0.08  # ... most if this share of packets is given up: then a late packet takes the place of another
 )
 HASTE: Final = (
-    0.6  # of the latency: a packet with so little time left does not wait for what a new link can do
+    0.6  # of the latency: a packet with less time left does not wait until a new link has shown its rate
 )
-OVERFILL_LOSS: Final = 0.1  # share of packets lost from which a new link is not overfilled
-ASIDE: Final = 16  # repeats that no link will take just now, behind which others are looked at
-COPIES: Final = 0.01  # second copies of repeats, per packet, ...
-COPIES_MOST: Final = 10.0  # ... and at most in a row, while there is a third chance
-SPARE_SHARE: Final = 0.6  # of what a link may hold: below it a second copy is in nobody's way
-# waits; left at least once; arrived; given up
+OVERFILL_LOSS: Final = 0.1  # a new link with at least this share of loss is not overfilled
+ASIDE: Final = 16  # repeats that no link can take now, behind which others are tried
+COPIES: Final = 0.01  # second copies of repeats per packet, ...
+COPIES_MOST: Final = 10.0  # ... and most in a row, if a third transmission is possible
+SPARE_SHARE: Final = 0.6  # of a link's limit: below it, a second copy does not displace a packet
+# State of a packet: waits; sent at least once; arrived; given up
 HELD: Final = 0
 SENT: Final = 1
 HERE: Final = 2
 GONE: Final = 3
-# to be sent again: not, if links are idle, at once
+# When to send a packet again: not at all, if links are idle, at once
 NOT_QUEUED: Final = 0
 SPARE: Final = 1
 URGENT: Final = 2
@@ -95,27 +95,27 @@ class Packet:
 
 
 class Dealer(Carrier):
-    """The queues and what empties them. What fills them is `bonding.Bonding`."""
+    """The queues of waiting packets, and how they are emptied. `bonding.Bonding` fills them."""
 
     def __init__(self) -> None:
         self.latency = 0.0  # s, SRT's
-        # s that a packet may take: the server plays it the latency after it was sent, but counts from when
-        # the handshake arrived, so that one's time on its way comes on top.
+        # s that a packet may take. The server plays a packet the latency after it was sent, but counts from
+        # the handshake's arrival, so the time that the handshake took is added.
         self._budget = 0.0
         self._safety = 0.0  # s
         self._target = 0.0  # s of queue that a link may have
         self._links: Sequence[LinkState] = ()
-        self._ranked = False  # there are links of unlike priority
+        self._ranked = False  # links have different priorities
         self._held: deque[Packet] = deque()
-        self._urgent: list[tuple[float, int, Packet]] = []  # to be sent again, the oldest first
-        self._spare: deque[Packet] = deque()  # may be stuck: sent again when links have nothing else to do
+        self._urgent: list[tuple[float, int, Packet]] = []  # to send again, the oldest first
+        self._spare: deque[Packet] = deque()  # may be stuck: to send again if links are idle
         self._count = 0
         self._now = 0.0
         self._pumping = False
         self._blocked = False
         self._looked_at = 0.0
         self._ready: list[LinkModel] = []
-        self._copies = 0.0  # second copies that may be sent though a third chance is left
+        self._copies = 0.0  # second copies that may be sent although a third transmission is possible
         self.resent = self.late = 0
 
     def _hasten(self, packet: Packet) -> None:
@@ -124,13 +124,13 @@ class Dealer(Carrier):
         heapq.heappush(self._urgent, (packet.born, self._count, packet))
 
     def _due(self, now: float) -> None:
-        """Something has come in: `flush` is to send what can be sent."""
+        """Note that something has arrived, so that `flush` sends what it can."""
         self._now = now
         self._pumping = True
 
     def _give_up(self, packet: Packet) -> None:
         packet.state = GONE
-        packet.data = b""  # nobody will want it: an outage does not fill the ring
+        packet.data = b""  # free it, so that an outage does not fill the ring with data
         self.late += 1
 
     def flush(self) -> None:
@@ -142,12 +142,12 @@ class Dealer(Carrier):
             return
         now = self._now
         slack = 0.0
-        if self._blocked:  # what waits has had no chance since
+        if self._blocked:  # waiting packets could not be sent since the last look
             slack = min(now - self._looked_at, BURST_TIME_MOST)
         self._looked_at = now
         ready = self._ready
         ready.clear()
-        nearest = 1e18  # s that a packet takes on the shortest link if nothing is in its way
+        nearest = 1e18  # s that a packet takes on the shortest link without a queue
         for link in self._links:
             if not link.usable or link.stalled or not link.enabled:
                 continue
@@ -174,7 +174,7 @@ class Dealer(Carrier):
         self._blocked = bool(self._held or self._urgent or self._spare)
 
     def _send_held(self, ready: list[LinkModel], nearest: float, now: float) -> None:
-        """New packets, each where it will arrive first."""
+        """Send new packets, each over the link on which it arrives first."""
         held = self._held
         budget, alike = self._budget, ALIKE * self.latency
         while held:
@@ -182,7 +182,7 @@ class Dealer(Carrier):
             if packet.state != HELD:
                 held.popleft()
                 continue
-            left = packet.born + budget - now  # s until it must be there
+            left = packet.born + budget - now  # s until its deadline
             if left < 0 or (nearest < 1e17 and nearest > left):
                 held.popleft()
                 if not self._try_luck(packet, ready, now):
@@ -204,7 +204,7 @@ class Dealer(Carrier):
                     return
                 continue
             if len(pool) > 1:
-                # No stream should hang on one link while others would do as well: it may go at any time.
+                # Do not let a stream depend on one link if others are equal: that link may fail at any time.
                 latest = soonest + alike
                 share = best.share
                 for model in pool:
@@ -216,8 +216,11 @@ class Dealer(Carrier):
                 ready.remove(best)
 
     def _preferred(self, packet: Packet, ready: list[LinkModel], left: float, now: float) -> list[LinkModel]:
-        """Of links of unlike priority those that this packet may take: while the best links have room they
-        carry all; when packets have waited as long as a link's queue may be, the others help."""
+        """Return the links that this packet may take, by their priority.
+
+        While the best links have room, they carry everything. When packets have waited as long as a link's
+        queue may be, the other links carry packets, too.
+        """
         least = 0
         if now - packet.born < self._target:
             least = max(
@@ -230,7 +233,7 @@ class Dealer(Carrier):
         return allowed if rank is None else [model for model in allowed if model.owner.priority == rank]
 
     def _send_younger(self, model: LinkModel, ready: list[LinkModel], now: float) -> bool:
-        """A link that is too slow for the oldest packet takes the oldest that it can bring in time."""
+        """Send the oldest packet that this link can deliver in time; it is too slow for the oldest of all."""
         held = self._held
         low, high = 0, len(held)
         born = now + model.sure - self._budget + model.margin
@@ -241,7 +244,7 @@ class Dealer(Carrier):
             else:
                 high = middle
         if low == len(held):
-            low -= 1  # the youngest, if it is just possible
+            low -= 1  # try the youngest, with half of the margin
             if held[low].born + self._budget - now < model.sure + model.margin / 2:
                 return False
         packet = held[low]
@@ -254,8 +257,10 @@ class Dealer(Carrier):
         return True
 
     def _overfill(self, packet: Packet, now: float) -> bool:
-        """The oldest packet cannot wait until the links have room again. A link that is new may be able to do
-        more than is known of it."""
+        """Send the oldest packet over a new link that is full, because it cannot wait until a link has room.
+
+        The new link may be able to carry more than its model knows.
+        """
         best: LinkModel | None = None
         for link in self._links:
             model: LinkModel = link.model
@@ -271,8 +276,10 @@ class Dealer(Carrier):
         return True
 
     def _try_luck(self, packet: Packet, ready: list[LinkModel], now: float) -> bool:
-        """A packet for which it seems too late goes out over an idle link: what is believed of that one may
-        be wrong, and without packets nothing would ever be learnt again."""
+        """Send a packet that seems too late over an idle link.
+
+        The model of that link may be wrong, and without packets it would never be corrected.
+        """
         if now > packet.born + self._budget:
             return False
         for model in ready:
@@ -284,7 +291,7 @@ class Dealer(Carrier):
         return False
 
     def _send_urgent(self, ready: list[LinkModel], nearest: float, now: float) -> None:
-        """Repeats, the oldest first, each over the surest link; over two if there is no third chance."""
+        """Send repeats, the oldest first, over the best link; over two if there is no time for a third."""
         urgent, budget = self._urgent, self._budget
         aside: list[tuple[float, int, Packet]] = []
         while urgent:
@@ -309,11 +316,11 @@ class Dealer(Carrier):
     def _repeat(
         self, packet: Packet, left: float, ready: list[LinkModel], nearest: float, now: float
     ) -> bool:
-        """Sends it again. False: no link will do now."""
+        """Send a packet again. False: no link can take it now."""
         best: LinkModel | None = None
         second: LinkModel | None = None
         soonest = 1e18
-        carried = False  # a link would do, but has this packet already
+        carried = False  # a link could take it, but carries it already
         penalty = LOSS_PENALTY * self.latency
         for model in ready:
             if model.sure > left:
@@ -328,7 +335,7 @@ class Dealer(Carrier):
                 second = model
         if best is None:
             if carried:
-                packet.queued = NOT_QUEUED  # nowhere else to send it now: if it is lost there, we shall hear
+                packet.queued = NOT_QUEUED  # if it is lost on that link, its loss will be detected
             return carried
         packet.queued = NOT_QUEUED
         last_chance = best.eta + best.round_trip() + best.batch_time() + nearest > left
@@ -346,7 +353,7 @@ class Dealer(Carrier):
         return True
 
     def _send_spare(self, ready: list[LinkModel], now: float) -> None:
-        """What may be stuck goes out a second time where there is nothing else to do."""
+        """Send copies of packets that may be stuck over links that are idle."""
         spare = self._spare
         while spare and ready:
             packet = spare[0]
@@ -387,7 +394,7 @@ def _eta(model: LinkModel) -> float:
 
 
 def _is_on(packet: Packet, model: LinkModel) -> bool:
-    """Whether the link carries the packet already."""
+    """Whether the packet is already in flight on this link."""
     each = packet.transmission
     while each is not None:
         if each.link is model and each.state == FLYING:

@@ -1,9 +1,9 @@
-"""Tells why a link delivers less than it did.
+"""Finds out why a link delivers less than before.
 
-Its queue overflows, the air is bad, its path has become longer, or it was given less. `linkmodel.py` measures
-and does what follows; here is only what the signs mean.
+Its queue overflows, its radio path loses packets, its path has become longer, or it was given less. This
+module only interprets the measurements; `linkmodel.py` measures and reacts.
 
-Times are s, rates bytes/s, `now` monotonic s.
+Times are in s, rates in bytes/s, `now` is in monotonic s.
 """
 
 from __future__ import annotations
@@ -15,43 +15,45 @@ from typing import Final
 BORNE: Final = 0
 OVERFLOW: Final = 1
 AIR: Final = 2
-LOSS_BORNE: Final = 0.03  # share that is not worth a shorter queue
-CHANCE: Final = 1.0  # standard deviations above what is borne that may be chance
-CUTS: Final = 3  # of the queue until loss that stays is taken for the link's own
+LOSS_BORNE: Final = 0.03  # share of lost packets that is accepted without a shorter queue
+CHANCE: Final = 1.0  # standard deviations above the accepted loss that may be chance
+CUTS: Final = 3  # cuts of the queue after which remaining loss is attributed to the radio path
 
 # round trips
-ALIKE_RTT: Final = 0.08  # share by which round trips differ that count as the same
-LONGER_SHARE = (1.8, 3.0)  # times the round trip that a queue with so much in flight would take, ...
-LONGER_STEADY = (6, 2)  # ... so often in a row alike: while a link fades hardly two are
-STARVED: Final = 0.1  # share by which the rate falls until it is asked whether the link is to blame
-STARVED_EVERY: Final = 1.0  # s at least between tries to give a rate back, ...
-STARVED_SELDOM: Final = 30.0  # ... and at most
-STEADY_SAMPLES: Final = 6  # round trips that make an average
-STEADY_CHECKS: Final = 2  # averages that must be alike
+ALIKE_RTT: Final = 0.08  # round trips that differ by less than this share count as equal
+LONGER_SHARE = (1.8, 3.0)  # times the round trip that a queue with the bytes in flight would cause, ...
+LONGER_STEADY = (6, 2)  # ... and how many equal ones in a row: while a link fades, hardly two are equal
+STARVED: Final = 0.1  # share by which the rate must fall before starvation is considered
+STARVED_EVERY: Final = 1.0  # shortest time between tries to restore a rate, s, ...
+STARVED_SELDOM: Final = 30.0  # ... and longest, s
+STEADY_SAMPLES: Final = 6  # round trips per average
+STEADY_CHECKS: Final = 2  # averages that must be equal
 
 
 class LossCause:
-    """Tells a queue that overflows from a bad radio path.
+    """Distinguishes a queue that overflows from a bad radio path.
 
     Loss of 3 %, plus one and a half times what the link lost recently with short queues, plus one standard
     deviation for chance, is accepted. More than that makes the queue 40 % shorter. If the loss then goes
     away, the modem's queue overflowed. If it stays through three such cuts, the radio path loses packets, and
-    the queue is given back.
+    the queue gets its old length back.
 
-    Packets that were on their way when the queue was cut are not counted, because they say nothing about the
-    shorter queue. Of losses in a row only the first three count: a full queue takes one packet for each that
-    leaves, while a bad radio path swallows many together.
+    Packets that were in flight when the queue was cut are not counted, because they say nothing about the
+    shorter queue. Of losses in a row only the first three count: a full queue accepts one packet for each
+    that leaves, but a bad radio path loses many together.
     """
 
     def __init__(self) -> None:
-        self.usual = 0.0  # share that is lost with short queues, too
-        self.cuts = 0  # of the queue, one after the other
-        self.first = 0.0  # share lost when it was first cut
-        self.left = 0.0  # of the rate, when it was last cut: what the loss left
+        self.usual = 0.0  # share that is lost even with short queues
+        self.cuts = 0  # number of cuts of the queue in a row
+        self.first = 0.0  # share lost at the first cut
+        self.left = 0.0  # rate without the lost packets, at the last cut
 
     def judge(self, share: float, done: int, rate: float) -> int:
-        """Of `done` packets `share` were lost, at `rate`: BORNE, OVERFLOW (make the queue shorter) or AIR
-        (give it back)."""
+        """Judge the loss of `share` of `done` packets at `rate`.
+
+        Returns BORNE (accepted), OVERFLOW (make the queue shorter) or AIR (restore its length).
+        """
         borne = 1.5 * self.usual + LOSS_BORNE
         if share <= borne + CHANCE * math.sqrt(borne / done):
             self.usual += (share - self.usual) / 8
@@ -68,40 +70,46 @@ class LossCause:
         return OVERFLOW
 
     def least_rate(self, rate: float, share: float) -> float:
-        """What the link delivers at least, by the share that is lost. A queue that overflows keeps round
-        trips short; then that share is what the link cannot carry. What else is missing was not sent."""
+        """Return the lowest rate that the lost share allows.
+
+        A queue that overflows keeps round trips short, so the lost share is what the link cannot carry. If
+        less was delivered than that explains, less was sent.
+        """
         return self.left if self.cuts and share > self.usual + 0.02 else rate
 
 
 class LongerPath:
-    """Tells a path that became longer (another cell, another satellite) from a link that became slower.
+    """Distinguishes a path that became longer (another cell or satellite) from a link that became slower.
 
-    Both look the same at first: round trips grow beyond any queue that the link was given, and less is
-    delivered. They differ when less is in flight: then the queue of a slower link becomes shorter, and a
-    longer path stays as long.
+    Both look the same at first: round trips grow beyond any queue that the link was allowed, and less is
+    delivered. They differ when less is in flight: then the queue of a slower link becomes shorter, but a
+    longer path keeps its length.
 
-    So the longest round trip is kept, together with what was in flight then. Later, with at least ten packets
-    less in flight, a round trip is compared with what a queue of that many bytes would take. It is the path
-    if round trips take 1.8 times that, seven in a row alike, or three times that, three in a row alike.
-    (While a link fades, hardly two are alike.) The link then gets back the rate of that moment, and may have
-    twice as much in flight for two round trips after each that brought growth. The path may become shorter
-    again, and a queue would hide that, so the queue is allowed to run empty after 2 s, then after 4 s and 8
-    s.
+    So the longest round trip is kept, with the bytes in flight at that time. Later, with at least ten packets
+    less in flight, a round trip is compared with the time that a queue of so many bytes would take. The path
+    is longer if round trips take 1.8 times that time, seven equal ones in a row, or three times that time,
+    three equal ones in a row. (While a link fades, hardly two are equal.) The link then gets the rate of that
+    time back, and may have twice as much in flight for two round trips after each that brought growth. The
+    path may become shorter again, and a queue would hide that. So the queue is allowed to run empty after
+    2 s, then after 4 s and 8 s.
     """
 
     def __init__(self) -> None:
-        self.flight = 0.0  # bytes in flight when ...
-        self.rtt = 0.0  # ... a round trip took the longest; the two say what the link carries
+        self.flight = 0.0  # bytes in flight at ...
+        self.rtt = 0.0  # ... the longest round trip; flight / rtt is the rate of that time
         self._last = 0.0
-        self._steady = 0  # round trips in a row that were like the one before
+        self._steady = 0  # round trips in a row that were equal to the one before
 
     def forget(self) -> None:
-        """A round trip was not too long."""
+        """Forget the longest round trip: the latest one was not too long."""
         self.flight, self._steady = 0.0, 0
 
     def shows(self, rtt: float, flight: float, less: float) -> bool:
-        """A round trip was too long, with `flight` bytes in flight before its packet; `less`: so many fewer
-        count as less. Whether it is the path."""
+        """Take a round trip that was too long; return whether the path has become longer.
+
+        `flight` bytes were in flight before its packet. `less` is the difference in bytes from which on less
+        is in flight.
+        """
         steady = abs(rtt - self._last) <= ALIKE_RTT * rtt
         self._steady = self._steady + 1 if steady else 0
         self._last = rtt
@@ -110,36 +118,39 @@ class LongerPath:
             return False
         if flight >= self.flight - less:
             return False
-        queued = self.rtt * flight / self.flight  # s that it would take if it were all a queue
+        queued = self.rtt * flight / self.flight  # s that it would take if all of it were queue
         return (rtt > LONGER_SHARE[0] * queued and self._steady >= LONGER_STEADY[0]) or (
             rtt > LONGER_SHARE[1] * queued and self._steady >= LONGER_STEADY[1]
         )
 
 
 class Starvation:
-    """Finds a link that delivers less because it was given less, and did not become slower.
+    """Finds a link that delivers less because it was given less, and not because it became slower.
 
-    On a busy link, less in flight makes the queue shorter and changes nothing in what is delivered. So a link
-    is starved if its rate has fallen by a tenth, and by more than 2.5 times its loss, while round trips
-    stayed the same (within 8 %, over 12 of them or more). The rate is then given back, and what its round
-    trips need is added to what may be in flight. If round trips become longer after that, the link was slower
-    after all: the change is undone, and the next try waits twice as long (1 s at first, 30 s at most).
+    On a busy link, less in flight makes the queue shorter, but does not change the rate. So a link is starved
+    if its rate has fallen by a tenth, and by more than 2.5 times its loss, while round trips stayed equal
+    (within 8 %, over 12 of them or more). Then the rate is restored, and the limit of bytes in flight is
+    raised by what the round trips need. If round trips become longer after that, the link did become slower:
+    the change is undone, and the next try waits twice as long (1 s at first, 30 s at most).
     """
 
     def __init__(self, now: float) -> None:
-        self.rate = 0.0  # at the last average that was not like those before, ...
-        self.rtt = 1.0  # ... which was this one
-        self.average = 1.0  # the latest
+        self.rate = 0.0  # at the last average that differed from those before, ...
+        self.rtt = 1.0  # ... and that average
+        self.average = 1.0  # the latest average
         self.wait = STARVED_EVERY
-        self.wrong = False  # what was given back last only filled a queue: the link did become slower
+        self.wrong = False  # the last restored rate only filled a queue: the link did become slower
         self._rtts, self._samples = 0.0, 0
         self._checks = 0
         self._at = now - STARVED_EVERY
         self._given = False
 
     def shows(self, rtts: float, samples: int, rate: float, loss: float, new: bool, now: float) -> bool:
-        """A round's `samples` round trips took `rtts` in sum, and it ended with this rate and share lost.
-        Whether `self.rate` is to be given back to the link, which must not be `new`. Sets `wrong`, too."""
+        """Take a round; return whether to restore `self.rate`. Sets `wrong`, too.
+
+        The round's `samples` round trips took `rtts` in sum; it ended with this rate and this share of loss.
+        A `new` link is never starved.
+        """
         self.wrong = False
         self._rtts += rtts
         self._samples += samples

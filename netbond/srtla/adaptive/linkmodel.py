@@ -2,41 +2,41 @@
 
 docs/bonding.md has the words and the formulas. Rates are bytes/s, times s, `now` monotonic s.
 
-Proof. Everything is learnt from what any SRTLA receiver sends back. A link delivers in the order of sending,
-so proof for one packet is proof for all packets before it. There are three kinds:
+Proof. All measurements use what any SRTLA receiver sends back. A link delivers packets in order, so proof for
+one packet is proof for all packets before it. There are three kinds:
 
 - An SRTLA ACK names packets that arrived, ten at a time. A receiver without a flush timer leaves up to nine
   packets of a link without an SRTLA ACK for ever.
-- The echo of a keepalive comes back behind all data that was sent before it. A link whose proof is overdue is
-  asked by keepalive.
-- SRT's own ACK is cumulative over all links. It comes back by the quickest link, so for a packet of a far
+- The echo of a keepalive comes back after all data that was sent before it. A link whose proof is overdue
+  gets a keepalive.
+- SRT's own ACK is cumulative over all links. It comes back over the quickest link, so for a packet of a far
   link it comes sooner than that link's own proof can. Such a packet stays in flight until its own proof could
-  have come (`arrived`). Otherwise each hole that fills would make a far link look quicker than it is, and the
-  sender would overfill its queue.
+  have come (`arrived`). Otherwise each gap that is filled would make a far link look quicker than it is, and
+  the sender would overfill its queue.
 
 Rate. A sample is the bytes that passed between the last proof before a packet left and the proof for that
 packet, over about a round trip, as in BBR (draft-cardwell-iccrg-bbr). Only the link's own proofs count,
-because what has left since the first of them is the other bound of the rate. While a link is new, SRT's ACK
-may be the first of the two. A sample counts as the link's capacity only if the packet queued on its way. A
-link that was not busy can only have its estimate raised, so an idle link keeps it. Bytes confirmed by a
+because the bytes sent since the first of them are the other bound of the rate. While a link is new, SRT's ACK
+may be the first of the two. A sample counts as the link's capacity only if the packet was queued in the link.
+The estimate of a link that was not busy can only rise, so an idle link keeps it. Bytes confirmed by a
 keepalive's echo are not counted again when an SRTLA ACK names them. A sample belongs to one transmission on
-one link, so a packet that was sent twice confuses nothing. A link that is full before its first proof is
+one link, so a packet that was sent twice causes no error. A link that is full before its first proof is
 measured without the round trip that this proof took; otherwise a weak link would seem to carry a quarter of
 what it carries.
 
-Ten or more packets that an SRTLA ACK passes over are lost, or their ACK was lost. They count as delivered
-when the link seems slower, and as lost when it seems faster. So a queue that overflows makes no link look
+If an SRTLA ACK skips ten or more packets, they are lost, or their ACK was lost. They count as delivered when
+the link seems slower, and as lost when it seems faster. So a queue that overflows does not make a link look
 quick.
 
-Shortest round trip, of the last 10 s. If no round trip came near it for that long, the link's queue is
-allowed to run empty once, to see what the path takes now. The value grows by half at most each time: a fade
-is not a longer path.
+Shortest round trip, of the last 10 s. If no round trip came near it for that time, the link's queue is
+allowed to run empty once, to measure the path again. The value grows by half at most each time, because a
+fading link is not a longer path.
 
-In flight. The limit is rate x (shortest round trip + a little queue). The queue keeps the link busy, and is
-the probe for more: if the link can do more, the queue vanishes, more packets pass, and the measured rate
-rises. Until its first proof a new link is assumed to carry 3.2 Mbit/s; after that it gets what doubles its
-rate each round trip. A link that had little to do while it was new was measured by that little. The first
-time it is full, it may double what it has in flight each round trip until that brings no more.
+In flight. The limit is rate x (shortest round trip + a short queue). The queue keeps the link busy, and it
+probes for more: if the link can carry more, the queue disappears, more packets pass, and the measured rate
+rises. Until its first proof, a new link is assumed to carry 3.2 Mbit/s; after that its limit doubles its rate
+each round trip. If a link carried little while it was new, its measured rate is too low. The first time it is
+full, its packets in flight may double each round trip until that brings no more.
 
 Path jitter. If the delay varies, the shortest round trip says too little about what a path holds. Less in
 flight would mean less delivered, and that would look like a slower link. So there are three provisions:
@@ -45,14 +45,14 @@ flight would mean less delivered, and that would look like a slower link. So the
 - The rate is lowered only if round trips are longer than recent ones, or if packets are lost, and then by no
   more than the share that was lost.
 - Every 2 s a link that is full while packets wait gets a quarter more in flight for two round trips
-  (`_probe`). If it delivers more, it keeps the difference (`extra`). If the try only cost packets, the next
+  (`_probe`). If it delivers more, it keeps the difference (`extra`). If the probe only cost packets, the next
   one waits twice as long, 30 s at most. `extra` is bounded by half of the shortest round trip and the target,
-  because a link whose rate wanders delivers more now and then anyway.
+  because a link with a varying rate sometimes delivers more anyway.
 
-Pace (`sent`). Looks are up to 5 ms apart when a link is full, so what the pace carries in 6 ms may leave at
-once, or what it carries since the last look, if a busy machine made that longer while packets waited. At
-start-up the rate may be much too high, and modems with short queues drop long bursts. So a new link gets
-eight packets, or what the time since the last look allows if packets waited.
+Pace (`sent`). When a link is full, the sender looks at it every 5 ms. So the packets that the pace allows in
+6 ms may be sent at once, or those that it allows since the last look, if a busy machine made that time longer
+while packets waited. At start-up the rate may be much too high, and modems with short queues drop long
+bursts. So a new link gets eight packets, or what the time since the last look allows if packets waited.
 """
 
 from __future__ import annotations
@@ -64,96 +64,94 @@ from netbond.srtla.adaptive.diagnosis import AIR, OVERFLOW, LongerPath, LossCaus
 from netbond.srtla.adaptive.linkqueue import LinkQueue
 
 ACK_BATCH: Final = 10  # packets per SRTLA ACK
-REORDER: Final = 3  # packets by which a link may be out of order without anything being lost
-DEVIATIONS: Final = 0.5  # mean deviations by which a packet should be expected in time
-INITIAL: Final = 12  # packets in flight before anything is known: an ACK for ten, and a few to go on with
-INITIAL_RATE: Final = 400_000  # bytes/s that any link is supposed to carry: what a stream has sent until the
-# first proof comes is late by a round trip otherwise, and costs another one to catch up with
+REORDER: Final = 3  # packets by which a link may be out of order without a loss
+DEVIATIONS: Final = 0.5  # mean deviations to add to the time in which a packet is expected
+INITIAL: Final = 12  # packets in flight before anything is known: ten for an ACK, and a few more
+INITIAL_RATE: Final = 400_000  # bytes/s that any link is assumed to carry: otherwise the packets until the
+# first proof would be late by a round trip, and need another one to catch up
 PACE_LEAST: Final = 125_000  # bytes/s
-STARTUP_GAIN: Final = 1.9  # round trips on top of one: what doubles the rate each round trip, as in BBR
-JUDGED: Final = 100  # packets until a link's loss is judged, unless much is lost
+STARTUP_GAIN: Final = 1.9  # additional round trips in flight, to double the rate each round trip, as in BBR
+JUDGED: Final = 100  # packets after which a link's loss is judged, unless much is lost
 LEVEL_WINDOW: Final = 4.0  # s
 STARTUP_PACE: Final = 3.0  # times the rate
 PACE: Final = 1.5
-HUNGRY: Final = 1.0  # s that a link which was full counts as known
-BURST: Final = 8  # packets that may leave at once, or ...
-BURST_TIME: Final = 0.006  # ... what PACE times the rate carries in so many s: when a link is full, looks
+HUNGRY: Final = 1.0  # s for which the limit of a link is known after it was full
+BURST: Final = 8  # packets that may be sent at once, or ...
+BURST_TIME: Final = 0.006  # ... what PACE times the rate carries in this time, s: when a link is full, looks
 # are 5 ms apart, ...
-BURST_TIME_MOST: Final = 0.05  # ... or as far as a busy machine makes them
+BURST_TIME_MOST: Final = 0.05  # ... or further apart on a busy machine, s
 LEAST: Final = 2  # packets that may always be in flight
 RTT_DEFAULT: Final = 0.1
 PROBE_GAIN: Final = 1.25
-EXTRA_MOST: Final = 0.5  # of the shortest round trip and the queue: what tries add to them at most
-PROBE_EVERY: Final = 2.0  # s between tries that brought nothing, ...
-PROBE_SELDOM: Final = 30.0  # ... and between those that cost packets, at most
-TARGET_LEAST: Final = 0.01  # s of queue that a link gets in any case
-LONGER_LEAST: Final = 0.01  # s by which a path that became longer did so at least
-REGAIN: Final = 2  # round trips without growth until a link whose path is longer carries what it can
-RUN: Final = 3  # losses in a row that a full queue may be: it takes a packet for each that leaves
-RTT_WINDOW: Final = 10.0  # s that the shortest round trip is believed, ...
-RTT_WINDOW_LONGER: Final = 2.0  # ... at first, if the path became longer: it may become shorter as well
+EXTRA_MOST: Final = 0.5  # of the shortest round trip and the queue: the most that probes add to them
+PROBE_EVERY: Final = 2.0  # s between probes that brought nothing, ...
+PROBE_SELDOM: Final = 30.0  # ... and s at most between probes that cost packets
+TARGET_LEAST: Final = 0.01  # s of queue that a link always gets
+LONGER_LEAST: Final = 0.01  # s by which a path must become longer at least
+REGAIN: Final = 2  # round trips without growth after which a link with a longer path carries what it can
+RUN: Final = 3  # losses in a row that a full queue can cause: it accepts a packet for each that leaves
+RTT_WINDOW: Final = 10.0  # s for which the shortest round trip is valid, ...
+RTT_WINDOW_LONGER: Final = 2.0  # ... at first, if the path became longer: it may become shorter again
 RATE_TAU: Final = 0.08  # s over which the rate is smoothed
 TYPICAL: Final = 1332  # bytes of a data packet, before any has been seen
 
-# States of a transmission. PASSED: the link is done with it, arrived or lost
+# States of a transmission. PASSED: the link has finished with it; it arrived or was lost
 FLYING: Final = 0
 ARRIVED: Final = 1
 PASSED: Final = 2
 LOST: Final = 3
-SEEN: Final = 4  # SRT has it, said a quicker link; its own could not have said so yet
+SEEN: Final = 4  # arrived, by SRT's ACK over a quicker link; its own link could not have reported it yet
 
 
 class LinkModel:
-    """One link."""
+    """The model of one link."""
 
     def __init__(self, target: float, now: float) -> None:
-        """`target`: s of queue that the link may have."""
+        """`target` is the queue that the link may have, in s."""
         self.target_limit = target
-        self.owner: Any = None  # whose model this is
-        self.lost = 0  # packets, ever, ...
-        self.mistaken = 0  # ... and of these, how many came after all
-        # For the packets of one moment (see `look`):
-        self.backlog = 0.0  # bytes on their way
+        self.owner: Any = None  # the link
+        self.lost = 0  # packets lost in total, ...
+        self.mistaken = 0  # ... and how many of them arrived in the end
+        # For the packets of one wake-up (see `look`):
+        self.backlog = 0.0  # bytes in flight
         self.room = 0.0  # bytes that may still be sent
         self.full = False
-        self.eta = 0.0  # s until a packet sent now arrives
-        self.sure = 0.0  # s within which it should
-        self.unseen = 0.0  # s of queue that may be none
-        self.margin = 0.0  # s by which a packet shall be expected before it must be there
-        self.share = 0.0  # of what may be on its way, or ...
-        self.measure = 1.0  # ... of so many bytes
-        self.slack = 0.0  # s of its pace that it may make up for
+        self.eta = 0.0  # s until a packet that is sent now arrives
+        self.sure = 0.0  # s within which it should arrive
+        self.unseen = 0.0  # s of queue that may not exist
+        self.margin = 0.0  # s by which a packet must be expected before its deadline
+        self.share = 0.0  # backlog as a share of ...
+        self.measure = 1.0  # ... this many bytes
+        self.slack = 0.0  # s of its pace that it may catch up
         self.reset(now)
 
     def reset(self, now: float) -> None:
-        """The link begins anew."""
-        self.fifo: deque[Transmission] = deque()  # sent and not yet proved to have passed, and some that are
+        """Start again as a new link."""
+        self.fifo: deque[Transmission] = deque()  # sent and not yet proved to have passed, and some that have
         self.next_index = 0
         self.in_flight = 0  # bytes
         self.packets = 0  # in flight
         self.rate = 0.0
-        self.peak = 0.0  # the highest rate of late
+        self.peak = 0.0  # the highest recent rate
         self.startup = True
         self.target = self.target_limit
         self.min_rtt = RTT_DEFAULT
-        self.least_rtt = 1e3  # the shortest ever: half of it is how long proof takes to come back
+        self.least_rtt = 1e3  # the shortest ever; proof takes half of it to come back
         self.rtt_window = RTT_WINDOW
         self.min_rtt_at = -1.0  # when `min_rtt` was last seen; negative: never
         self.drain_until = 0.0
         self.drain_least = 0.0
         self.srtt = RTT_DEFAULT
-        self.spread = (
-            0.0  # s, mean of round trips beyond the shortest while the link was idle: the path's own
-        )
-        self.jitter = 0.0  # s, mean distance of a round trip from the smoothed one
-        self.deviation = 0.0  # s by which packets are late beyond expectation, mean
-        self.seen: deque[Transmission] = deque()  # in the order in which they left
-        self.unsure: deque[Transmission] = deque()  # passed, not named by an SRTLA ACK yet
+        self.spread = 0.0  # s, mean excess of round trips over the shortest while the link was idle
+        self.jitter = 0.0  # s, mean difference of a round trip from the smoothed one
+        self.deviation = 0.0  # s, mean time by which packets are later than expected
+        self.seen: deque[Transmission] = deque()  # in the order in which they were sent
+        self.unsure: deque[Transmission] = deque()  # passed, but not named by an SRTLA ACK yet
         self.delivered = 0  # bytes that arrived
         self.doubtful = 0  # bytes that arrived, or were lost
         self.delivered_at = now
-        # (delivered, doubtful, s) at the last proof of the link's own: `first_sent_at`, the rate's other
-        # bound, is of that proof, too. SRT's ACKs in between are no beginning.
+        # (delivered, doubtful, s) at the link's own last proof. `first_sent_at`, the rate's other bound, is
+        # from that proof, too. SRT's ACKs in between do not begin a sample.
         self.base = (0, 0, now)
         self.first_sent_at = now
         self.queue = LinkQueue(now)
@@ -164,41 +162,43 @@ class LinkModel:
         self.answer_due = 0.0
         self.size = TYPICAL
         self.loss = 0.0  # share of packets, over about the last hundred
-        self.extra = 0.0  # s in flight beyond the shortest round trip and the queue: the path jitters
-        self.queued_at = -1.0  # when a packet last had queued on its way
-        self.hungry_at = -1.0  # when a packet last waited though this link was full
-        self.lost_index, self.lost_run = -2, 0  # the latest loss, and how many it ends without a gap
+        self.extra = 0.0  # s in flight beyond the shortest round trip and the queue, because the path jitters
+        self.queued_at = -1.0  # when a packet was last queued in the link
+        self.hungry_at = -1.0  # when a packet last waited because this link was full
+        self.lost_index, self.lost_run = -2, 0  # the latest loss, and how many losses in a row it ends
         self.round_sent = 0  # packets sent on this link when the round began
         self.round_lost = 0
         self.round_done = 0
-        self.round_rate = 0.0  # at its beginning
+        self.round_rate = 0.0  # rate at the beginning of the round
         self.round_rtts = 0.0  # sum
         self.round_samples = 0
         self.longer = LongerPath()
-        self.untried = False  # it left its start-up idle: what it can do was never asked for
-        self.regaining = 0  # rounds for which it may carry more: its path is longer, or it was idle
+        self.untried = False  # its start-up ended while it was idle, so its capacity was never tested
+        self.regaining = 0  # rounds for which it may carry more, because its path is longer or it was idle
         self.starvation = Starvation(now)
         self.starved_extra = 0.0  # before a rate was given back
-        self.level = self.level_before = 1e9  # s, least average round trip, of this window and the one before
+        self.level = self.level_before = 1e9  # s, lowest average round trip in this window and the one before
         self.level_at = now
         self.stuck_rounds = 0
         self.losses = LossCause()
-        self.judge_from = 0  # packets that left earlier, with a longer queue, say nothing about this one
+        self.judge_from = 0  # packets sent earlier, with a longer queue, say nothing about the present queue
         self.probing = False
         self.probe_rate = 0.0
         self.probe_at = now
         self.probe_wait = PROBE_EVERY
         self.probe_lost = 0  # packets lost when it began
-        self.pace_at = now  # not to be given a packet before
-        # What left earlier, or after a stall while little was in flight, does not say what it carries.
+        self.pace_at = now  # do not send a packet before this time
+        # Packets sent earlier, or after a stall while little was in flight, do not measure the link.
         self.measured_from = now
-        self.ask_at = 4  # while starting: at this many packets a keepalive asks how far they are
+        self.ask_at = 4  # during start-up: after this many packets, a keepalive measures the link
 
     # --- questions ------------------------------------------------------------------------------------------
 
     def look(self, now: float, slack: float = 0.0) -> bool:
-        """Sums up the link for the packets that are to be sent now. Whether it can take one. `slack`: s for
-        which packets have waited just because nobody has looked."""
+        """Evaluate the link for the packets to send now; return whether it can take one.
+
+        `slack` is the time in s for which packets have waited only because the sender did not look.
+        """
         self.slack = slack
         if self.seen:
             self.settle(now)
@@ -217,28 +217,33 @@ class LinkModel:
             return False
         self.unseen = 0.0
         if now - self.queued_at >= HUNGRY:
-            # The rate is what was sent, not what the link can do: a far one would never be given more.
+            # The rate is what was sent, not what the link can carry: a far link would never be given more.
             self.unseen = min((PROBE_GAIN - 1.0) * self.min_rtt, self.target)
         self._expect(now)
         return True
 
     def compare(self, most: float, now: float) -> None:
-        """`share`, by which links that would do as well are dealt to; `most` bytes is the largest limit among
-        them. A link that has had room for all it was given lately may hold as much as that one, for all that
-        is known: by its own limit, which says what it has carried, the rich would get richer.
+        """Set `share`, by which packets are shared among equal links; `most` is their largest limit in bytes.
+
+        A link that was not full lately may be able to carry as much as the best, so its share is of `most`.
+        Its own limit only says what it has carried: with that, the link with the most traffic would get more
+        and more.
         """
         self.measure = self.backlog + self.room if now - self.hungry_at < HUNGRY else most
         self.share = (self.backlog + self.size) / self.measure
 
     def keep_margin(self, budget: float, safety: float) -> None:
-        """`margin` is `safety`, but at most half of what a packet could wait that took this link as soon as
-        it was born, `budget` s before it must be there: care must not leave a far link idle for ever."""
+        """Set `margin` to `safety`, but at most to half of the time that a packet of this link can wait.
+
+        That is a packet that is sent at once, `budget` s before its deadline. A larger margin would leave a
+        far link idle for ever.
+        """
         path = (self.srtt if self.startup else self.min_rtt + self.size / self.rate) - self.back()
         spare = (budget - path - DEVIATIONS * self.deviation) / 2
         self.margin = safety if spare > safety else max(0.0, spare)
 
     def took(self, size: int, now: float) -> bool:
-        """A packet was sent at this moment. Whether the link can take another."""
+        """Note that a packet was sent now; return whether the link can take another."""
         self.backlog += size
         self.room -= size
         self.share = (self.backlog + size) / self.measure
@@ -252,24 +257,29 @@ class LinkModel:
         self.sure = self.eta + DEVIATIONS * self.deviation
 
     def arrival(self, backlog: float, size: int, unseen: float, now: float) -> float:
-        """s until a packet of `size` bytes arrives that is sent now, behind `backlog` bytes on their way; of
-        the queue that these make `unseen` s may be none."""
+        """Return the s until a packet of `size` bytes arrives that is sent now, after `backlog` bytes.
+
+        `unseen` s of the queue that these bytes make may not exist.
+        """
         if self.startup:
-            # One that was full once keeps a long smoothed round trip: too far for what would shorten it. One
-            # that has hardly been given anything has shown hardly any rate, which is not a queue.
+            # A link that was full once keeps a long smoothed round trip, so it would never get the packets
+            # that would shorten it. A link that was given little has a low rate, but no queue.
             empty = backlog < max(self.rate, INITIAL_RATE) * self.min_rtt
             return (self.min_rtt if empty else self.srtt) - self.back()
         return self._proof(backlog, size, unseen, now) - self.back()
 
     def _proof(self, backlog: float, size: int, unseen: float, now: float) -> float:
-        """s until proof of it is back, if the rate is known."""
+        """Return the s until proof of such a packet is back; the rate must be known."""
         waits = max(0.0, self.queue.waits(now) - unseen)
         queue = backlog / self.rate - unseen
         return max(self.min_rtt + waits, queue) + size / self.rate
 
     def outstanding(self, now: float) -> float:
-        """Bytes that are probably still on their way: what was sent and is unproved, less what is likely to
-        have arrived since the last proof, which comes for ten packets at a time."""
+        """Return the bytes that are probably still in flight.
+
+        These are the bytes without proof, less those that have probably arrived since the last proof, which
+        comes for ten packets at a time.
+        """
         flying = self.in_flight
         if not flying or not self.rate or not self.fifo:
             return flying
@@ -284,12 +294,12 @@ class LinkModel:
         return flying - (min(most, credit)) if flying > most else max(0.0, flying - credit)
 
     def limit(self, now: float) -> float:
-        """Bytes that may be on their way."""
+        """Return the bytes that may be in flight."""
         size = self.size
         if not self.rate:
             return self._initial()
         if now < self.drain_until:
-            share = 0.75 if self.rtt_window == RTT_WINDOW else 0.5  # it may have become much shorter again
+            share = 0.75 if self.rtt_window == RTT_WINDOW else 0.5  # the path may be much shorter again
             return max(share * self.rate * self.min_rtt, LEAST * size)
         span = self.min_rtt + self.spread + self.target + self.extra
         if self.startup:
@@ -304,17 +314,20 @@ class LinkModel:
         return max(INITIAL * self.size, INITIAL_RATE * self.min_rtt)
 
     def round_trip(self) -> float:
-        """s until proof of a packet sent now is to be expected."""
+        """Return the s until proof of a packet sent now is expected."""
         queue = self.in_flight / self.rate if self.rate else 0.0
         return max(self.srtt, queue)
 
     def batch_time(self) -> float:
-        """s between the SRTLA ACKs of a link that is busy."""
+        """Return the s between two SRTLA ACKs of a busy link."""
         return ACK_BATCH * self.size / self.rate if self.rate else 0.0
 
     def proof_due(self, oldest: Transmission) -> float:
-        """When proof of the oldest packet in flight is expected, monotonic s: a round trip after the SRTLA
-        ACK that names it is full. The less the link is given, the later this is."""
+        """Return when proof of the oldest packet in flight is expected, in monotonic s.
+
+        That is a round trip after the SRTLA ACK that names it is full. The less the link is given, the later
+        that is.
+        """
         fifo = self.fifo
         if len(fifo) < ACK_BATCH:
             return oldest.sent_at + max(self.srtt, oldest.expected) + self.batch_time()
@@ -324,7 +337,7 @@ class LinkModel:
     # --- what happens ---------------------------------------------------------------------------------------
 
     def sent(self, packet: Any, size: int, index: int, now: float) -> Transmission:
-        """A packet leaves, the `index`-th on this link."""
+        """Record a packet that is sent now, the `index`-th on this link."""
         if not self.in_flight:
             self.delivered_at = self.first_sent_at = self.began_at = now
             self._begin_sample(now)
@@ -353,7 +366,7 @@ class LinkModel:
         return transmission
 
     def done(self, transmission: Transmission, state: int, now: float) -> None:
-        """The link is done with this packet; `state` is not FLYING."""
+        """Finish a transmission; `state` is not FLYING."""
         if transmission.state == FLYING or transmission.state == SEEN:
             self.in_flight -= transmission.size
             self.packets -= 1
@@ -377,11 +390,11 @@ class LinkModel:
         transmission.state = state
 
     def acknowledged(self, named: list[Transmission], now: float) -> list[Transmission]:
-        """The receiver names these, in the order of arrival. Returns those that this proves lost."""
+        """Take an SRTLA ACK's transmissions, in the order of arrival; return those that it proves lost."""
         last = named[-1]
         judge_from = self.judge_from
         for transmission in named:
-            if transmission.state == FLYING or transmission.state == SEEN:  # as `done` does, for the many
+            if transmission.state == FLYING or transmission.state == SEEN:  # as in `done`, inlined for speed
                 self.in_flight -= transmission.size
                 self.packets -= 1
                 transmission.done_at = now
@@ -398,8 +411,8 @@ class LinkModel:
         self.delivered_at = now
         self.proved_at = now
         self._sample(last, now - last.sent_at, now)
-        # What was sent well before the last one and is not named: lost, or its ACK was. An ACK that went
-        # missing names ten, so fewer cannot have been in one.
+        # Packets sent well before the last one that are not named are lost, or their ACK was. A lost ACK
+        # names ten packets, so if fewer are missing, they are lost.
         behind = last.index - REORDER
         missing: list[Transmission] = []
         for queue in (self.unsure, self.fifo):
@@ -417,7 +430,7 @@ class LinkModel:
         return missing if state == LOST else []
 
     def passed(self, before: int, sample: float, now: float) -> None:
-        """A keepalive that left before the `before`-th packet came back after `sample` s."""
+        """Take the echo of a keepalive that was sent before the `before`-th packet, `sample` s ago."""
         self.proved_at = now
         self.settle(now, before)
         fifo = self.fifo
@@ -435,13 +448,16 @@ class LinkModel:
         self._begin_sample(now)
 
     def arrived(self, transmission: Transmission, lag: float, now: float) -> None:
-        """SRT acknowledged this packet, which no other link carried, by a link whose word is here `lag` s
-        before this one's could be. What is in flight, and how fast, is measured by one way back only, or a
-        hole that fills would make a far link look quicker than it is, and its queue be overfilled."""
+        """Take SRT's ACK of a packet that only this link carried.
+
+        The ACK came over a link whose proof arrives `lag` s before this link's own can. Bytes in flight and
+        rate must be measured over one return path only: otherwise a gap that is filled would make a far link
+        look quicker than it is, and its queue would be overfilled.
+        """
         if transmission.state != FLYING:
             return
         self.proved_at = now
-        if lag <= 0.0 or self.startup:  # (to learn sooner what a new link can do is worth more)
+        if lag <= 0.0 or self.startup:  # for a new link it is more important to know its capacity soon
             self.done(transmission, ARRIVED, now)
             if self.startup:
                 self._begin_sample(now)
@@ -453,19 +469,21 @@ class LinkModel:
         self.oldest()
 
     def oldest(self) -> Transmission | None:
-        """Of the packets that nothing is known of yet, the one that left first."""
+        """Return the oldest transmission in flight, or None."""
         fifo = self.fifo
         while fifo and fifo[0].state != FLYING:
             fifo.popleft()
         return fifo[0] if fifo else None
 
     def back(self) -> float:
-        """s that proof takes to come back: half of the shortest round trip."""
+        """Return the s that proof takes to come back: half of the shortest round trip."""
         return min(self.least_rtt, self.min_rtt) / 2
 
     def settle(self, now: float, before: int = 0) -> None:
-        """What SRT has is no longer in flight when the link itself could have said so, or did by an echo:
-        `before`, the first packet that left after it."""
+        """Finish packets that SRT has acknowledged, as soon as the link itself could have proved them.
+
+        An echo also proves them: `before` is the first packet that was sent after its keepalive.
+        """
         seen = self.seen
         while seen:
             first = seen[0]
@@ -476,11 +494,11 @@ class LinkModel:
             seen.popleft()
 
     def in_order(self) -> bool:
-        """Whether what seemed lost mostly was. (A path that mixes packets up brings them after all.)"""
+        """Whether packets that seemed lost mostly were; a path that reorders packets delivers them later."""
         return 2 * self.mistaken <= self.lost + REORDER
 
     def round_trip_seen(self, sample: float, now: float) -> None:
-        """A round trip took `sample` s."""
+        """Take a round trip of `sample` s."""
         if not self.packets:
             most = 0.5 * self.min_rtt + 0.03
             self.spread += (min(max(sample - self.min_rtt, 0.0), most) - self.spread) / 4
@@ -497,25 +515,26 @@ class LinkModel:
         elif sample < self.min_rtt * 1.05 + 0.002:
             self.min_rtt_at = now
         elif now - self.min_rtt_at > self.rtt_window:
-            if self.drain_until < self.min_rtt_at:  # empty the queue for once, to see what the path takes
+            if self.drain_until < self.min_rtt_at:  # empty the queue once, to measure the path
                 self.drain_until = now + self.min_rtt + self.target
                 self.drain_least = sample
             elif sample < self.drain_least:
                 self.drain_least = sample
             if now >= self.drain_until + self.min_rtt:
-                self.min_rtt = min(self.drain_least, 1.5 * self.min_rtt + 0.01)  # a fade is not a longer path
+                # A fading link is not a longer path, so limit the growth.
+                self.min_rtt = min(self.drain_least, 1.5 * self.min_rtt + 0.01)
                 self.min_rtt_at = now
                 self.drain_until = 0.0
                 self.rtt_window = min(2 * self.rtt_window, RTT_WINDOW)
 
     def _begin_sample(self, now: float) -> None:
-        """The rate of what leaves from now on is measured from here."""
+        """Begin to measure the rate of packets that are sent from now on."""
         self.base = (self.delivered, self.doubtful, now)
 
     def _sample(self, last: Transmission, rtt: float, now: float) -> None:
         self.round_trip_seen(rtt, now)
         if last.expected:
-            # No more for one: what came seconds late after an outage would keep the link from being used.
+            # Limit each: a packet that was seconds late after an outage would make the link unusable.
             late = min(max(0.0, rtt - last.expected), self.min_rtt + 2 * self.target_limit)
             self.deviation += (late - self.deviation) / 8
         self.queue.waited(last.mark, max(0.0, rtt - self.min_rtt - self.spread - self.jitter))
@@ -523,11 +542,11 @@ class LinkModel:
         self.first_sent_at = last.sent_at
         arrived = self.delivered - last.delivered
         passed = arrived + self.doubtful - last.doubtful
-        if interval <= 0.001 or passed <= 0:  # (what was thought lost and is named is not counted)
+        if interval <= 0.001 or passed <= 0:  # packets that counted as lost and are now named do not count
             return
-        rate = arrived / interval  # at least, ...
-        most = passed / interval  # ... and at most
-        if rate > most:  # an echo had proved earlier that some of these had passed, which are only now named
+        rate = arrived / interval  # lower bound
+        most = passed / interval  # upper bound
+        if rate > most:  # an echo had already proved that some of the packets named now had passed
             rate = most
         elapsed = now - self.sampled_at
         self.sampled_at = now
@@ -538,7 +557,7 @@ class LinkModel:
         if self.startup and queue > self._full_queue() + 2 * self.spread:
             self.startup = False
             if last.delivered_at == last.began_at:
-                # Full before its first proof, which took a round trip to come whatever the rate.
+                # It was full before its first proof, which takes a round trip at any rate.
                 most *= interval / max(interval - self.min_rtt, last.sent_at - last.began_at, queue)
                 rate = max(rate, most)
         if not self.rate:
@@ -557,23 +576,26 @@ class LinkModel:
         self.round_rtts += rtt
         self.round_samples += 1
         if last.index >= self.round_sent:
-            # With hardly anything before it a packet has not queued: its path jitters.
+            # A packet with hardly anything in flight before it was not queued: its path jitters.
             self._round(queue, queued and last.flight >= LEAST * last.size, now)
 
     def _full_queue(self) -> float:
-        """s of queue that show that a new link is full."""
+        """Return the s of queue that show that a new link is full."""
         return max(self.target, min(self.min_rtt / 4, 2 * self.target))
 
     def _slower(self, rtt: float, expected: float) -> bool:
-        """Whether a round trip says that the link delivers less than believed. If it is no longer than those
-        of late, less came because less was sent: the path is longer than its shortest round trip."""
+        """Whether a round trip shows that the link delivers less than estimated.
+
+        If the round trip is not longer than recent ones, less arrived because less was sent: the path is
+        longer than its shortest round trip.
+        """
         if rtt > 1.5 * expected:
             return True
         level = min(self.level, self.level_before)
         return rtt > expected + 0.003 and rtt > 1.1 * level + 0.002 + 0.3 * self.jitter
 
     def _round(self, queue: float, queued: bool, now: float) -> None:
-        """A round trip is over: judge what was sent at its beginning."""
+        """End a round, which lasts a round trip: judge the packets that were sent at its beginning."""
         self.round_sent = self.next_index
         average = self.round_rtts / self.round_samples
         self._starved(self.round_rtts, self.round_samples, now)
@@ -620,7 +642,7 @@ class LinkModel:
         self.regaining = REGAIN
 
     def _judge_loss(self, share: float, done: int, queue: float) -> None:
-        """Of `done` packets `share` were lost, while the queue was `queue` s long."""
+        """React to the loss of `share` of `done` packets while the queue was `queue` s long."""
         cause = self.losses.judge(share, done, self.rate)
         if cause == OVERFLOW:
             least = max(TARGET_LEAST, 2 * self.jitter)
@@ -632,13 +654,16 @@ class LinkModel:
             self.target = min(self.target_limit, self.target * 1.05 + 0.0005)
 
     def _probe(self, now: float) -> None:
-        """Does more in flight deliver more? On a path whose delay jitters, the shortest round trip says too
-        little about what it holds."""
+        """Probe whether more in flight delivers more.
+
+        On a path with jitter, the shortest round trip says too little about the bytes that the path holds.
+        """
         if self.probing:
             if now >= self.probe_at:
                 self.probing = False
                 if self.rate > 1.08 * self.probe_rate:
-                    # Without a bound a link whose rate wanders gathers it, faster than it gives it back.
+                    # Without a bound, `extra` of a link with a varying rate would grow faster than it
+                    # shrinks.
                     most = EXTRA_MOST * (self.min_rtt + self.target_limit)
                     self.extra = min(self.extra + 0.2 * (self.min_rtt + self.target + self.extra), most)
                     self.probe_at = now
@@ -656,7 +681,7 @@ class LinkModel:
 
 
 class Transmission:
-    """A data packet on a link. A packet sent again has several; `before` is the one before."""
+    """One transmission of a data packet on a link. A repeated packet has several, linked by `before`."""
 
     __slots__ = (
         "before",
@@ -684,12 +709,12 @@ class Transmission:
         self.index = index
         self.sent_at = now
         self.flight = link.in_flight  # bytes before it
-        # What its rate is measured from (`LinkModel.base`, and so on), as it was when it left:
+        # The base of its rate sample (`LinkModel.base`, ...), as it was when the packet was sent:
         self.delivered, self.doubtful, self.delivered_at = link.base
         self.first_sent_at = link.first_sent_at
         self.began_at = link.began_at
         self.expected = 0.0  # s until proof that it passed
-        self.mark = 0.0  # of the link's queue, see there
+        self.mark = 0.0  # for `LinkQueue.waited`
         self.state = FLYING
         self.done_at = 0.0
         self.before: Transmission | None = None

@@ -1,1 +1,1 @@
-"""Mode classic: windows, as other SRTLA senders have them."""
+"""Mode classic: one window per link, as in other SRTLA senders."""

@@ -1,7 +1,7 @@
-"""The carrier of `--mode classic`: the window algorithm of all SRTLA senders since the first.
+"""Implements `--mode classic`: the window algorithm of all SRTLA senders since the first.
 
-Each packet goes out at once over the link with the most free window. Loss reports shrink windows and reach
-the SRT caller, which repeats what they name.
+Each packet is sent at once over the link with the most free window. Loss reports shrink windows, and reach
+the SRT caller, which sends the reported packets again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Classic(Carrier):
 
     def control(self, data: bytes, now: float) -> None:
         if wire.is_induction(data):
-            self._flight.clear()  # a new SRT connection, with sequence numbers of its own
+            self._flight.clear()  # a new SRT connection has new sequence numbers
         link = self._scheduler.choose(self._links, len(data), now)
         if link is None:
             self.dropped += 1
@@ -110,7 +110,7 @@ class Classic(Carrier):
         self._outlet.emit_data(link, data, now)
 
     def _rescue(self, stranded: list[Sent], now: float) -> None:
-        """Send packets again whose link does not answer any more, if there is a better link."""
+        """Send packets again whose link no longer answers, if there is a better link."""
         for sent in stranded:
             link = self._scheduler.choose(self._links, len(sent.data), now)
             if link is None or link.stalled:

@@ -1,7 +1,8 @@
 """Remembers data packets in flight: which link carries each, until it is acknowledged or known to be lost.
 
-A ring indexed by sequence number, so that every question costs O(1) per packet and memory is bounded whatever
-a peer sends. Packets are kept whole: when a link dies, those it carried go out again over another.
+It uses a ring indexed by sequence number. So each operation costs O(1) per packet, and memory is bounded
+whatever a peer sends. Packets are stored with their data: if a link dies, its packets are sent again over
+another link.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class Sent:
 
 
 class Flight:
-    """The packets of one SRT connection. Keeps `LinkState.in_flight` and `in_flight_bytes` right."""
+    """The packets of one SRT connection. It updates `LinkState.in_flight` and `in_flight_bytes`."""
 
     def __init__(self, size: int = RING) -> None:
-        """`size`: packets to remember, a power of two."""
+        """`size` is the number of packets to remember, a power of two."""
         self._size = size
         self._mask = size - 1
         self._ring: list[Sent | None] = [None] * size
@@ -46,12 +47,12 @@ class Flight:
         self._highest = None
 
     def record(self, sequence: int, link: LinkState, data: bytes, now: float) -> Sent:
-        """A data packet is about to leave on `link`; an earlier transmission of it no longer counts."""
+        """Record a data packet that is sent on `link` now; it replaces an earlier transmission."""
         if self._highest is None:
             self._highest = self._acked = sequence
         else:
             ahead = wire.distance(self._highest, sequence)
-            if ahead >= self._size:  # no encoder skips so far: another connection, with its own numbers
+            if ahead >= self._size:  # no encoder skips so many packets: this is another connection
                 self.clear()
                 self._highest = self._acked = sequence
             elif ahead > 0:
@@ -62,9 +63,9 @@ class Flight:
                         self._forget(oldest)
                     self._acked = wire.advance(self._acked, 1)
             elif ahead <= -self._size:
-                return Sent(sequence, link, data, now, lost=True)  # too old to be remembered
+                return Sent(sequence, link, data, now, lost=True)  # too old for the ring
             elif wire.distance(self._acked, sequence) < 0:
-                self._acked = sequence  # a repeat that crossed its own ACK: the next ACK clears it away
+                self._acked = sequence  # a repeat that crossed its own ACK; the next ACK removes it
         slot = sequence & self._mask
         before = self._ring[slot]
         times = 1
@@ -79,19 +80,19 @@ class Flight:
         return sent
 
     def find(self, sequence: int) -> Sent | None:
-        """The packet with this number, if it is not acknowledged yet."""
+        """Return the packet with this number, or None if it is acknowledged or unknown."""
         sent = self._ring[sequence & self._mask]
         return sent if sent is not None and sent.sequence == sequence else None
 
     def acknowledge(self, sequence: int) -> Sent | None:
-        """This packet has arrived (an SRTLA ACK); None if it is not on its way."""
+        """Take an SRTLA ACK: remove and return this packet; None if it is not in the ring."""
         sent = self.find(sequence)
         if sent is not None:
             self._forget(sent)
         return sent
 
     def acknowledge_before(self, sequence: int) -> bool:
-        """Everything before `sequence` has arrived (an SRT ACK). False: that was never sent, ignored."""
+        """Take an SRT ACK: remove all packets before `sequence`. False if `sequence` was never sent."""
         if self._highest is None:
             return False
         left = wire.distance(sequence, wire.advance(self._highest, 1))
@@ -107,8 +108,10 @@ class Flight:
         return True
 
     def within(self, ranges: Iterable[tuple[int, int]]) -> Iterator[Sent]:
-        """The packets in flight that lie in these (first, last) ranges, bounded by what was really sent: at
-        most one ring's worth of steps, however long and however many the ranges are."""
+        """Yield the packets in flight in these (first, last) ranges.
+
+        The work is bounded by the size of the ring, however long and however many the ranges are.
+        """
         if self._highest is None:
             return
         budget = self._size
@@ -124,18 +127,18 @@ class Flight:
                     yield sent
 
     def mark_lost(self, sent: Sent) -> None:
-        """The latest transmission will not arrive: it is no longer in flight, but still remembered."""
+        """Mark the latest transmission as lost: it is no longer in flight, but the packet is kept."""
         if not sent.lost:
             sent.lost = True
             sent.link.in_flight -= 1
             sent.link.in_flight_bytes -= len(sent.data)
 
     def carried_by(self, link: LinkState) -> list[Sent]:
-        """The packets in flight on `link`, in the order of their sequence numbers."""
+        """Return the packets in flight on `link`, in the order of their sequence numbers."""
         return [sent for sent in self._all() if sent.link is link and not sent.lost]
 
     def stranded(self) -> list[Sent]:
-        """The packets in flight on links that are not usable any more."""
+        """Return the packets in flight on links that are no longer usable."""
         return [sent for sent in self._all() if not sent.link.usable and not sent.lost]
 
     def _all(self) -> Iterator[Sent]:
