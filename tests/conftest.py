@@ -1,4 +1,4 @@
-"""For all tests."""
+"""Sets up pytest and Hypothesis for all tests."""
 
 import asyncio
 import inspect
@@ -11,29 +11,29 @@ from hypothesis import settings
 
 from tests.machine import why_not_a_machine
 
-# A busy machine is slow now and then; how long one example takes says nothing.
+# On a busy machine an example may be slow, so do not limit its time.
 settings.register_profile("netbond", deadline=None)
 settings.load_profile("netbond")
 
 
-# Under nohup SIGHUP is ignored, and a shell cannot trap what was ignored when it started.
+# Under nohup, SIGHUP is ignored, and a shell cannot trap a signal that was ignored when it started.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-# Started in the background by a script (`scripts/test &`), SIGINT is ignored, and so it would be in all
-# programs that tests start to see what Ctrl-C does to them.
+# If a script runs this in the background (`scripts/test &`), SIGINT is ignored. Then all programs that tests
+# start would ignore it, too, also in tests of Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Before any fixture: nothing that needs root may run where it would get out of its root."""
+    """Skip tests that need root in a chroot, before any fixture: they would change files outside of it."""
     if item.get_closest_marker("root") and os.geteuid() == 0 and (why := why_not_a_machine()):
         pytest.fail(why, pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run a test that is an `async def` in an event loop of its own; fixtures stay outside of it."""
+    """Run a test that is an `async def` in an event loop of its own; fixtures run outside of the loop."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters

@@ -1,4 +1,4 @@
-"""SRTLA programs of others, for tests beside them: found by the environment, told apart by their own --help.
+"""Finds other projects' SRTLA programs, for tests of netbond with them.
 
 NETBOND_FOREIGN_SRTLA names a folder with srtla_send and srtla_rec, or one whose folders have some of these.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def folders() -> list[Path]:
-    """The folders of programs; none if the environment names none."""
+    """Return the folders of programs; none if the environment names none."""
     named = os.environ.get("NETBOND_FOREIGN_SRTLA")
     if not named:
         return []
@@ -22,7 +22,7 @@ def folders() -> list[Path]:
 
 
 def programs(folder: Path) -> list[str]:
-    """Which of the two are there."""
+    """Return which of the two programs are in a folder."""
     return [
         name
         for name in ("srtla_send", "srtla_rec")
@@ -31,7 +31,7 @@ def programs(folder: Path) -> list[str]:
 
 
 def receiver(folder: Path, port: int, srt_port: int) -> list[str]:
-    """The command of a receiver for an SRT server on 127.0.0.1."""
+    """Return the command of a receiver for an SRT server on 127.0.0.1, with the options that it has."""
     program = str(folder / "srtla_rec")
     told = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=10, check=False)
     if "--srtla_port" in told.stdout + told.stderr:
@@ -48,5 +48,5 @@ def receiver(folder: Path, port: int, srt_port: int) -> list[str]:
 
 
 def sender(folder: Path, listen: int, host: str, port: int, ips: Path) -> list[str]:
-    """The command of a sender; all have the same."""
+    """Return the command of a sender; all programs have the same arguments."""
     return [str(folder / "srtla_send"), str(listen), host, str(port), str(ips)]

@@ -1,9 +1,9 @@
-"""Everything of the agent that reads what others say, for a fuzzer: `one_input`.
+"""Fuzzes all code of the agent that reads data from outside: `one_input`.
 
-Others are: whoever connects to the control socket, DHCP servers (through their clients' environment), engines
+The data comes from clients of the control socket, DHCP servers (through their clients' environment), engines
 (which face the internet), services on the system bus, the targets of health checks, and the kernel.
 
-scripts/fuzz runs it under atheris; what was found is kept (tests/fuzz_corpus.py) and replayed by
+scripts/fuzz runs it under atheris; the inputs that it finds are kept (tests/fuzz_corpus.py) and replayed by
 tests/unit/across/test_corpus.py. An input: one byte that chooses the target, then what the target reads.
 """
 
@@ -35,7 +35,7 @@ from netbond.watchers import bus, modemmanager, networkmanager
 
 
 def control_request(data: bytes) -> None:
-    """A line on the control socket, from somebody who is not root."""
+    """Read a line on the control socket, from a user who is not root."""
     server = ControlServer(
         Path("unused"),
         {"status": Command(lambda request, peer: {}, anybody=True), "reload": Command(_never)},
@@ -59,7 +59,7 @@ def _kept_lease(data: bytes) -> Lease:
 
 
 def dhcp(data: bytes) -> None:
-    """A DHCP client's environment, NAME=VALUE separated by NUL; a lease file; a file of systemd-networkd."""
+    """Read a DHCP client's environment (NAME=VALUE separated by NUL), a lease file, a file of networkd."""
     text = data.decode("utf-8", "surrogateescape")
     words = text.split("\0")
     environ = dict(word.partition("=")[::2] for word in words)
@@ -87,7 +87,7 @@ def dhcp(data: bytes) -> None:
 
 
 def engine_says(data: bytes) -> None:
-    """What an engine writes to its channel and to its log, and what the agent makes of it."""
+    """Read what an engine writes to its channel and to its log, as the agent does."""
     log = LogLines()
     for shown in (*log.feed(data, 0.0), *log.feed(b"", 0.0)):
         assert shown.isprintable()
@@ -109,7 +109,7 @@ def engine_says(data: bytes) -> None:
 
 
 def netlink(data: bytes) -> None:
-    """What the kernel says. It is never malformed; were it so, a message would be refused by one of these."""
+    """Read the kernel's messages. They are never malformed; a malformed one raises one of these errors."""
     names = {1: "lo", 2: "usb0", 3: "usb1"}
     taken = 0
     for kind, _, _, payload in rtnetlink.messages(data):
@@ -133,7 +133,7 @@ _NETLINK: dict[int, Any] = {
 
 
 def system_bus(data: bytes) -> None:
-    """The objects of NetworkManager and ModemManager, as GetManagedObjects gives them."""
+    """Read the objects of NetworkManager and ModemManager, as GetManagedObjects returns them."""
     try:
         managed = json.loads(data)
     except (ValueError, RecursionError):
@@ -168,7 +168,7 @@ _WANTED: dict[str, tuple[str, ...]] = {
 
 
 def probe_answers(data: bytes) -> None:
-    """What comes back to a health check."""
+    """Read the answers to health checks."""
     query = packets.dns_query(7, "example.com", packets.A)
     for packet in (data, query[:2] + b"\x81\x80" + query[4:] + data):
         answer = packets.dns_answer(packet, query)
@@ -186,7 +186,7 @@ def probe_answers(data: bytes) -> None:
 
 
 def configuration(data: bytes) -> None:
-    """The configuration file: refused in one line, or taken."""
+    """Read the configuration file; it is refused with one line, or accepted."""
     try:
         load.parse(data.decode("utf-8", "replace"))
     except ConfigError:
@@ -197,7 +197,7 @@ TARGETS = (control_request, dhcp, engine_says, netlink, system_bus, probe_answer
 
 
 def one_input(data: bytes) -> None:
-    """Feed one input; whatever is raised is a defect."""
+    """Run one input; any exception is a defect."""
     if data:
         TARGETS[data[0] % len(TARGETS)](data[1:])
 
@@ -215,7 +215,7 @@ def _attr(kind: int, value: bytes) -> bytes:
 
 
 def seeds() -> list[bytes]:
-    """Something well-formed for each target."""
+    """Return well-formed inputs for each target."""
     four = IPv4Address("10.0.0.1").packed
     lease = {"interface": "usb0", "new_ip_address": "10.0.0.10", "new_subnet_mask": "255.255.255.0"}
     stats: dict[str, Any] = {
@@ -312,7 +312,7 @@ def seeds() -> list[bytes]:
 
 
 def main() -> None:
-    """Under atheris: arguments are libFuzzer's."""
+    """Run under atheris, with libFuzzer's arguments."""
     from tests.fuzz_srtla import fuzz
 
     fuzz(one_input, [target.__name__ for target in TARGETS])

@@ -1,14 +1,14 @@
-"""What fuzzers have found, one archive for each part: read it, add to it.
+"""Reads and writes the fuzzers' inputs, in one archive for each part.
 
-tests/corpus/PART.tar.xz holds one file for each input that reaches code which no other reaches; the file's
-name is the SHA-1 of what it holds, as libFuzzer names it. An archive depends on its inputs alone: names are
-sorted, times and owners are 0. Files in tests/corpus/PART/ belong to the corpus, too, until `scripts/fuzz
---pack` puts them into the archive: that is how to add an input by hand.
+tests/corpus/PART.tar.xz has one file for each input that reaches code which no other input reaches. The
+file's name is the SHA-1 of its content, as libFuzzer names it. An archive depends only on its inputs: names
+are sorted, times and owners are 0. Files in tests/corpus/PART/ belong to the corpus, too, until `scripts/fuzz
+--pack` puts them into the archive: so you can add an input by hand.
 
     python -m tests.fuzz_corpus pack
-    python -m tests.fuzz_corpus seeds PART TARGET FOLDER   # write what every fuzzing starts from to FOLDER
-    python -m tests.fuzz_corpus take PART TARGET FOLDER    # write its inputs to FOLDER
-    python -m tests.fuzz_corpus put PART TARGET FOLDER     # FOLDER holds its inputs from now on
+    python -m tests.fuzz_corpus seeds PART TARGET FOLDER   # write the initial inputs to FOLDER
+    python -m tests.fuzz_corpus take PART TARGET FOLDER    # write the found inputs to FOLDER
+    python -m tests.fuzz_corpus put PART TARGET FOLDER     # replace the found inputs by those in FOLDER
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ PARTS = ("agent", "native", "srtla")
 
 
 def archive(part: str) -> Path:
-    """Where the inputs of this part are."""
+    """Return the archive of this part."""
     return CORPUS / f"{part}.tar.xz"
 
 
 def inputs(part: str) -> list[bytes]:
-    """The inputs of this part, in the order of their names."""
+    """Return the inputs of this part, in the order of their names."""
     found = set()
     with tarfile.open(archive(part)) as tar:
         for member in tar:
@@ -45,12 +45,12 @@ def inputs(part: str) -> list[bytes]:
 
 
 def name(data: bytes) -> str:
-    """What libFuzzer calls this input."""
+    """Return libFuzzer's name for this input."""
     return hashlib.sha1(data, usedforsecurity=False).hexdigest()
 
 
 def tar_of(found: Iterable[bytes]) -> bytes:
-    """A tar archive that depends on nothing but these inputs."""
+    """Make a tar archive that depends only on these inputs."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for data in sorted(set(found), key=name):
@@ -61,7 +61,7 @@ def tar_of(found: Iterable[bytes]) -> bytes:
 
 
 def write(part: str, found: Iterable[bytes]) -> None:
-    """Make these the inputs of this part. A folder of loose ones is removed."""
+    """Replace the inputs of this part by these, and remove the folder of loose inputs."""
     new = archive(part).with_suffix(".new")
     new.write_bytes(lzma.compress(tar_of(found), preset=9 | lzma.PRESET_EXTREME))
     new.replace(archive(part))
@@ -70,7 +70,7 @@ def write(part: str, found: Iterable[bytes]) -> None:
 
 
 def of_target(part: str, target: str, data: bytes) -> bool:
-    """Whether this input is read by this target: its first byte chooses."""
+    """Whether this target reads this input; the input's first byte chooses the target."""
     targets = [each.__name__ for each in importlib.import_module(f"tests.fuzz_{part}").TARGETS]
     return data != b"" and data[0] % len(targets) == targets.index(target)
 
@@ -81,7 +81,7 @@ def _loose(part: str) -> list[Path]:
 
 
 def main(command: str, *arguments: str) -> None:
-    """What scripts/fuzz calls; see above."""
+    """Run one of the commands above, for scripts/fuzz."""
     if command == "pack":
         for part in PARTS:
             if _loose(part):

@@ -1,8 +1,8 @@
-"""The fuzzing of the compiled data path: what builds tests/fuzz_fastpath.c, and what a fuzzer starts from.
+"""Builds the fuzzer of the compiled data path, tests/fuzz_fastpath.c, and makes its initial inputs.
 
-scripts/fuzz builds it with clang's libFuzzer; what that found is kept (tests/fuzz_corpus.py) and replayed by
-tests/unit/across/test_fuzz_native.py with whatever compiler is there. An input is a program: steps of one
-byte that chooses (`step` in the C file) and what the step reads.
+scripts/fuzz builds it with clang's libFuzzer; the inputs that it finds are kept (tests/fuzz_corpus.py).
+tests/unit/across/test_fuzz_native.py replays them with any C compiler. An input is a program: each step is
+one byte that chooses it (`step` in the C file), and the data that it reads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ NOW, SOON, LATER, MUCH_LATER = 0, 2, 4, 6  # arrives in 0, 1 ms, 30 ms, 1.5 s
 
 
 def fastpath(folder: Path, *flags: str, source: Path = FASTPATH) -> Path | None:
-    """A program that runs the files it is given, in `folder`; None: there is no C compiler, or none that can
-    build it with `flags`. `source`: what it is held against, fastpath.c."""
+    """Build a program in `folder` that runs the files that it is given, and return its path.
+
+    None if there is no C compiler, or none that can build it with `flags`. `source` is the code under test.
+    """
     compiler = shutil.which("cc")
     if compiler is None:
         return None
@@ -39,23 +41,26 @@ TARGETS = (fastpath,)
 
 
 def add_group(server: int) -> bytes:
-    """The socket of SRT server 0 to 7 is a group's."""
+    """Make the socket of SRT server 0 to 7 belong to a group."""
     return bytes([0, server])
 
 
 def drop_group(server: int) -> bytes:
-    """It is not any more."""
+    """Remove the group of that SRT server."""
     return bytes([1, server])
 
 
 def add_links(server: int, peer: int, shape: int = 1, count: int = 1, credit: int = 10_000) -> bytes:
-    """Peers, in sequence, are links of that group; odd ones are IPv6. `shape`: how packets come to us (under
-    which ancillary messages, 0 to 7), and 8 or 16: how they are answered."""
+    """Make peers, in sequence, links of that group; odd ones are IPv6.
+
+    `shape` says with which ancillary messages packets come to us (0 to 7), and how they are answered (8 or
+    16).
+    """
     return bytes([2, server, shape, peer, _repeat(count)]) + credit.to_bytes(2, "big")
 
 
 def drop_link(number: int) -> bytes:
-    """The link is none any more."""
+    """Remove a link."""
     return bytes([4, number])
 
 
@@ -70,7 +75,7 @@ def from_peer(
     gap: int = 0,
     mark: int = 7,
 ) -> bytes:
-    """Datagrams of a peer come in. `gap`: together, or one each 0.3, 2 or 20 ms; RAW ones begin by `mark`."""
+    """Receive datagrams from a peer: together, or one each 0.3, 2 or 20 ms; RAW ones begin with `mark`."""
     return bytes(
         [5, peer, shape, kind | when << 3 | gap << 6, size >> 8, size & 255, _repeat(count), mark, 1]
     )
@@ -79,40 +84,42 @@ def from_peer(
 def packed(
     peer: int, kind: int, size: int, parts: int, *, cut: int = 0, shape: int = 1, count: int = 1
 ) -> bytes:
-    """The kernel hands over several as one; the last is shorter by `cut`."""
+    """Receive several datagrams that the kernel hands over as one; the last is shorter by `cut`."""
     head = bytes([5, peer, shape | 0x20, kind, size - 1 >> 8, size - 1 & 255, _repeat(count)])
     return head + bytes([cut, parts - 1, 7, 1])
 
 
 def strangely_packed(peer: int, size: int, segment: int, *, shape: int = 1) -> bytes:
-    """The same, of a segment size that makes no sense."""
+    """Receive the same with an invalid segment size."""
     head = bytes([5, peer, shape | 0x30, DATA, size >> 8, size & 255, 0])
     return head + (segment & 0xFFFFFFFF).to_bytes(4, "big") + b"\7\1"
 
 
 def from_server(server: int, kind: int = ACK, size: int = 44, *, count: int = 1, mark: int = 7) -> bytes:
-    """Datagrams of an SRT server (8 and more: at sockets that are Python's) come in."""
+    """Receive datagrams from an SRT server; 8 and more: on sockets that Python reads."""
     return bytes([8, server, kind, size >> 8, size & 255, _repeat(count), mark, 1])
 
 
 def run(duration: int = 2, patience: int = 0, room: int = 64) -> bytes:
-    """nb_run, for 0, 1 ms, 5 ms, 20 ms, 0.1 s, 2 s, 40 s or 3 h."""
+    """Call nb_run, for 0, 1 ms, 5 ms, 20 ms, 0.1 s, 2 s, 40 s or 3 h."""
     return bytes([10, duration | patience << 3, room - 1, 0])
 
 
 def send(*runs: int) -> bytes:
-    """nb_send: each of `runs` is a size (low half: place in a table) and how many (high half, squared)."""
+    """Call nb_send; each of `runs` is a size (low half: table index) and a count (high half, squared)."""
     return bytes([13, sum(1 + (each >> 4) ** 2 for each in runs), *runs])
 
 
 def unlucky(*results: int) -> bytes:
-    """What the next attempts to send come to: errors by their place in a table, 0: none, 128 + n: n + 1 of
-    them go."""
+    """Set the results of the next attempts to send.
+
+    Each is the index of an error in a table; 0: no error; 128 + n: n + 1 datagrams are sent.
+    """
     return bytes([14, 0xC0 | len(results) - 1, *results])
 
 
 def socket_error(descriptor: int, error: int = 1) -> bytes:
-    """A socket has an error to tell (1: ECONNREFUSED); 0 is the listener, 7 the first server's."""
+    """Make a socket report an error (1: ECONNREFUSED); 0 is the listener, 7 the first server's socket."""
     return bytes([14, 0x80 | descriptor, error])
 
 
@@ -128,7 +135,7 @@ def _repeat(count: int) -> int:
 
 
 def seeds() -> list[bytes]:
-    """One of each kind of thing that happens."""
+    """Return programs with each kind of step."""
     group = add_group(0) + add_links(0, 1) + add_links(0, 2, shape=1 | 8)
     every = b"".join(
         from_peer(peer, kind, size)

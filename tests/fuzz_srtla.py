@@ -1,4 +1,4 @@
-"""Everything of the SRTLA engines that reads what strangers send, for a fuzzer: `one_input`.
+"""Fuzzes all code of the SRTLA engines that reads packets from the network: `one_input`.
 
 scripts/fuzz runs it under atheris, which looks for inputs that reach new code; what it found is kept
 (tests/fuzz_corpus.py) and replayed by tests/unit/across/test_corpus.py.
@@ -26,13 +26,13 @@ from tests.srtla_util import FakeLink, Network, data_packet, induction, srt_ack,
 
 
 def one_input(data: bytes) -> None:
-    """Feed one input; whatever is raised is a defect."""
+    """Run one input; any exception is a defect."""
     if data:
         TARGETS[data[0] % len(TARGETS)](data[1:])
 
 
 def parsers(data: bytes) -> None:
-    """Each reader of a datagram: its result, or None."""
+    """Call each function that reads a datagram; it returns a result or None."""
     for read in (
         wire.data_sequence,
         wire.is_retransmission,
@@ -62,7 +62,7 @@ def parsers(data: bytes) -> None:
 
 
 def steps(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(choice, datagram): a byte, a length of two bytes (bit 15: a group's id is put in), and so on."""
+    """Yield (choice, datagram): a byte, a length of two bytes (bit 15: insert a group's id), the datagram."""
     position = 0
     while position + 3 <= len(data):
         choice, length = data[position], int.from_bytes(data[position + 1 : position + 3], "big") & 0x7FF
@@ -80,7 +80,7 @@ PEERS: list[PeerAddress] = [
 
 
 def receiver_session(data: bytes) -> None:
-    """A receiver with two groups, and what peers, strangers and the SRT server send it."""
+    """Run a receiver with two groups; peers, strangers and the SRT server send it packets."""
     limits = Limits(groups=4, groups_per_source=3, links=3)
     now = 100.0
     receiver = Receiver(random.Random(7).randbytes, now, limits=limits)
@@ -90,10 +90,10 @@ def receiver_session(data: bytes) -> None:
     receiver.datagram_from_peer(PEERS[0], wire.build_registration(wire.REG2, group), now)
     received: dict[PeerAddress, int] = {}
     sent: dict[PeerAddress, int] = {}
-    proven = {PEERS[0]}  # it had the id from us
+    proven = {PEERS[0]}  # this peer has got the id from us
     for choice, datagram in steps(data):
         if choice & 0x100:
-            datagram = datagram[:2] + group  # noqa: PLW2901  # a REG2 with a good id is not found by chance
+            datagram = datagram[:2] + group  # noqa: PLW2901  # a fuzzer does not find a REG2 with a valid id by chance
         now += (0.0, 0.001, 0.03, 6.0)[choice >> 3 & 3]
         target = choice & 7
         if target < len(PEERS):
@@ -122,12 +122,12 @@ def receiver_session(data: bytes) -> None:
 
 
 def sender_session(data: bytes) -> None:
-    """A sender with two links up, and what the receiver, its impostors and the SRT caller send it."""
+    """Run a sender with two links up; the receiver, impostors and the SRT caller send it packets."""
     _sender_session(data, "classic")
 
 
 def adaptive_session(data: bytes) -> None:
-    """The same in mode adaptive."""
+    """Run the same in mode adaptive."""
     _sender_session(data, "adaptive")
 
 
@@ -153,7 +153,7 @@ def _sender_session(data: bytes, mode: str) -> None:
 
 
 def resumed(data: bytes) -> None:
-    """What a predecessor left, as it stands in the agent's file or comes over the channel."""
+    """Read the state of an earlier engine, from the agent's file or over the channel."""
     for expected in (FROM_AGENT, FROM_FRONT):
         with contextlib.suppress(ChannelError):
             for message in parse(data, expected):
@@ -170,12 +170,12 @@ def resumed(data: bytes) -> None:
 
 
 def texts(data: bytes) -> None:
-    """A list file of addresses."""
+    """Read a list file of addresses."""
     linklist.parse(data.decode(errors="replace"), "list")
 
 
 def kernel_records(data: bytes) -> None:
-    """Ancillary data as recvmmsg leaves it."""
+    """Read ancillary data as recvmmsg returns it."""
     record = data.ljust(batch._NAME, b"\0")
     if record[0] in (2, 10) and record[1] == 0:
         batch.Inbox(1)._look_at(record)
@@ -193,7 +193,7 @@ TARGETS = (
 
 
 def seeds() -> list[bytes]:
-    """One of each kind of packet, for each target."""
+    """Return each kind of packet, for each target."""
     keepalive = wire.build_keepalive(wire.Keepalive(1, 1, 20000, 1, 1, 1, 1))
     packets = [
         wire.build_registration(wire.REG1, bytes(range(256))),
@@ -235,7 +235,7 @@ def seeds() -> list[bytes]:
 
 
 def fuzz(one_input: Callable[[bytes], None], targets: Sequence[str]) -> None:
-    """Under atheris: arguments are libFuzzer's. NETBOND_FUZZ_TARGET names one target to stay with."""
+    """Run under atheris, with libFuzzer's arguments. NETBOND_FUZZ_TARGET names the only target to run."""
     import atheris
 
     chosen = os.environ.get("NETBOND_FUZZ_TARGET", "")

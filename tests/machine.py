@@ -1,5 +1,7 @@
-"""Whether this is a machine (or a container with a root of its own) or a mere chroot, where tests that enter
-namespaces would land in the files of the machine around it."""
+"""Distinguishes a machine (or a container with its own root) from a chroot.
+
+In a chroot, tests that enter namespaces would change files of the host.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from pathlib import Path
 
 
 def root_of_the_namespace() -> str:
-    """Device and inode of what entering this very mount namespace makes the root, as `nsenter` does."""
+    """Return device and inode of the root that a process gets when it enters this mount namespace."""
     done = subprocess.run(
         ["nsenter", "--mount=/proc/self/ns/mnt", "stat", "--format=%d:%i", "/"],
         capture_output=True,
@@ -22,14 +24,14 @@ def root_of_the_namespace() -> str:
 
 @functools.cache
 def why_not_a_machine() -> str | None:
-    """What forbids tests with namespaces here, or None. Needs root."""
+    """Return why tests with namespaces must not run here, or None. Needs root."""
     if not Path("/proc/self/ns/mnt").exists():
         return "tests with namespaces need /proc: mount it"
     here = os.stat("/")  # noqa: PTH116 - as `stat` gives it
     if root_of_the_namespace() == f"{here.st_dev}:{here.st_ino}":
         return None
     return (
-        "a chroot is not a machine: entering a namespace leads out of it, and these tests would change"
-        " /etc/resolv.conf and more of the machine around it; run them on a machine, in a virtual one"
+        "this is a chroot: a process that enters a namespace leaves it, and these tests would change"
+        " /etc/resolv.conf and other files of the host; run them on a machine, in a virtual machine"
         " (scripts/vm), or in a container whose root was made by pivot_root"
     )

@@ -1,4 +1,4 @@
-"""Wait until a program that a test has started is ready, by its own sign and never for a fixed time.
+"""Waits until a program that a test has started is ready: for a sign of the program, not for a fixed time.
 
 Each wait is bounded, generously: a machine that has just been made reads each program from a cold disk. It
 ends at once when the program does.
@@ -23,7 +23,7 @@ Process = subprocess.Popen[Any] | asyncio.subprocess.Process
 def wait(
     sign: Callable[[], object], what: str, process: Process | None = None, log: Path | None = None
 ) -> None:
-    """Return once there is a `sign`; AssertionError with the end of the `log` if the process ends before."""
+    """Wait until `sign` is true; AssertionError with the end of the `log` if the process ends before."""
     deadline = time.monotonic() + WITHIN_S
     while not sign():
         ended = process is not None and _ended(process)
@@ -35,12 +35,12 @@ def wait(
 
 
 def file(path: Path, process: Process) -> None:
-    """The program has made this file."""
+    """Wait until the program has made this file."""
     wait(path.exists, f"{path} is there", process)
 
 
 def bus_name(name: str, process: Process, environment: Mapping[str, str], log: Path | None = None) -> None:
-    """The program has taken its name on the bus that DBUS_SYSTEM_BUS_ADDRESS of `environment` names."""
+    """Wait until the program has its name on the bus that DBUS_SYSTEM_BUS_ADDRESS of `environment` names."""
     command = ["dbus-send", "--system", "--print-reply", "--dest=org.freedesktop.DBus"]
     command += ["/org/freedesktop/DBus", "org.freedesktop.DBus.NameHasOwner", f"string:{name}"]
 
@@ -52,7 +52,7 @@ def bus_name(name: str, process: Process, environment: Mapping[str, str], log: P
 
 
 def udp_port(port: int, process: Process, log: Path | None = None) -> None:
-    """The program has bound this UDP port, at whatever address. It is the process itself, not its child."""
+    """Wait until the process itself, not a child of it, has bound this UDP port at any address."""
 
     def bound() -> bool:
         own = _sockets(process)
@@ -63,7 +63,7 @@ def udp_port(port: int, process: Process, log: Path | None = None) -> None:
 
 
 def subscribed(process: Process) -> None:
-    """The program, such as `ip monitor`, hears what the kernel says of its network namespace."""
+    """Wait until the program, such as `ip monitor`, receives the kernel's events of its network namespace."""
 
     def member() -> bool:
         own = _sockets(process)
@@ -79,9 +79,9 @@ def _ended(process: Process) -> bool:
 
 
 def _sockets(process: Process) -> set[str]:
-    """The inodes of the process's sockets."""
+    """Return the inodes of the process's sockets."""
     found = set()
-    with suppress(OSError):  # it has ended, or a descriptor has been closed
+    with suppress(OSError):  # the process has ended, or has closed a descriptor
         for each in Path(f"/proc/{process.pid}/fd").iterdir():
             with suppress(OSError):
                 found.add(str(each.readlink()).removeprefix("socket:[").removesuffix("]"))
@@ -89,7 +89,7 @@ def _sockets(process: Process) -> set[str]:
 
 
 def _table(process: Process, name: str) -> list[list[str]]:
-    """A table of the sockets in the process's network namespace, without its head."""
+    """Return the lines of a table of sockets in the process's network namespace, without the header."""
     try:
         return [line.split() for line in Path(f"/proc/{process.pid}/net/{name}").read_text().splitlines()[1:]]
     except OSError:

@@ -1,12 +1,12 @@
-"""Records sessions of netbond's state machines with programs of others, for test_srtla_recordings.py.
+"""Records sessions of netbond's state machines with other projects' programs, for the tests that replay them.
 
 usage: NETBOND_FOREIGN_SRTLA=FOLDER python -m tests.record_session
 
-For each foreign receiver a session of our sender is recorded, for each foreign sender one of our receiver: a
-short real SRT stream (srt-live-transmit at both ends) over three links on loopback. What came to the state
-machine is kept, and when, and the random bytes that it was given: tests/recordings/*.json.xz. On its way one
-data packet in DROP is lost, a REG1 is sent twice, and the stream pauses and ends with a shutdown, so that
-every kind of packet is there. Needs no root.
+It records a session of our sender for each foreign receiver, and of our receiver for each foreign sender: a
+short real SRT stream (srt-live-transmit at both ends) over three links on loopback. A recording has the state
+machine's inputs with their times, and the random bytes that it got: tests/recordings/*.json.xz. One data
+packet in DROP is lost, a REG1 is sent twice, and the stream pauses and ends with a shutdown, so that every
+kind of packet occurs. It needs no root.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from tests import foreign, ready
 from tests.srtla_util import free_ports
 
 RECORDINGS = Path(__file__).parent / "recordings"
-START = 1000.0  # the clock's reading when a recording begins
+START = 1000.0  # the time of the clock when a recording begins
 CHUNK = 188  # bytes: small packets make small recordings
 INTERVAL = 0.005  # s between them
 STREAM = 3.0  # s
-PAUSE = 1.5  # s, amidst it: SRT says that it is still there
+PAUSE = 1.5  # s, in the middle of the stream: SRT sends keepalives
 LINKS = 3
 LATENCY = 200  # ms
 DROP = 61
 
 
 class Tape:
-    """What came in, in its order."""
+    """The recorded inputs, in their order."""
 
     def __init__(self, role: str, peer: str) -> None:
         self._zero = time.monotonic() - START
@@ -76,7 +76,7 @@ class Tape:
 
 
 class Losing:
-    """Says of each data packet whether it shall be lost."""
+    """Decides for each data packet whether it is lost."""
 
     def __init__(self, every: int = DROP) -> None:
         self._every = every
@@ -111,12 +111,12 @@ def srt(where: str) -> str:
 
 
 def transmit(source: str, target: str) -> list[str]:
-    chunk = CHUNK if source.startswith("file") else 1456  # a receiver's is the room that it has
+    chunk = CHUNK if source.startswith("file") else 1456  # a receiver's is the size of its buffer
     return ["srt-live-transmit", "-q", "-a:no", f"-chunk:{chunk}", source, target]
 
 
 def feed(pipe: Any, since: float, fed: int) -> int:
-    """Write what is due by now."""
+    """Write the chunks that are due by now."""
     while fed * INTERVAL <= time.monotonic() - since:
         pipe.write(fed.to_bytes(4, "big") * (CHUNK // 4))
         pipe.flush()
@@ -139,7 +139,7 @@ def stream(
     sockets: Callable[[], list[socket.socket]],
     step: Callable[[list[socket.socket]], None],
 ) -> None:
-    """A stream with a pause in it, and its end, for which the encoder is interrupted in the midst of it."""
+    """Send a stream with a pause, and then one that ends because the encoder is interrupted."""
     for last in (False, True):
         since, fed = time.monotonic(), 0
         interrupted = False
@@ -158,13 +158,13 @@ def stream(
 
 
 def record_sender(folder: Path) -> None:
-    """Our sender, a foreign receiver."""
+    """Record our sender with a foreign receiver."""
     tape = Tape("sender", folder.name)
     listen, port, server = free_ports(3)
     with running(
         transmit(srt(f"{server}?mode=listener"), "file://con"), foreign.receiver(folder, port, server)
     ) as (_, receiver):
-        ready.udp_port(port, receiver)  # some look for the SRT server first
+        ready.udp_port(port, receiver)  # some receivers ask the SRT server first
         caller_socket = socket.socket(type=socket.SOCK_DGRAM)
         caller_socket.bind(("127.0.0.1", listen))
         caller: Any = None
@@ -218,7 +218,7 @@ def record_sender(folder: Path) -> None:
         serve(every, step, lambda: sender.usable_links == LINKS or time.monotonic() > begin + 10)
         assert sender.usable_links == LINKS, "the links did not come up"
         lose = Losing()
-        links[1].send(wire.build_registration(wire.REG1, bytes(256)))  # refused: it is a link already
+        links[1].send(wire.build_registration(wire.REG1, bytes(256)))  # refused, because it is already a link
         with running(transmit("file://con", srt(f"{listen}?mode=caller"))) as (transmitter,):
             stream(transmitter, every, step)
         for sock in every():
@@ -227,7 +227,7 @@ def record_sender(folder: Path) -> None:
 
 
 def record_receiver(folder: Path) -> None:
-    """Our receiver, a foreign sender."""
+    """Record our receiver with a foreign sender."""
     tape = Tape("receiver", folder.name)
     listen, port, server = free_ports(3)
     with tempfile.TemporaryDirectory() as directory:
@@ -287,7 +287,7 @@ def record_receiver(folder: Path) -> None:
 
 
 def main() -> None:
-    """Record all there are."""
+    """Record sessions with all foreign programs."""
     for folder in foreign.folders():
         if "srtla_rec" in foreign.programs(folder):
             record_sender(folder)

@@ -1,4 +1,4 @@
-"""Floods for the tests of the receiver, as a process of its own: bounded in rate and time.
+"""Floods a receiver with packets for its tests, as a process of its own, with a limited rate and time.
 
 usage: python -m tests.srtla_flood junk|group HOST PORT PACKETS_PER_SECOND SECONDS; prints how many it sent.
 """
@@ -18,7 +18,7 @@ TICK = 0.005  # s
 
 
 def junk(rng: random.Random) -> list[bytes]:
-    """What strangers may send: packets of every kind, none of them of a link."""
+    """Return packets of every kind, as strangers may send them: none of them belongs to a link."""
     return [
         b"\x90\x00",
         bytes(2),
@@ -32,7 +32,7 @@ def junk(rng: random.Random) -> list[bytes]:
 
 
 def group(host: str, port: int) -> list[socket.socket]:
-    """A group of four links of its own."""
+    """Register a group with four links."""
     links = []
     answer = b""
     for _ in range(4):
