@@ -195,3 +195,34 @@ async def test_a_device_that_is_gone_is_passed_over() -> None:
     netlink = Netlink(lambda _kind, _payload: refusal(0))
     assert await kernel(netlink).apply([Operation("add", DEFAULT, "")], []) == []
     assert netlink.asked == []
+
+
+# --- the kernel of this machine, which anybody may ask -----------------------------------------------------
+
+
+async def test_loopback_is_read_as_it_is() -> None:
+    async with Kernel() as real:
+        facts = await real.read()
+        (lo,) = [link for link in facts.links if link.loopback]
+        assert (lo.name, lo.index) == ("lo", 1)
+        assert all(route.table != 255 for route in facts.routes)
+        assert {rule.table for rule in facts.rules if rule.family == 4} >= {254, 255}
+        counted = await real.read_links()
+        assert [link.name for link in counted] == [link.name for link in facts.links]
+        await real.check_policy_routing()
+
+
+async def test_the_way_to_loopback() -> None:
+    async with Kernel() as real:
+        found = await real.lookup(ipaddress.ip_address("127.0.0.1"), None, "")
+        assert (found.kind, [hop.device for hop in found.nexthops]) == ("local", ["lo"])
+        assert found.table in (254, 255)  # one trie holds both until somebody adds a rule
+        with pytest.raises(OSError, match="No such device"):
+            await real.lookup(ipaddress.ip_address("127.0.0.1"), None, "no-such-device")
+        with pytest.raises(OSError, match=r"Network is unreachable|Invalid argument"):
+            await real.lookup(ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("192.0.2.99"), "")
+
+
+async def test_it_is_used_inside_async_with_only() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await Kernel().read()

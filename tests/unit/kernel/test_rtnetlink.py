@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import struct
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netbond.kernel import rtnetlink as wire
-from netbond.model import Address, Nexthop, NexthopGroup, NexthopObject, Route, Rule
+from netbond.model import Address, Link, Nexthop, NexthopGroup, NexthopObject, Route, Rule
 
 NAMES = {1: "lo", 7: "usb0", 8: "usb1"}
 INDEXES = {name: index for index, name in NAMES.items()}
@@ -144,3 +145,144 @@ def test_a_payload_is_parsed_once_while_the_interfaces_stay() -> None:
         reader.begin(names)
         assert reader.read(parse, b"x") == names[1]
     assert parsed == [b"x", b"x"]
+
+
+# --- interfaces --------------------------------------------------------------------------------------------
+
+ETHERNET = attribute(3, b"usb0\0") + attribute(1, bytes.fromhex("0c5b8f279a64"))
+
+
+def about_link(flags: int, *more: bytes, family: int = 0) -> bytes:
+    return struct.pack("=BxHiII", family, 1, 7, flags, 0) + ETHERNET + b"".join(more)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (0x10001, {}),
+        (0x00001, {"carrier": False}),
+        (0x00000, {"carrier": False, "up": False}),
+        (0x10011, {"point_to_point": True}),
+        (0x10009, {"loopback": True}),
+    ],
+)
+def test_an_interface(flags: int, says: dict[str, bool]) -> None:
+    expected = Link("usb0", 7, mac="0c:5b:8f:27:9a:64")
+    assert wire.link(about_link(flags), NAMES) == replace(expected, **says)  # type: ignore[arg-type] # bools
+
+
+def test_a_port_of_a_bridge_with_its_kind_and_counters() -> None:
+    counters = struct.pack("=24Q", 1, 2, 3000, 4000, *range(20))
+    payload = about_link(
+        0x10001,
+        attribute(10, struct.pack("=I", 8)),
+        attribute(18 | 0x8000, attribute(1, b"veth\0")),  # NLA_F_NESTED
+        attribute(23, counters),
+    )
+    found = wire.link(payload, NAMES)
+    assert found is not None
+    assert (found.master, found.kind, found.rx_bytes, found.tx_bytes) == ("usb1", "veth", 3000, 4000)
+    cut = wire.link(about_link(0x10001, attribute(23, counters[:24])), NAMES)
+    assert cut is not None
+    assert (cut.rx_bytes, cut.tx_bytes) == (0, 0)
+
+
+def test_news_of_a_bridge_about_its_port_is_no_interface() -> None:
+    assert wire.link(about_link(0x10001, family=7), NAMES) is None  # AF_BRIDGE
+    assert wire.link(struct.pack("=BxHiII", 0, 1, 7, 1, 0), NAMES) is None  # without a name
+
+
+def test_an_address_of_an_interface_that_is_not_known_is_none() -> None:
+    payload = attribute(1, ip("10.0.0.5").packed)
+    assert wire.address(struct.pack("=BBBBI", 2, 24, 0, 0, 99) + payload, NAMES) is None
+    assert wire.address(struct.pack("=BBBBI", 17, 24, 0, 0, 7) + payload, NAMES) is None
+    assert wire.address(struct.pack("=BBBBI", 2, 24, 0, 0, 7), NAMES) is None
+
+
+# --- routes that are not ours ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "more"),
+    [
+        ((2, 8, 0, 0, 255, 3, 0, 1, 0), b""),  # of the local table
+        ((2, 8, 0, 0, 0, 3, 0, 1, 0), attribute(15, struct.pack("=I", 255))),  # likewise, said elsewhere
+        ((2, 8, 0, 0, 254, 3, 0, 1, 0x200), b""),  # a cached exception
+        ((17, 8, 0, 0, 254, 3, 0, 1, 0), b""),  # of another family
+    ],
+)
+def test_routes_that_nobody_configured(head: tuple[int, ...], more: bytes) -> None:
+    assert wire.route(struct.pack("=BBBBBBBBI", *head) + more, NAMES) is None
+
+
+def test_a_leg_that_is_cut_off_ends_the_list() -> None:
+    legs = struct.pack("=HBBi", 8, 1, 2, 7) + struct.pack("=HBBi", 2, 0, 0, 8)
+    payload = struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 100, 3, 0, 1, 0) + attribute(9, legs)
+    found = wire.route(payload, NAMES)
+    assert found is not None
+    assert found.nexthops == (Nexthop("usb0", weight=3),)
+    assert found.nexthops[0].dead
+
+
+# --- neighbours --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1", "fe80::1"])
+def test_a_neighbour_reads_back(text: str) -> None:
+    payload = wire.pack_neighbour(7, ip(text))
+    assert wire.neighbour(payload) == (7, ip(text), 0)
+    for end in range(len(payload)):
+        assert wire.neighbour(payload[:end]) is None
+    other = struct.pack("=BxxxiHBB", socket.AF_BRIDGE, 7, 2, 0, 0)
+    assert wire.neighbour(other + attribute(1, ip(text).packed)) is None
+
+
+# --- requests ----------------------------------------------------------------------------------------------
+
+
+def asked(data: bytes) -> tuple[int, int, int, bytes]:
+    (found,) = wire.messages(data)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [(wire.GETLINK, 16), (wire.GETADDR, 8), (wire.GETNEXTHOP, 8), (wire.GETRULE, 12)]
+)
+def test_a_dump_is_asked_for_with_the_head_of_its_kind(kind: int, size: int) -> None:
+    got, flags, sequence, payload = asked(wire.dump_request(kind, 10, 5, statistics=True))
+    assert (got, flags, sequence, len(payload), payload[0]) == (kind, 0x301, 5, size, 10)
+
+
+def test_counters_are_left_out_unless_they_are_wanted() -> None:
+    *_, payload = asked(wire.dump_request(wire.GETLINK, 0, 5))
+    assert wire.attributes(payload, 16) == {29: struct.pack("=I", 0x8)}
+
+
+@pytest.mark.parametrize(
+    ("selectors", "attributes"),
+    [
+        ({}, {}),
+        ({"mark": 0x64, "uid": 1000}, {16: struct.pack("=I", 0x64), 25: struct.pack("=I", 1000)}),
+        ({"ipproto": 6, "sport": 258, "dport": 443}, {27: b"\x06", 28: b"\1\2", 29: b"\1\xbb"}),
+    ],
+)
+def test_a_look_up(selectors: dict[str, int], attributes: dict[int, bytes]) -> None:
+    request = wire.lookup_request(ip("8.8.8.8"), ip("10.0.0.10"), 7, 5, selectors)
+    kind, flags, sequence, payload = asked(request)
+    assert (kind, flags, sequence) == (wire.GETROUTE, wire.REQUEST, 5)
+    assert payload[:12] == struct.pack("=BBBBBBBBI", 2, 32, 32, 0, 0, 0, 0, 0, 0x1000)
+    assert wire.attributes(payload, 12) == {
+        1: ip("8.8.8.8").packed,
+        2: ip("10.0.0.10").packed,
+        4: struct.pack("=I", 7),
+        **attributes,
+    }
+    *_, payload = asked(wire.lookup_request(ip("2001:db8::1"), None, 0, 5))
+    assert (payload[:3], wire.attributes(payload, 12)) == (b"\x0a\x80\x00", {1: ip("2001:db8::1").packed})
+
+
+def test_the_answer_may_be_of_the_local_table() -> None:
+    payload = struct.pack("=BBBBBBBBI", 2, 32, 0, 0, 255, 0, 0, 2, 0x200)
+    payload += attribute(1, ip("127.0.0.1").packed) + attribute(4, struct.pack("=I", 1))
+    found = wire.answer(payload, NAMES)
+    assert (found.table, found.kind, found.nexthops) == (255, "local", (Nexthop("lo"),))
