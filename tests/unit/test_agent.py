@@ -6,8 +6,6 @@ import asyncio
 import errno
 import ipaddress
 import logging
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -95,37 +93,6 @@ async def test_a_kernel_that_cannot_be_read_at_the_end_does_not_keep_the_rest(
     await agent._reconciler.leave(broken(OSError(errno.ENOBUFS, "no buffers")))
     assert not any(file.exists() for file in files)
     assert "left behind: routes and rules: [Errno 105] no buffers" in caplog.messages
-
-
-def test_a_reload_that_comes_during_the_start_does_not_end_it() -> None:
-    """systemd takes the service for started, and lets people reload it, as soon as Python runs."""
-    code = (
-        "import os, signal, argparse\n"
-        "from netbond.cli import run\n"
-        "from netbond.errors import ConfigError\n"
-        "def load(path):\n"
-        "    os.kill(os.getpid(), signal.SIGHUP)\n"
-        "    raise ConfigError('read')\n"
-        "run.load = load\n"
-        "try:\n"
-        "    run.run(argparse.Namespace(config=None))\n"
-        "except ConfigError:\n"
-        "    print(signal.sigpending())\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, "SIGHUP" in done.stdout) == (0, True), done.stderr
-
-
-def test_it_takes_all_descriptors_that_it_may_have() -> None:
-    code = (
-        "import resource\n"
-        "from netbond.cli.run import raise_descriptor_limit\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 128))\n"
-        "raise_descriptor_limit()\n"
-        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "(128, 128)\n", done.stderr
 
 
 async def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_the_next(

@@ -87,7 +87,9 @@ def test_the_options_of_up(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["--names", "a", "--modems", "1"], "--names and --modems exclude each other"),
         (["--twins", "9"], "--twins 9 is not possible; choose from 2 to 4, or give names"),
+        (["--twins", "1"], "--twins 1 is not possible"),
         (["--link", "usb0"], "--link usb0: no colon"),
+        (["--modems", "0"], "0 modems are not possible"),
     ],
 )
 def test_mistakes(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +136,34 @@ def test_a_traceback_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None
     except ZeroDivisionError:
         logging.getLogger("netbond.x").exception("a mistake")
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reload_that_comes_during_the_start_does_not_end_it() -> None:
+    """systemd takes the service for started, and lets people reload it, as soon as Python runs."""
+    code = (
+        "import os, signal, argparse\n"
+        "from netbond.cli import run\n"
+        "from netbond.errors import ConfigError\n"
+        "def load(path):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "    raise ConfigError('read')\n"
+        "run.load = load\n"
+        "try:\n"
+        "    run.run(argparse.Namespace(config=None))\n"
+        "except ConfigError:\n"
+        "    print(signal.sigpending())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, "SIGHUP" in done.stdout) == (0, True), done.stderr
+
+
+def test_it_takes_all_descriptors_that_it_may_have() -> None:
+    code = (
+        "import resource\n"
+        "from netbond.cli.run import raise_descriptor_limit\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 128))\n"
+        "raise_descriptor_limit()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "(128, 128)\n", done.stderr

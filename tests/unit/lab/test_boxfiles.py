@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,15 @@ def test_a_host_without_iproute2s_folder(
     boxfiles.write(LAB, tmp_path, sender=False)
     assert (tmp_path / "box/iproute2").is_dir()
     shutil.rmtree(private)
+
+
+def test_the_box_keeps_nothing_in_the_machines_own_folders() -> None:
+    """A lab on a real box must not add what its usb0 carried to the data plan of the real one."""
+    text = boxfiles.config_text(LAB, Path("/run/netbond-lab/lab"), sender=True)
+    agent = parse(text).agent
+    places = {
+        field.name: value for field in fields(agent) if isinstance(value := getattr(agent, field.name), Path)
+    }
+    assert places.pop("iproute2_dir").is_relative_to("/etc/netns/lab-box")
+    assert {"control_socket", "state_dir", "data_dir", "ip_list"} <= places.keys()
+    assert all(place.is_relative_to("/run/netbond-lab/lab") for place in places.values())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,17 @@ def test_the_lab_says_what_it_uses() -> None:
     assert PROGRAMS == {
         "ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "dhclient": "isc-dhcp-client",
     }  # fmt: skip
+
+
+def test_without_root_the_command_says_so_in_a_line() -> None:
+    code = """
+import os, sys
+import netbond.cli, netbond.cli.lab, netbond.lab.lab
+if os.geteuid() == 0:
+    os.setuid(65534)  # after the imports: the checkout may be closed to others
+sys.exit(netbond.cli.main(["lab", "up"]))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 77
+    assert "needs root" in result.stderr
+    assert result.stderr.count("\n") == 1

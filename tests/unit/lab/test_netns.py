@@ -94,3 +94,9 @@ def test_a_setting_that_the_kernel_does_not_have_is_passed_over() -> None:
 def test_a_batch_that_ip_refuses_is_one_error() -> None:
     with pytest.raises(NetbondError):
         netns.ip_batch(["link set no-such-interface-0 up"])
+
+
+def test_who_has_a_recycled_number_is_not_stopped() -> None:
+    me = netns.identify(os.getpid())
+    assert not netns.Process(me.pid, me.started - 1).alive
+    netns.stop([netns.Process(me.pid, me.started - 1)])  # or this test would end here

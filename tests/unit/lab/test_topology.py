@@ -1,18 +1,9 @@
 """What a lab consists of, before anything of it is made."""
 
-import os
-import subprocess
-import sys
-from dataclasses import fields
-from pathlib import Path
-
 import pytest
 
-from netbond.cli import lab as lab_command
-from netbond.cli.parser import Parser
-from netbond.config import load
 from netbond.errors import UsageError
-from netbond.lab import boxfiles, netns, topology
+from netbond.lab import topology
 from netbond.lab.lab import Lab
 from netbond.lab.topology import is_namespace_of, plan
 
@@ -100,73 +91,18 @@ def test_what_cannot_be_is_refused_before_anything_is_made(arguments: dict[str, 
     assert says in str(caught.value)
 
 
-def options(*argv: str) -> Lab:
-    parser = Parser(prog="netbond lab")
-    lab_command.configure(parser)
-    return lab_command.lab_from(parser.parse_args(["up", *argv]))
+def test_an_uplink_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    lab = plan("nb", ["usb0", "wlan0"])
+    assert lab.modem("wlan0") is lab.modems[1]
+    with pytest.raises(UsageError, match=r"lab 'nb' has no uplink 'usb9'; it has usb0, wlan0"):
+        lab.modem("usb9")
 
 
-def test_command_line_of_up() -> None:
-    lab = options("--names", "wlan0,usb0,usb1", "--twins", "2", "--link", "wlan0:rate=6,up.delay=40")
-    assert [(m.device, m.twin, m.words) for m in lab.topology.modems] == [
-        ("wlan0", False, ("rate=6", "up.delay=40")),
-        ("usb0", True, topology.DEFAULT_WORDS),
-        ("usb1", True, topology.DEFAULT_WORDS),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("argv", "says"),
-    [
-        (["--twins", "5"], "--twins 5 is not possible; choose from 2 to 4"),
-        (["--twins", "1"], "--twins 1 is not possible"),
-        (["--names", "a", "--modems", "2"], "--names and --modems exclude each other"),
-        (["--link", "usb0"], "--link usb0: no colon"),
-        (["--modems", "0"], "0 modems are not possible"),
-    ],
-)
-def test_a_wrong_option_of_up_is_named(argv: list[str], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        options(*argv)
-
-
-def test_the_written_configuration_is_one_that_netbond_reads() -> None:
-    lab = plan("nb", ["usb0"])
-    text = boxfiles.config_text(lab, Path("/run/netbond-lab/nb"), sender=True)
-    read = load.parse(text)
-    assert str(read.agent.control_socket) == "/run/netbond-lab/nb/box/control.sock"
-    assert str(read.sender[0].receiver) == "bond.lab:5000"
-    assert load.parse(boxfiles.config_text(lab, Path("/x"), sender=False)).sender == ()
-
-
-def test_the_box_keeps_nothing_in_the_machines_own_folders() -> None:
-    """A lab on a real box must not add what its usb0 carried to the data plan of the real one."""
-    text = boxfiles.config_text(plan("nb", ["usb0"]), Path("/run/netbond-lab/nb"), sender=True)
-    agent = load.parse(text).agent
-    places = {
-        field.name: value for field in fields(agent) if isinstance(value := getattr(agent, field.name), Path)
-    }
-    assert places.pop("iproute2_dir").is_relative_to("/etc/netns/nb-box")
-    assert {"control_socket", "state_dir", "data_dir", "ip_list"} <= places.keys()
-    assert all(place.is_relative_to("/run/netbond-lab/nb") for place in places.values())
-
-
-def test_without_root_it_says_so() -> None:
-    code = """
-import os, sys
-import netbond.cli, netbond.cli.lab, netbond.lab.lab
-if os.geteuid() == 0:
-    os.setuid(65534)  # after the imports: the checkout may be closed to others
-sys.exit(netbond.cli.main(["lab", "up"]))
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 77
-    assert "needs root" in result.stderr
-    assert result.stderr.count("\n") == 1
-
-
-def test_a_recycled_process_number_is_somebody_else() -> None:
-    me = netns.identify(os.getpid())
-    assert me.alive
-    assert not netns.Process(me.pid, me.started - 1).alive
-    netns.stop([netns.Process(me.pid, me.started - 1)])  # or this test would end here
+def test_the_commands_of_the_internet() -> None:
+    lab = plan("nb", ["usb0", "usb1"])
+    lines = topology.net_commands(lab)
+    assert f"address add {topology.RECEIVER}/32 dev lo" in lines
+    for modem in lab.modems:
+        assert f"tuntap add dev {modem.net_device} mode tun" in lines
+        assert f"route add {modem.public}/32 dev {modem.net_device} src {topology.RECEIVER}" in lines
+    assert len({modem.public for modem in lab.modems}) == 2
