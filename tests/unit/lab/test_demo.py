@@ -1,13 +1,9 @@
 """What the demo makes of what it saw."""
 
-from io import StringIO
-
 import pytest
-from rich.console import Console
 
 from netbond.lab.demo import Pull, current_mbps, judge
 from netbond.lab.payload import Report
-from netbond.lab.view import LinkLine, Moment, picture, plain
 
 
 def a_report(lost: int = 0, trouble: str = "") -> Report:
@@ -77,36 +73,3 @@ def test_rates_are_those_of_the_last_second() -> None:
         {"a": 0.0, "b": 0.0}
     )
     assert current_mbps(samples[:1]) == {}
-
-
-MOMENT = Moment(
-    elapsed_s=12.0,
-    total_s=30,
-    sent=9143,
-    arrived=8353,
-    behind=0,
-    links=[
-        LinkLine("usb0", "192.168.10.100", "192.168.10.1", "up", 0.75, 6.0, 61.4, 20000, 12),
-        LinkLine("usb1", "-", "-", "pulled", 0.0, 0.0, None, None, None),
-    ],
-    news=["10.0 s usb1 is unplugged"],
-)
-
-
-def test_a_moment_as_a_line() -> None:
-    assert plain(MOMENT) == (" 12.0 s  sent 9143  arrived 8353  late or lost 0  |  usb0 75%  usb1 pulled")
-
-
-def test_a_moment_as_a_picture() -> None:
-    console = Console(file=StringIO(), width=110)
-    console.print(picture(MOMENT))
-    shown = console.file.getvalue()  # type: ignore[attr-defined]  # it is the StringIO above
-    lines = shown.splitlines()
-    assert lines[0].strip() == "12.0 of 30 s   sent 9143   arrived 8353   late or lost 0"
-    assert lines[2].split() == [
-        *("usb0", "192.168.10.100", "192.168.10.1", "up"),
-        "█" * 18 + "·" * 6,
-        *("75%", "6.00", "61", "20000", "12"),
-    ]
-    assert "pulled" in lines[3]
-    assert lines[4].strip() == "10.0 s usb1 is unplugged"

@@ -2,9 +2,7 @@
 
 import pytest
 
-from netbond.errors import UsageError
 from netbond.lab.payload import PROBE, SIZE, Tally, pack, percentile, report, text, unpack
-from netbond.lab.stream import command_line
 
 
 def test_a_packet_has_an_srt_payloads_size_and_says_number_and_time() -> None:
@@ -64,18 +62,3 @@ def test_percentile() -> None:
     assert percentile([4.0], 0.99) == 4
     assert percentile([float(n) for n in range(100)], 0.99) == 99
     assert percentile([float(n) for n in range(100)], 0.5) == 50
-
-
-def test_templates_are_split_before_they_are_filled_in() -> None:
-    assert command_line("send {lport} '{ips}' -v", "--sender", {"lport": 6000, "ips": "/a b;c"}) == [
-        "send",
-        "6000",
-        "/a b;c",
-        "-v",
-    ]
-
-
-@pytest.mark.parametrize("template", ["send {port}", "send {}", "send {lport", "send 'x", "{lport.x}"])
-def test_a_wrong_template_is_named(template: str) -> None:
-    with pytest.raises(UsageError, match=r"--sender .* cannot be filled in; it may have \{lport\}"):
-        command_line(template, "--sender", {"lport": 6000})
