@@ -139,7 +139,7 @@ def test_root_sees_what_the_agent_sees(deaf: Box) -> None:
     assert (planned.returncode, planned.stdout, planned.stderr) == (0, "", "")
     explained = netbond(deaf, "explain", "8.8.8.8")
     assert (explained.returncode, explained.stderr) == (0, "")
-    assert "so it goes via 10.0.0.1 dev usb0 (table 222)\n" in explained.stdout
+    assert "result: via 10.0.0.1 dev usb0 (table 222)\n" in explained.stdout
     assert "netbond intends the same." in explained.stdout
     facts = request(deaf.folder / "control.sock", {"command": "facts"}, timeout=10.0)
     assert facts["version"] == FACTS_VERSION
@@ -160,8 +160,8 @@ def test_nobody_is_told_what_is_left_out_and_gets_the_rest(deaf: Box) -> None:
 
     explained = netbond(deaf, "explain", "8.8.8.8", nobody=True)
     assert explained.stderr.endswith(ONLY_THE_AGENT)
-    assert "so it goes via 10.0.0.1 dev usb0 (table 222)\n" in explained.stdout
-    assert "so it would go via 10.0.0.1 dev usb0 or via 10.0.1.1 dev usb1 (table 222)\n" in explained.stdout
+    assert "result: via 10.0.0.1 dev usb0 (table 222)\n" in explained.stdout
+    assert "result: via 10.0.0.1 dev usb0 or via 10.0.1.1 dev usb1 (table 222)\n" in explained.stdout
     assert explained.returncode == 2
     bound = netbond(deaf, "explain", "8.8.8.8", "--dev", "usb1", nobody=True)
     assert bound.returncode == 0  # which no verdict changes

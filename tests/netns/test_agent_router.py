@@ -162,7 +162,7 @@ def test_without_nft_routing_goes_on(home: Home) -> None:
     home.start()
     wait_for(lambda: home.problems() != [], 5, "it is said")
     assert home.problems() == [
-        "router mode needs the program nft, which is not here; install the package nftables"
+        "router mode needs the program nft, which is not installed; install the package nftables"
     ]
     assert "dev usb0" in home.table(222)
     home.unplug("usb0")

@@ -203,12 +203,12 @@ async def test_a_device_that_is_gone_is_passed_over() -> None:
 async def test_loopback_is_read_as_it_is() -> None:
     async with Kernel() as real:
         facts = await real.read()
-        (lo,) = [link for link in facts.links if link.loopback]
+        (lo,) = [link for link in facts.interfaces if link.loopback]
         assert (lo.name, lo.index) == ("lo", 1)
         assert all(route.table != 255 for route in facts.routes)
         assert {rule.table for rule in facts.rules if rule.family == 4} >= {254, 255}
         counted = await real.read_links()
-        assert [link.name for link in counted] == [link.name for link in facts.links]
+        assert [link.name for link in counted] == [link.name for link in facts.interfaces]
         await real.check_policy_routing()
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netbond.kernel import rtnetlink as wire
-from netbond.model import Address, Link, Nexthop, NexthopGroup, NexthopObject, Route, Rule
+from netbond.model import Address, Interface, Nexthop, NexthopGroup, NexthopObject, Route, Rule
 
 NAMES = {1: "lo", 7: "usb0", 8: "usb1"}
 INDEXES = {name: index for index, name in NAMES.items()}
@@ -167,7 +167,7 @@ def about_link(flags: int, *more: bytes, family: int = 0) -> bytes:
     ],
 )
 def test_an_interface(flags: int, says: dict[str, bool]) -> None:
-    expected = Link("usb0", 7, mac="0c:5b:8f:27:9a:64")
+    expected = Interface("usb0", 7, mac="0c:5b:8f:27:9a:64")
     assert wire.link(about_link(flags), NAMES) == replace(expected, **says)  # type: ignore[arg-type] # bools
 
 
