@@ -1,4 +1,4 @@
-"""An agent in a namespace that another helper made: `inside` gives the command line that gets in there."""
+"""Runs an agent in a namespace that another helper made; `inside` makes a command line that runs there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.netns.box import sh, wait_for
 
 
 class Agent:
-    """`with Agent(folder, namespace, box.inside) as agent: agent.start()`; it is killed in the end."""
+    """`with Agent(folder, namespace, box.inside) as agent: agent.start()`; it is killed at the end."""
 
     def __init__(
         self,
@@ -30,11 +30,11 @@ class Agent:
         self.config_file = folder / "netbond.toml"
         self.process: subprocess.Popen[bytes] | None = None
         self._inside = inside
-        # No bus of the machine's, unless a test brings one.
+        # Do not use the machine's bus, unless a test sets one.
         nowhere = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={folder}/no-bus"}
         self._environment = os.environ | nowhere | dict(environment or {})
         self._log = folder / "agent.log"
-        self._read = 0  # how much of the log is of earlier runs
+        self._read = 0  # length of the log from earlier runs
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +49,7 @@ class Agent:
             print(self._log.read_text()[-20000:])
 
     def configure(self, text: str = "", agent: str = "") -> None:
-        """Write the configuration: everything of the agent's own inside the test's folder."""
+        """Write the configuration; all files of the agent are in the test's folder."""
         (self.folder / "iproute2").mkdir(exist_ok=True)
         self.config_file.write_text(
             f'[agent]\nip_list = "{self.folder}/ips"\ncontrol_socket = "{self.folder}/c.sock"\n'
@@ -58,11 +58,11 @@ class Agent:
         )
 
     def command(self, *words: str) -> list[str]:
-        """A netbond command line for this place."""
+        """Return a netbond command line that runs in the namespace."""
         return self._inside(sys.executable, "-m", "netbond", *words)
 
     def start(self) -> None:
-        """Start it, and wait until it has looked."""
+        """Start the agent, and wait until its first pass is done."""
         if not self.config_file.exists():
             self.configure()
         self._read = len(self.log())
@@ -74,7 +74,7 @@ class Agent:
         assert not self.ended, self.log()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it; its exit status."""
+        """Stop the agent; return its exit status."""
         assert self.process is not None
         self.process.send_signal(number)
         status = self.process.wait(10)
@@ -89,7 +89,7 @@ class Agent:
         return self._log.read_text() if self._log.exists() else ""
 
     def status(self) -> dict[str, Any]:
-        """What it answers to `netbond status`."""
+        """Return the agent's answer to `netbond status`."""
         found = request(self.folder / "c.sock", {"command": "status"})["status"]
         assert isinstance(found, dict)
         return found
@@ -99,18 +99,18 @@ class Agent:
         return found
 
     def uplinks(self) -> dict[str, dict[str, Any]]:
-        """The uplinks of its status, by device."""
+        """Return the uplinks of its status, by device."""
         return {uplink["device"]: uplink for uplink in self.status()["uplinks"]}
 
     # --- the kernel it works on ----------------------------------------------------------------------------
 
     def ip(self, *words: str, check: bool = True) -> str:
-        """`ip` there; trailing blanks of its lines removed."""
+        """Run `ip` in the namespace; return its output without trailing blanks."""
         output = sh("ip", "-n", self.namespace, *words, check=check)
         return "\n".join(line.rstrip() for line in output.splitlines())
 
     def table(self, table: int) -> str:
-        """A routing table; "" if it is empty."""
+        """Return a routing table; "" if it is empty."""
         return self.ip("route", "show", "table", str(table), check=False)
 
     def rules(self) -> str:

@@ -1,4 +1,4 @@
-"""A box of one's own: a network namespace with modems, and an agent in it. Needs root."""
+"""Makes a box: a network namespace with modems, and an agent in it. Needs root."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _numbers = itertools.count()
 
 
 def sh(*command: str, check: bool = True) -> str:
-    """Run a command; its output."""
+    """Run a command; return its output."""
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if check and result.returncode:
         raise AssertionError(f"{' '.join(command)}: {result.stderr}{result.stdout}")
@@ -29,18 +29,20 @@ def sh(*command: str, check: bool = True) -> str:
 
 
 def ip_monitor(namespace: str, *words: str, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
-    """`ip -o monitor` in a namespace: it hears what happens from now on."""
+    """Run `ip -o monitor` in a namespace; it receives all events from now on."""
     process = subprocess.Popen(["ip", "-n", namespace, "-o", *words], stdout=stdout, text=True)
     ready.subscribed(process)
     return process
 
 
-PATIENCE = 4  # times what is asked for, on a machine that has other work
+PATIENCE = 4  # times the given seconds, because the machine may be busy
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """Until the condition holds; how many seconds it took. `seconds` is what it may take on a machine that
-    has nothing else to do: one that stands still for a while is given more."""
+    """Wait until the condition is true; return the seconds that it took.
+
+    `seconds` is the time that it may take on an idle machine; a busy one gets PATIENCE times as long.
+    """
     start = time.monotonic()
     while not condition():
         if time.monotonic() - start > seconds * PATIENCE:
@@ -50,7 +52,7 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> float:
 
 
 class Box:
-    """Modems are veth pairs: usbN here, their gateways (10.0.N.1) in a second namespace."""
+    """A box. Modems are veth pairs: usbN in the box, their gateways (10.0.N.1) in a second namespace."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,11 +62,11 @@ class Box:
         self.config_file = folder / "netbond.toml"
         self.log = folder / "agent.log"
         self.etc = Path("/etc/netns", self.name)
-        # No bus of the machine's: what its NetworkManager knows is of other interfaces.
+        # Do not use the machine's bus: its NetworkManager knows other interfaces.
         self.environment = {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={folder}/no-bus"}
 
     def __enter__(self) -> Self:
-        # No name server: a look-up fails at once, and none ever leaves the box.
+        # No name server: a lookup fails at once, and none leaves the box.
         self.etc.mkdir(parents=True)
         (self.etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
         for name in (self.name, self.far):
@@ -87,16 +89,16 @@ class Box:
     # --- the box's network ---------------------------------------------------------------------------------
 
     def ip(self, *words: str, check: bool = True) -> str:
-        """`ip` in the box; trailing blanks of its lines removed."""
+        """Run `ip` in the box; return its output without trailing blanks."""
         output = sh("ip", "-n", self.name, *words, check=check)
         return "\n".join(line.rstrip() for line in output.splitlines())
 
     def run(self, *command: str, check: bool = True) -> str:
-        """A command in the box."""
+        """Run a command in the box."""
         return sh("ip", "netns", "exec", self.name, *command, check=check)
 
     def plug(self, device: str, number: int, address: str = "", *, default: bool = True) -> None:
-        """A modem appears, with an address and (in main) a default route, as a DHCP client leaves them."""
+        """Plug in a modem, with an address and (in main) a default route, as a DHCP client adds them."""
         address = address or f"10.0.{number}.10/24"
         gateway = address.rpartition(".")[0] + ".1"
         peer = f"p{number}"
@@ -123,31 +125,31 @@ class Box:
             self.ip("route", "add", "default", "via", gateway, "dev", device, "metric", str(1000 + number))
 
     def unplug(self, device: str) -> None:
-        """A modem is pulled."""
+        """Unplug a modem."""
         self.ip("link", "del", device)
 
     def rules(self) -> str:
-        """All policy rules."""
+        """Return all policy rules."""
         return self.ip("rule")
 
     def table(self, table: int | str) -> str:
-        """A routing table; "" if it is empty."""
+        """Return a routing table; "" if it is empty."""
         return self.ip("route", "show", "table", str(table), check=False)
 
     def state(self) -> str:
-        """All of netbond's routes and rules, sorted: rules of one priority stand in the order they came."""
+        """Return all of netbond's routes and rules, sorted: rules of one priority have no fixed order."""
         routes = self.ip("route", "show", "table", "all", "proto", "78").splitlines()
         rules = [rule for rule in self.rules().splitlines() if "proto 78" in rule]
         return "\n".join([*sorted(routes), *sorted(rules)])
 
     def way(self, *words: str) -> str:
-        """The device that `ip route get` names."""
+        """Return the device that `ip route get` names."""
         return self.ip("route", "get", *words).split(" dev ")[1].split()[0]
 
     # --- the agent -----------------------------------------------------------------------------------------
 
     def configure(self, text: str = "", agent: str = "") -> None:
-        """Write the configuration: everything of the agent's own inside the test's folder."""
+        """Write the configuration; all files of the agent are in the test's folder."""
         (self.folder / "iproute2").mkdir(exist_ok=True)
         self.config_file.write_text(
             f"""
@@ -164,7 +166,7 @@ class Box:
         )
 
     def command(self, *words: str) -> list[str]:
-        """A netbond command line for this box, to run inside it."""
+        """Return a netbond command line that runs in this box."""
         return ["ip", "netns", "exec", self.name, sys.executable, "-m", "netbond", *words]
 
     def start(self) -> None:
@@ -185,11 +187,11 @@ class Box:
         return self.agent is not None and self.agent.poll() is not None
 
     def answers(self) -> bool:
-        """Whether the agent answers `netbond status`, which it does once it has looked."""
+        """Whether the agent answers `netbond status`, as it does after its first pass."""
         return self.log.exists() and "running: " in self.log.read_text().rpartition("stopping")[2]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End the agent by a signal; its exit status."""
+        """Stop the agent with a signal; return its exit status."""
         assert self.agent is not None
         self.agent.send_signal(number)
         status = self.agent.wait(10)
@@ -198,7 +200,7 @@ class Box:
         return status
 
     def status(self) -> dict[str, Any]:
-        """What the agent answers to `netbond status`."""
+        """Return the agent's answer to `netbond status`."""
         found = request(self.folder / "control.sock", {"command": "status"}, timeout=10.0)["status"]
         assert isinstance(found, dict)
         return found

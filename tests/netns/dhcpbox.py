@@ -1,7 +1,7 @@
-"""A box with usb0 and a modem that serves DHCP, for DHCP clients of every kind. Needs root.
+"""Makes a box with usb0 and a modem with a DHCP server, for tests of real DHCP clients. Needs root.
 
-The box has /run, the client's state, /etc/default and dhcpcd's hooks of its own, so that real clients can run
-beside those of the machine and of other tests.
+The box has its own /run, client state, /etc/default and dhcpcd hooks, so that its clients do not affect those
+of the machine and of other tests.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class DhcpBox:
         (self.folder / "resolv.conf").touch()
         contrib = ROOT / "contrib"
         shutil.copy(contrib / "dhcpcd-hooks/90-netbond", self.folder / "hooks")
-        # A hook after ours sees what ours left of the client's shell.
+        # A hook that runs after ours shows whether ours has changed the client's shell.
         (self.folder / "hooks/95-after").write_text(f'echo "$reason $hook" >>"{self.folder}/after"\n')
         dhcp = self.folder / "dhcp"
         shutil.copy(contrib / "dhclient-hooks/netbond-enter", dhcp / "dhclient-enter-hooks.d/netbond")
         shutil.copy(contrib / "dhclient-hooks/netbond", dhcp / "dhclient-exit-hooks.d/netbond")
         machines = Path("/etc/dhcp/dhclient-exit-hooks.d/rfc3442-classless-routes")
-        if machines.exists():  # Debian's: sets the routes of option 121
+        if machines.exists():  # Debian's hook, which adds the routes of option 121
             shutil.copy(machines, dhcp / "dhclient-exit-hooks.d")
         (dhcp / "dhclient.conf").write_text(
             "timeout 5;\noption rfc3442-classless-static-routes code 121 = array of unsigned integer 8;\n"
@@ -94,7 +94,7 @@ class DhcpBox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop_serving()
-        # Whatever a test left running in the box: by pid, and only what is in this namespace.
+        # Stop what a test left running in the box: by PID, and only processes in this namespace.
         for name in (self.name, self.modem):
             for pid in sh("ip", "netns", "pids", name, check=False).split():
                 with contextlib.suppress(ProcessLookupError):
@@ -107,13 +107,13 @@ class DhcpBox:
             sh("ip", "netns", "del", name, check=False)
 
     def settings(self, **more: str) -> None:
-        """/etc/default/netbond, as the scripts in contrib/ read it."""
+        """Write /etc/default/netbond for the scripts in contrib/."""
         values = {"NETBOND": NETBOND, "NETBOND_CONFIG": self.folder / "netbond.toml"} | more
         text = "".join(f"{name}='{value}'\n" for name, value in values.items())
         (self.folder / "default/netbond").write_text(text)
 
     def inside(self, *command: str) -> list[str]:
-        """A command line that runs in the box."""
+        """Return a command line that runs in the box."""
         assert self.keeper is not None
         return ["nsenter", "-t", str(self.keeper.pid), "-m", "-n", *command]
 
@@ -121,7 +121,7 @@ class DhcpBox:
         return sh(*self.inside(*command), check=check)
 
     def serve(self, *options: str, address: str = "192.168.8.100") -> None:
-        """A DHCP server at the modem, with one address to give; it hears clients when this returns."""
+        """Start a DHCP server on the modem, with one address; it is ready when this returns."""
         self.stop_serving()
         self.server = subprocess.Popen(
             ["ip", "netns", "exec", self.modem, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
@@ -138,7 +138,7 @@ class DhcpBox:
             self.server = None
 
     def leases(self) -> list[tuple[str, ...]]:
-        """What the store has: device, client, address, routers."""
+        """Return the content of the store: device, client, address, routers."""
         return [(x.device, x.source, str(x.address), *map(str, x.routers)) for x in self.store.load()]
 
     def main_table(self) -> str:

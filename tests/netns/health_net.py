@@ -1,4 +1,4 @@
-"""A box and modems in namespaces, with real gateways, DNS and web servers behind them. Needs root."""
+"""Makes a box and modems in namespaces, with real gateways, DNS and web servers behind them. Needs root."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ T = TypeVar("T")
 
 _numbers = itertools.count()
 
-# Hosts of the internet; each modem's namespace has them all, so that who answers tells which modem was used.
+# Hosts of the internet. Each modem's namespace has all of them, so the answer shows which modem was used.
 HOST, OTHER, HOST6 = "192.0.2.1", "192.0.2.2", "2001:db8:ffff::1"
 
 
 class Modem:
-    """One modem, and the internet behind it: namespace `name`, its end of the cable is called `lan`."""
+    """One modem, and the internet behind it, in namespace `name`; its end of the cable is named `lan`."""
 
     def __init__(self, net: Net, number: int, address: str) -> None:
         self.net = net
@@ -58,7 +58,7 @@ class Modem:
                 f"addr add {self.gateway6}/64 dev lan nodad",
                 f"addr add {six} dev lan nodad",
                 *(f"addr add {host} dev lo" for host in (HOST, OTHER)),
-                # nodad on lo, too: until a kernel worker has found that nobody is there, it is tentative.
+                # nodad on lo, too: otherwise the address is tentative until a kernel worker has run.
                 f"addr add {HOST6} dev lo nodad",
             ],
             self.name,
@@ -72,41 +72,41 @@ class Modem:
         )
 
     def ip(self, *words: str) -> str:
-        """`ip` in the modem."""
+        """Run `ip` in the modem."""
         return sh("ip", "-n", self.name, *words)
 
     def nft(self, rules: str) -> None:
-        """nft commands in the modem, with a chain `inet t input` to put them in."""
+        """Run nft commands in the modem, after making a chain `inet t input` for them."""
         text = f"add table inet t; add chain inet t input {{ type filter hook input priority 0; }}; {rules}"
         sh("ip", "netns", "exec", self.name, "nft", text)
 
     def hang(self) -> None:
-        """Nothing answers any more, ARP included, but the cable is still plugged."""
+        """Make the modem answer nothing, not even ARP, while its cable stays connected."""
         self.nft("flush chain inet t input; add rule inet t input drop")
         self.ip("link", "set", "lan", "arp", "off")
 
     def recover(self) -> None:
-        """The opposite of hang()."""
+        """Undo hang()."""
         self.nft("flush chain inet t input")
         self.ip("link", "set", "lan", "arp", "on")
 
     # --- as the box sees it --------------------------------------------------------------------------------
 
     def probed(self, family: int = 4, **other: Any) -> ProbedUplink:
-        """How to ask through this modem."""
+        """Return the probe's parameters for this modem."""
         if family == 6:
             return ProbedUplink(self.device, self.interface6.ip, self.gateway6, **other)
         return ProbedUplink(self.device, self.interface.ip, self.gateway, **other)
 
     def uplink(self, family: int = 4, **other: Any) -> Uplink:
-        """The uplink that netbond would find."""
+        """Return the uplink that netbond would find."""
         address, gateway = (self.interface, self.gateway) if family == 4 else (self.interface6, self.gateway6)
         return Uplink(self.device, address, gateway, "configuration", 100 + int(self.device[3:]), **other)
 
     # --- servers behind it ---------------------------------------------------------------------------------
 
     def socket(self, kind: int, host: str = HOST, port: int = 0) -> socket.socket:
-        """A bound socket in the modem's namespace; listening, if it is a stream."""
+        """Open a bound socket in the modem's namespace; a stream socket listens."""
 
         def make() -> socket.socket:
             sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
@@ -119,7 +119,7 @@ class Modem:
         return self.net.closing(call_in(self.name, make))
 
     def http(self, status: int, host: str = HOST, headers: dict[str, str] | None = None) -> list[str]:
-        """A web server on port 80 that answers everything with this status; the paths asked for so far."""
+        """Run a web server on port 80 that answers with this status; yield the list of requested paths."""
         asked: list[str] = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -149,7 +149,7 @@ class Modem:
         return asked
 
     def dnsmasq(self, *options: str, host: str = HOST) -> subprocess.Popen[bytes]:
-        """A real DNS server on port 53, which knows what the options say and nothing else."""
+        """Run a real DNS server on port 53, which knows only the names in its options."""
         command = [
             "ip",
             "netns",
@@ -177,7 +177,7 @@ class Modem:
 
 
 class Net:
-    """A box, and modems as they are asked for."""
+    """A box, to which tests add modems."""
 
     def __init__(self) -> None:
         self.name = f"nbh{os.getpid()}-{next(_numbers)}"
@@ -198,12 +198,12 @@ class Net:
             sh("ip", "netns", "del", name, check=False)
 
     def add(self, name: str) -> None:
-        """Make a namespace that goes when this one goes."""
+        """Make a namespace that is removed with this one."""
         self.names.append(name)
         sh("ip", "netns", "add", name)
 
     def modem(self, address: str = "") -> Modem:
-        """One more modem; the first is usb0, with 10.0.0.10/24 from 10.0.0.1."""
+        """Add a modem; the first is usb0, with 10.0.0.10/24 from 10.0.0.1."""
         number, self.count = self.count, self.count + 1
         return Modem(self, number, address or f"10.0.{number}.10/24")
 

@@ -1,7 +1,7 @@
-"""A real ModemManager with a simulated modem: its test interface, and something that answers AT commands.
+"""Runs a real ModemManager with a simulated modem, by its test interface and a server for AT commands.
 
-ModemManager looks for no hardware (no udev, no scan): it knows the modem that is `plug`ged and no other. Such
-a modem has an AT port only, no network interface.
+ModemManager does not search for hardware (no udev, no scan), so it knows only the modem of `plug`. That modem
+has only an AT port, and no network interface.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.buses import PrivateBus, end
 
 POLKITD = "/usr/lib/polkit-1/polkitd"
 
-# What a plain LTE modem answers; 3GPP TS 27.007 and 27.005 say what it means.
+# The answers of a simple LTE modem; 3GPP TS 27.007 and 27.005 define them.
 ANSWERS = {
     "+GCAP": "+GCAP: +CGSM",
     "+CGMI": "Netbond",
@@ -38,7 +38,7 @@ ANSWERS = {
     "+CESQ=?": "+CESQ: (0-63,99),(0-7,99),(0-96,255),(0-49,255),(0-34,255),(0-97,255)",
     "+CESQ": "+CESQ: 99,99,255,255,20,60",  # RSRQ -9.5 dB, RSRP -80 dBm and a half
 }
-# Understood, with nothing to say.
+# Commands that are accepted without an answer of their own.
 SILENT = {
     "E0", "V1", "X4", "&C1", "Z", "+CMEE=1", "+CFUN=1", "+CREG=2", "+CGREG=2", "+CEREG=2", "+CREG=0",
     "+CGREG=0", "+CEREG=0", "+CREG=1", "+CGREG=1", "+CEREG=1", "+COPS=0",
@@ -49,11 +49,11 @@ class SimulatedModem:
     """Answers AT commands on the abstract socket that ModemManager opens for it."""
 
     def __init__(self, name: str) -> None:
-        self.port = f"abstract:{name}"  # all of it is the socket's name
+        self.port = f"abstract:{name}"  # the whole text is the socket's name
         self.answers = dict(ANSWERS)
         self.operators = {"+COPS=3,0": '+COPS: 0,0,"T-Mobile",7', "+COPS=3,2": '+COPS: 0,2,"26201",7'}
         self.asked: list[str] = []
-        self.hangs_at = ""  # the command that it does not answer, nor any after it
+        self.hangs_at = ""  # from this command on, it answers nothing
         self._server: asyncio.Server | None = None
         self._lines: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
@@ -65,7 +65,7 @@ class SimulatedModem:
         await self.vanish()
 
     async def vanish(self) -> None:
-        """Be pulled: the port is gone, whatever was being asked."""
+        """Unplug the modem: its port disappears, even during a command."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -75,7 +75,7 @@ class SimulatedModem:
             await asyncio.wait(lines)
 
     def say(self, text: str) -> None:
-        """Report something unasked, such as a change of registration."""
+        """Send an unsolicited report, such as a change of registration."""
         for writer in self._lines.values():
             writer.write(f"\r\n{text}\r\n".encode())
 
@@ -94,7 +94,7 @@ class SimulatedModem:
             writer.close()
 
     def _answer(self, command: str) -> str:
-        if command in self.operators:  # in which form +COPS? shall give the operator from now on
+        if command in self.operators:  # selects the form in which +COPS? reports the operator
             self.answers["+COPS?"] = self.operators[command]
         elif command in self.answers:
             return f"\r\n{self.answers[command]}\r\n\r\nOK\r\n"
@@ -120,7 +120,7 @@ class ModemManagerBox:
         end(self._polkitd)
 
     def start(self) -> None:
-        """Start ModemManager; it is on the bus when this returns, and so is polkitd."""
+        """Start ModemManager and polkitd; both are on the bus when this returns."""
         with self.log.open("ab") as log:
             if self._polkitd is None:
                 self._polkitd = subprocess.Popen(
@@ -145,17 +145,17 @@ class ModemManagerBox:
 
     @property
     def alive(self) -> bool:
-        """Whether ModemManager still runs."""
+        """Whether ModemManager is still running."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """Of the running ModemManager."""
+        """The PID of the running ModemManager."""
         assert self._process is not None
         return self._process.pid
 
     async def plug(self, modem: SimulatedModem, plugin: str = "generic") -> None:
-        """Have ModemManager find the modem; it is there when this returns."""
+        """Let ModemManager find the modem, and wait until it has."""
         await self._run(
             "dbus-send", "--system", "--print-reply", "--dest=org.freedesktop.ModemManager1",
             "/org/freedesktop/ModemManager1", "org.freedesktop.ModemManager1.Test.SetProfile",
@@ -168,9 +168,10 @@ class ModemManagerBox:
 
     @asynccontextmanager
     async def removed(self) -> AsyncIterator[None]:
-        """Within, the modem's device is gone for ModemManager, as when the kernel reports its removal.
+        """Remove the modem's device from ModemManager during the block, as when the kernel reports it.
 
-        The simulated one is none of the kernel, so no event comes for it; inhibiting takes the same way.
+        The kernel does not know the simulated device, so it sends no event; inhibiting it has the same
+        effect.
         """
         process = await asyncio.create_subprocess_exec(
             "mmcli",

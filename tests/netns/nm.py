@@ -1,7 +1,7 @@
-"""A real NetworkManager in a network namespace, with modems (DHCP servers) to plug into it.
+"""Runs a real NetworkManager in a network namespace, with modems (DHCP servers) to plug in.
 
 Its /run, /etc/NetworkManager and /var/lib/NetworkManager are folders of the test, in a mount namespace that
-ends with it; its bus is a PrivateBus. It never sees an interface of the machine.
+ends with it; its bus is a PrivateBus. It never sees the machine's interfaces.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ method=auto
 {ipv6}
 """
 
-# Without udevd, NetworkManager asks libudev for each device and waits for ever, unless /sys is read-only:
-# that is how it knows a container.
+# Without udevd, NetworkManager waits for each device's udev data for ever, unless /sys is read-only: then it
+# assumes that it is in a container.
 ENTER = """\
 set -e
 mount --bind "$1/run" /run
@@ -60,7 +60,7 @@ exec sleep infinity
 
 
 def run(*command: str) -> str:
-    """Run a command that has to succeed; its output."""
+    """Run a command that must succeed; return its output."""
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
@@ -122,14 +122,14 @@ class NetworkManagerBox:
 
     @property
     def pid(self) -> int:
-        """Of the running NetworkManager (nsenter became it)."""
+        """The PID of the running NetworkManager; nsenter has replaced itself by it."""
         assert self._process is not None
         return self._process.pid
 
     def profile(self, device: str, ipv4: str = "", ipv6: str = "method=disabled") -> None:
-        """A connection for `device`, there before NetworkManager starts.
+        """Write a connection for `device`, before NetworkManager starts.
 
-        `ipv4` adds lines to [ipv4], `ipv6` is what is in [ipv6].
+        `ipv4` adds lines to [ipv4]; `ipv6` is the content of [ipv6].
         """
         number = int(device[3:])
         file = self.folder / f"etc/system-connections/{device}.nmconnection"
@@ -139,7 +139,7 @@ class NetworkManagerBox:
         file.chmod(0o600)
 
     def plug(self, device: str, network: str) -> None:
-        """Plug in a modem: its router is `network`.1, and gives addresses from `network`.10 on."""
+        """Plug in a modem: its router is `network`.1, and serves addresses from `network`.10 on."""
         namespace = self._modem_namespace(device)
         run("ip", "netns", "add", namespace)
         run("ip", "-n", namespace, "link", "add", "lan", "type", "veth", "peer", "name", device)
@@ -149,7 +149,7 @@ class NetworkManagerBox:
         run("ip", "-n", namespace, "link", "set", device, "netns", self.namespace)
 
     def serve(self, device: str, network: str, *more: str) -> None:
-        """Start the modem's DHCP server, or start it anew; it hears its clients when this returns."""
+        """Start or restart the modem's DHCP server; it is ready when this returns."""
         end(self._modems.get(device))
         self._modems[device] = subprocess.Popen(
             [
@@ -164,21 +164,21 @@ class NetworkManagerBox:
         ready.udp_port(67, self._modems[device])
 
     def renumber(self, device: str, old: str, new: str) -> None:
-        """The modem changes to another network, as one does that connects anew."""
+        """Move the modem to another network, as when it connects again."""
         namespace = self._modem_namespace(device)
         run("ip", "-n", namespace, "addr", "del", f"{old}.1/24", "dev", "lan")
         run("ip", "-n", namespace, "addr", "add", f"{new}.1/24", "dev", "lan")
         self.serve(device, new)
 
     def give(self, device: str, address: str, gateway: str = "") -> None:
-        """Set the interface's only address, and a default route, behind NetworkManager's back."""
+        """Set the interface's only address, and a default route, without NetworkManager."""
         run("ip", "-n", self.namespace, "addr", "flush", "dev", device)
         run("ip", "-n", self.namespace, "addr", "add", address, "dev", device)
         if gateway:
             run("ip", "-n", self.namespace, "route", "add", "default", "via", gateway, "dev", device)
 
     def unplug(self, device: str) -> None:
-        """Pull the modem out; its DHCP server ends with it."""
+        """Unplug the modem; its DHCP server ends with it."""
         end(self._modems[device])
         run("ip", "-n", self.namespace, "link", "del", device)
 
@@ -193,12 +193,12 @@ class NetworkManagerBox:
         return done.stdout
 
     def activated_at(self, device: str) -> list[float]:
-        """When NetworkManager itself says that it had activated `device`; wall-clock seconds."""
+        """Return when NetworkManager activated `device`, as it reports itself, in wall-clock seconds."""
         pattern = rf"\[([0-9.]+)\] device \({device}\): Activation: successful"
         return [float(stamp) for stamp in re.findall(pattern, self.log.read_text())]
 
     def addresses(self, device: str) -> list[str]:
-        """What the kernel has on the interface: "10.0.0.10/24", ..."""
+        """Return the kernel's addresses of the interface: "10.0.0.10/24", ..."""
         shown = run("ip", "-n", self.namespace, "-4", "-o", "addr", "show", "dev", device)
         return re.findall(r"inet (\S+)", shown)
 

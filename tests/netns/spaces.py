@@ -1,4 +1,4 @@
-"""Sockets in other network namespaces, made by this process. Needs root."""
+"""Lets this process open sockets in other network namespaces. Needs root."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CLONE_NEWNET = 0x40000000
 
 @contextlib.contextmanager
 def inside(namespace: str) -> Iterator[None]:
-    """This thread is in the namespace; a socket that it opens meanwhile stays there."""
+    """Move this thread into a namespace during the block; a socket that it opens there stays there."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def enter(descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""A network namespace with a /dev, a /run and a systemd-udevd of its own. Needs root."""
+"""Makes a network namespace with its own /dev, /run and systemd-udevd. Needs root."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _numbers = itertools.count()
 
 UDEVD = "/lib/systemd/systemd-udevd"
 
-# A veth has no port. Its group (`ip link add group 12`) stands for one: group 12 is port 1.2. Group 99 is a
-# port whose interfaces udev renames.
+# A veth has no port, so its group (`ip link add group 12`) represents one: group 12 is port 1.2. Group 99 is
+# a port whose interfaces udev renames.
 RULES = """
 SUBSYSTEM!="net", GOTO="end"
 ATTR{netdev_group}=="0", GOTO="end"
@@ -30,7 +30,7 @@ ACTION=="add", ATTR{netdev_group}=="99", NAME="enx0c5b8f279a64"
 LABEL="end"
 """
 
-# udevd changes the modes of device nodes: they must not be those of the machine.
+# udevd changes the modes of device nodes, so they must not be the machine's.
 SETUP = """
 set -e
 mount -t tmpfs tmpfs /run
@@ -108,7 +108,7 @@ class UdevBox:
         sh(*self.inside("udevadm", "settle", "--timeout=10"))
 
     def trigger(self, *devices: str) -> None:
-        """Have udevd look at these again."""
+        """Make udevd process these interfaces again."""
         sh(*self.inside("udevadm", "trigger", "--action=change", *(f"/sys/class/net/{d}" for d in devices)))
 
     def start_probe(self) -> None:
@@ -125,7 +125,7 @@ class UdevBox:
     # --- modems --------------------------------------------------------------------------------------------
 
     def plug(self, device: str, group: str, mac: str = "0c:5b:8f:27:9a:64") -> None:
-        """A modem appears in a port (`group`, see RULES). All sticks have one MAC address, as some do."""
+        """Plug a modem into a port (`group`, see RULES). All modems have the same MAC address, as some do."""
         peer = f"p-{device}"
         words = ["link", "add", "name", device, "address", mac, "group", group, "type", "veth"]
         sh("ip", "-n", self.name, *words, "peer", "name", peer)

@@ -1,4 +1,4 @@
-"""Runs the udev watcher alone, in whatever namespace it is started, and prints a JSON line at each change."""
+"""Runs only the udev watcher, in the current namespace, and prints a JSON line at each change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def main(control: str) -> None:
     look.set()
     shown = ""
     while True:
-        # The agent looks at netlink's word too; here a short tick stands for it.
+        # The agent also gets netlink's events; here, a short tick replaces them.
         try:
             async with asyncio.timeout(0.05):
                 await look.wait()
