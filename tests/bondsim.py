@@ -1,15 +1,16 @@
-"""A whole bonded SRT stream in virtual time: caller, our sender, modem links, SRTLA receiver, SRT server.
+"""Simulates a bonded SRT stream in virtual time: caller, our sender, modem links, SRTLA receiver, SRT server.
 
-What a bench over real sockets shows in 20 s of noise this shows in a second, the same each time: how much of
-the payload arrives in time. The sender is the real one, fed with real datagrams; the rest is modelled:
+It shows how much of the payload arrives in time. A benchmark over real sockets needs 20 s for that, and its
+results vary; this needs a second, and its result is always the same. The sender is the real one, and gets
+real datagrams; the rest is modelled:
 
 - links: rate or trace of delivery opportunities, drop-tail queue, delay, jitter that keeps the order, random
   and burst loss, outages (the keys are those of `parse_link`);
 - the receiver: an SRTLA ACK for each ten data packets of a link, and nothing for the rest (`flush`: after
   20 ms), SRT ACKs over all links, NAKs over the link heard last (`nak_everywhere`: over all);
-- the SRT server: a cumulative ACK each 10 ms, loss reports periodic and after the reorder tolerance, packets
-  that miss their time are given up and counted as lost;
-- the SRT caller: repeats what a NAK names, once per round trip.
+- the SRT server: a cumulative ACK each 10 ms, loss reports periodically and after the reorder tolerance;
+  packets that miss their deadline are given up and counted as lost;
+- the SRT caller: repeats the packets that a NAK names, once per round trip.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tests.srtla_util import srt_control
 
 PAYLOAD = 1316
 IP_UDP = 28  # bytes of headers that a link carries with each datagram
-OPPORTUNITY = 1500  # bytes that one stamp of a trace carries
+OPPORTUNITY = 1500  # bytes that one delivery opportunity of a trace carries
 RTT_START = 0.1
 
 BONDS: dict[str, list[str]] = {
@@ -69,13 +70,13 @@ class LinkModel:
     queue: int = 256_000
     off: float = 1e18
     on: float = 1e18
-    every: float = 0.0  # s after which off and on come again; 0: never
+    every: float = 0.0  # s after which off and on repeat; 0: never
     stall: float = 1e18
     unstall: float = 1e18
-    worse: float = 1e18  # s, between which the link is another: handed over to a weaker cell, or re-routed
+    worse: float = 1e18  # s; between worse and better the link is in a weaker cell, or re-routed
     better: float = 1e18
-    again: float = 0.0  # s after which that comes again; 0: never
-    worse_rate: float = 0.0  # bit/s; 0: as ever
+    again: float = 0.0  # s after which that repeats; 0: never
+    worse_rate: float = 0.0  # bit/s; 0: unchanged
     worse_delay: float = 0.0
     bad: bool = False
     waiting: deque[tuple[float, int]] = field(default_factory=deque)  # (leaves the queue at, bytes)
@@ -83,8 +84,8 @@ class LinkModel:
     free_at: float = 0.0
     last: float = 0.0
     position: int = 0  # in the trace
-    base: float = 0.0  # s at which the present turn of the trace began
-    opportunity: float = -1.0  # the one used last
+    base: float = 0.0  # s at which the current repetition of the trace began
+    opportunity: float = -1.0  # s, the last one that was used
     credit: int = 0
     taken: int = 0  # packets
     carried: int = 0
@@ -92,7 +93,7 @@ class LinkModel:
     lost: int = 0
 
     def carry(self, size: int, now: float, rng: random.Random) -> float | None:
-        """When a datagram of `size` bytes handed over now arrives; None: never."""
+        """Return when a datagram of `size` bytes that is sent now arrives; None: never."""
         size += IP_UDP
         self.taken += 1
         if self.every and now >= self.on:
@@ -159,12 +160,12 @@ class LinkModel:
 
 
 def read_trace(path: Path) -> list[float]:
-    """A file of millisecond stamps, one delivery opportunity each."""
+    """Read a trace file: times in ms, one for each delivery opportunity."""
     return [int(word) / 1000 for word in path.read_text().split()]
 
 
 def fading_trace(mbps: float, seed: int, seconds: float = 60.0) -> list[float]:
-    """Delivery opportunities of a link whose rate wanders about `mbps` and fades to nothing now and then."""
+    """Make a trace of a link whose rate varies around `mbps`, and sometimes fades to zero."""
     rng = random.Random(seed)
     level, now, owed, stamps = 1.0, 0.0, 0.0, []
     while now < seconds:
@@ -181,7 +182,7 @@ def fading_trace(mbps: float, seed: int, seconds: float = 60.0) -> list[float]:
 
 
 def parse_link(spec: str, folder: Path = Path()) -> tuple[LinkModel, LinkModel]:
-    """(up, down) of a link given as `key=value,...`: up, down (Mbit/s), uptrace (a file in `folder`), fading
+    """Parse a link `key=value,...` into (up, down): up, down (Mbit/s), uptrace (a file in `folder`), fading
     (Mbit/s, wandering), delay, jitter (ms), loss, gep, ger (%), queue (kB), off, on (s), every (s, repeats
     the outage), stall, unstall (s, between which the queue only grows), worse, better (s, between which
     `up2`, Mbit/s, and `delay2`, ms, are true), again (s, repeats that), downloss (%)."""
@@ -222,7 +223,7 @@ def _kilo(value: float) -> int:
     return int(value * 1000)
 
 
-# what a key sets, in which unit, of which directions
+# For each key: the attribute that it sets, its unit, and its directions.
 _KEYS: dict[str, tuple[str, Callable[[float], float], str]] = {
     "up": ("rate", _mega, "u"),
     "down": ("rate", _mega, "d"),
@@ -255,8 +256,11 @@ KEY_SIZE = 10  # ordinary frames
 
 
 def births(shape: str, pps: float, seconds: float) -> list[float]:
-    """When the encoder hands over each packet, s since the stream began. `steps`: it changes its bitrate each
-    3 s; `keyframes`: whole frames at once, each 60th ten times as large."""
+    """Return when the encoder sends each packet, in s since the stream began.
+
+    `steps`: it changes its bitrate each 3 s; `keyframes`: it sends whole frames at once, and each 60th is ten
+    times as large.
+    """
     count = int(pps * seconds)
     if shape == "steady":
         return [index / pps for index in range(count)]
@@ -279,31 +283,31 @@ def births(shape: str, pps: float, seconds: float) -> list[float]:
 
 @dataclass
 class Outcome:
-    """What became of the stream."""
+    """The result of a simulated stream."""
 
     offered: int
     delivered: int
-    sent: int  # datagrams that links carried, or dropped, upwards
-    carried: int  # of these, arrived
-    control: int  # of these, the SRT caller's control packets
-    caller_again: int  # repeats the SRT caller made
+    sent: int  # datagrams that the sender gave to links
+    carried: int  # those of them that arrived
+    control: int  # those of them that were the SRT caller's control packets
+    caller_again: int  # repeats of the SRT caller
     delays: tuple[float, float, float]  # s, arrival at the server: 1 %, 50 %, 99 %
     links: list[tuple[int, int, int]]  # (carried, tail_dropped, lost)
     stats: dict[str, Any]
 
     @property
     def lost_pct(self) -> float:
-        """Payload that did not arrive in time, per cent."""
+        """The payload that did not arrive in time, in percent."""
         return 100 * (1 - self.delivered / self.offered)
 
     @property
     def overhead(self) -> float:
-        """Datagrams sent per packet delivered, beyond SRT's own control packets."""
+        """The datagrams sent per packet delivered, without SRT's own control packets."""
         return (self.sent - self.control) / max(self.delivered, 1)
 
 
 class Simulation:
-    """One run. Times: the links' clock starts at 0, the sender at 2.4 s, the stream at 7.4 s."""
+    """One simulation. The links' clock starts at 0, the sender at 2.4 s, the stream at 7.4 s."""
 
     START = 2.4
     STREAM = 7.4
@@ -359,10 +363,10 @@ class Simulation:
         self.tell_latency = tell_latency
         # the SRT server
         self.highest = -1
-        self.missing: dict[int, int] = {}  # index -> `arrivals` at which its loss is to be reported
+        self.missing: dict[int, int] = {}  # index -> `arrivals` at which its loss is reported
         self.fresh: deque[int] = deque()
         self.arrivals = 0
-        self.given_up = 0  # below it nothing is waited for
+        self.given_up = 0  # the server does not wait for packets below it
         self.delivered = 0
         self.delays: list[float] = []
         self.acked = -1
@@ -380,7 +384,7 @@ class Simulation:
         heapq.heappush(self.heap, (when, self.count, what, args))
 
     def run(self) -> Outcome:
-        """Play it."""
+        """Run the simulation."""
         self.sender.set_links(self.specs, self.now)
         self._drain()
         self._arm()
@@ -415,7 +419,7 @@ class Simulation:
             self.at(self._late(self.armed), self._timer, self.armed)
 
     def _late(self, due: float) -> float:
-        """When the sender comes to what it has to do at `due`."""
+        """Return when the sender handles an event that is due at `due`."""
         if self.look:
             return self.STREAM + math.ceil((due - self.STREAM) / self.look - 1e-9) * self.look
         return due + self.rng.random() * self.hiccup if self.hiccup else due
@@ -429,7 +433,7 @@ class Simulation:
         self._arm()
 
     def _drain(self) -> None:
-        """Hand over what the sender has to say."""
+        """Take the datagrams that the sender wants to send."""
         now, rng, sender = self.now, self.rng, self.sender
         for event in sender.events():
             if isinstance(event, LinkAdded):
@@ -504,7 +508,7 @@ class Simulation:
             assert sequence is not None
             self.caller_acked = max(self.caller_acked, wire.distance(self.first_sequence, sequence))
             self.caller_control += 1
-            # The answer is due before the next event, but not while the sender is at work.
+            # The answer is due before the next event, but not while the sender is working.
             self.at(self.now, self._ack_ack, data[4:8])
         elif kind == wire.SRT_NAK:
             self.at(self.now, self._repeat, data)
@@ -655,8 +659,11 @@ class Simulation:
 
 
 def least_loss(links: list[str], mbps: float, *, latency: float = 1.0, seconds: float = 20.0) -> float:
-    """Payload that no scheduler could bring in time over links with traces, per cent: one queue, served by
-    every delivery opportunity of every link, as if a link could be chosen at the last moment."""
+    """Return the payload in percent that no scheduler could deliver in time over links with traces.
+
+    It simulates one queue that every delivery opportunity of every link serves, as if a link could be chosen
+    at the last moment.
+    """
     opportunities = []
     for spec in links:
         up, _ = parse_link(spec)

@@ -1,4 +1,4 @@
-"""A system bus of the test's own: a real dbus-daemon with the distribution's policies; it starts nothing."""
+"""Runs a system bus for a test: a real dbus-daemon with the distribution's policies, without services."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ CONFIG = """\
 """
 
 
-# The distribution's policies let only root have the names of system services.
+# The distribution's policies let only root own the names of system services.
 ANYBODY = '<policy context="mandatory"><allow own="*"/><allow send_destination="*"/></policy>'
 
 
 def end(process: subprocess.Popen[bytes] | None, *, kill: bool = False) -> None:
-    """Stop a process of ours, by its id, and wait for it."""
+    """Stop one of our processes by its PID, and wait for it."""
     if process is None or process.poll() is not None:
         return
     if kill:
@@ -65,7 +65,7 @@ def end(process: subprocess.Popen[bytes] | None, *, kill: bool = False) -> None:
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> float:
-    """Wait for `condition`; seconds that it took."""
+    """Wait for `condition`; return the seconds that it took."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     while not condition():
@@ -82,7 +82,7 @@ class PrivateBus:
 
     def __init__(self, *, anybody: bool = False) -> None:
         self._anybody = ANYBODY if anybody else ""
-        # Not pytest's folder, which only root may enter: polkitd is another user.
+        # Not in pytest's folder, because only root may enter it, and polkitd runs as another user.
         self._folder = Path(tempfile.mkdtemp(prefix="nbtbus"))
         self._folder.chmod(0o755)
         self.socket = self._folder / "bus"
@@ -92,27 +92,27 @@ class PrivateBus:
 
     @property
     def address(self) -> str:
-        """For DBUS_SYSTEM_BUS_ADDRESS."""
+        """The value for DBUS_SYSTEM_BUS_ADDRESS."""
         return f"unix:path={self.socket}"
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of a program that shall use this bus."""
+        """The environment of a program that uses this bus."""
         return {**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": self.address, "LC_ALL": "C.UTF-8"}
 
     def configure(self, more: str) -> None:
-        """Add lines to the daemon's configuration; they count from its next start."""
+        """Add lines to the daemon's configuration; they apply from its next start."""
         self._config.write_text(CONFIG.format(socket=self.socket, anybody=self._anybody, more=more))
 
     def start(self) -> None:
-        """Start the daemon; it listens when this returns."""
+        """Start the daemon, and wait until it listens."""
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(
             ["dbus-daemon", f"--config-file={self._config}", "--nofork", "--nopidfile"],
             stderr=subprocess.DEVNULL,
         )
         with socket.socket(socket.AF_UNIX) as client:
-            listens = lambda: client.connect_ex(str(self.socket)) == 0  # noqa: E731 - it is there before that
+            listens = lambda: client.connect_ex(str(self.socket)) == 0  # noqa: E731 - the socket exists before it listens
             ready.wait(listens, "the bus listens", self.process)
 
     def stop(self) -> None:
@@ -133,7 +133,7 @@ Answer = Callable[[Message], Message | None]
 
 
 class StandIn:
-    """A service (or, without a name, any client) that answers calls as a function says, or not at all."""
+    """A service (or, without a name, a client) that answers calls by a function, or not at all."""
 
     def __init__(self, bus: PrivateBus, name: str, answer: Answer) -> None:
         self._address = bus.address
@@ -166,7 +166,7 @@ class StandIn:
         """Emit a signal; with `to`, to that connection only, as any user may on a system bus."""
         message = Message.new_signal(path, interface, member, signature, body)
         message.destination = to or None
-        # One at a time: dbus-next 0.2.3 takes a full socket for a broken one.
+        # Send one at a time: dbus-next 0.2.3 treats a full socket as a broken one.
         await self._bus.send(message)
 
     def _receive(self, message: Message) -> Message | bool | None:
@@ -176,7 +176,7 @@ class StandIn:
 
 
 def serving(objects: dict[str, Any], calls: list[Message] | None = None) -> Answer:
-    """A service that has these objects, and answers nothing else; it notes the `calls`."""
+    """A service that has these objects, and answers no other calls; it records the `calls`."""
 
     def answer(message: Message) -> Message | None:
         if calls is not None:

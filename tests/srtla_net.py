@@ -1,4 +1,4 @@
-"""Namespaces, engines and a real SRT stream for the SRTLA tests that need root."""
+"""Runs engines and a real SRT stream in network namespaces, for the SRTLA tests that need root."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _serial = itertools.count()
 
 
 def sh(*command: str) -> str:
-    """Run a command that must succeed; its output."""
+    """Run a command that must succeed; return its output."""
     result = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert result.returncode == 0, f"{' '.join(command)}: {result.stderr}"
     return result.stdout
 
 
 def eventually(true: Callable[[], object], within: float = 5.0, what: str = "") -> None:
-    """Wait until `true()` is; AssertionError after `within` seconds."""
+    """Wait until `true()` is true; AssertionError after `within` seconds."""
     end = time.monotonic() + within
     while not true():
         assert time.monotonic() < end, f"not within {within} s: {what or true}"
@@ -42,7 +42,7 @@ class Net:
     """A box with links usb0, usb1, ... to a far end that has the address 203.0.113.10."""
 
     def __init__(self, directory: Path, links: int, *, multihomed: bool = False) -> None:
-        """`multihomed`: the far end's kernel answers each link from the address there, unless told."""
+        """`multihomed`: the far end's kernel answers on each link from that link's address by default."""
         self.multihomed = multihomed
         tag = f"nbe{os.getpid()}x{next(_serial)}"
         self.box, self.far = tag + "b", tag + "r"
@@ -61,7 +61,7 @@ class Net:
             self.add_link(number)
 
     def add_link(self, number: int) -> None:
-        """usb<number> with address 10.7.<number>.2, its table and its rule."""
+        """Add usb<number> with address 10.7.<number>.2, its table and its rule."""
         box, far, net = self.box, self.far, f"10.7.{number}"
         sh(
             "ip",
@@ -103,14 +103,14 @@ class Net:
         sh("ip", "-n", box, "rule", "add", "from", f"{net}.2", "table", table, "priority", table)
 
     def namespace(self, suffix: str) -> str:
-        """One more namespace of this net."""
+        """Make another namespace of this net."""
         name = self.box + suffix
         sh("ip", "netns", "add", name)
         self.extra.append(name)
         return name
 
     def ips(self, *lines: str, name: str = "ips") -> Path:
-        """A list file; by default of all links."""
+        """Write a list file; by default of all links."""
         path = self.directory / name
         lines = lines or tuple(f"10.7.{number}.2%usb{number}" for number in range(self.links))
         path.write_text("".join(line + "\n" for line in lines))
@@ -134,7 +134,7 @@ class Net:
         return process
 
     def netbond(self, namespace: str, *args: str, log: str) -> subprocess.Popen[Any]:
-        """Start `netbond ARGS`, an engine; it listens when this returns."""
+        """Start `netbond ARGS`, an engine, and wait until it listens."""
         before = self.log(log).count("listening")
         process = self.popen(namespace, [sys.executable, "-m", "netbond", *args], log)
         path = self.directory / log
@@ -142,12 +142,12 @@ class Net:
         return process
 
     def send(self, *, ips: Path | None = None, log: str = "send.log") -> subprocess.Popen[Any]:
-        """A drop-in sender on port 6000."""
+        """Start a drop-in sender on port 6000."""
         path = ips or self.ips()
         return self.netbond(self.box, "send", "6000", RECEIVER, "5000", str(path), log=log)
 
     def recv(self, *, log: str = "recv.log") -> subprocess.Popen[Any]:
-        """A drop-in receiver on port 5000 for an SRT server on 5002."""
+        """Start a drop-in receiver on port 5000 for an SRT server on 5002."""
         return self.netbond(
             self.far,
             "recv",
@@ -161,12 +161,12 @@ class Net:
         )
 
     def log(self, name: str) -> str:
-        """What a program has written so far."""
+        """Return what a program has logged so far."""
         path = self.directory / name
         return path.read_text() if path.exists() else ""
 
     def in_namespace(self, namespace: str, work: Callable[[], Any]) -> Any:
-        """Run `work` in a thread that has entered the namespace; its result."""
+        """Run `work` in a thread that has entered the namespace; return its result."""
         result: list[Any] = []
 
         def enter() -> None:
@@ -205,7 +205,7 @@ def _setns(fd: int) -> None:
 
 @contextlib.contextmanager
 def net(directory: Path, links: int = 3, *, multihomed: bool = False) -> Iterator[Net]:
-    """A Net that is gone afterwards, whatever happens."""
+    """Make a Net, and always remove it at the end."""
     made = Net(directory, links, multihomed=multihomed)
     try:
         made.build()
@@ -215,7 +215,7 @@ def net(directory: Path, links: int = 3, *, multihomed: bool = False) -> Iterato
 
 
 class Stream:
-    """A real SRT stream: numbered chunks into an SRT caller on the box, out of an SRT listener far away."""
+    """A real SRT stream: numbered chunks go from an SRT caller on the box to a remote SRT listener."""
 
     def __init__(self, net: Net, *, latency: int = 1000, listener: bool = True) -> None:
         self.net = net
@@ -229,7 +229,7 @@ class Stream:
             self.listen()
 
     def listen(self) -> None:
-        """Start the listener; it takes callers when this returns."""
+        """Start the listener, and wait until it accepts callers."""
         self.listener = self.net.popen(
             self.net.far,
             [
@@ -256,7 +256,7 @@ class Stream:
         )  # fmt: skip
 
     def start(self, mbps: float = 3.0) -> None:
-        """Call, and go on sending until `finish`."""
+        """Start the caller, and send until `finish`."""
         self.call()
         self._writer = threading.Thread(target=self._write, args=(mbps,), daemon=True)
         self._writer.start()
@@ -268,7 +268,7 @@ class Stream:
         assert pipe is not None
         written = 0
         while not self._done.is_set():
-            numbered = not self._stop.is_set()  # then filler: the listener's output is buffered
+            numbered = not self._stop.is_set()  # then send filler: the listener's output is buffered
             head = b"NBTEST00" if numbered else b"NBFILLER"
             try:
                 pipe.write(head + self.sent.to_bytes(8, "big") + bytes(CHUNK - 16))
@@ -288,12 +288,12 @@ class Stream:
                 self._filler += 1
 
     def arrives(self, within: float = 10.0) -> None:
-        """Wait until something new arrives."""
+        """Wait until a new chunk arrives."""
         have = len(self.got)
         eventually(lambda: len(self.got) > have + 20, within, "the stream arrives")
 
     def finish(self) -> list[int]:
-        """Stop, wait for the rest; the numbers that did not arrive."""
+        """Stop, and wait for the rest; return the numbers that did not arrive."""
         self._stop.set()
         self._writer.join(5)
         eventually(
@@ -301,7 +301,7 @@ class Stream:
         )
         assert self.caller.poll() is None, "the SRT connection broke"
         assert self.listener.poll() is None, "the SRT connection broke"
-        # srt-live-transmit throws away what it is given before it is connected: count from the first arrival.
+        # srt-live-transmit drops data until it is connected, so count from the first arrival.
         return sorted(set(range(min(self.got), self.sent)) - set(self.got))
 
 
@@ -345,12 +345,12 @@ class Agent:
                 self.fatal = message.get("fatal", self.fatal)
 
     def until_ready(self) -> Self:
-        """Wait until the engine says that it is ready, or has ended: why is in `fatal`."""
+        """Wait until the engine reports that it is ready, or has ended; `fatal` then has the reason."""
         ready.wait(lambda: self.ready or self.process.poll() is not None, "the engine is ready")
         return self
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill the engine with SIGKILL."""
         self.process.kill()
         self.process.wait(5)
         self.socket.close()

@@ -1,4 +1,4 @@
-"""SRT and SRTLA packets for tests, and a network of lossy links with a clock of its own."""
+"""Makes SRT and SRTLA packets for tests, and simulates a network of lossy links in virtual time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAYLOAD = 1316
 
 
 def free_ports(count: int) -> list[int]:
-    """UDP ports that nobody has at the moment."""
+    """Return UDP ports that are free now."""
     sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -31,23 +31,23 @@ def free_ports(count: int) -> list[int]:
 
 
 def data_packet(sequence: int, *, again: bool = False, size: int = PAYLOAD) -> bytes:
-    """An SRT data packet."""
+    """Make an SRT data packet."""
     flags = 0xC0000000 | (0x04000000 if again else 0) | 1
     return struct.pack("!IIII", sequence, flags, 0, 7) + bytes(size)
 
 
 def srt_control(kind: int, body: bytes = b"", *, stamp: int = 0) -> bytes:
-    """An SRT control packet; `stamp` tells one from the other, as time does in reality."""
+    """Make an SRT control packet; `stamp` makes packets different, as the time does in reality."""
     return struct.pack("!HHIII", kind, 0, 0, stamp, 7) + body
 
 
 def srt_ack(sequence: int, *, stamp: int = 0) -> bytes:
-    """A full SRT ACK: everything before `sequence` has arrived."""
+    """Make a full SRT ACK: everything before `sequence` has arrived."""
     return srt_control(wire.SRT_ACK, struct.pack("!I", sequence) + bytes(24), stamp=stamp)
 
 
 def srt_nak(*ranges: tuple[int, int], stamp: int = 0) -> bytes:
-    """An SRT NAK with a loss list of (first, last) ranges."""
+    """Make an SRT NAK with a loss list of (first, last) ranges."""
     body = b""
     for first, last in ranges:
         body += struct.pack("!I", first) if first == last else struct.pack("!II", first | 0x80000000, last)
@@ -55,18 +55,18 @@ def srt_nak(*ranges: tuple[int, int], stamp: int = 0) -> bytes:
 
 
 def induction() -> bytes:
-    """The first handshake of an SRT caller."""
+    """Make the first handshake packet of an SRT caller."""
     return srt_control(wire.SRT_HANDSHAKE, struct.pack("!IHHIIII", 4, 0, 2, 0, 1500, 8192, 1) + bytes(24))
 
 
 @dataclass
 class FakeLink:
-    """One link's radio: delay in s each way, and what it does to a datagram."""
+    """The radio path of one link: its delay in s each way, and its effect on datagrams."""
 
     delay: float = 0.02
     alive: bool = True
     loss: float = 0.0
-    port: int = 0  # the sender's, as the receiver sees it
+    port: int = 0  # the sender's port that the receiver sees
     carried: int = 0  # data packets that arrived
 
 
@@ -78,7 +78,7 @@ class _Arrival:
 
 
 class Network:
-    """A sender and a receiver back to back, with virtual time and an SRT server that acknowledges."""
+    """A sender and a receiver back to back, in virtual time, and an SRT server that sends ACKs."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Network:
         self.group_number = 0
         self._queue: list[_Arrival] = []
         self._count = 0
-        self._complete = 0  # what the server lacks first
+        self._complete = 0  # the first sequence number that the server lacks
         self._next_sequence = -1
         for number, link in self.links.items():
             link.port = 40000 + number
@@ -118,21 +118,21 @@ class Network:
         self._pump()
 
     def new_receiver(self) -> None:
-        """The receiver restarts and knows nothing."""
+        """Restart the receiver, without its state."""
         self.receiver = Receiver(self.random.randbytes, self.now, limits=self.limits)
 
     def caller_sends(self, data: bytes) -> None:
-        """A datagram from the SRT caller."""
+        """Send a datagram from the SRT caller."""
         self.sender.datagram_from_caller(data, self.now)
         self._pump()
 
     def server_sends(self, data: bytes) -> None:
-        """A datagram from the SRT server."""
+        """Send a datagram from the SRT server."""
         self.receiver.datagram_from_srt(self.group_number, data, self.now)
         self._pump()
 
     def stream(self, first: int, count: int, *, interval: float = 0.002, ack_every: int = 10) -> None:
-        """Data packets at a steady pace; the server acknowledges what is complete, as SRT does."""
+        """Send data packets at a steady rate; the server acknowledges the complete part, as SRT does."""
         if first != self._next_sequence:
             self._complete = first
         self._next_sequence = wire.advance(first, count)
@@ -146,7 +146,7 @@ class Network:
                 self.server_sends(srt_ack(self._complete, stamp=self._count))
 
     def run(self, seconds: float) -> None:
-        """Let time pass: deliveries and timers in their order."""
+        """Let time pass, with deliveries and timers in their order."""
         end = self.now + seconds
         while True:
             timers = [t for t in (self.sender.next_timer(), self._receiver_timer()) if t is not None]
@@ -197,7 +197,7 @@ class Network:
         self.to_caller += self.sender.datagrams_to_caller()
 
     def address(self, link: FakeLink) -> PeerAddress:
-        """Where the receiver sees this link."""
+        """Return the address at which the receiver sees this link."""
         return ("192.0.2.1", link.port)
 
     def _at_receiver(self, link: FakeLink, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""A box in router mode: a LAN client, two uplinks, and a server that says whom it sees. Needs root."""
+"""Makes a box in router mode, with a LAN client and a server that reports its peer's address. Needs root."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = RouterConfig(lan=("eth1",))
 
 
 def uplink(number: int, version: int = 4) -> Uplink:
-    """usbN with 10.0.N.10 (2001:db8:N::10) and table 100 + N."""
+    """Return the uplink usbN with 10.0.N.10 (2001:db8:N::10) and table 100 + N."""
     text = f"10.0.{number}.10/24" if version == 4 else f"2001:db8:{number}::10/64"
     interface = ipaddress.ip_interface(text)
     address = Address(f"usb{number}", interface)
@@ -30,13 +30,13 @@ def uplink(number: int, version: int = 4) -> Uplink:
 
 
 def named(uplink: Uplink, names: Collection[str]) -> bool:
-    """Whether one of the names is its device's: "usb0", or "usb0/6" for that family alone."""
+    """Whether one of the names is its device's: "usb0", or "usb0/6" for only that family."""
     return uplink.device in names or f"{uplink.device}/{uplink.address.version}" in names
 
 
 UPLINKS = (uplink(0), uplink(1))
 
-# The server's side: each datagram, or each line of a TCP connection, is answered with the sender's address.
+# The server: it answers each datagram, and each line of a TCP connection, with the sender's address.
 ECHO = f"""
 import selectors, socket, sys
 found = selectors.DefaultSelector()
@@ -55,7 +55,7 @@ while True:
             try:
                 one.sendto(peer[0].encode(), peer)
             except OSError:
-                pass  # no way back to where it came from
+                pass  # there is no route back to the sender
         elif key.data == "listen":
             connection, peer = one.accept()
             connection.setblocking(True)
@@ -74,8 +74,8 @@ while True:
                 one.close()
 """
 
-# The client's side: "udp N HOST" and "tcp N HOST" open flow N, "ask N [WORD]" asks the server over it, and
-# "try N" does so where no answer is expected.
+# The client: "udp N HOST" and "tcp N HOST" open flow N, "ask N [WORD]" asks the server over it, and "try N"
+# does so when no answer is expected.
 FLOWS = """
 import socket, sys
 flows = {}
@@ -110,7 +110,7 @@ while True:
     one.sendto(b"pong", one.recvfrom(2000)[1])
 """
 
-# In the box: what the agent does when the uplinks that live have changed.
+# In the box: what the agent does when the set of live uplinks has changed.
 APPLY = """
 import asyncio, json, sys
 from pathlib import Path
@@ -125,8 +125,8 @@ async def main():
 asyncio.run(main())
 """
 
-# In the box: the agent's router mode itself. Each line names the uplinks that live; the answer is whether
-# somebody's change of rules was heard of since the line before, and what the table needed.
+# In the box: the agent's router mode itself. Each line names the live uplinks; the answer says whether
+# another program has changed rules since the line before, and which changes the table needed.
 AGENT = """
 import asyncio, ipaddress, sys
 from pathlib import Path
@@ -162,7 +162,7 @@ asyncio.run(main())
 
 
 class Process:
-    """A Python script in a namespace, spoken to by lines."""
+    """A Python script in a namespace that is controlled by lines of text."""
 
     def __init__(self, namespace: str, script: str, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -197,7 +197,7 @@ class Lan(Box):
         self.processes: list[Process] = []
 
     def prepare(self) -> None:
-        """Make it all."""
+        """Make the namespaces and start the scripts."""
         sh("ip", "netns", "add", self.client_space)
         # link-local addresses at once, without duplicate address detection
         for space in (self.name, self.far, self.client_space):
@@ -250,7 +250,7 @@ class Lan(Box):
         super().__exit__(kind, error, trace)
 
     def ecmp(self, *numbers: int) -> None:
-        """The default of table 222: these uplinks, with equal weights."""
+        """Set the default of table 222 to these uplinks, with equal weights."""
         legs = [word for n in numbers for word in f"nexthop via 10.0.{n}.1 dev usb{n}".split()]
         self.ip("route", "replace", "default", "table", "222", *legs)
 
@@ -261,7 +261,7 @@ class Lan(Box):
         release: Collection[str] = (),
         uplinks: Sequence[Uplink] = UPLINKS,
     ) -> bool:
-        """Put the rules there, and delete the connections of the uplink `release`; whether they changed."""
+        """Apply the rules, and delete the connections of the uplinks `release`; return if rules changed."""
         what = {
             "state": str(self.folder),
             "text": ruleset(
@@ -282,31 +282,31 @@ class Lan(Box):
         return bool(json.loads(done.stdout))
 
     def open(self, kind: str, numbers: range, host: str = SERVER) -> dict[int, str]:
-        """New flows of the client, and the addresses that the server sees them come from."""
+        """Open new flows of the client; return the source addresses that the server sees."""
         for number in numbers:
             assert self.flows.ask(f"{kind} {number} {host}") == "open"
         return self.seen(numbers)
 
     def seen(self, numbers: Collection[int], verb: str = "ask") -> dict[int, str]:
-        """By flow, the address that the server sees it come from."""
+        """Return the source address that the server sees, by flow."""
         return {number: self.flows.ask(f"{verb} {number}") for number in numbers}
 
     def lose(self, number: int) -> None:
-        """The uplink keeps its carrier and address, and nothing comes through: a modem without signal."""
+        """Let the uplink keep carrier and address, but carry nothing, like a modem without signal."""
         hook = f"{{ type filter hook ingress device p{number} priority 0; policy drop; }}"
         self.far_nft(f"add table netdev loss\nadd chain netdev loss p{number} {hook}\n")
 
     def far_nft(self, text: str) -> None:
-        """nft text for the internet's namespace."""
+        """Run nft text in the internet's namespace."""
         command = ["ip", "netns", "exec", self.far, "nft", "-f", "-"]
         subprocess.run(command, input=text, text=True, check=True)
 
     def nft(self, *words: str) -> str:
-        """nft in the box."""
+        """Run nft in the box."""
         return self.run("nft", *words)
 
     def connections(self, number: int) -> int:
-        """How many connections in the box have the mark of usbN."""
+        """Return the number of connections in the box with the mark of usbN."""
         value = mark_value(100 + number, CONFIG.mark_mask)
         table = self.run("cat", "/proc/net/nf_conntrack").splitlines()
         return sum(f"mark={value} " in line for line in table)
