@@ -93,3 +93,14 @@ async def test_a_place_that_cannot_be_written_is_a_problem(tmp_path: Path) -> No
     )
     (tmp_path / "none").mkdir()
     assert await output.apply(FACTS, desired(FACTS, config), config) == ()
+
+
+async def test_that_nobody_could_be_told_is_shown_until_the_list_changes(tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text("nobody\n")
+    config, output = Config(agent=agent_in(tmp_path, notify_pid_file=tmp_path / "pid")), AddressListFile()
+    for _ in range(2):  # the second finds the list as it should be
+        (problem,) = await output.apply(FACTS, desired(FACTS, config), config)
+        assert problem.startswith(f"{tmp_path}/pid: ")
+    (tmp_path / "pid").unlink()
+    one = desired(box("usb0"), config)
+    assert await output.apply(FACTS, one, config) == ()

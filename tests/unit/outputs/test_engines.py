@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import ipaddress
 import json
@@ -66,6 +67,10 @@ async def test_they_run_from_the_first_pass_on_until_they_are_stopped(config: Co
     await output.run()
     await until(lambda: all(each.state == "running" for each in output.states()), "both are ready")
     assert changes
+    changes.clear()
+    await output.apply(facts, desired(facts, config), config)
+    await asyncio.sleep(0.02)
+    assert changes == []  # nothing is rearranged
     pids = [each.pid for each in output.states()]
     await output.stop()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)

@@ -51,7 +51,8 @@ async def test_what_it_says_replaces_what_was_there() -> None:
     source, facts = LastPass(), box("usb0")
     await source.apply(facts, desired(facts, CONFIG), CONFIG)
     await source.apply(Facts(), desired(Facts(), CONFIG), CONFIG)
-    assert source.contribute(source.contribute(facts, 0.0), 0.0).alive == frozenset()
+    before = replace(facts, alive=frozenset({("usb0", ip_address("10.0.0.10"))}))
+    assert source.contribute(before, 0.0).alive == frozenset()
 
 
 async def test_status_has_the_uplinks_that_have_gone_and_why() -> None:
