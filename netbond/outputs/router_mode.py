@@ -29,7 +29,6 @@ class RouterMode(Output):
         self._look: Look = lambda: None
         self._watching = contextlib.ExitStack()
         self._syncing: asyncio.Task[None] | None = None
-        self._again = False  # the goal has changed since the running update began
         self._overdue = False  # the pass that began the update did not wait for its end
         self._problems: Sequence[str] = ()
 
@@ -50,9 +49,7 @@ class RouterMode(Output):
         """Begin to update the table; if that takes longer than WAIT_S, return the last update's problems."""
         self._on = bool(config.router.lan)
         if self._syncing is not None and not self._syncing.done():
-            self._again = True
-            return self._problems
-        self._again = False
+            return self._problems  # its end leads to another pass
         inside = lan_interfaces(facts.interfaces, goal.uplinks, config.router, goal.settings)
         self._syncing = asyncio.create_task(self._sync(goal.uplinks, inside, config.router))
         self._overdue = False
@@ -66,7 +63,7 @@ class RouterMode(Output):
         except NetbondError as error:
             found = [str(error)]
         self._problems = found
-        if self._again or self._overdue:
+        if self._overdue:
             self._look()
 
     async def leave(self) -> Sequence[str]:
