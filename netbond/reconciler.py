@@ -80,8 +80,8 @@ class Reconciler:
         """Start sources and outputs; `stack` stops them."""
         await self._sources.start(stack, await kernel.read_links())
         for output in self.outputs:
-            stack.push_async_callback(output.stop)
-            if not isinstance(output, Source):
+            if not isinstance(output, Source):  # else it is started already
+                stack.push_async_callback(output.stop)
                 await output.start(self._look, ())
 
     def configure(self, config: Config) -> None:
