@@ -165,7 +165,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class SpentDataPlan:
     """A spent data plan. `action`: use the device's uplinks only as a backup ("backup"), or never ("off")."""
 
     device: str
@@ -189,7 +189,7 @@ class Facts:
     health: tuple[Health, ...] = ()
     alive: frozenset[tuple[str, IPAddress]] = frozenset()  # device and address of the uplinks used so far
     roaming: frozenset[str] = frozenset()  # devices whose modem is roaming
-    budgets: tuple[Budget, ...] = ()
+    spent_plans: tuple[SpentDataPlan, ...] = ()
     taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
     resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, with their addresses
     measured: tuple[tuple[str, int], ...] = ()  # for weight = "auto", by interface (sources.auto_weight)

@@ -85,7 +85,7 @@ def _why_dead(uplink: Uplink, facts: Facts) -> str | None:
 
 def _why_spent(uplink: Uplink, action: str, facts: Facts) -> str | None:
     """Why its data plan asks for this action; None if it does not."""
-    for budget in facts.budgets:
+    for budget in facts.spent_plans:
         if budget.device == uplink.device and budget.action == action:
             return budget.reason or "data plan is spent"
     return None

@@ -38,7 +38,7 @@ from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.dhcp.clients import LeaseError, check_device
 from netbond.match import NO_SETTINGS, UNMATCHED, Settings, choose
-from netbond.model import Budget, Facts, Interface
+from netbond.model import Facts, Interface, SpentDataPlan
 from netbond.status.schema import DataPlanStatus, Sections
 from netbond.system import files
 from netbond.system.clock import boot_id
@@ -468,7 +468,7 @@ class DataPlans(Source, Output):
             choice = choose(of_links(facts.interfaces, facts.devices), self._config)
             self._count(self._first, choice.settings)
             self._first = ()
-        return replace(facts, budgets=tuple(Budget(*spent) for spent in self._meter.spent()))
+        return replace(facts, spent_plans=tuple(SpentDataPlan(*spent) for spent in self._meter.spent()))
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Count these uplinks from now on."""

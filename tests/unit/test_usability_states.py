@@ -11,9 +11,9 @@ from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.desired import desired
 from netbond.model import (
-    Budget,
     Facts,
     Health,
+    SpentDataPlan,
 )
 from tests.unit.boxes import box, link, uplinks
 
@@ -68,7 +68,9 @@ class TestStates:
 
     def test_spent_data_plans(self) -> None:
         def spent(*pairs: tuple[str, str]) -> Facts:
-            return replace(self.facts, budgets=tuple(Budget(d, action, "50 GB used") for d, action in pairs))
+            return replace(
+                self.facts, spent_plans=tuple(SpentDataPlan(d, action, "50 GB used") for d, action in pairs)
+            )
 
         assert self.states(spent(("usb0", "backup"))) == ["standby", "up", "up"]
         assert self.states(spent(("usb0", "off"))) == ["spent", "up", "up"]

@@ -492,12 +492,12 @@ async def test_a_plan_that_is_spent_is_a_fact_and_news(tmp_path: Path) -> None:
     config = replace(parse(PLAN), agent=agent_in(tmp_path))
     source, facts, looks = DataPlans(config), box("usb0", "usb1"), list[None]()
     await source.start(lambda: looks.append(None), (counted(0),))
-    assert source.contribute(facts, 0.0).budgets == ()
+    assert source.contribute(facts, 0.0).spent_plans == ()
     assert await source.apply(facts, desired(facts, config), config) == ()
     source.tick(Traffic(interfaces=(counted(999_999), counted(10**9, "usb1"))), 1.0)
-    assert (source.contribute(facts, 0.0).budgets, looks) == ((), [])
+    assert (source.contribute(facts, 0.0).spent_plans, looks) == ((), [])
     source.tick(Traffic(interfaces=(counted(1_000_000),)), 2.0)
-    (budget,) = source.contribute(facts, 0.0).budgets
+    (budget,) = source.contribute(facts, 0.0).spent_plans
     assert (budget.device, budget.action) == ("usb0", "off")
     assert looks == [None]
     source.tick(Traffic(interfaces=(counted(1_000_001),)), 3.0)
@@ -516,7 +516,7 @@ async def test_what_was_carried_while_no_agent_ran_counts_in_the_first_pass(tmp_
     await first.stop()
     second = DataPlans(config)
     await second.start(lambda: None, (counted(2_000_000),))
-    assert [budget.device for budget in second.contribute(facts, 0.0).budgets] == ["usb0"]
+    assert [budget.device for budget in second.contribute(facts, 0.0).spent_plans] == ["usb0"]
     await second.stop()
 
 
@@ -529,7 +529,7 @@ async def test_an_interface_that_is_no_uplink_is_not_counted(tmp_path: Path) -> 
     await source.apply(facts, desired(facts, config), config)
     for used in (0, 5_000_000):
         source.tick(Traffic(interfaces=(counted(used),)), 1.0)
-    assert source.contribute(facts, 0.0).budgets == ()
+    assert source.contribute(facts, 0.0).spent_plans == ()
     await source.stop()
 
 
@@ -537,7 +537,7 @@ async def test_once_neither_counts_nor_writes(tmp_path: Path) -> None:
     config = replace(parse(PLAN), agent=agent_in(tmp_path))
     source = DataPlans(config)
     await source.once()
-    assert source.contribute(box("usb0"), 0.0).budgets == ()
+    assert source.contribute(box("usb0"), 0.0).spent_plans == ()
     assert content(tmp_path) == {}
 
 

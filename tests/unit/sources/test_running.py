@@ -126,4 +126,4 @@ async def test_once_of_all_of_them_writes_nothing(tmp_path: Path) -> None:
 
 def test_what_only_time_tells_is_not_known_to_one_that_was_never_started(tmp_path: Path) -> None:
     facts = assemble(all_sources(config_in(tmp_path)), Facts(), 5.0)
-    assert (facts.health, facts.budgets, facts.measured, facts.roaming) == ((), (), (), frozenset())
+    assert (facts.health, facts.spent_plans, facts.measured, facts.roaming) == ((), (), (), frozenset())
