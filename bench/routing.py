@@ -2,8 +2,8 @@
 
     sudo .venv/bin/python bench/routing.py latency   from an address event to rule, table and ECMP, 8 uplinks
     sudo .venv/bin/python bench/routing.py start     64 uplinks, from exec to the full state
-    sudo .venv/bin/python bench/routing.py storm     1,000 address changes in 5 s, until routing is right
-    again sudo .venv/bin/python bench/routing.py flaps     10,000 link flaps: memory and open files
+    sudo .venv/bin/python bench/routing.py storm     1,000 address changes in 5 s, then until all is right
+    sudo .venv/bin/python bench/routing.py flaps     10,000 link flaps: memory and open files
 
 Everything runs in network namespaces of its own. The shell hook is measured in the same run, alternating with
 the agent, in a shell that already runs. Most of its time is for running `ip` four times.
