@@ -74,7 +74,7 @@ def from_json(value: object, boot: str) -> Lease:
         raise LeaseError("ifindex is not the number of an interface")
     if not source.isascii() or not source.isalnum() or len(source) > 32:
         raise LeaseError(f"source {quoted(source)} is not the name of a DHCP client")
-    if value.get("boot", "") != boot:
+    if received < 0 or value.get("boot", "") != boot:
         received, index = BEFORE_BOOT, 0
     received = float(received)
     ip, _, length = address.partition("/")

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netbond.dhcp.clients import LeaseError
@@ -252,6 +252,7 @@ FIELDS = ("device", "source", "address", "routers", "received", "ifindex", "boot
 
 @settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS), ANY, max_size=3), st.ip_addresses(), st.integers(-1, 130))
+@example({"received": -0.5}, "2001:db8::2", 64)
 def test_any_json_is_a_lease_or_one_line(changed: dict[str, object], address: object, length: int) -> None:
     good = {"device": "usb0", "source": "dhclient", "address": f"{address}/{length}", "routers": []}
     said, found = "", None
