@@ -15,16 +15,13 @@ import errno
 import fcntl
 import json
 import os
-import socket
 import stat
-import struct
 import sys
 import time
 
 from netbond.config import paths
 from netbond.dhcp.clients import LeaseError, parse_dhclient, parse_dhcpcd, parse_networkmanager, parse_udhcpc
 from netbond.dhcp.lease import TYPE_CHECKING, Lease, Released
-from netbond.dhcp.store import LeaseStore
 from netbond.errors import EXIT_OK, NotPermittedError, UsageError
 from netbond.system import clock, files
 
@@ -128,6 +125,8 @@ def take(
             news = tried(news)
         else:
             news = Lease(news.device, news.source, news.address, news.routers, now_s, index_of(news.device))
+    from netbond.dhcp.store import LeaseStore  # most calls of dhclient's script bring no lease
+
     state_dir, control_socket = settings(config)
     store = LeaseStore(f"{state_dir}/leases")
     try:
@@ -165,6 +164,8 @@ def tried(lease: Lease) -> Lease | Released:
 
 def index_of(device: str) -> int:
     """Return the interface's current index; 0 if no interface has that name."""
+    import socket
+
     try:
         return socket.if_nametoindex(device)
     except OSError:
@@ -226,6 +227,9 @@ def has_address(device: str, address: IPv4Address | IPv6Address) -> bool:
     SIOCGIFADDR looks for the address that is passed in (net/ipv4/devinet.c). It returns another address of
     the device only if the device does not have this one.
     """
+    import socket
+    import struct
+
     request = struct.pack("16sHH4s16x", os.fsencode(device), socket.AF_INET, 0, address.packed)
     if address.version != 4:
         return False
@@ -242,6 +246,8 @@ def tell(path: str, message: Mapping[str, str]) -> None:
 
     That no agent runs is not an error: the agent reads the store when it starts.
     """
+    import socket
+
     deadline_s = time.monotonic() + ANSWER_WAIT_S
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
