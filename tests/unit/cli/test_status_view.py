@@ -1,0 +1,217 @@
+"""How a snapshot looks: every line within the width, nothing that breaks the view."""
+
+from __future__ import annotations
+
+import copy
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.screen import Screen
+
+from netbond.cli.status import render
+from netbond.cli.status_view import Cropped, age, amount, duration, size
+from netbond.status.schema import from_json
+from tests.unit.cli.snapshots import NOW, RECEIVER, SENDER, SNAPSHOT, VIEW, link, missing, shown
+
+
+def test_the_view_at_80_columns() -> None:
+    assert shown(SNAPSHOT) == VIEW.lstrip("\n")
+
+
+def test_a_box_with_nothing() -> None:
+    agent = {**SNAPSHOT["agent"], "problems": [], "config": None, "uptime_s": 3.2, "changes": 0}
+    lists: dict[str, Any] = {key: [] for key in ("excluded", "idle", "uplinks", "engines")}
+    nothing = {"version": 1, "agent": agent, **lists, "ecmp": {"table": 222, "legs": []}}
+    assert shown(nothing) == (
+        "netbond 0.1.0  pid 70123, up 3 s, 0 changes, no configuration file\n"
+        "\n"
+        "No uplinks: no interface has an address and a known gateway.\n"
+        "\n"
+        "Default for unbound traffic (table 222): none of netbond's, no uplink is usable\n"
+    )
+
+
+def test_long_names_keep_every_line_within_80_columns() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    for row in snapshot["uplinks"]:
+        row.update(name="enx001122334455", device="enx001122334455")
+        row.update(address="192.168.100.100", gateway="192.168.100.1")
+    lines = shown(snapshot).splitlines()
+    assert max(map(len, lines)) <= 80
+    first = next(i for i, line in enumerate(lines) if "enx001122334455" in line)
+    assert lines[first].split()[:3] == ["enx001122334455", "192.168.100.100", "192.168.100.1"]
+    assert lines[first + 1].strip() == "(dhclient, 3 min ago)"
+
+
+def test_the_longest_ipv6_addresses_fit() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    snapshot["uplinks"][-1].update(
+        address="2001:db8:1111:2222:3333:4444:5555:6666", gateway="fe80::1111:22ff:fe33:4444"
+    )
+    text = shown(snapshot)
+    assert "usb0   2001:db8:1111:2222:3333:4444:5555:6666 fe80::1111:22ff:fe33:4444  up\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_reasons_say_which_family_where_there_are_two() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    snapshot["uplinks"][-1].update(state="dead", reason="http: HTTP 302")
+    assert "\n  usb0, IPv6  http: HTTP 302\n" in shown(snapshot)
+
+
+@pytest.mark.parametrize(
+    ("height", "last"),
+    [
+        (100, "sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts"),
+        (24, "... 15 more lines: make the window taller"),
+    ],
+)
+def test_a_screen_that_is_too_small_says_so(height: int, last: str) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=height, markup=False, emoji=False, highlight=False)
+    console.print(Screen(Cropped(render(from_json(SNAPSHOT), NOW))))
+    lines = [line.rstrip() for line in out.getvalue().rstrip("\n ").splitlines()]
+    assert len(lines) <= height
+    assert lines[-1] == last
+
+
+def test_what_is_left_out_is_named_but_not_without_end() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    snapshot["excluded"] = [{"device": f"veth{i}", "reason": "a container's"} for i in range(9)]
+    assert "\nNot used: veth0, veth1, veth2, veth3, veth4 and 4 more (--all says why)\n" in shown(snapshot)
+    assert "Not used" not in shown({**snapshot, "excluded": [{"device": "lo", "reason": "loopback"}]})
+
+
+def test_an_agent_of_before_shows_what_it_has() -> None:
+    first = ("version", "agent", "excluded", "idle", "uplinks", "ecmp", "engines")
+    old = {key: SNAPSHOT[key] for key in first}
+    text = shown(old, everything=True)
+    assert "roof (wwan0)\n  IPv4     10.64.3.9/24" in text
+
+
+def test_engines_before_they_have_links_and_after_they_failed() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    sender, receiver, _ = snapshot["engines"]
+    sender.update(state="starting", reason="not ready after 12 s", last_exit="", restarts=0)
+    sender["stats"] = {**SENDER, "state": "resolving"}
+    receiver.update(stats=RECEIVER)
+    text = shown(snapshot)
+    assert "sender 127.0.0.1:6000  starting: not ready after 12 s, pid 70130\n" in text
+    assert "\n  resolving: bond.example.org:5000, caller not yet heard\n" in text
+    assert "receiver 0.0.0.0:5000  running, pid 70131\n  no sender connected\n" in text
+
+
+@pytest.mark.parametrize("strange", [None, "x", [], {}, -1, 10**400, float("1e300"), True, [1], {"a": 1}])
+def test_nothing_that_an_engine_says_breaks_the_view(strange: object) -> None:
+    def spoiled(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: spoiled(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [spoiled(item) for item in value]
+        return strange
+
+    snapshot = copy.deepcopy(SNAPSHOT)
+    for engine in snapshot["engines"]:
+        engine["stats"] = spoiled(engine["stats"])
+    assert "sender 127.0.0.1:6000  running" in shown(snapshot)
+    for engine in snapshot["engines"]:
+        links = {"links": [strange, {**link("usb0"), "window": strange, "rtt_ms": strange}]}
+        group = {**SNAPSHOT["engines"][1]["stats"]["groups"][0], "links": strange}
+        engine["stats"] = {**SENDER, **RECEIVER, **links, "groups": [group, strange], "role": engine["role"]}
+    assert "sender 127.0.0.1:6000  running" in shown(snapshot)
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (999.6, "1.00k"),
+        (1000, "1.00k"),
+        (9_994, "9.99k"),
+        (9_996, "10.0k"),
+        (99_960, "100k"),
+        (999_400, "999k"),
+        (999_600, "1.00M"),
+        (12_345_678, "12.3M"),
+        (2_500_000_000, "2.50G"),
+        (12_345_000_000_000, "12345G"),
+        (None, None),
+        (10**400, None),
+    ],
+)
+def test_amounts_have_three_digits(number: float | None, says: str | None) -> None:
+    assert amount(number) == says
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (3600, "1 h"),
+        (3660, "1 h 1 min"),
+        (86_400, "1 d"),
+        (90_000, "1 d 1 h"),
+        (None, "-"),
+    ],
+)
+def test_durations(seconds: float | None, says: str) -> None:
+    assert duration(seconds) == says
+
+
+@pytest.mark.parametrize(
+    ("since", "says"),
+    [
+        (NOW - 5, "5 s ago"),
+        (NOW - 200, "3 min ago"),
+        (NOW - 7500, "2 h ago"),
+        (NOW - 200_000, "2 d ago"),
+        (NOW + 5, ""),  # the clock was set back since
+        (1000.0, ""),  # it came before the clock was set
+        (None, ""),
+    ],
+)
+def test_ages(since: float | None, says: str) -> None:
+    assert age(since, NOW) == says
+
+
+def test_sizes_are_those_of_data_plans() -> None:
+    assert [size(number) for number in (49_500_000_000, 0, None)] == ["49.5 GB", "0.0 kB", "-"]
+
+
+def test_modems_that_are_no_uplinks_and_uplinks_that_have_gone() -> None:
+    lines = shown(missing()).splitlines()
+    assert "Modem wwan1: SIM waits for sim-pin" in lines
+    assert "Modem Evil\\x1b[2J at 1-1.4: no SIM" in lines
+    assert "Gone: usb5 (unplugged, 3 min ago)" in lines
+    assert "wwan2" not in "".join(lines)  # it is not the modem's fault; idle says whose
+    words = " ".join(shown(missing(), everything=True, width=160).split())
+    assert (
+        " wwan1 modem: SIM waits for sim-pin, state locked, SIM sim-pin, EM12, /sys/devices/usb1/1-1.3 "
+        in words
+    )
+    assert " wwan2 modem: state connected, SIM ok" in words
+    assert " usb5 unplugged, 3 min ago; it had 10.0.5.10 via 10.0.5.1" in words
+
+
+def test_with_no_uplink_left_it_is_said_what_there_was() -> None:
+    snapshot = missing() | {"uplinks": []}
+    text = shown(snapshot)
+    assert "No uplinks: " in text
+    assert "Gone: usb5 (unplugged, 3 min ago)\n" in text
+    assert "Modem wwan1: SIM waits for sim-pin\n" in text
+
+
+def test_a_spent_data_plan_is_said_once() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    roof = next(uplink for uplink in snapshot["uplinks"] if uplink["device"] == "wwan0")
+    roof.update(state="standby", reason="50.0 GB a month are used up")
+    snapshot["metered"][0].update(used_bytes=51_000_000_000, level="spent", verdict="backup")
+    text = shown(snapshot)
+    assert "used up" not in text
+    assert text.count("51.0 GB of 50.0 GB used") == 1
