@@ -199,7 +199,13 @@ class ModemManagerBox:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        output, _ = await process.communicate()
+        try:
+            async with asyncio.timeout(ready.WITHIN_S):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:  # a ModemManager that does not answer, or a test that ends
+                process.kill()
+                await process.wait()
         said = output.decode()
         assert process.returncode == 0, f"{' '.join(command)}: {said}{self.log.read_text()[-3000:]}"
         return said
