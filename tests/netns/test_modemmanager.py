@@ -131,6 +131,7 @@ async def test_a_sim_that_waits_for_its_pin(box: ModemManagerBox) -> None:
 async def test_a_modem_vanishes_while_it_is_asked(
     box: ModemManagerBox, command: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    allowed = {"ModemManager: absent"}
     with caplog.at_level("WARNING", "netbond"):
         async with watching(box) as watcher:
             async with simulated() as modem:
@@ -153,15 +154,17 @@ async def test_a_modem_vanishes_while_it_is_asked(
 
             async with simulated() as modem:  # another one in the same port
                 try:
-                    await box.plug(modem)
-                except AssertionError:
-                    # ModemManager 1.20 itself does not survive this each time: netbond has to, then, too.
-                    await until(lambda: not box.alive, "the end of ModemManager", 2)
+                    async with asyncio.timeout(20):
+                        await box.plug(modem)
+                except (AssertionError, TimeoutError):
+                    # ModemManager 1.20 itself ends or hangs then, at times: netbond has to bear that, too.
+                    allowed |= {"ModemManager: not answering"}
+                    box.stop(kill=True)
                     await asyncio.to_thread(box.start)
                     await until(lambda: watcher.status() == "running", "running")
                     await box.plug(modem)
                 await until(lambda: only(watcher).model == "NB-1", "the next modem", 20)
-    assert {r.getMessage().partition(" (")[0] for r in caplog.records} <= {"ModemManager: absent"}
+    assert {r.getMessage().partition(" (")[0] for r in caplog.records} <= allowed
 
 
 async def test_modemmanager_restarts(box: ModemManagerBox, caplog: pytest.LogCaptureFixture) -> None:
