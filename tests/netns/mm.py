@@ -185,8 +185,13 @@ class ModemManagerBox:
                 assert b"successfully inhibited" in await process.stdout.readline()
             yield
         finally:
-            process.terminate()
-            await process.wait()
+            process.terminate()  # it then asks ModemManager to end the inhibition, and waits for the answer
+            try:
+                async with asyncio.timeout(10):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
 
     async def mmcli(self, *arguments: str) -> str:
         """Run mmcli against this ModemManager."""
