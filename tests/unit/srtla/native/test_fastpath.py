@@ -261,9 +261,9 @@ def looks(rig: Rig, interval: float, patience: float) -> float:
 
     thread = threading.Thread(target=send)
     thread.start()
-    while (now := time.monotonic()) < start + 1.0:
+    while (now := time.monotonic()) < start + 0.5:
         _, reports = fast.run(now + 0.1, patience)
-        if reports and now > start + 0.5:
+        if reports and now > start + 0.2:
             found, rounds = found + len(reports), rounds + 1
     over.set()
     thread.join()
