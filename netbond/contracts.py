@@ -35,7 +35,11 @@ class Source:
     """
 
     name = ""
-    problems: Sequence[str] = ()
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What is wrong now, one line each."""
+        return ()
 
     async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Begin to follow changes; return when the first facts are there, or after about a second.

@@ -62,7 +62,7 @@ class BusSource(Source, Generic[Fact]):
         await self._watcher.stop()
 
     @property
-    def problems(self) -> Sequence[str]:  # type: ignore[override]
+    def problems(self) -> Sequence[str]:
         """Whether the service hangs, and whether its report cannot be kept."""
         hangs = self._watcher.status() == bus.NOT_ANSWERING
         return (

@@ -454,7 +454,7 @@ class DataPlans(Source, Output):
             self._meter.write(data)
 
     @property
-    def problems(self) -> Sequence[str]:  # type: ignore[override]
+    def problems(self) -> Sequence[str]:
         """What is wrong with the file."""
         return self._meter.problems
 

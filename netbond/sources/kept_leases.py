@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from netbond.config.schema import Config
@@ -33,10 +33,15 @@ class _Kept(Source):
     """The leases in one folder."""
 
     def __init__(self, store: LeaseStore) -> None:
-        self.problems: list[str] = []
+        self._problems: list[str] = []
         self._store = store
         self._loaded: tuple[Lease, ...] = ()
         self._writes = True
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What could not be read or written in the last pass."""
+        return self._problems
 
     async def once(self) -> None:
         """Only read the files."""
@@ -54,7 +59,7 @@ class _Kept(Source):
                 logger.info("%s is now called %s, and keeps its lease", old.device, new.device)
                 self._store.move(old, new)
         except OSError as error:
-            self.problems.append(f"{self._store.directory}: {error.strerror}")
+            self._problems.append(f"{self._store.directory}: {error.strerror}")
         return following(self._loaded, links)
 
 
@@ -68,7 +73,7 @@ class HookLeases(_Kept):
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add the leases of the interfaces that exist."""
-        self.problems = []
+        self._problems = []
         return replace(facts, leases=(*facts.leases, *self._load(facts.interfaces)))
 
 
@@ -82,7 +87,7 @@ class SeenInMain(_Kept):
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add the remembered defaults, updated with what main has now."""
-        self.problems = []
+        self._problems = []
         facts = replace(facts, remembered=tuple(map(as_claim, self._load(facts.interfaces))))
         found = remember(facts, now_s)
         if self._writes:
@@ -99,6 +104,6 @@ class SeenInMain(_Kept):
                 if old.get(device) != claim:
                     self._store.save(as_lease(claim))
         except LeaseError as error:  # an interface name that is not valid text
-            self.problems.append(str(error))
+            self._problems.append(str(error))
         except OSError as error:
-            self.problems.append(f"{self._store.directory}: {error.strerror}")
+            self._problems.append(f"{self._store.directory}: {error.strerror}")

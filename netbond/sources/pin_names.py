@@ -154,7 +154,7 @@ class PinNames(Source):
         await self._lookups.stop()
 
     @property
-    def problems(self) -> Sequence[str]:  # type: ignore[override]
+    def problems(self) -> Sequence[str]:
         """The names that cannot be resolved."""
         return [f"pin: {name}: {why}; trying again" for name, why in sorted(self._lookups.failures.items())]
 

@@ -22,9 +22,14 @@ class TakenDefaults(Source):
     name = "defaults"
 
     def __init__(self, config: Config) -> None:
-        self.problems: Sequence[str] = ()
+        self._problems: Sequence[str] = ()
         self._takes = config.routing.take_over_default
         self._store = DefaultStore(config.agent.state_dir)
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What is wrong with the record."""
+        return self._problems
 
     def configure(self, config: Config) -> None:
         """Use another configuration from now on."""
@@ -37,7 +42,7 @@ class TakenDefaults(Source):
         try:
             found = self._store.load()
         except (OSError, ValueError) as error:
-            self.problems = (f"{self._store.path}: {error}",)
+            self._problems = (f"{self._store.path}: {error}",)
             return facts
         return replace(facts, taken=tuple(route for route in found if still_valid(route, facts)))
 
@@ -46,7 +51,7 @@ class TakenDefaults(Source):
 
         Without `take_over_default`, put the recorded defaults back into main.
         """
-        self.problems = ()
+        self._problems = ()
         if self._takes:
             return replace(goal, take=self._record(facts, goal.take))
         await self.give_back(kernel, facts)
@@ -56,7 +61,7 @@ class TakenDefaults(Source):
         try:
             self._store.save(merged(facts.taken, take))
         except (OSError, ValueError) as error:
-            self.problems = (f"defaults in main stay: {self._store.path}: {error}",)
+            self._problems = (f"defaults in main stay: {self._store.path}: {error}",)
             return ()
         return take
 
@@ -65,7 +70,7 @@ class TakenDefaults(Source):
         try:
             _, failures = await give_back(kernel, self._store, facts)
         except (OSError, ValueError) as error:
-            self.problems = (f"{self._store.path}: {error}",)
+            self._problems = (f"{self._store.path}: {error}",)
         else:
             for failure in failures:
                 logger.info("not put back: %s", failure)

@@ -24,8 +24,11 @@ class Told(Source):
     def __init__(self, name: str, told: list[str], *, speaks: bool = True) -> None:
         self.name = name
         self.told = told
-        self.problems = (f"{name} is told so",)
         self._speaks = speaks
+
+    @property
+    def problems(self) -> Sequence[str]:
+        return (f"{self.name} is told so",)
 
     async def start(self, look: Look, links: Sequence[Interface]) -> None:
         await asyncio.sleep(0)  # so that all of them have begun before one is done
