@@ -2,11 +2,15 @@
 
 python -m bench.bonding [--jobs N] [--only WORD] [--seconds S] [--latency S] [--seeds N]
                         [--modes adaptive,classic] [--part K/N] [--wild SEED [--random N]]
+                        [--summary-only] [--json FILE]
+python -m bench.bonding --compare OLD.json NEW.json
 python -m bench.bonding --cost
 
 Each row is a bond with a stream and an offered rate. For each mode, it has two columns: the payload lost in
-percent, and the datagrams sent per packet delivered; both are the mean over the seeds. The simulator is
-tests/bondsim.py; its figures agree with a benchmark over real sockets (bench/README.md). `--wild` uses N
+percent, and the datagrams sent per packet delivered; both are the mean over the seeds. The last column is the
+loss of an ideal scheduler. The simulator is tests/bondsim.py; its figures agree with a benchmark over real
+sockets (bench/README.md). `--compare` shows what changed between two runs of the same rows, perhaps by two
+checkouts, with the confidence of the means. `--wild` uses N
 random bonds instead, half of them with outages, handovers, fading and lost acknowledgements. `--cost`
 measures the CPU time per packet of the state machine, without sockets.
 """
@@ -16,32 +20,49 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-from statistics import fmean
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.bonds import NAMED, Case, cases, wild_cases
+from bench.table import ORACLE, Results, Run, compare, heading, line, load, save, summary
 from netbond.config.schema import MODES
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
-from tests.bondsim import Outcome, Simulation
-
-TOLERANCE = 0.1  # percentage points of loss by which adaptive may be worse than classic by chance
+from tests.bondsim import Simulation, least_loss
 
 
-def play(work: tuple[Case, str, float, float, int]) -> Outcome:
-    """Simulate one run."""
-    case, mode, latency, seconds, seed = work
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A run to be simulated, or a row's ideal."""
+
+    case: Case
+    column: str
+    latency: float
+    seconds: float
+    seed: int
+
+
+def measure(task: Task) -> Run:
+    """Simulate one run; the column ORACLE is computed instead."""
+    case = task.case
+    if task.column == ORACLE:
+        loss = least_loss(
+            list(case.links), case.mbps, latency=task.latency, seconds=task.seconds, shape=case.shape
+        )
+        return Run(case.name, case.mbps, ORACLE, task.seed, loss, 1.0)
     simulation = Simulation(
         list(case.links),
-        lambda rnd, now: Sender(rnd, make_carrier(mode), now),
+        lambda rnd, now: Sender(rnd, make_carrier(task.column), now),
         mbps=case.mbps,
-        seconds=seconds,
-        latency=latency,
-        seed=seed,
+        seconds=task.seconds,
+        latency=task.latency,
+        seed=task.seed,
         hiccup=0.002,
         shape=case.shape,
     )
-    return simulation.run()
+    outcome = simulation.run()
+    return Run(case.name, case.mbps, task.column, task.seed, outcome.lost_pct, outcome.overhead)
 
 
 class Timed:
@@ -106,37 +127,43 @@ def main() -> int:
     parser.add_argument("--links", action="store_true", help="show the links of random bonds")
     parser.add_argument("--wild", type=int, metavar="SEED", help="other random bonds instead")
     parser.add_argument("--cost", action="store_true", help="CPU time per packet instead")
+    parser.add_argument("--summary-only", action="store_true", help="no rows, only the summary")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all runs to this file")
+    parser.add_argument(
+        "--compare", type=Path, nargs=2, metavar=("OLD", "NEW"), help="two such files instead"
+    )
     args = parser.parse_args()
     if args.cost:
         show_cost(args.latency)
         return 0
-    modes = args.modes.split(",")
+    if args.compare:
+        print(compare(*map(load, args.compare)))
+        return 0
     part, parts = (int(word) for word in args.part.split("/"))
     rows = cases(args.random) if args.wild is None else wild_cases(args.wild, args.random)
     chosen = [case for case in rows if args.only in case.name]
     chosen = chosen[len(chosen) * (part - 1) // parts : len(chosen) * part // parts]
-    seeds = range(1, args.seeds + 1)
-    work = [
-        (case, mode, args.latency, args.seconds, seed) for case in chosen for mode in modes for seed in seeds
+    if not chosen:
+        parser.error(f"no row has {args.only!r} in its name")
+    modes = args.modes.split(",")
+    columns = [(mode, seed) for mode in modes for seed in range(1, args.seeds + 1)] + [(ORACLE, 0)]
+    tasks = [
+        Task(case, column, args.latency, args.seconds, seed) for case in chosen for column, seed in columns
     ]
-    print("| bond | Mbit/s | " + " | ".join(f"{m} lost % | sent" for m in modes) + " |")
-    print("|---|---|" + "---|---|" * len(modes))
-    worse = 0
+    results = Results({"latency": args.latency, "seconds": args.seconds}, [])
+    if not args.summary_only:
+        print(heading([*modes, ORACLE]))
     with multiprocessing.Pool(args.jobs) as pool:
-        outcomes = pool.imap(play, work)
+        outcomes = pool.imap(measure, tasks)
         for case in chosen:
-            lost, sent = {}, {}
-            for mode in modes:
-                runs = [next(outcomes) for _ in seeds]
-                lost[mode] = fmean(run.lost_pct for run in runs)
-                sent[mode] = fmean(run.overhead for run in runs)
-            cells = " | ".join(f"{lost[mode]:.2f} | {sent[mode]:.3f}" for mode in modes) + " |"
-            if len(modes) == len(MODES) and lost["adaptive"] > lost["classic"] + TOLERANCE:
-                worse += 1
-                cells += " **worse** |"
-            shown = f" {case.links}" if args.links and case.name.startswith(("random", "wild")) else ""
-            print(f"| {case.name} | {case.mbps:.2f} | {cells}{shown}", flush=True)
-    print(f"\n{worse} of {len(chosen)} worse than classic by more than {TOLERANCE} points")
+            runs = [next(outcomes) for _ in columns]
+            results.runs.extend(runs)
+            if not args.summary_only:
+                shown = f" {case.links}" if args.links and case.name.startswith(("random", "wild")) else ""
+                print(line(runs) + shown, flush=True)
+    print(("" if args.summary_only else "\n") + summary(results))
+    if args.json:
+        save(results, args.json)
     return 0
 
 

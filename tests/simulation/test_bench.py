@@ -1,9 +1,13 @@
-"""The bench of bonds: its oracle."""
+"""The bench of bonds: its oracle, its summary, and its comparison of two runs."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from textwrap import dedent
+
 import pytest
 
+from bench.table import Results, Run, compare, heading, line, load, quantile, save, summary
 from tests.bondsim import BONDS, least_loss
 
 FULL = 6.0 * 1316 / 1360  # Mbit/s of payload that a link of 6 Mbit/s carries
@@ -38,3 +42,58 @@ def test_the_oracle_counts_fading_and_the_streams_shape() -> None:
     assert least_loss(BONDS["fading2"], 4.0) == 0
     assert 11 < least_loss(BONDS["fading2"], 10.0) < 13
     assert least_loss(BONDS["clean3"], 8.8, latency=0.12, shape="keyframes") > 5
+
+
+def results(adaptive: float, classic: float) -> Results:
+    runs = []
+    for row in range(20):
+        for seed in (1, 2):
+            for column, lost in (("adaptive", adaptive), ("classic", classic)):
+                runs.append(Run(f"bond{row}", 8.0, column, seed, lost * row + seed, 1.1))
+        runs.append(Run(f"bond{row}", 8.0, "oracle", 0, 1.0, 1.0))
+    return Results({"latency": 1.0}, runs)
+
+
+def test_a_row_of_the_table() -> None:
+    runs = results(0.1, 0.0).runs[-5:]
+    assert heading(["adaptive", "classic", "oracle"]) == dedent("""\
+        | bond | Mbit/s | adaptive lost % | sent | classic lost % | sent | oracle lost % |
+        |---|---|---|---|---|---|---|""")
+    assert line(runs) == "| bond19 | 8.00 | 3.40 | 1.100 | 1.50 | 1.100 | 1.00 | **worse** |"
+
+
+def test_the_summary_names_the_worst_and_what_no_scheduler_could_help() -> None:
+    assert summary(results(0.1, 0.5)) == dedent("""\
+        | | rows | lost %: mean | 90th pct | worst | beyond oracle: mean | 90th pct | worst | sent |
+        |---|---|---|---|---|---|---|---|---|
+        | adaptive | 20 | 2.45 | 3.20 | 3.40 bond19 | 1.45 | 2.20 | 2.40 bond19 | 1.100 |
+        | classic | 20 | 6.25 | 10.00 | 11.00 bond19 | 5.25 | 9.00 | 10.00 bond19 | 1.100 |
+        | oracle | 20 | 1.00 | 1.00 | 1.00 bond0 | | | | |
+
+        0 of 20 worse than classic by more than 0.1 points""")
+
+
+def test_a_comparison_is_paired_and_has_a_confidence() -> None:
+    text = compare(results(0.3, 0.5), results(0.1, 0.5)).splitlines()
+    same = "1.100 | 1.100 | +0.000 (+0.000 to +0.000) |"
+    assert text[2:4] == [
+        f"| adaptive | 20 | 4.35 | 2.45 | -1.90 (-2.45 to -1.35) | {same}",
+        f"| classic | 20 | 6.25 | 6.25 | +0.00 (+0.00 to +0.00) | {same}",
+    ]
+    assert text[7] == "| bond19 | adaptive | 7.20 | 3.40 | -3.80 |"
+
+
+def test_runs_with_other_settings_are_not_compared() -> None:
+    other = Results({"latency": 0.3}, results(0.1, 0.5).runs)
+    with pytest.raises(ValueError, match=r"latency differs: 1\.0 and 0\.3"):
+        compare(results(0.1, 0.5), other)
+
+
+def test_runs_survive_their_file(tmp_path: Path) -> None:
+    save(results(0.1, 0.5), tmp_path / "runs.json")
+    assert load(tmp_path / "runs.json") == results(0.1, 0.5)
+
+
+@pytest.mark.parametrize(("freedom", "expected"), [(5, 2.571), (9, 2.262), (30, 2.042), (239, 1.970)])
+def test_students_quantiles(freedom: int, expected: float) -> None:
+    assert quantile(0.975, freedom) == pytest.approx(expected, abs=0.005)

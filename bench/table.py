@@ -1,0 +1,202 @@
+"""Shows the results of bench/bonding.py: a table of rows, a summary, and what two runs differ in."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import NormalDist, fmean, stdev
+from typing import Any
+
+ORACLE = "oracle"  # the column of the ideal scheduler (tests/bondsim.py, least_loss)
+TOLERANCE = 0.1  # percentage points of loss by which adaptive may be worse than classic by chance
+MOST_CHANGED = 12  # rows that a comparison shows
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The result of one simulated stream."""
+
+    row: str
+    mbps: float
+    column: str
+    seed: int
+    lost: float  # % of the payload
+    sent: float  # datagrams per packet delivered
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The runs of one table, and the settings that must be the same for a comparison."""
+
+    about: dict[str, Any]
+    runs: list[Run]
+
+    def columns(self) -> list[str]:
+        """Return the columns in the order of the table."""
+        return list(dict.fromkeys(run.column for run in self.runs))
+
+    def means(self, column: str, value: Callable[[Run], float]) -> dict[str, float]:
+        """Return for each row the mean over its seeds."""
+        rows: dict[str, list[float]] = {}
+        for run in self.runs:
+            if run.column == column:
+                rows.setdefault(run.row, []).append(value(run))
+        return {row: fmean(values) for row, values in rows.items()}
+
+
+def lost(run: Run) -> float:
+    return run.lost
+
+
+def sent(run: Run) -> float:
+    return run.sent
+
+
+def save(results: Results, path: Path) -> None:
+    """Write the runs as JSON, one a line."""
+    runs = ",\n".join(json.dumps(asdict(run)) for run in results.runs)
+    path.write_text(f'{{"about": {json.dumps(results.about)},\n"runs": [\n{runs}\n]}}\n', encoding="utf-8")
+
+
+def load(path: Path) -> Results:
+    """Read what `save` wrote."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return Results(data["about"], [Run(**run) for run in data["runs"]])
+
+
+def heading(columns: Sequence[str]) -> str:
+    """Return the first two lines of the table."""
+    names = [f"{name} lost %" + ("" if name == ORACLE else " | sent") for name in columns]
+    marks = ["---|" + ("" if name == ORACLE else "---|") for name in columns]
+    return f"| bond | Mbit/s | {' | '.join(names)} |\n|---|---|{''.join(marks)}"
+
+
+def line(runs: Sequence[Run]) -> str:
+    """Return the table's line of one row."""
+    results = Results({}, list(runs))
+    row = runs[0].row
+    losses = {name: results.means(name, lost)[row] for name in results.columns()}
+    cells = [
+        f"{loss:.2f}" + ("" if name == ORACLE else f" | {results.means(name, sent)[row]:.3f}")
+        for name, loss in losses.items()
+    ]
+    mark = " **worse** |" if is_worse(losses) else ""
+    return f"| {row} | {runs[0].mbps:.2f} | {' | '.join(cells)} |{mark}"
+
+
+def is_worse(losses: dict[str, float]) -> bool:
+    """Whether adaptive loses more than classic, of the losses of a row by column."""
+    return "adaptive" in losses and "classic" in losses and losses["adaptive"] > losses["classic"] + TOLERANCE
+
+
+def summary(results: Results) -> str:
+    """Return a table with a line per column: loss, loss beyond the oracle's, datagrams sent."""
+    ideal = results.means(ORACLE, lost)
+    lines = [
+        "| | rows | lost %: mean | 90th pct | worst | beyond oracle: mean | 90th pct | worst | sent |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in results.columns():
+        losses = results.means(name, lost)
+        beyond = {row: loss - ideal[row] for row, loss in losses.items() if row in ideal}
+        text = f"| {name} | {len(losses)} | {_spread(losses)} |"
+        if name == ORACLE:
+            lines.append(f"{text} | | | |")
+            continue
+        after = _spread(beyond) if beyond else "| |"
+        lines.append(f"{text} {after} | {fmean(results.means(name, sent).values()):.3f} |")
+    rows = [
+        {name: results.means(name, lost).get(row, 0.0) for name in results.columns()}
+        for row in dict.fromkeys(run.row for run in results.runs)
+    ]
+    lines.append(
+        f"\n{sum(map(is_worse, rows))} of {len(rows)} worse than classic by more than {TOLERANCE} points"
+        if {"adaptive", "classic"} <= set(results.columns())
+        else ""
+    )
+    return "\n".join(lines).rstrip()
+
+
+def _spread(values: dict[str, float]) -> str:
+    ordered = sorted(values.values())
+    worst = max(values, key=values.__getitem__)
+    ninetieth = ordered[math.ceil(0.9 * len(ordered)) - 1]
+    name = f" {worst}" if values[worst] else ""
+    return f"{fmean(ordered):.2f} | {ninetieth:.2f} | {values[worst]:.2f}{name}"
+
+
+def compare(old: Results, new: Results) -> str:
+    """Return what changed from old to new: mean differences with confidence, and the rows that changed most.
+
+    A run is paired with the run of the same row, column and seed. The seeds of a row are not independent of
+    each other, so the interval is that of the mean over the rows. Raises ValueError if the settings differ.
+    """
+    for key in sorted({*old.about, *new.about}):
+        if old.about.get(key) != new.about.get(key):
+            raise ValueError(f"{key} differs: {old.about.get(key)} and {new.about.get(key)}")
+    lines = [
+        "| | rows | lost %: old | new | difference | sent: old | new | difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    changed: list[tuple[float, str]] = []
+    for name in new.columns():
+        pairs = _pairs(old, new, name)
+        if name == ORACLE or not pairs:
+            continue
+        cells = [name, str(len({run.row for run, _ in pairs}))]
+        for value in (lost, sent):
+            before = Results({}, [run for run, _ in pairs]).means(name, value)
+            after = Results({}, [run for _, run in pairs]).means(name, value)
+            differences = [after[row] - before[row] for row in after]
+            digits = 2 if value is lost else 3
+            cells += [f"{fmean(before.values()):.{digits}f}", f"{fmean(after.values()):.{digits}f}"]
+            cells.append(f"{fmean(differences):+.{digits}f} {_interval(differences, digits)}")
+            if value is lost:
+                changed += [
+                    (after[row] - before[row], f"| {row} | {name} | {before[row]:.2f} | {after[row]:.2f} |")
+                    for row in after
+                ]
+        lines.append(f"| {' | '.join(cells)} |")
+    most = sorted((each for each in changed if each[0]), key=lambda each: -abs(each[0]))[:MOST_CHANGED]
+    lines += ["", "| changed most | | lost %: old | new | difference |", "|---|---|---|---|---|"]
+    lines += [f"{text} {difference:+.2f} |" for difference, text in most]
+    alone = {run.row for run in old.runs} ^ {run.row for run in new.runs}
+    if alone:
+        lines += ["", f"{len(alone)} rows are in one of the two only"]
+    return "\n".join(lines)
+
+
+def _pairs(old: Results, new: Results, column: str) -> list[tuple[Run, Run]]:
+    before = {(run.row, run.seed): run for run in old.runs if run.column == column}
+    return [
+        (before[run.row, run.seed], run)
+        for run in new.runs
+        if run.column == column and (run.row, run.seed) in before
+    ]
+
+
+def _interval(differences: Iterable[float], digits: int) -> str:
+    """Return the confidence interval of the mean, by Student's distribution."""
+    values = list(differences)
+    if len(values) < 2:
+        return "(one row)"
+    half = quantile(0.5 + CONFIDENCE / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return f"({fmean(values) - half:+.{digits}f} to {fmean(values) + half:+.{digits}f})"
+
+
+def quantile(share: float, freedom: int) -> float:
+    """Return a quantile of Student's distribution (Abramowitz and Stegun, 26.7.5).
+
+    It is 1 % too small for 3 degrees of freedom, and 24 % for 1.
+    """
+    z = NormalDist().inv_cdf(share)
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
