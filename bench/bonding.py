@@ -1,7 +1,7 @@
 """Compares the sender's modes on many kinds of bonds, in virtual time, and prints a table.
 
 python -m bench.bonding [--jobs N] [--only WORD] [--seconds S] [--latency S] [--seeds N]
-                        [--modes adaptive,classic] [--part K/N] [--wild SEED [--random N]]
+                        [--modes adaptive,classic] [--part K/N] [--wild] [--random N] [--date DATE]
                         [--summary-only] [--json FILE]
 python -m bench.bonding --compare OLD.json NEW.json
 python -m bench.bonding --cost
@@ -10,9 +10,12 @@ Each row is a bond with a stream and an offered rate. For each mode, it has two 
 percent, and the datagrams sent per packet delivered; both are the mean over the seeds. The last column is the
 loss of an ideal scheduler. The simulator is tests/bondsim.py; its figures agree with a benchmark over real
 sockets (bench/README.md). `--compare` shows what changed between two runs of the same rows, perhaps by two
-checkouts, with the confidence of the means. `--wild` uses N
-random bonds instead, half of them with outages, handovers, fading and lost acknowledgements. `--cost`
-measures the CPU time per packet of the state machine, without sockets.
+checkouts, with the confidence of the means.
+
+Random bonds (60, or N) are drawn from the date of the run, so that nobody has tuned anything with them;
+`--date` draws those of another day again. `--wild` has only random bonds (240, or N), half of them with
+outages, handovers, fading and lost acknowledgements. `--cost` measures the CPU time per packet of the state
+machine, without sockets.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import argparse
 import multiprocessing
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +126,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--latency", type=float, default=1.0)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--random", type=int, default=60)
+    parser.add_argument("--wild", action="store_true", help="only random bonds, half of them wild")
+    parser.add_argument("--random", type=int, metavar="N", help="how many random bonds")
+    parser.add_argument(
+        "--date",
+        default=datetime.now(UTC).date().isoformat(),
+        help="draw the random bonds from this instead of today's date (UTC), %(default)s",
+    )
     parser.add_argument("--modes", default=",".join(MODES))
     parser.add_argument("--links", action="store_true", help="show the links of random bonds")
-    parser.add_argument("--wild", type=int, metavar="SEED", help="other random bonds instead")
     parser.add_argument("--cost", action="store_true", help="CPU time per packet instead")
     parser.add_argument("--summary-only", action="store_true", help="no rows, only the summary")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all runs to this file")
@@ -140,7 +149,8 @@ def main() -> int:
         print(compare(*map(load, args.compare)))
         return 0
     part, parts = (int(word) for word in args.part.split("/"))
-    rows = cases(args.random) if args.wild is None else wild_cases(args.wild, args.random)
+    draw, usual = (wild_cases, 240) if args.wild else (cases, 60)
+    rows = draw(args.date, usual if args.random is None else args.random)
     chosen = [case for case in rows if args.only in case.name]
     chosen = chosen[len(chosen) * (part - 1) // parts : len(chosen) * part // parts]
     if not chosen:
@@ -151,6 +161,7 @@ def main() -> int:
         Task(case, column, args.latency, args.seconds, seed) for case in chosen for column, seed in columns
     ]
     results = Results({"latency": args.latency, "seconds": args.seconds}, [])
+    print(f"latency {args.latency:g} s, random bonds of {args.date}\n")
     if not args.summary_only:
         print(heading([*modes, ORACLE]))
     with multiprocessing.Pool(args.jobs) as pool:

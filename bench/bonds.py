@@ -195,8 +195,8 @@ class Case:
     shape: str = "steady"
 
 
-def cases(randoms: int) -> Iterator[Case]:
-    """Yield the rows of the usual table."""
+def cases(date: str, randoms: int) -> Iterator[Case]:
+    """Yield the rows of the usual table, `randoms` of them drawn from the date."""
     for name, links in NAMED.items():
         for load in LOADS:
             yield Case(f"{name} {load:.0%}", tuple(links), round(capacity(links) * load, 2))
@@ -206,19 +206,20 @@ def cases(randoms: int) -> Iterator[Case]:
                 yield Case(
                     f"{name} {shape} {load:.0%}", tuple(NAMED[name]), capacity(NAMED[name]) * load, shape
                 )
-    rng = random.Random(7)
+    rng = random.Random(f"random {date}")
     for number in range(randoms):
         links = random_bond(rng)
         load = rng.choice(LOADS)
-        yield Case(f"random{number} {load:.0%}", tuple(links), round(capacity(links) * load, 2))
+        name = f"random {date} {number} {load:.0%}"
+        yield Case(name, tuple(links), round(capacity(links) * load, 2))
 
 
-def wild_cases(seed: int, count: int) -> Iterator[Case]:
-    """Yield `count` rows with random bonds that depend on `seed`."""
-    rng = random.Random(seed)
+def wild_cases(date: str, count: int) -> Iterator[Case]:
+    """Yield `count` rows with random bonds that depend on the date."""
+    rng = random.Random(f"wild {date}")
     for number in range(count):
         links = wild_bond(rng) if number % 2 else random_bond(rng)
         load = rng.choice(LOADS)
         shape = rng.choice(("steady", "steady", "steady", *SHAPES[1:]))
-        name = f"wild{seed}.{number} {load:.0%} {shape}"
+        name = f"wild {date} {number} {load:.0%} {shape}"
         yield Case(name, tuple(links), round(capacity(links) * load, 2), shape)

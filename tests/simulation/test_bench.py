@@ -1,4 +1,4 @@
-"""The bench of bonds: its oracle, its summary, and its comparison of two runs."""
+"""The bench of bonds: its rows, its oracle, its summary, and its comparison of two runs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from textwrap import dedent
 
 import pytest
 
+from bench.bonds import cases, wild_cases
 from bench.table import Results, Run, compare, heading, line, load, quantile, save, summary
 from tests.bondsim import BONDS, least_loss
 
@@ -42,6 +43,15 @@ def test_the_oracle_counts_fading_and_the_streams_shape() -> None:
     assert least_loss(BONDS["fading2"], 4.0) == 0
     assert 11 < least_loss(BONDS["fading2"], 10.0) < 13
     assert least_loss(BONDS["clean3"], 8.8, latency=0.12, shape="keyframes") > 5
+
+
+def test_random_bonds_depend_on_the_date_alone() -> None:
+    for draw in (cases, wild_cases):
+        first, again, other = (list(draw(date, 9)) for date in ("2026-11-30", "2026-11-30", "2026-12-01"))
+        assert first == again
+        assert first[-1].links != other[-1].links
+        assert first[-1].name == again[-1].name != other[-1].name
+        assert len({case.name for case in first}) == len(first)
 
 
 def results(adaptive: float, classic: float) -> Results:
