@@ -2,7 +2,7 @@
 
 python -m bench.bonding [--jobs N] [--only WORD] [--seconds S] [--latency S] [--seeds N]
                         [--modes adaptive,classic] [--part K/N] [--wild] [--random N] [--date DATE]
-                        [--summary-only] [--json FILE]
+                        [--summary-only] [--json FILE] [--set NAME=VALUE]... [--sweep NAME=A,B,...]
 python -m bench.bonding --compare OLD.json NEW.json
 python -m bench.bonding --cost
 
@@ -10,7 +10,8 @@ Each row is a bond with a stream and an offered rate. For each mode, it has two 
 percent, and the datagrams sent per packet delivered; both are the mean over the seeds. The last column is the
 loss of an ideal scheduler. The simulator is tests/bondsim.py; its figures agree with a benchmark over real
 sockets (bench/README.md). `--compare` shows what changed between two runs of the same rows, perhaps by two
-checkouts, with the confidence of the means.
+checkouts, with the confidence of the means. `--set` changes parameters of the adaptive mode, and `--sweep`
+prints a summary for each value of one.
 
 Random bonds (60, or N) are drawn from the date of the run, so that nobody has tuned anything with them;
 `--date` draws those of another day again. `--wild` has only random bonds (240, or N), half of them with
@@ -23,50 +24,17 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.bonds import NAMED, Case, cases, wild_cases
-from bench.table import ORACLE, Results, Run, compare, heading, line, load, save, summary
+from bench.bonds import NAMED, cases, wild_cases
+from bench.columns import Column, Task, measure, parameters, parse_change, parse_sweep
+from bench.table import ORACLE, Results, compare, heading, line, load, save, summary
 from netbond.config.schema import MODES
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
-from tests.bondsim import Simulation, least_loss
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A run to be simulated, or a row's ideal."""
-
-    case: Case
-    column: str
-    latency: float
-    seconds: float
-    seed: int
-
-
-def measure(task: Task) -> Run:
-    """Simulate one run; the column ORACLE is computed instead."""
-    case = task.case
-    if task.column == ORACLE:
-        loss = least_loss(
-            list(case.links), case.mbps, latency=task.latency, seconds=task.seconds, shape=case.shape
-        )
-        return Run(case.name, case.mbps, ORACLE, task.seed, loss, 1.0)
-    simulation = Simulation(
-        list(case.links),
-        lambda rnd, now: Sender(rnd, make_carrier(task.column), now),
-        mbps=case.mbps,
-        seconds=task.seconds,
-        latency=task.latency,
-        seed=task.seed,
-        hiccup=0.002,
-        shape=case.shape,
-    )
-    outcome = simulation.run()
-    return Run(case.name, case.mbps, task.column, task.seed, outcome.lost_pct, outcome.overhead)
+from tests.bondsim import Simulation
 
 
 class Timed:
@@ -117,6 +85,21 @@ def show_cost(latency: float) -> None:
         print(f"| {name} | {mbps} | {' | '.join(cells)} |", flush=True)
 
 
+def chosen_columns(modes: list[str], set_: list[str], sweep: str | None) -> list[Column]:
+    """Return the table's columns without the oracle's; ValueError if a parameter is wrong."""
+    changes = tuple(parse_change(text) for text in set_)
+    columns = [Column(mode, mode, changes) for mode in modes]
+    if sweep:
+        columns = [
+            Column(f"{name}={value}", "adaptive", (*changes, (name, value)))
+            for name, value in parse_sweep(sweep)
+        ]
+    for column in columns:
+        if column.changes:
+            parameters(column.changes)
+    return columns
+
+
 def main() -> int:
     """Print the table; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -134,6 +117,10 @@ def main() -> int:
         help="draw the random bonds from this instead of today's date (UTC), %(default)s",
     )
     parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of adaptive"
+    )
+    parser.add_argument("--sweep", metavar="NAME=A,B,...", help="adaptive with each value: a summary of each")
     parser.add_argument("--links", action="store_true", help="show the links of random bonds")
     parser.add_argument("--cost", action="store_true", help="CPU time per packet instead")
     parser.add_argument("--summary-only", action="store_true", help="no rows, only the summary")
@@ -148,31 +135,37 @@ def main() -> int:
     if args.compare:
         print(compare(*map(load, args.compare)))
         return 0
+    try:
+        columns = chosen_columns(args.modes.split(","), args.set, args.sweep)
+    except ValueError as error:
+        parser.error(str(error))
+    rows = not args.summary_only and not args.sweep
     part, parts = (int(word) for word in args.part.split("/"))
     draw, usual = (wild_cases, 240) if args.wild else (cases, 60)
-    rows = draw(args.date, usual if args.random is None else args.random)
-    chosen = [case for case in rows if args.only in case.name]
+    drawn = draw(args.date, usual if args.random is None else args.random)
+    chosen = [case for case in drawn if args.only in case.name]
     chosen = chosen[len(chosen) * (part - 1) // parts : len(chosen) * part // parts]
     if not chosen:
         parser.error(f"no row has {args.only!r} in its name")
-    modes = args.modes.split(",")
-    columns = [(mode, seed) for mode in modes for seed in range(1, args.seeds + 1)] + [(ORACLE, 0)]
+    runs_of_row = [(column, seed) for column in columns for seed in range(1, args.seeds + 1)] + [(None, 0)]
     tasks = [
-        Task(case, column, args.latency, args.seconds, seed) for case in chosen for column, seed in columns
+        Task(case, column, args.latency, args.seconds, seed)
+        for case in chosen
+        for column, seed in runs_of_row
     ]
     results = Results({"latency": args.latency, "seconds": args.seconds}, [])
     print(f"latency {args.latency:g} s, random bonds of {args.date}\n")
-    if not args.summary_only:
-        print(heading([*modes, ORACLE]))
+    if rows:
+        print(heading([*(column.name for column in columns), ORACLE]))
     with multiprocessing.Pool(args.jobs) as pool:
         outcomes = pool.imap(measure, tasks)
         for case in chosen:
-            runs = [next(outcomes) for _ in columns]
+            runs = [next(outcomes) for _ in runs_of_row]
             results.runs.extend(runs)
-            if not args.summary_only:
+            if rows:
                 shown = f" {case.links}" if args.links and case.name.startswith(("random", "wild")) else ""
                 print(line(runs) + shown, flush=True)
-    print(("" if args.summary_only else "\n") + summary(results))
+    print(("\n" if rows else "") + summary(results))
     if args.json:
         save(results, args.json)
     return 0

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
+from types import SimpleNamespace
 
 import pytest
 
+from bench.bonding import chosen_columns
 from bench.bonds import cases, wild_cases
+from bench.columns import Column, parameters
 from bench.table import Results, Run, compare, heading, line, load, quantile, save, summary
 from tests.bondsim import BONDS, least_loss
 
@@ -107,3 +112,40 @@ def test_runs_survive_their_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("freedom", "expected"), [(5, 2.571), (9, 2.262), (30, 2.042), (239, 1.970)])
 def test_students_quantiles(freedom: int, expected: float) -> None:
     assert quantile(0.975, freedom) == pytest.approx(expected, abs=0.005)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    target: float = 0.07
+    most: int = 8
+
+
+@pytest.fixture
+def some_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(Parameters=Parameters)
+    monkeypatch.setitem(sys.modules, "netbond.srtla.adaptive.parameters", module)
+
+
+@pytest.mark.usefixtures("some_parameters")
+def test_parameters_are_set_and_swept() -> None:
+    columns = chosen_columns(["adaptive", "classic"], ["most=4"], "target=0.05,0.1")
+    assert columns == [
+        Column("target=0.05", "adaptive", (("most", "4"), ("target", "0.05"))),
+        Column("target=0.1", "adaptive", (("most", "4"), ("target", "0.1"))),
+    ]
+    assert parameters(columns[1].changes) == Parameters(0.1, 4)
+    assert chosen_columns(["classic"], ["most=4"], None) == [Column("classic", "classic", (("most", "4"),))]
+
+
+@pytest.mark.usefixtures("some_parameters")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("aim=3", "unknown parameter 'aim'; there are target, most"),
+        ("target", "'target' is not NAME=VALUE"),
+        ("target=much", "'much' is no number, True or False"),
+    ],
+)
+def test_wrong_parameters_are_refused(change: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        chosen_columns(["adaptive"], [change], None)
