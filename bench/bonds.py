@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.bondsim import BONDS, SHAPES, parse_link
+from tests.bondlinks import parse_link
+from tests.bondsim import BONDS, SHAPES
 
 NAMED: dict[str, list[str]] = {
     **BONDS,
