@@ -1,7 +1,8 @@
 """Compares the sender's modes on many kinds of bonds, in virtual time, and prints a table.
 
 python -m bench.bonding [--jobs N] [--only WORD] [--seconds S] [--latency S] [--seeds N]
-                        [--modes adaptive,classic] [--part K/N] [--wild] [--random N] [--date DATE]
+                        [--modes adaptive,classic] [--receivers belabox,netbond,go-srtla,irlserver]
+                        [--part K/N] [--wild] [--random N] [--date DATE]
                         [--summary-only] [--json FILE] [--set NAME=VALUE]... [--sweep NAME=A,B,...]
 python -m bench.bonding --compare OLD.json NEW.json
 python -m bench.bonding --cost
@@ -11,7 +12,8 @@ percent, and the datagrams sent per packet delivered; both are the mean over the
 loss of an ideal scheduler. The simulator is tests/bondsim.py; its figures agree with a benchmark over real
 sockets (bench/README.md). `--compare` shows what changed between two runs of the same rows, perhaps by two
 checkouts, with the confidence of the means. `--set` changes parameters of the adaptive mode, and `--sweep`
-prints a summary for each value of one.
+prints a summary for each value of one. `--receivers` has columns for each of these SRTLA receivers
+(tests/bondreceivers.py); that of netbond is the real one.
 
 Random bonds (60, or N) are drawn from the date of the run, so that nobody has tuned anything with them;
 `--date` draws those of another day again. `--wild` has only random bonds (240, or N), half of them with
@@ -34,6 +36,7 @@ from bench.table import ORACLE, Results, compare, heading, line, load, save, sum
 from netbond.config.schema import MODES
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
+from tests.bondreceivers import RECEIVERS
 from tests.bondsim import Simulation
 
 
@@ -85,15 +88,22 @@ def show_cost(latency: float) -> None:
         print(f"| {name} | {mbps} | {' | '.join(cells)} |", flush=True)
 
 
-def chosen_columns(modes: list[str], set_: list[str], sweep: str | None) -> list[Column]:
-    """Return the table's columns without the oracle's; ValueError if a parameter is wrong."""
-    changes = tuple(parse_change(text) for text in set_)
-    columns = [Column(mode, mode, changes) for mode in modes]
-    if sweep:
-        columns = [
-            Column(f"{name}={value}", "adaptive", (*changes, (name, value)))
-            for name, value in parse_sweep(sweep)
-        ]
+def chosen_columns(
+    modes: list[str], receivers: list[str], changes: list[str], sweep: str | None
+) -> list[Column]:
+    """Return the table's columns without the oracle's; ValueError if a name or a value is wrong."""
+    for kind, names, known in (("mode", modes, MODES), ("receiver", receivers, RECEIVERS)):
+        for name in names:
+            if name not in known:
+                raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
+    fixed = tuple(parse_change(text) for text in changes)
+    kinds = [("adaptive", f"{change[0]}={change[1]}", (*fixed, change)) for change in parse_sweep(sweep)]
+    kinds = kinds or [(mode, mode, fixed) for mode in modes]
+    columns = [
+        Column(name if len(receivers) == 1 else f"{name}, {receiver}", mode, receiver, changes_made)
+        for receiver in receivers
+        for mode, name, changes_made in kinds
+    ]
     for column in columns:
         if column.changes:
             parameters(column.changes)
@@ -117,6 +127,7 @@ def main() -> int:
         help="draw the random bonds from this instead of today's date (UTC), %(default)s",
     )
     parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--receivers", default="belabox", help="of " + ",".join(RECEIVERS))
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="change a parameter of adaptive"
     )
@@ -136,7 +147,7 @@ def main() -> int:
         print(compare(*map(load, args.compare)))
         return 0
     try:
-        columns = chosen_columns(args.modes.split(","), args.set, args.sweep)
+        columns = chosen_columns(args.modes.split(","), args.receivers.split(","), args.set, args.sweep)
     except ValueError as error:
         parser.error(str(error))
     rows = not args.summary_only and not args.sweep

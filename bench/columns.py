@@ -1,4 +1,4 @@
-"""The columns of bench/bonding.py: a mode with its parameters, run on a row of the table."""
+"""The columns of bench/bonding.py: a mode with its parameters, and a receiver."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Column:
 
     name: str
     mode: str
+    receiver: str = "belabox"
     changes: Changes = ()
 
 
@@ -54,6 +55,7 @@ def measure(task: Task) -> Run:
         seed=task.seed,
         hiccup=0.002,
         shape=case.shape,
+        receiver=column.receiver,
     )
     outcome = simulation.run()
     return Run(case.name, case.mbps, column.name, task.seed, outcome.lost_pct, outcome.overhead)
@@ -93,7 +95,9 @@ def parse_change(text: str) -> tuple[str, str]:
     return name, value
 
 
-def parse_sweep(text: str) -> list[tuple[str, str]]:
+def parse_sweep(text: str | None) -> list[tuple[str, str]]:
     """Parse `name=a,b,c` into a change for each value; ValueError if it is something else."""
+    if not text:
+        return []
     name, _, values = text.partition("=")
     return [parse_change(f"{name}={value}") for value in values.split(",")]

@@ -89,8 +89,14 @@ def line(runs: Sequence[Run]) -> str:
 
 
 def is_worse(losses: dict[str, float]) -> bool:
-    """Whether adaptive loses more than classic, of the losses of a row by column."""
-    return "adaptive" in losses and "classic" in losses and losses["adaptive"] > losses["classic"] + TOLERANCE
+    """Whether adaptive loses more than classic with a receiver, of the losses of a row by column."""
+    return any(losses[ours] > losses[theirs] + TOLERANCE for ours, theirs in _rivals(losses))
+
+
+def _rivals(columns: Iterable[str]) -> list[tuple[str, str]]:
+    names = list(columns)
+    rivals = [(name, name.replace("adaptive", "classic", 1)) for name in names if name.startswith("adaptive")]
+    return [(ours, theirs) for ours, theirs in rivals if theirs in names]
 
 
 def summary(results: Results) -> str:
@@ -113,12 +119,10 @@ def summary(results: Results) -> str:
         {name: results.means(name, lost).get(row, 0.0) for name in results.columns()}
         for row in dict.fromkeys(run.row for run in results.runs)
     ]
-    lines.append(
-        f"\n{sum(map(is_worse, rows))} of {len(rows)} worse than classic by more than {TOLERANCE} points"
-        if {"adaptive", "classic"} <= set(results.columns())
-        else ""
-    )
-    return "\n".join(lines).rstrip()
+    if _rivals(results.columns()):
+        worse = sum(map(is_worse, rows))
+        lines += ["", f"{worse} of {len(rows)} worse than classic by more than {TOLERANCE} points"]
+    return "\n".join(lines)
 
 
 def _spread(values: dict[str, float]) -> str:

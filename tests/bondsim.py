@@ -6,8 +6,8 @@ real datagrams; the rest is modelled:
 
 - links: rate or trace of delivery opportunities, drop-tail queue, delay, jitter that keeps the order, random
   and burst loss, outages (tests/bondlinks.py);
-- the receiver: an SRTLA ACK for each ten data packets of a link, and nothing for the rest (`flush`: after
-  20 ms), SRT ACKs over all links, NAKs over the link heard last (`nak_everywhere`: over all);
+- the receiver (tests/bondreceivers.py): an SRTLA ACK for each ten data packets of a link, and nothing for the
+  rest, SRT ACKs over all links, NAKs over the link heard last; or our own, which is not modelled but real;
 - the SRT server: a cumulative ACK each 10 ms, loss reports periodically and after the reorder tolerance;
   packets that miss their deadline are given up and counted as lost;
 - the SRT caller: repeats the packets that a NAK names, once per round trip.
@@ -29,6 +29,7 @@ from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import LinkAdded, Sender
 from tests.bondlinks import LinkModel, parse_link
+from tests.bondreceivers import make_receiver
 from tests.srtla_util import srt_control
 
 PAYLOAD = 1316
@@ -131,6 +132,7 @@ class Simulation:
         latency: float = 1.0,
         folder: Path = Path(),
         seed: int = 1,
+        receiver: str = "belabox",
         flush: bool = False,
         nak_everywhere: bool = False,
         hiccup: float = 0.0,
@@ -138,24 +140,20 @@ class Simulation:
         tell_latency: bool = True,
         shape: str = "steady",
     ) -> None:
-        """`hiccup`: s, up to which the sender's timers and wake-ups are late at random. `look`: s between
-        the moments at which the sender hears and does anything, as in an engine. `shape`: one of SHAPES,
-        the stream's."""
+        """`receiver`, `flush`, `nak_everywhere`: see tests/bondreceivers.py. `hiccup`: s, up to which the
+        sender's timers and wake-ups are late at random. `look`: s between the moments at which the sender
+        hears and does anything, as in an engine. `shape`: one of SHAPES, the stream's."""
         self.rng = random.Random(seed)
         self.now = self.START
         self.mbps, self.seconds, self.latency = mbps, seconds, latency
-        self.flush, self.nak_everywhere, self.hiccup, self.look = flush, nak_everywhere, hiccup, look
+        self.hiccup, self.look = hiccup, look
         self.links = dict(enumerate((parse_link(spec, folder) for spec in links), 1))
         self.heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.count = 0
         self.sender = make_sender(self.rng.randbytes, self.now)
         self.specs = [LinkSpec(f"usb{n}", f"10.0.{n}.10") for n in self.links]
         self.armed: float | None = None
-        self.group: bytes | None = None
-        self.joined: set[int] = set()
-        self.pending: dict[int, list[int]] = {number: [] for number in self.links}
-        self.flush_at: dict[int, float] = {}
-        self.heard_last = 1
+        self.receiver = make_receiver(receiver, self, flush=flush, nak_everywhere=nak_everywhere)
         self.inbox: list[tuple[int, bytes]] = []
         self.inbox_at = -1.0
         # the SRT caller
@@ -189,6 +187,7 @@ class Simulation:
     # --- the loop -------------------------------------------------------------------------------------------
 
     def at(self, when: float, what: Callable[..., None], *args: Any) -> None:
+        """Call something later."""
         self.count += 1
         heapq.heappush(self.heap, (when, self.count, what, args))
 
@@ -250,11 +249,12 @@ class Simulation:
         for number, data in sender.datagrams_to_links():
             arrives = self.links[number][0].carry(len(data), now, rng)
             if arrives is not None:
-                self.at(arrives, self._at_receiver, number, data)
+                self.at(arrives, self.receiver.from_link, number, data)
         for data in sender.datagrams_to_caller():
             self._at_caller(data)
 
-    def _down(self, number: int, data: bytes) -> None:
+    def down(self, number: int, data: bytes) -> None:
+        """A datagram for the sender leaves by a link."""
         arrives = self.links[number][1].carry(len(data), self.now, self.rng)
         if arrives is not None:
             self.at(arrives, self._at_sender, number, data)
@@ -345,59 +345,23 @@ class Simulation:
         self._drain()
         self._arm()
 
-    # --- the receiver ---------------------------------------------------------------------------------------
+    # --- the SRT server -------------------------------------------------------------------------------------
 
-    def _at_receiver(self, number: int, data: bytes) -> None:
+    def _deadline(self, index: int) -> float:
+        return self.STREAM + self.born[index] + self.latency + self.base
+
+    def at_server(self, data: bytes) -> None:
+        """A datagram has reached the SRT server."""
         if not data[0] & 0x80:
-            if number not in self.joined:
-                return
-            self.heard_last = number
-            index = wire.distance(self.first_sequence, int.from_bytes(data[:4], "big"))
-            pending = self.pending[number]
-            pending.append(wire.advance(self.first_sequence, index))
-            if len(pending) == wire.ACK_EVERY:
-                self._acknowledge(number)
-            elif self.flush and len(pending) == 1:
-                self.flush_at[number] = self.now + 0.02
-                self.at(self.now + 0.02, self._flush, number, self.now + 0.02)
-            self._at_server(index)
-            return
-        kind = wire.packet_type(data)
-        if kind == wire.KEEPALIVE:
-            if number in self.joined:
-                self._down(number, data)
-        elif kind == wire.REG1:
-            self.group = data[2 : 2 + wire.HALF_ID] + bytes(wire.HALF_ID)
-            self._down(number, wire.build_registration(wire.REG2, self.group))
-        elif kind == wire.REG2:
-            if data[2:] == self.group:
-                self.joined.add(number)
-                self._down(number, wire.REG3_PACKET)
-            else:
-                self._down(number, wire.REG_NGP_PACKET)
-        elif kind == wire.SRT_ACKACK and number in self.joined:
-            self.heard_last = number
+            self._arrived(wire.distance(self.first_sequence, int.from_bytes(data[:4], "big")))
+        elif wire.packet_type(data) == wire.SRT_ACKACK:
             sent_at = self.ack_sent.pop(int.from_bytes(data[4:8], "big"), None)
             if sent_at is not None:
                 sample = self.now - sent_at
                 self.rtt_var += (abs(sample - self.rtt) - self.rtt_var) / 4
                 self.rtt += (sample - self.rtt) / 8
 
-    def _acknowledge(self, number: int) -> None:
-        self._down(number, wire.build_srtla_ack(self.pending[number]))
-        self.pending[number] = []
-        self.flush_at.pop(number, None)
-
-    def _flush(self, number: int, due: float) -> None:
-        if self.flush_at.get(number) == due and self.pending[number]:
-            self._acknowledge(number)
-
-    # --- the SRT server -------------------------------------------------------------------------------------
-
-    def _deadline(self, index: int) -> float:
-        return self.STREAM + self.born[index] + self.latency + self.base
-
-    def _at_server(self, index: int) -> None:
+    def _arrived(self, index: int) -> None:
         self.arrivals += 1
         if index in self.missing:
             del self.missing[index]
@@ -444,8 +408,7 @@ class Simulation:
                 start = before = index
         body = b"".join(word.to_bytes(4, "big") for word in words[:360])
         packet = srt_control(wire.SRT_NAK, body, stamp=int(self.now * 1e6) & 0xFFFFFFFF)
-        for number in self.joined if self.nak_everywhere else (self.heard_last,):
-            self._down(number, packet)
+        self.receiver.from_server(packet)
 
     def _server_tick(self) -> None:
         self._expire(self.now)
@@ -459,8 +422,7 @@ class Simulation:
             body = wire.advance(self.first_sequence, first).to_bytes(4, "big") + bytes(24)
             head = srt_control(wire.SRT_ACK, body, stamp=int(self.now * 1e6) & 0xFFFFFFFF)
             packet = head[:4] + self.ack_number.to_bytes(4, "big") + head[8:]
-            for number in self.joined:
-                self._down(number, packet)
+            self.receiver.from_server(packet)
         if self.missing and self.now >= self.next_nak:
             self.next_nak = self.now + max(0.02, (self.rtt + 4 * self.rtt_var) / 2)
             self._nak(list(self.missing))

@@ -128,13 +128,17 @@ def some_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("some_parameters")
 def test_parameters_are_set_and_swept() -> None:
-    columns = chosen_columns(["adaptive", "classic"], ["most=4"], "target=0.05,0.1")
+    columns = chosen_columns(["adaptive", "classic"], ["belabox"], ["most=4"], "target=0.05,0.1")
     assert columns == [
-        Column("target=0.05", "adaptive", (("most", "4"), ("target", "0.05"))),
-        Column("target=0.1", "adaptive", (("most", "4"), ("target", "0.1"))),
+        Column("target=0.05", "adaptive", "belabox", (("most", "4"), ("target", "0.05"))),
+        Column("target=0.1", "adaptive", "belabox", (("most", "4"), ("target", "0.1"))),
     ]
     assert parameters(columns[1].changes) == Parameters(0.1, 4)
-    assert chosen_columns(["classic"], ["most=4"], None) == [Column("classic", "classic", (("most", "4"),))]
+    columns = chosen_columns(["classic"], ["belabox", "netbond"], ["most=4"], None)
+    assert columns == [
+        Column("classic, belabox", "classic", "belabox", (("most", "4"),)),
+        Column("classic, netbond", "classic", "netbond", (("most", "4"),)),
+    ]
 
 
 @pytest.mark.usefixtures("some_parameters")
@@ -148,4 +152,15 @@ def test_parameters_are_set_and_swept() -> None:
 )
 def test_wrong_parameters_are_refused(change: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        chosen_columns(["adaptive"], [change], None)
+        chosen_columns(["adaptive"], ["belabox"], [change], None)
+
+
+def test_adaptive_is_compared_with_classic_and_the_same_receiver() -> None:
+    runs = [
+        Run("bond", 8.0, f"{mode}, {receiver}", 1, lost, 1.0)
+        for receiver, losses in (("belabox", (1.0, 2.0)), ("netbond", (1.0, 0.0)))
+        for mode, lost in zip(("adaptive", "classic"), losses, strict=True)
+    ]
+    assert line(runs).endswith("**worse** |")
+    assert "worse" not in line(runs[:2])
+    assert "1 of 1 worse" in summary(Results({}, runs))
