@@ -6,8 +6,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.bondlinks import parse_link
-from tests.bondsim import BONDS, SHAPES
+from tests.bondlinks import IP_UDP, parse_link
+from tests.bondsim import BONDS, SHAPES, SIZE
 
 NAMED: dict[str, list[str]] = {
     **BONDS,
@@ -123,6 +123,26 @@ NAMED: dict[str, list[str]] = {
         "up=60,down=100,delay=12,jitter=10,queue=1500",
         "up=20,down=100,delay=20,jitter=10,queue=800",
     ],
+    "weak2": ["up=6,down=20,delay=30", "up=0.1,down=2,delay=50"],
+    "swing2": ["up=6,down=20,delay=30", "up=3,down=10,delay=40,worse=0,better=1,again=2,up2=0.1"],
+    "shared3": [  # two modems in one cell
+        "up=8,down=20,delay=30,shared=7",
+        "up=6,down=20,delay=40,shared=7",
+        "up=4,down=20,delay=50",
+    ],
+    "shared2": ["up=20,down=20,delay=25,shared=8", "up=20,down=20,delay=60,shared=8"],
+    "unordered3": [
+        "up=6,down=20,delay=25,jitter=20,unordered=1",
+        "up=4,down=20,delay=35,jitter=40,unordered=1",
+        "up=3,down=20,delay=45,jitter=5,unordered=1",
+    ],
+    "rebind3": ["up=6,down=20,delay=25,rebind=10", "up=4,down=20,delay=35", "up=3,down=20,delay=45"],
+    "rebind2": ["up=6,down=20,delay=25,rebind=11", "up=4,down=20,delay=35,rebind=11"],  # a router between
+    "swallow3": [  # keepalives pass, whole packets do not
+        "up=6,down=20,delay=25",
+        "up=6,down=20,delay=35,largest=1300",
+        "up=4,down=20,delay=45",
+    ],
     "acks-lost2": ["up=6,down=20,delay=30,downloss=20", "up=5,down=20,delay=40,downloss=30"],
 }
 LOADS = (0.5, 0.7, 0.85, 0.95, 1.1)  # of the capacity left after headers and loss
@@ -132,12 +152,21 @@ HEADERS = 1360 / 1316
 def capacity(links: list[str]) -> float:
     """Return the payload in Mbit/s that the links can carry; skip links with outages if there are others."""
     ups = [parse_link(spec)[0] for spec in links]
-    total = 0.0
+    total = shared = 0.0
     for up in [up for up in ups if up.off > 1e9] or ups:
         burst = up.burst_enter / (up.burst_enter + up.burst_leave) if up.burst_enter else 0.0
         rate = len(up.trace) * 1500 * 8 / up.trace[-1] if up.trace else up.rate
-        total += rate / 1e6 / HEADERS * (1 - up.loss) * (1 - burst)
-    return total
+        if up.again and not up.worse:  # it swings all the time
+            weak = (up.better - up.worse) / up.again
+            rate = rate * (1 - weak) + up.worse_rate * weak
+        carried = rate / 1e6 / HEADERS * (1 - up.loss) * (1 - burst)
+        if 0 < up.largest < SIZE + IP_UDP:
+            carried = 0.0
+        if up.shared:
+            shared += carried
+        else:
+            total += carried
+    return total + min(shared, max(up.shared for up in ups) / 1e6 / HEADERS)
 
 
 def random_bond(rng: random.Random) -> list[str]:

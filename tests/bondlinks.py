@@ -34,6 +34,10 @@ class LinkModel:
     again: float = 0.0  # s after which that repeats; 0: never
     worse_rate: float = 0.0  # bit/s; 0: unchanged
     worse_delay: float = 0.0
+    unordered: bool = False  # jitter may change the order
+    largest: int = 0  # bytes with headers; larger datagrams vanish; 0: none do
+    shared: float = 0.0  # bit/s of the bottleneck behind this link and all others that have one; 0: none
+    rebind: float = 0.0  # s after which a NAT gives the link another port, again and again; 0: never
     bad: bool = False
     waiting: deque[tuple[float, int]] = field(default_factory=deque)  # (leaves the queue at, bytes)
     queued: int = 0
@@ -58,7 +62,7 @@ class LinkModel:
         if self.again and now >= self.better:
             self.worse += self.again
             self.better += self.again
-        if self.off <= now < self.on:
+        if self.off <= now < self.on or (self.largest and size > self.largest):
             self.lost += 1
             return None
         if self.burst_enter:
@@ -93,8 +97,9 @@ class LinkModel:
             waiting.append((leaves, size))
             self.queued += size
         delay = self.worse_delay if self.worse_delay and self.worse <= leaves < self.better else self.delay
-        arrives = max(leaves + delay + (rng.random() * self.jitter if self.jitter else 0.0), self.last)
-        self.last = arrives
+        arrives = leaves + delay + (rng.random() * self.jitter if self.jitter else 0.0)
+        if not self.unordered:
+            self.last = arrives = max(arrives, self.last)
         self.carried += 1
         return arrives
 
@@ -141,7 +146,9 @@ def parse_link(spec: str, folder: Path = Path()) -> tuple[LinkModel, LinkModel]:
     """Parse a link `key=value,...` into (up, down): up, down (Mbit/s), uptrace (a file in `folder`), fading
     (Mbit/s, wandering), delay, jitter (ms), loss, gep, ger (%), queue (kB), off, on (s), every (s, repeats
     the outage), stall, unstall (s, between which the queue only grows), worse, better (s, between which
-    `up2`, Mbit/s, and `delay2`, ms, are true), again (s, repeats that), downloss (%)."""
+    `up2`, Mbit/s, and `delay2`, ms, are true), again (s, repeats that), downloss (%), unordered (1: jitter
+    changes the order), largest (bytes with headers; larger datagrams vanish), shared (Mbit/s of one
+    bottleneck behind all links that have this), rebind (s, each so often a NAT changes the port)."""
     up, down = LinkModel(), LinkModel()
     for entry in spec.split(","):
         key, _, text = entry.partition("=")
@@ -200,4 +207,8 @@ _KEYS: dict[str, tuple[str, Callable[[float], float], str]] = {
     "again": ("again", _same, "ud"),
     "up2": ("worse_rate", _mega, "u"),
     "delay2": ("worse_delay", _milli, "ud"),
+    "unordered": ("unordered", bool, "u"),
+    "largest": ("largest", int, "u"),
+    "shared": ("shared", _mega, "u"),
+    "rebind": ("rebind", _same, "u"),
 }

@@ -1,6 +1,6 @@
 """Models the SRTLA receivers of simulated bonds (tests/bondsim.py): a stand-in for foreign ones, and our own.
 
-Links are numbers here, as in the simulation: what a receiver sees as the address of a link.
+A link's address is a number here; a link that a NAT has given another port has another number.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ It shows how much of the payload arrives in time. A benchmark over real sockets 
 results vary; this needs a second, and its result is always the same. The sender is the real one, and gets
 real datagrams; the rest is modelled:
 
-- links: rate or trace of delivery opportunities, drop-tail queue, delay, jitter that keeps the order, random
-  and burst loss, outages (tests/bondlinks.py);
+- links: rate or trace of delivery opportunities, drop-tail queue, delay, jitter, random and burst loss,
+  outages, a bottleneck that several share, and more (tests/bondlinks.py);
 - the receiver (tests/bondreceivers.py): an SRTLA ACK for each ten data packets of a link, and nothing for the
   rest, SRT ACKs over all links, NAKs over the link heard last; or our own, which is not modelled but real;
 - the SRT server: a cumulative ACK each 10 ms, loss reports periodically and after the reorder tolerance;
@@ -22,18 +22,20 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import LinkAdded, Sender
-from tests.bondlinks import LinkModel, parse_link
+from tests.bondlinks import IP_UDP, LinkModel, parse_link
 from tests.bondreceivers import make_receiver
 from tests.srtla_util import srt_control
 
 PAYLOAD = 1316
 RTT_START = 0.1
+REBOUND = 100  # what is added to a link's number for the receiver each time that its address changes
 
 BONDS: dict[str, list[str]] = {
     "clean3": ["up=6,down=20,delay=25", "up=4,down=20,delay=35", "up=3,down=20,delay=45"],
@@ -148,6 +150,7 @@ class Simulation:
         self.mbps, self.seconds, self.latency = mbps, seconds, latency
         self.hiccup, self.look = hiccup, look
         self.links = dict(enumerate((parse_link(spec, folder) for spec in links), 1))
+        self.bottleneck = LinkModel(rate=max(up.shared for up, _ in self.links.values()))
         self.heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self.count = 0
         self.sender = make_sender(self.rng.randbytes, self.now)
@@ -247,15 +250,35 @@ class Simulation:
             if isinstance(event, LinkAdded):
                 sender.link_opened(event.number, now)
         for number, data in sender.datagrams_to_links():
-            arrives = self.links[number][0].carry(len(data), now, rng)
+            up = self.links[number][0]
+            arrives = up.carry(len(data), now, rng)
             if arrives is not None:
-                self.at(arrives, self.receiver.from_link, number, data)
+                self.at(arrives, self._behind_the_link, up, number, data)
         for data in sender.datagrams_to_caller():
             self._at_caller(data)
 
-    def down(self, number: int, data: bytes) -> None:
-        """A datagram for the sender leaves by a link."""
-        arrives = self.links[number][1].carry(len(data), self.now, self.rng)
+    def _behind_the_link(self, up: LinkModel, number: int, data: bytes) -> None:
+        if not up.shared:
+            self._at_receiver(up, number, data)
+            return
+        arrives = self.bottleneck.carry(len(data), self.now, self.rng)
+        if arrives is not None:
+            self.at(arrives, self._at_receiver, up, number, data)
+
+    def _at_receiver(self, up: LinkModel, number: int, data: bytes) -> None:
+        self.receiver.from_link(number + REBOUND * self._rebound(up), data)
+
+    def _rebound(self, up: LinkModel) -> int:
+        """Return how often a NAT has given the link another port by now."""
+        return int(self.now / up.rebind) if up.rebind else 0
+
+    def down(self, link: int, data: bytes) -> None:
+        """A datagram for the sender leaves by a link, as the receiver sees it."""
+        times, number = divmod(link, REBOUND)
+        up, down = self.links[number]
+        if times != self._rebound(up):
+            return  # nobody is at that port any more
+        arrives = down.carry(len(data), self.now, self.rng)
         if arrives is not None:
             self.at(arrives, self._at_sender, number, data)
 
@@ -453,8 +476,13 @@ def least_loss(
         return 0.0  # no limit
     # A chance takes one of the packets first to last: those before are late, those after not born yet.
     chances: list[tuple[int, int]] = []
-    for up in ups:
-        for leaves, arrives in _chances(up, born[-1] + patience):
+    until = born[-1] + patience
+    free = [_chances(up, until) for up in ups if not up.shared]
+    if len(free) < len(ups):
+        behind = heapq.merge(*(_chances(up, until) for up in ups if up.shared), key=itemgetter(1))
+        free.append(_behind(behind, 8 * (SIZE + IP_UDP) / max(up.shared for up in ups)))
+    for source in free:
+        for leaves, arrives in source:
             first, last = bisect_left(born, arrives - patience), bisect_right(born, leaves) - 1
             if first <= last:
                 chances.append((first, last))
@@ -475,15 +503,19 @@ def least_loss(
 
 def _chances(up: LinkModel, until: float) -> Iterator[tuple[float, float]]:
     """Yield for each packet that a link can carry: until when the packet may come, and when it arrives."""
-    size, rng = len(_BODY) + 12, random.Random(0)
+    rng = random.Random(0)
     link = replace(up, loss=0.0, burst_enter=0.0, jitter=0.0, waiting=deque())
     now = Simulation.START
     while now < until:
+        takes = 8 * (SIZE + IP_UDP) / link.worse_rate if link.worse_rate and link.trace is None else 0.0
+        if link.worse <= now < link.better < now + takes:
+            now = link.better  # a packet that began before would hold up faster ones
+            continue
         # During an outage a link still sends what was in its queue before.
         out = link.off <= now < link.on
         latest = link.off - 1e-6 if out else now
         link.last = 0.0
-        arrives = link.carry(size, latest, rng)
+        arrives = link.carry(SIZE, latest, rng)
         if arrives is None:
             now = link.on
         elif link.trace is None:
@@ -494,4 +526,14 @@ def _chances(up: LinkModel, until: float) -> Iterator[tuple[float, float]]:
             yield latest if out else now, arrives
 
 
+def _behind(chances: Iterator[tuple[float, float]], takes: float) -> Iterator[tuple[float, float]]:
+    """Leave those chances that a bottleneck behind the links can serve, if each takes so many s there."""
+    free = 0.0
+    for leaves, arrives in chances:
+        if free <= arrives + takes:
+            free = max(free, arrives) + takes
+            yield leaves, free
+
+
 _BODY = bytes(4) + bytes(PAYLOAD)
+SIZE = 12 + len(_BODY)  # bytes of an SRT data packet
