@@ -35,6 +35,7 @@ from tests.srtla_util import srt_control
 
 PAYLOAD = 1316
 RTT_START = 0.1
+EPSILON = 1e-6  # s
 REBOUND = 100  # what is added to a link's number for the receiver each time that its address changes
 
 BONDS: dict[str, list[str]] = {
@@ -513,11 +514,12 @@ def _chances(up: LinkModel, until: float) -> Iterator[tuple[float, float]]:
             continue
         # During an outage a link still sends what was in its queue before.
         out = link.off <= now < link.on
-        latest = link.off - 1e-6 if out else now
+        latest = link.off - EPSILON if out else now
         link.last = 0.0
-        arrives = link.carry(SIZE, latest, rng)
+        # A trace may have several chances at one moment.
+        arrives = link.carry(SIZE, latest if link.trace is None else latest - EPSILON, rng)
         if arrives is None:
-            now = link.on
+            now = link.on + 2 * EPSILON
         elif link.trace is None:
             now = link.free_at
             yield latest, arrives

@@ -11,10 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from bench.bonding import chosen_columns
-from bench.bonds import cases, wild_cases
+from bench.bonds import NAMED, capacity, cases, wild_cases
 from bench.columns import Column, parameters
 from bench.table import Results, Run, compare, heading, line, load, quantile, save, summary
-from tests.bondsim import BONDS, least_loss
+from netbond.config.schema import MODES
+from netbond.srtla.modes import make_carrier
+from netbond.srtla.sender import Sender
+from tests.bondsim import BONDS, Simulation, least_loss
 
 FULL = 6.0 * 1316 / 1360  # Mbit/s of payload that a link of 6 Mbit/s carries
 
@@ -32,6 +35,7 @@ FULL = 6.0 * 1316 / 1360  # Mbit/s of payload that a link of 6 Mbit/s carries
         (["up=6,delay=30,off=9,on=10,every=5,queue=2"], FULL * 0.9, 0.12, 17.7),
         (["up=6,delay=30", "up=6,delay=200"], FULL * 2, 0.1, 50.0),  # the second one is always late
         (["up=6,delay=30", "up=6,delay=130"], FULL * 1.98, 0.12, 0.0),  # ... and just in time
+        (["fading=6,delay=30,off=9,on=10,every=5"], 0.5, 2.0, 0.0),
         (["delay=5", "up=1,delay=30"], 100.0, 1.0, 0.0),
     ],
 )
@@ -164,3 +168,19 @@ def test_adaptive_is_compared_with_classic_and_the_same_receiver() -> None:
     assert line(runs).endswith("**worse** |")
     assert "worse" not in line(runs[:2])
     assert "1 of 1 worse" in summary(Results({}, runs))
+
+
+@pytest.mark.parametrize("bond", ["fading2", "die3", "skew4"])
+@pytest.mark.parametrize("latency", [1.0, 0.12])
+def test_no_mode_loses_less_than_the_oracle(bond: str, latency: float) -> None:
+    mbps = capacity(NAMED[bond]) * 1.1
+    ideal = least_loss(NAMED[bond], mbps, latency=latency, seconds=6.0)
+    for mode in MODES:
+        simulation = Simulation(
+            NAMED[bond],
+            lambda rnd, now, mode=mode: Sender(rnd, make_carrier(mode), now),  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+            mbps=mbps,
+            seconds=6.0,
+            latency=latency,
+        )
+        assert simulation.run().lost_pct >= ideal
