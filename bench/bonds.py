@@ -146,6 +146,9 @@ NAMED: dict[str, list[str]] = {
     "acks-lost2": ["up=6,down=20,delay=30,downloss=20", "up=5,down=20,delay=40,downloss=30"],
 }
 LOADS = (0.5, 0.7, 0.85, 0.95, 1.1)  # of the capacity left after headers and loss
+FEC_ROW = 10
+ENCODER_MOST = 1.3  # of the capacity
+RARELY_LOSSY = ["up=6,down=20,delay=25,loss=0.3", "up=4,down=20,delay=35,loss=0.3", "up=3,down=20,delay=45"]
 HEADERS = 1360 / 1316
 
 
@@ -223,6 +226,9 @@ class Case:
     links: tuple[str, ...]
     mbps: float
     shape: str = "steady"
+    fec: int = 0  # data packets for one packet of SRT's FEC
+    arq: bool = True
+    adapts: bool = False  # `mbps` is the most that the encoder sends
 
 
 def cases(date: str, randoms: int) -> Iterator[Case]:
@@ -236,6 +242,14 @@ def cases(date: str, randoms: int) -> Iterator[Case]:
                 yield Case(
                     f"{name} {shape} {load:.0%}", tuple(NAMED[name]), capacity(NAMED[name]) * load, shape
                 )
+    for load in LOADS[:-1]:
+        mbps = round(capacity(NAMED["lossy3"]) * load * FEC_ROW / (FEC_ROW + 1), 2)
+        yield Case(f"fec lossy3 {load:.0%}", tuple(NAMED["lossy3"]), mbps, fec=FEC_ROW)
+        mbps = round(capacity(RARELY_LOSSY) * load * FEC_ROW / (FEC_ROW + 1), 2)
+        yield Case(f"fec alone {load:.0%}", tuple(RARELY_LOSSY), mbps, fec=FEC_ROW, arq=False)
+    for name in ("clean3", "skew4", "die3", "fading2", "bloat3", "lossy3", "swing2", "handover3"):
+        most = round(capacity(NAMED[name]) * ENCODER_MOST, 2)
+        yield Case(f"encoder {name}", tuple(NAMED[name]), most, adapts=True)
     rng = random.Random(f"random {date}")
     for number in range(randoms):
         links = random_bond(rng)

@@ -45,6 +45,8 @@ def measure(task: Task) -> Run:
         loss = least_loss(
             list(case.links), case.mbps, latency=task.latency, seconds=task.seconds, shape=case.shape
         )
+        if case.adapts:  # the ideal encoder sends what the links carry
+            return Run(case.name, case.mbps, ORACLE, task.seed, 0.0, 1.0, case.mbps * (1 - loss / 100))
         return Run(case.name, case.mbps, ORACLE, task.seed, loss, 1.0)
     simulation = Simulation(
         list(case.links),
@@ -55,10 +57,14 @@ def measure(task: Task) -> Run:
         seed=task.seed,
         hiccup=0.002,
         shape=case.shape,
+        fec=case.fec,
+        arq=case.arq,
+        adapts=case.adapts,
         receiver=column.receiver,
     )
     outcome = simulation.run()
-    return Run(case.name, case.mbps, column.name, task.seed, outcome.lost_pct, outcome.overhead)
+    carried = outcome.mbps if case.adapts else 0.0
+    return Run(case.name, case.mbps, column.name, task.seed, outcome.lost_pct, outcome.overhead, carried)
 
 
 def carrier(column: Column) -> Carrier:

@@ -26,6 +26,7 @@ class Run:
     seed: int
     lost: float  # % of the payload
     sent: float  # datagrams per packet delivered
+    carried: float = 0.0  # Mbit/s of payload in time, if the encoder adapts; else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ def sent(run: Run) -> float:
     return run.sent
 
 
+def carried(run: Run) -> float:
+    return run.carried
+
+
 def save(results: Results, path: Path) -> None:
     """Write the runs as JSON, one a line."""
     runs = ",\n".join(json.dumps(asdict(run)) for run in results.runs)
@@ -80,11 +85,13 @@ def line(runs: Sequence[Run]) -> str:
     results = Results({}, list(runs))
     row = runs[0].row
     losses = {name: results.means(name, lost)[row] for name in results.columns()}
-    cells = [
-        f"{loss:.2f}" + ("" if name == ORACLE else f" | {results.means(name, sent)[row]:.3f}")
-        for name, loss in losses.items()
-    ]
-    mark = " **worse** |" if is_worse(losses) else ""
+    cells = []
+    for name, loss in losses.items():
+        rate = results.means(name, carried)[row]
+        cells.append(f"{loss:.2f}" + (f" of {rate:.2f} Mbit/s" if rate else ""))
+        if name != ORACLE:
+            cells.append(f"{results.means(name, sent)[row]:.3f}")
+    mark = " **worse** |" if is_worse(losses) and not any(map(carried, runs)) else ""
     return f"| {row} | {runs[0].mbps:.2f} | {' | '.join(cells)} |{mark}"
 
 
@@ -100,7 +107,32 @@ def _rivals(columns: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def summary(results: Results) -> str:
-    """Return a table with a line per column: loss, loss beyond the oracle's, datagrams sent."""
+    """Return a table with a line per column: loss, loss beyond the oracle's, datagrams sent.
+
+    Rows with an encoder that adapts have a table of their own: less is lost there where less is carried.
+    """
+    fixed, adapting = _by_encoder(results)
+    lines = []
+    if fixed.runs:
+        lines += _summary_of_losses(fixed)
+    if adapting.runs:
+        lines += [""] if lines else []
+        lines += ["| the encoder adapts | rows | Mbit/s carried | lost % |", "|---|---|---|---|"]
+        for name in adapting.columns():
+            rates = adapting.means(name, carried)
+            loss = fmean(adapting.means(name, lost).values())
+            lines.append(f"| {name} | {len(rates)} | {fmean(rates.values()):.2f} | {loss:.2f} |")
+    return "\n".join(lines)
+
+
+def _by_encoder(results: Results) -> tuple[Results, Results]:
+    """Return the runs with a fixed rate, and those with an encoder that adapts."""
+    fixed = [run for run in results.runs if not run.carried]
+    adapting = [run for run in results.runs if run.carried]
+    return Results(results.about, fixed), Results(results.about, adapting)
+
+
+def _summary_of_losses(results: Results) -> list[str]:
     ideal = results.means(ORACLE, lost)
     lines = [
         "| | rows | lost %: mean | 90th pct | worst | beyond oracle: mean | 90th pct | worst | sent |",
@@ -122,7 +154,7 @@ def summary(results: Results) -> str:
     if _rivals(results.columns()):
         worse = sum(map(is_worse, rows))
         lines += ["", f"{worse} of {len(rows)} worse than classic by more than {TOLERANCE} points"]
-    return "\n".join(lines)
+    return lines
 
 
 def _spread(values: dict[str, float]) -> str:
@@ -142,36 +174,55 @@ def compare(old: Results, new: Results) -> str:
     for key in sorted({*old.about, *new.about}):
         if old.about.get(key) != new.about.get(key):
             raise ValueError(f"{key} differs: {old.about.get(key)} and {new.about.get(key)}")
+    parts = list(zip(_by_encoder(old), _by_encoder(new), strict=True))
     lines = [
         "| | rows | lost %: old | new | difference | sent: old | new | difference |",
         "|---|---|---|---|---|---|---|---|",
+        *_differences(*parts[0], {lost: 2, sent: 3}),
     ]
-    changed: list[tuple[float, str]] = []
+    if parts[1][1].runs:
+        lines += [
+            "",
+            "| the encoder adapts | rows | Mbit/s: old | new | difference | lost %: old | new | difference |",
+            "|---|---|---|---|---|---|---|---|",
+            *_differences(*parts[1], {carried: 2, lost: 2}),
+        ]
+    lines += ["", "| changed most | | lost %: old | new | difference |", "|---|---|---|---|---|"]
+    lines += _most_changed(*parts[0])
+    alone = {run.row for run in old.runs} ^ {run.row for run in new.runs}
+    if alone:
+        lines += ["", f"{len(alone)} rows are in one of the two only"]
+    return "\n".join(lines)
+
+
+def _differences(old: Results, new: Results, digits: dict[Callable[[Run], float], int]) -> list[str]:
+    """Return a line for each column, with old, new and difference of each value."""
+    lines = []
     for name in new.columns():
         pairs = _pairs(old, new, name)
         if name == ORACLE or not pairs:
             continue
         cells = [name, str(len({run.row for run, _ in pairs}))]
-        for value in (lost, sent):
-            before = Results({}, [run for run, _ in pairs]).means(name, value)
-            after = Results({}, [run for _, run in pairs]).means(name, value)
+        for value, places in digits.items():
+            before, after = _paired_means(pairs, value)
             differences = [after[row] - before[row] for row in after]
-            digits = 2 if value is lost else 3
-            cells += [f"{fmean(before.values()):.{digits}f}", f"{fmean(after.values()):.{digits}f}"]
-            cells.append(f"{fmean(differences):+.{digits}f} {_interval(differences, digits)}")
-            if value is lost:
-                changed += [
-                    (after[row] - before[row], f"| {row} | {name} | {before[row]:.2f} | {after[row]:.2f} |")
-                    for row in after
-                ]
+            cells += [f"{fmean(before.values()):.{places}f}", f"{fmean(after.values()):.{places}f}"]
+            cells.append(f"{fmean(differences):+.{places}f} {_interval(differences, places)}")
         lines.append(f"| {' | '.join(cells)} |")
-    most = sorted((each for each in changed if each[0]), key=lambda each: -abs(each[0]))[:MOST_CHANGED]
-    lines += ["", "| changed most | | lost %: old | new | difference |", "|---|---|---|---|---|"]
-    lines += [f"{text} {difference:+.2f} |" for difference, text in most]
-    alone = {run.row for run in old.runs} ^ {run.row for run in new.runs}
-    if alone:
-        lines += ["", f"{len(alone)} rows are in one of the two only"]
-    return "\n".join(lines)
+    return lines
+
+
+def _most_changed(old: Results, new: Results) -> list[str]:
+    changed: list[tuple[float, str]] = []
+    for name in new.columns():
+        if name == ORACLE:
+            continue
+        before, after = _paired_means(_pairs(old, new, name), lost)
+        for row, loss in after.items():
+            change = loss - before[row]
+            changed.append((change, f"| {row} | {name} | {before[row]:.2f} | {loss:.2f} | {change:+.2f} |"))
+    changed.sort(key=lambda each: -abs(each[0]))
+    return [text for change, text in changed[:MOST_CHANGED] if change]
 
 
 def _pairs(old: Results, new: Results, column: str) -> list[tuple[Run, Run]]:
@@ -181,6 +232,18 @@ def _pairs(old: Results, new: Results, column: str) -> list[tuple[Run, Run]]:
         for run in new.runs
         if run.column == column and (run.row, run.seed) in before
     ]
+
+
+def _paired_means(
+    pairs: Sequence[tuple[Run, Run]], value: Callable[[Run], float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return for each row the mean over its seeds, before and after."""
+    means: tuple[dict[str, list[float]], dict[str, list[float]]] = ({}, {})
+    for pair in pairs:
+        for rows, run in zip(means, pair, strict=True):
+            rows.setdefault(run.row, []).append(value(run))
+    before, after = ({row: fmean(values) for row, values in rows.items()} for rows in means)
+    return before, after
 
 
 def _interval(differences: Iterable[float], digits: int) -> str:

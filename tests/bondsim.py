@@ -10,7 +10,8 @@ real datagrams; the rest is modelled:
   rest, SRT ACKs over all links, NAKs over the link heard last; or our own, which is not modelled but real;
 - the SRT server: a cumulative ACK each 10 ms, loss reports periodically and after the reorder tolerance;
   packets that miss their deadline are given up and counted as lost;
-- the SRT caller: repeats the packets that a NAK names, once per round trip.
+- the SRT caller: repeats the packets that a NAK names, once per round trip; sends a fixed rate, or what its
+  encoder makes of SRT's figures (tests/bondencoder.py); perhaps with a packet of SRT's FEC for each row.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import LinkAdded, Sender
+from tests.bondencoder import LOOK, Encoder
 from tests.bondlinks import IP_UDP, LinkModel, parse_link
 from tests.bondreceivers import make_receiver
 from tests.srtla_util import srt_control
@@ -36,6 +38,8 @@ from tests.srtla_util import srt_control
 PAYLOAD = 1316
 RTT_START = 0.1
 EPSILON = 1e-6  # s
+MESSAGE_NUMBER = 0x03FFFFFF  # the bits of it in the second word; a packet of SRT's FEC has 0
+FEC_WORD = (0xC0000000).to_bytes(4, "big")
 REBOUND = 100  # what is added to a link's number for the receiver each time that its address changes
 
 BONDS: dict[str, list[str]] = {
@@ -107,6 +111,12 @@ class Outcome:
     delays: tuple[float, float, float]  # s, arrival at the server: 1 %, 50 %, 99 %
     links: list[tuple[int, int, int]]  # (carried, tail_dropped, lost)
     stats: dict[str, Any]
+    seconds: float  # of the stream
+
+    @property
+    def mbps(self) -> float:
+        """The payload that arrived in time, in Mbit/s."""
+        return self.delivered * PAYLOAD * 8 / 1e6 / self.seconds
 
     @property
     def lost_pct(self) -> float:
@@ -142,10 +152,15 @@ class Simulation:
         look: float = 0.0,
         tell_latency: bool = True,
         shape: str = "steady",
+        fec: int = 0,
+        arq: bool = True,
+        adapts: bool = False,
     ) -> None:
         """`receiver`, `flush`, `nak_everywhere`: see tests/bondreceivers.py. `hiccup`: s, up to which the
         sender's timers and wake-ups are late at random. `look`: s between the moments at which the sender
-        hears and does anything, as in an engine. `shape`: one of SHAPES, the stream's."""
+        hears and does anything, as in an engine. `shape`: one of SHAPES, the stream's. `fec`: data packets
+        in a row of SRT's FEC, with which the server restores one; not `arq`: the server reports no loss.
+        `adapts`: the encoder follows SRT's figures, and `mbps` is the most that it sends."""
         self.rng = random.Random(seed)
         self.now = self.START
         self.mbps, self.seconds, self.latency = mbps, seconds, latency
@@ -162,8 +177,14 @@ class Simulation:
         self.inbox_at = -1.0
         # the SRT caller
         self.pps = mbps * 1e6 / (PAYLOAD * 8)
-        self.born = births(shape, self.pps, seconds)
+        self.encoder = Encoder(mbps, latency, RTT_START) if adapts else None
+        self.looked_at = 0.0
+        self.owed = 0.0
+        self.born = births(shape, self.pps, seconds) if not adapts else []
         self.offered = len(self.born)
+        self.fec, self.arq = fec, arq
+        self.rows: dict[int, set[int]] = {}  # row -> its packets that the server has
+        self.fec_rows: set[int] = set()  # those whose FEC packet it has
         self.next_sequence = 0
         self.first_sequence = 1000
         self.repeated_at: dict[int, float] = {}
@@ -222,6 +243,7 @@ class Simulation:
             delays=tuple(ordered[int(len(ordered) * part)] for part in (0.01, 0.5, 0.99)),  # type: ignore[arg-type]  # three of three
             links=[(up.carried, up.tail_dropped, up.lost) for up in ups],
             stats=self.sender.stats(self.now),
+            seconds=self.seconds,
         )
 
     def _arm(self) -> None:
@@ -326,13 +348,31 @@ class Simulation:
 
     def _frame(self) -> None:
         elapsed = self.now - self.STREAM + 1e-9
+        pause = self.look or 0.005
+        if self.encoder is not None:
+            self._encode(self.encoder, elapsed, pause)
         while self.next_sequence < self.offered and self.born[self.next_sequence] <= elapsed:
-            self.sender.datagram_from_caller(self._packet(self.next_sequence, again=False), self.now)
+            index = self.next_sequence
+            self.sender.datagram_from_caller(self._packet(index, again=False), self.now)
+            if self.fec and index % self.fec == self.fec - 1:
+                packet = self._packet(index, again=False)
+                self.sender.datagram_from_caller(packet[:4] + FEC_WORD + packet[8:], self.now)
             self.next_sequence += 1
         self._drain()
         self._arm()
-        if self.next_sequence < self.offered:
-            self.at(self.now + (self.look or 0.005), self._frame)
+        if self.next_sequence < self.offered or (self.encoder is not None and elapsed < self.seconds):
+            self.at(self.now + pause, self._frame)
+
+    def _encode(self, encoder: Encoder, elapsed: float, pause: float) -> None:
+        """Let the encoder make the packets of a pause between two frames."""
+        if elapsed >= self.looked_at + LOOK:
+            self.looked_at = elapsed
+            encoder.look(elapsed, self.caller_rtt, self.next_sequence - self.caller_acked)
+        self.owed += encoder.mbps * 1e6 / (PAYLOAD * 8) * pause
+        if elapsed < self.seconds:
+            self.born += [elapsed] * int(self.owed)
+            self.owed -= int(self.owed)
+            self.offered = len(self.born)
 
     def _at_caller(self, data: bytes) -> None:
         kind = wire.packet_type(data)
@@ -340,6 +380,7 @@ class Simulation:
             sequence = wire.parse_srt_ack(data)
             assert sequence is not None
             self.caller_acked = max(self.caller_acked, wire.distance(self.first_sequence, sequence))
+            self.caller_rtt = self.rtt  # an ACK tells it
             self.caller_control += 1
             # The answer is due before the next event, but not while the sender is working.
             self.at(self.now, self._ack_ack, data[4:8])
@@ -377,7 +418,12 @@ class Simulation:
     def at_server(self, data: bytes) -> None:
         """A datagram has reached the SRT server."""
         if not data[0] & 0x80:
-            self._arrived(wire.distance(self.first_sequence, int.from_bytes(data[:4], "big")))
+            index = wire.distance(self.first_sequence, int.from_bytes(data[:4], "big"))
+            if int.from_bytes(data[4:8], "big") & MESSAGE_NUMBER:
+                self._arrived(index)
+            else:
+                self.fec_rows.add(index // self.fec)
+                self._restore(index // self.fec)
         elif wire.packet_type(data) == wire.SRT_ACKACK:
             sent_at = self.ack_sent.pop(int.from_bytes(data[4:8], "big"), None)
             if sent_at is not None:
@@ -385,7 +431,20 @@ class Simulation:
                 self.rtt_var += (abs(sample - self.rtt) - self.rtt_var) / 4
                 self.rtt += (sample - self.rtt) / 8
 
+    def _restore(self, row: int) -> None:
+        """Restore a packet if it is the only one that its row lacks, and the FEC packet is there."""
+        have = self.rows.get(row, set())
+        if row in self.fec_rows and len(have) == self.fec - 1:
+            first = row * self.fec
+            self._arrived(next(index for index in range(first, first + self.fec) if index not in have))
+
     def _arrived(self, index: int) -> None:
+        self._take(index)
+        if self.fec:
+            self.rows.setdefault(index // self.fec, set()).add(index)
+            self._restore(index // self.fec)
+
+    def _take(self, index: int) -> None:
         self.arrivals += 1
         if index in self.missing:
             del self.missing[index]
@@ -415,6 +474,8 @@ class Simulation:
             self.given_up = index + 1
 
     def _nak(self, lost: list[int]) -> None:
+        if not self.arq:
+            return
         words: list[int] = []
         start = before = lost[0]
         for index in [*lost[1:], None]:

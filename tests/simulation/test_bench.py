@@ -170,6 +170,32 @@ def test_adaptive_is_compared_with_classic_and_the_same_receiver() -> None:
     assert "1 of 1 worse" in summary(Results({}, runs))
 
 
+def adapting(rate: float) -> Results:
+    runs = [
+        Run(f"encoder{row}", 16.0, column, 0, 0.5, 1.0, carried + row)
+        for row in range(3)
+        for column, carried in (("adaptive", rate), ("oracle", 12.0))
+    ]
+    return Results({"latency": 1.0}, [*results(0.1, 0.5).runs, *runs])
+
+
+def test_an_encoder_that_adapts_is_judged_by_what_it_carries() -> None:
+    assert (
+        line(adapting(9.0).runs[-2:])
+        == "| encoder2 | 16.00 | 0.50 of 11.00 Mbit/s | 1.000 | 0.50 of 14.00 Mbit/s |"
+    )
+    text = summary(adapting(9.0))
+    assert text.startswith(summary(results(0.1, 0.5)))
+    assert text.endswith(
+        dedent("""\
+        | the encoder adapts | rows | Mbit/s carried | lost % |
+        |---|---|---|---|
+        | adaptive | 3 | 10.00 | 0.50 |
+        | oracle | 3 | 13.00 | 0.50 |""")
+    )
+    assert "| adaptive | 3 | 9.00 | 10.00 | +1.00 (+1.00 to +1.00) |" in compare(adapting(8.0), adapting(9.0))
+
+
 @pytest.mark.parametrize("bond", ["fading2", "die3", "skew4"])
 @pytest.mark.parametrize("latency", [1.0, 0.12])
 def test_no_mode_loses_less_than_the_oracle(bond: str, latency: float) -> None:
