@@ -12,8 +12,8 @@ percent, and the datagrams sent per packet delivered; both are the mean over the
 loss of an ideal scheduler. The simulator is tests/bondsim.py; its figures agree with a benchmark over real
 sockets (bench/README.md). `--compare` shows what changed between two runs of the same rows, perhaps by two
 checkouts, with the confidence of the means. `--set` changes parameters of the adaptive mode, and `--sweep`
-prints a summary for each value of one. `--receivers` has columns for each of these SRTLA receivers
-(tests/bondreceivers.py); that of netbond is the real one.
+prints a summary for each value of one, and how it differs from the first. `--receivers` has columns for each
+of these SRTLA receivers (tests/bondreceivers.py); that of netbond is the real one.
 
 Random bonds (60, or N) are drawn from the date of the run, so that nobody has tuned anything with them;
 `--date` draws those of another day again. `--wild` has only random bonds (240, or N), half of them with
@@ -32,7 +32,7 @@ from typing import Any
 
 from bench.bonds import NAMED, cases, wild_cases
 from bench.columns import Column, Task, measure, parameters, parse_change, parse_sweep
-from bench.table import ORACLE, Results, compare, heading, line, load, save, summary
+from bench.table import ORACLE, Results, against_first, compare, heading, line, load, save, summary
 from netbond.config.schema import MODES
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
@@ -144,7 +144,10 @@ def main() -> int:
         show_cost(args.latency)
         return 0
     if args.compare:
-        print(compare(*map(load, args.compare)))
+        try:
+            print(compare(*map(load, args.compare)))
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
         return 0
     try:
         columns = chosen_columns(args.modes.split(","), args.receivers.split(","), args.set, args.sweep)
@@ -177,6 +180,8 @@ def main() -> int:
                 shown = f" {case.links}" if args.links and case.name.startswith(("random", "wild")) else ""
                 print(line(runs) + shown, flush=True)
     print(("\n" if rows else "") + summary(results))
+    if args.sweep:
+        print("\n" + against_first(results))
     if args.json:
         save(results, args.json)
     return 0

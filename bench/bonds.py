@@ -229,6 +229,7 @@ class Case:
     fec: int = 0  # data packets for one packet of SRT's FEC
     arq: bool = True
     adapts: bool = False  # `mbps` is the most that the encoder sends
+    receiver: str = ""  # not the column's, but this one (tests/bondreceivers.py)
 
 
 def cases(date: str, randoms: int) -> Iterator[Case]:
@@ -242,6 +243,10 @@ def cases(date: str, randoms: int) -> Iterator[Case]:
                 yield Case(
                     f"{name} {shape} {load:.0%}", tuple(NAMED[name]), capacity(NAMED[name]) * load, shape
                 )
+    for name in ("clean3", "skew4", "lossy3"):
+        for load in LOADS[:-1]:
+            mbps = round(capacity(NAMED[name]) * load, 2)
+            yield Case(f"no-acks {name} {load:.0%}", tuple(NAMED[name]), mbps, receiver="go-srtla")
     for load in LOADS[:-1]:
         mbps = round(capacity(NAMED["lossy3"]) * load * FEC_ROW / (FEC_ROW + 1), 2)
         yield Case(f"fec lossy3 {load:.0%}", tuple(NAMED["lossy3"]), mbps, fec=FEC_ROW)

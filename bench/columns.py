@@ -60,7 +60,7 @@ def measure(task: Task) -> Run:
         fec=case.fec,
         arq=case.arq,
         adapts=case.adapts,
-        receiver=column.receiver,
+        receiver=case.receiver or column.receiver,
     )
     outcome = simulation.run()
     carried = outcome.mbps if case.adapts else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist, fmean, stdev
 from typing import Any
@@ -192,6 +192,25 @@ def compare(old: Results, new: Results) -> str:
     alone = {run.row for run in old.runs} ^ {run.row for run in new.runs}
     if alone:
         lines += ["", f"{len(alone)} rows are in one of the two only"]
+    return "\n".join(lines)
+
+
+def against_first(results: Results) -> str:
+    """Return how each column differs from the first one, with confidence, on the rows with a fixed rate."""
+    results, _ = _by_encoder(results)
+    first, *others = [name for name in results.columns() if name != ORACLE]
+    lines = [f"| instead of {first} | rows | lost % | sent |", "|---|---|---|---|"]
+    old = [run for run in results.runs if run.column == first]
+    for name in others:
+        pairs = _pairs(
+            Results({}, [replace(run, column=name) for run in old]), Results({}, results.runs), name
+        )
+        cells = []
+        for value, places in ((lost, 2), (sent, 3)):
+            before, after = _paired_means(pairs, value)
+            differences = [after[row] - before[row] for row in after]
+            cells.append(f"{fmean(differences):+.{places}f} {_interval(differences, places)}")
+        lines.append(f"| {name} | {len({run.row for run, _ in pairs})} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

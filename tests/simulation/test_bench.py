@@ -12,8 +12,8 @@ import pytest
 
 from bench.bonding import chosen_columns
 from bench.bonds import NAMED, capacity, cases, wild_cases
-from bench.columns import Column, parameters
-from bench.table import Results, Run, compare, heading, line, load, quantile, save, summary
+from bench.columns import Column, Task, measure, parameters
+from bench.table import Results, Run, against_first, compare, heading, line, load, quantile, save, summary
 from netbond.config.schema import MODES
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.sender import Sender
@@ -168,6 +168,20 @@ def test_adaptive_is_compared_with_classic_and_the_same_receiver() -> None:
     assert line(runs).endswith("**worse** |")
     assert "worse" not in line(runs[:2])
     assert "1 of 1 worse" in summary(Results({}, runs))
+
+
+def test_the_values_of_a_sweep_are_compared_with_the_first() -> None:
+    swept = Results({}, [*results(0.3, 0.5).runs, *(run for run in adapting(9.0).runs if run.carried)])
+    assert against_first(swept).splitlines()[2:] == [
+        "| classic | 20 | +1.90 (+1.35 to +2.45) | +0.000 (+0.000 to +0.000) |"
+    ]
+
+
+def test_every_named_row_can_be_played() -> None:
+    column = Column("adaptive", "adaptive")
+    for case in {case.links: case for case in cases("2026-11-30", 0)}.values():
+        measure(Task(case, column, 0.3, 0.1, 1))
+        assert 0 <= measure(Task(case, None, 0.3, 0.1, 1)).lost < 100
 
 
 def adapting(rate: float) -> Results:
