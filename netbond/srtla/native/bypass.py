@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
-from netbond.srtla.native.fastpath import FastPath
+from netbond.srtla.native import fastpath
 from netbond.srtla.process.batch import Local
 from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, PeerAddress, Receiver
 
@@ -17,7 +17,7 @@ class Bypass:
     """The links of one receiver in its compiled data path."""
 
     def __init__(self, listener: int, epoll: int, receiver: Receiver) -> None:
-        self.fast = FastPath(listener, epoll, FLUSH_AFTER_S)
+        self.fast = fastpath.open_path(listener, epoll, FLUSH_AFTER_S)
         self._receiver = receiver
         self._groups: dict[int, int] = {}  # number of a group -> its number there
         self._links: dict[
@@ -56,7 +56,10 @@ class Bypass:
         if number not in self._groups:
             self._groups[number] = self.fast.add_group(sock.fileno())
         group = self._groups[number]
-        link = self.fast.add_link(group, record, local, credit, now) if group >= 0 else -1
+        if group < 0:
+            return
+        name, control = fastpath.name_and_control(record, local)
+        link = self.fast.add_link(group, record, len(name), control, credit, now)
         if link >= 0:
             self._links[address] = (link, record, number)
             self._addresses[link] = address

@@ -1,30 +1,68 @@
-// fastpath.c for Python without ctypes, which costs more than the packets: what is called at each wake-up. Built
-// where Python's headers are; the same file serves ctypes, too.
+// fastpath.c as an extension of Python: the class FastPath, and functions that send. Its numbers are checked, what it
+// is given is copied or only read during the call, and its memory goes with the object.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include "fastpath.c"
 
-enum { OTHERS = 64 };
+enum { OTHERS = 64, HEARD = 64 };
 
-// A caller writes under the same record each time: the one before is at hand, as an object.
-static PyObject *last_record;
+typedef struct {
+    PyObject_HEAD
+    Path *path;
+    int running;           // in `run`, without the lock of the interpreter
+    PyObject *last_record; // a caller writes under the same record each time: the one before is at hand
+} FastPath;
 
-static PyObject *record_object(const uint8_t *record, int length) {
-    if (!last_record || PyBytes_GET_SIZE(last_record) != length ||
-        memcmp(PyBytes_AS_STRING(last_record), record, length)) {
-        PyObject *fresh = PyBytes_FromStringAndSize((const char *)record, length);
-        if (!fresh) return NULL;
-        Py_XSETREF(last_record, fresh);
-    }
-    return Py_NewRef(last_record);
+// --- arguments -----------------------------------------------------------------------------------------------
+
+static int count_is(const char *name, Py_ssize_t count, Py_ssize_t wanted) {
+    if (count == wanted) return 1;
+    PyErr_Format(PyExc_TypeError, "%s() takes %zd arguments (%zd given)", name, wanted, count);
+    return 0;
 }
 
-static PyObject *report_object(const uint8_t *at, const int32_t head[3]) {
+// An int from `least` to `most`; -1 with an exception if it is none.
+static int number_of(PyObject *object, int least, int most) {
+    long value = PyLong_AsLong(object);
+    if (value == -1 && PyErr_Occurred()) return -1;
+    if (value < least || value > most) {
+        PyErr_Format(PyExc_ValueError, "%ld is not from %d to %d", value, least, most);
+        return -1;
+    }
+    return (int)value;
+}
+
+static int is_bytes(PyObject *object) {
+    if (PyBytes_Check(object)) return 1;
+    PyErr_Format(PyExc_TypeError, "bytes are needed, not %s", Py_TYPE(object)->tp_name);
+    return 0;
+}
+
+static Path *path_of(PyObject *self) {
+    if (!((FastPath *)self)->running) return ((FastPath *)self)->path;
+    PyErr_SetString(PyExc_RuntimeError, "the data path runs in another thread");
+    return NULL;
+}
+
+// --- reports -------------------------------------------------------------------------------------------------
+
+static PyObject *record_object(FastPath *self, const uint8_t *record, int length) {
+    PyObject *last = self->last_record;
+    if (!last || PyBytes_GET_SIZE(last) != length || memcmp(PyBytes_AS_STRING(last), record, length)) {
+        PyObject *fresh = PyBytes_FromStringAndSize((const char *)record, length);
+        if (!fresh) return NULL;
+        Py_XSETREF(self->last_record, fresh);
+    }
+    return Py_NewRef(self->last_record);
+}
+
+static PyObject *report_object(FastPath *self, const uint8_t *at, const int32_t head[3]) {
     int error = 0;
     PyObject *record, *data, *number = NULL, *code = NULL, *out = NULL;
     if (head[0] != -1 && head[2] == sizeof error) memcpy(&error, at, sizeof error);
-    record = head[0] == -1 ? record_object(at, head[2]) : PyBytes_FromStringAndSize((const char *)at, head[2]);
+    record = head[0] == -1 ? record_object(self, at, head[2])
+                           : PyBytes_FromStringAndSize((const char *)at, head[2]);
     data = PyBytes_FromStringAndSize((const char *)at + head[2], head[1]);
     number = PyLong_FromLong(head[0]);
     code = PyLong_FromLong(error);
@@ -33,13 +71,14 @@ static PyObject *report_object(const uint8_t *at, const int32_t head[3]) {
     return out;
 }
 
-static PyObject *reports_object(Path *p) {
+static PyObject *reports_object(FastPath *self) {
+    Path *p = self->path;
     PyObject *list = PyList_New(0);
     for (size_t at = 0; list && at < p->reported;) {
         int32_t head[3];
         memcpy(head, p->report + at, sizeof head);
         at += sizeof head;
-        PyObject *item = report_object(p->report + at, head);
+        PyObject *item = report_object(self, p->report + at, head);
         if (!item || PyList_Append(list, item) < 0) Py_CLEAR(list);
         Py_XDECREF(item);
         at += (size_t)head[1] + head[2];
@@ -47,20 +86,24 @@ static PyObject *reports_object(Path *p) {
     return list;
 }
 
-PyDoc_STRVAR(serve_doc, "serve(path, until, patience)\n--\n\nnb_run: the descriptors that Python must look after, and the reports.");
+PyDoc_STRVAR(run_doc,
+    "run(until, patience)\n--\n\n"
+    "Carry packets until a time (monotonic s) at most. The descriptors that Python must look after, and the\n"
+    "reports (wakeup.Report) of what else is left to it. `patience`: s that packets may wait for others.");
 
-static PyObject *serve(PyObject *self, PyObject *const *args, Py_ssize_t count) {
-    (void)self;
+static PyObject *run(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+    FastPath *self = (FastPath *)object;
     int others[OTHERS], other;
-    if (count != 3) return PyErr_Format(PyExc_TypeError, "serve() takes 3 arguments (%zd given)", count);
-    Path *p = PyLong_AsVoidPtr(args[0]);
-    double until = PyFloat_AsDouble(args[1]), patience = PyFloat_AsDouble(args[2]);
+    Path *p = path_of(object);
+    if (!p || !count_is("run", count, 2)) return NULL;
+    double until = PyFloat_AsDouble(args[0]), patience = PyFloat_AsDouble(args[1]);
     if (PyErr_Occurred()) return NULL;
-    if (!p) return PyErr_Format(PyExc_ValueError, "the data path is closed");
+    self->running = 1;
     Py_BEGIN_ALLOW_THREADS
     other = nb_run(p, until, patience, others, OTHERS);
     Py_END_ALLOW_THREADS
-    PyObject *reports = reports_object(p), *list = PyList_New(other), *out = NULL;
+    self->running = 0;
+    PyObject *reports = reports_object(self), *list = PyList_New(other), *out = NULL;
     for (int i = 0; list && i < other; i++) {
         PyObject *number = PyLong_FromLong(others[i]);
         if (!number) Py_CLEAR(list);
@@ -71,13 +114,171 @@ static PyObject *serve(PyObject *self, PyObject *const *args, Py_ssize_t count) 
     return out;
 }
 
-PyDoc_STRVAR(send_doc, "send(fd, datagrams)\n--\n\nnb_send: how many went out, and the errno that ended it, or 0.");
+// --- groups and links ----------------------------------------------------------------------------------------
+
+PyDoc_STRVAR(add_group_doc, "add_group(descriptor)\n--\n\n"
+                            "A group and its socket to the SRT server; its number here, or -1: no room.");
+
+static PyObject *add_group(PyObject *self, PyObject *descriptor) {
+    Path *p = path_of(self);
+    int fd = p ? number_of(descriptor, 0, INT_MAX) : -1;
+    return fd < 0 ? NULL : PyLong_FromLong(nb_add_group(p, fd));
+}
+
+PyDoc_STRVAR(drop_group_doc, "drop_group(number)\n--\n\nWith all its links.");
+
+static PyObject *drop_group(PyObject *self, PyObject *object) {
+    Path *p = path_of(self);
+    int number = p ? number_of(object, 0, GROUPS - 1) : -1;
+    if (number < 0) return NULL;
+    nb_drop_group(p, number);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(add_link_doc,
+    "add_link(group, record, name_length, control, credit, now)\n--\n\n"
+    "A link that is up, by the record of its packets, which begins with its address; `control`: the ancillary\n"
+    "message to answer under. Its number here, or -1: no room.");
+
+static PyObject *add_link(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    Path *p = path_of(self);
+    if (!p || !count_is("add_link", count, 6) || !is_bytes(args[1]) || !is_bytes(args[3])) return NULL;
+    Py_ssize_t length = PyBytes_GET_SIZE(args[1]), control_length = PyBytes_GET_SIZE(args[3]);
+    int group = number_of(args[0], 0, GROUPS - 1);
+    int name_length = group < 0 ? -1 : number_of(args[2], 0, length < NAME ? (int)length : NAME);
+    int credit = name_length < 0 ? -1 : number_of(args[4], 0, INT_MAX);
+    double now = PyFloat_AsDouble(args[5]);
+    if (PyErr_Occurred()) return NULL;
+    if (p->groups[group].fd < 0 || length > KEY || control_length > CONTROL)
+        return PyErr_Format(PyExc_ValueError, "there is no such group, or what names the link is too long");
+    return PyLong_FromLong(nb_add_link(p, group, (const uint8_t *)PyBytes_AS_STRING(args[1]), (int)length,
+                                       name_length, (const uint8_t *)PyBytes_AS_STRING(args[3]),
+                                       (int)control_length, credit, now));
+}
+
+PyDoc_STRVAR(drop_link_doc, "drop_link(number)\n--\n\nIts packets are Python's again.");
+
+static PyObject *drop_link(PyObject *self, PyObject *object) {
+    Path *p = path_of(self);
+    int number = p ? number_of(object, 0, LINKS - 1) : -1;
+    if (number < 0) return NULL;
+    nb_drop_link(p, number);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(heard_doc,
+    "heard()\n--\n\n"
+    "(link, packets, bytes, last heard) of the links that carried something since the last call.");
+
+static PyObject *heard(PyObject *self, PyObject *unused) {
+    (void)unused;
+    Heard some[HEARD];
+    int found = HEARD;
+    Path *p = path_of(self);
+    PyObject *list = p ? PyList_New(0) : NULL;
+    while (list && found == HEARD) {
+        found = nb_heard(p, some, HEARD);
+        for (int i = 0; list && i < found; i++) {
+            PyObject *item = Py_BuildValue("iIKd", some[i].link, some[i].packets,
+                                           (unsigned long long)some[i].bytes, some[i].last_heard);
+            if (!item || PyList_Append(list, item) < 0) Py_CLEAR(list);
+            Py_XDECREF(item);
+        }
+    }
+    return list;
+}
+
+PyDoc_STRVAR(failed_doc,
+    "failed()\n--\n\n"
+    "Datagrams that the kernel did not take, and that the SRT server refused, since the last call.");
+
+static PyObject *failed(PyObject *self, PyObject *unused) {
+    (void)unused;
+    Path *p = path_of(self);
+    if (!p) return NULL;
+    unsigned long long kernel = nb_failed(p, 0), server = nb_failed(p, 1);
+    return Py_BuildValue("KK", kernel, server);
+}
+
+PyDoc_STRVAR(drop_copies_doc,
+    "drop_copies()\n--\n\nOf SRT's ACKs, which a receiver sends over every link, report one.");
+
+static PyObject *drop_copies(PyObject *self, PyObject *unused) {
+    (void)unused;
+    Path *p = path_of(self);
+    if (!p) return NULL;
+    nb_drop_copies(p);
+    Py_RETURN_NONE;
+}
+
+// --- the class -----------------------------------------------------------------------------------------------
+
+PyDoc_STRVAR(path_doc,
+    "FastPath(listener, epoll, pause, worth_packets, enough_packets, flush_after)\n--\n\n"
+    "The data path of one listener. `epoll` has the listener and the groups' sockets, and others that are\n"
+    "Python's. Looks are `pause` s apart while `worth_packets` come within one, or longer, until\n"
+    "`enough_packets` are there; SRTLA ACKs wait for `flush_after` s at most.");
+
+static PyObject *make(PyTypeObject *type, PyObject *args, PyObject *keywords) {
+    int listener, epoll;
+    double pause, worth_it, enough, flush_after;
+    if (keywords && PyDict_GET_SIZE(keywords))
+        return PyErr_Format(PyExc_TypeError, "FastPath() takes no keyword arguments");
+    if (!PyArg_ParseTuple(args, "iidddd:FastPath", &listener, &epoll, &pause, &worth_it, &enough, &flush_after))
+        return NULL;
+    FastPath *self = (FastPath *)type->tp_alloc(type, 0);
+    if (!self) return NULL;
+    self->path = nb_new(listener, epoll, pause, worth_it, enough, flush_after);
+    if (!self->path) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)self;
+}
+
+static void drop(PyObject *object) {
+    FastPath *self = (FastPath *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    nb_free(self->path);
+    Py_XDECREF(self->last_record);
+    type->tp_free(object);
+    Py_DECREF(type);
+}
+
+#define FAST(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, name##_doc}
+
+static PyMethodDef path_methods[] = {
+    FAST(run),
+    FAST(add_link),
+    {"add_group", add_group, METH_O, add_group_doc},
+    {"drop_group", drop_group, METH_O, drop_group_doc},
+    {"drop_link", drop_link, METH_O, drop_link_doc},
+    {"heard", heard, METH_NOARGS, heard_doc},
+    {"failed", failed, METH_NOARGS, failed_doc},
+    {"drop_copies", drop_copies, METH_NOARGS, drop_copies_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot path_slots[] = {
+    {Py_tp_doc, (void *)path_doc}, {Py_tp_new, make},           {Py_tp_dealloc, drop},
+    {Py_tp_methods, path_methods}, {0, NULL},
+};
+
+static PyType_Spec path_spec = {
+    .name = "netbond.srtla.native._extension.FastPath", .basicsize = sizeof(FastPath), .flags = Py_TPFLAGS_DEFAULT,
+    .slots = path_slots,
+};
+
+// --- sending -------------------------------------------------------------------------------------------------
+
+PyDoc_STRVAR(send_doc, "send(fd, datagrams)\n--\n\n"
+                       "Over a connected socket: how many went out, and the errno that ended it, or 0.");
 
 static PyObject *send_object(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
-    if (count != 2) return PyErr_Format(PyExc_TypeError, "send() takes 2 arguments (%zd given)", count);
-    int fd = (int)PyLong_AsLong(args[0]), error = 0;
-    if (fd == -1 && PyErr_Occurred()) return NULL;
+    if (!count_is("send", count, 2)) return NULL;
+    int fd = number_of(args[0], 0, INT_MAX), error = 0;
+    if (fd < 0) return NULL;
     if (!PyList_Check(args[1])) return PyErr_Format(PyExc_TypeError, "send() takes a list of bytes");
     Py_ssize_t total = PyList_GET_SIZE(args[1]), sent = 0;
     while (sent < total && !error) {
@@ -85,7 +286,7 @@ static PyObject *send_object(PyObject *self, PyObject *const *args, Py_ssize_t c
         int some = 0;
         for (; some < SEGMENTS && sent + some < total; some++) {
             PyObject *item = PyList_GET_ITEM(args[1], sent + some);
-            if (!PyBytes_Check(item)) return PyErr_Format(PyExc_TypeError, "send() takes a list of bytes");
+            if (!is_bytes(item)) return NULL;
             data[some] = (struct iovec){PyBytes_AS_STRING(item), PyBytes_GET_SIZE(item)};
         }
         sent += nb_send(fd, data, some, &error); // the sockets do not block: the GIL may be kept
@@ -98,15 +299,14 @@ PyDoc_STRVAR(send_to_doc, "send_to(fd, name, control, datagrams)\n--\n\n"
 
 static PyObject *send_to(PyObject *self, PyObject *const *args, Py_ssize_t count) {
     (void)self;
-    if (count != 4) return PyErr_Format(PyExc_TypeError, "send_to() takes 4 arguments (%zd given)", count);
-    int fd = (int)PyLong_AsLong(args[0]);
-    if (fd == -1 && PyErr_Occurred()) return NULL;
-    if (!PyBytes_Check(args[1]) || !PyBytes_Check(args[2]) || !PyList_Check(args[3]))
-        return PyErr_Format(PyExc_TypeError, "send_to() takes bytes, bytes and a list of bytes");
+    if (!count_is("send_to", count, 4)) return NULL;
+    int fd = number_of(args[0], 0, INT_MAX);
+    if (fd < 0 || !is_bytes(args[1]) || !is_bytes(args[2])) return NULL;
+    if (!PyList_Check(args[3])) return PyErr_Format(PyExc_TypeError, "send_to() takes a list of bytes");
     long refused = 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(args[3]); i++) {
         PyObject *item = PyList_GET_ITEM(args[3], i);
-        if (!PyBytes_Check(item)) return PyErr_Format(PyExc_TypeError, "send_to() takes a list of bytes");
+        if (!is_bytes(item)) return NULL;
         struct iovec data = {PyBytes_AS_STRING(item), PyBytes_GET_SIZE(item)};
         struct msghdr message = {.msg_name = PyBytes_AS_STRING(args[1]), .msg_namelen = PyBytes_GET_SIZE(args[1]),
                                  .msg_iov = &data, .msg_iovlen = 1};
@@ -120,14 +320,18 @@ static PyObject *send_to(PyObject *self, PyObject *const *args, Py_ssize_t count
 }
 
 static PyMethodDef methods[] = {
-    {"serve", (PyCFunction)(void (*)(void))serve, METH_FASTCALL, serve_doc},
     {"send", (PyCFunction)(void (*)(void))send_object, METH_FASTCALL, send_doc},
-    {"send_to", (PyCFunction)(void (*)(void))send_to, METH_FASTCALL, send_to_doc},
+    FAST(send_to),
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef module = {
-    .m_base = PyModuleDef_HEAD_INIT, .m_name = "_fastpath", .m_size = -1, .m_methods = methods,
+    .m_base = PyModuleDef_HEAD_INIT, .m_name = "_extension", .m_size = -1, .m_methods = methods,
 };
 
-PyMODINIT_FUNC PyInit__fastpath(void) { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit__extension(void) {
+    PyObject *self = PyModule_Create(&module), *type = self ? PyType_FromSpec(&path_spec) : NULL;
+    if (!type || PyModule_AddObjectRef(self, "FastPath", type) < 0) Py_CLEAR(self);
+    Py_XDECREF(type);
+    return self;
+}

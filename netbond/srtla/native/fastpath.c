@@ -5,7 +5,7 @@
 // the two against each other); everything else goes to receiver.py, and without this file receiver.py does all.
 // For the sender it only reads and writes: sender.py decides on every packet.
 //
-// Plain C for a C compiler alone; fastpath.py loads it by ctypes. One thread, no callbacks, no allocation after
+// Plain C; fastmodule.c makes it a class of Python. One thread, no callbacks, no allocation after
 // nb_new. Nothing in here trusts a length that came from outside: the kernel bounds what it writes by what it is
 // given, and datagrams are only looked at up to their length.
 #ifndef _GNU_SOURCE

@@ -24,7 +24,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from netbond.srtla.native import native
+from netbond import srtla
 from netbond.srtla.wire import MTU
 
 PER_WAKE_UP = 64  # datagrams: enough for a burst, and other sockets get their turn
@@ -36,6 +36,8 @@ MAX_STRANGERS = 4096  # addresses of peers that an inbox remembers besides those
 
 Local = tuple[int, int, bytes]  # the local address of a datagram, as an ancillary message to answer from it
 Address = tuple[Any, ...]  # as recvfrom gives it
+
+_extension = srtla.extension()
 
 _IP_PKTINFO = 8  # include/uapi/linux/in.h; not in Python's socket module
 _UDP_SEGMENT = 103  # include/uapi/linux/udp.h
@@ -260,8 +262,8 @@ def enable_gro(sock: socket.socket) -> bool:
 
 def send(sock: socket.socket, datagrams: Sequence[bytes]) -> tuple[int, OSError | None]:
     """Send over a connected socket; how many went out before the error, if there was one."""
-    if native.extension is not None:
-        sent, number = native.extension.send(sock.fileno(), list(datagrams))
+    if _extension is not None:
+        sent, number = _extension.send(sock.fileno(), list(datagrams))
         return sent, OSError(number, os.strerror(number)) if number else None
     return send_by_python(sock, datagrams)
 

@@ -19,11 +19,13 @@ import selectors
 import time
 from collections.abc import Callable
 from contextvars import Context
-from typing import Final, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
 
-from netbond.srtla.native.fastpath import FastPath
 from netbond.srtla.process.batch import PER_WAKE_UP
 from netbond.srtla.process.wakeup import ENOUGH_PACKETS, PAUSE_S, WORTH_PACKETS, Report
+
+if TYPE_CHECKING:
+    from netbond.srtla.native._extension import FastPath
 
 ALONE_S: Final = 4 * PAUSE_S  # after which a packet came alone, whatever the pace was before
 SMOOTHING: Final = 1 / 16  # weight of the newest wake-up in the expected pace, ...

@@ -17,15 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort, parse_host_port
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec, make_link
 from netbond.srtla.modes import make_carrier
-from netbond.srtla.native import fastpath, native
-from netbond.srtla.native.fastpath import FastPath
+from netbond.srtla.native import fastpath
 from netbond.srtla.process import batch, linklist
 from netbond.srtla.process.carriage import Carriage
 from netbond.srtla.process.channel import Channel
@@ -47,6 +46,9 @@ from netbond.srtla.sender import (
     Unproven,
 )
 from netbond.srtla.statistics import LinkStatistics, SenderStatistics
+
+if TYPE_CHECKING:
+    from netbond.srtla.native._extension import FastPath
 
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
 DRAIN_S: Final = 0.5  # at most, for packets that wait for a link, when told to stop
@@ -105,10 +107,10 @@ class SendEngine(Engine):
         )
         self._carriage = Carriage(
             self._sender,
-            self._send if native.extension is None else native.extension.send,
+            self._send if fastpath.extension is None else fastpath.extension.send,
             self._look_after,
             self._answer,
-            None if native.extension is None else native.extension.send_to,
+            None if fastpath.extension is None else fastpath.extension.send_to,
         )
 
     # --- the engine's life --------------------------------------------------------------------------------
@@ -128,7 +130,7 @@ class SendEngine(Engine):
         self.loop.add_packets(self._listener.fileno(), self._from_caller)
         self._carriage.listener = self._listener.fileno()
         if fastpath.available():
-            self._fast = FastPath(self._listener.fileno(), self.loop.packets_descriptor)
+            self._fast = fastpath.open_path(self._listener.fileno(), self.loop.packets_descriptor)
             self._fast.drop_copies()
         self.loop.use(self._fast, handler=self._carriage)
         self._resolver = Resolver(self._config.receiver, self._resolved)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from netbond.srtla.native import bypass
+from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.receiver.receiver import Receiver
 
@@ -35,7 +35,9 @@ class Path:
     def drop_group(self, number: int) -> None:
         self.calls.append(("drop_group", number))
 
-    def add_link(self, group: int, record: bytes, local: object, credit: int, now: float) -> int:
+    def add_link(
+        self, group: int, record: bytes, name_length: int, control: bytes, credit: int, now: float
+    ) -> int:
         self.calls.append(("add_link", group, record))
         self.next_link += 1
         return self.next_link
@@ -48,7 +50,7 @@ class Rig:
     """A receiver with two groups (links A and B, and C), a socket for each, and a Bypass."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(bypass, "FastPath", Path)
+        monkeypatch.setattr(fastpath, "open_path", Path)
         self.receiver = Receiver(random.Random(1).randbytes, 0.0)
         self.receiver.restore([(bytes(256), [A, B]), (b"x" * 256, [C])], 0.0)
         self.sockets = {number: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for number in (1, 2)}
@@ -74,30 +76,30 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_proven_link_is_handed_over_once_with_its_group(rig: Rig) -> None:
-    assert rig.take(A, b"a") == [("add_group", rig.sockets[1].fileno()), ("add_link", 5, b"a")]
-    assert rig.take(A, b"a") == []
-    assert rig.take(B, b"b") == [("add_link", 5, b"b")]
-    assert rig.take(("192.0.2.9", 9), b"z") == [], "nobody's link"
+    assert rig.take(A, b"--a") == [("add_group", rig.sockets[1].fileno()), ("add_link", 5, b"--a")]
+    assert rig.take(A, b"--a") == []
+    assert rig.take(B, b"--b") == [("add_link", 5, b"--b")]
+    assert rig.take(("192.0.2.9", 9), b"--z") == [], "nobody's link"
 
 
 def test_a_link_that_writes_to_another_address_of_ours_has_another_record(rig: Rig) -> None:
-    rig.take(A, b"a")
-    assert rig.take(A, b"a2") == [("drop_link", 71), ("add_link", 5, b"a2")]
+    rig.take(A, b"--a")
+    assert rig.take(A, b"--a2") == [("drop_link", 71), ("add_link", 5, b"--a2")]
 
 
 def test_a_group_without_a_socket_or_room_stays_with_python(rig: Rig) -> None:
     sock = rig.sockets.pop(2)
-    assert rig.take(C, b"c") == []
+    assert rig.take(C, b"--c") == []
     rig.sockets[2] = sock
     rig.path.room = 0
-    assert rig.take(C, b"c") == [("add_group", sock.fileno())]
-    assert rig.take(C, b"c") == [], "it is not asked again for this group"
+    assert rig.take(C, b"--c") == [("add_group", sock.fileno())]
+    assert rig.take(C, b"--c") == [], "it is not asked again for this group"
     rig.bypass.group_gone(2)
     assert rig.path.calls == []
 
 
 def test_what_was_forwarded_counts_for_its_link(rig: Rig) -> None:
-    rig.take(A, b"a")
+    rig.take(A, b"--a")
     rig.path.carried = [(71, 4, 5000, 2.0), (99, 1, 1, 2.0)]
     rig.bypass.settle()
     first, _ = rig.receiver.stats(3.0)
@@ -105,11 +107,11 @@ def test_what_was_forwarded_counts_for_its_link(rig: Rig) -> None:
 
 
 def test_links_and_groups_go(rig: Rig) -> None:
-    rig.take(A, b"a")
-    rig.take(B, b"b")
+    rig.take(A, b"--a")
+    rig.take(B, b"--b")
     rig.path.calls.clear()
     rig.bypass.link_gone(A)
     rig.bypass.link_gone(A)
     rig.bypass.group_gone(1)
     assert rig.path.calls == [("drop_link", 71), ("drop_link", 72), ("drop_group", 5)]
-    assert rig.take(A, b"a")[0][0] == "add_group"
+    assert rig.take(A, b"--a")[0][0] == "add_group"

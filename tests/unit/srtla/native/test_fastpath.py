@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
 import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from netbond.srtla.native import fastpath, native
+from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.process import batch
 from netbond.srtla.process.wakeup import ENOUGH_PACKETS, LISTENER, PAUSE_S
@@ -66,7 +69,6 @@ class Rig:
         groups = [(bytes(256), self.addresses[:2]), (b"x" * 256, self.addresses[2:])]
         self.receiver.restore(groups, time.monotonic())
         self.bypass = Bypass(self.listener.fileno(), epoll.fileno(), self.receiver)
-        stack.callback(self.bypass.fast.close)
         for peer in self.peers:  # the first packet of a link is Python's
             peer.send(b"\x90\x00")
         self.run()
@@ -109,11 +111,8 @@ class Rig:
                 return out
 
 
-@pytest.fixture(params=["ipv4", "ipv6", "ctypes"])
-def rig(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
-    """`ctypes`: as where it was built without Python's headers."""
-    if request.param == "ctypes":
-        monkeypatch.setattr(native, "extension", None)
+@pytest.fixture(params=["ipv4", "ipv6"])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     with ExitStack() as stack:
         yield Rig(stack, socket.AF_INET6 if request.param == "ipv6" else socket.AF_INET)
 
@@ -237,13 +236,10 @@ def test_a_descriptor_that_is_not_its_own_is_handed_back(rig: Rig) -> None:
         sock.bind(("127.0.0.1", 0))
         sock.connect(sock.getsockname())
         epoll.register(sock, select.EPOLLIN)
-        fast = fastpath.FastPath(rig.listener.fileno(), epoll.fileno(), FLUSH_AFTER_S)
+        fast = fastpath.open_path(rig.listener.fileno(), epoll.fileno(), FLUSH_AFTER_S)
         assert fast.run(time.monotonic() + 0.001, PAUSE_S) == ([], [])
         sock.send(b"!")
         assert fast.run(time.monotonic() + 5, PAUSE_S) == ([sock.fileno()], [])
-        fast.close()
-        with pytest.raises(ValueError, match="closed"):
-            fast.run(time.monotonic(), PAUSE_S)
 
 
 def looks(rig: Rig, interval: float, patience: float) -> float:
@@ -306,3 +302,144 @@ def test_of_the_copies_of_an_ack_one_is_reported() -> None:
         fast.drop_copies()
         assert reported() == sorted([srt_ack(7), srt_ack(8), *naks])
         assert reported() == naks  # long after they are no copies any more: their time stamps differ
+
+
+# --- sending -----------------------------------------------------------------------------------------------
+
+
+def test_the_extension_sends_what_python_sends() -> None:
+    lengths = st.lists(st.sampled_from([1332, 1332, 1332, 700, 16, 0, 1, 1500]), max_size=200)
+
+    @settings(max_examples=60, deadline=None)
+    @given(lengths)
+    def check(wanted: list[int]) -> None:
+        datagrams = [bytes([number & 255]) * length for number, length in enumerate(wanted)]
+        with ExitStack() as stack:
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            sock.bind(("127.0.0.1", 0))
+            sock.setblocking(False)
+            peer = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            peer.connect(sock.getsockname())
+            seen = []
+            ways: list[Callable[[], object]] = [
+                lambda: fastpath.extension.send(peer.fileno(), datagrams) if fastpath.extension else None,
+                lambda: batch.send_by_python(peer, datagrams),
+            ]
+            for way, said in zip(ways, [0, None], strict=True):
+                assert way() == (len(datagrams), said)
+                inbox = batch.Inbox()
+                got: list[bytes] = []
+                while (read := inbox.read(sock))[0]:
+                    got += read[0]
+                seen.append(got)
+            assert seen == [datagrams, datagrams]
+
+    check()
+
+
+def test_the_extension_names_what_went_wrong() -> None:
+    assert fastpath.extension is not None
+    send: Callable[..., tuple[int, int]] = fastpath.extension.send
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("127.0.0.1", 9))
+        assert send(sock.fileno(), [b"1" * 100, b"2" * 100, b"3" * 70000, b"4"]) == (2, 90)  # EMSGSIZE
+        assert send(sock.fileno(), []) == (0, 0)
+        wrong: tuple[object, ...]
+        for wrong in ((sock.fileno(),), (sock.fileno(), b"x"), (sock.fileno(), ["x"]), ("x", [])):
+            with pytest.raises(TypeError):
+                send(*wrong)
+        gone = os.dup(sock.fileno())
+        os.close(gone)
+        assert send(gone, [b"x"]) == (0, 9)  # EBADF
+    wrong_call: tuple[object, ...]
+    for wrong_call in ((), (1, b"", b"", b""), (1, "", b"", []), ("1", b"", b"", [])):
+        with pytest.raises(TypeError):
+            fastpath.extension.send_to(*wrong_call)
+
+
+# --- whatever Python says, memory stays whole ---------------------------------------------------------------
+
+
+def test_wrong_arguments_are_refused(rig: Rig) -> None:
+    fast: Any = rig.bypass.fast
+    record, now = bytes(16), time.monotonic()
+    wrong: list[tuple[str, tuple[object, ...]]] = [
+        ("run", (1.0,)),
+        ("run", ("x", 1.0)),
+        ("add_group", (-1,)),
+        ("drop_group", (-1,)),
+        ("drop_group", (1 << 40,)),
+        ("drop_link", (1 << 20,)),
+        ("drop_link", ("x",)),
+        ("add_link", (0, record, 16, b"", 0)),
+        ("add_link", (500, record, 16, b"", 0, now)),  # there is no such group
+        ("add_link", (1 << 20, record, 16, b"", 0, now)),
+        ("add_link", (0, record, 17, b"", 0, now)),  # a name longer than the record
+        ("add_link", (0, bytes(97), 16, b"", 0, now)),
+        ("add_link", (0, record, 16, bytes(97), 0, now)),
+        ("add_link", (0, "record", 16, b"", 0, now)),
+        ("add_link", (0, record, 16, b"", -1, now)),
+        ("add_link", (0, record, 16, b"", 0, "now")),
+    ]
+    for name, arguments in wrong:
+        with pytest.raises((TypeError, ValueError, OverflowError)):
+            getattr(fast, name)(*arguments)
+    for arguments in ((), (1, 2, "x", 1, 1, 1), (1, 2, 3, 4, 5, 6, 7)):
+        with pytest.raises(TypeError):
+            type(fast)(*arguments)
+    fast.drop_link(99)  # there was none
+    rig.peers[0].send(data_packet(1))
+    assert rig.run() == 0
+
+
+def test_while_it_runs_nobody_else_may_use_it(rig: Rig) -> None:
+    fast = rig.bypass.fast
+    thread = threading.Thread(target=fast.run, args=(time.monotonic() + 0.3, PAUSE_S))
+    thread.start()
+    refused = ""
+    while thread.is_alive() and not refused:
+        try:
+            fast.heard()
+        except RuntimeError as error:
+            refused = str(error)
+    assert refused == "the data path runs in another thread"
+    thread.join()
+    assert fast.heard() == []
+
+
+def test_its_memory_goes_with_it() -> None:
+    def mapped_mb() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, select.epoll() as epoll:
+        before = mapped_mb()
+        for _ in range(100):  # of 15 MB each
+            fastpath.open_path(sock.fileno(), epoll.fileno()).add_group(sock.fileno())
+        assert mapped_mb() < before + 100
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_the_extension_answers_from_the_address_that_was_asked(family: socket.AddressFamily) -> None:
+    assert fastpath.extension is not None
+    with (
+        socket.socket(family, socket.SOCK_DGRAM) as sock,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
+    ):
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(("", 0))
+        sock.setblocking(False)
+        batch.enable_pktinfo(sock)
+        peer.bind(("127.0.0.1", 0))
+        peer.settimeout(2)
+        peer.sendto(b"?", ("127.0.0.9", sock.getsockname()[1]))
+        inbox = batch.Inbox()
+        ((address, _),) = inbox.read_from(sock)
+        record = inbox._record_of[address]
+        name, control = fastpath.name_and_control(record, inbox.local[address])
+        assert fastpath.extension.send_to(sock.fileno(), name, control, [b"1", b"2"]) == 0
+        assert [peer.recvfrom(9) for _ in range(2)] == [
+            (data, ("127.0.0.9", sock.getsockname()[1])) for data in (b"1", b"2")
+        ]
+        assert fastpath.extension.send_to(sock.fileno(), b"nonsense", b"", [b"1"]) == 1

@@ -115,8 +115,7 @@ Look = Callable[[], int]  # how many packets it found
 def by_the_data_path(stack: ExitStack, listener: socket.socket) -> Look:
     epoll = stack.enter_context(select.epoll())
     epoll.register(listener, select.EPOLLIN)
-    fast = fastpath.FastPath(listener.fileno(), epoll.fileno())
-    stack.callback(fast.close)
+    fast = fastpath.open_path(listener.fileno(), epoll.fileno())
     return lambda: len(fast.run(time.monotonic() + 0.05, PATIENCE)[1])
 
 
