@@ -49,6 +49,7 @@ def _overview() -> argparse.ArgumentParser:
     import argparse
 
     from netbond.cli.parser import Parser
+    from netbond.srtla import flavour
 
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
@@ -58,7 +59,7 @@ def _overview() -> argparse.ArgumentParser:
         epilog=f"commands:\n{lines}\n\n'netbond COMMAND --help' explains one of them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"netbond {__version__}")
+    parser.add_argument("--version", action="version", version=f"netbond {__version__} ({flavour()})")
     parser.add_argument("command", metavar="COMMAND", help="one of those below")
     return parser
 

@@ -338,6 +338,8 @@ def _engine(engine: EngineStatus) -> list[RenderableType]:
     line.append_text(state(engine.state, engine.reason))
     if engine.pid is not None:
         line.append_text(text(f", pid {engine.pid}"))
+    if engine.stats is not None and engine.stats.flavour:
+        line.append_text(text(f", {engine.stats.flavour}"))
     if engine.restarts:
         line.append_text(text(f", {engine.restarts} restarts"))
         if engine.last_exit != engine.reason:

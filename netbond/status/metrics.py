@@ -306,6 +306,16 @@ def _engines(engines: Sequence[EngineStatus]) -> Iterator[Metric]:
         _ENGINE,
         (((engine.name, engine.role), engine.restarts) for engine in engines),
     )
+    yield _gauge(
+        "netbond_engine_info",
+        "How the engine was built; always 1.",
+        (*_ENGINE, "flavour"),
+        (
+            ((engine.name, engine.role, engine.stats.flavour), 1)
+            for engine in engines
+            if engine.stats is not None and engine.stats.flavour
+        ),
+    )
     senders = [(engine.name, e) for engine in engines if isinstance(e := engine.stats, SenderStatistics)]
     yield from _senders(senders)
     yield from _sender_links(senders)

@@ -92,7 +92,8 @@ def metrics(text: str) -> list[str]:
         if line.startswith(("# ", "netbond_uplink_state", "netbond_uplink_up", "netbond_uplink_weight")):
             lines.append(line)
         elif line.startswith("netbond_"):
-            lines.append(line.rpartition(" ")[0])
+            series = line.rpartition(" ")[0]
+            lines.append(re.sub(r'flavour="(compiled|pure)"', 'flavour="<str>"', series))
     # Losses are told once enough was measured.
     later = ("netbond_health_loss_ratio{", "netbond_health_rtt_seconds{")
     return [line for line in lines if not line.startswith(later)]

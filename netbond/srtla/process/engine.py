@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 from typing import cast
 
+from netbond import __version__
 from netbond.errors import EXIT_OK, NetbondError
+from netbond.srtla import why_pure
 from netbond.srtla.process import privileges, seccomp
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.loop import PacketLoop
@@ -44,6 +46,7 @@ class Engine:
         self._resume_at = float("-inf")  # when it was last report_fatal
         self._status = EXIT_OK
         self._agent_has_gone = False
+        self.is_worker = False  # one of several processes, whose front speaks for all
 
     # --- what an engine brings --------------------------------------------------------------------------
 
@@ -93,7 +96,9 @@ class Engine:
         self.loop.add_signal_handler(signal.SIGHUP, self.on_sighup)
         if self._stats_path is not None:
             self._stats_file = StatsFile(self._stats_path)
-        self.open()
+        self.open()  # what fails there is one line; so the next comes after it
+        if not self.is_worker:
+            _say_flavour()
         if self.channel is not None:
             self.channel.start(self.message, self._on_agent_gone)
             self.channel.send(Ready())
@@ -178,6 +183,14 @@ def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, R
     except NetbondError as error:
         raise report_fatal(channel, error) from None
     return channel, channel.receive_resume()
+
+
+def _say_flavour() -> None:
+    why = why_pure()
+    if why:
+        log.warning("netbond %s, pure: packets cost two to three times the CPU time: %s", __version__, why)
+    else:
+        log.info("netbond %s, compiled", __version__)
 
 
 def _confine(user: str | None) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from netbond.config.schema import ReceiverConfig
-from netbond.srtla import wire
+from netbond.srtla import flavour, wire
 from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.process import batch
@@ -90,6 +90,7 @@ class RecvEngine(Engine):
         super().__init__(channel, resume, options.stats_file if place is None else None)
         config = self._config = options.config
         self._place = place
+        self.is_worker = place is not None
         limits = Limits(timeout_s=config.timeout, group_timeout_s=config.group_timeout)
         self._receiver = Receiver(
             os.urandom,
@@ -189,6 +190,7 @@ class RecvEngine(Engine):
             groups=shown,
             groups_left_out=len(groups) - len(shown),
             refused={**self._receiver.refused, **self.lost},
+            flavour=flavour(),
         )
 
     def _srt_port(self, number: int) -> int:

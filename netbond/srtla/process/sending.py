@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort, parse_host_port
-from netbond.srtla import wire
+from netbond.srtla import flavour, wire
 from netbond.srtla.linkspec import LinkSpec, make_link
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.native import fastpath
@@ -202,6 +202,7 @@ class SendEngine(Engine):
             receiver=str(self._config.receiver),
             receiver_address=self._receiver[1] if self._receiver else None,
             caller=format_address(self._caller) if self._caller else None,
+            flavour=flavour(),
             **stats,
         )
 

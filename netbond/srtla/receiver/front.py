@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from netbond.errors import EXIT_UNAVAILABLE
-from netbond.srtla import wire
+from netbond.srtla import flavour, wire
 from netbond.srtla.process import batch
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
@@ -206,6 +206,7 @@ class FrontEngine(Engine):
                 WorkerStatistics(len(worker.ids), len(worker.links), worker.bitrate_bps) for worker in workers
             ),
             refused=refused,
+            flavour=flavour(),
         )
 
     # --- workers ------------------------------------------------------------------------------------------

@@ -102,6 +102,7 @@ SENDER: dict[str, Any] = {
     "resent": 0,
     "dropped": 0,
     "links": [],
+    "flavour": "compiled",
 }
 
 
@@ -112,6 +113,7 @@ RECEIVER: dict[str, Any] = {
     "groups": [],
     "groups_left_out": 0,
     "refused": {},
+    "flavour": "pure",
 }
 
 
@@ -318,7 +320,8 @@ Default for unbound traffic (table 222)
   usb0          192.168.100.1       2   67 %
   roof (wwan0)  -                   1   33 %
 
-sender 127.0.0.1:6000  running, pid 70130, 2 restarts (last: killed by SIGKILL)
+sender 127.0.0.1:6000  running, pid 70130, compiled, 2 restarts (last: killed by
+SIGKILL)
   connected: bond.example.org:5000 (192.0.2.7:5000), caller 127.0.0.1:43210
   link   window  in flight    RTT   loss  bit/s  share  state
   usb0     20.5         12  48 ms  0.3 %  2.13M  100 %  up
@@ -327,7 +330,7 @@ sender 127.0.0.1:6000  running, pid 70130, 2 restarts (last: killed by SIGKILL)
                                                         [bold]packets[/] without
                                                         any \x1b[2Janswer
 
-receiver 0.0.0.0:5000  running, pid 70131
+receiver 0.0.0.0:5000  running, pid 70131, pure
   group     peer             packets   idle  bit/s
   0a1b2c3d  192.0.2.1:40000    12345  0.0 s  2.10M
   refused: unknown_peer 12, quota 1

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from netbond import __version__
+from netbond import __version__, srtla
 from netbond.cli import COMMANDS, main
 
 
@@ -28,7 +28,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out == f"netbond {__version__}\n"
+    assert capsys.readouterr().out == f"netbond {__version__} ({srtla.flavour()})\n"
 
 
 @pytest.mark.parametrize("command", list(COMMANDS))

@@ -65,7 +65,7 @@ def test_reasons_say_which_family_where_there_are_two() -> None:
     ("height", "last"),
     [
         (100, "sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts"),
-        (24, "... 15 more lines: make the window taller"),
+        (24, "... 16 more lines: make the window taller"),
     ],
 )
 def test_a_screen_that_is_too_small_says_so(height: int, last: str) -> None:
@@ -98,9 +98,9 @@ def test_engines_before_they_have_links_and_after_they_failed() -> None:
     sender["stats"] = {**SENDER, "state": "resolving"}
     receiver.update(stats=RECEIVER)
     text = shown(snapshot)
-    assert "sender 127.0.0.1:6000  starting: not ready after 12 s, pid 70130\n" in text
+    assert "sender 127.0.0.1:6000  starting: not ready after 12 s, pid 70130, compiled\n" in text
     assert "\n  resolving: bond.example.org:5000, caller not yet heard\n" in text
-    assert "receiver 0.0.0.0:5000  running, pid 70131\n  no sender connected\n" in text
+    assert "receiver 0.0.0.0:5000  running, pid 70131, pure\n  no sender connected\n" in text
 
 
 @pytest.mark.parametrize("strange", [None, "x", [], {}, -1, 10**400, float("1e300"), True, [1], {"a": 1}])

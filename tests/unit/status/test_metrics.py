@@ -189,6 +189,7 @@ SNAPSHOT: dict[str, Any] = {
             "last_exit": "",
             "stats": {
                 "role": "sender",
+                "flavour": "compiled",
                 "listen": "127.0.0.1:6000",
                 "receiver": "bond.example.org:5000",
                 "receiver_address": None,
@@ -303,6 +304,7 @@ netbond_engine_up{engine="sender 127.0.0.1:6000",role="sender"} 1
 netbond_engine_up{engine="receiver 0.0.0.0:5000",role="receiver"} 0
 netbond_engine_restarts_total{engine="sender 127.0.0.1:6000",role="sender"} 3
 netbond_engine_restarts_total{engine="receiver 0.0.0.0:5000",role="receiver"} 1
+netbond_engine_info{engine="sender 127.0.0.1:6000",flavour="compiled",role="sender"} 1
 netbond_sender_connected{engine="sender 127.0.0.1:6000"} 1
 netbond_sender_packets_total{engine="sender 127.0.0.1:6000"} 990
 netbond_sender_bytes_total{engine="sender 127.0.0.1:6000"} 1300000

@@ -16,6 +16,7 @@ from typing import cast
 
 import pytest
 
+from netbond import __version__
 from netbond.errors import EXIT_UNAVAILABLE, UnavailableError
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine, prepare, serve, set_up_logging
@@ -164,6 +165,29 @@ def test_what_is_to_be_resumed_is_the_first_line(monkeypatch: pytest.MonkeyPatch
     channel.close()
     agent.close()
     assert prepare(None, None) == (None, {})
+
+
+def test_an_engine_says_which_flavour_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    said = []
+    for why, is_worker in (("", False), ("nothing was compiled", False), ("nothing was compiled", True)):
+        monkeypatch.setattr("netbond.srtla.process.engine.why_pure", lambda why=why: why)
+        channel, agent = channel_pair()
+        engine = Minimal(channel, tmp_path / "stats.json")
+        engine.is_worker = is_worker
+        agent.close()
+        with caplog.at_level("INFO", logger="netbond"):
+            assert serve(engine) == 0
+        said += [record for record in caplog.records if record.message.startswith(f"netbond {__version__}")]
+        channel.close()
+        caplog.clear()
+    cost = "packets cost two to three times the CPU time"
+    assert [(record.levelname, record.message) for record in said] == [
+        ("INFO", f"netbond {__version__}, compiled"),
+        ("WARNING", f"netbond {__version__}, pure: {cost}: nothing was compiled"),
+    ]
 
 
 def test_the_log_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from netbond import srtla
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort
 from netbond.srtla.linkspec import LinkSpec
@@ -111,6 +112,7 @@ def test_a_stream_goes_out_over_the_links_that_the_agent_names() -> None:
         far, caller = Far(), udp()
         engine = opened(engine_to(far))
         assert to_json(engine.stats(0.0))["state"] == "resolving"
+        assert to_json(engine.stats(0.0))["flavour"] == srtla.flavour()
         engine.message(Links((LO,)))
         engine.message(Resume({}))  # not for now: passed over
         await connected(engine, far)
