@@ -57,6 +57,13 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def wait_for_port(port: int) -> None:
+    """Wait until a program has opened the UDP port."""
+    tables = [Path("/proc/net/udp"), Path("/proc/net/udp6")]
+    while not any(f":{port:04X} " in table.read_text() for table in tables if table.exists()):
+        time.sleep(0.05)
+
+
 def cpu_ns(pid: int) -> int:
     """Return the CPU time of all threads of a process in nanoseconds, as the scheduler has counted it."""
     return sum(
@@ -382,6 +389,7 @@ class Running:
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, "NETBOND_PURE": "1"} if program.pure else None,
             )
+            wait_for_port(port)
             # Wait until srtla_rec has asked its SRT server, or a sender has registered its links.
             time.sleep((2.0 if engine == "recv" else 4.0) if program.srtla else 0.3)
         self.server.acks = program.srtla

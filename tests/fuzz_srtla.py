@@ -175,10 +175,10 @@ def texts(data: bytes) -> None:
 
 
 def kernel_records(data: bytes) -> None:
-    """Read ancillary data as recvmmsg returns it."""
+    """Read ancillary data as recvmmsg(2) returns it."""
     record = data.ljust(batch._NAME, b"\0")
     if record[0] in (2, 10) and record[1] == 0:
-        batch.Inbox(1)._look_at(record)
+        batch.Inbox(1).resolve(record)
 
 
 TARGETS = (

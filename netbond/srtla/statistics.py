@@ -13,7 +13,7 @@ from typing import Literal
 from netbond.system.typed_json import doc
 
 Flavour = Literal["compiled", "pure"]
-_FLAVOUR = "`compiled`, or `pure`: Python runs all of it, at two to three times the CPU time"
+_FLAVOUR = "`compiled`, or `pure`: Python runs all of it, at two to four times the CPU time"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,12 @@
-"""Reads and sends many datagrams per system call, over non-blocking UDP sockets.
+"""Reads and sends the datagrams of a wake-up, over non-blocking UDP sockets.
 
 What there is, for both engines:
 
-- `Inbox`: recvmmsg into buffers that are made once. `read` for connected sockets; `read_from` for one that
-  everybody may write to, with `local` to answer from the address that was written to. Where the network
-  card or a local sender has joined datagrams of one flow into one (UDP_GRO, see `enable_gro`),
-  they are taken apart here.
-- `send`: over a connected socket, datagrams of equal length in one system call (UDP_SEGMENT), which takes the
-  kernel a third of the time that it needs for each alone. What a device or kernel cannot do so goes singly.
+- `Inbox`: `read` for connected sockets; `read_from` for one that everybody may write to, with `local` to
+  answer from the address that was written to. Where the network card or a local sender has joined datagrams
+  of one flow into one (UDP_GRO, see `enable_gro`), they are taken apart here. The compiled data path reads by
+  itself, and tells who wrote as a record that `resolve` knows.
+- `send`: over a connected socket; compiled, datagrams of equal length in one system call.
 - `send_to`: to many addresses over one socket.
 
 An error on a socket is a fact for the caller to judge, never raised.
@@ -15,14 +14,12 @@ An error on a socket is a fact for the caller to judge, never raised.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import socket
 import struct
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from netbond import srtla
 from netbond.srtla.wire import MTU
@@ -30,8 +27,6 @@ from netbond.srtla.wire import MTU
 PER_WAKE_UP = 64  # datagrams: enough for a burst, and other sockets get their turn
 SLOT_BYTES = MTU + 1  # longer datagrams are cut, and ignored: no packet of SRT is so long
 GRO_SIZE_BYTES = 65535  # of datagrams that the kernel has joined
-GSO_MAX_BYTES = 65000  # of datagrams sent in one call, without headers
-GSO_MAX_SEGMENTS = 64  # datagrams sent in one call: what every kernel takes
 MAX_STRANGERS = 4096  # addresses of peers that an inbox remembers besides those in use
 
 Local = tuple[int, int, bytes]  # the local address of a datagram, as an ancillary message to answer from it
@@ -40,85 +35,25 @@ Address = tuple[Any, ...]  # as recvfrom gives it
 _extension = srtla.extension()
 
 _IP_PKTINFO = 8  # include/uapi/linux/in.h; not in Python's socket module
-_UDP_SEGMENT = 103  # include/uapi/linux/udp.h
-_UDP_GRO = 104
-_BYTE_ORDER: Literal["little", "big"] = "little" if sys.byteorder == "little" else "big"
+_UDP_GRO = 104  # include/uapi/linux/udp.h
 _INDEX_0 = struct.pack("@i", 0)  # routing chooses the device of an answer, only its source is ours to say
-_NO_GSO = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
-
-
-# --- recvmmsg -----------------------------------------------------------------------------------------------
-
-
-class _IoVec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _MsgHdr(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint32),
-        ("iov", ctypes.c_void_p),
-        ("iov_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _MMsgHdr(ctypes.Structure):
-    _fields_ = (("header", _MsgHdr), ("length", ctypes.c_uint32))
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_recvmmsg = _libc.recvmmsg
-
-_STRIDE = ctypes.sizeof(_MMsgHdr)
-_LENGTH = _MMsgHdr.length.offset // 4
-_CONTROL_LENGTH = _MsgHdr.control_length.offset // ctypes.sizeof(ctypes.c_size_t)
-_MSG_DONTWAIT = int(socket.MSG_DONTWAIT)
-
-# Of each slot, one record: the peer's address in 32 bytes, then ancillary data.
-_NAME = 32
-_CONTROL = 96
-_RECORD = _NAME + _CONTROL
-_GRO_SPACE = socket.CMSG_SPACE(4)
+_DONTWAIT = int(socket.MSG_DONTWAIT)
+_NAME = 32  # bytes of a record that are the peer's address; ancillary messages follow
+_CONTROL = 96  # bytes of ancillary messages with a datagram
 _CMSG = struct.Struct("@Nii")  # length, level, type
 
 
+# --- receiving ----------------------------------------------------------------------------------------------
+
+
 class Inbox:
-    """Buffers for recvmmsg; one inbox serves any number of sockets in turn."""
+    """Reads sockets, and remembers who wrote and to which of our addresses."""
 
     def __init__(self, slots: int = PER_WAKE_UP, *, gro: bool = False) -> None:
-        """`gro`: for sockets with `enable_gro`; takes 64 KiB per slot."""
+        """`slots`: datagrams read at once; `gro`: for sockets with `enable_gro`."""
         self._slots = slots
         self._size = GRO_SIZE_BYTES if gro else SLOT_BYTES
-        self._data = bytearray(slots * self._size)
-        self._records = bytearray(slots * _RECORD)
-        self._iovecs = (_IoVec * slots)()
-        self._headers = bytearray(slots * _STRIDE)
-        headers = (_MMsgHdr * slots).from_buffer(self._headers)
-        data = ctypes.addressof((ctypes.c_char * len(self._data)).from_buffer(self._data))
-        records = ctypes.addressof((ctypes.c_char * len(self._records)).from_buffer(self._records))
-        iovecs = ctypes.addressof(self._iovecs)
-        for slot in range(slots):
-            self._iovecs[slot] = _IoVec(data + slot * self._size, self._size)
-            headers[slot].header = _MsgHdr(
-                records + slot * _RECORD,
-                _NAME,
-                iovecs + slot * ctypes.sizeof(_IoVec),
-                1,
-                records + slot * _RECORD + _NAME,
-                _CONTROL,
-                0,
-            )
-        self._fresh_headers = bytes(self._headers)  # the kernel writes lengths into them
-        self._view = memoryview(self._data)
-        self._words = memoryview(self._headers).cast("I")
-        self._longs = memoryview(self._headers).cast("L")
-        self._address = ctypes.c_void_p(ctypes.addressof(headers))
-        self._mixed_records = False  # ancillary data of two kinds have been in the records
-        self._addresses: dict[bytes, Address] = {}  # by what the kernel writes: address, and ours behind it
+        self._addresses: dict[bytes, Address] = {}  # by record
         self._record_of: dict[Address, bytes] = {}
         self._local: dict[Address, Local | None] = {}
         self._crowd = MAX_STRANGERS
@@ -127,48 +62,42 @@ class Inbox:
         """The datagrams that wait on a connected socket, as many as there are slots, and the error that ended
         the reading, if one did. A pending ICMP error (ECONNREFUSED and its like) comes once and takes no
         datagram away."""
-        count = self._receive(sock)
-        if count < 0:
-            number = ctypes.get_errno()
-            blocked = number in (errno.EAGAIN, errno.EINTR)
-            return [], None if blocked else OSError(number, os.strerror(number))
-        view, size = self._view, self._size
-        out = []
-        start = 0
-        for length in self._lengths(count):
-            if length <= MTU:
-                out.append(bytes(view[start : start + length]))
-            start += size
+        out: list[bytes] = []
+        for _ in range(self._slots):
+            try:
+                data = sock.recv(self._size, _DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                return out, error
+            if len(data) <= MTU:
+                out.append(data)
         return out, None
 
     def read_from(self, sock: socket.socket) -> list[tuple[Address, bytes]]:
         """(address, datagram) of those that wait on an unconnected socket, as many as there are slots."""
-        count = self._receive(sock)
-        if count <= 0:
-            return []  # nothing there, or the ICMP answer to something sent earlier, by whatever peer
         out: list[tuple[Address, bytes]] = []
-        view, size, known = self._view, self._size, self._addresses
-        records = bytes(self._records[: count * _RECORD])
-        words = _STRIDE // ctypes.sizeof(ctypes.c_size_t)
-        controls = self._longs[_CONTROL_LENGTH : count * words : words].tolist()
-        start = position = 0
-        for length, control in zip(self._lengths(count), controls, strict=True):
-            record = records[position : position + _NAME + control]
-            address, segment = known.get(record), 0
-            if address is None:
-                address, segment = self._look_at(record)
-                if segment:
-                    whole = bytes(view[start : start + length])
-                    out += [(address, whole[at : at + segment]) for at in range(0, length, segment)]
-            if length <= MTU and not segment:
-                out.append((address, bytes(view[start : start + length])))
-            start += size
-            position += _RECORD
+        for _ in range(self._slots):
+            try:
+                data, ancillary, _, address = sock.recvmsg(self._size, _CONTROL, _DONTWAIT)
+            except OSError:
+                break  # nothing there, or the ICMP answer to something sent earlier, by whatever peer
+            self.remember(address, _local(ancillary))
+            segment = _segment(ancillary) or len(data)
+            if segment <= MTU:
+                out += [(address, data[at : at + segment]) for at in range(0, len(data) or 1, segment or 1)]
         return out
 
     def resolve(self, record: bytes) -> Address:
-        """Whose a record is that fastpath.c has read: address, then ancillary data, clean between them."""
-        return self._addresses.get(record) or self._look_at(record)[0]
+        """Whose a record is that fastpath.c has read: address, then ancillary messages."""
+        address = self._addresses.get(record)
+        if address is None:
+            address = _address(record)
+            self._addresses.pop(self._record_of.get(address, b""), None)  # it writes to another address now
+            self._addresses[record] = address
+            self._record_of[address] = record
+            self._local[address] = _local(_messages(record[_NAME:]))
+        return address
 
     @property
     def local(self) -> Mapping[Address, Local | None]:
@@ -176,65 +105,42 @@ class Inbox:
         return self._local
 
     def remember(self, address: Address, local: Local | None) -> None:
-        """Remember from which address to answer a peer whose datagram another process received."""
-        if address not in self._record_of:
-            self._record_of[address] = b""  # of no record: so that it is forgotten with the others
-            self._local[address] = local
+        """Remember from which address of ours to answer a peer."""
+        self._local[address] = local
 
     @property
     def crowded(self) -> bool:
         """Whether to call `forget_all_but` now: strangers may use any number of addresses."""
-        return len(self._record_of) > self._crowd
+        return len(self._local) > self._crowd
 
     def forget_all_but(self, kept: Collection[Address]) -> None:
         """Forget all peers but these."""
-        for address in [each for each in self._record_of if each not in kept]:
-            self._addresses.pop(self._record_of.pop(address), None)
+        for address in [each for each in self._local if each not in kept]:
             del self._local[address]
-        self._crowd = MAX_STRANGERS + len(self._record_of)
+            self._addresses.pop(self._record_of.pop(address, b""), None)
+        self._crowd = MAX_STRANGERS + len(self._local)
 
-    def _receive(self, sock: socket.socket) -> int:
-        self._headers[:] = self._fresh_headers
-        if self._mixed_records:
-            self._mixed_records = False
-            self._records[:] = bytes(len(self._records))  # padding is compared, too
-        return int(_recvmmsg(sock.fileno(), self._address, self._slots, _MSG_DONTWAIT, None))
 
-    def _lengths(self, count: int) -> list[int]:
-        words = _STRIDE // 4
-        return self._words[_LENGTH : count * words : words].tolist()
+def _messages(control: bytes) -> list[tuple[int, int, bytes]]:
+    """Ancillary messages as recvmsg(2) writes them."""
+    out = []
+    position = 0
+    while position + _CMSG.size <= len(control):
+        length, level, kind = _CMSG.unpack_from(control, position)
+        if length < _CMSG.size:
+            break
+        value = control[position + _CMSG.size : position + length]
+        out.append((level, kind, value))
+        position += socket.CMSG_SPACE(len(value))
+    return out
 
-    def _look_at(self, record: bytes) -> tuple[Address, int]:
-        """An unknown record: the peer's address, and the length of each datagram if several were joined."""
-        segment = 0
-        local: Local | None = None
-        own = b""
-        position = _NAME
-        while position + _CMSG.size <= len(record):
-            length, level, kind = _CMSG.unpack_from(record, position)
-            if length < _CMSG.size:
-                break
-            value = record[position + _CMSG.size : position + length]
-            if level == socket.IPPROTO_UDP and kind == _UDP_GRO:
-                if len(value) < 4:
-                    break  # cut by the kernel, for want of room
-                (segment,) = struct.unpack_from("@i", value)
-                self._mixed_records = True
-            else:
-                own += record[position : position + socket.CMSG_SPACE(len(value))]
-                local = local or _local(((level, kind, value),))
-            position += socket.CMSG_SPACE(len(value))
-        record = record[:_NAME] + own
-        address = self._addresses.get(record)
-        if address is None:
-            address = _address(record)
-            old = self._record_of.get(address)
-            if old is not None:
-                self._addresses.pop(old, None)  # it writes to another address of ours now
-            self._addresses[record] = address
-            self._record_of[address] = record
-            self._local[address] = local
-        return address, segment
+
+def _segment(ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+    """The length of each datagram if the kernel has joined several; 0: it has not."""
+    for level, kind, value in ancillary:
+        if level == socket.IPPROTO_UDP and kind == _UDP_GRO and len(value) >= 4:
+            return max(int.from_bytes(value[:4], sys.byteorder, signed=True), 0)
+    return 0
 
 
 def _address(name: bytes) -> Address:
@@ -270,55 +176,17 @@ def send(sock: socket.socket, datagrams: Sequence[bytes]) -> tuple[int, OSError 
 
 def send_by_python(sock: socket.socket, datagrams: Sequence[bytes]) -> tuple[int, OSError | None]:
     """`send` without the extension."""
-    total = len(datagrams)
-    start = 0
-    while start < total:
-        end, size = _run(datagrams, start, total)
-        if end - start > 1:
-            segment = ((socket.IPPROTO_UDP, _UDP_SEGMENT, size.to_bytes(2, _BYTE_ORDER)),)
-            try:
-                sock.sendmsg(datagrams[start:end], segment)
-            except OSError as error:
-                if error.errno not in _NO_GSO and not isinstance(error, ConnectionRefusedError):
-                    return start, error
-            else:
-                start = end
-                continue
-        for position in range(start, end):
-            refused = _send_one(sock, datagrams[position])
-            if refused is not None:
-                return position, refused
-        start = end
-    return total, None
-
-
-def _run(datagrams: Sequence[bytes], start: int, total: int) -> tuple[int, int]:
-    """The end of a run that one system call can send, and the length of its datagrams; its last one may be
-    shorter."""
-    size = len(datagrams[start])
-    if size == 0:
-        return start + 1, size
-    end = start + 1
-    limit = min(total, start + min(GSO_MAX_SEGMENTS, GSO_MAX_BYTES // size))
-    while end < limit and len(datagrams[end]) == size:
-        end += 1
-    if end < limit and 0 < len(datagrams[end]) < size:
-        end += 1
-    return end, size
-
-
-def _send_one(sock: socket.socket, data: bytes) -> OSError | None:
-    try:
-        sock.send(data)
-    except ConnectionRefusedError:
-        # The ICMP answer to an earlier datagram, reported once; this one was not sent yet.
+    for position, data in enumerate(datagrams):
         try:
-            sock.send(data)
-        except OSError as again:
-            return again
-    except OSError as error:
-        return error
-    return None
+            try:
+                sock.send(data)
+            except ConnectionRefusedError:
+                sock.send(
+                    data
+                )  # the ICMP answer to an earlier datagram, reported once; this one was not sent
+        except OSError as error:
+            return position, error
+    return len(datagrams), None
 
 
 def send_to(

@@ -188,7 +188,7 @@ def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, R
 def _say_flavour() -> None:
     why = why_pure()
     if why:
-        log.warning("netbond %s, pure: packets cost two to three times the CPU time: %s", __version__, why)
+        log.warning("netbond %s, pure: packets cost two to four times the CPU time: %s", __version__, why)
     else:
         log.info("netbond %s, compiled", __version__)
 

@@ -435,8 +435,12 @@ def test_the_extension_answers_from_the_address_that_was_asked(family: socket.Ad
         peer.settimeout(2)
         peer.sendto(b"?", ("127.0.0.9", sock.getsockname()[1]))
         inbox = batch.Inbox()
-        ((address, _),) = inbox.read_from(sock)
-        record = inbox._record_of[address]
+        with select.epoll() as epoll:
+            epoll.register(sock, select.EPOLLIN)
+            _, ((_, record, _, _),) = fastpath.open_path(sock.fileno(), epoll.fileno()).run(
+                time.monotonic() + 2, PAUSE_S
+            )
+        address = inbox.resolve(record)
         name, control = fastpath.name_and_control(record, inbox.local[address])
         assert fastpath.extension.send_to(sock.fileno(), name, control, [b"1", b"2"]) == 0
         assert [peer.recvfrom(9) for _ in range(2)] == [

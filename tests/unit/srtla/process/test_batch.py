@@ -1,4 +1,4 @@
-"""Many datagrams per system call, and the loop that wakes up for them: on real sockets over loopback."""
+"""The datagrams of a wake-up, read and sent on real sockets over loopback."""
 
 from __future__ import annotations
 
@@ -103,7 +103,10 @@ def test_packed_datagrams_are_taken_apart(listener: socket.socket) -> None:
 def test_a_length_of_packed_datagrams_that_the_kernel_cut_is_no_length() -> None:
     name = socket.AF_INET.to_bytes(2, sys.byteorder) + (5000).to_bytes(2) + bytes([127, 0, 0, 1])
     cut = struct.pack("@Nii", 16 + 2, socket.IPPROTO_UDP, 104) + bytes(8)  # UDP_GRO
-    assert Inbox(1).resolve(name.ljust(32, b"\0") + cut) == ("127.0.0.1", 5000)
+    inbox = Inbox(1)
+    assert inbox.resolve(name.ljust(32, b"\0") + cut) == ("127.0.0.1", 5000)
+    assert inbox.local == {("127.0.0.1", 5000): None}
+    assert batch._segment([(socket.IPPROTO_UDP, 104, b"\x34\x05")]) == 0
 
 
 def test_datagrams_of_any_length_arrive_in_order() -> None:

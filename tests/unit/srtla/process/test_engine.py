@@ -183,7 +183,7 @@ def test_an_engine_says_which_flavour_it_is(
         said += [record for record in caplog.records if record.message.startswith(f"netbond {__version__}")]
         channel.close()
         caplog.clear()
-    cost = "packets cost two to three times the CPU time"
+    cost = "packets cost two to four times the CPU time"
     assert [(record.levelname, record.message) for record in said] == [
         ("INFO", f"netbond {__version__}, compiled"),
         ("WARNING", f"netbond {__version__}, pure: {cost}: nothing was compiled"),

@@ -189,6 +189,27 @@ def test_a_stream_that_becomes_faster_does_not_wait_as_a_slow_one_does(
     assert any(longest_waits(*rig) < (PAUSE_S + PATIENCE) / 2 for _ in range(5))
 
 
+def test_an_answer_that_comes_at_once_took_some_time() -> None:
+    """Over loopback it may be there before the next socket is read; a round trip of 0 s has no sense."""
+    nothing, other = socket.socketpair()
+    with nothing, other, ExitStack() as stack:
+        server = PacketServer(nothing.fileno())
+        stack.callback(server.packets.close)
+        times: list[float] = []
+
+        def read(now: float) -> int:
+            times.append(now)
+            return 1
+
+        for _ in range(2):
+            reader, writer = (stack.enter_context(end) for end in socket.socketpair())
+            writer.send(b"!")
+            server.callbacks[reader.fileno()] = read
+            server.packets.register(reader.fileno(), select.EPOLLIN)
+        server._look(time.monotonic() + 0.05)
+        assert times[0] < times[1]
+
+
 # --- without a compiled data path, and with one -------------------------------------------------------------
 
 
