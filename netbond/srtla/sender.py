@@ -295,17 +295,6 @@ class Sender(Outlet):
         out, self._to_links = self._to_links, []
         return out
 
-    def batches_to_links(self) -> dict[int, list[bytes]]:
-        """The same, by link number."""
-        out: dict[int, list[bytes]] = {}
-        for number, data in self.datagrams_to_links():
-            batch = out.get(number)
-            if batch is None:
-                out[number] = [data]
-            else:
-                batch.append(data)
-        return out
-
     def datagrams_to_caller(self) -> list[bytes]:
         """Datagrams for the SRT caller; each is given out once."""
         out, self._to_caller = self._to_caller, []

@@ -294,6 +294,81 @@ static PyObject *send_object(PyObject *self, PyObject *const *args, Py_ssize_t c
     return Py_BuildValue("ni", sent, error);
 }
 
+PyDoc_STRVAR(send_links_doc,
+    "send_links(descriptors, datagrams)\n--\n\n"
+    "(link, datagram) pairs over connected sockets, `descriptors` by link; those of others are left out. On each\n"
+    "link SRT's control packets go last: data packets of equal length then leave in one system call. (link,\n"
+    "errno, what did not go out) of links that failed.");
+
+typedef struct {
+    long link;
+    int later, done;
+    PyObject *data;
+} Outgoing;
+
+// Of `chosen`, what did not go out, with its link and why.
+static int add_failure(PyObject *failures, long link, int error, const Outgoing *all, const int *chosen, int count) {
+    PyObject *unsent = PyList_New(count), *item = NULL;
+    for (int i = 0; unsent && i < count; i++) PyList_SET_ITEM(unsent, i, Py_NewRef(all[chosen[i]].data));
+    if (unsent) item = Py_BuildValue("liN", link, error, unsent);
+    int done = item ? PyList_Append(failures, item) : -1;
+    Py_XDECREF(item);
+    return done;
+}
+
+// All for the link of all[first]; -1: an exception.
+static int send_link(PyObject *failures, PyObject *descriptors, Outgoing *all, int *chosen, int first, int total) {
+    int count = 0, error = 0;
+    long link = all[first].link;
+    for (int later = 0; later < 2; later++)
+        for (int i = first; i < total; i++)
+            if (!all[i].done && all[i].link == link && all[i].later == later) all[i].done = 1, chosen[count++] = i;
+    PyObject *key = PyLong_FromLong(link), *found = key ? PyDict_GetItemWithError(descriptors, key) : NULL;
+    Py_XDECREF(key);
+    if (!found) return PyErr_Occurred() ? -1 : 0;
+    int fd = number_of(found, 0, INT_MAX);
+    for (int sent = 0; fd >= 0 && sent < count;) {
+        struct iovec data[SEGMENTS];
+        int some = 0;
+        for (; some < SEGMENTS && sent + some < count; some++) {
+            PyObject *item = all[chosen[sent + some]].data;
+            data[some] = (struct iovec){PyBytes_AS_STRING(item), PyBytes_GET_SIZE(item)};
+        }
+        sent += nb_send(fd, data, some, &error); // the sockets do not block: the GIL may be kept
+        if (error) return add_failure(failures, link, error, all, chosen + sent, count - sent);
+    }
+    return fd < 0 ? -1 : 0;
+}
+
+static PyObject *send_links(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    (void)self;
+    if (!count_is("send_links", count, 2)) return NULL;
+    if (!PyDict_Check(args[0]) || !PyList_Check(args[1]) || PyList_GET_SIZE(args[1]) > INT_MAX)
+        return PyErr_Format(PyExc_TypeError, "send_links() takes a dict and a list of pairs");
+    int total = (int)PyList_GET_SIZE(args[1]), *chosen = PyMem_New(int, total);
+    Outgoing *all = PyMem_New(Outgoing, total);
+    PyObject *failures = chosen && all ? PyList_New(0) : PyErr_NoMemory();
+    for (int i = 0; failures && i < total; i++) {
+        PyObject *pair = PyList_GET_ITEM(args[1], i);
+        if (!PyTuple_Check(pair) || PyTuple_GET_SIZE(pair) != 2) {
+            PyErr_SetString(PyExc_TypeError, "send_links() takes a list of pairs");
+            Py_CLEAR(failures);
+        } else if (!is_bytes(PyTuple_GET_ITEM(pair, 1))) {
+            Py_CLEAR(failures);
+        } else {
+            PyObject *data = PyTuple_GET_ITEM(pair, 1);
+            const uint8_t *at = (const uint8_t *)PyBytes_AS_STRING(data);
+            int later = PyBytes_GET_SIZE(data) && at[0] >= 0x80 && at[0] < 0x90;
+            all[i] = (Outgoing){.link = PyLong_AsLong(PyTuple_GET_ITEM(pair, 0)), .later = later, .data = data};
+            if (all[i].link == -1 && PyErr_Occurred()) Py_CLEAR(failures);
+        }
+    }
+    for (int i = 0; failures && i < total; i++)
+        if (!all[i].done && send_link(failures, args[0], all, chosen, i, total) < 0) Py_CLEAR(failures);
+    PyMem_Free(all), PyMem_Free(chosen);
+    return failures;
+}
+
 PyDoc_STRVAR(send_to_doc, "send_to(fd, name, control, datagrams)\n--\n\n"
                           "To one address, under one ancillary message (b\"\": none): how many were refused.");
 
@@ -321,6 +396,7 @@ static PyObject *send_to(PyObject *self, PyObject *const *args, Py_ssize_t count
 
 static PyMethodDef methods[] = {
     {"send", (PyCFunction)(void (*)(void))send_object, METH_FASTCALL, send_doc},
+    FAST(send_links),
     FAST(send_to),
     {NULL, NULL, 0, NULL},
 };

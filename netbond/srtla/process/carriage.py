@@ -17,8 +17,8 @@ from netbond.srtla.wire import MTU
 
 MAX_ROUNDS: Final = 8  # a failing link hands its packets to another, which may fail, too
 
-# descriptor, datagrams -> how many went out, and the errno that ended it, or 0
-Send = Callable[[int, list[bytes]], tuple[int, int]]
+# descriptors by link, (link, datagram) pairs -> (link, errno, what did not go out) of those that failed
+Send = Callable[[dict[int, int], list[tuple[int, bytes]]], list[tuple[int, int, list[bytes]]]]
 # descriptor, address, ancillary message, datagrams
 SendTo = Callable[[int, bytes, bytes, list[bytes]], int]
 
@@ -121,14 +121,8 @@ class Carriage(PacketHandler):
         if sender.has_events():
             self.events = sender.events()
             return True
-        out = sender.batches_to_links()
+        out = sender.datagrams_to_links()
         if not out:
             return False
-        self.failures = []
-        for number, datagrams in out.items():
-            descriptor = self.descriptors.get(number, -1)
-            if descriptor >= 0:
-                sent, error = self.send(descriptor, datagrams)
-                if error:
-                    self.failures.append((number, error, datagrams[sent:]))
+        self.failures = self.send(self.descriptors, out)
         return bool(self.failures) or sender.has_events()

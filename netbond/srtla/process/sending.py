@@ -107,7 +107,7 @@ class SendEngine(Engine):
         )
         self._carriage = Carriage(
             self._sender,
-            self._send if fastpath.extension is None else fastpath.extension.send,
+            self._send if fastpath.extension is None else fastpath.extension.send_links,
             self._look_after,
             self._answer,
             None if fastpath.extension is None else fastpath.extension.send_to,
@@ -394,12 +394,20 @@ class SendEngine(Engine):
         if self._caller is not None:
             batch.send_to(self._listener, [(self._caller, data) for data in answers], self._inbox.local)
 
-    def _send(self, descriptor: int, datagrams: list[bytes]) -> tuple[int, int]:
-        sock = self._sockets[self._carriage.numbers[descriptor]].sock
-        if sock is None:
-            return 0, errno.EBADF
-        sent, error = batch.send_by_python(sock, datagrams)
-        return sent, (error.errno or errno.EIO) if error is not None else 0
+    def _send(
+        self, descriptors: dict[int, int], datagrams: list[tuple[int, bytes]]
+    ) -> list[tuple[int, int, list[bytes]]]:
+        batches: dict[int, list[bytes]] = {}
+        for number, data in datagrams:
+            batches.setdefault(number, []).append(data)
+        failures = []
+        for number, each in batches.items():
+            sock = self._sockets[number].sock if number in descriptors else None
+            if sock is not None:
+                sent, error = batch.send_by_python(sock, each)
+                if error is not None:
+                    failures.append((number, error.errno or errno.EIO, each[sent:]))
+        return failures
 
     def _not_sent(self, number: int, error: OSError, unsent: list[bytes], now: float) -> None:
         self._trouble(number, error, now)

@@ -487,17 +487,9 @@ def test_a_socket_that_is_opened_anew_registers_anew() -> None:
     assert driven.sender.state() == "registering"
 
 
-def test_datagrams_by_link() -> None:
+def test_nothing_is_held_and_no_latency_is_known_at_first() -> None:
     driven = Driven(2)
-    assert {n: [wire.packet_type(d) for d in out] for n, out in driven.sender.batches_to_links().items()} == {
-        1: [wire.REG2],
-        2: [wire.REG2],
-    }
     driven.register()
-    for number in range(4):
-        driven.sender.datagram_from_caller(data_packet(number), driven.now)
-    batches = driven.sender.batches_to_links()
-    assert sorted(data for out in batches.values() for data in out) == [data_packet(n) for n in range(4)]
     assert (driven.sender.held, driven.sender.latency, driven.sender.patience()) == (0, None, 0.0)
 
 

@@ -263,7 +263,7 @@ def looks(rig: Rig, interval: float, patience: float) -> float:
             found, rounds = found + len(reports), rounds + 1
     over.set()
     thread.join()
-    return found / rounds
+    return found / max(rounds, 1)
 
 
 def test_a_look_waits_for_enough_packets_if_it_may(rig: Rig) -> None:
@@ -356,6 +356,61 @@ def test_the_extension_names_what_went_wrong() -> None:
     for wrong_call in ((), (1, b"", b"", b""), (1, "", b"", []), ("1", b"", b"", [])):
         with pytest.raises(TypeError):
             fastpath.extension.send_to(*wrong_call)
+
+
+def test_of_each_link_control_packets_leave_last(rig: Rig) -> None:
+    assert fastpath.extension is not None
+    send_links = fastpath.extension.send_links
+    descriptors = {1: rig.peers[0].fileno(), 2: rig.peers[1].fileno()}
+    control, data = srt_control(wire.SRT_ACKACK), [data_packet(number) for number in range(70)]
+    rig.bypass.group_gone(1)  # so that all comes to Python as it is
+    first = [(1, control), *((1, each) for each in data), (2, data[0]), (1, b""), (9, data[1])]
+    assert send_links(descriptors, first) == []
+    found: list[tuple[int, bytes]] = []
+    while len(found) < 74:
+        _, reports = rig.bypass.fast.run(time.monotonic() + 0.05, PAUSE_S)
+        if not reports:
+            break
+        found += [(rig.inbox.resolve(record)[1], each) for _, record, each, _ in reports]
+    one, two = (peer.getsockname()[1] for peer in rig.peers[:2])
+    assert [each for port, each in found if port == one] == [*data, b"", control]
+    assert [each for port, each in found if port == two] == [data[0]]
+
+
+def test_what_links_do_not_take_is_handed_back(rig: Rig) -> None:
+    assert fastpath.extension is not None
+    send_links = fastpath.extension.send_links
+    gone = os.dup(rig.listener.fileno())
+    os.close(gone)
+    long = b"3" * 70000
+    pairs = [
+        (1, srt_control(wire.SRT_ACKACK)),
+        (2, b"x"),
+        (1, data_packet(1)),
+        (1, long),
+        (1, data_packet(2)),
+    ]
+    assert send_links({1: rig.peers[0].fileno(), 2: gone}, pairs) == [
+        (1, 90, [long, data_packet(2), srt_control(wire.SRT_ACKACK)]),  # EMSGSIZE
+        (2, 9, [b"x"]),  # EBADF
+    ]
+    assert send_links({}, []) == []
+    assert send_links({}, pairs) == []
+    wrong: tuple[Any, ...]
+    for wrong in (
+        (),
+        ({},),
+        ([], []),
+        ({}, ()),
+        ({}, [1]),
+        ({}, [(1,)]),
+        ({}, [(1, "x")]),
+        ({}, [("1", b"")]),
+    ):
+        with pytest.raises(TypeError):
+            send_links(*wrong)
+    with pytest.raises(TypeError):
+        send_links({1: "x"}, [(1, b"")])
 
 
 # --- whatever Python says, memory stays whole ---------------------------------------------------------------

@@ -25,10 +25,13 @@ class Sockets:
         self.looked = 0
         self.answers: list[bytes] = []
 
-    def send(self, descriptor: int, datagrams: list[bytes]) -> tuple[int, int]:
+    def send(
+        self, descriptors: dict[int, int], datagrams: list[tuple[int, bytes]]
+    ) -> list[tuple[int, int, list[bytes]]]:
+        """With an error, the first of link 1 leaves."""
         taken = datagrams[:1] if self.error else datagrams
-        self.sent += [(descriptor, data) for data in taken]
-        return len(taken), self.error
+        self.sent += [(descriptors[link], data) for link, data in taken]
+        return [(1, self.error, [data for _, data in datagrams[1:]])] if self.error else []
 
     def look_after(self, reports: list[Report], now: float) -> None:
         self.odd += reports

@@ -19,7 +19,7 @@ import pytest
 from netbond import __version__
 from netbond.errors import EXIT_UNAVAILABLE, UnavailableError
 from netbond.srtla.process.channel import Channel
-from netbond.srtla.process.engine import Engine, prepare, serve, set_up_logging
+from netbond.srtla.process.engine import GC_THRESHOLD, Engine, prepare, serve, set_up_logging
 from netbond.srtla.process.loop import PacketLoop
 from netbond.srtla.process.protocol import Links, Message, ResumeData, encode
 from netbond.srtla.statistics import ReceiverStatistics
@@ -95,19 +95,28 @@ class Minimal(Engine):
         return ReceiverStatistics("receiver", "127.0.0.1:5000", "127.0.0.1:5002", (), 0, refused={})
 
 
+@pytest.fixture(autouse=True)
+def collector(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the garbage collector is told; it would last for all tests."""
+    told: list[object] = []
+    monkeypatch.setattr(gc, "freeze", lambda: told.append("freeze"))
+    monkeypatch.setattr(gc, "set_threshold", told.append)
+    return told
+
+
 def channel_pair() -> tuple[Channel, socket.socket]:
     ours, agent = socket.socketpair()
     return Channel(ours.detach()), agent
 
 
-def test_a_life_from_ready_to_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc, "freeze", lambda: None)  # it would last for all tests
+def test_a_life_from_ready_to_sigterm(tmp_path: Path, collector: list[object]) -> None:
     channel, agent = channel_pair()
     path = tmp_path / "stats.json"
     engine = Minimal(channel, path)
     agent.sendall(encode(Links(())))
     assert serve(engine) == 0
     assert engine.calls == ["open", "maintain", "links", "timer", "sighup", "drain", "close"]
+    assert collector == ["freeze", GC_THRESHOLD]
     said = [key for line in agent.recv(65536).splitlines() for key in json.loads(line)]
     assert said[:2] == ["ready", "stats"]
     assert "resume" in said
@@ -117,7 +126,6 @@ def test_a_life_from_ready_to_sigterm(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_when_the_agent_is_gone_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gc, "freeze", lambda: None)
     channel, agent = channel_pair()
     engine = Minimal(channel)
     agent.close()
@@ -170,7 +178,6 @@ def test_what_is_to_be_resumed_is_the_first_line(monkeypatch: pytest.MonkeyPatch
 def test_an_engine_says_which_flavour_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(gc, "freeze", lambda: None)
     said = []
     for why, is_worker in (("", False), ("nothing was compiled", False), ("nothing was compiled", True)):
         monkeypatch.setattr("netbond.srtla.process.engine.why_pure", lambda why=why: why)
