@@ -334,7 +334,7 @@ class Simulation:
     def _handshake(self) -> None:
         extension = (
             b"\x00\x01\x00\x03"
-            + bytes(8)
+            + bytes.fromhex("00010501 000000bf")  # as libsrt in live mode: late packets are skipped
             + int(self.latency * 1000).to_bytes(2, "big")
             + int(self.latency * 1000).to_bytes(2, "big")
         )

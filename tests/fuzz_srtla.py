@@ -36,8 +36,10 @@ def parsers(data: bytes) -> None:
     for read in (
         wire.data_sequence,
         wire.is_retransmission,
+        wire.is_filter_packet,
         wire.is_handshake,
         wire.is_induction,
+        wire.parse_options,
         wire.parse_srt_ack,
         wire.parse_registration,
         wire.packet_type,

@@ -56,7 +56,21 @@ _KEEPALIVE = struct.Struct("!HQHHIiiIII")
 _KEEPALIVE_MAGIC: Final = 0xC01F
 _KEEPALIVE_VERSION: Final = 1
 _RETRANSMITTED: Final = 0x04  # in byte 4: the R flag, bit 26 of the second word
+_MESSAGE_HIGH: Final = 0x03  # in byte 4: the highest two of the message number's 26 bits
 _INDUCTION: Final = 1  # handshake type of a caller's very first packet
+_HANDSHAKE_LENGTH: Final = SRT_HEADER + 48  # bytes; behind them the extensions
+_HSREQ: Final = 1  # extension of the caller's handshake, ...
+_HSRSP: Final = 2  # ... and of the server's
+_OPTIONS = struct.Struct("!HHIIHH")  # type, length in words, SRT version, flags, delay as receiver, as sender
+
+# Flags of a handshake's HSREQ or HSRSP (draft-sharabayko-srt, 3.2.1.1.1).
+TSBPDSND: Final = 0x01  # delivers by time stamp (with the latency) what it sends, ...
+TSBPDRCV: Final = 0x02  # ... and what it receives
+TLPKTDROP: Final = 0x08  # skips what is too late to deliver
+PERIODICNAK: Final = 0x10  # repeats its loss reports until the packets are there
+REXMITFLG: Final = 0x20  # marks repeated packets (`is_retransmission`)
+STREAM: Final = 0x40  # sends a stream of bytes instead of messages
+PACKET_FILTER: Final = 0x80  # knows packet filters; whether one is in use tells `is_filter_packet`
 
 
 # --- sequence numbers ------------------------------------------------------------------------------------
@@ -97,6 +111,18 @@ def is_retransmission(data: bytes) -> bool:
     return len(data) >= SRT_HEADER and not data[0] & 0x80 and bool(data[4] & _RETRANSMITTED)
 
 
+def is_filter_packet(data: bytes) -> bool:
+    """Whether an SRT data packet is a packet filter's own (FEC): its message number is 0.
+
+    It has the sequence number of a data packet before it, and is no repeat of it.
+    """
+    return (
+        len(data) >= SRT_HEADER
+        and not data[0] & 0x80
+        and not (data[4] & _MESSAGE_HIGH or data[5] or data[6] or data[7])
+    )
+
+
 def is_handshake(data: bytes) -> bool:
     """Whether this is an SRT handshake of any phase."""
     return len(data) >= SRT_HEADER and data[0] == 0x80 and data[1] == 0x00
@@ -107,22 +133,47 @@ def is_induction(data: bytes) -> bool:
     return is_handshake(data) and len(data) >= 40 and _U32.unpack_from(data, 36)[0] == _INDUCTION
 
 
-def parse_latency(data: bytes) -> float | None:
-    """SRT's latency in s from a handshake with the HSREQ or HSRSP extension; None if there is none.
+@dataclass(frozen=True, slots=True)
+class HandshakeOptions:
+    """What an SRT handshake says of the end that sent it (HSREQ, HSRSP: draft-sharabayko-srt, 3.2.1.1)."""
 
-    Request and response give the larger of what each end asks for (draft-sharabayko-srt, 3.2.1.1.1): both
-    delays are in one word, of the one who receives and of the one who sends.
+    response: bool  # HSRSP: the server's, which settles the connection; False: the caller's wish
+    flags: int  # TSBPDSND and so on
+    latency_s: float | None  # larger of both directions; None: packets are delivered as soon as they can be
+
+    @property
+    def drops_late(self) -> bool:
+        """Whether this end, as the receiver of data, skips packets that are too late.
+
+        False: it waits for each packet for ever, so none may be given up. So it is with `tlpktdrop=0`, and in
+        file mode, which has neither TSBPD nor TLPKTDROP. (libsrt's HSRSP has no STREAM flag in file mode.)
+        """
+        needed = TSBPDRCV | TLPKTDROP
+        return self.flags & needed == needed
+
+
+def parse_options(data: bytes) -> HandshakeOptions | None:
+    """What a handshake with the HSREQ or HSRSP extension says; None for any other packet.
+
+    Only the conclusion of a handshake has one; the server's is the one that counts.
     """
     if not is_handshake(data):
         return None
-    offset = SRT_HEADER + 48
-    while offset + 4 <= len(data):
-        kind, words = struct.unpack_from("!HH", data, offset)
-        if kind in (1, 2) and words >= 3 and offset + 16 <= len(data):
-            receive, send = struct.unpack_from("!HH", data, offset + 12)
-            return float(max(receive, send)) / 1000
+    offset = _HANDSHAKE_LENGTH
+    while offset + _OPTIONS.size <= len(data):
+        kind, words, _, flags, receive, send = _OPTIONS.unpack_from(data, offset)
+        if kind in (_HSREQ, _HSRSP) and words >= 3:
+            delay = max(receive, send)
+            timed = delay or flags & (TSBPDSND | TSBPDRCV)
+            return HandshakeOptions(kind == _HSRSP, flags, delay / 1000 if timed else None)
         offset += 4 + words * 4
     return None
+
+
+def parse_latency(data: bytes) -> float | None:
+    """SRT's latency in s from a handshake; None if it says none, or if there is none (file mode)."""
+    options = parse_options(data)
+    return options.latency_s if options is not None else None
 
 
 # --- acknowledgements ------------------------------------------------------------------------------------

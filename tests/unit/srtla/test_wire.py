@@ -141,8 +141,10 @@ READERS = [
     wire.packet_type,
     wire.data_sequence,
     wire.is_retransmission,
+    wire.is_filter_packet,
     wire.is_handshake,
     wire.is_induction,
+    wire.parse_options,
     wire.parse_srt_ack,
     wire.parse_srt_nak,
     wire.parse_srtla_ack,
@@ -186,13 +188,73 @@ def handshake(*extensions: bytes) -> bytes:
         ((), None),
         ((struct.pack("!HHIIHH", 1, 3, 0x10501, 0xBF, 120, 2000),), 2.0),
         ((struct.pack("!HHIIHH", 2, 3, 0x10501, 0xBF, 300, 0),), 0.3),
-        ((struct.pack("!HH4s", 5, 1, b"name"), struct.pack("!HHIIHH", 1, 3, 0, 0, 80, 0)), 0.08),
-        ((struct.pack("!HHIIH", 1, 3, 0, 0, 80),), None),  # cut off
-        ((struct.pack("!HHII", 1, 2, 0, 0),), None),  # too short to have it
+        ((struct.pack("!HH4s", 5, 1, b"name"), struct.pack("!HHIIHH", 1, 3, 0, 1, 80, 0)), 0.08),
+        ((struct.pack("!HHIIHH", 1, 3, 0, 2, 80, 0) + bytes(3),), 0.08),
+        ((struct.pack("!HHIIHH", 1, 3, 0x10501, 0xA4, 0, 0),), None),  # neither end heeds time stamps
+        ((struct.pack("!HHIIHH", 1, 3, 0x10501, 0xBF, 0, 0),), 0.0),
+        ((struct.pack("!HHIIHH", 1, 3, 0x10501, 0, 80, 0),), 0.08),
+        ((struct.pack("!HHIIH", 1, 3, 0, 1, 80),), None),  # cut off
+        ((struct.pack("!HHII", 1, 2, 0, 1),), None),  # too short to have it
+        ((struct.pack("!HH", 5, 0xFFFF), struct.pack("!HHIIHH", 1, 3, 0, 1, 80, 0)), None),  # too long
+        ((struct.pack("!HH", 5, 0), struct.pack("!HHIIHH", 1, 3, 0, 1, 80, 0)), 0.08),
     ],
 )
 def test_the_latency_of_a_handshake(extensions: tuple[bytes, ...], latency_s: float | None) -> None:
     assert wire.parse_latency(handshake(*extensions)) == latency_s
+
+
+# Handshakes of libsrt 1.5.1 (srt-live-transmit), from the extensions' first byte on.
+LIVE = "0002 0003 00010501 000000bf 0078 0078"
+WAITS = "0002 0003 00010501 000000b7 0078 0078"  # a server with tlpktdrop=0
+WISH = "0001 0003 00010501 000000b7 0078 0000"  # a caller with tlpktdrop=0
+FEC = "0002 0003 00010501 000000bf 02bc 02bc 0007 0002 2c636566 3a736c6f"
+FILE = "0002 0003 00010501 000000a4 0000 0000 0006 0001 656c6966"
+FILE_WISH = "0001 0003 00010501 000000e4 0000 0000 0006 0001 656c6966"
+
+
+@pytest.mark.parametrize(
+    ("extensions", "response", "latency_s", "drops_late"),
+    [
+        (LIVE, True, 0.12, True),
+        (WAITS, True, 0.12, False),
+        (WISH, False, 0.12, False),
+        (FEC, True, 0.7, True),
+        (FILE, True, None, False),
+        (FILE_WISH, False, None, False),
+    ],
+)
+def test_what_a_handshake_asks_for(
+    extensions: str, response: bool, latency_s: float | None, drops_late: bool
+) -> None:
+    options = wire.parse_options(handshake(bytes.fromhex(extensions)))
+    assert options is not None
+    assert (options.response, options.latency_s, options.drops_late) == (response, latency_s, drops_late)
+    assert options.flags & wire.PACKET_FILTER
+    assert options.flags & wire.REXMITFLG
+    assert bool(options.flags & wire.STREAM) == (extensions == FILE_WISH)
+    assert bool(options.flags & wire.PERIODICNAK) == (latency_s is not None)
+
+
+def test_handshakes_without_options() -> None:
+    assert wire.parse_options(induction()) is None
+    assert wire.parse_options(handshake()) is None
+    assert wire.parse_options(srt_ack(5) + bytes.fromhex(LIVE)) is None
+
+
+def test_packets_of_a_packet_filter() -> None:
+    # From libsrt 1.5.1 with packetfilter=fec,cols:5,rows:1: the fifth packet of a row, and its FEC packet.
+    fifth = bytes.fromhex("1fc598fd c0000005 00015d8c 293ea8b7")
+    fec = bytes.fromhex("1fc598fd c0000000 00016525 293ea8b7")
+    assert wire.data_sequence(fifth) == wire.data_sequence(fec)
+    assert not wire.is_filter_packet(fifth)
+    assert wire.is_filter_packet(fec)
+    assert wire.is_filter_packet(bytes.fromhex("1fc598fd d8000000 00016525 293ea8b7")), (
+        "of an encrypted stream"
+    )
+    for message in ("c0000100", "c0010000", "c1000000", "c3ffffff"):
+        assert not wire.is_filter_packet(bytes.fromhex(f"1fc598fd {message} 00016525 293ea8b7"))
+    assert not wire.is_filter_packet(fec[:15])
+    assert not wire.is_filter_packet(srt_control(wire.SRT_KEEPALIVE))
 
 
 def test_only_a_handshake_has_a_latency() -> None:
