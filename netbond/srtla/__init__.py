@@ -27,6 +27,7 @@ COMPILED = (
     "classic.classic",
     "classic.flight",
     "link",
+    "passing",
     "process.carriage",
     "process.loop",
     "process.sending",

@@ -26,12 +26,13 @@ class Link(LinkState):
     retry_at: float = 0.0  # not to be registered before
     backoff_s: float = 0.0  # the present step after REG_ERR
     probed_at: float = 0.0  # when a keepalive last left
-    # Keepalive timestamp in ms -> when it left, and how many data packets had left before.
-    pending_keepalives: dict[int, tuple[float, int]] = field(default_factory=dict)
+    # Keepalive timestamp in ms -> when it left, its size, and how many data packets had left before.
+    pending_keepalives: dict[int, tuple[float, int, int]] = field(default_factory=dict)
+    probes: int = 0  # keepalives padded to full size of which is known whether they arrived
     packets: int = 0
     bytes: int = 0
     bitrate: int = 0  # bit/s over the last second
-    counted: tuple[int, int, int] = (0, 0, 0)  # packets, bytes, lost at the last look
+    counted: tuple[int, int, int] = (0, 0, 0)  # data packets and probes, bytes, lost at the last look
     recent: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=LOSS_WINDOW))
 
     @property
@@ -44,7 +45,11 @@ def link_stats(link: Link, now: float) -> dict[str, Any]:
     """The link's entry in the statistics (docs/send.md)."""
     packets = sum(sent for sent, _ in link.recent)
     lost = sum(lost for _, lost in link.recent)
-    reason = "stalled: packets without any answer" if link.stalled else link.reason
+    reason = link.reason
+    if link.stalled:
+        reason = "stalled: packets without any answer"
+    elif link.usable and link.passing.limit is not None:
+        reason = f"packets of more than {link.largest} bytes do not arrive"
     if not link.enabled and not reason:
         reason = "idle: carries no stream"
     return {

@@ -39,7 +39,6 @@ class Passing:
 
     def __init__(self) -> None:
         self.limit: int | None = None  # larger packets do not arrive; None: no limit is known
-        self.swallowed = 0  # padded keepalives that did not arrive
         self._passes = BASE  # the largest size known to pass
         self._fails = 0  # the smallest size known not to pass; 0: none
         self._full = 0  # the largest size that did not pass
@@ -77,8 +76,9 @@ class Passing:
         self._ask_at = now + (AGAIN_S if size == self._fails else SPACING_S)
         return size
 
-    def echo(self, size: int, sent_at: float, now: float) -> None:
-        """The keepalive that left at `sent_at` with this size came back."""
+    def echo(self, size: int, sent_at: float, now: float) -> bool:
+        """The keepalive that left at `sent_at` with this size came back. Whether that shows that a padded one
+        did not arrive."""
         if size > BASE:
             if size >= self._doubted:
                 self._doubted = 0
@@ -86,14 +86,14 @@ class Passing:
             self._failures = 0
             self._proved(size)
             self._ask_at = now if self._fails else now + AGAIN_S
-            return
+            return False
         swallowed = 0
         while self._asked and self._asked[0][0] <= sent_at:
             left_at, asked = self._asked.pop(0)
             swallowed = asked if left_at == sent_at else 0  # else its own plain one did not come back, either
         if swallowed:
-            self.swallowed += 1
             self._failed(swallowed)
+        return bool(swallowed)
 
     def _size_in_doubt(self, now: float) -> int:
         unproved = self._doubted > BASE and now - self._doubted_since >= PATIENCE_S

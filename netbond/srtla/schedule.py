@@ -8,8 +8,11 @@ has no clock: `now` is monotonic seconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from netbond.srtla import wire
+from netbond.srtla.passing import Passing
 
 WINDOW_UNIT: Final = 1000  # a window of 1000 means one packet in flight
 WINDOW_MIN: Final = 1 * WINDOW_UNIT
@@ -34,6 +37,8 @@ class LinkState:
     rtt: float | None = None  # s, smoothed, from keepalives
     lost: int = 0  # data packets known to be lost on it; the carrier's
     data_packets: int = 0  # sent on it so far
+    largest: int = wire.MTU  # bytes: larger packets do not arrive over it, as far as is known
+    passing: Passing = field(default_factory=Passing)  # carriers tell it what leaves, and what has arrived
     model: Any = None  # whatever a scheduler wants to remember of this link
 
     @property
@@ -86,6 +91,9 @@ class Carrier:
     def link_stalled(self, link: LinkState, now: float) -> None:
         """Nothing was heard on the link for far too long. It is heard again when `stalled` is off."""
         raise NotImplementedError
+
+    def link_limited(self, link: LinkState, now: float) -> None:
+        """`link.largest` is another now: larger packets are to go another way."""
 
     def control(self, data: bytes, now: float) -> None:
         """An SRT control packet from the caller."""
@@ -153,13 +161,13 @@ class ClassicScheduler:
     """What all SRTLA senders have done since the first: the link with the most free window per packet.
 
     The window grows by 29 with each acknowledgement on a link in use and by 1 with each acknowledgement on
-    any link, and shrinks by 100 with each loss. A stalled link is chosen only when all are. Of links of
-    unlike priority the highest that is not full is chosen.
+    any link, and shrinks by 100 with each loss. A stalled link, or one that swallows packets of this size, is
+    chosen only when all are or do. Of links of unlike priority the highest that is not full is chosen.
     """
 
     def choose(self, links: Sequence[LinkState], size: int, now: float) -> LinkState | None:
         best: LinkState | None = None
-        best_rank = (False, 0, -1)
+        best_rank = (False, False, 0, -1)
         stalled: LinkState | None = None
         for link in links:  # the first of equals wins, so the same history gives the same choice
             if not link.usable or not link.enabled:
@@ -168,10 +176,12 @@ class ClassicScheduler:
                 stalled = stalled or link
                 continue
             score = link.window // (link.in_flight + 1)
-            rank = (True, link.priority, score) if score >= WINDOW_UNIT else (False, 0, score)
+            passes = size <= link.largest
+            free = score >= WINDOW_UNIT
+            rank = (passes, free, link.priority if free else 0, score)
             if rank > best_rank:
                 best, best_rank = link, rank
-        return best or stalled
+        return best if best_rank[0] else stalled or best
 
     def acknowledged(self, link: LinkState | None, links: Sequence[LinkState]) -> None:
         """An SRTLA ACK named a packet that `link` carried; None: an SRT ACK had settled it before."""

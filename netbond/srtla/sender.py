@@ -28,6 +28,7 @@ from typing import Any, Final, cast
 from netbond.srtla import wire
 from netbond.srtla.link import Link, link_stats
 from netbond.srtla.linkspec import LinkSpec
+from netbond.srtla.passing import SPACING_S, Passing
 from netbond.srtla.registration import psk
 from netbond.srtla.schedule import Carrier, LinkState, Outlet
 
@@ -40,6 +41,9 @@ LATE_NGP_S: Final = 4.0  # after a group began in which "no such group" may stil
 STALL_S: Final = 0.5  # that a packet may stay without any sign of life on its link, or ...
 STALL_RTTS: Final = 3  # ... this many round trips, whichever is longer
 STALL_PROBE_INTERVAL_S: Final = 0.2  # between keepalives of a link that is stalled, or may be
+STREAMING_S: Final = (
+    1.0  # after a data packet, links are asked which sizes pass; an idle sender costs nothing
+)
 MAX_PENDING_KEEPALIVES: Final = 64  # whose echo is recognised
 RECEIVER_SILENCE_S: Final = 10.0  # without a packet from the receiver on any link: try another address
 REFUSED_BACKOFF_S = (2.0, 10.0)  # after REG_ERR, first and longest
@@ -83,6 +87,15 @@ class LinkDown:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkLimited:
+    """The link swallows packets of more than `largest` bytes, and carries none of them. None: no longer."""
+
+    number: int
+    spec: LinkSpec
+    largest: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class GroupChanged:
     """The receiver made a group for us, or forgot it (None)."""
 
@@ -111,7 +124,17 @@ class ReceiverSilent:
     """The receiver was silent on all links: resolve its name again, try its next address."""
 
 
-Event = LinkAdded | LinkRemoved | LinkUp | LinkDown | GroupChanged | Refused | Unproven | ReceiverSilent
+Event = (
+    LinkAdded
+    | LinkRemoved
+    | LinkUp
+    | LinkDown
+    | LinkLimited
+    | GroupChanged
+    | Refused
+    | Unproven
+    | ReceiverSilent
+)
 
 
 class Sender(Outlet):
@@ -151,6 +174,7 @@ class Sender(Outlet):
         self._next_keepalive = now
         self._next_check = now
         self._stats_at = now
+        self._data_at = now  # when a data packet last left
         self._copies: OrderedDict[bytes, None] = OrderedDict()
         self._to_links: list[tuple[int, bytes]] = []
         self._to_caller: list[bytes] = []
@@ -340,9 +364,10 @@ class Sender(Outlet):
         self._stats_at = now
         for link in self._order:
             packets, size, lost = link.counted
-            link.counted = (link.packets, link.bytes, link.lost)
+            sent = link.data_packets + link.probes
+            link.counted = (sent, link.bytes, link.lost)
             link.bitrate = int((link.bytes - size) * 8 / elapsed)
-            link.recent.append((link.packets - packets, link.lost - lost))
+            link.recent.append((sent - packets, link.lost - lost))
         return {
             "state": self.state(),
             "group": self.group[:4].hex() if self.group else None,
@@ -398,6 +423,25 @@ class Sender(Outlet):
             # a link may carry few.
             if waited >= STALL_PROBE_INTERVAL_S and now - link.probed_at >= STALL_PROBE_INTERVAL_S:
                 self._keepalive(link, now)
+        if link.usable and not link.stalled:
+            self._check_size(link, now)
+
+    def _check_size(self, link: Link, now: float) -> None:
+        """Whether packets of all sizes pass the link (passing.py)."""
+        passing = link.passing
+        largest = wire.MTU if passing.limit is None else passing.limit
+        if largest != link.largest:
+            if wire.MTU in (largest, link.largest):
+                self._events.append(LinkLimited(link.number, link.spec, passing.limit))
+            link.largest = largest
+            self._carrier.link_limited(link, now)
+        if not link.enabled or now - self._data_at > STREAMING_S:
+            return
+        size = passing.probe(now)
+        if size:
+            self._next_check = min(self._next_check, now + SPACING_S)
+            self._keepalive(link, now, size)
+            self._keepalive(link, now)
 
     def _heard(self, link: Link, now: float) -> None:
         link.last_heard = now
@@ -482,6 +526,8 @@ class Sender(Outlet):
         link.usable = link.joined = True
         link.backoff_s = 0.0
         self._events.append(LinkUp(link.number, link.spec))
+        link.passing = Passing()
+        link.largest = wire.MTU
         self._keepalive(link, now)
         self._carrier.link_up(link, now)
 
@@ -505,6 +551,7 @@ class Sender(Outlet):
     def emit_data(self, link: LinkState, data: bytes, now: float) -> None:
         ours = cast("Link", link)
         ours.data_packets += 1
+        self._data_at = now
         if ours.unanswered_since is None:
             ours.unanswered_since = now
         ours.packets += 1
@@ -521,10 +568,13 @@ class Sender(Outlet):
         """Send a keepalive at once: its echo says that the link works, and what has passed it."""
         self._keepalive(cast("Link", link), now)
 
-    def _keepalive(self, link: Link, now: float) -> None:
+    def _keepalive(self, link: Link, now: float, size: int = 0) -> None:
+        """Send a keepalive, padded to `size` bytes."""
         stamp = int(now * 1000)
+        while stamp in link.pending_keepalives:
+            stamp += 1  # two in a millisecond: only we read it, and each echo must name its own
         link.probed_at = now
-        link.pending_keepalives[stamp] = (now, link.data_packets)
+        link.pending_keepalives[stamp] = (now, size, link.data_packets)
         while len(link.pending_keepalives) > MAX_PENDING_KEEPALIVES:
             del link.pending_keepalives[next(iter(link.pending_keepalives))]
         self.emit(
@@ -539,7 +589,7 @@ class Sender(Outlet):
                     naks=link.lost,
                     bitrate=link.bitrate // 8,
                 )
-            ),
+            ).ljust(size, b"\0"),
         )
 
     def _round_trip(self, link: Link, data: bytes, now: float) -> None:
@@ -550,7 +600,12 @@ class Sender(Outlet):
         if ping is None:
             return  # one that was forgotten, or echoed before
         self._heard(link, now)
-        sent_at, before = ping
+        sent_at, size, before = ping
+        swallowed = link.passing.echo(size, sent_at, now)
+        link.lost += swallowed
+        link.probes += swallowed or size > 0
+        if size:
+            return  # a long packet takes longer, and a plain keepalive follows it
         sample = now - sent_at
         link.rtt = sample if link.rtt is None else link.rtt + (sample - link.rtt) / 8
         self._carrier.echo(link, sample, before, now)

@@ -26,7 +26,9 @@ class LinkStatistics:
     priority: int = field(metadata=doc("as given"))
     enabled: bool = field(metadata=doc("as given; a link that is not enabled is kept up and carries nothing"))
     state: str = field(metadata=doc("`up`, `registering`, `down` (timed out), `error` (no socket)"))
-    reason: str = field(metadata=doc('why it is not up, or stalled, or idle; `""`'))
+    reason: str = field(
+        metadata=doc('why it is not up, or stalled, or idle, or carries small packets only; `""`')
+    )
     window: int = field(metadata=doc("thousandths of a packet that may be in flight"))
     in_flight: int = field(metadata=doc("packets that are in flight"))
     rtt_ms: int | None = field(metadata=doc("smoothed round trip time; null: not known yet"))
@@ -38,8 +40,8 @@ class LinkStatistics:
     )
     packets: int = field(metadata=doc("sent, control packets included"))
     bytes: int = field(metadata=doc("sent, control packets included"))
-    lost: int = field(metadata=doc("data packets reported lost"))
-    loss_pct: float = field(metadata=doc("0 to 100, over the last 10 s"))
+    lost: int = field(metadata=doc("data packets reported lost, and full-size keepalives not answered"))
+    loss_pct: float = field(metadata=doc("0 to 100, of these packets, over the last 10 s"))
     bitrate_bps: int = field(metadata=doc("sent, bit/s"))
 
 

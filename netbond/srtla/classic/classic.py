@@ -35,6 +35,10 @@ class Classic(Carrier):
     def link_stalled(self, link: LinkState, now: float) -> None:
         self._rescue(self._flight.carried_by(link), now)
 
+    def link_limited(self, link: LinkState, now: float) -> None:
+        carried = self._flight.carried_by(link)
+        self._rescue([sent for sent in carried if len(sent.data) > link.largest], now)
+
     def control(self, data: bytes, now: float) -> None:
         if wire.is_induction(data):
             self._flight.clear()  # a new SRT connection has new sequence numbers
@@ -50,6 +54,8 @@ class Classic(Carrier):
     def srtla_ack(self, link: LinkState, sequences: Sequence[int], now: float) -> None:
         for sequence in sequences:
             sent = self._flight.acknowledge(sequence)
+            if sent is not None and sent.link is link:
+                link.passing.acknowledged(len(sent.data))
             self._scheduler.acknowledged(sent.link if sent is not None else None, self._links)
 
     def srt_ack(self, link: LinkState, sequence: int, now: float) -> None:
@@ -107,13 +113,14 @@ class Classic(Carrier):
             self.dropped += 1
             return
         self._flight.record(sequence, link, data, now)
+        link.passing.sent(len(data), now)
         self._outlet.emit_data(link, data, now)
 
     def _rescue(self, stranded: list[Sent], now: float) -> None:
         """Send packets again whose link no longer answers, if there is a better link."""
         for sent in stranded:
             link = self._scheduler.choose(self._links, len(sent.data), now)
-            if link is None or link.stalled:
+            if link is None or link.stalled or len(sent.data) > link.largest:
                 return
             self._send(sent.sequence, sent.data, self._links, now)
             self.resent += 1

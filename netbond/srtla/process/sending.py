@@ -38,6 +38,7 @@ from netbond.srtla.sender import (
     GroupChanged,
     LinkAdded,
     LinkDown,
+    LinkLimited,
     LinkRemoved,
     LinkUp,
     ReceiverSilent,
@@ -428,6 +429,14 @@ class SendEngine(Engine):
             log.info("link %s: up", event.spec.label)
         elif isinstance(event, LinkDown):
             log.warning("link %s: down: %s", event.spec.label, event.reason)
+        elif isinstance(event, LinkLimited):
+            if event.largest is None:
+                log.info("link %s: full-size packets arrive again", event.spec.label)
+            else:
+                log.warning(
+                    "link %s: its full-size packets do not arrive (a small MTU?): it carries smaller ones",
+                    event.spec.label,
+                )
         elif isinstance(event, GroupChanged):
             if event.group is None:
                 log.warning("the receiver has forgotten us (restarted?): registering anew")

@@ -54,5 +54,8 @@ def test_reasons() -> None:
     assert link_stats(link, 0.0)["reason"] == "stalled: packets without any answer"
     link.stalled = False
     assert link_stats(link, 0.0)["reason"] == "idle: carries no stream"
+    link.enabled, link.usable, link.passing.limit, link.largest = True, True, 1208, 1208
+    assert link_stats(link, 0.0)["reason"] == "packets of more than 1208 bytes do not arrive"
+    link.usable = False
     link.reason = "removed from the list"
     assert link_stats(link, 0.0)["reason"] == "removed from the list"

@@ -62,6 +62,22 @@ def test_of_unlike_priority_the_highest_that_is_not_full() -> None:
     assert scheduler.choose([low, high, idle], 1316, 0.0) is high, "both are full: the emptier one"
 
 
+def test_a_link_that_swallows_packets_of_this_size_is_the_last_choice() -> None:
+    small, full, other = (LinkState(n, window=2000, usable=True) for n in range(3))
+    small.largest, small.priority, other.usable = 1000, 9, False
+    full.in_flight = 50
+    scheduler = ClassicScheduler()
+    assert scheduler.choose([small, full, other], 1332, 0.0) is full
+    assert scheduler.choose([small, full, other], 1000, 0.0) is small
+    full.stalled = True
+    assert scheduler.choose([small, full, other], 1332, 0.0) is full, "it may come back"
+    full.usable = False
+    assert scheduler.choose([small, full, other], 1332, 0.0) is small
+    other.usable, other.largest, other.in_flight, small.in_flight = True, 1200, 3, 50
+    small.priority = 0
+    assert scheduler.choose([small, full, other], 1332, 0.0) is other, "of equals the emptiest"
+
+
 def test_a_link_that_begins_anew_has_the_first_window() -> None:
     link = LinkState(0, window=1000)
     ClassicScheduler().reset(link, 0.0)

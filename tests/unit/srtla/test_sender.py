@@ -22,6 +22,7 @@ from netbond.srtla.sender import (
     REFUSED_BACKOFF_S,
     REG2_TIMEOUT_S,
     LinkDown,
+    LinkLimited,
     LinkRemoved,
     ReceiverSilent,
     Refused,
@@ -272,6 +273,93 @@ def test_every_arrival_widens_every_window_though_an_srt_ack_came_first() -> Non
     driven.hears(1, srt_ack(10))
     driven.hears(2, wire.build_srtla_ack(list(range(10))))
     assert [driven.stats(number)["window"] for number in (1, 2)] == [WINDOW_START + 10] * 2
+
+
+class Swallowing:
+    """Two links with 20 ms each way to a receiver that echoes and names what arrives; one has a limit."""
+
+    def __init__(self, *, acks: bool) -> None:
+        self.driven = Driven()
+        self.driven.register()
+        self.limit = 1200
+        self.acks = acks
+        self.arrived: list[list[int]] = [[], []]
+        self._due: list[tuple[float, int, bytes]] = []
+        self._step = 0
+
+    def run(self, seconds: float) -> None:
+        """Stream at 1.5 Mbit/s."""
+        driven = self.driven
+        for _ in range(round(seconds / 0.007)):
+            driven.now += 0.007
+            driven.sender.datagram_from_caller(data_packet(self._step), driven.now)
+            self._step += 1
+            driven.sender.handle_timer(driven.now)
+            for number, data in driven.sender.datagrams_to_links():
+                if number == 2 and len(data) > self.limit:
+                    continue
+                sequence = wire.data_sequence(data)
+                if sequence is None:
+                    self._due.append((driven.now + 0.04, number, data))
+                    continue
+                self.arrived[number - 1].append(sequence)
+                if self.acks:
+                    self._due.append((driven.now + 0.04, number, wire.build_srtla_ack([sequence])))
+            while self._due and self._due[0][0] <= driven.now:
+                _, number, data = self._due.pop(0)
+                driven.sender.datagram_from_receiver(number, data, driven.now)
+
+    def limited(self) -> list[int | None]:
+        events = self.driven.sender.events()
+        return [event.largest for event in events if isinstance(event, LinkLimited)]
+
+
+@pytest.mark.parametrize("acks", [True, False])
+def test_a_link_that_swallows_full_size_packets_is_found_shown_and_used_again_when_it_does_not(
+    acks: bool,
+) -> None:
+    path = Swallowing(acks=acks)
+    path.driven.sender.events()
+    path.run(0.8)
+    assert path.limited() == [wire.REG_LENGTH]
+    assert path.arrived[1] == []
+    path.run(1.0)
+    sent = path.driven.stats(2)["packets"]
+    for _ in range(10):
+        path.run(1.0)
+        shown = path.driven.stats(2)
+    assert path.limited() == [], "said once"
+    assert shown["loss_pct"] == 100.0
+    assert (
+        shown["reason"] == f"packets of more than {path.driven.sender._links[2].largest} bytes do not arrive"
+    )
+    assert shown["state"] == "up"
+    assert isinstance(sent, int)
+    assert isinstance(shown["packets"], int)
+    assert shown["packets"] - sent < 50, "questions only"
+    # All packets reach the receiver, those too that the link swallowed at first.
+    assert sorted(path.arrived[0])[:-1] == list(range(path._step - 1))
+    path.driven.after(1.2)
+    for _ in range(10):
+        path.driven.now += 0.1
+        path.driven.sender.handle_timer(path.driven.now)
+        sizes = [len(data) for _, data in path.driven.sender.datagrams_to_links()]
+        assert max(sizes, default=0) <= wire.REG_LENGTH, "nothing is asked without a stream"
+    path.limit = 1500
+    path.run(3.0)
+    assert path.limited() == [None]
+    assert path.driven.stats(2)["reason"] == ""
+    assert path.arrived[1]
+
+
+def test_a_link_that_registers_again_begins_without_a_limit() -> None:
+    path = Swallowing(acks=True)
+    path.run(2.0)
+    link = path.driven.sender._links[2]
+    assert link.largest < 1500
+    path.driven.sender.link_opened(2, path.driven.now)
+    path.driven.hears(2, REG3)
+    assert (link.largest, link.passing.limit) == (wire.MTU, None)
 
 
 def test_a_stalled_link_is_avoided_and_asked_often() -> None:

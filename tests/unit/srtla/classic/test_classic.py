@@ -87,6 +87,29 @@ def test_the_packets_of_a_dead_link_go_out_again_over_another() -> None:
     assert (links[0].in_flight, links[1].in_flight, made.resent) == (0, 4, 2)
 
 
+def test_what_a_link_swallows_goes_out_again_over_another() -> None:
+    made, sent, links = carrier()
+    for number, size in enumerate([1316, 1316, 188, 1316]):
+        made.data(number, data_packet(number, size=size), 0.0, again=False)
+    sent.taken()
+    links[0].largest = 1000
+    made.link_limited(links[0], 1.0)
+    assert sent.taken() == [(2, data_packet(0))], "the small one may have arrived"
+    links[1].largest = 1000
+    made.link_limited(links[1], 2.0)
+    assert sent.taken() == [], "no other link has room for these"
+
+
+def test_the_receiver_names_what_has_passed_a_link() -> None:
+    made, _, links = carrier()
+    for link in links:
+        link.passing.sent(1332, 0.0)
+    for number in range(2):
+        made.data(number, data_packet(number), 0.0, again=False)
+    made.srtla_ack(links[0], [0, 1], 0.1)  # packet 1 went over the other link
+    assert (links[0].passing.probe(1.0), links[1].passing.probe(1.0)) == (0, 1332)
+
+
 def test_the_packets_of_a_stalled_link_wait_if_all_are_stalled() -> None:
     made, sent, links = carrier()
     made.data(0, data_packet(0), 0.0, again=False)
