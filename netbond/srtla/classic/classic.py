@@ -49,6 +49,16 @@ class Classic(Carrier):
             self._outlet.emit(link, data)
 
     def data(self, sequence: int, data: bytes, now: float, *, again: bool) -> None:
+        if wire.is_filter_packet(data):  # it has the number of a data packet, which stays on record
+            link = self._scheduler.choose(self._links, len(data), now)
+            if link is None:
+                self.dropped += 1
+            else:
+                link.passing.sent(len(data), now)
+                self._outlet.emit_data(link, data, now)
+            return
+        if not again and self._flight.is_far_behind(sequence):
+            self._flight.clear()
         self._send(sequence, data, self._links, now)
 
     def srtla_ack(self, link: LinkState, sequences: Sequence[int], now: float) -> None:

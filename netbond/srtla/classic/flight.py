@@ -46,6 +46,11 @@ class Flight:
             self._forget(sent)
         self._highest = None
 
+    def is_far_behind(self, sequence: int) -> bool:
+        """Whether `sequence` lies further back than packets are remembered. A packet there that is no repeat
+        is from another SRT connection, such as that of an encoder that was restarted."""
+        return self._highest is not None and wire.distance(self._highest, sequence) <= -self._size
+
     def record(self, sequence: int, link: LinkState, data: bytes, now: float) -> Sent:
         """Record a data packet that is sent on `link` now; it replaces an earlier transmission."""
         if self._highest is None:

@@ -149,6 +149,34 @@ def test_a_full_buffer_sends_the_packet_by_another_link() -> None:
     assert links[1].in_flight == 0
 
 
+def test_a_filter_packet_passes_and_leaves_the_data_packet_of_its_number_on_record() -> None:
+    made, sent, links = carrier()
+    fec = bytearray(data_packet(0, size=1456))
+    fec[4:8] = bytes.fromhex("c0000000")
+    made.data(0, data_packet(0), 0.0, again=False)
+    made.data(0, bytes(fec), 0.0, again=False)
+    assert sorted(sent.taken()) == [(1, data_packet(0)), (2, bytes(fec))]
+    links[0].usable = False
+    made.link_down(links[0], 1.0)
+    assert sent.taken() == [(2, data_packet(0))]
+    links[1].usable = False
+    made.data(0, bytes(fec), 2.0, again=False)
+    assert made.stats()["dropped"] == 1
+
+
+def test_numbers_that_jump_far_back_begin_anew() -> None:
+    made, sent, links = carrier(1)
+    for number in (50_000, 50_001):
+        made.data(number, data_packet(number), 0.0, again=False)
+    made.data(7, data_packet(7, again=True), 0.1, again=True)  # an old packet, asked for again
+    assert links[0].in_flight == 2
+    made.data(7, data_packet(7), 0.2, again=False)
+    assert links[0].in_flight == 1
+    made.srt_ack(links[0], 8, 0.3)
+    assert links[0].in_flight == 0
+    assert len(sent.taken()) == 4
+
+
 def test_a_new_connection_has_nothing_in_flight() -> None:
     made, sent, links = carrier(1)
     made.data(0, data_packet(0), 0.0, again=False)

@@ -106,6 +106,15 @@ def test_an_encoder_that_restarts_far_away_begins_anew() -> None:
     assert usb0.in_flight == 0
 
 
+def test_a_packet_from_before_all_that_is_remembered() -> None:
+    flight, usb0 = Flight(size=64), link()
+    assert not flight.is_far_behind(5)
+    flight.record(5, usb0, b"x", 0.0)
+    assert not flight.is_far_behind(wire.advance(5, -63))
+    assert flight.is_far_behind(wire.advance(5, -64))
+    assert not flight.is_far_behind(1000)
+
+
 def test_nobody_acknowledging_does_not_grow_it() -> None:
     flight, usb0 = Flight(size=64), link()
     for number in range(1000):
