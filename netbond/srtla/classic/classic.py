@@ -36,8 +36,9 @@ class Classic(Carrier):
         self._rescue(self._flight.carried_by(link), now)
 
     def link_limited(self, link: LinkState, now: float) -> None:
-        carried = self._flight.carried_by(link)
-        self._rescue([sent for sent in carried if len(sent.data) > link.largest], now)
+        swallowed = [sent for sent in self._flight.carried_by(link) if len(sent.data) > link.largest]
+        link.lost += len(swallowed)
+        self._rescue(swallowed, now)
 
     def control(self, data: bytes, now: float) -> None:
         if wire.is_induction(data):

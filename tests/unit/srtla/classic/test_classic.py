@@ -95,6 +95,7 @@ def test_what_a_link_swallows_goes_out_again_over_another() -> None:
     links[0].largest = 1000
     made.link_limited(links[0], 1.0)
     assert sent.taken() == [(2, data_packet(0))], "the small one may have arrived"
+    assert links[0].lost == 1
     links[1].largest = 1000
     made.link_limited(links[1], 2.0)
     assert sent.taken() == [], "no other link has room for these"
