@@ -43,6 +43,7 @@ COMMANDS: dict[str, str] = {
     "config": "check a configuration file, or print an example",
     "lab": "emulated modems in network namespaces, no hardware needed",
 }
+DROP_INS = {"srtla_send": "send", "srtla_rec": "recv"}  # called by such a name, netbond is this command
 
 
 def _overview() -> argparse.ArgumentParser:
@@ -66,7 +67,8 @@ def _overview() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit status."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        argv = [*_called_as(sys.argv[0]), *sys.argv[1:]]
     _open_standard_streams()
     name = argv[0] if argv else ""
     if name not in COMMANDS:
@@ -89,6 +91,23 @@ def main(argv: list[str] | None = None) -> int:
     command.configure(parser)
     args = parser.parse_args(argv[1:])
     return _exit_status(name, lambda: command.run(args))
+
+
+def _called_as(program: str) -> list[str]:
+    """The command that `program`, a link to netbond by the name of another program, stands for; often none.
+
+    The process gets that name, because scripts look for it: `killall -HUP srtla_send`. It has it already when
+    the kernel started Python by the script's first line; not when pip had to write a script for a shell.
+    """
+    name = program.rpartition("/")[2]
+    if name not in DROP_INS:
+        return []
+    try:
+        with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123 - pathlib takes time
+            comm.write(name)
+    except OSError:
+        pass  # no /proc: it works without, but nobody finds it by its name
+    return [DROP_INS[name]]
 
 
 def _without_command(argv: list[str]) -> NoReturn:

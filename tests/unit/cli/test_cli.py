@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,30 @@ def test_only_what_a_command_needs_is_imported(command: str) -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False False\n"
     )
+
+
+@pytest.mark.parametrize(("name", "command"), [("srtla_send", "send"), ("srtla_rec", "recv")])
+@pytest.mark.parametrize("by_shell", [False, True])
+def test_a_link_by_the_name_of_another_program_is_it(
+    name: str, command: str, by_shell: bool, tmp_path: Path
+) -> None:
+    """Scripts start `srtla_send`, and look for a process of that name: `killall -HUP srtla_send`."""
+    script = tmp_path / "netbond"
+    first_line = f"#!{sys.executable}\n"
+    if by_shell:  # as pip writes it if the interpreter's path is too long for the kernel
+        first_line = f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''\n"
+    told = "import netbond.cli.send, netbond.cli.recv as recv; from pathlib import Path\n"
+    told += "def show(args): print(args.log_level, Path('/proc/self/comm').read_text()); return 0\n"
+    told += "netbond.cli.send.run = recv.run = show\n"
+    script.write_text(f"{first_line}{told}import sys; from netbond.cli import main; sys.exit(main())\n")
+    script.chmod(0o755)
+    (tmp_path / name).symlink_to(script)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+
+    def run(*words: str) -> str:
+        done = subprocess.run([tmp_path / name, *words], capture_output=True, text=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert run("--log-level", "debug") == f"debug {name}\n\n"
+    assert run("--help").startswith(f"usage: netbond {command} ")
