@@ -89,7 +89,9 @@ def main(argv: list[str] | None = None) -> int:
     command = cast("Command", importlib.import_module(f"netbond.cli.{name}"))
     parser = Parser(prog=f"netbond {name}", description=command.HELP)
     command.configure(parser)
-    args = parser.parse_args(argv[1:])
+    # Options may also stand among the arguments of srtla_send and srtla_rec.
+    parse = parser.parse_intermixed_args if name in DROP_INS.values() else parser.parse_args
+    args = parse(argv[1:])
     return _exit_status(name, lambda: command.run(args))
 
 

@@ -15,6 +15,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
+from netbond.cli import dropin
 from netbond.config import targets
 from netbond.config.schema import MODES, ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort, InvalidValueError, parse_host_port
@@ -50,10 +51,7 @@ def add_options(parser: argparse.ArgumentParser, engine: type[SenderConfig] | ty
         metavar="FILE",
         help="write statistics to this file each second, as JSON",
     )
-    parser.add_argument(
-        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="default: info"
-    )
-    parser.add_argument("--verbose", action="store_true", help="the same as --log-level debug")
+    dropin.add_common_options(parser)
     parser.add_argument("--control-fd", type=int, metavar="N", help="the channel with the agent")
     parser.add_argument("--user", metavar="NAME", help="become this user before any socket is opened")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 
+from netbond.cli import dropin
 from netbond.cli.engine_options import (
     add_options,
     address_port,
@@ -23,9 +24,17 @@ HELP = "Join the links of SRTLA senders and hand their streams to an SRT server 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--srtla-port", "--srtla_port", metavar="N", help="UDP port for senders, any address")
+    parser.usage = (
+        "%(prog)s [OPTIONS] [--srtla-port N] [--srt-hostname H] [--srt-port N]\n"
+        "       %(prog)s [OPTIONS] LISTEN_PORT SRT_HOST SRT_PORT\n"
+        "       %(prog)s [OPTIONS] --listen ADDRESS:PORT --srt HOST:PORT"
+    )
+    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--srtla-port", "--srtla_port", metavar="N", help="UDP port for senders, any address (5000)"
+    )
     parser.add_argument("--srt-hostname", "--srt_hostname", metavar="H", help="the SRT server (127.0.0.1)")
-    parser.add_argument("--srt-port", "--srt_port", metavar="N", help="the SRT server's port")
+    parser.add_argument("--srt-port", "--srt_port", metavar="N", help="the SRT server's port (4001)")
     parser.add_argument("--listen", metavar="ADDRESS:PORT", help="instead of --srtla-port: one address only")
     parser.add_argument("--srt", metavar="HOST:PORT", help="instead of --srt-hostname and --srt-port")
     add_options(parser, ReceiverConfig)
@@ -38,27 +47,48 @@ def run(args: argparse.Namespace) -> int:
     from netbond.srtla.process.receiving import RecvEngine, RecvOptions
     from netbond.srtla.receiver import workers
 
-    config = ReceiverConfig(_listen(args), _server(args), **given(args, ReceiverConfig))
+    config = ReceiverConfig(*_places(args), **given(args, ReceiverConfig))
     options = RecvOptions(config, key_of(args), args.stats_file)
-    set_up_logging("debug" if args.verbose else args.log_level)
+    set_up_logging(dropin.log_level(args))
     channel, resume = prepare(args.user, args.control_fd)
     if config.workers > 1:
         return workers.run(options, channel, resume)
     return serve(RecvEngine(options, channel, resume))
 
 
-def _listen(args: argparse.Namespace) -> HostPort:
-    if (args.listen is None) == (args.srtla_port is None):
-        raise UsageError("the port for senders is not clear", "give --srtla-port N or --listen ADDRESS:PORT")
-    if args.listen is not None:
-        return address_port(args.listen, "--listen")
-    return HostPort("", port_number(args.srtla_port, "--srtla-port"))
+def _places(args: argparse.Namespace) -> tuple[HostPort, HostPort]:
+    """Where senders connect, and the SRT server."""
+    by_option = (args.srtla_port, args.srt_hostname, args.srt_port)
+    if args.arguments:  # as BELABOX's srtla_rec has them
+        if len(args.arguments) != 3:
+            raise UsageError(
+                f"{len(args.arguments)} arguments given",
+                "expected LISTEN_PORT SRT_HOST SRT_PORT; see 'netbond recv --help'",
+            )
+        if any((args.listen, args.srt, *by_option)):
+            raise UsageError("the ports are given twice", "give LISTEN_PORT SRT_HOST SRT_PORT or options")
+        by_option = args.arguments
+    elif args.listen is args.srt is None:
+        by_option = (
+            args.srtla_port or dropin.SRTLA_PORT,
+            args.srt_hostname,
+            args.srt_port or dropin.SRT_PORT,
+        )
+    port, host, srt_port = by_option
+    return _listen(args.listen, port), _server(args.srt, host, srt_port)
 
 
-def _server(args: argparse.Namespace) -> HostPort:
-    if (args.srt is None) == (args.srt_port is None):
-        raise UsageError("the SRT server is not clear", "give either --srt-port N or --srt HOST:PORT")
-    if args.srt is not None:
-        return host_port(args.srt, "--srt")
-    host = host_name(args.srt_hostname or "127.0.0.1", "--srt-hostname")
-    return HostPort(host, port_number(args.srt_port, "--srt-port"))
+def _listen(listen: str | None, port: str | None) -> HostPort:
+    if listen is not None and port is None:
+        return address_port(listen, "--listen")
+    if port is not None and listen is None:
+        return HostPort("", port_number(port, "--srtla-port"))
+    raise UsageError("the port for senders is not clear", "give --srtla-port N or --listen ADDRESS:PORT")
+
+
+def _server(server: str | None, host: str | None, port: str | None) -> HostPort:
+    if server is not None and port is None:
+        return host_port(server, "--srt")
+    if port is not None and server is None:
+        return HostPort(host_name(host or "127.0.0.1", "--srt-hostname"), port_number(port, "--srt-port"))
+    raise UsageError("the SRT server is not clear", "give either --srt-port N or --srt HOST:PORT")

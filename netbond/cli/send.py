@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 from pathlib import Path
 
+from netbond.cli import dropin
 from netbond.cli.engine_options import (
     add_options,
     address_port,
@@ -18,6 +20,8 @@ from netbond.cli.engine_options import (
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort
 from netbond.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 HELP = "Carry one SRT stream over several links to an SRTLA receiver (drop-in for srtla_send)."
 
@@ -32,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="HOST:PORT", help="where the SRT caller connects")
     parser.add_argument("--receiver", metavar="HOST:PORT", help="the SRTLA receiver; a name is fine")
     add_options(parser, SenderConfig)
+    dropin.add_sender_options(parser)
     parser.epilog = (
         "IPS_FILE has one link on each line, ADDRESS or ADDRESS%DEVICE; it is read again on SIGHUP."
         " LISTEN_PORT listens on every IPv4 address, as srtla_send does; --listen on one address."
@@ -44,10 +49,15 @@ def run(args: argparse.Namespace) -> int:
     from netbond.srtla.process.engine import prepare, serve, set_up_logging
     from netbond.srtla.process.sending import SendEngine, SendOptions
 
+    lines = dropin.translate_sender(args)
     listen, receiver, list_file = _places(args)
+    if args.dry_run and list_file is not None:
+        return dropin.dry_run(list_file, [receiver])
     config = SenderConfig(listen, receiver, **given(args, SenderConfig))
     options = SendOptions(config, list_file, key_of(args), args.stats_file)
-    set_up_logging("debug" if args.verbose else args.log_level)
+    set_up_logging(dropin.log_level(args))
+    for line in lines:
+        log.warning("%s", line)
     channel, resume = prepare(args.user, args.control_fd)
     return serve(SendEngine(options, channel, resume))
 

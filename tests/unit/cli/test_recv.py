@@ -67,12 +67,15 @@ def test_several_workers() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--srt-port", "1"], "the port for senders is not clear"),
+        (["--srt", "h:1"], "the port for senders is not clear"),
         (
             ["--srt-port", "1", "--srtla-port", "1", "--listen", "0.0.0.0:1"],
             "the port for senders is not clear",
         ),
-        (["--srtla-port", "1"], "the SRT server is not clear"),
+        (["--listen", "0.0.0.0:1"], "the SRT server is not clear"),
+        (["--listen", "0.0.0.0:1", "--srt", "h:1", "--srt-port", "1"], "the SRT server is not clear"),
+        (["1", "h"], "2 arguments given; expected LISTEN_PORT SRT_HOST SRT_PORT"),
+        (["1", "h", "1", "--srt-port", "1"], "the ports are given twice"),
         (["--srtla-port", "1", "--srt-port", "70000"], "--srt-port '70000' is not a port"),
     ],
 )
