@@ -104,6 +104,9 @@ def _called_as(program: str) -> list[str]:
     name = program.rpartition("/")[2]
     if name not in DROP_INS:
         return []
+    import signal
+
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # or it would end the engine until that handles it
     try:
         with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123 - pathlib takes time
             comm.write(name)

@@ -101,3 +101,12 @@ def test_a_link_by_the_name_of_another_program_is_it(
 
     assert run("--log-level", "debug") == f"debug {name}\n\n"
     assert run("--help").startswith(f"usage: netbond {command} ")
+
+
+def test_a_drop_in_survives_a_signal_that_comes_before_its_engine() -> None:
+    """`killall -HUP srtla_send` must not end one that has just been started."""
+    told = "import signal, sys; from netbond import cli; sys.argv[:] = ['/opt/srtla_send', '-v']\n"
+    told += "try: cli.main()\nfinally: print(signal.getsignal(signal.SIGHUP).name)\n"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
+    assert done.stdout.startswith(f"netbond {__version__}")
+    assert done.stdout.endswith("\nSIG_IGN\n")
