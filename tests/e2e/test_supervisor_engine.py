@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import signal
 import socket
 import stat
@@ -27,6 +28,7 @@ from netbond.engines.supervisor import Supervisor
 from netbond.model import EngineState
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
+from netbond.srtla.process.privileges import needed
 from netbond.srtla.process.protocol import Links
 from netbond.srtla.statistics import SenderStatistics
 from tests import ready
@@ -50,8 +52,10 @@ def engines(sender: int, receiver: int, srt: int) -> tuple[EngineConfig, EngineC
 
 
 @asynccontextmanager
-async def supervised(state_dir: Path, *configured: EngineConfig) -> AsyncIterator[Supervisor]:
-    supervisor = Supervisor(configured, state_dir=state_dir, user="nobody")
+async def supervised(
+    state_dir: Path, *configured: EngineConfig, user: str = "nobody"
+) -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor(configured, state_dir=state_dir, user=user)
     supervisor.set_links(LINKS)
     await supervisor.start()
     try:
@@ -138,32 +142,20 @@ async def test_two_receivers_serve_two_srt_servers(tmp_path: Path) -> None:
                 assert data == data_packet(port)
 
 
-def test_an_engine_that_stays_root_keeps_three_capabilities(tmp_path: Path) -> None:
-    port, srt, _ = free_ports(3)
-    command = [
-        sys.executable,
-        "-m",
-        "netbond",
-        "recv",
-        "--listen",
-        f"127.0.0.1:{port}",
-        "--srt",
-        f"127.0.0.1:{srt}",
-    ]
-    engine = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        assert engine.stderr is not None
-        assert "listening" in engine.stderr.readline()
-        identity = identity_of(engine.pid)
-    finally:
-        engine.kill()
-        engine.wait()
-        if engine.stderr is not None:
-            engine.stderr.close()
-    assert "\nUid:\t0\t0\t0\t0\n" in identity
-    (kept,) = [int(line.split()[1], 16) for line in identity.splitlines() if line.startswith("CapEff:")]
-    assert kept & ~0x2402 == 0, "ports below 1024, devices for sockets, files of others"
-    assert "\nSeccomp:\t2\n" in identity
+async def test_engines_that_stay_root_keep_only_what_they_need(tmp_path: Path) -> None:
+    """`user = "root"`: ports below 1024 and files of others; here both engines work."""
+    async with supervised(tmp_path, *engines(*free_ports(3)), user="root") as supervisor:
+        for number in (0, 1):
+            await until(supervisor, lambda s: s.state == "running", number)
+        await until(supervisor, connected, 0)
+        for state in supervisor.states():
+            identity = identity_of(state.pid)
+            assert "\nUid:\t0\t0\t0\t0\n" in identity
+            kept = f"{needed(platform.release()):016x}"
+            for held, sorts in ((kept, ("Prm", "Eff", "Bnd")), ("0" * 16, ("Inh", "Amb"))):
+                assert all(f"\nCap{sort}:\t{held}\n" in identity for sort in sorts)
+            assert "\nNoNewPrivs:\t1\n" in identity
+            assert "\nSeccomp:\t2\n" in identity
 
 
 # An agent of which only the supervisor is there; says the pids of its engines once they run.
