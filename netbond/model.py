@@ -310,6 +310,7 @@ class EngineState:
     state: str  # "starting", "running", "backing off", or "failed" (a restart would not help)
     pid: int | None = None
     restarts: int = 0
+    hung: int = 0  # how often a process of it was ended because it hung
     reason: str = ""  # why it is not running, or not working properly
     last_exit: str = ""  # how its last process ended
     stats: EngineStatistics | None = None  # the engine's own, as it last gave them

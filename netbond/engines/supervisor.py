@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -47,7 +48,7 @@ from netbond.srtla.process.protocol import (
     parse,
 )
 from netbond.srtla.statistics import EngineStatistics
-from netbond.system import files
+from netbond.system import files, hang
 from netbond.system.state_file import StateFile, StateFileError, open_folder, reason
 from netbond.system.text import printable
 
@@ -136,6 +137,7 @@ class _Engine:
         self.config = config
         self.role = "sender" if isinstance(config, SenderConfig) else "receiver"
         self.restarts = 0
+        self.hung = 0
         self.state = "starting"
         self.reason = ""
         self.last_exit = ""
@@ -150,6 +152,7 @@ class _Engine:
         self._ready = False
         self._fatal = ""
         self._fault = ""  # why we end the child
+        self._hang = hang.HangDetector()
         self._early_deaths = 0  # children in a row that died before they were ready
         self._log = LogLines()
         self._last_line = ""
@@ -166,6 +169,7 @@ class _Engine:
             state=self.state,
             pid=self._process.pid if self._process else None,
             restarts=self.restarts,
+            hung=self.hung,
             reason=reason,
             last_exit=self.last_exit,
             stats=self.stats,
@@ -182,7 +186,7 @@ class _Engine:
     def _kill_for(self, fault: str) -> None:
         self._fault = self._fault or fault
         if self._process is not None:
-            self._process.kill()
+            _kill(self._process)
 
     def _set_state(self, state: str, reason: str = "") -> None:
         self.state, self.reason = state, reason
@@ -267,6 +271,7 @@ class _Engine:
         self.tell(self._what_to_resume())
         self.tell_links()
         gone = asyncio.create_task(_exit_of(process))
+        watch = asyncio.create_task(self._watch(process))
         talk = asyncio.create_task(self._talk(reader))
         log = asyncio.create_task(self._pump(process))
         try:
@@ -282,9 +287,9 @@ class _Engine:
                 status = await _end(process, at_once=bool(self._fault))
                 await asyncio.wait({talk, log}, timeout=DRAIN_S)
             finally:
-                for task in (gone, talk, log):
+                for task in (gone, talk, log, watch):
                     task.cancel()
-                results = await asyncio.gather(gone, talk, log, return_exceptions=True)
+                results = await asyncio.gather(gone, talk, log, watch, return_exceptions=True)
                 if process.stdout is not None:
                     process.stdout.close()
         for result in results:
@@ -293,6 +298,16 @@ class _Engine:
             elif isinstance(result, Exception):
                 raise result
         return status
+
+    async def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """End the child if it hangs, once it is ready: how long a start takes depends on the machine."""
+        self._hang = hang.HangDetector()
+        while True:
+            await asyncio.sleep(hang.LOOK_INTERVAL_S)
+            if self._ready and self._hang.look(time.monotonic(), hang.look_at(process.pid)):
+                break
+        self.hung += 1
+        self._kill_for(f"hung: no statistics for {time.monotonic() - self._since:.1f} s")
 
     def tell_links(self) -> None:
         """Senders: the links as they are now, if the agent has set them."""
@@ -326,6 +341,7 @@ class _Engine:
 
     def _hear(self, message: Message) -> None:
         now = time.monotonic()
+        self._hang.heard()
         if isinstance(message, Resume) and message.data != self._resume:
             self._resume = message.data
             self._supervisor.store.save(self.config, self._resume)
@@ -380,15 +396,31 @@ async def _exit_of(process: subprocess.Popen[bytes]) -> None:
 async def _end(process: subprocess.Popen[bytes], at_once: bool) -> int:
     """End a child that still runs, by SIGTERM first unless `at_once`, and reap it; the exit status."""
     try:
-        if not at_once and process.poll() is None:
+        if not at_once and _runs(process):
             process.terminate()
             with contextlib.suppress(TimeoutError, OSError):
                 await asyncio.wait_for(_exit_of(process), GRACE_S)
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()  # nothing survives SIGKILL for long
+        _kill(process)
+        process.wait()  # nothing survives SIGKILL for long
     return process.wait()
+
+
+def _runs(process: subprocess.Popen[bytes]) -> bool:
+    """Whether the child still runs; unlike its poll(), this does not reap it."""
+    if process.returncode is not None:
+        return False
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to a child that has not been reaped, and to its own children: an engine's workers.
+
+    A worker that hangs would not end by itself when its parent is gone, and would keep the port.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # it has a session, and so a group, of its own
 
 
 # --- all of them -------------------------------------------------------------------------------------------

@@ -306,6 +306,12 @@ def _engines(engines: Sequence[EngineStatus]) -> Iterator[Metric]:
         _ENGINE,
         (((engine.name, engine.role), engine.restarts) for engine in engines),
     )
+    yield _counter(
+        "netbond_engine_hung",
+        "How often the engine was ended because it hung.",
+        _ENGINE,
+        (((engine.name, engine.role), engine.hung) for engine in engines),
+    )
     yield _gauge(
         "netbond_engine_info",
         "How the engine was built; always 1.",

@@ -138,6 +138,9 @@ class EngineStatus:
             "the engine's own figures, each second: [send](send.md#statistics), [recv](recv.md#statistics)"
         )
     )
+    hung: int = field(  # 0.1.0 did not have it
+        default=0, metadata=doc("how often it was ended because it hung: no statistics for some 3 s")
+    )
 
 
 @dataclass(frozen=True, slots=True)

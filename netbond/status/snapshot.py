@@ -110,6 +110,7 @@ def build(
                 state=engine.state,
                 pid=engine.pid,
                 restarts=engine.restarts,
+                hung=engine.hung,
                 reason=printable(engine.reason),
                 last_exit=printable(engine.last_exit),
                 stats=engine.stats,

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process.privileges import needed
 from netbond.srtla.process.protocol import Links
 from netbond.srtla.statistics import SenderStatistics
+from netbond.system.hang import look_at
 from tests import ready
 from tests.srtla_util import data_packet, free_ports
 
@@ -83,6 +85,12 @@ def connected(state: EngineState) -> bool:
     return isinstance(stats, SenderStatistics) and [link.state for link in stats.links] == ["up", "up"]
 
 
+def group_of(supervisor: Supervisor) -> str | None:
+    stats = supervisor.states()[0].stats
+    assert isinstance(stats, SenderStatistics)
+    return stats.group
+
+
 async def killed_and_back(supervisor: Supervisor, number: int) -> None:
     before = supervisor.states()[number]
     assert before.pid is not None
@@ -112,6 +120,29 @@ async def test_engines_run_without_root_and_come_back_within_two_seconds(tmp_pat
         kept = sorted((tmp_path / "engines").iterdir())
         assert len(kept) == 2
         assert {stat.S_IMODE(path.stat().st_mode) for path in kept} == {0o600}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_engines_that_hang_are_back_within_seconds_in_their_group(tmp_path: Path, workers: int) -> None:
+    """They are stopped; of a receiver with several workers only the front, which talks to the agent."""
+    sender, receiver = engines(*free_ports(3))
+    assert isinstance(receiver, ReceiverConfig)
+    async with supervised(tmp_path, sender, replace(receiver, workers=workers)) as supervisor:
+        await until(supervisor, connected, 0)
+        group = group_of(supervisor)
+        for number in (1, 0):
+            before = await until(supervisor, lambda s: s.state == "running" and s.stats, number)
+            assert before.pid is not None
+            pids = list(look_at(before.pid))
+            began = time.monotonic()
+            os.kill(pids[1] if len(pids) > 1 else before.pid, signal.SIGSTOP)
+            await until(supervisor, lambda s: s.hung, number)
+            assert time.monotonic() - began < 5
+            after = await until(supervisor, lambda s: s.state == "running" and s.restarts, number, within=5)
+            assert (after.hung, after.restarts) == (1, 1)
+            assert after.last_exit.startswith("hung: no statistics for ")
+        await until(supervisor, connected, 0)
+        assert group_of(supervisor) == group
 
 
 async def test_two_receivers_serve_two_srt_servers(tmp_path: Path) -> None:

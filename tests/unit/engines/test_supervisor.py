@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import re
 import signal
 import stat
 import sys
@@ -27,6 +28,7 @@ from netbond.engines.supervisor import ResumeStore, Supervisor
 from netbond.model import EngineState
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process.protocol import MAX_LINE_BYTES, Links
+from netbond.system import hang
 
 SENDER = SenderConfig(listen=HostPort("127.0.0.1", 6000), receiver=HostPort("bond.example.org", 5000))
 OTHER = SenderConfig(listen=HostPort("127.0.0.1", 6001), receiver=HostPort("bond.example.org", 5000))
@@ -98,6 +100,12 @@ def tell(**what):  # in the statistics, in a field that is any text
     texts = dict.fromkeys(("receiver", "srt", "state"), "")
     unknown = dict.fromkeys(("receiver_address", "caller", "group"))
     say(stats={"role": role, "listen": json.dumps(what), "groups": [], **counters, **texts, **unknown})
+if mode == "family":  # as a receiver with several workers
+    if os.fork() == 0:
+        signal.pause()
+if mode == "loops":
+    while True:
+        pass
 heard = [first]
 tell(**{"heard": heard, "argv": sys.argv[2:], "environ": dict(os.environ), "cwd": os.getcwd(),
            "session": os.getsid(0), "files": sorted(int(n) for n in os.listdir("/proc/self/fd"))})
@@ -376,6 +384,62 @@ async def test_a_child_that_is_not_ready_or_silent_is_shown_as_such(
     assert (unready.state, unready.reason) == ("starting", "not ready after 0 s")
     deaf = await check("deaf")
     assert deaf.reason in ("no statistics for 0 s", "not ready after 0 s")
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs; one that has ended may still wait to be reaped."""
+    return any(seen.state != "Z" for seen in hang.look_at(pid).values())
+
+
+# --- one that hangs ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["resume", "loops", "family"])
+async def test_a_child_that_hangs_is_replaced_within_5_s(
+    child: Path, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is stopped, or in an endless loop; its own children must not outlive it and keep its port."""
+    async with supervised(child, mode) as watched:
+        before = await watched.until(lambda s: s.state == "running" and (s.stats or mode == "loops"))
+        assert before.pid
+        began = time.monotonic()
+        family = list(hang.look_at(before.pid))
+        if mode != "loops":
+            os.killpg(before.pid, signal.SIGSTOP)
+        after = await watched.until(lambda s: s.hung)
+        # The loop may have to share a processor with other tests.
+        assert 2.0 < time.monotonic() - began < (9.0 if mode == "loops" else 5.0)
+        after = await watched.until(lambda s: s.state == "running" and s.pid not in (None, before.pid))
+        assert (after.hung, after.restarts) == (1, 1)
+        assert not any(map(runs, family))
+        if mode == "resume":
+            after = await watched.until(lambda s: s.stats)
+            assert told(after)["heard"] == [{"resume": {"group": before.pid}}]
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(
+        r"sender 127.0.0.1:6000: hung: no statistics for \d\.\d s; starting it again in 0.1 s", line
+    )
+
+
+async def test_a_child_that_takes_long_to_start_does_not_hang(
+    child: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hang, "LIMIT_S", 0.2)
+    monkeypatch.setattr(hang, "LOOK_INTERVAL_S", 0.05)
+    async with supervised(child, "unready") as watched:
+        before = await watched.until(lambda s: s.pid)
+        await asyncio.sleep(1)
+        assert watched.supervisor.states()[0] == before
+
+
+async def test_workers_of_a_child_that_was_killed_do_not_outlive_it(child: Path) -> None:
+    async with supervised(child, "family") as watched:
+        state = await watched.until(lambda s: s.stats)
+        assert state.pid
+        (worker,) = (pid for pid in hang.look_at(state.pid) if pid != state.pid)
+        os.kill(state.pid, signal.SIGKILL)
+        await watched.until(lambda s: s.restarts)
+        assert not runs(worker)
 
 
 # --- the end -----------------------------------------------------------------------------------------------

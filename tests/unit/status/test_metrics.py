@@ -185,6 +185,7 @@ SNAPSHOT: dict[str, Any] = {
             "state": "running",
             "pid": 701,
             "restarts": 3,
+            "hung": 2,
             "reason": "",
             "last_exit": "",
             "stats": {
@@ -304,6 +305,8 @@ netbond_engine_up{engine="sender 127.0.0.1:6000",role="sender"} 1
 netbond_engine_up{engine="receiver 0.0.0.0:5000",role="receiver"} 0
 netbond_engine_restarts_total{engine="sender 127.0.0.1:6000",role="sender"} 3
 netbond_engine_restarts_total{engine="receiver 0.0.0.0:5000",role="receiver"} 1
+netbond_engine_hung_total{engine="sender 127.0.0.1:6000",role="sender"} 2
+netbond_engine_hung_total{engine="receiver 0.0.0.0:5000",role="receiver"} 0
 netbond_engine_info{engine="sender 127.0.0.1:6000",flavour="compiled",role="sender"} 1
 netbond_sender_connected{engine="sender 127.0.0.1:6000"} 1
 netbond_sender_packets_total{engine="sender 127.0.0.1:6000"} 990

@@ -90,6 +90,7 @@ ENGINE = EngineState(
     role="sender",
     state="failed",
     restarts=3,
+    hung=1,
     reason="port taken\x07",
     last_exit="killed by SIGKILL",
 )
@@ -266,6 +267,7 @@ WHOLE: dict[str, Any] = {
             "reason": "port taken\\x07",
             "last_exit": "killed by SIGKILL",
             "stats": None,
+            "hung": 1,
         }
     ],
     "health": [
