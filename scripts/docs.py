@@ -58,7 +58,7 @@ def channel() -> str:
         protocol.Ready(),
         protocol.Stats({}),
         protocol.Fatal("one line"),
-        protocol.Hello(),
+        protocol.Hello(4711),
         protocol.Forget(["192.0.2.1", 40000]),
     )
     senders = {

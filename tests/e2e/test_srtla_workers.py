@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,25 @@ def test_streams_over_several_workers_and_one_of_them_dies(tmp_path: Path) -> No
         receiver.process.terminate()
         assert receiver.process.wait(10) == 0
         eventually(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()], 5)
+
+
+def test_workers_that_hang_are_replaced_and_the_stream_goes_on(tmp_path: Path) -> None:
+    with net(tmp_path, 3) as lab:
+        stream = Stream(lab, latency=8000)
+        receiver, sender = receiving(lab), sending_agent(lab)
+        eventually(lambda: sum(link["state"] == "up" for link in sender.stats.get("links", [])) == 3, 20)
+        stream.start(mbps=2)
+        stream.arrives()
+        _front, *workers = children(receiver.process.pid)
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        began = time.monotonic()
+        eventually(lambda: lab.log("recv.log").count("hangs: ending it") == 3, 10)
+        assert time.monotonic() - began < 5
+        stream.arrives(15)
+        assert stream.finish() == []
+        assert lab.log("recv.log").count("died; starting it again") == 3
+        assert lab.log("send.log").count("registered: group") == 1
 
 
 def test_what_a_worker_cannot_do_ends_them_all_and_is_told(tmp_path: Path) -> None:

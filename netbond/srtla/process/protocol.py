@@ -23,6 +23,8 @@ from netbond.system.text import printable
 # 140 KiB to resume, and must not be ended for that.
 MAX_LINE_BYTES = 1024 * 1024
 
+MAX_PID = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
+
 ResumeData = dict[str, Any]
 
 _T = TypeVar("_T")
@@ -86,9 +88,10 @@ class Fatal:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Worker to front: it has started, and waits for its Resume."""
+    """Worker to front: it has started, as the process with this id, and waits for its Resume."""
 
     key: ClassVar[str] = "hello"
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,8 @@ def _value(message: Message) -> object:
         ]
     if isinstance(message, Fatal):
         return message.reason
+    if isinstance(message, Hello):
+        return message.pid
     if isinstance(message, Forget):
         return message.peer
     return True
@@ -184,12 +189,18 @@ def _links(value: object) -> Links:
     return Links(tuple(links[:MAX_LINKS]))
 
 
+def _pid(value: object) -> int:
+    if type(value) is not int or not 1 < value <= MAX_PID:
+        raise TypeError
+    return value
+
+
 _READERS: dict[str, Callable[[object], Message | None]] = {  # TypeError: the value is of the wrong kind
     Resume.key: lambda value: Resume(_checked(value, dict)),
     Links.key: _links,
     Ready.key: lambda value: Ready() if _checked(value, bool) else None,
     Stats.key: lambda value: Stats(_checked(value, dict)),
     Fatal.key: lambda value: Fatal(_checked(value, str)),
-    Hello.key: lambda value: Hello() if _checked(value, bool) else None,
+    Hello.key: lambda value: Hello(_pid(value)),
     Forget.key: lambda value: Forget(_checked(value, list)),
 }

@@ -8,8 +8,10 @@ the kernel's program is full, is passed on. A worker passes back what is not its
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -27,6 +29,7 @@ from netbond.srtla.process.receiving import RecvOptions, busiest, fit_in_message
 from netbond.srtla.receiver import passage, steering
 from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, Receiver, format_address
 from netbond.srtla.statistics import ReceiverStatistics, WorkerStatistics
+from netbond.system.hang import LOOK_INTERVAL_S, HangDetector, look_at
 from netbond.system.typed_json import from_json
 
 CONFIRM_WITHIN_S = 3.0  # for a worker to report a group or link that it was given
@@ -46,6 +49,9 @@ class Worker:
     ids: set[bytes] = field(default_factory=set)
     links: set[PeerAddress] = field(default_factory=set)
     stats: ReceiverStatistics | None = None
+    pid: int = 0  # 0: it has not started yet, or has been ended
+    pidfd: int = -1  # names the process even if its id is used again
+    hang: HangDetector = field(default_factory=HangDetector)
 
     @property
     def bitrate_bps(self) -> int:
@@ -63,6 +69,29 @@ class Worker:
             self.groups.append(group)
             self.ids.add(number)
             self.links.update(link for link in map(passage.peer, links) if link is not None)
+
+    def started(self, pid: int) -> None:
+        """A process is this worker from now on."""
+        self.forget_process()
+        with contextlib.suppress(OSError):  # it has died already
+            self.pidfd = os.pidfd_open(pid)
+            self.pid, self.hang = pid, HangDetector()
+
+    def hangs(self, now: float) -> bool:
+        """Whether its process hangs; to be asked each LOOK_INTERVAL_S."""
+        return self.pid > 0 and self.hang.look(now, look_at(self.pid))
+
+    def kill(self) -> None:
+        """End its process; the parent will start another."""
+        with contextlib.suppress(OSError):  # it has ended just now
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        self.forget_process()
+
+    def forget_process(self) -> None:
+        """It has none at present."""
+        if self.pid:
+            os.close(self.pidfd)
+        self.pid, self.pidfd = 0, -1
 
 
 class Directory:
@@ -165,6 +194,7 @@ class FrontEngine(Engine):
         for worker in self._directory.workers:
             worker.channel.start(partial(self._from_worker, worker), lambda: None)
             self.loop.add_packets(worker.passage.fileno(), partial(self._from_passage, worker))
+        self._look_at_workers()
         self.loop.add_packets(self._listener.fileno(), self._from_peers)
         log.info(
             "listening on %s for SRTLA senders, SRT server %s, %d workers",
@@ -211,7 +241,17 @@ class FrontEngine(Engine):
 
     # --- workers ------------------------------------------------------------------------------------------
 
+    def _look_at_workers(self) -> None:
+        """End those that hang: the kernel goes on giving them the packets of their streams."""
+        self.loop.call_later(LOOK_INTERVAL_S, self._look_at_workers)
+        now = time.monotonic()
+        for worker in self._directory.workers:
+            if worker.hangs(now):
+                log.warning("worker %d hangs: ending it", worker.number)
+                worker.kill()
+
     def _from_worker(self, worker: Worker, message: Message) -> None:
+        worker.hang.heard()
         if isinstance(message, Fatal):  # each restarted worker would say it again
             if self.channel is not None:
                 self.channel.send(message)
@@ -219,6 +259,7 @@ class FrontEngine(Engine):
                 log.error("%s", message.reason)
             self._stop(EXIT_UNAVAILABLE)
         elif isinstance(message, Hello):
+            worker.started(message.pid)
             worker.channel.send(Resume({"groups": worker.groups}))
         elif isinstance(message, Resume):
             worker.took(message.data["groups"])

@@ -178,6 +178,6 @@ class _Parent:
                 ends[1].close()
                 passages[1].close()
         channel.end_line()  # a predecessor may have left one half-written
-        channel.send(Hello())
+        channel.send(Hello(os.getpid()))
         # The answer comes behind what the front has said to a predecessor.
         return serve(RecvEngine(self._options, channel, channel.receive_resume(lines=1000), place))

@@ -39,7 +39,7 @@ LINKS = Links((LinkSpec("usb0", "10.0.0.10", "usb0", 5, enabled=False), LinkSpec
         (Resume({"group": None}), b'{"resume":{"group":null}}\n', FROM_AGENT),
         (Stats({"links": []}), b'{"stats":{"links":[]}}\n', FROM_ENGINE),
         (Fatal("port taken"), b'{"fatal":"port taken"}\n', FROM_ENGINE),
-        (Hello(), b'{"hello":true}\n', FROM_WORKER),
+        (Hello(4711), b'{"hello":4711}\n', FROM_WORKER),
         (Forget(["192.0.2.1", 5]), b'{"forget":["192.0.2.1",5]}\n', FROM_FRONT),
         (
             LINKS,
@@ -89,6 +89,12 @@ def test_garbage(line: bytes, says: str) -> None:
     with pytest.raises(ChannelError) as error:
         parse(line, FROM_ENGINE)
     assert str(error.value) == says
+
+
+@pytest.mark.parametrize("pid", ["true", "1", "0", "-5", "4194305", '"5"', "1.5", "null"])
+def test_a_worker_is_a_process(pid: str) -> None:
+    with pytest.raises(ChannelError, match="sent 'hello' with a value of the wrong kind"):
+        parse(f'{{"hello": {pid}}}'.encode(), FROM_WORKER)
 
 
 def test_what_is_accepted_can_be_sent_again() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -30,9 +32,10 @@ from netbond.srtla.process.protocol import (
     Stats,
 )
 from netbond.srtla.process.receiving import RecvOptions
-from netbond.srtla.receiver import passage, steering
+from netbond.srtla.receiver import front, passage, steering
 from netbond.srtla.receiver.front import CONFIRM_WITHIN_S, Directory, FrontEngine, Worker
 from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics, WorkerStatistics
+from netbond.system import hang
 from netbond.system.typed_json import to_json
 from tests.unit.srtla.process.engines import until
 
@@ -275,9 +278,34 @@ def test_a_worker_that_starts_is_told_of_its_groups() -> None:
     async def scenario(rig: Rig) -> None:
         group = {"id": "aa" * 256, "srt_port": 5, "links": [["192.0.2.1", 5]]}
         rig.workers[0].worker.took([group])
-        rig.workers[0].channel.send(Hello())
+        rig.workers[0].channel.send(Hello(os.getpid()))
         await until(lambda: rig.workers[0].heard)
         assert rig.workers[0].heard == [Resume({"groups": [group]})]
+
+    on_rig(scenario)
+
+
+def test_a_worker_that_hangs_is_ended_and_its_successor_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hang, "LIMIT_S", 0.4)
+    for module in (hang, front):
+        monkeypatch.setattr(module, "LOOK_INTERVAL_S", 0.05)
+
+    async def scenario(rig: Rig) -> None:
+        process = await asyncio.create_subprocess_exec("sleep", "60")
+        rig.workers[0].channel.send(Hello(process.pid))
+        for number in range(15):  # one that speaks does not hang
+            rig.workers[0].channel.send(Stats(to_json(carrying(number))))
+            await asyncio.sleep(0.05)
+        assert process.returncode is None
+        process.send_signal(signal.SIGSTOP)
+        assert await asyncio.wait_for(process.wait(), 5) == -signal.SIGKILL
+        assert caplog.text.count("worker 1 hangs: ending it") == 1
+        rig.workers[0].channel.send(Hello(os.getpid()))
+        await until(lambda: rig.workers[0].heard == [Resume({"groups": []})] * 2)
+        assert rig.workers[0].worker.pid == os.getpid()
+        rig.workers[0].worker.forget_process()
 
     on_rig(scenario)
 
