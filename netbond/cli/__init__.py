@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 
-from netbond import __version__
 from netbond.errors import EXIT_FAILURE, EXIT_USAGE, NetbondError
 
 TYPE_CHECKING = False  # type checkers treat it as typing.TYPE_CHECKING; importing typing would take time
@@ -49,8 +48,7 @@ DROP_INS = {"srtla_send": "send", "srtla_rec": "recv"}  # called by such a name,
 def _overview() -> argparse.ArgumentParser:
     import argparse
 
-    from netbond.cli.parser import Parser
-    from netbond.srtla import flavour
+    from netbond.cli.parser import Parser, Version
 
     width = max(map(len, COMMANDS))
     lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
@@ -60,7 +58,7 @@ def _overview() -> argparse.ArgumentParser:
         epilog=f"commands:\n{lines}\n\n'netbond COMMAND --help' explains one of them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"netbond {__version__} ({flavour()})")
+    parser.add_argument("--version", action=Version)
     parser.add_argument("command", metavar="COMMAND", help="one of those below")
     return parser
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from netbond import __version__
+from netbond.cli.parser import Version
 from netbond.config.values import HostPort
 from netbond.errors import UnavailableError, UsageError
 
@@ -64,7 +64,7 @@ class _Named(argparse.Action):
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add what senders and receivers of other projects have, and netbond's engines have as well."""
-    parser.add_argument("-v", "--version", action="version", version=f"netbond {__version__}")
+    parser.add_argument("-v", "--version", action=Version)
     parser.add_argument(
         *("--log-level", "--log_level"),
         choices=LOG_LEVELS,

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
+from netbond import __version__
 from netbond.errors import EXIT_USAGE
+
+
+class Version(argparse.Action):
+    """Prints netbond's version, and which flavour of the engines it has."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version, and exit", **more)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from netbond.srtla import flavour
+
+        print(f"netbond {__version__} ({flavour()})")
+        parser.exit()
 
 
 class Parser(argparse.ArgumentParser):

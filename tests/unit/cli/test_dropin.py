@@ -19,6 +19,7 @@ from netbond import __version__
 from netbond.cli import main
 from netbond.cli.dropin import LOG_LEVELS
 from netbond.config.values import HostPort
+from netbond.srtla import flavour
 from netbond.srtla.process import engine, receiving, sending
 from tests import foreign
 
@@ -182,7 +183,7 @@ def test_the_version(role: str, option: str, capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as caught:
         main([role, option])
     assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith(f"netbond {__version__}")
+    assert capsys.readouterr().out == f"netbond {__version__} ({flavour()})\n"
 
 
 def test_a_dry_run_says_what_would_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
