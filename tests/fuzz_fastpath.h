@@ -83,7 +83,7 @@ typedef struct { int peer, variant, more, packed, packed_last, segment; } Sender
 
 // A link.
 typedef struct {
-    int used, group, name_length, control_length, record_length;
+    int used, group, name_length, control_length, record_length, waiting;
     uint8_t record[KEY], control[CONTROL];
     int64_t credit;
     uint32_t packets;
@@ -331,11 +331,13 @@ static void expect_error(int fd, int error) {
 
 static void came_over_link(Known *link, const uint8_t *data, int size) {
     link->packets++, link->bytes += size, link->last_heard = w.now;
-    link->credit += 3 * (size + 28);
+    link->credit += 2 * (size + 28);
     if (link->credit > 65536) link->credit = 65536;
     for (int fd = 0; fd < DESCRIPTORS; fd++)
         if (w.group_of[fd] == link->group) put(&w.to_server[fd], data, size, 0, 0);
-    if (data[0] < 0x80) put(&link->sequences, data, 4, 0, w.now + w.path->flush_after);
+    if (data[0] >= 0x80) return;
+    put(&link->sequences, data, 4, 0, w.now + w.path->flush_after);
+    if (++link->waiting == 10) link->waiting = 0, link->credit -= 44 + 28;
 }
 
 // `data` is the sender's; `total` bytes of it were handed over under `record`.
@@ -367,18 +369,18 @@ static int seen_before(const uint8_t *data, int size) {
 }
 
 static void came_from_server(int fd, const uint8_t *data, int size) {
-    int links = 0;
+    int copies = 0;
     if (size > 1500 || (w.copying && seen_before(data, size))) return;
     for (int i = 0; i < w.top; i++) {
         Known *link = &w.links[i];
         if (!link->used || link->group != w.group_of[fd]) continue;
-        links++;
-        if (!is_ack(data, size) || link->credit < size + 28) continue;
+        // What an SRTLA ACK of ten packets costs is left.
+        if (!is_ack(data, size) || link->credit < size + 28 + 72) continue;
         link->credit -= size + 28;
         put(&link->answers, data, size, 0, 0);
+        copies++;
     }
-    if (links && is_ack(data, size)) return;
-    put(&w.reports, data, size, fd, 0);
+    if (!copies) put(&w.reports, data, size, fd, 0);
 }
 
 // --- what the kernel does ------------------------------------------------------------------------------------
@@ -454,6 +456,7 @@ static void check_answer(const struct msghdr *header) {
     MUST(data[0] == 0x91 && data[1] == 0 && data[2] == 0 && data[3] == 0 && size % 4 == 0 && size <= 44);
     MUST(link->sequences.length >= size / 4 - 1);
     MUST(size == 44 || first(&link->sequences)->due <= w.now);
+    if (size < 44) link->waiting = 0, link->credit -= size + 28;
     for (int at = 4; at < size; at += 4) {
         MUST(!memcmp(first(&link->sequences)->data, data + at, 4));
         take(&link->sequences);

@@ -194,13 +194,13 @@ def seeds() -> list[bytes]:
         + from_server(0, count=17)
         + run(),
         add_group(0)
-        + add_links(0, 3, credit=99)
+        + add_links(0, 3, credit=171)
         + from_server(0, size=72)
         + run()
         + from_server(0, size=71)
         + run(),
         group
-        + add_links(0, 3, credit=100)
+        + add_links(0, 3, credit=172)
         + from_server(0, count=3)
         + run()
         + from_peer(3)

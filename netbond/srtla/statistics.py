@@ -156,7 +156,7 @@ class ReceiverStatistics:
         default_factory=dict,
         metadata=doc(
             "counters: `table_full`, `quota`, `key` and `link_conflict` (REG_ERR sent), `unknown_peer`"
-            " (packets from strangers), `unproven` (held back for want of proof), `srt_unreachable`"
+            " (packets from strangers), `unproven` (held back: no link may get it), `srt_unreachable`"
             " (packets the SRT server refused), `send_failed` (packets the kernel did not take)"
         ),
     )

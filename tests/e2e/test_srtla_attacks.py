@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import pytest
 from netbond.srtla import wire
 from netbond.srtla.receiver.receiver import UDP_OVERHEAD
 from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent
+from tests.srtla_util import data_packet, induction, srt_control
 
 pytestmark = pytest.mark.root
 
@@ -72,8 +76,19 @@ def test_a_group_at_full_rate_does_not_harm_another(tmp_path: Path) -> None:
         print(f"{sent} packets of the neighbour in {SECONDS} s, {drops(lab)} dropped by the kernel")
 
 
-def test_a_join_in_anothers_name_reflects_no_more_than_three_times_what_it_cost(tmp_path: Path) -> None:
-    """Who knows a group's id joins with it, and says no word more: a victim would not."""
+# What a forger sends, blind, in a victim's name after REG2 with the id of a running group.
+FORGED = {
+    "REG2": [],
+    "REG2, keepalive of 2 bytes": [b"\x90\x00"],
+    "REG2, an SRT packet of 16 bytes": [struct.pack("!HHIII", wire.SRT_ACKACK, 0, 0, 0, 0)],
+    "REG2, ten data packets of 16 bytes": [struct.pack("!IIII", n, 0xC0000001, 0, 0) for n in range(10)],
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_join_in_anothers_name_reflects_no_more_than_three_times_what_it_cost(
+    tmp_path: Path, kind: str
+) -> None:
     with net(tmp_path, 1) as lab:
         stream = Stream(lab)
         receiver, sender = receiving_agent(lab), sending_agent(lab)
@@ -84,20 +99,78 @@ def test_a_join_in_anothers_name_reflects_no_more_than_three_times_what_it_cost(
 
         def attack() -> tuple[int, int]:
             """Bytes to the receiver and back, headers included."""
+            there = back = 0
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.connect((RECEIVER, 5000))
                 sock.settimeout(0.2)
-                sock.send(join)
-                back, end = 0, time.monotonic() + 2
+                for data in (join, *FORGED[kind]):
+                    sock.send(data)
+                    there += len(data) + UDP_OVERHEAD
+                end = time.monotonic() + 8
                 while time.monotonic() < end:
                     with contextlib.suppress(TimeoutError):
                         back += len(sock.recv(2048)) + UDP_OVERHEAD
-            return len(join) + UDP_OVERHEAD, back
+            return there, back
 
         there, back = lab.in_namespace(lab.far, attack)
         assert stream.finish() == []
-        assert there / 10 < back <= 3 * there + wire.PADDED + UDP_OVERHEAD
-        print(f"REG2 with a known id: {there} bytes there, {back} back in 2 s of a stream of 4 Mbit/s")
+        print(f"{kind}: {there} bytes there, {back} back in 8 s of a stream of 4 Mbit/s")
+        assert there / 10 < back <= 3 * there
+
+
+def test_a_stream_from_the_srt_server_does_not_turn_to_a_forged_link(tmp_path: Path) -> None:
+    """The forged link was heard last; yet what the SRT server sends goes to the link that registered."""
+    with net(tmp_path, 1) as lab:
+        receiver, sender = receiving_agent(lab), sending_agent(lab)
+        eventually(lambda: up(sender) == 1, 10)
+        join = wire.build_registration(wire.REG2, bytes.fromhex(receiver.resume["groups"][0]["id"]))
+        forged = [join, srt_control(wire.SRT_ACKACK)]
+        down = [data_packet(number) for number in range(500)]
+
+        def attack() -> int:
+            """Let the SRT server answer with 500 packets; bytes to the victim, headers included."""
+            server = lab.closing.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            server.bind(("127.0.0.1", 5002))
+            server.settimeout(10)
+            listening.set()
+            _, caller = server.recvfrom(2048)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
+                victim.connect((RECEIVER, 5000))
+                victim.settimeout(0.5)
+                for data in forged:
+                    victim.send(data)
+                assert wire.packet_type(victim.recv(2048)) == wire.REG3
+                back = wire.PADDED + UDP_OVERHEAD
+                assert server.recv(2048) == forged[1]
+                for data in down:
+                    server.sendto(data, caller)
+                    time.sleep(0.001)
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        back += len(victim.recv(2048)) + UDP_OVERHEAD
+            return back
+
+        def call() -> list[bytes]:
+            """Send a packet up as the SRT caller; what comes down within 2 s of silence."""
+            found = []
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.connect(("127.0.0.1", 6000))
+                sock.settimeout(2)
+                sock.send(induction())
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        found.append(sock.recv(2048))
+            return found
+
+        listening = threading.Event()
+        with ThreadPoolExecutor() as pool:
+            victim = pool.submit(lab.in_namespace, lab.far, attack)
+            assert listening.wait(10)
+            arrived = lab.in_namespace(lab.box, call)
+        there = sum(len(data) + UDP_OVERHEAD for data in forged)
+        print(f"a stream down: {there} bytes there, {victim.result()} back of {sum(map(len, down))}")
+        assert victim.result() <= 3 * there
+        assert len(arrived) > 480
 
 
 def test_two_hundred_registrations_lock_nobody_out_and_reflect_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the compiled data path in step with the receiver's groups and proven links.
+"""Keeps the compiled data path in step with the receiver's groups and links.
 
 receiver.py decides; the compiled data path (fastpath.py) forwards the packets of links that are up.
 """
@@ -41,10 +41,9 @@ class Bypass:
         now: float,
     ) -> None:
         """Packets with this record came to Python: if they are a link's, they need not any more."""
-        proven = self._receiver.proven(address)
-        if proven is None:
+        number = self._receiver.group_of(address)
+        if number is None:
             return
-        number, credit = proven
         known = self._links.get(address)
         if known is not None:
             if known[1:] == (record, number):
@@ -58,9 +57,11 @@ class Bypass:
         group = self._groups[number]
         if group < 0:
             return
+        credit = self._receiver.credit_of(address) // 2
         name, control = fastpath.name_and_control(record, local)
         link = self.fast.add_link(group, record, len(name), control, credit, now)
         if link >= 0:
+            self._receiver.spend(address, credit)
             self._links[address] = (link, record, number)
             self._addresses[link] = address
 

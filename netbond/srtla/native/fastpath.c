@@ -29,7 +29,8 @@
 enum {
     SLOTS = 64, PACKED = 65536, CONTROL = 96, NAME = 32, KEY = 96, MTU = 1500, SRT_HEADER = 16, ACK_EVERY = 10,
     LINKS = 8192, TABLE = 16384, GROUPS = 1024, GROUP_LINKS = 64, SERVER_SLOTS = 16, SERVER_SIZE = 2048,
-    SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, READY = 64,
+    SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, EARNED = 2,
+    RESERVE = 4 + 4 * ACK_EVERY + OVERHEAD, READY = 64,
     REPORT = 8 << 20, OUTGOING = 64, COPIES = 16, COPY = 64, ALONE = 4,
 };
 
@@ -195,8 +196,9 @@ static void send_outgoing(Path *p) {
     p->outgoing_count = 0;
 }
 
-// `size` is at most SERVER_SIZE. Leaves with the next send_outgoing: before nb_run returns.
+// `size` is at most SERVER_SIZE. Leaves with the next send_outgoing: before nb_run returns. The link's credit has room.
 static void to_link(Path *p, Link *link, const void *data, size_t size) {
+    link->credit -= size + OVERHEAD;
     if (p->outgoing_count == OUTGOING) send_outgoing(p);
     int at = p->outgoing_count++;
     memcpy(p->outgoing_bytes[at], data, size);
@@ -326,7 +328,7 @@ static void from_link(Path *p, int number, uint8_t *data, int length, double now
     link->last_heard = now;
     link->packets++;
     link->bytes += length;
-    link->credit += 3 * (length + OVERHEAD);
+    link->credit += EARNED * (length + OVERHEAD);
     if (link->credit > CREDIT_MAX) link->credit = CREDIT_MAX;
     if (p->forward_count == FORWARDS) forward(p);
     p->forwards[p->forward_count].group = link->group;
@@ -420,12 +422,14 @@ static int from_server(Path *p, int fd) {
             report(p, fd, NULL, 0, data, size);
             continue;
         }
+        int copies = 0;
         for (int j = 0; j < group->count; j++) {
             Link *link = &p->links[group->links[j]];
-            if (link->credit < size + OVERHEAD) continue;
-            link->credit -= size + OVERHEAD;
+            if (link->credit < size + OVERHEAD + RESERVE) continue;
             to_link(p, link, data, size);
+            copies++;
         }
+        if (!copies) report(p, fd, NULL, 0, data, size);
     }
     return got;
 }

@@ -9,8 +9,8 @@ using the receiver against others, or from filling it up:
 
 - REG1 is answered one for one and costs no memory: the group is made when it is joined (ticket.py). Groups
   are counted per source address and prefix; where there is no room those that carry nothing go first.
-- A link that has not shown that it hears us gets three times the bytes it sent, no more. Copies of SRT ACKs
-  for a link that carries little are held to the same measure for ever: it has no use for them.
+- A link gets three times the bytes that came from it, no more, whatever it says: who forges its address can
+  say anything. Only the link that registered the group has shown that it hears us: its answer had a secret.
 - A link moves to another group only if that group was registered from its own address.
 """
 
@@ -29,7 +29,10 @@ PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as r
 
 UDP_OVERHEAD: Final = 28  # bytes of IPv4 and UDP header: what a spoofed datagram costs its author besides
 AMPLIFICATION: Final = 3  # bytes to an unproven peer per byte from it, as QUIC has it (RFC 9000, 8.1)
+EARNED_IN_C: Final = 2  # of these for what fastpath.c answers, to packets that it has read; the rest is ours
 CREDIT_MAX: Final = 65536  # bytes
+# Bytes of a link's credit that the SRT server's packets leave: the SRTLA ACK of the packets that wait for it.
+RESERVE: Final = 4 + 4 * wire.ACK_EVERY + UDP_OVERHEAD
 FLUSH_AFTER_S: Final = 0.02  # that a received packet waits for its SRTLA ACK at most
 CLEANUP_INTERVAL_S: Final = 1.0  # between checks for silent links and empty groups
 NGP_INTERVAL_S: Final = 1.0  # between "no such group" to one stranger
@@ -77,7 +80,7 @@ class Peer:
     address: PeerAddress
     group: Group
     last_heard: float
-    proven: bool = False  # it has answered to something we sent: its address is not forged
+    proven: bool = False  # it registered the group: its address is not forged
     credit: int = 0  # bytes that may be sent to it without proof
     keepalive: wire.Keepalive | None = None  # the sender's last one, with its figures of the link
     unacknowledged: list[int] = field(default_factory=list)
@@ -213,7 +216,7 @@ class Receiver:
             else:
                 self._heard(peer, len(data) + UDP_OVERHEAD, now)
                 if wire.packet_type(data) == wire.KEEPALIVE:
-                    self._to_peers.append((address, data))
+                    self._send(peer, data)
                     peer.keepalive = wire.parse_keepalive(data) or peer.keepalive
         for each in heard:
             self._settle(each, now)
@@ -244,6 +247,7 @@ class Receiver:
         if peer is None:
             return
         peer.last_heard = max(peer.last_heard, at)
+        _earn(peer, (AMPLIFICATION - EARNED_IN_C) * (size + UDP_OVERHEAD * packets))
         peer.packets += packets
         peer.bytes += size
         group = peer.group
@@ -252,15 +256,22 @@ class Receiver:
         if group.last is None or group.last.last_heard <= at:
             group.last = peer
 
-    def proven(self, address: PeerAddress) -> tuple[int, int] | None:
-        """(group number, credit in bytes) of a link whose address is proven; None for any other."""
+    def group_of(self, address: PeerAddress) -> int | None:
+        """The number of the group whose link this is; None: nobody's."""
         peer = self._peers.get(address)
-        return (peer.group.number, peer.credit) if peer is not None and peer.proven else None
+        return peer.group.number if peer is not None else None
+
+    def credit_of(self, address: PeerAddress) -> int:
+        """Bytes that may be sent to this link."""
+        return self._peers[address].credit
+
+    def spend(self, address: PeerAddress, credit: int) -> None:
+        """Let the compiled data path spend this part of a link's credit."""
+        self._peers[address].credit -= credit
 
     def _heard(self, peer: Peer, size: int, now: float) -> None:
         peer.last_heard = now
-        peer.proven = True  # it went on after REG3
-        peer.credit = min(peer.credit + AMPLIFICATION * size, CREDIT_MAX)
+        _earn(peer, AMPLIFICATION * size)
 
     def _settle(self, peer: Peer, now: float) -> None:
         """Account for a link's SRT packets and acknowledge them."""
@@ -297,17 +308,17 @@ class Receiver:
         group = self._by_number.get(number)
         if group is None or len(data) < wire.SRT_HEADER or not group.links:
             return
-        if data[0] == 0x80 and data[1] == 0x02:
-            size = len(data) + UDP_OVERHEAD
-            for peer in group.links.values():
-                if peer.proven and peer.credit >= size:
-                    peer.credit -= size
-                    self._to_peers.append((peer.address, data))
-            return
-        last = group.last
-        if last is None or now - last.last_heard > FRESH_S:
-            last = max(group.links.values(), key=lambda peer: peer.last_heard)
-        self._send(last, data)
+        able = [peer for peer in group.links.values() if _may(peer, len(data) + UDP_OVERHEAD)]
+        if not able:
+            self.refused["unproven"] += 1
+        elif data[0] == 0x80 and data[1] == 0x02:
+            for peer in able:
+                self._send(peer, data)
+        else:
+            last = group.last
+            if last is None or last not in able or now - last.last_heard > FRESH_S:
+                last = max(able, key=lambda peer: peer.last_heard)
+            self._send(last, data)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due; call it when `next_timer` has come, early or late does no harm."""
@@ -327,7 +338,10 @@ class Receiver:
             group = self._new_group(group_id, None, now)
             for address in addresses:
                 if address not in self._peers and len(group.links) < self._limits.links:
-                    self._add_link(group, address, now).proven = True
+                    # As much as a REG2 earns it, once; who had registered is not known any more.
+                    _earn(
+                        self._add_link(group, address, now), AMPLIFICATION * (wire.REG_LENGTH + UDP_OVERHEAD)
+                    )
             numbers.append(group.number)
         self._events.clear()
         return numbers
@@ -479,9 +493,8 @@ class Receiver:
                 self._drop_link(quietest, "another link took its place", now)
             peer = self._add_link(group, address, now)
             peer.proven = registrant
-            peer.credit = AMPLIFICATION * (wire.REG_LENGTH + UDP_OVERHEAD)
-        peer.last_heard = now
-        self._reply(address, wire.REG3_PACKET)
+        self._heard(peer, wire.REG_LENGTH + UDP_OVERHEAD, now)
+        self._send(peer, wire.REG3_PACKET)
 
     def _no_room(self, ticket: Ticket, now: float) -> tuple[str, Group | None]:
         """Why there is no room for a group of this origin, or ""; then perhaps a group to remove first,
@@ -593,15 +606,21 @@ class Receiver:
             peer.unacknowledged.clear()
 
     def _send(self, peer: Peer, data: bytes) -> None:
-        if not peer.proven:
-            if peer.credit < len(data) + UDP_OVERHEAD:
-                self.refused["unproven"] += 1
-                return
-            peer.credit -= len(data) + UDP_OVERHEAD
+        """To a link that can pay for it: with what it has sent itself, or it is one of those that `_may`."""
+        peer.credit = max(peer.credit - len(data) - UDP_OVERHEAD, 0)
         self._to_peers.append((peer.address, data))
 
     def _reply(self, address: PeerAddress, data: bytes) -> None:
         self._to_peers.append((address, data))
+
+
+def _earn(peer: Peer, credit: int) -> None:
+    peer.credit = min(peer.credit + credit, CREDIT_MAX)
+
+
+def _may(peer: Peer, size: int) -> bool:
+    """Whether a link may get so many bytes of the SRT server's."""
+    return peer.proven or peer.credit >= size + RESERVE
 
 
 def format_address(address: PeerAddress) -> str:

@@ -71,20 +71,21 @@ def test_seeds_with_faults(program: Path, tmp_path: Path) -> None:
 # All of them are built into one program.
 DEFECTS = [
     ("link->credit < size + OVERHEAD", "link->credit < size + (defect == 1 ? 0 : OVERHEAD)"),
-    ("size >= SRT_HEADER && !(", "size >= SRT_HEADER - (defect == 2) && !("),
-    ("link->waiting == ACK_EVERY)", "link->waiting == ACK_EVERY - (defect == 3))"),
-    ("p->drop_copies && is_copy", "(defect == 4 || p->drop_copies) && is_copy"),
-    ("if (segment > MTU) continue;", "if (defect != 5 && segment > MTU) continue;"),
-    (" || data.iov_len > room", " || (defect != 6 && data.iov_len > room)"),
-    ("done += sent > 0 ? sent : 1", "done += sent > 0 ? sent : 1 + (defect == 7)"),
-    ("? 3600000 : (int)(wait * 1000) + 1", "? 3600000 : defect == 8 ? 0 : (int)(wait * 1000) + 1"),
+    ("EARNED * (length", "(defect == 2 ? 3 : EARNED) * (length"),
+    ("size >= SRT_HEADER && !(", "size >= SRT_HEADER - (defect == 3) && !("),
+    ("link->waiting == ACK_EVERY)", "link->waiting == ACK_EVERY - (defect == 4))"),
+    ("p->drop_copies && is_copy", "(defect == 5 || p->drop_copies) && is_copy"),
+    ("if (segment > MTU) continue;", "if (defect != 6 && segment > MTU) continue;"),
+    (" || data.iov_len > room", " || (defect != 7 && data.iov_len > room)"),
+    ("done += sent > 0 ? sent : 1", "done += sent > 0 ? sent : 1 + (defect == 8)"),
+    ("? 3600000 : (int)(wait * 1000) + 1", "? 3600000 : defect == 9 ? 0 : (int)(wait * 1000) + 1"),
     # Both were so when this was first run: a message that the kernel had cut was read beyond its end, and
     # a link that had carried nothing was told of if one before it under its number had.
     (
         "if (c->cmsg_len >= CMSG_LEN(sizeof segment)) ",
-        "if (defect == 9 || c->cmsg_len >= CMSG_LEN(sizeof segment)) ",
+        "if (defect == 10 || c->cmsg_len >= CMSG_LEN(sizeof segment)) ",
     ),
-    ("if (!link->used || !link->packets)", "if (!link->used || (defect != 10 && !link->packets))"),
+    ("if (!link->used || !link->packets)", "if (!link->used || (defect != 11 && !link->packets))"),
 ]
 CHOOSE = """
 #include <stdlib.h>

@@ -75,9 +75,12 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> Any:
     made.close()
 
 
-def test_a_proven_link_is_handed_over_once_with_its_group(rig: Rig) -> None:
+def test_a_link_is_handed_over_once_with_its_group_and_half_of_its_credit(rig: Rig) -> None:
+    before = rig.receiver.credit_of(A)
     assert rig.take(A, b"--a") == [("add_group", rig.sockets[1].fileno()), ("add_link", 5, b"--a")]
+    assert rig.receiver.credit_of(A) == before - before // 2
     assert rig.take(A, b"--a") == []
+    assert rig.receiver.credit_of(A) == before - before // 2
     assert rig.take(B, b"--b") == [("add_link", 5, b"--b")]
     assert rig.take(("192.0.2.9", 9), b"--z") == [], "nobody's link"
 

@@ -333,33 +333,96 @@ def test_a_restarted_sender_on_the_same_port_moves_to_its_new_group() -> None:
     assert [number for number, _ in driven.receiver.datagrams_to_srt()] == [2]
 
 
-def test_a_spoofed_join_earns_its_victim_three_times_what_was_sent_at_most() -> None:
+@pytest.mark.parametrize(
+    "says",
+    [
+        [],
+        [b"\x90\x00"],
+        [wire.build_keepalive(wire.Keepalive(1, 1, 20000, 1, 1, 1, 1))] * 20,
+        [srt_control(wire.SRT_ACKACK)],
+        [data_packet(number, size=0) for number in range(13)],
+        [b"\x92\x01" + bytes(256), b"\x92\x01", b"", bytes(1500)],
+    ],
+)
+def test_who_joins_in_anothers_name_earns_it_three_times_what_was_sent_whatever_it_says(
+    says: list[bytes],
+) -> None:
+    """A forger can send what he likes, but hears no answer."""
     driven = Driven()
     group = driven.group(A)
-    assert driven.reg2(VICTIM, group) == wire.REG3
-    received = wire.REG_LENGTH + UDP_OVERHEAD
-    got = len(wire.REG3_PACKET) + UDP_OVERHEAD
-    for number in range(2000):
-        driven.receiver.datagram_from_peer(A, data_packet(number), driven.now)
-        driven.receiver.datagram_from_srt(1, srt_ack(number, stamp=number), driven.now)
-        out = driven.receiver.datagrams_to_peers()
+    join = wire.build_registration(wire.REG2, group)
+    given = got = 0
+
+    def count(out: list[tuple[PeerAddress, bytes]]) -> None:
+        nonlocal got
         got += sum(len(data) + UDP_OVERHEAD for address, data in out if address == VICTIM)
-    assert got <= AMPLIFICATION * received + len(wire.REG3_PACKET) + UDP_OVERHEAD
+
+    for data in [join, join, *says]:
+        given += len(data) + UDP_OVERHEAD
+        count(driven.get(VICTIM, data))
+        count(driven.after(0.001))
+    for number in range(500):
+        for data in (
+            srt_ack(number, stamp=number),
+            srt_nak((1, 9)),
+            srt_control(0x8000, bytes(48)),
+            bytes(1400),
+        ):
+            driven.receiver.datagram_from_srt(1, data, driven.now)
+        count(driven.after(0.03))
+    assert given / 3 < got <= AMPLIFICATION * given
 
 
-def test_what_goes_to_one_link_only_is_held_back_until_that_link_has_answered() -> None:
+def test_what_nobody_may_get_is_held_back_and_counted() -> None:
     driven = Driven()
     group = driven.reg1(A)
     assert group is not None
     assert driven.reg2(VICTIM, group) == wire.REG3
     for number in range(100):
         driven.receiver.datagram_from_srt(1, data_packet(number), driven.now)
-    got = sum(len(data) + UDP_OVERHEAD for _, data in driven.receiver.datagrams_to_peers())
-    assert got <= AMPLIFICATION * (wire.REG_LENGTH + UDP_OVERHEAD)
+    assert driven.receiver.datagrams_to_peers() == []
     assert driven.receiver.refused["unproven"] == 100
-    driven.get(VICTIM, b"\x90\x00")
+    assert driven.get(VICTIM, data_packet(7)) == []
     driven.receiver.datagram_from_srt(1, data_packet(5), driven.now)
     assert driven.receiver.datagrams_to_peers() == [(VICTIM, data_packet(5))]
+
+
+def test_what_a_poor_link_may_not_get_goes_to_one_that_may() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    answered = []
+    for number in range(100):
+        driven.get(B, b"\x90\x00")
+        driven.receiver.datagram_from_srt(1, data_packet(number), driven.now)
+        answered += [to for to, _ in driven.receiver.datagrams_to_peers()]
+    assert len(answered) == 100
+    assert answered.count(A) > 90, "it registered the group"
+
+
+@pytest.mark.parametrize("size", [0, 1316])
+def test_each_packet_of_a_poor_link_has_its_srtla_ack(size: int) -> None:
+    """The SRT server's packets leave what they cost."""
+    driven = Driven()
+    driven.group(A, B)
+    named: list[int] = []
+    chance = random.Random(7)
+    for number in range(300):
+        out = driven.get(B, data_packet(number, size=size))
+        for stamp in range(3):
+            driven.receiver.datagram_from_srt(1, srt_ack(number, stamp=stamp), driven.now)
+        out += driven.after(chance.choice((0.0, 0.0, 0.0, 0.03)))
+        for to, data in out + (driven.after(0.03) if number == 299 else []):
+            named += wire.parse_srtla_ack(data) or () if to == B else ()
+    assert named == list(range(300))
+
+
+def test_a_link_that_says_little_is_answered_always() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    for number in range(200):
+        driven.receiver.datagram_from_srt(1, srt_ack(number, stamp=number), driven.now)
+        driven.get(A, data_packet(number))
+        assert (B, b"\x90\x00") in driven.get(B, b"\x90\x00")
 
 
 def test_who_knows_the_answer_to_its_reg1_has_proved_itself() -> None:
@@ -518,13 +581,16 @@ def test_a_link_that_may_not_leave_its_group_is_told_so() -> None:
 def test_what_the_compiled_data_path_has_forwarded_counts() -> None:
     driven = Driven()
     driven.group(A)
-    assert driven.receiver.proven(A) is not None
-    assert driven.receiver.proven(B) is None
+    assert (driven.receiver.group_of(A), driven.receiver.group_of(B)) == (1, None)
+    before = driven.receiver.credit_of(A)
     driven.receiver.heard(A, 5, 6000, driven.now + 1)
     driven.receiver.heard(B, 5, 6000, driven.now + 1)
     (group,) = driven.receiver.stats(driven.now + 1)
     assert (group["packets"], group["bytes"], group["links"][0]["packets"]) == (5, 6000, 5)
     assert group["links"][0]["idle_s"] == 0.0
+    assert driven.receiver.credit_of(A) == before + 6000 + 5 * UDP_OVERHEAD, "the rest is the data path's"
+    driven.receiver.spend(A, before)
+    assert driven.receiver.credit_of(A) == 6000 + 5 * UDP_OVERHEAD
 
 
 # --- the key ------------------------------------------------------------------------------------------------
