@@ -99,7 +99,8 @@ static void add_links(void) {
         if (at >= w.top) w.top = at + 1;
         Known *link = &w.links[at];
         *link = (Known){.used = 1, .group = w.group_of[fd], .name_length = name_length, .last_heard = now,
-                        .control_length = answer_length, .record_length = record_length, .credit = credit};
+                        .control_length = answer_length, .record_length = record_length, .credit = credit,
+                        .serial = w.serial++};
         memcpy(link->record, record, KEY);
         memcpy(link->control, answer, CONTROL);
         w.live++;
@@ -118,6 +119,7 @@ static void add_group(void) {
     int fd = SERVERS + number() % SERVER_COUNT;
     if (w.group_of[fd] >= 0) return;
     MUST((w.group_of[fd] = nb_add_group(w.path, fd)) >= 0);
+    w.turns[w.group_of[fd]] = 0;
     w.watched[fd] = 1;
 }
 

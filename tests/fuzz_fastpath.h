@@ -83,7 +83,7 @@ typedef struct { int peer, variant, more, packed, packed_last, segment; } Sender
 
 // A link.
 typedef struct {
-    int used, group, name_length, control_length, record_length, waiting;
+    int used, group, name_length, control_length, record_length, waiting, serial;
     uint8_t record[KEY], control[CONTROL];
     int64_t credit;
     uint32_t packets;
@@ -114,7 +114,8 @@ static struct {
     int pending[DESCRIPTORS], spurious[DESCRIPTORS], again[DESCRIPTORS], group_of[DESCRIPTORS], watched[DESCRIPTORS];
     int results[ERRORS], result_at, result_count, interrupts, copying, direct, insisted, in_run, waits, events, most;
     uint64_t failed, unreachable;
-    int live, top; // links: how many, and below which number
+    int live, top, serial; // links: how many, below which number, and how many there have been
+    int turns[GROUPS]; // whose the next ACK of a group is
     uint8_t acks[COPIES][COPY];
     int ack_size[COPIES], ack_at;
     int last_others[READY], last_other_count;
@@ -368,19 +369,43 @@ static int seen_before(const uint8_t *data, int size) {
     return 0;
 }
 
-static void came_from_server(int fd, const uint8_t *data, int size) {
-    int copies = 0;
-    if (size > 1500 || (w.copying && seen_before(data, size))) return;
-    for (int i = 0; i < w.top; i++) {
-        Known *link = &w.links[i];
-        if (!link->used || link->group != w.group_of[fd]) continue;
-        // What an SRTLA ACK of ten packets costs is left.
-        if (!is_ack(data, size) || link->credit < size + 28 + 72) continue;
-        link->credit -= size + 28;
-        put(&link->answers, data, size, 0, 0);
-        copies++;
+static int by_serial(const void *one, const void *other) {
+    return (*(Known *const *)one)->serial - (*(Known *const *)other)->serial;
+}
+
+// An ACK goes to two links that can pay for it and for the SRTLA ACK of ten packets; who was heard within 0.5 s first.
+static int answer(int group, const uint8_t *data, int size) {
+    Known *links[GROUP_LINKS], *chosen[2];
+    int count = 0, copies = 0;
+    for (int i = 0; i < w.top; i++)
+        if (w.links[i].used && w.links[i].group == group) links[count++] = &w.links[i];
+    qsort(links, count, sizeof *links, by_serial);
+    for (int i = 0, turn = w.turns[group]; i < count && copies < 2; i++) {
+        int at = (turn + i) % count;
+        if (links[at]->credit < size + 28 + 72 || w.now - links[at]->last_heard > 0.5) continue;
+        chosen[copies++] = links[at];
+        if (copies == 2) w.turns[group] = at + 1;
     }
-    if (!copies) put(&w.reports, data, size, fd, 0);
+    while (copies < 2) {
+        Known *last = NULL;
+        for (int i = 0; i < count; i++)
+            if (links[i]->credit >= size + 28 + 72 && !(copies && chosen[0] == links[i]) &&
+                (!last || links[i]->last_heard > last->last_heard))
+                last = links[i];
+        if (!last) break;
+        chosen[copies++] = last;
+    }
+    for (int i = 0; i < copies; i++) {
+        chosen[i]->credit -= size + 28;
+        put(&chosen[i]->answers, data, size, 0, 0);
+    }
+    return copies;
+}
+
+static void came_from_server(int fd, const uint8_t *data, int size) {
+    if (size > 1500 || (w.copying && seen_before(data, size))) return;
+    if (is_ack(data, size) && answer(w.group_of[fd], data, size)) return;
+    put(&w.reports, data, size, fd, 0);
 }
 
 // --- what the kernel does ------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // The data path of both engines: their sockets, many datagrams per system call, a few looks per packet.
 //
 // The receiver's links that are up are served here: packets to the SRT server, SRTLA ACKs, the SRT server's ACKs to
-// all links. What that does is what receiver.py does for the same datagrams (tests/unit/srtla/native/test_fastpath.py holds
+// two of them in turn. What that does is what receiver.py does for the same datagrams (tests/unit/srtla/native/test_fastpath.py holds
 // the two against each other); everything else goes to receiver.py, and without this file receiver.py does all.
 // For the sender it only reads and writes: sender.py decides on every packet.
 //
@@ -30,9 +30,11 @@ enum {
     SLOTS = 64, PACKED = 65536, CONTROL = 96, NAME = 32, KEY = 96, MTU = 1500, SRT_HEADER = 16, ACK_EVERY = 10,
     LINKS = 8192, TABLE = 16384, GROUPS = 1024, GROUP_LINKS = 64, SERVER_SLOTS = 16, SERVER_SIZE = 2048,
     SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, EARNED = 2,
-    RESERVE = 4 + 4 * ACK_EVERY + OVERHEAD, READY = 64,
+    RESERVE = 4 + 4 * ACK_EVERY + OVERHEAD, ACK_COPIES = 2, READY = 64,
     REPORT = 8 << 20, OUTGOING = 64, COPIES = 16, COPY = 64, ALONE = 4,
 };
+
+static const double FRESH = 0.5; // s
 
 typedef struct {
     int used, group, dirty, key_length, name_length, control_length, waiting;
@@ -43,7 +45,7 @@ typedef struct {
     int64_t credit;
 } Link;
 
-typedef struct { int fd, count, links[GROUP_LINKS]; } Group;
+typedef struct { int fd, count, turn, links[GROUP_LINKS]; } Group;
 
 typedef struct { int32_t link; uint32_t packets; uint64_t bytes; double last_heard; } Heard;
 
@@ -120,7 +122,7 @@ void nb_drop_copies(Path *p) { p->drop_copies = 1; }
 int nb_add_group(Path *p, int fd) {
     for (int i = 0; i < GROUPS; i++)
         if (p->groups[i].fd < 0) {
-            p->groups[i].fd = fd, p->groups[i].count = 0;
+            p->groups[i] = (Group){.fd = fd};
             return i;
         }
     return -1;
@@ -130,8 +132,10 @@ void nb_drop_link(Path *p, int number) {
     Link *link = &p->links[number];
     if (!link->used) return;
     Group *group = &p->groups[link->group];
+    int kept = 0;
     for (int i = 0; i < group->count; i++)
-        if (group->links[i] == number) group->links[i--] = group->links[--group->count];
+        if (group->links[i] != number) group->links[kept++] = group->links[i];
+    group->count = kept;
     link->used = 0;
     p->live--;
     memset(p->table, 0xff, sizeof p->table);
@@ -397,7 +401,33 @@ static int is_copy(Path *p, const uint8_t *data, int size) {
     return 0;
 }
 
-static int from_server(Path *p, int fd) {
+// To two links in turn, of those that have earned it: the next that were heard lately, else those heard last. How many
+// got it. (_in_turn in receiver.py.)
+static int to_links_in_turn(Path *p, Group *group, const uint8_t *data, int size, double now) {
+    Link *chosen[ACK_COPIES];
+    int copies = 0, need = size + OVERHEAD + RESERVE;
+    for (int i = 0, turn = group->turn; i < group->count && copies < ACK_COPIES; i++) {
+        int at = (turn + i) % group->count;
+        Link *link = &p->links[group->links[at]];
+        if (link->credit < need || now - link->last_heard > FRESH) continue;
+        chosen[copies++] = link;
+        if (copies == ACK_COPIES) group->turn = at + 1;
+    }
+    while (copies < ACK_COPIES) {
+        Link *last = NULL;
+        for (int i = 0; i < group->count; i++) {
+            Link *link = &p->links[group->links[i]];
+            int known = copies && chosen[0] == link;
+            if (link->credit >= need && !known && (!last || link->last_heard > last->last_heard)) last = link;
+        }
+        if (!last) break;
+        chosen[copies++] = last;
+    }
+    for (int i = 0; i < copies; i++) to_link(p, chosen[i], data, size);
+    return copies;
+}
+
+static int from_server(Path *p, int fd, double now) {
     Group *group = NULL;
     struct mmsghdr headers[SERVER_SLOTS];
     struct iovec vectors[SERVER_SLOTS];
@@ -422,14 +452,7 @@ static int from_server(Path *p, int fd) {
             report(p, fd, NULL, 0, data, size);
             continue;
         }
-        int copies = 0;
-        for (int j = 0; j < group->count; j++) {
-            Link *link = &p->links[group->links[j]];
-            if (link->credit < size + OVERHEAD + RESERVE) continue;
-            to_link(p, link, data, size);
-            copies++;
-        }
-        if (!copies) report(p, fd, NULL, 0, data, size);
+        if (!to_links_in_turn(p, group, data, size, now)) report(p, fd, NULL, 0, data, size);
     }
     return got;
 }
@@ -487,7 +510,7 @@ int nb_run(Path *p, double until, double patience, int *others, int room) {
             if (fd == p->listener)
                 packets += from_peers(p, now);
             else if (known)
-                read += from_server(p, fd);
+                read += from_server(p, fd, now);
             else if (other < room)
                 others[other++] = fd;
         }

@@ -39,7 +39,8 @@ NGP_INTERVAL_S: Final = 1.0  # between "no such group" to one stranger
 KEY_REFUSED_INTERVAL_S: Final = 10.0  # between two KeyRefused events
 NGP_STRANGERS: Final = 1024  # remembered; also the most such answers in a second
 REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "unproven")
-FRESH_S: Final = 0.5  # a link heard within this is preferred for what goes to one link only
+FRESH_S: Final = 0.5  # a link heard within this is preferred for what comes from the SRT server
+ACK_COPIES: Final = 2  # links that get an SRT ACK, in turn: one may be dying, and each copy costs both ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Group:
     links: dict[PeerAddress, Peer] = field(default_factory=dict)
     empty_since: float = 0.0  # monotonic s, if it has no links
     last: Peer | None = None  # the link heard most recently with an SRT packet
+    turn: int = 0  # which of the links is the first that may get the next SRT ACK
     out: list[bytes] = field(default_factory=list)  # for the SRT server
     packets: int = 0
     bytes: int = 0
@@ -300,8 +302,9 @@ class Receiver:
     def datagram_from_srt(self, number: int, data: bytes, now: float) -> None:
         """A datagram from the SRT server for the group with this number.
 
-        An ACK goes over every link. Everything else, NAKs too, goes over one: the link heard last, which has
-        just proved itself. A second copy of a NAK would be harmless to senders that recognise it and costly
+        An ACK goes over two links in turn: it names all that has arrived, and the next one comes 10 ms later
+        over others. Everything else, NAKs too, goes over one: the link heard last, which has just proved
+        itself. A second copy of a NAK would be harmless to senders that recognise it and costly
         with those that do not (each copy shrinks a window and repeats the packets), and SRT repeats a NAK
         by itself until the packet is there.
         """
@@ -312,7 +315,7 @@ class Receiver:
         if not able:
             self.refused["unproven"] += 1
         elif data[0] == 0x80 and data[1] == 0x02:
-            for peer in able:
+            for peer in _in_turn(group, able, now):
                 self._send(peer, data)
         else:
             last = group.last
@@ -616,6 +619,23 @@ class Receiver:
 
 def _earn(peer: Peer, credit: int) -> None:
     peer.credit = min(peer.credit + credit, CREDIT_MAX)
+
+
+def _in_turn(group: Group, able: list[Peer], now: float) -> list[Peer]:
+    """The links of `able` that get an SRT ACK: the next that were heard lately, else those heard last."""
+    links = list(group.links.values())
+    chosen: list[Peer] = []
+    for step in range(len(links)):
+        position = (group.turn + step) % len(links)
+        peer = links[position]
+        if now - peer.last_heard <= FRESH_S and peer in able:
+            chosen.append(peer)
+            if len(chosen) == ACK_COPIES:
+                group.turn = position + 1
+                return chosen
+    quiet = [peer for peer in able if peer not in chosen]
+    quiet.sort(key=lambda peer: -peer.last_heard)
+    return chosen + quiet[: ACK_COPIES - len(chosen)]
 
 
 def _may(peer: Peer, size: int) -> bool:

@@ -70,7 +70,7 @@ def test_seeds_with_faults(program: Path, tmp_path: Path) -> None:
 # Defects of the data path: what is there, and what is there instead where `defect` is the number in the list.
 # All of them are built into one program.
 DEFECTS = [
-    ("link->credit < size + OVERHEAD", "link->credit < size + (defect == 1 ? 0 : OVERHEAD)"),
+    ("need = size + OVERHEAD", "need = size + (defect == 1 ? 0 : OVERHEAD)"),
     ("EARNED * (length", "(defect == 2 ? 3 : EARNED) * (length"),
     ("size >= SRT_HEADER && !(", "size >= SRT_HEADER - (defect == 3) && !("),
     ("link->waiting == ACK_EVERY)", "link->waiting == ACK_EVERY - (defect == 4))"),

@@ -189,7 +189,7 @@ def test_our_receiver(path: Path) -> None:
     assert len(arrived) > 300
     assert forwarded == arrived
     assert acknowledged == Counter(arrived), "each once"
-    assert len(back) == 3, "SRT's ACKs go over every link"
+    assert len(back) == 3, "SRT's ACKs take turns"
     assert answered["KEEPALIVE"] == seen["KEEPALIVE"]
     refused = dict(receiver.refused)
     del refused["unknown_peer"]  # BELABOX's sends keepalives on links that have not joined yet

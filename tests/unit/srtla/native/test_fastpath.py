@@ -29,9 +29,11 @@ pytestmark = pytest.mark.skipif(not fastpath.available(), reason="the data path 
 
 
 class Rig:
-    """Three peers, a listener with the data path behind it, an SRT server for each of two groups."""
+    """Peers, a listener with the data path behind it, an SRT server for each of two groups."""
 
-    def __init__(self, stack: ExitStack, family: socket.AddressFamily = socket.AF_INET, **more: bool) -> None:
+    def __init__(
+        self, stack: ExitStack, family: socket.AddressFamily = socket.AF_INET, peers: int = 3
+    ) -> None:
         self.listener = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         if family == socket.AF_INET6:
             self.listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -41,7 +43,9 @@ class Rig:
         batch.enable_pktinfo(self.listener)
         batch.enable_gro(self.listener)
         self.inbox = batch.Inbox(gro=True)
-        self.peers = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)]
+        self.peers = [
+            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(peers)
+        ]
         mapped = "::ffff:" if family == socket.AF_INET6 else ""
         rest = (0, 0) if family == socket.AF_INET6 else ()
         self.addresses: list[PeerAddress] = []
@@ -66,7 +70,7 @@ class Rig:
             self.servers.append(server)
             self.towards[number] = towards
         self.receiver = Receiver(random.Random(1).randbytes, 0.0)
-        groups = [(bytes(256), self.addresses[:2]), (b"x" * 256, self.addresses[2:])]
+        groups = [(bytes(256), self.addresses[: peers - 1]), (b"x" * 256, self.addresses[peers - 1 :])]
         self.receiver.restore(groups, time.monotonic())
         self.bypass = Bypass(self.listener.fileno(), epoll.fileno(), self.receiver)
         for peer in self.peers:  # the first packet of a link is Python's
@@ -179,7 +183,7 @@ def test_packed_datagrams(rig: Rig) -> None:
     assert rig.drain(rig.servers[0]) == datagrams
 
 
-def test_acks_go_over_every_link_of_their_group_as_far_as_it_has_earned_them(rig: Rig) -> None:
+def test_acks_go_over_two_links_of_their_group_as_far_as_they_have_earned_them(rig: Rig) -> None:
     address = rig.towards[1].getsockname()
     for peer in rig.peers:
         peer.send(data_packet(1))
@@ -199,6 +203,32 @@ def test_acks_go_over_every_link_of_their_group_as_far_as_it_has_earned_them(rig
     assert copies[2] == 0
     for count in copies[:2]:
         assert earned - spent - 2 * RESERVE - 2 * cost < count * cost <= earned - spent
+
+
+def test_acks_take_turns_as_the_state_machine_has_them() -> None:
+    """Over two of the links heard within half a second, or of all if fewer were."""
+    with ExitStack() as stack:
+        rig = Rig(stack, peers=7)
+        model = Receiver(random.Random(1).randbytes, 0.0)
+        now = time.monotonic()
+        model.restore([(bytes(256), rig.addresses[:6]), (b"x" * 256, rig.addresses[6:])], now)
+        chance = random.Random(3)
+        for number in range(60):
+            quiet = number in (20, 40)
+            if quiet:
+                time.sleep(0.55)
+            for sender in chance.sample(range(7), 1 if quiet else chance.choice((0, 1, 3))):
+                rig.peers[sender].send(data_packet(number))
+                rig.run(0.0)
+                model.datagram_from_peer(rig.addresses[sender], data_packet(number), time.monotonic())
+            ack = srt_ack(2, stamp=number)
+            rig.servers[0].sendto(ack, rig.towards[1].getsockname())
+            rig.run(0.0)
+            model.datagram_from_srt(1, ack, time.monotonic())
+            wanted = {address for address, data in model.datagrams_to_peers() if data == ack}
+            both = zip(rig.addresses, rig.peers, strict=True)
+            assert {address for address, peer in both if ack in rig.drain(peer)} == wanted
+            assert len(wanted) == 2
 
 
 def test_everything_else_from_the_srt_server_is_pythons(rig: Rig) -> None:

@@ -115,7 +115,7 @@ def test_srtla_packets_never_reach_the_srt_server() -> None:
     assert driven.receiver.datagrams_to_srt() == []
 
 
-def test_acks_go_over_every_link_and_the_rest_over_the_one_heard_last() -> None:
+def test_acks_go_over_two_links_and_the_rest_over_the_one_heard_last() -> None:
     driven = Driven()
     driven.group(A, B)
     driven.get(A, data_packet(0))
@@ -130,6 +130,40 @@ def test_acks_go_over_every_link_and_the_rest_over_the_one_heard_last() -> None:
     ]:
         driven.receiver.datagram_from_srt(1, data, driven.now)
         assert driven.receiver.datagrams_to_peers() == [(address, data) for address in to]
+
+
+def acked(driven: Driven, number: int) -> list[PeerAddress]:
+    """Over which links an SRT ACK goes."""
+    driven.receiver.datagram_from_srt(1, srt_ack(number, stamp=number), driven.now)
+    return [address for address, _ in driven.receiver.datagrams_to_peers()]
+
+
+def test_acks_take_turns_on_the_links_that_are_heard() -> None:
+    driven = Driven()
+    links: list[PeerAddress] = [("192.0.2.1", port) for port in (11, 12, 13, 14, 15)]
+    driven.group(*links)
+    one, two, three, four, five = links
+    for link in links:
+        driven.get(link, data_packet(1))
+    assert [acked(driven, n) for n in range(4)] == [[one, two], [three, four], [five, one], [two, three]]
+    driven.after(0.6)
+    for link in (two, four, five):
+        driven.get(link, data_packet(2))
+    assert [acked(driven, n) for n in range(3)] == [[four, five], [two, four], [five, two]]
+    driven.after(0.6)
+    driven.get(three, b"\x90\x00")
+    assert acked(driven, 9) == [three, two], "one is fresh, the other the next best"
+    driven.after(5)
+    assert acked(driven, 10) == [three, two]
+
+
+def test_acks_go_over_a_link_alone_if_there_is_no_other_that_may_get_them() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    driven.get(B, b"\x90\x00")
+    over = Counter(address for n in range(100) for address in acked(driven, n))
+    assert over[A] == 100
+    assert 8 < over[B] < 14, "as many as it has earned"
 
 
 def test_when_the_stream_pauses_the_link_heard_last_by_any_packet_is_used() -> None:
