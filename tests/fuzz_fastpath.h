@@ -352,7 +352,8 @@ static void came_from_peer(const uint8_t *data, int total, int segment, const ui
     if (segment > 1500) return;
     for (int at = 0; !at || at < total; at += segment) {
         int size = total - at < segment ? total - at : segment;
-        if (link && size >= 16 && (data[at] < 0x90 || data[at] >= 0xC0)) {
+        int handshake = size >= 16 && data[at] == 0x80 && data[at + 1] == 0;
+        if (link && size >= 16 && (data[at] < 0x90 || data[at] >= 0xC0) && !handshake) {
             came_over_link(link, data + at, size);
         } else {
             memcpy(records[put(&w.received, data + at, size, record_length, 0)], record, record_length);

@@ -74,10 +74,14 @@ def from_peer(
     when: int = NOW,
     gap: int = 0,
     mark: int = 7,
+    second: int = 1,
 ) -> bytes:
-    """Receive datagrams from a peer: together, or one each 0.3, 2 or 20 ms; RAW ones begin with `mark`."""
+    """Receive datagrams from a peer: together, or one each 0.3, 2 or 20 ms.
+
+    RAW ones begin with `mark` and `second`.
+    """
     return bytes(
-        [5, peer, shape, kind | when << 3 | gap << 6, size >> 8, size & 255, _repeat(count), mark, 1]
+        [5, peer, shape, kind | when << 3 | gap << 6, size >> 8, size & 255, _repeat(count), mark, second]
     )
 
 
@@ -148,6 +152,7 @@ def seeds() -> list[bytes]:
         group + every + run(),
         group
         + b"".join(from_peer(1, RAW, 20, mark=each) for each in (0x7F, 0x80, 0x8F, 0x90, 0xBF, 0xC0))
+        + b"".join(from_peer(1, RAW, size, mark=0x80, second=0) for size in (15, 16, 64))
         + run(),
         group + from_peer(1, count=25) + run() + run(4) + HEARD,
         group + from_peer(1, count=64) + from_peer(2, count=20) + run() + run(4) + HEARD,

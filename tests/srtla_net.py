@@ -217,8 +217,10 @@ def net(directory: Path, links: int = 3, *, multihomed: bool = False) -> Iterato
 class Stream:
     """A real SRT stream: numbered chunks go from an SRT caller on the box to a remote SRT listener."""
 
-    def __init__(self, net: Net, *, latency: int = 1000, listener: bool = True) -> None:
+    def __init__(self, net: Net, *, latency: int = 1000, listener: bool = True, again: bool = False) -> None:
+        """`again`: when a caller has gone, the listener takes the next."""
         self.net = net
+        self.again = again
         self.got: list[int] = []
         self.sent = 0
         self._filler = 0
@@ -233,7 +235,7 @@ class Stream:
         self.listener = self.net.popen(
             self.net.far,
             [
-                "srt-live-transmit", "-q", "-a:no", f"-chunk:{CHUNK}",
+                "srt-live-transmit", "-q", "-a:yes" if self.again else "-a:no", f"-chunk:{CHUNK}",
                 f"srt://127.0.0.1:5002?mode=listener&lossmaxttl=40&latency={self.latency}", "file://con",
             ],
             "listener.log",

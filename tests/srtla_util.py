@@ -54,9 +54,15 @@ def srt_nak(*ranges: tuple[int, int], stamp: int = 0) -> bytes:
     return srt_control(wire.SRT_NAK, body, stamp=stamp)
 
 
-def induction() -> bytes:
+def handshake(kind: int, author: int) -> bytes:
+    """Make an SRT handshake of the SRT socket `author`; `kind` 1: induction, 0xFFFFFFFF: conclusion."""
+    body = struct.pack("!IHHIIIII", 4, 0, 2, 0, 1500, 8192, kind, author)
+    return srt_control(wire.SRT_HANDSHAKE, body + bytes(20))
+
+
+def induction(author: int = 0) -> bytes:
     """Make the first handshake packet of an SRT caller."""
-    return srt_control(wire.SRT_HANDSHAKE, struct.pack("!IHHIIII", 4, 0, 2, 0, 1500, 8192, 1) + bytes(24))
+    return handshake(1, author)
 
 
 @dataclass

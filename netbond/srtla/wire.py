@@ -58,6 +58,7 @@ _KEEPALIVE_VERSION: Final = 1
 _RETRANSMITTED: Final = 0x04  # in byte 4: the R flag, bit 26 of the second word
 _MESSAGE_HIGH: Final = 0x03  # in byte 4: the highest two of the message number's 26 bits
 _INDUCTION: Final = 1  # handshake type of a caller's very first packet
+_CONCLUSION: Final = 0xFFFFFFFF  # ... and of its second, and of the answer that accepts it
 _HANDSHAKE_LENGTH: Final = SRT_HEADER + 48  # bytes; behind them the extensions
 _HSREQ: Final = 1  # extension of the caller's handshake, ...
 _HSRSP: Final = 2  # ... and of the server's
@@ -131,6 +132,28 @@ def is_handshake(data: bytes) -> bool:
 def is_induction(data: bytes) -> bool:
     """Whether this is the handshake with which an SRT caller begins a new connection."""
     return is_handshake(data) and len(data) >= 40 and _U32.unpack_from(data, 36)[0] == _INDUCTION
+
+
+def handshake_socket(data: bytes) -> int:
+    """The SRT socket id of the author of a handshake; 0: the packet is too short."""
+    return int(_U32.unpack_from(data, 40)[0]) if len(data) >= 44 else 0
+
+
+def accepting_socket(data: bytes) -> int:
+    """The SRT server's socket id, if this is its answer that accepts a caller; else 0."""
+    if not is_handshake(data) or len(data) < 44 or _U32.unpack_from(data, 36)[0] != _CONCLUSION:
+        return 0
+    return handshake_socket(data)
+
+
+def destination(data: bytes) -> int:
+    """The SRT socket id that a packet of SRT, of at least 16 bytes, is for; 0 in handshakes of callers."""
+    return int(_U32.unpack_from(data, 12)[0])
+
+
+def build_shutdown(socket: int) -> bytes:
+    """The packet that ends the SRT connection for the end with this socket id. Its body is padding."""
+    return struct.pack("!HHIIII", SRT_SHUTDOWN, 0, 0, 0, socket, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,30 @@ def test_an_srt_server_that_restarts_does_not_end_the_group(tmp_path: Path) -> N
         assert lab.log("send.log").count("registered: group") == 1
 
 
+def test_an_encoder_that_is_killed_and_started_again_is_back_at_once(tmp_path: Path) -> None:
+    """The SRT server takes one caller, and would wait 5 s for the one that said no goodbye."""
+    with net(tmp_path, 2) as lab:
+        receiver = receiving_agent(lab)
+        sender = sending_agent(lab)
+        eventually(lambda: links_up(sender) == 2, 10)
+        stream = Stream(lab, latency=200, again=True)
+        stream.start()
+        stream.arrives()
+        (group,) = receiver.stats["groups"]
+        stream.caller.kill()
+        time.sleep(2.1)  # until the sender takes another caller
+        start, have = time.monotonic(), len(stream.got)
+        stream.start()
+        eventually(lambda: len(stream.got) > have, 4, "the stream is back")
+        took = time.monotonic() - start
+        print(f"an encoder that was killed: back {took:.1f} s after its start")
+        assert took < 1.5
+        stream.arrives()
+        (after,) = receiver.stats["groups"]
+        assert after["id"] == group["id"]
+        assert lab.log("recv.log").count("another SRT caller: the SRT connection before is ended") == 1
+
+
 def test_engines_run_without_root_and_cannot_get_it_back(tmp_path: Path) -> None:
     with net(tmp_path, 1) as lab:
         receiver, sender = receiving_agent(lab), sending_agent(lab)

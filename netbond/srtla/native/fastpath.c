@@ -378,7 +378,8 @@ static int from_peers(Path *p, double now) {
             int size = total - at < segment ? total - at : segment;
             uint8_t *data = p->data[i] + at;
             packets++;
-            if (link >= 0 && size >= SRT_HEADER && !(data[0] >= 0x90 && data[0] < 0xC0))
+            int srt = size >= SRT_HEADER && !(data[0] >= 0x90 && data[0] < 0xC0);
+            if (link >= 0 && srt && !(data[0] == 0x80 && data[1] == 0)) // handshakes are Python's
                 from_link(p, link, data, size, now);
             else
                 report(p, -1, key, length, data, size);

@@ -35,6 +35,7 @@ from netbond.srtla.receiver import passage
 from netbond.srtla.receiver.groupfiles import GroupFiles
 from netbond.srtla.receiver.receiver import (
     FLUSH_AFTER_S,
+    CallerReplaced,
     GroupCreated,
     GroupRemoved,
     KeyRefused,
@@ -320,6 +321,21 @@ class RecvEngine(Engine):
         self.publish_resume()
         return sock
 
+    def _close_towards(self, number: int) -> bool:
+        """Close a group's socket; whether there was one."""
+        if self._bypass is not None:
+            self._bypass.group_gone(number)
+        self._wished.pop(number, None)
+        sock = self._towards.pop(number, None)
+        if sock is None:
+            return False
+        if self._files is not None:
+            self._files.remove(int(sock.getsockname()[1]))
+        self.loop.remove_packets(sock.fileno())
+        del self._numbers[sock.fileno()]
+        sock.close()
+        return True
+
     def _server_refuses(self, error: OSError) -> None:
         if not self._refusing:
             self._refusing = True
@@ -338,17 +354,13 @@ class RecvEngine(Engine):
             return
         name = event.id[:4].hex()
         if isinstance(event, GroupRemoved):
-            if self._bypass is not None:
-                self._bypass.group_gone(event.group)
-            sock = self._towards.pop(event.group, None)
-            self._wished.pop(event.group, None)
-            if sock is not None:
-                if self._files is not None:
-                    self._files.remove(int(sock.getsockname()[1]))
-                self.loop.remove_packets(sock.fileno())
-                del self._numbers[sock.fileno()]
-                sock.close()
+            if self._close_towards(event.group):
                 log.info("group %s: removed: %s", name, event.reason)
+        elif isinstance(event, CallerReplaced):
+            if event.group in self._towards:
+                self._to_server(event.group, [event.shutdown])
+            self._close_towards(event.group)
+            log.info("group %s: another SRT caller: the SRT connection before is ended", name)
         elif isinstance(event, GroupCreated):
             log.debug("group %s: registered from %s", name, format_address(event.address))
         elif isinstance(event, LinkJoined):

@@ -40,6 +40,7 @@ KEY_REFUSED_INTERVAL_S: Final = 10.0  # between two KeyRefused events
 NGP_STRANGERS: Final = 1024  # remembered; also the most such answers in a second
 REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "unproven")
 FRESH_S: Final = 0.5  # a link heard within this is preferred for what comes from the SRT server
+CALLER_QUIET_S: Final = 0.3  # of an SRT connection, then another caller may take its place
 ACK_COPIES: Final = 2  # links that get an SRT ACK, in turn: one may be dying, and each copy costs both ends
 
 
@@ -60,7 +61,7 @@ class Limits:
 class Group:
     """One SRT connection and its links."""
 
-    number: int
+    number: int  # of its socket towards the SRT server
     id: bytes
     created: float
     ticket: Ticket | None  # None: restored after a restart
@@ -68,6 +69,9 @@ class Group:
     links: dict[PeerAddress, Peer] = field(default_factory=dict)
     empty_since: float = 0.0  # monotonic s, if it has no links
     last: Peer | None = None  # the link heard most recently with an SRT packet
+    caller: int = 0  # the SRT socket id of the caller that began last
+    server: int = 0  # the SRT server's socket id of the connection; 0: there is none, or it is not known
+    flowed: float = 0.0  # when a packet of that connection came last
     turn: int = 0  # which of the links is the first that may get the next SRT ACK
     out: list[bytes] = field(default_factory=list)  # for the SRT server
     packets: int = 0
@@ -111,6 +115,16 @@ class GroupRemoved:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerReplaced:
+    """Another SRT caller has begun: send `shutdown` from the group's socket towards the SRT server and close
+    that. What follows has another number: the SRT server must see it come from another port."""
+
+    group: int
+    id: bytes
+    shutdown: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class LinkJoined:
     """A link joined a group."""
 
@@ -137,7 +151,7 @@ class KeyRefused:
     claimed: bool
 
 
-Event = GroupCreated | GroupRemoved | LinkJoined | LinkLeft | KeyRefused
+Event = GroupCreated | GroupRemoved | CallerReplaced | LinkJoined | LinkLeft | KeyRefused
 
 
 class Receiver:
@@ -193,6 +207,12 @@ class Receiver:
         for address, data in datagrams:
             peer = peers.get(address)
             if peer is not None and len(data) >= wire.SRT_HEADER and not 0x90 <= data[0] < 0xC0:
+                if data[0] == 0x80 and data[1] == 0x00:
+                    for each in heard:
+                        self._settle(each, now)
+                    heard.clear()
+                    self._handshake(peer, data, now)
+                    continue
                 if not peer.batch:
                     heard.append(peer)
                 peer.batch.append(data)
@@ -253,6 +273,7 @@ class Receiver:
         peer.packets += packets
         peer.bytes += size
         group = peer.group
+        group.flowed = max(group.flowed, at)
         group.packets += packets
         group.bytes += size
         if group.last is None or group.last.last_heard <= at:
@@ -275,16 +296,44 @@ class Receiver:
         peer.last_heard = now
         _earn(peer, AMPLIFICATION * size)
 
+    def _count(self, peer: Peer, packets: int, size: int, now: float) -> None:
+        self._heard(peer, size + UDP_OVERHEAD * packets, now)
+        peer.packets += packets
+        peer.bytes += size
+        group = peer.group
+        group.last = peer
+        group.packets += packets
+        group.bytes += size
+
+    def _handshake(self, peer: Peer, data: bytes, now: float) -> None:
+        """A handshake of the SRT caller. If another caller begins while there is a connection, the encoder
+        was started again, and the SRT server would wait for seconds for the one before. A connection that
+        still carries something is not ended, though: a handshake is easy to forge."""
+        group = peer.group
+        self._count(peer, 1, len(data), now)
+        caller = wire.handshake_socket(data)
+        if not wire.is_induction(data):
+            group.caller = caller
+        elif caller != group.caller:
+            if group.server and now - group.flowed >= CALLER_QUIET_S:
+                shutdown = wire.build_shutdown(group.server)
+                self._events.append(CallerReplaced(group.number, group.id, shutdown))
+                del self._by_number[group.number]
+                self._give_number(group)
+                group.server = 0
+            if not group.server:
+                group.caller = caller
+        if not group.out:
+            self._to_srt.append(group)
+        group.out.append(data)
+
     def _settle(self, peer: Peer, now: float) -> None:
         """Account for a link's SRT packets and acknowledge them."""
         batch, group = peer.batch, peer.group
-        count, size = len(batch), sum(map(len, batch))
-        self._heard(peer, size + UDP_OVERHEAD * count, now)
-        group.last = peer
-        peer.packets += count
-        peer.bytes += size
-        group.packets += count
-        group.bytes += size
+        self._count(peer, len(batch), sum(map(len, batch)), now)
+        group.flowed = now
+        if not group.server and not group.caller:  # restored: its handshakes were our predecessor's
+            group.server = wire.destination(batch[-1])
         waiting = peer.unacknowledged
         before = len(waiting)
         waiting += [wire.sequence_of(data) for data in batch if not data[0] & 0x80]
@@ -311,6 +360,7 @@ class Receiver:
         group = self._by_number.get(number)
         if group is None or len(data) < wire.SRT_HEADER or not group.links:
             return
+        group.server = wire.accepting_socket(data) or group.server
         able = [peer for peer in group.links.values() if _may(peer, len(data) + UDP_OVERHEAD)]
         if not able:
             self.refused["unproven"] += 1
@@ -553,13 +603,17 @@ class Receiver:
 
     def _new_group(self, group_id: bytes, ticket: Ticket | None, now: float) -> Group:
         keyed = self._key is not None and psk.issued_id(self._key, group_id) is not None
-        group = Group(self._next_number, group_id, now, ticket, keyed)
-        self._next_number += 1
+        group = Group(0, group_id, now, ticket, keyed)
+        self._give_number(group)
         self._groups[group_id] = group
-        self._by_number[group.number] = group
         if ticket is not None:
             self._counts.update((ticket.source, ticket.prefix))
         return group
+
+    def _give_number(self, group: Group) -> None:
+        group.number = self._next_number
+        self._next_number += 1
+        self._by_number[group.number] = group
 
     def _add_link(self, group: Group, address: PeerAddress, now: float) -> Peer:
         peer = Peer(address, group, now)

@@ -86,6 +86,7 @@ DEFECTS = [
         "if (defect == 10 || c->cmsg_len >= CMSG_LEN(sizeof segment)) ",
     ),
     ("if (!link->used || !link->packets)", "if (!link->used || (defect != 11 && !link->packets))"),
+    ("data[0] == 0x80 && data[1] == 0)", "data[0] == 0x80 && data[1] == (defect == 12 ? 9 : 0))"),
 ]
 CHOOSE = """
 #include <stdlib.h>

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from netbond.srtla import wire
 from tests.srtla_util import data_packet, induction, srt_ack, srt_control, srt_nak
+from tests.srtla_util import handshake as srt_handshake
 
 TOP = wire.SEQUENCE_MASK
 
@@ -145,6 +146,8 @@ READERS = [
     wire.is_handshake,
     wire.is_induction,
     wire.parse_options,
+    wire.handshake_socket,
+    wire.accepting_socket,
     wire.parse_srt_ack,
     wire.parse_srt_nak,
     wire.parse_srtla_ack,
@@ -255,6 +258,22 @@ def test_packets_of_a_packet_filter() -> None:
         assert not wire.is_filter_packet(bytes.fromhex(f"1fc598fd {message} 00016525 293ea8b7"))
     assert not wire.is_filter_packet(fec[:15])
     assert not wire.is_filter_packet(srt_control(wire.SRT_KEEPALIVE))
+
+
+def test_who_speaks_in_a_handshake() -> None:
+    caller, accepted, refused = (srt_handshake(kind, 0x1234567) for kind in (1, 0xFFFFFFFF, 1002))
+    assert wire.handshake_socket(caller) == 0x1234567
+    assert wire.accepting_socket(accepted) == 0x1234567
+    for other in (caller, refused, accepted[:43], srt_control(wire.SRT_ACK, accepted[16:]), b""):
+        assert wire.accepting_socket(other) == 0
+    assert wire.handshake_socket(accepted[:43]) == 0
+
+
+def test_a_shutdown_ends_the_connection_of_the_socket_that_it_is_for() -> None:
+    packet = wire.build_shutdown(0x1234567)
+    assert (len(packet), wire.packet_type(packet)) == (20, wire.SRT_SHUTDOWN)
+    assert wire.destination(packet) == 0x1234567
+    assert wire.destination(data_packet(5)) == 7
 
 
 def test_only_a_handshake_has_a_latency() -> None:

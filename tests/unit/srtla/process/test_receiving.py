@@ -16,6 +16,7 @@ from hypothesis import given, settings
 
 from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
+from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import receiving
@@ -24,7 +25,7 @@ from netbond.srtla.process.receiving import RecvEngine, RecvOptions
 from netbond.srtla.receiver.receiver import KeyRefused
 from netbond.srtla.sender import Sender
 from netbond.system.typed_json import to_json
-from tests.srtla_util import data_packet, free_ports, srt_ack, srt_nak
+from tests.srtla_util import data_packet, free_ports, handshake, srt_ack, srt_nak
 from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
 
@@ -139,6 +140,63 @@ def test_a_stream_reaches_the_srt_server_and_its_answers_come_back(tmp_path: Pat
         # The engine after it goes on: the SRT server sees the same port.
         after = opened(receiving_engine(server.getsockname()[1], resume=left))
         await until(lambda: after.resume_data() == left)
+
+    on_packet_loop(main)
+
+
+def test_an_encoder_that_starts_again_comes_to_the_srt_server_from_another_port(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def main() -> None:
+        server = udp()
+        engine = opened(receiving_engine(server.getsockname()[1], group_dir=tmp_path))
+        near = Near(engine._listener.getsockname()[1])
+        await near.connected()
+        arrived: list[tuple[bytes, int]] = []
+
+        def more() -> int:
+            near.serve()
+            arrived.extend((data, port) for data, (_, port) in received(server))
+            return len(arrived)
+
+        async def comes(*wanted: bytes) -> int:
+            """Wait until these have come to the SRT server, from one port; that port."""
+            arrived.clear()
+
+            await until(lambda: more() >= len(wanted))
+            assert [data for data, _ in arrived] == list(wanted)
+            (port,) = {port for _, port in arrived}
+            return port
+
+        def send(*packets: bytes) -> None:
+            for data in packets:
+                near.machine.datagram_from_caller(data, time.monotonic())
+
+        send(handshake(1, 501))
+        port = await comes(handshake(1, 501))
+        server.sendto(handshake(0xFFFFFFFF, 9001), ("127.0.0.1", port))
+        await until(lambda: more() == 1 and near.answers)
+        send(*(data_packet(number) for number in range(20)))
+        assert await comes(*(data_packet(number) for number in range(20))) == port
+        await asyncio.sleep(0.35)
+        near.sock.send(handshake(1, 502))  # over the link, whatever a sender says to it
+        arrived.clear()
+        await until(lambda: more() == 2)
+        (shutdown, first), (again, second) = arrived
+        assert (wire.packet_type(shutdown), wire.destination(shutdown), first) == (
+            wire.SRT_SHUTDOWN,
+            9001,
+            port,
+        )
+        assert (again, second != port) == (handshake(1, 502), True)
+        assert "another SRT caller: the SRT connection before is ended" in caplog.text
+        send(data_packet(20))
+        assert await comes(data_packet(20)) == second
+        server.sendto(srt_ack(21), ("127.0.0.1", second))
+        await until(lambda: more() == 1 and srt_ack(21) in near.answers)
+        assert [file.name for file in tmp_path.iterdir()] == [f"srtla-group-{second}"]
 
     on_packet_loop(main)
 

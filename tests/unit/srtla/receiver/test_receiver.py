@@ -14,6 +14,7 @@ from netbond.srtla.receiver.receiver import (
     AMPLIFICATION,
     FLUSH_AFTER_S,
     UDP_OVERHEAD,
+    CallerReplaced,
     GroupRemoved,
     KeyRefused,
     Limits,
@@ -23,7 +24,7 @@ from netbond.srtla.receiver.receiver import (
     format_address,
 )
 from netbond.srtla.registration import psk
-from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
+from tests.srtla_util import data_packet, handshake, srt_ack, srt_control, srt_nak
 
 A: PeerAddress = ("192.0.2.1", 1001)
 B: PeerAddress = ("192.0.2.1", 1002)
@@ -568,6 +569,114 @@ def test_no_datagram_breaks_it(steps: list[tuple[PeerAddress | int, bytes, float
         assert all(peer in receiver._peers.values() for peer in receiver._flushes)
         assert all(len(peer.unacknowledged) < 10 for peer in receiver._peers.values())
         receiver.stats(driven.now)
+
+
+# --- encoders that start again ------------------------------------------------------------------------------
+
+
+class Called(Driven):
+    """A receiver with one group, and SRT handshakes over its link A."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.group(A, B)
+        self.receiver.events()
+
+    def call(self, caller: int, address: PeerAddress = A) -> list[tuple[int, bytes]]:
+        """An SRT caller begins; what goes to the SRT server."""
+        self.receiver.datagram_from_peer(address, handshake(INDUCTION, caller), self.now)
+        return self.receiver.datagrams_to_srt()
+
+    def connect(self, number: int, caller: int, server: int) -> None:
+        """The rest of the handshakes, and a data packet."""
+        self.receiver.datagram_from_srt(number, handshake(INDUCTION, 0), self.now)
+        self.receiver.datagram_from_peer(A, handshake(CONCLUSION, caller), self.now)
+        self.receiver.datagram_from_srt(number, handshake(CONCLUSION, server), self.now)
+        self.get(A, data_packet(1))
+        assert {to for to, _ in self.receiver.datagrams_to_srt()} == {number}
+        assert self.replaced() == []
+
+    def replaced(self) -> list[CallerReplaced]:
+        return [event for event in self.receiver.events() if isinstance(event, CallerReplaced)]
+
+
+INDUCTION, CONCLUSION = 1, 0xFFFFFFFF
+
+
+def test_an_encoder_that_starts_again_ends_the_connection_before() -> None:
+    driven = Called()
+    assert driven.call(501) == [(1, handshake(INDUCTION, 501))]
+    driven.connect(1, 501, 9001)
+    driven.now += 0.31
+    assert driven.call(502) == [(2, handshake(INDUCTION, 502))], "it comes from another port"
+    (event,) = driven.replaced()
+    assert event.group == 1
+    assert (wire.packet_type(event.shutdown), wire.destination(event.shutdown)) == (wire.SRT_SHUTDOWN, 9001)
+    assert driven.call(502, B) == [(2, handshake(INDUCTION, 502))], "repeated: the same caller"
+    driven.connect(2, 502, 9002)
+    driven.now += 1
+    assert driven.call(502) == [(2, handshake(INDUCTION, 502))], "a late copy"
+    assert driven.replaced() == []
+    assert driven.call(503) == [(3, handshake(INDUCTION, 503))]
+    assert [wire.destination(event.shutdown) for event in driven.replaced()] == [9002]
+    assert [(number, links) for number, _, links in driven.receiver.groups()] == [(3, [A, B])]
+    driven.receiver.datagram_from_srt(1, srt_control(wire.SRT_SHUTDOWN), driven.now)
+    assert driven.receiver.datagrams_to_peers() == [], "that connection is over"
+
+
+def test_a_stream_that_flows_is_not_ended_by_a_handshake() -> None:
+    driven = Called()
+    driven.call(501)
+    driven.connect(1, 501, 9001)
+    for _ in range(20):
+        driven.now += 0.1
+        driven.receiver.datagrams_from_peers(
+            [(B, data_packet(1)), (A, handshake(INDUCTION, 666)), (B, srt_control(wire.SRT_ACKACK))],
+            driven.now,
+        )
+    assert driven.replaced() == []
+    driven.receiver.datagrams_to_srt()
+    driven.receiver.heard(A, 5, 6000, driven.now + 0.15)  # by the compiled data path
+    driven.now += 0.4
+    assert driven.call(666) == [(1, handshake(INDUCTION, 666))]
+    driven.now += 0.1
+    assert driven.call(666) == [(2, handshake(INDUCTION, 666))]
+
+
+def test_a_caller_that_came_back_at_once_is_not_ended_by_a_late_copy_of_its_handshake() -> None:
+    """The SRT server had ended the connection before, so its port is free for the next."""
+    driven = Called()
+    driven.call(501)
+    driven.connect(1, 501, 9001)
+    driven.now += 0.1
+    assert driven.call(502) == [(1, handshake(INDUCTION, 502))]
+    driven.connect(1, 502, 9002)
+    driven.now += 0.5
+    assert driven.call(502) == [(1, handshake(INDUCTION, 502))]
+    assert driven.replaced() == []
+
+
+def test_an_encoder_that_was_refused_or_never_answered_leaves_nothing_to_end() -> None:
+    driven = Called()
+    driven.call(501)
+    driven.receiver.datagram_from_srt(1, handshake(1002, 9001), driven.now)
+    driven.now += 1
+    assert driven.call(502) == [(1, handshake(INDUCTION, 502))]
+    assert driven.replaced() == []
+
+
+def test_an_encoder_that_starts_again_after_a_restart_of_the_receiver() -> None:
+    driven = Driven()
+    driven.receiver.restore([(bytes(256), [A, B])], driven.now)
+    driven.get(A, data_packet(5))  # for socket 7
+    driven.get(B, data_packet(6))
+    driven.receiver.datagrams_to_srt()
+    driven.now += 1
+    driven.receiver.datagram_from_peer(A, handshake(INDUCTION, 501), driven.now)
+    (event,) = driven.receiver.events()
+    assert isinstance(event, CallerReplaced)
+    assert wire.destination(event.shutdown) == 7
+    assert driven.receiver.datagrams_to_srt() == [(2, handshake(INDUCTION, 501))]
 
 
 # --- one of several processes -------------------------------------------------------------------------------
