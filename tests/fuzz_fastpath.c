@@ -119,7 +119,7 @@ static void add_group(void) {
     int fd = SERVERS + number() % SERVER_COUNT;
     if (w.group_of[fd] >= 0) return;
     MUST((w.group_of[fd] = nb_add_group(w.path, fd)) >= 0);
-    w.turns[w.group_of[fd]] = 0;
+    w.turns[w.group_of[fd]] = 0, w.offered[fd] = 0;
     w.watched[fd] = 1;
 }
 

@@ -113,7 +113,7 @@ static struct {
     List arriving[DESCRIPTORS], to_server[DESCRIPTORS], reports, received, errors; // the last three: for Python
     int pending[DESCRIPTORS], spurious[DESCRIPTORS], again[DESCRIPTORS], group_of[DESCRIPTORS], watched[DESCRIPTORS];
     int results[ERRORS], result_at, result_count, interrupts, copying, direct, insisted, in_run, waits, events, most;
-    uint64_t failed, unreachable;
+    uint64_t failed, unreachable, offered[DESCRIPTORS]; // the last: to a server since it answered
     int live, top, serial; // links: how many, below which number, and how many there have been
     int turns[GROUPS]; // whose the next ACK of a group is
     uint8_t acks[COPIES][COPY];
@@ -330,6 +330,12 @@ static void expect_error(int fd, int error) {
     put(&w.errors, NULL, error, fd, 0);
 }
 
+// An error tells of all datagrams that the server has not answered to.
+static void was_refused(int fd) {
+    w.unreachable += w.offered[fd];
+    w.offered[fd] = 0;
+}
+
 static void came_over_link(Known *link, const uint8_t *data, int size) {
     link->packets++, link->bytes += size, link->last_heard = w.now;
     link->credit += 2 * (size + 28);
@@ -417,7 +423,10 @@ static int read_from(int fd, struct mmsghdr *headers, unsigned room, int flags, 
     if (w.pending[fd]) {
         int error = errno = w.pending[fd];
         w.pending[fd] = 0;
-        if (fd != LISTENER && error != EAGAIN && error != EINTR) expect_error(fd, error);
+        if (fd != LISTENER && error != EAGAIN && error != EINTR) {
+            was_refused(fd);
+            expect_error(fd, error);
+        }
         return -1;
     }
     w.spurious[fd] = 0;
@@ -456,7 +465,10 @@ static int read_from(int fd, struct mmsghdr *headers, unsigned room, int flags, 
         }
         take(&w.arriving[fd]);
     }
-    if (count) return count;
+    if (count) {
+        w.offered[fd] = 0;
+        return count;
+    }
     errno = EAGAIN;
     return -1;
 }
@@ -528,7 +540,11 @@ static ssize_t send_message(int fd, const struct msghdr *message, int flags) {
     }
     MUST(total <= 65507);
     int result = next_result();
-    if (result <= 0) return total;
+    if (result <= 0) {
+        w.offered[fd] += w.direct ? 0 : message->msg_iovlen;
+        return total;
+    }
+    if (result == ECONNREFUSED && !w.direct) was_refused(fd);
     w.to_server[fd] = before; // all of it must come again
     errno = result;
     return -1;
@@ -545,6 +561,7 @@ static ssize_t send_single(int fd, const void *data, size_t size, int flags) {
         w.insisted = again;
         if (result == ECONNREFUSED && !again) {
             w.again[fd] = 1;
+            if (!w.direct) was_refused(fd);
         } else if (!w.direct) {
             w.unreachable++;
             expect_error(fd, result);
@@ -553,5 +570,6 @@ static ssize_t send_single(int fd, const void *data, size_t size, int flags) {
         return -1;
     }
     take(&w.to_server[fd]);
+    w.offered[fd] += !w.direct;
     return size;
 }

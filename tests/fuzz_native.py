@@ -240,6 +240,7 @@ def seeds() -> list[bytes]:
         + INTERRUPT
         + run(4)
         + run(),
+        group + from_peer(1, count=9) + run() + socket_error(7) + run() + FAILED,
         group + socket_error(7, 2) + run() + socket_error(7, 14) + run() + SPURIOUS + run(),
         group + from_server(8) + from_server(9) + from_peer(1) + run(room=1) + from_server(10) + run(),
         group

@@ -157,7 +157,8 @@ class ReceiverStatistics:
         metadata=doc(
             "counters: `table_full`, `quota`, `key` and `link_conflict` (REG_ERR sent), `unknown_peer`"
             " (packets from strangers), `unproven` (held back: no link may get it), `srt_unreachable`"
-            " (packets the SRT server refused), `send_failed` (packets the kernel did not take)"
+            " (packets that the SRT server refused, as ICMP tells), `send_failed` (packets the kernel did not"
+            " take)"
         ),
     )
     flavour: Flavour | None = field(default=None, metadata=doc(_FLAVOUR, omit=True))

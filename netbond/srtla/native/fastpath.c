@@ -45,7 +45,10 @@ typedef struct {
     int64_t credit;
 } Link;
 
-typedef struct { int fd, count, turn, links[GROUP_LINKS]; } Group;
+typedef struct {
+    int fd, count, turn, links[GROUP_LINKS];
+    uint64_t offered; // packets sent to the SRT server since it answered
+} Group;
 
 typedef struct { int32_t link; uint32_t packets; uint64_t bytes; double last_heard; } Heard;
 
@@ -231,16 +234,23 @@ static void report(Path *p, int kind, const uint8_t *record, int record_length, 
     p->reported += length;
 }
 
-static void refused(Path *p, int fd, int error) {
-    p->unreachable++;
-    report(p, fd, (const uint8_t *)&error, sizeof error, NULL, 0);
+// The kernel tells of an ICMP error once, however many datagrams were refused: all since the last answer.
+static void refused(Path *p, Group *group) {
+    p->unreachable += group->offered;
+    group->offered = 0;
 }
 
-static void send_one(Path *p, int fd, struct iovec *data) {
-    if (send(fd, data->iov_base, data->iov_len, MSG_DONTWAIT) >= 0) return;
-    // The ICMP answer to an earlier datagram is reported once; this one was not sent yet.
-    if (errno == ECONNREFUSED && send(fd, data->iov_base, data->iov_len, MSG_DONTWAIT) >= 0) return;
-    refused(p, fd, errno);
+static void send_one(Path *p, Group *group, struct iovec *data) {
+    int sent = send(group->fd, data->iov_base, data->iov_len, MSG_DONTWAIT) >= 0;
+    if (!sent && errno == ECONNREFUSED) { // of an earlier datagram; this one was not sent yet
+        refused(p, group);
+        sent = send(group->fd, data->iov_base, data->iov_len, MSG_DONTWAIT) >= 0;
+    }
+    group->offered += sent;
+    if (sent) return;
+    int error = errno;
+    p->unreachable++;
+    report(p, group->fd, (const uint8_t *)&error, sizeof error, NULL, 0);
 }
 
 // Datagrams of equal length, the last may be shorter, in one system call; whether it could.
@@ -290,9 +300,15 @@ int nb_send(int fd, struct iovec *data, int total, int *error) {
     return total;
 }
 
-static void send_run(Path *p, int fd, struct iovec *data, int count) {
-    if (count > 1 && send_packed(fd, data, count)) return;
-    for (int i = 0; i < count; i++) send_one(p, fd, &data[i]);
+static void send_run(Path *p, Group *group, struct iovec *data, int count) {
+    if (count > 1) {
+        if (send_packed(group->fd, data, count)) {
+            group->offered += count;
+            return;
+        }
+        if (errno == ECONNREFUSED) refused(p, group);
+    }
+    for (int i = 0; i < count; i++) send_one(p, group, &data[i]);
 }
 
 static void forward(Path *p) {
@@ -306,17 +322,17 @@ static void forward(Path *p) {
             struct iovec data = p->forwards[i].data;
             p->forwards[i].group = -1;
             if (count && (data.iov_len > run[0].iov_len || count == SEGMENTS || data.iov_len > room)) {
-                send_run(p, p->groups[group].fd, run, count);
+                send_run(p, &p->groups[group], run, count);
                 count = 0, room = PACKED_ROOM;
             }
             run[count++] = data;
             room -= data.iov_len;
             if (data.iov_len < run[0].iov_len) {
-                send_run(p, p->groups[group].fd, run, count);
+                send_run(p, &p->groups[group], run, count);
                 count = 0, room = PACKED_ROOM;
             }
         }
-        if (count) send_run(p, p->groups[group].fd, run, count);
+        if (count) send_run(p, &p->groups[group], run, count);
     }
     p->forward_count = 0;
 }
@@ -442,9 +458,12 @@ static int from_server(Path *p, int fd, double now) {
     int got = recvmmsg(fd, headers, SERVER_SLOTS, MSG_DONTWAIT, NULL);
     if (got < 0) {
         int error = errno;
-        if (error != EAGAIN && error != EINTR) report(p, fd, (const uint8_t *)&error, sizeof error, NULL, 0);
+        if (error == EAGAIN || error == EINTR) return 0;
+        if (group) refused(p, group);
+        report(p, fd, (const uint8_t *)&error, sizeof error, NULL, 0);
         return 0;
     }
+    if (group) group->offered = 0;
     for (int i = 0; i < got; i++) {
         uint8_t *data = p->server[i];
         int size = headers[i].msg_len;

@@ -106,6 +106,7 @@ class RecvEngine(Engine):
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._numbers: dict[int, int] = {}  # the same by descriptor: group number
         self._wished: dict[int, int] = {}  # group number -> local port that its predecessor had
+        self._offered: dict[int, int] = {}  # group number -> packets sent from here since the server answered
         self._refusing = False
         self._files: GroupFiles | None = None
         self._bypass: Bypass | None = None
@@ -230,12 +231,13 @@ class RecvEngine(Engine):
                 if len(data) < batch.SLOT_BYTES:
                     records[address] = record
                     datagrams.append((address, data))
-            elif error:
-                self._server_refuses(OSError(error, os.strerror(error)))
             elif descriptor in self._numbers:
-                receiver.datagram_from_srt(self._numbers[descriptor], data, now)
-                if self._refusing:
-                    self._server_answers()
+                number = self._numbers[descriptor]
+                if error:
+                    self._server_refuses(OSError(error, os.strerror(error)), number)
+                else:
+                    receiver.datagram_from_srt(number, data, now)
+                    self._server_answers(number)
         receiver.datagrams_from_peers(datagrams, now)
         self._flush()
         for address, record in records.items():
@@ -251,9 +253,9 @@ class RecvEngine(Engine):
         for data in datagrams:
             self._receiver.datagram_from_srt(number, data, now)
         if error is not None:
-            self._server_refuses(error)
-        elif self._refusing:
-            self._server_answers()
+            self._server_refuses(error, number)
+        elif datagrams:
+            self._server_answers(number)
         self._flush()
         self.arm()
         return 0
@@ -294,8 +296,9 @@ class RecvEngine(Engine):
         while sent < len(datagrams):
             count, error = batch.send(sock, datagrams[sent:])
             sent += count
+            self._offered[number] = self._offered.get(number, 0) + count
             if error is not None:
-                self._server_refuses(error)
+                self._server_refuses(error, number)
                 self.lost["srt_unreachable"] += 1
                 sent += 1  # SRT asks for it again
 
@@ -312,7 +315,7 @@ class RecvEngine(Engine):
         try:
             sock = open_towards(self._server, self._wished.pop(number, 0))
         except OSError as error:
-            self._server_refuses(error)
+            self._server_refuses(error, number)
             return None
         self._towards[number] = sock
         self._numbers[sock.fileno()] = number
@@ -326,6 +329,7 @@ class RecvEngine(Engine):
         if self._bypass is not None:
             self._bypass.group_gone(number)
         self._wished.pop(number, None)
+        self._offered.pop(number, None)
         sock = self._towards.pop(number, None)
         if sock is None:
             return False
@@ -336,13 +340,16 @@ class RecvEngine(Engine):
         sock.close()
         return True
 
-    def _server_refuses(self, error: OSError) -> None:
+    def _server_refuses(self, error: OSError, number: int) -> None:
+        # The kernel tells of an ICMP error once, however many datagrams were refused.
+        self.lost["srt_unreachable"] += self._offered.pop(number, 0)
         if not self._refusing:
             self._refusing = True
             what = "nothing listens there" if error.errno == errno.ECONNREFUSED else str(error.strerror)
             log.warning("SRT server %s: %s; packets go on being offered", self._config.srt, what)
 
-    def _server_answers(self) -> None:
+    def _server_answers(self, number: int) -> None:
+        self._offered.pop(number, None)
         if self._refusing:
             self._refusing = False
             log.info("SRT server %s answers again", self._config.srt)

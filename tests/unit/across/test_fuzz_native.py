@@ -87,6 +87,7 @@ DEFECTS = [
     ),
     ("if (!link->used || !link->packets)", "if (!link->used || (defect != 11 && !link->packets))"),
     ("data[0] == 0x80 && data[1] == 0)", "data[0] == 0x80 && data[1] == (defect == 12 ? 9 : 0))"),
+    ("group->offered += count", "group->offered += defect == 13 ? 0 : count"),
 ]
 CHOOSE = """
 #include <stdlib.h>
