@@ -156,9 +156,9 @@ class ReceiverStatistics:
         default_factory=dict,
         metadata=doc(
             "counters: `table_full`, `quota`, `key` and `link_conflict` (REG_ERR sent), `unknown_peer`"
-            " (packets from strangers), `unproven` (held back: no link may get it), `srt_unreachable`"
-            " (packets that the SRT server refused, as ICMP tells), `send_failed` (packets the kernel did not"
-            " take)"
+            " (packets from strangers), `plain_srt` (handshakes of SRT callers without SRTLA), `unproven`"
+            " (held back: no link may get it), `srt_unreachable` (packets that the SRT server refused by"
+            " ICMP), `send_failed` (packets the kernel did not take)"
         ),
     )
     flavour: Flavour | None = field(default=None, metadata=doc(_FLAVOUR, omit=True))

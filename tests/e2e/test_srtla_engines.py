@@ -122,6 +122,17 @@ def test_an_encoder_that_is_killed_and_started_again_is_back_at_once(tmp_path: P
         assert lab.log("recv.log").count("another SRT caller: the SRT connection before is ended") == 1
 
 
+def test_an_srt_caller_at_the_srtla_port_is_one_clear_line(tmp_path: Path) -> None:
+    with net(tmp_path, 1) as lab:
+        receiver = receiving_agent(lab)
+        where = f"srt://{RECEIVER}:5000?mode=caller"
+        command = ["srt-live-transmit", "-q", "-a:yes", "file://con", where]
+        lab.popen(lab.far, command, "caller.log", stdin=subprocess.PIPE)
+        eventually(lambda: "it speaks SRT without SRTLA" in lab.log("recv.log"), 10)
+        eventually(lambda: receiver.stats["refused"]["plain_srt"] > 3, 10)
+        assert lab.log("recv.log").count("refused") == 1
+
+
 def test_engines_run_without_root_and_cannot_get_it_back(tmp_path: Path) -> None:
     with net(tmp_path, 1) as lab:
         receiver, sender = receiving_agent(lab), sending_agent(lab)

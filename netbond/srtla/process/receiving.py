@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from netbond.config.schema import ReceiverConfig
+from netbond.config.values import HostPort
 from netbond.srtla import flavour, wire
 from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
@@ -43,6 +44,7 @@ from netbond.srtla.receiver.receiver import (
     LinkJoined,
     LinkLeft,
     PeerAddress,
+    PlainCaller,
     Receiver,
     format_address,
     format_host,
@@ -355,9 +357,8 @@ class RecvEngine(Engine):
             log.info("SRT server %s answers again", self._config.srt)
 
     def _event(self, event: Any) -> None:
-        if isinstance(event, KeyRefused):
-            what = "another key than ours" if event.claimed else "no key"
-            log.warning("%s: refused: it has %s", format_address(event.address), what)
+        if isinstance(event, KeyRefused | PlainCaller):
+            log_refusal(event, self._config.srt)
             return
         name = event.id[:4].hex()
         if isinstance(event, GroupRemoved):
@@ -403,6 +404,15 @@ class RecvEngine(Engine):
         """Open the sockets of restored groups at once: the SRT server may have something to send to them."""
         for number in list(self._wished):
             self._open_towards(number)
+
+
+def log_refusal(event: KeyRefused | PlainCaller, server: HostPort) -> None:
+    """Say who was refused and why."""
+    if isinstance(event, PlainCaller):
+        why = f"it speaks SRT without SRTLA; point it at its SRTLA sender, or at the SRT server ({server})"
+    else:
+        why = "it has another key than ours" if event.claimed else "it has no key"
+    log.warning("%s: refused: %s", format_address(event.address), why)
 
 
 def fit_in_message(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

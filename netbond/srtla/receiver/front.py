@@ -25,9 +25,9 @@ from netbond.srtla.process import batch
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.protocol import Fatal, Forget, Hello, Message, Resume, ResumeData, Stats
-from netbond.srtla.process.receiving import RecvOptions, busiest, fit_in_message
+from netbond.srtla.process.receiving import RecvOptions, busiest, fit_in_message, log_refusal
 from netbond.srtla.receiver import passage, steering
-from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, Receiver, format_address
+from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, PlainCaller, Receiver, format_address
 from netbond.srtla.statistics import ReceiverStatistics, WorkerStatistics
 from netbond.system.hang import LOOK_INTERVAL_S, HangDetector, look_at
 from netbond.system.typed_json import from_json
@@ -327,9 +327,8 @@ class FrontEngine(Engine):
 
     def _answer(self) -> None:
         for event in self._receiver.events():
-            if isinstance(event, KeyRefused):
-                what = "another key than ours" if event.claimed else "no key"
-                log.warning("%s: refused: it has %s", format_address(event.address), what)
+            if isinstance(event, KeyRefused | PlainCaller):
+                log_refusal(event, self._config.srt)
         out = self._receiver.datagrams_to_peers()
         if out:
             self._lost += batch.send_to(self._listener, out, self._inbox.local)

@@ -36,9 +36,9 @@ RESERVE: Final = 4 + 4 * wire.ACK_EVERY + UDP_OVERHEAD
 FLUSH_AFTER_S: Final = 0.02  # that a received packet waits for its SRTLA ACK at most
 CLEANUP_INTERVAL_S: Final = 1.0  # between checks for silent links and empty groups
 NGP_INTERVAL_S: Final = 1.0  # between "no such group" to one stranger
-KEY_REFUSED_INTERVAL_S: Final = 10.0  # between two KeyRefused events
+TELL_INTERVAL_S: Final = 10.0  # between two KeyRefused events, and two of PlainCaller
 NGP_STRANGERS: Final = 1024  # remembered; also the most such answers in a second
-REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "unproven")
+REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "plain_srt", "unproven")
 FRESH_S: Final = 0.5  # a link heard within this is preferred for what comes from the SRT server
 CALLER_QUIET_S: Final = 0.3  # of an SRT connection, then another caller may take its place
 ACK_COPIES: Final = 2  # links that get an SRT ACK, in turn: one may be dying, and each copy costs both ends
@@ -151,7 +151,14 @@ class KeyRefused:
     claimed: bool
 
 
-Event = GroupCreated | GroupRemoved | CallerReplaced | LinkJoined | LinkLeft | KeyRefused
+@dataclass(frozen=True, slots=True)
+class PlainCaller:
+    """An SRT caller called us in the place of an SRTLA sender or the SRT server. At most one in 10 s."""
+
+    address: PeerAddress
+
+
+Event = GroupCreated | GroupRemoved | CallerReplaced | LinkJoined | LinkLeft | KeyRefused | PlainCaller
 
 
 class Receiver:
@@ -178,7 +185,7 @@ class Receiver:
         self._elsewhere: list[tuple[PeerAddress, bytes]] = []
         self._key = key
         self._require_key = require_key
-        self._key_refused_at = now - KEY_REFUSED_INTERVAL_S
+        self._told_at: dict[type[KeyRefused | PlainCaller], float] = {}
         self._counts: Counter[bytes] = Counter()  # groups by source and by prefix
         self._groups: dict[bytes, Group] = {}
         self._by_number: dict[int, Group] = {}
@@ -234,7 +241,7 @@ class Receiver:
             elif peer is None and self._worker:
                 self._elsewhere.append((address, data))
             elif peer is None:
-                self._stranger(address, len(data), now)
+                self._stranger(address, data, now)
             else:
                 self._heard(peer, len(data) + UDP_OVERHEAD, now)
                 if wire.packet_type(data) == wire.KEEPALIVE:
@@ -581,23 +588,31 @@ class Receiver:
     def _refuse_key(self, address: PeerAddress, now: float, *, claimed: bool) -> None:
         self.refused["key"] += 1
         self._reply(address, wire.build_refusal(wire.REFUSED_KEY))
-        if now - self._key_refused_at >= KEY_REFUSED_INTERVAL_S:
-            self._key_refused_at = now
-            self._events.append(KeyRefused(address, claimed))
+        self._tell(KeyRefused(address, claimed), now)
 
-    def _stranger(self, address: PeerAddress, size: int, now: float) -> None:
+    def _tell(self, event: KeyRefused | PlainCaller, now: float) -> None:
+        if now - self._told_at.get(type(event), -TELL_INTERVAL_S) >= TELL_INTERVAL_S:
+            self._told_at[type(event)] = now
+            self._events.append(event)
+
+    def _stranger(self, address: PeerAddress, data: bytes, now: float) -> None:
         """A packet from an unknown address. After a restart of ours, or when a NAT has chosen another port,
         "no such group" makes a sender register at once instead of after seconds of silence."""
-        self.refused["unknown_peer"] += 1
-        if size < 2:
-            return  # an answer is never larger than what it answers
         strangers = self._strangers
         while strangers and next(iter(strangers.values())) <= now - NGP_INTERVAL_S:
             strangers.popitem(last=False)
+        if address in strangers and wire.is_induction(data):
+            # It goes on after "no such group", as no SRTLA sender does.
+            self.refused["plain_srt"] += 1
+            self._tell(PlainCaller(address), now)
+            return
+        self.refused["unknown_peer"] += 1
+        if len(data) < 2:
+            return  # an answer is never larger than what it answers
         if address in strangers or len(strangers) >= NGP_STRANGERS:
             return
         strangers[address] = now
-        self._reply(address, wire.REG_NGP_PACKET[:size])
+        self._reply(address, wire.REG_NGP_PACKET[: len(data)])
 
     # --- groups and links -----------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import receiving
 from netbond.srtla.process.protocol import Forget, Resume, ResumeData, encode
 from netbond.srtla.process.receiving import RecvEngine, RecvOptions
-from netbond.srtla.receiver.receiver import KeyRefused
+from netbond.srtla.receiver.receiver import KeyRefused, PlainCaller
 from netbond.srtla.sender import Sender
 from netbond.system.typed_json import to_json
 from tests.srtla_util import data_packet, free_ports, handshake, srt_ack, srt_nak
@@ -255,12 +255,17 @@ def test_a_worker_forgets_a_link_that_another_has() -> None:
     on_packet_loop(main)
 
 
-def test_a_sender_that_is_refused_for_its_key_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_who_is_refused_is_named(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         engine = opened(receiving_engine(free_ports(1)[0]))
         engine._event(KeyRefused(("192.0.2.1", 5), claimed=True))
         engine._event(KeyRefused(("192.0.2.1", 5), claimed=False))
+        engine._event(PlainCaller(("192.0.2.1", 6)))
 
     on_packet_loop(main)
     assert "192.0.2.1:5: refused: it has another key than ours" in caplog.text
     assert "192.0.2.1:5: refused: it has no key" in caplog.text
+    assert (
+        "192.0.2.1:6: refused: it speaks SRT without SRTLA;"
+        " point it at its SRTLA sender, or at the SRT server (127.0.0.1:"
+    ) in caplog.text

@@ -20,6 +20,7 @@ from netbond.srtla.receiver.receiver import (
     Limits,
     LinkLeft,
     PeerAddress,
+    PlainCaller,
     Receiver,
     format_address,
 )
@@ -29,6 +30,7 @@ from tests.srtla_util import data_packet, handshake, srt_ack, srt_control, srt_n
 A: PeerAddress = ("192.0.2.1", 1001)
 B: PeerAddress = ("192.0.2.1", 1002)
 VICTIM: PeerAddress = ("203.0.113.99", 7)
+INDUCTION, CONCLUSION = 1, 0xFFFFFFFF  # kinds of handshakes
 
 
 class Driven:
@@ -491,6 +493,27 @@ def test_strangers_are_told_once_a_second_and_never_more_than_they_sent() -> Non
     assert driven.receiver.datagrams_to_srt() == []
 
 
+def test_an_srt_caller_without_srtla_is_named_now_and_then() -> None:
+    driven = Driven()
+    call = handshake(INDUCTION, 501)
+    assert driven.get(A, call) == [(A, wire.REG_NGP_PACKET)], (
+        "it may be a sender that we do not know any more"
+    )
+    assert driven.receiver.events() == []
+    for _ in range(12):
+        driven.now += 0.25
+        driven.get(A, call)
+        driven.get(B, call)
+    assert driven.receiver.events() == [PlainCaller(A)]
+    assert driven.receiver.refused["plain_srt"] > 12
+    driven.get(B, data_packet(1))
+    assert driven.receiver.events() == []
+    driven.now += 10
+    for _ in range(2):
+        driven.get(B, call)
+    assert driven.receiver.events() == [PlainCaller(B)]
+
+
 def test_a_flood_of_strangers_needs_bounded_memory_and_answers() -> None:
     driven = Driven()
     answers = 0
@@ -598,9 +621,6 @@ class Called(Driven):
 
     def replaced(self) -> list[CallerReplaced]:
         return [event for event in self.receiver.events() if isinstance(event, CallerReplaced)]
-
-
-INDUCTION, CONCLUSION = 1, 0xFFFFFFFF
 
 
 def test_an_encoder_that_starts_again_ends_the_connection_before() -> None:
