@@ -59,6 +59,7 @@ _RETRANSMITTED: Final = 0x04  # in byte 4: the R flag, bit 26 of the second word
 _MESSAGE_HIGH: Final = 0x03  # in byte 4: the highest two of the message number's 26 bits
 _INDUCTION: Final = 1  # handshake type of a caller's very first packet
 _CONCLUSION: Final = 0xFFFFFFFF  # ... and of its second, and of the answer that accepts it
+_HANDSHAKE: Final = struct.Struct("!HHIIIIHHIIIIII16x")  # the header and the fixed part of a handshake
 _HANDSHAKE_LENGTH: Final = SRT_HEADER + 48  # bytes; behind them the extensions
 _HSREQ: Final = 1  # extension of the caller's handshake, ...
 _HSRSP: Final = 2  # ... and of the server's
@@ -149,6 +150,13 @@ def accepting_socket(data: bytes) -> int:
 def destination(data: bytes) -> int:
     """The SRT socket id that a packet of SRT, of at least 16 bytes, is for; 0 in handshakes of callers."""
     return int(_U32.unpack_from(data, 12)[0])
+
+
+def build_induction(socket: int) -> bytes:
+    """The handshake with which an SRT caller that has this socket id begins (draft-sharabayko-srt, 4.3.1)."""
+    version, stream, window = 4, 2, 8192  # as the draft has them for every caller; the server looks at none
+    head = (SRT_HANDSHAKE, 0, 0, 0, 0)
+    return _HANDSHAKE.pack(*head, version, 0, stream, 0, MTU, window, _INDUCTION, socket, 0)
 
 
 def build_shutdown(socket: int) -> bytes:

@@ -247,6 +247,24 @@ def test_a_shared_key(tmp_path: Path) -> None:
         assert "up" not in lab.log("6001.log").replace("usb", "")
 
 
+def test_a_server_on_ipv4_only_is_found_by_a_name_with_two_addresses(tmp_path: Path) -> None:
+    """As Debian and Docker have localhost in /etc/hosts: ::1 comes first."""
+    with net(tmp_path, 1) as lab:
+        etc = Path(f"/etc/netns/{lab.far}")  # `ip netns exec` puts these over /etc
+        etc.mkdir(parents=True)
+        (etc / "hosts").write_text("127.0.0.1 localhost\n::1 localhost ip6-localhost\n")
+        stream = Stream(lab)
+        where = ("--srtla-port", "5000", "--srt-hostname", "localhost", "--srt-port", "5002")
+        lab.netbond(lab.far, "recv", *where, log="recv.log")
+        eventually(lambda: "localhost:5002: using the address 127.0.0.1" in lab.log("recv.log"), 5)
+        lab.send()
+        eventually(lambda: ": up" in lab.log("send.log"), 10)
+        stream.start()
+        stream.arrives()
+        assert stream.finish() == []
+        assert "nothing listens" not in lab.log("recv.log")
+
+
 def test_an_unresolvable_name_is_retried_and_then_used(tmp_path: Path) -> None:
     with net(tmp_path, 1) as lab:
         etc = Path(f"/etc/netns/{lab.box}")  # `ip netns exec` puts these over /etc

@@ -28,9 +28,10 @@ from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.process import batch
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
-from netbond.srtla.process.linksocket import Endpoint, open_listener, open_towards
+from netbond.srtla.process.linksocket import open_listener, open_towards
 from netbond.srtla.process.protocol import MAX_LINE_BYTES, Forget, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
+from netbond.srtla.process.srtserver import SrtServer
 from netbond.srtla.process.wakeup import LISTENER, Report
 from netbond.srtla.receiver import passage
 from netbond.srtla.receiver.groupfiles import GroupFiles
@@ -104,10 +105,10 @@ class RecvEngine(Engine):
             secret=place.secret if place else None,
             worker=place is not None,
         )
-        self._server: Endpoint | None = None
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._numbers: dict[int, int] = {}  # the same by descriptor: group number
         self._wished: dict[int, int] = {}  # group number -> local port that its predecessor had
+        self._silent: set[int] = set()  # groups to which the server has not answered, or not since it refused
         self._offered: dict[int, int] = {}  # group number -> packets sent from here since the server answered
         self._refusing = False
         self._files: GroupFiles | None = None
@@ -131,7 +132,8 @@ class RecvEngine(Engine):
         if fastpath.available():
             self._bypass = Bypass(self._listener.fileno(), self.loop.packets_descriptor, self._receiver)
             self.loop.use(self._bypass.fast, self._from_bypass)
-        self._resolver = Resolver(self._config.srt, self._resolved)
+        self._server = SrtServer(self._config.srt, self._server_moved)
+        self._resolver = Resolver(self._config.srt, self._server.offer)
         self._resolver.start()
         if self._place is not None:
             self.loop.add_packets(self._place.passage.fileno(), self._from_front)
@@ -153,6 +155,7 @@ class RecvEngine(Engine):
         await asyncio.sleep(DRAIN_S)
 
     def close(self) -> None:
+        self._server.close()
         if self._files is not None:
             self._files.close()
 
@@ -160,6 +163,7 @@ class RecvEngine(Engine):
         if not self._resolver.literal and now - self._resolved_at >= RESOLVE_INTERVAL_S:
             self._resolved_at = now
             self._resolver.start()
+        self._move()
 
     def next_timer(self) -> float | None:
         return self._receiver.next_timer()
@@ -306,19 +310,33 @@ class RecvEngine(Engine):
 
     # --- the SRT server -------------------------------------------------------------------------------------
 
-    def _resolved(self, found: list[Endpoint]) -> None:
-        if self._server not in found:
-            self._server = found[0]
-            self._open_restored()
+    def _server_moved(self) -> None:
+        """The server's address is known, or another one is in use."""
+        for number in list(self._wished):  # restored: the SRT server may have something to send to them
+            self._open_towards(number)
+        self._move()
+
+    def _move(self) -> None:
+        """Let groups that get no answer try the address in use. The others keep theirs while it works."""
+        for number in self._silent & self._towards.keys():
+            if not self._uses(self._towards[number]):
+                self._close_towards(number)
+                self._open_towards(number)
+
+    def _uses(self, sock: socket.socket) -> bool:
+        """Whether this socket goes to the server's address in use."""
+        peer = sock.getpeername()
+        return (sock.family, peer[0], peer[1]) == self._server.endpoint
 
     def _open_towards(self, number: int) -> socket.socket | None:
-        if self._server is None:
+        if self._server.endpoint is None:
             return None
         try:
-            sock = open_towards(self._server, self._wished.pop(number, 0))
+            sock = open_towards(self._server.endpoint, self._wished.pop(number, 0))
         except OSError as error:
             self._server_refuses(error, number)
             return None
+        self._silent.add(number)
         self._towards[number] = sock
         self._numbers[sock.fileno()] = number
         self._write_file(number)
@@ -332,6 +350,7 @@ class RecvEngine(Engine):
             self._bypass.group_gone(number)
         self._wished.pop(number, None)
         self._offered.pop(number, None)
+        self._silent.discard(number)
         sock = self._towards.pop(number, None)
         if sock is None:
             return False
@@ -345,6 +364,10 @@ class RecvEngine(Engine):
     def _server_refuses(self, error: OSError, number: int) -> None:
         # The kernel tells of an ICMP error once, however many datagrams were refused.
         self.lost["srt_unreachable"] += self._offered.pop(number, 0)
+        self._silent.add(number)
+        sock = self._towards.get(number)
+        if sock is None or self._uses(sock):
+            self._server.refuses()
         if not self._refusing:
             self._refusing = True
             what = "nothing listens there" if error.errno == errno.ECONNREFUSED else str(error.strerror)
@@ -352,6 +375,10 @@ class RecvEngine(Engine):
 
     def _server_answers(self, number: int) -> None:
         self._offered.pop(number, None)
+        if number in self._silent:
+            self._silent.discard(number)
+            if self._uses(self._towards[number]):
+                self._server.works()
         if self._refusing:
             self._refusing = False
             log.info("SRT server %s answers again", self._config.srt)
@@ -399,11 +426,6 @@ class RecvEngine(Engine):
                 self._wished[number] = port
         if groups:
             log.info("taking up %d group(s) of the engine before", len(groups))
-
-    def _open_restored(self) -> None:
-        """Open the sockets of restored groups at once: the SRT server may have something to send to them."""
-        for number in list(self._wished):
-            self._open_towards(number)
 
 
 def log_refusal(event: KeyRefused | PlainCaller, server: HostPort) -> None:

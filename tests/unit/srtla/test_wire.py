@@ -269,6 +269,12 @@ def test_who_speaks_in_a_handshake() -> None:
     assert wire.handshake_socket(accepted[:43]) == 0
 
 
+def test_an_induction_is_what_srt_callers_begin_with() -> None:
+    packet = wire.build_induction(0x1234567)
+    assert packet == srt_handshake(1, 0x1234567)[:12] + bytes(4) + srt_handshake(1, 0x1234567)[16:]
+    assert wire.is_induction(packet)
+
+
 def test_a_shutdown_ends_the_connection_of_the_socket_that_it_is_for() -> None:
     packet = wire.build_shutdown(0x1234567)
     assert (len(packet), wire.packet_type(packet)) == (20, wire.SRT_SHUTDOWN)

@@ -19,7 +19,7 @@ from netbond.config.values import HostPort
 from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.process import receiving
+from netbond.srtla.process import receiving, srtserver
 from netbond.srtla.process.protocol import Forget, Resume, ResumeData, encode
 from netbond.srtla.process.receiving import RecvEngine, RecvOptions
 from netbond.srtla.receiver.receiver import KeyRefused, PlainCaller
@@ -235,6 +235,48 @@ def test_an_srt_server_that_is_not_there_is_said_once_and_again_when_it_is(
                 found = received(again)
             again.sendto(srt_nak((0, 0)), found[0][1])
             await until(lambda: "answers again" in caplog.text)
+
+    on_packet_loop(main)
+
+
+def test_of_a_servers_addresses_a_group_keeps_its_own_while_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(srtserver, "ANSWER_WITHIN_S", 0.1)
+
+    async def main() -> None:
+        first, second = udp(), udp()
+        engine = opened(receiving_engine(first.getsockname()[1]))
+        near = Near(engine._listener.getsockname()[1])
+        await near.connected()
+
+        def caller_sends(*, to: socket.socket) -> list[tuple[bytes, tuple[str, int]]]:
+            near.machine.datagram_from_caller(data_packet(1, again=True), time.monotonic())
+            near.serve()
+            return received(to)
+
+        found: list[tuple[bytes, tuple[str, int]]] = []
+        await until(lambda: found.extend(caller_sends(to=first)) or found)  # type: ignore[func-returns-value]  # None
+        first.sendto(srt_nak((0, 0)), found[0][1])
+        await until(lambda: caller_sends(to=first) and srt_nak((0, 0)) in near.answers)
+        engine._server.offer([(socket.AF_INET, *each.getsockname()) for each in (second, first)])
+        engine._server._works = False
+        engine._server._ask()
+
+        def answers() -> bool:
+            for data, peer in received(second):
+                if wire.is_induction(data):
+                    answer = bytearray(handshake(1, 77))
+                    answer[12:16] = wire.handshake_socket(data).to_bytes(4, "big")
+                    second.sendto(answer, peer)
+            return engine._server.endpoint == (socket.AF_INET, *second.getsockname())
+
+        await until(answers)
+        engine.maintain(time.monotonic())
+        await until(lambda: caller_sends(to=first))
+        first.close()
+        await asyncio.sleep(0.15)
+        await until(lambda: caller_sends(to=second), 8)
+        assert len(engine._towards) == 1
+        engine.close()
 
     on_packet_loop(main)
 
