@@ -163,7 +163,7 @@ def resumed(data: bytes) -> None:
         return
     resume = value if isinstance(value, dict) else {}
     for dual in (False, True):
-        groups = receiving._resumed_groups(resume, dual=dual)
+        groups = receiving._resumed_groups(resume, Limits(), dual=dual)
         receiver = Receiver(random.Random(7).randbytes, 0.0)
         receiver.restore([(group, links) for group, _, links in groups], 0.0)
 

@@ -224,6 +224,9 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 # Seconds of silence until a link, and without links until a stream, is forgotten.
 #timeout = 10.0
 #group_timeout = 10.0
+# Streams at once at most, in all and of one address (IPv6: /64).
+#groups = 200
+#groups_per_source = 32
 # Where srtla-group-PORT files go, with the addresses of a stream's links.
 #group_dir = "/run/srtla"
 #key_file = "/etc/netbond/key"

@@ -27,6 +27,8 @@ WORDS = {
     "latency": ("MS", "SRT's latency; default: as in SRT's handshake"),
     "timeout": ("S", "forget a link after this time of silence (10 s)"),
     "group_timeout": ("S", "forget a stream after this time without links (10 s)"),
+    "groups": ("N", "streams at once at most (200)"),
+    "groups_per_source": ("N", "streams of one IPv4 address or IPv6 /64 at most (32)"),
     "group_dir": ("DIR", "write srtla-group-PORT files to this folder (often /tmp)"),
     "workers": ("N", "number of processes, to use more than one core (1)"),
     "key_file": ("FILE", "a key that sender and receiver share; other programs ignore it"),

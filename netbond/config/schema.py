@@ -432,6 +432,15 @@ class ReceiverConfig:
     group_timeout: float = _key(
         v.number(1, 3600), 10.0, "Seconds without links after which a stream is forgotten, 1 to 3600."
     )
+    groups: int = _key(
+        v.whole(1, 1000), 200, "Streams at once at most, 1 to 1000; with several workers for each of them."
+    )
+    groups_per_source: int = _key(
+        v.whole(1, 1000),
+        32,
+        "Of these, streams of one IPv4 address or IPv6 /64 at most, 1 to 1000 ([srtla.md]"
+        "(srtla.md#limits-of-the-receiver)).",
+    )
     group_dir: Path | None = _key(
         v.optional_path,
         "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import socket
 import struct
@@ -199,6 +200,56 @@ def test_two_hundred_registrations_lock_nobody_out_and_reflect_nothing(tmp_path:
         print(
             f"REG1 x 200: {there} bytes there, {back} back; newcomer up in {time.monotonic() - start:.1f} s"
         )
+
+
+def test_a_sender_with_the_key_gets_into_a_receiver_that_is_full(tmp_path: Path) -> None:
+    """Of streams without the key, which all carry something."""
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef\n")
+    key.chmod(0o600)
+    with net(tmp_path, 1) as lab:
+        stats = tmp_path / "recv.json"
+        where = ("--srtla-port", "5000", "--srt-port", "5002", "--groups", "20", "--groups-per-source", "20")
+        more = ("--key-file", str(key), "--stats-file", str(stats))
+        lab.netbond(lab.far, "recv", *where, *more, log="recv.log")
+        over = threading.Event()
+        joined: list[int] = []
+
+        def attack() -> tuple[int, int]:
+            """Register 200 groups, and let those that are taken carry a packet each 50 ms."""
+            sockets, refused = [], 0
+            for _ in range(200):
+                sock = lab.closing.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+                sock.connect((RECEIVER, 5000))
+                sock.settimeout(5)
+                sock.send(wire.build_registration(wire.REG1, random.randbytes(256)))
+                answer = sock.recv(2048)
+                if wire.packet_type(answer) == wire.REG_ERR:
+                    refused += 1
+                    continue
+                sock.send(answer)
+                assert wire.packet_type(sock.recv(2048)) == wire.REG3
+                sock.send(data_packet(1))
+                sockets.append(sock)
+            joined.append(len(sockets))
+            while not over.wait(0.05):
+                for sock in sockets:
+                    sock.send(data_packet(1))
+            return len(sockets), refused
+
+        with ThreadPoolExecutor() as pool:
+            attackers = pool.submit(lab.in_namespace, lab.far, attack)
+            eventually(lambda: joined, 40)
+            start = time.monotonic()
+            sender = sending_agent(lab, more=("--key-file", str(key), "--require-key"))
+            eventually(lambda: up(sender) == 1, 20)
+            took = time.monotonic() - start
+            over.set()
+            groups, refused = attackers.result()
+        print(f"REG1 x 200: {groups} groups, {refused} refused; a newcomer with the key up in {took:.1f} s")
+        assert (groups, refused) == (20, 180)
+        eventually(lambda: sum(each["keyed"] for each in json.loads(stats.read_text())["groups"]) == 1)
+        assert len(json.loads(stats.read_text())["groups"]) == 20
 
 
 def test_group_files(tmp_path: Path) -> None:

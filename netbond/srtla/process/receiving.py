@@ -95,7 +95,13 @@ class RecvEngine(Engine):
         config = self._config = options.config
         self._place = place
         self.is_worker = place is not None
-        limits = Limits(timeout_s=config.timeout, group_timeout_s=config.group_timeout)
+        limits = self._limits = Limits(
+            timeout_s=config.timeout,
+            group_timeout_s=config.group_timeout,
+            groups=config.groups,
+            groups_per_source=config.groups_per_source,
+            groups_per_prefix=max(config.groups // 2, config.groups_per_source),
+        )
         self._receiver = Receiver(
             os.urandom,
             time.monotonic(),
@@ -419,7 +425,7 @@ class RecvEngine(Engine):
 
     def _restore(self) -> None:
         dual = self._listener.family == socket.AF_INET6
-        groups = _resumed_groups(self.resume, dual=dual)
+        groups = _resumed_groups(self.resume, self._limits, dual=dual)
         numbers = self._receiver.restore([(gid, links) for gid, _, links in groups], time.monotonic())
         for number, (_, port, _) in zip(numbers, groups, strict=True):
             if port:
@@ -464,8 +470,9 @@ def _group_statistics(group: dict[str, Any], srt_port: int) -> GroupStatistics:
     return GroupStatistics(**{**group, "links": tuple(links)}, srt_port=srt_port)
 
 
-def _resumed_groups(resume: ResumeData, *, dual: bool) -> list[tuple[bytes, int, list[PeerAddress]]]:
-    limits = Limits()
+def _resumed_groups(
+    resume: ResumeData, limits: Limits, *, dual: bool
+) -> list[tuple[bytes, int, list[PeerAddress]]]:
     out: dict[bytes, tuple[bytes, int, list[PeerAddress]]] = {}
     groups = resume.get("groups")
     for entry in (groups if isinstance(groups, list) else [])[: limits.groups]:

@@ -8,7 +8,8 @@ A group is one SRT connection; its links are the peers that joined it by its id.
 using the receiver against others, or from filling it up:
 
 - REG1 is answered one for one and costs no memory: the group is made when it is joined (ticket.py). Groups
-  are counted per source address and prefix; where there is no room those that carry nothing go first.
+  are counted per source address and prefix; where there is no room those that carry nothing go first. A
+  sender that has the key takes the place of one that has none.
 - A link gets three times the bytes that came from it, no more, whatever it says: who forges its address can
   say anything. Only the link that registered the group has shown that it hears us: its answer had a secret.
 - A link moves to another group only if that group was registered from its own address.
@@ -64,7 +65,7 @@ class Group:
     number: int  # of its socket towards the SRT server
     id: bytes
     created: float
-    ticket: Ticket | None  # None: restored after a restart
+    ticket: Ticket
     keyed: bool = False  # its sender has shown that it knows the key
     links: dict[PeerAddress, Peer] = field(default_factory=dict)
     empty_since: float = 0.0  # monotonic s, if it has no links
@@ -77,6 +78,8 @@ class Group:
     packets: int = 0
     bytes: int = 0
     counted: int = 0  # bytes at the last look
+    carried: int = 0  # bytes at the last cleanup
+    activity: float = 0.0  # bytes from cleanup to cleanup, smoothed
 
 
 @dataclass(slots=True, eq=False)
@@ -392,11 +395,13 @@ class Receiver:
             self._cleanup(now)
 
     def restore(self, groups: Iterable[tuple[bytes, Iterable[PeerAddress]]], now: float) -> list[int]:
-        """Restore groups (id, peers) of the engine before; the number of each, in order. Ids must differ."""
+        """Restore groups (id, peers) of the engine before; the number of each, in order. Ids must differ,
+        and each has a peer."""
         numbers = []
         for group_id, addresses in groups:
-            group = self._new_group(group_id, None, now)
-            for address in addresses:
+            links = list(addresses)
+            group = self._new_group(group_id, self.tickets.origin_of(links[0]), now)
+            for address in links:
                 if address not in self._peers and len(group.links) < self._limits.links:
                     # As much as a REG2 earns it, once; who had registered is not known any more.
                     _earn(
@@ -513,7 +518,9 @@ class Receiver:
             return
         group_id = self.tickets.issue(half, address, now, keyed=keyed)
         joined = psk.joining_id(self._key, group_id) if keyed and self._key is not None else group_id
-        refusal = "" if joined in self._groups else self._no_room(self.tickets.of(group_id), now)[0]
+        refusal = (
+            "" if joined in self._groups else self._no_room(self.tickets.of(group_id), now, keyed=keyed)[0]
+        )
         if refusal:
             self._refuse(address, refusal)
         else:
@@ -521,8 +528,8 @@ class Receiver:
 
     def _join(self, address: PeerAddress, group_id: bytes, now: float) -> None:
         group = self._groups.get(group_id)
-        ticket = None if group is not None else self.tickets.check(group_id, now)
-        if group is None and ticket is None:
+        ticket = group.ticket if group is not None else self.tickets.check(group_id, now)
+        if ticket is None:
             self._reply(address, wire.REG_NGP_PACKET)
             return
         registrant = self.tickets.is_from(group_id, address)
@@ -534,14 +541,13 @@ class Receiver:
         if peer is not None and peer.group is not group:
             self.forget(address, now)
             peer = None
-        if ticket is not None:
-            refusal, idle = self._no_room(ticket, now)
+        if group is None:
+            refusal, removed = self._no_room(ticket, now, keyed=self._is_keyed(group_id))
             if refusal:
                 self._refuse(address, refusal)
                 return
-            if idle is not None:
-                self._remove(idle, "it carried nothing any more, and there was no room")
-        if group is None:
+            if removed is not None:
+                self._remove(*removed)
             group = self._new_group(group_id, ticket, now)
             self._events.append(GroupCreated(group.number, group.id, address))
         if peer is None:
@@ -556,15 +562,15 @@ class Receiver:
         self._heard(peer, wire.REG_LENGTH + UDP_OVERHEAD, now)
         self._send(peer, wire.REG3_PACKET)
 
-    def _no_room(self, ticket: Ticket, now: float) -> tuple[str, Group | None]:
-        """Why there is no room for a group of this origin, or ""; then perhaps a group to remove first,
-        which carries nothing or has fallen silent."""
+    def _no_room(self, ticket: Ticket, now: float, *, keyed: bool) -> tuple[str, tuple[Group, str] | None]:
+        """Why there is no room for a group of this origin, or ""; then perhaps a group to remove first, and
+        why: it carries nothing, has fallen silent, or its sender has no key and this one has (`keyed`)."""
         limits, counts = self._limits, self._counts
         if counts[ticket.source] >= limits.groups_per_source:
-            crowd = [g for g in self._groups.values() if g.ticket and g.ticket.source == ticket.source]
+            crowd = [g for g in self._groups.values() if g.ticket.source == ticket.source]
             refusal = "quota"
         elif counts[ticket.prefix] >= limits.groups_per_prefix:
-            crowd = [g for g in self._groups.values() if g.ticket and g.ticket.prefix == ticket.prefix]
+            crowd = [g for g in self._groups.values() if g.ticket.prefix == ticket.prefix]
             refusal = "quota"
         elif len(self._groups) >= limits.groups:
             crowd = list(self._groups.values())
@@ -572,13 +578,24 @@ class Receiver:
         else:
             return "", None
         for group in crowd:  # oldest first
-            if not group.links or (not group.packets and now - group.created >= limits.half_open_s):
-                return "", group
+            idle = not group.packets and now - group.created >= limits.half_open_s
+            if not group.links or (idle and (keyed or not group.keyed)):
+                return "", (group, "it carried nothing, and there was no room")
         for group in crowd:
             # A sender that comes back, under another port perhaps, takes the place of what it left behind.
             heard = max(peer.last_heard for peer in group.links.values())
-            if group.ticket and group.ticket.source == ticket.source and now - heard >= limits.timeout_s / 2:
-                return "", group
+            if group.ticket.source == ticket.source and now - heard >= limits.timeout_s / 2:
+                return "", (group, "it had fallen silent, and there was no room")
+        without = [group for group in crowd if not group.keyed]
+        if keyed and without:
+            # Of the network that has most of them: who fills the table rarely has many networks.
+            per_prefix = Counter(group.ticket.prefix for group in without)
+            ((fullest, _),) = per_prefix.most_common(1)
+            least = min(
+                (group for group in without if group.ticket.prefix == fullest),
+                key=lambda group: group.activity,
+            )
+            return "", (least, "a sender with the key took its place")
         return refusal, None
 
     def _refuse(self, address: PeerAddress, why: str) -> None:
@@ -616,13 +633,14 @@ class Receiver:
 
     # --- groups and links -----------------------------------------------------------------------------------
 
-    def _new_group(self, group_id: bytes, ticket: Ticket | None, now: float) -> Group:
-        keyed = self._key is not None and psk.issued_id(self._key, group_id) is not None
-        group = Group(0, group_id, now, ticket, keyed)
+    def _is_keyed(self, group_id: bytes) -> bool:
+        return self._key is not None and psk.issued_id(self._key, group_id) is not None
+
+    def _new_group(self, group_id: bytes, ticket: Ticket, now: float) -> Group:
+        group = Group(0, group_id, now, ticket, self._is_keyed(group_id))
         self._give_number(group)
         self._groups[group_id] = group
-        if ticket is not None:
-            self._counts.update((ticket.source, ticket.prefix))
+        self._counts.update((ticket.source, ticket.prefix))
         return group
 
     def _give_number(self, group: Group) -> None:
@@ -654,11 +672,10 @@ class Receiver:
         group.links.clear()
         del self._groups[group.id]
         del self._by_number[group.number]
-        if group.ticket is not None:
-            for tag in (group.ticket.source, group.ticket.prefix):
-                self._counts[tag] -= 1
-                if not self._counts[tag]:
-                    del self._counts[tag]
+        for tag in (group.ticket.source, group.ticket.prefix):
+            self._counts[tag] -= 1
+            if not self._counts[tag]:
+                del self._counts[tag]
         self._events.append(GroupRemoved(group.number, group.id, reason))
 
     def _cleanup(self, now: float) -> None:
@@ -666,6 +683,8 @@ class Receiver:
         for peer in [peer for peer in self._peers.values() if now - peer.last_heard >= limits.timeout_s]:
             self._drop_link(peer, f"silent for {now - peer.last_heard:.0f} s", now)
         for group in list(self._groups.values()):
+            group.activity += (group.bytes - group.carried - group.activity) / 4
+            group.carried = group.bytes
             if not group.links and now - group.empty_since >= limits.group_timeout_s:
                 self._remove(group, "no links left")
 

@@ -50,11 +50,11 @@ class Tickets:
     def issue(self, half: bytes, address: tuple[Any, ...], now: float, *, keyed: bool = False) -> bytes:
         """The id for this sender's half and address; the same again within a slot of time. `keyed`: the
         sender knows the key, and must show it again to join."""
-        source, prefix = origin(str(address[0]))
+        ticket = self.origin_of(address)
         own = (
             (int(now / self._lifetime_s) & 0xFFFFFFFF).to_bytes(4, "big")
-            + self._hash(source.encode(), 8)
-            + self._hash(prefix.encode(), 8)
+            + ticket.source
+            + ticket.prefix
             + self._address_tag(address)
         )
         return self._signed(half + own, keyed=keyed)
@@ -70,6 +70,11 @@ class Tickets:
         if age > 1 or not hmac.compare_digest(issued, expected):
             return None
         return self.of(issued)
+
+    def origin_of(self, address: tuple[Any, ...]) -> Ticket:
+        """The ticket of a group that was registered from this address, as far as quotas go."""
+        source, prefix = origin(str(address[0]))
+        return Ticket(self._hash(source.encode(), 8), self._hash(prefix.encode(), 8))
 
     @staticmethod
     def of(group: bytes) -> Ticket:

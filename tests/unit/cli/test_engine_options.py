@@ -36,6 +36,8 @@ def parsed(engine: type[EngineConfig], *words: str) -> argparse.Namespace:
             *(WHERE, WHERE),
             timeout=5.5,
             group_timeout=60.0,
+            groups=300,
+            groups_per_source=50,
             group_dir=Path("/run/g"),
             workers=3,
             key_file=KEY,

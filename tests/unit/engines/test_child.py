@@ -46,6 +46,8 @@ def test_arguments_of_every_key() -> None:
         *(where, where),
         timeout=5.5,
         group_timeout=60.0,
+        groups=300,
+        groups_per_source=50,
         group_dir=Path("/run/g"),
         workers=3,
         **key,  # type: ignore[arg-type]
@@ -56,7 +58,8 @@ def test_arguments_of_every_key() -> None:
     ]
     assert engine_arguments(receiver) == [
         *["recv", "--listen", "127.0.0.1:6000", "--srt", "127.0.0.1:6000"],
-        *["--timeout", "5.5", "--group-timeout", "60", "--group-dir", "/run/g", "--workers", "3"],
+        *["--timeout", "5.5", "--group-timeout", "60", "--groups", "300", "--groups-per-source", "50"],
+        *["--group-dir", "/run/g", "--workers", "3"],
         *["--key-file", "/etc/netbond/key", "--require-key"],
     ]
 

@@ -22,7 +22,7 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import receiving, srtserver
 from netbond.srtla.process.protocol import Forget, Resume, ResumeData, encode
 from netbond.srtla.process.receiving import RecvEngine, RecvOptions
-from netbond.srtla.receiver.receiver import KeyRefused, PlainCaller
+from netbond.srtla.receiver.receiver import KeyRefused, Limits, PlainCaller
 from netbond.srtla.sender import Sender
 from netbond.system.typed_json import to_json
 from tests.srtla_util import data_packet, free_ports, handshake, srt_ack, srt_nak
@@ -35,7 +35,7 @@ from tests.unit.srtla.process.json_values import json_values
 def test_nothing_a_predecessor_left_breaks_its_successor(value: Any) -> None:
     resume = value if isinstance(value, dict) else {"groups": value}
     for dual in (True, False):
-        receiving._resumed_groups(resume, dual=dual)
+        receiving._resumed_groups(resume, Limits(), dual=dual)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,20 @@ def test_nothing_a_predecessor_left_breaks_its_successor(value: Any) -> None:
 )
 def test_peers_that_a_receiver_left(dual: bool, link: list[Any], address: Any) -> None:
     assert receiving._resumed_peer(link, dual=dual) == address
+
+
+def test_the_limits_are_those_of_the_configuration() -> None:
+    async def main() -> None:
+        for groups, per_source, per_prefix in ((300, 20, 150), (10, 9, 9)):
+            engine = receiving_engine(1, groups=groups, groups_per_source=per_source)
+            limits = engine._limits
+            assert (limits.groups, limits.groups_per_source) == (groups, per_source)
+            assert limits.groups_per_prefix == per_prefix
+        entry = {"srt_port": 1, "links": [["192.0.2.1", 5]]}
+        resume: ResumeData = {"groups": [{"id": bytes([n] * 256).hex(), **entry} for n in range(9)]}
+        assert len(receiving._resumed_groups(resume, Limits(groups=7), dual=False)) == 7
+
+    on_packet_loop(main)
 
 
 def test_a_message_of_very_many_groups_keeps_to_its_line() -> None:
