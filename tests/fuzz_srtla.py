@@ -22,7 +22,16 @@ from netbond.srtla.receiver import passage
 from netbond.srtla.receiver.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
 from netbond.srtla.registration import psk
 from netbond.system import strict_json
-from tests.srtla_util import FakeLink, Network, data_packet, induction, srt_ack, srt_control, srt_nak
+from tests.srtla_util import (
+    FakeLink,
+    Network,
+    data_packet,
+    handshake,
+    induction,
+    srt_ack,
+    srt_control,
+    srt_nak,
+)
 
 
 def one_input(data: bytes) -> None:
@@ -40,11 +49,15 @@ def parsers(data: bytes) -> None:
         wire.is_handshake,
         wire.is_induction,
         wire.parse_options,
+        wire.handshake_socket,
+        wire.accepting_socket,
         wire.parse_srt_ack,
         wire.parse_registration,
         wire.packet_type,
     ):
         read(data)
+    if len(data) >= wire.SRT_HEADER:
+        wire.destination(data)
     for first, last in wire.parse_srt_nak(data) or ():
         assert 0 <= first <= wire.SEQUENCE_MASK
         assert 0 <= last <= wire.SEQUENCE_MASK
@@ -105,7 +118,8 @@ def receiver_session(data: bytes) -> None:
                 proven.add(peer)  # it may learn an id
             receiver.datagrams_from_peers([(peer, datagram)], now)
         elif target == 5:
-            receiver.datagram_from_srt(1 + (choice >> 5 & 1), datagram, now)
+            newest = max(receiver._by_number, default=1)
+            receiver.datagram_from_srt(newest - (choice >> 5 & 1), datagram, now)
         else:
             receiver.handle_timer(now)
         receiver.events()
@@ -113,6 +127,7 @@ def receiver_session(data: bytes) -> None:
         for address, out in receiver.datagrams_to_peers():
             sent[address] = sent.get(address, 0) + len(out) + UDP_OVERHEAD
         assert len(receiver._groups) <= limits.groups
+        assert {each.number: each for each in receiver._groups.values()} == receiver._by_number
         assert all(len(each.links) <= limits.links for each in receiver._groups.values())
         assert {a for each in receiver._groups.values() for a in each.links} == set(receiver._peers)
     for address in sent.keys() - proven:
@@ -214,6 +229,8 @@ def seeds() -> list[bytes]:
         data_packet(7, size=20),
         data_packet(7, again=True, size=2),
         induction(),
+        induction(501),
+        handshake(0xFFFFFFFF, 9001),
         srt_control(wire.SRT_KEEPALIVE),
         srt_control(wire.SRT_SHUTDOWN),
         srt_control(wire.SRT_ACKACK),
