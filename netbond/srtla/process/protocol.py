@@ -43,8 +43,8 @@ class Resume:
 
     From the agent always the first line: what the engine of the same name last gave, or `{}`. From the engine
     each time it changes. Sender: group id, local port of each link, SRT caller and its latency. Receiver:
-    groups with id, port towards the SRT server and known peers. The agent keeps it in `state_dir`, readable
-    by root only, as a group id is a bearer token.
+    groups with id, port towards the SRT server, known peers, and which of them registered. The agent keeps it
+    in `state_dir`, readable by root only, as a group id is a bearer token.
     """
 
     key: ClassVar[str] = "resume"

@@ -180,14 +180,17 @@ class RecvEngine(Engine):
         self._flush()
 
     def resume_data(self) -> ResumeData:
-        groups = [
-            {
+        groups = []
+        for number, group_id, links in self._receiver.groups():
+            entry: dict[str, Any] = {
                 "id": group_id.hex(),
                 "srt_port": self._srt_port(number),
                 "links": [list(address) for address in links],
             }
-            for number, group_id, links in self._receiver.groups()
-        ]
+            registrant = self._receiver.registrant(number)
+            if registrant is not None:
+                entry["registered"] = list(registrant)
+            groups.append(entry)
         return {"groups": fit_in_message(groups)}
 
     def stats(self, now: float) -> ReceiverStatistics:
@@ -426,10 +429,13 @@ class RecvEngine(Engine):
     def _restore(self) -> None:
         dual = self._listener.family == socket.AF_INET6
         groups = _resumed_groups(self.resume, self._limits, dual=dual)
-        numbers = self._receiver.restore([(gid, links) for gid, _, links in groups], time.monotonic())
-        for number, (_, port, _) in zip(numbers, groups, strict=True):
+        restored = [(group_id, links) for group_id, _, links, _ in groups]
+        numbers = self._receiver.restore(restored, time.monotonic())
+        for number, (_, port, _, registrant) in zip(numbers, groups, strict=True):
             if port:
                 self._wished[number] = port
+            if registrant in self._receiver.links_of(number):
+                self._receiver.prove(registrant)
         if groups:
             log.info("taking up %d group(s) of the engine before", len(groups))
 
@@ -472,8 +478,9 @@ def _group_statistics(group: dict[str, Any], srt_port: int) -> GroupStatistics:
 
 def _resumed_groups(
     resume: ResumeData, limits: Limits, *, dual: bool
-) -> list[tuple[bytes, int, list[PeerAddress]]]:
-    out: dict[bytes, tuple[bytes, int, list[PeerAddress]]] = {}
+) -> list[tuple[bytes, int, list[PeerAddress], PeerAddress]]:
+    """(id, port towards the SRT server, links, the one of them that registered or ()) of each group."""
+    out: dict[bytes, tuple[bytes, int, list[PeerAddress], PeerAddress]] = {}
     groups = resume.get("groups")
     for entry in (groups if isinstance(groups, list) else [])[: limits.groups]:
         if not isinstance(entry, dict):
@@ -488,7 +495,8 @@ def _resumed_groups(
         peers = [_resumed_peer(link, dual=dual) for link in (links if isinstance(links, list) else [])]
         known = [peer for peer in peers if peer is not None]
         if known:
-            out[group_id] = (group_id, port, known[: limits.links])
+            registrant = _resumed_peer(entry.get("registered"), dual=dual) or ()
+            out[group_id] = (group_id, port, known[: limits.links], registrant)
     return list(out.values())
 
 

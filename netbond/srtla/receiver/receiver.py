@@ -403,13 +403,17 @@ class Receiver:
             group = self._new_group(group_id, self.tickets.origin_of(links[0]), now)
             for address in links:
                 if address not in self._peers and len(group.links) < self._limits.links:
-                    # As much as a REG2 earns it, once; who had registered is not known any more.
+                    # As much as a REG2 earns it, once.
                     _earn(
                         self._add_link(group, address, now), AMPLIFICATION * (wire.REG_LENGTH + UDP_OVERHEAD)
                     )
             numbers.append(group.number)
         self._events.clear()
         return numbers
+
+    def prove(self, address: PeerAddress) -> None:
+        """This restored link had registered its group."""
+        self._peers[address].proven = True
 
     # --- what goes out --------------------------------------------------------------------------------------
 
@@ -458,6 +462,12 @@ class Receiver:
         """The addresses of one group's links."""
         group = self._by_number.get(number)
         return group.links.keys() if group is not None else ()
+
+    def registrant(self, number: int) -> PeerAddress | None:
+        """The link that registered this group, if it is still there."""
+        group = self._by_number.get(number)
+        links = group.links.values() if group is not None else ()
+        return next((peer.address for peer in links if peer.proven), None)
 
     def groups(self) -> list[tuple[int, bytes, list[PeerAddress]]]:
         """(number, id, links) of each group with links: what a successor needs."""

@@ -6,7 +6,19 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-KEYS = ["group", "groups", "links", "id", "srt_port", "address", "device", "port", "caller", "latency"]
+KEYS = [
+    "group",
+    "groups",
+    "links",
+    "registered",
+    "id",
+    "srt_port",
+    "address",
+    "device",
+    "port",
+    "caller",
+    "latency",
+]
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
     | st.sampled_from(["10.0.0.1", "::1", "00" * 256, "1.2.3.4:5", "usb0"]),

@@ -146,6 +146,7 @@ def test_a_stream_reaches_the_srt_server_and_its_answers_come_back(tmp_path: Pat
         assert stats["refused"]["srt_unreachable"] == 0
         left = engine.resume_data()
         assert [entry["srt_port"] for entry in left["groups"]] == [port]
+        assert left["groups"][0]["registered"] == left["groups"][0]["links"][0]
         await engine.drain()
         engine.close()
         close(engine)

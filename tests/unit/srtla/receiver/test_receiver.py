@@ -532,6 +532,21 @@ def test_restored_groups_go_on() -> None:
     assert driven.reg2(A, bytes(256)) == wire.REG3
 
 
+def test_a_restored_link_that_had_registered_needs_no_credit() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    assert driven.receiver.registrant(1) == A
+    assert driven.receiver.registrant(2) is None
+    driven = Driven()
+    driven.receiver.restore([(bytes(256), [A, B])], driven.now)
+    assert driven.receiver.registrant(1) is None
+    driven.receiver.prove(A)
+    assert driven.receiver.registrant(1) == A
+    for number in range(100):
+        driven.receiver.datagram_from_srt(1, data_packet(number), driven.now)
+    assert [to for to, _ in driven.receiver.datagrams_to_peers()] == [A] * 100
+
+
 def test_statistics_tell_what_the_sender_tells() -> None:
     driven = Driven()
     driven.group(A, B)
