@@ -108,6 +108,8 @@ class Server:
                 while True:
                     if self.stamps:
                         data, ancillary, _, self.peer = self.sock.recvmsg(2048, 64)
+                        if wire.is_handshake(data):
+                            self.sock.sendto(handshake(), self.peer)
                         if len(data) < PACKET:
                             continue
                         self.got += 1
@@ -117,6 +119,8 @@ class Server:
                         self.delays.append(seconds * 10**9 + nanoseconds - sent)
                     else:
                         data, self.peer = self.sock.recvfrom(65535)
+                        if wire.is_handshake(data):
+                            self.sock.sendto(handshake(), self.peer)
                         self.got += len(data) // PACKET
                         if len(data) >= PACKET:
                             after = wire.sequence_of(data[-PACKET:]) + 1
@@ -268,7 +272,7 @@ def stream_packet(sequence: int) -> bytes:
 
 
 def handshake() -> bytes:
-    """Make an SRT caller's second handshake packet, which has the latency that it asks for."""
+    """Make the second handshake packet of an SRT caller, or server, with the latency that it asks for."""
     fields = struct.pack("!IHHIIIiII16x", 5, 0, 0x0001, 1, 1500, 8192, -1, 1, 0)
     return (
         bytes([0x80])
@@ -289,6 +293,7 @@ class Sender:
             link.settimeout(0.3)
         if srtla:
             self._register()
+            self.links[0].send(handshake())  # the answer tells the program the latency
         for link in self.links:
             link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 

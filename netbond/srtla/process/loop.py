@@ -66,6 +66,7 @@ class PacketServer:
         self.fast: FastPath | None = None
         self.on_reports: Callable[[list[Report], float], None] | None = None
         self.handler: PacketHandler | None = None
+        self.patience = PAUSE_S  # s that packets may wait until more come; a handler has its own
         self.packets = select.epoll()
         self.packets.register(asyncio_descriptor, select.EPOLLIN)
         self._gap = ALONE_S  # s that is expected between packets, from the means of ...
@@ -93,7 +94,7 @@ class PacketServer:
 
     def _look_fast(self, fast: FastPath, until: float) -> float:
         handler = self.handler
-        others, reports = fast.run(until, PAUSE_S if handler is None else handler.patience)
+        others, reports = fast.run(until, self.patience if handler is None else handler.patience)
         now = time.monotonic()
         if reports:
             if handler is not None:
@@ -113,7 +114,7 @@ class PacketServer:
         poll = self.packets.poll
         ready: list[tuple[int, int]] = []
         now = time.monotonic()
-        patience = PAUSE_S if self.handler is None else self.handler.patience
+        patience = self.patience if self.handler is None else self.handler.patience
         if self._more:
             ready = poll(0, READY_MAX)
         elif self._gap * WORTH_PACKETS < patience:
@@ -207,6 +208,10 @@ class PacketLoop(asyncio.SelectorEventLoop):
         self._packets.fast = fast
         self._packets.on_reports = on_reports
         self._packets.handler = handler
+
+    def set_patience(self, patience_s: float) -> None:
+        """Let packets wait so long until more come, PAUSE_S at least; a handler sets its own."""
+        self._packets.patience = max(PAUSE_S, patience_s)
 
     def set_alarm(self, at: float | None, callback: Callable[[float], None]) -> None:
         """Call `callback(now)` once at `at` (as time.monotonic has it), in the place of an earlier alarm; it

@@ -166,6 +166,7 @@ class RecvEngine(Engine):
             self._files.close()
 
     def maintain(self, now: float) -> None:
+        self.loop.set_patience(self._receiver.patience())
         if not self._resolver.literal and now - self._resolved_at >= RESOLVE_INTERVAL_S:
             self._resolved_at = now
             self._resolver.start()

@@ -35,6 +35,8 @@ CREDIT_MAX: Final = 65536  # bytes
 # Bytes of a link's credit that the SRT server's packets leave: the SRTLA ACK of the packets that wait for it.
 RESERVE: Final = 4 + 4 * wire.ACK_EVERY + UDP_OVERHEAD
 FLUSH_AFTER_S: Final = 0.02  # that a received packet waits for its SRTLA ACK at most
+PATIENCE: Final = 0.02  # of SRT's latency: how long a packet may wait until more come, ...
+PATIENCE_MOST_S: Final = 0.009  # ... at most: with the wake-up itself, it is delayed by 10 ms
 CLEANUP_INTERVAL_S: Final = 1.0  # between checks for silent links and empty groups
 NGP_INTERVAL_S: Final = 1.0  # between "no such group" to one stranger
 TELL_INTERVAL_S: Final = 10.0  # between two KeyRefused events, and two of PlainCaller
@@ -80,6 +82,7 @@ class Group:
     counted: int = 0  # bytes at the last look
     carried: int = 0  # bytes at the last cleanup
     activity: float = 0.0  # bytes from cleanup to cleanup, smoothed
+    latency_s: float = 0.0  # SRT's, as the server's handshake told it; 0: not known
 
 
 @dataclass(slots=True, eq=False)
@@ -371,6 +374,7 @@ class Receiver:
         if group is None or len(data) < wire.SRT_HEADER or not group.links:
             return
         group.server = wire.accepting_socket(data) or group.server
+        group.latency_s = wire.parse_latency(data) or group.latency_s
         able = [peer for peer in group.links.values() if _may(peer, len(data) + UDP_OVERHEAD)]
         if not able:
             self.refused["unproven"] += 1
@@ -457,6 +461,12 @@ class Receiver:
     def links(self) -> Collection[PeerAddress]:
         """The addresses of all links."""
         return self._peers.keys()
+
+    def patience(self) -> float:
+        """Seconds for which packets may wait until more come, to save wake-ups: what the group with the
+        shortest latency can spare. 0.0: as short as can be, as a latency is not known."""
+        shortest = min((group.latency_s for group in self._groups.values() if group.links), default=0.0)
+        return min(shortest * PATIENCE, PATIENCE_MOST_S)
 
     def links_of(self, number: int) -> Collection[PeerAddress]:
         """The addresses of one group's links."""

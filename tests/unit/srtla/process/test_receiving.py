@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import socket
+import struct
 import time
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import receiving, srtserver
 from netbond.srtla.process.protocol import Forget, Resume, ResumeData, encode
 from netbond.srtla.process.receiving import RecvEngine, RecvOptions
+from netbond.srtla.process.wakeup import PAUSE_S
 from netbond.srtla.receiver.receiver import KeyRefused, Limits, PlainCaller
 from netbond.srtla.sender import Sender
 from netbond.system.typed_json import to_json
-from tests.srtla_util import data_packet, free_ports, handshake, srt_ack, srt_nak
+from tests.srtla_util import data_packet, free_ports, handshake, srt_ack, srt_control, srt_nak
 from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
 
@@ -140,6 +142,15 @@ def test_a_stream_reaches_the_srt_server_and_its_answers_come_back(tmp_path: Pat
             return srt_ack(25) in near.answers
 
         await until(answered)
+        assert engine.loop._packets.patience == PAUSE_S
+        handshake = srt_control(wire.SRT_HANDSHAKE, bytes(48) + struct.pack("!HHIIHH", 2, 3, 0, 0, 400, 0))
+        server.sendto(handshake, arrived[0][1])
+
+        def slower() -> bool:
+            engine.maintain(time.monotonic())
+            return engine.loop._packets.patience == 0.008
+
+        await until(slower)
         stats = to_json(engine.stats(time.monotonic()))
         (group,) = stats["groups"]
         assert (group["packets"], group["srt_port"], len(group["links"])) == (25, port, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections import Counter
 
 import pytest
@@ -13,6 +14,7 @@ from netbond.srtla import wire
 from netbond.srtla.receiver.receiver import (
     AMPLIFICATION,
     FLUSH_AFTER_S,
+    PATIENCE_MOST_S,
     UDP_OVERHEAD,
     CallerReplaced,
     GroupRemoved,
@@ -769,6 +771,29 @@ def test_what_the_compiled_data_path_has_forwarded_counts() -> None:
     assert driven.receiver.credit_of(A) == before + 6000 + 5 * UDP_OVERHEAD, "the rest is the data path's"
     driven.receiver.spend(A, before)
     assert driven.receiver.credit_of(A) == 6000 + 5 * UDP_OVERHEAD
+
+
+def answered(receiver: Receiver, group: int, latency_ms: int) -> None:
+    """The SRT server accepts the group's caller, with this latency."""
+    extension = struct.pack("!HHIIHH", 2, 3, 0x10501, 0xBF, latency_ms, 0)
+    receiver.datagram_from_srt(group, srt_control(wire.SRT_HANDSHAKE, bytes(48) + extension), 51.0)
+
+
+def test_packets_may_wait_as_the_shortest_latency_allows() -> None:
+    receiver = Receiver(random.Random(1).randbytes, 50.0)
+    assert receiver.patience() == 0.0
+    receiver.restore([(bytes(256), [A]), (b"x" * 256, [B])], 50.0)
+    assert receiver.patience() == 0.0, "no latency is known"
+    answered(receiver, 1, 1000)
+    assert receiver.patience() == 0.0, "one is not"
+    answered(receiver, 2, 300)
+    assert receiver.patience() == pytest.approx(0.02 * 0.3)
+    receiver.forget(B, 51.0)
+    assert receiver.patience() == PATIENCE_MOST_S
+    receiver.datagram_from_srt(1, srt_control(wire.SRT_HANDSHAKE, bytes(48)), 52.0)
+    assert receiver.patience() == PATIENCE_MOST_S, "a handshake that does not tell"
+    answered(receiver, 1, 120)
+    assert receiver.patience() == pytest.approx(0.02 * 0.12)
 
 
 # --- the key ------------------------------------------------------------------------------------------------
