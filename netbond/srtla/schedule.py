@@ -167,7 +167,7 @@ class ClassicScheduler:
 
     def choose(self, links: Sequence[LinkState], size: int, now: float) -> LinkState | None:
         best: LinkState | None = None
-        best_rank = (False, False, 0, -1)
+        best_passes, best_rank = False, -1
         stalled: LinkState | None = None
         for link in links:  # the first of equals wins, so the same history gives the same choice
             if not link.usable or not link.enabled:
@@ -177,11 +177,12 @@ class ClassicScheduler:
                 continue
             score = link.window // (link.in_flight + 1)
             passes = size <= link.largest
-            free = score >= WINDOW_UNIT
-            rank = (passes, free, link.priority if free else 0, score)
-            if rank > best_rank:
-                best, best_rank = link, rank
-        return best if best_rank[0] else stalled or best
+            rank = score  # of full links the least so; then priority, then score, as digits of one number
+            if score >= WINDOW_UNIT:
+                rank += (1 + link.priority) * (WINDOW_MAX + 1)
+            if rank > best_rank if passes == best_passes else passes:
+                best, best_passes, best_rank = link, passes, rank
+        return best if best_passes else stalled or best
 
     def acknowledged(self, link: LinkState | None, links: Sequence[LinkState]) -> None:
         """An SRTLA ACK named a packet that `link` carried; None: an SRT ACK had settled it before."""

@@ -8,7 +8,6 @@ another link.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from netbond.srtla import wire
@@ -17,16 +16,27 @@ from netbond.srtla.schedule import LinkState
 RING: Final = 1 << 14  # packets: over 8 s at 20 Mbit/s, 22 MiB at most
 
 
-@dataclass(slots=True, eq=False)
 class Sent:
-    """A data packet and its latest transmission."""
+    """A data packet and its latest transmission. (No dataclass: theirs are made by the interpreter.)"""
 
-    sequence: int
-    link: LinkState
-    data: bytes
-    sent_at: float
-    times: int = 1  # transmissions, over any link
-    lost: bool = False  # the latest transmission is known to be lost: no longer in flight
+    __slots__ = ("data", "link", "lost", "sent_at", "sequence", "times")
+
+    def __init__(
+        self,
+        sequence: int,
+        link: LinkState,
+        data: bytes,
+        sent_at: float,
+        times: int = 1,
+        *,
+        lost: bool = False,
+    ) -> None:
+        self.sequence = sequence
+        self.link = link
+        self.data = data
+        self.sent_at = sent_at
+        self.times = times  # transmissions, over any link
+        self.lost = lost  # the latest transmission is known to be lost: no longer in flight
 
 
 class Flight:
