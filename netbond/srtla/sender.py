@@ -230,10 +230,25 @@ class Sender(Outlet):
             self._next_keepalive = min(self._next_keepalive, now + PORT_CLOSED_RETRY_S)
 
     def not_sent(self, number: int, datagrams: Sequence[bytes], now: float) -> None:
-        """The kernel did not take these for now (a full buffer): data packets go by other links."""
+        """The kernel did not take these for now (a full buffer): data packets go by other links, and nothing
+        waits for the answer to the others."""
         link = self._links.get(number)
-        if link is not None:
-            self._carrier.not_sent(link, datagrams, now)
+        if link is None:
+            return
+        for data in datagrams:
+            link.packets -= 1
+            link.bytes -= len(data)
+            kind = wire.packet_type(data)
+            if kind == wire.KEEPALIVE:
+                keepalive = wire.parse_keepalive(data)
+                if keepalive is not None:
+                    link.pending_keepalives.pop(keepalive.timestamp, None)
+                    link.probed_at = 0.0
+            elif kind == wire.REG1 and link is self._pending:
+                self._pending = None  # the next link that is answered has its turn
+            elif kind == wire.REG2 and not link.joined:
+                link.join_sent_at = None
+        self._carrier.not_sent(link, datagrams, now)
 
     def datagram_from_caller(self, data: bytes, now: float) -> None:
         """A datagram from the SRT caller: over the link that the scheduler chooses."""

@@ -416,6 +416,58 @@ def test_a_full_buffer_sends_the_packet_by_another_link() -> None:
     assert driven.stats(number)["in_flight"] == 0
 
 
+def test_two_keepalives_of_one_millisecond_are_two() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    driven.sender.ask(driven.sender._order[0], driven.now)
+    driven.sender.ask(driven.sender._order[0], driven.now)
+    out = [data for _, data in driven.sender.datagrams_to_links()]
+    stamps = [keepalive.timestamp for data in out if (keepalive := wire.parse_keepalive(data))]
+    assert len(set(stamps)) == len(stamps) == 2
+    link = driven.sender._order[0]
+    waiting = len(link.pending_keepalives)
+    driven.now += 0.05
+    driven.hears(1, out[0])
+    driven.hears(1, out[1])
+    assert len(link.pending_keepalives) == waiting - 2
+    assert driven.stats(1)["rtt_ms"] == 50
+
+
+def test_a_keepalive_that_did_not_leave_is_not_waited_for() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    link = driven.sender._order[0]
+    before = (link.packets, link.bytes, dict(link.pending_keepalives))
+    driven.sender.ask(link, driven.now)
+    ((_, data),) = driven.sender.datagrams_to_links()
+    driven.sender.not_sent(1, [data], driven.now)
+    assert (link.packets, link.bytes, link.pending_keepalives) == before
+    assert link.probed_at == 0.0, "the next may leave at once"
+
+
+def test_a_registration_that_did_not_leave_lets_another_link_try() -> None:
+    driven = Driven()
+    driven.after(0)
+    assert driven.hears(1, NGP) == [(1, wire.REG1)]
+    driven.sender.not_sent(1, [wire.build_registration(wire.REG1, driven.sender._probe_id)], driven.now)
+    assert driven.hears(2, NGP) == [(2, wire.REG1)]
+
+
+def test_a_join_that_did_not_leave_has_no_answer() -> None:
+    driven = Driven()
+    driven.hears(1, NGP)
+    driven.hears(1, b"\x92\x01" + driven.sender._probe_id[:128] + bytes(128))
+    group = driven.sender.group
+    assert group is not None
+    for number in (1, 2):
+        driven.sender.not_sent(number, [wire.build_registration(wire.REG2, group)], driven.now)
+    driven.now += LATE_NGP_S
+    driven.hears(2, NGP)
+    assert driven.sender.group == group, "nobody was asked"
+    driven.hears(2, REG3)
+    assert driven.sender.usable_links == 0
+
+
 def test_silence_on_all_links_is_reported_again_and_again() -> None:
     driven = Driven()
     silent = 0
