@@ -23,6 +23,9 @@ class Link(LinkState):
     unanswered_since: float | None = None  # when the first packet left after the last sign of life
     joined: bool = False  # has been up in the present group
     join_sent_at: float | None = None  # when REG2 with the present group's id last left
+    asked_at: float = 0.0  # when REG2 last asked whether the receiver knows it, while it was up
+    asking: bool = False  # no sign of life has come since
+    denied: bool = False  # "no such group" has, if it is asking
     retry_at: float = 0.0  # not to be registered before
     backoff_s: float = 0.0  # the present step after REG_ERR
     probed_at: float = 0.0  # when a keepalive last left

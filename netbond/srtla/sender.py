@@ -13,6 +13,11 @@ Registration, as all receivers know it (docs/srtla.md):
     group known  REG2 with that id on every link that is not up, each second; REG3 makes the link usable
     "no such group" to that: the receiver has forgotten the group (restarted), begin again
 
+"No such group" is two bytes that anybody can forge. On a link that is up it is only a reason to ask, by REG2,
+which receivers answer a member with REG3. The link is given up if "no such group" is all that comes.
+Receivers that say nothing to strangers know a link no more when a NAT gives it another port: REG2 therefore
+leaves when the echo of a keepalive is overdue, and brings the link back before it is missed.
+
 A link that is up gets a keepalive each second, whose echo is both a sign of life and a round trip. Signs of
 life are what proves that our packets arrive: echoes and SRTLA ACKs. SRT's own ACKs come down every link, also
 down one that swallows all we send.
@@ -44,6 +49,9 @@ STALL_PROBE_INTERVAL_S: Final = 0.2  # between keepalives of a link that is stal
 STREAMING_S: Final = (
     1.0  # after a data packet, links are asked which sizes pass; an idle sender costs nothing
 )
+ASK_INTERVAL_S: Final = 0.5  # between questions whether the receiver knows a link that is up
+ANSWER_S: Final = 0.1  # that an answer may take, or ...
+ANSWER_RTTS: Final = 2  # ... this many round trips, whichever is longer
 MAX_PENDING_KEEPALIVES: Final = 64  # whose echo is recognised
 RECEIVER_SILENCE_S: Final = 10.0  # without a packet from the receiver on any link: try another address
 REFUSED_BACKOFF_S = (2.0, 10.0)  # after REG_ERR, first and longest
@@ -246,8 +254,10 @@ class Sender(Outlet):
                     link.probed_at = 0.0
             elif kind == wire.REG1 and link is self._pending:
                 self._pending = None  # the next link that is answered has its turn
-            elif kind == wire.REG2 and not link.joined:
-                link.join_sent_at = None
+            elif kind == wire.REG2:
+                link.asking, link.asked_at = False, 0.0
+                if not link.joined:
+                    link.join_sent_at = None
         self._carrier.not_sent(link, datagrams, now)
 
     def datagram_from_caller(self, data: bytes, now: float) -> None:
@@ -417,7 +427,7 @@ class Sender(Outlet):
             self._link_lost_at = now
         was_usable = link.usable
         link.state, link.reason = state, reason
-        link.usable = link.stalled = False
+        link.usable = link.stalled = link.asking = False
         link.pending_keepalives.clear()
         if was_usable:
             if not silently:
@@ -429,7 +439,15 @@ class Sender(Outlet):
         if silent >= self._link_timeout_s:
             self._down(link, "down", f"silent for {silent:.0f} s", now)
             self._register(link, now)
-        elif link.unanswered_since is not None:
+            return
+        answer = max(ANSWER_S, ANSWER_RTTS * (link.rtt or 0.0))
+        if link.asking and link.denied and now - link.asked_at >= answer:
+            self._down(link, "registering", "the receiver does not know this link", now)
+            self._denied(link, link.asked_at, now)
+            return
+        if silent >= answer and self._overdue(link, answer, now):
+            self._ask_membership(link, now)
+        if link.unanswered_since is not None:
             waited = now - link.unanswered_since
             if not link.stalled and waited >= max(STALL_S, STALL_RTTS * (link.rtt or 0.0)):
                 link.stalled = True
@@ -458,10 +476,16 @@ class Sender(Outlet):
             self._keepalive(link, now, size)
             self._keepalive(link, now)
 
+    def _overdue(self, link: Link, answer_s: float, now: float) -> bool:
+        """Whether a keepalive left `answer_s` ago or earlier, and no sign of life has come since."""
+        return any(
+            link.last_heard < left <= now - answer_s for left, _, _ in link.pending_keepalives.values()
+        )
+
     def _heard(self, link: Link, now: float) -> None:
         link.last_heard = now
         link.unanswered_since = None
-        link.stalled = False
+        link.stalled = link.asking = False
 
     # --- registration ---------------------------------------------------------------------------------------
 
@@ -483,13 +507,24 @@ class Sender(Outlet):
                 self._register(link, now)
             return
         if link.usable:
-            # The receiver restarted, or a NAT gave this link another port: a join tells which.
-            self._down(link, "registering", "the receiver does not know this link", now)
-            self._register(link, now)
+            # Forged, or the receiver restarted, or a NAT gave this link another port.
+            if link.asking:
+                link.denied = True  # the link is given up if nothing else comes in time
+            else:
+                self._ask_membership(link, now)
+        elif link.join_sent_at is not None and (link.joined or now - self._group_since >= LATE_NGP_S):
+            self._denied(link, link.join_sent_at, now)  # else it is the late answer to a probe
+
+    def _ask_membership(self, link: Link, now: float) -> None:
+        """Ask whether the receiver knows a link that is up, unless that was asked a moment ago."""
+        if self.group is None or now - link.asked_at < ASK_INTERVAL_S:
             return
-        if link.join_sent_at is None or not (link.joined or now - self._group_since >= LATE_NGP_S):
-            return  # the late answer to a probe
-        if any(each.usable and each.last_heard > link.join_sent_at for each in self._order):
+        link.asking, link.denied, link.asked_at = True, False, now
+        self.emit(link, wire.build_registration(wire.REG2, self.group))
+
+    def _denied(self, link: Link, asked_at: float, now: float) -> None:
+        """The answer to a REG2 that left at `asked_at`: there is no such group."""
+        if any(each.usable and each.last_heard > asked_at for each in self._order):
             return  # the group lives on another link
         self._forget_group(now)
         self._pending, self._pending_since = link, now
@@ -534,9 +569,14 @@ class Sender(Outlet):
     def _accepted(self, link: Link, now: float) -> None:
         if self.group is None or link.join_sent_at is None:
             return
-        self._heard(link, now)
         if link.usable:
+            if link.asking:  # an answer that nobody asked for is no sign of life
+                self._heard(link, now)
+                # Links deliver in order: what left before, and has no answer yet, was dropped by a receiver
+                # that did not know the link.
+                self._carrier.link_stalled(link, now)
             return
+        self._heard(link, now)
         link.state, link.reason = "up", ""
         link.usable = link.joined = True
         link.backoff_s = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,11 @@ pytestmark = pytest.mark.root
 MASQUERADE = """add table ip nat
 add chain ip nat out { type nat hook postrouting priority 100; }
 add rule ip nat out oifname wan masquerade"""
+REBOUND = """add table inet nat
+add chain inet nat in {{ type filter hook prerouting priority -300; }}
+add chain inet nat out {{ type filter hook output priority -300; }}
+add rule inet nat in iifname net0 udp sport {port} udp sport set 44444
+add rule inet nat out oifname net0 udp dport 44444 udp dport set {port}"""
 HOLE = """add table inet hole
 add chain inet hole in { type filter hook input priority 0; }
 add rule inet hole in iifname net1 drop"""
@@ -251,6 +257,30 @@ def test_our_sender_with_a_foreign_receiver(folder: Path, tmp_path: Path) -> Non
         stream.start()
         stream.arrives()
         assert stream.finish() == []
+
+
+@pytest.mark.parametrize("folder", OTHERS)
+def test_a_nat_that_changes_a_port_costs_nothing_though_a_foreign_receiver_says_nothing(
+    folder: Path, tmp_path: Path
+) -> None:
+    having(folder, "srtla_rec")
+    with net(tmp_path, 2) as lab:
+        stream = Stream(lab, latency=500)
+        receiver = lab.popen(lab.far, foreign.receiver(folder, 5000, 5002), "recv.log")
+        ready.udp_port(5000, receiver, tmp_path / "recv.log")
+        agent = sending_agent(lab)
+        eventually(lambda: lab.log("send.log").count(": up") == 2, 15)
+        stream.start()
+        stream.arrives()
+        port = agent.resume["links"][0]["port"]
+        sh("ip", "netns", "exec", lab.far, "nft", REBOUND.format(port=port))
+        stream.arrives()
+        time.sleep(2)
+        assert stream.finish() == []
+        assert ": down" not in lab.log("send.log")
+        first = agent.stats["links"][0]
+        assert (first["state"], first["reason"]) == ("up", "")
+        assert first["bitrate_bps"] > 100_000
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -177,17 +177,104 @@ def test_the_late_answer_to_a_probe_does_not_end_a_young_group() -> None:
     assert driven.sender.group is None
 
 
-def test_no_such_group_on_one_link_does_not_end_a_group_that_lives_on_another() -> None:
+def test_a_forged_no_such_group_is_a_question_and_no_more() -> None:
+    """Thousands of them, for two seconds: one question each half second, and the link stays up."""
     driven = Driven()
     driven.register()
     group = driven.sender.group
-    driven.now += LATE_NGP_S + 1
+    driven.sender.events()
+    driven.sent()
+    questions = []
+    for step in range(2000):
+        driven.now += 0.001
+        questions += [driven.now for entry in driven.hears(1, NGP) if entry == (1, wire.REG2)]
+        if step % 50 == 49:  # the round trip takes 50 ms
+            driven.hears(1, REG3)
+        driven.sender.handle_timer(driven.now)
+        questions += [driven.now for entry in driven.sent() if entry == (1, wire.REG2)]
+    assert len(questions) == 4
+    assert driven.sender.events() == []
+    assert (driven.sender.group, driven.sender.usable_links) == (group, 2)
+
+
+@pytest.mark.parametrize("sign", ["echo", "ack", "reg3"])
+def test_any_sign_of_life_outweighs_no_such_group(sign: str) -> None:
+    driven = Driven()
+    driven.register()
+    driven.sender.events()
+    driven.after(0.05)
     assert driven.hears(1, NGP) == [(1, wire.REG2)]
-    driven.now += 0.1
-    driven.hears(2, wire.build_srtla_ack([1]))
-    assert driven.hears(1, NGP) == []
-    assert driven.sender.group == group
+    driven.hears(1, NGP)  # forged, as the first
+    echo = wire.build_keepalive(wire.Keepalive(100000, 1, 0, 0, 0, 0, 0))
+    driven.hears(1, {"echo": echo, "ack": wire.build_srtla_ack([1]), "reg3": REG3}[sign])
+    driven.hears(1, NGP)
+    for _ in range(3):
+        driven.after(0.1)
+    assert driven.sender.events() == []
+
+
+def test_no_such_group_as_the_only_answer_gives_the_link_up() -> None:
+    driven = Driven()
+    driven.register()
+    driven.sender.events()
+    driven.after(0.05)
+    driven.hears(1, NGP)
+    driven.hears(1, NGP)
+    for _ in range(4):
+        driven.after(0.05)
+        driven.hears(2, wire.build_srtla_ack([1]))
+    (down,) = driven.sender.events()
+    assert isinstance(down, LinkDown)
+    assert (down.number, down.reason) == (1, "the receiver does not know this link")
+    assert driven.sender.group is not None, "the group lives on link 2"
     assert driven.sender.usable_links == 1
+
+
+def test_a_receiver_that_restarted_is_registered_at_anew_at_once() -> None:
+    driven = Driven()
+    driven.register()
+    driven.after(0.05)
+    for number in (1, 2):
+        assert driven.hears(number, NGP) == [(number, wire.REG2)]
+        driven.hears(number, NGP)
+    assert (1, wire.REG1) in driven.after(0.11)
+    assert driven.sender.usable_links == 0
+
+
+def test_reg3_that_nobody_asked_for_is_no_sign_of_life() -> None:
+    driven = Driven()
+    driven.register()
+    before = driven.stats(1)["silent_ms"]
+    driven.now += 0.05
+    driven.hears(1, REG3)
+    assert driven.stats(1)["silent_ms"] == int(str(before)) + 50
+
+
+def test_a_join_leaves_when_the_echo_of_a_keepalive_is_overdue() -> None:
+    """A NAT gave the link another port, and the receiver says nothing to strangers: only REG2 helps."""
+    driven = Driven()
+    driven.register()
+    driven.sender.events()
+    assert (1, wire.KEEPALIVE) in driven.after(0.1)
+    for number in range(4):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    assert driven.sent() == [(1, 0), (2, 0)] * 2
+    sent = []
+    for _ in range(4):
+        driven.hears(2, wire.build_srtla_ack([1, 3]))
+        sent += driven.after(0.05)
+    assert (1, wire.REG2) in sent
+    assert (2, wire.REG2) not in sent
+    driven.sender.datagram_from_receiver(1, REG3, driven.now)
+    again = [data for _, data in driven.sender.datagrams_to_links()]
+    assert again == [data_packet(0), data_packet(2)], "the receiver has dropped them"
+    assert driven.sender.events() == []
+    # While signs of life come, nothing is overdue.
+    sent = []
+    for _ in range(20):
+        driven.hears(1, wire.build_srtla_ack([1]))
+        sent += driven.after(0.1)
+    assert (1, wire.REG2) not in sent
 
 
 def test_a_new_srt_connection_begins_with_nothing_in_flight() -> None:
