@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_options(parser, SenderConfig)
     dropin.add_sender_options(parser)
     parser.epilog = (
-        "IPS_FILE has one link on each line, ADDRESS or ADDRESS%DEVICE; it is read again on SIGHUP."
+        "IPS_FILE has one link on each line, ADDRESS or ADDRESS%DEVICE; it is read again when it changes."
         " LISTEN_PORT listens on every IPv4 address, as srtla_send does; --listen on one address."
     )
 

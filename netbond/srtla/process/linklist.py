@@ -2,7 +2,7 @@
 
 A line of the file is `ADDRESS` or `ADDRESS%DEVICE`; empty lines and `#` comments are fine. Words may follow:
 `priority=N`, `idle` (srtla_send reads an address and ignores what is behind it). A wrong line is named and
-left out, and the rest is used.
+left out, and the rest is used. A byte order mark, as some editors write it, is nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from netbond.srtla.linkspec import MAX_LINKS, MAX_PRIORITY, LinkSpec, make_link
 
 MAX_FILE_BYTES = 64 * 1024
+BYTE_ORDER_MARK = "\ufeff"
 
 _PRIORITY = re.compile(r"priority=([0-9]{1,3})")
 
@@ -23,7 +24,7 @@ def parse(text: str, name: str) -> tuple[list[LinkSpec], list[str]]:
     """The links in `text`, and a complaint per line that is not one; `name` is the file's."""
     links: list[LinkSpec] = []
     complaints: list[str] = []
-    for number, raw in enumerate(text.splitlines(), 1):
+    for number, raw in enumerate(text.replace(BYTE_ORDER_MARK, "").splitlines(), 1):
         line = raw.partition("#")[0].strip()
         if not line:
             continue
@@ -52,6 +53,34 @@ def read(path: Path) -> tuple[list[LinkSpec] | None, list[str]]:
     except OSError as error:
         return None, [f"{path}: {error.strerror}"]
     return parse(text, str(path))
+
+
+class Watch:
+    """Tells when a list file has changed, from a look at it each second: a stat(2) costs some microseconds.
+
+    A program that writes the file in place, and not by a rename, takes a moment for it. So a change counts
+    when the next look finds it unchanged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = self._read = self._look()
+
+    def read(self) -> None:
+        """The file is about to be read: what it is now is no change."""
+        self._seen = self._read = self._look()
+
+    def changed(self) -> bool:
+        """Whether to read the file; call it each second. A file that is absent is no change."""
+        before, self._seen = self._seen, self._look()
+        return self._seen is not None and self._seen == before and self._seen != self._read
+
+    def _look(self) -> tuple[int, ...] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _with_words(spec: LinkSpec, words: Sequence[str]) -> LinkSpec | None:

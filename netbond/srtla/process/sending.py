@@ -88,6 +88,7 @@ class SendEngine(Engine):
         super().__init__(channel, resume, options.stats_file)
         config = self._config = options.config
         self._list_file = options.list_file
+        self._watch = linklist.Watch(options.list_file) if options.list_file is not None else None
         self._sockets: dict[int, _Socket] = {}
         self._receivers: list[Endpoint] = []
         self._receiver: Endpoint | None = None
@@ -159,6 +160,9 @@ class SendEngine(Engine):
             await asyncio.sleep(DRAIN_S / 50)
 
     def maintain(self, now: float) -> None:
+        if self._watch is not None and self._watch.changed():
+            log.info("%s has changed", self._list_file)
+            self._read_list()
         for number, link in list(self._sockets.items()):
             if link.sock is None:
                 self._open_link(number, now)
@@ -211,17 +215,18 @@ class SendEngine(Engine):
 
     def _read_list(self) -> None:
         path = self._list_file
-        if path is None:
+        if path is None or self._watch is None:
             return
+        self._watch.read()
         specs, complaints = linklist.read(path)
         for complaint in complaints:
             log.warning("%s", complaint)
         if specs is None:
             # Half-written or removed for a moment: what works goes on.
-            log.warning("the links stay as they are until the list can be read (then send SIGHUP)")
+            log.warning("the links stay as they are until the list can be read")
             return
         if not specs:
-            log.warning("%s names no links; waiting for SIGHUP and a list that does", path)
+            log.warning("%s names no links; waiting for a list that does", path)
         self._set_links(specs)
 
     def _set_links(self, specs: Sequence[LinkSpec]) -> None:

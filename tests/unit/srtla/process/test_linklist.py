@@ -42,6 +42,46 @@ def test_a_list_file() -> None:
     ]
 
 
+def test_a_byte_order_mark_is_no_link(tmp_path: Path) -> None:
+    path = tmp_path / "ips"
+    path.write_bytes(b"\xef\xbb\xbf10.0.0.10\r\n\xef\xbb\xbf10.0.1.10\r\n")
+    links = [LinkSpec("10.0.0.10", "10.0.0.10"), LinkSpec("10.0.1.10", "10.0.1.10")]
+    assert linklist.read(path) == (links, [])
+    path.write_bytes(b"\xef\xbb\xbf")
+    assert linklist.read(path) == ([], [])
+
+
+def test_a_change_of_the_list_is_noticed_once_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "ips"
+    path.write_text("10.0.0.10\n")
+    watch = linklist.Watch(path)
+    assert [watch.changed() for _ in range(3)] == [False] * 3
+    path.write_text("")  # being written in place
+    assert not watch.changed()
+    path.write_text("10.0.0.10\n10.0.1.10\n")
+    assert [watch.changed() for _ in range(2)] == [False, True]
+    watch.read()
+    assert not watch.changed()
+    other = tmp_path / "new"
+    other.write_text("10.0.0.10\n10.0.2.10\n")  # of the same length
+    other.rename(path)
+    assert [watch.changed() for _ in range(2)] == [False, True]
+    watch.read()
+    path.unlink()
+    assert [watch.changed() for _ in range(3)] == [False] * 3
+    path.write_text("10.0.0.10\n")
+    assert [watch.changed() for _ in range(2)] == [False, True]
+    watch.read()  # SIGHUP came
+    assert not watch.changed()
+
+
+def test_a_list_that_comes_later_is_a_change(tmp_path: Path) -> None:
+    watch = linklist.Watch(tmp_path / "ips")
+    assert not watch.changed()
+    (tmp_path / "ips").write_text("10.0.0.10\n")
+    assert [watch.changed() for _ in range(2)] == [False, True]
+
+
 def test_a_list_that_cannot_be_read(tmp_path: Path) -> None:
     links, complaints = linklist.read(tmp_path / "none")
     assert links is None

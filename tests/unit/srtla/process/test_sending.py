@@ -177,6 +177,24 @@ def test_the_list_file_is_read_again_on_sighup(tmp_path: Path, caplog: pytest.Lo
     on_packet_loop(main)
 
 
+def test_the_list_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "ips"
+
+    async def main() -> None:
+        engine = opened(engine_to(Far(), path))
+        assert links_of(engine) == []
+        path.write_text("127.0.0.1\n127.0.0.2\n")
+        for _ in range(2):  # of these, one comes each second
+            engine.maintain(time.monotonic())
+        assert [link["label"] for link in links_of(engine)] == ["127.0.0.1", "127.0.0.2"]
+        path.write_text("127.0.0.2\n")
+        for _ in range(2):
+            engine.maintain(time.monotonic())
+        assert [link["label"] for link in links_of(engine)] == ["127.0.0.2"]
+
+    on_packet_loop(main)
+
+
 def test_a_link_that_cannot_be_opened_says_why_once_and_is_tried_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
