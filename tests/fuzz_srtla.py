@@ -51,13 +51,15 @@ def parsers(data: bytes) -> None:
         wire.parse_options,
         wire.handshake_socket,
         wire.accepting_socket,
+        wire.is_conclusion,
+        wire.destination_of,
         wire.parse_srt_ack,
         wire.parse_registration,
         wire.packet_type,
     ):
         read(data)
     if len(data) >= wire.SRT_HEADER:
-        wire.destination(data)
+        wire.destination_of(data)
     for first, last in wire.parse_srt_nak(data) or ():
         assert 0 <= first <= wire.SEQUENCE_MASK
         assert 0 <= last <= wire.SEQUENCE_MASK

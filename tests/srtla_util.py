@@ -54,15 +54,18 @@ def srt_nak(*ranges: tuple[int, int], stamp: int = 0) -> bytes:
     return srt_control(wire.SRT_NAK, body, stamp=stamp)
 
 
-def handshake(kind: int, author: int) -> bytes:
-    """Make an SRT handshake of the SRT socket `author`; `kind` 1: induction, 0xFFFFFFFF: conclusion."""
-    body = struct.pack("!IHHIIIII", 4, 0, 2, 0, 1500, 8192, kind, author)
-    return srt_control(wire.SRT_HANDSHAKE, body + bytes(20))
-
-
 def induction(author: int = 0) -> bytes:
     """Make the first handshake packet of an SRT caller."""
     return handshake(1, author)
+
+
+INDUCTION, CONCLUSION, REJECTION = 1, 0xFFFFFFFF, 1002  # types of handshakes
+
+
+def handshake(kind: int, socket_id: int, *, to: int = 0) -> bytes:
+    """Make an SRT handshake packet from a socket, for the socket `to`."""
+    body = struct.pack("!IHHIIIII", 4, 0, 2, 0, 1500, 8192, kind, socket_id) + bytes(20)
+    return struct.pack("!HHIII", wire.SRT_HANDSHAKE, 0, 0, 0, to) + body
 
 
 @dataclass

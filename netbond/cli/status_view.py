@@ -355,9 +355,10 @@ def _sender(stats: SenderStatistics) -> list[RenderableType]:
     way = state(stats.state).append_text(text(f": {stats.receiver}"))
     if stats.receiver_address:
         way.append_text(text(f" ({stats.receiver_address})"))
-    way.append_text(text(f", caller {stats.caller or 'not yet heard'}"))
+    way.append_text(text(f", caller {stats.caller or 'not yet connected'}"))
+    notes = [indented(text(problem, "yellow")) for problem in stats.problems]
     if not stats.links:
-        return [indented(way)]
+        return [indented(way), *notes]
     table = make_table(
         *("link", "window", "in flight", "RTT", "loss", "bit/s", "share", "state"),
         right=("window", "in flight", "RTT", "loss", "bit/s", "share"),
@@ -379,7 +380,7 @@ def _sender(stats: SenderStatistics) -> list[RenderableType]:
             text(f"{100 * (rate or 0) / total:.0f} %" if carries else None),
             state(link.state, link.reason),
         )
-    return [indented(way), indented(table)]
+    return [indented(way), *notes, indented(table)]
 
 
 def _receiver(stats: ReceiverStatistics) -> list[RenderableType]:

@@ -188,6 +188,7 @@ class Sender(Outlet):
         self._to_caller: list[bytes] = []
         self._events: list[Event] = []
         self.packets = self.bytes = self.retransmitted = self.ignored = 0
+        self.caller_closed = False  # the SRT connection has been closed, by either end
 
     # --- what comes in --------------------------------------------------------------------------------------
 
@@ -269,8 +270,11 @@ class Sender(Outlet):
         self.packets += 1
         self.bytes += size
         if data[0] & 0x80:
+            if data[1] == 0x05:  # SRT_SHUTDOWN
+                self.caller_closed = True
             self._carrier.control(data, now)
             return
+        self.caller_closed = False
         again = bool(data[4] & 0x04)
         if again:
             self.retransmitted += 1
@@ -681,4 +685,6 @@ class Sender(Outlet):
                 return
         elif kind == wire.SRT_HANDSHAKE:
             self._carrier.handshake(data)
+        elif kind == wire.SRT_SHUTDOWN:
+            self.caller_closed = True
         self._to_caller.append(data)

@@ -53,7 +53,7 @@ class SenderStatistics:
     listen: str = field(metadata=doc("where the SRT caller connects"))
     receiver: str = field(metadata=doc("as configured"))
     receiver_address: str | None = field(metadata=doc("the address in use; null: none is known yet"))
-    caller: str | None = field(metadata=doc("`ip:port` of the SRT caller; null: not heard yet"))
+    caller: str | None = field(metadata=doc("`ip:port` of the SRT caller; null: none has connected yet"))
     state: str = field(metadata=doc("`resolving`, `registering`, `connected`, `no links`"))
     group: str | None = field(metadata=doc("first 8 hex digits of the group's id; null: none yet"))
     packets: int = field(metadata=doc("from the SRT caller"))
@@ -80,6 +80,16 @@ class SenderStatistics:
         default=None, metadata=doc("packets that wait for a link at present (adaptive only)", omit=True)
     )
     links: tuple[LinkStatistics, ...] = field(default=(), metadata=doc("in the order of the list"))
+    callers_refused: int = field(
+        default=0, metadata=doc("handshakes of other SRT callers that were refused while one was connected")
+    )
+    problems: tuple[str, ...] = field(
+        default=(),
+        metadata=doc(
+            "what is wrong now and no link's own trouble, one line each: another SRT caller is refused, the"
+            " receiver does not answer"
+        ),
+    )
     flavour: Flavour | None = field(default=None, metadata=doc(_FLAVOUR, omit=True))
 
 

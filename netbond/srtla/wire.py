@@ -135,21 +135,24 @@ def is_induction(data: bytes) -> bool:
     return is_handshake(data) and len(data) >= 40 and _U32.unpack_from(data, 36)[0] == _INDUCTION
 
 
+def is_conclusion(data: bytes) -> bool:
+    """Whether this is the handshake that completes a connection, as request or answer; no rejection is."""
+    return is_handshake(data) and len(data) >= 40 and _U32.unpack_from(data, 36)[0] == _CONCLUSION
+
+
 def handshake_socket(data: bytes) -> int:
-    """The SRT socket id of the author of a handshake; 0: the packet is too short."""
+    """The socket id of the sender of an SRT handshake, which answers bear; 0: it is cut off."""
     return int(_U32.unpack_from(data, 40)[0]) if len(data) >= 44 else 0
+
+
+def destination_of(data: bytes) -> int:
+    """The socket id to which an SRT packet goes; 0: none yet, or it is cut off."""
+    return int(_U32.unpack_from(data, 12)[0]) if len(data) >= SRT_HEADER else 0
 
 
 def accepting_socket(data: bytes) -> int:
     """The SRT server's socket id, if this is its answer that accepts a caller; else 0."""
-    if not is_handshake(data) or len(data) < 44 or _U32.unpack_from(data, 36)[0] != _CONCLUSION:
-        return 0
-    return handshake_socket(data)
-
-
-def destination(data: bytes) -> int:
-    """The SRT socket id that a packet of SRT, of at least 16 bytes, is for; 0 in handshakes of callers."""
-    return int(_U32.unpack_from(data, 12)[0])
+    return handshake_socket(data) if is_conclusion(data) else 0
 
 
 def build_induction(socket: int) -> bytes:

@@ -233,6 +233,41 @@ def test_twins_with_the_same_address_both_carry_traffic(tmp_path: Path) -> None:
         assert min(carried) > 50, carried
 
 
+def test_an_encoder_that_is_started_anew_is_taken_at_once_and_a_second_one_is_refused(tmp_path: Path) -> None:
+    """By another port, as each new SRT socket has; the one before was killed and said no goodbye."""
+    with net(tmp_path, 2) as lab:
+        stream = Stream(lab, latency=500)
+        lab.recv()
+        agent = sending_agent(lab)
+        eventually(lambda: lab.log("send.log").count(": up") == 2, 10)
+        stream.start()
+        stream.arrives()
+        eventually(lambda: agent.stats["caller"])
+        caller = agent.stats["caller"]
+        second = Stream(lab, latency=500, listener=False)
+        second.call()
+        eventually(lambda: agent.stats["callers_refused"] > 0, 10)
+        stream.arrives()
+        eventually(lambda: agent.stats["problems"])
+        assert f"is refused while {caller} is connected" in agent.stats["problems"][0]
+        assert lab.log("send.log").count("a second SRT caller") == 1
+        second.caller.kill()
+        second.caller.wait(5)
+        assert agent.stats["caller"] == caller
+
+        stream.listener.kill()  # this one serves one caller only
+        stream.listener.wait(5)
+        stream.listen()
+        stream.caller.kill()
+        stream.caller.wait(5)
+        died = time.monotonic()
+        stream.call()
+        eventually(lambda: lab.log("send.log").count("SRT caller is") == 2, 10)
+        took = time.monotonic() - died
+        print(f"another caller has the place {took:.2f} s after the one before died")
+        assert took < 1.3, "0.3 s of silence, and handshakes each 0.25 s"
+
+
 OTHERS = [pytest.param(folder, id=folder.name) for folder in foreign.folders()] or [
     pytest.param(
         None, marks=pytest.mark.skip("NETBOND_FOREIGN_SRTLA names no folder of srtla_send and srtla_rec")

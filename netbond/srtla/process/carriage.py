@@ -48,6 +48,7 @@ class Carriage(PacketHandler):
         self.listener = -1  # the descriptor of the caller's socket
         self.caller_name = self.caller_control = b""  # what sendmsg(2) takes to answer the caller
         self.caller_heard = 0.0
+        self.unsettled = True  # an answer may be for another than the caller, so the engine sends it
         self.due = math.inf  # when the state machine last wanted to be called
         self.events: list[Event] = []  # for the engine, which takes them
         self.failures: list[tuple[int, int, list[bytes]]] = []  # link, errno, what did not go out
@@ -88,7 +89,7 @@ class Carriage(PacketHandler):
             self.look_after([], now)
         answers = sender.datagrams_to_caller()
         if answers:
-            if self.caller and self.send_to is not None:
+            if self.caller and self.send_to is not None and not self.unsettled:
                 self.send_to(self.listener, self.caller_name, self.caller_control, answers)
             else:
                 self.answer(answers)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort, parse_host_port
 from netbond.srtla import flavour, wire
+from netbond.srtla.callers import Callers
 from netbond.srtla.linkspec import LinkSpec, make_link
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.native import fastpath
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
 DRAIN_S: Final = 0.5  # at most, for packets that wait for a link, when told to stop
 MAX_LATENCY_S: Final = 65.535  # what fits into SRT's handshake
-CALLER_TIMEOUT_S: Final = 1.5  # a caller heard within this is not replaced; SRT has a keepalive a second
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class SendEngine(Engine):
         self._sockets: dict[int, _Socket] = {}
         self._receivers: list[Endpoint] = []
         self._receiver: Endpoint | None = None
-        self._caller: Any = None
+        self._callers = Callers()
         self._fast: FastPath | None = None
         self._ports = _resumed_ports(resume)
         self._looking_elsewhere = False
@@ -125,7 +125,8 @@ class SendEngine(Engine):
             self._listener = open_listener(HostPort("0.0.0.0", listen.port), "the SRT caller")  # noqa: S104
         batch.enable_pktinfo(self._listener)
         if self._listener.family == socket.AF_INET:
-            self._caller = _resumed_caller(self.resume)
+            self._callers = Callers(_resumed_caller(self.resume))
+            self._carriage.unsettled = self._callers.unsettled
         slots = 1 if fastpath.available() else batch.PER_WAKE_UP  # it is then only asked who wrote
         self._inbox = batch.Inbox(slots, gro=batch.enable_gro(self._listener))
         self._link_inbox = batch.Inbox(LINK_SLOTS)
@@ -163,6 +164,8 @@ class SendEngine(Engine):
         if self._watch is not None and self._watch.changed():
             log.info("%s has changed", self._list_file)
             self._read_list()
+        self._callers.second(self._sender.packets, now)
+        self._carriage.unsettled = self._callers.unsettled
         for number, link in list(self._sockets.items()):
             if link.sock is None:
                 self._open_link(number, now)
@@ -189,8 +192,8 @@ class SendEngine(Engine):
                 if link.port
             ],
         }
-        if self._caller is not None:
-            data["caller"] = format_address(self._caller)
+        if self._callers.address is not None:
+            data["caller"] = format_address(self._callers.address)
         latency = self._sender.latency
         if latency is not None:
             data["latency"] = latency  # without it a successor would give packets up after what it supposes
@@ -206,10 +209,22 @@ class SendEngine(Engine):
             listen=_shown(self._listener),
             receiver=str(self._config.receiver),
             receiver_address=self._receiver[1] if self._receiver else None,
-            caller=format_address(self._caller) if self._caller else None,
+            caller=format_address(self._callers.address) if self._callers.address else None,
+            callers_refused=self._callers.refused,
+            problems=tuple(self._problems(now)),
             flavour=flavour(),
             **stats,
         )
+
+    def _problems(self, now: float) -> list[str]:
+        """What is wrong now and no link's own trouble, one line each."""
+        problems = []
+        refused = self._callers.refusal(now)
+        if refused is not None:
+            problems.append(self._refused_caller(refused))
+        if self._silence_said:
+            problems.append(f"no answer from {self._config.receiver} on any link")
+        return problems
 
     # --- links ---------------------------------------------------------------------------------------------
 
@@ -320,9 +335,7 @@ class SendEngine(Engine):
         inbox = self._inbox
         datagrams = inbox.read_from(self._listener)
         for address, data in datagrams:
-            if address == self._caller or self._is_caller(address, data, now):
-                self._carriage.caller_heard = now
-                self._sender.datagram_from_caller(data, now)
+            self._take(address, data, now)
         self._keep_inbox_small()
         self._flush(now)
         self.arm()
@@ -340,11 +353,12 @@ class SendEngine(Engine):
                 carriage.take([report], now)
             else:
                 address = self._inbox.resolve(record)
-                if address == self._caller or self._is_caller(address, data, now):
+                if len(data) <= wire.MTU:
+                    self._take(address, data, now)
+                if address == self._callers.address:
                     carriage.caller = record
                     local = self._inbox.local.get(address)
                     carriage.caller_name, carriage.caller_control = fastpath.name_and_control(record, local)
-                    carriage.take([report], now)
         self._keep_inbox_small()
         events, carriage.events = carriage.events, []
         for event in events:
@@ -355,21 +369,39 @@ class SendEngine(Engine):
 
     def _keep_inbox_small(self) -> None:
         if self._inbox.crowded:
-            self._inbox.forget_all_but(() if self._caller is None else (self._caller,))
+            address = self._callers.address
+            self._inbox.forget_all_but(() if address is None else (address,))
 
-    def _is_caller(self, address: Any, data: bytes, now: float) -> bool:
-        """Whether this peer becomes the SRT caller: only when the present one has fallen silent."""
-        if len(data) < wire.SRT_HEADER:
-            return False
-        if self._caller is not None and (
-            now - self._carriage.caller_heard < CALLER_TIMEOUT_S or not wire.is_handshake(data)
-        ):
-            return False
-        self._caller = address
+    def _take(self, address: Any, data: bytes, now: float) -> None:
+        """A datagram that came to the listening socket."""
+        callers, carriage = self._callers, self._carriage
+        if address == callers.address:
+            carriage.caller_heard = now
+            self._sender.datagram_from_caller(data, now)
+            return
+        closed = self._sender.caller_closed
+        if callers.admits(address, data, carriage.caller_heard, now, closed=closed):
+            self._sender.datagram_from_caller(data, now)
+        else:
+            refused = callers.refusal_to_log(now)
+            if refused is not None:
+                log.warning("%s", self._refused_caller(refused))
+        carriage.unsettled = callers.unsettled
+        if callers.address == address:
+            self._new_caller(now)
+
+    def _new_caller(self, now: float) -> None:
+        """Another has the place of the SRT caller."""
         self._carriage.caller = b""
-        log.info("SRT caller is %s", format_address(address))
+        self._carriage.caller_heard = now
+        if self._callers.address is not None:
+            log.info("SRT caller is %s", format_address(self._callers.address))
         self.publish_resume()
-        return True
+
+    def _refused_caller(self, refused: Any) -> str:
+        caller = self._callers.address
+        sends = format_address(caller) if caller is not None else "another"
+        return f"a second SRT caller, {format_address(refused)}, is refused while {sends} is connected"
 
     def _from_receiver(self, number: int, sock: socket.socket, now: float) -> int:
         datagrams, error = self._link_inbox.read(sock)
@@ -396,9 +428,14 @@ class SendEngine(Engine):
         self._carriage.carry(now)
 
     def _answer(self, answers: list[bytes]) -> None:
-        """To the SRT caller."""
-        if self._caller is not None:
-            batch.send_to(self._listener, [(self._caller, data) for data in answers], self._inbox.local)
+        """To the SRT caller, or to who would like to be."""
+        callers = self._callers
+        before = callers.address
+        addressed = [(address, data) for data in answers if (address := callers.answered(data)) is not None]
+        batch.send_to(self._listener, addressed, self._inbox.local)
+        self._carriage.unsettled = callers.unsettled
+        if callers.address != before:
+            self._new_caller(time.monotonic())
 
     def _send(
         self, descriptors: dict[int, int], datagrams: list[tuple[int, bytes]]

@@ -90,7 +90,7 @@ class SrtServer:
             self._drop(endpoint)
             self._judge()
             return
-        if wire.is_handshake(data) and wire.destination(data) == number:
+        if wire.is_handshake(data) and wire.destination_of(data) == number:
             self._stop()
             self._works = True
             self._use(endpoint)

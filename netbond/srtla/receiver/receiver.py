@@ -346,7 +346,7 @@ class Receiver:
         self._count(peer, len(batch), sum(map(len, batch)), now)
         group.flowed = now
         if not group.server and not group.caller:  # restored: its handshakes were our predecessor's
-            group.server = wire.destination(batch[-1])
+            group.server = wire.destination_of(batch[-1])
         waiting = peer.unacknowledged
         before = len(waiting)
         waiting += [wire.sequence_of(data) for data in batch if not data[0] & 0x80]

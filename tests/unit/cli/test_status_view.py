@@ -99,8 +99,10 @@ def test_engines_before_they_have_links_and_after_they_failed() -> None:
     receiver.update(stats=RECEIVER)
     text = shown(snapshot)
     assert "sender 127.0.0.1:6000  starting: not ready after 12 s, pid 70130, compiled\n" in text
-    assert "\n  resolving: bond.example.org:5000, caller not yet heard\n" in text
+    assert "\n  resolving: bond.example.org:5000, caller not yet connected\n" in text
     assert "receiver 0.0.0.0:5000  running, pid 70131, pure\n  no sender connected\n" in text
+    sender["stats"] = {**SENDER, "problems": ["no answer from bond.example.org:5000 on any link"]}
+    assert "\n  no answer from bond.example.org:5000 on any link\n" in shown(snapshot)
 
 
 @pytest.mark.parametrize("strange", [None, "x", [], {}, -1, 10**400, float("1e300"), True, [1], {"a": 1}])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from tests.srtla_util import data_packet, induction, srt_ack, srt_control, srt_nak
+from tests.srtla_util import INDUCTION, data_packet, induction, srt_ack, srt_control, srt_nak
 from tests.srtla_util import handshake as srt_handshake
 
 TOP = wire.SEQUENCE_MASK
@@ -55,7 +55,17 @@ def test_handshakes() -> None:
     conclusion[36:40] = b"\xff\xff\xff\xff"
     assert wire.is_handshake(bytes(conclusion))
     assert not wire.is_induction(bytes(conclusion))
+    assert wire.is_conclusion(bytes(conclusion))
+    assert not wire.is_conclusion(induction())
+    assert not wire.is_conclusion(bytes(conclusion[:39]))
     assert not wire.is_handshake(srt_control(wire.SRT_KEEPALIVE))
+
+
+def test_sockets_of_a_handshake() -> None:
+    packet = srt_handshake(INDUCTION, 0x12345678, to=0x0ABCDEF0)
+    assert wire.handshake_socket(packet) == 0x12345678
+    assert wire.destination_of(packet) == 0x0ABCDEF0
+    assert (wire.handshake_socket(packet[:43]), wire.destination_of(packet[:15])) == (0, 0)
 
 
 def test_srt_ack_full_and_light() -> None:
@@ -148,6 +158,8 @@ READERS = [
     wire.parse_options,
     wire.handshake_socket,
     wire.accepting_socket,
+    wire.is_conclusion,
+    wire.destination_of,
     wire.parse_srt_ack,
     wire.parse_srt_nak,
     wire.parse_srtla_ack,
@@ -278,8 +290,8 @@ def test_an_induction_is_what_srt_callers_begin_with() -> None:
 def test_a_shutdown_ends_the_connection_of_the_socket_that_it_is_for() -> None:
     packet = wire.build_shutdown(0x1234567)
     assert (len(packet), wire.packet_type(packet)) == (20, wire.SRT_SHUTDOWN)
-    assert wire.destination(packet) == 0x1234567
-    assert wire.destination(data_packet(5)) == 7
+    assert wire.destination_of(packet) == 0x1234567
+    assert wire.destination_of(data_packet(5)) == 7
 
 
 def test_only_a_handshake_has_a_latency() -> None:

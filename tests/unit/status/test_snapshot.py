@@ -350,7 +350,7 @@ def test_a_snapshot_is_as_the_schema_says() -> None:
         "caller": None,
     }
     sender |= {"state": "", "group": None, "packets": 0, "bytes": 0, "retransmitted": 0, "resent": 0}
-    sender |= {"dropped": 0, "links": [link]}
+    sender |= {"dropped": 0, "links": [link], "callers_refused": 0, "problems": []}
     (engine,) = WHOLE["engines"]
     assert valid({**WHOLE, "engines": [{**engine, "stats": sender}]})
     assert not valid({**WHOLE, "engines": [{**engine, "stats": {**sender, "links": [{}]}}]})

@@ -211,7 +211,7 @@ def test_an_encoder_that_starts_again_comes_to_the_srt_server_from_another_port(
         arrived.clear()
         await until(lambda: more() == 2)
         (shutdown, first), (again, second) = arrived
-        assert (wire.packet_type(shutdown), wire.destination(shutdown), first) == (
+        assert (wire.packet_type(shutdown), wire.destination_of(shutdown), first) == (
             wire.SRT_SHUTDOWN,
             9001,
             port,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from netbond import srtla
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort
+from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import sending
 from netbond.srtla.process.protocol import Links, Resume, ResumeData
@@ -22,7 +24,15 @@ from netbond.srtla.process.sending import SendEngine, SendOptions
 from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.sender import ReceiverSilent, Unproven
 from netbond.system.typed_json import to_json
-from tests.srtla_util import data_packet, free_ports, induction, srt_ack
+from tests.srtla_util import (
+    CONCLUSION,
+    INDUCTION,
+    data_packet,
+    free_ports,
+    handshake,
+    srt_ack,
+    srt_control,
+)
 from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
 
@@ -223,26 +233,88 @@ def test_a_link_that_cannot_be_opened_says_why_once_and_is_tried_again(
     on_packet_loop(main)
 
 
-def test_another_caller_has_to_wait_until_the_first_has_fallen_silent() -> None:
+class Server:
+    """An SRT server behind the far end, that answers handshakes."""
+
+    def __init__(self, far: Far) -> None:
+        self.far = far
+        self.socket_ids: set[int] = set()
+
+    def serve(self) -> None:
+        far = self.far
+        far.serve()
+        for data in far.arrived:
+            if wire.is_handshake(data):
+                self.socket_ids.add(wire.handshake_socket(data))
+                kind = CONCLUSION if wire.is_conclusion(data) else INDUCTION
+                answer = handshake(kind, 900, to=wire.handshake_socket(data))
+                far.machine.datagram_from_srt(far.group, answer, time.monotonic())
+        far.arrived.clear()
+        far.serve()
+
+
+def test_a_caller_is_one_whose_handshake_is_complete(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
     async def main() -> None:
         far, first, second = Far(), udp(), udp()
+        server = Server(far)
         engine = opened(engine_to(far))
+        engine.message(Links((LO,)))
+        await connected(engine, far)
         listen = engine._listener.getsockname()
-        first.sendto(induction(), listen)
-        await until(lambda: to_json(engine.stats(0.0))["caller"])
-        ours = to_json(engine.stats(0.0))["caller"]
-        second.sendto(induction(), listen)
-        second.sendto(b"short", listen)
-        await asyncio.sleep(0.05)
-        assert to_json(engine.stats(0.0))["caller"] == ours
+
+        def caller() -> str | None:
+            return engine.stats(time.monotonic()).caller
+
+        def name(sock: socket.socket) -> str:
+            return "127.0.0.1:" + str(sock.getsockname()[1])
+
+        async def answered(sock: socket.socket, data: bytes) -> bytes:
+            sock.sendto(data, listen)
+            got: list[bytes] = []
+
+            def heard() -> bool:
+                server.serve()
+                got.extend(data for data, _ in received(sock))
+                return bool(got)
+
+            await until(heard)
+            return got[0]
+
+        assert await answered(first, handshake(INDUCTION, 1)) == handshake(INDUCTION, 900, to=1)
+        assert caller() is None
+        assert await answered(first, handshake(CONCLUSION, 1)) == handshake(CONCLUSION, 900, to=1)
+        assert caller() == name(first)
+
+        # It is heard: another is refused, once in words.
+        for _ in range(4):
+            second.sendto(handshake(INDUCTION, 2), listen)
+        await until(lambda: engine.stats(time.monotonic()).callers_refused == 4)
+        server.serve()
+        assert server.socket_ids == {1}
+        words = f"a second SRT caller, {name(second)}, is refused while {name(first)} is connected"
+        assert caplog.text.count(words) == 1
+        assert engine.stats(time.monotonic()).problems == (words,)
+
+        # It has been silent: the other may try, and the first keeps the place and its answers meanwhile.
         engine._carriage.caller_heard -= 2.0
-        second.sendto(data_packet(1), listen)  # a caller begins with a handshake
-        await asyncio.sleep(0.05)
-        assert to_json(engine.stats(0.0))["caller"] == ours
-        second.sendto(induction(), listen)
-        await until(
-            lambda: to_json(engine.stats(0.0))["caller"] == "127.0.0.1:" + str(second.getsockname()[1])
-        )
+        assert await answered(second, handshake(INDUCTION, 2)) == handshake(INDUCTION, 900, to=2)
+        assert caller() == name(first)
+        far.machine.datagram_from_srt(far.group, srt_ack(5), time.monotonic())
+        far.serve()
+        await until(lambda: [data for data, _ in received(first)] == [srt_ack(5)])
+        assert await answered(second, handshake(CONCLUSION, 2)) == handshake(CONCLUSION, 900, to=2)
+        assert caller() == name(second)
+        assert engine.resume_data()["caller"] == name(second)
+        far.machine.datagram_from_srt(far.group, srt_ack(6), time.monotonic())
+        far.serve()
+        await until(lambda: [data for data, _ in received(second)] == [srt_ack(6)])
+        assert received(first) == []
+
+        # It says goodbye: nobody has to wait.
+        second.sendto(srt_control(wire.SRT_SHUTDOWN, bytes(4)), listen)
+        assert await answered(first, handshake(INDUCTION, 3)) == handshake(INDUCTION, 900, to=3)
 
     on_packet_loop(main)
 

@@ -648,14 +648,14 @@ def test_an_encoder_that_starts_again_ends_the_connection_before() -> None:
     assert driven.call(502) == [(2, handshake(INDUCTION, 502))], "it comes from another port"
     (event,) = driven.replaced()
     assert event.group == 1
-    assert (wire.packet_type(event.shutdown), wire.destination(event.shutdown)) == (wire.SRT_SHUTDOWN, 9001)
+    assert (wire.packet_type(event.shutdown), wire.destination_of(event.shutdown)) == (wire.SRT_SHUTDOWN, 9001)
     assert driven.call(502, B) == [(2, handshake(INDUCTION, 502))], "repeated: the same caller"
     driven.connect(2, 502, 9002)
     driven.now += 1
     assert driven.call(502) == [(2, handshake(INDUCTION, 502))], "a late copy"
     assert driven.replaced() == []
     assert driven.call(503) == [(3, handshake(INDUCTION, 503))]
-    assert [wire.destination(event.shutdown) for event in driven.replaced()] == [9002]
+    assert [wire.destination_of(event.shutdown) for event in driven.replaced()] == [9002]
     assert [(number, links) for number, _, links in driven.receiver.groups()] == [(3, [A, B])]
     driven.receiver.datagram_from_srt(1, srt_control(wire.SRT_SHUTDOWN), driven.now)
     assert driven.receiver.datagrams_to_peers() == [], "that connection is over"
@@ -712,7 +712,7 @@ def test_an_encoder_that_starts_again_after_a_restart_of_the_receiver() -> None:
     driven.receiver.datagram_from_peer(A, handshake(INDUCTION, 501), driven.now)
     (event,) = driven.receiver.events()
     assert isinstance(event, CallerReplaced)
-    assert wire.destination(event.shutdown) == 7
+    assert wire.destination_of(event.shutdown) == 7
     assert driven.receiver.datagrams_to_srt() == [(2, handshake(INDUCTION, 501))]
 
 
