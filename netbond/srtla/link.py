@@ -20,6 +20,9 @@ class Link(LinkState):
     state: str = "error"
     reason: str = "not opened yet"
     last_heard: float = 0.0  # when a sign of life came last; 0.0: never
+    opened_at: float = 0.0  # when it last got a socket
+    answered_at: float = 0.0  # when anything at all came last from the receiver; 0.0: never
+    refused_at: float = 0.0  # when ICMP last said that nothing listens at the receiver's port
     unanswered_since: float | None = None  # when the first packet left after the last sign of life
     joined: bool = False  # has been up in the present group
     join_sent_at: float | None = None  # when REG2 with the present group's id last left

@@ -27,6 +27,11 @@ class LinkSpec:
         """What makes it the same link when a new list arrives."""
         return (self.address, self.device)
 
+    @property
+    def family(self) -> int:
+        """4 or 6: a link reaches receivers' addresses of its own family only."""
+        return 6 if ":" in self.address else 4
+
 
 def make_link(label: object, address: object, device: object) -> LinkSpec | None:
     """A link from unchecked values; None if they are not a local address and a device's name."""

@@ -53,7 +53,10 @@ ASK_INTERVAL_S: Final = 0.5  # between questions whether the receiver knows a li
 ANSWER_S: Final = 0.1  # that an answer may take, or ...
 ANSWER_RTTS: Final = 2  # ... this many round trips, whichever is longer
 MAX_PENDING_KEEPALIVES: Final = 64  # whose echo is recognised
-RECEIVER_SILENCE_S: Final = 10.0  # without a packet from the receiver on any link: try another address
+RECEIVER_SILENCE_S: Final = 10.0  # that no link of a family is up: try another address of the receiver
+NO_ANSWER_S: Final = 3.0  # after which a link that was never up says so
+PORT_CLOSED_S: Final = 3.0  # the same, if nothing listens at its port; a receiver restarts sooner
+NO_ANSWER: Final = "no answer from the receiver"
 REFUSED_BACKOFF_S = (2.0, 10.0)  # after REG_ERR, first and longest
 MAX_REMEMBERED_COPIES: Final = 512  # ACKs and NAKs whose copies from other links are recognised
 
@@ -129,7 +132,11 @@ class Unproven:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverSilent:
-    """The receiver was silent on all links: resolve its name again, try its next address."""
+    """No link of this family could be used for long: resolve the receiver's name again, and try its next
+    address. `answered`: there were answers, but no link came up."""
+
+    family: int  # 4 or 6
+    answered: bool
 
 
 Event = (
@@ -177,8 +184,9 @@ class Sender(Outlet):
         self._probe_id = self._new_id()
         self._pending: Link | None = None  # where REG1 was sent
         self._pending_since = 0.0
-        self._receiver_heard_at = now  # anything at all from the receiver
-        self._link_lost_at = now - RECEIVER_SILENCE_S  # when a link last lost its socket
+        # Of each family: when a link was last up, or the receiver's address was last changed, ...
+        self._served_at = {4: now, 6: now}
+        self._link_lost_at = dict.fromkeys((4, 6), now - RECEIVER_SILENCE_S)  # ... when one lost its socket
         self._next_keepalive = now
         self._next_check = now
         self._stats_at = now
@@ -215,11 +223,14 @@ class Sender(Outlet):
         link = self._links.get(number)
         if link is None:
             return
-        if not any(each.open for each in self._order) and now - self._link_lost_at >= RECEIVER_SILENCE_S / 2:
-            self._receiver_heard_at = now  # the receiver could not have answered before
+        family = link.spec.family
+        others = any(each.open and each.spec.family == family for each in self._order)
+        if not others and now - self._link_lost_at[family] >= RECEIVER_SILENCE_S / 2:
+            self._served_at[family] = now  # the receiver could not have answered before
         if link.usable:
             self._down(link, "error", "its socket was opened anew", now)
         link.state, link.reason = "registering", ""
+        link.opened_at = now
         link.retry_at = link.backoff_s = 0.0
         self._register(link, now)
 
@@ -236,6 +247,7 @@ class Sender(Outlet):
         tries again after PORT_CLOSED_RETRY_S."""
         link = self._links.get(number)
         if link is not None and link.open and not link.usable:
+            link.refused_at = now
             self._next_keepalive = min(self._next_keepalive, now + PORT_CLOSED_RETRY_S)
 
     def not_sent(self, number: int, datagrams: Sequence[bytes], now: float) -> None:
@@ -285,7 +297,7 @@ class Sender(Outlet):
         link = self._links.get(number)
         if link is None or not link.open:
             return
-        self._receiver_heard_at = now
+        link.answered_at = now
         kind = wire.packet_type(data)
         if kind == wire.REG_NGP:
             self._no_such_group(link, now)
@@ -322,9 +334,12 @@ class Sender(Outlet):
                 self._keepalive(link, now)
             elif link.open:
                 self._register(link, now)
-        if any(link.open for link in self._order) and now - self._receiver_heard_at >= RECEIVER_SILENCE_S:
-            self._receiver_heard_at = now
-            self._events.append(ReceiverSilent())
+                if link.answered_at < link.opened_at <= now - NO_ANSWER_S and not link.reason:
+                    link.reason = NO_ANSWER
+                elif link.reason == NO_ANSWER and link.answered_at >= link.opened_at:
+                    link.reason = ""
+        for family in (4, 6):
+            self._look_at_family(family, now)
 
     # --- what goes out --------------------------------------------------------------------------------------
 
@@ -428,7 +443,7 @@ class Sender(Outlet):
         if link is self._pending:
             self._pending = None
         if link.open:
-            self._link_lost_at = now
+            self._link_lost_at[link.spec.family] = now
         was_usable = link.usable
         link.state, link.reason = state, reason
         link.usable = link.stalled = link.asking = False
@@ -480,6 +495,20 @@ class Sender(Outlet):
             self._keepalive(link, now, size)
             self._keepalive(link, now)
 
+    def _look_at_family(self, family: int, now: float) -> None:
+        """Report that no link of this family is up, though there are sockets."""
+        links = [each for each in self._order if each.open and each.spec.family == family]
+        heard = [each.last_heard for each in links if each.usable]
+        if heard:
+            self._served_at[family] = max(self._served_at[family], *heard)
+        elif links:
+            since = self._served_at[family]
+            closed = all(each.refused_at > since for each in links)
+            if now - since >= (PORT_CLOSED_S if closed else RECEIVER_SILENCE_S):
+                answered = any(each.answered_at > since for each in links)
+                self._served_at[family] = now
+                self._events.append(ReceiverSilent(family, answered))
+
     def _overdue(self, link: Link, answer_s: float, now: float) -> bool:
         """Whether a keepalive left `answer_s` ago or earlier, and no sign of life has come since."""
         return any(
@@ -529,7 +558,8 @@ class Sender(Outlet):
     def _denied(self, link: Link, asked_at: float, now: float) -> None:
         """The answer to a REG2 that left at `asked_at`: there is no such group."""
         if any(each.usable and each.last_heard > asked_at for each in self._order):
-            return  # the group lives on another link
+            link.reason = "the receiver knows our other links, but not this one"
+            return
         self._forget_group(now)
         self._pending, self._pending_since = link, now
         self._register(link, now)

@@ -43,6 +43,10 @@ class LinkStatistics:
     lost: int = field(metadata=doc("data packets reported lost, and full-size keepalives not answered"))
     loss_pct: float = field(metadata=doc("0 to 100, of these packets, over the last 10 s"))
     bitrate_bps: int = field(metadata=doc("sent, bit/s"))
+    receiver_address: str | None = field(
+        default=None,
+        metadata=doc("the receiver's address that it uses, of its own family; null: none is known"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,9 @@ class SenderStatistics:
     role: Literal["sender"] = field(metadata=doc('`"sender"`'))
     listen: str = field(metadata=doc("where the SRT caller connects"))
     receiver: str = field(metadata=doc("as configured"))
-    receiver_address: str | None = field(metadata=doc("the address in use; null: none is known yet"))
+    receiver_address: str | None = field(
+        metadata=doc("the address in use, of the first link that has one; null: none is known yet")
+    )
     caller: str | None = field(metadata=doc("`ip:port` of the SRT caller; null: none has connected yet"))
     state: str = field(metadata=doc("`resolving`, `registering`, `connected`, `no links`"))
     group: str | None = field(metadata=doc("first 8 hex digits of the group's id; null: none yet"))

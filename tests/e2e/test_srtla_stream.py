@@ -233,6 +233,30 @@ def test_twins_with_the_same_address_both_carry_traffic(tmp_path: Path) -> None:
         assert min(carried) > 50, carried
 
 
+def test_each_link_reaches_a_name_with_both_families_by_its_own(tmp_path: Path) -> None:
+    """Two links with IPv4 only, as most modems are, beside one that has IPv6: all carry."""
+    with net(tmp_path, 3) as lab:
+        etc = Path(f"/etc/netns/{lab.box}")
+        etc.mkdir(parents=True)
+        (etc / "hosts").write_text(f"2001:db8:7::1 bond.netbond.test\n{RECEIVER} bond.netbond.test\n")
+        for namespace, device, host in ((lab.box, "usb2", 2), (lab.far, "net2", 1)):
+            sh("ip", "-n", namespace, "addr", "add", f"2001:db8:7::{host}/64", "dev", device, "nodad")
+        stream = Stream(lab)
+        lab.recv()
+        where = ("--listen", "127.0.0.1:6000", "--receiver", "bond.netbond.test:5000")
+        sender = Agent(lab, lab.box, "send", *where, log="send.log")
+        own = ("10.7.0.2", "10.7.1.2", "2001:db8:7::2")
+        links = [{"label": f"usb{n}", "address": each, "device": f"usb{n}"} for n, each in enumerate(own)]
+        sender.say({"links": links})
+        eventually(lambda: lab.log("send.log").count(": up") == 3, 10)
+        stream.start()
+        stream.arrives()
+        assert stream.finish() == []
+        eventually(lambda: sender.stats["links"])
+        shown = [(link["receiver_address"], link["packets"] > 50) for link in sender.stats["links"]]
+        assert shown == [(RECEIVER, True), (RECEIVER, True), ("2001:db8:7::1", True)]
+
+
 def test_an_encoder_that_is_started_anew_is_taken_at_once_and_a_second_one_is_refused(tmp_path: Path) -> None:
     """By another port, as each new SRT socket has; the one before was killed and said no goodbye."""
     with net(tmp_path, 2) as lab:

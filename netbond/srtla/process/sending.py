@@ -27,10 +27,11 @@ from netbond.srtla.linkspec import LinkSpec, make_link
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.native import fastpath
 from netbond.srtla.process import batch, linklist
+from netbond.srtla.process.addresses import Addresses
 from netbond.srtla.process.carriage import Carriage
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
-from netbond.srtla.process.linksocket import FAILURES, Endpoint, family_of, open_link, open_listener, reason
+from netbond.srtla.process.linksocket import FAILURES, Endpoint, open_link, open_listener, reason
 from netbond.srtla.process.protocol import Links, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.wakeup import Report
@@ -90,15 +91,12 @@ class SendEngine(Engine):
         self._list_file = options.list_file
         self._watch = linklist.Watch(options.list_file) if options.list_file is not None else None
         self._sockets: dict[int, _Socket] = {}
-        self._receivers: list[Endpoint] = []
-        self._receiver: Endpoint | None = None
+        self._receiver = Addresses(_resumed_addresses(resume))
         self._callers = Callers()
         self._fast: FastPath | None = None
         self._ports = _resumed_ports(resume)
-        self._looking_elsewhere = False
         self._silence_said = False
         self._unproven_said = ""
-        self._preferred = resume.get("receiver_address")
         self._sender = Sender(
             os.urandom,
             make_carrier(config.mode, config.latency / 1000 or None, _resumed_latency(resume)),
@@ -185,9 +183,14 @@ class SendEngine(Engine):
         group = self._sender.group
         data: ResumeData = {
             "group": group.hex() if group else None,
-            "receiver_address": self._receiver[1] if self._receiver else None,
+            "receiver_address": self._first_address(),
             "links": [
-                {"address": link.spec.address, "device": link.spec.device, "port": link.port}
+                {
+                    "address": link.spec.address,
+                    "device": link.spec.device,
+                    "port": link.port,
+                    "receiver_address": self._address_for(link.spec.address),
+                }
                 for link in self._sockets.values()
                 if link.port
             ],
@@ -201,14 +204,17 @@ class SendEngine(Engine):
 
     def stats(self, now: float) -> SenderStatistics:
         stats = self._sender.stats(now)
-        if self._receiver is None:
+        if not self._receiver:
             stats["state"] = "resolving"
-        stats["links"] = tuple(LinkStatistics(**link) for link in stats["links"])
+        stats["links"] = tuple(
+            LinkStatistics(**link, receiver_address=self._address_for(link["address"]))
+            for link in stats["links"]
+        )
         return SenderStatistics(
             role="sender",
             listen=_shown(self._listener),
             receiver=str(self._config.receiver),
-            receiver_address=self._receiver[1] if self._receiver else None,
+            receiver_address=self._first_address(),
             caller=format_address(self._callers.address) if self._callers.address else None,
             callers_refused=self._callers.refused,
             problems=tuple(self._problems(now)),
@@ -248,21 +254,18 @@ class SendEngine(Engine):
         now = time.monotonic()
         self._sender.set_links(specs, now)
         self._flush(now)
-        usable = self._usable(self._receivers)
-        if self._receiver is not None and self._receiver[0] not in {each[0] for each in usable}:
-            self._connect(usable[0], now)  # the links are all of the other family
         self.publish_resume()
         self.arm()
 
     def _open_link(self, number: int, now: float) -> None:
         link = self._sockets[number]
-        receiver = self._receiver
+        receiver = self._receiver.of(link.spec.family)
         if receiver is None:
-            self._sender.link_failed(number, "waiting for the receiver's address", now)
-            return
-        if family_of(link.spec.address) != receiver[0]:
-            version = 6 if receiver[0] == socket.AF_INET6 else 4
-            self._fail(number, f"the receiver {receiver[1]} has IPv{version} only", now)
+            if self._receiver:
+                known, other = self._receiver.hosts()[0], 10 - link.spec.family
+                self._fail(number, f"the receiver {known} has IPv{other} only", now)
+            else:
+                self._sender.link_failed(number, "waiting for the receiver's address", now)
             return
         try:
             link.index = _index(link.spec.device)
@@ -302,32 +305,28 @@ class SendEngine(Engine):
 
     def _resolved(self, found: list[Endpoint]) -> None:
         now = time.monotonic()
-        self._receivers = found
-        usable = self._usable(found)
-        if self._receiver is None:
-            preferred = [each for each in usable if each[1] == self._preferred]
-            self._connect((preferred or usable)[0], now)
-        elif self._looking_elsewhere:
-            self._looking_elsewhere = False
-            position = usable.index(self._receiver) + 1 if self._receiver in usable else 0
-            following = usable[position % len(usable)]
-            if following != self._receiver:
-                self._connect(following, now)
-
-    def _usable(self, found: list[Endpoint]) -> list[Endpoint]:
-        """The addresses whose family some link has; all of them if there is no link yet."""
-        families = {family_of(link.spec.address) for link in self._sockets.values()}
-        return [each for each in found if each[0] in families] or found
-
-    def _connect(self, receiver: Endpoint, now: float) -> None:
-        self._receiver = receiver
-        log.info("receiver %s is %s", self._config.receiver, receiver[1])
-        for number in list(self._sockets):
-            self._close_link(number, "", now)
-            self._open_link(number, now)
+        changed = self._receiver.found(found)
+        for family in changed:
+            endpoint = self._receiver.of(family)
+            if endpoint is not None:
+                log.info("receiver %s is %s", self._config.receiver, endpoint[1])
+        for number, link in list(self._sockets.items()):
+            if link.spec.family in changed or link.sock is None:
+                self._close_link(number, "", now)
+                self._open_link(number, now)
         self._flush(now)
         self.publish_resume()
         self.arm()
+
+    def _address_for(self, own: str) -> str | None:
+        """The receiver's address for a link's own; None: it has none of this family, or none is known yet."""
+        endpoint = self._receiver.of(6 if ":" in own else 4)
+        return endpoint[1] if endpoint is not None else None
+
+    def _first_address(self) -> str | None:
+        """The receiver's address for the first link that has one; without links, the first of all."""
+        of_links = (self._address_for(link.spec.address) for link in self._sockets.values())
+        return next((address for address in of_links if address), next(iter(self._receiver.hosts()), None))
 
     # --- datagrams ------------------------------------------------------------------------------------------
 
@@ -496,10 +495,11 @@ class SendEngine(Engine):
                 self._unproven_said = what
                 log.warning("%s does not know our key: %s", self._config.receiver, what)
         elif isinstance(event, ReceiverSilent):
-            if not self._silence_said:
+            silent = self._sender.state() != "connected" and not event.answered
+            if silent and not self._silence_said:
                 self._silence_said = True
                 log.warning("no answer from %s on any link; going on", self._config.receiver)
-            self._looking_elsewhere = True
+            self._receiver.failed(event.family)
             self._resolver.start()
 
 
@@ -540,6 +540,14 @@ def _resumed_ports(resume: ResumeData) -> dict[tuple[str, str], int]:
         if spec is not None and type(port) is int and 0 < port < 65536:
             ports[spec.key] = port
     return ports
+
+
+def _resumed_addresses(resume: ResumeData) -> list[str]:
+    """The receiver's addresses that were in use: that of each link, and of 0.1.0, which had one for all."""
+    links = resume.get("links")
+    entries = [resume, *(links if isinstance(links, list) else [])]
+    found = [entry.get("receiver_address") for entry in entries if isinstance(entry, dict)]
+    return [address for address in found if isinstance(address, str)]
 
 
 def _resumed_latency(resume: ResumeData) -> float | None:

@@ -227,6 +227,7 @@ def test_no_such_group_as_the_only_answer_gives_the_link_up() -> None:
     assert isinstance(down, LinkDown)
     assert (down.number, down.reason) == (1, "the receiver does not know this link")
     assert driven.sender.group is not None, "the group lives on link 2"
+    assert driven.stats(1)["reason"] == "the receiver knows our other links, but not this one"
     assert driven.sender.usable_links == 1
 
 
@@ -574,6 +575,59 @@ def test_silence_is_noticed_on_links_whose_sockets_fail_again_and_again() -> Non
         driven.after(0.5)
         silent += sum(isinstance(event, ReceiverSilent) for event in driven.sender.events())
     assert silent == 1
+
+
+def test_a_link_without_any_answer_says_so() -> None:
+    driven = Driven()
+    for _ in range(2):
+        driven.after(1.0)
+    assert driven.stats(1)["reason"] == ""
+    for _ in range(2):
+        driven.after(1.0)
+    assert driven.stats(1)["reason"] == "no answer from the receiver"
+    driven.hears(1, NGP)
+    driven.after(1.0)
+    assert [driven.stats(number)["reason"] for number in (1, 2)] == ["", "no answer from the receiver"]
+
+
+def test_silence_is_that_of_a_family() -> None:
+    driven = Driven(links=1)
+    driven.sender.set_links([*driven.specs, LinkSpec("six", "2001:db8::1")], driven.now)
+    driven.sender.link_opened(2, driven.now)
+    driven.register()
+    silent = []
+    for _ in range(150):
+        driven.hears(1, wire.build_srtla_ack([1]))
+        driven.after(0.1)
+        silent += [event for event in driven.sender.events() if isinstance(event, ReceiverSilent)]
+    assert silent == [ReceiverSilent(6, answered=False)]
+    driven.hears(2, ERR)
+    for _ in range(100):
+        driven.hears(1, wire.build_srtla_ack([1]))
+        driven.after(0.1)
+        silent += [event for event in driven.sender.events() if isinstance(event, ReceiverSilent)]
+    assert silent[1:] == [ReceiverSilent(6, answered=True)], "it answers, but does not take the link"
+
+
+def test_an_address_where_nothing_listens_is_given_up_sooner() -> None:
+    driven = Driven()
+    silent = []
+    for second in range(1, 5):
+        for number in (1, 2) if second < 4 else ():
+            driven.sender.port_closed(number, driven.now)
+        driven.after(1.0)
+        silent += [second for event in driven.sender.events() if isinstance(event, ReceiverSilent)]
+    assert silent == [3]
+
+
+def test_an_address_where_one_link_is_let_in_is_not_given_up() -> None:
+    driven = Driven()
+    driven.register()
+    for _ in range(60):
+        driven.sender.port_closed(2, driven.now)
+        driven.hears(1, wire.build_srtla_ack([1]))
+        driven.after(0.1)
+    assert not any(isinstance(event, ReceiverSilent) for event in driven.sender.events())
 
 
 def test_time_without_any_socket_is_not_silence() -> None:

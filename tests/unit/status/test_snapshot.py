@@ -339,7 +339,7 @@ def test_a_snapshot_is_as_the_schema_says() -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     valid = jsonschema.Draft202012Validator(schema).is_valid
     assert valid(WHOLE)
-    texts = ("label", "address", "device", "state", "reason")
+    texts = ("label", "address", "device", "state", "reason", "receiver_address")
     keys = [each.name for each in dataclasses.fields(LinkStatistics)]
     link = {**dict.fromkeys(keys, 0), **dict.fromkeys(texts, ""), "enabled": True}
     sender: dict[str, Any] = {

@@ -44,6 +44,7 @@ def test_nothing_a_predecessor_left_breaks_its_successor(value: Any) -> None:
     sending._resumed_group(resume)
     sending._resumed_ports(resume)
     sending._resumed_caller(resume)
+    sending._resumed_addresses(resume)
     sending._resumed_latency(resume)
 
 
@@ -61,6 +62,8 @@ def test_what_a_sender_left() -> None:
     assert sending._resumed_ports(resume) == {("10.0.0.10", "usb0"): 40000}
     assert sending._resumed_caller(resume) == ("127.0.0.1", 5)
     assert sending._resumed_latency(resume) == 2.5
+    assert sending._resumed_addresses(resume) == []
+    assert sending._resumed_addresses({**resume, "receiver_address": "192.0.2.1"}) == ["192.0.2.1"]
 
 
 @pytest.mark.parametrize("latency", [None, True, "2", 0, -1, 66, float("nan"), [1.0]])
@@ -74,8 +77,9 @@ def test_a_latency_that_no_handshake_can_tell_is_not_resumed(latency: Any) -> No
 class Far:
     """An SRTLA receiver, on a plain socket of the test's."""
 
-    def __init__(self) -> None:
-        self.sock = udp()
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.sock = udp(host)
+        self.others: list[socket.socket] = []  # where it also receives
         self.machine = Receiver(random.Random(1).randbytes, time.monotonic())
         self.arrived: list[bytes] = []
         self.group = 0
@@ -86,21 +90,26 @@ class Far:
 
     def serve(self) -> None:
         """Take what has come, and answer."""
-        for data, address in received(self.sock):
-            self.machine.datagram_from_peer(address, data, time.monotonic())
+        sockets: dict[Any, socket.socket] = {}
+        for sock in (self.sock, *self.others):
+            for data, address in received(sock):
+                sockets[address] = sock
+                self.machine.datagram_from_peer(address, data, time.monotonic())
         self.machine.handle_timer(time.monotonic())
         for group, data in self.machine.datagrams_to_srt():
             self.group = group
             self.arrived.append(data)
         for address, data in self.machine.datagrams_to_peers():
-            self.sock.sendto(data, address)
+            sockets.get(address, self.sock).sendto(data, address)
 
 
 LO = LinkSpec("lo", "127.0.0.1", "lo")
 
 
-def engine_to(far: Far, list_file: Path | None = None, resume: ResumeData | None = None) -> SendEngine:
-    config = SenderConfig(HostPort("127.0.0.1", free_ports(1)[0]), HostPort("127.0.0.1", far.port))
+def engine_to(
+    far: Far, list_file: Path | None = None, resume: ResumeData | None = None, host: str = "127.0.0.1"
+) -> SendEngine:
+    config = SenderConfig(HostPort("127.0.0.1", free_ports(1)[0]), HostPort(host, far.port))
     return SendEngine(SendOptions(config, list_file), None, resume or {})
 
 
@@ -145,7 +154,9 @@ def test_a_stream_goes_out_over_the_links_that_the_agent_names() -> None:
         left = engine.resume_data()
         ((_, group, peers),) = far.machine.groups()
         assert left["group"] == group.hex()
-        assert left["links"] == [{"address": "127.0.0.1", "device": "lo", "port": peers[0][1]}]
+        kept = {"address": "127.0.0.1", "device": "lo", "port": peers[0][1], "receiver_address": "127.0.0.1"}
+        assert left["links"] == [kept]
+        assert left["receiver_address"] == "127.0.0.1"
         assert left["caller"] == "127.0.0.1:" + str(caller.getsockname()[1])
         await engine.drain()
         close(engine)
@@ -220,7 +231,7 @@ def test_a_link_that_cannot_be_opened_says_why_once_and_is_tried_again(
                 )
             )
         )
-        await until(lambda: engine._receiver is not None)
+        await until(lambda: engine._receiver)
         for _ in range(3):
             engine.maintain(time.monotonic())
         assert [(link["state"], link["reason"]) for link in links_of(engine)] == [
@@ -229,6 +240,45 @@ def test_a_link_that_cannot_be_opened_says_why_once_and_is_tried_again(
             ("error", "the receiver 127.0.0.1 has IPv4 only"),
         ]
         assert caplog.text.count("link away: the address is not on this box; trying again each second") == 1
+
+    on_packet_loop(main)
+
+
+def test_each_link_uses_an_address_of_its_own_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name has both; the first IPv4 address is dead, so the next is tried."""
+
+    async def main() -> None:
+        far = Far(host="127.0.0.1")
+        six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        with six:
+            six.bind(("::1", far.port))
+            six.setblocking(False)
+            far.others.append(six)
+            found: list[Any] = [(10, 2, 17, "", ("::1", far.port, 0, 0))]
+            found += [(2, 2, 17, "", (host, far.port)) for host in ("127.0.0.99", "127.0.0.1")]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            engine = opened(engine_to(far, host="bond.example.org"))
+            engine.message(Links((LO, LinkSpec("two", "127.0.0.2"), LinkSpec("six", "::1"))))
+
+            def states() -> list[tuple[str, str | None]]:
+                far.serve()
+                links = engine.stats(time.monotonic()).links
+                return [(link.state, link.receiver_address) for link in links]
+
+            await until(lambda: states()[2] == ("up", "::1"))
+            assert states()[:2] == [("registering", "127.0.0.99")] * 2
+            assert engine.stats(0.0).receiver_address == "127.0.0.99", "of the first link"
+            await until(lambda: states() == [("up", "127.0.0.1"), ("up", "127.0.0.1"), ("up", "::1")], 8)
+            assert engine.stats(0.0).state == "connected"
+            left = engine.resume_data()
+            assert [link["receiver_address"] for link in left["links"]] == ["127.0.0.1", "127.0.0.1", "::1"]
+            assert len(far.machine.groups()) == 1
+            close(engine)
+
+            after = opened(engine_to(far, resume=left, host="bond.example.org"))
+            after.message(Links((LO,)))
+            await connected(after, far)
+            assert after.stats(0.0).links[0].receiver_address == "127.0.0.1", "it is not looked for again"
 
     on_packet_loop(main)
 
@@ -328,11 +378,14 @@ def test_a_receiver_that_is_not_there_is_said_once(caplog: pytest.LogCaptureFixt
         await until(lambda: "link lo: nothing listens at the receiver's port" in caplog.text)
         await asyncio.sleep(0.5)
         assert caplog.text.count("nothing listens at the receiver's port") == 1
-        engine._event(ReceiverSilent(), 0.0)
-        engine._event(ReceiverSilent(), 0.0)
+        engine._event(ReceiverSilent(4, answered=True), 0.0)
+        assert "no answer from" not in caplog.text, "it has answered, though not as we would like"
+        engine._event(ReceiverSilent(4, answered=False), 0.0)
+        engine._event(ReceiverSilent(4, answered=False), 0.0)
         assert caplog.text.count("no answer from 127.0.0.1") == 1
-        assert engine._looking_elsewhere
-        await until(lambda: not engine._looking_elsewhere)  # it has one address only
+        (problem,) = engine.stats(0.0).problems
+        assert problem.startswith("no answer from 127.0.0.1")
+        await until(lambda: not engine._receiver._failed)  # it has one address only
         engine._event(Unproven(used=True), 0.0)
         engine._event(Unproven(used=True), 0.0)
         assert caplog.text.count("does not know our key: going on without") == 1
