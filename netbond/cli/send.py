@@ -18,7 +18,7 @@ from netbond.cli.engine_options import (
     port_number,
 )
 from netbond.config.schema import SenderConfig
-from netbond.config.values import HostPort
+from netbond.config.values import MAX_RECEIVERS, HostPort
 from netbond.errors import UsageError
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help=argparse.SUPPRESS)
     parser.add_argument("--listen", metavar="HOST:PORT", help="where the SRT caller connects")
-    parser.add_argument("--receiver", metavar="HOST:PORT", help="the SRTLA receiver; a name is fine")
+    parser.add_argument(
+        "--receiver",
+        metavar="HOST:PORT",
+        action="append",
+        help="the SRTLA receiver; a name is fine; given again: another one, for when this does not answer",
+    )
     add_options(parser, SenderConfig)
     dropin.add_sender_options(parser)
     parser.epilog = (
@@ -50,10 +55,12 @@ def run(args: argparse.Namespace) -> int:
     from netbond.srtla.process.sending import SendEngine, SendOptions
 
     lines = dropin.translate_sender(args)
-    listen, receiver, list_file = _places(args)
+    listen, receivers, list_file = _places(args)
     if args.dry_run and list_file is not None:
-        return dropin.dry_run(list_file, [receiver])
-    config = SenderConfig(listen, receiver, **given(args, SenderConfig))
+        return dropin.dry_run(list_file, receivers)
+    config = SenderConfig(
+        listen, receivers[0] if len(receivers) == 1 else receivers, **given(args, SenderConfig)
+    )
     options = SendOptions(config, list_file, key_of(args), args.stats_file)
     set_up_logging(dropin.log_level(args))
     for line in lines:
@@ -62,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     return serve(SendEngine(options, channel, resume))
 
 
-def _places(args: argparse.Namespace) -> tuple[HostPort, HostPort, Path | None]:
+def _places(args: argparse.Namespace) -> tuple[HostPort, tuple[HostPort, ...], Path | None]:
     words: list[str] = args.arguments
     if (args.listen is None) != (args.receiver is None):
         raise UsageError("--listen and --receiver belong together", "give both, or LISTEN_PORT and the rest")
@@ -74,10 +81,13 @@ def _places(args: argparse.Namespace) -> tuple[HostPort, HostPort, Path | None]:
             )
         listen = HostPort("", port_number(words[0], "LISTEN_PORT"))
         receiver = HostPort(host_name(words[1], "RECEIVER_HOST"), port_number(words[2], "RECEIVER_PORT"))
-        return listen, receiver, Path(words[3])
+        return listen, (receiver,), Path(words[3])
     if len(words) > 1:
         raise UsageError(f"{len(words)} arguments given besides --listen", "expected only IPS_FILE")
     if not words and args.control_fd is None:
         raise UsageError("there is no list of links", "add IPS_FILE")
     list_file = Path(words[0]) if words and words[0] != "-" else None
-    return address_port(args.listen, "--listen"), host_port(args.receiver, "--receiver"), list_file
+    receivers = tuple(dict.fromkeys(host_port(each, "--receiver") for each in args.receiver))
+    if len(receivers) > MAX_RECEIVERS:
+        raise UsageError(f"{len(receivers)} receivers given", f"{MAX_RECEIVERS} are the limit")
+    return address_port(args.listen, "--listen"), receivers, list_file

@@ -77,13 +77,14 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
 
 def _check_engines(config: Config, file: str) -> None:
     """No two engines have the same port, none sends to itself, and none requires a key that it lacks."""
-    engines = [("sender", s.listen, "receiver", s.receiver) for s in config.sender]
-    engines += [("receiver", r.listen, "srt", r.srt) for r in config.receiver]
-    for number, (_, listen, _, _) in enumerate(engines):
-        for _, other, _, _ in engines[:number]:
+    listens = [*(each.listen for each in config.sender), *(each.listen for each in config.receiver)]
+    for number, listen in enumerate(listens):
+        for other in listens[:number]:
             if _same_port(listen, other):
                 where = f"{listen}" if listen == other else f"{other} and {listen}, which is the same port"
                 raise ConfigError(f"{file}: two engines listen on {where}", "give each a port of its own")
+    engines = [("sender", s.listen, "receiver", each) for s in config.sender for each in s.receivers]
+    engines += [("receiver", r.listen, "srt", r.srt) for r in config.receiver]
     for kind, listen, key, target in engines:
         here = _host(target)
         if here is not None and (here.is_loopback or target == listen) and _same_port(listen, target):

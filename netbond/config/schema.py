@@ -385,8 +385,10 @@ class SenderConfig:
     listen: HostPort = _required(
         v.address_endpoint, 'Address and port where the SRT caller connects (`"127.0.0.1:6000"`).'
     )
-    receiver: HostPort = _required(
-        v.host_port, 'Host and port of the SRTLA receiver (`"bond.example.org:5000"`).'
+    receiver: HostPort | tuple[HostPort, ...] = _required(
+        v.host_ports,
+        'Host and port of the SRTLA receiver (`"bond.example.org:5000"`), or a list of up to 8 in the order'
+        " of preference: the next is used when one does not answer ([send.md](send.md#several-receivers)).",
     )
     mode: str = _key(
         v.one_of(*MODES),
@@ -409,6 +411,11 @@ class SenderConfig:
         default=False,
         doc="`true`: no stream goes to a receiver that has not shown that it knows the key.",
     )
+
+    @property
+    def receivers(self) -> tuple[HostPort, ...]:
+        """All receivers, in the order of preference."""
+        return self.receiver if isinstance(self.receiver, tuple) else (self.receiver,)
 
     @property
     def name(self) -> str:

@@ -230,6 +230,34 @@ def host_port(value: object) -> HostPort:
         raise InvalidValueError(str(error)) from None
 
 
+MAX_RECEIVERS = 8  # of one sender
+
+
+@kind(
+    {
+        "anyOf": [
+            host_port.schema,
+            {
+                "type": "array",
+                "items": host_port.schema,
+                "minItems": 1,
+                "maxItems": MAX_RECEIVERS,
+                "uniqueItems": True,
+            },
+        ]
+    }
+)
+def host_ports(value: object) -> HostPort | tuple[HostPort, ...]:
+    """One endpoint, or a list of them in the order of preference."""
+    if not isinstance(value, list):
+        found: HostPort = host_port(value)
+        return found
+    several = tuple(host_port(item) for item in value)
+    if not 1 <= len(several) <= MAX_RECEIVERS or len(set(several)) != len(several):
+        raise InvalidValueError(f"one 'host:port', or a list of 1 to {MAX_RECEIVERS} different ones")
+    return several[0] if len(several) == 1 else several
+
+
 @kind({"type": "string", "pattern": rf"^({_IPV4}|\[({_IPV4}|{_IPV6})\]):{_PORT}$"})
 def address_endpoint(value: object) -> HostPort:
     endpoint: HostPort = host_port(value)

@@ -34,9 +34,10 @@ def engine_arguments(engine: EngineConfig) -> list[str]:
         value = getattr(engine, key.name)
         if value == key.default:
             continue
-        arguments.append("--" + key.name.replace("_", "-"))
-        if value is not True:
-            arguments.append(f"{value:g}" if isinstance(value, float) else str(value))
+        for each in value if isinstance(value, tuple) else (value,):
+            arguments.append("--" + key.name.replace("_", "-"))
+            if each is not True:
+                arguments.append(f"{each:g}" if isinstance(each, float) else str(each))
     return arguments
 
 

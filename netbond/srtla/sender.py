@@ -200,6 +200,24 @@ class Sender(Outlet):
 
     # --- what comes in --------------------------------------------------------------------------------------
 
+    def use_another_receiver(self, now: float) -> None:
+        """From now on the links lead to another receiver: register there, under another id, as an id is a
+        bearer token. Open the sockets anew."""
+        self.group = None
+        self._probe_id = self._new_id()
+        self._pending = None
+        self._copies.clear()
+        self._served_at = {4: now, 6: now}
+        for each in self._order:
+            each.joined, each.join_sent_at = False, None
+            if each.usable:
+                self._down(each, "registering", "another receiver is used", now)
+        self._to_links.clear()
+
+    def probe(self) -> bytes:
+        """A datagram to which a receiver that works answers "no such group"; it is no part of a group."""
+        return wire.build_registration(wire.REG2, self._new_id())
+
     def set_links(self, specs: Sequence[LinkSpec], now: float) -> None:
         """The whole list of links. Links that stay are untouched; of duplicates, the first counts."""
         wanted: dict[tuple[str, str], LinkSpec] = {}

@@ -55,7 +55,7 @@ class SenderStatistics:
 
     role: Literal["sender"] = field(metadata=doc('`"sender"`'))
     listen: str = field(metadata=doc("where the SRT caller connects"))
-    receiver: str = field(metadata=doc("as configured"))
+    receiver: str = field(metadata=doc("as configured; of several the one in use"))
     receiver_address: str | None = field(
         metadata=doc("the address in use, of the first link that has one; null: none is known yet")
     )

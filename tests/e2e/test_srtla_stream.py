@@ -257,6 +257,42 @@ def test_each_link_reaches_a_name_with_both_families_by_its_own(tmp_path: Path) 
         assert shown == [(RECEIVER, True), (RECEIVER, True), ("2001:db8:7::1", True)]
 
 
+def test_another_receiver_takes_over_and_hands_back_when_no_caller_is_there(tmp_path: Path) -> None:
+    with net(tmp_path, 2) as lab:
+        stream = Stream(lab, latency=500)
+        second = ("--srtla-port", "5001", "--srt-port", "5002")
+        first = lab.recv()
+        lab.netbond(lab.far, "recv", *second, log="second.log")
+        where = (
+            "--listen",
+            "127.0.0.1:6000",
+            "--receiver",
+            f"{RECEIVER}:5000",
+            "--receiver",
+            f"{RECEIVER}:5001",
+        )
+        agent = Agent(lab, lab.box, "send", *where, log="send.log")
+        usb = [{"label": f"usb{n}", "address": f"10.7.{n}.2", "device": f"usb{n}"} for n in range(2)]
+        agent.say({"links": usb})
+        eventually(lambda: lab.log("send.log").count(": up") == 2, 10)
+        first.kill()
+        first.wait(5)
+        eventually(lambda: lab.log("send.log").count(": up") == 4, 20, "the links are up at the second")
+        stream.start()
+        stream.arrives()
+        eventually(lambda: agent.stats["receiver"] == f"{RECEIVER}:5001")
+        assert agent.stats["problems"][0].startswith(f"{RECEIVER}:5000 did not answer")
+        lab.recv()
+        assert stream.finish() == []
+        stream.caller.kill()
+        stream.caller.wait(5)
+        eventually(
+            lambda: agent.stats["receiver"] == f"{RECEIVER}:5000", 50, "it has answered for half a minute"
+        )
+        eventually(lambda: agent.stats["state"] == "connected")
+        assert agent.stats["problems"] == []
+
+
 def test_an_encoder_that_is_started_anew_is_taken_at_once_and_a_second_one_is_refused(tmp_path: Path) -> None:
     """By another port, as each new SRT socket has; the one before was killed and said no goodbye."""
     with net(tmp_path, 2) as lab:

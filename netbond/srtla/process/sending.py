@@ -7,13 +7,14 @@ trouble is logged once. Without any link the engine waits for one.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,12 +32,14 @@ from netbond.srtla.process.addresses import Addresses
 from netbond.srtla.process.carriage import Carriage
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
+from netbond.srtla.process.failover import Failover
 from netbond.srtla.process.linksocket import FAILURES, Endpoint, open_link, open_listener, reason
 from netbond.srtla.process.protocol import Links, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.wakeup import Report
 from netbond.srtla.receiver.receiver import format_address
 from netbond.srtla.sender import (
+    RECEIVER_SILENCE_S,
     GroupChanged,
     LinkAdded,
     LinkDown,
@@ -82,6 +85,15 @@ class _Socket:
     fast: int = -1  # its number in the compiled data path
 
 
+@dataclass(frozen=True, slots=True)
+class _Receiver:
+    """One of the receivers of the configuration."""
+
+    name: HostPort
+    addresses: Addresses
+    resolver: Resolver
+
+
 class SendEngine(Engine):
     """An SRTLA sender as a process."""
 
@@ -91,11 +103,17 @@ class SendEngine(Engine):
         self._list_file = options.list_file
         self._watch = linklist.Watch(options.list_file) if options.list_file is not None else None
         self._sockets: dict[int, _Socket] = {}
-        self._receiver = Addresses(_resumed_addresses(resume))
+        self._receivers: list[_Receiver] = []
+        self._failover = Failover(
+            len(config.receivers), time.monotonic(), _resumed_receiver(resume, config.receivers)
+        )
+        self._receiver_since = time.monotonic()  # when there was an address for some link, or none was tried
+        self._probes = 0
+        self._probe: socket.socket | None = None  # to the first receiver, while another is in use
         self._callers = Callers()
         self._fast: FastPath | None = None
         self._ports = _resumed_ports(resume)
-        self._silence_said = False
+        self._silent: set[HostPort] = set()  # receivers that did not answer since a link was up
         self._unproven_said = ""
         self._sender = Sender(
             os.urandom,
@@ -134,8 +152,12 @@ class SendEngine(Engine):
             self._fast = fastpath.open_path(self._listener.fileno(), self.loop.packets_descriptor)
             self._fast.drop_copies()
         self.loop.use(self._fast, handler=self._carriage)
-        self._resolver = Resolver(self._config.receiver, self._resolved)
-        self._resolver.start()
+        for name in self._config.receivers:
+            addresses = Addresses(_resumed_addresses(self.resume))
+            self._receivers.append(
+                _Receiver(name, addresses, Resolver(name, partial(self._resolved, addresses)))
+            )
+        self._receiver.resolver.start()
         log.info("listening on %s for an SRT caller", _shown(self._listener))
         if self._list_file is not None:
             self._read_list()
@@ -162,6 +184,7 @@ class SendEngine(Engine):
         if self._watch is not None and self._watch.changed():
             log.info("%s has changed", self._list_file)
             self._read_list()
+        self._look_after_receiver(now)
         self._callers.second(self._sender.packets, now)
         self._carriage.unsettled = self._callers.unsettled
         for number, link in list(self._sockets.items()):
@@ -183,6 +206,7 @@ class SendEngine(Engine):
         group = self._sender.group
         data: ResumeData = {
             "group": group.hex() if group else None,
+            "receiver": str(self._receiver.name),
             "receiver_address": self._first_address(),
             "links": [
                 {
@@ -204,7 +228,7 @@ class SendEngine(Engine):
 
     def stats(self, now: float) -> SenderStatistics:
         stats = self._sender.stats(now)
-        if not self._receiver:
+        if not self._receiver.addresses:
             stats["state"] = "resolving"
         stats["links"] = tuple(
             LinkStatistics(**link, receiver_address=self._address_for(link["address"]))
@@ -213,7 +237,7 @@ class SendEngine(Engine):
         return SenderStatistics(
             role="sender",
             listen=_shown(self._listener),
-            receiver=str(self._config.receiver),
+            receiver=str(self._receiver.name),
             receiver_address=self._first_address(),
             caller=format_address(self._callers.address) if self._callers.address else None,
             callers_refused=self._callers.refused,
@@ -228,8 +252,13 @@ class SendEngine(Engine):
         refused = self._callers.refusal(now)
         if refused is not None:
             problems.append(self._refused_caller(refused))
-        if self._silence_said:
-            problems.append(f"no answer from {self._config.receiver} on any link")
+        if self._receiver.name in self._silent:
+            problems.append(f"no answer from {self._receiver.name} on any link")
+        elif self._failover.at:
+            first = self._receivers[0].name
+            problems.append(
+                f"{first} did not answer: it is used again when it does and no SRT caller is there"
+            )
         return problems
 
     # --- links ---------------------------------------------------------------------------------------------
@@ -259,10 +288,11 @@ class SendEngine(Engine):
 
     def _open_link(self, number: int, now: float) -> None:
         link = self._sockets[number]
-        receiver = self._receiver.of(link.spec.family)
+        addresses = self._receiver.addresses
+        receiver = addresses.of(link.spec.family)
         if receiver is None:
-            if self._receiver:
-                known, other = self._receiver.hosts()[0], 10 - link.spec.family
+            if addresses:
+                known, other = addresses.hosts()[0], 10 - link.spec.family
                 self._fail(number, f"the receiver {known} has IPv{other} only", now)
             else:
                 self._sender.link_failed(number, "waiting for the receiver's address", now)
@@ -303,30 +333,114 @@ class SendEngine(Engine):
 
     # --- the receiver's address ----------------------------------------------------------------------------
 
-    def _resolved(self, found: list[Endpoint]) -> None:
+    @property
+    def _receiver(self) -> _Receiver:
+        """The one in use."""
+        return self._receivers[self._failover.at]
+
+    def _resolved(self, addresses: Addresses, found: list[Endpoint]) -> None:
         now = time.monotonic()
-        changed = self._receiver.found(found)
+        changed = addresses.found(found)
+        if addresses is not self._receiver.addresses:
+            return  # it is only asked whether it is there
         for family in changed:
-            endpoint = self._receiver.of(family)
+            endpoint = addresses.of(family)
             if endpoint is not None:
-                log.info("receiver %s is %s", self._config.receiver, endpoint[1])
+                log.info("receiver %s is %s", self._receiver.name, endpoint[1])
+        self._reopen(changed, now)
+
+    def _reopen(self, families: Collection[int], now: float) -> None:
+        """Open the sockets of these families anew, and those that are not open."""
         for number, link in list(self._sockets.items()):
-            if link.spec.family in changed or link.sock is None:
+            if link.spec.family in families or link.sock is None:
                 self._close_link(number, "", now)
                 self._open_link(number, now)
         self._flush(now)
         self.publish_resume()
         self.arm()
 
+    def _silent_receiver(self, event: ReceiverSilent, now: float) -> None:
+        """No link of a family comes up: take the next address, or the next receiver if there is no link."""
+        receiver = self._receiver
+        receiver.addresses.failed(event.family)
+        alone = self._sender.state() != "connected"
+        if alone and not event.answered and receiver.name not in self._silent:
+            self._silent.add(receiver.name)
+            log.warning("no answer from %s on any link; going on", receiver.name)
+        if alone and self._failover.failed(now):
+            self.loop.call_soon(self._use_receiver)  # not amidst the sockets that it opens anew
+        else:
+            receiver.resolver.start()
+
     def _address_for(self, own: str) -> str | None:
         """The receiver's address for a link's own; None: it has none of this family, or none is known yet."""
-        endpoint = self._receiver.of(6 if ":" in own else 4)
+        endpoint = self._receiver.addresses.of(6 if ":" in own else 4)
         return endpoint[1] if endpoint is not None else None
 
     def _first_address(self) -> str | None:
         """The receiver's address for the first link that has one; without links, the first of all."""
         of_links = (self._address_for(link.spec.address) for link in self._sockets.values())
-        return next((address for address in of_links if address), next(iter(self._receiver.hosts()), None))
+        return next(
+            (address for address in of_links if address), next(iter(self._receiver.addresses.hosts()), None)
+        )
+
+    # --- another receiver ----------------------------------------------------------------------------------
+
+    def _use_receiver(self) -> None:
+        """Lead all links to the receiver that `_failover` has chosen."""
+        now = self._receiver_since = time.monotonic()
+        self._sender.use_another_receiver(now)
+        self._close_probe()
+        receiver = self._receiver
+        if receiver.name not in self._silent:  # else it was named before
+            log.info("trying the receiver %s", receiver.name)
+        self._reopen((4, 6), now)
+        receiver.resolver.start()
+
+    def _look_after_receiver(self, now: float) -> None:
+        """Each second: leave a receiver without an address for any link; ask the first for a way back."""
+        addresses = self._receiver.addresses
+        if any(addresses.of(link.spec.family) for link in self._sockets.values()):
+            self._receiver_since = now
+        elif (
+            self._sockets and now - self._receiver_since >= RECEIVER_SILENCE_S and self._failover.failed(now)
+        ):
+            self._use_receiver()
+        if self._failover.at == 0:
+            return
+        first = self._receivers[0]
+        if self._probe is not None:
+            datagrams, _ = self._link_inbox.read(self._probe)
+            if any(wire.packet_type(data) == wire.REG_NGP for data in datagrams):
+                self._failover.answered()
+                self._close_probe()
+        if self._failover.returns(self._carriage.caller_heard, now):
+            log.info("the receiver %s answers again, and no SRT caller is there", first.name)
+            self._use_receiver()
+        elif self._failover.probe_due(now):
+            if self._probe is not None:  # no answer to the last
+                first.addresses.failed(6 if self._probe.family == socket.AF_INET6 else 4)
+            self._close_probe()
+            first.resolver.start()  # its name may have another address now
+            self._send_probe(first.addresses)
+
+    def _send_probe(self, addresses: Addresses) -> None:
+        """Ask the first receiver over one link, each time another, by a socket of its own."""
+        links = [each for each in self._sockets.values() if each.sock is not None]
+        for _ in links:
+            self._probes += 1
+            spec = links[self._probes % len(links)].spec
+            endpoint = addresses.of(spec.family)
+            if endpoint is not None:
+                with contextlib.suppress(OSError):  # the next goes by another link
+                    self._probe = open_link(spec, endpoint)
+                    self._probe.send(self._sender.probe())
+                return
+
+    def _close_probe(self) -> None:
+        if self._probe is not None:
+            self._probe.close()
+            self._probe = None
 
     # --- datagrams ------------------------------------------------------------------------------------------
 
@@ -466,7 +580,7 @@ class SendEngine(Engine):
             log.info("link %s: removed from the list", event.spec.label)
         elif isinstance(event, LinkUp):
             self._sockets[event.number].trouble = ""
-            self._silence_said = False
+            self._silent.clear()
             log.info("link %s: up", event.spec.label)
         elif isinstance(event, LinkDown):
             log.warning("link %s: down: %s", event.spec.label, event.reason)
@@ -493,14 +607,9 @@ class SendEngine(Engine):
             what = "going on without" if event.used else "not sending to it"
             if what != self._unproven_said:
                 self._unproven_said = what
-                log.warning("%s does not know our key: %s", self._config.receiver, what)
+                log.warning("%s does not know our key: %s", self._receiver.name, what)
         elif isinstance(event, ReceiverSilent):
-            silent = self._sender.state() != "connected" and not event.answered
-            if silent and not self._silence_said:
-                self._silence_said = True
-                log.warning("no answer from %s on any link; going on", self._config.receiver)
-            self._receiver.failed(event.family)
-            self._resolver.start()
+            self._silent_receiver(event, now)
 
 
 def _index(device: str) -> int:
@@ -527,6 +636,13 @@ def _resumed_group(resume: ResumeData) -> bytes | None:
     except ValueError:
         return None
     return data if len(data) == wire.ID_LENGTH else None
+
+
+def _resumed_receiver(resume: ResumeData, receivers: Sequence[HostPort]) -> int:
+    """The place of the receiver that was in use; that of the first, if it is unknown."""
+    names = [str(each) for each in receivers]
+    said = resume.get("receiver")
+    return names.index(said) if isinstance(said, str) and said in names else 0
 
 
 def _resumed_ports(resume: ResumeData) -> dict[tuple[str, str], int]:

@@ -49,6 +49,7 @@ def test_what_the_configuration_can_say_the_command_understands(engine: EngineCo
     kind = type(engine)
     args = parsed(kind, *engine_arguments(engine)[1:])
     assert kind(WHERE, WHERE, **given(args, kind)) == engine
+    assert getattr(args, "receiver", [str(WHERE)]) == [str(WHERE)]
     assert args.listen == str(WHERE)
 
 

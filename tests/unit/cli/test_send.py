@@ -48,6 +48,21 @@ def test_as_the_agent_calls_it() -> None:
     assert found.list_file is None
 
 
+def test_several_receivers() -> None:
+    words = [
+        "--listen",
+        "127.0.0.1:1",
+        "--receiver",
+        "a:1",
+        "--receiver",
+        "[::1]:2",
+        "--receiver",
+        "a:1",
+        "-",
+    ]
+    assert options(*words).config.receivers == (HostPort("a", 1), HostPort("::1", 2))
+
+
 @pytest.mark.parametrize(("word", "file"), [("-", None), ("ips", Path("ips"))])
 def test_a_list_beside_listen(word: str, file: Path | None) -> None:
     words = ("--listen", "127.0.0.1:6000", "--receiver", "b:5000", word)
@@ -58,6 +73,10 @@ def test_a_list_beside_listen(word: str, file: Path | None) -> None:
     ("words", "says"),
     [
         (["6000", "h", "5000"], "3 arguments given; expected LISTEN_PORT RECEIVER_HOST RECEIVER_PORT"),
+        (
+            [*("--listen", "127.0.0.1:1", "-"), *(f"--receiver=a:{n}" for n in range(1, 10))],
+            "9 receivers given; 8 are the limit",
+        ),
         (["--listen", "127.0.0.1:1"], "--listen and --receiver belong together"),
         (["--listen", "127.0.0.1:1", "--receiver", "b:1", "x", "y"], "2 arguments given besides --listen"),
         (["--listen", "127.0.0.1:1", "--receiver", "b:1"], "there is no list of links; add IPS_FILE"),

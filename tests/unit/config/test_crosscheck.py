@@ -45,6 +45,10 @@ REFUSED = [
         "the sender on [::1]:6000 has receiver = '[::1]:6000', which is itself; name",
     ),
     (
+        '[[sender]]\nlisten="127.0.0.1:6000"\nreceiver=["h:1", "127.0.0.1:6000"]',
+        "the sender on 127.0.0.1:6000 has receiver = '127.0.0.1:6000', which is itself; name",
+    ),
+    (
         '[health]\nchecks = ["gatway"]',
         "health.checks names 'gatway', which is no check; did you mean 'gateway'?",
     ),

@@ -51,6 +51,8 @@ def test_sysctls() -> None:
 def test_engines_are_called_by_what_they_listen_on() -> None:
     here, there = HostPort("::", 5000), HostPort("a.example", 1)
     assert SenderConfig(listen=here, receiver=there).name == "sender [::]:5000"
+    assert SenderConfig(listen=here, receiver=there).receivers == (there,)
+    assert SenderConfig(listen=here, receiver=(there, here)).receivers == (there, here)
     assert ReceiverConfig(listen=here, srt=there).name == "receiver [::]:5000"
 
 

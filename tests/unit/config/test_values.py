@@ -40,6 +40,9 @@ def test_host_port_round_trip(text: str) -> None:
         (values.absolute_path, "/run/x", Path("/run/x")),
         (values.optional_path, "", None),
         (values.host_port, "a.example:1", HostPort("a.example", 1)),
+        (values.host_ports, "a.example:1", HostPort("a.example", 1)),
+        (values.host_ports, ["a.example:1"], HostPort("a.example", 1)),
+        (values.host_ports, ["a:1", "[::1]:2"], (HostPort("a", 1), HostPort("::1", 2))),
         (values.address_endpoint, "[::]:5000", HostPort("::", 5000)),
         (values.optional_address_endpoint, "", None),
         (values.match_pattern, "usb*", "usb*"),
@@ -92,6 +95,18 @@ def test_what_is_taken(kind: Kind, written: object, meant: object) -> None:
         (values.absolute_path, "run/x", "an absolute path"),
         (values.absolute_path, "/a\0b", "an absolute path"),
         (values.optional_path, [], "a string"),
+        (values.host_ports, [], "one 'host:port', or a list of 1 to 8 different ones"),
+        (values.host_ports, ["a:1", "a:1"], "one 'host:port', or a list of 1 to 8 different ones"),
+        (
+            values.host_ports,
+            [f"a:{n}" for n in range(1, 10)],
+            "one 'host:port', or a list of 1 to 8 different ones",
+        ),
+        (
+            values.host_ports,
+            ["h"],
+            "'host:port' with a port from 1 to 65535 (IPv6 in brackets: '[::1]:5000')",
+        ),
         (values.host_port, "h", "'host:port' with a port from 1 to 65535 (IPv6 in brackets: '[::1]:5000')"),
         (
             values.address_endpoint,

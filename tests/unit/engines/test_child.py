@@ -36,6 +36,9 @@ def test_arguments() -> None:
         "bond.example.org:5000",
     ]
     assert engine_arguments(receiver) == ["recv", "--listen", "[::]:5000", "--srt", "127.0.0.1:5002"]
+    several = SenderConfig(HostPort("::", 6000), (HostPort("a.example", 1), HostPort("b.example", 2)))
+    both = ["--receiver", "a.example:1", "--receiver", "b.example:2"]
+    assert engine_arguments(several) == ["send", "--listen", "[::]:6000", *both]
 
 
 def test_arguments_of_every_key() -> None:

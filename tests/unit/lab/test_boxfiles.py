@@ -27,7 +27,7 @@ def test_the_configuration_is_one_and_keeps_to_the_labs_folder(private: Path) ->
     assert config.agent.state_dir == Path("/run/lab/box")
     assert config.agent.control_socket == Path("/run/lab/box/control.sock")
     (sender,) = config.sender
-    assert sender.receiver.host == topology.RECEIVER_NAME
+    assert sender.receivers[0].host == topology.RECEIVER_NAME
     assert parse(boxfiles.config_text(LAB, Path("/run/lab"), sender=False)).sender == ()
 
 

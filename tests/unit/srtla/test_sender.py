@@ -630,6 +630,36 @@ def test_an_address_where_one_link_is_let_in_is_not_given_up() -> None:
     assert not any(isinstance(event, ReceiverSilent) for event in driven.sender.events())
 
 
+def test_another_receiver_is_registered_at_anew_and_shown_nothing_of_the_one_before() -> None:
+    driven = Driven()
+    driven.register()
+    driven.sender.events()
+    group, probe = driven.sender.group, driven.sender._probe_id
+    for number in range(4):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    driven.sender.use_another_receiver(driven.now)
+    assert driven.sent() == [], "what waits was for the one before"
+    assert [type(event) for event in driven.sender.events()] == [LinkDown, LinkDown]
+    for number in (1, 2):
+        driven.sender.link_failed(number, "", driven.now)
+        driven.sender.link_opened(number, driven.now)
+    out = driven.sender.datagrams_to_links()
+    assert [(number, wire.packet_type(data)) for number, data in out] == [(1, wire.REG2), (2, wire.REG2)]
+    ids = {data[2:] for _, data in out}
+    assert ids == {driven.sender._probe_id}
+    assert not ids & {group, probe}
+    driven.register()
+    assert driven.sender.group != group
+
+
+def test_a_probe_is_no_part_of_anything() -> None:
+    driven = Driven()
+    driven.register()
+    one, two = driven.sender.probe(), driven.sender.probe()
+    assert wire.packet_type(one) == wire.REG2
+    assert len({one[2:], two[2:], driven.sender.group, driven.sender._probe_id}) == 4
+
+
 def test_time_without_any_socket_is_not_silence() -> None:
     driven = Driven(links=1)
     driven.sender.link_failed(1, "the device is not there", driven.now)

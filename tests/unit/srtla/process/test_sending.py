@@ -22,7 +22,7 @@ from netbond.srtla.process import sending
 from netbond.srtla.process.protocol import Links, Resume, ResumeData
 from netbond.srtla.process.sending import SendEngine, SendOptions
 from netbond.srtla.receiver.receiver import Receiver
-from netbond.srtla.sender import ReceiverSilent, Unproven
+from netbond.srtla.sender import RECEIVER_SILENCE_S, LinkDown, ReceiverSilent, Unproven
 from netbond.system.typed_json import to_json
 from tests.srtla_util import (
     CONCLUSION,
@@ -45,6 +45,7 @@ def test_nothing_a_predecessor_left_breaks_its_successor(value: Any) -> None:
     sending._resumed_ports(resume)
     sending._resumed_caller(resume)
     sending._resumed_addresses(resume)
+    assert sending._resumed_receiver(resume, [HostPort("a", 1)]) == 0
     sending._resumed_latency(resume)
 
 
@@ -63,6 +64,9 @@ def test_what_a_sender_left() -> None:
     assert sending._resumed_caller(resume) == ("127.0.0.1", 5)
     assert sending._resumed_latency(resume) == 2.5
     assert sending._resumed_addresses(resume) == []
+    two = [HostPort("a.example", 1), HostPort("b.example", 1)]
+    assert sending._resumed_receiver({**resume, "receiver": "b.example:1"}, two) == 1
+    assert sending._resumed_receiver({**resume, "receiver": "c.example:1"}, two) == 0
     assert sending._resumed_addresses({**resume, "receiver_address": "192.0.2.1"}) == ["192.0.2.1"]
 
 
@@ -107,9 +111,14 @@ LO = LinkSpec("lo", "127.0.0.1", "lo")
 
 
 def engine_to(
-    far: Far, list_file: Path | None = None, resume: ResumeData | None = None, host: str = "127.0.0.1"
+    far: Far,
+    list_file: Path | None = None,
+    resume: ResumeData | None = None,
+    host: str = "127.0.0.1",
+    more: tuple[HostPort, ...] = (),
 ) -> SendEngine:
-    config = SenderConfig(HostPort("127.0.0.1", free_ports(1)[0]), HostPort(host, far.port))
+    here, there = HostPort("127.0.0.1", free_ports(1)[0]), HostPort(host, far.port)
+    config = SenderConfig(here, (there, *more) if more else there)
     return SendEngine(SendOptions(config, list_file), None, resume or {})
 
 
@@ -231,7 +240,7 @@ def test_a_link_that_cannot_be_opened_says_why_once_and_is_tried_again(
                 )
             )
         )
-        await until(lambda: engine._receiver)
+        await until(lambda: engine._receiver.addresses)
         for _ in range(3):
             engine.maintain(time.monotonic())
         assert [(link["state"], link["reason"]) for link in links_of(engine)] == [
@@ -279,6 +288,77 @@ def test_each_link_uses_an_address_of_its_own_family(monkeypatch: pytest.MonkeyP
             after.message(Links((LO,)))
             await connected(after, far)
             assert after.stats(0.0).links[0].receiver_address == "127.0.0.1", "it is not looked for again"
+
+    on_packet_loop(main)
+
+
+def test_another_receiver_is_used_until_the_first_answers_again_and_no_caller_is_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def main() -> None:
+        first, second = Far(), Far()
+        names = [HostPort("127.0.0.1", far.port) for far in (first, second)]
+        engine = opened(engine_to(first, more=(names[1],)))
+        engine.message(Links((LO,)))
+        await connected(engine, first)
+        group = engine.resume_data()["group"]
+
+        # The first falls silent; a stream comes to the second.
+        engine._event(LinkDown(1, LO, "silent for 4 s"), time.monotonic())
+        engine._sender._down(engine._sender._order[0], "down", "silent for 4 s", time.monotonic())
+        engine._event(ReceiverSilent(4, answered=False), time.monotonic())
+        await connected(engine, second)
+        stats = engine.stats(time.monotonic())
+        assert stats.receiver == str(names[1])
+        assert stats.problems[0].startswith(f"{names[0]} did not answer")
+        assert f"no answer from {names[0]} on any link" in caplog.text
+        left = engine.resume_data()
+        assert left["receiver"] == str(names[1])
+        assert left["group"] != group, "what belongs to one receiver is not shown to another"
+        assert left["group"] == second.machine.groups()[0][1].hex()
+
+        # It answers again: the way back is open when no caller has been heard for a while.
+        engine._carriage.caller_heard = time.monotonic()
+        for _ in range(3):
+            engine._failover._probe_at = 0.0
+            engine.maintain(time.monotonic())
+            first.serve()
+            await asyncio.sleep(0.02)
+            second.serve()
+            engine.maintain(time.monotonic())
+        assert engine.stats(0.0).receiver == str(names[1]), "a stream that works is left alone"
+        engine._carriage.caller_heard -= 20.0
+        engine.maintain(time.monotonic())
+        await connected(engine, first)
+        assert engine.stats(0.0).receiver == str(names[0])
+        assert f"{names[0]} answers again" in caplog.text
+        assert engine.stats(0.0).problems == ()
+        engine._close_probe()
+        close(engine)
+
+        # An engine after one that used the second goes on with that one.
+        after = opened(engine_to(first, resume=left, more=(names[1],)))
+        after.message(Links((LO,)))
+        await connected(after, second)
+        assert after.resume_data()["group"] == left["group"]
+
+    on_packet_loop(main)
+
+
+def test_a_receiver_that_no_link_can_reach_is_left() -> None:
+    """Its name does not resolve, or has addresses of the other family only."""
+
+    async def main() -> None:
+        far = Far()
+        engine = opened(engine_to(far, host="::1", more=(HostPort("127.0.0.1", far.port),)))
+        engine.message(Links((LO,)))
+        await until(lambda: engine._receiver.addresses)
+        engine.maintain(time.monotonic())
+        assert links_of(engine)[0]["reason"] == "the receiver ::1 has IPv6 only"
+        engine.maintain(time.monotonic() + RECEIVER_SILENCE_S)
+        await connected(engine, far)
 
     on_packet_loop(main)
 
@@ -385,7 +465,7 @@ def test_a_receiver_that_is_not_there_is_said_once(caplog: pytest.LogCaptureFixt
         assert caplog.text.count("no answer from 127.0.0.1") == 1
         (problem,) = engine.stats(0.0).problems
         assert problem.startswith("no answer from 127.0.0.1")
-        await until(lambda: not engine._receiver._failed)  # it has one address only
+        await until(lambda: not engine._receiver.addresses._failed)  # it has one address only
         engine._event(Unproven(used=True), 0.0)
         engine._event(Unproven(used=True), 0.0)
         assert caplog.text.count("does not know our key: going on without") == 1
