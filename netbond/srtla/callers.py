@@ -71,7 +71,7 @@ class Callers:
 
         `heard`: when the caller was heard last; `closed`: it has closed its connection."""
         if not wire.is_handshake(data):
-            if self.address is not None or self._candidates or len(data) < wire.SRT_HEADER:
+            if self.address is not None or len(data) < wire.SRT_HEADER:
                 return False
             self.address, self._connected = address, False
             return True

@@ -112,6 +112,15 @@ def test_a_stream_whose_caller_is_not_known_goes_on_until_somebody_has_a_handsha
     assert not callers.admits(THREE, handshake(INDUCTION, 3), 10.0, 10.1), "the server knows ONE"
 
 
+def test_who_sends_a_stream_beside_a_handshake_is_carried_until_another_completes_one() -> None:
+    """A server whose answer is not understood must not keep a stream from going through."""
+    callers = Callers()
+    assert callers.admits(ONE, handshake(INDUCTION, 1), 0.0, 10.0)
+    assert callers.admits(ONE, data_packet(1), 0.0, 10.0)
+    assert callers.address == ONE
+    connected(callers, TWO, 2, heard=1000.0)
+
+
 def test_nothing_that_is_too_short_for_srt_is_a_caller() -> None:
     callers = Callers()
     assert not callers.admits(ONE, b"short", 0.0, 10.0)
