@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from netbond.srtla.process import failover
 from tests import foreign, ready
 from tests.srtla_net import RECEIVER, Agent, Stream, eventually, net, sending_agent, sh
 
@@ -282,6 +283,7 @@ def test_another_receiver_takes_over_and_hands_back_when_no_caller_is_there(tmp_
         stream.arrives()
         eventually(lambda: agent.stats["receiver"] == f"{RECEIVER}:5001")
         assert agent.stats["problems"][0].startswith(f"{RECEIVER}:5000 did not answer")
+        time.sleep(failover.SETTLED_S + 2)  # sooner it would be taken for silence of all links
         lab.recv()
         assert stream.finish() == []
         stream.caller.kill()

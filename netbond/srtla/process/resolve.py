@@ -39,6 +39,11 @@ class Resolver:
             return False
         return True
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last attempt found no address."""
+        return self._failing
+
     def start(self) -> None:
         """Look the name up, unless that is under way already."""
         if self._running:

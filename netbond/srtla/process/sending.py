@@ -254,6 +254,8 @@ class SendEngine(Engine):
             problems.append(self._refused_caller(refused))
         if self._receiver.name in self._silent:
             problems.append(f"no answer from {self._receiver.name} on any link")
+        elif self._receiver.resolver.failing and not self._receiver.addresses:
+            problems.append(f"cannot resolve {self._receiver.name.host}")
         elif self._failover.at:
             first = self._receivers[0].name
             problems.append(
@@ -367,7 +369,7 @@ class SendEngine(Engine):
         if alone and not event.answered and receiver.name not in self._silent:
             self._silent.add(receiver.name)
             log.warning("no answer from %s on any link; going on", receiver.name)
-        if alone and self._failover.failed(now):
+        if alone and self._failover.failed(now, silent=not event.answered):
             self.loop.call_soon(self._use_receiver)  # not amidst the sockets that it opens anew
         else:
             receiver.resolver.start()
@@ -406,6 +408,7 @@ class SendEngine(Engine):
             self._sockets and now - self._receiver_since >= RECEIVER_SILENCE_S and self._failover.failed(now)
         ):
             self._use_receiver()
+        self._failover.second(now, up=self._sender.state() == "connected")
         if self._failover.at == 0:
             return
         first = self._receivers[0]
@@ -415,7 +418,7 @@ class SendEngine(Engine):
                 self._failover.answered()
                 self._close_probe()
         if self._failover.returns(self._carriage.caller_heard, now):
-            log.info("the receiver %s answers again, and no SRT caller is there", first.name)
+            log.info("the receiver %s answers again", first.name)
             self._use_receiver()
         elif self._failover.probe_due(now):
             if self._probe is not None:  # no answer to the last

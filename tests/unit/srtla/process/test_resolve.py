@@ -68,3 +68,19 @@ async def test_a_name_is_tried_again_until_it_resolves(
     assert "bond.example.org resolves again: 2001:db8::1, 192.0.2.1" in caplog.text
     resolver.start()
     assert await asyncio.wait_for(found.get(), 5) == addresses
+
+
+async def test_whether_the_last_attempt_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "BACKOFF_S", (0.001, 0.001))
+    told: list[bool] = []
+    answers = Answers(socket.gaierror(-2, "Name or service not known"), [(socket.AF_INET, "192.0.2.1")])
+    monkeypatch.setattr(socket, "getaddrinfo", answers)
+    done = asyncio.Event()
+    resolver = Resolver(HostPort("bond.example.org", 5), lambda _: done.set())
+    told.append(resolver.failing)
+    resolver.start()
+    resolver._done([], "as a name server says")
+    told.append(resolver.failing)
+    await asyncio.wait_for(done.wait(), 5)
+    told.append(resolver.failing)
+    assert told == [False, True, False]
