@@ -295,6 +295,27 @@ def test_another_receiver_takes_over_and_hands_back_when_no_caller_is_there(tmp_
         assert agent.stats["problems"] == []
 
 
+def test_a_tunnel_does_not_move_the_stream_to_another_receiver(tmp_path: Path) -> None:
+    with net(tmp_path, 1) as lab:
+        lab.recv()
+        second = ("--srtla-port", "5001", "--srt-port", "5002")
+        lab.netbond(lab.far, "recv", *second, log="second.log")
+        receivers = [word for port in (5000, 5001) for word in ("--receiver", f"{RECEIVER}:{port}")]
+        agent = Agent(lab, lab.box, "send", "--listen", "127.0.0.1:6000", *receivers, log="send.log")
+        agent.say({"links": [{"label": "usb0", "address": "10.7.0.2", "device": "usb0"}]})
+        eventually(lambda: lab.log("send.log").count(": up") == 1, 10)
+        sh("ip", "netns", "exec", lab.far, "nft", HOLE.replace("net1", "net0"))
+        eventually(lambda: agent.stats["receiver"] == f"{RECEIVER}:5001", 20)
+        sh("ip", "netns", "exec", lab.far, "nft", "delete table inet hole")
+        eventually(lambda: lab.log("send.log").count(": up") >= 2, 10)
+        eventually(lambda: f"the receiver {RECEIVER}:5000 answers again" in lab.log("send.log"), 6)
+        stream = Stream(lab)
+        stream.start()
+        stream.arrives()
+        assert stream.finish() == []
+        assert agent.stats["receiver"] == f"{RECEIVER}:5000"
+
+
 def test_an_encoder_that_is_started_anew_is_taken_at_once_and_a_second_one_is_refused(tmp_path: Path) -> None:
     """By another port, as each new SRT socket has; the one before was killed and said no goodbye."""
     with net(tmp_path, 2) as lab:
