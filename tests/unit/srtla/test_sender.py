@@ -428,7 +428,7 @@ def test_a_link_that_swallows_full_size_packets_is_found_shown_and_used_again_wh
     # All packets reach the receiver, those too that the link swallowed at first.
     assert sorted(path.arrived[0])[:-1] == list(range(path._step - 1))
     path.driven.after(1.2)
-    for _ in range(10):
+    for _ in range(14):
         path.driven.now += 0.1
         path.driven.sender.handle_timer(path.driven.now)
         sizes = [len(data) for _, data in path.driven.sender.datagrams_to_links()]
