@@ -230,9 +230,11 @@ def seeds() -> list[bytes]:
         srt_nak((1, 1), (3, 9), (0, 2**31 - 1)),
         data_packet(7, size=20),
         data_packet(7, again=True, size=2),
+        data_packet(7, size=20)[:4] + b"\xc0\0\0\0" + bytes(28),  # of a packet filter
         induction(),
         induction(501),
         handshake(0xFFFFFFFF, 9001),
+        srt_control(wire.SRT_HANDSHAKE, bytes(48) + bytes.fromhex("00020003 00010501 000000bf 00780078")),
         srt_control(wire.SRT_KEEPALIVE),
         srt_control(wire.SRT_SHUTDOWN),
         srt_control(wire.SRT_ACKACK),
