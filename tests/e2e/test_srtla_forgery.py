@@ -1,0 +1,157 @@
+"""What can be forged in a receiver's name, tried against a running sender: it must not harm the stream.
+
+Whoever knows or guesses the port of a link (carriers' NATs use few) can send it datagrams that seem to come
+from the receiver. With NETBOND_FOREIGN_SRTLA other senders are tried in the same way, for their figures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from netbond.srtla import wire
+from tests import foreign, ready
+from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent
+from tests.srtla_util import srt_nak
+
+pytestmark = pytest.mark.root
+
+SECONDS = 4.0
+RATE = 50  # forged packets a second, to each link
+
+FORGED: dict[str, Callable[[int], bytes]] = {
+    "no such group, 2 bytes": lambda _: struct.pack("!H", wire.REG_NGP),
+    "no such group, padded": lambda _: wire.REG_NGP_PACKET,
+    "registration refused": lambda _: struct.pack("!H", wire.REG_ERR),
+    "all packets lost": lambda stamp: srt_nak((0, 0x7FFFFFFF), stamp=stamp),
+    "all packets lost, without an end": lambda stamp: srt_nak((0, 0xFFFFFFFF), stamp=stamp),
+}
+
+SENDERS = [None, *(folder for folder in foreign.folders() if "srtla_send" in foreign.programs(folder))]
+
+
+def link_ports(lab: Net) -> list[tuple[str, int]]:
+    """The local address and port of each link's socket."""
+    command = ["ip", "netns", "exec", lab.box, "cat", "/proc/net/udp"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = []
+    for line in table.splitlines()[1:]:
+        address, port = line.split()[1].split(":")
+        host = socket.inet_ntoa(struct.pack("=I", int(address, 16)))
+        if host.startswith("10.7."):
+            found.append((host, int(port, 16)))
+    return sorted(found)
+
+
+def forge(lab: Net, targets: list[tuple[str, int]], make: Callable[[int], bytes]) -> tuple[int, int]:
+    """Send packets in the receiver's name for SECONDS: how many, and how many REG2 came meanwhile."""
+
+    def work() -> tuple[int, int]:
+        sent = joins = 0
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        tap = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        tap.setblocking(False)
+        with raw, tap:
+            start = time.monotonic()
+            while time.monotonic() - start < SECONDS:
+                for host, port in targets:
+                    data = make(sent)
+                    udp = struct.pack("!HHHH", 5000, port, 8 + len(data), 0) + data
+                    # The kernel fills in length, identification and checksum.
+                    ip = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, socket.IPPROTO_UDP, 0)
+                    ip += socket.inet_aton(RECEIVER) + socket.inet_aton(host)
+                    raw.sendto(ip + udp, (host, 0))
+                    sent += 1
+                with contextlib.suppress(BlockingIOError):
+                    while packet := tap.recv(2048)[20 + 8 :]:
+                        joins += wire.packet_type(packet) == wire.REG2
+                time.sleep(1 / RATE)
+        return sent, joins
+
+    found: tuple[int, int] = lab.in_namespace(lab.far, work)
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time that a process has used."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("kind", FORGED)
+@pytest.mark.parametrize("folder", SENDERS, ids=lambda folder: folder.name if folder else "netbond")
+def test_packets_in_the_receivers_name_do_not_harm_a_stream(
+    folder: Path | None, kind: str, tmp_path: Path
+) -> None:
+    with net(tmp_path, 3) as lab:
+        stream = Stream(lab)
+        receiver = receiving_agent(lab)
+        ips = lab.ips(*(f"10.7.{number}.2" for number in range(3)))
+        if folder is None:
+            sender = lab.send(ips=ips)
+        else:
+            sender = lab.popen(lab.box, foreign.sender(folder, 6000, RECEIVER, 5000, ips), "send.log")
+            ready.udp_port(6000, sender, tmp_path / "send.log")
+        eventually(lambda: sum(len(group["links"]) for group in receiver.stats.get("groups", [])) == 3, 20)
+        stream.start(mbps=4)
+        stream.arrives()
+        targets = link_ports(lab)
+        assert len(targets) == 3
+        groups = {group["id"] for group in receiver.stats["groups"]}
+        before, began = cpu_s(sender.pid), time.monotonic()
+        sent, joins = forge(lab, targets, FORGED[kind])
+        load = (cpu_s(sender.pid) - before) / (time.monotonic() - began)
+        outcome = finished(stream)
+        kept = {group["id"] for group in receiver.stats["groups"]} == groups
+        name = folder.name if folder else "netbond"
+        print(
+            f"{name}: {kind}, {sent} times: {outcome}, group kept: {kept}, {joins} REG2,"
+            f" {100 * load:.0f} % of a processor"
+        )
+        if folder is None:
+            assert outcome == "0 lost"
+            assert kept
+            assert joins <= sent / 10  # it asks now and then
+            assert load < 0.6
+
+
+def squat(place: tuple[str, int]) -> socket.socket:
+    """Take a port."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(place)
+    return sock
+
+
+def finished(stream: Stream) -> str:
+    """How the stream ended."""
+    try:
+        return f"{len(stream.finish())} lost"
+    except AssertionError:
+        return "the stream broke"
+
+
+def test_a_stream_goes_on_when_its_old_ports_are_taken(tmp_path: Path) -> None:
+    """After a crash another program sits on the ports by which the receiver knows the links."""
+    with net(tmp_path, 2) as lab:
+        stream = Stream(lab, latency=3000)
+        receiver, sender = receiving_agent(lab), sending_agent(lab)
+        eventually(lambda: [link["state"] for link in sender.stats.get("links", [])] == ["up", "up"], 10)
+        stream.start(mbps=2)
+        stream.arrives()
+        old, resume = link_ports(lab), sender.resume
+        sender.kill()
+        for place in old:
+            lab.closing.enter_context(lab.in_namespace(lab.box, partial(squat, place)))
+        sending_agent(lab, resume=resume)
+        stream.arrives(15)
+        assert len(receiver.stats["groups"]) == 1
+        assert stream.finish() == []
