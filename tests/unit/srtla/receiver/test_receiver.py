@@ -648,7 +648,10 @@ def test_an_encoder_that_starts_again_ends_the_connection_before() -> None:
     assert driven.call(502) == [(2, handshake(INDUCTION, 502))], "it comes from another port"
     (event,) = driven.replaced()
     assert event.group == 1
-    assert (wire.packet_type(event.shutdown), wire.destination_of(event.shutdown)) == (wire.SRT_SHUTDOWN, 9001)
+    assert (wire.packet_type(event.shutdown), wire.destination_of(event.shutdown)) == (
+        wire.SRT_SHUTDOWN,
+        9001,
+    )
     assert driven.call(502, B) == [(2, handshake(INDUCTION, 502))], "repeated: the same caller"
     driven.connect(2, 502, 9002)
     driven.now += 1
