@@ -10,6 +10,7 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.schedule import LinkState
 
 LOSS_WINDOW: Final = 10  # calls of Sender.stats, one a second, over which loss is counted
+PORT_CLOSED_SHOWN_S: Final = 3.0  # a kernel sends such ICMP messages once a second or more rarely
 
 
 @dataclass(slots=True, eq=False)
@@ -46,13 +47,20 @@ class Link(LinkState):
         """Whether it has a socket."""
         return self.state != "error"
 
+    def port_closed(self, now: float) -> bool:
+        """Whether ICMP says that nothing listens at the receiver's port, and nothing else has come since."""
+        since = max(self.opened_at, self.answered_at, now - PORT_CLOSED_SHOWN_S)
+        return self.open and not self.usable and self.refused_at > since
+
 
 def link_stats(link: Link, now: float) -> dict[str, Any]:
     """The link's entry in the statistics (docs/send.md)."""
     packets = sum(sent for sent, _ in link.recent)
     lost = sum(lost for _, lost in link.recent)
     reason = link.reason
-    if link.stalled:
+    if link.port_closed(now):
+        reason = "nothing listens at the receiver's port"
+    elif link.stalled:
         reason = "stalled: packets without any answer"
     elif link.usable and link.passing.limit is not None:
         reason = f"packets of more than {link.largest} bytes do not arrive"

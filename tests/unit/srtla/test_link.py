@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from netbond.srtla.link import LOSS_WINDOW, Link, link_stats
+from dataclasses import replace
+
+from netbond.srtla.link import LOSS_WINDOW, PORT_CLOSED_SHOWN_S, Link, link_stats
 from netbond.srtla.linkspec import LinkSpec
 
 SPEC = LinkSpec("usb0", "10.0.0.10", "usb0", priority=5)
@@ -14,6 +16,16 @@ def test_a_link_without_a_socket() -> None:
     shown = link_stats(link, 10.0)
     assert (shown["state"], shown["reason"]) == ("error", "not opened yet")
     assert (shown["rtt_ms"], shown["silent_ms"], shown["loss_pct"]) == (None, None, 0.0)
+
+
+def test_a_link_says_that_nothing_listens_at_the_receivers_port_until_it_hears_otherwise() -> None:
+    link = Link(1, spec=SPEC, state="down", reason="silent for 4 s", opened_at=1.0, answered_at=2.0)
+    link.refused_at = 9.0
+    assert link_stats(link, 10.0)["reason"] == "nothing listens at the receiver's port"
+    assert link_stats(link, 9.0 + PORT_CLOSED_SHOWN_S)["reason"] == "silent for 4 s"
+    for said in ({"answered_at": 9.5}, {"opened_at": 9.5}, {"state": "error"}, {"usable": True}):
+        other = replace(link, **said)
+        assert link_stats(other, 10.0)["reason"] == "silent for 4 s", said
 
 
 def test_a_link_that_is_up() -> None:
