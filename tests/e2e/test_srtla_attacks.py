@@ -20,7 +20,7 @@ import pytest
 from netbond.srtla import wire
 from netbond.srtla.receiver.receiver import UDP_OVERHEAD
 from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent
-from tests.srtla_util import data_packet, induction, srt_control
+from tests.srtla_util import data_packet, srt_control
 
 pytestmark = pytest.mark.root
 
@@ -152,12 +152,12 @@ def test_a_stream_from_the_srt_server_does_not_turn_to_a_forged_link(tmp_path: P
             return back
 
         def call() -> list[bytes]:
-            """Send a packet up as the SRT caller; what comes down within 2 s of silence."""
+            """Send a packet up as an SRT caller in mid-stream; what comes down within 2 s of silence."""
             found = []
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.connect(("127.0.0.1", 6000))
                 sock.settimeout(2)
-                sock.send(induction())
+                sock.send(srt_control(wire.SRT_KEEPALIVE))
                 with contextlib.suppress(TimeoutError):
                     while True:
                         found.append(sock.recv(2048))
