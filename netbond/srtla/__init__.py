@@ -20,10 +20,15 @@ if TYPE_CHECKING:
 # Modules that mypyc compiles, what else is compiled, and the file in `_compiled` that tells of which text.
 COMPILED = (
     "adaptive.bonding",
+    "adaptive.control",
     "adaptive.dealing",
-    "adaptive.diagnosis",
     "adaptive.linkmodel",
-    "adaptive.linkqueue",
+    "adaptive.losses",
+    "adaptive.pacer",
+    "adaptive.packets",
+    "adaptive.parameters",
+    "adaptive.path",
+    "adaptive.rate",
     "classic.classic",
     "classic.flight",
     "link",

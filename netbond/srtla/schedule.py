@@ -123,6 +123,13 @@ class Carrier:
         """SRT's latency in s as a handshake told it, or a predecessor's; None: not known, or not needed."""
         raise NotImplementedError
 
+    def keeps_all(self) -> bool:
+        """Whether no packet may be given up, as a handshake told it: the server waits for each for ever."""
+        return False
+
+    def resume_keeping_all(self) -> None:
+        """A predecessor had learnt that no packet may be given up."""
+
     def resume_latency(self, latency: float) -> None:
         """What a predecessor had learnt from a handshake that we have not seen."""
         raise NotImplementedError

@@ -401,6 +401,11 @@ class Sender(Outlet):
         return self._carrier.stats().get("held", 0)
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether no packet may be given up (SRT's file mode, tlpktdrop=0)."""
+        return self._carrier.keeps_all()
+
+    @property
     def latency(self) -> float | None:
         """SRT's latency in s as learnt from the handshake; None: unknown, or not used by this mode."""
         return self._carrier.learnt_latency()

@@ -85,6 +85,12 @@ class SenderStatistics:
     held: int | None = field(
         default=None, metadata=doc("packets that wait for a link at present (adaptive only)", omit=True)
     )
+    evicted: int | None = field(
+        default=None,
+        metadata=doc(
+            "packets forgotten before the server had them, for want of memory (adaptive only)", omit=True
+        ),
+    )
     links: tuple[LinkStatistics, ...] = field(default=(), metadata=doc("in the order of the list"))
     callers_refused: int = field(
         default=0, metadata=doc("handshakes of other SRT callers that were refused while one was connected")

@@ -117,7 +117,12 @@ class SendEngine(Engine):
         self._unproven_said = ""
         self._sender = Sender(
             os.urandom,
-            make_carrier(config.mode, config.latency / 1000 or None, _resumed_latency(resume)),
+            make_carrier(
+                config.mode,
+                config.latency / 1000 or None,
+                _resumed_latency(resume),
+                keeps_all=resume.get("keeps_all") is True,
+            ),
             time.monotonic(),
             group=_resumed_group(resume),
             key=options.key,
@@ -221,6 +226,8 @@ class SendEngine(Engine):
         }
         if self._callers.address is not None:
             data["caller"] = format_address(self._callers.address)
+        if self._sender.keeps_all:
+            data["keeps_all"] = True
         latency = self._sender.latency
         if latency is not None:
             data["latency"] = latency  # without it a successor would give packets up after what it supposes

@@ -7,7 +7,8 @@ import struct
 
 from netbond.srtla import wire
 from netbond.srtla.adaptive.bonding import Bonding
-from netbond.srtla.adaptive.linkmodel import LOST
+from netbond.srtla.adaptive.linkmodel import LinkModel
+from netbond.srtla.adaptive.packets import Packet, latest
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import Sender
 from tests.srtla_util import data_packet, srt_control
@@ -63,22 +64,70 @@ class Driven:
         self.sender.handle_timer(self.now)
         return self.sent()
 
+    def answers(self, number: int, longest: int = wire.MTU) -> list[int]:
+        """A link's keepalives of up to `longest` bytes come back at once; the sizes of all that left."""
+        asked = []
+        for link, data in self.sender.datagrams_to_links():
+            if link == number and data[:2] == b"\x90\x00":
+                asked.append(len(data))
+                if len(data) <= longest:
+                    self.hears(number, data)
+        return asked
+
+    def comes_back(self, number: int) -> None:
+        """A link that failed is registered again."""
+        self.sender.link_opened(number, self.now)
+        self.hears(number, REG3)
+
     def acks(self, number: int, *sequences: int) -> None:
         self.hears(number, wire.build_srtla_ack(list(sequences)))
 
 
-def handshake(receive: int, send: int) -> bytes:
-    """A conclusion handshake with HSREQ: both delays in ms."""
+LIVE = 0xBF  # flags of libsrt in live mode
+
+
+def handshake(receive: int, send: int, *, flags: int = LIVE, response: bool = False) -> bytes:
+    """A conclusion handshake with HSREQ, or the server's with HSRSP: both delays in ms."""
     head = struct.pack("!IHHIIII", 5, 0, 1, 0, 1500, 8192, 0xFFFFFFFF) + bytes(24)
-    return srt_control(wire.SRT_HANDSHAKE, head + struct.pack("!HHIIHH", 1, 3, 0x10501, 0xBF, receive, send))
+    options = struct.pack("!HHIIHH", 1 + response, 3, 0x10501, flags, receive, send)
+    return srt_control(wire.SRT_HANDSHAKE, head + options)
+
+
+def known(driven: Driven, sequence: int) -> Packet:
+    """What the sender remembers of a packet."""
+    packet = driven.carrier._memory.get(sequence)
+    assert packet is not None
+    return packet
+
+
+def model_of(driven: Driven, number: int) -> LinkModel:
+    model = driven.sender._links[number].model
+    assert isinstance(model, LinkModel)
+    return model
+
+
+def send(driven: Driven, sequence: int, number: int) -> None:
+    """A packet leaves by this link, whatever the dealer would do."""
+    model = model_of(driven, number)
+    model.look(driven.now, 0.0)
+    driven.carrier._dealer._send_by(model, known(driven, sequence), [model], driven.now)
+
+
+def limit(driven: Driven, number: int, largest: int) -> None:
+    """Larger packets do not arrive over this link."""
+    link = driven.sender._links[number]
+    link.passing.limit = None if largest == wire.MTU else largest
+    link.largest = largest
+    driven.carrier.link_limited(link, driven.now)
 
 
 def lose(driven: Driven, *sequences: int) -> None:
     """The links' models learn that these are lost."""
     for sequence in sequences:
-        packet = driven.carrier._ring[sequence]
-        assert packet is not None
-        assert packet.transmission is not None
-        packet.transmission.link.done(packet.transmission, LOST, driven.now)
-        driven.carrier._again(packet, driven.now)
-    driven.carrier._due(driven.now)
+        packet = known(driven, sequence)
+        transmission = latest(packet)
+        assert transmission is not None
+        assert transmission.link is not None
+        transmission.link.lost(transmission, driven.now)
+        driven.carrier._again(packet)
+    driven.carrier._dealer.wake(driven.now)

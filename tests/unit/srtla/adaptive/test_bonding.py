@@ -7,15 +7,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from netbond.srtla.adaptive.bonding import LATENCY, RING, Bonding
-from netbond.srtla.adaptive.dealing import Packet
-from netbond.srtla.adaptive.linkmodel import ARRIVED, FLYING, LOST
+from netbond.srtla.adaptive.bonding import MUTE, Bonding
+from netbond.srtla.adaptive.losses import ACK_BATCH, UNSURE_MOST
+from netbond.srtla.adaptive.packets import ARRIVED, FLYING, GONE, LOST, Memory
+from netbond.srtla.adaptive.parameters import Parameters
 from tests.srtla_util import data_packet, induction, srt_ack, srt_nak
-from tests.unit.srtla.adaptive.driven import Driven, handshake, lose
+from tests.unit.srtla.adaptive.driven import LIVE, Driven, handshake, known, limit, lose, model_of, send
 
 NGP = wire.REG_NGP_PACKET
 REG3 = wire.REG3_PACKET
 TOP = wire.SEQUENCE_MASK
+LATENCY = Parameters().latency_s
+TLPKTDROP = 0x08
+
+
+def fec_packet(sequence: int) -> bytes:
+    """A packet of SRT's FEC: message number 0, and the number of the data packet before it."""
+    packet = data_packet(sequence)
+    return packet[:4] + b"\xc0\0\0\0" + packet[8:]
 
 
 @pytest.mark.parametrize("first", [0, 1000, TOP - 2])
@@ -72,115 +81,35 @@ def test_what_passed_and_is_still_missing_goes_out_again() -> None:
     assert driven.sender.datagrams_to_caller() == []
 
 
-@pytest.mark.parametrize(("latency", "reported"), [(100, [(1, 1)]), (1000, [])])
-def test_a_loss_report_proves_what_was_overtaken_on_its_link(
-    latency: int, reported: list[tuple[int, int]]
-) -> None:
-    """With more time the link's own ACK says so, and more surely."""
-    driven = Driven(links=1)
-    driven.sender.datagram_from_caller(handshake(latency, latency), driven.now)
-    driven.offers(0, 1, 2)
-    driven.sent()
-    driven.now += 0.045
-    driven.hears(1, srt_nak((1, 1)))  # 2 is there
-    assert driven.sent() == reported
-    driven.now += 0.02
-    driven.hears(1, srt_nak((1, 1)))  # from before the repeat can have come
-    assert driven.sent() == []
-
-
-@pytest.mark.parametrize(
-    ("waited", "latency", "waiting", "copied"),
-    [
-        (0.06, 120, False, True),
-        (0.03, 120, False, False),  # when the report was made, it was still on its way
-        (0.06, 1000, False, False),  # its link will say what has become of it
-        (0.06, 120, True, False),  # a copy would take another one's place
-    ],
-)
-def test_what_ought_to_be_there_and_is_not_is_copied_if_proof_would_come_too_late(
-    waited: float, latency: int, waiting: bool, copied: bool
-) -> None:
-    driven = Driven()
-    driven.sender.datagram_from_caller(handshake(latency, latency), driven.now)
-    driven.offers(*range(14))
-    out = driven.sent()
-    driven.now += 0.04
-    for number in (1, 2):
-        driven.acks(number, *(sequence for link, sequence in out if link == number))
-    driven.offers(20)
-    ((link, _),) = driven.sent()
-    driven.now += waited
-    if waiting:
-        driven.carrier._held.append(Packet(21, data_packet(21), driven.now))
-    driven.hears(1, srt_nak((20, 20)))
-    copies = [number for number, sequence in driven.sent() if sequence == 20]
-    assert copies == ([3 - link] if copied else [])
-
-
-def test_a_loss_report_proves_nothing_where_another_link_was_faster_or_packets_get_mixed_up() -> None:
-    driven = Driven(links=2)
-    driven.sender.datagram_from_caller(handshake(100, 100), driven.now)
-    driven.offers(0, 1)
-    assert sorted(driven.sent()) == [(1, 0), (2, 1)]
-    driven.now += 0.045
-    driven.hears(2, srt_nak((0, 0)))
-    assert driven.sent() == []
-
-    driven = Driven(links=1)
-    driven.sender.datagram_from_caller(handshake(100, 100), driven.now)
-    driven.offers(*range(10))
-    driven.after(0.02)
-    driven.acks(1, 5, 6, 7, 8, 9)
-    assert [sequence for _, sequence in driven.sent()] == [0, 1, 2, 3, 4]
-    driven.acks(1, 0, 1, 2, 3, 4)  # they were only late
-    driven.now += 0.1
-    driven.offers(20, 21)
-    driven.sent()
-    driven.now += 0.045
-    driven.hears(1, srt_nak((20, 20)))
-    assert driven.sent() == []
-
-
 def test_a_round_trip_is_not_measured_from_a_copy_that_left_later() -> None:
     driven = Driven(links=1)
-    carrier = driven.carrier
     driven.offers(*range(10))
     driven.after(0.02)
-    model = carrier._links[0].model
     driven.now += 0.05
-    packet = carrier._ring[9]
-    assert packet is not None
-    carrier._send(packet, model, driven.now)
+    packet = known(driven, 9)
+    send(driven, 9, 1)
     driven.now += 0.005
     driven.acks(1, *range(10))  # of the first transmission
-    assert model.min_rtt >= 0.04
-    first = packet.transmission.before if packet.transmission is not None else None
-    assert first is not None
-    assert first.state == ARRIVED
-    assert packet.transmission is not None
-    assert packet.transmission.state == FLYING
+    assert model_of(driven, 1).path.shortest >= 0.04
+    assert packet.latest is not None
+    assert (packet.state, packet.latest.state) == (ARRIVED, FLYING)
     driven.now += 0.05
     driven.acks(1, 9)  # of the second
-    assert packet.transmission.state == ARRIVED
+    assert packet.latest.state == ARRIVED
 
 
 def test_a_copy_that_arrives_after_the_first_was_lost_is_the_copy() -> None:
     driven = Driven(links=1)
-    carrier = driven.carrier
     driven.offers(*range(10))
     driven.after(0.02)
     lose(driven, 9)
     driven.sent()
-    packet = carrier._ring[9]
-    assert packet is not None
+    packet = known(driven, 9)
     assert packet.times == 2
     driven.now += 0.05
     driven.acks(1, 9)
-    assert packet.transmission is not None
-    assert packet.transmission.state == ARRIVED
-    assert packet.transmission.before is not None
-    assert packet.transmission.before.state == LOST
+    assert packet.latest is not None
+    assert (packet.state, packet.latest.state) == (LOST, ARRIVED)
 
 
 def test_a_pulled_links_packets_go_out_again_at_once() -> None:
@@ -331,18 +260,8 @@ def test_a_new_connection_forgets_the_old_one() -> None:
 def test_a_jump_of_the_sequence_begins_anew() -> None:
     driven = Driven(links=1)
     driven.offers(0, 1)
-    driven.offers(RING + 5000)
-    assert RING + 5000 in [sequence for _, sequence in driven.after(0.1)]
-
-
-def test_srt_acks_clear_what_no_link_has_acknowledged() -> None:
-    driven = Driven()
-    driven.offers(*range(6))
-    driven.now += 0.05
-    driven.hears(1, srt_ack(6))
-    driven.after(0.05)
-    assert [link["in_flight"] for link in driven.sender.stats(driven.now)["links"]] == [0, 0]
-    assert driven.sender.datagrams_to_caller() == [srt_ack(6)]
+    driven.offers(Memory.LEAST + 5000)
+    assert Memory.LEAST + 5000 in [sequence for _, sequence in driven.after(0.1)]
 
 
 junk = st.one_of(
@@ -358,6 +277,12 @@ junk = st.one_of(
     ),
     st.builds(srt_ack, st.integers(0, 60)),
     st.sampled_from([NGP, REG3]),
+    st.builds(fec_packet, st.integers(0, 60)),
+    st.builds(
+        lambda flags, response: handshake(120, 120, flags=flags, response=response),
+        st.sampled_from([LIVE, LIVE & ~TLPKTDROP, 0]),
+        st.booleans(),
+    ),
     st.builds(data_packet, st.one_of(st.integers(0, 60), st.integers(0, 2**31 - 1)), size=st.just(20)),
 )
 
@@ -377,58 +302,13 @@ def test_no_datagram_breaks_it(steps: list[tuple[int, bytes, float]]) -> None:
         driven.after(wait)
         for link in sender._order:
             model = link.model
-            assert model.packets == sum(each.state == 0 for each in model.fifo)
-            assert model.in_flight == sum(each.size for each in model.fifo if each.state == 0)
+            flying = [each.size for each in model.flight.fifo if each.state == FLYING]
+            assert model.flight.packets == len(flying)
+            assert model.flight.bytes == sum(flying)
+            assert len(model.flight.unsure) <= UNSURE_MOST
             assert model.outstanding(driven.now) >= 0
         due = sender.next_timer()
         assert due is None or due > driven.now - 1e-6
-
-
-def test_an_srt_ack_over_a_near_link_does_not_empty_a_far_one_before_its_time() -> None:
-    driven = Driven()
-    near, far = (link.model for link in driven.sender._order)
-    for model, round_trip in ((near, 0.04), (far, 0.4)):
-        model.startup, model.rate = False, 1_000_000.0
-        model.min_rtt = model.least_rtt = model.srtt = round_trip
-    driven.offers(*range(1, 7))
-    for packet in list(driven.carrier._held):  # half of them over the far one
-        driven.carrier._held.remove(packet)
-        driven.carrier._send(packet, (near, far)[packet.sequence % 2], driven.now)
-    driven.sent()
-    driven.now += 0.23
-    driven.hears(1, srt_ack(7))
-    assert (near.packets, far.packets) == (0, 3)
-    driven.after(0.16)
-    assert far.packets == 3
-    driven.after(0.04)
-    assert (far.packets, far.in_flight, far.lost) == (0, 0, 0)
-    assert driven.sender.next_timer() is None or not driven.sent()
-
-
-def test_a_link_that_goes_while_srt_has_its_packets_leaves_nothing_in_flight() -> None:
-    driven = Driven()
-    far = driven.sender._order[1].model
-    far.startup, far.rate, far.least_rtt, far.min_rtt = False, 1_000_000.0, 0.4, 0.4
-    driven.offers(1, 2)
-    for packet in list(driven.carrier._held):
-        driven.carrier._held.remove(packet)
-        driven.carrier._send(packet, far, driven.now)
-    driven.sent()
-    driven.now += 0.23
-    driven.hears(1, srt_ack(2))
-    driven.sender.link_failed(2, "unplugged", driven.now)
-    assert (far.packets, far.in_flight) == (0, 0)
-    assert driven.sent() == [(1, 2)]  # the one that SRT does not have
-
-
-def test_a_stalled_link_is_measured_again_a_round_trip_after_its_return() -> None:
-    driven = Driven()
-    link = driven.sender._order[0]
-    driven.offers(1)
-    driven.sent()
-    link.stalled = True
-    driven.after(0.05)
-    assert link.model.measured_from >= driven.now - 0.02 + link.model.min_rtt
 
 
 def test_a_link_with_nothing_in_flight_is_not_asked_for_what_is_known_to_be_lost() -> None:
@@ -436,7 +316,7 @@ def test_a_link_with_nothing_in_flight_is_not_asked_for_what_is_known_to_be_lost
     driven.offers(1)
     driven.sent()
     link = driven.sender._order[0]
-    link.model.done(link.model.fifo[0], LOST, driven.now)  # a loss report said so
+    link.model.lost(link.model.flight.fifo[0], driven.now)  # a loss report said so
     asked = []
     for _ in range(9):  # within a second, so each link gets one keepalive in any case
         driven.now += 0.1
@@ -444,3 +324,277 @@ def test_a_link_with_nothing_in_flight_is_not_asked_for_what_is_known_to_be_lost
         asked += [data for _, data in driven.sender.datagrams_to_links() if data[:2] == b"\x90\x00"]
         link.unanswered_since = None
     assert (len(asked) <= 1, link.stalled) == (True, False)
+
+
+# --- what SRT's options ask for ----------------------------------------------------------------------------
+
+
+def test_fec_packets_pass_and_are_never_repeated_or_spared() -> None:
+    driven = Driven(links=1)
+    driven.offers(0, 1)
+    driven.sender.datagram_from_caller(fec_packet(1), driven.now)
+    driven.offers(2)
+    assert driven.sent() == [(1, 0), (1, 1), (1, 1), (1, 2)]
+    driven.sender.link_failed(1, "unplugged", driven.now)
+    driven.comes_back(1)
+    assert sorted(driven.after(0.1)) == [(1, 0), (1, 1), (1, 2)]
+    driven.sender.datagram_from_caller(fec_packet(1), driven.now)  # one in another dimension
+    assert driven.after(0.05) == [(1, 1)]
+    assert driven.sender.stats(driven.now)["spared"] == 0
+
+
+def test_an_ack_that_names_a_fec_packet_is_no_proof_of_a_data_packet_on_another_link() -> None:
+    driven = Driven(links=2)
+    driven.offers(0)
+    ((number, _),) = driven.sent()
+    driven.now += 0.04
+    driven.acks(3 - number, 0)
+    assert known(driven, 0).state == FLYING
+    driven.acks(number, 0, 0)  # both went over this one
+    assert known(driven, 0).state == ARRIVED
+    assert model_of(driven, number).flight.bytes == 0
+
+
+def test_a_fec_packet_that_the_kernel_refused_is_not_the_loss_of_a_data_packet() -> None:
+    driven = Driven(links=1)
+    driven.offers(0)
+    driven.sender.datagram_from_caller(fec_packet(0), driven.now)
+    assert driven.sent() == [(1, 0), (1, 0)]
+    driven.sender.not_sent(1, [fec_packet(0)], driven.now)
+    driven.after(0.02)
+    assert (known(driven, 0).state, known(driven, 0).times) == (FLYING, 1)
+
+
+WAITS_FOR_EVER = [handshake(1000, 1000, flags=LIVE & ~TLPKTDROP, response=True)]
+WAITS_FOR_EVER.append(handshake(0, 0, flags=0, response=True))  # transtype=file
+
+
+@pytest.mark.parametrize("answer", WAITS_FOR_EVER, ids=["tlpktdrop=0", "file"])
+def test_nothing_is_given_up_if_the_server_waits_for_ever(answer: bytes) -> None:
+    driven = Driven(links=1)
+    driven.hears(1, answer)
+    driven.offers(1)
+    driven.sent()
+    driven.answers(1)
+    driven.sender.link_failed(1, "in a tunnel", driven.now)
+    driven.offers(*range(2, 100))
+    driven.after(9.0)
+    assert driven.sender.stats(driven.now)["late"] == 0
+    driven.comes_back(1)
+    came: set[int] = set()
+    for _ in range(100):
+        sent = [sequence for _, sequence in driven.after(0.02)]
+        came.update(sent)
+        if sent:
+            driven.acks(1, *sent)
+    assert came == set(range(1, 100))
+    driven.now += 60.0
+    driven.hears(1, srt_nak((50, 50)))  # lost behind the receiver
+    assert driven.sent() == [(1, 50)]
+
+
+def test_the_callers_wish_does_not_count_but_the_servers_answer() -> None:
+    driven = Driven(links=1)
+    driven.sender.datagram_from_caller(handshake(1000, 1000, flags=LIVE & ~TLPKTDROP), driven.now)
+    assert not driven.carrier.keeps_all()
+    driven.hears(1, WAITS_FOR_EVER[0])
+    assert driven.carrier.keeps_all()
+    driven.hears(1, handshake(1000, 1000, response=True))  # another connection's
+    driven.sender.link_failed(1, "in a tunnel", driven.now)
+    driven.offers(1, 2, 3)
+    driven.after(2.0)
+    assert driven.sender.stats(driven.now)["late"] == 3
+
+
+def test_what_was_given_up_is_sent_after_all_if_the_caller_repeats_it_in_time() -> None:
+    driven = Driven(links=2)
+    driven.carrier.resume_latency(1.0)
+    near, far = driven.sender._order
+    far.model.path.shortest = 1.2
+    far.model.pacer.next_at = driven.now + 9.0
+    near.stalled = True
+    driven.offers(1)
+    driven.after(0.5)
+    assert known(driven, 1).fate == GONE  # too late for the far one
+    near.stalled = False
+    nak = srt_nak((1, 1))
+    driven.hears(1, nak)
+    assert driven.sender.datagrams_to_caller() == [nak]
+    driven.offers(1, again=True)
+    assert driven.sent() == [(1, 1)]
+    lose(driven, 1)
+    assert driven.sent() == [(1, 1)], "its data are there again"
+
+
+def test_what_was_given_up_is_not_asked_for_again_when_it_is_too_late() -> None:
+    driven = Driven(links=1)
+    driven.carrier.resume_latency(0.3)
+    driven.sender.link_failed(1, "in a tunnel", driven.now)
+    driven.offers(1, 2)
+    driven.after(0.5)
+    driven.comes_back(1)
+    driven.hears(1, srt_nak((1, 2)))
+    assert driven.sender.datagrams_to_caller() == []
+    driven.offers(1, again=True)
+    assert driven.sent() == []
+
+
+# --- sequence numbers, and what is remembered ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("back", [Memory.LEAST, 100_000])
+def test_a_jump_backwards_beyond_memory_begins_anew(back: int) -> None:
+    driven = Driven(links=1)
+    driven.offers(200_000, 200_001)
+    driven.sent()
+    first = 200_001 - back
+    driven.offers(first, first + 1)
+    assert [sequence for _, sequence in driven.sent()] == [first, first + 1]
+    driven.offers(first + 2)
+    assert [sequence for _, sequence in driven.after(0.05)] == [first + 2]
+    assert driven.sender.stats(driven.now)["spared"] == 0
+
+
+def test_a_short_jump_backwards_is_a_repeat() -> None:
+    driven = Driven(links=1)
+    driven.offers(200_000, 200_001)
+    driven.offers(200_000, again=True)
+    assert [sequence for _, sequence in driven.sent()] == [200_000, 200_001]
+    assert driven.sender.stats(driven.now)["spared"] == 1
+
+
+def test_a_report_about_a_packet_that_many_came_after_is_heeded() -> None:
+    """There may be more packets in the latency than are remembered at first."""
+    driven = Driven(links=1)
+    driven.hears(1, WAITS_FOR_EVER[0])
+    driven.offers(0)
+    driven.sender.handle_timer(driven.now)
+    driven.sent()
+    model = model_of(driven, 1)
+    model.echoed(
+        model.flight.next_index, 0.04, driven.now, mute=False
+    )  # it has passed, and is lost behind the link
+    driven.sender.link_failed(1, "in a tunnel", driven.now)
+    driven.offers(*range(1, Memory.LEAST + 100))
+    driven.comes_back(1)
+    driven.now += 0.2
+    driven.hears(1, srt_nak((0, 0)))
+    assert (1, 0) in driven.sent()
+
+
+def stream_without_srtla_acks(driven: Driven, seconds: float) -> None:
+    """A packet each ms over links of 40 ms, a packet of ten is lost; SRT's ACKs are all that comes back."""
+    waiting: list[tuple[float, int, bytes]] = []
+    for step in range(int(seconds * 1000)):
+        if step % 10 != 3:  # the encoder itself leaves them out: nobody ever has them
+            driven.offers(step)
+        driven.now += 0.001
+        driven.sender.handle_timer(driven.now)
+        for number, data in driven.sender.datagrams_to_links():
+            if data[:2] == b"\x90\x00":
+                waiting.append((driven.now + 0.04, number, data))
+        while waiting and waiting[0][0] <= driven.now:
+            driven.hears(waiting[0][1], waiting.pop(0)[2])
+        if step > 50 and step % 10 == 0:
+            driven.hears(1, srt_ack(step - 45, stamp=step))
+
+
+def test_memory_is_bounded_without_srtla_acks() -> None:
+    driven = Driven(links=2)
+    stream_without_srtla_acks(driven, 6.0)
+    stats = driven.sender.stats(driven.now)
+    assert (stats["late"], stats["held"], stats["evicted"]) == (0, 0, 0)
+    assert driven.carrier._memory.size == Memory.LEAST
+    for number in (1, 2):
+        flight = model_of(driven, number).flight
+        assert len(flight.fifo) < 200
+        assert flight.packets < 100
+        assert len(flight.unsure) <= UNSURE_MOST
+
+
+@pytest.mark.parametrize("mute", [True, False])
+def test_echoes_prove_arrival_if_no_srtla_acks_come(mute: bool) -> None:
+    driven = Driven(links=1)
+    for step in range(MUTE + 1):
+        driven.offers(step)
+        driven.sender.handle_timer(driven.now)
+        driven.answers(1)
+        driven.now += 0.04
+        if not mute and step == 9:
+            driven.acks(1, *range(10))
+        driven.hears(1, srt_ack(step + 1, stamp=step))
+    rate = model_of(driven, 1).rate
+    delivered, asked = rate.delivered, 0
+    for step in range(MUTE + 1, MUTE + 6):
+        driven.offers(step)
+        driven.sent()
+        driven.now += 0.03
+        driven.sender.handle_timer(driven.now)
+        asked += len(driven.answers(1))
+    assert (rate.delivered - delivered >= 5 * len(data_packet(0))) is mute
+    assert (asked >= 4) is mute
+
+
+# --- links --------------------------------------------------------------------------------------------------
+
+
+def test_what_a_link_swallows_goes_another_way_and_what_is_smaller_stays() -> None:
+    driven = Driven(links=2)
+    driven.offers(*range(6))
+    on_first = {sequence for number, sequence in driven.sent() if number == 1}
+    driven.sender.datagram_from_caller(data_packet(6, size=400), driven.now)
+    send(driven, 6, 1)
+    driven.sent()
+    limit(driven, 1, 1000)
+    assert {(2, sequence) for sequence in on_first} == set(driven.sent())
+    assert known(driven, 6).state == FLYING
+    assert model_of(driven, 1).flight.packets == 1
+
+
+def test_a_limited_link_is_given_what_fits() -> None:
+    driven = Driven(links=2)
+    limit(driven, 1, 1000)
+    driven.offers(*range(20))
+    assert {number for number, _ in driven.after(0.03)} == {2}
+    for sequence in range(20, 40):
+        driven.sender.datagram_from_caller(data_packet(sequence, size=400), driven.now)
+    assert 1 in {number for number, _ in driven.after(0.03)}
+    limit(driven, 1, wire.MTU)
+    driven.offers(*range(40, 60))
+    assert 1 in {number for number, _ in driven.after(0.03)}
+
+
+@pytest.mark.parametrize(("count", "asked"), [(ACK_BATCH - 1, False), (ACK_BATCH, True)])
+def test_a_link_is_asked_what_passes_only_if_an_ack_should_have_come(count: int, asked: bool) -> None:
+    driven = Driven(links=1)
+    driven.offers(*range(count))
+    driven.after(0.02)
+    sizes = []
+    for _ in range(8):
+        driven.now += 0.1
+        driven.sender.handle_timer(driven.now)
+        sizes += driven.answers(1, longest=100)
+    assert sizes
+    assert (max(sizes) == len(data_packet(0))) is asked
+
+
+def test_the_model_survives_a_re_join() -> None:
+    driven = Driven(links=1)
+    model = model_of(driven, 1)
+    for first in range(0, 200, 10):
+        driven.offers(*range(first, first + 10))
+        sent = [sequence for _, sequence in driven.after(0.05)]
+        driven.acks(1, *sent)
+    rate, shortest = model.rate.rate, model.path.shortest
+    assert rate > 0
+    driven.sender.link_failed(1, "another cell", driven.now)
+    assert model.flight.packets == 0
+    driven.after(5.0)
+    driven.comes_back(1)
+    assert (model.rate.rate, model.path.shortest) == (rate, shortest)
+    driven.offers(*range(200, 220))
+    assert driven.after(0.05)
+    driven.sender.link_failed(1, "gone", driven.now)
+    driven.after(11.0)
+    driven.comes_back(1)
+    assert (model.rate.rate, model.control.startup) == (0.0, True)
