@@ -157,7 +157,7 @@ class Live:
             self.run(0.1, mbps=0.5)
 
 
-@pytest.mark.parametrize("mode", ["classic"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("arq", "lost"), [("onreq", 0.005), ("never", 0.015)])
 def test_fec_packets_pass(tmp_path: File, mode: str, arq: str, lost: float) -> None:
     """With arq:never they are the stream's only repair: of 3 % lost, 0.4 % are lost twice in a row of six."""
@@ -189,7 +189,7 @@ def test_with_tlpktdrop_the_stream_goes_on_behind_what_is_too_late(tmp_path: Fil
         assert sum(number >= after for number in live.finish(2.0)) <= 5
 
 
-@pytest.mark.parametrize("mode", ["classic"])
+@pytest.mark.parametrize("mode", MODES)
 def test_without_tlpktdrop_everything_arrives(tmp_path: File, mode: str) -> None:
     with (
         srt_server() as server,
@@ -206,7 +206,7 @@ def test_without_tlpktdrop_everything_arrives(tmp_path: File, mode: str) -> None
         assert numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
-@pytest.mark.parametrize("mode", ["classic"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_file_arrives_whole(tmp_path: File, mode: str) -> None:
     """File mode has no time stamps and no latency, and waits for each packet for ever.
 
@@ -256,7 +256,7 @@ def test_payloads_of_all_sizes_and_a_long_latency(tmp_path: File, mode: str) -> 
         assert live.finish(12.0) == []
 
 
-@pytest.mark.parametrize("mode", ["classic"])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("acks", [True, False])
 def test_a_link_that_swallows_full_size_packets(tmp_path: File, mode: str, acks: bool) -> None:
     """The receiver may send no SRTLA ACKs at all, as some do."""
