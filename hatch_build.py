@@ -68,6 +68,7 @@ def compile_all(root: Path) -> list[Path]:
     folder = root / SRTLA
     package = runpy.run_path(str(folder / "__init__.py"), init_globals={"__path__": [str(folder)]})
     compiled = folder / "_compiled"
+    digest = package["digest"](str(folder))  # before: a file that changes meanwhile is not what was compiled
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary, "out")
         sources = [str(SRTLA.joinpath(*name.split(".")).with_suffix(".py")) for name in package["COMPILED"]]
@@ -84,7 +85,7 @@ def compile_all(root: Path) -> list[Path]:
             place = built.relative_to(out)
             inside = place.relative_to(SRTLA) if place.is_relative_to(SRTLA) else place
             shutil.copy(built, new / ".".join(inside.parts))
-        (new / package["DIGEST"]).write_text(package["digest"](str(folder)), encoding="ascii")
+        (new / package["DIGEST"]).write_text(digest, encoding="ascii")
         shutil.rmtree(compiled, ignore_errors=True)  # a running engine keeps the files that it has loaded
         shutil.copytree(new, compiled)
     return sorted(compiled.iterdir())

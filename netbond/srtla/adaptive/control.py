@@ -3,7 +3,7 @@
 The limit is rate x (shortest round trip + a short queue). The queue keeps the link busy, and it probes for
 more: if the link can carry more, the queue disappears, more packets pass, and the measured rate rises.
 
-- A new link's limit doubles its rate each round trip, until packets queue.
+- A new link's limit at least doubles its rate each round trip, until packets queue.
 - If the delay varies, the shortest round trip says too little about what a path holds, and less in flight
   would look like a slower link. So each second a link that is full gets a quarter more in flight for two
   round trips. If it delivers more, it keeps the difference (`extra`).

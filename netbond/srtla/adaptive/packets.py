@@ -53,7 +53,7 @@ class Transmission:
     def __init__(self, size: int) -> None:
         self.link: Any = None  # the LinkModel
         self.size = size
-        self.index = 0  # it was the link's so-manieth
+        self.index = 0  # its number among the data packets of its link
         self.sent_at = 0.0
         self.flight = 0  # bytes in flight before it
         self.base: Base | None = None  # where its sample of the rate begins

@@ -1,6 +1,6 @@
 """The numbers of the adaptive mode, in one place, so that the bench can vary them (bench/bonding.py --set).
 
-docs/bonding.md says where each comes from. "Of the latency" means a share of SRT's latency; times are in s.
+docs/bonding.md has the formulas in which they stand. "Of the latency" means a share of SRT's latency.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Parameters:
     # How much may be in flight
     initial_packets: int = 24  # two SRTLA ACKs, and a few more
     initial_rate: float = 400_000.0  # bytes/s that any link is assumed to carry until its first proof
-    startup_gain: float = 2.9  # additional round trips in flight, which double the rate each round trip (BBR)
+    startup_gain: float = (
+        2.9  # additional round trips in flight, which at least double the rate each round trip
+    )
     target: float = 0.1  # of the latency: the queue that a link may have, ...
     target_least_s: float = 0.04  # ... at least, ...
     target_most_s: float = 0.15  # ... and at most

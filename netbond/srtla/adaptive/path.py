@@ -25,14 +25,11 @@ class Path:
         self.drain_until = 0.0
         self._drain_least = 0.0
         self.smoothed = RTT_DEFAULT
-        self.standing = (
-            RTT_DEFAULT  # the least of the last three: what is above `shortest` is a standing queue
-        )
+        # The least of the last three: what is above `shortest` is a standing queue.
+        self.standing = RTT_DEFAULT
         self._last = self._before = 1e3
-        self._usual = [
-            1e3,
-            1e3,
-        ]  # the lowest smoothed round trip of the window before, and of the present one
+        # The lowest smoothed round trip of the window before, and of the present one.
+        self._usual = [1e3, 1e3]
         self._usual_until = 0.0
         self.spread = 0.0  # mean excess of round trips over the shortest while the link was idle
         self.late = 0.0  # mean time by which packets are later than expected
