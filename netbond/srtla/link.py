@@ -83,4 +83,5 @@ def link_stats(link: Link, now: float) -> dict[str, Any]:
         "lost": link.lost,
         "loss_pct": min(100.0, round(100 * lost / packets, 1)) if packets else 0.0,
         "bitrate_bps": link.bitrate,
+        "metered": link.metered,
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netbond.srtla import wire
+from netbond.srtla.advice import Certainty
 from netbond.srtla.passing import Passing
 
 WINDOW_UNIT: Final = 1000  # a window of 1000 means one packet in flight
@@ -33,6 +34,7 @@ class LinkState:
     usable: bool = False  # the receiver has accepted the link and it is not timed out
     priority: int = 0  # links of a higher one carry first, the others what these have no room for
     enabled: bool = True  # False: never given packets
+    metered: bool = False  # what it carries costs money: nothing is sent only to measure it
     stalled: bool = False  # nothing heard for far longer than a round trip, though packets were sent
     rtt: float | None = None  # s, smoothed, from keepalives
     lost: int = 0  # data packets known to be lost on it; the carrier's
@@ -45,6 +47,16 @@ class LinkState:
     def carries(self) -> bool:
         """Whether packets may be sent on it."""
         return self.usable and self.enabled
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a link can carry, as its mode has it."""
+
+    bits_per_second: float  # of SRT payload
+    certainty: Certainty
+    age_s: float | None  # since the link was last full; None: never
+    queued_s: float  # that packets wait in the link, beyond its shortest round trip
 
 
 class Outlet:
@@ -158,6 +170,14 @@ class Carrier:
         """s that packets and acknowledgements may wait for each other, so that few wake-ups serve them; 0.0:
         as short as can be."""
         return 0.0
+
+    def capacity(self, link: LinkState, now: float) -> Capacity | None:
+        """What the link can carry; None: this mode does not know."""
+        return None
+
+    def advised(self) -> float | None:
+        """The bit/s of SRT payload that may be offered now; None: no stream, or this mode does not know."""
+        return None
 
     def stats(self) -> dict[str, int]:
         """Counters: `resent`, `dropped` and whatever else the mode has to tell."""

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from netbond.srtla import wire
+from netbond.srtla.advice import Advice
 from netbond.srtla.link import Link, link_stats
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.passing import SPACING_S, Passing
@@ -139,6 +140,14 @@ class ReceiverSilent:
     answered: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """What the links carry, and the rate that is advised: EVERY_S apart, and at once when the advice falls by
+    FALL (netbond.srtla.advice)."""
+
+    advice: Advice
+
+
 Event = (
     LinkAdded
     | LinkRemoved
@@ -149,6 +158,7 @@ Event = (
     | Refused
     | Unproven
     | ReceiverSilent
+    | Advised
 )
 
 
@@ -197,6 +207,7 @@ class Sender(Outlet):
         self._events: list[Event] = []
         self.packets = self.bytes = self.retransmitted = self.ignored = 0
         self.caller_closed = False  # the SRT connection has been closed, by either end
+        self.advice: Advice | None = None  # the latest; None: no stream, or the mode has none
 
     # --- what comes in --------------------------------------------------------------------------------------
 
@@ -442,7 +453,30 @@ class Sender(Outlet):
             "bytes": self.bytes,
             "retransmitted": self.retransmitted,
             **self._carrier.stats(),
-            "links": [link_stats(link, now) for link in self._order],
+            "links": [link_stats(link, now) | self._capacity(link, now) for link in self._order],
+            "latency_ms": None if self.latency is None else round(self.latency * 1000),
+            "capacity_bits_per_second": self.advice and self.advice.capacity_bits_per_second,
+            "advised_bits_per_second": self.advice and self.advice.advised_bits_per_second,
+            "queued_ms": self.advice and self.advice.queued_ms,
+        }
+
+    def _capacity(self, link: Link, now: float) -> dict[str, Any]:
+        """What the mode knows of the link's capacity, as keys of the statistics."""
+        found = self._carrier.capacity(link, now)
+        if found is None:
+            return {
+                "capacity_bits_per_second": None,
+                "capacity_is": "unknown",
+                "capacity_age_ms": None,
+                "queued_ms": None,
+            }
+        return {
+            "capacity_bits_per_second": round(found.bits_per_second)
+            if found.certainty != "unknown"
+            else None,
+            "capacity_is": found.certainty,
+            "capacity_age_ms": None if found.age_s is None else round(found.age_s * 1000),
+            "queued_ms": round(found.queued_s * 1000),
         }
 
     # --- links ----------------------------------------------------------------------------------------------

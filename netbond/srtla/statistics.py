@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from netbond.srtla.advice import Certainty
 from netbond.system.typed_json import doc
 
 Flavour = Literal["compiled", "pure"]
@@ -43,6 +44,26 @@ class LinkStatistics:
     lost: int = field(metadata=doc("data packets reported lost, and full-size keepalives not answered"))
     loss_pct: float = field(metadata=doc("0 to 100, of these packets, over the last 10 s"))
     bitrate_bps: int = field(metadata=doc("sent, bit/s"))
+    metered: bool = field(
+        default=False, metadata=doc("what it carries costs money, so nothing is sent only to measure it")
+    )
+    capacity_bits_per_second: int | None = field(
+        default=None, metadata=doc("SRT payload that it can carry now; null: not known, or classic")
+    )
+    capacity_is: Certainty = field(
+        default="unknown",
+        metadata=doc(
+            "`measured` (it was full within the last 2 s), `at_least` (it carried that, and was not full),"
+            " `remembered` (it was full earlier), `unknown`"
+        ),
+    )
+    capacity_age_ms: int | None = field(
+        default=None, metadata=doc("since it was last full; null: never, or classic")
+    )
+    queued_ms: int | None = field(
+        default=None,
+        metadata=doc("time that packets wait in it, beyond its shortest round trip; null: classic"),
+    )
     receiver_address: str | None = field(
         default=None,
         metadata=doc("the receiver's address that it uses, of its own family; null: none is known"),
@@ -92,6 +113,23 @@ class SenderStatistics:
         ),
     )
     links: tuple[LinkStatistics, ...] = field(default=(), metadata=doc("in the order of the list"))
+    latency_ms: int | None = field(
+        default=None, metadata=doc("SRT's latency, as a handshake told it; null: not known, or classic")
+    )
+    capacity_bits_per_second: int | None = field(
+        default=None,
+        metadata=doc("SRT payload that the links that are up can carry now, together; null: not known"),
+    )
+    advised_bits_per_second: int | None = field(
+        default=None,
+        metadata=doc(
+            "SRT payload that may be offered now so that at most 0.1 % is lost (docs/advice.md);"
+            " null: not known, or classic"
+        ),
+    )
+    queued_ms: int | None = field(
+        default=None, metadata=doc("time that the links take for all that waits; null: not known, or classic")
+    )
     callers_refused: int = field(
         default=0, metadata=doc("handshakes of other SRT callers that were refused while one was connected")
     )

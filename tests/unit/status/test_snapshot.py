@@ -341,7 +341,8 @@ def test_a_snapshot_is_as_the_schema_says() -> None:
     assert valid(WHOLE)
     texts = ("label", "address", "device", "state", "reason", "receiver_address")
     keys = [each.name for each in dataclasses.fields(LinkStatistics)]
-    link = {**dict.fromkeys(keys, 0), **dict.fromkeys(texts, ""), "enabled": True}
+    link = {**dict.fromkeys(keys, 0), **dict.fromkeys(texts, ""), "enabled": True, "metered": False}
+    link["capacity_is"] = "measured"
     sender: dict[str, Any] = {
         "role": "sender",
         "listen": "",
@@ -351,6 +352,8 @@ def test_a_snapshot_is_as_the_schema_says() -> None:
     }
     sender |= {"state": "", "group": None, "packets": 0, "bytes": 0, "retransmitted": 0, "resent": 0}
     sender |= {"dropped": 0, "links": [link], "callers_refused": 0, "problems": []}
+    advice = ("latency_ms", "capacity_bits_per_second", "advised_bits_per_second", "queued_ms")
+    sender |= dict.fromkeys(advice)
     (engine,) = WHOLE["engines"]
     assert valid({**WHOLE, "engines": [{**engine, "stats": sender}]})
     assert not valid({**WHOLE, "engines": [{**engine, "stats": {**sender, "links": [{}]}}]})
