@@ -401,6 +401,7 @@ class Bonding(Carrier):
                 model.answer_due += held_up
             elif link.usable:
                 self._check(link, now)
+                self._overdue(model, now)
             link.in_flight, link.in_flight_bytes = model.flight.packets, model.flight.bytes
             link.window = int(model.control.limit(model.size, now) / TYPICAL * WINDOW_UNIT)
             link.lost += model.flight.lost - model.told_lost
@@ -466,6 +467,26 @@ class Bonding(Carrier):
             else:
                 dealer.hasten(packet)
         dealer.spare = keep
+
+    def _overdue(self, model: LinkModel, now: float) -> None:
+        """Queue copies of the packets that are overdue on a link, for other links that are idle.
+
+        A link that becomes much slower still sends proof now and then, so it is not stalled.
+        """
+        if self._dealer.blocked:
+            return
+        p = self._p
+        grace = p.overdue_s + min(model.batch_time(), p.batch_most_s)
+        for transmission in model.flight.fifo:
+            if now < transmission.sent_at + max(transmission.expected, model.path.smoothed) + grace:
+                break
+            if transmission.state != FLYING or transmission.index < model.called:
+                continue
+            packet = packet_of(transmission)
+            model.called = transmission.index + 1
+            if packet.fate == SENT and not packet.queued and latest(packet) is transmission:
+                packet.queued = SPARE
+                self._dealer.spare.append(packet)
 
     def patience(self) -> float:
         return 0.0 if self._dealer.blocked else self._leisure

@@ -34,6 +34,7 @@ class LinkModel:
         self.size = TYPICAL
         self.told_lost = 0  # of `flight.lost`, how much the link's statistics know
         self.ask_at = 4
+        self.called = 0  # packets with a lower index were copied because their time ran out
         # For the packets of one wake-up (see `look`):
         self.backlog = 0.0  # bytes in flight
         self.room = 0.0  # bytes that may still be sent
@@ -59,6 +60,7 @@ class LinkModel:
     def reset(self, now: float) -> None:
         """Start again: as the link that it was, if it was known a moment ago, else as a new one."""
         self.flight.reset()
+        self.called = 0
         self.ask_at = 4  # during start-up: with this many packets in flight, a keepalive measures the link
         if self.rate.rate and now - self.proved_at < REMEMBERED:
             self.rate.began(now)

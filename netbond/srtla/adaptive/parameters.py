@@ -34,6 +34,8 @@ class Parameters:
     loss_penalty: float = 0.5  # of the latency: how much longer a repeat may take on a link without loss
     aside: int = 16  # repeats that no link can take now, behind which others are tried
     report_grace_s: float = 0.01  # by which a loss report may be older than proof over another link
+    overdue_s: float = 0.02  # that proof may be late before idle links get a copy, ...
+    batch_most_s: float = 0.05  # ... and at most so much for packets that share an SRTLA ACK
     hurry: float = 0.25  # of the latency: time for a copy, in addition to the shortest round trip
 
     # A link that may have stopped

@@ -152,6 +152,28 @@ def test_a_silent_link_is_asked_and_its_packets_saved_by_another() -> None:
     assert str(driven.sender.stats(driven.now)["links"][0]["reason"]).startswith("stalled")
 
 
+def test_what_is_overdue_is_copied_over_an_idle_link_before_its_own_is_stalled() -> None:
+    driven = Driven()
+    driven.offers(*range(6))
+    late = {sequence for number, sequence in driven.sent() if number == 1}
+    driven.acks(2, *(set(range(6)) - late))
+    saved = driven.after(0.12)
+    assert late
+    assert {sequence for number, sequence in saved if number == 2} == late
+    assert not any(link.stalled for link in driven.carrier._links)
+    assert driven.after(0.05) == []  # once
+
+
+def test_what_is_overdue_waits_while_packets_wait() -> None:
+    """Copies take nothing from packets that were not sent yet."""
+    driven = Driven(links=2)
+    driven.offers(*range(200))  # more than the links may have in flight
+    driven.sent()
+    driven.after(0.12)
+    assert driven.carrier._dealer.blocked
+    assert driven.sender.stats(driven.now)["resent"] == 0
+
+
 def test_no_link_is_blamed_for_what_we_had_no_time_to_read() -> None:
     driven = Driven(links=2)
     driven.offers(*range(8))
