@@ -1,6 +1,8 @@
-"""Models an encoder that adapts its bitrate to what SRT tells of the connection, as belacoder does."""
+"""Models encoders that adapt their bitrate: one to what SRT tells, as belacoder does, one to our advice."""
 
 from __future__ import annotations
+
+from collections import deque
 
 LOOK = 0.02  # s between two looks at SRT's figures
 LEAST = 0.3  # Mbit/s
@@ -61,3 +63,47 @@ class Encoder:
             self._up_at = now + UP_EVERY
         self.mbps = min(max(self.mbps, LEAST), self.most)
         return self.mbps
+
+
+FRAME = 1 / 30  # s
+KEY_EVERY = 60  # frames
+KEY_SIZE = 5.0  # times the mean of all frames
+FIRST_RATE = 1.0  # Mbit/s, until there is advice
+FOLLOWS_AFTER = 0.2  # s
+
+
+class Follower:
+    """An encoder that follows advice, late: 30 frames a second, each 60th of them five times as large.
+
+    The packets of a frame leave within half of its time.
+    """
+
+    def __init__(self, most: float, size: int) -> None:
+        """`most`: Mbit/s; `size`: bytes of a packet's payload."""
+        self.most, self.mbps = most, min(FIRST_RATE, most)
+        self._size = size
+        self._news: deque[tuple[float, float]] = deque()
+        self._frames = 0
+        self._owed = 0.0  # bytes
+        self._left: deque[float] = deque()  # when the packets of the frames begun leave
+
+    def packets(self, now: float, advised: float | None) -> int:
+        """Return how many packets leave at `now`, s since the stream began; `advised` in Mbit/s."""
+        while now >= self._frames * FRAME:
+            if advised is not None and (not self._news or self._news[-1][1] != advised):
+                self._news.append((now + FOLLOWS_AFTER, advised))
+            while self._news and self._news[0][0] <= now:
+                self.mbps = min(max(self._news.popleft()[1], LEAST), self.most)
+            key = self._frames % KEY_EVERY == 0
+            share = KEY_SIZE if key else (KEY_EVERY - KEY_SIZE) / (KEY_EVERY - 1)
+            self._owed += self.mbps * 1e6 / 8 * FRAME * share
+            count = int(self._owed / self._size)
+            self._owed -= count * self._size
+            begin = self._frames * FRAME
+            self._left.extend(begin + number / count * FRAME / 2 for number in range(count))
+            self._frames += 1
+        count = 0
+        while self._left and self._left[0] <= now:
+            self._left.popleft()
+            count += 1
+        return count

@@ -30,7 +30,7 @@ from typing import Any
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.sender import LinkAdded, Sender
-from tests.bondencoder import LOOK, Encoder
+from tests.bondencoder import LOOK, Encoder, Follower
 from tests.bondlinks import IP_UDP, LinkModel, parse_link
 from tests.bondreceivers import make_receiver
 from tests.srtla_util import srt_control
@@ -112,6 +112,7 @@ class Outcome:
     links: list[tuple[int, int, int]]  # (carried, tail_dropped, lost)
     stats: dict[str, Any]
     seconds: float  # of the stream
+    bad_seconds: int  # of the stream, in which a packet was lost
 
     @property
     def mbps(self) -> float:
@@ -155,12 +156,14 @@ class Simulation:
         fec: int = 0,
         arq: bool = True,
         adapts: bool = False,
+        follows: bool = False,
     ) -> None:
         """`receiver`, `flush`, `nak_everywhere`: see tests/bondreceivers.py. `hiccup`: s, up to which the
         sender's timers and wake-ups are late at random. `look`: s between the moments at which the sender
         hears and does anything, as in an engine. `shape`: one of SHAPES, the stream's. `fec`: data packets
         in a row of SRT's FEC, with which the server restores one; not `arq`: the server reports no loss.
-        `adapts`: the encoder follows SRT's figures, and `mbps` is the most that it sends."""
+        `adapts`: the encoder follows SRT's figures, `follows`: our advice, and `mbps` is the most that it
+        sends."""
         self.rng = random.Random(seed)
         self.now = self.START
         self.mbps, self.seconds, self.latency = mbps, seconds, latency
@@ -180,7 +183,8 @@ class Simulation:
         self.encoder = Encoder(mbps, latency, RTT_START) if adapts else None
         self.looked_at = 0.0
         self.owed = 0.0
-        self.born = births(shape, self.pps, seconds) if not adapts else []
+        self.follower = Follower(mbps, PAYLOAD) if follows else None
+        self.born = births(shape, self.pps, seconds) if not (adapts or follows) else []
         self.offered = len(self.born)
         self.fec, self.arq = fec, arq
         self.rows: dict[int, set[int]] = {}  # row -> its packets that the server has
@@ -208,6 +212,8 @@ class Simulation:
         self.ack_sent: dict[int, float] = {}
         self.base = min(up.delay for up, _ in self.links.values())  # the handshake's delay
         self.received: set[int] = set()
+        self.in_time: set[int] = set()
+        self.advised: list[tuple[float, float | None]] = []  # (s of the stream, Mbit/s)
 
     # --- the loop -------------------------------------------------------------------------------------------
 
@@ -244,6 +250,7 @@ class Simulation:
             links=[(up.carried, up.tail_dropped, up.lost) for up in ups],
             stats=self.sender.stats(self.now),
             seconds=self.seconds,
+            bad_seconds=len({int(born) for index, born in enumerate(self.born) if index not in self.in_time}),
         )
 
     def _arm(self) -> None:
@@ -351,6 +358,8 @@ class Simulation:
         pause = self.look or 0.005
         if self.encoder is not None:
             self._encode(self.encoder, elapsed, pause)
+        if self.follower is not None and elapsed < self.seconds:
+            self._follow(self.follower, elapsed)
         while self.next_sequence < self.offered and self.born[self.next_sequence] <= elapsed:
             index = self.next_sequence
             self.sender.datagram_from_caller(self._packet(index, again=False), self.now)
@@ -360,7 +369,8 @@ class Simulation:
             self.next_sequence += 1
         self._drain()
         self._arm()
-        if self.next_sequence < self.offered or (self.encoder is not None and elapsed < self.seconds):
+        adapts = self.encoder is not None or self.follower is not None
+        if self.next_sequence < self.offered or (adapts and elapsed < self.seconds):
             self.at(self.now + pause, self._frame)
 
     def _encode(self, encoder: Encoder, elapsed: float, pause: float) -> None:
@@ -373,6 +383,14 @@ class Simulation:
             self.born += [elapsed] * int(self.owed)
             self.owed -= int(self.owed)
             self.offered = len(self.born)
+
+    def _follow(self, follower: Follower, elapsed: float) -> None:
+        """Let the encoder that follows our advice make the packets since the last call."""
+        advice = self.sender.advice
+        advised = advice.advised_bits_per_second / 1e6 if advice is not None else None
+        self.born += [elapsed] * follower.packets(elapsed, advised)
+        self.offered = len(self.born)
+        self.advised.append((elapsed, advised))
 
     def _at_caller(self, data: bytes) -> None:
         kind = wire.packet_type(data)
@@ -457,6 +475,7 @@ class Simulation:
             return  # a copy, or given up
         if self.now <= self._deadline(index):
             self.delivered += 1
+            self.in_time.add(index)
             self.delays.append(self.now - self.STREAM - self.born[index])
         overdue = []
         while self.fresh and self.missing.get(self.fresh[0], 0) <= self.arrivals:

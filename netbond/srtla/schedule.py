@@ -59,6 +59,16 @@ class Capacity:
     queued_s: float  # that packets wait in the link, beyond its shortest round trip
 
 
+@dataclass(frozen=True, slots=True)
+class Bond:
+    """What all links can carry, as their mode has it."""
+
+    advised: float  # bit/s of SRT payload that may be offered now
+    capacity: float  # bit/s of SRT payload
+    queued_s: float  # that the links take for all that waits
+    latency_s: float  # SRT's, as it is known or supposed
+
+
 class Outlet:
     """By which a carrier sends."""
 
@@ -175,8 +185,8 @@ class Carrier:
         """What the link can carry; None: this mode does not know."""
         return None
 
-    def advised(self) -> float | None:
-        """The bit/s of SRT payload that may be offered now; None: no stream, or this mode does not know."""
+    def advised(self, now: float) -> Bond | None:
+        """What the bond carries; None: there is no stream, or this mode does not know."""
         return None
 
     def stats(self) -> dict[str, int]:

@@ -25,13 +25,13 @@ down one that swallows all we send.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from netbond.srtla import wire
-from netbond.srtla.advice import Advice
+from netbond.srtla.advice import EVERY_S, FALL, Advice, LinkAdvice
 from netbond.srtla.link import Link, link_stats
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.passing import SPACING_S, Passing
@@ -59,6 +59,7 @@ NO_ANSWER_S: Final = 3.0  # after which a link that was never up says so
 PORT_CLOSED_S: Final = 3.0  # the same, if nothing listens at its port; a receiver restarts sooner
 NO_ANSWER: Final = "no answer from the receiver"
 REFUSED_BACKOFF_S = (2.0, 10.0)  # after REG_ERR, first and longest
+LOSS_WINDOW_S: Final = 10  # over which the advice counts loss
 MAX_REMEMBERED_COPIES: Final = 512  # ACKs and NAKs whose copies from other links are recognised
 
 
@@ -199,6 +200,9 @@ class Sender(Outlet):
         self._link_lost_at = dict.fromkeys((4, 6), now - RECEIVER_SILENCE_S)  # ... when one lost its socket
         self._next_keepalive = now
         self._next_check = now
+        self._next_advice = now
+        # (packets of the caller, given up), EVERY_S apart, for the advice's loss.
+        self._past: deque[tuple[int, int]] = deque(maxlen=LOSS_WINDOW_S * 5)
         self._stats_at = now
         self._data_at = now  # when a data packet last left
         self._copies: OrderedDict[bytes, None] = OrderedDict()
@@ -347,6 +351,7 @@ class Sender(Outlet):
     def handle_timer(self, now: float) -> None:
         """Do what is due; call it when `next_timer` has come, early or late does no harm."""
         self._carrier.handle_timer(now)
+        self._advise(now)
         if now >= self._next_check:
             self._next_check = now + CHECK_INTERVAL_S
             for link in self._order:
@@ -369,6 +374,44 @@ class Sender(Outlet):
                     link.reason = ""
         for family in (4, 6):
             self._look_at_family(family, now)
+
+    def _advise(self, now: float) -> None:
+        """Give out the mode's advice if it is due."""
+        bond = self._carrier.advised(now)
+        if bond is None:
+            self.advice = None
+            return
+        before = self.advice
+        fell = before is not None and bond.advised < (1 - FALL) * before.advised_bits_per_second
+        if now < self._next_advice and not fell:
+            return
+        self._next_advice = now + EVERY_S
+        self._past.append((self.packets - self.retransmitted, self._carrier.stats()["dropped"]))
+        offered = max(self._past[-1][0] - self._past[0][0], 1)
+        lost = self._past[-1][1] - self._past[0][1]
+        rtts = [link.rtt for link in self._order if link.usable and link.rtt is not None]
+        self.advice = Advice(
+            round(bond.advised),
+            round(bond.capacity),
+            round(bond.queued_s * 1000),
+            round(bond.latency_s * 1000),
+            min(100.0, round(100 * lost / offered, 2)),
+            round(min(rtts) * 1000) if rtts else None,
+            tuple(self._link_advice(link, now) for link in self._order),
+        )
+        self._events.append(Advised(self.advice))
+
+    def _link_advice(self, link: Link, now: float) -> LinkAdvice:
+        found = self._capacity(link, now)
+        stats = link_stats(link, now)
+        return LinkAdvice(
+            label=link.spec.label,
+            state=link.state,
+            rtt_ms=stats["rtt_ms"],
+            loss_pct=stats["loss_pct"],
+            bitrate_bps=link.bitrate,
+            **found,
+        )
 
     # --- what goes out --------------------------------------------------------------------------------------
 

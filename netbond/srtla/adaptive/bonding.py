@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from netbond.srtla import wire
+from netbond.srtla.adaptive.advising import EVERY_S as ADVISE_EVERY_S
+from netbond.srtla.adaptive.advising import Advisor, BondLook
+from netbond.srtla.adaptive.capacity import capacity_of, payload, queue_of, rate_of
 from netbond.srtla.adaptive.dealing import NEVER, Dealer
 from netbond.srtla.adaptive.linkmodel import TYPICAL, LinkModel
 from netbond.srtla.adaptive.packets import (
@@ -34,11 +37,12 @@ from netbond.srtla.adaptive.packets import (
     packet_of,
 )
 from netbond.srtla.adaptive.parameters import Parameters
-from netbond.srtla.schedule import WINDOW_UNIT, Carrier, LinkState, Outlet
+from netbond.srtla.schedule import WINDOW_UNIT, Bond, Capacity, Carrier, LinkState, Outlet
 
 MUTE: Final = 20  # SRT's ACKs, one in 10 ms, after which a receiver counts as one that sends no SRTLA ACKs
 MUTE_ASK_S: Final = 0.02  # between keepalives that measure a link then
 HANDSHAKE_DOUBT: Final = 0.2  # of the latency: by how much half a round trip may overestimate the handshake
+STREAM_S: Final = 2.0  # after the caller's last packet, there is no stream to advise
 
 
 class Bonding(Carrier):
@@ -61,6 +65,11 @@ class Bonding(Carrier):
         self._judged = (0, 0)  # packets given up, and sent, at the last evaluation
         self._given_up = 0.0  # share of packets that were given up, over some seconds
         self.dropped = self.spared = 0
+        self._advisor = Advisor()
+        self._advise_at = 0.0
+        self._offered = 0  # bytes from the caller, each packet once
+        self._size = TYPICAL
+        self._offered_at = float("-inf")  # when the last one came
         self._set_latency(p.latency_s if latency is None else latency)
 
     def connect(self, outlet: Outlet) -> None:
@@ -149,6 +158,9 @@ class Bonding(Carrier):
             memory.highest = sequence
         elif not self._places(sequence, data, now):
             return
+        self._offered += len(data)
+        self._offered_at = now
+        self._size = len(data)
         packet = Packet(sequence, data, now)
         memory.put(packet, -NEVER if self._dealer.patient else now - 2 * self.latency)
         self._dealer.held.append(packet)
@@ -408,6 +420,8 @@ class Bonding(Carrier):
             model.told_lost = model.flight.lost
         self._leisure = leisure
         self._hurry(now)
+        if now >= self._advise_at:
+            self._advise(now)
         if now >= self._judge_at:
             self._judge(now)
 
@@ -487,6 +501,37 @@ class Bonding(Carrier):
             if packet.fate == SENT and not packet.queued and latest(packet) is transmission:
                 packet.queued = SPARE
                 self._dealer.spare.append(packet)
+
+    # --- what the links carry -------------------------------------------------------------------------------
+
+    def _advise(self, now: float) -> None:
+        self._advise_at = now + ADVISE_EVERY_S
+        dealer = self._dealer
+        rates: dict[int, float] = {}
+        waiting = float(sum(packet.size for packet in dealer.held))
+        waiting += sum(entry[2].size for entry in dealer.urgent)
+        for link in self._links:
+            model: LinkModel = link.model
+            rate = rate_of(model, now)
+            waiting += queue_of(model, rate, now)
+            if link.carries and not link.stalled:
+                rates[link.number] = rate
+        self._advisor.look(BondLook(self.latency, rates, waiting, self._offered, dealer.late), now)
+
+    def advised(self, now: float) -> Bond | None:
+        advisor = self._advisor
+        if not advisor.rate or now - self._offered_at > STREAM_S:
+            return None
+        return Bond(
+            payload(advisor.rate, self._size),
+            payload(advisor.capacity, self._size),
+            advisor.queued,
+            self.latency,
+        )
+
+    def capacity(self, link: LinkState, now: float) -> Capacity | None:
+        model: LinkModel = link.model
+        return capacity_of(model, self._advisor.of_link.get(link.number, model.rate.rate), now)
 
     def patience(self) -> float:
         return 0.0 if self._dealer.blocked else self._leisure

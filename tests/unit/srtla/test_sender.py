@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
+from netbond.srtla.advice import Advice
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.link import Link
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.registration import psk
-from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START
+from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, Bond, Capacity, LinkState
 from netbond.srtla.sender import (
     LATE_NGP_S,
     PORT_CLOSED_RETRY_S,
     REFUSED_BACKOFF_S,
     REG2_TIMEOUT_S,
+    Advised,
     LinkDown,
     LinkLimited,
     LinkRemoved,
@@ -884,3 +886,67 @@ def test_a_handshake_reaches_the_caller_and_the_carrier() -> None:
     driven.sender.datagrams_to_caller()
     driven.hears(1, induction())
     assert driven.sender.datagrams_to_caller() == [induction()]
+
+
+# --- advice -------------------------------------------------------------------------------------------------
+
+
+class Advising(Classic):
+    """The classic mode, with advice of our choice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bond: Bond | None = None
+
+    def advised(self, now: float) -> Bond | None:
+        return self.bond
+
+    def capacity(self, link: LinkState, now: float) -> Capacity | None:
+        return Capacity(1e6 * link.number, "measured", 0.5, 0.02)
+
+
+def advised(driven: Driven) -> list[Advice]:
+    return [event.advice for event in driven.sender.events() if isinstance(event, Advised)]
+
+
+def test_advice_is_given_out_five_times_a_second_and_at_once_when_it_falls() -> None:
+    driven = Driven()
+    carrier = driven.sender._carrier = Advising()
+    carrier.connect(driven.sender)
+    driven.register()
+    driven.after(0.01)
+    assert advised(driven) == []
+    assert driven.sender.advice is None
+    carrier.bond = Bond(2.5e6, 3e6, 0.1, 1.0)
+    for _ in range(100):
+        driven.after(0.01)
+    told = advised(driven)
+    assert len(told) == pytest.approx(5, abs=1)
+    assert told[0].advised_bits_per_second == 2_500_000
+    assert [link.capacity_bits_per_second for link in told[0].links] == [1_000_000, 2_000_000]
+    assert (told[0].queued_ms, told[0].latency_ms, told[0].links[0].queued_ms) == (100, 1000, 20)
+    driven.after(0.2)
+    advised(driven)
+    carrier.bond = Bond(2.3e6, 3e6, 0.1, 1.0)  # 8 % less
+    driven.after(0.01)
+    assert advised(driven) == []
+    carrier.bond = Bond(2.2e6, 3e6, 0.1, 1.0)
+    driven.after(0.01)
+    assert [each.advised_bits_per_second for each in advised(driven)] == [2_200_000]
+    carrier.bond = None
+    driven.after(0.01)
+    assert driven.sender.advice is None
+
+
+def test_statistics_have_what_was_advised_last() -> None:
+    driven = Driven()
+    carrier = driven.sender._carrier = Advising()
+    carrier.connect(driven.sender)
+    driven.register()
+    carrier.bond = Bond(2.5e6, 3e6, 0.1, 1.0)
+    driven.after(0.5)
+    stats = driven.sender.stats(driven.now)
+    assert stats["advised_bits_per_second"] == 2_500_000
+    assert stats["capacity_bits_per_second"] == 3_000_000
+    assert [link["capacity_is"] for link in stats["links"]] == ["measured"] * 2
+    assert [link["capacity_age_ms"] for link in stats["links"]] == [500] * 2
