@@ -21,6 +21,7 @@ class LinkSpec:
     device: str = ""
     priority: int = 0  # links of a higher one carry first
     enabled: bool = True  # False: registered and probed like the others, but given no packets
+    metered: bool = False  # its data costs money: only what the stream itself needs is sent over it
 
     @property
     def key(self) -> tuple[str, str]:

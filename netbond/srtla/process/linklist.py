@@ -1,8 +1,8 @@
 """Reads the list of links of a sender that runs without the agent, as srtla_send has it.
 
 A line of the file is `ADDRESS` or `ADDRESS%DEVICE`; empty lines and `#` comments are fine. Words may follow:
-`priority=N`, `idle` (srtla_send reads an address and ignores what is behind it). A wrong line is named and
-left out, and the rest is used. A byte order mark, as some editors write it, is nothing.
+`priority=N`, `idle`, `metered` (srtla_send reads an address and ignores what is behind it). A wrong line is
+named and left out, and the rest is used. A byte order mark, as some editors write it, is nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def parse(text: str, name: str) -> tuple[list[LinkSpec], list[str]]:
             spec = _with_words(spec, words)
         if spec is None:
             complaints.append(
-                f"{name}:{number}: {line[:60]!r} is not ADDRESS or ADDRESS%DEVICE (priority=N, idle); skipped"
+                f"{name}:{number}: {line[:60]!r} is not ADDRESS or ADDRESS%DEVICE"
+                " (priority=N, idle, metered); skipped"
             )
         elif len(links) >= MAX_LINKS:
             complaints.append(f"{name}:{number}: more than {MAX_LINKS} links; the rest is skipped")
@@ -91,6 +92,8 @@ def _with_words(spec: LinkSpec, words: Sequence[str]) -> LinkSpec | None:
             spec = replace(spec, priority=int(number[1]))
         elif word == "idle":
             spec = replace(spec, enabled=False)
+        elif word == "metered":
+            spec = replace(spec, metered=True)
         else:
             return None
     return spec

@@ -55,8 +55,8 @@ class Resume:
 class Links:
     """Senders: the whole list of links, each time it changes.
 
-    A link is bound to its address and device. `priority` (0 to 100, default 0) and `enabled` (default true)
-    may be left out. Entries that are not valid are left out.
+    A link is bound to its address and device. `priority` (0 to 100, default 0), `enabled` (default true) and
+    `metered` (default false) may be left out. Entries that are not valid are left out.
     """
 
     key: ClassVar[str] = "links"
@@ -133,6 +133,7 @@ def _value(message: Message) -> object:
                 "device": link.device,
                 "priority": link.priority,
                 "enabled": link.enabled,
+                "metered": link.metered,
             }
             for link in message.links
         ]
@@ -185,7 +186,8 @@ def _links(value: object) -> Links:
                 priority, enabled = entry.get("priority", 0), entry.get("enabled", True)
                 if type(priority) is int and 0 <= priority <= MAX_PRIORITY:
                     spec = replace(spec, priority=priority)
-                links.append(replace(spec, enabled=enabled is not False))
+                metered = entry.get("metered", False) is True
+                links.append(replace(spec, enabled=enabled is not False, metered=metered))
     return Links(tuple(links[:MAX_LINKS]))
 
 

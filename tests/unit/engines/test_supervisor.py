@@ -36,7 +36,16 @@ RECEIVER = ReceiverConfig(listen=HostPort("::", 5000), srt=HostPort("127.0.0.1",
 LINK = LinkSpec("usb0", "10.0.0.10", "usb0", priority=5, enabled=False)
 LINKS = Links((LINK,))
 HEARD = {
-    "links": [{"label": "usb0", "address": "10.0.0.10", "device": "usb0", "priority": 5, "enabled": False}]
+    "links": [
+        {
+            "label": "usb0",
+            "address": "10.0.0.10",
+            "device": "usb0",
+            "priority": 5,
+            "enabled": False,
+            "metered": False,
+        }
+    ]
 }
 
 # Started as: python -I CHILD MODE send|recv --control-fd N ...; its statistics tell what it has heard.

@@ -94,17 +94,17 @@ def test_no_list_breaks_the_reader(data: bytes) -> None:
     linklist.parse(data.decode("utf-8", "replace"), "f")
 
 
-def test_priorities_in_a_list_file() -> None:
+def test_words_in_a_list_file() -> None:
     links, complaints = linklist.parse(
-        "10.0.0.10 priority=5\n10.0.1.10%usb1 idle priority=100  # x\n"
-        "10.0.2.10 priority=101\n10.0.3.10 fast\n",
+        "10.0.0.10 priority=5\n10.0.1.10%usb1 idle metered priority=100  # x\n"
+        "10.0.2.10 priority=101\n10.0.3.10 fast\n10.0.4.10 metered=no\n",
         "f",
     )
     assert links == [
         LinkSpec("10.0.0.10", "10.0.0.10", "", 5),
-        LinkSpec("10.0.1.10%usb1", "10.0.1.10", "usb1", 100, enabled=False),
+        LinkSpec("10.0.1.10%usb1", "10.0.1.10", "usb1", 100, enabled=False, metered=True),
     ]
-    assert [line.partition(":")[2][:1] for line in complaints] == ["3", "4"]
+    assert [line.partition(":")[2][:1] for line in complaints] == ["3", "4", "5"]
 
 
 def test_more_links_than_fit_are_named_once() -> None:

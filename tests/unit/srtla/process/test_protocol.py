@@ -29,7 +29,9 @@ from netbond.srtla.process.protocol import (
 )
 from tests.unit.srtla.process.json_values import json_values
 
-LINKS = Links((LinkSpec("usb0", "10.0.0.10", "usb0", 5, enabled=False), LinkSpec("usb1", "2001:db8::5")))
+LINKS = Links(
+    (LinkSpec("usb0", "10.0.0.10", "usb0", 5, enabled=False, metered=True), LinkSpec("usb1", "2001:db8::5"))
+)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +45,9 @@ LINKS = Links((LinkSpec("usb0", "10.0.0.10", "usb0", 5, enabled=False), LinkSpec
         (Forget(["192.0.2.1", 5]), b'{"forget":["192.0.2.1",5]}\n', FROM_FRONT),
         (
             LINKS,
-            b'{"links":[{"label":"usb0","address":"10.0.0.10","device":"usb0","priority":5,"enabled":false},'
-            b'{"label":"usb1","address":"2001:db8::5","device":"","priority":0,"enabled":true}]}\n',
+            b'{"links":[{"label":"usb0","address":"10.0.0.10","device":"usb0","priority":5,"enabled":false,'
+            b'"metered":true},'
+            b'{"label":"usb1","address":"2001:db8::5","device":"","priority":0,"enabled":true,"metered":false}]}\n',
             FROM_AGENT,
         ),
     ],
@@ -142,19 +145,21 @@ def test_more_links_than_a_sender_has_room_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "priority", "enabled"),
+    ("entry", "priority", "enabled", "metered"),
     [
-        ({}, 0, True),
-        ({"priority": 7, "enabled": False}, 7, False),
-        ({"priority": -1, "enabled": 0}, 0, True),
-        ({"priority": True, "enabled": None}, 0, True),
-        ({"priority": 101}, 0, True),
-        ({"priority": "7"}, 0, True),
+        ({}, 0, True, False),
+        ({"priority": 7, "enabled": False, "metered": True}, 7, False, True),
+        ({"priority": -1, "enabled": 0, "metered": 1}, 0, True, False),
+        ({"priority": True, "enabled": None, "metered": "yes"}, 0, True, False),
+        ({"priority": 101}, 0, True, False),
+        ({"priority": "7"}, 0, True, False),
     ],
 )
-def test_priorities_from_the_agent(entry: dict[str, Any], priority: int, enabled: bool) -> None:
+def test_what_the_agent_says_of_a_link(
+    entry: dict[str, Any], priority: int, enabled: bool, metered: bool
+) -> None:
     line = json.dumps({"links": [{"label": "a", "address": "10.0.0.10", "device": "usb0", **entry}]})
     (message,) = parse(line.encode(), FROM_AGENT)
     assert isinstance(message, Links)
     (spec,) = message.links
-    assert (spec.priority, spec.enabled) == (priority, enabled)
+    assert (spec.priority, spec.enabled, spec.metered) == (priority, enabled, metered)
