@@ -246,7 +246,7 @@ class Sender(Outlet):
         for key, spec in wanted.items():
             link = have.get(key) or self._add(spec)
             link.spec = spec  # the label may have changed
-            link.priority, link.enabled = spec.priority, spec.enabled
+            link.priority, link.enabled, link.metered = spec.priority, spec.enabled, spec.metered
             order.append(link)
         self._order = order
         self._carrier.set_links(order)

@@ -777,6 +777,14 @@ def test_a_link_that_leaves_the_list_is_gone_at_once() -> None:
     assert driven.sender.next_timer() is None
 
 
+def test_a_link_is_metered_as_long_as_the_list_says_so() -> None:
+    driven = Driven(links=0)
+    for metered in (True, False):
+        driven.sender.set_links([LinkSpec("a", "10.0.0.10", metered=metered)], driven.now)
+        assert [link.metered for link in driven.sender._order] == [metered]
+        assert [link["metered"] for link in driven.sender.stats(driven.now)["links"]] == [metered]
+
+
 def test_numbers_of_links_that_are_gone_mean_nothing() -> None:
     driven = Driven(1)
     driven.sent()
