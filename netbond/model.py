@@ -17,7 +17,7 @@ IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
-FACTS_VERSION = 1  # the version of Facts in answers on the control socket
+FACTS_VERSION = 2  # the version of Facts in answers on the control socket
 
 # RT_TABLE_MAIN and RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h
 MAIN_TABLE = 254
@@ -189,6 +189,7 @@ class Facts:
     health: tuple[Health, ...] = ()
     alive: frozenset[tuple[str, IPAddress]] = frozenset()  # device and address of the uplinks used so far
     roaming: frozenset[str] = frozenset()  # devices whose modem is roaming
+    metered: frozenset[str] = frozenset()  # devices on which data costs money, as NetworkManager says
     spent_plans: tuple[SpentDataPlan, ...] = ()
     taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
     resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, with their addresses
@@ -254,6 +255,7 @@ class Uplink:
     disputed: tuple[tuple[str, IPAddress], ...] = field(default=(), compare=False)
     priority: int = 0  # SRTLA streams use links of a higher one first
     streams: bool = True  # False: SRTLA streams keep a link over it, but send no data on it
+    metered: bool = False  # its data costs money: SRTLA senders do not probe for more capacity on it
 
     @property
     def name(self) -> str:

@@ -275,6 +275,13 @@ def _seen(
 # --- uplinks -----------------------------------------------------------------------------------------------
 
 
+def _is_metered(device: str, setting: UplinkConfig, facts: Facts) -> bool:
+    """Whether data costs money on the interface, as far as is known."""
+    if setting.metered != "auto":
+        return setting.metered
+    return setting.budget > 0 or device in facts.metered or device in facts.roaming
+
+
 def _state(link: Interface) -> tuple[UplinkState, str]:
     if not link.up:
         return UplinkState.DOWN, "interface is down"
@@ -418,6 +425,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             disputed=_disputed(item, [other.gateway for other in chosen if other.link == item.link], facts),
             priority=item.setting.priority,
             streams=item.setting.streams,
+            metered=_is_metered(item.link.name, item.setting, facts),
         )
         uplinks.append(uplink)
         if item.setting.backup:

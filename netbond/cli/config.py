@@ -157,6 +157,12 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #budget_day = 15
 #budget_action = "backup"
 
+# Its data costs money: senders do not probe for more capacity on it. "auto": with a budget, if NetworkManager
+# says so, and while its modem roams.
+#[[uplink]]
+#match = "wwan2"
+#metered = true
+
 # Used only while no other uplink is up.
 #[[uplink]]
 #match = "wlan0"

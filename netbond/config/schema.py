@@ -262,6 +262,13 @@ class UplinkConfig:
         'What happens when the budget is spent: `"warn"` only, use the uplink as a `"backup"` when all'
         ' others are down, or `"off"`.',
     )
+    metered: v.FlagOrAuto = _key(
+        v.flag_or_auto,
+        "auto",
+        "Whether its data costs money. SRTLA senders do not probe for more capacity on a metered uplink."
+        ' `"auto"`: it is metered with a budget, if NetworkManager says so, and while its modem roams'
+        " ([metered.md](metered.md#what-metered-means-for-streams)).",
+    )
     checks: tuple[str, ...] | None = _key(
         v.or_empty(v.list_of(v.word, "names of checks", 8)),
         "",

@@ -361,6 +361,18 @@ def gateways(value: object) -> tuple[str, ...]:
     return found
 
 
+FlagOrAuto = bool | Literal["auto"]  # "auto": netbond finds out
+
+
+@kind({"anyOf": [{"type": "boolean"}, {"const": "auto"}]})
+def flag_or_auto(value: object) -> FlagOrAuto:
+    if value == "auto":
+        return "auto"
+    if not isinstance(value, bool):
+        raise InvalidValueError("true, false, or 'auto'")
+    return value
+
+
 Weight = int | Literal["auto"]  # "auto": follows what is measured (netbond.sources.auto_weight)
 
 

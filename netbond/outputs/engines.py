@@ -50,6 +50,7 @@ class Engines(Output):
                 device=uplink.device,
                 priority=uplink.priority,
                 enabled=uplink.streams,
+                metered=uplink.metered,
             )
             for uplink in stream_links(goal.uplinks)
         )

@@ -1,4 +1,4 @@
-"""Reports the gateways that NetworkManager knows, also across its restarts and the agent's. Source."""
+"""Reports gateways and metered interfaces as NetworkManager knows them, also across its restarts. Source."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class NetworkManager(BusSource[networkmanager.NMDevice]):
     def __init__(self, config: Config) -> None:
         self._store = LeaseList(config.agent.state_dir / MANAGED)
         self._claims: tuple[GatewayClaim, ...] = ()  # its latest report
+        self._metered: frozenset[str] = frozenset()
         super().__init__(
             networkmanager.NetworkManagerWatcher(), self._store.path, followed=config.agent.networkmanager
         )
@@ -31,12 +32,14 @@ class NetworkManager(BusSource[networkmanager.NMDevice]):
         self._claims = tuple(replace(as_claim(lease), standing=True) for lease in self._store.load())
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
-        """Add its gateways; while it restarts, those from before."""
+        """Add its gateways, and what it says is metered; while it restarts, those from before."""
         here = {link.name for link in facts.interfaces}
         before = [claim for claim in self._claims if claim.device in here]
-        self._claims = networkmanager.claims(self._watcher.facts(), now_s, before)
+        devices = self._watcher.facts()
+        self._claims = networkmanager.claims(devices, now_s, before)
+        self._metered = networkmanager.metered(devices, self._metered & here) & here
         self.keep(lambda: self._store.save(map(as_lease, self._claims)))
-        return replace(facts, claims=(*facts.claims, *self._claims))
+        return replace(facts, claims=(*facts.claims, *self._claims), metered=self._metered)
 
     def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """What it knows of the uplinks' interfaces."""

@@ -97,6 +97,13 @@ class UplinkStatus:
     tx_bytes: int = field(metadata=doc("sent by the interface since it exists"))
     rx_bps: int = field(metadata=doc("received over the last second, bit/s"))
     tx_bps: int = field(metadata=doc("sent over the last second, bit/s"))
+    metered: bool = field(  # 0.1.0 did not have it
+        default=False,
+        metadata=doc(
+            "whether its data costs money, as configured or as found out"
+            " ([metered.md](metered.md#what-metered-means-for-streams))"
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,7 @@ def _uplink(
         tx_bytes=link.tx_bytes if link else 0,
         rx_bps=round(rate.rx_bps),
         tx_bps=round(rate.tx_bps),
+        metered=uplink.metered,
     )
 
 

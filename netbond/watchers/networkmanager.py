@@ -17,7 +17,7 @@ NMDeviceState, NMMetered and NMConnectivityState in src/libnm-core-public/nm-dbu
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
@@ -90,6 +90,8 @@ STATES = {
 }
 METERED = {0: "unknown", 1: "yes", 2: "no", 3: "guess-yes", 4: "guess-no"}
 CONNECTIVITY = {0: "unknown", 1: "none", 2: "portal", 3: "limited", 4: "full"}
+
+COSTS = frozenset({"yes", "guess-yes"})  # of METERED
 
 # The states in which addresses and routes are in place. In the others, a gateway is not in use.
 CONFIGURED = frozenset({"ip-check", "secondaries", "activated"})
@@ -283,6 +285,21 @@ def claims(
     settled = {claim.device for claim in fresh}
     settled |= {device.device for device in found if not (device.starting or device.state in UNDER_WAY)}
     return (*fresh, *(claim for claim in before if claim.device not in settled))
+
+
+def metered(devices: Iterable[NMDevice], before: Collection[str] = ()) -> frozenset[str]:
+    """The interfaces on which data costs money, as NetworkManager says or guesses.
+
+    `before` is what this returned the last time. A NetworkManager that starts does not know it of an
+    interface until it has taken that up again, so what it said before holds until then.
+    """
+    found = tuple(devices)
+    settled = {
+        device.device
+        for device in found
+        if device.metered != "unknown" or not (device.starting or device.state in UNDER_WAY)
+    }
+    return frozenset({device.device for device in found if device.metered in COSTS} | (set(before) - settled))
 
 
 def device_snapshot(device: NMDevice) -> ManagedDevice:

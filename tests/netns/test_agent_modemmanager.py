@@ -89,6 +89,33 @@ async def test_operator_and_signal_are_in_the_status_and_roaming_excludes(box: B
         assert box.status()["agent"]["problems"] == []
 
 
+async def test_a_sender_is_told_which_links_roam_or_have_a_budget(box: Box, bus: PrivateBus) -> None:
+    box.plug("usb2", 2)
+    box.configure(
+        """
+        [[uplink]]
+        match = "usb0"
+        budget = "5GB"
+        [[sender]]
+        listen = "127.0.0.1:6000"
+        receiver = "203.0.113.1:5000"
+        """
+    )
+
+    def metered() -> dict[str, bool]:
+        stats = box.status()["engines"][0]["stats"] or {"links": []}
+        return {link["label"]: link["metered"] for link in stats["links"]}
+
+    async with StandIn(bus, NAME, serving({PATH: modem("usb1")})) as service:
+        await asyncio.to_thread(box.start)
+        at_home = {"usb0": True, "usb1": False, "usb2": False}
+        await until(lambda: metered() == at_home, "at home")
+        change = {"RegistrationState": Variant("u", 5)}
+        await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", [MODEM_3GPP, change, []])
+        await until(lambda: metered() == at_home | {"usb1": True}, "it roams")
+        assert box.status()["agent"]["problems"] == []
+
+
 async def test_one_that_roams_is_out_from_the_first_pass_on(box: Box, bus: PrivateBus) -> None:
     box.configure('[[uplink]]\nmatch = "usb*"\nexclude_roaming = true\n')
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -198,6 +199,31 @@ def test_networkmanager_restarts(managed: Managed, kill: bool) -> None:
     managed.nm.nmcli("device", "connect", "usb0")
     managed.comes("usb0", "10.30.0")
     assert "10.20.0" not in managed.agent.rules() + managed.agent.table(100)
+
+
+def test_a_connection_that_is_metered(managed: Managed) -> None:
+    def metered() -> dict[str, Any]:
+        return {name: uplink["metered"] for name, uplink in managed.agent.uplinks().items()}
+
+    managed.start("usb0", "usb1")
+    for number in range(2):
+        managed.nm.plug(f"usb{number}", f"10.2{number}.0")
+        managed.comes(f"usb{number}", f"10.2{number}.0")
+    assert metered() == {"usb0": False, "usb1": False}
+    managed.nm.nmcli("connection", "modify", "modem 1", "connection.metered", "yes")
+    managed.nm.nmcli("device", "reapply", "usb1")
+    wait_for(lambda: metered() == {"usb0": False, "usb1": True}, 10, "it is known")
+    managed.nm.stop(kill=True)
+    wait_for(lambda: managed.known("NetworkManager: absent"), 15, "it is gone")
+    assert metered() == {"usb0": False, "usb1": True}
+    managed.nm.start()
+    wait_for(lambda: managed.agent.log().count("NetworkManager: followed") == 2, 15, "it is back")
+    for _ in range(20):
+        assert metered() == {"usb0": False, "usb1": True}
+        time.sleep(0.05)
+    managed.nm.nmcli("connection", "modify", "modem 1", "connection.metered", "no")
+    managed.nm.nmcli("device", "reapply", "usb1")
+    wait_for(lambda: metered() == {"usb0": False, "usb1": False}, 10, "it is not any more")
 
 
 def test_the_bus_restarts(managed: Managed) -> None:

@@ -182,6 +182,28 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
     assert found.idle == (IdleInterface("usb1", "enabled = false"),)
 
 
+@pytest.mark.parametrize(
+    ("setting", "facts", "metered"),
+    [
+        ("", {}, False),
+        ("", {"metered": frozenset({"usb0"})}, True),
+        ("", {"roaming": frozenset({"usb0"})}, True),
+        ("", {"metered": frozenset({"usb1"}), "roaming": frozenset({"usb2"})}, False),
+        ('budget = "5GB"', {}, True),
+        ('metered = "auto"\nbudget = "5GB"', {}, True),
+        ("metered = true", {}, True),
+        ('metered = false\nbudget = "5GB"', {"metered": frozenset({"usb0"})}, False),
+        ("metered = false", {"roaming": frozenset({"usb0"})}, False),
+    ],
+)
+def test_an_uplink_is_metered_as_configured_or_as_is_known(
+    setting: str, facts: dict[str, frozenset[str]], metered: bool
+) -> None:
+    config = parse(f'[[uplink]]\nmatch = "usb0"\n{setting}')
+    (uplink,) = find(replace(box("usb0"), **facts), config, {}).uplinks  # type: ignore[arg-type]
+    assert uplink.metered == metered
+
+
 def test_what_was_asked_for_and_is_not_there_is_named() -> None:
     config = parse('[[uplink]]\nmatch = "usb9"\n[[uplink]]\nmatch = "eth*"\n[[uplink]]\nmatch = "wlan0"')
     facts = replace(

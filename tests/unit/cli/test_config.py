@@ -33,6 +33,7 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
         ("path=*usb-0:1.2:*", 1, ("auto",), True, 0),
         ("usb0", 1, ("192.168.8.1",), True, 100),
         ("wwan*", 1, ("auto",), True, 0),
+        ("wwan2", 1, ("auto",), True, 0),
         ("wlan0", 1, ("auto",), True, 0),
         ("wwan1", 1, ("auto",), True, 0),
         ("wwan0", 1, ("auto",), True, 0),

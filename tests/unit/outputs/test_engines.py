@@ -83,18 +83,20 @@ async def test_senders_are_told_of_the_uplinks_with_family_and_order(config: Con
     read = replace(read, health=(Health("usb1", 4, "down", "silent"),))
     goal = desired(read, config)
     usb0 = goal.uplinks[0]
-    more = replace(usb0, address=six.interface, gateway=None, priority=5, streams=False)
+    more = replace(usb0, address=six.interface, gateway=None, priority=5, streams=False, metered=True)
     goal = replace(goal, uplinks=(*goal.uplinks, more))
     output = Engines(config, lambda: None)
     await output.apply(read, goal, config)
     await output.run()
     await until(lambda: told(tmp_path), "the links")
     (links,) = told(tmp_path)
-    assert [(x["label"], x["address"], x["device"], x["priority"], x["enabled"]) for x in links] == [
-        ("usb0", "10.0.0.10", "usb0", 0, True),
-        ("usb1", "10.0.1.10", "usb1", 0, True),  # dead, but the engine is the first to hear of life
-        ("usb2", "10.0.2.10", "usb2", 0, True),
-        ("usb0/6", "2001:db8::5", "usb0", 5, False),
+    assert [
+        (x["label"], x["address"], x["device"], x["priority"], x["enabled"], x["metered"]) for x in links
+    ] == [
+        ("usb0", "10.0.0.10", "usb0", 0, True, False),
+        ("usb1", "10.0.1.10", "usb1", 0, True, False),  # dead, but the engine is the first to hear of life
+        ("usb2", "10.0.2.10", "usb2", 0, True, False),
+        ("usb0/6", "2001:db8::5", "usb0", 5, False, True),
     ]
     await output.apply(read, goal, config)
     down = replace(

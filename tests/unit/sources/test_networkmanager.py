@@ -32,6 +32,7 @@ def objects(state: int = 100) -> dict[str, Any]:
             DEVICE: {
                 "Interface": Variant("s", "usb0"),
                 "Managed": Variant("b", True),
+                "Metered": Variant("u", 3),
                 "State": Variant("u", state),
                 "Ip4Config": Variant("o", f"{ROOT}/NetworkManager/IP4Config/2"),
             }
@@ -50,6 +51,9 @@ async def test_what_it_says_is_a_claim_and_outlives_it(bus: PrivateBus, tmp_path
         found = source.contribute(replace(READ, claims=(other,)), 5.0)
         assert found.claims == (other, CLAIM)
         assert source.contribute(READ, 9.0).claims == (replace(CLAIM, said_s=9.0),)  # asked anew
+        assert found.metered == {"usb0"}
+        assert source.contribute(Facts(), 9.0).metered == frozenset()  # no such interface any more
+        assert source.contribute(READ, 9.0).metered == {"usb0"}
         shown = source.status(Sections(), {"usb0"}, 0.0).networkmanager
         assert {name: (each.state, each.gateway4, each.current) for name, each in shown.items()} == {
             "usb0": ("activated", "10.0.0.1", True)
@@ -61,6 +65,7 @@ async def test_what_it_says_is_a_claim_and_outlives_it(bus: PrivateBus, tmp_path
 
     await until(lambda: not current(), "it has left the bus")
     assert [claim.gateway for claim in source.contribute(READ, 10.0).claims] == [CLAIM.gateway]
+    assert source.contribute(READ, 10.0).metered == {"usb0"}
     assert list(source.problems) == []
     await source.stop()
 

@@ -44,7 +44,7 @@ async def test_facts_go_over_the_socket_and_are_the_same(tmp_path: Path) -> None
 
     reply = await answered(tmp_path, Command.typed(FactsRequest, look), to_json(FactsRequest()))
     assert list(reply) == ["ok", "version", "facts"]
-    assert read_reply(FactsReply, reply) == FactsReply(1, FACTS)
+    assert read_reply(FactsReply, reply) == FactsReply(FACTS_VERSION, FACTS)
 
 
 async def test_a_hook_of_another_version_is_understood(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ USB0 = uplink(
     gateway_since=1_763_629_200.5,
     disputed=(("main default", ip_address("10.0.0.9")),),
 )
-WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130)
+WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130, metered=True)
 USB1 = uplink(
     *("usb1", "10.0.0.10/24", "10.0.0.1", "main default", 101),
     state="no carrier",
@@ -187,6 +187,7 @@ WHOLE: dict[str, Any] = {
             "tx_bytes": 700,
             "rx_bps": 1_500_000,
             "tx_bps": 100,
+            "metered": False,
         },
         {
             "name": "wwan0",
@@ -207,6 +208,7 @@ WHOLE: dict[str, Any] = {
             "tx_bytes": 2,
             "rx_bps": 0,
             "tx_bps": 0,
+            "metered": True,
         },
         {
             "name": "usb1",
@@ -227,6 +229,7 @@ WHOLE: dict[str, Any] = {
             "tx_bytes": 0,
             "rx_bps": 0,
             "tx_bps": 0,
+            "metered": False,
         },
         {
             "name": "usb0",
@@ -247,6 +250,7 @@ WHOLE: dict[str, Any] = {
             "tx_bytes": 700,
             "rx_bps": 1_500_000,
             "tx_bps": 100,
+            "metered": False,
         },
     ],
     "ecmp": {

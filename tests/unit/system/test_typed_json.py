@@ -246,6 +246,7 @@ FACTS = st.builds(
     ),
     alive=st.frozensets(st.tuples(TEXT, ADDRESSES), max_size=2),
     roaming=st.frozensets(TEXT, max_size=3),
+    metered=st.frozensets(TEXT, max_size=3),
     spent_plans=few(st.builds(model.SpentDataPlan, TEXT, st.just("off"), TEXT)),
     resolved=few(st.tuples(TEXT, few(ADDRESSES))),
 )

@@ -24,6 +24,7 @@ from netbond.watchers.networkmanager import (
     carried,
     claims,
     device_snapshot,
+    metered,
     parse_device,
     parse_devices,
 )
@@ -337,3 +338,23 @@ def test_snapshot() -> None:
         "external": False,
         "current": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("device", "before", "expected"),
+    [
+        (NMDevice("usb0", metered="yes"), (), {"usb0"}),
+        (NMDevice("usb0", metered="guess-yes"), (), {"usb0"}),
+        (NMDevice("usb0", metered="guess-no"), ("usb0",), set()),
+        (NMDevice("usb0", metered="no"), ("usb0",), set()),
+        (NMDevice("usb0", state="unmanaged"), ("usb0",), set()),
+        (NMDevice("usb0", state="unmanaged", starting=True), ("usb0", "usb1"), {"usb0", "usb1"}),
+        (NMDevice("usb0", state="ip-config"), ("usb0",), {"usb0"}),
+        (NMDevice("usb0", state="ip-config"), (), set()),
+        (NMDevice("usb0", metered="yes", current=False), (), {"usb0"}),
+    ],
+)
+def test_what_costs_money_holds_until_networkmanager_has_taken_it_up(
+    device: NMDevice, before: tuple[str, ...], expected: set[str]
+) -> None:
+    assert metered((device,), before) == expected
