@@ -222,6 +222,8 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 # A secret shared with the receiver, which other programs ignore; with require_key nobody else is dealt with.
 #key_file = "/etc/netbond/key"
 #require_key = false
+# true: links whose data costs money are probed for more capacity, too.
+#probe_metered = false
 
 # On the server: senders connect to `listen`; `srt` is the SRT server that gets the stream.
 #[[receiver]]

@@ -25,6 +25,7 @@ from netbond.errors import UsageError
 WORDS = {
     "mode": ("{" + ",".join(MODES) + "}", "how links are used (adaptive)"),
     "latency": ("MS", "SRT's latency; default: as in SRT's handshake"),
+    "probe_metered": ("", "probe metered links for more capacity, too"),
     "timeout": ("S", "forget a link after this time of silence (10 s)"),
     "group_timeout": ("S", "forget a stream after this time without links (10 s)"),
     "groups": ("N", "streams at once at most (200)"),

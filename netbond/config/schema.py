@@ -418,6 +418,12 @@ class SenderConfig:
         default=False,
         doc="`true`: no stream goes to a receiver that has not shown that it knows the key.",
     )
+    probe_metered: bool = _key(
+        v.flag,
+        default=False,
+        doc="`true`: links that are [metered](metered.md#what-metered-means-for-streams) are probed for more"
+        " capacity like the others.",
+    )
 
     @property
     def receivers(self) -> tuple[HostPort, ...]:

@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -290,6 +290,8 @@ class SendEngine(Engine):
 
     def _set_links(self, specs: Sequence[LinkSpec]) -> None:
         now = time.monotonic()
+        if self._config.probe_metered:
+            specs = [replace(spec, metered=False) for spec in specs]
         self._sender.set_links(specs, now)
         self._flush(now)
         self.publish_resume()

@@ -30,7 +30,14 @@ def parsed(engine: type[EngineConfig], *words: str) -> argparse.Namespace:
     "engine",
     [
         SenderConfig(WHERE, WHERE),
-        SenderConfig(WHERE, WHERE, mode="classic", latency=300, key_file=KEY, require_key=True),
+        SenderConfig(
+            *(WHERE, WHERE),
+            mode="classic",
+            latency=300,
+            key_file=KEY,
+            require_key=True,
+            probe_metered=True,
+        ),
         ReceiverConfig(WHERE, WHERE),
         ReceiverConfig(
             *(WHERE, WHERE),
@@ -68,7 +75,8 @@ def test_every_key_with_a_default_has_words(engine: type[EngineConfig]) -> None:
     ],
 )
 def test_values(engine: type[EngineConfig], words: list[str], key: str, value: object) -> None:
-    assert given(parsed(engine, *words), engine) == {"require_key": False, key: value}
+    flags = {each.name: False for each in fields(engine) if isinstance(each.default, bool)}
+    assert given(parsed(engine, *words), engine) == {**flags, key: value}
 
 
 @pytest.mark.parametrize(

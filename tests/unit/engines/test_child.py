@@ -44,7 +44,13 @@ def test_arguments() -> None:
 def test_arguments_of_every_key() -> None:
     where = HostPort("127.0.0.1", 6000)
     key = {"key_file": Path("/etc/netbond/key"), "require_key": True}
-    sender = SenderConfig(where, where, mode="classic", latency=300, **key)  # type: ignore[arg-type]  # by key
+    sender = SenderConfig(
+        *(where, where),
+        mode="classic",
+        latency=300,
+        probe_metered=True,
+        **key,  # type: ignore[arg-type]  # by key
+    )
     receiver = ReceiverConfig(
         *(where, where),
         timeout=5.5,
@@ -58,6 +64,7 @@ def test_arguments_of_every_key() -> None:
     assert engine_arguments(sender) == [
         *["send", "--listen", "127.0.0.1:6000", "--receiver", "127.0.0.1:6000"],
         *["--mode", "classic", "--latency", "300", "--key-file", "/etc/netbond/key", "--require-key"],
+        "--probe-metered",
     ]
     assert engine_arguments(receiver) == [
         *["recv", "--listen", "127.0.0.1:6000", "--srt", "127.0.0.1:6000"],

@@ -7,6 +7,7 @@ import logging
 import random
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,10 @@ def engine_to(
     resume: ResumeData | None = None,
     host: str = "127.0.0.1",
     more: tuple[HostPort, ...] = (),
+    **keys: Any,
 ) -> SendEngine:
     here, there = HostPort("127.0.0.1", free_ports(1)[0]), HostPort(host, far.port)
-    config = SenderConfig(here, (there, *more) if more else there)
+    config = SenderConfig(here, (there, *more) if more else there, **keys)
     return SendEngine(SendOptions(config, list_file), None, resume or {})
 
 
@@ -203,6 +205,20 @@ def test_the_list_file_is_read_again_on_sighup(tmp_path: Path, caplog: pytest.Lo
         assert links_of(engine) == []
         assert "names no links" in caplog.text
         assert "link 127.0.0.1: removed from the list" in caplog.text
+
+    on_packet_loop(main)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_metered_links_may_be_probed_if_that_is_allowed(tmp_path: Path, allowed: bool) -> None:
+    path = tmp_path / "ips"
+    path.write_text("127.0.0.1 metered\n127.0.0.2\n")
+
+    async def main() -> None:
+        engine = opened(engine_to(Far(), path, probe_metered=allowed))
+        assert [link["metered"] for link in links_of(engine)] == [not allowed, False]
+        engine.message(Links((replace(LO, metered=True),)))
+        assert [link["metered"] for link in links_of(engine)] == [not allowed]
 
     on_packet_loop(main)
 
