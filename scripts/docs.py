@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from netbond.config.schema import REPEATED, SINGLE
+from netbond.srtla.rehearsal import RehearsalResult
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
 from netbond.status import schema
 from netbond.system.typed_json import json_schema
@@ -152,6 +153,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/modemmanager.md", "modems", partial(json_keys, schema.ModemStatus)),
     ("docs/send.md", "statistics", partial(json_keys, SenderStatistics)),
     ("docs/recv.md", "statistics", partial(json_keys, ReceiverStatistics)),
+    ("docs/rehearse.md", "rehearsal", partial(json_keys, RehearsalResult)),
 )
 
 

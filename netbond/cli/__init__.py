@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "plan": "show what the agent would change now, as ip commands",
     "send": "SRTLA sender: carry one SRT stream over several links (drop-in for srtla_send)",
     "recv": "SRTLA receiver: join the links and hand the stream to an SRT server (drop-in for srtla_rec)",
+    "rehearse": "measure what each uplink carries to a receiver, before a stream goes live",
     "hook": "take a lease from a DHCP client",
     "config": "check a configuration file, or print an example",
     "lab": "emulated modems in network namespaces, no hardware needed",

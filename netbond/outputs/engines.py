@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from netbond.config.schema import Config
 from netbond.contracts import Output
 from netbond.desired import Desired
 from netbond.engines.child import EngineConfig
 from netbond.engines.supervisor import Supervisor
-from netbond.model import EngineState, Facts
+from netbond.model import EngineState, Facts, Uplink
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process.protocol import Links
 from netbond.usability import stream_links
+
+
+def link_specs(uplinks: Iterable[Uplink]) -> tuple[LinkSpec, ...]:
+    """The links that a sender has over these uplinks."""
+    return tuple(
+        LinkSpec(
+            label=uplink.name if uplink.family == 4 else f"{uplink.name}/6",
+            address=str(uplink.address.ip),
+            device=uplink.device,
+            priority=uplink.priority,
+            enabled=uplink.streams,
+            metered=uplink.metered,
+        )
+        for uplink in stream_links(uplinks)
+    )
 
 
 class Engines(Output):
@@ -43,18 +58,7 @@ class Engines(Output):
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Send senders their links, and run the engines of the configuration."""
-        links = tuple(
-            LinkSpec(
-                label=uplink.name if uplink.family == 4 else f"{uplink.name}/6",
-                address=str(uplink.address.ip),
-                device=uplink.device,
-                priority=uplink.priority,
-                enabled=uplink.streams,
-                metered=uplink.metered,
-            )
-            for uplink in stream_links(goal.uplinks)
-        )
-        self._supervisor.set_links(Links(links))
+        self._supervisor.set_links(Links(link_specs(goal.uplinks)))
         wanted: tuple[EngineConfig, ...] = (*config.sender, *config.receiver)
         if wanted != self._wanted:
             self._wanted = wanted
