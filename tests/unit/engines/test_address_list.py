@@ -1,19 +1,18 @@
 """The address list: its content, its file in a place where anybody may write, and who is told."""
 
 import os
-import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
 
-from netbond.engines import address_list
-from netbond.engines.address_list import AddressList, Update, processes, read_pid_file, render, send_sighup
+from netbond.engines.address_list import AddressList, Update, render
 from netbond.model import Uplink, UplinkState
+from tests.hangup import Start, name, start, was_told
+
+__all__ = ["name", "start"]  # fixtures
 
 
 def uplink(device: str, address: str, table: int, state: str = "up") -> Uplink:
@@ -184,49 +183,6 @@ def test_readers_never_see_a_part(path: Path) -> None:
 
 # --- telling others ----------------------------------------------------------------------------------------
 
-Start = Callable[..., "subprocess.Popen[str]"]
-# Ready when its child, too, has its own name: until then it has the parent's, and handles SIGHUP.
-HANDLES = """
-trap 'echo told; kill $!; exit' HUP; trap 'kill $!; exit' TERM; sleep 60 &
-until read -r -d '' name </proc/$!/cmdline && [ "$name" = sleep ]; do :; done
-echo ready; wait
-"""
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(name: str, *, handles: bool = True, user: int | None = None) -> subprocess.Popen[str]:
-        command, program = ([name, "-c", HANDLES], "/bin/bash") if handles else ([name, "60"], "/bin/sleep")
-        process = subprocess.Popen(command, executable=program, stdout=subprocess.PIPE, text=True, user=user)
-        started.append(process)
-        assert process.stdout is not None
-        if handles:
-            assert process.stdout.readline() == "ready\n"
-        # The kernel tells Popen that the program runs a moment before it shows the command line.
-        while not Path(f"/proc/{process.pid}/cmdline").read_bytes():
-            time.sleep(0.001)
-        return process
-
-    yield start
-    for process in started:
-        process.terminate()
-        process.wait(5)
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def was_told(process: subprocess.Popen[str]) -> bool:
-    assert process.stdout is not None
-    return process.wait(5) == 0 and process.stdout.readline() == "told\n"
-
-
-@pytest.fixture
-def name() -> str:
-    """A name that no other process of this machine has."""
-    return f"nb-hup-{os.getpid()}"
-
 
 def test_processes_are_told_by_name_on_change_only(path: Path, name: str, start: Start) -> None:
     first, second = start(name), start(f"/opt/x/{name}")
@@ -250,98 +206,3 @@ def test_a_process_that_would_be_ended_by_it_is_spared(path: Path, name: str, st
     assert addresses.update([USB0]) == Update(problems=(problem,))  # still true
     assert addresses.update([USB1]).problems[0].startswith(says)
     assert process.poll() is None
-
-
-def test_a_process_is_told_by_its_pid_file(path: Path, name: str, start: Start, tmp_path: Path) -> None:
-    process, bystander = start(name), start(name)
-    pid_file = tmp_path / "pid"
-    pid_file.write_text(f" {process.pid}\n")
-    pid_file.chmod(0o644)
-    assert AddressList(path, pid_file=pid_file, process=name).update([USB0]) == Update(True, (process.pid,))
-    assert was_told(process)
-    assert bystander.poll() is None
-
-
-def test_a_pid_file_of_another_program_is_named(path: Path, name: str, start: Start, tmp_path: Path) -> None:
-    process = start(name)
-    pid_file = tmp_path / "pid"
-    pid_file.write_text(str(process.pid))
-    update = AddressList(path, pid_file=pid_file, process="srtla_send").update([USB0])
-    assert update.notified == ()
-    assert update.problems[0].startswith(f"process {process.pid} is not srtla_send but 'bash';")
-    assert process.poll() is None
-
-
-def test_no_pid_file_means_nobody_to_tell(path: Path, tmp_path: Path) -> None:
-    assert AddressList(path, pid_file=tmp_path / "none").update([USB0]) == Update(written=True)
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "holds no process id"),
-        ("x", "holds no process id"),
-        ("-1", "holds no process id"),
-        ("12 13", "holds no process id"),
-        ("12345678901", "holds no process id"),
-        ("7" * 65, "is larger than 64 bytes"),
-    ],
-)
-def test_pid_files_that_are_none(tmp_path: Path, text: str, says: str) -> None:
-    pid_file = tmp_path / "pid"
-    pid_file.write_text(text)
-    with pytest.raises(OSError, match=says):
-        read_pid_file(pid_file)
-
-
-def test_pid_files_not_to_be_trusted(path: Path, tmp_path: Path) -> None:
-    (tmp_path / "real").write_text("5")
-    link = tmp_path / "link"
-    link.symlink_to("real")
-    (problem,) = AddressList(path, pid_file=link).update([USB0]).problems
-    assert problem == f"{link}: is a symbolic link; nobody is told of the new address list"
-    (tmp_path / "real").chmod(0o666)
-    with pytest.raises(OSError, match="can be written by others than its owner"):
-        read_pid_file(tmp_path / "real")
-
-
-@pytest.mark.parametrize(
-    ("pid", "says"),
-    [(0, "may be signalled"), (1, "may be signalled"), (os.getpid(), "is netbond itself"),
-     (2**22 + 1, "is not running")],  # above the highest that the kernel gives
-    ids=["0", "1", "own", "none"],  # xdist wants the same names in each of its processes
-)  # fmt: skip
-def test_processes_that_get_no_signal(pid: int, says: str) -> None:
-    with pytest.raises(OSError, match=says):
-        send_sighup(pid)
-
-
-def test_a_process_that_has_ended_but_is_not_reaped(name: str, start: Start) -> None:
-    process = start(name, handles=False)
-    process.kill()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    with pytest.raises(OSError, match="is not running"):
-        send_sighup(process.pid)
-
-
-def test_netbond_is_not_among_the_processes() -> None:
-    own = address_list.names(os.getpid())
-    assert own
-    assert os.getpid() not in processes(own[0])
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start processes of other users")
-def test_a_users_pid_file_names_only_that_users_processes(name: str, start: Start, tmp_path: Path) -> None:
-    roots, users = start(name), start(name, user=12345)
-    pid_file = tmp_path / "pid"
-    for process in (roots, users):
-        pid_file.write_text(str(process.pid))
-        os.chown(pid_file, 12345, -1)
-        pid, owner = read_pid_file(pid_file)
-        if process is roots:
-            with pytest.raises(OSError, match="belongs to another user"):
-                send_sighup(pid, owner=owner)
-        else:
-            send_sighup(pid, owner=owner)
-    assert was_told(users)
-    assert roots.poll() is None
