@@ -15,15 +15,21 @@ trap 'echo told; kill $!; exit' HUP; trap 'kill $!; exit' TERM; sleep 60 &
 until read -r -d '' name </proc/$!/cmdline && [ "$name" = sleep ]; do :; done
 echo ready; wait
 """
+STAYS = "trap 'echo told' HUP; echo ready; read -r _"  # goes on until it is ended
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
-    def start(name: str, *, handles: bool = True, user: int | None = None) -> subprocess.Popen[str]:
-        command, program = ([name, "-c", HANDLES], "/bin/bash") if handles else ([name, "60"], "/bin/sleep")
-        process = subprocess.Popen(command, executable=program, stdout=subprocess.PIPE, text=True, user=user)
+    def start(
+        name: str, *, handles: bool = True, stays: bool = False, user: int | None = None
+    ) -> subprocess.Popen[str]:
+        command, program = [name, "-c", STAYS if stays else HANDLES], "/bin/bash"
+        if not handles:
+            command, program = [name, "60"], "/bin/sleep"
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(command, executable=program, stdin=pipe, stdout=pipe, text=True, user=user)
         started.append(process)
         assert process.stdout is not None
         if handles:
@@ -36,14 +42,18 @@ def start() -> Iterator[Start]:
     yield start
     for process in started:
         process.terminate()
-        process.wait(5)
-        if process.stdout is not None:
-            process.stdout.close()
+        process.communicate(timeout=5)
 
 
 def was_told(process: subprocess.Popen[str]) -> bool:
     assert process.stdout is not None
     return process.wait(5) == 0 and process.stdout.readline() == "told\n"
+
+
+def was_told_again(process: subprocess.Popen[str]) -> bool:
+    """Of one that stays: whether it says so, which it does at each signal."""
+    assert process.stdout is not None
+    return process.stdout.readline() == "told\n"
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class AddressList:
             files.replace(self.path, data, 0o644)
         except OSError as error:
             return Update(problems=(f"cannot write the address list {self.path}: {files.why(error)}",))
-        notified, self._not_notified = self.readers.tell()
+        notified, self._not_notified = self.readers.tell(time.monotonic())
         return Update(True, notified, self._not_notified)
 
     def _is_current(self, path: Path, data: bytes) -> bool:

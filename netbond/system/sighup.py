@@ -25,15 +25,22 @@ class Readers:
     `pid_file` holds the id of a process; `process` is the name of any number of them (what `ps -C` takes, or
     the last part of the first word of the command line). With both, it is the process of the file, and only
     if it has that name. `news` is what they are told of, for the problems: "the new address list".
+
+    To look for a name is to read two files of each process that there is. Whoever tells often and must not
+    wait gives `rest_s`: those that were found are remembered while they live, and when there were none,
+    nobody is looked for within this time.
     """
 
-    def __init__(self, pid_file: Path | None, process: str, news: str) -> None:
+    def __init__(self, pid_file: Path | None, process: str, news: str, rest_s: float = 0.0) -> None:
         self.pid_file = pid_file
         self.process = process
         self.news = news
+        self.rest_s = rest_s
+        self._found: list[int] = []
+        self._looked_at = float("-inf")
 
-    def tell(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """Signal them: the ids of those that got SIGHUP, and the problems, one line each."""
+    def tell(self, now: float) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Signal them: the ids of those that got SIGHUP, and the problems. `now` is monotonic seconds."""
         notified: list[int] = []
         problems: list[str] = []
         candidates: list[tuple[int, int | None]] = []
@@ -45,7 +52,7 @@ class Readers:
             except OSError as error:
                 problems.append(f"{self.pid_file}: {files.why(error)}; nobody is told of {self.news}")
         elif self.process:
-            candidates = [(pid, None) for pid in processes(self.process)]
+            candidates = [(pid, None) for pid in self._named(now)]
         for pid, owner in candidates:
             try:
                 send_sighup(pid, name=self.process, owner=owner)
@@ -57,6 +64,15 @@ class Readers:
             else:
                 notified.append(pid)
         return tuple(notified), tuple(problems)
+
+    def _named(self, now: float) -> list[int]:
+        known = bool(self._found) and all(_is_called(pid, self.process) for pid in self._found)
+        if not known and (self._found or now - self._looked_at >= self.rest_s):
+            self._found, self._looked_at = processes(self.process), now
+        found = self._found
+        if not self.rest_s:
+            self._found = []
+        return found
 
 
 class UnfitProcessError(OSError):
@@ -79,15 +95,15 @@ def read_pid_file(path: Path) -> tuple[int, int | None]:
 
 def processes(name: str) -> list[int]:
     """The processes of that name, without this one."""
-    found = []
-    for entry in PROC.iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if name in names(int(entry.name)):
-                    found.append(int(entry.name))
-            except OSError:
-                continue  # it has ended
-    return sorted(found)
+    others = (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+    return sorted(pid for pid in others if pid != os.getpid() and _is_called(pid, name))
+
+
+def _is_called(pid: int, name: str) -> bool:
+    try:
+        return name in names(pid)
+    except OSError:
+        return False  # it has ended
 
 
 def names(pid: int) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import pytest
 
 from netbond.system import sighup
 from netbond.system.sighup import Readers, processes, read_pid_file, send_sighup
-from tests.hangup import Start, name, start, was_told
+from tests.hangup import Start, name, start, was_told, was_told_again
 
 __all__ = ["name", "start"]  # fixtures
 
@@ -19,7 +19,7 @@ def test_a_process_is_told_by_its_pid_file(name: str, start: Start, tmp_path: Pa
     pid_file = tmp_path / "pid"
     pid_file.write_text(f" {process.pid}\n")
     pid_file.chmod(0o644)
-    assert Readers(pid_file, name, NEWS).tell() == ((process.pid,), ())
+    assert Readers(pid_file, name, NEWS).tell(0.0) == ((process.pid,), ())
     assert was_told(process)
     assert bystander.poll() is None
 
@@ -28,25 +28,56 @@ def test_a_pid_file_of_another_program_is_named(name: str, start: Start, tmp_pat
     process = start(name)
     pid_file = tmp_path / "pid"
     pid_file.write_text(str(process.pid))
-    notified, problems = Readers(pid_file, "srtla_send", NEWS).tell()
+    notified, problems = Readers(pid_file, "srtla_send", NEWS).tell(0.0)
     assert notified == ()
     says = f"process {process.pid} is not srtla_send but 'bash'; it is not told of the new list"
     assert problems == (says,)
     assert process.poll() is None
 
 
+def test_who_was_found_is_remembered_while_it_lives(
+    name: str, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[str] = []
+
+    def search(called: str) -> list[int]:
+        searches.append(called)
+        return processes(called)
+
+    monkeypatch.setattr(sighup, "processes", search)
+    readers = Readers(None, name, NEWS, rest_s=5.0)
+    assert readers.tell(0.0) == ((), ())
+    process = start(name, stays=True)
+    assert readers.tell(4.9) == ((), ())  # too early to look again
+    for now in (5.0, 5.1, 99.0):
+        assert readers.tell(now) == ((process.pid,), ())
+        assert was_told_again(process)
+    assert len(searches) == 2
+    process.kill()
+    process.wait()
+    another = start(name, stays=True)
+    assert readers.tell(99.1) == ((another.pid,), ())
+    another.kill()
+    another.wait()
+    assert readers.tell(99.2) == ((), ())
+    assert len(searches) == 4
+
+
 def test_no_pid_file_means_nobody_to_tell(tmp_path: Path) -> None:
-    assert Readers(tmp_path / "none", "", NEWS).tell() == ((), ())
-    assert Readers(None, "", NEWS).tell() == ((), ())
+    assert Readers(tmp_path / "none", "", NEWS).tell(0.0) == ((), ())
+    assert Readers(None, "", NEWS).tell(0.0) == ((), ())
 
 
 def test_a_pid_file_of_a_process_that_has_ended(start: Start, name: str, tmp_path: Path) -> None:
-    process = start(name)
+    process = start(name, stays=True)
     pid_file = tmp_path / "pid"
     pid_file.write_text(str(process.pid))
     process.kill()
     process.wait()
-    assert Readers(pid_file, "", NEWS).tell() == ((), (f"{pid_file}: process {process.pid} is not running",))
+    assert Readers(pid_file, "", NEWS).tell(0.0) == (
+        (),
+        (f"{pid_file}: process {process.pid} is not running",),
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,7 +103,7 @@ def test_pid_files_not_to_be_trusted(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to("real")
     problem = f"{link}: is a symbolic link; nobody is told of the new list"
-    assert Readers(link, "", NEWS).tell() == ((), (problem,))
+    assert Readers(link, "", NEWS).tell(0.0) == ((), (problem,))
     (tmp_path / "real").chmod(0o666)
     with pytest.raises(OSError, match="can be written by others than its owner"):
         read_pid_file(tmp_path / "real")
