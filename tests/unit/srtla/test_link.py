@@ -49,6 +49,7 @@ def test_a_link_that_is_up() -> None:
         "lost": 3,
         "loss_pct": 0.0,
         "bitrate_bps": 5000,
+        "metered": False,
     }
 
 
