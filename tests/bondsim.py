@@ -213,7 +213,8 @@ class Simulation:
         self.base = min(up.delay for up, _ in self.links.values())  # the handshake's delay
         self.received: set[int] = set()
         self.in_time: set[int] = set()
-        self.advised: list[tuple[float, float | None]] = []  # (s of the stream, Mbit/s)
+        # (s of the stream, the advice and the capacity that it is told, in Mbit/s)
+        self.advised: list[tuple[float, float | None, float]] = []
 
     # --- the loop -------------------------------------------------------------------------------------------
 
@@ -390,7 +391,8 @@ class Simulation:
         advised = advice.advised_bits_per_second / 1e6 if advice is not None else None
         self.born += [elapsed] * follower.packets(elapsed, advised)
         self.offered = len(self.born)
-        self.advised.append((elapsed, advised))
+        capacity = advice.capacity_bits_per_second / 1e6 if advice is not None else 0.0
+        self.advised.append((elapsed, advised, capacity))
 
     def _at_caller(self, data: bytes) -> None:
         kind = wire.packet_type(data)
@@ -580,6 +582,20 @@ def least_loss(
             heapq.heappop(open_chances)
             delivered += 1
     return 100 * (1 - delivered / len(born))
+
+
+def chances_of(links: list[str], until: float, *, folder: Path = Path()) -> list[tuple[float, float]]:
+    """Return (leaves, arrives) of each packet that the links can carry up to `until` s of the stream.
+
+    Links that share a bottleneck count as if they did not.
+    """
+    end = Simulation.STREAM + until
+    return sorted(
+        (leaves, arrives)
+        for spec in links
+        for leaves, arrives in _chances(parse_link(spec, folder)[0], end)
+        if leaves >= Simulation.START
+    )
 
 
 def _chances(up: LinkModel, until: float) -> Iterator[tuple[float, float]]:

@@ -49,7 +49,7 @@ def test_an_encoder_that_wants_less_gets_what_it_wants() -> None:
     outcome = simulation.run()
     assert outcome.lost_pct == 0.0
     assert outcome.mbps >= 3.6
-    _, advised = simulation.advised[-1]
+    _, advised, _ = simulation.advised[-1]
     assert advised is not None
     assert advised >= 4.0
     assert outcome.stats["advised_bits_per_second"] is None  # the stream is over

@@ -20,13 +20,15 @@ EVERY_S: Final = 0.05
 SMOOTHED_S: Final = 0.2  # over which a link's rate is averaged
 RISE: Final = 1.1  # a look
 FOLLOWED: Final = 0.7  # of the advice that is offered, then the encoder follows it
+FOLLOW_S: Final = 0.5  # in which it may do so
 OFFERED_S: Final = 0.3  # over which that is counted; frames differ
 DRAIN_S: Final = 0.5  # in which what waits too long shall be gone
 ALLOWED: Final = 0.1  # of the latency, that packets may wait
 FEW: Final = 8 * 1332  # bytes that may wait at any rate
 MUCH: Final = 3.0  # times that, with which the start-up ends
-NEAR: Final = 0.45  # of the latency; packets that wait longer have nearly been lost
+NEAR: Final = 0.5  # of the latency; packets that wait longer have nearly been lost
 MOST: Final = 1.05  # caution, the largest: above 1, because only links that are full show what they carry
+BOLD: Final = 1.0  # least caution with which the advice rises beyond what is known
 LEAST: Final = 0.4  # the smallest, ...
 LEAST_IF_LOST: Final = 0.7  # ... and if packets are lost though few wait, as on links with loss
 LESS: Final = 0.93  # times the caution, when packets have nearly been lost, once in ...
@@ -58,6 +60,7 @@ class Advisor:
         self.caution = MOST
         self._starting = True
         self._less_at = float("-inf")
+        self._rose_at = float("-inf")
         self._given_up = 0
         self._offered: deque[tuple[float, int]] = deque()
 
@@ -74,12 +77,12 @@ class Advisor:
         self._learn(self.queued > NEAR * bond.latency, lost, now)
         excess = max(0.0, bond.waiting - ALLOWED * bond.latency * self.capacity)
         rate = self.caution * self.capacity - excess / DRAIN_S
-        if (
-            bond.waiting <= allowed
-            and offered > FOLLOWED * self.rate
-            and (self._starting or self.caution >= 1)
-        ):
-            rate = max(rate, RISE * self.rate)
+        if bond.waiting <= allowed and (self._starting or self.caution >= BOLD):
+            if offered > FOLLOWED * self.rate:
+                rate = max(rate, RISE * self.rate)
+                self._rose_at = now
+            elif now - self._rose_at <= FOLLOW_S:
+                rate = max(rate, self.rate)
         if self._starting:
             rate = max(rate, FIRST * len(bond.rates))
         self.rate = max(min(rate, RISE * self.rate) if self.rate else rate, LEAST_RATE)
