@@ -34,6 +34,7 @@ from netbond.status.protocol import (
     StatusReply,
     StatusRequest,
 )
+from netbond.status.snapshot import for_everybody
 from netbond.system.realtime import RealtimePriority
 from netbond.system.wake import Wake, pause
 from netbond.watchers import netlink
@@ -176,8 +177,9 @@ class Agent:
         async def facts(_request: FactsRequest, _peer: Peer) -> FactsReply:
             return FactsReply(FACTS_VERSION, self._reconciler.facts(await kernel.read()))
 
-        def status(_request: StatusRequest, _peer: Peer) -> StatusReply:
-            return StatusReply(self._reconciler.publish())
+        def status(_request: StatusRequest, peer: Peer) -> StatusReply:
+            found = self._reconciler.publish()
+            return StatusReply(found if peer.privileged else for_everybody(found))
 
         def hook(request: HookRequest, _peer: Peer) -> HookReply:
             logger.debug("hook: %r", request)

@@ -182,7 +182,7 @@ def resumed(data: bytes) -> None:
     for dual in (False, True):
         groups = receiving._resumed_groups(resume, Limits(), dual=dual)
         receiver = Receiver(random.Random(7).randbytes, 0.0)
-        receiver.restore([(group, links) for group, _, links, _ in groups], 0.0)
+        receiver.restore([(group.id, group.links) for group in groups], 0.0)
 
 
 def texts(data: bytes) -> None:

@@ -62,8 +62,17 @@ def induction(author: int = 0) -> bytes:
 INDUCTION, CONCLUSION, REJECTION = 1, 0xFFFFFFFF, 1002  # types of handshakes
 
 
-def handshake(kind: int, socket_id: int, *, to: int = 0) -> bytes:
+def stream_id_extension(text: str) -> bytes:
+    """Make the extension of an SRT handshake that says which stream the caller brings."""
+    data = text.encode()
+    words = [data[at : at + 4].ljust(4, b"\0")[::-1] for at in range(0, len(data), 4)]
+    return struct.pack("!HH", 5, len(words)) + b"".join(words)
+
+
+def handshake(kind: int, socket_id: int, *, to: int = 0, stream_id: str | None = None) -> bytes:
     """Make an SRT handshake packet from a socket, for the socket `to`."""
+    if stream_id is not None:
+        return handshake(kind, socket_id, to=to) + stream_id_extension(stream_id)
     body = struct.pack("!IHHIIIII", 4, 0, 2, 0, 1500, 8192, kind, socket_id) + bytes(20)
     return struct.pack("!HHIII", wire.SRT_HANDSHAKE, 0, 0, 0, to) + body
 

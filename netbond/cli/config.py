@@ -224,6 +224,8 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #require_key = false
 # true: links whose data costs money are probed for more capacity, too.
 #probe_metered = false
+# true: stream ids are no secret. Otherwise only root sees them whole.
+#show_stream_ids = false
 
 # On the server: senders connect to `listen`; `srt` is the SRT server that gets the stream.
 #[[receiver]]
@@ -239,6 +241,7 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #group_dir = "/run/srtla"
 #key_file = "/etc/netbond/key"
 #require_key = false
+#show_stream_ids = false
 # Processes, for more than one core.
 #workers = 1
 """

@@ -34,6 +34,7 @@ WORDS = {
     "workers": ("N", "number of processes, to use more than one core (1)"),
     "key_file": ("FILE", "a key that sender and receiver share; other programs ignore it"),
     "require_key": ("", "accept the other end only if it proves that it has the key"),
+    "show_stream_ids": ("", "SRT stream ids are no secret: show them whole"),
 }
 
 

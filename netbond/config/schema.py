@@ -425,6 +425,12 @@ class SenderConfig:
         " capacity like the others.",
     )
 
+    show_stream_ids: bool = _key(
+        v.flag,
+        default=False,
+        doc="`true`: SRT stream ids are no secret, and everybody sees them whole ([streams.md](streams.md)).",
+    )
+
     @property
     def receivers(self) -> tuple[HostPort, ...]:
         """All receivers, in the order of preference."""
@@ -479,6 +485,12 @@ class ReceiverConfig:
         ' and readable by nobody else. Senders with another key are refused. `""`: none.',
     )
     require_key: bool = _key(v.flag, default=False, doc="`true`: senders without a key are refused, too.")
+
+    show_stream_ids: bool = _key(
+        v.flag,
+        default=False,
+        doc="`true`: SRT stream ids are no secret, and everybody sees them whole ([streams.md](streams.md)).",
+    )
 
     @property
     def name(self) -> str:

@@ -37,6 +37,7 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.passing import SPACING_S, Passing
 from netbond.srtla.registration import psk
 from netbond.srtla.schedule import Carrier, LinkState, Outlet
+from netbond.srtla.streamid import StreamIds
 
 KEEPALIVE_INTERVAL_S: Final = 1.0  # of each link that is up; the others try to register as often
 PORT_CLOSED_RETRY_S: Final = 0.2  # between these attempts while nothing listens at the receiver's port
@@ -211,6 +212,7 @@ class Sender(Outlet):
         self._events: list[Event] = []
         self.packets = self.bytes = self.retransmitted = self.ignored = 0
         self.caller_closed = False  # the SRT connection has been closed, by either end
+        self.stream_ids = StreamIds()
         self.advice: Advice | None = None  # the latest; None: no stream, or the mode has none
 
     # --- what comes in --------------------------------------------------------------------------------------
@@ -317,6 +319,8 @@ class Sender(Outlet):
         if data[0] & 0x80:
             if data[1] == 0x05:  # SRT_SHUTDOWN
                 self.caller_closed = True
+            elif data[1] == 0x00:  # SRT_HANDSHAKE
+                self.stream_ids.asked(data)
             self._carrier.control(data, now)
             return
         self.caller_closed = False
@@ -815,6 +819,7 @@ class Sender(Outlet):
                 return
         elif kind == wire.SRT_HANDSHAKE:
             self._carrier.handshake(data)
+            self.stream_ids.answered(data)
         elif kind == wire.SRT_SHUTDOWN:
             self.caller_closed = True
         self._to_caller.append(data)

@@ -7,13 +7,14 @@ the fields, in their order (netbond.system.typed_json). Rates are those of the l
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from netbond.srtla.advice import Certainty
 from netbond.system.typed_json import doc
 
 Flavour = Literal["compiled", "pure"]
+_STREAM_ID = "the SRT stream id that its caller asked for; for root only, as it is often a secret"
 _FLAVOUR = "`compiled`, or `pure`: Python runs all of it, at two to four times the CPU time"
 
 
@@ -140,6 +141,11 @@ class SenderStatistics:
             " receiver does not answer"
         ),
     )
+    stream: str = field(
+        default="",
+        metadata=doc('the name of the stream, made of its id ([streams.md](streams.md)); `""`: it has none'),
+    )
+    stream_id: str = field(default="", metadata=doc(_STREAM_ID, omit=True))
     flavour: Flavour | None = field(default=None, metadata=doc(_FLAVOUR, omit=True))
 
 
@@ -184,6 +190,8 @@ class GroupStatistics:
     bitrate_bps: int = field(metadata=doc("received, bit/s"))
     links: tuple[PeerStatistics, ...] = field(metadata=doc("the links that have joined"))
     srt_port: int = field(metadata=doc("the local port towards the SRT server; 0: not opened yet"))
+    stream: str = field(default="", metadata=doc("the name of the stream ([streams.md](streams.md))"))
+    stream_id: str = field(default="", metadata=doc(_STREAM_ID, omit=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,3 +233,10 @@ class ReceiverStatistics:
 
 
 EngineStatistics = SenderStatistics | ReceiverStatistics
+
+
+def for_everybody(stats: EngineStatistics) -> EngineStatistics:
+    """The statistics without the ids of streams, which are often secrets."""
+    if isinstance(stats, SenderStatistics):
+        return replace(stats, stream_id="")
+    return replace(stats, groups=tuple(replace(group, stream_id="") for group in stats.groups))

@@ -63,6 +63,8 @@ _HANDSHAKE: Final = struct.Struct("!HHIIIIHHIIIIII16x")  # the header and the fi
 _HANDSHAKE_LENGTH: Final = SRT_HEADER + 48  # bytes; behind them the extensions
 _HSREQ: Final = 1  # extension of the caller's handshake, ...
 _HSRSP: Final = 2  # ... and of the server's
+_SID: Final = 5  # extension with the stream id, ...
+_SID_WORDS: Final = 128  # ... of 512 bytes at most
 _OPTIONS = struct.Struct("!HHIIHH")  # type, length in words, SRT version, flags, delay as receiver, as sender
 
 # Flags of a handshake's HSREQ or HSRSP (draft-sharabayko-srt, 3.2.1.1.1).
@@ -208,6 +210,28 @@ def parse_latency(data: bytes) -> float | None:
     """SRT's latency in s from a handshake; None if it says none, or if there is none (file mode)."""
     options = parse_options(data)
     return options.latency_s if options is not None else None
+
+
+def parse_stream_id(data: bytes) -> bytes | None:
+    """The stream id in the caller's conclusion of a handshake, at most 512 bytes; None if it has none.
+
+    It is there in clear, also with encryption. Each word of four bytes is written back to front
+    (draft-sharabayko-srt, 3.2.1.3), and the last one is filled up with zero bytes.
+    """
+    if not is_conclusion(data):
+        return None
+    offset = _HANDSHAKE_LENGTH
+    while offset + 4 <= len(data):
+        kind, words = data[offset] << 8 | data[offset + 1], data[offset + 2] << 8 | data[offset + 3]
+        offset += 4
+        if kind == _SID:
+            end = offset + 4 * words
+            if words > _SID_WORDS or end > len(data):
+                return None
+            text = b"".join(data[at : at + 4][::-1] for at in range(offset, end, 4))
+            return text.rstrip(b"\0")
+        offset += 4 * words
+    return None
 
 
 # --- acknowledgements ------------------------------------------------------------------------------------

@@ -53,6 +53,11 @@ class Peer:
     uid: int
     pid: int
 
+    @property
+    def privileged(self) -> bool:
+        """Whether it is root, or the agent's own user."""
+        return self.uid in (0, os.geteuid())
+
 
 Handler = Callable[[dict[str, Any], Peer], "Awaitable[dict[str, Any]] | dict[str, Any]"]
 R = TypeVar("R")
@@ -154,7 +159,7 @@ class ControlServer:
             self._lock = None
 
     def _privileged(self, peer: Peer) -> bool:
-        return peer.uid in (0, os.geteuid())
+        return peer.privileged
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         import asyncio

@@ -7,10 +7,11 @@ netbond.status.schema.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netbond.desired import Desired
 from netbond.model import EngineState, IdleInterface, Interface, IPAddress, Nexthop, Rate, Uplink
+from netbond.srtla import statistics
 from netbond.status.schema import (
     VERSION,
     AgentStatus,
@@ -165,3 +166,12 @@ def _uplink(
 
 def _text(address: IPAddress | None) -> str | None:
     return None if address is None else str(address)
+
+
+def for_everybody(snapshot: Snapshot) -> Snapshot:
+    """The snapshot without the ids of streams, which are often secrets."""
+    engines = tuple(
+        replace(engine, stats=None if engine.stats is None else statistics.for_everybody(engine.stats))
+        for engine in snapshot.engines
+    )
+    return replace(snapshot, engines=engines)

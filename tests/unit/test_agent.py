@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import logging
+import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +18,12 @@ from netbond.config.schema import AgentConfig, Config
 from netbond.desired import Desired
 from netbond.errors import NetbondError
 from netbond.kernel.client import Kernel
-from netbond.model import Facts, Uplink
+from netbond.model import EngineState, Facts, Uplink
 from netbond.outputs.table_names import TableNames
 from netbond.refusals import RETRY_S
+from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics
+from netbond.status import control
+from netbond.status.snapshot import AgentInfo, build
 
 
 class Broken:
@@ -131,3 +136,21 @@ def test_a_reload_changes_the_log_level_only_if_the_key_has_changed(
     file.write_text('[agent]\nlog_level = "debug"')
     agent._reload()
     assert levels == ["DEBUG"]
+
+
+async def test_only_root_is_told_the_ids_of_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    socket = tmp_path / "control.sock"
+    agent = Agent(Config(agent=AgentConfig(ip_list=None, control_socket=socket)), None)
+    group = GroupStatistics("0a", False, 1, 1, 1, 1, (), 5, stream="live/~3f2a", stream_id="live/feed1")
+    stats = ReceiverStatistics("receiver", "0.0.0.0:5000", "127.0.0.1:5002", (group,), 0)
+    engine = EngineState("receiver 0.0.0.0:5000", "receiver", "running", stats=stats)
+    found = build(AgentInfo("0.2.0", 1, 5.0), Desired(), [], [engine], ecmp_table=222, now=5.0)
+    monkeypatch.setattr(agent._reconciler, "publish", lambda: found)
+    async with contextlib.AsyncExitStack() as stack:
+        await agent._open_control_socket(stack, broken(OSError()))
+        for uid, told in ((0, "live/feed1"), (os.geteuid(), "live/feed1"), (os.geteuid() + 1000, None)):
+            monkeypatch.setattr(control, "_peer", lambda _, uid=uid: control.Peer(uid, 7))
+            reply = await asyncio.to_thread(control.request, socket, {"command": "status"})
+            (shown,) = reply["status"]["engines"][0]["stats"]["groups"]
+            assert (shown["stream"], shown.get("stream_id")) == ("live/~3f2a", told)
+            assert ("feed1" in str(reply)) == (told is not None)

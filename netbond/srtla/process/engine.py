@@ -22,7 +22,7 @@ from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.loop import PacketLoop
 from netbond.srtla.process.protocol import Fatal, Message, Ready, Resume, ResumeData, Stats
 from netbond.srtla.process.statsfile import StatsFile
-from netbond.srtla.statistics import EngineStatistics
+from netbond.srtla.statistics import EngineStatistics, for_everybody
 from netbond.system.typed_json import to_json
 
 MAINTENANCE_INTERVAL_S = 1.0  # between statistics, and between attempts at what has failed
@@ -140,11 +140,11 @@ class Engine:
         now = time.monotonic()
         self._maintenance = self.loop.call_at(self.loop.time() + MAINTENANCE_INTERVAL_S, self._second)
         self.maintain(now)
-        stats = to_json(self.stats(now))  # also if nobody reads them: rates count from call to call
+        stats = self.stats(now)  # also if nobody reads them: rates count from call to call
         if self.channel is not None:
-            self.channel.show(Stats(stats))
+            self.channel.show(Stats(to_json(stats)))
         if self._stats_file is not None:
-            self._stats_file.write(stats)
+            self._stats_file.write(to_json(for_everybody(stats)))
         self.publish_resume()
         self.arm()
 

@@ -42,9 +42,9 @@ class Resume:
     """What the next engine needs so that the SRT connection survives `kill -9`.
 
     From the agent always the first line: what the engine of the same name last gave, or `{}`. From the engine
-    each time it changes. Sender: group id, local port of each link, SRT caller and its latency. Receiver:
-    groups with id, port towards the SRT server, known peers, and which of them registered. The agent keeps it
-    in `state_dir`, readable by root only, as a group id is a bearer token.
+    each time it changes. Sender: group id, local port of each link, SRT caller, its latency and stream id.
+    Receiver: groups with id, port towards the SRT server, known peers, which of them registered, and stream
+    id. The agent keeps it in `state_dir`, readable by root only, as a group id is a bearer token.
     """
 
     key: ClassVar[str] = "resume"

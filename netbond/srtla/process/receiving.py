@@ -22,7 +22,7 @@ from typing import Any
 
 from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
-from netbond.srtla import flavour, wire
+from netbond.srtla import flavour, streamid, wire
 from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.process import batch
@@ -47,6 +47,7 @@ from netbond.srtla.receiver.receiver import (
     PeerAddress,
     PlainCaller,
     Receiver,
+    StreamAccepted,
     format_address,
     format_host,
 )
@@ -110,6 +111,7 @@ class RecvEngine(Engine):
             require_key=config.require_key,
             secret=place.secret if place else None,
             worker=place is not None,
+            show_stream_ids=config.show_stream_ids,
         )
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._numbers: dict[int, int] = {}  # the same by descriptor: group number
@@ -191,6 +193,9 @@ class RecvEngine(Engine):
             registrant = self._receiver.registrant(number)
             if registrant is not None:
                 entry["registered"] = list(registrant)
+            stream_id = self._receiver.stream_id_of(number)
+            if stream_id:
+                entry["stream_id"] = stream_id
             groups.append(entry)
         return {"groups": fit_in_message(groups)}
 
@@ -397,25 +402,27 @@ class RecvEngine(Engine):
         if isinstance(event, KeyRefused | PlainCaller):
             log_refusal(event, self._config.srt)
             return
-        name = event.id[:4].hex()
+        name = f"{event.stream} (group {event.id[:4].hex()})"
         if isinstance(event, GroupRemoved):
             if self._close_towards(event.group):
-                log.info("group %s: removed: %s", name, event.reason)
+                log.info("stream %s: removed: %s", name, event.reason)
         elif isinstance(event, CallerReplaced):
             if event.group in self._towards:
                 self._to_server(event.group, [event.shutdown])
             self._close_towards(event.group)
-            log.info("group %s: another SRT caller: the SRT connection before is ended", name)
+            log.info("stream %s: another SRT caller: the SRT connection before is ended", name)
+        elif isinstance(event, StreamAccepted):
+            log.info("stream %s: the SRT server has accepted it", name)
         elif isinstance(event, GroupCreated):
-            log.debug("group %s: registered from %s", name, format_address(event.address))
+            log.debug("stream %s: registered from %s", name, format_address(event.address))
         elif isinstance(event, LinkJoined):
             self._write_file(event.group)
-            log.info("group %s: link %s joined", name, format_address(event.address))
+            log.info("stream %s: link %s joined", name, format_address(event.address))
         elif isinstance(event, LinkLeft):
             if self._bypass is not None:
                 self._bypass.link_gone(event.address)
             self._write_file(event.group)
-            log.info("group %s: link %s left: %s", name, format_address(event.address), event.reason)
+            log.info("stream %s: link %s left: %s", name, format_address(event.address), event.reason)
         if not isinstance(event, GroupCreated):
             self.publish_resume()
 
@@ -430,13 +437,14 @@ class RecvEngine(Engine):
     def _restore(self) -> None:
         dual = self._listener.family == socket.AF_INET6
         groups = _resumed_groups(self.resume, self._limits, dual=dual)
-        restored = [(group_id, links) for group_id, _, links, _ in groups]
-        numbers = self._receiver.restore(restored, time.monotonic())
-        for number, (_, port, _, registrant) in zip(numbers, groups, strict=True):
-            if port:
-                self._wished[number] = port
-            if registrant in self._receiver.links_of(number):
-                self._receiver.prove(registrant)
+        receiver = self._receiver
+        numbers = receiver.restore([(group.id, group.links) for group in groups], time.monotonic())
+        for number, group in zip(numbers, groups, strict=True):
+            if group.port:
+                self._wished[number] = group.port
+            if group.registrant in receiver.links_of(number):
+                receiver.prove(group.registrant)
+            receiver.restore_stream_id(number, group.stream_id)
         if groups:
             log.info("taking up %d group(s) of the engine before", len(groups))
 
@@ -477,11 +485,20 @@ def _group_statistics(group: dict[str, Any], srt_port: int) -> GroupStatistics:
     return GroupStatistics(**{**group, "links": tuple(links)}, srt_port=srt_port)
 
 
-def _resumed_groups(
-    resume: ResumeData, limits: Limits, *, dual: bool
-) -> list[tuple[bytes, int, list[PeerAddress], PeerAddress]]:
-    """(id, port towards the SRT server, links, the one of them that registered or ()) of each group."""
-    out: dict[bytes, tuple[bytes, int, list[PeerAddress], PeerAddress]] = {}
+@dataclass(frozen=True, slots=True)
+class _Resumed:
+    """A group of the engine before."""
+
+    id: bytes
+    port: int  # towards the SRT server; 0: none
+    links: list[PeerAddress]
+    registrant: PeerAddress  # the one of them that registered; (): none, or it is gone
+    stream_id: str
+
+
+def _resumed_groups(resume: ResumeData, limits: Limits, *, dual: bool) -> list[_Resumed]:
+    """The groups of the engine before, as far as they make sense."""
+    out: dict[bytes, _Resumed] = {}
     groups = resume.get("groups")
     for entry in (groups if isinstance(groups, list) else [])[: limits.groups]:
         if not isinstance(entry, dict):
@@ -497,7 +514,8 @@ def _resumed_groups(
         known = [peer for peer in peers if peer is not None]
         if known:
             registrant = _resumed_peer(entry.get("registered"), dual=dual) or ()
-            out[group_id] = (group_id, port, known[: limits.links], registrant)
+            stream_id = streamid.resumed(entry.get("stream_id"))
+            out[group_id] = _Resumed(group_id, port, known[: limits.links], registrant, stream_id)
     return list(out.values())
 
 

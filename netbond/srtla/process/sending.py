@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort, parse_host_port
-from netbond.srtla import flavour, wire
+from netbond.srtla import flavour, streamid, wire
 from netbond.srtla.callers import Callers
 from netbond.srtla.linkspec import LinkSpec, make_link
 from netbond.srtla.modes import make_carrier
@@ -115,6 +115,7 @@ class SendEngine(Engine):
         self._ports = _resumed_ports(resume)
         self._silent: set[HostPort] = set()  # receivers that did not answer since a link was up
         self._unproven_said = ""
+        self._named = ""  # the stream, as last logged
         self._sender = Sender(
             os.urandom,
             make_carrier(
@@ -128,6 +129,7 @@ class SendEngine(Engine):
             key=options.key,
             require_key=config.require_key,
         )
+        self._sender.stream_ids.accepted = streamid.resumed(resume.get("stream_id"))
         self._carriage = Carriage(
             self._sender,
             self._send if fastpath.extension is None else fastpath.extension.send_links,
@@ -191,6 +193,7 @@ class SendEngine(Engine):
             self._read_list()
         self._look_after_receiver(now)
         self._callers.second(self._sender.packets, now)
+        self._name_stream()
         self._carriage.unsettled = self._callers.unsettled
         for number, link in list(self._sockets.items()):
             if link.sock is None:
@@ -226,6 +229,8 @@ class SendEngine(Engine):
         }
         if self._callers.address is not None:
             data["caller"] = format_address(self._callers.address)
+        if self._sender.stream_ids.accepted:
+            data["stream_id"] = self._sender.stream_ids.accepted
         if self._sender.keeps_all:
             data["keeps_all"] = True
         latency = self._sender.latency
@@ -247,11 +252,24 @@ class SendEngine(Engine):
             receiver=str(self._receiver.name),
             receiver_address=self._first_address(),
             caller=format_address(self._callers.address) if self._callers.address else None,
+            stream=self._stream(),
+            stream_id=self._sender.stream_ids.accepted,
             callers_refused=self._callers.refused,
             problems=tuple(self._problems(now)),
             flavour=flavour(),
             **stats,
         )
+
+    def _stream(self) -> str:
+        """What everybody may call the stream; "" if its caller gave no id."""
+        return streamid.display_name(self._sender.stream_ids.accepted, public=self._config.show_stream_ids)
+
+    def _name_stream(self) -> None:
+        """Say once what the stream is called."""
+        name = self._stream()
+        if name and name != self._named:
+            log.info("the SRT server has accepted the stream %s", name)
+        self._named = name
 
     def _problems(self, now: float) -> list[str]:
         """What is wrong now and no link's own trouble, one line each."""
@@ -521,6 +539,7 @@ class SendEngine(Engine):
         self._carriage.caller_heard = now
         if self._callers.address is not None:
             log.info("SRT caller is %s", format_address(self._callers.address))
+        self._name_stream()
         self.publish_resume()
 
     def _refused_caller(self, refused: Any) -> str:

@@ -24,7 +24,8 @@ from typing import Any, Final
 
 from netbond.srtla import wire
 from netbond.srtla.registration import psk
-from netbond.srtla.registration.ticket import KEY_LENGTH, Ticket, Tickets
+from netbond.srtla.registration.ticket import KEY_LENGTH, Ticket, Tickets, origin
+from netbond.srtla.streamid import StreamIds, display_name
 
 PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as recvfrom gives it
 
@@ -83,6 +84,9 @@ class Group:
     carried: int = 0  # bytes at the last cleanup
     activity: float = 0.0  # bytes from cleanup to cleanup, smoothed
     latency_s: float = 0.0  # SRT's, as the server's handshake told it; 0: not known
+    stream_ids: StreamIds = field(default_factory=StreamIds)
+    source: str = ""  # where it was registered from: names it as long as there is no better name
+    stream: str = ""  # its name for everybody
 
 
 @dataclass(slots=True, eq=False)
@@ -108,6 +112,7 @@ class GroupCreated:
 
     group: int
     id: bytes
+    stream: str
     address: PeerAddress
 
 
@@ -117,6 +122,7 @@ class GroupRemoved:
 
     group: int
     id: bytes
+    stream: str
     reason: str
 
 
@@ -127,7 +133,17 @@ class CallerReplaced:
 
     group: int
     id: bytes
+    stream: str
     shutdown: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StreamAccepted:
+    """The SRT server has accepted an SRT caller of the group."""
+
+    group: int
+    id: bytes
+    stream: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +152,7 @@ class LinkJoined:
 
     group: int
     id: bytes
+    stream: str
     address: PeerAddress
 
 
@@ -145,6 +162,7 @@ class LinkLeft:
 
     group: int
     id: bytes
+    stream: str
     address: PeerAddress
     reason: str
 
@@ -164,7 +182,16 @@ class PlainCaller:
     address: PeerAddress
 
 
-Event = GroupCreated | GroupRemoved | CallerReplaced | LinkJoined | LinkLeft | KeyRefused | PlainCaller
+Event = (
+    GroupCreated
+    | GroupRemoved
+    | CallerReplaced
+    | StreamAccepted
+    | LinkJoined
+    | LinkLeft
+    | KeyRefused
+    | PlainCaller
+)
 
 
 class Receiver:
@@ -180,17 +207,19 @@ class Receiver:
         require_key: bool = False,
         secret: bytes | None = None,
         worker: bool = False,
+        show_stream_ids: bool = False,
     ) -> None:
         """`random(n)` gives n unguessable bytes. `key`: the pre-shared one; senders that have another are
         refused, and with `require_key` those that have none. `secret`: what the tickets of all processes of a
         receiver share. `worker`: this is one of them; what is not for its links and groups goes to
-        `datagrams_elsewhere`."""
+        `datagrams_elsewhere`. `show_stream_ids`: SRT stream ids are no secret."""
         self._limits = limits or Limits()
         self.tickets = Tickets(secret or random(KEY_LENGTH), self._limits.half_open_s, key)
         self._worker = worker
         self._elsewhere: list[tuple[PeerAddress, bytes]] = []
         self._key = key
         self._require_key = require_key
+        self._show_stream_ids = show_stream_ids
         self._told_at: dict[type[KeyRefused | PlainCaller], float] = {}
         self._counts: Counter[bytes] = Counter()  # groups by source and by prefix
         self._groups: dict[bytes, Group] = {}
@@ -324,13 +353,14 @@ class Receiver:
         still carries something is not ended, though: a handshake is easy to forge."""
         group = peer.group
         self._count(peer, 1, len(data), now)
+        group.stream_ids.asked(data)
         caller = wire.handshake_socket(data)
         if not wire.is_induction(data):
             group.caller = caller
         elif caller != group.caller:
             if group.server and now - group.flowed >= CALLER_QUIET_S:
                 shutdown = wire.build_shutdown(group.server)
-                self._events.append(CallerReplaced(group.number, group.id, shutdown))
+                self._events.append(CallerReplaced(group.number, group.id, group.stream, shutdown))
                 del self._by_number[group.number]
                 self._give_number(group)
                 group.server = 0
@@ -374,6 +404,9 @@ class Receiver:
         if group is None or len(data) < wire.SRT_HEADER or not group.links:
             return
         group.server = wire.accepting_socket(data) or group.server
+        if group.stream_ids.answered(data):
+            self._name(group)
+            self._events.append(StreamAccepted(group.number, group.id, group.stream))
         group.latency_s = wire.parse_latency(data) or group.latency_s
         able = [peer for peer in group.links.values() if _may(peer, len(data) + UDP_OVERHEAD)]
         if not able:
@@ -404,7 +437,7 @@ class Receiver:
         numbers = []
         for group_id, addresses in groups:
             links = list(addresses)
-            group = self._new_group(group_id, self.tickets.origin_of(links[0]), now)
+            group = self._new_group(group_id, self.tickets.origin_of(links[0]), links[0], now)
             for address in links:
                 if address not in self._peers and len(group.links) < self._limits.links:
                     # As much as a REG2 earns it, once.
@@ -417,7 +450,16 @@ class Receiver:
 
     def prove(self, address: PeerAddress) -> None:
         """This restored link had registered its group."""
-        self._peers[address].proven = True
+        peer = self._peers[address]
+        peer.proven = True
+        peer.group.source = origin(str(address[0]))[0]
+        self._name(peer.group)
+
+    def restore_stream_id(self, number: int, stream_id: str) -> None:
+        """The SRT server had accepted this stream id from the restored group."""
+        group = self._by_number[number]
+        group.stream_ids.accepted = stream_id
+        self._name(group)
 
     # --- what goes out --------------------------------------------------------------------------------------
 
@@ -479,6 +521,11 @@ class Receiver:
         links = group.links.values() if group is not None else ()
         return next((peer.address for peer in links if peer.proven), None)
 
+    def stream_id_of(self, number: int) -> str:
+        """The SRT stream id of this group's connection; "" if it has none."""
+        group = self._by_number.get(number)
+        return group.stream_ids.accepted if group is not None else ""
+
     def groups(self) -> list[tuple[int, bytes, list[PeerAddress]]]:
         """(number, id, links) of each group with links: what a successor needs."""
         return [(g.number, g.id, list(g.links)) for g in self._groups.values() if g.links]
@@ -520,6 +567,8 @@ class Receiver:
                     "bytes": group.bytes,
                     "bitrate_bps": int((group.bytes - group.counted) * 8 / elapsed),
                     "links": links,
+                    "stream": group.stream,
+                    "stream_id": group.stream_ids.accepted,
                 }
             )
             group.counted = group.bytes
@@ -568,8 +617,8 @@ class Receiver:
                 return
             if removed is not None:
                 self._remove(*removed)
-            group = self._new_group(group_id, ticket, now)
-            self._events.append(GroupCreated(group.number, group.id, address))
+            group = self._new_group(group_id, ticket, address, now)
+            self._events.append(GroupCreated(group.number, group.id, group.stream, address))
         if peer is None:
             if len(group.links) >= self._limits.links:
                 quietest = min(group.links.values(), key=lambda each: each.last_heard)
@@ -656,12 +705,19 @@ class Receiver:
     def _is_keyed(self, group_id: bytes) -> bool:
         return self._key is not None and psk.issued_id(self._key, group_id) is not None
 
-    def _new_group(self, group_id: bytes, ticket: Ticket, now: float) -> Group:
+    def _new_group(self, group_id: bytes, ticket: Ticket, address: PeerAddress, now: float) -> Group:
+        """A group that was registered from this address, or nearly: of a restored one any link's."""
         group = Group(0, group_id, now, ticket, self._is_keyed(group_id))
+        group.source = origin(str(address[0]))[0]
+        self._name(group)
         self._give_number(group)
         self._groups[group_id] = group
         self._counts.update((ticket.source, ticket.prefix))
         return group
+
+    def _name(self, group: Group) -> None:
+        stream_id = group.stream_ids.accepted
+        group.stream = display_name(stream_id, public=self._show_stream_ids) or group.source
 
     def _give_number(self, group: Group) -> None:
         group.number = self._next_number
@@ -672,7 +728,7 @@ class Receiver:
         peer = Peer(address, group, now)
         group.links[address] = peer
         self._peers[address] = peer
-        self._events.append(LinkJoined(group.number, group.id, address))
+        self._events.append(LinkJoined(group.number, group.id, group.stream, address))
         return peer
 
     def _drop_link(self, peer: Peer, reason: str, now: float) -> None:
@@ -683,7 +739,7 @@ class Receiver:
         if group.last is peer:
             group.last = None
         group.empty_since = now
-        self._events.append(LinkLeft(group.number, group.id, peer.address, reason))
+        self._events.append(LinkLeft(group.number, group.id, group.stream, peer.address, reason))
 
     def _remove(self, group: Group, reason: str) -> None:
         for peer in group.links.values():
@@ -696,7 +752,7 @@ class Receiver:
             self._counts[tag] -= 1
             if not self._counts[tag]:
                 del self._counts[tag]
-        self._events.append(GroupRemoved(group.number, group.id, reason))
+        self._events.append(GroupRemoved(group.number, group.id, group.stream, reason))
 
     def _cleanup(self, now: float) -> None:
         limits = self._limits

@@ -37,6 +37,7 @@ def parsed(engine: type[EngineConfig], *words: str) -> argparse.Namespace:
             key_file=KEY,
             require_key=True,
             probe_metered=True,
+            show_stream_ids=True,
         ),
         ReceiverConfig(WHERE, WHERE),
         ReceiverConfig(
@@ -49,6 +50,7 @@ def parsed(engine: type[EngineConfig], *words: str) -> argparse.Namespace:
             workers=3,
             key_file=KEY,
             require_key=True,
+            show_stream_ids=True,
         ),
     ],
 )

@@ -31,7 +31,7 @@ from netbond.srtla.sender import (
     Sender,
     Unproven,
 )
-from tests.srtla_util import data_packet, induction, srt_ack, srt_nak
+from tests.srtla_util import CONCLUSION, data_packet, handshake, induction, srt_ack, srt_nak
 
 NGP = wire.REG_NGP_PACKET
 ERR = wire.REG_ERR_PACKET
@@ -886,6 +886,15 @@ def test_a_refusal_for_the_key_says_so(key: bytes | None, why: str) -> None:
     assert isinstance(refused, Refused)
     assert refused.why == f"refused by the receiver: {why}"
     assert not sender.has_events()
+
+
+def test_the_stream_has_the_id_of_the_caller_that_the_server_accepted() -> None:
+    driven = Driven()
+    driven.register()
+    driven.sender.datagram_from_caller(handshake(CONCLUSION, 501, stream_id="live/feed1"), driven.now)
+    assert driven.sender.stream_ids.accepted == ""
+    driven.hears(2, handshake(CONCLUSION, 9001, to=501))
+    assert driven.sender.stream_ids.accepted == "live/feed1"
 
 
 def test_a_handshake_reaches_the_caller_and_the_carrier() -> None:

@@ -8,7 +8,12 @@ import pytest
 
 from netbond.config.schema import MODES
 from netbond.srtla.process.receiving import _group_statistics, busiest
-from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics, SenderStatistics
+from netbond.srtla.statistics import (
+    GroupStatistics,
+    ReceiverStatistics,
+    SenderStatistics,
+    for_everybody,
+)
 from netbond.system.typed_json import from_json, to_json
 from tests.srtla_util import FakeLink, Network
 
@@ -22,6 +27,7 @@ def test_what_a_sender_says_is_what_the_types_write(mode: str) -> None:
     network.stream(1, 100)
     network.run(0.5)
     said = {**ENGINE, **network.sender.stats(network.now), "callers_refused": 0, "problems": []}
+    said["stream"] = ""
     for link in said["links"]:
         link["receiver_address"] = None
     assert json.dumps(to_json(from_json(SenderStatistics, said))) == json.dumps(said)
@@ -36,7 +42,9 @@ def test_what_a_receiver_says_of_a_group_is_what_the_types_write() -> None:
     (said,) = network.receiver.stats(network.now)
     del said["number"]
     found = _group_statistics(said, 5001)
-    assert json.dumps(to_json(found)) == json.dumps({**said, "srt_port": 5001})
+    assert said.pop("stream_id") == "", "left out"
+    stream = said.pop("stream")
+    assert json.dumps(to_json(found)) == json.dumps({**said, "srt_port": 5001, "stream": stream})
     assert from_json(GroupStatistics, to_json(found)) == found
     assert [link.sender is not None for link in found.links] == [True, True], "extended keepalives tell"
 
@@ -52,3 +60,21 @@ def test_the_busiest_groups_come_first_as_many_as_there_is_room_for() -> None:
 def test_a_receiver_with_one_process_names_no_workers() -> None:
     alone = to_json(ReceiverStatistics("receiver", "[::]:5000", "127.0.0.1:5002", (), 0))
     assert list(alone) == ["role", "listen", "srt", "groups", "groups_left_out", "refused"]
+
+
+def test_ids_of_streams_are_not_for_everybody() -> None:
+    ours = {"stream": "live/~3f2a", "stream_id": "live/secret"}
+    network = Network([FakeLink(0.01)])
+    network.run(0.5)
+    sender = from_json(SenderStatistics, {**ENGINE, **network.sender.stats(network.now), **ours, "links": []})
+    group = GroupStatistics("0a", False, 1, 1, 1, 1, (), 5, **ours)
+    receiver = ReceiverStatistics("receiver", "", "", (group,), 0)
+    for stats in (sender, receiver):
+        assert "live/secret" in json.dumps(to_json(stats))
+        said = json.dumps(to_json(for_everybody(stats)))
+        assert "live/~3f2a" in said
+        assert "secret" not in said
+        assert "stream_id" not in said
+    assert to_json(for_everybody(sender)) == {
+        key: value for key, value in to_json(sender).items() if key != "stream_id"
+    }

@@ -156,6 +156,7 @@ READERS = [
     wire.is_handshake,
     wire.is_induction,
     wire.parse_options,
+    wire.parse_stream_id,
     wire.handshake_socket,
     wire.accepting_socket,
     wire.is_conclusion,
@@ -254,6 +255,44 @@ def test_handshakes_without_options() -> None:
     assert wire.parse_options(induction()) is None
     assert wire.parse_options(handshake()) is None
     assert wire.parse_options(srt_ack(5) + bytes.fromhex(LIVE)) is None
+
+
+# Conclusions of libsrt 1.5.1 (srt-live-transmit), from the HSREQ on; the second is encrypted.
+FEED = "0001 0003 00010501 000000bf 00c8 00c8 0005 0005 6c627570 2f687369 6576696c 6565662f 00003164"
+ENCRYPTED = (
+    "0001 0003 00010501 000000bf 00c8 00c8"
+    "0005 0009 21333225 3d723a3a 6576696c 6565662f 752c3164 2c6c613d 75703d6d 73696c62 00000068"
+    "0003 000e 12202901 00000000 02000200 00000404 e328e67e 13613b14 e1ae3583 97ad0ae8 6e005f17 1efe15a3"
+    "450544f9 e54ec1f5 c2e976eb 552025ba"
+)
+
+
+def conclusion(*extensions: bytes) -> bytes:
+    return srt_handshake(0xFFFFFFFF, 7) + b"".join(extensions)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "stream_id"),
+    [
+        (bytes.fromhex(FEED), b"publish/live/feed1"),
+        (bytes.fromhex(ENCRYPTED), b"%23!::r=live/feed1,u=al,m=publish"),
+        (bytes.fromhex(LIVE), None),
+        (b"", None),
+        (bytes.fromhex("0005 0000"), b""),
+        (bytes.fromhex("0005 0001 6c627570") * 2, b"publ"),  # the first counts
+        (bytes.fromhex("0005 0002 6c627570"), None),  # cut off
+        (bytes.fromhex("0005 0080") + b"x" * 512, b"x" * 512),
+        (bytes.fromhex("0005 0081") + b"x" * 516, None),  # more than SRT allows
+        (bytes.fromhex("0001 ffff 0005 0001 6c627570"), None),
+    ],
+)
+def test_the_stream_id_of_a_handshake(extensions: bytes, stream_id: bytes | None) -> None:
+    assert wire.parse_stream_id(conclusion(extensions)) == stream_id
+
+
+def test_only_a_conclusion_has_a_stream_id() -> None:
+    assert wire.parse_stream_id(induction() + bytes.fromhex(FEED)) is None
+    assert wire.parse_stream_id(data_packet(1) + bytes.fromhex(FEED)) is None
 
 
 def test_packets_of_a_packet_filter() -> None:

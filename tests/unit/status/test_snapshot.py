@@ -357,7 +357,7 @@ def test_a_snapshot_is_as_the_schema_says() -> None:
     sender |= {"state": "", "group": None, "packets": 0, "bytes": 0, "retransmitted": 0, "resent": 0}
     sender |= {"dropped": 0, "links": [link], "callers_refused": 0, "problems": []}
     advice = ("latency_ms", "capacity_bits_per_second", "advised_bits_per_second", "queued_ms")
-    sender |= dict.fromkeys(advice)
+    sender |= {**dict.fromkeys(advice), "stream": ""}
     (engine,) = WHOLE["engines"]
     assert valid({**WHOLE, "engines": [{**engine, "stats": sender}]})
     assert not valid({**WHOLE, "engines": [{**engine, "stats": {**sender, "links": [{}]}}]})

@@ -22,7 +22,7 @@ from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import GC_THRESHOLD, Engine, prepare, serve, set_up_logging
 from netbond.srtla.process.loop import PacketLoop
 from netbond.srtla.process.protocol import Links, Message, ResumeData, encode
-from netbond.srtla.statistics import ReceiverStatistics
+from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics
 
 
 async def test_resumes_are_told_at_most_ten_times_a_second() -> None:
@@ -56,6 +56,7 @@ class Minimal(Engine):
         self.calls: list[str] = []
         self.due: float | None = None
         self.fails = False
+        self.written = ""  # the file with the statistics
 
     def open(self) -> None:
         self.calls.append("open")
@@ -86,13 +87,16 @@ class Minimal(Engine):
         self.due = None
         self.calls.append("timer")
         os.kill(os.getpid(), signal.SIGHUP)
+        if self._stats_path is not None:
+            self.written = self._stats_path.read_text()
         self.loop.call_later(0.02, os.kill, os.getpid(), signal.SIGTERM)
 
     def resume_data(self) -> ResumeData:
         return {"calls": len(self.calls)}
 
     def stats(self, now: float) -> ReceiverStatistics:
-        return ReceiverStatistics("receiver", "127.0.0.1:5000", "127.0.0.1:5002", (), 0, refused={})
+        group = GroupStatistics("0a", False, 1, 1, 1, 1, (), 5, stream="live/~3f2a", stream_id="live/feed1")
+        return ReceiverStatistics("receiver", "127.0.0.1:5000", "127.0.0.1:5002", (group,), 0, refused={})
 
 
 @pytest.fixture(autouse=True)
@@ -117,10 +121,15 @@ def test_a_life_from_ready_to_sigterm(tmp_path: Path, collector: list[object]) -
     assert serve(engine) == 0
     assert engine.calls == ["open", "maintain", "links", "timer", "sighup", "drain", "close"]
     assert collector == ["freeze", GC_THRESHOLD]
-    said = [key for line in agent.recv(65536).splitlines() for key in json.loads(line)]
+    lines = [json.loads(line) for line in agent.recv(65536).splitlines()]
+    said = [key for line in lines for key in line]
     assert said[:2] == ["ready", "stats"]
     assert "resume" in said
+    (group,) = lines[1]["stats"]["groups"]
+    assert (group["stream"], group["stream_id"]) == ("live/~3f2a", "live/feed1"), "for the agent"
     assert not path.exists(), "it goes with the engine"
+    assert "live/~3f2a" in engine.written
+    assert "feed1" not in engine.written, "everybody may read it"
     channel.close()
     agent.close()
 

@@ -27,7 +27,7 @@ from netbond.srtla.process.wakeup import PAUSE_S
 from netbond.srtla.receiver.receiver import KeyRefused, Limits, PlainCaller
 from netbond.srtla.sender import Sender
 from netbond.system.typed_json import to_json
-from tests.srtla_util import data_packet, free_ports, handshake, srt_ack, srt_control, srt_nak
+from tests.srtla_util import CONCLUSION, data_packet, free_ports, handshake, srt_ack, srt_control, srt_nak
 from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
 
@@ -303,6 +303,44 @@ def test_of_a_servers_addresses_a_group_keeps_its_own_while_it_works(monkeypatch
         await until(lambda: caller_sends(to=second), 8)
         assert len(engine._towards) == 1
         engine.close()
+
+    on_packet_loop(main)
+
+
+def test_a_stream_has_its_name_also_with_the_engine_after(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def main() -> None:
+        server = udp()
+        engine = opened(receiving_engine(server.getsockname()[1]))
+        near = Near(engine._listener.getsockname()[1])
+        await near.connected()
+        asks = handshake(CONCLUSION, 501, stream_id="live/feed1")
+        near.machine.datagram_from_caller(asks, time.monotonic())
+        found: list[tuple[bytes, tuple[str, int]]] = []
+
+        def asked() -> bool:
+            near.serve()
+            found.extend(received(server))
+            return bool(found)
+
+        await until(asked)
+        assert found[0][0] == asks
+        server.sendto(handshake(CONCLUSION, 9001, to=501), found[0][1])
+
+        def names(of: RecvEngine) -> list[tuple[str, str]]:
+            return [(group.stream, group.stream_id) for group in of.stats(time.monotonic()).groups]
+
+        await until(lambda: names(engine) != [("127.0.0.1", "")])
+        ((name, stream_id),) = names(engine)
+        assert (name[:6], stream_id) == ("live/~", "live/feed1")
+        assert f"stream {name} (group " in caplog.text
+        assert "127.0.0.1 (group " in caplog.text, "before"
+        assert "feed1" not in caplog.text
+        left = engine.resume_data()
+        close(engine)
+        after = opened(receiving_engine(server.getsockname()[1], resume=left))
+        assert names(after) == [(name, "live/feed1")]
 
     on_packet_loop(main)
 

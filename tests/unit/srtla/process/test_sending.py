@@ -431,8 +431,15 @@ def test_a_caller_is_one_whose_handshake_is_complete(caplog: pytest.LogCaptureFi
 
         assert await answered(first, handshake(INDUCTION, 1)) == handshake(INDUCTION, 900, to=1)
         assert caller() is None
-        assert await answered(first, handshake(CONCLUSION, 1)) == handshake(CONCLUSION, 900, to=1)
+        asks = handshake(CONCLUSION, 1, stream_id="live/feed1")
+        assert await answered(first, asks) == handshake(CONCLUSION, 900, to=1)
         assert caller() == name(first)
+        stats = engine.stats(time.monotonic())
+        assert (stats.stream[:6], stats.stream_id) == ("live/~", "live/feed1")
+        assert f"the SRT server has accepted the stream {stats.stream}" in caplog.text
+        assert engine.resume_data()["stream_id"] == "live/feed1"
+        successor = SendEngine(SendOptions(engine._config), None, engine.resume_data())
+        assert (successor._stream(), successor._sender.stream_ids.accepted) == (stats.stream, "live/feed1")
 
         # It is heard: another is refused, once in words.
         for _ in range(4):

@@ -24,6 +24,7 @@ from netbond.srtla.receiver.receiver import (
     PeerAddress,
     PlainCaller,
     Receiver,
+    StreamAccepted,
     format_address,
 )
 from netbond.srtla.registration import psk
@@ -919,3 +920,61 @@ def test_a_group_that_is_full_takes_a_new_link_for_one_that_has_fallen_silent() 
     driven.get(A, b"\x90\x00")
     assert driven.reg2(late, group) == wire.REG3
     assert set(driven.receiver.links()) == {A, late}
+
+
+# --- names of streams ---------------------------------------------------------------------------------------
+
+
+def named(receiver: Receiver) -> list[tuple[str, str]]:
+    return [(group["stream"], group["stream_id"]) for group in receiver.stats(60.0)]
+
+
+def test_a_stream_has_the_name_of_its_id_when_the_srt_server_has_accepted_it() -> None:
+    driven = Driven()
+    driven.group(A, B)
+    driven.receiver.events()
+    assert named(driven.receiver) == [("192.0.2.1", "")], "where it comes from"
+    driven.get(B, handshake(CONCLUSION, 501, stream_id="live/feed1"))
+    assert named(driven.receiver) == [("192.0.2.1", "")], "anybody could say so"
+    driven.receiver.datagram_from_srt(1, handshake(CONCLUSION, 9001, to=501), driven.now)
+    (event,) = driven.receiver.events()
+    assert isinstance(event, StreamAccepted)
+    assert event.group == 1
+    assert event.stream.startswith("live/~")
+    assert named(driven.receiver) == [(event.stream, "live/feed1")]
+    assert driven.receiver.stream_id_of(1) == "live/feed1"
+    assert driven.receiver.stream_id_of(7) == ""
+    driven.after(30)
+    names = {event.stream for event in driven.receiver.events() if isinstance(event, LinkLeft | GroupRemoved)}
+    assert names == {event.stream}
+
+
+def test_ids_that_are_no_secret_are_names() -> None:
+    driven = Driven()
+    driven.receiver = Receiver(driven.random.randbytes, driven.now, show_stream_ids=True)
+    driven.group(A)
+    driven.get(A, handshake(CONCLUSION, 501, stream_id="live/feed1"))
+    driven.receiver.datagram_from_srt(1, handshake(CONCLUSION, 9001, to=501), driven.now)
+    assert named(driven.receiver) == [("live/feed1", "live/feed1")]
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("::ffff:192.0.2.9", "192.0.2.9"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+    ],
+)
+def test_a_stream_without_an_id_is_named_by_its_source(host: str, name: str) -> None:
+    driven = Driven()
+    driven.group((host, 5, 0, 0), A)
+    assert named(driven.receiver) == [(name, "")]
+
+
+def test_a_restored_group_keeps_its_name() -> None:
+    driven = Driven()
+    (number, other) = driven.receiver.restore([(bytes(256), [A]), (bytes([1]) * 256, [B, VICTIM])], 50.0)
+    driven.receiver.prove(VICTIM)
+    driven.receiver.restore_stream_id(number, "live/feed1")
+    driven.receiver.restore_stream_id(other, "")
+    assert [name.partition("~")[0] for name, _ in named(driven.receiver)] == ["live/", "203.0.113.99"]
