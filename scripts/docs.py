@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from netbond.config.schema import REPEATED, SINGLE
+from netbond.config.schema import NESTED, REPEATED, SINGLE
 from netbond.srtla.rehearsal import RehearsalResult
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
 from netbond.status import schema
@@ -137,6 +137,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/architecture.md", "channel", channel),
     *(("docs/config.md", f"[{name}]", partial(keys, table)) for name, table in SINGLE.items()),
     *(("docs/config.md", f"[[{name}]]", partial(keys, table)) for name, table in REPEATED.items()),
+    *(("docs/config.md", f"[[{name}]]", partial(keys, table)) for name, table in NESTED.items()),
     ("docs/status.md", "snapshot", partial(json_keys, schema.Snapshot, nested=False)),
     ("docs/status.md", "agent", partial(json_keys, schema.AgentStatus)),
     ("docs/status.md", "uplinks", partial(json_keys, schema.UplinkStatus)),

@@ -217,10 +217,24 @@ def net(directory: Path, links: int = 3, *, multihomed: bool = False) -> Iterato
 class Stream:
     """A real SRT stream: numbered chunks go from an SRT caller on the box to a remote SRT listener."""
 
-    def __init__(self, net: Net, *, latency: int = 1000, listener: bool = True, again: bool = False) -> None:
-        """`again`: when a caller has gone, the listener takes the next."""
+    def __init__(
+        self,
+        net: Net,
+        *,
+        latency: int = 1000,
+        listener: bool = True,
+        again: bool = False,
+        port: int = 5002,
+        caller_port: int = 6000,
+        options: str = "",
+        calls: str = "",
+    ) -> None:
+        """`again`: when a caller has gone, the listener takes the next. `port`: the listener's;
+        `caller_port`: where the caller calls. `options`: of SRT, for both; `calls`: for the caller."""
         self.net = net
         self.again = again
+        self.port, self.caller_port = port, caller_port
+        self.options, self.calls = options, calls
         self.got: list[int] = []
         self.sent = 0
         self._filler = 0
@@ -236,12 +250,13 @@ class Stream:
             self.net.far,
             [
                 "srt-live-transmit", "-q", "-a:yes" if self.again else "-a:no", f"-chunk:{CHUNK}",
-                f"srt://127.0.0.1:5002?mode=listener&lossmaxttl=40&latency={self.latency}", "file://con",
+                f"srt://127.0.0.1:{self.port}?mode=listener&lossmaxttl=40&latency={self.latency}{self.options}",
+                "file://con",
             ],
             "listener.log",
             stdout=subprocess.PIPE,
         )  # fmt: skip
-        ready.udp_port(5002, self.listener, self.net.directory / "listener.log")
+        ready.udp_port(self.port, self.listener, self.net.directory / "listener.log")
         self._reader = threading.Thread(target=self._read, args=(self.listener.stdout,), daemon=True)
         self._reader.start()
 
@@ -251,7 +266,7 @@ class Stream:
             self.net.box,
             [
                 "srt-live-transmit", "-q", "-a:no", f"-chunk:{CHUNK}", "file://con",
-                f"srt://127.0.0.1:6000?mode=caller&latency={self.latency}",
+                f"srt://127.0.0.1:{self.caller_port}?mode=caller&latency={self.latency}{self.options}{self.calls}",
             ],
             "caller.log",
             stdin=subprocess.PIPE,
@@ -375,7 +390,7 @@ def sending_agent(
     return agent.until_ready()
 
 
-def receiving_agent(net: Net, *, resume: Any = None) -> Agent:
+def receiving_agent(net: Net, *, resume: Any = None, more: Sequence[str] = ()) -> Agent:
     """`netbond recv` as the agent starts it."""
     return Agent(
         net,
@@ -385,6 +400,7 @@ def receiving_agent(net: Net, *, resume: Any = None) -> Agent:
         "0.0.0.0:5000",
         "--srt",
         "127.0.0.1:5002",
+        *more,
         resume=resume,
         log="recv.log",
     ).until_ready()

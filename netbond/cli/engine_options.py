@@ -34,6 +34,7 @@ WORDS = {
     "workers": ("N", "number of processes, to use more than one core (1)"),
     "key_file": ("FILE", "a key that sender and receiver share; other programs ignore it"),
     "require_key": ("", "accept the other end only if it proves that it has the key"),
+    "server": ("PATTERN=HOST:PORT", "another SRT server, for streams whose id fits; may be repeated"),
     "show_stream_ids": ("", "SRT stream ids are no secret: show them whole"),
 }
 
@@ -45,10 +46,12 @@ def add_options(parser: argparse.ArgumentParser, engine: type[SenderConfig] | ty
             continue
         metavar, words = WORDS[key.name]
         if isinstance(key.default, bool):
-            parser.add_argument(option(key.name), action="store_true", help=words)
+            parser.add_argument(option(key), action="store_true", help=words)
+        elif "table" in key.metadata:
+            parser.add_argument(option(key), dest=key.name, action="append", metavar=metavar, help=words)
         else:
             text = Path if metavar in ("FILE", "DIR") else str
-            parser.add_argument(option(key.name), type=text, metavar=metavar, help=words)
+            parser.add_argument(option(key), type=text, metavar=metavar, help=words)
     parser.add_argument(
         "--stats-file",
         type=Path,
@@ -65,7 +68,9 @@ def given(args: argparse.Namespace, engine: type[SenderConfig] | type[ReceiverCo
     values = {}
     for key in fields(engine):
         said = getattr(args, key.name) if key.default is not MISSING else None
-        if said is not None:
+        if isinstance(said, list):
+            values[key.name] = tuple(_value(key, each) for each in said)
+        elif said is not None:
             values[key.name] = _value(key, said)
     return values
 
@@ -79,15 +84,16 @@ def _value(key: Field[Any], said: str | Path | bool) -> Any:
     elif isinstance(key.default, float):
         with contextlib.suppress(ValueError):
             value = float(said)
+    read = key.metadata["table"].parse if "table" in key.metadata else key.metadata["kind"]
     try:
-        return key.metadata["kind"](value)
+        return read(value)
     except InvalidValueError as error:
-        raise UsageError(f"{option(key.name)} {said!r} is not valid", f"expected {error}") from None
+        raise UsageError(f"{option(key)} {said!r} is not valid", f"expected {error}") from None
 
 
-def option(key: str) -> str:
+def option(key: Field[Any]) -> str:
     """Return the option of this key: "--group-dir" for "group_dir"."""
-    return "--" + key.replace("_", "-")
+    return f"--{key.metadata.get('option', key.name.replace('_', '-'))}"
 
 
 def key_of(args: argparse.Namespace) -> bytes | None:

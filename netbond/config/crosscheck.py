@@ -84,7 +84,7 @@ def _check_engines(config: Config, file: str) -> None:
                 where = f"{listen}" if listen == other else f"{other} and {listen}, which is the same port"
                 raise ConfigError(f"{file}: two engines listen on {where}", "give each a port of its own")
     engines = [("sender", s.listen, "receiver", each) for s in config.sender for each in s.receivers]
-    engines += [("receiver", r.listen, "srt", r.srt) for r in config.receiver]
+    engines += [("receiver", r.listen, "srt", each) for r in config.receiver for each in r.servers]
     for kind, listen, key, target in engines:
         here = _host(target)
         if here is not None and (here.is_loopback or target == listen) and _same_port(listen, target):

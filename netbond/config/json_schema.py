@@ -10,7 +10,7 @@ import re
 from dataclasses import Field, fields
 from typing import Any
 
-from netbond.config.schema import REPEATED, SINGLE
+from netbond.config.schema import MAX_NESTED, REPEATED, SINGLE
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -38,7 +38,7 @@ def _table(cls: type[Any], title: str) -> dict[str, Any]:
         "title": title,
         "description": about[:1].upper() + about[1:],
         "type": "object",
-        "properties": {name: _property(key) for name, key in keys.items()},
+        "properties": {name: _property(key, title) for name, key in keys.items()},
         "additionalProperties": False,
     }
     if required := [name for name, key in keys.items() if "default" not in key.metadata]:
@@ -46,8 +46,17 @@ def _table(cls: type[Any], title: str) -> dict[str, Any]:
     return schema
 
 
-def _property(key: Field[Any]) -> dict[str, Any]:
+def _property(key: Field[Any], table: str) -> dict[str, Any]:
     metadata = key.metadata
+    if "table" in metadata:
+        items = _table(metadata["table"], f"[[{table.strip('[]')}.{key.name}]]")
+        return {
+            "description": plain(metadata["doc"]),
+            "type": "array",
+            "items": items,
+            "maxItems": MAX_NESTED,
+            "default": [],
+        }
     restart = " A change needs a restart of the agent." if metadata["restart"] else ""
     schema = {"description": plain(metadata["doc"]) + restart, **metadata["kind"].schema}
     if "default" in metadata:

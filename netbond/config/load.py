@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tomli
 
 from netbond.config import crosscheck, paths
-from netbond.config.schema import BUILT_IN_CHECKS, REPEATED, SINGLE, Config
+from netbond.config.schema import BUILT_IN_CHECKS, MAX_NESTED, REPEATED, SINGLE, Config
 from netbond.config.values import InvalidValueError
 from netbond.errors import ConfigError
 from netbond.system import files
@@ -43,6 +44,9 @@ def _fill(cls: type[T], data: object, where: str, file: str) -> T:
                 f"{file}: {where} has an unknown key {key!r}",
                 f"did you mean {near[0]!r}?" if near else "the keys there are " + ", ".join(known),
             )
+        if "table" in known[key].metadata:
+            values[key] = _nested(known[key].metadata["table"], value, f"{where}.{key}", file)
+            continue
         try:
             values[key] = known[key].metadata["kind"](value)
         except InvalidValueError as invalid:
@@ -53,6 +57,16 @@ def _fill(cls: type[T], data: object, where: str, file: str) -> T:
         if key not in values and spec.default is spec.default_factory:  # both MISSING: the key is required
             raise ConfigError(f"{file}: {where} lacks the key {key!r}", f"add {key} = ...")
     return cls(**values)
+
+
+def _nested(cls: type[T], value: object, where: str, file: str) -> tuple[T, ...]:
+    """The tables of an [[outer.inner]]."""
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        plain = re.sub(r"\[[0-9]+\]", "", where)
+        raise ConfigError(f"{file}: {where} is {value!r}", f"write each as a table, [[{plain}]]")
+    if len(value) > MAX_NESTED:
+        raise ConfigError(f"{file}: {where} has {len(value)} tables", f"{MAX_NESTED} are the limit")
+    return tuple(_fill(cls, each, f"{where}[{number}]", file) for number, each in enumerate(value, 1))
 
 
 def parse(text: str, file: str = "configuration") -> Config:

@@ -29,6 +29,15 @@ def _required(kind: v.Kind, doc: str) -> Any:
     return field(metadata={"kind": kind, "doc": doc, "restart": False})
 
 
+def _tables(table: type[Any], doc: str, *, option: str) -> Any:
+    """Tables within a table, any number of them up to MAX_NESTED: [[receiver.server]]. On the command line
+    `option` is repeated, with what `str` makes of each and `table.parse` reads."""
+    metadata = {"table": table, "default": [], "doc": doc, "restart": False, "option": option}
+    return field(default=(), metadata=metadata)
+
+
+MAX_NESTED = 64
+
 PRIORITY = v.whole(1, 32765)  # of policy rules: between the kernel's for the tables local and main
 TABLE = v.whole(1, HIGHEST_TABLE)
 
@@ -443,6 +452,29 @@ class SenderConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """[[receiver.server]]: an SRT server for some of a receiver's streams, by their stream id."""
+
+    pattern: str = _required(
+        v.stream_pattern,
+        'Which SRT stream ids, as a shell pattern for the whole id: `"live/*"`, `"#!::r=studio/*"`. The first'
+        " `[[receiver.server]]` that fits counts.",
+    )
+    srt: HostPort = _required(v.host_port, "Host and port of the SRT server that gets these streams.")
+
+    def __str__(self) -> str:
+        return f"{self.pattern}={self.srt}"
+
+    @classmethod
+    def parse(cls, text: str) -> ServerConfig:
+        """Read what `str` wrote; InvalidValueError says what is expected."""
+        pattern, equals, srt = text.rpartition("=")
+        if not equals:
+            raise v.InvalidValueError("PATTERN=HOST:PORT")
+        return cls(v.stream_pattern(pattern), v.host_port(srt))
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiverConfig:
     """[[receiver]]: an SRTLA receiver that the agent keeps running, or one that stands alone."""
 
@@ -451,6 +483,12 @@ class ReceiverConfig:
     )
     srt: HostPort = _required(
         v.host_port, 'Host and port of the SRT server that gets the stream (`"127.0.0.1:5002"`).'
+    )
+    server: tuple[ServerConfig, ...] = _tables(
+        ServerConfig,
+        "More SRT servers, for streams with certain ids ([streams.md](streams.md#several-srt-servers));"
+        " `srt` gets all others.",
+        option="srt-server",
     )
     timeout: float = _key(
         v.number(1, 3600), 10.0, "Seconds of silence after which a link is forgotten, 1 to 3600."
@@ -491,6 +529,11 @@ class ReceiverConfig:
         default=False,
         doc="`true`: SRT stream ids are no secret, and everybody sees them whole ([streams.md](streams.md)).",
     )
+
+    @property
+    def servers(self) -> tuple[HostPort, ...]:
+        """All SRT servers, each once; `srt` is the first."""
+        return tuple(dict.fromkeys((self.srt, *(server.srt for server in self.server))))
 
     @property
     def name(self) -> str:
@@ -652,3 +695,5 @@ REPEATED: Mapping[str, type[Any]] = {
     "pin": PinConfig,
     "check": CheckConfig,
 }
+# Tables within those.
+NESTED: Mapping[str, type[Any]] = {"receiver.server": ServerConfig}

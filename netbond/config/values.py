@@ -322,6 +322,14 @@ def match_pattern(value: object) -> str:
     return str(Match(name=text))
 
 
+@kind({"type": "string", "minLength": 1, "maxLength": 512, **_NO_CONTROL})
+def stream_pattern(value: object) -> str:
+    text = _text(value)
+    if not text or len(text) > 512 or not text.isprintable():
+        raise InvalidValueError("a pattern for stream ids, like 'live/*'")
+    return text
+
+
 @kind({"type": "array", "items": match_pattern.schema})
 def lan_patterns(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):

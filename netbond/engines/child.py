@@ -35,7 +35,7 @@ def engine_arguments(engine: EngineConfig) -> list[str]:
         if value == key.default:
             continue
         for each in value if isinstance(value, tuple) else (value,):
-            arguments.append("--" + key.name.replace("_", "-"))
+            arguments.append("--" + key.metadata.get("option", key.name.replace("_", "-")))
             if each is not True:
                 arguments.append(f"{each:g}" if isinstance(each, float) else str(each))
     return arguments

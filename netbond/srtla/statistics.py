@@ -191,6 +191,7 @@ class GroupStatistics:
     links: tuple[PeerStatistics, ...] = field(metadata=doc("the links that have joined"))
     srt_port: int = field(metadata=doc("the local port towards the SRT server; 0: not opened yet"))
     stream: str = field(default="", metadata=doc("the name of the stream ([streams.md](streams.md))"))
+    server: str = field(default="", metadata=doc('the SRT server that gets it; `""`: not known yet'))
     stream_id: str = field(default="", metadata=doc(_STREAM_ID, omit=True))
 
 

@@ -61,6 +61,8 @@ _INDUCTION: Final = 1  # handshake type of a caller's very first packet
 _CONCLUSION: Final = 0xFFFFFFFF  # ... and of its second, and of the answer that accepts it
 _HANDSHAKE: Final = struct.Struct("!HHIIIIHHIIIIII16x")  # the header and the fixed part of a handshake
 _HANDSHAKE_LENGTH: Final = SRT_HEADER + 48  # bytes; behind them the extensions
+_COOKIE: Final = 44  # where the SYN cookie is
+_MAGIC: Final = 0x4A17  # in the answer to an induction: the server speaks version 5
 _HSREQ: Final = 1  # extension of the caller's handshake, ...
 _HSRSP: Final = 2  # ... and of the server's
 _SID: Final = 5  # extension with the stream id, ...
@@ -162,6 +164,24 @@ def build_induction(socket: int) -> bytes:
     version, stream, window = 4, 2, 8192  # as the draft has them for every caller; the server looks at none
     head = (SRT_HANDSHAKE, 0, 0, 0, 0)
     return _HANDSHAKE.pack(*head, version, 0, stream, 0, MTU, window, _INDUCTION, socket, 0)
+
+
+def cookie_of(data: bytes) -> int:
+    """The SYN cookie of a handshake; 0: it is cut off."""
+    return int(_U32.unpack_from(data, _COOKIE)[0]) if len(data) >= _COOKIE + 4 else 0
+
+
+def with_cookie(data: bytes, cookie: int) -> bytes:
+    """The same handshake with another SYN cookie; it is not cut off."""
+    return data[:_COOKIE] + _U32.pack(cookie) + data[_COOKIE + 4 :]
+
+
+def answer_induction(data: bytes, cookie: int) -> bytes:
+    """An SRT listener's answer to a caller's induction, with this cookie: the same with version 5 and the
+    magic number that says so, for the caller's socket (draft-sharabayko-srt, 4.3.1.1)."""
+    socket = handshake_socket(data)
+    answer = data[:12] + _U32.pack(socket) + struct.pack("!IHH", 5, 0, _MAGIC) + data[24:_HANDSHAKE_LENGTH]
+    return with_cookie(answer, cookie)
 
 
 def build_shutdown(socket: int) -> bytes:

@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ from netbond.srtla.receiver.receiver import (
     PeerAddress,
     PlainCaller,
     Receiver,
+    Routed,
     StreamAccepted,
     format_address,
     format_host,
@@ -81,6 +83,16 @@ class RecvOptions:
     stats_file: Path | None = None  # for the statistics, each second
 
 
+@dataclass(slots=True, eq=False)
+class _Server:
+    """One of the SRT servers."""
+
+    name: HostPort
+    found: SrtServer
+    resolver: Resolver
+    refusing: bool = False  # as last logged
+
+
 class RecvEngine(Engine):
     """An SRTLA receiver as a process."""
 
@@ -103,6 +115,9 @@ class RecvEngine(Engine):
             groups_per_source=config.groups_per_source,
             groups_per_prefix=max(config.groups // 2, config.groups_per_source),
         )
+        self._several = len(config.servers) > 1
+        self._servers: list[_Server] = []  # in the order of `config.servers`
+        self._chosen: dict[int, int] = {}  # group number -> number of its SRT server, if there are several
         self._receiver = Receiver(
             os.urandom,
             time.monotonic(),
@@ -112,13 +127,13 @@ class RecvEngine(Engine):
             secret=place.secret if place else None,
             worker=place is not None,
             show_stream_ids=config.show_stream_ids,
+            route=self._route if self._several else None,
         )
         self._towards: dict[int, socket.socket] = {}  # group number -> socket to the SRT server
         self._numbers: dict[int, int] = {}  # the same by descriptor: group number
         self._wished: dict[int, int] = {}  # group number -> local port that its predecessor had
         self._silent: set[int] = set()  # groups to which the server has not answered, or not since it refused
         self._offered: dict[int, int] = {}  # group number -> packets sent from here since the server answered
-        self._refusing = False
         self._files: GroupFiles | None = None
         self._bypass: Bypass | None = None
         self._resolved_at = 0.0
@@ -140,16 +155,17 @@ class RecvEngine(Engine):
         if fastpath.available():
             self._bypass = Bypass(self._listener.fileno(), self.loop.packets_descriptor, self._receiver)
             self.loop.use(self._bypass.fast, self._from_bypass)
-        self._server = SrtServer(self._config.srt, self._server_moved)
-        self._resolver = Resolver(self._config.srt, self._server.offer)
-        self._resolver.start()
+        for name in self._config.servers:
+            server = SrtServer(name, self._server_moved)
+            self._servers.append(_Server(name, server, Resolver(name, server.offer)))
+            self._servers[-1].resolver.start()
         if self._place is not None:
             self.loop.add_packets(self._place.passage.fileno(), self._from_front)
             return
         log.info(
             "listening on %s for SRTLA senders, SRT server %s",
             format_address(self._listener.getsockname()),
-            self._config.srt,
+            served_by(self._config),
         )
 
     def message(self, message: Message) -> None:
@@ -163,15 +179,18 @@ class RecvEngine(Engine):
         await asyncio.sleep(DRAIN_S)
 
     def close(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.found.close()
         if self._files is not None:
             self._files.close()
 
     def maintain(self, now: float) -> None:
         self.loop.set_patience(self._receiver.patience())
-        if not self._resolver.literal and now - self._resolved_at >= RESOLVE_INTERVAL_S:
+        if now - self._resolved_at >= RESOLVE_INTERVAL_S:
             self._resolved_at = now
-            self._resolver.start()
+            for server in self._servers:
+                if not server.resolver.literal:
+                    server.resolver.start()
         self._move()
 
     def next_timer(self) -> float | None:
@@ -201,10 +220,12 @@ class RecvEngine(Engine):
 
     def stats(self, now: float) -> ReceiverStatistics:
         self._settle()
-        groups = [
-            _group_statistics(group, self._srt_port(group.pop("number")))
-            for group in self._receiver.stats(now)
-        ]
+        groups = []
+        for group in self._receiver.stats(now):
+            number = group.pop("number")
+            server = self._server_of(number)
+            name = str(server.name) if server is not None else ""
+            groups.append(_group_statistics(group, self._srt_port(number), name))
         shown = busiest(groups)
         return ReceiverStatistics(
             role="receiver",
@@ -309,6 +330,8 @@ class RecvEngine(Engine):
             self.lost["send_failed"] += batch.send_to(self._listener, out, self._inbox.local)
 
     def _to_server(self, number: int, datagrams: list[bytes]) -> None:
+        if self._server_of(number) is None:
+            return  # of a connection before this process: no SRT server would know it
         sock = self._towards.get(number) or self._open_towards(number)
         if sock is None:
             self.lost["srt_unreachable"] += len(datagrams)
@@ -323,10 +346,29 @@ class RecvEngine(Engine):
                 self.lost["srt_unreachable"] += 1
                 sent += 1  # SRT asks for it again
 
-    # --- the SRT server -------------------------------------------------------------------------------------
+    # --- the SRT servers ------------------------------------------------------------------------------------
+
+    def _route(self, stream_id: str) -> int:
+        """The number of the SRT server for a stream id."""
+        for each in self._config.server:
+            if fnmatchcase(stream_id, each.pattern):
+                return self._config.servers.index(each.srt)
+        return 0
+
+    def _server_of(self, number: int) -> _Server | None:
+        """The SRT server of a group; None: its caller has not said yet which stream it brings."""
+        chosen = self._chosen.get(number) if self._several else 0
+        return None if chosen is None or not self._servers else self._servers[chosen]
+
+    def _choose(self, number: int, chosen: int) -> None:
+        """Let a group's packets go to this SRT server."""
+        if self._chosen.get(number) == chosen:
+            return
+        self._close_towards(number)
+        self._chosen[number] = chosen
 
     def _server_moved(self) -> None:
-        """The server's address is known, or another one is in use."""
+        """A server's address is known, or another one is in use."""
         for number in list(self._wished):  # restored: the SRT server may have something to send to them
             self._open_towards(number)
         self._move()
@@ -334,20 +376,22 @@ class RecvEngine(Engine):
     def _move(self) -> None:
         """Let groups that get no answer try the address in use. The others keep theirs while it works."""
         for number in self._silent & self._towards.keys():
-            if not self._uses(self._towards[number]):
-                self._close_towards(number)
+            if not self._uses(number, self._towards[number]):
+                self._close_socket(number)
                 self._open_towards(number)
 
-    def _uses(self, sock: socket.socket) -> bool:
-        """Whether this socket goes to the server's address in use."""
+    def _uses(self, number: int, sock: socket.socket) -> bool:
+        """Whether this group's socket goes to the address in use of its server."""
+        server = self._server_of(number)
         peer = sock.getpeername()
-        return (sock.family, peer[0], peer[1]) == self._server.endpoint
+        return server is not None and (sock.family, peer[0], peer[1]) == server.found.endpoint
 
     def _open_towards(self, number: int) -> socket.socket | None:
-        if self._server.endpoint is None:
+        server = self._server_of(number)
+        if server is None or server.found.endpoint is None:
             return None
         try:
-            sock = open_towards(self._server.endpoint, self._wished.pop(number, 0))
+            sock = open_towards(server.found.endpoint, self._wished.pop(number, 0))
         except OSError as error:
             self._server_refuses(error, number)
             return None
@@ -360,7 +404,11 @@ class RecvEngine(Engine):
         return sock
 
     def _close_towards(self, number: int) -> bool:
-        """Close a group's socket; whether there was one."""
+        """Forget a group's server, and close its socket; whether there was one."""
+        self._chosen.pop(number, None)
+        return self._close_socket(number)
+
+    def _close_socket(self, number: int) -> bool:
         if self._bypass is not None:
             self._bypass.group_gone(number)
         self._wished.pop(number, None)
@@ -380,27 +428,35 @@ class RecvEngine(Engine):
         # The kernel tells of an ICMP error once, however many datagrams were refused.
         self.lost["srt_unreachable"] += self._offered.pop(number, 0)
         self._silent.add(number)
-        sock = self._towards.get(number)
-        if sock is None or self._uses(sock):
-            self._server.refuses()
-        if not self._refusing:
-            self._refusing = True
+        sock, server = self._towards.get(number), self._server_of(number)
+        if server is None:
+            return
+        if sock is None or self._uses(number, sock):
+            server.found.refuses()
+        if not server.refusing:
+            server.refusing = True
             what = "nothing listens there" if error.errno == errno.ECONNREFUSED else str(error.strerror)
-            log.warning("SRT server %s: %s; packets go on being offered", self._config.srt, what)
+            log.warning("SRT server %s: %s; packets go on being offered", server.name, what)
 
     def _server_answers(self, number: int) -> None:
         self._offered.pop(number, None)
+        server = self._server_of(number)
+        if server is None:
+            return
         if number in self._silent:
             self._silent.discard(number)
-            if self._uses(self._towards[number]):
-                self._server.works()
-        if self._refusing:
-            self._refusing = False
-            log.info("SRT server %s answers again", self._config.srt)
+            if self._uses(number, self._towards[number]):
+                server.found.works()
+        if server.refusing:
+            server.refusing = False
+            log.info("SRT server %s answers again", server.name)
 
     def _event(self, event: Any) -> None:
         if isinstance(event, KeyRefused | PlainCaller):
             log_refusal(event, self._config.srt)
+            return
+        if isinstance(event, Routed):
+            self._choose(event.group, event.server)
             return
         name = f"{event.stream} (group {event.id[:4].hex()})"
         if isinstance(event, GroupRemoved):
@@ -412,7 +468,8 @@ class RecvEngine(Engine):
             self._close_towards(event.group)
             log.info("stream %s: another SRT caller: the SRT connection before is ended", name)
         elif isinstance(event, StreamAccepted):
-            log.info("stream %s: the SRT server has accepted it", name)
+            server = self._server_of(event.group)
+            log.info("stream %s: the SRT server%s has accepted it", name, f" {server.name}" if server else "")
         elif isinstance(event, GroupCreated):
             log.debug("stream %s: registered from %s", name, format_address(event.address))
         elif isinstance(event, LinkJoined):
@@ -445,8 +502,15 @@ class RecvEngine(Engine):
             if group.registrant in receiver.links_of(number):
                 receiver.prove(group.registrant)
             receiver.restore_stream_id(number, group.stream_id)
+            if self._several:
+                self._chosen[number] = self._route(group.stream_id)
         if groups:
             log.info("taking up %d group(s) of the engine before", len(groups))
+
+
+def served_by(config: ReceiverConfig) -> str:
+    """The SRT servers for the log: "127.0.0.1:5002, of live/* 127.0.0.1:5003"."""
+    return ", of ".join((str(config.srt), *(f"{each.pattern} {each.srt}" for each in config.server)))
 
 
 def log_refusal(event: KeyRefused | PlainCaller, server: HostPort) -> None:
@@ -476,13 +540,13 @@ def busiest(groups: Iterable[GroupStatistics]) -> tuple[GroupStatistics, ...]:
     return tuple(in_order[: len(fit_in_message([to_json(group) for group in in_order]))])
 
 
-def _group_statistics(group: dict[str, Any], srt_port: int) -> GroupStatistics:
+def _group_statistics(group: dict[str, Any], srt_port: int, server: str) -> GroupStatistics:
     """A group of Receiver.stats(), without its number."""
     links = []
     for link in group["links"]:
         told = link.get("sender")
         links.append(PeerStatistics(**{**link, "sender": None if told is None else SenderView(**told)}))
-    return GroupStatistics(**{**group, "links": tuple(links)}, srt_port=srt_port)
+    return GroupStatistics(**{**group, "links": tuple(links)}, srt_port=srt_port, server=server)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from netbond.srtla.process import batch
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.protocol import Fatal, Forget, Hello, Message, Resume, ResumeData, Stats
-from netbond.srtla.process.receiving import RecvOptions, busiest, fit_in_message, log_refusal
+from netbond.srtla.process.receiving import RecvOptions, busiest, fit_in_message, log_refusal, served_by
 from netbond.srtla.receiver import passage, steering
 from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, PlainCaller, Receiver, format_address
 from netbond.srtla.statistics import ReceiverStatistics, WorkerStatistics
@@ -199,7 +199,7 @@ class FrontEngine(Engine):
         log.info(
             "listening on %s for SRTLA senders, SRT server %s, %d workers",
             format_address(self._listener.getsockname()),
-            self._config.srt,
+            served_by(self._config),
             len(self._directory.workers),
         )
 

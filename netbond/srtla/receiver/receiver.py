@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netbond.srtla import wire
+from netbond.srtla.receiver.handshakes import Handshakes, completed
 from netbond.srtla.registration import psk
 from netbond.srtla.registration.ticket import KEY_LENGTH, Ticket, Tickets, origin
-from netbond.srtla.streamid import StreamIds, display_name
+from netbond.srtla.streamid import StreamIds, display_name, stream_id_of
 
 PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as recvfrom gives it
 
@@ -78,6 +79,7 @@ class Group:
     flowed: float = 0.0  # when a packet of that connection came last
     turn: int = 0  # which of the links is the first that may get the next SRT ACK
     out: list[bytes] = field(default_factory=list)  # for the SRT server
+    conclusion: bytes = b""  # of an SRT caller, that waits for the cookie of its SRT server
     packets: int = 0
     bytes: int = 0
     counted: int = 0  # bytes at the last look
@@ -138,6 +140,14 @@ class CallerReplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Routed:
+    """What follows of this group goes to the SRT server with this number, as `route` said."""
+
+    group: int
+    server: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamAccepted:
     """The SRT server has accepted an SRT caller of the group."""
 
@@ -186,6 +196,7 @@ Event = (
     GroupCreated
     | GroupRemoved
     | CallerReplaced
+    | Routed
     | StreamAccepted
     | LinkJoined
     | LinkLeft
@@ -208,11 +219,13 @@ class Receiver:
         secret: bytes | None = None,
         worker: bool = False,
         show_stream_ids: bool = False,
+        route: Callable[[str], int] | None = None,
     ) -> None:
         """`random(n)` gives n unguessable bytes. `key`: the pre-shared one; senders that have another are
         refused, and with `require_key` those that have none. `secret`: what the tickets of all processes of a
         receiver share. `worker`: this is one of them; what is not for its links and groups goes to
-        `datagrams_elsewhere`. `show_stream_ids`: SRT stream ids are no secret."""
+        `datagrams_elsewhere`. `show_stream_ids`: SRT stream ids are no secret. `route`: there are
+        several SRT servers, and this is the number of the one for a stream id."""
         self._limits = limits or Limits()
         self.tickets = Tickets(secret or random(KEY_LENGTH), self._limits.half_open_s, key)
         self._worker = worker
@@ -220,6 +233,8 @@ class Receiver:
         self._key = key
         self._require_key = require_key
         self._show_stream_ids = show_stream_ids
+        self._route = route
+        self._handshakes = Handshakes(random(KEY_LENGTH)) if route is not None else None
         self._told_at: dict[type[KeyRefused | PlainCaller], float] = {}
         self._counts: Counter[bytes] = Counter()  # groups by source and by prefix
         self._groups: dict[bytes, Group] = {}
@@ -353,19 +368,51 @@ class Receiver:
         still carries something is not ended, though: a handshake is easy to forge."""
         group = peer.group
         self._count(peer, 1, len(data), now)
-        group.stream_ids.asked(data)
         caller = wire.handshake_socket(data)
+        if self._route is not None and self._handshakes is not None:
+            self._choose_server(peer, self._handshakes, self._route, data, now)
+            return
+        group.stream_ids.asked(data)
         if not wire.is_induction(data):
             group.caller = caller
         elif caller != group.caller:
             if group.server and now - group.flowed >= CALLER_QUIET_S:
-                shutdown = wire.build_shutdown(group.server)
-                self._events.append(CallerReplaced(group.number, group.id, group.stream, shutdown))
-                del self._by_number[group.number]
-                self._give_number(group)
-                group.server = 0
+                self._replace_caller(group)
             if not group.server:
                 group.caller = caller
+        self._forward(group, data)
+
+    def _choose_server(
+        self, peer: Peer, handshakes: Handshakes, route: Callable[[str], int], data: bytes, now: float
+    ) -> None:
+        """A handshake of an SRT caller, whose stream id says to which SRT server it goes."""
+        group = peer.group
+        if wire.is_induction(data):
+            self._send(peer, handshakes.begin(group.id, data))
+            return
+        induction = handshakes.conclude(group.id, data) if wire.is_conclusion(data) else None
+        if induction is None:
+            return
+        caller = wire.handshake_socket(data)
+        if group.server and caller != group.caller:
+            if now - group.flowed < CALLER_QUIET_S:
+                return  # it will ask again
+            self._replace_caller(group)
+        group.caller = caller
+        group.conclusion = data
+        group.stream_ids.asked(data)
+        self._events.append(Routed(group.number, route(stream_id_of(data))))
+        self._forward(group, induction)
+
+    def _replace_caller(self, group: Group) -> None:
+        """End the SRT connection of the caller before."""
+        shutdown = wire.build_shutdown(group.server)
+        self._events.append(CallerReplaced(group.number, group.id, group.stream, shutdown))
+        del self._by_number[group.number]
+        self._give_number(group)
+        group.server = 0
+
+    def _forward(self, group: Group, data: bytes) -> None:
         if not group.out:
             self._to_srt.append(group)
         group.out.append(data)
@@ -402,6 +449,12 @@ class Receiver:
         """
         group = self._by_number.get(number)
         if group is None or len(data) < wire.SRT_HEADER or not group.links:
+            return
+        if self._route is not None and wire.is_induction(data):
+            conclusion = completed(group.conclusion, data)
+            if conclusion is not None:
+                group.conclusion = b""
+                self._forward(group, conclusion)
             return
         group.server = wire.accepting_socket(data) or group.server
         if group.stream_ids.answered(data):

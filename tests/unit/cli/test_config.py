@@ -12,7 +12,7 @@ import pytest
 from netbond.cli import main
 from netbond.cli.config import EXAMPLE
 from netbond.config.load import parse
-from netbond.config.schema import REPEATED, SINGLE, Config
+from netbond.config.schema import NESTED, REPEATED, SINGLE, Config
 from netbond.config.values import HostPort
 
 DOCS = Path(__file__).parents[3] / "docs/config.md"
@@ -71,10 +71,10 @@ def toml(value: Any) -> str:
 @pytest.mark.parametrize(
     ("heading", "cls"),
     [(f"[{name}]", cls) for name, cls in SINGLE.items()]
-    + [(f"[[{name}]]", cls) for name, cls in REPEATED.items()],
+    + [(f"[[{name}]]", cls) for name, cls in {**REPEATED, **NESTED}.items()],
 )
 def test_the_documentation_has_every_key_and_its_default(heading: str, cls: type[Any]) -> None:
-    section = DOCS.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    section = DOCS.read_text(encoding="utf-8").split(f"# {heading}\n")[1].split("\n## ")[0].split("\n### ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| \S", section, flags=re.MULTILINE)
     assert rows == [(spec.name, toml(spec.default)) for spec in fields(cls)]
 

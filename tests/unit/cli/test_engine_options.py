@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from netbond.cli import recv, send
 from netbond.cli.engine_options import WORDS, address_port, given, host_name, host_port, key_of, port_number
-from netbond.config.schema import ReceiverConfig, SenderConfig
+from netbond.config.schema import ReceiverConfig, SenderConfig, ServerConfig
 from netbond.config.values import HostPort
 from netbond.engines.child import EngineConfig, engine_arguments
 from netbond.errors import UsageError
@@ -47,6 +48,7 @@ def parsed(engine: type[EngineConfig], *words: str) -> argparse.Namespace:
             groups=300,
             groups_per_source=50,
             group_dir=Path("/run/g"),
+            server=(ServerConfig("live/*", WHERE), ServerConfig("#!::r=a,m=b", WHERE)),
             workers=3,
             key_file=KEY,
             require_key=True,
@@ -143,3 +145,9 @@ def test_places(read: Any, text: str, value: object) -> None:
     with pytest.raises(UsageError) as error:
         read(text, "X")
     assert str(error.value).startswith(value)
+
+
+@pytest.mark.parametrize("text", ["live/*", "live/*=5003", "=127.0.0.1:5003", "a=b=c:0"])
+def test_an_srt_server_that_is_wrong(text: str) -> None:
+    with pytest.raises(UsageError, match=f"--srt-server {re.escape(repr(text))} is not valid; expected "):
+        given(parsed(ReceiverConfig, "--srt-server", text), ReceiverConfig)

@@ -18,7 +18,7 @@ from netbond.cli.config import EXAMPLE
 from netbond.config import crosscheck
 from netbond.config.json_schema import DIALECT, json_schema, plain
 from netbond.config.load import parse
-from netbond.config.schema import REPEATED, SINGLE
+from netbond.config.schema import NESTED, REPEATED, SINGLE
 from netbond.config.values import InvalidValueError
 from netbond.errors import ConfigError
 from tests.unit import test_match
@@ -75,6 +75,11 @@ def test_every_key_is_described() -> None:
             assert "](" not in key["description"]
             if "default" in key:
                 jsonschema.Draft202012Validator(key).validate(key["default"])
+    for name, cls in NESTED.items():
+        outer, _, inner = name.partition(".")
+        table = tables[outer]["properties"][inner]["items"]
+        assert table["title"] == f"[[{name}]]"
+        assert list(table["properties"]) == [key.name for key in fields(cls)]
     assert tables["uplink"]["required"] == ["match"]
     assert tables["agent"]["properties"]["data_dir"]["description"].endswith("needs a restart of the agent.")
 
@@ -176,8 +181,10 @@ def test_of_every_value_for_every_key() -> None:
     distinct = {repr(value): value for value in values()}.values()
     tried = [value for value in distinct if not isinstance(value, float) or 0 < value % 1 < 1]
     odd: dict[str, list[Any]] = {}
-    for cls in TABLES.values():
+    for cls in (*TABLES.values(), *NESTED.values()):
         for key in fields(cls):
+            if "table" in key.metadata:
+                continue  # its keys have their turn
             kind = key.metadata["kind"]
             validator = jsonschema.Draft202012Validator(kind.schema)
             for value in [*tried, *([value] for value in tried)]:

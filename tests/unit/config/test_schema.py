@@ -15,6 +15,7 @@ from netbond.config.schema import (
     Config,
     ReceiverConfig,
     SenderConfig,
+    ServerConfig,
     SysctlConfig,
     UplinkConfig,
 )
@@ -109,3 +110,57 @@ def test_built_in_checks_are_what_a_user_could_have_written(check: CheckConfig) 
     assert check.name == check.kind
     for target in check.targets:
         parse_target(check.kind, target)
+
+
+SERVERS = """
+[[receiver]]
+listen = "0.0.0.0:5000"
+srt = "127.0.0.1:5002"
+[[receiver.server]]
+pattern = "studio/*"
+srt = "127.0.0.1:5003"
+[[receiver.server]]
+pattern = "#!::r=b,x=1"
+srt = "127.0.0.1:5002"
+"""
+
+
+def test_the_srt_servers_of_a_receiver() -> None:
+    (receiver,) = parse(SERVERS).receiver
+    assert [str(each) for each in receiver.server] == [
+        "studio/*=127.0.0.1:5003",
+        "#!::r=b,x=1=127.0.0.1:5002",
+    ]
+    assert tuple(ServerConfig.parse(str(each)) for each in receiver.server) == receiver.server
+    assert [str(each) for each in receiver.servers] == ["127.0.0.1:5002", "127.0.0.1:5003"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ('pattern = "studio/*"\n', "", "receiver[1].server[1] lacks the key 'pattern'; add pattern = ..."),
+        (
+            '"studio/*"',
+            '""',
+            "receiver[1].server[1].pattern = '' is not valid; expected a pattern for stream",
+        ),
+        ('"studio/*"', '"a\\n"', "is not valid; expected a pattern for stream ids, like 'live/*'"),
+        ("5003", "0", "receiver[1].server[1].srt = '127.0.0.1:0' is not valid; expected 'host:port'"),
+        ("5003", "5000", "has srt = '127.0.0.1:5000', which is itself; name the port of the SRT server"),
+        ("pattern =", "pattren =", "receiver[1].server[1] has an unknown key 'pattren'; did you mean 'patt"),
+    ],
+)
+def test_an_srt_server_that_is_wrong_is_named(old: str, new: str, error: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(SERVERS.replace(old, new, 1))
+    assert error in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["1", "[1]", '"a"', "{pattern = 1}"])
+def test_tables_within_a_table_are_written_as_such(value: str) -> None:
+    own = '[[receiver]]\nlisten = "0.0.0.0:5000"\nsrt = "127.0.0.1:5002"\n'
+    with pytest.raises(ConfigError, match=r"write each as a table, \[\[receiver.server\]\]"):
+        parse(f"{own}server = {value}\n")
+    tables = '[[receiver.server]]\npattern = "a"\nsrt = "127.0.0.1:5003"\n' * 65
+    with pytest.raises(ConfigError, match=r"receiver\[1\].server has 65 tables; 64 are the limit"):
+        parse(own + tables)

@@ -41,10 +41,11 @@ def test_what_a_receiver_says_of_a_group_is_what_the_types_write() -> None:
     network.run(2.5)
     (said,) = network.receiver.stats(network.now)
     del said["number"]
-    found = _group_statistics(said, 5001)
+    found = _group_statistics(said, 5001, "127.0.0.1:5002")
     assert said.pop("stream_id") == "", "left out"
     stream = said.pop("stream")
-    assert json.dumps(to_json(found)) == json.dumps({**said, "srt_port": 5001, "stream": stream})
+    added = {"srt_port": 5001, "stream": stream, "server": "127.0.0.1:5002"}
+    assert json.dumps(to_json(found)) == json.dumps({**said, **added})
     assert from_json(GroupStatistics, to_json(found)) == found
     assert [link.sender is not None for link in found.links] == [True, True], "extended keepalives tell"
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from netbond.config.schema import ReceiverConfig
+from netbond.config.schema import ReceiverConfig, ServerConfig
 from netbond.config.values import HostPort
 from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
@@ -27,7 +27,16 @@ from netbond.srtla.process.wakeup import PAUSE_S
 from netbond.srtla.receiver.receiver import KeyRefused, Limits, PlainCaller
 from netbond.srtla.sender import Sender
 from netbond.system.typed_json import to_json
-from tests.srtla_util import CONCLUSION, data_packet, free_ports, handshake, srt_ack, srt_control, srt_nak
+from tests.srtla_util import (
+    CONCLUSION,
+    INDUCTION,
+    data_packet,
+    free_ports,
+    handshake,
+    srt_ack,
+    srt_control,
+    srt_nak,
+)
 from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
 
@@ -283,9 +292,9 @@ def test_of_a_servers_addresses_a_group_keeps_its_own_while_it_works(monkeypatch
         await until(lambda: found.extend(caller_sends(to=first)) or found)  # type: ignore[func-returns-value]  # None
         first.sendto(srt_nak((0, 0)), found[0][1])
         await until(lambda: caller_sends(to=first) and srt_nak((0, 0)) in near.answers)
-        engine._server.offer([(socket.AF_INET, *each.getsockname()) for each in (second, first)])
-        engine._server._works = False
-        engine._server._ask()
+        engine._servers[0].found.offer([(socket.AF_INET, *each.getsockname()) for each in (second, first)])
+        engine._servers[0].found._works = False
+        engine._servers[0].found._ask()
 
         def answers() -> bool:
             for data, peer in received(second):
@@ -293,7 +302,7 @@ def test_of_a_servers_addresses_a_group_keeps_its_own_while_it_works(monkeypatch
                     answer = bytearray(handshake(1, 77))
                     answer[12:16] = wire.handshake_socket(data).to_bytes(4, "big")
                     second.sendto(answer, peer)
-            return engine._server.endpoint == (socket.AF_INET, *second.getsockname())
+            return engine._servers[0].found.endpoint == (socket.AF_INET, *second.getsockname())
 
         await until(answers)
         engine.maintain(time.monotonic())
@@ -341,6 +350,98 @@ def test_a_stream_has_its_name_also_with_the_engine_after(caplog: pytest.LogCapt
         close(engine)
         after = opened(receiving_engine(server.getsockname()[1], resume=left))
         assert names(after) == [(name, "live/feed1")]
+
+    on_packet_loop(main)
+
+
+def test_the_stream_id_chooses_the_srt_server(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def main() -> None:
+        servers = [udp(), udp()]
+        first, second = (HostPort("127.0.0.1", sock.getsockname()[1]) for sock in servers)
+        more = (ServerConfig("b/?", second), ServerConfig("*", first))
+        engine = opened(receiving_engine(first.port, server=more))
+        assert len(engine._servers) == 2, "each once"
+        near = Near(engine._listener.getsockname()[1])
+        await near.connected()
+        near.machine.datagram_from_caller(data_packet(1), time.monotonic())  # of no connection that is known
+        near.serve()
+        await until(lambda: engine.stats(time.monotonic()).groups[0].packets)
+        heard: list[tuple[int, bytes, tuple[str, int]]] = []
+
+        def serve() -> bool:
+            near.serve()
+            for number, sock in enumerate(servers):
+                for data, peer in received(sock):
+                    heard.append((number, data, peer))
+                    asks = wire.handshake_socket(data)
+                    if wire.is_induction(data):
+                        answer = wire.with_cookie(handshake(INDUCTION, 0, to=asks), 77)
+                        sock.sendto(answer, peer)
+                    elif wire.is_conclusion(data) and wire.cookie_of(data) == 77:
+                        sock.sendto(handshake(CONCLUSION, 9000, to=asks), peer)
+            return bool(near.answers)
+
+        async def call(caller: int, stream_id: str) -> tuple[int, tuple[str, int]]:
+            """The server that hears of this caller, and from where."""
+            heard.clear()
+            near.answers.clear()
+            for group in engine._receiver._by_number.values():
+                group.flowed -= 1.0  # the one before is silent
+            near.machine.datagram_from_caller(handshake(INDUCTION, caller), time.monotonic())
+            await until(serve)
+            cookie = wire.cookie_of(near.answers.pop())
+            asks = wire.with_cookie(handshake(CONCLUSION, caller, stream_id=stream_id), cookie)
+            near.machine.datagram_from_caller(asks, time.monotonic())
+            await until(serve)
+            asked = [each for each in heard if wire.is_handshake(each[1])]
+            assert [wire.is_induction(data) for _, data, _ in asked] == [True, False], "nothing else"
+            ((number, peer),) = {(number, peer) for number, _, peer in asked}
+            return number, peer
+
+        def shown(of: RecvEngine) -> tuple[str, str, int]:
+            ((group,)) = of.stats(time.monotonic()).groups
+            return group.stream_id, group.server, group.srt_port
+
+        assert shown(engine) == ("", "", 0)
+        number, (_, port) = await call(501, "b/1")
+        assert (number, shown(engine)) == (1, ("b/1", str(second), port))
+        assert f"the SRT server {second} has accepted it" in caplog.text
+        left = engine.resume_data()
+        number, (_, other) = await call(502, "c/1")
+        assert (number, shown(engine)) == (0, ("c/1", str(first), other))
+        assert port != other
+        assert [number for number, data, _ in heard if wire.packet_type(data) == wire.SRT_SHUTDOWN] == [1]
+        close(engine)
+        after = opened(receiving_engine(first.port, resume=left, server=more))
+        await until(lambda: shown(after) == ("b/1", str(second), port))
+
+    on_packet_loop(main)
+
+
+def test_an_srt_server_that_is_away_is_no_other_ones_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        gone, server = HostPort("127.0.0.1", free_ports(1)[0]), udp()
+        there = HostPort("127.0.0.1", server.getsockname()[1])
+        engine = opened(receiving_engine(gone.port, server=(ServerConfig("b", there),)))
+        near = Near(engine._listener.getsockname()[1])
+        await near.connected()
+
+        async def asks(caller: int, stream_id: str) -> None:
+            near.answers.clear()
+            near.machine.datagram_from_caller(handshake(INDUCTION, caller), time.monotonic())
+            await until(lambda: near.serve() or near.answers)  # type: ignore[func-returns-value]  # None
+            conclusion = handshake(CONCLUSION, caller, stream_id=stream_id)
+            conclusion = wire.with_cookie(conclusion, wire.cookie_of(near.answers.pop()))
+            near.machine.datagram_from_caller(conclusion, time.monotonic())
+            near.serve()
+
+        await asks(501, "a")
+        await until(lambda: f"SRT server {gone}: nothing listens there" in caplog.text)
+        await asks(502, "b")
+        await until(lambda: wire.is_induction(b"".join(data for data, _ in received(server))))
+        assert str(there) not in caplog.text
 
     on_packet_loop(main)
 

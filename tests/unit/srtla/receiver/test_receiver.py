@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from netbond.srtla import wire
 from netbond.srtla.receiver.receiver import (
     AMPLIFICATION,
+    CALLER_QUIET_S,
     FLUSH_AFTER_S,
     PATIENCE_MOST_S,
     UDP_OVERHEAD,
@@ -24,11 +25,12 @@ from netbond.srtla.receiver.receiver import (
     PeerAddress,
     PlainCaller,
     Receiver,
+    Routed,
     StreamAccepted,
     format_address,
 )
 from netbond.srtla.registration import psk
-from tests.srtla_util import data_packet, handshake, srt_ack, srt_control, srt_nak
+from tests.srtla_util import REJECTION, data_packet, handshake, srt_ack, srt_control, srt_nak
 
 A: PeerAddress = ("192.0.2.1", 1001)
 B: PeerAddress = ("192.0.2.1", 1002)
@@ -978,3 +980,112 @@ def test_a_restored_group_keeps_its_name() -> None:
     driven.receiver.restore_stream_id(number, "live/feed1")
     driven.receiver.restore_stream_id(other, "")
     assert [name.partition("~")[0] for name, _ in named(driven.receiver)] == ["live/", "203.0.113.99"]
+
+
+# --- several SRT servers ------------------------------------------------------------------------------------
+
+
+class Routing(Driven):
+    """A receiver with two SRT servers and one group, whose link is A."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+        def route(stream_id: str) -> int:
+            self.asked.append(stream_id)
+            return int(stream_id.startswith("b"))
+
+        self.receiver = Receiver(self.random.randbytes, self.now, route=route)
+        self.group(A, B)
+        self.receiver.events()
+
+    def out(self) -> list[tuple[int, bytes]]:
+        return self.receiver.datagrams_to_srt()
+
+    def cookie(self, caller: int) -> int:
+        """Begin, as an SRT caller does."""
+        ((to, answer),) = self.get(A, handshake(INDUCTION, caller))
+        assert (to, wire.is_induction(answer), wire.destination_of(answer)) == (A, True, caller)
+        assert self.out() == [], "the server is not known yet"
+        return wire.cookie_of(answer)
+
+    def conclude(self, caller: int, stream_id: str, cookie: int) -> bytes:
+        asks = wire.with_cookie(handshake(CONCLUSION, caller, stream_id=stream_id), cookie)
+        assert self.get(B, asks) == []
+        return asks
+
+    def server(self, number: int, kind: int, caller: int, cookie: int = 0) -> list[bytes]:
+        answer = wire.with_cookie(handshake(kind, 9000 + caller, to=caller), cookie)
+        self.receiver.datagram_from_srt(number, answer, self.now)
+        return [data for _, data in self.receiver.datagrams_to_peers()]
+
+    def connect(self, number: int, caller: int, stream_id: str) -> None:
+        self.conclude(caller, stream_id, self.cookie(caller))
+        assert self.out() == [(number, wire.build_induction(caller))]
+        assert self.server(number, INDUCTION, caller, 7) == []
+        ((to, asks),) = self.out()
+        assert (to, wire.cookie_of(asks), wire.parse_stream_id(asks)) == (number, 7, stream_id.encode())
+        assert len(self.server(number, CONCLUSION, caller)) == 1, "to the caller"
+
+
+def test_the_stream_id_says_to_which_srt_server_a_caller_goes() -> None:
+    driven = Routing()
+    driven.connect(1, 501, "b/feed")
+    routed, accepted = driven.receiver.events()
+    assert routed == Routed(1, 1)
+    assert isinstance(accepted, StreamAccepted)
+    assert driven.asked == ["b/feed"]
+    assert driven.receiver.stream_id_of(1) == "b/feed"
+    driven.get(A, data_packet(5))
+    assert driven.out() == [(1, data_packet(5))]
+
+
+def test_a_conclusion_that_is_repeated_gets_a_fresh_cookie_each_time() -> None:
+    driven = Routing()
+    cookie = driven.cookie(501)
+    for _ in range(3):
+        driven.conclude(501, "a", cookie)
+        assert driven.out() == [(1, wire.build_induction(501))], "the server may have been away"
+    assert driven.server(1, INDUCTION, 501, 7) == []
+    assert [wire.cookie_of(data) for _, data in driven.out()] == [7]
+    assert driven.server(1, INDUCTION, 501, 8) == [], "a copy"
+    assert driven.out() == []
+    driven.server(1, CONCLUSION, 501)
+    driven.conclude(501, "a", cookie)
+    assert driven.out() == [(1, wire.build_induction(501))], "the server's answer was lost"
+    driven.server(1, INDUCTION, 501, 9)
+    assert [wire.cookie_of(data) for _, data in driven.out()] == [9]
+    assert {type(event) for event in driven.receiver.events()} == {Routed, StreamAccepted}
+
+
+def test_forged_handshakes_reach_no_server() -> None:
+    driven = Routing()
+    driven.connect(1, 501, "a")
+    driven.receiver.events()
+    driven.conclude(502, "b", 12345)
+    driven.conclude(501, "b", 12345)
+    driven.get(A, handshake(0, 501))
+    driven.get(A, handshake(REJECTION, 501))
+    assert driven.out() == []
+    assert driven.receiver.events() == []
+    assert driven.asked == ["a"]
+
+
+def test_the_next_caller_may_go_to_another_server() -> None:
+    driven = Routing()
+    driven.connect(1, 501, "a")
+    driven.get(A, data_packet(5))
+    driven.out()
+    driven.receiver.events()
+    cookie = driven.cookie(502)
+    driven.conclude(502, "b", cookie)
+    assert driven.out() == [], "the one before still sends"
+    assert driven.receiver.events() == []
+    driven.now += CALLER_QUIET_S + 0.01
+    driven.conclude(502, "b", cookie)
+    replaced, routed = driven.receiver.events()
+    assert isinstance(replaced, CallerReplaced)
+    assert replaced.shutdown == wire.build_shutdown(9501)
+    assert routed == Routed(2, 1)
+    assert driven.out() == [(2, wire.build_induction(502))]
