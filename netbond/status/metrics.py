@@ -33,6 +33,7 @@ from netbond.status.schema import (
     Snapshot,
     UplinkStatus,
 )
+from netbond.status.stream_totals import StreamTotals
 from netbond.system.text import printable
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ _ENGINE = ("engine", "role")
 _CHECK = (*_UPLINK, "check")
 _LINK = ("engine", "link", "device", "address")
 _PEER = ("engine", "group", "peer")
+_STREAM = ("engine", "stream")
+_STREAM_LINK = (*_STREAM, "link")
+_MAX_LINK = 9999  # a sender's number of a link; a larger one is no count of links
 
 _HEALTH = ("up", "degraded", "down", "unknown")
 
@@ -59,6 +63,7 @@ class SnapshotCollector(Collector):
 
     def __init__(self, snapshot: Callable[[], Snapshot | None]) -> None:
         self._snapshot = snapshot
+        self._totals = StreamTotals()
 
     def collect(self) -> Iterator[Metric]:
         """All metrics; none at all before the agent has its first snapshot."""
@@ -71,6 +76,7 @@ class SnapshotCollector(Collector):
             yield from _metered(snapshot.metered)
             yield from _modems(snapshot.modems, snapshot.idle_modems)
             yield from _engines(snapshot.engines)
+            yield from _streams(snapshot.engines, self._totals)
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], samples: Samples) -> Metric:
@@ -463,6 +469,79 @@ def _receivers(receivers: Sequence[EngineStatus]) -> Iterator[Metric]:
         "Time since the link was last heard.",
         _PEER,
         ((labels, peer.idle_s) for labels, peer in peers),
+    )
+
+
+def _streams(engines: Sequence[EngineStatus], totals: StreamTotals) -> Iterator[Metric]:
+    """A receiver's streams by name: a group's id and a sender's addresses are others at each connection."""
+    receivers = [(e.name, stats) for e in engines if isinstance(stats := e.stats, ReceiverStatistics)]
+    streams = totals.look(receivers)
+    # Of two groups with one name, the one that carries more comes first, and counts.
+    links = [
+        ((name, group.stream, str(link.sender.link)), link.sender)
+        for name, stats in receivers
+        for group in stats.groups
+        if (name, group.stream) in streams
+        for link in group.links
+        if link.sender is not None and 0 <= link.sender.link <= _MAX_LINK
+    ]
+    yield _gauge(
+        "netbond_sender_stream",
+        "The name of the stream that the sender carries; always 1.",
+        _STREAM,
+        (
+            ((engine.name, engine.stats.stream), 1)
+            for engine in engines
+            if isinstance(engine.stats, SenderStatistics) and engine.stats.stream
+        ),
+    )
+    yield _counter(
+        "netbond_stream_packets",
+        "SRT packets received of the stream, over all links.",
+        _STREAM,
+        ((labels, stream.packets) for labels, stream in streams.items()),
+    )
+    yield _counter(
+        "netbond_stream_bytes",
+        "Bytes received of the stream, over all links.",
+        _STREAM,
+        ((labels, stream.bytes) for labels, stream in streams.items()),
+    )
+    yield _gauge(
+        "netbond_stream_bits_per_second",
+        "What the stream carried in the last second.",
+        _STREAM,
+        ((labels, stream.bitrate_bps) for labels, stream in streams.items()),
+    )
+    yield _gauge(
+        "netbond_stream_links",
+        "Links of the stream.",
+        _STREAM,
+        ((labels, stream.links) for labels, stream in streams.items()),
+    )
+    yield _gauge(
+        "netbond_stream_link_rtt_seconds",
+        "Round trip time of a link, as the sender tells it.",
+        _STREAM_LINK,
+        ((labels, _times(sender.rtt_ms, 0.001)) for labels, sender in links),
+    )
+    yield _counter(
+        "netbond_stream_link_lost_packets",
+        "Packets that a link lost, as the sender tells it.",
+        _STREAM_LINK,
+        ((labels, sender.naks) for labels, sender in links),
+    )
+    yield _gauge(
+        "netbond_stream_link_in_flight",
+        "Packets in flight on a link, as the sender tells it.",
+        _STREAM_LINK,
+        ((labels, sender.in_flight) for labels, sender in links),
+    )
+    yield _gauge(
+        "netbond_stream_link_bits_per_second",
+        "What the sender sends over a link.",
+        _STREAM_LINK,
+        ((labels, sender.bitrate_bps) for labels, sender in links),
     )
 
 

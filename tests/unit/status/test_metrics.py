@@ -51,7 +51,8 @@ LINK: dict[str, Any] = {
     "loss_pct": 0.0,
     "bitrate_bps": 0,
 }
-PEER = {"peer": "192.0.2.1:40000", "packets": 9, "bytes": 99, "bitrate_bps": 0, "idle_s": 0.2}
+TOLD = {"link": 2, "rtt_ms": 40, "window": 20, "in_flight": 7, "naks": 3, "bitrate_bps": 8000}
+PEER = {"peer": "192.0.2.1:40000", "packets": 9, "bytes": 99, "bitrate_bps": 0, "idle_s": 0.2, "sender": TOLD}
 GROUP = {
     "id": "0a1b2c3d",
     "keyed": False,
@@ -61,6 +62,8 @@ GROUP = {
     "bitrate_bps": 0,
     "links": [PEER],
     "srt_port": 5001,
+    "stream": "live/~3f2a",
+    "stream_id": "live/secret",
 }
 
 SNAPSHOT: dict[str, Any] = {
@@ -196,6 +199,8 @@ SNAPSHOT: dict[str, Any] = {
                 "receiver_address": None,
                 "caller": None,
                 "group": None,
+                "stream": "live/~3f2a",
+                "stream_id": "live/secret",
                 "state": "connected",
                 "packets": 990,
                 "bytes": 1300000,
@@ -334,6 +339,15 @@ netbond_receiver_refused_total{engine="receiver 0.0.0.0:5000",reason="unknown_pe
 netbond_peer_packets_total{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="192.0.2.1:40000"} 9
 netbond_peer_bytes_total{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="192.0.2.1:40000"} 99
 netbond_peer_idle_seconds{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="192.0.2.1:40000"} 0.2
+netbond_sender_stream{engine="sender 127.0.0.1:6000",stream="live/~3f2a"} 1
+netbond_stream_packets_total{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 9
+netbond_stream_bytes_total{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 99
+netbond_stream_bits_per_second{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 0
+netbond_stream_links{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 1
+netbond_stream_link_rtt_seconds{engine="receiver 0.0.0.0:5000",stream="live/~3f2a",link="2"} 0.04
+netbond_stream_link_lost_packets_total{engine="receiver 0.0.0.0:5000",stream="live/~3f2a",link="2"} 3
+netbond_stream_link_in_flight{engine="receiver 0.0.0.0:5000",stream="live/~3f2a",link="2"} 7
+netbond_stream_link_bits_per_second{engine="receiver 0.0.0.0:5000",stream="live/~3f2a",link="2"} 8000
 """  # noqa: E501 - as it is on the wire
 
 Sample = tuple[str, frozenset[tuple[str, str]], float]
