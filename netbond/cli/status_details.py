@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from netbond.cli.status_view import (
+    amount,
     data_plan,
     duration,
     gone_since,
     health_of,
     indented,
+    make_table,
     maker,
     modem_name,
+    name_of,
+    number,
     origin,
     plain_table,
     state,
@@ -25,7 +30,7 @@ from netbond.cli.status_view import (
     title,
 )
 from netbond.model import UplinkState
-from netbond.srtla.statistics import SenderStatistics
+from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
 from netbond.status.schema import (
     DataPlanStatus,
     HardwareStatus,
@@ -52,7 +57,33 @@ def details(snapshot: Snapshot, now: float) -> list[RenderableType]:
             table.add_row(text(key, "dim"), value)
         heading = ", ".join(dict.fromkeys(map(title, uplinks)))
         parts += [text(""), text(heading, "bold"), indented(table)]
+    for engine in snapshot.engines:
+        if isinstance(engine.stats, ReceiverStatistics) and engine.stats.groups:
+            parts += [text(""), text(engine.name, "bold"), indented(_links(engine.stats))]
     return parts + _unused(snapshot)
+
+
+def _links(stats: ReceiverStatistics) -> Table:
+    """The links of a receiver's streams: what it hears, and what their senders tell."""
+    table = make_table(
+        *("stream", "peer", "idle", "bit/s", "RTT", "lost", "in flight"),
+        right=("idle", "bit/s", "RTT", "lost", "in flight"),
+        fold="stream",
+    )
+    for group in stats.groups:
+        for link in group.links:
+            idle, told = number(link.idle_s), link.sender
+            rtt = None if told is None else number(told.rtt_ms)
+            table.add_row(
+                text(name_of(group), "bold"),
+                text(link.peer),
+                text(None if idle is None else f"{idle:.1f} s"),
+                text(amount(link.bitrate_bps)),
+                text(None if rtt is None else f"{rtt:.0f} ms"),
+                text(None if told is None else amount(told.naks)),
+                text(None if told is None else amount(told.in_flight)),
+            )
+    return table
 
 
 def _rows(snapshot: Snapshot, device: str, uplinks: list[UplinkStatus], now: float) -> Iterator[Row]:

@@ -19,7 +19,7 @@ from rich.text import Text
 from netbond.model import UplinkState
 from netbond.sources.data_plans import EARLIEST
 from netbond.sources.data_plans import amount as readable
-from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
+from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics, SenderStatistics
 from netbond.status.schema import (
     AgentStatus,
     DataPlanStatus,
@@ -51,6 +51,7 @@ _STYLES = {
 }
 
 
+SILENT_S = 3.0  # of a sender's link, which is heard each second
 CLOCK_IS_SET = datetime.combine(EARLIEST, time.min, UTC).timestamp()
 
 
@@ -388,18 +389,55 @@ def _receiver(stats: ReceiverStatistics) -> list[RenderableType]:
     notes = [indented(text(f"refused: {said}"))] if said else []
     if not stats.groups:
         return [indented(text("no sender connected")), *notes]
-    table = make_table("group", "peer", "packets", "idle", "bit/s", right=("packets", "idle", "bit/s"))
-    for group in stats.groups:
-        for link in group.links:
-            idle = number(link.idle_s)
-            table.add_row(
-                text(group.id, "bold"),
-                text(link.peer),
-                text(link.packets),
-                text(None if idle is None else f"{idle:.1f} s"),
-                text(amount(link.bitrate_bps)),
-            )
+    several = len({group.server for group in stats.groups}) > 1
+    table = make_table(
+        *("stream", "bit/s", "loss", "RTT", "links", *(("SRT server",) if several else ())),
+        right=("bit/s", "loss", "RTT"),
+    )
+    for group in sorted(stats.groups, key=_trouble):
+        alive, loss, rtt = _alive(group), number(group.loss_pct), round_trip_ms(group)
+        flows = bool(number(group.bitrate_bps))
+        table.add_row(
+            text(name_of(group), "bold"),
+            text(amount(group.bitrate_bps), "" if flows else "red"),
+            text(None if loss is None else f"{loss:.1f} %"),
+            text(None if rtt is None else f"{rtt:.0f} ms"),
+            text(alive)
+            if alive == len(group.links)
+            else text(f"{alive} of {len(group.links)}", "yellow" if alive else "red"),
+            *((text(group.server),) if several else ()),
+        )
+    if stats.groups_left_out:
+        notes.append(indented(text(f"and {stats.groups_left_out} more streams, which carry less")))
     return [indented(table), *notes]
+
+
+def _trouble(group: GroupStatistics) -> tuple[bool, float, float, float]:
+    """Sorts streams: first those that do not flow, then those that lose most, whose links are silent, ..."""
+    silent = 1 - _alive(group) / len(group.links) if group.links else 1.0
+    loss, rtt = number(group.loss_pct) or 0.0, round_trip_ms(group) or 0.0
+    return bool(number(group.bitrate_bps)), -loss, -silent, -rtt
+
+
+def _alive(group: GroupStatistics) -> int:
+    """How many of its links were heard lately."""
+    return sum((number(link.idle_s) or 0.0) < SILENT_S for link in group.links)
+
+
+def name_of(group: GroupStatistics) -> str:
+    """What to call a stream; an engine of 0.1.0 knows no names."""
+    return group.stream or f"group {group.id}"
+
+
+def round_trip_ms(group: GroupStatistics) -> float | None:
+    """The mean round trip of its links by what they carry, as the sender tells; None: it does not."""
+    told = [
+        (rtt, max(number(link.bitrate_bps) or 0.0, 1.0))
+        for link in group.links
+        if link.sender is not None and (rtt := number(link.sender.rtt_ms)) is not None
+    ]
+    weight = sum(rate for _, rate in told)
+    return sum(rtt * rate for rtt, rate in told) / weight if told else None
 
 
 # --- numbers -----------------------------------------------------------------------------------------------

@@ -190,6 +190,13 @@ class GroupStatistics:
     bitrate_bps: int = field(metadata=doc("received, bit/s"))
     links: tuple[PeerStatistics, ...] = field(metadata=doc("the links that have joined"))
     srt_port: int = field(metadata=doc("the local port towards the SRT server; 0: not opened yet"))
+    loss_pct: float | None = field(
+        default=None,
+        metadata=doc(
+            "0 to 100, packets that its links lost over the last 10 s, as the sender tells; most of these"
+            " came again; null: it does not tell"
+        ),
+    )
     stream: str = field(default="", metadata=doc("the name of the stream ([streams.md](streams.md))"))
     server: str = field(default="", metadata=doc('the SRT server that gets it; `""`: not known yet'))
     stream_id: str = field(default="", metadata=doc(_STREAM_ID, omit=True))

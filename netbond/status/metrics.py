@@ -514,6 +514,17 @@ def _streams(engines: Sequence[EngineStatus], totals: StreamTotals) -> Iterator[
         ((labels, stream.bitrate_bps) for labels, stream in streams.items()),
     )
     yield _gauge(
+        "netbond_stream_loss_ratio",
+        "Share of its packets that its links lost over the last 10 s, 0 to 1; absent while unknown.",
+        _STREAM,
+        (
+            ((name, group.stream), _times(group.loss_pct, 0.01))
+            for name, stats in receivers
+            for group in stats.groups
+            if (name, group.stream) in streams
+        ),
+    )
+    yield _gauge(
         "netbond_stream_links",
         "Links of the stream.",
         _STREAM,

@@ -17,7 +17,7 @@ using the receiver against others, or from filling it up:
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -46,7 +46,12 @@ NGP_STRANGERS: Final = 1024  # remembered; also the most such answers in a secon
 REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "plain_srt", "unproven")
 FRESH_S: Final = 0.5  # a link heard within this is preferred for what comes from the SRT server
 CALLER_QUIET_S: Final = 0.3  # of an SRT connection, then another caller may take its place
+LOOKS_FOR_LOSS: Final = 10  # of one second each, over which loss is a share
 ACK_COPIES: Final = 2  # links that get an SRT ACK, in turn: one may be dying, and each copy costs both ends
+
+
+def _recent() -> deque[tuple[int, int]]:
+    return deque(maxlen=LOOKS_FOR_LOSS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,8 @@ class Group:
     packets: int = 0
     bytes: int = 0
     counted: int = 0  # bytes at the last look
+    counted_packets: int = 0  # packets then
+    recent: deque[tuple[int, int]] = field(default_factory=_recent)  # received and lost, from look to look
     carried: int = 0  # bytes at the last cleanup
     activity: float = 0.0  # bytes from cleanup to cleanup, smoothed
     latency_s: float = 0.0  # SRT's, as the server's handshake told it; 0: not known
@@ -101,6 +108,7 @@ class Peer:
     proven: bool = False  # it registered the group: its address is not forged
     credit: int = 0  # bytes that may be sent to it without proof
     keepalive: wire.Keepalive | None = None  # the sender's last one, with its figures of the link
+    lost: int = -1  # packets that the sender missed, at the last look; -1: it has not told yet
     unacknowledged: list[int] = field(default_factory=list)
     batch: list[bytes] = field(default_factory=list)  # SRT packets not accounted for yet
     packets: int = 0
@@ -590,6 +598,7 @@ class Receiver:
         groups = []
         for group in self._groups.values():
             links = []
+            lost = 0
             for peer in group.links.values():
                 link: dict[str, Any] = {
                     "peer": format_address(peer.address),
@@ -600,6 +609,8 @@ class Receiver:
                 }
                 told = peer.keepalive
                 if told is not None:
+                    lost += max(told.naks - peer.lost, 0) if peer.lost >= 0 else 0
+                    peer.lost = told.naks
                     link["sender"] = {
                         "link": told.link,
                         "rtt_ms": told.rtt,
@@ -620,11 +631,12 @@ class Receiver:
                     "bytes": group.bytes,
                     "bitrate_bps": int((group.bytes - group.counted) * 8 / elapsed),
                     "links": links,
+                    "loss_pct": _loss(group, lost),
                     "stream": group.stream,
                     "stream_id": group.stream_ids.accepted,
                 }
             )
-            group.counted = group.bytes
+            group.counted, group.counted_packets = group.bytes, group.packets
         return groups
 
     # --- registration ---------------------------------------------------------------------------------------
@@ -836,6 +848,16 @@ class Receiver:
 
 def _earn(peer: Peer, credit: int) -> None:
     peer.credit = min(peer.credit + credit, CREDIT_MAX)
+
+
+def _loss(group: Group, lost: int) -> float | None:
+    """The share of packets that its links lost lately, 0 to 100; `lost` of them since the last look."""
+    group.recent.append((group.packets - group.counted_packets, lost))
+    if all(peer.keepalive is None for peer in group.links.values()):
+        return None
+    received = sum(packets for packets, _ in group.recent)
+    missed = sum(packets for _, packets in group.recent)
+    return round(100 * missed / (received + missed), 1) if missed else 0.0
 
 
 def _in_turn(group: Group, able: list[Peer], now: float) -> list[Peer]:

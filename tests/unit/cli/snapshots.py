@@ -275,8 +275,26 @@ SNAPSHOT: dict[str, Any] = {
                                 "bytes": 16_000_000,
                                 "bitrate_bps": 2_100_000,
                                 "idle_s": 0.02,
-                            }
+                                "sender": {
+                                    "link": 1,
+                                    "rtt_ms": 45,
+                                    "window": 20,
+                                    "in_flight": 12,
+                                    "naks": 31,
+                                    "bitrate_bps": 2_200_000,
+                                },
+                            },
+                            {
+                                "peer": "198.51.100.7:1024",
+                                "packets": 1,
+                                "bytes": 1,
+                                "bitrate_bps": 0,
+                                "idle_s": 4.2,
+                            },
                         ],
+                        "loss_pct": 0.3,
+                        "stream": "live/~3f2a",
+                        "server": "127.0.0.1:5002",
                     }
                 ],
                 "refused": {"table_full": 0, "unknown_peer": 12, "quota": 1},
@@ -331,8 +349,8 @@ SIGKILL)
                                                         any \x1b[2Janswer
 
 receiver 0.0.0.0:5000  running, pid 70131, pure
-  group     peer             packets   idle  bit/s
-  0a1b2c3d  192.0.2.1:40000    12345  0.0 s  2.10M
+  stream      bit/s   loss    RTT  links
+  live/~3f2a  2.10M  0.3 %  45 ms  1 of 2
   refused: unknown_peer 12, quota 1
 
 sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts
@@ -384,6 +402,11 @@ roof (wwan0)
 wlan0
   IPv4     10.9.0.2/24, table 120, weight 1, in the shared default
   gateway  10.9.0.1 (main default)
+
+receiver 0.0.0.0:5000
+  stream      peer                idle  bit/s    RTT  lost  in flight
+  live/~3f2a  192.0.2.1:40000    0.0 s  2.10M  45 ms    31         12
+  live/~3f2a  198.51.100.7:1024  4.2 s      0      -     -          -
 
 Not used
   docker0  a bridge

@@ -105,6 +105,48 @@ def test_engines_before_they_have_links_and_after_they_failed() -> None:
     assert "\n  no answer from bond.example.org:5000 on any link\n" in shown(snapshot)
 
 
+def test_a_receiver_with_twenty_streams_is_twenty_lines_worst_first() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    (group,) = snapshot["engines"][1]["stats"]["groups"]
+    good, silent = group["links"]
+
+    def stream(
+        name: str, *links: dict[str, Any], rate: int = 1000, loss: float | None = 0.0
+    ) -> dict[str, Any]:
+        return {**group, "stream": name, "links": list(links), "bitrate_bps": rate, "loss_pct": loss}
+
+    far = {**good, "sender": {**good["sender"], "rtt_ms": 300}}
+    groups = [stream(f"good/{number:02}", good, good) for number in range(15)]
+    groups += [
+        stream("far", good, far),
+        stream("half", good, silent),
+        stream("lossy", good, good, loss=7.0),
+        stream("unknown", {**good, "sender": None}, loss=None),
+        stream("gone", silent, silent, rate=0, loss=None),
+    ]
+    groups[3]["server"] = "127.0.0.1:5003"
+    snapshot["engines"] = [snapshot["engines"][1]]
+    snapshot["engines"][0]["stats"].update(groups=groups, groups_left_out=5)
+    text = shown(snapshot)
+    lines = text[text.index("  stream ") :].splitlines()
+    assert len(lines) == 1 + 20 + 2
+    assert lines[:6] + lines[-3:] == [
+        "  stream   bit/s   loss     RTT  links   SRT server",
+        "  gone         0      -       -  0 of 2  127.0.0.1:5002",
+        "  lossy    1.00k  7.0 %   45 ms  2       127.0.0.1:5002",
+        "  half     1.00k  0.0 %   45 ms  1 of 2  127.0.0.1:5002",
+        "  far      1.00k  0.0 %  172 ms  2       127.0.0.1:5002",
+        "  good/00  1.00k  0.0 %   45 ms  2       127.0.0.1:5002",
+        "  unknown  1.00k      -       -  1       127.0.0.1:5002",
+        "  refused: unknown_peer 12, quota 1",
+        "  and 5 more streams, which carry less",
+    ]
+    everything = shown(snapshot, everything=True)
+    assert everything.count("198.51.100.7:1024") == 3
+    del groups[0]["stream"]
+    assert "  group 0a1b2c3d  1.00k" in shown(snapshot), "an engine of 0.1.0"
+
+
 @pytest.mark.parametrize("strange", [None, "x", [], {}, -1, 10**400, float("1e300"), True, [1], {"a": 1}])
 def test_nothing_that_an_engine_says_breaks_the_view(strange: object) -> None:
     def spoiled(value: object) -> object:

@@ -43,8 +43,8 @@ def test_what_a_receiver_says_of_a_group_is_what_the_types_write() -> None:
     del said["number"]
     found = _group_statistics(said, 5001, "127.0.0.1:5002")
     assert said.pop("stream_id") == "", "left out"
-    stream = said.pop("stream")
-    added = {"srt_port": 5001, "stream": stream, "server": "127.0.0.1:5002"}
+    named = {key: said.pop(key) for key in ("loss_pct", "stream")}
+    added = {"srt_port": 5001, **named, "server": "127.0.0.1:5002"}
     assert json.dumps(to_json(found)) == json.dumps({**said, **added})
     assert from_json(GroupStatistics, to_json(found)) == found
     assert [link.sender is not None for link in found.links] == [True, True], "extended keepalives tell"
@@ -68,7 +68,7 @@ def test_ids_of_streams_are_not_for_everybody() -> None:
     network = Network([FakeLink(0.01)])
     network.run(0.5)
     sender = from_json(SenderStatistics, {**ENGINE, **network.sender.stats(network.now), **ours, "links": []})
-    group = GroupStatistics("0a", False, 1, 1, 1, 1, (), 5, **ours)
+    group = GroupStatistics("0a", False, 1, 1, 1, 1, (), 5, stream="live/~3f2a", stream_id="live/secret")
     receiver = ReceiverStatistics("receiver", "", "", (group,), 0)
     for stats in (sender, receiver):
         assert "live/secret" in json.dumps(to_json(stats))

@@ -982,6 +982,30 @@ def test_a_restored_group_keeps_its_name() -> None:
     assert [name.partition("~")[0] for name, _ in named(driven.receiver)] == ["live/", "203.0.113.99"]
 
 
+def test_the_loss_of_a_stream_is_that_of_its_links_lately() -> None:
+    driven = Driven()
+    driven.group(A, B)
+
+    def look(naks: int | None, packets: int = 90) -> object:
+        if naks is not None:
+            driven.get(A, wire.build_keepalive(wire.Keepalive(1, 1, 20, 1, 1, naks, 1)))
+        for number in range(packets):
+            driven.get(B, data_packet(number))
+        driven.now += 1
+        (group,) = driven.receiver.stats(driven.now)
+        return group["loss_pct"]
+
+    assert look(None) is None, "the sender does not tell"
+    assert look(500) == 0.0, "what was before is not known"
+    assert look(520) == 6.9  # 20 of 290
+    assert look(520, 10) == 6.7
+    for _ in range(7):
+        look(520)
+    assert look(520) == 2.4  # 20 of 840
+    assert look(520) == 0.0, "ten seconds ago"
+    assert look(5) == 0.0, "a link that began anew"
+
+
 # --- several SRT servers ------------------------------------------------------------------------------------
 
 
