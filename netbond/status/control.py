@@ -18,8 +18,6 @@ import json
 import logging
 import os
 import socket
-import stat
-import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError, UsageError
 from netbond.status.protocol import MAX_REPLY, MAX_REQUEST, encode, read_request, refusal
-from netbond.system import files, strict_json
+from netbond.system import files, strict_json, unix_socket
 from netbond.system.typed_json import to_json
 
 if TYPE_CHECKING:
@@ -115,7 +113,7 @@ class ControlServer:
         self._cooldown_s = cooldown_s
         self._server: asyncio.Server | None = None
         self._lock: int | None = None
-        self._node: tuple[int, int] | None = None  # device and inode of our socket
+        self._node: unix_socket.Node | None = None  # of our socket
         self._connections: dict[asyncio.Task[None], Peer] = {}
 
     async def start(self) -> None:
@@ -128,7 +126,6 @@ class ControlServer:
         except OSError as error:
             raise _cannot_open(self.path, error) from None
         try:
-            _clear_place(self.path)
             listener, self._node = _listen(self.path)
         except BaseException:
             self._release()
@@ -148,8 +145,8 @@ class ControlServer:
         if self._server is not None:
             await self._server.wait_closed()
             self._server = None
-        if self._node is not None and _node_at(self.path) == self._node:
-            self.path.unlink(missing_ok=True)
+        if self._node is not None:
+            unix_socket.remove(self.path, self._node)
         self._release()
 
     def _release(self) -> None:
@@ -253,9 +250,7 @@ async def _call(handle: Handler, request: dict[str, Any], peer: Peer) -> dict[st
 
 
 def _peer(connection: socket.socket) -> Peer:
-    # struct ucred: pid, uid, gid.
-    ucred = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    pid, uid, _ = struct.unpack("3i", ucred)
+    pid, uid = unix_socket.peer(connection)
     return Peer(uid=uid, pid=pid)
 
 
@@ -275,6 +270,21 @@ def _another(pid: int | None) -> UnavailableError:
     )
 
 
+def _listen(path: Path) -> tuple[socket.socket, unix_socket.Node]:
+    """A listening socket at `path` that anybody may connect to; UnavailableError says why there is none."""
+    try:
+        return unix_socket.listen(path, 0o666, backlog=BACKLOG)
+    except unix_socket.NotASocketError:
+        raise UnavailableError(
+            f"{path} is in the way of the control socket: it is not a socket",
+            "move it away, or name another place with agent.control_socket",
+        ) from None
+    except unix_socket.InUseError as error:
+        raise _another(error.pid) from None
+    except OSError as error:
+        raise _cannot_open(path, error) from None
+
+
 def _take_lock(path: Path) -> int:
     """A descriptor that holds the lock beside the socket; it goes with the process, also after kill -9."""
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -290,59 +300,6 @@ def _take_lock(path: Path) -> int:
         os.close(lock)
         raise
     return lock
-
-
-def _node_at(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return (status.st_dev, status.st_ino)
-
-
-def _clear_place(path: Path) -> None:
-    """Remove a socket that an agent left behind; UnavailableError for anything else at its place."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise UnavailableError(
-            f"{path} is in the way of the control socket: it is not a socket",
-            "move it away, or name another place with agent.control_socket",
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError):
-            path.unlink(missing_ok=True)
-            return
-        except BlockingIOError:
-            raise _another(None) from None  # alive, though it accepts nobody
-        raise _another(_peer(probe).pid)
-
-
-def _listen(path: Path) -> tuple[socket.socket, tuple[int, int]]:
-    """A listening socket at `path` that anybody may connect to; and its device and inode."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.setblocking(False)
-        listener.bind(str(path))  # fails on anything that is there, symbolic links too
-        node = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            status = os.fstat(node)
-            if not stat.S_ISSOCK(status.st_mode):
-                raise OSError(errno.ENOTSOCK, "somebody replaced it while it was opened")
-            # Through the descriptor: chmod(path) would follow a link put there in the meantime.
-            Path(f"/proc/self/fd/{node}").chmod(0o666)
-        finally:
-            os.close(node)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _cannot_open(path, error) from None
-    return listener, (status.st_dev, status.st_ino)
 
 
 # --- the client's side -------------------------------------------------------------------------------------
