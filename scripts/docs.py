@@ -58,6 +58,7 @@ def channel() -> str:
         protocol.Links((LinkSpec("usb0", "10.0.0.10", "usb0"),)),
         protocol.Ready(),
         protocol.Stats({}),
+        protocol.AdviceMessage({}),
         protocol.Fatal("one line"),
         protocol.Hello(4711),
         protocol.Forget(["192.0.2.1", 40000]),

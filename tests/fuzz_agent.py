@@ -21,11 +21,11 @@ from netbond.config import load
 from netbond.dhcp import clients, store
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Changed, Lease, Released
-from netbond.engines.child import LogLines, read_statistics
+from netbond.engines.child import LogLines, read_advice, read_statistics
 from netbond.errors import ConfigError
 from netbond.health import packets, stream_evidence
 from netbond.kernel import rtnetlink
-from netbond.srtla.process.protocol import FROM_ENGINE, ChannelError, Stats, parse
+from netbond.srtla.process.protocol import FROM_ENGINE, AdviceMessage, ChannelError, Stats, parse
 from netbond.status import metrics
 from netbond.status.control import Command, ControlServer, Peer
 from netbond.status.schema import EngineStatus
@@ -96,6 +96,8 @@ def engine_says(data: bytes) -> None:
             messages = parse(line, FROM_ENGINE)
         except ChannelError:
             continue
+        advised = next((each.data for each in messages if isinstance(each, AdviceMessage)), None)
+        json.dumps(to_json(read_advice(advised)), allow_nan=False)
         said = next((each.data for each in messages if isinstance(each, Stats)), None)
         for role in ("sender", "receiver"):
             stats = read_statistics(role, said)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.errors import EXIT_CONFIG, EXIT_USAGE
+from netbond.srtla.advice import Advice
 from netbond.srtla.statistics import EngineStatistics, ReceiverStatistics, SenderStatistics
 from netbond.system.text import printable
 from netbond.system.typed_json import read_tolerant
@@ -116,6 +117,14 @@ def read_statistics(role: str, value: object) -> EngineStatistics | None:
         if role == "sender":
             return read_tolerant(SenderStatistics, value)
         return read_tolerant(ReceiverStatistics, value)
+    except ValueError:
+        return None
+
+
+def read_advice(value: object) -> Advice | None:
+    """The advice that a sender has sent, without links that make no sense; None if the rest makes none."""
+    try:
+        return read_tolerant(Advice, value)
     except ValueError:
         return None
 

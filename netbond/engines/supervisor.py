@@ -29,13 +29,16 @@ from netbond.engines.child import (
     describe_exit,
     engine_arguments,
     interpreter,
+    read_advice,
     read_statistics,
     restart_helps,
 )
 from netbond.model import EngineState
+from netbond.srtla.advice import Advice
 from netbond.srtla.process.protocol import (
     FROM_ENGINE,
     MAX_LINE_BYTES,
+    AdviceMessage,
     ChannelError,
     Fatal,
     Links,
@@ -142,6 +145,7 @@ class _Engine:
         self.reason = ""
         self.last_exit = ""
         self.stats: EngineStatistics | None = None
+        self.latest_advice: Advice | None = None  # of this child, a sender; None: it has given none
         self.task: asyncio.Task[None] | None = None
         self._supervisor = supervisor
         self._resume: ResumeData = {}
@@ -248,6 +252,7 @@ class _Engine:
             finally:
                 self._writer.close()
                 self._writer, self._process, self.stats = None, None, None
+                self.latest_advice = None
 
     def _spawn(self, channel: int) -> subprocess.Popen[bytes]:
         verb, *rest = engine_arguments(self.config)
@@ -347,6 +352,11 @@ class _Engine:
             self._supervisor.store.save(self.config, self._resume)
         elif isinstance(message, Stats):
             self.stats, self._since = read_statistics(self.role, message.data), now
+        elif isinstance(message, AdviceMessage) and self.role == "sender":
+            advice = read_advice(message.data)
+            if advice is not None:
+                self.latest_advice = advice
+                self._supervisor.tell_advice(self.config.name, advice)
         elif isinstance(message, Ready) and not self._ready:
             self._ready, self._since = True, now
             logger.info("%s: ready (pid %d)", self.config.name, self._process.pid if self._process else 0)
@@ -426,6 +436,10 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 # --- all of them -------------------------------------------------------------------------------------------
 
 
+# Called with the name of a sender, and each advice that it gives.
+AdviceListener = Callable[[str, Advice], object]
+
+
 def _nothing() -> None:
     pass
 
@@ -452,6 +466,7 @@ class Supervisor:
         self.environment = dict(environment) if environment is not None else own_environment
         self.user = user
         self.changed = changed
+        self.advice_listeners: list[AdviceListener] = []
         self.store = ResumeStore(state_dir / "engines")
         self.links: Links | None = None
         self._engines = [_Engine(engine, self) for engine in engines]
@@ -496,6 +511,11 @@ class Supervisor:
         self.links = links
         for engine in self._engines:
             engine.tell_links()
+
+    def tell_advice(self, sender: str, advice: Advice) -> None:
+        """Call the listeners."""
+        for listener in self.advice_listeners:
+            listener(sender, advice)
 
     def states(self) -> tuple[EngineState, ...]:
         """The state of each engine, in the order of the configuration."""

@@ -1,7 +1,7 @@
 """The engine's end of its channel with the agent: it queues messages, and never blocks the data path.
 
-protocol.py has the messages. Little waits for an agent that does not read: of statistics and resumes only the
-newest.
+protocol.py has the messages. Little waits for an agent that does not read: of statistics, advice and resumes
+only the newest.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from netbond.errors import UsageError
 from netbond.srtla.process.protocol import (
     FROM_AGENT,
     MAX_LINE_BYTES,
+    AdviceMessage,
     ChannelError,
     Message,
     Resume,
@@ -90,7 +91,7 @@ class Channel:
         self._out += _line(message)
         self._flush()
 
-    def show(self, message: Stats | Resume) -> None:
+    def show(self, message: Stats | Resume | AdviceMessage) -> None:
         """Queue a message in the place of an earlier one of its kind that is still waiting."""
         self._newest[type(message)] = message
         self._flush()

@@ -79,6 +79,17 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class AdviceMessage:
+    """Senders: what the links carry and the rate that is advised (`Advice` in netbond/srtla/advice.py).
+
+    Five times a second while a stream runs, and at once when the advice falls by 10 %.
+    """
+
+    key: ClassVar[str] = "advice"
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Fatal:
     """One line of text before the engine exits for a reason that a restart will not mend; shown in status."""
 
@@ -102,11 +113,11 @@ class Forget:
     peer: list[Any]
 
 
-Message = Resume | Links | Ready | Stats | Fatal | Hello | Forget
+Message = Resume | Links | Ready | Stats | AdviceMessage | Fatal | Hello | Forget
 
 # Which messages each end expects.
 FROM_AGENT: tuple[type[Message], ...] = (Resume, Links)
-FROM_ENGINE: tuple[type[Message], ...] = (Ready, Resume, Stats, Fatal)
+FROM_ENGINE: tuple[type[Message], ...] = (Ready, Resume, Stats, AdviceMessage, Fatal)
 FROM_WORKER: tuple[type[Message], ...] = (Hello, *FROM_ENGINE)
 FROM_FRONT: tuple[type[Message], ...] = (Resume, Forget)
 
@@ -123,7 +134,7 @@ def encode(message: Message) -> bytes:
 
 
 def _value(message: Message) -> object:
-    if isinstance(message, Resume | Stats):
+    if isinstance(message, Resume | Stats | AdviceMessage):
         return message.data
     if isinstance(message, Links):
         return [
@@ -202,6 +213,7 @@ _READERS: dict[str, Callable[[object], Message | None]] = {  # TypeError: the va
     Links.key: _links,
     Ready.key: lambda value: Ready() if _checked(value, bool) else None,
     Stats.key: lambda value: Stats(_checked(value, dict)),
+    AdviceMessage.key: lambda value: AdviceMessage(_checked(value, dict)),
     Fatal.key: lambda value: Fatal(_checked(value, str)),
     Hello.key: lambda value: Hello(_pid(value)),
     Forget.key: lambda value: Forget(_checked(value, list)),

@@ -34,12 +34,13 @@ from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.failover import Failover
 from netbond.srtla.process.linksocket import FAILURES, Endpoint, open_link, open_listener, reason
-from netbond.srtla.process.protocol import Links, Message, ResumeData
+from netbond.srtla.process.protocol import AdviceMessage, Links, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.wakeup import Report
 from netbond.srtla.receiver.receiver import format_address
 from netbond.srtla.sender import (
     RECEIVER_SILENCE_S,
+    Advised,
     GroupChanged,
     LinkAdded,
     LinkDown,
@@ -52,6 +53,7 @@ from netbond.srtla.sender import (
     Unproven,
 )
 from netbond.srtla.statistics import LinkStatistics, SenderStatistics
+from netbond.system.typed_json import to_json
 
 if TYPE_CHECKING:
     from netbond.srtla.native._extension import FastPath
@@ -641,6 +643,8 @@ class SendEngine(Engine):
                 log.warning("%s does not know our key: %s", self._receiver.name, what)
         elif isinstance(event, ReceiverSilent):
             self._silent_receiver(event, now)
+        elif isinstance(event, Advised) and self.channel is not None:
+            self.channel.show(AdviceMessage(to_json(event.advice)))
 
 
 def _index(device: str) -> int:

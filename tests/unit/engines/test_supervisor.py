@@ -26,6 +26,7 @@ from netbond.engines import supervisor
 from netbond.engines.child import EngineConfig
 from netbond.engines.supervisor import ResumeStore, Supervisor
 from netbond.model import EngineState
+from netbond.srtla.advice import Advice
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process.protocol import MAX_LINE_BYTES, Links
 from netbond.system import hang
@@ -101,6 +102,10 @@ if mode == "polite":
         print("farewell", file=sys.stderr, flush=True)
         sys.exit(0)
     signal.signal(signal.SIGTERM, farewell)
+if mode == "advises":
+    bond = dict.fromkeys(("advised_bits_per_second", "capacity_bits_per_second"), 5000000)
+    say(advice={**bond, "queued_ms": 20, "latency_ms": 1000, "loss_pct": 0.0, "rtt_ms": 40})
+    say(advice={"advised_bits_per_second": "all"})
 if mode == "resume":
     say(resume={"group": os.getpid()})
 def tell(**what):  # in the statistics, in a field that is any text
@@ -256,6 +261,23 @@ async def test_links_reach_all_senders_at_once_and_each_new_one(child: Path) -> 
         os.kill(state.pid, signal.SIGKILL)
         state = await watched.until(lambda s: s.restarts == 1 and len(told(s)["heard"]) == 2, 1)
         assert told(state) == {"heard": [{"resume": {}}, HEARD]}
+
+
+async def test_the_advice_of_senders_reaches_all_who_listen(child: Path) -> None:
+    heard: list[tuple[int, str, Advice]] = []
+    advice = Advice(5_000_000, 5_000_000, 20, 1000, 0.0, 40)
+    async with supervised(child, "advises", SENDER, RECEIVER) as watched:
+        watched.supervisor.advice_listeners.append(lambda name, advice: heard.append((1, name, advice)))
+        watched.supervisor.advice_listeners.append(lambda name, advice: heard.append((2, name, advice)))
+        state = await watched.until(lambda s: s.stats)
+        await watched.until(lambda s: s.stats, number=1)
+        engine = watched.supervisor._engines[0]
+        assert engine.latest_advice == advice, "what made no sense came later, and was passed over"
+        assert heard == [(1, state.name, advice), (2, state.name, advice)], "receivers give none"
+        assert state.pid is not None
+        os.kill(state.pid, signal.SIGKILL)
+        await watched.until(lambda s: s.restarts == 1 and len(heard) == 4)
+    assert engine.latest_advice is None, "that of a child that is gone"
 
 
 async def test_what_a_child_writes_goes_to_the_log(child: Path, caplog: pytest.LogCaptureFixture) -> None:

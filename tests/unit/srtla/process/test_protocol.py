@@ -15,6 +15,7 @@ from netbond.srtla.process.protocol import (
     FROM_FRONT,
     FROM_WORKER,
     MAX_LINE_BYTES,
+    AdviceMessage,
     ChannelError,
     Fatal,
     Forget,
@@ -40,6 +41,7 @@ LINKS = Links(
         (Ready(), b'{"ready":true}\n', FROM_ENGINE),
         (Resume({"group": None}), b'{"resume":{"group":null}}\n', FROM_AGENT),
         (Stats({"links": []}), b'{"stats":{"links":[]}}\n', FROM_ENGINE),
+        (AdviceMessage({"links": []}), b'{"advice":{"links":[]}}\n', FROM_ENGINE),
         (Fatal("port taken"), b'{"fatal":"port taken"}\n', FROM_ENGINE),
         (Hello(4711), b'{"hello":4711}\n', FROM_WORKER),
         (Forget(["192.0.2.1", 5]), b'{"forget":["192.0.2.1",5]}\n', FROM_FRONT),
@@ -109,7 +111,7 @@ def test_what_is_accepted_can_be_sent_again() -> None:
 @settings(max_examples=300, deadline=None)
 @given(json_values)
 def test_whatever_comes_is_a_message_or_refused(value: Any) -> None:
-    for key in ("ready", "resume", "stats", "fatal", "links", "hello", "forget"):
+    for key in ("ready", "resume", "stats", "advice", "fatal", "links", "hello", "forget"):
         line = json.dumps({key: value}).encode()
         for expected in (FROM_AGENT, FROM_ENGINE, FROM_WORKER, FROM_FRONT):
             try:

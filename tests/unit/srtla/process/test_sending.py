@@ -18,12 +18,14 @@ from netbond import srtla
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort
 from netbond.srtla import wire
+from netbond.srtla.advice import Advice
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import sending
-from netbond.srtla.process.protocol import Links, Resume, ResumeData
+from netbond.srtla.process.channel import Channel
+from netbond.srtla.process.protocol import FROM_ENGINE, AdviceMessage, Links, Resume, ResumeData, parse
 from netbond.srtla.process.sending import SendEngine, SendOptions
 from netbond.srtla.receiver.receiver import Receiver
-from netbond.srtla.sender import RECEIVER_SILENCE_S, LinkDown, ReceiverSilent, Unproven
+from netbond.srtla.sender import RECEIVER_SILENCE_S, Advised, LinkDown, ReceiverSilent, Unproven
 from netbond.system.typed_json import to_json
 from tests.srtla_util import (
     CONCLUSION,
@@ -495,3 +497,15 @@ def test_a_receiver_that_is_not_there_is_said_once(caplog: pytest.LogCaptureFixt
         assert caplog.text.count("does not know our key: going on without") == 1
 
     on_packet_loop(main)
+
+
+def test_the_advice_goes_to_the_agent_at_once() -> None:
+    advice = Advice(3_600_000, 4_000_000, 35, 1000, 0.0, 48)
+    agent, own = socket.socketpair()
+    engine = engine_to(Far())
+    engine._event(Advised(advice), time.monotonic())  # without an agent: to nobody
+    engine.channel = Channel(own.detach())
+    engine._event(Advised(advice), time.monotonic())
+    with agent:
+        assert parse(agent.recv(65536), FROM_ENGINE) == [AdviceMessage(to_json(advice))]
+    engine.channel.close()
