@@ -31,6 +31,7 @@ COMPILED = (
     "adaptive.rate",
     "classic.classic",
     "classic.flight",
+    "keyframes",
     "link",
     "passing",
     "process.carriage",

@@ -125,6 +125,9 @@ class Carrier:
         """An SRT data packet from the caller. `again`: the caller has sent it before."""
         raise NotImplementedError
 
+    def keyframe(self, seconds: float, now: float) -> None:
+        """The encoder says that what comes within so many s is of a keyframe."""
+
     def srtla_ack(self, link: LinkState, sequences: Sequence[int], now: float) -> None:
         """The receiver names data packets that arrived on `link`, in the order of arrival."""
         raise NotImplementedError

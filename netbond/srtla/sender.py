@@ -32,6 +32,7 @@ from typing import Any, Final, cast
 
 from netbond.srtla import wire
 from netbond.srtla.advice import EVERY_S, FALL, Advice, LinkAdvice
+from netbond.srtla.keyframes import announced_s
 from netbond.srtla.link import Link, link_stats
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.passing import SPACING_S, Passing
@@ -312,7 +313,11 @@ class Sender(Outlet):
         """A datagram from the SRT caller: over the link that the scheduler chooses."""
         size = len(data)
         if size < wire.SRT_HEADER:
-            self.ignored += 1
+            seconds = announced_s(data)
+            if seconds:
+                self._carrier.keyframe(seconds, now)
+            else:
+                self.ignored += 1
             return
         self.packets += 1
         self.bytes += size

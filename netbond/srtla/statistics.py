@@ -88,7 +88,9 @@ class SenderStatistics:
     bytes: int = field(metadata=doc("from the SRT caller"))
     retransmitted: int = field(metadata=doc("of these packets, sent again by the SRT caller (R flag)"))
     resent: int = field(
-        metadata=doc("packets sent again by netbond, because their link lost them, died or stalled")
+        metadata=doc(
+            "packets sent again by netbond: their link lost them, died or stalled; keyframes' copies"
+        )
     )
     dropped: int = field(metadata=doc("packets without a usable link, or too late"))
     late: int | None = field(

@@ -37,6 +37,7 @@ from netbond.srtla.adaptive.packets import (
     packet_of,
 )
 from netbond.srtla.adaptive.parameters import Parameters
+from netbond.srtla.keyframes import Keyframes
 from netbond.srtla.schedule import WINDOW_UNIT, Bond, Capacity, Carrier, LinkState, Outlet
 
 MUTE: Final = 20  # SRT's ACKs, one in 10 ms, after which a receiver counts as one that sends no SRTLA ACKs
@@ -53,6 +54,7 @@ class Bonding(Carrier):
         p = self._p = parameters or Parameters()
         self._dealer = Dealer(p)
         self._memory = Memory()
+        self._keyframes = Keyframes()
         self._fixed = latency is not None
         self._learnt: float | None = None  # s; None: unknown from a handshake and from an earlier process
         self._handshake_delay = 0.0
@@ -163,9 +165,16 @@ class Bonding(Carrier):
         self._size = len(data)
         packet = Packet(sequence, data, now)
         memory.put(packet, -NEVER if self._dealer.patient else now - 2 * self.latency)
-        self._dealer.held.append(packet)
+        if self._keyframes.look(data, now):
+            packet.important = True
+            self._dealer.first.append(packet)
+        else:
+            self._dealer.held.append(packet)
         self._dealer.now = now
         self._dealer.due = True
+
+    def keyframe(self, seconds: float, now: float) -> None:
+        self._keyframes.announce(seconds, now)
 
     def _places(self, sequence: int, data: bytes, now: float) -> bool:
         """Take a packet that is not the next one in sequence; return whether it is a new one."""
@@ -230,7 +239,10 @@ class Bonding(Carrier):
     def _forget(self) -> None:
         """Forget all packets, because a new SRT connection begins; old ones may still be in flight."""
         self._memory.forget()
+        self._keyframes = Keyframes()
         self._dealer.held.clear()
+        self._dealer.first.clear()
+        self._dealer.copies.clear()
         self._dealer.urgent.clear()
         self._dealer.spare.clear()
 
@@ -508,7 +520,7 @@ class Bonding(Carrier):
         self._advise_at = now + ADVISE_EVERY_S
         dealer = self._dealer
         rates: dict[int, float] = {}
-        waiting = float(sum(packet.size for packet in dealer.held))
+        waiting = float(sum(packet.size for queue in (dealer.first, dealer.held) for packet in queue))
         waiting += sum(entry[2].size for entry in dealer.urgent)
         for link in self._links:
             model: LinkModel = link.model
@@ -543,7 +555,7 @@ class Bonding(Carrier):
             "dropped": self.dropped + dealer.late,
             "late": dealer.late,
             "spared": self.spared,
-            "held": len(dealer.held),
+            "held": len(dealer.held) + len(dealer.first),
             "evicted": self._memory.evicted,
         }
 

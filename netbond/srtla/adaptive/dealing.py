@@ -1,14 +1,18 @@
 """Assigns the waiting packets to the links, once per wake-up.
 
-A waiting packet is new (`held`), or must be sent again at once (`urgent`), or may be stuck on a link
-(`spare`). At a wake-up, everything that has arrived is processed first. Then each link is evaluated once
-(`LinkModel.look`), and each packet goes to the link on which it arrives first. docs/bonding.md has the terms
-and the formulas.
+A waiting packet is new (`held`, or `first` if it carries a keyframe), or must be sent again at once
+(`urgent`), or may be stuck on a link (`spare`). At a wake-up, everything that has arrived is processed first.
+Then each link is evaluated once (`LinkModel.look`), and each packet goes to the link on which it arrives
+first. docs/bonding.md has the terms and the formulas.
 
 Why links that are about equal share a stream (`alike`, `LinkModel.compare`). A stream that depends on one
 link loses more when that link fails, and the model knows nothing about a link that carries nothing. If each
 limit depended on what the link has carried so far, the link with the most traffic would get more and more: of
 four equal links one carried 93 %.
+
+Why packets of keyframes leave first (`first`). A keyframe is many packets at one moment. Where they cannot
+all arrive in time, the newest wait longest, so much of what is lost would be keyframes. They also avoid links
+that lose packets, and get a second copy (`copies`) where a lost one could not be sent again in time.
 
 Why a slow link takes a younger packet (`_send_younger`). A link that is too slow for the oldest packet takes
 the oldest that it can deliver in time with a margin of 5 to 15 % of the latency (the margin grows with the
@@ -44,6 +48,7 @@ from netbond.srtla.schedule import LinkState, Outlet
 
 NEVER: Final = 1e18  # s
 SEARCHED: Final = 32  # waiting packets that are searched for one that fits a link
+COPIES_MOST: Final = 64_000.0  # bytes of copies at one moment: a keyframe at 8 Mbit/s
 
 
 class Dealer:
@@ -64,8 +69,11 @@ class Dealer:
         self._largest = 0  # bytes: what the links can carry that carry the largest packets
         self._limited = False  # some link carries less
         self.held: deque[Packet] = deque()
+        self.first: deque[Packet] = deque()  # new packets of keyframes
         self.urgent: list[tuple[float, int, Packet]] = []  # to send again, the oldest first
         self.spare: deque[Packet] = deque()  # may be stuck: to send again if links are idle
+        self.copies: deque[Packet] = deque()  # of keyframes: to send twice if links are idle
+        self._allowance = 0.0  # bytes of copies that may be queued now
         self._count = 0
         self.now = 0.0
         self.due = False  # something has arrived since the last look
@@ -99,7 +107,7 @@ class Dealer:
         if not self.due:
             return
         self.due = False
-        if not (self.held or self.urgent or self.spare):
+        if not (self.held or self.first or self.urgent or self.spare or self.copies):
             self.blocked = False
             return
         now = self.now
@@ -129,15 +137,24 @@ class Dealer:
         nearest = 0.0 if nearest == NEVER else nearest / 2
         if self.urgent:
             self._send_urgent(ready, nearest, now)
+        if self.first:
+            self._send_held(self.first, self._p.sure_penalty * self.latency, ready, nearest, now)
         if self.held:
-            self._send_held(ready, nearest, now)
-        if self.spare and ready and not self.urgent and not self.held:
+            self._send_held(self.held, 0.0, ready, nearest, now)
+        waits = bool(self.held or self.first or self.urgent)
+        if self.spare and ready and not waits:
             self._send_spare(ready, now)
-        self.blocked = bool(self.held or self.urgent or self.spare)
+        if self.copies and ready and not waits:
+            self._send_copies(ready, now)
+        self.blocked = waits or bool(self.spare)
 
-    def _send_held(self, ready: list[LinkModel], nearest: float, now: float) -> None:
-        """Send new packets, each over the link on which it arrives first."""
-        held = self.held
+    def _send_held(
+        self, held: deque[Packet], penalty: float, ready: list[LinkModel], nearest: float, now: float
+    ) -> None:
+        """Send new packets, each over the link on which it arrives first.
+
+        A link that loses all of its packets counts as `penalty` s longer, one that loses a tenth as a tenth.
+        """
         alike = self._p.alike * self.latency
         while held:
             packet = held[0]
@@ -156,7 +173,7 @@ class Dealer:
             if self._limited:
                 pool = [model for model in ready if self._fits(packet, model)]
                 if not pool:
-                    if not self._send_small(ready, now):
+                    if not self._send_small(held, ready, now):
                         return
                     continue
             if self.ranked:
@@ -164,10 +181,11 @@ class Dealer:
             best: LinkModel | None = None
             soonest = NEVER
             for model in pool:
-                if model.eta < soonest and model.sure + model.margin <= left:
-                    best, soonest = model, model.eta
+                arrival = model.eta + model.flight.loss * penalty if penalty else model.eta
+                if arrival < soonest and model.sure + model.margin <= left:
+                    best, soonest = model, arrival
             if best is None:
-                if not any(self._send_younger(model, ready, now) for model in sorted(pool, key=_eta)):
+                if not any(self._send_younger(model, held, ready, now) for model in sorted(pool, key=_eta)):
                     return
                 continue
             if len(pool) > 1:
@@ -176,7 +194,7 @@ class Dealer:
                 for model in pool:
                     if (
                         model.share < share
-                        and model.eta <= soonest + alike
+                        and model.eta + model.flight.loss * penalty <= soonest + alike
                         and model.sure + model.margin <= left
                     ):
                         best, share = model, model.share
@@ -187,13 +205,13 @@ class Dealer:
         """Whether the link does not swallow packets of this size, or no link carries larger ones."""
         return packet.size <= model.owner.largest or model.owner.largest == self._largest
 
-    def _send_small(self, ready: list[LinkModel], now: float) -> bool:
+    def _send_small(self, held: deque[Packet], ready: list[LinkModel], now: float) -> bool:
         """Send a packet that waits behind one that is too large for these links."""
-        for position, packet in enumerate(islice(self.held, SEARCHED)):
+        for position, packet in enumerate(islice(held, SEARCHED)):
             for model in ready:
                 in_time = model.sure + model.margin <= self._left(packet, now)
                 if packet.fate == HELD and in_time and self._fits(packet, model):
-                    del self.held[position]
+                    del held[position]
                     self._send_by(model, packet, ready, now)
                     return True
         return False
@@ -226,9 +244,10 @@ class Dealer:
         rank = max(in_time, default=None)
         return allowed if rank is None else [model for model in allowed if model.owner.priority == rank]
 
-    def _send_younger(self, model: LinkModel, ready: list[LinkModel], now: float) -> bool:
+    def _send_younger(
+        self, model: LinkModel, held: deque[Packet], ready: list[LinkModel], now: float
+    ) -> bool:
         """Send the oldest packet that this link can deliver in time; it is too slow for the oldest of all."""
-        held = self.held
         low, high = 0, len(held)
         born = now + model.sure - self.budget + model.margin
         while low < high:
@@ -310,6 +329,39 @@ class Dealer:
             if packet.fate == SENT and pool:
                 self._send_by(min(pool, key=_eta), packet, ready, now)
 
+    def _want_copy(self, model: LinkModel, packet: Packet, now: float) -> None:
+        """Queue a second copy of a keyframe's packet, which leaves on a link that loses packets.
+
+        Only where its loss would be noticed too late to send it again, and a few bytes in a hundred at most.
+        """
+        noticed = self._p.copy_haste * (model.round_trip() + model.batch_time())
+        in_time = model.flight.loss < self._p.copy_loss or self._left(packet, now) > noticed + model.sure
+        if not in_time and self._allowance >= packet.size:
+            self._allowance -= packet.size
+            self.copies.append(packet)
+
+    def _send_copies(self, ready: list[LinkModel], now: float) -> None:
+        """Send second copies of keyframes' packets over links that are nearly idle, and not metered."""
+        copies = self.copies
+        while copies:
+            packet = copies[0]
+            left = self._left(packet, now)
+            best: LinkModel | None = None
+            if packet.fate == SENT and packet.times == 1 and left > 0.0:
+                soonest = left
+                for model in ready:
+                    if model.owner.metered or model.backlog + packet.size >= model.room:
+                        continue
+                    if model.sure < soonest and not _is_on(packet, model) and self._fits(packet, model):
+                        best, soonest = model, model.sure
+                if best is None:
+                    return
+            copies.popleft()
+            if best is None:
+                self._allowance += packet.size  # it is there, or was sent again, or is late
+            else:
+                self._send_by(best, packet, ready, now)
+
     def _send_by(self, model: LinkModel, packet: Packet, ready: list[LinkModel], now: float) -> None:
         """Send a packet over a link that is ready."""
         link = model.owner
@@ -327,6 +379,10 @@ class Dealer:
             packet.latest = repeat
             transmission = repeat
             self.resent += 1
+        else:
+            self._allowance = min(self._allowance + self._p.copies * packet.size, COPIES_MOST)
+            if packet.important:
+                self._want_copy(model, packet, now)
         packet.times += 1
         packet.fate = SENT
         model.sent(transmission, link.data_packets, now)

@@ -66,7 +66,7 @@ class Transmission:
 class Packet(Transmission):
     """A data packet of the SRT caller; it is also the record of its first transmission."""
 
-    __slots__ = ("born", "data", "fate", "latest", "queued", "repeated", "sequence", "times")
+    __slots__ = ("born", "data", "fate", "important", "latest", "queued", "repeated", "sequence", "times")
 
     def __init__(self, sequence: int, data: bytes, born: float, *, repeated: bool = True) -> None:
         super().__init__(len(data))
@@ -78,6 +78,7 @@ class Packet(Transmission):
         self.times = 0
         self.latest: Repeat | None = None  # the latest transmission, if that is not the first
         self.repeated = repeated  # False: a packet of SRT's FEC, which nobody asks for again
+        self.important = False  # it carries some of a keyframe
 
 
 class Repeat(Transmission):

@@ -38,6 +38,12 @@ class Parameters:
     batch_most_s: float = 0.05  # ... and at most so much for packets that share an SRTLA ACK
     hurry: float = 0.25  # of the latency: time for a copy, in addition to the shortest round trip
 
+    # Keyframes
+    sure_penalty: float = 5.0  # of the latency: so that with 4 % loss a link is no more `alike`
+    copies: float = 0.03  # of the bytes, at most
+    copy_loss: float = 0.001  # share of packets that a link loses whose packets may get a copy
+    copy_haste: float = 1.5  # round trips and ACKs until a loss is noticed, with some delay
+
     # A link that may have stopped
     ask_every_s: float = 0.1  # at least between two keepalives that measure a link
     ask_grace_s: float = 0.02  # that proof may be overdue before a link gets a keepalive

@@ -24,6 +24,7 @@ from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort, parse_host_port
 from netbond.srtla import flavour, streamid, wire
 from netbond.srtla.callers import Callers
+from netbond.srtla.keyframes import announced_s
 from netbond.srtla.linkspec import LinkSpec, make_link
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.native import fastpath
@@ -524,6 +525,11 @@ class SendEngine(Engine):
             carriage.caller_heard = now
             self._sender.datagram_from_caller(data, now)
             return
+        if announced_s(data):
+            # Of the encoder, by a socket of its own. Nobody else shall say what matters.
+            if _is_local(address) or (callers.address is not None and address[0] == callers.address[0]):
+                self._sender.datagram_from_caller(data, now)
+            return
         closed = self._sender.caller_closed
         if callers.admits(address, data, carriage.caller_heard, now, closed=closed):
             self._sender.datagram_from_caller(data, now)
@@ -706,6 +712,14 @@ def _resumed_latency(resume: ResumeData) -> float | None:
     if isinstance(latency, bool) or not isinstance(latency, int | float):
         return None
     return float(latency) if 0 < latency <= MAX_LATENCY_S else None
+
+
+def _is_local(address: Any) -> bool:
+    """Whether a datagram came from this machine, as far as its address tells."""
+    try:
+        return ipaddress.ip_address(address[0]).is_loopback
+    except ValueError:  # with a zone
+        return False
 
 
 def _resumed_caller(resume: ResumeData) -> tuple[str, int] | None:

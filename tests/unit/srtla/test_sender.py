@@ -905,6 +905,14 @@ def test_a_handshake_reaches_the_caller_and_the_carrier() -> None:
     assert driven.sender.datagrams_to_caller() == [induction()]
 
 
+def test_what_an_encoder_says_of_keyframes_goes_no_further() -> None:
+    driven = Driven(1)
+    driven.register()
+    driven.sender.datagram_from_caller(b"\xc1\0\0\0\x32", driven.now)
+    driven.sender.datagram_from_caller(data_packet(7), driven.now)
+    assert (driven.sender.ignored, driven.sender.packets, driven.sent()) == (0, 1, [(1, 0)])
+
+
 # --- advice -------------------------------------------------------------------------------------------------
 
 

@@ -620,3 +620,16 @@ def test_the_model_survives_a_re_join() -> None:
     driven.after(11.0)
     driven.comes_back(1)
     assert (model.rate.rate, model.control.startup) == (0.0, True)
+
+
+def test_an_encoder_may_say_which_packets_are_of_a_keyframe() -> None:
+    """As it must where the stream is encrypted."""
+    driven = Driven()
+    driven.offers(0)
+    driven.sender.datagram_from_caller(b"\xc1\0\0\0\x32", driven.now)
+    driven.offers(1)
+    driven.now += 0.051
+    driven.offers(2)
+    assert [known(driven, sequence).important for sequence in range(3)] == [False, True, False]
+    assert driven.sender.ignored == 0
+    assert sorted(sequence for _, sequence in driven.sent()) == [0, 1, 2]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from netbond.srtla import wire
 from netbond.srtla.adaptive.parameters import Parameters
 from tests.srtla_util import data_packet
+from tests.transport_stream import FRAME, KEYFRAME, stream_packet
 from tests.unit.srtla.adaptive.driven import Driven, known, limit, lose, model_of, send
 
 NGP = wire.REG_NGP_PACKET
@@ -167,3 +170,61 @@ def test_small_packets_do_not_wait_behind_one_that_no_link_can_carry() -> None:
     driven.offers(1)
     driven.sender.datagram_from_caller(data_packet(2, size=400), driven.now)
     assert (1, 2) in driven.after(0.05)
+
+
+def frames(driven: Driven, *frames: tuple[bytes, int], first: int = 0) -> None:
+    """Frames of so many packets come from the caller."""
+    for begin, packets in frames:
+        for number in range(packets):
+            packet = stream_packet(*([begin] if not number else []), sequence=first)
+            driven.sender.datagram_from_caller(packet, driven.now)
+            first += 1
+
+
+def test_a_keyframe_leaves_before_the_frames_that_wait() -> None:
+    driven = Driven(links=1)
+    frames(driven, (FRAME, 60))
+    driven.sent()  # the rest waits
+    frames(driven, (KEYFRAME, 10), first=60)
+    assert driven.carrier.stats()["held"] > 40
+    later = [sequence for _, sequence in driven.after(0.3)]
+    assert later[:10] == list(range(60, 70))
+
+
+@pytest.mark.parametrize(("loss", "numbers"), [(0.0, {1, 2}), (0.05, {2})])
+def test_a_keyframe_avoids_links_that_lose_packets(loss: float, numbers: set[int]) -> None:
+    driven = Driven(links=2)
+    model_of(driven, 1).flight.loss = loss
+    frames(driven, (KEYFRAME, 8))
+    assert {number for number, _ in driven.sent()} == numbers
+
+
+def copies(
+    *, latency: float = 0.1, loss: float = 0.05, metered: bool = False, begin: bytes = KEYFRAME
+) -> list[int]:
+    """The packets of a frame that leave twice, after 100 others; all links lose packets."""
+    driven = Driven(links=3)
+    driven.carrier.resume_latency(latency)
+    for first in range(0, 100, 5):
+        frames(driven, (FRAME, 5), first=first)
+        sent = driven.sent()
+        driven.now += 0.06
+        for number, sequence in sent:
+            driven.acks(number, sequence)
+    for number in (1, 2, 3):
+        model_of(driven, number).flight.loss = loss
+        driven.sender._links[number].metered = metered
+    frames(driven, (begin, 9), first=100)
+    left = [sequence for _, sequence in driven.sent()]
+    return sorted(sequence for sequence in set(left) if left.count(sequence) > 1)
+
+
+def test_a_keyframe_is_sent_twice_where_a_loss_would_be_noticed_too_late() -> None:
+    assert copies() == [100, 101, 102]  # as many as 3 % of the bytes allow
+
+
+@pytest.mark.parametrize(
+    "options", [{"latency": 4.0}, {"loss": 0.0}, {"metered": True}, {"begin": FRAME}], ids=str
+)
+def test_no_copy_where_there_is_time_or_no_loss_or_the_link_costs_money(options: dict[str, Any]) -> None:
+    assert copies(**options) == []

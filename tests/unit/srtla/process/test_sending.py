@@ -475,6 +475,27 @@ def test_a_caller_is_one_whose_handshake_is_complete(caplog: pytest.LogCaptureFi
     on_packet_loop(main)
 
 
+def test_who_may_say_that_a_keyframe_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket of this machine, or of the caller's address; the caller stays who it is."""
+    keyframe = b"\xc1\0\0\0\x32"
+    said: list[bytes] = []
+
+    async def main() -> None:
+        engine = opened(engine_to(Far()))
+        monkeypatch.setattr(engine._sender, "datagram_from_caller", lambda data, now: said.append(data))
+        engine._take(("127.0.0.1", 7), keyframe, 1.0)
+        engine._take(("192.0.2.1", 7), keyframe, 1.0)
+        engine._take(("fe80::1%3", 7), keyframe, 1.0)
+        assert said == [keyframe]
+        engine._callers.address = ("192.0.2.1", 5)
+        engine._take(("192.0.2.1", 7), keyframe, 1.0)
+        engine._take(("192.0.2.2", 7), keyframe, 1.0)
+        assert said == [keyframe] * 2
+        assert engine._callers.address == ("192.0.2.1", 5)
+
+    on_packet_loop(main)
+
+
 def test_a_receiver_that_is_not_there_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         far = Far()
