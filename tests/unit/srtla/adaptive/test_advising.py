@@ -119,7 +119,7 @@ def test_near_losses_make_it_cautious_and_calm_seconds_bold_again() -> None:
     bond = Bond(MEGABYTE)
     bond.run(8.0)
     for _ in range(20):
-        bond.waiting = 0.5 * MEGABYTE
+        bond.waiting = 0.6 * MEGABYTE
         bond.run(CALM_S + 2 * EVERY_S)
     cautious = bond.advisor.caution
     assert cautious < 0.7
