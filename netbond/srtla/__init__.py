@@ -28,6 +28,7 @@ COMPILED = (
     "adaptive.packets",
     "adaptive.parameters",
     "adaptive.path",
+    "adaptive.probing",
     "adaptive.rate",
     "classic.classic",
     "classic.flight",

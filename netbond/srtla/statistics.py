@@ -106,6 +106,13 @@ class SenderStatistics:
             omit=True,
         ),
     )
+    probed: int | None = field(
+        default=None,
+        metadata=doc(
+            "copies sent only to measure a link, at most 2 % of the bytes (adaptive only)",
+            omit=True,
+        ),
+    )
     held: int | None = field(
         default=None, metadata=doc("packets that wait for a link at present (adaptive only)", omit=True)
     )

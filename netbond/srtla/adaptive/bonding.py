@@ -161,6 +161,7 @@ class Bonding(Carrier):
         elif not self._places(sequence, data, now):
             return
         self._offered += len(data)
+        self._dealer.prober.earn(len(data))
         self._offered_at = now
         self._size = len(data)
         packet = Packet(sequence, data, now)
@@ -242,6 +243,7 @@ class Bonding(Carrier):
         self._keyframes = Keyframes()
         self._dealer.held.clear()
         self._dealer.first.clear()
+        self._dealer.recent.clear()
         self._dealer.copies.clear()
         self._dealer.urgent.clear()
         self._dealer.spare.clear()
@@ -432,6 +434,8 @@ class Bonding(Carrier):
             model.told_lost = model.flight.lost
         self._leisure = leisure
         self._hurry(now)
+        dealer = self._dealer
+        dealer.prober.choose(self._links, self.latency, now, waits=dealer.blocked)
         if now >= self._advise_at:
             self._advise(now)
         if now >= self._judge_at:
@@ -555,6 +559,7 @@ class Bonding(Carrier):
             "dropped": self.dropped + dealer.late,
             "late": dealer.late,
             "spared": self.spared,
+            "probed": dealer.probed,
             "held": len(dealer.held) + len(dealer.first),
             "evicted": self._memory.evicted,
         }

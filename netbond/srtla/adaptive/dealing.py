@@ -44,10 +44,12 @@ from netbond.srtla.adaptive.packets import (
     latest,
 )
 from netbond.srtla.adaptive.parameters import Parameters
+from netbond.srtla.adaptive.probing import Prober
 from netbond.srtla.schedule import LinkState, Outlet
 
 NEVER: Final = 1e18  # s
 SEARCHED: Final = 32  # waiting packets that are searched for one that fits a link
+RECENT: Final = 64  # packets
 COPIES_MOST: Final = 64_000.0  # bytes of copies at one moment: a keyframe at 8 Mbit/s
 
 
@@ -80,7 +82,9 @@ class Dealer:
         self.blocked = False  # packets wait
         self._looked_at = 0.0
         self._ready: list[LinkModel] = []
-        self.resent = self.late = 0
+        self.prober = Prober()
+        self.recent: deque[Packet] = deque(maxlen=RECENT)  # to be copied for a probe
+        self.resent = self.late = self.probed = 0
 
     def hasten(self, packet: Packet) -> None:
         """Send the packet again at once."""
@@ -107,7 +111,8 @@ class Dealer:
         if not self.due:
             return
         self.due = False
-        if not (self.held or self.first or self.urgent or self.spare or self.copies):
+        probes = self.prober.model is not None
+        if not (self.held or self.first or self.urgent or self.spare or self.copies or probes):
             self.blocked = False
             return
         now = self.now
@@ -146,6 +151,8 @@ class Dealer:
             self._send_spare(ready, now)
         if self.copies and ready and not waits:
             self._send_copies(ready, now)
+        if self.prober.model is not None and not waits:
+            self._send_probe(self.prober.model, ready, now)
         self.blocked = waits or bool(self.spare)
 
     def _send_held(
@@ -362,6 +369,20 @@ class Dealer:
             else:
                 self._send_by(best, packet, ready, now)
 
+    def _send_probe(self, model: LinkModel, ready: list[LinkModel], now: float) -> None:
+        """Fill a link with copies of the latest packets, to measure it."""
+        for packet in reversed(self.recent):
+            if model not in ready:
+                return
+            if packet.data and not _is_on(packet, model) and self._fits(packet, model):
+                fate = packet.fate
+                self.prober.spend(packet.size)
+                self.resent -= 1
+                self.probed += 1
+                self._send_by(model, packet, ready, now)
+                if fate == HERE:
+                    packet.fate = HERE  # the loss of the copy matters to nobody
+
     def _send_by(self, model: LinkModel, packet: Packet, ready: list[LinkModel], now: float) -> None:
         """Send a packet over a link that is ready."""
         link = model.owner
@@ -383,6 +404,7 @@ class Dealer:
             self._allowance = min(self._allowance + self._p.copies * packet.size, COPIES_MOST)
             if packet.important:
                 self._want_copy(model, packet, now)
+            self.recent.append(packet)
         packet.times += 1
         packet.fate = SENT
         model.sent(transmission, link.data_packets, now)
