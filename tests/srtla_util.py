@@ -14,6 +14,7 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver import receiver
 from netbond.srtla.receiver.receiver import Limits, PeerAddress, Receiver
+from netbond.srtla.registration.keyring import Key
 from netbond.srtla.sender import Event, LinkAdded, Sender
 
 PAYLOAD = 1316
@@ -116,8 +117,9 @@ class Network:
         self.sender = Sender(
             self.random.randbytes, make_carrier(mode), self.now, key=keys[0], require_key=require[0]
         )
+        made = [] if keys[1] is None else [Key(keys[1])]
         self.receiver = Receiver(
-            self.random.randbytes, self.now, limits=limits, key=keys[1], require_key=require[1]
+            self.random.randbytes, self.now, limits=limits, keys=made, require_key=require[1]
         )
         self.receiver_events: list[receiver.Event] = []
         self.receiver_alive = True

@@ -244,6 +244,10 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #show_stream_ids = false
 # Processes, for more than one core.
 #workers = 1
+# A key of some senders, and the name of their streams.
+#[[receiver.key]]
+#name = "alice"
+#file = "/etc/netbond/alice.key"
 # Another SRT server, for the streams whose SRT stream id fits this pattern.
 #[[receiver.server]]
 #pattern = "studio/*"

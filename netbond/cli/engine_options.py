@@ -11,15 +11,19 @@ import argparse
 import contextlib
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netbond.cli import dropin
 from netbond.config import targets
-from netbond.config.schema import MODES, ReceiverConfig, SenderConfig
+from netbond.config.schema import MODES, KeyConfig, ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort, InvalidValueError, parse_host_port
 from netbond.errors import UsageError
+
+if TYPE_CHECKING:
+    from netbond.srtla.registration.keyring import Key
 
 # For each key: the placeholder for its value, and the text for --help.
 WORDS = {
@@ -33,6 +37,7 @@ WORDS = {
     "group_dir": ("DIR", "write srtla-group-PORT files to this folder (often /tmp)"),
     "workers": ("N", "number of processes, to use more than one core (1)"),
     "key_file": ("FILE", "a key that sender and receiver share; other programs ignore it"),
+    "key": ("NAME=FILE", "another key, and the name of the streams that come with it; may be repeated"),
     "require_key": ("", "accept the other end only if it proves that it has the key"),
     "server": ("PATTERN=HOST:PORT", "another SRT server, for streams whose id fits; may be repeated"),
     "show_stream_ids": ("", "SRT stream ids are no secret: show them whole"),
@@ -105,6 +110,18 @@ def key_of(args: argparse.Namespace) -> bytes | None:
     if args.require_key:
         raise UsageError("--require-key needs a key", "add --key-file FILE")
     return None
+
+
+def keys_of(args: argparse.Namespace, keys: Sequence[KeyConfig]) -> tuple[Key, ...]:
+    """Read a receiver's keys, from --key-file and --key; UsageError as above."""
+    from netbond.srtla.registration import psk
+    from netbond.srtla.registration.keyring import Key
+
+    named = [Key(psk.read(key.file, "--key"), key.name) for key in keys]
+    if named and args.key_file is None:
+        return tuple(named)
+    unnamed = key_of(args)
+    return (*named, *(() if unnamed is None else (Key(unnamed),)))
 
 
 def port_number(text: str, what: str) -> int:

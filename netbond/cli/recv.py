@@ -12,7 +12,7 @@ from netbond.cli.engine_options import (
     given,
     host_name,
     host_port,
-    key_of,
+    keys_of,
     port_number,
 )
 from netbond.config.schema import ReceiverConfig
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from netbond.srtla.receiver import workers
 
     config = ReceiverConfig(*_places(args), **given(args, ReceiverConfig))
-    options = RecvOptions(config, key_of(args), args.stats_file)
+    options = RecvOptions(config, keys_of(args, config.key), args.stats_file)
     set_up_logging(dropin.log_level(args))
     channel, resume = prepare(args.user, args.control_fd)
     if config.workers > 1:

@@ -92,10 +92,17 @@ def _check_engines(config: Config, file: str) -> None:
                 f"{file}: the {kind} on {listen} has {key} = {str(target)!r}, which is itself",
                 "name the port of the SRT server" if key == "srt" else "name the server's receiver",
             )
-    both: list[SenderConfig | ReceiverConfig] = [*config.sender, *config.receiver]
-    for engine in both:
-        if engine.require_key and engine.key_file is None:
+    keyless: list[SenderConfig | ReceiverConfig] = [s for s in config.sender if s.key_file is None]
+    keyless += [r for r in config.receiver if r.key_file is None and not r.key]
+    for engine in keyless:
+        if engine.require_key:
             raise ConfigError(f"{file}: {engine.name} has require_key and no key_file", "add key_file = ...")
+    for receiver in config.receiver:
+        names = [key.name for key in receiver.key]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(
+                f"{file}: {receiver.name} has two keys named {twice[0]!r}", "give each a name of its own"
+            )
 
 
 def _same_port(one: HostPort, other: HostPort) -> bool:

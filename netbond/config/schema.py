@@ -475,6 +475,27 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyConfig:
+    """[[receiver.key]]: a key that a receiver shares with some senders, and the name of their streams."""
+
+    name: str = _required(v.word, "What status, logs and metrics call the streams of senders with this key.")
+    file: Path = _required(
+        v.absolute_path, "A file with the key, as for `key_file` of the receiver; each sender names its own."
+    )
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.file}"
+
+    @classmethod
+    def parse(cls, text: str) -> KeyConfig:
+        """Read what `str` wrote, or a relative path; InvalidValueError says what is expected."""
+        name, _, file = text.partition("=")
+        if not file:
+            raise v.InvalidValueError("NAME=FILE")
+        return cls(v.word(name), Path(file))
+
+
+@dataclass(frozen=True, slots=True)
 class ReceiverConfig:
     """[[receiver]]: an SRTLA receiver that the agent keeps running, or one that stands alone."""
 
@@ -521,6 +542,11 @@ class ReceiverConfig:
         "",
         "A file with a key shared with senders ([srtla.md](srtla.md#key)); it must be owned by root,"
         ' and readable by nobody else. Senders with another key are refused. `""`: none.',
+    )
+    key: tuple[KeyConfig, ...] = _tables(
+        KeyConfig,
+        "More keys, each with the [name](streams.md#names-by-key) of the streams that come with it.",
+        option="key",
     )
     require_key: bool = _key(v.flag, default=False, doc="`true`: senders without a key are refused, too.")
 
@@ -696,4 +722,4 @@ REPEATED: Mapping[str, type[Any]] = {
     "check": CheckConfig,
 }
 # Tables within those.
-NESTED: Mapping[str, type[Any]] = {"receiver.server": ServerConfig}
+NESTED: Mapping[str, type[Any]] = {"receiver.server": ServerConfig, "receiver.key": KeyConfig}

@@ -53,6 +53,7 @@ from netbond.srtla.receiver.receiver import (
     format_address,
     format_host,
 )
+from netbond.srtla.registration.keyring import Key
 from netbond.srtla.statistics import GroupStatistics, PeerStatistics, ReceiverStatistics, SenderView
 from netbond.system.typed_json import to_json
 
@@ -79,7 +80,7 @@ class RecvOptions:
     """What the command line says. `config.listen.host` "" is every address, IPv4 and IPv6."""
 
     config: ReceiverConfig
-    key: bytes | None = None  # the pre-shared one, read from `config.key_file`
+    keys: tuple[Key, ...] = ()  # read from `config.key_file` and `config.key`
     stats_file: Path | None = None  # for the statistics, each second
 
 
@@ -122,7 +123,7 @@ class RecvEngine(Engine):
             os.urandom,
             time.monotonic(),
             limits=limits,
-            key=options.key,
+            keys=options.keys,
             require_key=config.require_key,
             secret=place.secret if place else None,
             worker=place is not None,

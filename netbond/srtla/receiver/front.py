@@ -170,7 +170,7 @@ class FrontEngine(Engine):
         self._receiver = Receiver(
             os.urandom,
             time.monotonic(),
-            key=options.key,
+            keys=options.keys,
             require_key=options.config.require_key,
             secret=secret,
         )

@@ -18,13 +18,14 @@ using the receiver against others, or from filling it up:
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netbond.srtla import wire
 from netbond.srtla.receiver.handshakes import Handshakes, completed
 from netbond.srtla.registration import psk
+from netbond.srtla.registration.keyring import Key, Keyring
 from netbond.srtla.registration.ticket import KEY_LENGTH, Ticket, Tickets, origin
 from netbond.srtla.streamid import StreamIds, display_name, stream_id_of
 
@@ -75,7 +76,8 @@ class Group:
     id: bytes
     created: float
     ticket: Ticket
-    keyed: bool = False  # its sender has shown that it knows the key
+    keyed: bool = False  # its sender has shown that it knows a key
+    key_name: str = ""  # of that key
     links: dict[PeerAddress, Peer] = field(default_factory=dict)
     empty_since: float = 0.0  # monotonic s, if it has no links
     last: Peer | None = None  # the link heard most recently with an SRT packet
@@ -222,23 +224,23 @@ class Receiver:
         now: float,
         *,
         limits: Limits | None = None,
-        key: bytes | None = None,
+        keys: Sequence[Key] = (),
         require_key: bool = False,
         secret: bytes | None = None,
         worker: bool = False,
         show_stream_ids: bool = False,
         route: Callable[[str], int] | None = None,
     ) -> None:
-        """`random(n)` gives n unguessable bytes. `key`: the pre-shared one; senders that have another are
+        """`random(n)` gives n unguessable bytes. `keys`: the pre-shared ones; senders that have another are
         refused, and with `require_key` those that have none. `secret`: what the tickets of all processes of a
         receiver share. `worker`: this is one of them; what is not for its links and groups goes to
         `datagrams_elsewhere`. `show_stream_ids`: SRT stream ids are no secret. `route`: there are
         several SRT servers, and this is the number of the one for a stream id."""
         self._limits = limits or Limits()
-        self.tickets = Tickets(secret or random(KEY_LENGTH), self._limits.half_open_s, key)
+        self._keys = Keyring(keys)
+        self.tickets = Tickets(secret or random(KEY_LENGTH), self._limits.half_open_s, self._keys)
         self._worker = worker
         self._elsewhere: list[tuple[PeerAddress, bytes]] = []
-        self._key = key
         self._require_key = require_key
         self._show_stream_ids = show_stream_ids
         self._route = route
@@ -644,14 +646,13 @@ class Receiver:
     def _register(self, address: PeerAddress, wanted: bytes, now: float) -> None:
         half = wanted[: wire.HALF_ID]
         claimed = psk.is_claimed(wanted)
-        keyed = claimed and self._key is not None
-        if (self._require_key and not keyed) or (
-            keyed and self._key is not None and not psk.is_keyed_half(self._key, half)
-        ):
+        key = self._keys.of_half(half) if claimed else None
+        keyed = key is not None
+        if not keyed and (self._require_key or (claimed and self._keys)):
             self._refuse_key(address, now, claimed=claimed)
             return
-        group_id = self.tickets.issue(half, address, now, keyed=keyed)
-        joined = psk.joining_id(self._key, group_id) if keyed and self._key is not None else group_id
+        group_id = self.tickets.issue(half, address, now, key=key)
+        joined = group_id if key is None else psk.joining_id(key.secret, group_id)
         refusal = (
             "" if joined in self._groups else self._no_room(self.tickets.of(group_id), now, keyed=keyed)[0]
         )
@@ -676,7 +677,7 @@ class Receiver:
             self.forget(address, now)
             peer = None
         if group is None:
-            refusal, removed = self._no_room(ticket, now, keyed=self._is_keyed(group_id))
+            refusal, removed = self._no_room(ticket, now, keyed=self._key_of(group_id) is not None)
             if refusal:
                 self._refuse(address, refusal)
                 return
@@ -767,12 +768,15 @@ class Receiver:
 
     # --- groups and links -----------------------------------------------------------------------------------
 
-    def _is_keyed(self, group_id: bytes) -> bool:
-        return self._key is not None and psk.issued_id(self._key, group_id) is not None
+    def _key_of(self, group_id: bytes) -> Key | None:
+        """The key that its sender has shown; None: it has none of ours."""
+        found = self._keys.of_member(group_id)
+        return found[0] if found is not None else None
 
     def _new_group(self, group_id: bytes, ticket: Ticket, address: PeerAddress, now: float) -> Group:
         """A group that was registered from this address, or nearly: of a restored one any link's."""
-        group = Group(0, group_id, now, ticket, self._is_keyed(group_id))
+        key = self._key_of(group_id)
+        group = Group(0, group_id, now, ticket, key is not None, key.name if key is not None else "")
         group.source = origin(str(address[0]))[0]
         self._name(group)
         self._give_number(group)
@@ -781,8 +785,8 @@ class Receiver:
         return group
 
     def _name(self, group: Group) -> None:
-        stream_id = group.stream_ids.accepted
-        group.stream = display_name(stream_id, public=self._show_stream_ids) or group.source
+        named = display_name(group.stream_ids.accepted, public=self._show_stream_ids)
+        group.stream = group.key_name or named or group.source
 
     def _give_number(self, group: Group) -> None:
         group.number = self._next_number

@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 
 from netbond.errors import UsageError
@@ -76,11 +77,16 @@ def _is_tag(tag: bytes, key: bytes, purpose: bytes, signed: bytes) -> bool:
 
 
 def _tag(key: bytes, purpose: bytes, signed: bytes) -> bytes:
-    key = hashlib.blake2b(key).digest()  # of any length, into one that fits
-    return hashlib.blake2b(signed, key=key, digest_size=TAG, person=b"netbond-" + purpose).digest()
+    return hashlib.blake2b(signed, key=_fitting(key), digest_size=TAG, person=b"netbond-" + purpose).digest()
 
 
-def read(path: Path) -> bytes:
+@lru_cache(maxsize=128)
+def _fitting(key: bytes) -> bytes:
+    """A key of any length, made to one that fits."""
+    return hashlib.blake2b(key).digest()
+
+
+def read(path: Path, option: str = "--key-file") -> bytes:
     """The key in a file: its content without white space around it. Read before root is given up.
 
     UsageError: there is none, or others could have read or written it.
@@ -88,15 +94,15 @@ def read(path: Path) -> bytes:
     try:
         data, status = files.read(path, KEY_MAX)
     except OSError as error:
-        raise UsageError(f"--key-file {path}: {files.why(error)}", "name a file that holds the key") from None
+        raise UsageError(f"{option} {path}: {files.why(error)}", "name a file that holds the key") from None
     if status.st_uid not in (0, os.geteuid()):
-        raise UsageError(f"--key-file {path}: it belongs to somebody else", f"chown root {path}")
+        raise UsageError(f"{option} {path}: it belongs to somebody else", f"chown root {path}")
     if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
-        raise UsageError(f"--key-file {path}: others can read or write it", f"chmod 600 {path}")
+        raise UsageError(f"{option} {path}: others can read or write it", f"chmod 600 {path}")
     key = data.strip()
     if len(key) < KEY_MIN:
         raise UsageError(
-            f"--key-file {path}: {len(key)} bytes are too few",
+            f"{option} {path}: {len(key)} bytes are too few",
             f"make one of {KEY_MIN} or more: openssl rand -hex 32",
         )
     return key

@@ -21,6 +21,7 @@ from typing import Any
 
 from netbond.srtla import wire
 from netbond.srtla.registration import psk
+from netbond.srtla.registration.keyring import Key, Keyring
 
 KEY_LENGTH = 32  # bytes
 _SOURCE = slice(4, 12)
@@ -40,16 +41,16 @@ class Ticket:
 class Tickets:
     """Issues ids and recognises them."""
 
-    def __init__(self, secret: bytes, lifetime_s: float, key: bytes | None = None) -> None:
+    def __init__(self, secret: bytes, lifetime_s: float, keys: Keyring | None = None) -> None:
         """`secret`: random, this process's own. `lifetime_s`: how long an id can be joined at least; at most
-        twice that. `key`: the pre-shared one."""
+        twice that. `keys`: the pre-shared ones."""
         self._secret = secret
         self._lifetime_s = lifetime_s
-        self._key = key
+        self._keys = keys or Keyring()
 
-    def issue(self, half: bytes, address: tuple[Any, ...], now: float, *, keyed: bool = False) -> bytes:
-        """The id for this sender's half and address; the same again within a slot of time. `keyed`: the
-        sender knows the key, and must show it again to join."""
+    def issue(self, half: bytes, address: tuple[Any, ...], now: float, *, key: Key | None = None) -> bytes:
+        """The id for this sender's half and address; the same again within a slot of time. `key`: the sender
+        knows this one, and must show it again to join."""
         ticket = self.origin_of(address)
         own = (
             (int(now / self._lifetime_s) & 0xFFFFFFFF).to_bytes(4, "big")
@@ -57,16 +58,14 @@ class Tickets:
             + ticket.prefix
             + self._address_tag(address)
         )
-        return self._signed(half + own, keyed=keyed)
+        return self._signed(half + own, key)
 
     def check(self, group: bytes, now: float) -> Ticket | None:
         """The ticket of an id that somebody joins with, if it was issued here and is still good."""
-        issued = psk.issued_id(self._key, group) if self._key is not None else None
-        keyed = issued is not None
-        issued = issued or group
+        key, issued = self._keys.of_member(group) or (None, group)
         own = issued[wire.HALF_ID :]
         age = int(now / self._lifetime_s) - int.from_bytes(own[:4], "big") & 0xFFFFFFFF
-        expected = self._signed(issued[: wire.HALF_ID + _MAC.start], keyed=keyed)
+        expected = self._signed(issued[: wire.HALF_ID + _MAC.start], key)
         if age > 1 or not hmac.compare_digest(issued, expected):
             return None
         return self.of(issued)
@@ -89,10 +88,10 @@ class Tickets:
     def _address_tag(self, address: tuple[Any, ...]) -> bytes:
         return self._hash(f"{address[0]} {address[1]} {address[3:]}".encode(), 16)
 
-    def _signed(self, start: bytes, *, keyed: bool) -> bytes:
-        signed = start + self._hash(start + (b"keyed" if keyed else b""), 60)
-        if keyed and self._key is not None:
-            return signed + psk.receiver_tag(self._key, signed)
+    def _signed(self, start: bytes, key: Key | None) -> bytes:
+        signed = start + self._hash(start + (b"" if key is None else b"keyed"), 60)
+        if key is not None:
+            return signed + psk.receiver_tag(key.secret, signed)
         return signed + self._hash(signed, 32)
 
     def _hash(self, data: bytes, size: int) -> bytes:

@@ -11,8 +11,17 @@ from typing import Any
 import pytest
 
 from netbond.cli import recv, send
-from netbond.cli.engine_options import WORDS, address_port, given, host_name, host_port, key_of, port_number
-from netbond.config.schema import ReceiverConfig, SenderConfig, ServerConfig
+from netbond.cli.engine_options import (
+    WORDS,
+    address_port,
+    given,
+    host_name,
+    host_port,
+    key_of,
+    keys_of,
+    port_number,
+)
+from netbond.config.schema import KeyConfig, ReceiverConfig, SenderConfig, ServerConfig
 from netbond.config.values import HostPort
 from netbond.engines.child import EngineConfig, engine_arguments
 from netbond.errors import UsageError
@@ -49,6 +58,7 @@ def parsed(engine: type[EngineConfig], *words: str) -> argparse.Namespace:
             groups_per_source=50,
             group_dir=Path("/run/g"),
             server=(ServerConfig("live/*", WHERE), ServerConfig("#!::r=a,m=b", WHERE)),
+            key=(KeyConfig("alice", KEY), KeyConfig("bob", Path("/etc/b=b"))),
             workers=3,
             key_file=KEY,
             require_key=True,
@@ -151,3 +161,31 @@ def test_places(read: Any, text: str, value: object) -> None:
 def test_an_srt_server_that_is_wrong(text: str) -> None:
     with pytest.raises(UsageError, match=f"--srt-server {re.escape(repr(text))} is not valid; expected "):
         given(parsed(ReceiverConfig, "--srt-server", text), ReceiverConfig)
+
+
+@pytest.mark.parametrize("text", ["alice", "alice=", "=file", "a b=file"])
+def test_a_named_key_that_is_wrong(text: str) -> None:
+    with pytest.raises(UsageError, match=f"--key {re.escape(repr(text))} is not valid; expected "):
+        given(parsed(ReceiverConfig, "--key", text), ReceiverConfig)
+
+
+def test_the_keys_of_a_receiver_are_read(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one", "two", "three")]
+    for file in files:
+        file.write_text(f"{file.name:0>16}\n")
+        file.chmod(0o600)
+
+    def keys(*words: str) -> list[tuple[str, bytes]]:
+        args = parsed(ReceiverConfig, *words)
+        return [(key.name, key.secret) for key in keys_of(args, given(args, ReceiverConfig).get("key", ()))]
+
+    named = [("a", b"0000000000000one"), ("b", b"0000000000000two")]
+    words = ("--key", f"a={files[0]}", "--key", f"b={files[1]}")
+    assert keys() == []
+    assert keys(*words) == keys("--require-key", *words) == named
+    assert keys("--key-file", str(files[2]), *words) == [*named, ("", b"00000000000three")]
+    files[1].chmod(0o644)
+    with pytest.raises(UsageError, match=r"--key .*two: others can read or write it"):
+        keys(*words)
+    with pytest.raises(UsageError, match="--require-key needs a key"):
+        keys("--require-key")

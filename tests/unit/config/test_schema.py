@@ -13,6 +13,7 @@ from netbond.config.schema import (
     SINGLE,
     CheckConfig,
     Config,
+    KeyConfig,
     ReceiverConfig,
     SenderConfig,
     ServerConfig,
@@ -164,3 +165,38 @@ def test_tables_within_a_table_are_written_as_such(value: str) -> None:
     tables = '[[receiver.server]]\npattern = "a"\nsrt = "127.0.0.1:5003"\n' * 65
     with pytest.raises(ConfigError, match=r"receiver\[1\].server has 65 tables; 64 are the limit"):
         parse(own + tables)
+
+
+KEYS = """
+[[receiver]]
+listen = "0.0.0.0:5000"
+srt = "127.0.0.1:5002"
+require_key = true
+[[receiver.key]]
+name = "alice"
+file = "/etc/netbond/alice"
+[[receiver.key]]
+name = "bob"
+file = "/etc/netbond/b=b"
+"""
+
+
+def test_the_keys_of_a_receiver() -> None:
+    (receiver,) = parse(KEYS).receiver
+    assert [str(each) for each in receiver.key] == ["alice=/etc/netbond/alice", "bob=/etc/netbond/b=b"]
+    assert tuple(KeyConfig.parse(str(each)) for each in receiver.key) == receiver.key
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ('"bob"', '"alice"', "receiver 0.0.0.0:5000 has two keys named 'alice'; give each a name of its own"),
+        ('"bob"', '"b=b"', "receiver[1].key[2].name = 'b=b' is not valid; expected a name of letters"),
+        ('"/etc/netbond/alice"', '"alice"', "receiver[1].key[1].file = 'alice' is not valid"),
+        (KEYS[KEYS.index("[[receiver.key") :], "", "has require_key and no key_file; add key_file = ..."),
+    ],
+)
+def test_a_key_that_is_wrong_is_named(old: str, new: str, error: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(KEYS.replace(old, new, 1))
+    assert error in str(caught.value)

@@ -30,6 +30,7 @@ from netbond.srtla.receiver.receiver import (
     format_address,
 )
 from netbond.srtla.registration import psk
+from netbond.srtla.registration.keyring import Key
 from tests.srtla_util import REJECTION, data_packet, handshake, srt_ack, srt_control, srt_nak
 
 A: PeerAddress = ("192.0.2.1", 1001)
@@ -808,7 +809,7 @@ KEY = b"0123456789abcdef"
 
 
 def test_who_has_another_key_or_none_is_refused_and_logged_now_and_then() -> None:
-    receiver = Receiver(random.Random(3).randbytes, 50.0, key=KEY, require_key=True)
+    receiver = Receiver(random.Random(3).randbytes, 50.0, keys=[Key(KEY)], require_key=True)
     wrong = psk.first_id(b"fedcba9876543210", bytes(256))
     for group, claimed in ((wrong, True), (bytes(256), False)):
         receiver.datagram_from_peer(A, wire.build_registration(wire.REG1, group), 70.0)
@@ -819,7 +820,7 @@ def test_who_has_another_key_or_none_is_refused_and_logged_now_and_then() -> Non
 
 
 def test_who_has_the_key_joins_with_a_proof() -> None:
-    receiver = Receiver(random.Random(3).randbytes, 50.0, key=KEY, require_key=True)
+    receiver = Receiver(random.Random(3).randbytes, 50.0, keys=[Key(KEY)], require_key=True)
     receiver.datagram_from_peer(
         A, wire.build_registration(wire.REG1, psk.first_id(KEY, bytes(range(256)))), 50.0
     )
@@ -839,7 +840,7 @@ class Keyed(Driven):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
-        self.receiver = Receiver(self.random.randbytes, self.now, limits=limits, key=KEY)
+        self.receiver = Receiver(self.random.randbytes, self.now, limits=limits, keys=[Key(KEY)])
 
     def keyed_group(self, address: PeerAddress) -> bool:
         """Whether a sender that has the key is served."""

@@ -14,6 +14,7 @@ from netbond.errors import UsageError
 from netbond.srtla import wire
 from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, Receiver
 from netbond.srtla.registration import psk
+from netbond.srtla.registration.keyring import Key
 from netbond.srtla.sender import Refused, Unproven
 from tests.srtla_util import FakeLink, Network
 
@@ -87,7 +88,7 @@ THIEF: PeerAddress = ("198.51.100.1", 1)
 
 
 def receiver(seed: int, *, require: bool = True) -> Receiver:
-    return Receiver(random.Random(seed).randbytes, 50.0, key=KEY, require_key=require)
+    return Receiver(random.Random(seed).randbytes, 50.0, keys=[Key(KEY)], require_key=require)
 
 
 def ask(receiver: Receiver, address: PeerAddress, kind: int, group: bytes, now: float = 50.0) -> bytes:

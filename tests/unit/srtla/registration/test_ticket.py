@@ -6,6 +6,7 @@ import pytest
 
 from netbond.srtla import wire
 from netbond.srtla.registration import psk
+from netbond.srtla.registration.keyring import Key, Keyring
 from netbond.srtla.registration.ticket import KEY_LENGTH, Tickets, origin
 
 SECRET = bytes(range(KEY_LENGTH))
@@ -16,7 +17,7 @@ LIFETIME_S = 5.0
 
 
 def tickets(secret: bytes = SECRET, key: bytes | None = None) -> Tickets:
-    return Tickets(secret, LIFETIME_S, key)
+    return Tickets(secret, LIFETIME_S, Keyring([] if key is None else [Key(b"another key of it"), Key(key)]))
 
 
 def test_an_id_is_good_for_one_to_two_lifetimes() -> None:
@@ -55,11 +56,11 @@ def test_whose_it_is() -> None:
 
 
 def test_who_has_the_key_must_show_it_again_to_join() -> None:
-    keyed = tickets(key=KEY).issue(HALF, HERE, 0.0, keyed=True)
+    keyed = tickets(key=KEY).issue(HALF, HERE, 0.0, key=Key(KEY))
     assert psk.is_answered(KEY, keyed)
     assert tickets(key=KEY).check(keyed, 0.0) is None, "the answer itself joins nothing"
     sender = psk.first_id(KEY, bytes(wire.ID_LENGTH))
-    answer = tickets(key=KEY).issue(sender[: wire.HALF_ID], HERE, 0.0, keyed=True)
+    answer = tickets(key=KEY).issue(sender[: wire.HALF_ID], HERE, 0.0, key=Key(KEY))
     assert tickets(key=KEY).check(psk.joining_id(KEY, answer), 0.0) == tickets(key=KEY).of(answer)
     open_id = tickets(key=KEY).issue(HALF, HERE, 0.0)
     assert tickets(key=KEY).check(open_id, 0.0) is not None
