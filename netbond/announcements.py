@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netbond.model import Uplink
+from netbond.system.text import counted
 
 
 def describe(uplink: Uplink) -> str:
@@ -27,4 +28,4 @@ def changes(before: Iterable[Uplink], now: Iterable[Uplink]) -> list[str]:
 def summary(uplinks: Iterable[Uplink]) -> str:
     """Return how many uplinks are usable, and their names."""
     usable = list(dict.fromkeys(uplink.name for uplink in uplinks if uplink.usable))
-    return f"{len(usable)} uplinks ({', '.join(usable)})" if usable else "no uplinks yet"
+    return f"{counted(len(usable), 'uplink')} ({', '.join(usable)})" if usable else "no uplinks yet"

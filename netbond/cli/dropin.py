@@ -67,6 +67,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--version", action=Version)
     parser.add_argument(
         *("--log-level", "--log_level"),
+        type=str.lower,
         choices=LOG_LEVELS,
         default="info",
         metavar="LEVEL",

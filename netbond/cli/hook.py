@@ -24,6 +24,7 @@ from netbond.dhcp.clients import LeaseError, parse_dhclient, parse_dhcpcd, parse
 from netbond.dhcp.lease import TYPE_CHECKING, Lease, Released
 from netbond.errors import EXIT_OK, NotPermittedError, UsageError
 from netbond.system import clock, files
+from netbond.system.text import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -82,7 +83,7 @@ def _run(client: str, words: Sequence[str], config: str | None) -> int:
     wanted = WORDS[client]
     if len(words) != len(wanted):
         raise UsageError(
-            f"{client} takes {len(wanted)} words, not {len(words)}",
+            f"{client} takes {counted(len(wanted), 'word')}, not {len(words)}",
             f"call: {' '.join(('netbond hook', client, *wanted))}",
         )
     if os.geteuid() != 0:

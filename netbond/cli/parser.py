@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -25,8 +24,7 @@ class Version(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with netbond's exit status for a wrong command line: 64, where argparse uses 2."""
+    """An argument parser that says in one line what is wrong, and exits with 64, where argparse uses 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
         self.exit(EXIT_USAGE, f"{self.prog}: {message}; see '{self.prog} --help'\n")

@@ -18,6 +18,7 @@ from netbond.cli.engine_options import (
 from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
 from netbond.errors import UsageError
+from netbond.system.text import counted
 
 HELP = "Join the links of SRTLA senders and hand their streams to an SRT server (drop-in for srtla_rec)."
 
@@ -62,7 +63,7 @@ def _places(args: argparse.Namespace) -> tuple[HostPort, HostPort]:
     if args.arguments:  # as BELABOX's srtla_rec has them
         if len(args.arguments) != 3:
             raise UsageError(
-                f"{len(args.arguments)} arguments given",
+                f"{counted(len(args.arguments), 'argument')} given",
                 "expected LISTEN_PORT SRT_HOST SRT_PORT; see 'netbond recv --help'",
             )
         if any((args.listen, args.srt, *by_option)):

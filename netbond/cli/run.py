@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     config_argument(parser)
     parser.add_argument(
         "--log-level",
+        type=str.lower,
         choices=["debug", "info", "warning", "error"],
         help="how much to log (default: agent.log_level of the configuration)",
     )

@@ -20,6 +20,7 @@ from netbond.cli.engine_options import (
 from netbond.config.schema import SenderConfig
 from netbond.config.values import MAX_RECEIVERS, HostPort
 from netbond.errors import UsageError
+from netbond.system.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -76,14 +77,16 @@ def _places(args: argparse.Namespace) -> tuple[HostPort, tuple[HostPort, ...], P
     if args.listen is None:
         if len(words) != 4:
             raise UsageError(
-                f"{len(words)} arguments given",
+                f"{counted(len(words), 'argument')} given",
                 "expected LISTEN_PORT RECEIVER_HOST RECEIVER_PORT IPS_FILE; see 'netbond send --help'",
             )
         listen = HostPort("", port_number(words[0], "LISTEN_PORT"))
         receiver = HostPort(host_name(words[1], "RECEIVER_HOST"), port_number(words[2], "RECEIVER_PORT"))
         return listen, (receiver,), Path(words[3])
     if len(words) > 1:
-        raise UsageError(f"{len(words)} arguments given besides --listen", "expected only IPS_FILE")
+        raise UsageError(
+            f"{counted(len(words), 'argument')} given besides --listen", "expected only IPS_FILE"
+        )
     if not words and args.control_fd is None:
         raise UsageError("there is no list of links", "add IPS_FILE")
     list_file = Path(words[0]) if words and words[0] != "-" else None

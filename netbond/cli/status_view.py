@@ -32,7 +32,7 @@ from netbond.status.schema import (
     Snapshot,
     UplinkStatus,
 )
-from netbond.system.text import printable
+from netbond.system.text import counted, printable
 
 _STYLES = {
     UplinkState.UP: "green",
@@ -96,7 +96,7 @@ def _agent(agent: AgentStatus) -> list[RenderableType]:
     line.append_text(
         text(
             f"  pid {agent.pid}, up {duration(agent.uptime_s)},"
-            f" {agent.changes} changes, {agent.config or 'no configuration file'}"
+            f" {counted(agent.changes, 'change')}, {agent.config or 'no configuration file'}"
         )
     )
     return [line, *(text(f"! {problem}", "red") for problem in agent.problems)]
@@ -196,7 +196,10 @@ class Cropped:
         lines = console.render_lines(self._view, options.update(height=None), pad=False)
         if len(lines) > height:
             hidden = len(lines) - height + 1
-            lines = [*lines[: height - 1], [Segment(f"... {hidden} more lines: make the window taller")]]
+            lines = [
+                *lines[: height - 1],
+                [Segment(f"... {counted(hidden, 'more line')}: make the window taller")],
+            ]
         for number, line in enumerate(lines):
             if number:
                 yield Segment.line()
@@ -342,7 +345,7 @@ def _engine(engine: EngineStatus) -> list[RenderableType]:
     if engine.stats is not None and engine.stats.flavour:
         line.append_text(text(f", {engine.stats.flavour}"))
     if engine.restarts:
-        line.append_text(text(f", {engine.restarts} restarts"))
+        line.append_text(text(f", {counted(engine.restarts, 'restart')}"))
         if engine.last_exit != engine.reason:
             line.append_text(text(f" (last: {engine.last_exit})"))
     if isinstance(engine.stats, SenderStatistics):

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from netbond.dhcp.lease import TYPE_CHECKING, Changed, Lease, Released
 from netbond.errors import NetbondError
-from netbond.system.text import quoted
+from netbond.system.text import counted, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -264,7 +264,7 @@ def parse_networkmanager(
     VPNs, and for an interface without an IPv4 address. LeaseError if a value is invalid.
     """
     if len(argv) != 2:
-        raise LeaseError(f"expected an interface and an action, not {len(argv)} words")
+        raise LeaseError(f"expected an interface and an action, not {counted(len(argv), 'word')}")
     name, action = argv
     if action not in NETWORKMANAGER_LEASED | NETWORKMANAGER_RELEASED:
         return None

@@ -17,7 +17,7 @@ from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.errors import EXIT_CONFIG, EXIT_USAGE
 from netbond.srtla.advice import Advice
 from netbond.srtla.statistics import EngineStatistics, ReceiverStatistics, SenderStatistics
-from netbond.system.text import printable
+from netbond.system.text import counted, printable
 from netbond.system.typed_json import read_tolerant
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
@@ -180,7 +180,7 @@ class LogLines:
                 self._dropped += 1
                 continue
             if self._dropped:
-                found.append(f"({self._dropped} lines left out)")
+                found.append(f"({counted(self._dropped, 'line')} left out)")
                 self._dropped = 0
             found.append(printable(line.decode(errors="replace").strip(), self.width))
         return found

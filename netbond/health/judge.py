@@ -29,7 +29,7 @@ from enum import Enum
 
 from netbond.config.schema import CheckConfig, HealthConfig
 from netbond.model import IPAddress
-from netbond.system.text import printable
+from netbond.system.text import counted, printable
 
 UNKNOWN = "unknown"  # nothing is known yet: usable
 UP = "up"
@@ -140,9 +140,8 @@ class _CheckRecord:
         name = self.config.name
         silent = [text for text, target in self.targets.items() if target.silent >= policy.down_after]
         if silent:
-            return (
-                f"{name}: no answer from {', '.join(silent)} ({len(silent)} of {len(self.targets)} targets)"
-            )
+            targets = counted(len(self.targets), "target")
+            return f"{name}: no answer from {', '.join(silent)} ({len(silent)} of {targets})"
         loss = self.loss(policy.down_after)
         if loss is not None and loss * 100 > policy.degraded_loss:
             return f"{name}: {loss:.0%} of the last answers missing"
@@ -334,9 +333,9 @@ class Judge:
             self._failed = False
             hold = self._hold(now)
             self._held_until = now + hold
+            outages = counted(len(self._outages), "outage")
             self._held_reason = (
-                f"answers again, but had {len(self._outages)} outages in {self.policy.flap_memory:g} s:"
-                f" held down for {hold:g} s"
+                f"answers again, but had {outages} in {self.policy.flap_memory:g} s: held down for {hold:g} s"
             )
             for check in self._checks:
                 check.targets.clear()  # answers missing in the outage do not count as loss

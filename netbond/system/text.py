@@ -18,6 +18,11 @@ def printable(text: str, limit: int = 500) -> str:
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 
 
+def counted(number: int, word: str) -> str:
+    """Return the number with its noun: `1 link`, `2 links`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def quoted(value: object, limit: int = 40) -> str:
     """A value as an error names it: in quotes, in ASCII, and only its beginning if it is longer than `limit`.
 

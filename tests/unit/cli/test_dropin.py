@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,10 +171,11 @@ def test_each_option_of_a_receiver(option: str, value: str, levels: list[str]) -
 
 
 @pytest.mark.parametrize("level", ["trace", "debug", "info", "warn", "error", "critical"])
+@pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
 @pytest.mark.parametrize("role", ["send", "recv"])
-def test_each_level_of_the_log(role: str, level: str, levels: list[str]) -> None:
+def test_each_level_of_the_log(role: str, case: Callable[[str], str], level: str, levels: list[str]) -> None:
     assert level in LOG_LEVELS
-    started(role, "--log_level", level, *(PLACES if role == "send" else ()))
+    started(role, "--log_level", case(level), *(PLACES if role == "send" else ()))
     assert levels == ["debug" if level == "trace" else level]
 
 

@@ -44,7 +44,10 @@ def test_the_agent_needs_root(
     )
 
 
-def test_it_is_run_with_its_configuration_and_file(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("options", "level"), [([], logging.ERROR), (["--log-level", "INFO"], logging.INFO)])
+def test_it_is_run_with_its_configuration_and_file(
+    config: Path, options: list[str], level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[object] = []
 
     class Agent:
@@ -58,10 +61,10 @@ def test_it_is_run_with_its_configuration_and_file(config: Path, monkeypatch: py
     monkeypatch.setattr("netbond.agent.Agent", Agent)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(run, "raise_descriptor_limit", lambda: ran.append("descriptors"))
-    assert main(["run", "--config", str(config)]) == 0
+    assert main(["run", "--config", str(config), *options]) == 0
     assert isinstance(ran[1], Config)
     assert [ran[0], *ran[2:]] == ["descriptors", config, "ran"]
-    assert logging.getLogger("netbond").level == logging.ERROR
+    assert logging.getLogger("netbond").level == level
     assert signal.SIGHUP in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "it waits until the agent heeds it"
 
 

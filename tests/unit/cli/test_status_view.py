@@ -45,6 +45,14 @@ def test_long_names_keep_every_line_within_80_columns() -> None:
     assert lines[first + 1].strip() == "(dhclient, 3 min ago)"
 
 
+def test_one_of_each_is_singular() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    snapshot["agent"]["changes"] = snapshot["engines"][0]["restarts"] = 1
+    text = shown(snapshot)
+    assert ", 1 change, " in text
+    assert ", 1 restart " in text
+
+
 def test_the_longest_ipv6_addresses_fit() -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
     snapshot["uplinks"][-1].update(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netbond.system.text import printable, quoted
+from netbond.system.text import counted, printable, quoted
 
 
 @given(st.text(st.characters(), max_size=60), st.integers(1, 50))
@@ -41,3 +41,8 @@ def test_what_an_error_quotes() -> None:
     assert quoted("\u0661") == r"'\u0661'", "a digit of another script does not pass for 1"
     assert quoted("1" * 50) == "'" + "1" * 40 + "...'"
     assert quoted(5) == "'5'"
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 links"), (1, "1 link"), (2, "2 links")])
+def test_one_link_is_no_links(number: int, text: str) -> None:
+    assert counted(number, "link") == text
