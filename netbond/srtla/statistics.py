@@ -147,7 +147,7 @@ class SenderStatistics:
         default=(),
         metadata=doc(
             "what is wrong now and no link's own trouble, one line each: another SRT caller is refused, the"
-            " receiver does not answer"
+            " receiver or its SRT server does not answer"
         ),
     )
     stream: str = field(

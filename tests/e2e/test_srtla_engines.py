@@ -87,6 +87,8 @@ def test_an_srt_server_that_restarts_does_not_end_the_group(tmp_path: Path) -> N
         stream = Stream(lab, listener=False)
         stream.call()
         eventually(lambda: "nothing listens there" in lab.log("recv.log"), 10)
+        silent = "the receiver answers, its SRT server does not: is it running, and set at the receiver?"
+        eventually(lambda: sender.stats["problems"] == [silent], 10)
         stream.caller.kill()
         time.sleep(2)  # until another caller is taken
         stream.listen()
@@ -96,6 +98,20 @@ def test_an_srt_server_that_restarts_does_not_end_the_group(tmp_path: Path) -> N
         assert "answers again" in lab.log("recv.log")
         assert len(receiver.stats["groups"]) == 1
         assert lab.log("send.log").count("registered: group") == 1
+        assert lab.log("send.log").count(silent) == 1
+        assert sender.stats["problems"] == []
+
+
+def test_an_srt_server_that_refuses_says_why_at_the_sender(tmp_path: Path) -> None:
+    with net(tmp_path, 1) as lab:
+        receiving_agent(lab)
+        sender = sending_agent(lab)
+        eventually(lambda: links_up(sender) == 1, 10)
+        stream = Stream(lab, options="&passphrase=thislistenerhasone")
+        stream.options = ""
+        stream.call()
+        words = "the receiver's SRT server refuses the SRT caller: one end is encrypted, the other not"
+        eventually(lambda: sender.stats["problems"] == [words], 10)
 
 
 def test_an_encoder_that_is_killed_and_started_again_is_back_at_once(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort, parse_host_port
 from netbond.srtla import flavour, streamid, wire
+from netbond.srtla.answers import Answers
 from netbond.srtla.callers import Callers
 from netbond.srtla.keyframes import announced_s
 from netbond.srtla.linkspec import LinkSpec, make_link
@@ -114,6 +115,8 @@ class SendEngine(Engine):
         self._probes = 0
         self._probe: socket.socket | None = None  # to the first receiver, while another is in use
         self._callers = Callers()
+        self._answers = Answers()
+        self._answers_said = ""
         self._fast: FastPath | None = None
         self._ports = _resumed_ports(resume)
         self._silent: set[HostPort] = set()  # receivers that did not answer since a link was up
@@ -196,6 +199,7 @@ class SendEngine(Engine):
             self._read_list()
         self._look_after_receiver(now)
         self._callers.second(self._sender.packets, now)
+        self._say_answers(now)
         self._name_stream()
         self._carriage.unsettled = self._callers.unsettled
         for number, link in list(self._sockets.items()):
@@ -274,12 +278,22 @@ class SendEngine(Engine):
             log.info("the SRT server has accepted the stream %s", name)
         self._named = name
 
+    def _say_answers(self, now: float) -> None:
+        """Say once in the log that the SRT server does not answer, or refuses."""
+        trouble = self._answers.trouble(now)
+        if trouble and trouble != self._answers_said:
+            log.warning("%s", trouble)
+        self._answers_said = trouble
+
     def _problems(self, now: float) -> list[str]:
         """What is wrong now and no link's own trouble, one line each."""
         problems = []
         refused = self._callers.refusal(now)
         if refused is not None:
             problems.append(self._refused_caller(refused))
+        trouble = self._answers.trouble(now)
+        if trouble:
+            problems.append(trouble)
         if self._receiver.name in self._silent:
             problems.append(f"no answer from {self._receiver.name} on any link")
         elif self._receiver.resolver.failing and not self._receiver.addresses:
@@ -532,6 +546,8 @@ class SendEngine(Engine):
             return
         closed = self._sender.caller_closed
         if callers.admits(address, data, carriage.caller_heard, now, closed=closed):
+            if self._sender.usable_links and wire.is_handshake(data):
+                self._answers.asked(now)
             self._sender.datagram_from_caller(data, now)
         else:
             refused = callers.refusal_to_log(now)
@@ -581,13 +597,15 @@ class SendEngine(Engine):
 
     def _answer(self, answers: list[bytes]) -> None:
         """To the SRT caller, or to who would like to be."""
-        callers = self._callers
+        callers, now = self._callers, time.monotonic()
+        for data in answers:
+            self._answers.answered(data, now)
         before = callers.address
         addressed = [(address, data) for data in answers if (address := callers.answered(data)) is not None]
         batch.send_to(self._listener, addressed, self._inbox.local)
         self._carriage.unsettled = callers.unsettled
         if callers.address != before:
-            self._new_caller(time.monotonic())
+            self._new_caller(now)
 
     def _send(
         self, descriptors: dict[int, int], datagrams: list[tuple[int, bytes]]

@@ -475,6 +475,32 @@ def test_a_caller_is_one_whose_handshake_is_complete(caplog: pytest.LogCaptureFi
     on_packet_loop(main)
 
 
+def test_an_srt_server_that_is_absent_is_named_in_status_and_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("netbond.srtla.answers.SILENCE_S", 0.1)
+    words = "the receiver answers, its SRT server does not: is it running, and set at the receiver?"
+
+    async def main() -> None:
+        far, caller = Far(), udp()
+        engine = opened(engine_to(far))
+        engine.message(Links((LO,)))
+        caller.sendto(handshake(INDUCTION, 1), engine._listener.getsockname())
+        await until(lambda: engine.stats(time.monotonic()).packets == 1)  # before a link is up: lost
+        await connected(engine, far)
+        await asyncio.sleep(0.15)
+        assert engine.stats(time.monotonic()).problems == ()
+        caller.sendto(handshake(INDUCTION, 1), engine._listener.getsockname())
+        await until(lambda: engine.stats(time.monotonic()).problems == (words,))
+        engine.maintain(time.monotonic())
+        engine.maintain(time.monotonic())
+        assert caplog.text.count(words) == 1
+        engine._answer([handshake(INDUCTION, 900, to=1)])
+        assert engine.stats(time.monotonic()).problems == ()
+
+    on_packet_loop(main)
+
+
 def test_who_may_say_that_a_keyframe_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket of this machine, or of the caller's address; the caller stays who it is."""
     keyframe = b"\xc1\0\0\0\x32"
