@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from netbond.cli.engine_options import host_port
@@ -241,8 +242,6 @@ def _in_order(
     result: RehearsalResult, specs: Sequence[LinkSpec], left_out: Sequence[LinkResult]
 ) -> RehearsalResult:
     """The result with the links that were left out, in the order of the list."""
-    from dataclasses import replace
-
     found = {(each.address, each.device): each for each in (*result.links, *left_out)}
     return replace(result, links=tuple(found[spec.key] for spec in specs))
 

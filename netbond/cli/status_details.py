@@ -112,6 +112,8 @@ def _routing(uplink: UplinkStatus, now: float) -> Iterator[Row]:
         f"weight {uplink.weight}",
         "in the shared default" if uplink.in_ecmp else "not in the shared default",
     ]
+    if uplink.metered:
+        words.append("metered")
     yield f"IPv{uplink.family}", text(", ".join(words))
     gateway = text(uplink.gateway or "none needed").append(" ")
     yield "gateway", gateway.append_text(origin(uplink, now, uplink.gateway_source))

@@ -26,6 +26,13 @@ def test_what_was_before_a_service_went_away_says_so() -> None:
     assert "disagreement" not in text, "old words contradict nothing"
 
 
+def test_a_metered_uplink_says_so() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    assert ", metered\n" not in shown(snapshot, width=160, everything=True)
+    snapshot["uplinks"][0]["metered"] = True
+    assert "in the shared default, metered\n" in shown(snapshot, width=160, everything=True)
+
+
 @pytest.mark.parametrize(
     ("rest", "says"),
     [
