@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from netbond.config.schema import NESTED, REPEATED, SINGLE
+from netbond.config.schema import INNER, NESTED, REPEATED, SINGLE
 from netbond.srtla.rehearsal import RehearsalResult
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
 from netbond.status import schema
@@ -56,9 +56,11 @@ def channel() -> str:
     samples: tuple[protocol.Message, ...] = (
         protocol.Resume({}),
         protocol.Links((LinkSpec("usb0", "10.0.0.10", "usb0"),)),
+        protocol.EncoderThere(None),
         protocol.Ready(),
         protocol.Stats({}),
         protocol.AdviceMessage({}),
+        protocol.VideoRate(4_200_000),
         protocol.Fatal("one line"),
         protocol.Hello(4711),
         protocol.Forget(["192.0.2.1", 40000]),
@@ -85,6 +87,8 @@ def keys(table: type[Any]) -> str:
 
 
 def _default(key: Field[Any]) -> str:
+    if "inner" in key.metadata:
+        return "*none*"
     return f"`{_toml(key.metadata['default'])}`" if "default" in key.metadata else "*required*"
 
 
@@ -139,6 +143,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     *(("docs/config.md", f"[{name}]", partial(keys, table)) for name, table in SINGLE.items()),
     *(("docs/config.md", f"[[{name}]]", partial(keys, table)) for name, table in REPEATED.items()),
     *(("docs/config.md", f"[[{name}]]", partial(keys, table)) for name, table in NESTED.items()),
+    *(("docs/config.md", f"[{name}]", partial(keys, table)) for name, table in INNER.items()),
     ("docs/status.md", "snapshot", partial(json_keys, schema.Snapshot, nested=False)),
     ("docs/status.md", "agent", partial(json_keys, schema.AgentStatus)),
     ("docs/status.md", "uplinks", partial(json_keys, schema.UplinkStatus)),

@@ -226,6 +226,15 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #probe_metered = false
 # true: stream ids are no secret. Otherwise only root sees them whole.
 #show_stream_ids = false
+# Its encoder reads its bitrate from a file (docs/encoder.md): between these limits, with this share of sound
+# and headers in the stream ("": it is measured). SIGHUP goes to the process of this file, or of this name.
+#[sender.encoder]
+#bitrate_file = "/run/belacoder/bitrate"
+#bitrate_min = "0.5M"
+#bitrate_max = "12M"
+#bitrate_overhead = ""
+#pid_file = "/run/belacoder/pid"
+#process = "belacoder"
 
 # On the server: senders connect to `listen`; `srt` is the SRT server that gets the stream.
 #[[receiver]]

@@ -41,22 +41,21 @@ WORDS = {
     "require_key": ("", "accept the other end only if it proves that it has the key"),
     "server": ("PATTERN=HOST:PORT", "another SRT server, for streams whose id fits; may be repeated"),
     "show_stream_ids": ("", "SRT stream ids are no secret: show them whole"),
+    "bitrate_file": ("FILE", "write the video bitrate that the links can carry to this file, for an encoder"),
+    "bitrate_min": ("RATE", "the least that is written, like 800k (0.5M)"),
+    "bitrate_max": ("RATE", "the most (12M)"),
+    "bitrate_overhead": ("SHARE", "of the stream, what is not video, 0 to 0.5; default: it is measured"),
+    "pid_file": ("FILE", "has the process id of the encoder, which gets SIGHUP when the file changes"),
+    "process": ("NAME", "the encoder's name, instead of its process id"),
 }
 
 
 def add_options(parser: argparse.ArgumentParser, engine: type[SenderConfig] | type[ReceiverConfig]) -> None:
     """Add an option for each key of this engine that has a default, and the options that are not keys."""
     for key in fields(engine):
-        if key.default is MISSING:
-            continue
-        metavar, words = WORDS[key.name]
-        if isinstance(key.default, bool):
-            parser.add_argument(option(key), action="store_true", help=words)
-        elif "table" in key.metadata:
-            parser.add_argument(option(key), dest=key.name, action="append", metavar=metavar, help=words)
-        else:
-            text = Path if metavar in ("FILE", "DIR") else str
-            parser.add_argument(option(key), type=text, metavar=metavar, help=words)
+        for each in fields(key.metadata["inner"]) if "inner" in key.metadata else (key,):
+            if each.default is not MISSING or each is not key:
+                _add_option(parser, each)
     parser.add_argument(
         "--stats-file",
         type=Path,
@@ -68,10 +67,26 @@ def add_options(parser: argparse.ArgumentParser, engine: type[SenderConfig] | ty
     parser.add_argument("--user", metavar="NAME", help="become this user before any socket is opened")
 
 
+def _add_option(parser: argparse.ArgumentParser, key: Field[Any]) -> None:
+    metavar, words = WORDS[key.name]
+    if isinstance(key.default, bool):
+        parser.add_argument(option(key), dest=key.name, action="store_true", help=words)
+    elif "table" in key.metadata:
+        parser.add_argument(option(key), dest=key.name, action="append", metavar=metavar, help=words)
+    else:
+        text = Path if metavar in ("FILE", "DIR") else str
+        parser.add_argument(option(key), dest=key.name, type=text, metavar=metavar, help=words)
+
+
 def given(args: argparse.Namespace, engine: type[SenderConfig] | type[ReceiverConfig]) -> dict[str, Any]:
     """Return the values of the given options by key; UsageError names an invalid one."""
-    values = {}
+    values: dict[str, Any] = {}
     for key in fields(engine):
+        if "inner" in key.metadata:
+            inner = _given_inner(args, key.metadata["inner"])
+            if inner is not None:
+                values[key.name] = inner
+            continue
         said = getattr(args, key.name) if key.default is not MISSING else None
         if isinstance(said, list):
             values[key.name] = tuple(_value(key, each) for each in said)
@@ -80,13 +95,27 @@ def given(args: argparse.Namespace, engine: type[SenderConfig] | type[ReceiverCo
     return values
 
 
+def _given_inner(args: argparse.Namespace, table: type[Any]) -> Any:
+    """Return the inner table that the options make, None if none of them is given."""
+    values = {}
+    for key in fields(table):
+        said = getattr(args, key.name)
+        if said is not None:
+            values[key.name] = _value(key, said)
+    for key in fields(table):
+        if values and key.default is MISSING and key.name not in values:
+            first = next(option(each) for each in fields(table) if each.name in values)
+            raise UsageError(f"{first} needs {option(key)}", f"add {option(key)} FILE")
+    return table(**values) if values else None
+
+
 def _value(key: Field[Any], said: str | Path | bool) -> Any:
     if isinstance(said, bool | Path):
         return said  # on the command line, a path may be relative
     value: object = said
     if isinstance(key.default, int) and re.fullmatch("[0-9]{1,9}", said):
         value = int(said)
-    elif isinstance(key.default, float):
+    elif key.default is None or isinstance(key.default, float):
         with contextlib.suppress(ValueError):
             value = float(said)
     read = key.metadata["table"].parse if "table" in key.metadata else key.metadata["kind"]

@@ -17,6 +17,7 @@ from netbond.cli.engine_options import (
     key_of,
     port_number,
 )
+from netbond.config.crosscheck import encoder_mistake
 from netbond.config.schema import SenderConfig
 from netbond.config.values import MAX_RECEIVERS, HostPort
 from netbond.errors import UsageError
@@ -52,6 +53,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Send until told to stop; return the exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine handles it
+    from netbond.srtla.process.encoder import open_bitrate_file
     from netbond.srtla.process.engine import prepare, serve, set_up_logging
     from netbond.srtla.process.sending import SendEngine, SendOptions
 
@@ -62,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
     config = SenderConfig(
         listen, receivers[0] if len(receivers) == 1 else receivers, **given(args, SenderConfig)
     )
-    options = SendOptions(config, list_file, key_of(args), args.stats_file)
+    if mistake := encoder_mistake(config):
+        raise UsageError(*mistake)
+    bitrate_file = open_bitrate_file(config.encoder) if config.encoder is not None else None
+    options = SendOptions(config, list_file, key_of(args), args.stats_file, bitrate_file)
     set_up_logging(dropin.log_level(args))
     for line in lines:
         log.warning("%s", line)

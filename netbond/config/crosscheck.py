@@ -13,6 +13,8 @@ from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, TABLES_PER_NAME
 from netbond.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from netbond.config.schema import Config, ReceiverConfig, SenderConfig
     from netbond.config.values import HostPort
     from netbond.model import IPAddress
@@ -103,6 +105,34 @@ def _check_engines(config: Config, file: str) -> None:
             raise ConfigError(
                 f"{file}: {receiver.name} has two keys named {twice[0]!r}", "give each a name of its own"
             )
+    written: set[Path] = set()
+    for sender in config.sender:
+        if sender.encoder is None:
+            continue
+        wrong = encoder_mistake(sender)
+        if wrong:
+            raise ConfigError(f"{file}: {sender.name}: {wrong[0]}", wrong[1])
+        if sender.encoder.bitrate_file in written:
+            raise ConfigError(
+                f"{file}: two senders have bitrate_file = '{sender.encoder.bitrate_file}'",
+                "give each encoder a file of its own",
+            )
+        written.add(sender.encoder.bitrate_file)
+
+
+def encoder_mistake(sender: SenderConfig) -> tuple[str, str] | None:
+    """What is wrong with a sender's encoder, and what to do; None: nothing."""
+    encoder = sender.encoder
+    if encoder is None:
+        return None
+    if sender.mode != "adaptive":
+        return f"mode {sender.mode!r} has no advice for an encoder", "use mode 'adaptive', or no bitrate file"
+    if encoder.bitrate_min > encoder.bitrate_max:
+        return (
+            f"the least bitrate, {encoder.bitrate_min} bit/s, is more than the most, {encoder.bitrate_max}",
+            "make bitrate_max the larger one",
+        )
+    return None
 
 
 def _same_port(one: HostPort, other: HostPort) -> bool:

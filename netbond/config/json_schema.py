@@ -7,7 +7,7 @@ several keys (netbond.config.crosscheck) a schema cannot say; `netbond config ch
 from __future__ import annotations
 
 import re
-from dataclasses import Field, fields
+from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from netbond.config.schema import MAX_NESTED, REPEATED, SINGLE
@@ -41,7 +41,7 @@ def _table(cls: type[Any], title: str) -> dict[str, Any]:
         "properties": {name: _property(key, title) for name, key in keys.items()},
         "additionalProperties": False,
     }
-    if required := [name for name, key in keys.items() if "default" not in key.metadata]:
+    if required := [name for name, key in keys.items() if key.default is MISSING]:
         schema["required"] = required
     return schema
 
@@ -57,6 +57,8 @@ def _property(key: Field[Any], table: str) -> dict[str, Any]:
             "maxItems": MAX_NESTED,
             "default": [],
         }
+    if "inner" in metadata:
+        return _table(metadata["inner"], f"[{table.strip('[]')}.{key.name}]")
     restart = " A change needs a restart of the agent." if metadata["restart"] else ""
     schema = {"description": plain(metadata["doc"]) + restart, **metadata["kind"].schema}
     if "default" in metadata:

@@ -34,7 +34,8 @@ T = TypeVar("T")
 
 def _fill(cls: type[T], data: object, where: str, file: str) -> T:
     if not isinstance(data, dict):
-        raise ConfigError(f"{file}: {where} is {data!r}", f"write it as a table, [{where}]")
+        table = re.sub(r"\[[0-9]+\]", "", where)
+        raise ConfigError(f"{file}: {where} is {data!r}", f"write it as a table, [{table}]")
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # T is one of the dataclasses above
     values: dict[str, Any] = {}
     for key, value in data.items():
@@ -46,6 +47,9 @@ def _fill(cls: type[T], data: object, where: str, file: str) -> T:
             )
         if "table" in known[key].metadata:
             values[key] = _nested(known[key].metadata["table"], value, f"{where}.{key}", file)
+            continue
+        if "inner" in known[key].metadata:
+            values[key] = _fill(known[key].metadata["inner"], value, f"{where}.{key}", file)
             continue
         try:
             values[key] = known[key].metadata["kind"](value)

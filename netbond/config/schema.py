@@ -4,7 +4,8 @@ The metadata of a field say all that there is to know of a key:
 - `kind`: how its value is read (netbond.config.values.Kind),
 - `default`: its default as it is written in the file; missing if the key is required,
 - `doc`: what it means, in Markdown; docs/config.md and the JSON Schema for editors are made from it,
-- `restart`: whether a change needs a restart of the agent (netbond.config.reload).
+- `restart`: whether a change needs a restart of the agent (netbond.config.reload),
+- `inner`: instead of `kind`, for one table within a table: its dataclass.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from netbond.config import values as v
 from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, HIGHEST_TABLE, HostPort
 
 
-def _key(kind: v.Kind, default: object, doc: str, *, restart: bool = False) -> Any:
+def _key(kind: v.Kind, default: object, doc: str, *, restart: bool = False, option: str = "") -> Any:
     """A key that may be left out. `default` is written as in the file."""
     metadata = {"kind": kind, "default": default, "doc": doc, "restart": restart}
+    if option:
+        metadata["option"] = option
     return field(default=kind(default), metadata=metadata)
 
 
@@ -37,6 +40,12 @@ def _tables(table: type[Any], doc: str, *, option: str) -> Any:
 
 
 MAX_NESTED = 64
+
+
+def _table(table: type[Any], doc: str) -> Any:
+    """One table within a table; None if it is left out."""
+    return field(default=None, metadata={"inner": table, "doc": doc, "restart": False})
+
 
 PRIORITY = v.whole(1, 32765)  # of policy rules: between the kernel's for the tables local and main
 TABLE = v.whole(1, HIGHEST_TABLE)
@@ -392,6 +401,42 @@ class SysctlConfig:
 
 
 MODES = ("adaptive", "classic")  # of a sender
+ENCODER_RATES = v.bit_rate(300_000, 30_000_000)  # what belacoder takes
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderConfig:
+    """[sender.encoder]: the bitrate file of the sender's encoder, and who is signalled (docs/encoder.md)."""
+
+    bitrate_file: Path = _required(
+        v.absolute_path, "The file for an encoder that reads its video bitrate from one, like belacoder."
+    )
+    bitrate_min: int = _key(
+        ENCODER_RATES,
+        "0.5M",
+        "The least video bitrate, 300k to 30M (`k` and `M` are thousands and millions).",
+    )
+    bitrate_max: int = _key(ENCODER_RATES, "12M", "The most, 300k to 30M.")
+    bitrate_overhead: float | None = _key(
+        v.or_empty(v.number(0, 0.5)),
+        "",
+        "The share of the stream that is not video: sound, and the headers of the container. 0 to 0.5."
+        ' `""`: it is measured.',
+    )
+    pid_file: Path | None = _key(
+        v.optional_path,
+        "",
+        "When the file changes, send SIGHUP to the process whose id is in this file. The rules of"
+        ' `agent.notify_pid_file` apply. `""`: no file.',
+        option="encoder-pid-file",
+    )
+    process: str = _key(
+        v.or_empty(v.word, ""),
+        "",
+        'When the file changes, send SIGHUP to all processes of this name (`"belacoder"`), by the rules of'
+        ' `agent.notify_process`. `""`: none.',
+        option="encoder-process",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,11 +478,13 @@ class SenderConfig:
         doc="`true`: links that are [metered](metered.md#what-metered-means-for-streams) are probed for more"
         " capacity like the others.",
     )
-
     show_stream_ids: bool = _key(
         v.flag,
         default=False,
         doc="`true`: SRT stream ids are no secret, and everybody sees them whole ([streams.md](streams.md)).",
+    )
+    encoder: EncoderConfig | None = _table(
+        EncoderConfig, "The table [`[sender.encoder]`](#senderencoder): the encoder that gets the advice."
     )
 
     @property
@@ -714,6 +761,7 @@ SINGLE: Mapping[str, type[Any]] = {
     "sysctl": SysctlConfig,
     "health": HealthConfig,
 }
+INNER: Mapping[str, type[Any]] = {"sender.encoder": EncoderConfig}
 REPEATED: Mapping[str, type[Any]] = {
     "uplink": UplinkConfig,
     "sender": SenderConfig,

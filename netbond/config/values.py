@@ -518,6 +518,34 @@ def byte_count(value: object) -> int:
     return int(match[1] + fraction) * UNITS[match[3]] // factor
 
 
+BIT_UNITS = {"k": 10**3, "M": 10**6}
+
+
+def bit_rate(low: int, high: int) -> Kind:
+    """Bit/s from `low` to `high`: a whole number, or text with k or M."""
+    expected = f"bit/s from {low} to {high}, as a number or like '0.5M' or '800k'"
+
+    @kind(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": low, "maximum": high},
+                {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?[kM]$"},
+            ]
+        }
+    )
+    def read(value: object) -> int:
+        match = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?([kM])", value if type(value) is str else "")
+        if match is not None:
+            fraction = match[2] or ""
+            scale: int = 10 ** len(fraction)
+            value = int(match[1] + fraction) * BIT_UNITS[match[3]] // scale
+        if type(value) is not int or not low <= value <= high:
+            raise InvalidValueError(expected)
+        return value
+
+    return read
+
+
 @kind(_ADDRESS)
 def resolver_address(value: object) -> str:
     try:

@@ -29,9 +29,14 @@ EngineConfig = SenderConfig | ReceiverConfig
 
 
 def engine_arguments(engine: EngineConfig) -> list[str]:
-    """What the engine is told to do, as arguments of `netbond`: each key that is not at its default."""
+    """What the engine is told to do, as arguments of `netbond`: each key that is not at its default.
+
+    Not the encoder: its file is the agent's, and the engine hears of it on its channel.
+    """
     arguments = ["send" if isinstance(engine, SenderConfig) else "recv"]
     for key in fields(engine):
+        if "inner" in key.metadata:
+            continue
         value = getattr(engine, key.name)
         if value == key.default:
             continue

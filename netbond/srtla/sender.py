@@ -63,6 +63,8 @@ NO_ANSWER: Final = "no answer from the receiver"
 REFUSED_BACKOFF_S = (2.0, 10.0)  # after REG_ERR, first and longest
 LOSS_WINDOW_S: Final = 10  # over which the advice counts loss
 MAX_REMEMBERED_COPIES: Final = 512  # ACKs and NAKs whose copies from other links are recognised
+SAMPLED: Final = 7  # mask of the packets' count: one in eight is kept, to see what the stream is made of
+MAX_SAMPLES: Final = 64  # that are kept until somebody takes them
 
 
 # --- events ----------------------------------------------------------------------------------------------
@@ -215,6 +217,7 @@ class Sender(Outlet):
         self.caller_closed = False  # the SRT connection has been closed, by either end
         self.stream_ids = StreamIds()
         self.advice: Advice | None = None  # the latest; None: no stream, or the mode has none
+        self.samples: deque[bytes] = deque(maxlen=MAX_SAMPLES)  # some data packets of the caller, not repeats
 
     # --- what comes in --------------------------------------------------------------------------------------
 
@@ -332,6 +335,8 @@ class Sender(Outlet):
         again = bool(data[4] & 0x04)
         if again:
             self.retransmitted += 1
+        elif not self.packets & SAMPLED:
+            self.samples.append(data)
         self._carrier.data(wire.sequence_of(data), data, now, again=again)
 
     def datagram_from_receiver(self, number: int, data: bytes, now: float) -> None:

@@ -22,6 +22,7 @@ from netbond.srtla.process.protocol import (
     Resume,
     ResumeData,
     Stats,
+    VideoRate,
     encode,
     parse,
 )
@@ -91,7 +92,7 @@ class Channel:
         self._out += _line(message)
         self._flush()
 
-    def show(self, message: Stats | Resume | AdviceMessage) -> None:
+    def show(self, message: Stats | Resume | AdviceMessage | VideoRate) -> None:
         """Queue a message in the place of an earlier one of its kind that is still waiting."""
         self._newest[type(message)] = message
         self._flush()

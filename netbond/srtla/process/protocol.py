@@ -25,6 +25,8 @@ MAX_LINE_BYTES = 1024 * 1024
 
 MAX_PID = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
 
+MAX_RATE = 10**12  # bit/s
+
 ResumeData = dict[str, Any]
 
 _T = TypeVar("_T")
@@ -90,6 +92,29 @@ class AdviceMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderThere:
+    """Senders: there is an encoder with a bitrate file, so send `video` from now on.
+
+    The value is the share of the stream that is not video (0 to 0.5); null: measure it.
+    """
+
+    key: ClassVar[str] = "encoder"
+    overhead: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRate:
+    """Senders with an encoder: the video rate in bit/s that is advised now.
+
+    Five times a second while a stream runs, and at once when it falls by 10 %. The agent keeps it within the
+    limits of `[sender.encoder]`, writes it to the encoder's file, and signals the encoder.
+    """
+
+    key: ClassVar[str] = "video"
+    bits_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fatal:
     """One line of text before the engine exits for a reason that a restart will not mend; shown in status."""
 
@@ -113,11 +138,11 @@ class Forget:
     peer: list[Any]
 
 
-Message = Resume | Links | Ready | Stats | AdviceMessage | Fatal | Hello | Forget
+Message = Resume | Links | EncoderThere | Ready | Stats | AdviceMessage | VideoRate | Fatal | Hello | Forget
 
 # Which messages each end expects.
-FROM_AGENT: tuple[type[Message], ...] = (Resume, Links)
-FROM_ENGINE: tuple[type[Message], ...] = (Ready, Resume, Stats, AdviceMessage, Fatal)
+FROM_AGENT: tuple[type[Message], ...] = (Resume, Links, EncoderThere)
+FROM_ENGINE: tuple[type[Message], ...] = (Ready, Resume, Stats, AdviceMessage, VideoRate, Fatal)
 FROM_WORKER: tuple[type[Message], ...] = (Hello, *FROM_ENGINE)
 FROM_FRONT: tuple[type[Message], ...] = (Resume, Forget)
 
@@ -148,6 +173,10 @@ def _value(message: Message) -> object:
             }
             for link in message.links
         ]
+    if isinstance(message, EncoderThere):
+        return message.overhead
+    if isinstance(message, VideoRate):
+        return message.bits_per_second
     if isinstance(message, Fatal):
         return message.reason
     if isinstance(message, Hello):
@@ -202,6 +231,20 @@ def _links(value: object) -> Links:
     return Links(tuple(links[:MAX_LINKS]))
 
 
+def _overhead(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 0.5:
+        raise TypeError
+    return float(value)
+
+
+def _rate(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_RATE:
+        raise TypeError
+    return value
+
+
 def _pid(value: object) -> int:
     if type(value) is not int or not 1 < value <= MAX_PID:
         raise TypeError
@@ -214,6 +257,8 @@ _READERS: dict[str, Callable[[object], Message | None]] = {  # TypeError: the va
     Ready.key: lambda value: Ready() if _checked(value, bool) else None,
     Stats.key: lambda value: Stats(_checked(value, dict)),
     AdviceMessage.key: lambda value: AdviceMessage(_checked(value, dict)),
+    EncoderThere.key: lambda value: EncoderThere(_overhead(value)),
+    VideoRate.key: lambda value: VideoRate(_rate(value)),
     Fatal.key: lambda value: Fatal(_checked(value, str)),
     Hello.key: lambda value: Hello(_pid(value)),
     Forget.key: lambda value: Forget(_checked(value, list)),

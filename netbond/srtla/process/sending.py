@@ -33,10 +33,11 @@ from netbond.srtla.process import batch, linklist
 from netbond.srtla.process.addresses import Addresses
 from netbond.srtla.process.carriage import Carriage
 from netbond.srtla.process.channel import Channel
+from netbond.srtla.process.encoder import EncoderAdvice
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.failover import Failover
 from netbond.srtla.process.linksocket import FAILURES, Endpoint, open_link, open_listener, reason
-from netbond.srtla.process.protocol import AdviceMessage, Links, Message, ResumeData
+from netbond.srtla.process.protocol import AdviceMessage, EncoderThere, Links, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.wakeup import Report
 from netbond.srtla.receiver.receiver import format_address
@@ -59,6 +60,7 @@ from netbond.system.typed_json import to_json
 
 if TYPE_CHECKING:
     from netbond.srtla.native._extension import FastPath
+    from netbond.system.bitrate_file import BitrateFile
 
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
 DRAIN_S: Final = 0.5  # at most, for packets that wait for a link, when told to stop
@@ -75,6 +77,7 @@ class SendOptions:
     list_file: Path | None = None  # None: the agent sends the links
     key: bytes | None = None  # the pre-shared one, read from `config.key_file`
     stats_file: Path | None = None  # for the statistics, each second
+    bitrate_file: BitrateFile | None = None  # of the encoder; None: there is none, or it is the agent's
 
 
 @dataclass(slots=True, eq=False)
@@ -119,6 +122,8 @@ class SendEngine(Engine):
         self._answers_said = ""
         self._fast: FastPath | None = None
         self._ports = _resumed_ports(resume)
+        overhead = config.encoder.bitrate_overhead if config.encoder is not None else None
+        self._encoder = EncoderAdvice(channel, options.bitrate_file, overhead)
         self._silent: set[HostPort] = set()  # receivers that did not answer since a link was up
         self._unproven_said = ""
         self._named = ""  # the stream, as last logged
@@ -171,6 +176,7 @@ class SendEngine(Engine):
                 _Receiver(name, addresses, Resolver(name, partial(self._resolved, addresses)))
             )
         self._receiver.resolver.start()
+        self._encoder.open()
         log.info("listening on %s for an SRT caller", _shown(self._listener))
         if self._list_file is not None:
             self._read_list()
@@ -178,6 +184,8 @@ class SendEngine(Engine):
     def message(self, message: Message) -> None:
         if isinstance(message, Links):
             self._set_links(message.links)
+        elif isinstance(message, EncoderThere):
+            self._encoder.ask(message.overhead)
 
     def on_sighup(self) -> None:
         if self._list_file is not None:
@@ -193,11 +201,15 @@ class SendEngine(Engine):
                 break
             await asyncio.sleep(DRAIN_S / 50)
 
+    def close(self) -> None:
+        self._encoder.close()
+
     def maintain(self, now: float) -> None:
         if self._watch is not None and self._watch.changed():
             log.info("%s has changed", self._list_file)
             self._read_list()
         self._look_after_receiver(now)
+        self._encoder.second(self._sender, now)
         self._callers.second(self._sender.packets, now)
         self._say_answers(now)
         self._name_stream()
@@ -667,8 +679,10 @@ class SendEngine(Engine):
                 log.warning("%s does not know our key: %s", self._receiver.name, what)
         elif isinstance(event, ReceiverSilent):
             self._silent_receiver(event, now)
-        elif isinstance(event, Advised) and self.channel is not None:
-            self.channel.show(AdviceMessage(to_json(event.advice)))
+        elif isinstance(event, Advised):
+            self._encoder.advised(event.advice.advised_bits_per_second, now)
+            if self.channel is not None:
+                self.channel.show(AdviceMessage(to_json(event.advice)))
 
 
 def _index(device: str) -> int:

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "base",
         (
             *("errors", "model", "config", "system", "dhcp.lease"),
-            *("status.schema", "srtla.advice", "srtla.statistics", "srtla.options"),
+            *("status.schema", "srtla.advice", "srtla.encoder", "srtla.statistics", "srtla.options"),
         ),
     ),
     ("pure", ("*",)),  # all other modules at the top level

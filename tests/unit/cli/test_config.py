@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from netbond.cli import main
 from netbond.cli.config import EXAMPLE
 from netbond.config.load import parse
-from netbond.config.schema import NESTED, REPEATED, SINGLE, Config
+from netbond.config.schema import INNER, NESTED, REPEATED, SINGLE, Config
 from netbond.config.values import HostPort
 
 DOCS = Path(__file__).parents[3] / "docs/config.md"
@@ -44,6 +44,9 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
     assert [check.name for check in config.chain(config.uplink[2].checks)] == ["gateway", "portal", "names"]
     used = {name: {key for item in tomllib.loads(text)[name] for key in item} for name in REPEATED}
     assert used == {name: {spec.name for spec in fields(cls)} for name, cls in REPEATED.items()}
+    for path, cls in INNER.items():
+        table, name = path.split(".")
+        assert set(tomllib.loads(text)[table][0][name]) == {spec.name for spec in fields(cls)}
 
 
 def test_every_line_of_the_example_fits_a_screen() -> None:
@@ -51,8 +54,13 @@ def test_every_line_of_the_example_fits_a_screen() -> None:
     assert EXAMPLE.isascii()
 
 
-def toml(value: Any) -> str:
+def toml(spec: Field[Any]) -> str:
     """A default as docs/config.md writes it."""
+    value = spec.default
+    if "inner" in spec.metadata:
+        return "*none*"
+    if isinstance(spec.metadata.get("default"), str):
+        return f'`"{spec.metadata["default"]}"`'
     if value is MISSING:
         return "*required*"
     if value is None:
@@ -71,12 +79,13 @@ def toml(value: Any) -> str:
 @pytest.mark.parametrize(
     ("heading", "cls"),
     [(f"[{name}]", cls) for name, cls in SINGLE.items()]
-    + [(f"[[{name}]]", cls) for name, cls in {**REPEATED, **NESTED}.items()],
+    + [(f"[[{name}]]", cls) for name, cls in {**REPEATED, **NESTED}.items()]
+    + [(f"[{name}]", cls) for name, cls in INNER.items()],
 )
 def test_the_documentation_has_every_key_and_its_default(heading: str, cls: type[Any]) -> None:
     section = DOCS.read_text(encoding="utf-8").split(f"# {heading}\n")[1].split("\n## ")[0].split("\n### ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| \S", section, flags=re.MULTILINE)
-    assert rows == [(spec.name, toml(spec.default)) for spec in fields(cls)]
+    assert rows == [(spec.name, toml(spec)) for spec in fields(cls)]
 
 
 # --- the command -------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from netbond.cli.engine_options import (
     keys_of,
     port_number,
 )
-from netbond.config.schema import KeyConfig, ReceiverConfig, SenderConfig, ServerConfig
+from netbond.config.schema import EncoderConfig, KeyConfig, ReceiverConfig, SenderConfig, ServerConfig
 from netbond.config.values import HostPort
 from netbond.engines.child import EngineConfig, engine_arguments
 from netbond.errors import UsageError
@@ -76,7 +76,9 @@ def test_what_the_configuration_can_say_the_command_understands(engine: EngineCo
 
 @pytest.mark.parametrize("engine", [SenderConfig, ReceiverConfig])
 def test_every_key_with_a_default_has_words(engine: type[EngineConfig]) -> None:
-    assert {key.name for key in fields(engine) if key.default is not MISSING} <= set(WORDS)
+    keys = {key.name for key in fields(engine) if key.default is not MISSING}
+    inner = {key.name for key in fields(EncoderConfig)}
+    assert (keys - {"encoder"} | inner if "encoder" in keys else keys) <= set(WORDS)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,35 @@ def test_values(engine: type[EngineConfig], words: list[str], key: str, value: o
 def test_values_that_are_not_valid(engine: type[EngineConfig], words: list[str], says: str) -> None:
     with pytest.raises(UsageError) as error:
         given(parsed(engine, *words), engine)
+    assert str(error.value).startswith(says)
+
+
+def test_the_options_of_an_encoder_make_its_table() -> None:
+    words = ["--bitrate-file", "br", "--bitrate-min", "800k", "--bitrate-max", "8000000"]
+    words += ["--bitrate-overhead", "0.1", "--encoder-pid-file", "pid", "--encoder-process", "belacoder"]
+    encoder = EncoderConfig(Path("br"), 800_000, 8_000_000, 0.1, Path("pid"), "belacoder")
+    assert given(parsed(SenderConfig, *words), SenderConfig)["encoder"] == encoder
+    assert given(parsed(SenderConfig, "--bitrate-file", "br"), SenderConfig)["encoder"] == EncoderConfig(
+        Path("br")
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--encoder-process", "x"], "--encoder-process needs --bitrate-file; add --bitrate-file FILE"),
+        (
+            ["--bitrate-file", "f", "--bitrate-min", "1"],
+            "--bitrate-min '1' is not valid; expected bit/s from",
+        ),
+        (["--bitrate-file", "f", "--bitrate-max", "6Mbit"], "--bitrate-max '6Mbit' is not valid; expected"),
+        (["--bitrate-file", "f", "--bitrate-overhead", "8%"], "--bitrate-overhead '8%' is not valid"),
+        (["--bitrate-file", "f", "--encoder-process", "a b"], "--encoder-process 'a b' is not valid"),
+    ],
+)
+def test_mistakes_about_an_encoder(words: list[str], says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        given(parsed(SenderConfig, *words), SenderConfig)
     assert str(error.value).startswith(says)
 
 

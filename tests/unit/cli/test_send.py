@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from netbond.cli import main
+from netbond.config.schema import EncoderConfig
 from netbond.config.values import HostPort
 from netbond.srtla.process import engine, sending
 
@@ -67,6 +68,33 @@ def test_several_receivers() -> None:
 def test_a_list_beside_listen(word: str, file: Path | None) -> None:
     words = ("--listen", "127.0.0.1:6000", "--receiver", "b:5000", word)
     assert options(*words).list_file == file
+
+
+def test_the_file_of_an_encoder(tmp_path: Path) -> None:
+    words = ("6000", "bond.example", "5000", "ips")
+    assert options(*words).bitrate_file is None
+    path = tmp_path / "bitrate"
+    found = options("--bitrate-file", str(path), "--bitrate-max", "6M", *words)
+    assert found.bitrate_file is not None
+    assert found.bitrate_file.path == path
+    assert found.config.encoder == EncoderConfig(path, bitrate_max=6_000_000)
+    assert list(tmp_path.iterdir()) == []  # only its folder was opened
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["--bitrate-file", "/none/br"], 69, "--bitrate-file /none/br: No such file or directory; name a"),
+        (["--mode", "classic", "--bitrate-file", "br"], 64, "mode 'classic' has no advice for an encoder;"),
+        (["--bitrate-file", "br", "--bitrate-max", "0.4M"], 64, "the least bitrate, 500000 bit/s, is more"),
+        (["--bitrate-max", "4M"], 64, "--bitrate-max needs --bitrate-file; add --bitrate-file FILE"),
+    ],
+)
+def test_mistakes_about_an_encoder(
+    words: list[str], status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["send", *words, "6000", "h", "5000", "ips"]) == status
+    assert capsys.readouterr().err.startswith(f"netbond send: {says}")
 
 
 @pytest.mark.parametrize(

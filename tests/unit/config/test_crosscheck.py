@@ -11,6 +11,8 @@ from netbond.errors import ConfigError
 
 CHECK = '[[check]]\nname="x"\n'
 
+ENCODER = '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[sender.encoder]\nbitrate_file="/run/br"\n'
+
 REFUSED = [
     (
         '[[uplink]]\nmatch = "usb0"\ntable = 20',
@@ -47,6 +49,18 @@ REFUSED = [
     (
         '[[sender]]\nlisten="127.0.0.1:6000"\nreceiver=["h:1", "127.0.0.1:6000"]',
         "the sender on 127.0.0.1:6000 has receiver = '127.0.0.1:6000', which is itself; name",
+    ),
+    (
+        f'{ENCODER}bitrate_min="9M"\nbitrate_max="8M"',
+        "sender [::1]:6000: the least bitrate, 9000000 bit/s, is more than the most, 8000000; make",
+    ),
+    (
+        ENCODER.replace("[sender.", 'mode="classic"\n[sender.'),
+        "sender [::1]:6000: mode 'classic' has no advice for an encoder; use mode 'adaptive', or no",
+    ),
+    (
+        f"{ENCODER}{ENCODER.replace('6000', '6001')}",
+        "two senders have bitrate_file = '/run/br'; give each encoder a file of its own",
     ),
     (
         '[health]\nchecks = ["gatway"]',

@@ -18,7 +18,7 @@ from netbond.cli.config import EXAMPLE
 from netbond.config import crosscheck
 from netbond.config.json_schema import DIALECT, json_schema, plain
 from netbond.config.load import parse
-from netbond.config.schema import NESTED, REPEATED, SINGLE
+from netbond.config.schema import INNER, NESTED, REPEATED, SINGLE
 from netbond.config.values import InvalidValueError
 from netbond.errors import ConfigError
 from tests.unit import test_match
@@ -155,12 +155,15 @@ def values() -> list[Any]:
     found += ["0.0.0.0/0", "::/0", "10.0.0.1/8", "10.0.0.0/8", "10.0.0.0/255.0.0.0", "2001:db8::/32"]
     found += ["[::1]:0", "[::1]:65535", "[::1]:65536", "[1.2.3.4]:5", "h:00080", "h:000080", "1.2.3.4:80"]
     found += ["1.2.3.4", "[h]:1", "auto", "none", "5 GB", "1.5GiB", "5kB"]
+    found += ["299999", "31M", "30M", "0.5M", "800k", "800000", "0.8m", "200k", 300_000, 30_000_001, 299_999]
     found += [[], [1], [1, 2], [2, 1], [1, 253], [1, 2, 3], [""], ["a", "a"], ["a"] * 9, list("abcdefghi")]
     found += [["10.0.0.1", "10.0.0.2"], ["10.0.0.1", "10.0.0.1"], ["auto"], ["10.0.0.0/8", "a.example"]]
     found += [{}, {"usb": 100}, {"usb": 249}, {"usb": 100, "eth": 102}, {"usb0": 100}, {"path": "*"}]
     found += [{"x": "y"}, {"name": "usb*", "mac": "a\tb"}]
     return found
 
+
+RATES_OUTSIDE = ["31M", "200k"]  # a pattern has no numbers
 
 # By key, what only netbond refuses: a schema has no words for it.
 ONLY_NETBOND_REFUSES: dict[str, list[Any]] = {
@@ -170,6 +173,8 @@ ONLY_NETBOND_REFUSES: dict[str, list[Any]] = {
     "gateway": ["1::2::3", ["1::2::3"]],  # one gap at most
     "resolvers": [["1::2::3"]],
     "destination": [["10.0.0.1/8"], ["1::2::3"]],  # host bits
+    "bitrate_min": RATES_OUTSIDE,
+    "bitrate_max": RATES_OUTSIDE,
 }
 
 
@@ -181,9 +186,9 @@ def test_of_every_value_for_every_key() -> None:
     distinct = {repr(value): value for value in values()}.values()
     tried = [value for value in distinct if not isinstance(value, float) or 0 < value % 1 < 1]
     odd: dict[str, list[Any]] = {}
-    for cls in (*TABLES.values(), *NESTED.values()):
+    for cls in (*TABLES.values(), *NESTED.values(), *INNER.values()):
         for key in fields(cls):
-            if "table" in key.metadata:
+            if "table" in key.metadata or "inner" in key.metadata:
                 continue  # its keys have their turn
             kind = key.metadata["kind"]
             validator = jsonschema.Draft202012Validator(kind.schema)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netbond.config.load import LARGEST, config_argument, default_path, load, parse
-from netbond.config.schema import Config
+from netbond.config.schema import Config, EncoderConfig
 from netbond.config.values import HostPort
 from netbond.errors import ConfigError
 
@@ -99,7 +99,39 @@ REFUSED = [
         '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nworkers = 0',
         "f.toml: receiver[1].workers = 0 is not valid; expected a whole number from 1 to 64",
     ),
+    (
+        '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\nencoder = "/run/br"',
+        "f.toml: sender[1].encoder is '/run/br'; write it as a table, [sender.encoder]",
+    ),
+    (
+        '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[sender.encoder]\nbitrate_min = "1M"',
+        "f.toml: sender[1].encoder lacks the key 'bitrate_file'; add bitrate_file = ...",
+    ),
+    (
+        '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[sender.encoder]\nbitrate_file="/b"\nbitrate_min=5',
+        "f.toml: sender[1].encoder.bitrate_min = 5 is not valid; expected bit/s from 300000 to 30000000, as",
+    ),
 ]  # fmt: skip
+
+
+def test_a_table_inside_of_a_table_belongs_to_the_one_before() -> None:
+    text = """
+        [[sender]]
+        listen = "127.0.0.1:6000"
+        receiver = "h:1"
+        [sender.encoder]
+        bitrate_file = "/run/br"
+        bitrate_min = 400000
+        bitrate_max = "6.5M"
+        bitrate_overhead = 0
+
+        [[sender]]
+        listen = "127.0.0.1:6001"
+        receiver = "h:1"
+        """
+    first, second = parse(text).sender
+    assert first.encoder == EncoderConfig(Path("/run/br"), 400_000, 6_500_000, 0.0)
+    assert second.encoder is None
 
 
 @pytest.mark.parametrize(("text", "says"), REFUSED)

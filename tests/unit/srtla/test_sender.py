@@ -19,6 +19,7 @@ from netbond.srtla.registration import psk
 from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, Bond, Capacity, LinkState
 from netbond.srtla.sender import (
     LATE_NGP_S,
+    MAX_SAMPLES,
     PORT_CLOSED_RETRY_S,
     REFUSED_BACKOFF_S,
     REG2_TIMEOUT_S,
@@ -975,3 +976,15 @@ def test_statistics_have_what_was_advised_last() -> None:
     assert stats["capacity_bits_per_second"] == 3_000_000
     assert [link["capacity_is"] for link in stats["links"]] == ["measured"] * 2
     assert [link["capacity_age_ms"] for link in stats["links"]] == [500] * 2
+
+
+def test_some_data_packets_are_kept_for_whoever_wants_to_know_what_the_stream_is_made_of() -> None:
+    sender = Driven().sender
+    for number in range(16):
+        sender.datagram_from_caller(srt_ack(0, stamp=number), 100.0)
+        sender.datagram_from_caller(data_packet(number, again=True), 100.0)
+    assert list(sender.samples) == []  # neither control packets nor repeats
+    for number in range(8 * MAX_SAMPLES + 80):
+        sender.datagram_from_caller(data_packet(number), 100.0)
+    sequences = [wire.data_sequence(sample) for sample in sender.samples]
+    assert sequences == [8 * n - 1 for n in range(11, MAX_SAMPLES + 11)]

@@ -17,6 +17,7 @@ from netbond.srtla.process.protocol import (
     MAX_LINE_BYTES,
     AdviceMessage,
     ChannelError,
+    EncoderThere,
     Fatal,
     Forget,
     Hello,
@@ -25,6 +26,7 @@ from netbond.srtla.process.protocol import (
     Ready,
     Resume,
     Stats,
+    VideoRate,
     encode,
     parse,
 )
@@ -42,6 +44,9 @@ LINKS = Links(
         (Resume({"group": None}), b'{"resume":{"group":null}}\n', FROM_AGENT),
         (Stats({"links": []}), b'{"stats":{"links":[]}}\n', FROM_ENGINE),
         (AdviceMessage({"links": []}), b'{"advice":{"links":[]}}\n', FROM_ENGINE),
+        (EncoderThere(None), b'{"encoder":null}\n', FROM_AGENT),
+        (EncoderThere(0.25), b'{"encoder":0.25}\n', FROM_AGENT),
+        (VideoRate(4_200_000), b'{"video":4200000}\n', FROM_ENGINE),
         (Fatal("port taken"), b'{"fatal":"port taken"}\n', FROM_ENGINE),
         (Hello(4711), b'{"hello":4711}\n', FROM_WORKER),
         (Forget(["192.0.2.1", 5]), b'{"forget":["192.0.2.1",5]}\n', FROM_FRONT),
@@ -102,6 +107,18 @@ def test_a_worker_is_a_process(pid: str) -> None:
         parse(f'{{"hello": {pid}}}'.encode(), FROM_WORKER)
 
 
+@pytest.mark.parametrize("rate", ["true", "-1", "1.5", "null", '"1M"', "[1]", "1000000000001"])
+def test_a_video_rate_is_a_number(rate: str) -> None:
+    with pytest.raises(ChannelError, match="sent 'video' with a value of the wrong kind"):
+        parse(f'{{"video": {rate}}}'.encode(), FROM_ENGINE)
+
+
+@pytest.mark.parametrize("share", ["true", "-0.1", "0.6", '"0.1"', "[]"])
+def test_an_overhead_is_a_share(share: str) -> None:
+    with pytest.raises(ChannelError, match="sent 'encoder' with a value of the wrong kind"):
+        parse(f'{{"encoder": {share}}}'.encode(), FROM_AGENT)
+
+
 def test_what_is_accepted_can_be_sent_again() -> None:
     line = b'{"stats": {"text": "\\ud800 \\u001b[31m", "n": 123456789012345678901234567890}}'
     (message,) = parse(line, FROM_ENGINE)
@@ -111,7 +128,8 @@ def test_what_is_accepted_can_be_sent_again() -> None:
 @settings(max_examples=300, deadline=None)
 @given(json_values)
 def test_whatever_comes_is_a_message_or_refused(value: Any) -> None:
-    for key in ("ready", "resume", "stats", "advice", "fatal", "links", "hello", "forget"):
+    keys = ("ready", "resume", "stats", "advice", "fatal", "links", "hello", "forget", "encoder", "video")
+    for key in keys:
         line = json.dumps({key: value}).encode()
         for expected in (FROM_AGENT, FROM_ENGINE, FROM_WORKER, FROM_FRONT):
             try:

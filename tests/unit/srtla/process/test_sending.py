@@ -9,20 +9,31 @@ import socket
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 
 from netbond import srtla
-from netbond.config.schema import SenderConfig
+from netbond.config.schema import EncoderConfig, SenderConfig
 from netbond.config.values import HostPort
 from netbond.srtla import wire
 from netbond.srtla.advice import Advice
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import sending
 from netbond.srtla.process.channel import Channel
-from netbond.srtla.process.protocol import FROM_ENGINE, AdviceMessage, Links, Resume, ResumeData, parse
+from netbond.srtla.process.encoder import open_bitrate_file
+from netbond.srtla.process.protocol import (
+    FROM_ENGINE,
+    AdviceMessage,
+    EncoderThere,
+    Links,
+    Resume,
+    ResumeData,
+    VideoRate,
+    parse,
+)
 from netbond.srtla.process.sending import SendEngine, SendOptions
 from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.sender import RECEIVER_SILENCE_S, Advised, LinkDown, ReceiverSilent, Unproven
@@ -556,3 +567,42 @@ def test_the_advice_goes_to_the_agent_at_once() -> None:
     with agent:
         assert parse(agent.recv(65536), FROM_ENGINE) == [AdviceMessage(to_json(advice))]
     engine.channel.close()
+
+
+# --- advice ------------------------------------------------------------------------------------------------
+
+
+def test_advice_reaches_the_file_of_the_encoder(tmp_path: Path) -> None:
+    path = tmp_path / "bitrate"
+    encoder = EncoderConfig(path, bitrate_overhead=0.25)
+
+    async def main() -> None:
+        here, there = (HostPort("127.0.0.1", port) for port in free_ports(2))
+        config = SenderConfig(here, there, encoder=encoder)
+        engine = opened(SendEngine(SendOptions(config, bitrate_file=open_bitrate_file(encoder)), None, {}))
+        assert path.read_text() == "500000\n500000\n"
+        now = time.monotonic() + 1
+        advice = Advice(4_000_000, 5_000_000, 0, 1000, 0.0, None)
+        engine._event(Advised(advice), now)
+        assert path.read_text() == "3000000\n3000000\n"
+        engine.maintain(now + 10)
+        assert path.read_text() == "500000\n500000\n"
+        engine.close()
+        assert path.read_text() == "500000\n12000000\n"
+
+    on_packet_loop(main)
+
+
+def test_an_agent_that_asks_for_advice_gets_it() -> None:
+    async def main() -> None:
+        shown: list[object] = []
+        channel = cast("Channel", SimpleNamespace(show=shown.append))
+        here, there = (HostPort("127.0.0.1", port) for port in free_ports(2))
+        engine = SendEngine(SendOptions(SenderConfig(here, there)), channel, {})
+        advice = Advised(Advice(4_000_000, 5_000_000, 0, 1000, 0.0, None))
+        engine._event(advice, 0.0)
+        engine.message(EncoderThere(0.25))
+        engine._event(advice, 0.2)
+        assert [each for each in shown if not isinstance(each, AdviceMessage)] == [VideoRate(3_000_000)]
+
+    on_packet_loop(main)
