@@ -17,10 +17,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import netbond
-from netbond.config.schema import SenderConfig
+from netbond.config.schema import EncoderConfig, SenderConfig
 from netbond.engines.child import (
     Backoff,
     EngineConfig,
@@ -33,6 +34,7 @@ from netbond.engines.child import (
     read_statistics,
     restart_helps,
 )
+from netbond.engines.encoder_file import EncoderFile
 from netbond.model import EngineState
 from netbond.srtla.advice import Advice
 from netbond.srtla.process.protocol import (
@@ -40,6 +42,7 @@ from netbond.srtla.process.protocol import (
     MAX_LINE_BYTES,
     AdviceMessage,
     ChannelError,
+    EncoderThere,
     Fatal,
     Links,
     Message,
@@ -47,6 +50,7 @@ from netbond.srtla.process.protocol import (
     Resume,
     ResumeData,
     Stats,
+    VideoRate,
     encode,
     parse,
 )
@@ -157,6 +161,7 @@ class _Engine:
         self._fatal = ""
         self._fault = ""  # why we end the child
         self._hang = hang.HangDetector()
+        self._encoder = EncoderFile(_encoder_of(config))
         self._early_deaths = 0  # children in a row that died before they were ready
         self._log = LogLines()
         self._last_line = ""
@@ -179,7 +184,7 @@ class _Engine:
             stats=self.stats,
         )
 
-    def tell(self, message: Resume | Links) -> None:
+    def tell(self, message: Resume | Links | EncoderThere) -> None:
         """Send a message to the child, if there is one; a child that does not read is ended."""
         if self._writer is None or self._writer.is_closing():
             return
@@ -199,6 +204,13 @@ class _Engine:
     async def run(self) -> None:
         """Keep a child alive until cancelled."""
         self._resume = self._supervisor.store.load(self.config)
+        self._encoder.look(time.monotonic())
+        try:
+            await self._keep_alive()
+        finally:
+            self._encoder.end(time.monotonic())
+
+    async def _keep_alive(self) -> None:
         while True:
             began = time.monotonic()
             status = await self._live()
@@ -275,6 +287,7 @@ class _Engine:
         """Listen to the child until it ends, or until it must be ended; it is gone when this returns."""
         self.tell(self._what_to_resume())
         self.tell_links()
+        self._ask_for_advice()
         gone = asyncio.create_task(_exit_of(process))
         watch = asyncio.create_task(self._watch(process))
         talk = asyncio.create_task(self._talk(reader))
@@ -319,6 +332,24 @@ class _Engine:
         if self.role == "sender" and self._supervisor.links is not None:
             self.tell(self._supervisor.links)
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the file of its encoder."""
+        return self._encoder.problems
+
+    def reconfigure(self, config: EngineConfig) -> None:
+        """Take over what may change while the child runs: all about the encoder."""
+        if config == self.config:
+            return
+        self.config = config
+        self._encoder.reconfigure(_encoder_of(config), time.monotonic())
+        self._ask_for_advice()
+
+    def _ask_for_advice(self) -> None:
+        encoder = _encoder_of(self.config)
+        if encoder is not None:
+            self.tell(EncoderThere(encoder.bitrate_overhead))
+
     def _what_to_resume(self) -> Resume:
         resume = Resume(self._resume)
         try:
@@ -352,6 +383,9 @@ class _Engine:
             self._supervisor.store.save(self.config, self._resume)
         elif isinstance(message, Stats):
             self.stats, self._since = read_statistics(self.role, message.data), now
+            self._encoder.look(now)
+        elif isinstance(message, VideoRate):
+            self._encoder.advise(message.bits_per_second, now)
         elif isinstance(message, AdviceMessage) and self.role == "sender":
             advice = read_advice(message.data)
             if advice is not None:
@@ -382,6 +416,15 @@ class _Engine:
                     return
         finally:
             transport.close()
+
+
+def _encoder_of(config: EngineConfig) -> EncoderConfig | None:
+    return config.encoder if isinstance(config, SenderConfig) else None
+
+
+def _without_encoder(config: EngineConfig) -> EngineConfig:
+    """What a child is started with: its encoder may change while it runs."""
+    return replace(config, encoder=None) if isinstance(config, SenderConfig) else config
 
 
 async def _exit_of(process: subprocess.Popen[bytes]) -> None:
@@ -488,16 +531,20 @@ class Supervisor:
 
         One that is changed may need the port of the one before.
         """
-        kept = {engine.config: engine for engine in self._engines if engine.config in engines}
-        removed = [engine for engine in self._engines if engine.config not in kept]
-        self._engines = [kept.get(config) or _Engine(config, self) for config in engines]
+        wanted = {_without_encoder(config) for config in engines}
+        running = {_without_encoder(engine.config): engine for engine in self._engines}
+        kept = {config: engine for config, engine in running.items() if config in wanted}
+        removed = [engine for config, engine in running.items() if config not in kept]
+        self._engines = [kept.get(_without_encoder(config)) or _Engine(config, self) for config in engines]
         tasks = [engine.task for engine in removed if engine.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for engine in self._engines:
+        for engine, config in zip(self._engines, engines, strict=True):
             if engine.task is None:
                 self._run(engine)
+            else:
+                engine.reconfigure(config)
         self.changed()
 
     def _run(self, engine: _Engine) -> None:
@@ -516,6 +563,10 @@ class Supervisor:
         """Call the listeners."""
         for listener in self.advice_listeners:
             listener(sender, advice)
+
+    def problems(self) -> list[str]:
+        """What is wrong beside the engines themselves, one line each."""
+        return [problem for engine in self._engines for problem in engine.problems]
 
     def states(self) -> tuple[EngineState, ...]:
         """The state of each engine, in the order of the configuration."""

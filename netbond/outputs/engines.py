@@ -64,7 +64,7 @@ class Engines(Output):
             self._wanted = wanted
             # An engine takes up to three seconds to stop; routing must not wait for that.
             self._rearranging = asyncio.create_task(self._rearrange(self._rearranging))
-        return ()
+        return tuple(self._supervisor.problems())
 
     async def _rearrange(self, before: asyncio.Task[None] | None) -> None:
         """Change the engines after the change before has finished."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from netbond.config.schema import ReceiverConfig, SenderConfig
+from netbond.config.schema import EncoderConfig, ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
 from netbond.engines import supervisor
 from netbond.engines.child import EngineConfig
@@ -126,6 +126,8 @@ tell(**{"heard": heard, "argv": sys.argv[2:], "environ": dict(os.environ), "cwd"
 for line in lines:
     heard.append(json.loads(line))
     tell(heard=heard)
+    if mode == "encodes" and "encoder" in heard[-1]:
+        say(video=20000000)
 """
 
 
@@ -580,3 +582,36 @@ async def test_a_state_directory_that_cannot_be_written_costs_a_warning_only(
         after = await watched.until(lambda s: s.restarts == 1 and s.stats)
         assert told(after)["heard"] == [{"resume": {"group": before.pid}}], "still known in memory"
     assert caplog.text.count("streams will be interrupted") == 1
+
+
+# --- encoders ----------------------------------------------------------------------------------------------
+
+
+async def test_advice_goes_to_the_file_of_the_encoder_whose_limits_may_change(
+    child: Path, tmp_path: Path
+) -> None:
+    """A change of the encoder alone reaches the running child; its file has the limits at the end."""
+    path = tmp_path / "bitrate"
+    encoder = EncoderConfig(path, bitrate_max=8_000_000)
+
+    def says(*lines: int) -> Callable[[EngineState], bool]:
+        return lambda _: path.exists() and path.read_text() == "".join(f"{line}\n" for line in lines)
+
+    async with supervised(child, "encodes", replace(SENDER, encoder=encoder)) as watched:
+        state = await watched.until(says(8_000_000, 8_000_000))
+        changed = replace(encoder, bitrate_max=6_000_000, bitrate_overhead=0.25)
+        await watched.supervisor.reconfigure([replace(SENDER, encoder=changed)])
+        await watched.until(says(6_000_000, 6_000_000))
+        after = await watched.until(lambda s: s.stats and '"encoder": 0.25' in s.stats.listen)
+        assert after.pid == state.pid
+        assert watched.supervisor.problems() == []
+        await watched.supervisor.reconfigure([SENDER])
+        await watched.until(says(500_000, 6_000_000))
+        missing = replace(encoder, bitrate_file=tmp_path / "none" / "bitrate")
+        await watched.supervisor.reconfigure([replace(SENDER, encoder=missing)])
+        await watched.until(lambda _: watched.supervisor.problems())
+        (problem,) = watched.supervisor.problems()
+        assert problem.startswith(f"cannot write the bitrate file {missing.bitrate_file}: ")
+        await watched.supervisor.reconfigure([replace(SENDER, encoder=encoder)])
+        await watched.until(says(8_000_000, 8_000_000))
+    assert path.read_text() == "500000\n8000000\n"
