@@ -11,7 +11,7 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,8 @@ from netbond.model import FACTS_VERSION
 from netbond.pacing import RESYNC_S, settle_s
 from netbond.reconciler import Reconciler
 from netbond.refusals import RETRY_S
-from netbond.status.control import Command, ControlServer, Peer
+from netbond.srtla.watch import WatchLine
+from netbond.status.control import Command, ControlServer, Peer, Subscription
 from netbond.status.protocol import (
     FactsReply,
     FactsRequest,
@@ -33,6 +34,7 @@ from netbond.status.protocol import (
     HookRequest,
     StatusReply,
     StatusRequest,
+    WatchRequest,
 )
 from netbond.status.snapshot import for_everybody
 from netbond.system.realtime import RealtimePriority
@@ -186,10 +188,14 @@ class Agent:
             self._wake.look()
             return HookReply()
 
-        commands = {
+        def watch(request: WatchRequest) -> AsyncGenerator[WatchLine, None]:
+            return self._reconciler.advice.follow(request.sender)
+
+        commands: dict[str, Command | Subscription] = {
             "status": Command.typed(StatusRequest, status, anybody=True),
             "hook": Command.typed(HookRequest, hook),
             "facts": Command.typed(FactsRequest, facts),
+            "watch": Subscription.typed(WatchRequest, watch, anybody=True),
         }
         control = ControlServer(self.config.agent.control_socket, commands)
         await control.start()

@@ -37,6 +37,7 @@ from netbond.sources.health import HealthChecks
 from netbond.sources.running import Sources, all_sources
 from netbond.sources.taken_defaults import TakenDefaults
 from netbond.status import snapshot
+from netbond.status.advice_board import AdviceBoard
 from netbond.status.schema import Snapshot
 from netbond.system import clock
 
@@ -56,6 +57,8 @@ class Reconciler:
         self._taken = next(source for source in self._sources.all if isinstance(source, TakenDefaults))
         self.health = next(source for source in self._sources.all if isinstance(source, HealthChecks))
         self.engines = Engines(config, self.publish)
+        self.advice = AdviceBoard(lambda: self.published.engines if self.published is not None else ())
+        self.engines.listen(lambda sender, advice: self.advice.post(sender, advice, time.monotonic()))
         self.outputs: tuple[Output, ...] = (
             TableNames(config),
             AddressListFile(),

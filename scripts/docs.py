@@ -20,6 +20,7 @@ from typing import Any
 from netbond.config.schema import INNER, NESTED, REPEATED, SINGLE
 from netbond.srtla.rehearsal import RehearsalResult
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
+from netbond.srtla.watch import WatchLine
 from netbond.status import schema
 from netbond.system.typed_json import json_schema
 
@@ -158,6 +159,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/metered.md", "metered", partial(json_keys, schema.DataPlanStatus)),
     ("docs/networkmanager.md", "networkmanager", partial(json_keys, schema.ManagedDevice)),
     ("docs/modemmanager.md", "modems", partial(json_keys, schema.ModemStatus)),
+    ("docs/watch.md", "line", partial(json_keys, WatchLine)),
     ("docs/send.md", "statistics", partial(json_keys, SenderStatistics)),
     ("docs/recv.md", "statistics", partial(json_keys, ReceiverStatistics)),
     ("docs/rehearse.md", "rehearsal", partial(json_keys, RehearsalResult)),

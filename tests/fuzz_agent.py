@@ -22,12 +22,13 @@ from netbond.dhcp import clients, store
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Changed, Lease, Released
 from netbond.engines.child import LogLines, read_advice, read_statistics
-from netbond.errors import ConfigError
+from netbond.errors import ConfigError, NetbondError
 from netbond.health import packets, stream_evidence
 from netbond.kernel import rtnetlink
 from netbond.srtla.process.protocol import FROM_ENGINE, AdviceMessage, ChannelError, Stats, parse
 from netbond.status import metrics
 from netbond.status.control import Command, ControlServer, Peer
+from netbond.status.protocol import refusal
 from netbond.status.schema import EngineStatus
 from netbond.system import strict_json
 from netbond.system.typed_json import to_json
@@ -40,7 +41,13 @@ def control_request(data: bytes) -> None:
         Path("unused"),
         {"status": Command(lambda request, peer: {}, anybody=True), "reload": Command(_never)},
     )
-    reply = asyncio.run(server._answer(data, Peer(65533, 1)))
+    who = Peer(65533, 1)
+    try:
+        request, command = server._look_up(data, who)
+        assert isinstance(command, Command)
+        reply = asyncio.run(server._answer(command, request, who))
+    except NetbondError as error:
+        reply = refusal(str(error))
     line = json.dumps(reply)
     assert "\n" not in line
     assert type(reply["ok"]) is bool

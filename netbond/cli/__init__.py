@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 COMMANDS: dict[str, str] = {
     "run": "the agent: keep routes, rules and engines right until told to stop",
     "status": "show uplinks, the ECMP default and the engines",
+    "watch": "follow what a sender's links carry, and the rate that its encoder may send",
     "explain": "show step by step which route a packet takes, and which route netbond intends",
     "plan": "show what the agent would change now, as ip commands",
     "send": "SRTLA sender: carry one SRT stream over several links (drop-in for srtla_send)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import signal
 from pathlib import Path
@@ -43,6 +44,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the SRTLA receiver; a name is fine; given again: another one, for when this does not answer",
     )
     add_options(parser, SenderConfig)
+    parser.add_argument(
+        "--watch-socket",
+        type=Path,
+        metavar="PATH",
+        help="a unix socket for 'netbond watch --socket PATH', of a sender without the agent",
+    )
     dropin.add_sender_options(parser)
     parser.epilog = (
         "IPS_FILE has one link on each line, ADDRESS or ADDRESS%DEVICE; it is read again when it changes."
@@ -56,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from netbond.srtla.process.encoder import open_bitrate_file
     from netbond.srtla.process.engine import prepare, serve, set_up_logging
     from netbond.srtla.process.sending import SendEngine, SendOptions
+    from netbond.srtla.process.watchsocket import WatchSocket
 
     lines = dropin.translate_sender(args)
     listen, receivers, list_file = _places(args)
@@ -66,13 +74,18 @@ def run(args: argparse.Namespace) -> int:
     )
     if mistake := encoder_mistake(config):
         raise UsageError(*mistake)
+    key = key_of(args)
     bitrate_file = open_bitrate_file(config.encoder) if config.encoder is not None else None
-    options = SendOptions(config, list_file, key_of(args), args.stats_file, bitrate_file)
     set_up_logging(dropin.log_level(args))
     for line in lines:
         log.warning("%s", line)
-    channel, resume = prepare(args.user, args.control_fd)
-    return serve(SendEngine(options, channel, resume))
+    with contextlib.ExitStack() as stack:
+        watch_socket = None
+        if args.watch_socket is not None:  # opened as the user that starts it: its folder may be root's
+            watch_socket = stack.enter_context(WatchSocket(args.watch_socket, args.user))
+        channel, resume = prepare(args.user, args.control_fd)
+        options = SendOptions(config, list_file, key, args.stats_file, bitrate_file, watch_socket)
+        return serve(SendEngine(options, channel, resume))
 
 
 def _places(args: argparse.Namespace) -> tuple[HostPort, tuple[HostPort, ...], Path | None]:

@@ -466,6 +466,12 @@ def amount(value: float | None) -> str | None:
     return f"{left:.{digits}f}{unit}"
 
 
+def capacity(value: float | None, certainty: str) -> str | None:
+    """What a link carries: "1.50M" as measured, ">1.50M" at least, "~1.50M" as remembered; None: unknown."""
+    found = amount(value)
+    return None if found is None else {"at_least": ">", "remembered": "~"}.get(certainty, "") + found
+
+
 def size(value: float | None) -> str:
     """Bytes in the units of data plans: "12.3 GB"; "-" for what is none."""
     found = number(value)

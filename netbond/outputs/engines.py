@@ -9,7 +9,7 @@ from netbond.config.schema import Config
 from netbond.contracts import Output
 from netbond.desired import Desired
 from netbond.engines.child import EngineConfig
-from netbond.engines.supervisor import Supervisor
+from netbond.engines.supervisor import AdviceListener, Supervisor
 from netbond.model import EngineState, Facts, Uplink
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process.protocol import Links
@@ -51,6 +51,10 @@ class Engines(Output):
     async def stop(self) -> None:
         """Stop all engines."""
         await self._supervisor.stop()
+
+    def listen(self, listener: AdviceListener) -> None:
+        """Call it with the name of a sender and each advice that it gives, as soon as it comes."""
+        self._supervisor.advice_listeners.append(listener)
 
     def states(self) -> tuple[EngineState, ...]:
         """Return the state of each engine, in the order of the configuration."""

@@ -1,7 +1,8 @@
 """The control socket: how `netbond status` and DHCP hooks speak to the running agent.
 
 A unix stream socket. Both sides write JSON, one object a line: `{"command": "status"}` is answered by
-`{"ok": true, ...}` or `{"ok": false, "error": "one line"}`. Anybody may connect, and the kernel says who it
+`{"ok": true, ...}` or `{"ok": false, "error": "one line"}`; one who follows something (`watch`) gets such
+lines until it closes the connection. Anybody may connect, and the kernel says who it
 is (SO_PEERCRED): commands that change something are for root and the agent's own user.
 
 The client is synchronous and imports no asyncio: a DHCP client waits for `netbond hook`, and that import
@@ -19,7 +20,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -37,6 +38,10 @@ logger = logging.getLogger(__name__)
 MAX_CONNECTIONS = 32
 # Some connections are kept for root: no user can keep the hooks out by holding all of them.
 MAX_UNPRIVILEGED = 24
+# Of these, those who follow something: they stay, and must leave room for who asks once.
+MAX_FOLLOWERS = 16
+MAX_UNPRIVILEGED_FOLLOWERS = 12
+FOLLOWER_BUFFER = 32 * 1024  # bytes that the kernel keeps for a follower who does not read
 # After each answer, the connection of a user without root waits, and keeps its place among MAX_UNPRIVILEGED:
 # users must not keep the agent busy.
 UNPRIVILEGED_COOLDOWN_S = 0.1
@@ -58,6 +63,7 @@ class Peer:
 
 
 Handler = Callable[[dict[str, Any], Peer], "Awaitable[dict[str, Any]] | dict[str, Any]"]
+Follow = Callable[[dict[str, Any], Peer], AsyncGenerator[dict[str, Any], None]]
 R = TypeVar("R")
 
 
@@ -78,15 +84,39 @@ class Command:
         """A command whose request is read as `kind`; its reply is a dataclass of netbond.status.protocol."""
 
         async def converted(request: dict[str, Any], peer: Peer) -> dict[str, Any]:
-            try:
-                found = read_request(kind, request)
-            except ValueError as error:
-                raise UsageError(f"the request is not understood: {error}") from None
-            reply = handle(found, peer)
+            reply = handle(_understood(kind, request), peer)
             said: dict[str, Any] = to_json(await reply if inspect.isawaitable(reply) else reply)
             return said
 
         return cls(converted, anybody)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What answers a command again and again, as `follow` yields; a NetbondError that it raises ends it."""
+
+    follow: Follow
+    anybody: bool = False
+
+    @classmethod
+    def typed(
+        cls, kind: type[R], follow: Callable[[R], AsyncGenerator[object, None]], *, anybody: bool = False
+    ) -> Subscription:
+        """As Command.typed."""
+
+        async def converted(request: dict[str, Any], _peer: Peer) -> AsyncGenerator[dict[str, Any], None]:
+            async with contextlib.aclosing(follow(_understood(kind, request))) as replies:
+                async for reply in replies:
+                    yield to_json(reply)
+
+        return cls(converted, anybody)
+
+
+def _understood(kind: type[R], request: Mapping[str, Any]) -> R:
+    try:
+        return read_request(kind, request)
+    except ValueError as error:
+        raise UsageError(f"the request is not understood: {error}") from None
 
 
 # --- the agent's side --------------------------------------------------------------------------------------
@@ -102,7 +132,7 @@ class ControlServer:
     def __init__(
         self,
         path: Path,
-        commands: Mapping[str, Command],
+        commands: Mapping[str, Command | Subscription],
         *,
         timeout_s: float = TIMEOUT_S,
         cooldown_s: float = UNPRIVILEGED_COOLDOWN_S,
@@ -115,6 +145,7 @@ class ControlServer:
         self._lock: int | None = None
         self._node: unix_socket.Node | None = None  # of our socket
         self._connections: dict[asyncio.Task[None], Peer] = {}
+        self._followers: list[Peer] = []
 
     async def start(self) -> None:
         """Open the socket; UnavailableError if another agent has it or something else is in its place."""
@@ -181,13 +212,14 @@ class ControlServer:
                 return
             while True:
                 try:
-                    line = await asyncio.wait_for(reader.readline(), self._timeout_s)
+                    async with asyncio.timeout(self._timeout_s):
+                        line = await reader.readline()
                 except ValueError:  # what readline() makes of a line beyond the limit
                     await self._send(writer, refusal(f"a request is at most {MAX_REQUEST} bytes"))
                     return
                 if not line.endswith(b"\n"):
                     return  # end of file
-                await self._send(writer, await self._answer(line, peer))
+                await self._reply(writer, line, peer)
                 if not self._privileged(peer):
                     await asyncio.sleep(self._cooldown_s)
         except (TimeoutError, OSError):
@@ -209,24 +241,59 @@ class ControlServer:
         # No water marks: drain() then returns when all has gone to the kernel, and not before.
         writer.transport.set_write_buffer_limits(high=0)
         writer.write(encode(reply))
-        await asyncio.wait_for(writer.drain(), self._timeout_s)
+        # Not wait_for(): in Python 3.11 that may swallow the cancellation, and a follower would go on.
+        async with asyncio.timeout(self._timeout_s):
+            await writer.drain()
 
-    async def _answer(self, line: bytes, peer: Peer) -> dict[str, Any]:
-        import asyncio
+    async def _reply(self, writer: asyncio.StreamWriter, line: bytes, peer: Peer) -> None:
+        """Answer one line, once or for as long as a subscription lasts."""
+        try:
+            request, command = self._look_up(line, peer)
+            if isinstance(command, Subscription):
+                await self._follow(writer, command, request, peer)
+            else:
+                await self._send(writer, await self._answer(command, request, peer))
+        except NetbondError as error:
+            await self._send(writer, refusal(str(error)))
 
+    def _look_up(self, line: bytes, peer: Peer) -> tuple[dict[str, Any], Command | Subscription]:
+        """The request, and what answers it; a NetbondError is the error in the reply."""
         try:
             request = strict_json.parse(line)
         except ValueError:
-            return refusal("a request is one line of JSON")
+            raise UsageError("a request is one line of JSON") from None
         if not isinstance(request, dict) or not isinstance(request.get("command"), str):
-            return refusal('a request is a JSON object with the key "command"')
+            raise UsageError('a request is a JSON object with the key "command"')
         name = request["command"]
         command = self._commands.get(name)
         if command is None:
             known = ", ".join(self._commands)
-            return refusal(f"there is no command {name[:64]!r}; known are {known}")
+            raise UsageError(f"there is no command {name[:64]!r}", f"known are {known}")
         if not command.anybody and not self._privileged(peer):
-            return refusal(f"the command {name!r} is for root")
+            raise NotPermittedError(f"the command {name!r} is for root")
+        return request, command
+
+    async def _follow(
+        self, writer: asyncio.StreamWriter, command: Subscription, request: dict[str, Any], peer: Peer
+    ) -> None:
+        """Send what it yields. A client that takes too long for a line is dropped (TimeoutError)."""
+        users = sum(not self._privileged(other) for other in self._followers)
+        crowded = users >= MAX_UNPRIVILEGED_FOLLOWERS and not self._privileged(peer)
+        if crowded or len(self._followers) >= MAX_FOLLOWERS:
+            raise UnavailableError("too many follow already", "end one of them")
+        # Little waits in the kernel: a client that does not read is found out, and none gets old news.
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, FOLLOWER_BUFFER)
+        self._followers.append(peer)
+        try:
+            async with contextlib.aclosing(command.follow(request, peer)) as replies:
+                async for reply in replies:
+                    await self._send(writer, {"ok": True, **reply})
+        finally:
+            self._followers.remove(peer)
+
+    async def _answer(self, command: Command, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        import asyncio
+
         # In a task of its own, so that whatever goes wrong in it ends as this client's error.
         task = asyncio.ensure_future(_call(command.handle, request, peer))
         try:
@@ -235,9 +302,9 @@ class ControlServer:
             task.cancel()
         error = task.exception()
         if isinstance(error, NetbondError):
-            return refusal(str(error))
+            raise error
         if error is not None:
-            logger.error("the command %r failed", name, exc_info=error)
+            logger.error("the command %r failed", request["command"], exc_info=error)
             return refusal("internal error; see the agent's log")
         return {"ok": True, **task.result()}
 
@@ -312,14 +379,33 @@ def request(path: Path, command: Mapping[str, Any], timeout: float = 2.0) -> dic
     NotPermittedError: the socket's directory is closed to this user.
     """
     deadline = time.monotonic() + timeout
-    line = json.dumps(command).encode() + b"\n"
+    with _asked(path, command, timeout) as connection:
+        line, _ = _read_line(connection, b"", deadline)
+    return _parsed(path, line)
+
+
+def follow(path: Path, command: Mapping[str, Any], timeout: float = 3.0) -> Iterator[dict[str, Any]]:
+    """Send `command` and yield each reply as it comes; it ends when the other side closes the connection.
+
+    Errors as those of request(); UnavailableError also if nothing comes for `timeout` seconds.
+    """
+    with _asked(path, command, timeout) as connection:
+        line, rest = _read_line(connection, b"", time.monotonic() + timeout)
+        while line:
+            yield _parsed(path, line)
+            line, rest = _read_line(connection, rest, time.monotonic() + timeout)
+
+
+@contextlib.contextmanager
+def _asked(path: Path, command: Mapping[str, Any], timeout: float) -> Iterator[socket.socket]:
+    """A connection over which the command has been sent; whatever fails becomes one line."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
             connection.connect(str(path))
             with contextlib.suppress(BrokenPipeError):  # refused already; the reply says why
-                connection.sendall(line)
-            answer = _read_line(connection, deadline)
+                connection.sendall(json.dumps(command).encode() + b"\n")
+            yield connection
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             raise NotRunningError(
                 f"the agent is not running (nobody answers at {path})", "start it: netbond run"
@@ -334,8 +420,11 @@ def request(path: Path, command: Mapping[str, Any], timeout: float = 2.0) -> dic
             raise UnavailableError(
                 f"cannot speak to the agent at {path}: {error.strerror or error}", "see its log"
             ) from None
+
+
+def _parsed(path: Path, line: bytes) -> dict[str, Any]:
     try:
-        reply = strict_json.parse(answer)
+        reply = strict_json.parse(line)
     except ValueError:
         reply = None
     if not isinstance(reply, dict) or not isinstance(reply.get("ok"), bool):
@@ -343,10 +432,13 @@ def request(path: Path, command: Mapping[str, Any], timeout: float = 2.0) -> dic
     return reply
 
 
-def _read_line(connection: socket.socket, deadline: float) -> bytes:
-    """Bytes up to the first line feed, or to the end of file; TimeoutError when the deadline has passed."""
-    data = bytearray()
-    while not data.endswith(b"\n") and len(data) <= MAX_REPLY:
+def _read_line(connection: socket.socket, data: bytes, deadline: float) -> tuple[bytes, bytes]:
+    """The line that begins with `data`, or what came before the end of file, and what came after it.
+
+    TimeoutError when the deadline has passed.
+    """
+    read = bytearray(data)
+    while b"\n" not in read[-65536:] and len(read) <= MAX_REPLY:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -354,5 +446,6 @@ def _read_line(connection: socket.socket, deadline: float) -> bytes:
         part = connection.recv(65536)
         if not part:
             break
-        data += part
-    return bytes(data)
+        read += part
+    line, feed, rest = bytes(read).partition(b"\n")
+    return line + feed, rest

@@ -66,6 +66,18 @@ class FactsReply:
     facts: Facts
 
 
+@dataclass(frozen=True, slots=True)
+class WatchRequest:
+    """Anybody may follow the advice of a sender, or of all senders.
+
+    Each line of the answer is a WatchLine (netbond.srtla.watch). It goes on until the client closes the
+    connection.
+    """
+
+    sender: str = ""  # as in WatchLine; "": all
+    command: Literal["watch"] = "watch"
+
+
 def read_request(kind: type[T], request: Mapping[str, Any]) -> T:
     """The request as this type; ValueError names what is missing or wrong."""
     return read_tolerant(kind, dict(request))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import json
 import logging
 import os
 from pathlib import Path
@@ -14,16 +15,19 @@ from typing import Any, cast
 import pytest
 
 from netbond.agent import Agent
-from netbond.config.schema import AgentConfig, Config
+from netbond.config.schema import AgentConfig, Config, SenderConfig
+from netbond.config.values import HostPort
 from netbond.desired import Desired
 from netbond.errors import NetbondError
 from netbond.kernel.client import Kernel
 from netbond.model import EngineState, Facts, Uplink
 from netbond.outputs.table_names import TableNames
 from netbond.refusals import RETRY_S
+from netbond.srtla.advice import Advice
 from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics
 from netbond.status import control
 from netbond.status.snapshot import AgentInfo, build
+from netbond.system.typed_json import to_json
 
 
 class Broken:
@@ -154,3 +158,30 @@ async def test_only_root_is_told_the_ids_of_streams(tmp_path: Path, monkeypatch:
             (shown,) = reply["status"]["engines"][0]["stats"]["groups"]
             assert (shown["stream"], shown.get("stream_id")) == ("live/~3f2a", told)
             assert ("feed1" in str(reply)) == (told is not None)
+
+
+async def test_who_follows_a_sender_at_the_control_socket_hears_its_advice(tmp_path: Path) -> None:
+    (tmp_path / "iproute2").mkdir()
+    own = AgentConfig(
+        ip_list=None,
+        state_dir=tmp_path,
+        data_dir=tmp_path,
+        iproute2_dir=tmp_path / "iproute2",
+        control_socket=tmp_path / "s",
+        metrics=None,
+    )
+    sender = SenderConfig(HostPort("127.0.0.1", 6000), HostPort("bond.example.org", 5000))
+    agent = Agent(Config(agent=own, sender=(sender,)), None)
+    agent._reconciler.publish()
+    advice = Advice(3_600_000, 4_000_000, 35, 1000, 0.0, 48)
+    async with contextlib.AsyncExitStack() as stack:
+        await agent._open_control_socket(stack, broken(OSError()))
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+        writer.write(b'{"command": "watch", "sender": "127.0.0.1:6000"}\n')
+        first = json.loads(await asyncio.wait_for(reader.readline(), 5))
+        assert first["ok"]
+        assert (first["state"], first["advice"]) == ("starting", None)
+        agent._reconciler.engines._supervisor.tell_advice(sender.name, advice)  # as the engine's channel does
+        line = json.loads(await asyncio.wait_for(reader.readline(), 5))
+        assert line["advice"] == to_json(advice)
+        writer.close()

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from netbond.config.schema import SenderConfig
 from netbond.config.values import HostPort, parse_host_port
-from netbond.srtla import flavour, streamid, wire
+from netbond.srtla import flavour, streamid, watch, wire
+from netbond.srtla.advice import Advice
 from netbond.srtla.answers import Answers
 from netbond.srtla.callers import Callers
 from netbond.srtla.keyframes import announced_s
@@ -40,6 +41,7 @@ from netbond.srtla.process.linksocket import FAILURES, Endpoint, open_link, open
 from netbond.srtla.process.protocol import AdviceMessage, EncoderThere, Links, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.wakeup import Report
+from netbond.srtla.process.watchsocket import WatchSocket
 from netbond.srtla.receiver.receiver import format_address
 from netbond.srtla.sender import (
     RECEIVER_SILENCE_S,
@@ -56,6 +58,7 @@ from netbond.srtla.sender import (
     Unproven,
 )
 from netbond.srtla.statistics import LinkStatistics, SenderStatistics
+from netbond.srtla.watch import WatchLine
 from netbond.system.typed_json import to_json
 
 if TYPE_CHECKING:
@@ -78,6 +81,7 @@ class SendOptions:
     key: bytes | None = None  # the pre-shared one, read from `config.key_file`
     stats_file: Path | None = None  # for the statistics, each second
     bitrate_file: BitrateFile | None = None  # of the encoder; None: there is none, or it is the agent's
+    watch_socket: WatchSocket | None = None  # for those who follow the advice
 
 
 @dataclass(slots=True, eq=False)
@@ -108,6 +112,7 @@ class SendEngine(Engine):
         super().__init__(channel, resume, options.stats_file)
         config = self._config = options.config
         self._list_file = options.list_file
+        self._watch_socket = options.watch_socket
         self._watch = linklist.Watch(options.list_file) if options.list_file is not None else None
         self._sockets: dict[int, _Socket] = {}
         self._receivers: list[_Receiver] = []
@@ -178,6 +183,8 @@ class SendEngine(Engine):
         self._receiver.resolver.start()
         self._encoder.open()
         log.info("listening on %s for an SRT caller", _shown(self._listener))
+        if self._watch_socket is not None:
+            self._watch_socket.start()
         if self._list_file is not None:
             self._read_list()
 
@@ -221,6 +228,8 @@ class SendEngine(Engine):
                 self._close_link(number, "the device is not there", now)
                 self._open_link(number, now)
         self._flush(now)
+        if self._watch_socket is not None and self._watch_socket.due(now):
+            self._watch_socket.tell(self._watch_line(self._sender.advice), now)
 
     def next_timer(self) -> float | None:
         return self._sender.next_timer()
@@ -259,8 +268,7 @@ class SendEngine(Engine):
 
     def stats(self, now: float) -> SenderStatistics:
         stats = self._sender.stats(now)
-        if not self._receiver.addresses:
-            stats["state"] = "resolving"
+        stats["state"] = self._state()
         stats["links"] = tuple(
             LinkStatistics(**link, receiver_address=self._address_for(link["address"]))
             for link in stats["links"]
@@ -296,6 +304,9 @@ class SendEngine(Engine):
         if trouble and trouble != self._answers_said:
             log.warning("%s", trouble)
         self._answers_said = trouble
+
+    def _state(self) -> str:
+        return self._sender.state() if self._receiver.addresses else "resolving"
 
     def _problems(self, now: float) -> list[str]:
         """What is wrong now and no link's own trouble, one line each."""
@@ -683,6 +694,11 @@ class SendEngine(Engine):
             self._encoder.advised(event.advice.advised_bits_per_second, now)
             if self.channel is not None:
                 self.channel.show(AdviceMessage(to_json(event.advice)))
+            if self._watch_socket is not None:
+                self._watch_socket.tell(self._watch_line(event.advice), now)
+
+    def _watch_line(self, advice: Advice | None) -> WatchLine:
+        return WatchLine(watch.VERSION, _shown(self._listener), self._state(), advice)
 
 
 def _index(device: str) -> int:

@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             *("errors", "model", "config", "system", "dhcp.lease"),
             *("status.schema", "srtla.advice", "srtla.encoder", "srtla.statistics", "srtla.options"),
+            "srtla.watch",
         ),
     ),
     ("pure", ("*",)),  # all other modules at the top level

@@ -114,3 +114,24 @@ def test_mistakes_about_an_encoder(
 def test_mistakes(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["send", *words]) == 64
     assert capsys.readouterr().err.startswith(f"netbond send: {says}")
+
+
+def test_the_socket_for_those_who_follow_is_opened_before_root_is_given_up_and_removed_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there: list[bool] = []
+
+    def prepare(user: str | None, _fd: int | None) -> tuple[None, dict[str, Any]]:
+        there.append((tmp_path / "s").is_socket())
+        return None, {}
+
+    monkeypatch.setattr(engine, "prepare", prepare)
+    found = options("6000", "h", "5000", "ips", "--watch-socket", str(tmp_path / "s"))
+    assert found.watch_socket is not None
+    assert there == [True]
+    assert not (tmp_path / "s").exists()
+    assert main(["send", "6000", "h", "5000", "ips", "--watch-socket", str(tmp_path / "no" / "s")]) == 69
+    assert capsys.readouterr().err == (
+        f"netbond send: --watch-socket {tmp_path}/no/s: No such file or directory; name another place, in a"
+        " directory of one's own\n"
+    )

@@ -12,16 +12,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from netbond.errors import NotRunningError, UnavailableError
 from netbond.status import control, protocol
-from netbond.status.control import Command, ControlServer, Peer, request
+from netbond.status.control import Command, ControlServer, Peer, Subscription, request
 
 
 def echo(asked: dict[str, Any], peer: Peer) -> dict[str, Any]:
@@ -41,13 +42,53 @@ def stumble(asked: dict[str, Any], peer: Peer) -> dict[str, Any]:
     raise ZeroDivisionError("a mistake in the agent")
 
 
-COMMANDS = {
+@dataclass(frozen=True)
+class CountRequest:
+    first: int
+    command: Literal["count"] = "count"
+
+
+@dataclass(frozen=True)
+class Number:
+    number: int
+    fill: str = ""
+
+
+async def count(request: CountRequest) -> AsyncGenerator[Number, None]:
+    for number in range(request.first, request.first + 3):
+        yield Number(number)
+        await asyncio.sleep(0)
+    raise UnavailableError("there are no more", "count again")
+
+
+async def pour(asked: dict[str, Any], peer: Peer) -> AsyncGenerator[dict[str, Any], None]:
+    """More than anybody takes."""
+    while True:
+        yield {"fill": "x" * 1000}
+
+
+async def drip(asked: dict[str, Any], peer: Peer) -> AsyncGenerator[dict[str, Any], None]:
+    """One line, and then nothing for long."""
+    yield {"pid": peer.pid}
+    await asyncio.sleep(3600)
+
+
+async def trip(asked: dict[str, Any], peer: Peer) -> AsyncGenerator[dict[str, Any], None]:
+    yield {}
+    raise ZeroDivisionError("a mistake in the agent")
+
+
+COMMANDS: dict[str, Command | Subscription] = {
     "status": Command(echo, anybody=True),
     "later": Command(slow_echo, anybody=True),
     "hook": Command(echo),
     "refuse": Command(refuse),
     "stumble": Command(stumble),
     "large": Command(lambda asked, peer: {"text": "x" * 1_000_000}),
+    "count": Subscription.typed(CountRequest, count, anybody=True),
+    "pour": Subscription(pour),
+    "drip": Subscription(drip, anybody=True),
+    "trip": Subscription(trip),
 }
 
 
@@ -110,7 +151,8 @@ async def test_several_lines_over_one_connection_and_coroutines(tmp_path: Path) 
         (b'{"command": 1}\n', 'a request is a JSON object with the key "command"'),
         (
             as_line(command="reboot"),
-            "there is no command 'reboot'; known are status, later, hook, refuse, stumble, large",
+            "there is no command 'reboot'; known are status, later, hook, refuse, stumble, large,"
+            " count, pour, drip, trip",
         ),
         (as_line(command="refuse"), "the modem is gone; plug it in"),
         (as_line(command="stumble"), "internal error; see the agent's log"),
@@ -213,6 +255,91 @@ async def test_users_cannot_keep_root_out(tmp_path: Path, monkeypatch: pytest.Mo
         assert (await ask(path, as_line(command="hook")))[0]["ok"]
         for _, writer in held:
             writer.close()
+
+
+# --- those who follow something ---------------------------------------------------------------------------
+
+
+async def test_a_subscription_gives_lines_until_it_ends_and_then_the_connection_serves_on(
+    tmp_path: Path,
+) -> None:
+    lines = [as_line(command="count", first=5), as_line(command="hook")]
+    first, second, third, end, after = await _replies(tmp_path / "s", *lines)
+    assert (first, second["number"], third["number"]) == ({"ok": True, "number": 5, "fill": ""}, 6, 7)
+    assert end == {"ok": False, "error": "there are no more; count again"}
+    assert after["asked"] == {"command": "hook"}
+
+
+async def test_a_subscription_that_is_not_understood_or_not_allowed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_peer", lambda connection: Peer(uid=1000 + os.getuid(), pid=7))
+    replies = await _replies(tmp_path / "s", as_line(command="count"), as_line(command="pour"))
+    assert [reply["ok"] for reply in replies] == [False, False]
+    assert replies[0]["error"].startswith("the request is not understood: ")
+    assert replies[1]["error"] == "the command 'pour' is for root"
+
+
+async def test_a_mistake_in_a_subscription_ends_its_connection_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(tmp_path / "s"):
+        assert await ask(tmp_path / "s", as_line(command="trip"), as_line(command="hook")) == [{"ok": True}]
+        assert (await ask(tmp_path / "s", as_line(command="hook")))[0]["ok"]
+    assert "a connection to the control socket failed" in caplog.text
+
+
+async def test_a_follower_that_does_not_read_is_dropped_before_much_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    async with served(path, timeout_s=0.3) as server:
+        with socket.socket(socket.AF_UNIX) as deaf:
+            deaf.connect(str(path))
+            deaf.sendall(as_line(command="pour"))
+            while not server._followers:  # noqa: ASYNC110 - a server tells nobody whom it has accepted
+                await asyncio.sleep(0.01)
+            assert (await ask(path, as_line(command="status")))[0]["ok"]
+            while server._followers:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            waiting = 0
+            deaf.setblocking(False)
+            while part := await asyncio.get_running_loop().sock_recv(deaf, 65536):
+                waiting += len(part)
+            assert waiting <= 4 * control.FOLLOWER_BUFFER, "the kernel counts its own overhead, too"
+
+
+async def test_followers_leave_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    who = Peer(uid=os.getuid() + 1000, pid=7)
+    monkeypatch.setattr(control, "_peer", lambda connection: who)
+    path = tmp_path / "s"
+
+    async def follower() -> tuple[dict[str, Any], asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(as_line(command="drip"))
+        return json.loads(await reader.readline()), writer
+
+    async with served(path) as server:
+        users = [await follower() for _ in range(control.MAX_UNPRIVILEGED_FOLLOWERS + 1)]
+        *followed, refused = [reply for reply, _ in users]
+        assert all(reply["ok"] for reply in followed)
+        assert refused == {"ok": False, "error": "too many follow already; end one of them"}
+        who = Peer(uid=os.getuid(), pid=8)
+        left = control.MAX_FOLLOWERS - control.MAX_UNPRIVILEGED_FOLLOWERS
+        root = [await follower() for _ in range(left + 1)]
+        assert [reply["ok"] for reply, _ in root] == [*[True] * left, False]
+        who = Peer(uid=os.getuid() + 1000, pid=9)
+        assert (await ask(path, as_line(command="status")))[0]["ok"], "a place is left for who asks once"
+        for _, writer in (*users, *root):
+            writer.close()
+    assert server._followers == []
+
+
+async def test_stop_ends_subscriptions(tmp_path: Path) -> None:
+    async with served(tmp_path / "s"):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+        writer.write(as_line(command="drip"))
+        assert json.loads(await reader.readline())["ok"]
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    writer.close()
 
 
 # --- the place of the socket -------------------------------------------------------------------------------
@@ -380,6 +507,33 @@ def test_no_answer_in_time_is_unavailable(tmp_path: Path) -> None:
 def test_an_answer_that_makes_no_sense_is_unavailable(tmp_path: Path, answer: bytes) -> None:
     with answering(tmp_path / "s", answer), pytest.raises(UnavailableError, match="is not a netbond agent"):
         request(tmp_path / "s", {"command": "status"})
+
+
+def test_follow_yields_each_line_until_the_end_of_file(tmp_path: Path) -> None:
+    lines = b'{"ok": true, "n": 1}\n{"ok": true, "n": 2}\n{"ok": false, "error": "no"}\n'
+    with answering(tmp_path / "s", lines):
+        found = list(control.follow(tmp_path / "s", {"command": "count"}))
+    assert found == [{"ok": True, "n": 1}, {"ok": True, "n": 2}, {"ok": False, "error": "no"}]
+
+
+async def test_follow_speaks_to_the_real_server(tmp_path: Path) -> None:
+    def four() -> list[dict[str, Any]]:
+        lines = control.follow(tmp_path / "s", {"command": "count", "first": 1})
+        return [next(lines) for _ in range(4)]
+
+    async with served(tmp_path / "s"):
+        replies = await asyncio.to_thread(four)
+    assert [reply.get("number") for reply in replies] == [1, 2, 3, None]
+
+
+async def test_one_who_says_no_more_is_noticed(tmp_path: Path) -> None:
+    def heard() -> None:
+        for _ in control.follow(tmp_path / "s", {"command": "drip"}, timeout=0.2):
+            pass
+
+    async with served(tmp_path / "s"):
+        with pytest.raises(UnavailableError, match=r"does not answer at .* within 0\.2 s"):
+            await asyncio.to_thread(heard)
 
 
 def test_the_client_does_not_import_asyncio() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import socket
@@ -35,9 +36,11 @@ from netbond.srtla.process.protocol import (
     parse,
 )
 from netbond.srtla.process.sending import SendEngine, SendOptions
+from netbond.srtla.process.watchsocket import WatchSocket
 from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.sender import RECEIVER_SILENCE_S, Advised, LinkDown, ReceiverSilent, Unproven
-from netbond.system.typed_json import to_json
+from netbond.srtla.watch import VERSION, WatchLine
+from netbond.system.typed_json import from_json, to_json
 from tests.srtla_util import (
     CONCLUSION,
     INDUCTION,
@@ -606,3 +609,35 @@ def test_an_agent_that_asks_for_advice_gets_it() -> None:
         assert [each for each in shown if not isinstance(each, AdviceMessage)] == [VideoRate(3_000_000)]
 
     on_packet_loop(main)
+
+
+def test_those_who_follow_an_engine_without_agent_hear_advice_at_once_and_its_state_each_second(
+    tmp_path: Path,
+) -> None:
+    advice = Advice(3_600_000, 4_000_000, 35, 1000, 0.0, 48)
+
+    async def main() -> None:
+        far = Far()
+        here, there = HostPort("127.0.0.1", free_ports(1)[0]), HostPort("127.0.0.1", far.port)
+        engine = opened(SendEngine(SendOptions(SenderConfig(here, there), watch_socket=own), None, {}))
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+
+        async def next_line() -> WatchLine:
+            line = json.loads(await asyncio.wait_for(reader.readline(), 5))
+            assert line.pop("ok")
+            return from_json(WatchLine, line)
+
+        assert await next_line() == WatchLine(VERSION, str(here), "resolving", None)
+        engine.message(Links((LO,)))
+        await connected(engine, far)
+        engine._event(Advised(advice), time.monotonic())
+        while (line := await next_line()).advice is None:
+            assert line.state in ("resolving", "registering", "connected")
+        assert line == WatchLine(VERSION, str(here), "connected", advice)
+        engine.maintain(time.monotonic())  # right after: there is no need
+        engine.maintain(time.monotonic() + 1.0)  # the state machine has no advice
+        assert await next_line() == WatchLine(VERSION, str(here), "connected", None)
+        writer.close()
+
+    with WatchSocket(tmp_path / "s") as own:
+        on_packet_loop(main)
