@@ -65,7 +65,7 @@ class Reconciler:
             self.engines,
             KernelSettings(config),
             RouterMode(config),
-            Metrics(config, lambda: self.published),
+            Metrics(config, lambda: self.published, lambda: self.advice.lines(time.monotonic())),
             *(source for source in self._sources.all if isinstance(source, Output)),
         )
         self.problems = Problems()

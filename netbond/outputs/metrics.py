@@ -1,4 +1,4 @@
-"""Serves the metrics for Prometheus while the agent runs. Output."""
+"""Serves the metrics for Prometheus, and the advice of senders, over HTTP while the agent runs. Output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from netbond.contracts import Look, Output
 from netbond.desired import Desired
 from netbond.errors import NetbondError
 from netbond.model import Facts, Interface
-from netbond.status.metrics import MetricsServer
+from netbond.status.metrics import Advice, MetricsServer
 from netbond.status.schema import Snapshot
 
 
@@ -18,9 +18,12 @@ class Metrics(Output):
 
     name = "metrics"
 
-    def __init__(self, config: Config, snapshot: Callable[[], Snapshot | None]) -> None:
+    def __init__(
+        self, config: Config, snapshot: Callable[[], Snapshot | None], advice: Advice = dict
+    ) -> None:
+        """`snapshot` and `advice` as for MetricsServer."""
         listen = config.agent.metrics
-        self._server = None if listen is None else MetricsServer(listen.host, listen.port, snapshot)
+        self._server = None if listen is None else MetricsServer(listen.host, listen.port, snapshot, advice)
         self._problems: Sequence[str] = ()
 
     async def start(self, look: Look, links: Sequence[Interface]) -> None:

@@ -7,6 +7,7 @@ another meaning without a new VERSION. docs/watch.md has a table made from the d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -33,6 +34,14 @@ class WatchLine:
     advice: Advice | None = field(
         metadata=doc("null: there is none, because no stream runs, the mode is classic, or it is 2 s old")
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AdvicePage:
+    """All senders of the agent, as http://HOST:PORT/advice shows them."""
+
+    version: int = field(metadata=doc("of these keys, as in each line"))
+    senders: Mapping[str, WatchLine] = field(metadata=doc("by `sender`, as `netbond watch --json` has them"))
 
 
 def name_of(engine: str) -> str:

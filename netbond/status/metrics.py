@@ -1,4 +1,4 @@
-"""Prometheus metrics, served over HTTP from the latest snapshot.
+"""Prometheus metrics, served over HTTP from the latest snapshot; and /advice, for scripts beside an encoder.
 
 A scrape runs in a thread of its own and sees one snapshot, which nobody changes any more: it never touches
 the agent's live state and never waits for it. docs/metrics.md lists the names.
@@ -6,6 +6,7 @@ the agent's live state and never waits for it. docs/metrics.md lists the names.
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import socketserver
@@ -22,6 +23,7 @@ from prometheus_client.registry import Collector
 from netbond.errors import UnavailableError
 from netbond.model import UplinkState
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
+from netbond.srtla.watch import VERSION, AdvicePage, WatchLine
 from netbond.status.schema import (
     AgentStatus,
     DataPlanStatus,
@@ -35,12 +37,14 @@ from netbond.status.schema import (
 )
 from netbond.status.stream_totals import StreamTotals
 from netbond.system.text import printable
+from netbond.system.typed_json import to_json
 
 logger = logging.getLogger(__name__)
 
 MAX_SCRAPES = 8  # at the same time; each takes a thread
 PATIENCE = 5.0  # seconds for a scraper to say or take something
 
+Advice = Callable[[], Mapping[str, WatchLine]]
 Samples = Iterator[tuple[tuple[str, ...], float | None]]
 
 _UPLINK = ("device", "address")
@@ -372,6 +376,24 @@ def _senders(senders: Sequence[tuple[str, SenderStatistics]]) -> Iterator[Metric
         engine,
         (((name,), stats.dropped) for name, stats in senders),
     )
+    yield _gauge(
+        "netbond_sender_capacity_bits_per_second",
+        "SRT payload that the links that are up can carry now, together; absent while unknown.",
+        engine,
+        (((name,), stats.capacity_bits_per_second) for name, stats in senders),
+    )
+    yield _gauge(
+        "netbond_sender_advised_bits_per_second",
+        "SRT payload that the encoder may send now; absent while there is no advice.",
+        engine,
+        (((name,), stats.advised_bits_per_second) for name, stats in senders),
+    )
+    yield _gauge(
+        "netbond_sender_queued_seconds",
+        "Time that the links take for all that waits; absent while unknown.",
+        engine,
+        (((name,), _times(stats.queued_ms, 0.001)) for name, stats in senders),
+    )
 
 
 def _sender_links(senders: Sequence[tuple[str, SenderStatistics]]) -> Iterator[Metric]:
@@ -427,6 +449,12 @@ def _sender_links(senders: Sequence[tuple[str, SenderStatistics]]) -> Iterator[M
         "Data packets that the link lost.",
         _LINK,
         ((labels, link.lost) for labels, link in links),
+    )
+    yield _gauge(
+        "netbond_link_capacity_bits_per_second",
+        "SRT payload that the link can carry now, as measured last; absent while unknown.",
+        _LINK,
+        ((labels, link.capacity_bits_per_second) for labels, link in links),
     )
 
 
@@ -565,7 +593,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64  # of 5, the default, a burst of connections overflows and waits a second
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, advice: Advice) -> None:
         [family, *_, address] = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE
         )[0]
@@ -574,6 +602,20 @@ class _Server(ThreadingHTTPServer):
 
         class Handler(MetricsHandler):
             timeout = PATIENCE
+
+            def do_GET(self) -> None:  # noqa: N802 - a name of http.server
+                if self.path.partition("?")[0] != "/advice":
+                    super().do_GET()
+                    return
+                body = json.dumps(to_json(AdvicePage(VERSION, advice()))).encode()
+                self.send_response(200)
+                # No Access-Control-Allow-Origin: scripts need none, and the pages that somebody visits on
+                # this box have no business here.
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Cache-Control", "no-store")
+                self.end_headers()
+                self.wfile.write(body)
 
         Handler.registry = registry
         super().__init__(address, Handler)  # type: ignore[arg-type]  # getaddrinfo's type is wider than bind's
@@ -606,10 +648,13 @@ class MetricsServer:
     """Serves the metrics of `snapshot()` at http://HOST:PORT/metrics from a thread, until `stop()`.
 
     `snapshot` is called in that thread: it should do no more than return the latest snapshot (None if there
-    is none yet), which is not to be changed afterwards.
+    is none yet), which is not to be changed afterwards. So is `advice`, for /advice: a line for each sender.
     """
 
-    def __init__(self, host: str, port: int, snapshot: Callable[[], Snapshot | None]) -> None:
+    def __init__(
+        self, host: str, port: int, snapshot: Callable[[], Snapshot | None], advice: Advice = dict
+    ) -> None:
+        self._advice = advice
         self._host, self._port = host, port
         self._registry = CollectorRegistry()
         self._registry.register(SnapshotCollector(snapshot))
@@ -629,7 +674,7 @@ class MetricsServer:
         """
         where = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
         try:
-            self._server = _Server(self._host, self._port, self._registry)
+            self._server = _Server(self._host, self._port, self._registry, self._advice)
         except OSError as error:
             raise UnavailableError(
                 f"cannot serve metrics at {where}: {error.strerror or error}",

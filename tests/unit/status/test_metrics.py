@@ -9,7 +9,7 @@ import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +23,8 @@ from netbond.errors import UnavailableError
 from netbond.health import report
 from netbond.health.judge import CheckHealth, UplinkHealth
 from netbond.sources import data_plans
+from netbond.srtla.advice import Advice
+from netbond.srtla.watch import VERSION, WatchLine
 from netbond.status import metrics
 from netbond.status.metrics import MetricsServer
 from netbond.status.schema import from_json
@@ -208,6 +210,10 @@ SNAPSHOT: dict[str, Any] = {
                 "retransmitted": 4,
                 "resent": 5,
                 "dropped": 6,
+                "latency_ms": 1000,
+                "capacity_bits_per_second": 4_000_000,
+                "advised_bits_per_second": 3_600_000,
+                "queued_ms": 35,
                 "links": [
                     LINK
                     | {
@@ -222,6 +228,8 @@ SNAPSHOT: dict[str, Any] = {
                         "packets": 1000,
                         "bytes": 1316000,
                         "lost": 2,
+                        "capacity_bits_per_second": 4_000_000,
+                        "capacity_is": "measured",
                     },
                     LINK
                     | {
@@ -320,6 +328,10 @@ netbond_sender_bytes_total{engine="sender 127.0.0.1:6000"} 1300000
 netbond_sender_retransmitted_packets_total{engine="sender 127.0.0.1:6000"} 4
 netbond_sender_resent_packets_total{engine="sender 127.0.0.1:6000"} 5
 netbond_sender_dropped_packets_total{engine="sender 127.0.0.1:6000"} 6
+netbond_sender_capacity_bits_per_second{engine="sender 127.0.0.1:6000"} 4000000
+netbond_sender_advised_bits_per_second{engine="sender 127.0.0.1:6000"} 3600000
+netbond_sender_queued_seconds{engine="sender 127.0.0.1:6000"} 0.035
+netbond_link_capacity_bits_per_second{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 4000000
 netbond_link_up{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 1
 netbond_link_up{engine="sender 127.0.0.1:6000",link="wwan0",device="wwan0",address="10.64.0.9"} 0
 netbond_link_window{engine="sender 127.0.0.1:6000",link="usb0",device="usb0",address="10.0.0.10"} 20000
@@ -364,8 +376,10 @@ def samples(text: str) -> list[Sample]:
 
 
 @contextmanager
-def serving(snapshot: dict[str, Any], host: str = "127.0.0.1") -> Iterator[MetricsServer]:
-    server = MetricsServer(host, 0, lambda: from_json(snapshot) if snapshot else None)
+def serving(
+    snapshot: dict[str, Any], host: str = "127.0.0.1", advice: Mapping[str, WatchLine] | None = None
+) -> Iterator[MetricsServer]:
+    server = MetricsServer(host, 0, lambda: from_json(snapshot) if snapshot else None, lambda: advice or {})
     server.start()
     try:
         yield server
@@ -443,6 +457,29 @@ def test_a_scrape_shows_the_snapshot_of_the_moment() -> None:
         assert samples(scrape(server)) == [], "the agent has only just started"
         snapshot.update(copy.deepcopy(SNAPSHOT))
         assert ("netbond_agent_changes_total", frozenset(), 12.0) in samples(scrape(server))
+
+
+def test_advice_is_on_a_page_of_its_own_for_scripts_on_this_box() -> None:
+    line = WatchLine(VERSION, "127.0.0.1:6000", "connected", Advice(3_600_000, 4_000_000, 35, 1000, 0.0, 48))
+    none = WatchLine(VERSION, "[::1]:6001", "backing off", None)
+    with serving(SNAPSHOT, advice={line.sender: line, none.sender: none}) as server:
+        for path in ("/advice", "/advice?sender=1"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5) as reply:
+                page = json.load(reply)
+                headers = reply.headers
+            assert page == {"version": 1, "senders": {each.sender: to_json(each) for each in (line, none)}}
+            assert headers["Content-Type"] == "application/json"
+            assert headers["Cache-Control"] == "no-store"
+            assert headers["Access-Control-Allow-Origin"] is None, "not for pages of others in a browser"
+        assert samples(scrape(server)), "the metrics are where they were"
+
+
+def test_without_a_sender_the_page_is_empty() -> None:
+    with (
+        serving({}) as server,
+        urllib.request.urlopen(f"http://127.0.0.1:{server.port}/advice", timeout=5) as reply,
+    ):
+        assert json.load(reply) == {"version": 1, "senders": {}}
 
 
 HUGE = int("9" * 400)
