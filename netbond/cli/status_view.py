@@ -19,7 +19,8 @@ from rich.text import Text
 from netbond.model import UplinkState
 from netbond.sources.data_plans import EARLIEST
 from netbond.sources.data_plans import amount as readable
-from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics, SenderStatistics
+from netbond.srtla.advice import Advice, LinkAdvice
+from netbond.srtla.statistics import GroupStatistics, LinkStatistics, ReceiverStatistics, SenderStatistics
 from netbond.status.schema import (
     AgentStatus,
     DataPlanStatus,
@@ -361,11 +362,16 @@ def _sender(stats: SenderStatistics) -> list[RenderableType]:
         way.append_text(text(f" ({stats.receiver_address})"))
     way.append_text(text(f", caller {stats.caller or 'not yet connected'}"))
     notes = [indented(text(problem, "yellow")) for problem in stats.problems]
+    if stats.advised_bits_per_second is not None:
+        notes.insert(0, indented(text(f"advice: {rates(stats)}, {waiting(stats)}")))
     if not stats.links:
         return [indented(way), *notes]
+    # What a link can carry says more than its share, and there is no space for both.
+    known = any(link.capacity_bits_per_second is not None for link in stats.links)
+    last = "capacity" if known else "share"
     table = make_table(
-        *("link", "window", "in flight", "RTT", "loss", "bit/s", "share", "state"),
-        right=("window", "in flight", "RTT", "loss", "bit/s", "share"),
+        *("link", "window", "in flight", "RTT", "loss", "bit/s", last, "state"),
+        right=("window", "in flight", "RTT", "loss", "bit/s", last),
         fold="state",
     )
     # What goes out over a link that is down are attempts, and no part of the stream.
@@ -374,6 +380,7 @@ def _sender(stats: SenderStatistics) -> list[RenderableType]:
         window, rtt, loss = number(link.window), number(link.rtt_ms), number(link.loss_pct)
         rate = number(link.bitrate_bps)
         carries = rate is not None and total > 0 and link.state == "up"
+        share = f"{100 * (rate or 0) / total:.0f} %" if carries else None
         table.add_row(
             text(link.label, "bold"),
             text(None if window is None else f"{window / 1000:.1f}"),  # the protocol counts in thousandths
@@ -381,7 +388,7 @@ def _sender(stats: SenderStatistics) -> list[RenderableType]:
             text(None if rtt is None else f"{rtt:.0f} ms"),
             text(None if loss is None else f"{loss:.1f} %"),
             text(amount(rate)),
-            text(f"{100 * (rate or 0) / total:.0f} %" if carries else None),
+            text(capacity(link) if known else share),
             state(link.state, link.reason),
         )
     return [indented(way), *notes, indented(table)]
@@ -466,10 +473,22 @@ def amount(value: float | None) -> str | None:
     return f"{left:.{digits}f}{unit}"
 
 
-def capacity(value: float | None, certainty: str) -> str | None:
+def capacity(link: LinkStatistics | LinkAdvice) -> str | None:
     """What a link carries: "1.50M" as measured, ">1.50M" at least, "~1.50M" as remembered; None: unknown."""
-    found = amount(value)
-    return None if found is None else {"at_least": ">", "remembered": "~"}.get(certainty, "") + found
+    found = amount(link.capacity_bits_per_second)
+    return None if found is None else {"at_least": ">", "remembered": "~"}.get(link.capacity_is, "") + found
+
+
+def rates(of: SenderStatistics | Advice) -> str:
+    """What an encoder may send, of what the bond carries: "send 8.50M of 9.50M bit/s"."""
+    advised, carried = amount(of.advised_bits_per_second), amount(of.capacity_bits_per_second)
+    return f"send {advised or '-'} of {carried or '-'} bit/s"
+
+
+def waiting(of: SenderStatistics | Advice) -> str:
+    """How long what waits takes, of the time that it has: "queued 35 of 1000 ms"."""
+    queued, latency = number(of.queued_ms), number(of.latency_ms)
+    return f"queued {queued or 0:.0f} of {'-' if latency is None else f'{latency:.0f}'} ms"
 
 
 def size(value: float | None) -> str:

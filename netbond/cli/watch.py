@@ -18,7 +18,17 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 
 from netbond.cli.status import make_console
-from netbond.cli.status_view import amount, capacity, indented, make_table, number, state, text
+from netbond.cli.status_view import (
+    amount,
+    capacity,
+    indented,
+    make_table,
+    number,
+    rates,
+    state,
+    text,
+    waiting,
+)
 from netbond.config.load import config_argument, load
 from netbond.errors import EXIT_OK, NetbondError, NotRunningError, UnavailableError
 from netbond.srtla.advice import Advice, LinkAdvice
@@ -129,28 +139,19 @@ def in_words(line: WatchLine) -> str:
     if line.advice is None:
         return f"{line.sender} {line.state}: no advice"
     links = ", ".join(f"{link.label} {_link(link)}" for link in line.advice.links)
-    said = f"{_rates(line.advice)}, {_delays(line.advice)}"
+    said = f"{rates(line.advice)}, {_delays(line.advice)}"
     return f"{line.sender} {line.state}: {said}{f'; {links}' if links else ''}"
 
 
-def _rates(advice: Advice) -> str:
-    advised, carried = amount(advice.advised_bits_per_second), amount(advice.capacity_bits_per_second)
-    return f"send {advised or '-'} of {carried or '-'} bit/s"
-
-
 def _delays(advice: Advice) -> str:
-    queued, latency, rtt = map(number, (advice.queued_ms, advice.latency_ms, advice.rtt_ms))
-    loss = number(advice.loss_pct)
-    return (
-        f"queued {queued or 0:.0f} of {latency or 0:.0f} ms, loss {loss or 0:.1f} %,"
-        f" RTT {'-' if rtt is None else f'{rtt:.0f} ms'}"
-    )
+    loss, rtt = number(advice.loss_pct), number(advice.rtt_ms)
+    return f"{waiting(advice)}, loss {loss or 0:.1f} %, RTT {'-' if rtt is None else f'{rtt:.0f} ms'}"
 
 
 def _link(link: LinkAdvice) -> str:
     if link.state != "up":
         return link.state
-    return capacity(link.capacity_bits_per_second, link.capacity_is) or "unknown"
+    return capacity(link) or "unknown"
 
 
 def view(line: WatchLine) -> RenderableType:
@@ -167,12 +168,12 @@ def view(line: WatchLine) -> RenderableType:
         queued, rtt, loss = number(link.queued_ms), number(link.rtt_ms), number(link.loss_pct)
         table.add_row(
             text(link.label, "bold"),
-            text(capacity(link.capacity_bits_per_second, link.capacity_is)),
+            text(capacity(link)),
             text(amount(link.bitrate_bps)),
             text(None if queued is None else f"{queued:.0f} ms"),
             text(None if rtt is None else f"{rtt:.0f} ms"),
             text(None if loss is None else f"{loss:.1f} %"),
             state(link.state),
         )
-    heading.append_text(text(f": {_rates(line.advice)}"))
+    heading.append_text(text(f": {rates(line.advice)}"))
     return Group(heading, indented(text(_delays(line.advice))), indented(table))

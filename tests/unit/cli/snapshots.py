@@ -240,8 +240,12 @@ SNAPSHOT: dict[str, Any] = {
                 **SENDER,
                 "receiver_address": "192.0.2.7:5000",
                 "caller": "127.0.0.1:43210",
+                "latency_ms": 1000,
+                "capacity_bits_per_second": 4_000_000,
+                "advised_bits_per_second": 3_600_000,
+                "queued_ms": 35,
                 "links": [
-                    link("usb0"),
+                    link("usb0", capacity_bits_per_second=4_000_000, capacity_is="at_least"),
                     link("usb1", state="down", reason="silent for 5 s", rtt_ms=None, bitrate_bps=0),
                     link(
                         "wwan0", state="error", reason="stalled: [bold]packets[/] without any \x1b[2Janswer"
@@ -341,12 +345,14 @@ Default for unbound traffic (table 222)
 sender 127.0.0.1:6000  running, pid 70130, compiled, 2 restarts (last: killed by
 SIGKILL)
   connected: bond.example.org:5000 (192.0.2.7:5000), caller 127.0.0.1:43210
-  link   window  in flight    RTT   loss  bit/s  share  state
-  usb0     20.5         12  48 ms  0.3 %  2.13M  100 %  up
-  usb1     20.5         12      -  0.3 %      0      -  down: silent for 5 s
-  wwan0    20.5         12  48 ms  0.3 %  2.13M      -  error: stalled:
-                                                        [bold]packets[/] without
-                                                        any \x1b[2Janswer
+  advice: send 3.60M of 4.00M bit/s, queued 35 of 1000 ms
+  link   window  in flight    RTT   loss  bit/s  capacity  state
+  usb0     20.5         12  48 ms  0.3 %  2.13M    >4.00M  up
+  usb1     20.5         12      -  0.3 %      0         -  down: silent for 5 s
+  wwan0    20.5         12  48 ms  0.3 %  2.13M         -  error: stalled:
+                                                           [bold]packets[/]
+                                                           without any
+                                                           \x1b[2Janswer
 
 receiver 0.0.0.0:5000  running, pid 70131, pure
   stream      bit/s   loss    RTT  links

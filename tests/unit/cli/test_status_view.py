@@ -73,7 +73,7 @@ def test_reasons_say_which_family_where_there_are_two() -> None:
     ("height", "last"),
     [
         (100, "sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts"),
-        (24, "... 16 more lines: make the window taller"),
+        (24, "... 18 more lines: make the window taller"),
     ],
 )
 def test_a_screen_that_is_too_small_says_so(height: int, last: str) -> None:
@@ -267,3 +267,17 @@ def test_a_spent_data_plan_is_said_once() -> None:
     text = shown(snapshot)
     assert "used up" not in text
     assert text.count("51.0 GB of 50.0 GB used") == 1
+
+
+def test_without_capacities_there_is_the_share_of_each_link() -> None:
+    """Mode classic measures none."""
+    changed = copy.deepcopy(SNAPSHOT)
+    stats = changed["engines"][0]["stats"]
+    stats |= {"advised_bits_per_second": None, "links": [link("usb0"), link("usb1", bitrate_bps=0)]}
+    text = shown(changed)
+    assert (
+        "  link  window  in flight    RTT   loss  bit/s  share  state\n"
+        "  usb0    20.5         12  48 ms  0.3 %  2.13M  100 %  up\n"
+        "  usb1    20.5         12  48 ms  0.3 %      0    0 %  up\n"
+    ) in text
+    assert "advice" not in text

@@ -190,6 +190,6 @@ def test_numbers_without_sense_are_shown_nevertheless() -> None:
         (LinkAdvice("a", "up", huge, "measured", 1, huge, huge, 1e300, huge),),
     )
     line = WatchLine(VERSION, "s", "connected", advice)
-    assert in_words(line).startswith("s connected: send - of - bit/s, queued 0 of 0 ms")
+    assert in_words(line).startswith("s connected: send - of - bit/s, queued 0 of - ms")
     with Console(width=80).capture() as _:
         Console(width=80).print(view(line))
