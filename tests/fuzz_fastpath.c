@@ -115,10 +115,14 @@ static void drop_link(void) {
     w.links[at].used = 0;
 }
 
+static Tally tallies[SERVER_COUNT];
+
 static void add_group(void) {
     int fd = SERVERS + number() % SERVER_COUNT;
     if (w.group_of[fd] >= 0) return;
     MUST((w.group_of[fd] = nb_add_group(w.path, fd)) >= 0);
+    tallies[fd - SERVERS] = (Tally){0};
+    nb_tally(w.path, w.group_of[fd], &tallies[fd - SERVERS]);
     w.turns[w.group_of[fd]] = 0, w.offered[fd] = 0;
     w.watched[fd] = 1;
 }
@@ -126,6 +130,8 @@ static void add_group(void) {
 static void drop_group(void) {
     int fd = SERVERS + number() % SERVER_COUNT;
     if (w.group_of[fd] < 0) return;
+    Tally *tally = &tallies[fd - SERVERS];
+    MUST(tally->next <= SEQUENCES && tally->payload <= tally->packets * MTU && tally->told[2] <= tally->most);
     nb_drop_group(w.path, w.group_of[fd]);
     for (int i = 0; i < w.top; i++)
         if (w.links[i].used && w.links[i].group == w.group_of[fd]) w.links[i].used = 0, w.live--;

@@ -209,6 +209,48 @@ class GroupStatistics:
     stream: str = field(default="", metadata=doc("the name of the stream ([streams.md](streams.md))"))
     server: str = field(default="", metadata=doc('the SRT server that gets it; `""`: not known yet'))
     stream_id: str = field(default="", metadata=doc(_STREAM_ID, omit=True))
+    live: bool = field(
+        default=False,
+        metadata=doc(
+            "whether packets of the stream came within the last 2 s, and the SRT server acknowledges them"
+        ),
+    )
+    uptime_s: int | None = field(
+        default=None,
+        metadata=doc("since the SRT server accepted the caller; null: it has not, or has closed it again"),
+    )
+    latency_ms: int | None = field(
+        default=None, metadata=doc("SRT's latency, as the server's handshake told it; null: not known")
+    )
+    payload_packets: int = field(
+        default=0, metadata=doc("data packets of this SRT connection, each counted once")
+    )
+    payload_bytes: int = field(default=0, metadata=doc("of these packets, without SRT's headers"))
+    payload_bps: int = field(default=0, metadata=doc("the stream's own rate: of this payload, bit/s"))
+    rtt_ms: float | None = field(
+        default=None,
+        metadata=doc("round trip time to the SRT caller, as the SRT server tells it; null: not known"),
+    )
+    lost_packets: int = field(
+        default=0, metadata=doc("packets that the SRT server missed and asked for again, each counted once")
+    )
+    dropped_packets: int = field(
+        default=0,
+        metadata=doc(
+            "packets that the SRT server gave up: it passed them in its ACKs, and they had not arrived here"
+        ),
+    )
+    receive_buffer_ms: int | None = field(
+        default=None,
+        metadata=doc("what waits in the SRT server's buffer, at the present rate; null: not known"),
+    )
+    srt_capacity_bps: int | None = field(
+        default=None,
+        metadata=doc(
+            "what the SRT server takes for the capacity, bit/s; it knows nothing of several links; null:"
+            " not known"
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

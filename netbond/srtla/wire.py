@@ -149,6 +149,11 @@ def handshake_socket(data: bytes) -> int:
     return int(_U32.unpack_from(data, 40)[0]) if len(data) >= 44 else 0
 
 
+def handshake_sequence(data: bytes) -> int | None:
+    """The number of the first data packet of the sender of an SRT handshake; None: it is cut off."""
+    return int(_U32.unpack_from(data, 24)[0]) & SEQUENCE_MASK if len(data) >= 28 else None
+
+
 def destination_of(data: bytes) -> int:
     """The socket id to which an SRT packet goes; 0: none yet, or it is cut off."""
     return int(_U32.unpack_from(data, 12)[0]) if len(data) >= SRT_HEADER else 0

@@ -53,7 +53,9 @@ class Bypass:
         if sock is None:
             return
         if number not in self._groups:
-            self._groups[number] = self.fast.add_group(sock.fileno())
+            group = self._groups[number] = self.fast.add_group(sock.fileno())
+            if group >= 0:
+                self.fast.tally(group, self._receiver.tally_of(number))
         group = self._groups[number]
         if group < 0:
             return

@@ -12,6 +12,7 @@ typedef struct {
     Path *path;
     int running;           // in `run`, without the lock of the interpreter
     PyObject *last_record; // a caller writes under the same record each time: the one before is at hand
+    Py_buffer tallies[GROUPS];
 } FastPath;
 
 // --- arguments -----------------------------------------------------------------------------------------------
@@ -132,6 +133,27 @@ static PyObject *drop_group(PyObject *self, PyObject *object) {
     int number = p ? number_of(object, 0, GROUPS - 1) : -1;
     if (number < 0) return NULL;
     nb_drop_group(p, number);
+    PyBuffer_Release(&((FastPath *)self)->tallies[number]);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(tally_doc, "tally(group, memory)\n--\n\n"
+                        "Note the packets of a group in this bytearray, until the group is dropped (figures.py).");
+
+static PyObject *tally(PyObject *self, PyObject *const *args, Py_ssize_t count) {
+    Path *p = path_of(self);
+    if (!p || !count_is("tally", count, 2)) return NULL;
+    int group = number_of(args[0], 0, GROUPS - 1);
+    if (group < 0) return NULL;
+    Py_buffer *memory = &((FastPath *)self)->tallies[group], fresh;
+    if (PyObject_GetBuffer(args[1], &fresh, PyBUF_WRITABLE) < 0) return NULL;
+    if (p->groups[group].fd < 0 || fresh.len != sizeof(Tally) || (uintptr_t)fresh.buf % _Alignof(Tally)) {
+        PyBuffer_Release(&fresh);
+        return PyErr_Format(PyExc_ValueError, "there is no such group, or this is not a tally's memory");
+    }
+    PyBuffer_Release(memory);
+    *memory = fresh;
+    nb_tally(p, group, fresh.buf);
     Py_RETURN_NONE;
 }
 
@@ -240,6 +262,7 @@ static void drop(PyObject *object) {
     FastPath *self = (FastPath *)object;
     PyTypeObject *type = Py_TYPE(object);
     nb_free(self->path);
+    for (int i = 0; i < GROUPS; i++) PyBuffer_Release(&self->tallies[i]);
     Py_XDECREF(self->last_record);
     type->tp_free(object);
     Py_DECREF(type);
@@ -250,6 +273,7 @@ static void drop(PyObject *object) {
 static PyMethodDef path_methods[] = {
     FAST(run),
     FAST(add_link),
+    FAST(tally),
     {"add_group", add_group, METH_O, add_group_doc},
     {"drop_group", drop_group, METH_O, drop_group_doc},
     {"drop_link", drop_link, METH_O, drop_link_doc},

@@ -31,10 +31,20 @@ enum {
     LINKS = 8192, TABLE = 16384, GROUPS = 1024, GROUP_LINKS = 64, SERVER_SLOTS = 16, SERVER_SIZE = 2048,
     SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, EARNED = 2,
     RESERVE = 4 + 4 * ACK_EVERY + OVERHEAD, ACK_COPIES = 2, READY = 64,
-    REPORT = 8 << 20, OUTGOING = 64, COPIES = 16, COPY = 64, ALONE = 4,
+    REPORT = 8 << 20, OUTGOING = 64, COPIES = 16, COPY = 64, ALONE = 4, WINDOW = 1 << 15, BITS = 15,
 };
 
-static const double FRESH = 0.5; // s
+static const uint32_t SEQUENCES = 0x7fffffff;
+
+static const double FRESH = 0.5, SETTLE = 5.0; // s
+
+// What is noted about the packets of a group's stream: memory of Python's, kept by figures.py, too.
+typedef struct {
+    uint8_t laps[WINDOW];
+    uint64_t packets, payload, dropped;
+    double acked_at, counts_from;
+    uint32_t next, known, most, told[6]; // RTT, its variance, room, packets/s, capacity, bytes/s
+} Tally;
 
 typedef struct {
     int used, group, dirty, key_length, name_length, control_length, waiting;
@@ -48,6 +58,7 @@ typedef struct {
 typedef struct {
     int fd, count, turn, links[GROUP_LINKS];
     uint64_t offered; // packets sent to the SRT server since it answered
+    Tally *tally;     // NULL: none
 } Group;
 
 typedef struct { int32_t link; uint32_t packets; uint64_t bytes; double last_heard; } Heard;
@@ -149,6 +160,7 @@ void nb_drop_link(Path *p, int number) {
 void nb_drop_group(Path *p, int number) {
     while (p->groups[number].count) nb_drop_link(p, p->groups[number].links[0]);
     p->groups[number].fd = -1;
+    p->groups[number].tally = NULL;
 }
 
 int nb_add_link(Path *p, int group, const uint8_t *key, int key_length, int name_length, const uint8_t *control,
@@ -171,6 +183,9 @@ int nb_add_link(Path *p, int group, const uint8_t *key, int key_length, int name
     enter(p, number);
     return number;
 }
+
+// Note the group's packets in this memory, which stays until the group is dropped.
+void nb_tally(Path *p, int group, Tally *tally) { p->groups[group].tally = tally; }
 
 // What links have carried since the last call; how many entries.
 int nb_heard(Path *p, Heard *out, int room) {
@@ -337,6 +352,46 @@ static void forward(Path *p) {
     p->forward_count = 0;
 }
 
+// --- figures of SRT's ----------------------------------------------------------------------------------------
+
+static uint32_t word(const uint8_t *data) {
+    return (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
+}
+
+static uint8_t lap_of(uint32_t sequence) { return (sequence >> BITS & 0x7f) + 1; }
+
+// A data packet. (Figures.arrived in figures.py.)
+static void tally_data(Tally *t, const uint8_t *data, int length) {
+    uint32_t sequence = word(data);
+    uint8_t *lap = &t->laps[sequence % WINDOW];
+    if (*lap == lap_of(sequence)) return;
+    *lap = lap_of(sequence);
+    t->packets++;
+    t->payload += length - SRT_HEADER;
+}
+
+// An ACK of the SRT server. (Figures.acknowledged in figures.py.)
+static void tally_ack(Tally *t, const uint8_t *data, int size, double now) {
+    if (size < SRT_HEADER + 4) return;
+    uint32_t end = word(data + SRT_HEADER) & SEQUENCES;
+    if (!t->known) t->next = end, t->known = 1, t->counts_from = now + SETTLE;
+    uint32_t ahead = (end - t->next) & SEQUENCES, behind = (t->next - end) & SEQUENCES;
+    if (ahead < 1u << 30) {
+        if (ahead <= WINDOW && now >= t->counts_from)
+            for (uint32_t i = 0; i < ahead; i++) {
+                uint32_t sequence = (t->next + i) & SEQUENCES;
+                t->dropped += t->laps[sequence % WINDOW] != lap_of(sequence);
+            }
+        t->next = end;
+    } else if (behind > WINDOW) {
+        t->next = end;
+    }
+    int told = size >= SRT_HEADER + 28 ? 6 : size >= SRT_HEADER + 16 ? 3 : 0;
+    for (int i = 0; i < told; i++) t->told[i] = word(data + SRT_HEADER + 4 + 4 * i);
+    if (t->told[2] > t->most) t->most = t->told[2];
+    t->acked_at = now;
+}
+
 // --- receiving -----------------------------------------------------------------------------------------------
 
 static void from_link(Path *p, int number, uint8_t *data, int length, double now) {
@@ -354,6 +409,7 @@ static void from_link(Path *p, int number, uint8_t *data, int length, double now
     p->forwards[p->forward_count].group = link->group;
     p->forwards[p->forward_count++].data = (struct iovec){data, length};
     if (data[0] & 0x80) return;
+    if (p->groups[link->group].tally) tally_data(p->groups[link->group].tally, data, length);
     memcpy(link->sequences + 4 * link->waiting++, data, 4);
     if (link->waiting == 1) {
         link->due = now + p->flush_after;
@@ -472,6 +528,7 @@ static int from_server(Path *p, int fd, double now) {
             report(p, fd, NULL, 0, data, size);
             continue;
         }
+        if (group->tally) tally_ack(group->tally, data, size, now);
         if (!to_links_in_turn(p, group, data, size, now)) report(p, fd, NULL, 0, data, size);
     }
     return got;

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netbond.srtla import wire
+from netbond.srtla.receiver.figures import Figures
 from netbond.srtla.receiver.handshakes import Handshakes, completed
 from netbond.srtla.registration import psk
 from netbond.srtla.registration.keyring import Key, Keyring
@@ -98,6 +99,7 @@ class Group:
     stream_ids: StreamIds = field(default_factory=StreamIds)
     source: str = ""  # where it was registered from: names it as long as there is no better name
     stream: str = ""  # its name for everybody
+    figures: Figures = field(default_factory=Figures)
 
 
 @dataclass(slots=True, eq=False)
@@ -385,6 +387,7 @@ class Receiver:
         group.stream_ids.asked(data)
         if not wire.is_induction(data):
             group.caller = caller
+            group.figures.asked(data)
         elif caller != group.caller:
             if group.server and now - group.flowed >= CALLER_QUIET_S:
                 self._replace_caller(group)
@@ -411,6 +414,7 @@ class Receiver:
         group.caller = caller
         group.conclusion = data
         group.stream_ids.asked(data)
+        group.figures.asked(data)
         self._events.append(Routed(group.number, route(stream_id_of(data))))
         self._forward(group, induction)
 
@@ -421,6 +425,7 @@ class Receiver:
         del self._by_number[group.number]
         self._give_number(group)
         group.server = 0
+        group.figures.end()
 
     def _forward(self, group: Group, data: bytes) -> None:
         if not group.out:
@@ -436,7 +441,7 @@ class Receiver:
             group.server = wire.destination_of(batch[-1])
         waiting = peer.unacknowledged
         before = len(waiting)
-        waiting += [wire.sequence_of(data) for data in batch if not data[0] & 0x80]
+        waiting += group.figures.arrived(batch)
         batch.clear()
         if len(waiting) >= wire.ACK_EVERY:
             full = len(waiting) - len(waiting) % wire.ACK_EVERY
@@ -466,7 +471,7 @@ class Receiver:
                 group.conclusion = b""
                 self._forward(group, conclusion)
             return
-        group.server = wire.accepting_socket(data) or group.server
+        self._note(group, data, now)
         if group.stream_ids.answered(data):
             self._name(group)
             self._events.append(StreamAccepted(group.number, group.id, group.stream))
@@ -482,6 +487,22 @@ class Receiver:
             if last is None or last not in able or now - last.last_heard > FRESH_S:
                 last = max(able, key=lambda peer: peer.last_heard)
             self._send(last, data)
+
+    def _note(self, group: Group, data: bytes, now: float) -> None:
+        """Note what a packet of the SRT server tells of the connection."""
+        if data[0] != 0x80:
+            return
+        if data[1] == 0x02:  # SRT_ACK
+            group.figures.acknowledged(data, now)
+        elif data[1] == 0x03:  # SRT_NAK
+            group.figures.missed(data)
+        elif data[1] == 0x05:  # SRT_SHUTDOWN
+            group.figures.end()
+        elif data[1] == 0x00:  # SRT_HANDSHAKE
+            server = wire.accepting_socket(data)
+            if server and server != group.server:
+                group.server = server
+                group.figures.begin(now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due; call it when `next_timer` has come, early or late does no harm."""
@@ -578,6 +599,10 @@ class Receiver:
         group = self._by_number.get(number)
         return group.links.keys() if group is not None else ()
 
+    def tally_of(self, number: int) -> bytearray:
+        """The notes about the packets of one group's stream (figures.py)."""
+        return self._by_number[number].figures.tally
+
     def registrant(self, number: int) -> PeerAddress | None:
         """The link that registered this group, if it is still there."""
         group = self._by_number.get(number)
@@ -636,6 +661,8 @@ class Receiver:
                     "loss_pct": _loss(group, lost),
                     "stream": group.stream,
                     "stream_id": group.stream_ids.accepted,
+                    "latency_ms": round(group.latency_s * 1000) or None,
+                    **group.figures.tell(group.flowed, elapsed, now),
                 }
             )
             group.counted, group.counted_packets = group.bytes, group.packets

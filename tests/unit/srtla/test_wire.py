@@ -349,3 +349,8 @@ def test_a_keepalive_of_another_version_carries_nothing() -> None:
     packet = bytearray(wire.build_keepalive(wire.Keepalive(5, 1, 20000, 0, 0, 0, 0)))
     packet[13] ^= 1
     assert wire.parse_keepalive(bytes(packet)) is None
+
+
+def test_a_handshake_says_where_the_numbers_begin() -> None:
+    assert wire.handshake_sequence(bytes(24) + b"\x80\0\1\2") == 0x102
+    assert wire.handshake_sequence(bytes(27)) is None

@@ -21,6 +21,7 @@ class Path:
     def __init__(self, listener: int, epoll: int, flush_after_s: float) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.carried: list[tuple[int, int, int, float]] = []
+        self.tallies: dict[int, bytearray] = {}
         self.room = 9
         self.next_link = 70
 
@@ -31,6 +32,9 @@ class Path:
         self.calls.append(("add_group", descriptor))
         self.room -= 1
         return 5 if self.room >= 0 else -1
+
+    def tally(self, group: int, memory: bytearray) -> None:
+        self.tallies[group] = memory
 
     def drop_group(self, number: int) -> None:
         self.calls.append(("drop_group", number))
@@ -118,3 +122,8 @@ def test_links_and_groups_go(rig: Rig) -> None:
     rig.bypass.group_gone(1)
     assert rig.path.calls == [("drop_link", 71), ("drop_link", 72), ("drop_group", 5)]
     assert rig.take(A, b"--a")[0][0] == "add_group"
+
+
+def test_a_group_is_handed_over_with_the_notes_about_its_packets(rig: Rig) -> None:
+    rig.take(A, b"a" * 16)
+    assert rig.path.tallies[5] is rig.receiver.tally_of(1)

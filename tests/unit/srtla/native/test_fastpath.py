@@ -6,6 +6,7 @@ import os
 import random
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.process import batch
 from netbond.srtla.process.wakeup import ENOUGH_PACKETS, LISTENER, PAUSE_S
+from netbond.srtla.receiver.figures import HEAD, WINDOW
 from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, RESERVE, UDP_OVERHEAD, PeerAddress, Receiver
 from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
 
@@ -174,6 +176,58 @@ def test_links_that_are_up_need_no_python(rig: Rig) -> None:
     assert rig.run() == 0
     assert rig.drain(rig.servers[0]) == [data_packet(n) for n in range(20)]
     assert rig.drain(rig.peers[0]) == [wire.build_srtla_ack(list(range(s, s + 10))) for s in (0, 10)]
+
+
+def test_it_notes_the_packets_of_a_stream_as_the_state_machine_does(rig: Rig) -> None:
+    model = Receiver(random.Random(1).randbytes, 0.0)
+    model.restore([(bytes(256), rig.addresses[:2])], 0.0)
+    chosen, number = random.Random(4), (WINDOW - 150) & wire.SEQUENCE_MASK
+    for receiver in (rig.receiver, model):
+        figures = receiver._by_number[1].figures
+        figures.asked(bytes(24) + number.to_bytes(4, "big"))
+        figures.begin(1.0)
+    address = rig.towards[1].getsockname()
+    for turn in range(12):
+        some = [number + n for n in range(40) if chosen.random() < 0.8]
+        chosen.shuffle(some)
+        for each in some + some[:3]:
+            link = chosen.randrange(2)
+            rig.peers[link].send(data_packet(each, size=1316 if each % 3 else 100))
+            model.datagram_from_peer(
+                rig.addresses[link], data_packet(each, size=1316 if each % 3 else 100), 1.0
+            )
+        assert rig.run(0.0005) == 0
+        number += 40
+        told = [chosen.getrandbits(32) for _ in range(chosen.choice([0, 3, 6]))]
+        end = number if turn != 9 else number + 5 * WINDOW
+        ack = srt_control(wire.SRT_ACK, struct.pack(f"!{1 + len(told)}I", end, *told))
+        rig.servers[0].sendto(ack, address)
+        assert rig.run(0.0005) == 0
+        model.datagram_from_srt(1, ack, 1.0)
+        ours, theirs = rig.receiver.tally_of(1), model.tally_of(1)
+        head, other = (list(HEAD.unpack_from(tally, WINDOW)) for tally in (ours, theirs))
+        assert head[3] > other[3]  # when that was
+        head[3] = other[3]
+        assert (head, ours[:WINDOW]) == (other, theirs[:WINDOW])
+    assert other[2] > 50, "there were losses"
+
+
+def test_a_tally_is_let_go_with_its_group(rig: Rig) -> None:
+    tally = rig.receiver.tally_of(1)
+    with pytest.raises(BufferError):
+        tally.append(0)
+    rig.bypass.group_gone(1)
+    tally.append(0)
+    for wrong in (
+        (0,),
+        (0, tally),
+        (0, b"x"),
+        (0, bytes(len(tally) - 1)),
+        (500, tally[:-1]),
+        (-1, tally[:-1]),
+    ):
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            rig.bypass.fast.tally(*wrong)
 
 
 def test_packed_datagrams(rig: Rig) -> None:

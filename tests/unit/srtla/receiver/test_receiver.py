@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -139,6 +140,33 @@ def test_acks_go_over_two_links_and_the_rest_over_the_one_heard_last() -> None:
     ]:
         driven.receiver.datagram_from_srt(1, data, driven.now)
         assert driven.receiver.datagrams_to_peers() == [(address, data) for address in to]
+
+
+def test_srts_figures_of_a_stream() -> None:
+    driven = Driven()
+    driven.group(A)
+
+    def server(data: bytes) -> None:
+        driven.receiver.datagram_from_srt(1, data, driven.now)
+
+    def said() -> dict[str, Any]:
+        driven.now += 1
+        return driven.receiver.stats(driven.now)[0]
+
+    assert (said()["live"], said()["uptime_s"], said()["latency_ms"]) == (False, None, None)
+    for kind in (INDUCTION, CONCLUSION):
+        driven.get(A, handshake(kind, 5))
+        server(handshake(kind, 9, to=5))
+    for number in (0, 1, 3, 4):
+        driven.get(A, data_packet(number))
+    server(srt_nak((2, 2)))
+    server(srt_ack(5))
+    server(handshake(CONCLUSION, 9, to=5))  # repeated
+    found = said()
+    assert [found[key] for key in ("live", "uptime_s", "payload_packets")] == [True, 1, 4]
+    assert [found[key] for key in ("lost_packets", "dropped_packets")] == [1, 1]
+    server(srt_control(wire.SRT_SHUTDOWN))
+    assert (said()["live"], said()["uptime_s"]) == (False, None)
 
 
 def acked(driven: Driven, number: int) -> list[PeerAddress]:
