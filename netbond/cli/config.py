@@ -257,6 +257,9 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #[[receiver.key]]
 #name = "alice"
 #file = "/etc/netbond/alice.key"
+# A page with the streams for NOALBS, http://ADDRESS:PORT/stats?key=KEY (openssl rand -hex 32 makes a key).
+#stats_listen = "127.0.0.1:8181"
+#stats_key_file = "/etc/netbond/stats-key"
 # Another SRT server, for the streams whose SRT stream id fits this pattern.
 #[[receiver.server]]
 #pattern = "studio/*"

@@ -38,6 +38,8 @@ WORDS = {
     "workers": ("N", "number of processes, to use more than one core (1)"),
     "key_file": ("FILE", "a key that sender and receiver share; other programs ignore it"),
     "key": ("NAME=FILE", "another key, and the name of the streams that come with it; may be repeated"),
+    "stats_listen": ("ADDRESS:PORT", "serve a page with the streams, for NOALBS; TCP"),
+    "stats_key_file": ("FILE", "the key that this page asks for"),
     "require_key": ("", "accept the other end only if it proves that it has the key"),
     "server": ("PATTERN=HOST:PORT", "another SRT server, for streams whose id fits; may be repeated"),
     "show_stream_ids": ("", "SRT stream ids are no secret: show them whole"),
@@ -151,6 +153,18 @@ def keys_of(args: argparse.Namespace, keys: Sequence[KeyConfig]) -> tuple[Key, .
         return tuple(named)
     unnamed = key_of(args)
     return (*named, *(() if unnamed is None else (Key(unnamed),)))
+
+
+def stats_key_of(args: argparse.Namespace) -> bytes | None:
+    """Read the key of the page from --stats-key-file; UsageError if page or key is missing."""
+    from netbond.srtla.registration import psk
+
+    if (args.stats_listen is None) != (args.stats_key_file is None):
+        raise UsageError(
+            "the page of streams needs an address and a key",
+            "give --stats-listen ADDRESS:PORT and --stats-key-file FILE",
+        )
+    return psk.read(args.stats_key_file, "--stats-key-file") if args.stats_key_file is not None else None
 
 
 def port_number(text: str, what: str) -> int:

@@ -14,6 +14,7 @@ from netbond.cli.engine_options import (
     host_port,
     keys_of,
     port_number,
+    stats_key_of,
 )
 from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from netbond.srtla.receiver import workers
 
     config = ReceiverConfig(*_places(args), **given(args, ReceiverConfig))
-    options = RecvOptions(config, keys_of(args, config.key), args.stats_file)
+    options = RecvOptions(config, keys_of(args, config.key), args.stats_file, stats_key_of(args))
     set_up_logging(dropin.log_level(args))
     channel, resume = prepare(args.user, args.control_fd)
     if config.workers > 1:

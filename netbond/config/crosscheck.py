@@ -105,6 +105,16 @@ def _check_engines(config: Config, file: str) -> None:
             raise ConfigError(
                 f"{file}: {receiver.name} has two keys named {twice[0]!r}", "give each a name of its own"
             )
+        if (receiver.stats_listen is None) != (receiver.stats_key_file is None):
+            raise ConfigError(
+                f"{file}: {receiver.name} has one of stats_listen and stats_key_file",
+                "the page tells stream ids, which are secrets: give it an address and a key",
+            )
+    pages = [receiver.stats_listen for receiver in config.receiver if receiver.stats_listen is not None]
+    pages += [config.agent.metrics] if config.agent.metrics is not None else []
+    for number, page in enumerate(pages):
+        if any(_same_port(page, other) for other in pages[:number]):
+            raise ConfigError(f"{file}: two pages have the address {page}", "give each a port of its own")
     written: set[Path] = set()
     for sender in config.sender:
         if sender.encoder is None:

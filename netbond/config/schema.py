@@ -596,6 +596,17 @@ class ReceiverConfig:
         option="key",
     )
     require_key: bool = _key(v.flag, default=False, doc="`true`: senders without a key are refused, too.")
+    stats_listen: HostPort | None = _key(
+        v.optional_address_endpoint,
+        "",
+        'Address and TCP port of a page with the streams, for NOALBS ([noalbs.md](noalbs.md)). `""`: none.',
+    )
+    stats_key_file: Path | None = _key(
+        v.optional_path,
+        "",
+        "A file with the key that the page asks for, of 16 bytes or more; it must be owned by root, and"
+        " readable by nobody else.",
+    )
 
     show_stream_ids: bool = _key(
         v.flag,

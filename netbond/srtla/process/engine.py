@@ -22,6 +22,7 @@ from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.loop import PacketLoop
 from netbond.srtla.process.protocol import Fatal, Message, Ready, Resume, ResumeData, Stats
 from netbond.srtla.process.statsfile import StatsFile
+from netbond.srtla.process.statspage import StatsPage
 from netbond.srtla.statistics import EngineStatistics, for_everybody
 from netbond.system.typed_json import to_json
 
@@ -43,6 +44,8 @@ class Engine:
         self.channel = channel
         self._stats_path = stats_file
         self._stats_file: StatsFile | None = None
+        self.latest: EngineStatistics | None = None
+        self.page: StatsPage | None = None  # that shows them
         self.resume = resume
         self._resume_given: ResumeData | None = None
         self._resume_due = False
@@ -100,6 +103,8 @@ class Engine:
         if self._stats_path is not None:
             self._stats_file = StatsFile(self._stats_path)
         self.open()  # what fails there is one line; so the next comes after it
+        if self.page is not None:
+            await self.page.open()
         if not self.is_worker:
             _say_flavour()
         if self.channel is not None:
@@ -115,6 +120,8 @@ class Engine:
         if not self._agent_has_gone:  # else a successor may be waiting for our port
             await self.drain()
         self.close()
+        if self.page is not None:
+            self.page.close()
         if self._stats_file is not None:
             self._stats_file.close()
         return self._status
@@ -140,7 +147,7 @@ class Engine:
         now = time.monotonic()
         self._maintenance = self.loop.call_at(self.loop.time() + MAINTENANCE_INTERVAL_S, self._second)
         self.maintain(now)
-        stats = self.stats(now)  # also if nobody reads them: rates count from call to call
+        stats = self.latest = self.stats(now)  # also if nobody reads them: rates count from call to call
         if self.channel is not None:
             self.channel.show(Stats(to_json(stats)))
         if self._stats_file is not None:

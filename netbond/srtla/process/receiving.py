@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
@@ -33,6 +33,7 @@ from netbond.srtla.process.linksocket import open_listener, open_towards
 from netbond.srtla.process.protocol import MAX_LINE_BYTES, Forget, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.srtserver import SrtServer
+from netbond.srtla.process.statspage import page_of
 from netbond.srtla.process.wakeup import LISTENER, Report
 from netbond.srtla.receiver import passage
 from netbond.srtla.receiver.groupfiles import GroupFiles
@@ -82,6 +83,7 @@ class RecvOptions:
     config: ReceiverConfig
     keys: tuple[Key, ...] = ()  # read from `config.key_file` and `config.key`
     stats_file: Path | None = None  # for the statistics, each second
+    stats_key: bytes | None = None  # of the page of streams, read from `config.stats_key_file`
 
 
 @dataclass(slots=True, eq=False)
@@ -136,6 +138,10 @@ class RecvEngine(Engine):
         self._silent: set[int] = set()  # groups to which the server has not answered, or not since it refused
         self._offered: dict[int, int] = {}  # group number -> packets sent from here since the server answered
         self._files: GroupFiles | None = None
+        if place is None:
+            self.page = page_of(
+                config, options.stats_key, lambda: cast("ReceiverStatistics | None", self.latest)
+            )
         self._bypass: Bypass | None = None
         self._resolved_at = 0.0
         self.lost = {"srt_unreachable": 0, "send_failed": 0}

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from netbond.errors import EXIT_UNAVAILABLE
 from netbond.srtla import flavour, wire
@@ -26,6 +26,7 @@ from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.protocol import Fatal, Forget, Hello, Message, Resume, ResumeData, Stats
 from netbond.srtla.process.receiving import RecvOptions, busiest, fit_in_message, log_refusal, served_by
+from netbond.srtla.process.statspage import page_of
 from netbond.srtla.receiver import passage, steering
 from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, PlainCaller, Receiver, format_address
 from netbond.srtla.statistics import ReceiverStatistics, WorkerStatistics
@@ -164,8 +165,9 @@ class FrontEngine(Engine):
         workers: Sequence[Worker],
     ) -> None:
         super().__init__(channel, resume, options.stats_file)
-        self._config = options.config
+        config = self._config = options.config
         self._listener = listener
+        self.page = page_of(config, options.stats_key, lambda: cast("ReceiverStatistics | None", self.latest))
         self._directory = Directory(workers)
         self._receiver = Receiver(
             os.urandom,

@@ -87,7 +87,8 @@ def _fitting(key: bytes) -> bytes:
 
 
 def read(path: Path, option: str = "--key-file") -> bytes:
-    """The key in a file: its content without white space around it. Read before root is given up.
+    """The key in a file: its content without white space around it. Read before root is given up. `option`
+    named the file.
 
     UsageError: there is none, or others could have read or written it.
     """

@@ -20,6 +20,7 @@ from netbond.cli.engine_options import (
     key_of,
     keys_of,
     port_number,
+    stats_key_of,
 )
 from netbond.config.schema import EncoderConfig, KeyConfig, ReceiverConfig, SenderConfig, ServerConfig
 from netbond.config.values import HostPort
@@ -60,6 +61,8 @@ def parsed(engine: type[EngineConfig], *words: str) -> argparse.Namespace:
             server=(ServerConfig("live/*", WHERE), ServerConfig("#!::r=a,m=b", WHERE)),
             key=(KeyConfig("alice", KEY), KeyConfig("bob", Path("/etc/b=b"))),
             workers=3,
+            stats_listen=WHERE,
+            stats_key_file=KEY,
             key_file=KEY,
             require_key=True,
             show_stream_ids=True,
@@ -163,6 +166,21 @@ def test_a_key_that_is_required_must_be_named(tmp_path: Path) -> None:
     path.write_bytes(b"0123456789abcdef\n")
     path.chmod(0o600)
     assert key_of(parsed(SenderConfig, "--key-file", str(path))) == b"0123456789abcdef"
+
+
+def test_the_page_of_streams_needs_an_address_and_a_key(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_bytes(b"0123456789abcdef\n")
+    path.chmod(0o644)
+    assert stats_key_of(parsed(ReceiverConfig)) is None
+    for words in (["--stats-listen", "127.0.0.1:8181"], ["--stats-key-file", str(path)]):
+        with pytest.raises(UsageError, match="the page of streams needs an address and a key"):
+            stats_key_of(parsed(ReceiverConfig, *words))
+    words = ["--stats-listen", "127.0.0.1:8181", "--stats-key-file", str(path)]
+    with pytest.raises(UsageError, match=r"--stats-key-file .*: others can read or write it"):
+        stats_key_of(parsed(ReceiverConfig, *words))
+    path.chmod(0o600)
+    assert stats_key_of(parsed(ReceiverConfig, *words)) == b"0123456789abcdef"
 
 
 @pytest.mark.parametrize(

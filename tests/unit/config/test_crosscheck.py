@@ -35,6 +35,18 @@ REFUSED = [
         "receiver [::1]:6000 has require_key and no key_file; add key_file = ...",
     ),
     (
+        '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nstats_listen = "127.0.0.1:8181"',
+        "receiver [::1]:6000 has one of stats_listen and stats_key_file; the page tells stream ids",
+    ),
+    (
+        '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nstats_key_file = "/k"',
+        "receiver [::1]:6000 has one of stats_listen and stats_key_file; the page tells stream ids",
+    ),
+    (
+        '[[receiver]]\nlisten="[::1]:6000"\nsrt="h:1"\nstats_listen = "0.0.0.0:10469"\nstats_key_file = "/k"',
+        "two pages have the address 127.0.0.1:10469; give each a port of its own",
+    ),
+    (
         '[[sender]]\nlisten="127.0.0.1:6000"\nreceiver="h:1"\n[[receiver]]\nlisten="0.0.0.0:6000"\nsrt="h:2"',
         "two engines listen on 127.0.0.1:6000 and 0.0.0.0:6000, which is the same port;",
     ),

@@ -1,0 +1,47 @@
+"""Writes a receiver's streams as NOALBS reads them, which switches OBS' scenes by a stream's state. Pure.
+
+NOALBS looks a publisher up by its name. Its server types "Belabox" (bitrate, rtt, dropped_pkts) and
+"SrtLiveServer" (bitrate, rtt and the others) read the same place, so one document serves both. A publisher
+that is missing is offline. Each figure must be there, and whole where NOALBS has an integer of 32 or 64 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics
+
+UNNAMED: Final = "unnamed"  # the busiest stream whose caller gave no stream id
+_INT32_MAX: Final = (1 << 31) - 1
+_PREVIOUS: Final = 1  # kbit/s: NOALBS takes it as a sign that a scene was chosen by hand
+
+
+def document(stats: ReceiverStatistics) -> dict[str, Any]:
+    """The page: each stream that is live, by its SRT stream id (or UNNAMED) and by its name. Of several with
+    one name the busiest counts."""
+    publishers: dict[str, dict[str, Any]] = {}
+    for group in sorted(stats.groups, key=lambda each: -each.payload_bps):
+        if group.live:
+            for name in (group.stream_id or UNNAMED, group.stream):
+                if name:
+                    publishers.setdefault(name, _publisher(group))
+    return {"status": "ok", "publishers": publishers}
+
+
+def _publisher(group: GroupStatistics) -> dict[str, Any]:
+    size = group.payload_bytes / group.payload_packets if group.payload_packets else 0.0
+    bitrate = group.payload_bps // 1000
+    return {
+        "bitrate": 0 if bitrate == _PREVIOUS else bitrate,  # kbit/s
+        "rtt": group.rtt_ms or 0.0,  # ms
+        "dropped_pkts": min(group.dropped_packets, _INT32_MAX),
+        "pktRcvDrop": min(group.dropped_packets, _INT32_MAX),
+        "pktRcvLoss": min(group.lost_packets, _INT32_MAX),
+        "bytesRcvDrop": int(group.dropped_packets * size),
+        "bytesRcvLoss": int(group.lost_packets * size),
+        "mbpsBandwidth": (group.srt_capacity_bps or 0) / 1e6,
+        "mbpsRecvRate": group.bitrate_bps / 1e6,
+        "msRcvBuf": min(group.receive_buffer_ms or 0, _INT32_MAX),
+        "latency": group.latency_ms or 0,  # ms
+        "uptime": group.uptime_s or 0,  # s
+    }
