@@ -253,13 +253,15 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #show_stream_ids = false
 # Processes, for more than one core.
 #workers = 1
+# Whether an SRT server of OpenIRL's is told what each link carries.
+#srtla_stats = false
+# A page with the streams for NOALBS, http://ADDRESS:PORT/stats?key=KEY (openssl rand -hex 32 makes a key).
+#stats_listen = "127.0.0.1:8181"
+#stats_key_file = "/etc/netbond/stats-key"
 # A key of some senders, and the name of their streams.
 #[[receiver.key]]
 #name = "alice"
 #file = "/etc/netbond/alice.key"
-# A page with the streams for NOALBS, http://ADDRESS:PORT/stats?key=KEY (openssl rand -hex 32 makes a key).
-#stats_listen = "127.0.0.1:8181"
-#stats_key_file = "/etc/netbond/stats-key"
 # Another SRT server, for the streams whose SRT stream id fits this pattern.
 #[[receiver.server]]
 #pattern = "studio/*"

@@ -38,6 +38,7 @@ WORDS = {
     "workers": ("N", "number of processes, to use more than one core (1)"),
     "key_file": ("FILE", "a key that sender and receiver share; other programs ignore it"),
     "key": ("NAME=FILE", "another key, and the name of the streams that come with it; may be repeated"),
+    "srtla_stats": ("", "tell the SRT server each second what each link carries, as OpenIRL's receiver does"),
     "stats_listen": ("ADDRESS:PORT", "serve a page with the streams, for NOALBS; TCP"),
     "stats_key_file": ("FILE", "the key that this page asks for"),
     "require_key": ("", "accept the other end only if it proves that it has the key"),

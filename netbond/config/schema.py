@@ -596,6 +596,12 @@ class ReceiverConfig:
         option="key",
     )
     require_key: bool = _key(v.flag, default=False, doc="`true`: senders without a key are refused, too.")
+    srtla_stats: bool = _key(
+        v.flag,
+        default=False,
+        doc="`true`: the SRT server is told each second what each link carries, as OpenIRL's receiver does"
+        " ([recv.md](recv.md#what-the-srt-server-is-told)).",
+    )
     stats_listen: HostPort | None = _key(
         v.optional_address_endpoint,
         "",

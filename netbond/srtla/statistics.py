@@ -179,6 +179,7 @@ class PeerStatistics:
     bytes: int = field(metadata=doc("of these packets"))
     bitrate_bps: int = field(metadata=doc("received, bit/s"))
     idle_s: float = field(metadata=doc("seconds since it was last heard"))
+    age_s: int = field(default=0, metadata=doc("seconds since it joined"))
     sender: SenderView | None = field(
         default=None,
         metadata=doc(

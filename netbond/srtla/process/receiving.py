@@ -24,6 +24,7 @@ from typing import Any, cast
 from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
 from netbond.srtla import flavour, streamid, wire
+from netbond.srtla.linkreport import ReportedLink, build_report
 from netbond.srtla.native import fastpath
 from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.process import batch
@@ -53,6 +54,7 @@ from netbond.srtla.receiver.receiver import (
     StreamAccepted,
     format_address,
     format_host,
+    packed_address,
 )
 from netbond.srtla.registration.keyring import Key
 from netbond.srtla.statistics import GroupStatistics, PeerStatistics, ReceiverStatistics, SenderView
@@ -233,6 +235,8 @@ class RecvEngine(Engine):
             server = self._server_of(number)
             name = str(server.name) if server is not None else ""
             groups.append(_group_statistics(group, self._srt_port(number), name))
+            if self._config.srtla_stats:
+                self._report(number, groups[-1], now)
         shown = busiest(groups)
         return ReceiverStatistics(
             role="receiver",
@@ -243,6 +247,16 @@ class RecvEngine(Engine):
             refused={**self._receiver.refused, **self.lost},
             flavour=flavour(),
         )
+
+    def _report(self, number: int, group: GroupStatistics, now: float) -> None:
+        """Tell the SRT server of the links. Only of a stream that lives: a packet keeps a connection open."""
+        server, addresses = self._receiver.server_of(number), self._receiver.links_of(number)
+        if group.live and server and number in self._towards:
+            links = [
+                ReportedLink(packed_address(address), link.bytes, link.bitrate_bps, link.age_s)
+                for address, link in zip(addresses, group.links, strict=True)
+            ]
+            self._to_server(number, [build_report(server, group.payload_bps, links, now)])
 
     def _srt_port(self, number: int) -> int:
         sock = self._towards.get(number)

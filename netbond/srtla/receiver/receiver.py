@@ -17,6 +17,7 @@ using the receiver against others, or from filling it up:
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -108,6 +109,7 @@ class Peer:
 
     address: PeerAddress
     group: Group
+    joined: float
     last_heard: float
     proven: bool = False  # it registered the group: its address is not forged
     credit: int = 0  # bytes that may be sent to it without proof
@@ -599,6 +601,11 @@ class Receiver:
         group = self._by_number.get(number)
         return group.links.keys() if group is not None else ()
 
+    def server_of(self, number: int) -> int:
+        """The SRT server's socket id of this group's connection; 0: there is none, or it is not known."""
+        group = self._by_number.get(number)
+        return group.server if group is not None else 0
+
     def tally_of(self, number: int) -> bytearray:
         """The notes about the packets of one group's stream (figures.py)."""
         return self._by_number[number].figures.tally
@@ -633,6 +640,7 @@ class Receiver:
                     "bytes": peer.bytes,
                     "bitrate_bps": int((peer.bytes - peer.counted) * 8 / elapsed),
                     "idle_s": round(now - peer.last_heard, 1),
+                    "age_s": int(now - peer.joined),
                 }
                 told = peer.keepalive
                 if told is not None:
@@ -821,7 +829,7 @@ class Receiver:
         self._by_number[group.number] = group
 
     def _add_link(self, group: Group, address: PeerAddress, now: float) -> Peer:
-        peer = Peer(address, group, now)
+        peer = Peer(address, group, now, now)
         group.links[address] = peer
         self._peers[address] = peer
         self._events.append(LinkJoined(group.number, group.id, group.stream, address))
@@ -923,3 +931,9 @@ def format_host(address: PeerAddress) -> str:
     """'192.0.2.1' or '2001:db8::1'."""
     host = str(address[0])
     return host.removeprefix("::ffff:") if host.startswith("::ffff:") and "." in host else host
+
+
+def packed_address(address: PeerAddress) -> bytes:
+    """IP address and port, big-endian: 6 bytes of IPv4, 18 of IPv6."""
+    host = ipaddress.ip_address(format_host(address).partition("%")[0])
+    return host.packed + int(address[1]).to_bytes(2, "big")

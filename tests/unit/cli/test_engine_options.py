@@ -61,6 +61,7 @@ def parsed(engine: type[EngineConfig], *words: str) -> argparse.Namespace:
             server=(ServerConfig("live/*", WHERE), ServerConfig("#!::r=a,m=b", WHERE)),
             key=(KeyConfig("alice", KEY), KeyConfig("bob", Path("/etc/b=b"))),
             workers=3,
+            srtla_stats=True,
             stats_listen=WHERE,
             stats_key_file=KEY,
             key_file=KEY,

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 
 from netbond.config.schema import ReceiverConfig, ServerConfig
 from netbond.config.values import HostPort
-from netbond.srtla import wire
+from netbond.srtla import linkreport, wire
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import receiving, srtserver
@@ -39,6 +39,7 @@ from tests.srtla_util import (
 )
 from tests.unit.srtla.process.engines import close, on_packet_loop, opened, received, udp, until
 from tests.unit.srtla.process.json_values import json_values
+from tests.unit.srtla.test_linkreport import found_id, parse
 
 
 @settings(max_examples=300, deadline=None)
@@ -476,3 +477,43 @@ def test_who_is_refused_is_named(caplog: pytest.LogCaptureFixture) -> None:
         "192.0.2.1:6: refused: it speaks SRT without SRTLA;"
         " point it at its SRTLA sender, or at the SRT server (127.0.0.1:"
     ) in caplog.text
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_srt_server_is_told_of_the_links_while_the_stream_lives(wanted: bool) -> None:
+    async def main() -> None:
+        server = udp()
+        engine = opened(receiving_engine(server.getsockname()[1], srtla_stats=wanted))
+        near = Near(engine._listener.getsockname()[1])
+        await near.connected()
+        near.machine.datagram_from_caller(handshake(CONCLUSION, 5), time.monotonic())
+        arrived: list[tuple[bytes, tuple[str, int]]] = []
+
+        def has(count: int) -> bool:
+            near.serve()
+            arrived.extend(received(server))
+            return len(arrived) >= count
+
+        await until(lambda: has(1))
+        server.sendto(handshake(CONCLUSION, 0x99, to=5), arrived[0][1])
+        for number in range(10):
+            near.machine.datagram_from_caller(data_packet(number), time.monotonic())
+        await until(lambda: has(11))
+        server.sendto(srt_ack(10), arrived[0][1])
+        await until(lambda: engine._receiver.stats(time.monotonic())[0]["live"])
+        engine.stats(time.monotonic() + 1)
+        await until(lambda: has(11 + wanted))
+        reports = [data for data, _ in arrived if wire.packet_type(data) == linkreport.LINK_REPORT]
+        assert len(reports) == wanted
+        for report in reports:
+            found = parse(report)
+            assert found["socket"] == 0x99
+            ((link, _, _, size, _, _),) = found["links"]
+            _, port = near.sock.getsockname()
+            assert link == found_id(socket.inet_aton("127.0.0.1") + port.to_bytes(2, "big"))
+            assert size == sum(len(data) for data, _ in arrived if data is not report)
+        engine.stats(time.monotonic() + 60)
+        await asyncio.sleep(0.05)
+        assert not received(server), "it has stopped"
+
+    on_packet_loop(main)
