@@ -4,7 +4,7 @@ A function of what the links' models say, looked at each EVERY_S, and of what wa
 
     advice = caution x sum of the links' capacities - what waits too long, per DRAIN_S
 
-It is taken back at once, and rises by at most RISE a look. While nothing waits and the encoder follows, it
+It is taken back at once, and rises by at most a tenth of the capacity a look. While nothing waits and the encoder follows, it
 rises though no more is known to be there: what is offered then shows what the links carry.
 
 Rates are bytes/s of SRT packets, times s, `now` is monotonic s.
@@ -18,7 +18,7 @@ from typing import Final
 
 EVERY_S: Final = 0.05
 SMOOTHED_S: Final = 0.2  # over which a link's rate is averaged
-RISE: Final = 1.1  # a look
+RISE: Final = 0.1  # a look, of the rate or the capacity
 FOLLOWED: Final = 0.7  # of the advice that is offered, then the encoder follows it
 FOLLOW_S: Final = 0.5  # in which it may do so
 OFFERED_S: Final = 0.3  # over which that is counted; frames differ
@@ -79,13 +79,14 @@ class Advisor:
         rate = self.caution * self.capacity - excess / DRAIN_S
         if bond.waiting <= allowed and (self._starting or self.caution >= BOLD):
             if offered > FOLLOWED * self.rate:
-                rate = max(rate, RISE * self.rate)
+                rate = max(rate, (1 + RISE) * self.rate)
                 self._rose_at = now
             elif now - self._rose_at <= FOLLOW_S:
                 rate = max(rate, self.rate)
         if self._starting:
             rate = max(rate, FIRST * len(bond.rates))
-        self.rate = max(min(rate, RISE * self.rate) if self.rate else rate, LEAST_RATE)
+        most = self.rate + RISE * max(self.rate, self.capacity)
+        self.rate = max(min(rate, most) if self.rate else rate, LEAST_RATE)
 
     def _average(self, rates: dict[int, float]) -> None:
         """Average the links' rates; one that has just come back counts half until it has shown more."""

@@ -92,15 +92,18 @@ def test_what_waits_too_long_is_taken_off() -> None:
     assert bond.advisor.rate <= MOST * MEGABYTE - 0.3 * MEGABYTE / 0.5 + 1
 
 
-def test_it_rises_by_a_tenth_a_look_at_most() -> None:
+def test_it_is_back_half_a_second_after_a_dip() -> None:
     bond = Bond(MEGABYTE)
     bond.run(8.0)
     bond.waiting = 0.6 * MEGABYTE
     bond.look(bond.known)
     low = bond.advisor.rate
+    assert low < 0.3 * MEGABYTE
     bond.waiting = 0.0
     bond.look(bond.known)
-    assert bond.advisor.rate == pytest.approx(RISE * low)
+    assert bond.advisor.rate == pytest.approx(low + RISE * bond.advisor.capacity)
+    bond.waiting = 0.0
+    assert bond.run(0.5) > 0.9 * MEGABYTE
 
 
 def test_a_stream_that_does_not_follow_raises_nothing() -> None:
