@@ -60,7 +60,7 @@ _MESSAGE_HIGH: Final = 0x03  # in byte 4: the highest two of the message number'
 _INDUCTION: Final = 1  # handshake type of a caller's very first packet
 _CONCLUSION: Final = 0xFFFFFFFF  # ... and of its second, and of the answer that accepts it
 _HANDSHAKE: Final = struct.Struct("!HHIIIIHHIIIIII16x")  # the header and the fixed part of a handshake
-_HANDSHAKE_LENGTH: Final = SRT_HEADER + 48  # bytes; behind them the extensions
+HANDSHAKE_LENGTH: Final = SRT_HEADER + 48  # bytes; behind them the extensions
 _COOKIE: Final = 44  # where the SYN cookie is
 _MAGIC: Final = 0x4A17  # in the answer to an induction: the server speaks version 5
 _HSREQ: Final = 1  # extension of the caller's handshake, ...
@@ -185,7 +185,7 @@ def answer_induction(data: bytes, cookie: int) -> bytes:
     """An SRT listener's answer to a caller's induction, with this cookie: the same with version 5 and the
     magic number that says so, for the caller's socket (draft-sharabayko-srt, 4.3.1.1)."""
     socket = handshake_socket(data)
-    answer = data[:12] + _U32.pack(socket) + struct.pack("!IHH", 5, 0, _MAGIC) + data[24:_HANDSHAKE_LENGTH]
+    answer = data[:12] + _U32.pack(socket) + struct.pack("!IHH", 5, 0, _MAGIC) + data[24:HANDSHAKE_LENGTH]
     return with_cookie(answer, cookie)
 
 
@@ -220,7 +220,7 @@ def parse_options(data: bytes) -> HandshakeOptions | None:
     """
     if not is_handshake(data):
         return None
-    offset = _HANDSHAKE_LENGTH
+    offset = HANDSHAKE_LENGTH
     while offset + _OPTIONS.size <= len(data):
         kind, words, _, flags, receive, send = _OPTIONS.unpack_from(data, offset)
         if kind in (_HSREQ, _HSRSP) and words >= 3:
@@ -245,7 +245,7 @@ def parse_stream_id(data: bytes) -> bytes | None:
     """
     if not is_conclusion(data):
         return None
-    offset = _HANDSHAKE_LENGTH
+    offset = HANDSHAKE_LENGTH
     while offset + 4 <= len(data):
         kind, words = data[offset] << 8 | data[offset + 1], data[offset + 2] << 8 | data[offset + 3]
         offset += 4

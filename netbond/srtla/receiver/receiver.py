@@ -402,6 +402,8 @@ class Receiver:
     ) -> None:
         """A handshake of an SRT caller, whose stream id says to which SRT server it goes."""
         group = peer.group
+        if len(data) < wire.HANDSHAKE_LENGTH:
+            return
         if wire.is_induction(data):
             self._send(peer, handshakes.begin(group.id, data))
             return

@@ -1120,6 +1120,7 @@ def test_forged_handshakes_reach_no_server() -> None:
     driven.conclude(501, "b", 12345)
     driven.get(A, handshake(0, 501))
     driven.get(A, handshake(REJECTION, 501))
+    assert driven.get(A, handshake(INDUCTION, 501)[:63]) == [], "cut off"
     assert driven.out() == []
     assert driven.receiver.events() == []
     assert driven.asked == ["a"]
