@@ -20,7 +20,12 @@ from netbond.model import UplinkState
 from netbond.sources.data_plans import EARLIEST
 from netbond.sources.data_plans import amount as readable
 from netbond.srtla.advice import Advice, LinkAdvice
-from netbond.srtla.statistics import GroupStatistics, LinkStatistics, ReceiverStatistics, SenderStatistics
+from netbond.srtla.statistics import (
+    GroupStatistics,
+    LinkStatistics,
+    ReceiverStatistics,
+    SenderStatistics,
+)
 from netbond.status.schema import (
     AgentStatus,
     DataPlanStatus,
@@ -361,6 +366,8 @@ def _sender(stats: SenderStatistics) -> list[RenderableType]:
     if stats.receiver_address:
         way.append_text(text(f" ({stats.receiver_address})"))
     way.append_text(text(f", caller {stats.caller or 'not yet connected'}"))
+    if stats.stream:
+        way.append_text(text(f", stream {stats.stream}"))
     notes = [indented(text(problem, "yellow")) for problem in stats.problems]
     if stats.advised_bits_per_second is not None:
         notes.insert(0, indented(text(f"advice: {rates(stats)}, {waiting(stats)}")))
@@ -401,16 +408,16 @@ def _receiver(stats: ReceiverStatistics) -> list[RenderableType]:
         return [indented(text("no sender connected")), *notes]
     several = len({group.server for group in stats.groups}) > 1
     table = make_table(
-        *("stream", "bit/s", "loss", "RTT", "links", *(("SRT server",) if several else ())),
-        right=("bit/s", "loss", "RTT"),
+        *("stream", "bit/s", "loss", "dropped", "RTT", "links", *(("SRT server",) if several else ())),
+        right=("bit/s", "loss", "dropped", "RTT"),
     )
     for group in sorted(stats.groups, key=_trouble):
-        alive, loss, rtt = _alive(group), number(group.loss_pct), round_trip_ms(group)
-        flows = bool(number(group.bitrate_bps))
+        alive, loss, rtt = _alive(group), number(group.loss_pct), number(group.rtt_ms)
         table.add_row(
             text(name_of(group), "bold"),
-            text(amount(group.bitrate_bps), "" if flows else "red"),
+            text(amount(group.bitrate_bps), "" if group.live else "red"),
             text(None if loss is None else f"{loss:.1f} %"),
+            text(amount(group.dropped_packets)),
             text(None if rtt is None else f"{rtt:.0f} ms"),
             text(alive)
             if alive == len(group.links)
@@ -425,8 +432,8 @@ def _receiver(stats: ReceiverStatistics) -> list[RenderableType]:
 def _trouble(group: GroupStatistics) -> tuple[bool, float, float, float]:
     """Sorts streams: first those that do not flow, then those that lose most, whose links are silent, ..."""
     silent = 1 - _alive(group) / len(group.links) if group.links else 1.0
-    loss, rtt = number(group.loss_pct) or 0.0, round_trip_ms(group) or 0.0
-    return bool(number(group.bitrate_bps)), -loss, -silent, -rtt
+    loss, rtt = number(group.loss_pct) or 0.0, number(group.rtt_ms) or 0.0
+    return group.live, -loss, -silent, -rtt
 
 
 def _alive(group: GroupStatistics) -> int:
@@ -437,17 +444,6 @@ def _alive(group: GroupStatistics) -> int:
 def name_of(group: GroupStatistics) -> str:
     """What to call a stream; an engine of 0.1.0 knows no names."""
     return group.stream or f"group {group.id}"
-
-
-def round_trip_ms(group: GroupStatistics) -> float | None:
-    """The mean round trip of its links by what they carry, as the sender tells; None: it does not."""
-    told = [
-        (rtt, max(number(link.bitrate_bps) or 0.0, 1.0))
-        for link in group.links
-        if link.sender is not None and (rtt := number(link.sender.rtt_ms)) is not None
-    ]
-    weight = sum(rate for _, rate in told)
-    return sum(rtt * rate for rtt, rate in told) / weight if told else None
 
 
 # --- numbers -----------------------------------------------------------------------------------------------

@@ -505,11 +505,15 @@ def _streams(engines: Sequence[EngineStatus], totals: StreamTotals) -> Iterator[
     receivers = [(e.name, stats) for e in engines if isinstance(stats := e.stats, ReceiverStatistics)]
     streams = totals.look(receivers)
     # Of two groups with one name, the one that carries more comes first, and counts.
-    links = [
-        ((name, group.stream, str(link.sender.link)), link.sender)
+    groups = [
+        (name, group)
         for name, stats in receivers
         for group in stats.groups
         if (name, group.stream) in streams
+    ]
+    links = [
+        ((name, group.stream, str(link.sender.link)), link.sender)
+        for name, group in groups
         for link in group.links
         if link.sender is not None and 0 <= link.sender.link <= _MAX_LINK
     ]
@@ -535,6 +539,24 @@ def _streams(engines: Sequence[EngineStatus], totals: StreamTotals) -> Iterator[
         _STREAM,
         ((labels, stream.bytes) for labels, stream in streams.items()),
     )
+    yield _counter(
+        "netbond_stream_lost_packets",
+        "Packets that the SRT server missed and asked for again.",
+        _STREAM,
+        ((labels, stream.lost) for labels, stream in streams.items()),
+    )
+    yield _counter(
+        "netbond_stream_dropped_packets",
+        "Packets that the SRT server gave up: holes in the stream.",
+        _STREAM,
+        ((labels, stream.dropped) for labels, stream in streams.items()),
+    )
+    yield _gauge(
+        "netbond_stream_live",
+        "Whether packets of the stream come and the SRT server acknowledges them.",
+        _STREAM,
+        (((name, group.stream), group.live) for name, group in sorted(groups, key=lambda g: not g[1].live)),
+    )
     yield _gauge(
         "netbond_stream_bits_per_second",
         "What the stream carried in the last second.",
@@ -542,15 +564,16 @@ def _streams(engines: Sequence[EngineStatus], totals: StreamTotals) -> Iterator[
         ((labels, stream.bitrate_bps) for labels, stream in streams.items()),
     )
     yield _gauge(
+        "netbond_stream_rtt_seconds",
+        "Round trip time to the SRT caller, as the SRT server tells it; absent while unknown.",
+        _STREAM,
+        (((name, group.stream), _times(group.rtt_ms, 0.001)) for name, group in groups),
+    )
+    yield _gauge(
         "netbond_stream_loss_ratio",
         "Share of its packets that its links lost over the last 10 s, 0 to 1; absent while unknown.",
         _STREAM,
-        (
-            ((name, group.stream), _times(group.loss_pct, 0.01))
-            for name, stats in receivers
-            for group in stats.groups
-            if (name, group.stream) in streams
-        ),
+        (((name, group.stream), _times(group.loss_pct, 0.01)) for name, group in groups),
     )
     yield _gauge(
         "netbond_stream_links",

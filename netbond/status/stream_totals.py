@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics
@@ -23,11 +23,14 @@ class StreamTotal:
 
     packets: int = 0  # SRT packets received
     bytes: int = 0  # of these packets
+    lost: int = 0  # packets that the SRT server asked for again
+    dropped: int = 0  # packets that it gave up
     bitrate_bps: int = 0
     links: int = 0
 
 
 Key = tuple[str, str]  # receiver, stream
+Counts = tuple[int, int, int, int]  # packets, bytes, lost, dropped
 
 
 class StreamTotals:
@@ -36,7 +39,7 @@ class StreamTotals:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._totals: dict[Key, StreamTotal] = {}  # those that were seen last come last
-        self._before: dict[Key, tuple[int, int]] = {}  # receiver, group id -> its packets and bytes
+        self._before: dict[Key, Counts] = {}  # by receiver and group id
 
     def look(self, receivers: Iterable[tuple[str, ReceiverStatistics]]) -> dict[Key, StreamTotal]:
         """The streams that are there, by receiver and name; at most MAX_STREAMS of each receiver, those that
@@ -57,17 +60,23 @@ class StreamTotals:
         return found
 
     def _look(
-        self, receiver: str, name: str, groups: list[GroupStatistics], before: dict[Key, tuple[int, int]]
+        self, receiver: str, name: str, groups: list[GroupStatistics], before: dict[Key, Counts]
     ) -> StreamTotal:
         total = self._totals.pop((receiver, name), None) or StreamTotal()
         self._totals[receiver, name] = total
         for group in groups:
-            packets, size = before.get((receiver, group.id), (0, 0))
-            if group.packets < packets or group.bytes < size:  # the engine was restarted
-                packets = size = 0
-            total.packets += group.packets - packets
-            total.bytes += group.bytes - size
-            self._before[receiver, group.id] = (group.packets, group.bytes)
+            now = (group.packets, group.bytes, group.lost_packets, group.dropped_packets)
+            then = before.get((receiver, group.id), (0, 0, 0, 0))
+            self._before[receiver, group.id] = now
+            total.packets += _more(now[0], then[0])
+            total.bytes += _more(now[1], then[1])
+            total.lost += _more(now[2], then[2])
+            total.dropped += _more(now[3], then[3])
         total.bitrate_bps = sum(group.bitrate_bps for group in groups)
         total.links = sum(len(group.links) for group in groups)
-        return StreamTotal(total.packets, total.bytes, total.bitrate_bps, total.links)
+        return replace(total)
+
+
+def _more(now: int, then: int) -> int:
+    """What a counter has grown by; it began anew if it is less: another SRT connection, or another engine."""
+    return now - then if now >= then else now

@@ -298,6 +298,9 @@ SNAPSHOT: dict[str, Any] = {
                         ],
                         "loss_pct": 0.3,
                         "stream": "live/~3f2a",
+                        "live": True,
+                        "rtt_ms": 44.7,
+                        "dropped_packets": 2,
                         "server": "127.0.0.1:5002",
                     }
                 ],
@@ -355,8 +358,8 @@ SIGKILL)
                                                            \x1b[2Janswer
 
 receiver 0.0.0.0:5000  running, pid 70131, pure
-  stream      bit/s   loss    RTT  links
-  live/~3f2a  2.10M  0.3 %  45 ms  1 of 2
+  stream      bit/s   loss  dropped    RTT  links
+  live/~3f2a  2.10M  0.3 %        2  45 ms  1 of 2
   refused: unknown_peer 12, quota 1
 
 sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts

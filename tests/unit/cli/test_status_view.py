@@ -111,6 +111,8 @@ def test_engines_before_they_have_links_and_after_they_failed() -> None:
     assert "receiver 0.0.0.0:5000  running, pid 70131, pure\n  no sender connected\n" in text
     sender["stats"] = {**SENDER, "problems": ["no answer from bond.example.org:5000 on any link"]}
     assert "\n  no answer from bond.example.org:5000 on any link\n" in shown(snapshot)
+    sender["stats"] = {**SENDER, "caller": "127.0.0.1:5", "stream": "live/~3f2a"}
+    assert "connected: bond.example.org:5000, caller 127.0.0.1:5, stream live/~3f2a\n" in shown(snapshot)
 
 
 def test_a_receiver_with_twenty_streams_is_twenty_lines_worst_first() -> None:
@@ -118,19 +120,16 @@ def test_a_receiver_with_twenty_streams_is_twenty_lines_worst_first() -> None:
     (group,) = snapshot["engines"][1]["stats"]["groups"]
     good, silent = group["links"]
 
-    def stream(
-        name: str, *links: dict[str, Any], rate: int = 1000, loss: float | None = 0.0
-    ) -> dict[str, Any]:
-        return {**group, "stream": name, "links": list(links), "bitrate_bps": rate, "loss_pct": loss}
+    def stream(name: str, *links: dict[str, Any], **rest: Any) -> dict[str, Any]:
+        return {**group, "stream": name, "links": list(links), "bitrate_bps": 1000, "loss_pct": 0.0, **rest}
 
-    far = {**good, "sender": {**good["sender"], "rtt_ms": 300}}
     groups = [stream(f"good/{number:02}", good, good) for number in range(15)]
     groups += [
-        stream("far", good, far),
+        stream("far", good, good, rtt_ms=300),
         stream("half", good, silent),
-        stream("lossy", good, good, loss=7.0),
-        stream("unknown", {**good, "sender": None}, loss=None),
-        stream("gone", silent, silent, rate=0, loss=None),
+        stream("lossy", good, good, loss_pct=7.0, dropped_packets=31),
+        stream("unknown", good, loss_pct=None, rtt_ms=None),
+        stream("gone", silent, silent, live=False, bitrate_bps=0, loss_pct=None),
     ]
     groups[3]["server"] = "127.0.0.1:5003"
     snapshot["engines"] = [snapshot["engines"][1]]
@@ -139,13 +138,13 @@ def test_a_receiver_with_twenty_streams_is_twenty_lines_worst_first() -> None:
     lines = text[text.index("  stream ") :].splitlines()
     assert len(lines) == 1 + 20 + 2
     assert lines[:6] + lines[-3:] == [
-        "  stream   bit/s   loss     RTT  links   SRT server",
-        "  gone         0      -       -  0 of 2  127.0.0.1:5002",
-        "  lossy    1.00k  7.0 %   45 ms  2       127.0.0.1:5002",
-        "  half     1.00k  0.0 %   45 ms  1 of 2  127.0.0.1:5002",
-        "  far      1.00k  0.0 %  172 ms  2       127.0.0.1:5002",
-        "  good/00  1.00k  0.0 %   45 ms  2       127.0.0.1:5002",
-        "  unknown  1.00k      -       -  1       127.0.0.1:5002",
+        "  stream   bit/s   loss  dropped     RTT  links   SRT server",
+        "  gone         0      -        2   45 ms  0 of 2  127.0.0.1:5002",
+        "  lossy    1.00k  7.0 %       31   45 ms  2       127.0.0.1:5002",
+        "  half     1.00k  0.0 %        2   45 ms  1 of 2  127.0.0.1:5002",
+        "  far      1.00k  0.0 %        2  300 ms  2       127.0.0.1:5002",
+        "  good/00  1.00k  0.0 %        2   45 ms  2       127.0.0.1:5002",
+        "  unknown  1.00k      -        2       -  1       127.0.0.1:5002",
         "  refused: unknown_peer 12, quota 1",
         "  and 5 more streams, which carry less",
     ]

@@ -65,6 +65,10 @@ GROUP = {
     "links": [PEER],
     "srt_port": 5001,
     "loss_pct": 2.5,
+    "live": True,
+    "rtt_ms": 40.0,
+    "lost_packets": 5,
+    "dropped_packets": 1,
     "stream": "live/~3f2a",
     "stream_id": "live/secret",
 }
@@ -355,7 +359,11 @@ netbond_peer_idle_seconds{engine="receiver 0.0.0.0:5000",group="0a1b2c3d",peer="
 netbond_sender_stream{engine="sender 127.0.0.1:6000",stream="live/~3f2a"} 1
 netbond_stream_packets_total{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 9
 netbond_stream_bytes_total{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 99
+netbond_stream_lost_packets_total{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 5
+netbond_stream_dropped_packets_total{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 1
+netbond_stream_live{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 1
 netbond_stream_bits_per_second{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 0
+netbond_stream_rtt_seconds{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 0.04
 netbond_stream_loss_ratio{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 0.025
 netbond_stream_links{engine="receiver 0.0.0.0:5000",stream="live/~3f2a"} 1
 netbond_stream_link_rtt_seconds{engine="receiver 0.0.0.0:5000",stream="live/~3f2a",link="2"} 0.04
