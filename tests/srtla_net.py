@@ -404,3 +404,27 @@ def receiving_agent(net: Net, *, resume: Any = None, more: Sequence[str] = ()) -
         resume=resume,
         log="recv.log",
     ).until_ready()
+
+
+def streaming(lab: Net, links: int, *, mbps: float = 3.0, latency: int = 1000) -> tuple[Stream, Agent, Agent]:
+    """Start a stream over the engines as the agent starts them; return it, the receiver's and the sender's.
+
+    It arrives over links that are all up.
+    """
+    stream = Stream(lab, latency=latency)
+    receiver, sender = receiving_agent(lab), sending_agent(lab)
+    eventually(lambda: [link["state"] for link in sender.stats.get("links", [])] == ["up"] * links, 10)
+    stream.start(mbps)
+    stream.arrives()
+    return stream, receiver, sender
+
+
+def streaming_drop_ins(lab: Net, links: int, *, mbps: float = 3.0) -> Stream:
+    """Start a stream over the engines as a user starts them; it arrives over links that are all up."""
+    stream = Stream(lab)
+    lab.recv()
+    lab.send()
+    eventually(lambda: lab.log("send.log").count(": up") == links, 10)
+    stream.start(mbps)
+    stream.arrives()
+    return stream

@@ -19,7 +19,7 @@ import pytest
 
 from netbond.srtla import wire
 from netbond.srtla.receiver.receiver import UDP_OVERHEAD
-from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent
+from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent, streaming
 from tests.srtla_util import data_packet, srt_control
 
 pytestmark = pytest.mark.root
@@ -50,11 +50,7 @@ def up(agent: Any) -> int:
 
 def test_a_stream_loses_nothing_to_20000_junk_datagrams_a_second(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
-        stream = Stream(lab)
-        receiver, sender = receiving_agent(lab), sending_agent(lab)
-        eventually(lambda: up(sender) == 3, 10)
-        stream.start(mbps=8)
-        stream.arrives()
+        stream, receiver, _ = streaming(lab, 3, mbps=8)
         sent = sent_by(flood(lab, "junk", 20000))
         assert sent > 15000 * SECONDS, "the machine is too busy for this test"
         assert stream.finish() == []
@@ -65,11 +61,7 @@ def test_a_stream_loses_nothing_to_20000_junk_datagrams_a_second(tmp_path: Path)
 
 def test_a_group_at_full_rate_does_not_harm_another(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
-        stream = Stream(lab)
-        receiver, sender = receiving_agent(lab), sending_agent(lab)
-        eventually(lambda: up(sender) == 3, 10)
-        stream.start(mbps=8)
-        stream.arrives()
+        stream, receiver, _ = streaming(lab, 3, mbps=8)
         sent = sent_by(flood(lab, "group", 10000))
         assert sent > 7000 * SECONDS, "the machine is too busy for this test"
         assert stream.finish() == []
@@ -91,11 +83,7 @@ def test_a_join_in_anothers_name_reflects_no_more_than_three_times_what_it_cost(
     tmp_path: Path, kind: str
 ) -> None:
     with net(tmp_path, 1) as lab:
-        stream = Stream(lab)
-        receiver, sender = receiving_agent(lab), sending_agent(lab)
-        eventually(lambda: up(sender) == 1, 10)
-        stream.start(mbps=4)
-        stream.arrives()
+        stream, receiver, _ = streaming(lab, 1, mbps=4)
         join = wire.build_registration(wire.REG2, bytes.fromhex(receiver.resume["groups"][0]["id"]))
 
         def attack() -> tuple[int, int]:

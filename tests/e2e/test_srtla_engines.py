@@ -26,6 +26,7 @@ from tests.srtla_net import (
     receiving_agent,
     sending_agent,
     sh,
+    streaming,
 )
 from tests.srtla_util import data_packet, srt_ack, srt_nak
 
@@ -38,12 +39,7 @@ def links_up(agent: Agent) -> int:
 
 def test_a_killed_sender_has_a_successor_on_the_same_srt_connection(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
-        stream = Stream(lab, latency=4000)
-        receiver = receiving_agent(lab)
-        sender = sending_agent(lab)
-        eventually(lambda: links_up(sender) == 3, 10)
-        stream.start()
-        stream.arrives()
+        stream, receiver, sender = streaming(lab, 3, latency=4000)
         eventually(lambda: "caller" in sender.resume)
         before = sender.resume
         (group,) = receiver.stats["groups"]
@@ -61,12 +57,7 @@ def test_a_killed_sender_has_a_successor_on_the_same_srt_connection(tmp_path: Pa
 
 def test_a_killed_receiver_has_a_successor_on_the_same_srt_connection(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
-        stream = Stream(lab, latency=4000)
-        receiver = receiving_agent(lab)
-        sender = sending_agent(lab)
-        eventually(lambda: links_up(sender) == 3, 10)
-        stream.start()
-        stream.arrives()
+        stream, receiver, _ = streaming(lab, 3, latency=4000)
         before = receiver.resume
         assert before["groups"][0]["srt_port"] > 0
         receiver.kill()
@@ -348,11 +339,7 @@ def fire(port: int, count: int, seed: int, samples: list[bytes]) -> bool:
 
 def test_junk_at_both_ports_neither_ends_nor_feeds_the_engines(tmp_path: Path) -> None:
     with net(tmp_path, 2) as lab:
-        stream = Stream(lab)
-        receiver, sender = receiving_agent(lab), sending_agent(lab)
-        eventually(lambda: links_up(sender) == 2, 10)
-        stream.start(mbps=1)
-        stream.arrives()
+        stream, receiver, sender = streaming(lab, 2, mbps=1)
         samples = seeds(bytes.fromhex(sender.resume["group"]))
         ports = [(lab.box, 6000), (lab.far, 5000)]
         for namespace, port in ports:

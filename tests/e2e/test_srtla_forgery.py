@@ -20,7 +20,7 @@ import pytest
 
 from netbond.srtla import wire
 from tests import foreign, ready
-from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent
+from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent, streaming
 from tests.srtla_util import srt_nak
 
 pytestmark = pytest.mark.root
@@ -142,11 +142,7 @@ def finished(stream: Stream) -> str:
 def test_a_stream_goes_on_when_its_old_ports_are_taken(tmp_path: Path) -> None:
     """After a crash another program sits on the ports by which the receiver knows the links."""
     with net(tmp_path, 2) as lab:
-        stream = Stream(lab, latency=3000)
-        receiver, sender = receiving_agent(lab), sending_agent(lab)
-        eventually(lambda: [link["state"] for link in sender.stats.get("links", [])] == ["up", "up"], 10)
-        stream.start(mbps=2)
-        stream.arrives()
+        stream, receiver, sender = streaming(lab, 2, mbps=2, latency=3000)
         old, resume = link_ports(lab), sender.resume
         sender.kill()
         for place in old:

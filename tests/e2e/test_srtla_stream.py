@@ -10,7 +10,7 @@ import pytest
 
 from netbond.srtla.process import failover
 from tests import foreign, ready
-from tests.srtla_net import RECEIVER, Agent, Stream, eventually, net, sending_agent, sh
+from tests.srtla_net import RECEIVER, Agent, Stream, eventually, net, sending_agent, sh, streaming_drop_ins
 
 pytestmark = pytest.mark.root
 
@@ -102,12 +102,7 @@ def test_without_a_list_the_sender_waits_for_one(tmp_path: Path) -> None:
 
 def test_a_pulled_link_costs_nothing_and_comes_back(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
-        stream = Stream(lab)
-        lab.recv()
-        lab.send()
-        eventually(lambda: lab.log("send.log").count(": up") == 3, 10)
-        stream.start(mbps=5)
-        stream.arrives()
+        stream = streaming_drop_ins(lab, 3, mbps=5)
         sh("ip", "-n", lab.box, "link", "del", "usb1")
         stream.arrives()
         eventually(lambda: "link 10.7.1.2%usb1: down" in lab.log("send.log"), 6)
@@ -152,12 +147,7 @@ def test_an_address_that_goes_and_comes_back_costs_nothing(tmp_path: Path) -> No
 
 def test_a_link_that_swallows_everything_costs_nothing(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
-        stream = Stream(lab)
-        lab.recv()
-        lab.send()
-        eventually(lambda: lab.log("send.log").count(": up") == 3, 10)
-        stream.start(mbps=5)
-        stream.arrives()
+        stream = streaming_drop_ins(lab, 3, mbps=5)
         sh("ip", "netns", "exec", lab.far, "nft", HOLE)
         eventually(lambda: "link 10.7.1.2%usb1: down: silent for 4 s" in lab.log("send.log"), 8)
         sh("ip", "netns", "exec", lab.far, "nft", "delete", "table", "inet", "hole")

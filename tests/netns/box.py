@@ -97,6 +97,12 @@ class Box:
         """Run a command in the box."""
         return sh("ip", "netns", "exec", self.name, *command, check=check)
 
+    def add_lan(self) -> None:
+        """Add an interface with clients behind it: eth1."""
+        self.ip("link", "add", "eth1", "type", "veth", "peer", "name", "client")
+        self.ip("addr", "add", "192.168.50.1/24", "dev", "eth1")
+        self.ip("link", "set", "eth1", "up")
+
     def plug(self, device: str, number: int, address: str = "", *, default: bool = True) -> None:
         """Plug in a modem, with an address and (in main) a default route, as a DHCP client adds them."""
         address = address or f"10.0.{number}.10/24"

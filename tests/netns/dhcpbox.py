@@ -40,6 +40,18 @@ exec sleep infinity
 """
 
 
+def dhcp_server(namespace: str, addresses: str, *options: str) -> subprocess.Popen[bytes]:
+    """Start dnsmasq on eth0 of a modem, with `first,last,seconds`; it is ready when this returns."""
+    server = subprocess.Popen(
+        ["ip", "netns", "exec", namespace, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
+         "--no-ping", "--leasefile-ro", "--dhcp-authoritative", "--port=0", "--interface=eth0",
+         "--pid-file=", "--user=root", f"--dhcp-range={addresses}", *options],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    ready.udp_port(67, server)
+    return server
+
+
 class DhcpBox:
     """`with DhcpBox(tmp_path) as box: box.serve(); box.inside("udhcpc", ...)`."""
 
@@ -123,13 +135,7 @@ class DhcpBox:
     def serve(self, *options: str, address: str = "192.168.8.100") -> None:
         """Start a DHCP server on the modem, with one address; it is ready when this returns."""
         self.stop_serving()
-        self.server = subprocess.Popen(
-            ["ip", "netns", "exec", self.modem, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
-             "--no-ping", "--leasefile-ro", "--dhcp-authoritative", "--port=0", "--interface=eth0",
-             "--pid-file=", "--user=root", f"--dhcp-range={address},{address},120", *options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        ready.udp_port(67, self.server)
+        self.server = dhcp_server(self.modem, f"{address},{address},120", *options)
 
     def stop_serving(self) -> None:
         if self.server is not None:

@@ -211,8 +211,7 @@ def test_nft_hangs(box: Box) -> None:
     (programs / "nft").write_text("#!/bin/sh\nexec sleep 60\n")
     (programs / "nft").chmod(0o755)
     box.environment["PATH"] = f"{programs}:{os.environ['PATH']}"
-    box.ip("link", "add", "eth1", "type", "veth", "peer", "name", "client")
-    box.ip("addr", "add", "192.168.50.1/24", "dev", "eth1")
+    box.add_lan()
     box.configure('[router]\nlan = ["eth1"]\n')
     start = time.monotonic()
     box.start()

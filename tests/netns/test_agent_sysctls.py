@@ -32,9 +32,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
     with Box(tmp_path) as box:
         for number in range(2):
             box.plug(f"usb{number}", number)
-        box.ip("link", "add", "eth1", "type", "veth", "peer", "name", "client")
-        box.ip("addr", "add", "192.168.50.1/24", "dev", "eth1")
-        box.ip("link", "set", "eth1", "up")
+        box.add_lan()
         for setting in STRICT:
             box.run("sysctl", "-qw", setting)
         box.configure(CONFIG)

@@ -20,6 +20,7 @@ import pytest
 from netbond.dhcp.store import LeaseStore
 from netbond.system import clock
 from tests import ready
+from tests.netns.dhcpbox import dhcp_server
 
 pytestmark = pytest.mark.root
 
@@ -51,13 +52,7 @@ class Box:
 
     def serve(self, first: str, last: str, *options: str, seconds: int = 120) -> None:
         self.stop_serving()
-        self.server = subprocess.Popen(
-            ["ip", "netns", "exec", self.modem, "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null",
-             "--no-ping", "--leasefile-ro", "--dhcp-authoritative", "--port=0", "--interface=eth0",
-             "--pid-file=", "--user=root", f"--dhcp-range={first},{last},{seconds}", *options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        ready.udp_port(67, self.server)
+        self.server = dhcp_server(self.modem, f"{first},{last},{seconds}", *options)
 
     def patience(self, seconds: int) -> None:
         """How long dhclient waits for a server, from its next start on."""
@@ -122,21 +117,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     try:
         sh("ip", "netns", "add", box.name)
         sh("ip", "netns", "add", box.modem)
-        sh(
-            "ip",
-            "-n",
-            box.name,
-            "link",
-            "add",
-            "usb0",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth0",
-            "netns",
-            box.modem,
-        )
+        words = ["type", "veth", "peer", "name", "eth0", "netns", box.modem]
+        sh("ip", "-n", box.name, "link", "add", "usb0", *words)
         sh("ip", "-n", box.modem, "address", "add", "192.168.8.1/24", "dev", "eth0")
         sh("ip", "-n", box.modem, "link", "set", "eth0", "up")
         yield box

@@ -117,21 +117,8 @@ def box() -> Iterator[Box]:
         sh("ip", "netns", "add", name)
         sh("ip", "netns", "add", f"{name}m")
         sh("ip", "-n", name, "link", "set", "lo", "up")
-        sh(
-            "ip",
-            "-n",
-            name,
-            "link",
-            "add",
-            "usb0",
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth0",
-            "netns",
-            f"{name}m",
-        )
+        words = ["type", "veth", "peer", "name", "eth0", "netns", f"{name}m"]
+        sh("ip", "-n", name, "link", "add", "usb0", *words)
         sh("ip", "-n", f"{name}m", "address", "add", "192.168.8.1/24", "dev", "eth0")
         sh("ip", "-n", f"{name}m", "link", "set", "eth0", "up")
         quiet = subprocess.DEVNULL

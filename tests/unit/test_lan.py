@@ -12,29 +12,8 @@ from netbond.config.schema import RouterConfig
 from netbond.desired import desired
 from netbond.lan import Mark, is_lan, lan_interfaces, live_marks, mark_rules, marks_to_release
 from netbond.match import choose
-from netbond.model import Address, Device, Facts, Interface, Rule, Uplink, UplinkState
-
-CONFIG = RouterConfig(lan=("eth1", "br*"))
-
-
-def uplink(device: str, table: int, interface: str, state: str = "up") -> Uplink:
-    """An uplink, as far as router mode looks at it."""
-    address = Address(device, ipaddress.ip_interface(interface))
-    return Uplink(
-        device,
-        address.interface,
-        None,
-        "test",
-        table=table,
-        addresses=(address,),
-        state=UplinkState(state),
-        weight=1,
-    )
-
-
-USB0 = uplink("usb0", 100, "10.0.0.10/24")
-WWAN0 = uplink("wwan0", 201, "10.0.1.10/24")
-DEAD = uplink("usb1", 101, "10.0.2.10/24", state="down")
+from netbond.model import Address, Device, Facts, Interface, Rule, UplinkState
+from tests.unit.router_uplinks import CONFIG, DEAD, USB0, WWAN0, uplink
 
 # --- interfaces --------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from netbond.srtla.process.wakeup import ENOUGH_PACKETS, LISTENER, PAUSE_S
 from netbond.srtla.receiver.figures import HEAD, WINDOW
 from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, RESERVE, UDP_OVERHEAD, PeerAddress, Receiver
 from tests.srtla_util import data_packet, srt_ack, srt_control, srt_nak
+from tests.unit.srtla.process.asked import asked
 
 pytestmark = pytest.mark.skipif(not fastpath.available(), reason="the data path is not compiled here")
 
@@ -568,18 +569,7 @@ def test_its_memory_goes_with_it() -> None:
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_the_extension_answers_from_the_address_that_was_asked(family: socket.AddressFamily) -> None:
     assert fastpath.extension is not None
-    with (
-        socket.socket(family, socket.SOCK_DGRAM) as sock,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
-    ):
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind(("", 0))
-        sock.setblocking(False)
-        batch.enable_pktinfo(sock)
-        peer.bind(("127.0.0.1", 0))
-        peer.settimeout(2)
-        peer.sendto(b"?", ("127.0.0.9", sock.getsockname()[1]))
+    with asked(family) as (sock, peer):
         inbox = batch.Inbox()
         with select.epoll() as epoll:
             epoll.register(sock, select.EPOLLIN)

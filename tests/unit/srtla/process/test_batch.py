@@ -17,6 +17,7 @@ from netbond.srtla.process import batch
 from netbond.srtla.process.batch import MAX_STRANGERS, Inbox
 from netbond.srtla.receiver.receiver import Receiver
 from tests.srtla_util import data_packet
+from tests.unit.srtla.process.asked import asked
 
 FAMILIES = [socket.AF_INET, socket.AF_INET6]
 
@@ -237,18 +238,7 @@ def test_a_datagram_too_long_for_any_packet_is_left_out() -> None:
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_an_answer_leaves_from_the_address_that_was_asked(family: socket.AddressFamily) -> None:
     """127.0.0.1 asks 127.0.0.9; the kernel on its own would answer from 127.0.0.1."""
-    with (
-        socket.socket(family, socket.SOCK_DGRAM) as sock,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer,
-    ):
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind(("", 0))
-        sock.setblocking(False)
-        batch.enable_pktinfo(sock)
-        peer.bind(("127.0.0.1", 0))
-        peer.settimeout(2)
-        peer.sendto(b"?", ("127.0.0.9", sock.getsockname()[1]))
+    with asked(family) as (sock, peer):
         inbox = batch.Inbox()
         ((address, data),) = inbox.read_from(sock)
         assert data == b"?"
