@@ -14,6 +14,7 @@ link gets full. What may be sent is shared between the turns that are left, and 
 
 from __future__ import annotations
 
+import math
 import statistics
 import struct
 from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ ALONE_S: Final = 1.0  # for which a link is measured
 TOGETHER_S: Final = 1.5  # for which all of them are
 BINS_S: Final = 0.5  # parts of that time of which the slowest counts for what is suggested
 SHARE: Final = 0.9  # of it: adaptive mode loses nothing at so much
+LAST_ANSWERS_S: Final = 0.1  # for answers once the data is used, or ...
+LAST_ANSWERS_RTTS: Final = 2  # ... this many round trips, whichever is longer
 TOGETHER_WEIGHT: Final = 2  # parts of what may be sent, where a link alone has one
 SURE_S: Final = 0.3  # of measurement, at least: less than that, and a link may carry more
 ANSWERS: Final = 0.02  # of what may be used, for answers to the last packets, and for packets sent again
@@ -116,7 +119,8 @@ class _Turn:
     ways: Sequence[_Way]
     full_at: float  # when measuring begins
     ends: float
-    most: int  # bytes used when it ends in any case
+    most: int  # bytes used when no more packets are made for it
+    fed_until: float = math.inf  # when so many were used: from then on only answers are waited for
     points: list[tuple[float, int]] = field(default_factory=list)  # (when, bytes acknowledged) at each ACK
     round_trips: list[tuple[float, float]] = field(default_factory=list)  # (when, s)
     ticks: list[tuple[float, int, bool]] = field(default_factory=list)  # (when, packets sent so far, full)
@@ -164,7 +168,7 @@ class Rehearsal:
         self._together: _Measured | None = None
         self._sequence = int.from_bytes(random(4), "big") & wire.SEQUENCE_MASK
         self._socket = int.from_bytes(random(4), "big") >> 2 | 1  # of no SRT connection
-        self._filling = random(PAYLOAD)
+        self._filling = b"\0" + random(PAYLOAD - 1)  # no transport stream, so no packet of it is a keyframe
         self._message = 0
 
     # --- links ----------------------------------------------------------------------------------------------
@@ -243,7 +247,7 @@ class Rehearsal:
         """Count a datagram that is to leave; False: it would be more than what may be used."""
         way = self._ways[number]
         size = len(data) + OVERHEAD[way.spec.family]
-        if self.used + size > self._most:
+        if self.used + size > self._most * (1 - ANSWERS / 2):
             return False
         self.used += size
         sequence = wire.data_sequence(data)
@@ -280,8 +284,11 @@ class Rehearsal:
         elif turn is not None:
             packets = sum(way.packets for way in turn.ways)
             turn.ticks.append((now, packets, self.sender.held > 0))
-            up = any(way.state == "up" for way in turn.ways)
-            if now >= turn.ends or self.used >= turn.most or not up:
+            if self.used >= turn.most and turn.fed_until == math.inf:
+                turn.fed_until = now
+                rtt = max(way.shortest or 0.0 for way in turn.ways)
+                turn.ends = min(turn.ends, now + max(LAST_ANSWERS_S, LAST_ANSWERS_RTTS * rtt))
+            if now >= turn.ends or not any(way.state == "up" for way in turn.ways):
                 self._end_turn(turn, now)
 
     def _look(self, now: float) -> None:
@@ -401,10 +408,14 @@ def _link_result(way: _Way) -> LinkResult:
 
 def measure(turn: _Turn) -> _Measured | None:
     """What the turn has shown; None: less than two answers."""
-    points = [point for point in turn.points if point[0] >= turn.full_at]
+    busy_until = turn.fed_until + min((sample for _, sample in turn.round_trips), default=0.0)
+    whole = [point for point in turn.points if point[0] <= busy_until]
+    if len(whole) < 2:
+        whole = turn.points
+    points = [point for point in whole if point[0] >= turn.full_at]
     enough = len(points) >= 2 and points[-1][0] - points[0][0] >= SURE_S
     if not enough:
-        points = turn.points[len(turn.points) // 2 :] if len(turn.points) >= 4 else turn.points
+        points = whole[len(whole) // 2 :] if len(whole) >= 4 else whole
     if len(points) < 2 or points[-1][0] - points[0][0] <= 0.0:
         return None
     since = points[0][0]
@@ -412,7 +423,7 @@ def measure(turn: _Turn) -> _Measured | None:
     edges = [since + BINS_S * number for number in range(int((points[-1][0] - since) / BINS_S) + 1)]
     parts = [_rate(points, start, start + BINS_S) for start in edges[:-1]]
     full_rtt = statistics.median(sample for at, sample in turn.round_trips if at >= since)
-    ticks = [tick for tick in turn.ticks if tick[0] >= since]
+    ticks = [tick for tick in turn.ticks if since <= tick[0] <= turn.fed_until]
     full = sum(tick[2] for tick in ticks) > len(ticks) / 2
     return _Measured(
         rate,

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
+from netbond.srtla.keyframes import Keyframes
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.rehearsal import ANSWER_S, NOT_ACKNOWLEDGED, Rehearsal, RehearsalResult
 from netbond.srtla.sender import NO_ANSWER
@@ -136,6 +137,26 @@ def test_no_more_data_is_used_than_allowed(most: int) -> None:
     assert result.at_least
     on_the_wire = sum(len(data) + 28 for data in world.sent)
     assert on_the_wire <= result.used_bytes
+
+
+def test_data_that_does_not_last_shows_the_rate_all_the_same() -> None:
+    result = World(["up=100,down=100,delay=20", "up=50,down=100,delay=20"], 20_000_000).run()
+    assert mbps(result) == [pytest.approx(100, rel=0.03), pytest.approx(50, rel=0.03)]
+    assert [each.at_least for each in result.links] == [True, True]
+
+
+def test_all_may_be_sent_before_the_first_answer_comes() -> None:
+    result = World(["up=8,down=50,delay=300"], 200_000).run()
+    assert mbps(result) == [pytest.approx(8, rel=0.1)]
+    assert result.links[0].at_least
+
+
+def test_no_packet_looks_like_a_keyframe() -> None:
+    world = World(["up=3,down=20,delay=25"], 1_000_000)
+    world.run()
+    keyframes = Keyframes()
+    assert not any(keyframes.look(data, 0.0) for data in world.sent if not data[0] & 0x80)
+    assert {data[16] for data in world.sent if not data[0] & 0x80} == {0}
 
 
 def test_what_one_link_leaves_the_others_may_use() -> None:
