@@ -452,7 +452,8 @@ async def _end(process: subprocess.Popen[bytes], at_once: bool) -> int:
         if not at_once and _runs(process):
             process.terminate()
             with contextlib.suppress(TimeoutError, OSError):
-                await asyncio.wait_for(_exit_of(process), GRACE_S)
+                async with asyncio.timeout(GRACE_S):  # wait_for() of Python 3.11 may swallow a cancellation
+                    await _exit_of(process)
     finally:
         _kill(process)
         process.wait()  # nothing survives SIGKILL for long

@@ -536,7 +536,8 @@ class Watcher(Generic[Fact]):
         For the start of the agent: what is not known yet must not be taken for absent.
         """
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._reported.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._reported.wait()
         return self._reported.is_set()
 
     def facts(self) -> tuple[Fact, ...]:

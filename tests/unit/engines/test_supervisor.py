@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -615,3 +616,24 @@ async def test_advice_goes_to_the_file_of_the_encoder_whose_limits_may_change(
         await watched.supervisor.reconfigure([replace(SENDER, encoder=encoder)])
         await watched.until(says(8_000_000, 8_000_000))
     assert path.read_text() == "500000\n8000000\n"
+
+
+async def test_to_be_cancelled_just_when_a_child_exits_is_to_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python 3.11's wait_for() forgets it: the engine would be started again, and the agent's end hang."""
+    exited = asyncio.get_running_loop().create_future()
+
+    async def exit_of(_process: object) -> None:
+        await exited
+
+    monkeypatch.setattr(supervisor, "_exit_of", exit_of)
+    process = subprocess.Popen(["sleep", "60"])
+    ending = asyncio.create_task(supervisor._end(process, at_once=False))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    exited.set_result(None)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert process.returncode is not None
