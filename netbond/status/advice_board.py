@@ -13,6 +13,8 @@ from netbond.srtla.statistics import SenderStatistics
 from netbond.srtla.watch import FRESH_S, HEARTBEAT_S, VERSION, WatchLine, name_of
 from netbond.status.schema import EngineStatus
 
+SPACING_S = 0.05  # between two looks for one who follows: an engine that advises without end is not passed on
+
 
 class AdviceBoard:
     """The latest advice of each sender. All but `lines` is for the event loop's thread."""
@@ -55,6 +57,7 @@ class AdviceBoard:
                 if line.advice is not before or now - at >= HEARTBEAT_S:
                     told[name] = (now, line.advice)
                     yield line
+            await asyncio.sleep(SPACING_S)
             due = min(at for at, _ in told.values()) + HEARTBEAT_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(due - time.monotonic(), 0.01)):

@@ -23,6 +23,10 @@ from netbond.system.text import printable
 # 140 KiB to resume, and must not be ended for that.
 MAX_LINE_BYTES = 1024 * 1024
 
+# Bytes of a line with advice: it is passed on to all who follow, many times a second. 64 links with labels of
+# 64 characters have 70 KiB at most.
+MAX_ADVICE_BYTES = 128 * 1024
+
 MAX_PID = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
 
 MAX_RATE = 10**12  # bit/s
@@ -201,6 +205,8 @@ def parse(line: bytes, expected: Collection[type[Message]]) -> list[Message]:
     messages = []
     for kind in expected:
         if kind.key in value:
+            if kind is AdviceMessage and len(line) > MAX_ADVICE_BYTES:
+                raise ChannelError(f"sent {len(line)} bytes of advice; {MAX_ADVICE_BYTES} are the limit")
             try:
                 message = _READERS[kind.key](value[kind.key])
             except TypeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import pytest
 
@@ -89,6 +90,26 @@ async def test_news_wakes_each_who_follows() -> None:
     assert time.monotonic() - began < 0.9, "not only with the next sign of life"
     for lines in (all_of_them, one):
         await lines.aclose()
+
+
+async def test_an_engine_that_advises_without_end_is_not_passed_on_without_end() -> None:
+    """It faces the internet, and each line costs the agent time for each who follows."""
+    board = AdviceBoard(lambda: [ONE])
+    lines = board.follow("")
+    taken, end = 0, time.monotonic() + 0.5
+
+    async def flood() -> None:
+        while time.monotonic() < end:
+            board.post(ONE.name, replace(ADVICE), time.monotonic())
+            await asyncio.sleep(0)
+
+    flooding = asyncio.create_task(flood())
+    while time.monotonic() < end:
+        await soon(lines)
+        taken += 1
+    await flooding
+    assert taken <= 12
+    await lines.aclose()
 
 
 async def test_a_sender_that_there_is_not_is_named() -> None:

@@ -14,6 +14,7 @@ from netbond.srtla.process.protocol import (
     FROM_ENGINE,
     FROM_FRONT,
     FROM_WORKER,
+    MAX_ADVICE_BYTES,
     MAX_LINE_BYTES,
     AdviceMessage,
     ChannelError,
@@ -117,6 +118,15 @@ def test_a_video_rate_is_a_number(rate: str) -> None:
 def test_an_overhead_is_a_share(share: str) -> None:
     with pytest.raises(ChannelError, match="sent 'encoder' with a value of the wrong kind"):
         parse(f'{{"encoder": {share}}}'.encode(), FROM_AGENT)
+
+
+def test_much_advice_is_none() -> None:
+    """It would be passed on to all who follow, many times a second."""
+    line = encode(AdviceMessage({"links": ["x" * MAX_ADVICE_BYTES]}))
+    with pytest.raises(ChannelError, match=r"sent \d+ bytes of advice; 131072 are the limit"):
+        parse(line, FROM_ENGINE)
+    link = {"label": "\U0001f4f6" * 64, **dict.fromkeys("abcdefgh", 10**10)}
+    assert parse(encode(AdviceMessage({"links": [link] * MAX_LINKS})), FROM_ENGINE)
 
 
 def test_what_is_accepted_can_be_sent_again() -> None:
