@@ -4,8 +4,9 @@ A function of what the links' models say, looked at each EVERY_S, and of what wa
 
     advice = caution x sum of the links' capacities - what waits too long, per DRAIN_S
 
-It is taken back at once, and rises by at most a tenth of the capacity a look. While nothing waits and the encoder follows, it
-rises though no more is known to be there: what is offered then shows what the links carry.
+It is taken back at once, and rises by at most a tenth of the capacity a look. While nothing waits and the
+encoder follows, it rises though no more is known to be there: what is offered then shows what the links
+carry.
 
 Rates are bytes/s of SRT packets, times s, `now` is monotonic s.
 """
