@@ -31,7 +31,7 @@ def test_a_sender_that_gave_up_root_tells_what_its_links_carry(tmp_path: Path) -
         sender = lab.netbond(lab.box, "send", *options, "6000", RECEIVER, "5000", str(ips), log="send.log")
         status = socket.stat()
         assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (pwd.getpwnam("nobody").pw_uid, 0o660)
-        eventually(lambda: lab.log("send.log").count(": up") == 2, 10)
+        eventually(lambda: lab.log("send.log").count(": up") == 2, 30)
         command = [sys.executable, "-m", "netbond", "watch", "--json", "--socket", str(socket)]
         watch = lab.popen(lab.box, command, "watch.log", stdout=subprocess.PIPE)
 
