@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from netbond.srtla.keyframes import ANNOUNCEMENT_LENGTH
 from netbond.srtla.process.loop import PacketHandler
 from netbond.srtla.process.wakeup import LISTENER, PAUSE_S, Report
 from netbond.srtla.sender import Event, Sender
@@ -103,7 +104,10 @@ class Carriage(PacketHandler):
             descriptor, record, data, error = report
             if descriptor == LISTENER:
                 if record != self.caller:
-                    left.append(report)
+                    if len(data) == ANNOUNCEMENT_LENGTH:  # before the packets that it is about
+                        self.look_after([report], now)
+                    else:
+                        left.append(report)
                 elif len(data) <= MTU:
                     self.caller_heard = now
                     sender.datagram_from_caller(data, now)

@@ -130,6 +130,19 @@ def test_strangers_errors_and_long_datagrams_are_not_taken() -> None:
     assert sender.packets == 0
 
 
+def test_the_word_of_a_keyframe_is_looked_after_before_the_packets_that_follow_it() -> None:
+    sockets = Sockets()
+    carriage, sender = up(sockets)
+    carriage.caller = b"caller"
+    before: list[int] = []
+    carriage.look_after = lambda reports, now: before.append(sender.packets)
+    word = (LISTENER, b"encoder", b"\xc1\0\0\0\x32", 0)
+    packets: list[Report] = [(LISTENER, b"caller", data_packet(number), 0) for number in range(2)]
+    assert carriage.take([packets[0], word, packets[1]], 1.0) == []
+    assert before == [1]
+    assert sender.packets == 2
+
+
 def test_what_a_socket_does_not_take_is_handed_back() -> None:
     sockets = Sockets()
     carriage, _ = up(sockets)
