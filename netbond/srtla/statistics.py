@@ -113,6 +113,10 @@ class SenderStatistics:
             omit=True,
         ),
     )
+    keyframes: int | None = field(
+        default=None,
+        metadata=doc("of the caller's packets, those that carry keyframes (adaptive only)", omit=True),
+    )
     held: int | None = field(
         default=None, metadata=doc("packets that wait for a link at present (adaptive only)", omit=True)
     )

@@ -66,7 +66,7 @@ class Bonding(Carrier):
         self._judge_at = 0.0
         self._judged = (0, 0)  # packets given up, and sent, at the last evaluation
         self._given_up = 0.0  # share of packets that were given up, over some seconds
-        self.dropped = self.spared = 0
+        self.dropped = self.spared = self.keyframes = 0
         self._advisor = Advisor()
         self._advise_at = 0.0
         self._offered = 0  # bytes from the caller, each packet once
@@ -168,6 +168,7 @@ class Bonding(Carrier):
         memory.put(packet, -NEVER if self._dealer.patient else now - 2 * self.latency)
         if self._keyframes.look(data, now):
             packet.important = True
+            self.keyframes += 1
             self._dealer.first.append(packet)
         else:
             self._dealer.held.append(packet)
@@ -560,6 +561,7 @@ class Bonding(Carrier):
             "late": dealer.late,
             "spared": self.spared,
             "probed": dealer.probed,
+            "keyframes": self.keyframes,
             "held": len(dealer.held) + len(dealer.first),
             "evicted": self._memory.evicted,
         }

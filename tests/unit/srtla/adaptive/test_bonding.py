@@ -632,4 +632,5 @@ def test_an_encoder_may_say_which_packets_are_of_a_keyframe() -> None:
     driven.offers(2)
     assert [known(driven, sequence).important for sequence in range(3)] == [False, True, False]
     assert driven.sender.ignored == 0
+    assert driven.sender.stats(driven.now)["keyframes"] == 1
     assert sorted(sequence for _, sequence in driven.sent()) == [0, 1, 2]
