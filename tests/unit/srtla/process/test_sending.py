@@ -20,6 +20,7 @@ from netbond import srtla
 from netbond.config.schema import EncoderConfig, SenderConfig
 from netbond.config.values import HostPort
 from netbond.srtla import wire
+from netbond.srtla.adaptive.bonding import Bonding
 from netbond.srtla.advice import Advice
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process import sending
@@ -515,22 +516,21 @@ def test_an_srt_server_that_is_absent_is_named_in_status_and_log(
     on_packet_loop(main)
 
 
-def test_who_may_say_that_a_keyframe_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_say_that_a_keyframe_follows() -> None:
     """A socket of this machine, or of the caller's address; the caller stays who it is."""
     keyframe = b"\xc1\0\0\0\x32"
-    said: list[bytes] = []
 
     async def main() -> None:
         engine = opened(engine_to(Far()))
-        monkeypatch.setattr(engine._sender, "datagram_from_caller", lambda data, now: said.append(data))
-        engine._take(("127.0.0.1", 7), keyframe, 1.0)
-        engine._take(("192.0.2.1", 7), keyframe, 1.0)
-        engine._take(("fe80::1%3", 7), keyframe, 1.0)
-        assert said == [keyframe]
-        engine._callers.address = ("192.0.2.1", 5)
-        engine._take(("192.0.2.1", 7), keyframe, 1.0)
-        engine._take(("192.0.2.2", 7), keyframe, 1.0)
-        assert said == [keyframe] * 2
+        carrier = engine._sender._carrier
+        assert isinstance(carrier, Bonding)
+        heeded: list[float] = []
+        for now, host in enumerate(("127.0.0.1", "192.0.2.1", "fe80::1%3", "192.0.2.1", "192.0.2.2"), 1):
+            if now == 4:
+                engine._callers.address = ("192.0.2.1", 5)
+            engine._take((host, 7), keyframe, float(now))
+            heeded.append(carrier._keyframes._until)
+        assert heeded == [1.05, 1.05, 1.05, 4.05, 4.05]
         assert engine._callers.address == ("192.0.2.1", 5)
 
     on_packet_loop(main)
