@@ -17,14 +17,19 @@ _PREVIOUS: Final = 1  # kbit/s: NOALBS takes it as a sign that a scene was chose
 
 
 def document(stats: ReceiverStatistics) -> dict[str, Any]:
-    """The page: each stream that is live, by its SRT stream id (or UNNAMED) and by its name. Of several with
-    one name the busiest counts."""
+    """The page: each stream that is live, by its name and by its SRT stream id (or UNNAMED).
+
+    Of several with one name the busiest counts. Names go first: one may be a key's, which only its owner has,
+    but anybody may ask for a stream id.
+    """
+    live = sorted((group for group in stats.groups if group.live), key=lambda each: -each.payload_bps)
+    named = [(group.stream, group) for group in live]
+    named += [(group.stream_id, group) for group in live]
+    named += [(UNNAMED, group) for group in live if not group.stream_id]
     publishers: dict[str, dict[str, Any]] = {}
-    for group in sorted(stats.groups, key=lambda each: -each.payload_bps):
-        if group.live:
-            for name in (group.stream_id or UNNAMED, group.stream):
-                if name:
-                    publishers.setdefault(name, _publisher(group))
+    for name, group in named:
+        if name and name not in publishers:
+            publishers[name] = _publisher(group)
     return {"status": "ok", "publishers": publishers}
 
 

@@ -134,7 +134,7 @@ def test_what_noalbs_sees_is_what_libsrt_says(tmp_path: Path) -> None:
 def test_of_several_processes_the_front_has_the_page(tmp_path: Path) -> None:
     with net(tmp_path, 1) as lab:
         stream = Watched(lab, latency=200)
-        receive(lab, "--workers", "2")
+        receive(lab, "--workers", "2", "--user", "nobody")
         lab.send()
         stream.start(mbps=2)
         shows(lab, 1500)

@@ -93,6 +93,13 @@ def test_a_stream_without_an_id_has_a_name_too() -> None:
     assert names == {UNNAMED: 3000, "phone": 3000, "192.0.2.1": 2000, "a": 0}
 
 
+def test_nobody_takes_the_name_of_a_key_by_a_stream_id() -> None:
+    theirs = group("alice", "~1234", payload_bps=9_000_000)
+    text = page(theirs, group("feed1", "alice", payload_bps=3_000_000), group("unnamed", "~5678"), group())
+    names = {name: found["bitrate"] for name, found in json.loads(text)["publishers"].items()}
+    assert names == {"~1234": 9000, "alice": 3000, "feed1": 3000, "~5678": 0, "unnamed": 0}
+
+
 def test_numbers_fit_and_none_means_something_else() -> None:
     text = page(group("feed1", payload_bps=1999, dropped_packets=1 << 40, receive_buffer_ms=1 << 40))
     found = noalbs.read(200, text, "feed1", noalbs.BELABOX)

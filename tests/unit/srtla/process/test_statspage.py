@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netbond.config.schema import ReceiverConfig
 from netbond.config.values import HostPort
@@ -96,6 +98,26 @@ def test_who_knows_the_key_gets_the_page() -> None:
 def test_nobody_else_gets_anything(head: bytes, code: int) -> None:
     page = StatsPage(HostPort("127.0.0.1", 1), KEY, lambda: pytest.fail("it was told"))
     assert page.answer(head)[0] == HTTPStatus(code)
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda rest: ASKED[:16] + rest))
+def test_no_bytes_break_it(head: bytes) -> None:
+    status_of_it, body = StatsPage(HostPort("127.0.0.1", 1), KEY, dict).answer(head)
+    assert (status_of_it == HTTPStatus.OK) == (body == b"{}")
+
+
+def test_it_listens_on_ipv6_too() -> None:
+    async def main() -> None:
+        (port,) = free_ports(1)
+        page = StatsPage(HostPort("::1", port), KEY, dict)
+        await page.open()
+        reader, writer = await asyncio.open_connection("::1", port)
+        writer.write(ASKED)
+        assert status(await reader.read()) == 200
+        writer.close()
+        page.close()
+
+    on_packet_loop(main)
 
 
 def test_a_long_request_is_refused() -> None:
