@@ -21,6 +21,7 @@ from netbond.srtla.process.protocol import FROM_AGENT, FROM_FRONT, ChannelError,
 from netbond.srtla.receiver import passage
 from netbond.srtla.receiver.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
 from netbond.srtla.registration import psk
+from netbond.srtla.streamid import stream_id_of
 from netbond.system import strict_json
 from tests.srtla_util import (
     FakeLink,
@@ -49,6 +50,8 @@ def parsers(data: bytes) -> None:
         wire.is_handshake,
         wire.is_induction,
         wire.parse_options,
+        wire.parse_stream_id,
+        stream_id_of,
         wire.handshake_socket,
         wire.accepting_socket,
         wire.is_conclusion,
@@ -97,10 +100,16 @@ PEERS: list[PeerAddress] = [
 
 
 def receiver_session(data: bytes) -> None:
-    """Run a receiver with two groups; peers, strangers and the SRT server send it packets."""
+    """Run a receiver with two groups; peers, strangers and the SRT server send it packets. Once more with
+    several SRT servers."""
+    _receiver_session(data, None)
+    _receiver_session(data, len)
+
+
+def _receiver_session(data: bytes, route: Callable[[str], int] | None) -> None:
     limits = Limits(groups=4, groups_per_source=3, links=3)
     now = 100.0
-    receiver = Receiver(random.Random(7).randbytes, now, limits=limits)
+    receiver = Receiver(random.Random(7).randbytes, now, limits=limits, route=route)
     receiver.datagram_from_peer(PEERS[0], wire.build_registration(wire.REG1, bytes(256)), now)
     ((_, answer),) = receiver.datagrams_to_peers()
     group = answer[2:]
@@ -111,6 +120,9 @@ def receiver_session(data: bytes) -> None:
     for choice, datagram in steps(data):
         if choice & 0x100:
             datagram = datagram[:2] + group  # noqa: PLW2901  # a fuzzer does not find a REG2 with a valid id by chance
+        if receiver._handshakes is not None and wire.is_conclusion(datagram) and len(datagram) >= 48:
+            cookie = receiver._handshakes._cookie(group, wire.handshake_socket(datagram))
+            datagram = wire.with_cookie(datagram, cookie)  # noqa: PLW2901  # nor one with the cookie
         now += (0.0, 0.001, 0.03, 6.0)[choice >> 3 & 3]
         target = choice & 7
         if target < len(PEERS):

@@ -567,10 +567,15 @@ peers = st.sampled_from([A, B, VICTIM, ("2001:db8::1", 5, 0, 0)])
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.one_of(peers, st.integers(0, 3)), junk, st.floats(0, 4)), max_size=60))
-def test_no_datagram_breaks_it(steps: list[tuple[PeerAddress | int, bytes, float]]) -> None:
+@given(
+    st.lists(st.tuples(st.one_of(peers, st.integers(0, 3)), junk, st.floats(0, 4)), max_size=60),
+    st.booleans(),
+)
+def test_no_datagram_breaks_it(steps: list[tuple[PeerAddress | int, bytes, float]], several: bool) -> None:
     limits = Limits(groups=6, groups_per_source=4, links=3)
     driven = Driven(limits)
+    if several:
+        driven.receiver = Receiver(driven.random.randbytes, driven.now, limits=limits, route=len)
     driven.group(A)
     receiver = driven.receiver
     for source, data, wait in steps:
