@@ -217,10 +217,8 @@ def line(result: LinkResult, width: int) -> str:
     if result.capacity_bits_per_second is None:
         return f"{name}  not measured: {printable(result.reason)}"
     amount = rate(result.capacity_bits_per_second, at_least=result.at_least)
-    return (
-        f"{name}  {amount:>18}  round trip {result.rtt_ms} ms, {result.full_rtt_ms} ms when full,"
-        f" {result.loss_pct} % lost"
-    )
+    full = "" if result.full_rtt_ms is None else f", {result.full_rtt_ms} ms when full"
+    return f"{name}  {amount:>18}  round trip {result.rtt_ms} ms{full}, {result.loss_pct} % lost"
 
 
 def summary(result: RehearsalResult, width: int) -> Iterable[str]:

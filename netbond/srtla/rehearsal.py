@@ -102,7 +102,10 @@ class _Way:
 
     spec: LinkSpec
     sent: dict[int, float] = field(default_factory=dict)  # by sequence number, until an ACK names it
-    lost: list[float] = field(default_factory=list)  # when the packets left that were sent again since
+    again: dict[int, float] = field(
+        default_factory=dict
+    )  # the same of packets that left again: when at first
+    lost: list[float] = field(default_factory=list)  # when packets left that left again since
     packets: int = 0  # data packets sent
     acknowledged: int = 0  # bytes of payload
     shortest: float | None = None  # s
@@ -133,7 +136,7 @@ class _Measured:
     bits_per_second: float
     slowest: float  # bit/s, of the parts of the turn
     at_least: bool
-    full_rtt_s: float
+    full_rtt_s: float | None  # None: not known
     loss: float  # 0 to 1
 
 
@@ -212,16 +215,27 @@ class Rehearsal:
         self.sender.not_sent(number, datagrams, now)
 
     def _acknowledged(self, way: _Way, sequences: Sequence[int], now: float) -> None:
-        left_at = [way.sent.pop(sequence) for sequence in sequences if sequence in way.sent]
-        if not left_at:
+        sample: float | None = None
+        named = 0
+        for sequence in sequences:
+            left_at = way.sent.pop(sequence, None)
+            if left_at is None:
+                continue
+            named += 1
+            before = way.again.pop(sequence, None)
+            sample = now - left_at if before is None else None  # else it is not known which one it was
+            if before is not None and now - left_at < 0.9 * (way.shortest or 0.0):
+                way.lost.remove(before)  # the first one was late, not lost
+        if not named:
             return
-        way.acknowledged += PAYLOAD * len(left_at)
-        sample = now - left_at[-1]
-        way.shortest = sample if way.shortest is None else min(way.shortest, sample)
+        way.acknowledged += PAYLOAD * named
+        if sample is not None:
+            way.shortest = sample if way.shortest is None else min(way.shortest, sample)
         turn = self._turn
         if turn is not None and way in turn.ways:
             turn.points.append((now, sum(each.acknowledged for each in turn.ways)))
-            turn.round_trips.append((now, sample))
+            if sample is not None:
+                turn.round_trips.append((now, sample))
 
     def to_send(self, now: float) -> list[tuple[int, bytes]]:
         """(link number, datagram) in the order in which to send them; each is given out once."""
@@ -252,8 +266,11 @@ class Rehearsal:
         self.used += size
         sequence = wire.data_sequence(data)
         if sequence is not None:
-            if sequence in way.sent:
-                way.lost.append(way.sent[sequence])
+            before = way.sent.get(sequence)
+            if before is not None:
+                first = way.again.setdefault(sequence, before)
+                if first == before:
+                    way.lost.append(first)
             way.sent[sequence] = now
             way.packets += 1
         return True
@@ -401,7 +418,7 @@ def _link_result(way: _Way) -> LinkResult:
         round(found.bits_per_second),
         at_least=found.at_least,
         rtt_ms=rtt_ms,
-        full_rtt_ms=round(found.full_rtt_s * 1000),
+        full_rtt_ms=None if found.full_rtt_s is None else round(found.full_rtt_s * 1000),
         loss_pct=round(100 * found.loss, 1),
     )
 
@@ -422,7 +439,8 @@ def measure(turn: _Turn) -> _Measured | None:
     rate = _rate(points, since, points[-1][0])
     edges = [since + BINS_S * number for number in range(int((points[-1][0] - since) / BINS_S) + 1)]
     parts = [_rate(points, start, start + BINS_S) for start in edges[:-1]]
-    full_rtt = statistics.median(sample for at, sample in turn.round_trips if at >= since)
+    samples = [sample for at, sample in turn.round_trips if at >= since]
+    full_rtt = statistics.median(samples) if samples else None
     ticks = [tick for tick in turn.ticks if since <= tick[0] <= turn.fed_until]
     full = sum(tick[2] for tick in ticks) > len(ticks) / 2
     return _Measured(
@@ -430,7 +448,7 @@ def measure(turn: _Turn) -> _Measured | None:
         min([rate, *parts]),
         at_least=not (enough and full),
         full_rtt_s=full_rtt,
-        loss=_loss(turn, since, points[-1][0] - full_rtt),
+        loss=_loss(turn, since, points[-1][0] - (full_rtt or 0.0)),
     )
 
 

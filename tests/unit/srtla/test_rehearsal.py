@@ -151,6 +151,25 @@ def test_all_may_be_sent_before_the_first_answer_comes() -> None:
     assert result.links[0].at_least
 
 
+def test_a_packet_that_left_twice_makes_no_round_trip_and_is_lost_only_if_it_was() -> None:
+    world = World(["up=6,down=20,delay=25"], 20_000_000)
+    rehearsal = world.rehearsal
+    while world.now < START + 1:
+        world.step()
+    way = rehearsal._ways[1]
+    oldest = list(way.sent)[:20]
+    packet = next(data for data in world.sent if wire.data_sequence(data) == oldest[0])
+    for sequence in oldest:  # the sender takes them for lost, a moment before their answer comes
+        rehearsal._count(1, sequence.to_bytes(4, "big") + packet[4:], world.now)
+    assert len(way.lost) == 20
+    while set(oldest) & set(way.sent):
+        world.step()
+    assert way.lost == []
+    result = world.run()
+    assert result.links[0].rtt_ms == pytest.approx(50, abs=2)
+    assert result.links[0].loss_pct == 0.0
+
+
 def test_no_packet_looks_like_a_keyframe() -> None:
     world = World(["up=3,down=20,delay=25"], 1_000_000)
     world.run()
