@@ -121,7 +121,7 @@ static void add_group(void) {
     int fd = SERVERS + number() % SERVER_COUNT;
     if (w.group_of[fd] >= 0) return;
     MUST((w.group_of[fd] = nb_add_group(w.path, fd)) >= 0);
-    tallies[fd - SERVERS] = (Tally){0};
+    tallies[fd - SERVERS] = (Tally){.filtered = fd & 1};
     nb_tally(w.path, w.group_of[fd], &tallies[fd - SERVERS]);
     w.turns[w.group_of[fd]] = 0, w.offered[fd] = 0;
     w.watched[fd] = 1;

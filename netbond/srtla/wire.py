@@ -67,6 +67,7 @@ _HSREQ: Final = 1  # extension of the caller's handshake, ...
 _HSRSP: Final = 2  # ... and of the server's
 _SID: Final = 5  # extension with the stream id, ...
 _SID_WORDS: Final = 128  # ... of 512 bytes at most
+_FILTER: Final = 7  # extension with the packet filter
 _OPTIONS = struct.Struct("!HHIIHH")  # type, length in words, SRT version, flags, delay as receiver, as sender
 
 # Flags of a handshake's HSREQ or HSRSP (draft-sharabayko-srt, 3.2.1.1.1).
@@ -243,18 +244,28 @@ def parse_stream_id(data: bytes) -> bytes | None:
     It is there in clear, also with encryption. Each word of four bytes is written back to front
     (draft-sharabayko-srt, 3.2.1.3), and the last one is filled up with zero bytes.
     """
+    found = _extension(data, _SID)
+    if found is None or len(found) > 4 * _SID_WORDS:
+        return None
+    return b"".join(found[at : at + 4][::-1] for at in range(0, len(found), 4)).rstrip(b"\0")
+
+
+def names_packet_filter(data: bytes) -> bool:
+    """Whether a conclusion of a handshake names a packet filter (FEC), which one end wants to use."""
+    return _extension(data, _FILTER) is not None
+
+
+def _extension(data: bytes, wanted: int) -> bytes | None:
+    """An extension of a conclusion of a handshake; None if it is not there, or cut off."""
     if not is_conclusion(data):
         return None
     offset = HANDSHAKE_LENGTH
     while offset + 4 <= len(data):
         kind, words = data[offset] << 8 | data[offset + 1], data[offset + 2] << 8 | data[offset + 3]
         offset += 4
-        if kind == _SID:
+        if kind == wanted:
             end = offset + 4 * words
-            if words > _SID_WORDS or end > len(data):
-                return None
-            text = b"".join(data[at : at + 4][::-1] for at in range(offset, end, 4))
-            return text.rstrip(b"\0")
+            return data[offset:end] if end <= len(data) else None
         offset += 4 * words
     return None
 

@@ -31,7 +31,7 @@ enum {
     LINKS = 8192, TABLE = 16384, GROUPS = 1024, GROUP_LINKS = 64, SERVER_SLOTS = 16, SERVER_SIZE = 2048,
     SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, EARNED = 2,
     RESERVE = 4 + 4 * ACK_EVERY + OVERHEAD, ACK_COPIES = 2, READY = 64,
-    REPORT = 8 << 20, OUTGOING = 64, COPIES = 16, COPY = 64, ALONE = 4, WINDOW = 1 << 15, BITS = 15,
+    REPORT = 8 << 20, OUTGOING = 64, COPIES = 16, COPY = 64, ALONE = 4, WINDOW = 1 << 15, BITS = 15, ASKED = 0x80,
 };
 
 static const uint32_t SEQUENCES = 0x7fffffff;
@@ -43,7 +43,7 @@ typedef struct {
     uint8_t laps[WINDOW];
     uint64_t packets, payload, dropped;
     double acked_at, counts_from;
-    uint32_t next, known, most, told[6]; // RTT, its variance, room, packets/s, capacity, bytes/s
+    uint32_t next, known, most, filtered, told[6]; // RTT, its variance, room, packets/s, capacity, bytes/s
 } Tally;
 
 typedef struct {
@@ -358,7 +358,7 @@ static uint32_t word(const uint8_t *data) {
     return (uint32_t)data[0] << 24 | (uint32_t)data[1] << 16 | (uint32_t)data[2] << 8 | data[3];
 }
 
-static uint8_t lap_of(uint32_t sequence) { return (sequence >> BITS & 0x7f) + 1; }
+static uint8_t lap_of(uint32_t sequence) { return (sequence >> BITS & 0x3f) + 1; }
 
 // A data packet. (Figures.arrived in figures.py.)
 static void tally_data(Tally *t, const uint8_t *data, int length) {
@@ -380,7 +380,8 @@ static void tally_ack(Tally *t, const uint8_t *data, int size, double now) {
         if (ahead <= WINDOW && now >= t->counts_from)
             for (uint32_t i = 0; i < ahead; i++) {
                 uint32_t sequence = (t->next + i) & SEQUENCES;
-                t->dropped += t->laps[sequence % WINDOW] != lap_of(sequence);
+                uint8_t lap = t->laps[sequence % WINDOW], arrived = lap_of(sequence);
+                t->dropped += t->filtered ? lap == (arrived | ASKED) : lap != arrived;
             }
         t->next = end;
     } else if (behind > WINDOW) {

@@ -2,12 +2,13 @@
 
 The SRT server tells in its ACKs what it measures (draft-sharabayko-srt, 3.2.4). What it gave up it does not
 tell: its ACK number then passes packets that never arrived. So it is noted here which packets have arrived,
-and each ACK counts those that it passes and that have not.
+and each ACK counts those that it passes and that have not. With a packet filter (FEC) the server makes up for
+many of them: then only those count that it has asked for.
 
 The notes lie in one block of memory, the `tally`, so that the compiled data path, which passes most packets
 on, can keep it as well (struct Tally in native/fastpath.c, which does the same as `arrived` and
 `acknowledged`). It has a byte for each of the last WINDOW sequence numbers: which lap of the window brought
-it last, 1 to 128. A number of another lap has not arrived. So nothing has to be cleared.
+it last, 1 to 64, or ASKED and the lap. A number of another lap has not arrived. So nothing has to be cleared.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ SETTLE_S: Final = 5.0  # of a stream that began before we did: what arrived befo
 LIVE_S: Final = 2.0  # without a packet, then a stream has stopped: SRT has a keepalive each second
 # What is behind the laps: payload packets and bytes, dropped, when the last ACK came and from when on drops
 # count (monotonic s), the number that the next ACK counts from, whether it is known, the most packets that
-# the server had room for, and of its last ACK: RTT (us), its variance (us), room (packets), received
-# (packets/s), capacity (packets/s), received (bytes/s).
-HEAD: Final = struct.Struct("@QQQddIII6I")
+# the server had room for, whether there is a packet filter, and of its last ACK: RTT (us), its variance (us),
+# room (packets), received (packets/s), capacity (packets/s), received (bytes/s).
+HEAD: Final = struct.Struct("@QQQddIIII6I")
 TALLY_BYTES: Final = WINDOW + (HEAD.size + 7) // 8 * 8
-_LAP: Final = 0x7F
+ASKED: Final = 0x80  # with the lap: it has not arrived, and the server has asked for it
+_LAP: Final = 0x3F
 _BITS: Final = 15  # of a sequence number below its lap
 _FULL: Final = struct.Struct("!6I")
 _SOME: Final = struct.Struct("!3I")
@@ -40,6 +42,7 @@ class Figures:
         self.tally = bytearray(TALLY_BYTES)
         self.lost = 0  # packets that the server asked for again, each counted once
         self._first: int | None = None  # the sequence number with which the SRT caller begins
+        self._wants_filter = False  # it names a packet filter
         self._named: int | None = None  # the newest sequence number that was reported lost
         self._since: float | None = None  # when the server accepted the caller; None: it is not connected
         self._joined_late = True  # no handshake was seen: an ACK shows that there is a connection
@@ -51,12 +54,14 @@ class Figures:
     def asked(self, data: bytes) -> None:
         """A handshake of the SRT caller that completes a connection: it says where its numbers begin."""
         self._first = wire.handshake_sequence(data)
+        self._wants_filter = wire.names_packet_filter(data)
 
-    def begin(self, now: float) -> None:
-        """The SRT server has accepted the caller: a new connection."""
+    def begin(self, data: bytes, now: float) -> None:
+        """The SRT server has accepted the caller by this handshake: a new connection."""
         self.tally[:] = bytes(TALLY_BYTES)
-        if self._first is not None:
-            HEAD.pack_into(self.tally, WINDOW, 0, 0, 0, now, now, self._first, 1, *[0] * 7)
+        filtered = self._wants_filter or wire.names_packet_filter(data)
+        first, known = (0, 0) if self._first is None else (self._first, 1)
+        HEAD.pack_into(self.tally, WINDOW, 0, 0, 0, now, now, first, known, 0, filtered, *[0] * 6)
         self.lost = 0
         self._named = None if self._first is None else wire.advance(self._first, -1)
         self._since = now
@@ -95,14 +100,14 @@ class Figures:
         end = wire.parse_srt_ack(data)
         if end is None:
             return
-        packets, payload, dropped, _, counts_from, start, known, most, *told = HEAD.unpack_from(
+        packets, payload, dropped, _, counts_from, start, known, most, filtered, *told = HEAD.unpack_from(
             self.tally, WINDOW
         )
         if not known:
             start, known, counts_from = end, 1, now + SETTLE_S
         ahead = wire.distance(start, end)
         if 0 < ahead <= WINDOW and now >= counts_from:
-            dropped += self._missing(start, ahead)
+            dropped += self._missing(start, ahead, filtered)
         if ahead > 0 or ahead < -WINDOW:
             start = end
         if len(data) >= wire.SRT_HEADER + 4 + _FULL.size:
@@ -112,23 +117,46 @@ class Figures:
         if told[2] > most:
             most = told[2]
         HEAD.pack_into(
-            self.tally, WINDOW, packets, payload, dropped, now, counts_from, start, known, most, *told
+            self.tally,
+            WINDOW,
+            packets,
+            payload,
+            dropped,
+            now,
+            counts_from,
+            start,
+            known,
+            most,
+            filtered,
+            *told,
         )
 
-    def _missing(self, start: int, count: int) -> int:
-        """How many of so many sequence numbers have not arrived."""
-        missing = count
+    def _missing(self, start: int, count: int, filtered: int) -> int:
+        """How many of so many sequence numbers have not arrived; `filtered`: and were asked for."""
+        missing = 0
         while count:
             place = start & WINDOW - 1
             some = min(count, WINDOW - place)
-            missing -= self.tally.count((start >> _BITS & _LAP) + 1, place, place + some)
+            lap = (start >> _BITS & _LAP) + 1
+            if filtered:
+                missing += self.tally.count(lap | ASKED, place, place + some)
+            else:
+                missing += some - self.tally.count(lap, place, place + some)
             start = wire.advance(start, some)
             count -= some
         return missing
 
     def missed(self, data: bytes) -> None:
         """Note a NAK of the SRT server, which names a packet again until it is there."""
+        start, known, _, filtered = HEAD.unpack_from(self.tally, WINDOW)[5:9]
+        room = WINDOW  # for all ranges, which are as long as their author pleased
         for first, last in wire.parse_srt_nak(data) or ():
+            if filtered and known:
+                behind = max(wire.distance(first, start), 0)
+                count = wire.distance(first, last) + 1 - behind
+                if 0 < count <= room and wire.distance(start, last) < WINDOW:
+                    room -= count
+                    self._ask(wire.advance(first, behind), count)
             if self._named is not None and wire.distance(self._named, first) <= 0:
                 first = wire.advance(self._named, 1)  # noqa: PLW2901 - the rest of the range
             count = wire.distance(first, last) + 1
@@ -136,12 +164,20 @@ class Figures:
                 self.lost += count
                 self._named = last
 
+    def _ask(self, start: int, count: int) -> None:
+        """The server has asked for so many sequence numbers."""
+        tally = self.tally
+        for sequence in range(start, start + count):
+            place, lap = sequence & WINDOW - 1, (sequence >> _BITS & _LAP) + 1
+            if tally[place] != lap:
+                tally[place] = lap | ASKED
+
     # --- figures ------------------------------------------------------------------------------------------
 
     def tell(self, flowed: float, elapsed: float, now: float) -> dict[str, Any]:
         """As in statistics.GroupStatistics. `flowed`: when a packet came last; `elapsed`: s since the last
         call."""
-        packets, payload, dropped, acked_at, _, start, known, most, *told = HEAD.unpack_from(
+        packets, payload, dropped, acked_at, _, start, known, most, _, *told = HEAD.unpack_from(
             self.tally, WINDOW
         )
         rtt, _, room, _, capacity, _ = told

@@ -506,7 +506,7 @@ class Receiver:
             server = wire.accepting_socket(data)
             if server and server != group.server:
                 group.server = server
-                group.figures.begin(now)
+                group.figures.begin(data, now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due; call it when `next_timer` has come, early or late does no harm."""

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from tests.srtla_util import INDUCTION, data_packet, induction, srt_ack, srt_control, srt_nak
+from tests.srtla_util import CONCLUSION, INDUCTION, data_packet, induction, srt_ack, srt_control, srt_nak
 from tests.srtla_util import handshake as srt_handshake
 
 TOP = wire.SEQUENCE_MASK
@@ -354,3 +354,12 @@ def test_a_keepalive_of_another_version_carries_nothing() -> None:
 def test_a_handshake_says_where_the_numbers_begin() -> None:
     assert wire.handshake_sequence(bytes(24) + b"\x80\0\1\2") == 0x102
     assert wire.handshake_sequence(bytes(27)) is None
+
+
+def test_a_conclusion_may_name_a_packet_filter() -> None:
+    bare = srt_handshake(CONCLUSION, 5)
+    sid, fec = struct.pack("!HH4s", 5, 1, b"deef"), struct.pack("!HH4s", 7, 1, b"cef\0")
+    assert wire.names_packet_filter(bare + sid + fec)
+    assert not wire.names_packet_filter(bare + sid)
+    assert not wire.names_packet_filter((bare + sid + fec)[:-1])
+    assert not wire.names_packet_filter(srt_handshake(INDUCTION, 5) + fec)

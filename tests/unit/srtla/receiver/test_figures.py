@@ -14,6 +14,7 @@ from netbond.srtla.receiver.figures import LIVE_S, SETTLE_S, WINDOW, Figures
 from tests.srtla_util import CONCLUSION, data_packet, handshake, srt_control, srt_nak
 
 LAST = wire.SEQUENCE_MASK
+FILTER = struct.pack("!HH8s", 7, 2, b"cef,slo:")  # an extension of a handshake
 
 
 def conclusion(first: int) -> bytes:
@@ -31,11 +32,11 @@ def ack(end: int, *told: int) -> bytes:
 class Driven:
     """Figures of a stream that begins with a certain number, at 100 s."""
 
-    def __init__(self, first: int = 1000) -> None:
+    def __init__(self, first: int = 1000, extension: bytes = b"") -> None:
         self.now = 100.0
         self.figures = Figures()
-        self.figures.asked(conclusion(first))
-        self.figures.begin(self.now)
+        self.figures.asked(conclusion(first) + extension)
+        self.figures.begin(b"", self.now)
 
     def arrive(self, numbers: Sequence[int], size: int = 1316) -> None:
         packets = [data_packet(number & LAST, size=size) for number in numbers]
@@ -95,6 +96,40 @@ def test_a_packet_of_the_lap_before_is_not_taken_for_one_that_is_missing() -> No
         driven.figures.acknowledged(ack(number + 8), driven.now)
     driven.figures.acknowledged(ack(WINDOW + 10), driven.now)
     assert driven.tell()["dropped_packets"] == 10
+
+
+@pytest.mark.parametrize("first", [0, WINDOW - 3, LAST - 2])
+def test_what_a_packet_filter_makes_up_for_is_not_lost(first: int) -> None:
+    driven = Driven(first, FILTER)
+    driven.arrive([first, first + 5])
+    driven.figures.missed(srt_nak(((first + 2) & LAST, (first + 4) & LAST)))
+    driven.figures.missed(srt_nak(((first - 9) & LAST, first), ((first + 2) & LAST, (first + 4) & LAST)))
+    driven.arrive([first + 3])
+    driven.figures.missed(srt_nak(((first + 3) & LAST, (first + 3) & LAST)))  # it has just come
+    driven.figures.acknowledged(ack(first + 6), driven.now)
+    assert driven.tell()["dropped_packets"] == 2, (
+        "it made up for the first, and waited for the others in vain"
+    )
+    driven.figures.acknowledged(ack(first + WINDOW), driven.now)
+    assert driven.tell()["dropped_packets"] == 2
+
+
+def test_the_server_may_be_who_names_the_packet_filter() -> None:
+    driven = Driven()
+    driven.figures.asked(conclusion(50))
+    driven.figures.begin(conclusion(50) + FILTER, driven.now)
+    driven.figures.acknowledged(ack(60), driven.now)
+    assert driven.tell()["dropped_packets"] == 0
+
+
+def test_very_long_reports_cost_little() -> None:
+    driven = Driven(0, FILTER)
+    before = bytes(driven.figures.tally)
+    driven.figures.missed(srt_nak(*[(5, LAST)] * 100))
+    assert driven.figures.tally == before
+    driven.figures.missed(srt_nak(*[(1, WINDOW - 1)] * 100))
+    driven.figures.acknowledged(ack(WINDOW), driven.now)
+    assert driven.tell()["dropped_packets"] == WINDOW - 1
 
 
 def test_of_a_stream_that_began_before_nothing_counts_at_first() -> None:
@@ -192,7 +227,7 @@ def test_a_new_connection_begins_with_nothing() -> None:
     driven.figures.acknowledged(ack(1003, 20_000, 1, 9), driven.now)
     tally = driven.figures.tally
     driven.figures.asked(conclusion(900))
-    driven.figures.begin(driven.now)
+    driven.figures.begin(b"", driven.now)
     assert driven.figures.tally is tally, "the compiled data path has its address"
     driven.arrive([900])
     driven.figures.acknowledged(ack(1003), driven.now)
@@ -200,5 +235,5 @@ def test_a_new_connection_begins_with_nothing() -> None:
     assert (said["payload_packets"], said["lost_packets"]) == (1, 0)
     assert (said["dropped_packets"], said["rtt_ms"]) == (102, None)
     driven.figures.asked(b"cut off")
-    driven.figures.begin(driven.now)
+    driven.figures.begin(b"", driven.now)
     assert driven.tell()["dropped_packets"] == 0
