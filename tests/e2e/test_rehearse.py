@@ -7,15 +7,16 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path as File
 from typing import Any
 
 import pytest
 
+from netbond.cli.rehearse import streaming
 from netbond.lab.lab import Lab
 from netbond.lab.stream import Stream
 from netbond.srtla.rehearsal import PAYLOAD
+from netbond.status.schema import from_json
 from tests import foreign, ready
 from tests.relay import Path, relay
 from tests.srtla_util import free_ports
@@ -64,10 +65,10 @@ def test_the_uplinks_of_a_box_but_not_beside_a_stream() -> None:
         tried: list[subprocess.CompletedProcess[str]] = []
 
         def try_it() -> None:
-            if not tried and stream.started and time.monotonic() - stream.started > 1.2:
+            if not tried and streaming(from_json(lab.agent_status())):
                 tried.append(lab.box_exec(command, capture_output=True, check=False))
 
-        stream = Stream(lab, mbps=2, duration_s=3, latency_ms=1000)
+        stream = Stream(lab, mbps=2, duration_s=4, latency_ms=1000)
         assert stream.run(try_it).trouble == ""
         assert [done.returncode for done in tried] == [1]
         assert "sender 127.0.0.1:6000 carries a stream, which would be disturbed" in tried[0].stderr
