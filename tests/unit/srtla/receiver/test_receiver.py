@@ -20,6 +20,7 @@ from netbond.srtla.receiver.receiver import (
     LinkLeft,
     PeerAddress,
     PlainCaller,
+    Receiver,
     format_address,
 )
 from tests.srtla_util import data_packet, handshake, srt_ack, srt_control, srt_nak
