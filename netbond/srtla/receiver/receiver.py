@@ -822,7 +822,9 @@ class Receiver:
         return group
 
     def _name(self, group: Group) -> None:
-        named = display_name(group.stream_ids.accepted, public=self._show_stream_ids)
+        stream_id = group.stream_ids.accepted
+        public = self._show_stream_ids and stream_id not in self._keys.names  # a key's name is its owner's
+        named = display_name(stream_id, public=public)
         group.stream = group.key_name or named or group.source
 
     def _give_number(self, group: Group) -> None:

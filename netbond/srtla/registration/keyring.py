@@ -21,6 +21,7 @@ class Keyring:
 
     def __init__(self, keys: Sequence[Key] = ()) -> None:
         self._keys = tuple(keys)
+        self.names = frozenset(key.name for key in self._keys)
 
     def __bool__(self) -> bool:
         """Whether there are any."""

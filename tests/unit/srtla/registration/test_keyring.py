@@ -8,6 +8,7 @@ from netbond.srtla import wire
 from netbond.srtla.receiver.receiver import KeyRefused, Receiver
 from netbond.srtla.registration import psk
 from netbond.srtla.registration.keyring import Key, Keyring
+from netbond.srtla.streamid import display_name
 
 ALICE, BOB = Key(b"0123456789abcdef", "alice"), Key(b"fedcba9876543210", "bob")
 NAMELESS = Key(b"aaaaaaaabbbbbbbb")
@@ -69,3 +70,11 @@ def test_another_key_is_none_of_several() -> None:
     assert receiver.events() == [KeyRefused(A, claimed=True)]
     assert joined(receiver, None) is not None, "no key at all is allowed"
     assert [g["keyed"] for g in receiver.stats(51.0)] == [False]
+
+
+def test_no_stream_id_is_taken_for_the_name_of_a_key() -> None:
+    receiver = Receiver(random.Random(3).randbytes, 50.0, keys=[ALICE], show_stream_ids=True)
+    assert joined(receiver, None) is not None
+    for stream_id, name in (("bob", "bob"), ("alice", display_name("alice"))):
+        receiver.restore_stream_id(1, stream_id)
+        assert [group["stream"] for group in receiver.stats(51.0)] == [name]
