@@ -239,7 +239,10 @@ def picture(row: Row, path: Path) -> None:
         if at < count:
             arrived[at] += mbps
     times = [step * (index + 0.5) for index in range(count)]
-    told = [(at, advised, estimate) for at, advised, estimate in played.advised if advised is not None]
+    told: list[tuple[float, float, float]] = []
+    for at, advised, estimate in played.advised:
+        if advised is not None and (not told or at - told[-1][0] >= step / 2):
+            told.append((at, advised, estimate))
     chart(
         path,
         f"{row.name}, {row.latency:g} s of latency",
@@ -247,7 +250,7 @@ def picture(row: Row, path: Path) -> None:
         [
             Series("links could carry", times, could, "#bbbbbb", filled=True),
             Series("estimated capacity", [at for at, _, _ in told], [each for _, _, each in told], "#1f77b4"),
-            Series("advice", [at for at, _, _ in told], [each or 0.0 for _, each, _ in told], "#d62728"),
+            Series("advice", [at for at, _, _ in told], [each for _, each, _ in told], "#d62728"),
             Series("arrived in time, by the time of sending", times, arrived, "#2ca02c"),
         ],
     )

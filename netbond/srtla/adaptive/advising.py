@@ -30,6 +30,7 @@ MUCH: Final = 3.0  # times that, with which the start-up ends
 NEAR: Final = 0.5  # of the latency; packets that wait longer have nearly been lost
 MOST: Final = 1.05  # caution, the largest: above 1, because only links that are full show what they carry
 BOLD: Final = 1.0  # least caution with which the advice rises beyond what is known
+BEYOND: Final = 1.25  # times what is known or offered, the most that it then rises to after the start-up
 LEAST: Final = 0.4  # the smallest, ...
 LEAST_IF_LOST: Final = 0.7  # ... and if packets are lost though few wait, as on links with loss
 LESS: Final = 0.93  # times the caution, when packets have nearly been lost, once in ...
@@ -78,12 +79,13 @@ class Advisor:
         self._learn(self.queued > NEAR * bond.latency, lost, now)
         excess = max(0.0, bond.waiting - ALLOWED * bond.latency * self.capacity)
         rate = self.caution * self.capacity - excess / DRAIN_S
+        beyond = float("inf") if self._starting else BEYOND * max(offered, self.capacity)
         if bond.waiting <= allowed and (self._starting or self.caution >= BOLD):
             if offered > FOLLOWED * self.rate:
-                rate = max(rate, (1 + RISE) * self.rate)
+                rate = max(rate, min((1 + RISE) * self.rate, beyond))
                 self._rose_at = now
             elif now - self._rose_at <= FOLLOW_S:
-                rate = max(rate, self.rate)
+                rate = max(rate, min(self.rate, beyond))
         if self._starting:
             rate = max(rate, FIRST * len(bond.rates))
         most = self.rate + RISE * max(self.rate, self.capacity)

@@ -11,13 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
+from netbond.srtla.adaptive.advising import Advisor, BondLook
+from netbond.srtla.adaptive.capacity import payload
+from netbond.srtla.adaptive.linkmodel import TYPICAL
 from netbond.srtla.advice import Advice
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.link import Link
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, Bond, Capacity, LinkState
+from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START
 from netbond.srtla.sender import LATE_NGP_S, MAX_SAMPLES, Advised, LinkDown, LinkLimited, LinkRemoved, Sender
 from tests.srtla_util import CONCLUSION, data_packet, handshake, induction, srt_ack, srt_nak
+from tests.unit.srtla.adaptive.driven import Driven as AdaptiveDriven
 from tests.unit.srtla.driven_sender import ERR, NGP, REG3, Driven
 
 
@@ -461,65 +465,76 @@ def test_what_an_encoder_says_of_keyframes_goes_no_further() -> None:
 # --- advice -------------------------------------------------------------------------------------------------
 
 
-class Advising(Classic):
-    """The classic mode, with advice of our choice."""
+class Told(Advisor):
+    """Advice of our choice, in bit/s of payload."""
+
+    def look(self, bond: BondLook, now: float) -> None:
+        """Learn nothing."""
+
+    def tell(self, advised: float, capacity: float, queued: float) -> None:
+        self.rate, self.capacity = advised / payload(1.0, TYPICAL), capacity / payload(1.0, TYPICAL)
+        self.queued = queued
+
+
+class Advising(AdaptiveDriven):
+    """A sender in adaptive mode with that advice, and a stream that has just begun."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bond: Bond | None = None
+        self.advisor = self.carrier._advisor = Told()
 
-    def advised(self, now: float) -> Bond | None:
-        return self.bond
+    def advised(self) -> list[Advice]:
+        return [event.advice for event in self.sender.events() if isinstance(event, Advised)]
 
-    def capacity(self, link: LinkState, now: float) -> Capacity | None:
-        return Capacity(1e6 * link.number, "measured", 0.5, 0.02)
-
-
-def advised(driven: Driven) -> list[Advice]:
-    return [event.advice for event in driven.sender.events() if isinstance(event, Advised)]
+    def streams(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.01)):
+            self.carrier._offered_at = self.now
+            self.now += 0.01
+            self.sender.handle_timer(self.now)
 
 
 def test_advice_is_given_out_five_times_a_second_and_at_once_when_it_falls() -> None:
-    driven = Driven()
-    carrier = driven.sender._carrier = Advising()
-    carrier.connect(driven.sender)
-    driven.register()
-    driven.after(0.01)
-    assert advised(driven) == []
+    driven = Advising()
+    driven.streams(0.5)
+    assert driven.advised() == []
     assert driven.sender.advice is None
-    carrier.bond = Bond(2.5e6, 3e6, 0.1, 1.0)
-    for _ in range(100):
-        driven.after(0.01)
-    told = advised(driven)
+    driven.advisor.tell(2.5e6, 3e6, 0.1)
+    driven.streams(1.0)
+    told = driven.advised()
     assert len(told) == pytest.approx(5, abs=1)
-    assert told[0].advised_bits_per_second == 2_500_000
-    assert [link.capacity_bits_per_second for link in told[0].links] == [1_000_000, 2_000_000]
-    assert (told[0].queued_ms, told[0].latency_ms, told[0].links[0].queued_ms) == (100, 1000, 20)
-    driven.after(0.2)
-    advised(driven)
-    carrier.bond = Bond(2.3e6, 3e6, 0.1, 1.0)  # 8 % less
-    driven.after(0.01)
-    assert advised(driven) == []
-    carrier.bond = Bond(2.2e6, 3e6, 0.1, 1.0)
-    driven.after(0.01)
-    assert [each.advised_bits_per_second for each in advised(driven)] == [2_200_000]
-    carrier.bond = None
-    driven.after(0.01)
-    assert driven.sender.advice is None
+    assert told[0].advised_bits_per_second == pytest.approx(2.5e6, abs=1)
+    assert told[0].capacity_bits_per_second == pytest.approx(3e6, abs=1)
+    assert (told[0].queued_ms, told[0].latency_ms, len(told[0].links)) == (100, 1000, 2)
+    while not driven.advised():
+        driven.streams(0.01)
+    driven.advisor.tell(2.3e6, 3e6, 0.1)  # 8 % less
+    driven.streams(0.01)
+    assert driven.advised() == []
+    driven.advisor.tell(2.2e6, 3e6, 0.1)
+    driven.streams(0.01)
+    assert len(driven.advised()) == 1
+
+
+def test_there_is_no_advice_without_a_stream() -> None:
+    driven = Advising()
+    driven.advisor.tell(2.5e6, 3e6, 0.1)
+    driven.streams(0.5)
+    assert driven.sender.stats(driven.now)["advised_bits_per_second"] is not None
+    driven.now += 3.0
+    driven.sender.handle_timer(driven.now)
+    assert driven.sender.stats(driven.now)["advised_bits_per_second"] is None
 
 
 def test_statistics_have_what_was_advised_last() -> None:
-    driven = Driven()
-    carrier = driven.sender._carrier = Advising()
-    carrier.connect(driven.sender)
-    driven.register()
-    carrier.bond = Bond(2.5e6, 3e6, 0.1, 1.0)
-    driven.after(0.5)
+    driven = Advising()
+    driven.advisor.tell(2.5e6, 3e6, 0.1)
+    driven.advisor.of_link = {1: 250_000.0}
+    driven.streams(0.5)
     stats = driven.sender.stats(driven.now)
-    assert stats["advised_bits_per_second"] == 2_500_000
-    assert stats["capacity_bits_per_second"] == 3_000_000
-    assert [link["capacity_is"] for link in stats["links"]] == ["measured"] * 2
-    assert [link["capacity_age_ms"] for link in stats["links"]] == [500] * 2
+    assert stats["advised_bits_per_second"] == pytest.approx(2.5e6, abs=1)
+    assert stats["capacity_bits_per_second"] == pytest.approx(3e6, abs=1)
+    told = [(link["capacity_bits_per_second"], link["capacity_is"]) for link in stats["links"]]
+    assert told == [(round(payload(250_000.0, TYPICAL)), "at_least"), (None, "unknown")]
 
 
 def test_some_data_packets_are_kept_for_whoever_wants_to_know_what_the_stream_is_made_of() -> None:
