@@ -14,6 +14,7 @@ from netbond.srtla.process.wakeup import PAUSE_S
 from netbond.srtla.sender import Sender
 from tests.bondsim import BONDS, SHAPES, Outcome, Simulation, least_loss
 
+PROBES = 0.03  # copies that measure links, as a share of the packets: 2 % of the bytes, in trains
 SHALLOW_FAR = ["up=6,delay=80,queue=30", "up=4,delay=100,queue=20", "up=3,delay=120,queue=12"]
 
 
@@ -90,14 +91,14 @@ def test_a_receiver_without_srtla_acks_is_served_no_worse_than_by_classic(bond: 
 def test_any_receiver_will_do(bond: str, mbps: float, receiver: dict[str, Any]) -> None:
     outcome = play(bond, mbps, seconds=10.0, **receiver)
     assert outcome.lost_pct <= 0.1
-    assert outcome.overhead < 1.05
+    assert outcome.overhead < 1.05 + PROBES
 
 
 @pytest.mark.parametrize(("bond", "mbps"), [("clean3", 6.0), ("skew4", 7.0), ("die3", 4.8), ("fading2", 4.0)])
 def test_at_half_load_hardly_anything_is_sent_twice(bond: str, mbps: float) -> None:
     outcome = play(bond, mbps)
     assert outcome.lost_pct <= 0.1
-    assert outcome.overhead <= 1.05
+    assert outcome.overhead <= 1.05 + PROBES
 
 
 FAR_LOSSY = [
@@ -114,7 +115,7 @@ def test_far_links_with_room_do_not_carry_everything_twice() -> None:
     ones late: neither is a reason to send copies while there is time to hear more. 2 % is really lost."""
     outcome = play([f"{link},down=4" for link in FAR_LOSSY], 8.4, hiccup=0.002, seconds=12.0)
     assert outcome.lost_pct <= 0.02  # a packet of 9,574
-    assert outcome.overhead <= 1.08
+    assert outcome.overhead <= 1.08 + PROBES
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
@@ -279,7 +280,7 @@ def shares(links: list[str], mbps: float, since: float) -> list[float]:
 @pytest.mark.parametrize("mbps", [0.5, 2.0, 8.0])
 def test_links_that_are_alike_carry_alike(mbps: float) -> None:
     links = [f"up=20,down=20,delay={delay}" for delay in (30, 32, 34, 40)]
-    assert min(shares(links, mbps, 8.0)) >= 0.15
+    assert min(shares(links, mbps, 8.0)) >= 0.1  # at the lowest rate, the probe of one link is a few percent
 
 
 @pytest.mark.parametrize("mbps", [2.0, 8.0])
