@@ -26,7 +26,6 @@ OFFERED_S: Final = 0.3  # over which that is counted; frames differ
 DRAIN_S: Final = 0.5  # in which what waits too long shall be gone
 ALLOWED: Final = 0.1  # of the latency, that packets may wait
 FEW: Final = 8 * 1332  # bytes that may wait at any rate
-MUCH: Final = 3.0  # times that, with which the start-up ends
 NEAR: Final = 0.5  # of the latency; packets that wait longer have nearly been lost
 MOST: Final = 1.05  # caution, the largest: above 1, because only links that are full show what they carry
 BOLD: Final = 1.0  # least caution with which the advice rises beyond what is known
@@ -74,7 +73,7 @@ class Advisor:
         self._given_up = bond.given_up
         self.queued = bond.waiting / max(self.capacity, LEAST_RATE)
         offered = self._offered_rate(bond.offered, now)
-        if self._starting and (lost or (bond.waiting > MUCH * allowed and offered > FOLLOWED * self.rate)):
+        if self._starting and (lost or (bond.waiting > allowed and offered > FOLLOWED * self.rate)):
             self._starting = False
         self._learn(self.queued > NEAR * bond.latency, lost, now)
         excess = max(0.0, bond.waiting - ALLOWED * bond.latency * self.capacity)

@@ -36,7 +36,12 @@ def rate_of(model: LinkModel, now: float) -> float:
 
 
 def queue_of(model: LinkModel, rate: float, now: float) -> float:
-    """Return the bytes that wait in the link, which delivers `rate`: more in flight than its path holds."""
+    """Return the bytes that wait in the link, which delivers `rate`: more in flight than its path holds.
+
+    In start-up the rate says little of what the path holds: it is what the link was given.
+    """
+    if model.control.startup:
+        rate = max(rate, model.parameters.initial_rate)
     return max(0.0, model.outstanding(now) - rate * model.path.shortest)
 
 

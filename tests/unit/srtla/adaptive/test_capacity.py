@@ -64,3 +64,11 @@ def test_what_the_path_holds_does_not_wait() -> None:
     for _ in range(12):
         link.send()
     assert queue_of(link.model, 250_000.0, link.now) == pytest.approx(20 * SIZE - 12_500, abs=SIZE)
+
+
+def test_what_is_in_flight_on_a_new_link_does_not_wait() -> None:
+    """Its rate is what it was given so far, so its queue would seem long."""
+    link = Link(1_250_000.0)
+    for _ in range(10):
+        link.send()
+    assert queue_of(link.model, 10_000.0, link.now) == 0.0
