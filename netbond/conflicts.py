@@ -52,8 +52,8 @@ def _hiding_defaults(facts: Facts, goal: Desired, config: Config) -> list[str]:
         return []
     families = {uplink.family for uplink in goal.uplinks}
     return [
-        f"the default in main {' '.join(hop_words(route.nexthops[0]))} hides the ECMP table: delete it,"
-        " or set routing.take_over_default = true"
+        f"the default in main {' '.join(hop_words(route.nexthops[0], route.family))} hides the ECMP table:"
+        " delete it, or set routing.take_over_default = true"
         for route in main_defaults(facts, routing.protocol)
         if route.family in families and route not in goal.take and route.nexthops
     ]

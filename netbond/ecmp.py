@@ -92,7 +92,15 @@ def ecmp(uplinks: Iterable[Uplink], routing: RoutingConfig, *, groups: bool = Fa
         )
         if groups:
             members += [
-                NexthopObject(number, family, leg.device, leg.gateway, leg.onlink, routing.protocol)
+                NexthopObject(
+                    number,
+                    # The gateway's family: that of an IPv4 default may be IPv6 (RFC 8950).
+                    family if leg.gateway is None else leg.gateway.version,
+                    leg.device,
+                    leg.gateway,
+                    leg.onlink,
+                    routing.protocol,
+                )
                 for number, leg in zip(ids, legs, strict=True)
             ]
             found_groups.append(group)

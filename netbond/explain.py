@@ -156,7 +156,7 @@ def _route_says(route: Route) -> str:
     what = "default" if route.destination.prefixlen == 0 else str(route.destination)
     if route.kind != "unicast":
         return f"{route.kind} {what}"
-    ways = " or ".join(" ".join(hop_words(hop)) for hop in route.nexthops)
+    ways = " or ".join(" ".join(hop_words(hop, route.family)) for hop in route.nexthops)
     return f"{what} {ways}"
 
 

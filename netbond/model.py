@@ -114,7 +114,7 @@ class NexthopObject:
     """A nexthop object of the kernel, which has a number (`ip nexthop`, kernel 5.3 and later)."""
 
     id: int
-    family: int  # 4 or 6
+    family: int  # 4 or 6: that of its gateway, if it has one
     device: str = ""
     gateway: IPAddress | None = None
     onlink: bool = False

@@ -40,9 +40,16 @@ class Operation:
         """The same as an iproute2 command."""
         what = self.what
         if isinstance(what, NexthopObject | NexthopGroup):
-            return f"ip nexthop {self.verb} {nexthop_words(what, whole=self.verb != 'delete')}"
+            # `ip` takes the family from the gateway; without one it would be IPv4.
+            alone = isinstance(what, NexthopObject) and what.gateway is None and self.verb != "delete"
+            family = "-6 " if alone and what.family == 6 else ""
+            return f"ip {family}nexthop {self.verb} {nexthop_words(what, whole=self.verb != 'delete')}"
         kind, words = object_words(what).split(" ", 1)
-        return f"ip {'-6 ' if what.family == 6 else ''}{kind} {self.verb} {words}"
+        family = "-6 " if what.family == 6 else ""
+        if isinstance(what, Route) and what.family == 4 and not what.nexthop_id:
+            # `ip` takes a route with an IPv6 gateway for an IPv6 route, unless it is told.
+            family = "-4 " if any(hop.gateway and hop.gateway.version == 6 for hop in what.nexthops) else ""
+        return f"ip {family}{kind} {self.verb} {words}"
 
 
 # --- comparing ---------------------------------------------------------------------------------------------
@@ -163,9 +170,11 @@ def object_words(what: Object) -> str:
     return f"nexthop {nexthop_words(what)}"
 
 
-def hop_words(hop: Nexthop) -> list[str]:
-    """A way out as arguments of `ip`."""
+def hop_words(hop: Nexthop, family: int = 0) -> list[str]:
+    """A way out as arguments of `ip`, of a route of this family; 0: the gateway's family is no matter."""
     words = [] if hop.gateway is None else ["via", str(hop.gateway)]
+    if hop.gateway is not None and family not in (0, hop.gateway.version):
+        words.insert(1, "inet6" if hop.gateway.version == 6 else "inet")
     words += ["dev", quote(hop.device)]
     return words
 
@@ -180,7 +189,7 @@ def route_words(route: Route) -> str:
     if route.nexthop_id:
         words += ["nhid", str(route.nexthop_id)]
     if len(hops) == 1:
-        words += hop_words(hops[0])
+        words += hop_words(hops[0], route.family)
     words += ["table", "main" if route.table == MAIN_TABLE else str(route.table)]
     words += ["proto", str(route.protocol)]
     if route.scope != "global":
@@ -193,7 +202,7 @@ def route_words(route: Route) -> str:
         words.append("onlink")
     if len(hops) > 1:
         for hop in hops:
-            words += ["nexthop", *hop_words(hop), "weight", str(hop.weight)]
+            words += ["nexthop", *hop_words(hop, route.family), "weight", str(hop.weight)]
             words += ["onlink"] if hop.onlink else []
     return " ".join(words)
 

@@ -27,9 +27,9 @@ def still_valid(route: Route, facts: Facts) -> bool:
     names = {link.name for link in facts.interfaces}
 
     def valid(hop: Nexthop) -> bool:
-        addresses = [a for a in facts.addresses if a.device == hop.device and a.family == route.family]
-        reached = hop.onlink or on_link(hop.gateway, addresses)
-        return hop.device in names and bool(addresses) and reached
+        addresses = [a for a in facts.addresses if a.device == hop.device]
+        of_family = any(a.family == route.family for a in addresses)  # a gateway may be of the other one
+        return hop.device in names and of_family and (hop.onlink or on_link(hop.gateway, addresses))
 
     return bool(route.nexthops) and all(map(valid, route.nexthops))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.netns.box import Box, wait_for
+from tests.netns.box import Box, sh, wait_for
 
 pytestmark = pytest.mark.root
 
@@ -18,6 +19,34 @@ def box(tmp_path: Path) -> Iterator[Box]:
         for number in range(3):
             box.plug(f"usb{number}", number)
         yield box
+
+
+@pytest.mark.parametrize("groups", [True, False])
+@pytest.mark.parametrize("gateway", ["fe80::1", "2001:db8::1"])
+def test_an_ipv4_default_with_an_ipv6_gateway(tmp_path: Path, gateway: str, groups: bool) -> None:
+    """RFC 8950, as hosters and unnumbered links have it: a leg like the others, also beside them."""
+    with Box(tmp_path) as box:
+        box.plug("usb0", 0)
+        box.plug("eth0", 1, default=False)
+        sh("ip", "-n", box.far, "addr", "add", f"{gateway}/64", "dev", "p1", "nodad")
+        if gateway == "2001:db8::1":
+            box.ip("addr", "add", "2001:db8::2/64", "dev", "eth0", "nodad")
+        box.ip("-4", "route", "add", "default", "via", "inet6", gateway, "dev", "eth0", "metric", "1001")
+        box.configure("" if groups else "[routing]\nnexthop_base = 0\n")
+        box.start()
+        way = f"via inet6 {gateway} dev eth0"
+        wait_for(
+            lambda: way in box.table(222) and "via 10.0.0.1 dev usb0" in box.table(222), 5.0, "both legs"
+        )
+        assert way in box.ip("route", "get", "198.51.100.7", "from", "10.0.1.10")
+        box.plug("usb2", 2)
+        wait_for(lambda: "usb2" in box.table(222), 5.0, "a new leg joins")
+        box.unplug("usb0")
+        wait_for(lambda: "usb0" not in box.table(222) and way in box.table(222), 5.0, "the others")
+        assert "refuse" not in box.log.read_text()
+        assert box.status()["agent"]["problems"] == []
+        planned = subprocess.run(box.command("plan", "--config", str(box.config_file)), check=False)
+        assert planned.returncode == 0
 
 
 def reasons(box: Box) -> set[tuple[str, str]]:

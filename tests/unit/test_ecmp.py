@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,26 @@ def test_a_group_has_its_members_first_and_each_family_has_its_own() -> None:
         "ip nexthop add id 7801222 group 7801100,1 proto 78",
         "ip route add default nhid 7800222 table 222 proto 78",
         "ip -6 route add default nhid 7801222 table 222 proto 78 metric 1024",
+    ]
+
+
+def test_an_ipv4_default_may_have_an_ipv6_gateway() -> None:
+    """RFC 8950: the nexthop object is then an IPv6 one, in a group of IPv4."""
+    mixed = [TWO[0], replace(TWO[1], gateway=ipaddress.ip_address("fe80::1"))]
+    found = ecmp(mixed, ROUTING, groups=True)
+    assert lines(found) == [
+        "ip nexthop add id 7800100 via 10.0.0.1 dev usb0 proto 78",
+        "ip nexthop add id 7800101 via fe80::1 dev usb1 proto 78",
+        "ip nexthop add id 7800222 group 7800100,1/7800101,1 proto 78",
+        "ip route add default nhid 7800222 table 222 proto 78",
+    ]
+    assert [each.family for each in found.nexthops] == [4, 6, 4]
+    assert lines(ecmp(mixed, ROUTING)) == [
+        "ip -4 route add default table 222 proto 78"
+        " nexthop via 10.0.0.1 dev usb0 weight 1 nexthop via inet6 fe80::1 dev usb1 weight 1"
+    ]
+    assert lines(ecmp(mixed[1:], ROUTING)) == [
+        "ip -4 route add default via inet6 fe80::1 dev usb1 table 222 proto 78"
     ]
 
 

@@ -280,6 +280,8 @@ class TestWords:
         assert object_words(one) == "nexthop id 5 via 10.0.0.1 dev usb0 onlink proto 78"
         assert object_words(NexthopGroup(6, 4, ((5, 2), (7, 1)), 78)) == "nexthop id 6 group 5,2/7,1 proto 78"
         assert Operation("delete", one, "").command() == "ip nexthop delete id 5"
+        alone = NexthopObject(5, 6, "wwan0", protocol=78)
+        assert Operation("add", alone, "").command() == "ip -6 nexthop add id 5 dev wwan0 proto 78"
 
 
 def test_a_name_that_a_shell_would_run_is_quoted() -> None:

@@ -11,7 +11,7 @@ import pytest
 from netbond.kernel.client import Kernel
 from netbond.kernel.taken_defaults import DefaultStore, from_json, give_back, merged, still_valid, to_json
 from netbond.plan import Operation
-from tests.unit.boxes import address, box, default6, main_default
+from tests.unit.boxes import address, box, default6, main_default, six
 
 OURS = main_default("usb0", "10.0.0.1", metric=5)
 FACTS = replace(box("usb0"), routes=(OURS,))
@@ -31,6 +31,15 @@ def test_valid_while_interface_and_network_are_there() -> None:
     assert still_valid(OURS, FACTS)
     assert not still_valid(OURS, replace(FACTS, interfaces=()))
     assert not still_valid(OURS, replace(FACTS, addresses=(address("usb0", "10.9.0.2/24"),)))
+
+
+def test_an_ipv6_gateway_of_an_ipv4_default_is_reached_by_an_ipv6_address() -> None:
+    route = main_default("usb0", "2001:db8::1")
+    assert not still_valid(route, FACTS)
+    both = (*FACTS.addresses, six("usb0", "2001:db8::5/64"))
+    assert still_valid(route, replace(FACTS, addresses=both))
+    assert not still_valid(route, replace(FACTS, addresses=both[-1:]))
+    assert still_valid(main_default("usb0", "fe80::1"), FACTS)
 
 
 def test_a_new_one_replaces_the_old_one_of_its_place() -> None:
