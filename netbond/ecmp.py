@@ -18,10 +18,20 @@ from netbond.tables import DEFAULT, METRIC, nexthop
 IPV6_IDS = 1000  # between the ids of the two families; more than there are tables
 
 
+LARGEST_WEIGHT = 255  # of a group's member before kernel 6.12, which refuses the whole group for a larger one
+
+
 def reduced(weights: Sequence[int]) -> list[int]:
-    """The same ratio in the smallest whole numbers: [2, 4, 6] -> [1, 2, 3]."""
+    """The ratio in the smallest whole numbers: [2, 4, 6] -> [1, 2, 3].
+
+    It is exact if none of them is larger than LARGEST_WEIGHT. Else they are rounded: [256, 1] -> [255, 1].
+    """
     divisor = math.gcd(*weights) if weights else 1
-    return [weight // divisor for weight in weights]
+    small = [weight // divisor for weight in weights]
+    largest = max(small, default=1)
+    if largest <= LARGEST_WEIGHT:
+        return small
+    return [max(1, round(weight * LARGEST_WEIGHT / largest)) for weight in small]
 
 
 def nexthop_id(table: int, family: int, routing: RoutingConfig) -> int:

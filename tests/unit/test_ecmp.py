@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netbond.config.schema import RoutingConfig
-from netbond.ecmp import Ecmp, ecmp, foreign_ids, nexthop_id, own_ids, reduced, uses_groups
+from netbond.ecmp import LARGEST_WEIGHT, Ecmp, ecmp, foreign_ids, nexthop_id, own_ids, reduced, uses_groups
 from netbond.model import Facts, NexthopObject, Uplink, UplinkState
 from netbond.plan import Operation
 from tests.unit.boxes import SIX, box, uplinks
@@ -118,11 +118,20 @@ def test_groups_where_the_kernel_has_them_and_nobody_else_uses_the_ids(
     assert foreign_ids(facts, ROUTING) == foreign
 
 
-@given(st.lists(st.integers(1, 256), min_size=1, max_size=8))
+@given(st.lists(st.integers(1, LARGEST_WEIGHT), min_size=1, max_size=8))
 def test_reduced_weights_keep_their_ratio_and_share_no_factor(weights: list[int]) -> None:
     small = reduced(weights)
     assert all(a * small[0] == b * weights[0] for a, b in zip(weights, small, strict=True))
     assert all(any(number % factor for number in small) for factor in range(2, max(small) + 1))
+
+
+@pytest.mark.parametrize(
+    ("weights", "small"),
+    [([256, 1], [255, 1]), ([256, 255], [255, 254]), ([256, 128], [2, 1]), ([256, 3, 100], [255, 3, 100]),
+     ([2560, 5, 1], [255, 1, 1])],
+)  # fmt: skip
+def test_no_weight_is_larger_than_old_kernels_take(weights: list[int], small: list[int]) -> None:
+    assert reduced(weights) == small
 
 
 def test_no_weights_at_all() -> None:
