@@ -110,6 +110,7 @@ class Reconciler:
         for operation in admitted:
             logger.debug("%s (%s)", operation.command(), operation.why)
         refusals = await kernel.apply(admitted, facts.interfaces)
+        self._backoff.refused(refusal.operation for refusal in refusals)
         self._changes += len(admitted) - len(refusals)
         judgement = judge(refusals, self._refused, moved=moved)
         self._refused = frozenset(map(str, refusals))

@@ -40,7 +40,12 @@ class Judgement:
     @property
     def problems(self) -> list[str]:
         """One line for each lasting refusal."""
-        return sorted({str(refusal) for refusal in self.lasting})
+        return sorted(
+            {
+                f"{'' if refusal.error == errno.EEXIST else 'the kernel refuses: '}{refusal}"
+                for refusal in self.lasting
+            }
+        )
 
 
 def judge(refusals: Collection[Refusal], before: Collection[str] | None, *, moved: bool) -> Judgement:

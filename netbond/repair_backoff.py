@@ -64,6 +64,11 @@ class RepairBackoff:
                 due = ready if due is None else min(due, ready)
         return admitted, due
 
+    def refused(self, operations: Iterable[Operation]) -> None:
+        """Forget what the kernel has refused: nobody undid it. netbond.refusals says when to retry."""
+        for operation in operations:
+            self._repairs.pop(operation.what, None)
+
     def contested(self) -> list[Object]:
         """What another program keeps undoing."""
         return [what for what, repairs in self._repairs.items() if repairs.count > FREE_REPAIRS]

@@ -13,7 +13,7 @@ import pytest
 
 from netbond.config.schema import AgentConfig, Config, HealthConfig, SysctlConfig
 from netbond.kernel.client import Kernel
-from netbond.model import Facts, Interface, Route
+from netbond.model import Facts, Interface, Route, Rule
 from netbond.pacing import RESYNC_S
 from netbond.plan import Operation
 from netbond.reconciler import Reconciler
@@ -47,6 +47,8 @@ class Kernellike:
             self.applied.append(operation)
             if operation.verb in ("add", "replace") and isinstance(operation.what, Route):
                 self.facts = replace(self.facts, routes=(*self.facts.routes, operation.what))
+            if operation.verb == "add" and isinstance(operation.what, Rule):
+                self.facts = replace(self.facts, rules=(*self.facts.rules, operation.what))
         return refused
 
 
@@ -123,6 +125,20 @@ async def test_an_uplink_whose_gateway_is_refused_again_leaves_the_default_to_th
     states = {uplink.name: (uplink.state, uplink.reason) for uplink in tested.published.uplinks}
     assert states["usb0"] == ("up", "")
     assert states["usb1"] == ("dead", "the kernel refuses its gateway")
+
+
+async def test_what_the_kernel_refuses_is_said_so_for_as_long_as_it_does(tmp_path: Path) -> None:
+    """And it is not taken for another program that undoes it."""
+    kernel = two_modems()
+    tested = reconciler(tmp_path, [])
+    kernel.refuses = lambda operation: isinstance(operation.what, Rule) and operation.what.priority == 101
+    async with stopped_afterwards(tested):
+        for _ in range(20):
+            await tested.reconcile(cast("Kernel", kernel), moved=False)
+            assert tested.problems.lines() == (
+                "the kernel refuses: ip rule add priority 101 from 10.0.1.10 lookup 101 protocol 78:"
+                " EINVAL (no such thing)",
+            )
 
 
 async def test_what_looks_stale_stays_until_all_sources_have_spoken(

@@ -43,7 +43,10 @@ def test_what_is_refused_again_lasts() -> None:
 def test_in_the_first_pass_all_lasts() -> None:
     found = judge([ONE, OTHER, ONE], None, moved=True)
     assert found.retry_s == RETRY_S
-    assert found.problems == sorted({str(ONE), str(OTHER)})
+    assert found.problems == sorted({f"the kernel refuses: {ONE}", f"the kernel refuses: {OTHER}"})
+    # What another program has taken is not the kernel's doing.
+    taken = refusal(default(100), errno.EEXIST)
+    assert judge([taken], None, moved=False).problems == [str(taken)]
 
 
 def test_it_is_named_as_people_know_it() -> None:

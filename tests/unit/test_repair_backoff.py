@@ -55,6 +55,18 @@ def test_the_others_do_not_wait() -> None:
     assert backoff.admit([REPAIR, other], {RULE, OTHER}, 1.0)[0] == [other]
 
 
+def test_what_the_kernel_refuses_is_no_fight() -> None:
+    """Nobody undoes it, and it is tried and reported in each pass."""
+    backoff = RepairBackoff()
+    for tick in range(20):
+        assert backoff.admit([REPAIR], {RULE}, tick * 0.01) == ([REPAIR], None)
+        backoff.refused([REPAIR])
+    assert backoff.contested() == []
+    # Once the kernel takes it, a rival is a rival.
+    fight(backoff, 1.0)
+    assert backoff.contested() == [RULE]
+
+
 def test_what_changes_by_itself_is_followed_at_full_speed() -> None:
     backoff = RepairBackoff()
     for tick in range(100):
