@@ -52,7 +52,7 @@ def desired(facts: Facts, config: Config) -> Desired:
     routing = config.routing
     found = find(facts, config, tables_in_use(facts, routing.protocol))
     uplinks = found.uplinks
-    shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing))
+    shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing), left_out=facts.left_out)
     pinned = pins.routes(uplinks, facts, config)
     marked = mark_rules(uplinks, config.router, routing.protocol)
     return Desired(

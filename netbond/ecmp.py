@@ -8,11 +8,11 @@ is a multipath route, which the kernel deletes as a whole (IPv4) when one of its
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from netbond.config.schema import RoutingConfig
-from netbond.model import Facts, NexthopGroup, NexthopObject, Route, Uplink
+from netbond.model import Facts, Leg, NexthopGroup, NexthopObject, Route, Uplink
 from netbond.tables import DEFAULT, METRIC, nexthop
 
 IPV6_IDS = 1000  # between the ids of the two families; more than there are tables
@@ -65,17 +65,34 @@ class Ecmp:
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()
 
 
-def ecmp(uplinks: Iterable[Uplink], routing: RoutingConfig, *, groups: bool = False) -> Ecmp:
+def leg(uplink: Uplink) -> Leg:
+    """What the uplink is as a leg."""
+    gateway = "" if uplink.gateway is None else str(uplink.gateway)
+    return Leg(uplink.family, uplink.table, uplink.device, gateway, uplink.weight)
+
+
+def ecmp(
+    uplinks: Iterable[Uplink],
+    routing: RoutingConfig,
+    *,
+    groups: bool = False,
+    left_out: Collection[Leg] = frozenset(),
+) -> Ecmp:
     """The default route of each family over all usable uplinks; none if no uplink is usable.
 
-    The kernel refuses the whole route if it refuses one leg (ENETUNREACH), so each leg must be up.
+    The kernel refuses the whole route if it refuses one leg, so each leg must be up, and those that it
+    refuses all the same are `left_out` (netbond.refused_legs).
     """
     uplinks = list(uplinks)
     routes: list[Route] = []
     members: list[NexthopObject | NexthopGroup] = []
     found_groups: list[NexthopGroup] = []
     for family in (4, 6):
-        usable = [uplink for uplink in uplinks if uplink.usable and uplink.family == family]
+        usable = [
+            uplink
+            for uplink in uplinks
+            if uplink.usable and uplink.family == family and leg(uplink) not in left_out
+        ]
         if not usable:
             continue
         weights = reduced([uplink.weight for uplink in usable]) if len(usable) > 1 else [1]
@@ -105,13 +122,13 @@ def ecmp(uplinks: Iterable[Uplink], routing: RoutingConfig, *, groups: bool = Fa
                 NexthopObject(
                     number,
                     # The gateway's family: that of an IPv4 default may be IPv6 (RFC 8950).
-                    family if leg.gateway is None else leg.gateway.version,
-                    leg.device,
-                    leg.gateway,
-                    leg.onlink,
+                    family if hop.gateway is None else hop.gateway.version,
+                    hop.device,
+                    hop.gateway,
+                    hop.onlink,
                     routing.protocol,
                 )
-                for number, leg in zip(ids, legs, strict=True)
+                for number, hop in zip(ids, legs, strict=True)
             ]
             found_groups.append(group)
     return Ecmp(tuple(routes), (*members, *found_groups))

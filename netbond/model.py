@@ -173,6 +173,17 @@ class SpentDataPlan:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Leg:
+    """What an uplink is as a leg of the shared default: if one of these changes, it is another leg."""
+
+    family: int  # 4 or 6
+    table: int  # of its uplink
+    device: str
+    gateway: str  # "" if it has none
+    weight: int  # as configured
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that the decisions of one pass depend on, besides the configuration."""
@@ -193,6 +204,7 @@ class Facts:
     spent_plans: tuple[SpentDataPlan, ...] = ()
     taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
     resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, with their addresses
+    left_out: frozenset[Leg] = frozenset()  # of the shared default, because the kernel refuses them
     measured: tuple[tuple[str, int], ...] = ()  # for weight = "auto", by interface (sources.auto_weight)
 
 

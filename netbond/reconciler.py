@@ -31,7 +31,8 @@ from netbond.outputs.table_names import TableNames
 from netbond.pacing import may_prune, next_look_s
 from netbond.plan import object_words, plan
 from netbond.problems import Problems
-from netbond.refusals import barred, judge
+from netbond.refusals import barred, judge, lines
+from netbond.refused_legs import RefusedLegs
 from netbond.repair_backoff import RepairBackoff
 from netbond.sources.health import HealthChecks
 from netbond.sources.running import Sources, all_sources
@@ -74,6 +75,7 @@ class Reconciler:
         self.published: Snapshot | None = None
         self._backoff = RepairBackoff()
         self._refused: frozenset[str] | None = None  # what the kernel refused in the last pass
+        self._legs = RefusedLegs()
         self._barred: frozenset[Health] = frozenset()  # uplinks whose own default the kernel refuses
         self._changes = 0  # routes and rules added and removed since the start
         self._traffic = Traffic()
@@ -114,21 +116,34 @@ class Reconciler:
         self._changes += len(admitted) - len(refusals)
         judgement = judge(refusals, self._refused, moved=moved)
         self._refused = frozenset(map(str, refusals))
+        if moved:
+            self._legs.moved(now)
+        unexplained = self._legs.learn(
+            goal, facts.left_out, operations, judgement.lasting, self.config.routing, now
+        )
+        if trials := self._legs.trials(goal, self.config.routing):
+            self._legs.tried(await kernel.apply(trials, facts.interfaces), now)
+        if self._legs.left_out(now) != facts.left_out:
+            self._look()
         if (found := barred(goal.uplinks, judgement.lasting)) != self._barred:
             self._barred = found
             self._look()
-        self._tell(facts, goal, judgement.problems)
+        self._tell(facts, goal, [*lines(unexplained), *self._legs.problems()])
         for output in self.outputs:
             self.problems.report(output.name, await output.apply(facts, goal, self.config))
         if not self._traffic.interfaces:
             await self.count(kernel)
         self.publish()
-        return next_look_s(judgement.retry_s, None if due is None else due - now)
+        waits = (judgement.retry_s, self._legs.next_trial_s(now))
+        retry_s = min((wait for wait in waits if wait is not None), default=None)
+        return next_look_s(retry_s, None if due is None else due - now)
 
     def facts(self, read: Facts) -> Facts:
         """What was read from the kernel, with all that is known besides."""
         facts = self._sources.facts(read, clock.now())
-        return replace(facts, health=(*facts.health, *self._barred))
+        return replace(
+            facts, health=(*facts.health, *self._barred), left_out=self._legs.left_out(time.monotonic())
+        )
 
     def _tell(self, facts: Facts, goal: Desired, refused: Sequence[str]) -> None:
         """What is wrong with routes and rules, and which uplinks have changed."""

@@ -26,8 +26,13 @@ class Refusal:
         if self.error == errno.EEXIST:
             thing = "route" if isinstance(self.operation.what, Route) else "nexthop"
             return f"{what}: another program's {thing} is in that place"
+        return f"{what}: {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """The error's name, and what the kernel says of it, if anything."""
         word = errno.errorcode.get(self.error, str(self.error))
-        return f"{what}: {word}{f' ({self.detail})' if self.detail else ''}"
+        return f"{word}{f' ({self.detail})' if self.detail else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +42,12 @@ class Judgement:
     lasting: tuple[Refusal, ...] = ()  # those to report
     retry_s: float | None = None  # until the next pass; None: nothing was refused
 
-    @property
-    def problems(self) -> list[str]:
-        """One line for each lasting refusal."""
-        return sorted(
-            {
-                f"{'' if refusal.error == errno.EEXIST else 'the kernel refuses: '}{refusal}"
-                for refusal in self.lasting
-            }
-        )
+
+def lines(lasting: Iterable[Refusal]) -> list[str]:
+    """One line for each lasting refusal."""
+    return sorted(
+        {f"{'' if refusal.error == errno.EEXIST else 'the kernel refuses: '}{refusal}" for refusal in lasting}
+    )
 
 
 def judge(refusals: Collection[Refusal], before: Collection[str] | None, *, moved: bool) -> Judgement:

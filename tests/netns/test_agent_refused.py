@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,3 +70,46 @@ def test_the_others_share_the_traffic_and_it_comes_back(box: Box, groups: bool) 
     # With usb0 its address goes, and the kernel takes the gateway.
     box.unplug("usb0")
     wait_for(lambda: "usb1" in box.table(222), 15.0, "it is back")
+
+
+@pytest.mark.parametrize(("groups", "gateway"), [(True, "192.0.2.1"), (False, "198.51.100.1")])
+def test_what_the_kernel_took_once_and_takes_no_longer(tmp_path: Path, groups: bool, gateway: str) -> None:
+    """The route in the uplink's own table stays; the shared default has to be made anew, without it."""
+    with Box(tmp_path) as box:
+        box.plug("usb0", 0)
+        box.plug("usb1", 1)
+        box.configure(
+            f"[health]\nchecks = []\n[routing]\nnexthop_base = {7_800_000 if groups else 0}\n"
+            f'[[uplink]]\nmatch = "usb1"\ngateway = "{gateway}"\n'
+        )
+        box.start()
+        # Its gateway becomes an address of the box itself. The kernel looks at that in a new route only.
+        box.ip("addr", "add", f"{gateway}/32", "dev", "lo")
+        box.plug("usb2", 2)
+        wait_for(lambda: "usb2" in box.table(222), 5.0, "a new leg joins")
+        if groups:
+            box.ip("nexthop", "flush", "proto", "78")
+        wait_for(lambda: legs(box) == ["usb0", "usb2"], 5.0, "the two that the kernel takes")
+        assert f"default via {gateway} dev usb1" in box.table(101)
+        wait_for(lambda: len(box.status()["agent"]["problems"]) == 1, 5.0, "it is named")
+        assert box.status()["agent"]["problems"] == [
+            "usb1 is not in the shared default of IPv4: the kernel refuses it:"
+            " EINVAL (Nexthop has invalid gateway)"
+        ]
+        assert {(u["device"], u["state"], u["in_ecmp"]) for u in box.status()["uplinks"]} == {
+            ("usb0", "up", True),
+            ("usb1", "up", False),
+            ("usb2", "up", True),
+        }
+        box.plug("usb3", 3)
+        wait_for(lambda: legs(box) == ["usb0", "usb2", "usb3"], 5.0, "one more joins")
+        box.unplug("usb0")
+        wait_for(lambda: legs(box) == ["usb2", "usb3"], 5.0, "one leaves")
+        box.ip("addr", "del", f"{gateway}/32", "dev", "lo")
+        wait_for(lambda: legs(box) == ["usb1", "usb2", "usb3"], 5.0, "it is back")
+        wait_for(lambda: box.status()["agent"]["problems"] == [], 5.0, "no problem any more")
+
+
+def legs(box: Box) -> list[str]:
+    """The devices of the shared default."""
+    return sorted(re.findall(r"dev (\S+)", box.table(222)))

@@ -7,7 +7,7 @@ import ipaddress
 
 from netbond.model import Nexthop, Route, Rule, Uplink
 from netbond.plan import Operation
-from netbond.refusals import RETRY_FIRST_S, RETRY_S, Judgement, Refusal, barred, judge
+from netbond.refusals import RETRY_FIRST_S, RETRY_S, Judgement, Refusal, barred, judge, lines
 from netbond.tables import DEFAULT
 from tests.unit.boxes import main_default
 
@@ -43,10 +43,10 @@ def test_what_is_refused_again_lasts() -> None:
 def test_in_the_first_pass_all_lasts() -> None:
     found = judge([ONE, OTHER, ONE], None, moved=True)
     assert found.retry_s == RETRY_S
-    assert found.problems == sorted({f"the kernel refuses: {ONE}", f"the kernel refuses: {OTHER}"})
+    assert lines(found.lasting) == sorted({f"the kernel refuses: {ONE}", f"the kernel refuses: {OTHER}"})
     # What another program has taken is not the kernel's doing.
     taken = refusal(default(100), errno.EEXIST)
-    assert judge([taken], None, moved=False).problems == [str(taken)]
+    assert lines([taken]) == [str(taken)]
 
 
 def test_it_is_named_as_people_know_it() -> None:
