@@ -268,7 +268,7 @@ def test_a_link_that_swallows_full_size_packets(tmp_path: File, mode: str, acks:
         assert len(live.finish(1.0)) <= 30
         shown = made.link("127.0.0.3")
         assert shown["state"] == "up"
-        assert shown["loss_pct"] > 60, "before the limit was known, not all that was lost has been reported"
+        assert shown["loss_pct"] >= 50, "before the limit was known, not all that was lost has been reported"
         limit = int(shown["reason"].split()[4])
         assert shown["reason"] == f"packets of more than {limit} bytes do not arrive"
         assert 1200 - 64 <= limit <= 1200
