@@ -12,7 +12,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from netbond.config.schema import RoutingConfig
-from netbond.model import Facts, Leg, NexthopGroup, NexthopObject, Route, Uplink
+from netbond.model import (
+    PATH_ATTRIBUTES,
+    Facts,
+    Leg,
+    NexthopGroup,
+    NexthopObject,
+    PathAttributes,
+    Route,
+    Uplink,
+)
 from netbond.tables import DEFAULT, METRIC, nexthop
 
 IPV6_IDS = 1000  # between the ids of the two families; more than there are tables
@@ -55,6 +64,29 @@ def foreign_ids(facts: Facts, routing: RoutingConfig) -> list[int]:
 def uses_groups(facts: Facts, routing: RoutingConfig) -> bool:
     """Whether the ECMP default is to be a nexthop group."""
     return bool(routing.nexthop_base) and facts.nexthops is not None and not foreign_ids(facts, routing)
+
+
+_LIMITS = frozenset({"window", "cwnd", "advmss"})  # what holds for one leg harms no other
+
+
+def shared_attributes(uplinks: Sequence[Uplink]) -> PathAttributes:
+    """The attributes of a default over these uplinks: a route has one set of them for all its legs.
+
+    Those that all legs have alike stay. Of limits the smallest counts, as a packet that is too large for its
+    leg is lost; a leg without an MTU of its own has that of its device. Any other is left to the kernel.
+    """
+    sets = [dict(uplink.attributes) for uplink in uplinks]
+    found: dict[str, int | str] = {}
+    for name in dict.fromkeys(name for uplink in uplinks for name, _ in uplink.attributes):
+        values = [each.get(name) for each in sets]
+        if name == "mtu":
+            values = [each.get(name, uplink.mtu) for each, uplink in zip(sets, uplinks, strict=True)]
+        numbers = [value for value in values if isinstance(value, int) and value > 0]
+        if values.count(values[0]) == len(values) and values[0] is not None:
+            found[name] = values[0]
+        elif name == "mtu" or name in _LIMITS:
+            found[name] = min(numbers)
+    return tuple(sorted(found.items(), key=lambda item: PATH_ATTRIBUTES.index(item[0])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +147,7 @@ def ecmp(
                 scope="link" if alone else "global",
                 protocol=routing.protocol,
                 nexthop_id=group.id if groups else 0,
+                attributes=shared_attributes(usable),
             )
         )
         if groups:

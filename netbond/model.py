@@ -17,6 +17,14 @@ IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
+# Attributes of a route's path (RTAX_* from 1 on), as ip-route(8) names them. "lock" has a bit for each that
+# is locked, 1 << its number. Each is a number in the kernel's unit, but for the congestion control's name.
+PATH_ATTRIBUTES = (
+    *("lock", "mtu", "window", "rtt", "rttvar", "ssthresh", "cwnd", "advmss", "reordering", "hoplimit"),
+    *("initcwnd", "features", "rto_min", "initrwnd", "quickack", "congctl", "fastopen_no_cookie"),
+)
+PathAttributes = tuple[tuple[str, int | str], ...]  # (("mtu", 1430), ("congctl", "bbr")), in this order
+
 FACTS_VERSION = 2  # the version of Facts in answers on the control socket
 
 # RT_TABLE_MAIN and RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h
@@ -34,6 +42,7 @@ class Interface:
     carrier: bool = True  # IFF_LOWER_UP: a cable, a radio link or a peer is connected
     loopback: bool = False
     point_to_point: bool = False  # IFF_POINTOPOINT: it needs no gateway, and can have none
+    mtu: int = 0  # bytes; 0: unknown
     kind: str = ""  # IFLA_INFO_KIND: "veth", "bridge", ...; "" for hardware
     master: str = ""  # the bridge or bond that it is a port of
     mac: str = ""
@@ -83,6 +92,7 @@ class Route:
     scope: str = "global"  # "link" for routes without a gateway; IPv6 routes always have "global"
     protocol: int = 0
     nexthop_id: int = 0  # the nexthop object or group that it uses; `nexthops` then has its content
+    attributes: PathAttributes = ()
 
     @property
     def family(self) -> int:
@@ -248,7 +258,7 @@ class Uplink:
     the device's name, its label, or "eth0+10.1.0.1" for each further gateway on it. Both families of one name
     share a table. `gateway_since` is when the lease with the gateway came or was renewed, in seconds since
     boot; a renewal does not make it another uplink. `disputed` are the other gateways that sources name for
-    it, each with its source.
+    it, each with its source. `attributes` are those of main's default.
     """
 
     device: str
@@ -268,6 +278,8 @@ class Uplink:
     priority: int = 0  # SRTLA streams use links of a higher one first
     streams: bool = True  # False: SRTLA streams keep a link over it, but send no data on it
     metered: bool = False  # its data costs money: SRTLA senders do not probe for more capacity on it
+    mtu: int = field(default=0, compare=False)  # of the device
+    attributes: PathAttributes = field(default=(), compare=False)
 
     @property
     def name(self) -> str:

@@ -87,6 +87,7 @@ def routes(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> list[Rout
                         source=way.address.ip,
                         scope="link" if way.gateway is None and family == 4 else "global",
                         protocol=routing.protocol,
+                        attributes=way.attributes,
                     )
                 )
     return [route for network in sorted(found, key=_order) for route in found[network]]

@@ -15,11 +15,13 @@ from shlex import quote
 from netbond.desired import Desired
 from netbond.model import (
     MAIN_TABLE,
+    PATH_ATTRIBUTES,
     Facts,
     IPNetwork,
     Nexthop,
     NexthopGroup,
     NexthopObject,
+    PathAttributes,
     Route,
     Rule,
 )
@@ -198,6 +200,7 @@ def route_words(route: Route) -> str:
         words += ["src", str(route.source)]
     if route.metric:
         words += ["metric", str(route.metric)]
+    words += path_words(route.attributes)
     if len(hops) == 1 and hops[0].onlink:
         words.append("onlink")
     if len(hops) > 1:
@@ -205,6 +208,28 @@ def route_words(route: Route) -> str:
             words += ["nexthop", *hop_words(hop, route.family), "weight", str(hop.weight)]
             words += ["onlink"] if hop.onlink else []
     return " ".join(words)
+
+
+_FEATURES = {1: "ecn", 16: "tcp_usec_ts"}
+
+
+def path_words(attributes: PathAttributes) -> list[str]:
+    """Attributes of a path as arguments of `ip route`."""
+    locks = dict(attributes).get("lock", 0)
+    locked = {
+        name
+        for number, name in enumerate(PATH_ATTRIBUTES, 1)
+        if isinstance(locks, int) and locks >> number & 1
+    }
+    words = []
+    for name, value in attributes:
+        if name == "features" and isinstance(value, int):
+            words += [word for bit, word in _FEATURES.items() if value & bit for word in ("features", word)]
+        elif name != "lock":
+            # Without a unit `ip` takes the kernel's. It locks rto_min by itself, and does not take the word.
+            lock = ["lock"] if name in locked and name != "rto_min" else []
+            words += [name, *lock, quote(str(value))]
+    return words
 
 
 def nexthop_words(nexthop: NexthopObject | NexthopGroup, *, whole: bool = True) -> str:

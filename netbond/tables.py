@@ -139,6 +139,7 @@ def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
         source=uplink.address.ip,
         scope="link" if uplink.gateway is None and family == 4 else "global",
         protocol=protocol,
+        attributes=uplink.attributes,
     )
     # The default needs its gateway's network to be there first.
     return [last, *direct.values(), way_out]

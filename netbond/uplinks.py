@@ -35,6 +35,7 @@ from netbond.model import (
     IdleInterface,
     Interface,
     IPAddress,
+    PathAttributes,
     Uplink,
     UplinkState,
 )
@@ -138,6 +139,21 @@ def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | N
         if hop.device == device
     ]
     return [gateway for _, _, gateway in sorted(found, key=lambda item: item[:2])]
+
+
+def _attributes(device: str, family: int, gateway: IPAddress | None, facts: Facts) -> PathAttributes:
+    """Return the attributes of main's default through this gateway, or else of its first on the device.
+
+    An MTU is there because of the link, whichever gateway a lease or the configuration prefers.
+    """
+    found = [
+        (hop.gateway != gateway, route.metric, route.attributes)
+        for route in (*facts.routes, *facts.taken)
+        if route.table == MAIN_TABLE and route.destination.prefixlen == 0 and route.family == family
+        for hop in route.nexthops
+        if hop.device == device
+    ]
+    return min(found, key=lambda item: item[:2], default=(False, 0, ()))[2]
 
 
 def _claims(facts: Facts) -> Iterator[GatewayClaim]:
@@ -426,6 +442,8 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             priority=item.setting.priority,
             streams=item.setting.streams,
             metered=_is_metered(item.link.name, item.setting, facts),
+            mtu=item.link.mtu,
+            attributes=_attributes(item.link.name, item.everything[0].family, item.gateway.ip, facts),
         )
         uplinks.append(uplink)
         if item.setting.backup:

@@ -17,6 +17,7 @@ from typing import Any
 
 from netbond.model import (
     LOCAL_TABLE,
+    PATH_ATTRIBUTES,
     Address,
     Interface,
     IPAddress,
@@ -24,6 +25,7 @@ from netbond.model import (
     Nexthop,
     NexthopGroup,
     NexthopObject,
+    PathAttributes,
     Route,
     Rule,
 )
@@ -81,6 +83,9 @@ _ACTIONS = {1: "table", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8
 _KIND_NUMBERS = {name: number for number, name in _KINDS.items()}
 _SCOPE_NUMBERS = {name: number for number, name in _SCOPES.items()}
 _ACTION_NUMBERS = {name: number for number, name in _ACTIONS.items()}
+
+_PATH = dict(enumerate(PATH_ATTRIBUTES, 1))
+_PATH_NUMBERS = {name: number for number, name in _PATH.items()}
 
 _DEFAULT: dict[int, IPNetwork] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipaddress.IPv6Network("::/0")}
 # IPv6's own routes to multicast and the like, in the local table on some kernels and in main on others.
@@ -169,6 +174,7 @@ def link(payload: bytes, names: Names) -> Interface | None:
         carrier=bool(flags & _IFF_LOWER_UP),
         loopback=bool(flags & _IFF_LOOPBACK),
         point_to_point=bool(flags & _IFF_POINTOPOINT),
+        mtu=_u32(found.get(4)),
         kind=_text(info.get(1)),
         master=names.get(_u32(found.get(10)), ""),
         mac=found.get(1, b"").hex(":"),
@@ -255,6 +261,24 @@ def _route(payload: bytes, found: Mapping[int, bytes], names: Names) -> Route:
         scope="global" if family == 6 else _SCOPES.get(scope, str(scope)),
         protocol=protocol,
         nexthop_id=_u32(found.get(30)),
+        attributes=_path(found[8]) if 8 in found else (),  # RTA_METRICS
+    )
+
+
+def _path(data: bytes) -> PathAttributes:
+    """The attributes of a path; those that a later kernel may add are left out."""
+    found = ((kind, value) for kind, value in sorted(attributes(data, 0).items()) if kind in _PATH)
+    return tuple(
+        (_PATH[kind], _text(value) if _PATH[kind] == "congctl" else _u32(value)) for kind, value in found
+    )
+
+
+def _pack_path(path: PathAttributes) -> bytes:
+    return b"".join(
+        _attribute(
+            _PATH_NUMBERS[name], value.encode() + b"\0" if isinstance(value, str) else _U32.pack(value)
+        )
+        for name, value in path
     )
 
 
@@ -442,6 +466,10 @@ def pack_route(route: Route, indexes: Mapping[str, int]) -> bytes:
         payload += _number(6, route.metric)
     if route.source is not None:
         payload += _attribute(7, route.source.packed)
+    # An IPv4 route with a nexthop object keeps its old attributes unless a list is sent, if an empty one: the
+    # kernel takes the route that it has for the same one (fib_find_info_nh).
+    if route.attributes or route.nexthop_id:
+        payload += _attribute(8 | 0x8000, _pack_path(route.attributes))  # NLA_F_NESTED
     if route.nexthop_id:
         payload += _number(30, route.nexthop_id)
     elif len(hops) == 1:

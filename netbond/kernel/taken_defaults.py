@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from netbond.kernel.client import Kernel
-from netbond.model import MAIN_TABLE, Facts, Nexthop, Route
+from netbond.model import MAIN_TABLE, PATH_ATTRIBUTES, Facts, Nexthop, Route
 from netbond.plan import Operation
 from netbond.refusals import Refusal
 from netbond.system.state_file import StateFile
@@ -52,6 +52,7 @@ def to_json(routes: Iterable[Route]) -> list[dict[str, Any]]:
             "protocol": route.protocol,
             "scope": route.scope,
             "source": None if route.source is None else str(route.source),
+            "attributes": [list(attribute) for attribute in route.attributes],
             "nexthops": [
                 {
                     "device": hop.device,
@@ -93,7 +94,17 @@ def _route(item: dict[str, Any]) -> Route:
         source=None if item["source"] is None else ipaddress.ip_address(str(item["source"])),
         scope=_scope(item["scope"]),
         protocol=int(item["protocol"]),
+        attributes=tuple(map(_attribute, item.get("attributes", ()))),  # not before 0.2.0
     )
+
+
+def _attribute(found: Any) -> tuple[str, int | str]:
+    """An attribute of the path, as netbond.kernel.rtnetlink reads it."""
+    name, value = found
+    fits = isinstance(value, str) if name == "congctl" else type(value) is int and 0 <= value < 2**32
+    if name not in PATH_ATTRIBUTES or not fits:
+        raise ValueError(f"not a record of default routes: {name!r} is not an attribute with its value")
+    return name, value
 
 
 def _scope(word: object) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from netbond.config.schema import RoutingConfig
 from netbond.ecmp import LARGEST_WEIGHT, Ecmp, ecmp, foreign_ids, nexthop_id, own_ids, reduced, uses_groups
-from netbond.model import Facts, NexthopObject, Uplink, UplinkState
+from netbond.model import Facts, NexthopObject, PathAttributes, Uplink, UplinkState
 from netbond.plan import Operation
 from tests.unit.boxes import SIX, box, uplinks
 
@@ -76,6 +76,36 @@ def test_an_ipv4_default_may_have_an_ipv6_gateway() -> None:
     assert lines(ecmp(mixed[1:], ROUTING)) == [
         "ip -4 route add default via inet6 fe80::1 dev usb1 table 222 proto 78"
     ]
+
+
+@pytest.mark.parametrize(
+    ("mtus", "legs", "shared"),
+    [
+        ((1500, 1500), ((), ()), ()),
+        ((1500, 1500), ((("mtu", 1430),), ()), (("mtu", 1430),)),
+        ((1500, 9000), ((), (("mtu", 8000),)), (("mtu", 1500),)),
+        ((0, 0), ((), (("mtu", 8000),)), (("mtu", 8000),)),  # unknown
+        (
+            (1500, 1500),
+            (
+                (("lock", 4), ("mtu", 1400), ("advmss", 1300), ("initcwnd", 30)),
+                (("mtu", 1300), ("initcwnd", 20)),
+            ),
+            (("mtu", 1300), ("advmss", 1300)),
+        ),
+        (
+            (1500, 1500),
+            ((("hoplimit", 64), ("initcwnd", 30)), (("hoplimit", 64), ("congctl", "bbr"))),
+            (("hoplimit", 64),),
+        ),
+    ],
+)
+def test_a_default_over_several_has_what_harms_none(
+    mtus: tuple[int, int], legs: tuple[PathAttributes, PathAttributes], shared: PathAttributes
+) -> None:
+    both = [replace(u, mtu=mtu, attributes=a) for u, mtu, a in zip(TWO, mtus, legs, strict=True)]
+    assert [route.attributes for route in ecmp(both, ROUTING, groups=True).routes] == [shared]
+    assert [route.attributes for route in ecmp(both[:1], ROUTING).routes] == [legs[0]]
 
 
 def test_one_leg_without_a_gateway_has_the_scope_that_the_kernel_gives_it() -> None:

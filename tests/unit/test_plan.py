@@ -275,6 +275,15 @@ class TestWords:
             "route 192.0.2.0/24 via 10.0.0.1 dev usb0 table main proto 16 scope link metric 5 onlink"
         )
 
+    def test_attributes_of_a_path(self) -> None:
+        hop = Nexthop("usb0", ipaddress.ip_address("10.0.0.1"))
+        locked = ("lock", 1 << 2 | 1 << 13)  # mtu, and rto_min, which `ip` locks by itself
+        path = (locked, ("mtu", 1430), ("rtt", 2400), ("features", 17), ("rto_min", 200), ("congctl", "b b"))
+        assert Operation("add", Route(100, network("0.0.0.0/0"), (hop,), attributes=path), "").command() == (
+            "ip route add default via 10.0.0.1 dev usb0 table 100 proto 0 mtu lock 1430 rtt 2400"
+            " features ecn features tcp_usec_ts rto_min 200 congctl 'b b'"
+        )
+
     def test_nexthops(self) -> None:
         one = NexthopObject(5, 4, "usb0", ipaddress.ip_address("10.0.0.1"), onlink=True, protocol=78)
         assert object_words(one) == "nexthop id 5 via 10.0.0.1 dev usb0 onlink proto 78"

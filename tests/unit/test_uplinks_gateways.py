@@ -108,6 +108,21 @@ class TestGateways:
         one = replace(self.two, addresses=(address("eth0", "10.0.0.10/24"),))
         assert [len(u.addresses) for u in uplinks(one, config)] == [1, 0]
 
+    def test_attributes_are_those_of_mains_default_through_the_same_gateway(self) -> None:
+        def of(gateway: str, metric: int, mtu: int) -> Route:
+            return replace(main_default("eth0", gateway, metric), attributes=(("mtu", mtu),))
+
+        first, second = of("10.0.0.1", 5, 1400), of("10.1.0.1", 1, 1300)
+        facts = replace(self.two, routes=(first, second, of("10.0.0.1", 9, 1200)))
+        assert [u.attributes for u in uplinks(facts)] == [(("mtu", 1400),), (("mtu", 1300),)]
+        # A lease names another gateway than main has: the link is the same.
+        leased = replace(facts, routes=(second,), leases=(lease("eth0", "10.0.0.10/24", "10.0.0.1"),))
+        assert uplinks(leased)[0].attributes == (("mtu", 1300),)
+        taken = replace(facts, routes=(), taken=(first,))
+        assert [u.attributes for u in uplinks(taken)] == [(("mtu", 1400),)]
+        six_only = replace(first, destination=ipaddress.ip_network("::/0"))
+        assert all(not u.attributes for u in uplinks(replace(leased, routes=(six_only,))))
+
     def test_point_to_point_needs_no_word_of_configuration(self) -> None:
         ppp = Interface("ppp0", 9, point_to_point=True)
         route = Route(MAIN_TABLE, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("ppp0"),), scope="link")

@@ -34,6 +34,13 @@ ROUTES = [
     Route(5, ipaddress.ip_network("2001:db8::/32"), (Nexthop("usb1", ip("fe80::1")),), metric=1024),
     Route(5, ipaddress.ip_network("192.0.2.0/24"), (Nexthop("usb1", ip("fe80::1")),)),
     Route(222, ipaddress.ip_network("::/0"), metric=1024, nexthop_id=7801222),
+    Route(
+        254,
+        ipaddress.ip_network("0.0.0.0/0"),
+        (Nexthop("usb0", ip("10.0.0.1")),),
+        attributes=(("lock", 4), ("mtu", 1430), ("initcwnd", 30), ("congctl", "bbr")),
+    ),
+    Route(222, ipaddress.ip_network("::/0"), metric=1024, nexthop_id=7801222, attributes=(("mtu", 1280),)),
     # Numbers for which there are no words: `ip route add ... scope 123`.
     Route(254, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("usb0", ip("10.0.0.1")),), scope="123"),
     Route(254, ipaddress.ip_network("192.0.2.0/24"), kind="11", scope="nowhere"),
@@ -169,6 +176,16 @@ def about_link(flags: int, *more: bytes, family: int = 0) -> bytes:
 def test_an_interface(flags: int, says: dict[str, bool]) -> None:
     expected = Interface("usb0", 7, mac="0c:5b:8f:27:9a:64")
     assert wire.link(about_link(flags), NAMES) == replace(expected, **says)  # type: ignore[arg-type] # bools
+
+
+def test_the_mtu_of_an_interface_and_attributes_that_a_later_kernel_has() -> None:
+    found = wire.link(about_link(0x10001, attribute(4, struct.pack("=I", 1500))), NAMES)
+    assert found is not None
+    assert found.mtu == 1500
+    plain = Route(254, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("usb0", ip("10.0.0.1")),))
+    later = attribute(8, attribute(2, struct.pack("=I", 1430)) + attribute(99, b"what?"))
+    read = wire.route(wire.pack_route(plain, INDEXES) + later, NAMES)
+    assert read == replace(plain, attributes=(("mtu", 1430),))
 
 
 def test_a_port_of_a_bridge_with_its_kind_and_counters() -> None:

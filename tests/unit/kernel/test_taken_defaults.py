@@ -18,8 +18,16 @@ FACTS = replace(box("usb0"), routes=(OURS,))
 
 
 def test_the_record_reads_back() -> None:
-    routes = (OURS, default6("usb0", "fe80::1"), replace(OURS, scope="123", metric=9))
+    path = (("lock", 4), ("mtu", 1430), ("congctl", "reno"))
+    routes = (OURS, default6("usb0", "fe80::1"), replace(OURS, scope="123", metric=9, attributes=path))
     assert from_json(to_json(routes)) == routes
+    old = to_json(routes)
+    for each in old:
+        del each["attributes"]  # as 0.1.0 wrote it
+    assert from_json(old) == (*routes[:2], replace(routes[2], attributes=()))
+    for wrong in (("mtu", "1430"), ("mtu", -1), ("mtu", True), ("congctl", 5), ("colour", 5)):
+        with pytest.raises(ValueError, match="not an attribute with its value"):
+            from_json(to_json((replace(OURS, attributes=(wrong,)),)))
     strange = [to_json((replace(OURS, scope=scope),)) for scope in ("256", "far away", "²")]
     unfit: tuple[object, ...] = (None, {}, [1], [{"family": 5}], *strange)
     for broken in unfit:
