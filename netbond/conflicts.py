@@ -8,7 +8,8 @@ from collections import defaultdict
 from netbond.config.schema import Config
 from netbond.desired import Desired, main_defaults
 from netbond.ecmp import foreign_ids
-from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route
+from netbond.foreign_rules import ahead, picks
+from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route, Rule
 from netbond.plan import hop_words, route_words, rule_words
 from netbond.rules import overlap
 
@@ -19,6 +20,7 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
     priorities = {(rule.family, rule.priority) for rule in goal.rules}
     tables = {uplink.table for uplink in goal.uplinks} | {routing.ecmp_table, routing.pin_table}
     found = []
+    before = ahead(facts.rules, goal.own_rules, routing.protocol)
     for rule in facts.rules:
         if rule.protocol == routing.protocol:
             continue
@@ -26,6 +28,8 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
             found.append(f"another program's rule has one of netbond's priorities: {rule_words(rule)}")
         elif rule.action == "table" and rule.table in tables:
             found.append(f"another program's rule looks up one of netbond's tables: {rule_words(rule)}")
+        elif rule in before:
+            found.append(_ahead(rule, goal))
     strangers: dict[int, list[Route]] = defaultdict(list)
     for route in facts.routes:
         if route.table in tables and route.protocol != routing.protocol:
@@ -43,6 +47,28 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
             for number in foreign_ids(facts, routing)
         ]
     return found + _hiding_defaults(facts, goal, config) + _wide_routes(facts, goal, config)
+
+
+def rule_says(rule: Rule) -> str:
+    """Another program's rule as `ip rule` writes it, with the selectors that netbond's own never have."""
+    words = rule_words(rule).rpartition(" protocol ")[0]
+    other = [part for part in rule.other.split(", ") if part and not part.startswith("goto ")]
+    if "not" in other:
+        other.remove("not")
+        words = words.replace(" from ", " not from ", 1)
+    return f"{words} ({', '.join(other)})" if other else words
+
+
+def _ahead(rule: Rule, goal: Desired) -> str:
+    """A rule of another program that is asked before netbond's rules for bound traffic."""
+    says = f"another program's rule is ahead of netbond's: {rule_says(rule)}."
+    if picks(rule):
+        return f"{says} Packets that it asks for follow it, bound to an uplink or not"
+    says += " Unbound traffic follows it;"
+    first = min((own.priority for own in goal.rules if own.family == rule.family), default=0)
+    if first < rule.priority:
+        return f"{says} what is bound to an uplink does not"
+    return f"{says} so does what is bound to an uplink, for want of a lower priority: move it up"
 
 
 def _hiding_defaults(facts: Facts, goal: Desired, config: Config) -> list[str]:

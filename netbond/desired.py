@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from netbond import pins
 from netbond.config.schema import Config
 from netbond.ecmp import ecmp, uses_groups
+from netbond.foreign_rules import copies
 from netbond.lan import mark_rules
 from netbond.match import NO_SETTINGS, Settings
 from netbond.model import MAIN_TABLE, Facts, IdleInterface, NexthopGroup, NexthopObject, Route, Rule, Uplink
@@ -28,6 +29,7 @@ class Desired:
     settings: Settings = field(default_factory=lambda: NO_SETTINGS)  # by interface (netbond.match)
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups
     take: tuple[Route, ...] = ()  # foreign defaults to take out of main
+    own_rules: tuple[Rule, ...] = ()  # `rules` without copies and marks (netbond.foreign_rules)
 
 
 def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
@@ -55,15 +57,17 @@ def desired(facts: Facts, config: Config) -> Desired:
     shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing), left_out=facts.left_out)
     pinned = pins.routes(uplinks, facts, config)
     marked = mark_rules(uplinks, config.router, routing.protocol)
+    own = rules(uplinks, routing, pins={route.family for route in pinned})
     return Desired(
         uplinks=uplinks,
         routes=(*(route for uplink in uplinks for route in routes(uplink, routing)), *pinned, *shared.routes),
-        rules=(*rules(uplinks, routing, pins={route.family for route in pinned}), *marked),
+        rules=(*copies(facts.rules, own, routing.protocol), *own, *marked),
         idle=found.idle,
         excluded=found.excluded,
         settings=found.settings,
         nexthops=shared.nexthops,
         take=_to_take(facts, uplinks, config),
+        own_rules=tuple(own),
     )
 
 

@@ -260,7 +260,6 @@ def _rule_says(rule: Rule) -> str:
     words = rule_words(rule).removeprefix("priority ").rpartition(" protocol ")[0]
     priority, _, rest = words.partition(" ")
     rest = rest.replace(f"lookup {LOCAL_TABLE}", "lookup local").replace("lookup 253", "lookup default")
-    jump = _other(rule).get("goto")
     more = ", ".join(part for part in rule.other.split(", ") if part and not part.startswith("goto "))
-    rest += (f" {jump}" if jump else "") + (f" ({more})" if more else "")
+    rest += f" ({more})" if more else ""
     return f"{priority + ':':<7}{rest}"

@@ -116,7 +116,7 @@ class Rule:
     mask: int = 0
     protocol: int = 0
     action: str = "table"
-    other: str = ""  # other selectors of a foreign rule; "" in netbond's own rules
+    other: str = ""  # other selectors of a foreign rule; in netbond's own only "goto N" of a goto
 
 
 @dataclass(frozen=True, slots=True)

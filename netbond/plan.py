@@ -266,6 +266,8 @@ def rule_words(rule: Rule) -> str:
         words += ["lookup", "main" if rule.table == MAIN_TABLE else str(rule.table)]
     else:
         words.append(rule.action)
+    if rule.action == "goto":
+        words += [part.removeprefix("goto ") for part in rule.other.split(", ") if part.startswith("goto ")]
     if rule.suppress_prefixlength is not None:
         words += ["suppress_prefixlength", str(rule.suppress_prefixlength)]
     return " ".join([*words, "protocol", str(rule.protocol)])

@@ -509,6 +509,8 @@ def pack_rule(rule: Rule) -> bytes:
         payload += _attribute(3, rule.iif.encode() + b"\0")
     if rule.oif:
         payload += _attribute(17, rule.oif.encode() + b"\0")
+    if rule.action == "goto":
+        payload += _number(4, int(rule.other.removeprefix("goto ")))
     if rule.mark:
         payload += _number(10, rule.mark) + _number(16, rule.mask)
     if rule.suppress_prefixlength is not None:

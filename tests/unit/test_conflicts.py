@@ -88,12 +88,31 @@ def test_a_box_of_ones_own_has_none() -> None:
             ["looks up one of netbond's tables: priority 7 from all lookup 100 protocol 3"],
         ),
         (Rule(50, 6, table=5, protocol=3), []),  # no rule of netbond's is in that family
-        (Rule(7, 4, table=5, protocol=3), []),
-        (Rule(7, 4, action="prohibit", protocol=3), []),
+        (Rule(7, 4, table=5, protocol=3, iif="eth1"), []),  # for packets that come in
+        (Rule(300, 4, action="prohibit", protocol=3), []),
+        (Rule(7, 4, action="nop", protocol=3), []),
     ],
 )  # fmt: skip
 def test_rules_of_others(rule: Rule, says: list[str]) -> None:
     assert found(replace(FACTS, rules=(rule,))) == [f"another program's rule {each}" for each in says]
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        (Rule(39, 4, table=51820, mark=0xCA6C, mask=0xFFFFFFFF, other="not", protocol=3),
+         "priority 39 not from all fwmark 0xca6c/0xffffffff lookup 51820."
+         " Unbound traffic follows it; what is bound to an uplink does not"),
+        (Rule(7, 4, action="prohibit", protocol=3, other="uidrange 1000-1000"),
+         "priority 7 from all prohibit (uidrange 1000-1000)."
+         " Packets that it asks for follow it, bound to an uplink or not"),
+        (Rule(3, 4, table=5),
+         "priority 3 from all lookup 5. Unbound traffic follows it;"
+         " so does what is bound to an uplink, for want of a lower priority: move it up"),
+    ],
+)  # fmt: skip
+def test_rules_that_got_ahead(rule: Rule, says: str) -> None:
+    assert found(replace(FACTS, rules=(rule,))) == [f"another program's rule is ahead of netbond's: {says}"]
 
 
 def test_routes_of_others_in_netbonds_tables_are_one_line_for_each_table() -> None:

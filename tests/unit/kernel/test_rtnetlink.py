@@ -51,6 +51,7 @@ RULES = [
     Rule(50, 4, table=254, suppress_prefixlength=0, protocol=78),
     Rule(60, 4, table=100, mark=0x64000000, mask=0xFF000000, protocol=78),
     Rule(70, 6, destination=ipaddress.ip_network("2001:db8::/32"), iif="usb1", action="unreachable"),
+    Rule(37, 4, source=ipaddress.ip_network("10.0.0.10/32"), protocol=78, action="goto", other="goto 50"),
 ]
 
 

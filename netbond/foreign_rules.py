@@ -1,0 +1,130 @@
+"""Decides how netbond's rules live with other programs' rules: VPNs, VRFs, people's own. Pure.
+
+What is bound to an uplink's address or device goes by that uplink. A rule that is added without a priority
+gets the number below the second rule's, 39 beside netbond's 40, and would take that traffic. Then netbond has
+copies of its rules for bound traffic further ahead, unless the rule asks for certain packets (`picks`):
+
+    36   oif DEVICE -> its table
+    37   from ADDRESS goto 50                    on to main's specific routes, and what follows there
+    38   from ADDRESS -> its table               as long as there is no rule 50
+    39   not fwmark 0xca6c -> 51820              the other program's
+
+A copy never looks up main, if that can be avoided: to stop, wg-quick deletes each rule that does so with
+suppress_prefixlength 0, whatever else the rule says.
+
+Source: fib_default_rule_pref and fib_rules_lookup in net/core/fib_rules.c of the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from netbond.model import LOCAL_TABLE, MAIN_TABLE, IPNetwork, Rule
+from netbond.rules import overlap
+
+COPIES = 3  # priorities that the copies need: the device, main's specific routes, the address
+_VRF = "l3mdev 01"  # as netbond.kernel.rtnetlink writes it
+_PICKS = ("uidrange ", "ipproto ", "sport ", "dport ", "tos ", "attribute ")
+
+
+def foreign(rules: Iterable[Rule], protocol: int) -> list[Rule]:
+    """Other programs' rules that lead somewhere; without the kernel's own for the local table."""
+    return [
+        rule
+        for rule in rules
+        if rule.protocol != protocol
+        and rule.action != "nop"
+        and not (rule.action == "table" and rule.table == LOCAL_TABLE)
+    ]
+
+
+# --- rules that got ahead ----------------------------------------------------------------------------------
+
+
+def ahead(rules: Iterable[Rule], own: Iterable[Rule], protocol: int) -> list[Rule]:
+    """Other programs' rules that come before one of `own` for bound traffic, and may match that traffic."""
+    bound = [each for each in own if each.oif or each.source]
+    return [
+        rule
+        for rule in foreign(rules, protocol)
+        # Of two rules with one priority the older is asked first, so the same one counts, too.
+        if any(
+            rule.family == each.family and rule.priority <= each.priority and _may_match(rule, each)
+            for each in bound
+        )
+    ]
+
+
+def _may_match(rule: Rule, bound: Rule) -> bool:
+    """Whether the rule may match a packet of this box that is bound as `bound` says."""
+    if rule.other == _VRF:
+        return False  # only what belongs to a VRF, which no uplink does
+    if "not" in rule.other.split(", "):
+        only_source = not (rule.mark or rule.iif or rule.oif or rule.destination) and rule.other == "not"
+        return not (only_source and _within(bound.source, rule.source))
+    if rule.iif not in ("", "lo"):
+        return False  # for packets that come in
+    if rule.oif and rule.oif != bound.oif:
+        return False
+    return rule.source is None or bound.source is None or overlap(rule.source, bound.source)
+
+
+def _within(one: IPNetwork | None, other: IPNetwork | None) -> bool:
+    """Whether all addresses of `one` are in `other`."""
+    return one is not None and other is not None and overlap(one, other) and one.prefixlen >= other.prefixlen
+
+
+def picks(rule: Rule) -> bool:
+    """Whether the rule is for certain packets: those of a mark, a user, ports, a protocol or a TOS.
+
+    Somebody wants these elsewhere, also if they are bound. A rule for all packets, for all but some, or for
+    a destination means bound traffic only by accident.
+    """
+    other = [part for part in rule.other.split(", ") if part]
+    return "not" not in other and (bool(rule.mark) or any(part.startswith(_PICKS) for part in other))
+
+
+def copies(rules: Iterable[Rule], own: Sequence[Rule], protocol: int) -> list[Rule]:
+    """Copies of netbond's rules for bound traffic, ahead of all rules that got ahead of these.
+
+    None for a family without such rules, or without room: nothing is ahead of priority 0, and what stands
+    there stays.
+    """
+    found: list[Rule] = []
+    for family in (4, 6):
+        theirs = [rule for rule in foreign(rules, protocol) if rule.family == family and not picks(rule)]
+        devices = [rule for rule in own if rule.family == family and rule.oif]
+        sources = [rule for rule in own if rule.family == family and rule.source]
+        before = [*ahead(theirs, devices, protocol), *ahead(theirs, sources, protocol)]
+        first = _room(
+            rules, min((rule.priority for rule in (*before, *devices)), default=0), family, protocol
+        )
+        if not before or first is None:
+            continue
+        found += [replace(rule, priority=first) for rule in devices]
+        if not ahead(theirs, sources, protocol):
+            continue
+        main = min(rule.priority for rule in own if rule.family == family and rule.table == MAIN_TABLE)
+        skips_all = all(rule.priority < main for rule in before)
+        specific = {_to_main(rule, first + 1, main if skips_all else 0) for rule in sources}
+        found += sorted(specific, key=lambda rule: str(rule.source))
+        found += [replace(rule, priority=first + 2) for rule in sources]
+    return found
+
+
+def _to_main(rule: Rule, priority: int, target: int) -> Rule:
+    """The copy that leads to main's specific routes: by a jump to the rule `target`, unless that is 0."""
+    if target:
+        return replace(rule, priority=priority, table=0, action="goto", other=f"goto {target}")
+    return replace(rule, priority=priority, table=MAIN_TABLE, suppress_prefixlength=0)
+
+
+def _room(rules: Iterable[Rule], below: int, family: int, protocol: int) -> int | None:
+    """The first of COPIES priorities below a number that no other program uses; None: there are none.
+
+    Not where others are, because of rules with one priority the older comes first, whatever is meant.
+    """
+    taken = {rule.priority for rule in rules if rule.family == family and rule.protocol != protocol}
+    rooms = (first for first in range(below - COPIES, 0, -1) if not taken & {*range(first, first + COPIES)})
+    return next(rooms, None)

@@ -1,0 +1,148 @@
+"""netbond's rules beside those of VPNs, VRFs and people."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+
+import pytest
+
+from netbond.config.load import parse
+from netbond.config.schema import Config
+from netbond.desired import desired
+from netbond.foreign_rules import ahead, foreign
+from netbond.model import MAIN_TABLE, Facts, Rule
+from netbond.plan import rule_words
+from tests.unit.boxes import SIX, address, box, lease
+
+TWO = box("usb0", "usb1")
+LOCAL, MAIN = Rule(0, 4, table=255, protocol=2), Rule(32766, 4, table=MAIN_TABLE, protocol=2)
+OWN = [
+    "40 from all oif usb0 lookup 100",
+    "40 from all oif usb1 lookup 101",
+    "50 from all lookup main suppress_prefixlength 0",
+    "100 from 10.0.0.10 lookup 100",
+    "101 from 10.0.1.10 lookup 101",
+    "222 from all lookup 222",
+]
+
+
+def lines(*rules: Rule, facts: Facts = TWO, config: Config | None = None) -> list[str]:
+    """netbond's rules beside these, by priority."""
+    goal = desired(replace(facts, rules=(LOCAL, *rules, MAIN)), config or Config())
+    return [
+        rule_words(rule).removeprefix("priority ").removesuffix(" protocol 78")
+        for rule in sorted(goal.rules, key=lambda rule: rule.priority)
+    ]
+
+
+def wg(priority: int, family: int = 4) -> Rule:
+    """What wg-quick adds for a tunnel that takes everything."""
+    return Rule(priority, family, table=51820, mark=0xCA6C, mask=0xFFFFFFFF, other="not", protocol=3)
+
+
+def test_what_leads_nowhere_and_netbonds_own_are_not_foreign() -> None:
+    rules = [Rule(5, 4, action="nop"), LOCAL, Rule(40, 4, table=100, protocol=78), wg(39)]
+    assert foreign(rules, 78) == [wg(39)]
+
+
+# --- rules that got ahead ----------------------------------------------------------------------------------
+
+
+def test_bound_traffic_has_copies_of_its_rules_ahead_of_a_vpn() -> None:
+    assert lines(wg(39), Rule(38, 4, table=MAIN_TABLE, suppress_prefixlength=0, protocol=3)) == [
+        "35 from all oif usb0 lookup 100",
+        "35 from all oif usb1 lookup 101",
+        "36 from 10.0.0.10 goto 50",
+        "36 from 10.0.1.10 goto 50",
+        "37 from 10.0.0.10 lookup 100",
+        "37 from 10.0.1.10 lookup 101",
+        *OWN,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "first"),
+    [
+        (Rule(40, 4, table=7), 37),  # of one priority: the older is first
+        (Rule(45, 4, table=7), 37),  # between device and address
+        (Rule(100, 4, action="unreachable"), 37),
+        (Rule(101, 4, table=7), 37),
+        (Rule(102, 4, table=7), 40),  # behind them all
+        (Rule(39, 4, table=7, iif="lo"), 36),
+        (Rule(39, 4, table=7, iif="eth1"), 40),  # for what comes in
+        (Rule(39, 4, table=7, oif="wg0"), 40),
+        (Rule(39, 4, table=7, oif="usb1"), 36),
+        (
+            Rule(39, 4, table=7, source=ipaddress.ip_network("10.66.0.2/32")),
+            36,
+        ),  # bound to a device may have it
+        (Rule(101, 4, table=7, source=ipaddress.ip_network("10.66.0.2/32")), 40),
+        (Rule(101, 4, table=7, source=ipaddress.ip_network("10.0.0.0/8")), 37),
+        (Rule(39, 4, table=7, destination=ipaddress.ip_network("192.0.2.0/24")), 36),
+        (Rule(39, 4, table=7, mark=1, mask=1), 40),  # somebody's choice for certain packets
+        (Rule(39, 4, table=7, other="uidrange 1000-1000"), 40),
+        (Rule(39, 4, table=7, other="uidrange 1000-1000, not"), 36),
+        (Rule(39, 4, action="goto", other="goto 32766"), 36),
+        (Rule(39, 4, other="l3mdev 01"), 40),
+        (Rule(39, 6, table=7), 40),  # of the other family
+        (Rule(4, 4, table=7), 1),
+        (Rule(3, 4, table=7), 40),  # no room for three priorities: nothing that is half done
+        (Rule(0, 4, table=7), 40),
+    ],
+)
+def test_which_rules_need_copies(rule: Rule, first: int) -> None:
+    assert min(int(line.split()[0]) for line in lines(rule)) == first
+
+
+def test_where_only_the_device_is_in_question_nothing_else_has_a_copy() -> None:
+    """A socket that is bound to a device alone has no address yet; and no priority is shared with others."""
+    rules = (
+        Rule(36, 4, table=7, mark=1, mask=1),
+        Rule(37, 4, table=7, other="not", source=ipaddress.ip_network("10.0.0.0/8")),
+    )
+    assert lines(*rules)[:3] == [
+        "33 from all oif usb0 lookup 100",
+        "33 from all oif usb1 lookup 101",
+        "40 from all oif usb0 lookup 100",
+    ]
+
+
+def test_each_family_by_itself() -> None:
+    assert lines(wg(39, 6), facts=SIX)[:4] == [
+        "36 from all oif usb0 lookup 100",
+        "37 from 2001:db8::5 goto 50",
+        "38 from 2001:db8::5 lookup 100",
+        "40 from all oif usb0 lookup 100",
+    ]
+
+
+def test_twins_have_main_once_and_the_device_before_the_address() -> None:
+    twins = replace(
+        TWO,
+        addresses=(address("usb0", "192.168.8.100/24"), address("usb1", "192.168.8.100/24")),
+        leases=tuple(lease(d, "192.168.8.100/24", "192.168.8.1") for d in ("usb0", "usb1")),
+    )
+    assert lines(wg(39), facts=twins)[:5] == [
+        "36 from all oif usb0 lookup 100",
+        "36 from all oif usb1 lookup 101",
+        "37 from 192.168.8.100 goto 50",
+        "38 from 192.168.8.100 lookup 100",
+        "38 from 192.168.8.100 lookup 101",
+    ]
+
+
+def test_the_classic_layout_copies_its_networks() -> None:
+    classic = parse('[routing]\nlayout = "classic"')
+    assert lines(Rule(210, 4, table=7), config=classic)[0] == "40 from all oif usb0 lookup 100"
+    assert lines(Rule(202, 4, table=7), config=classic)[2:6] == [
+        "38 from 10.0.0.0/24 lookup main suppress_prefixlength 0",
+        "38 from 10.0.1.0/24 lookup main suppress_prefixlength 0",
+        "39 from 10.0.0.0/24 lookup 100",
+        "39 from 10.0.1.0/24 lookup 101",
+    ]
+
+
+def test_without_uplinks_nothing_is_ahead() -> None:
+    assert lines(wg(39), facts=Facts()) == []
+    assert ahead([wg(39)], [], 78) == []
