@@ -6,7 +6,7 @@ import ipaddress
 from collections import defaultdict
 
 from netbond.config.schema import Config
-from netbond.desired import Desired, main_defaults
+from netbond.desired import Desired, main_defaults, refusing_defaults, refusing_families
 from netbond.ecmp import foreign_ids
 from netbond.foreign_rules import ahead, picks
 from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route, Rule
@@ -46,6 +46,7 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
             " (routing.nexthop_base moves netbond's ids)"
             for number in foreign_ids(facts, routing)
         ]
+    found += _refusing(facts, goal, config)
     return found + _hiding_defaults(facts, goal, config) + _wide_routes(facts, goal, config)
 
 
@@ -77,12 +78,38 @@ def _hiding_defaults(facts: Facts, goal: Desired, config: Config) -> list[str]:
     if routing.layout != "classic":
         return []
     families = {uplink.family for uplink in goal.uplinks}
+    refusing = refusing_families(facts, routing.protocol)
     return [
         f"the default in main {' '.join(hop_words(route.nexthops[0], route.family))} hides the ECMP table:"
         " delete it, or set routing.take_over_default = true"
         for route in main_defaults(facts, routing.protocol)
-        if route.family in families and route not in goal.take and route.nexthops
+        if route.family in families
+        and route not in goal.take
+        and route.nexthops
+        # With take_over_default they are passed over then.
+        and not (routing.take_over_default and route.family in refusing)
     ]
+
+
+def _refusing(facts: Facts, goal: Desired, config: Config) -> list[str]:
+    """Defaults in main that refuse, as kill switches set them: nothing comes past them at the rule for main.
+
+    They do so as soon as no default with a way out is before them, by its metric.
+    """
+    families = {uplink.family for uplink in goal.uplinks}
+    lines = []
+    for route in refusing_defaults(facts, config.routing.protocol):
+        before = any(
+            other.metric < route.metric and not all(hop.dead for hop in other.nexthops)
+            for other in main_defaults(facts, config.routing.protocol)
+            if other.family == route.family and other not in goal.take
+        )
+        if route.family in families:
+            what = "refuses all traffic that is not bound to a device, ahead of the shared default"
+            if before:
+                what = f"once no other default is before it in main, it {what}"
+            lines.append(f"a default in main refuses: {route_words(route)}: {what}; delete it if not wanted")
+    return lines
 
 
 # No internet provider has more than a /8, and no private network is larger (RFC 1918).

@@ -11,10 +11,22 @@ from netbond.ecmp import ecmp, uses_groups
 from netbond.foreign_rules import copies
 from netbond.lan import mark_rules
 from netbond.match import NO_SETTINGS, Settings
-from netbond.model import MAIN_TABLE, Facts, IdleInterface, NexthopGroup, NexthopObject, Route, Rule, Uplink
+from netbond.model import (
+    MAIN_TABLE,
+    REFUSALS,
+    Facts,
+    IdleInterface,
+    NexthopGroup,
+    NexthopObject,
+    Route,
+    Rule,
+    Uplink,
+)
 from netbond.rules import rules
 from netbond.tables import routes
 from netbond.uplinks import find
+
+KERNEL_PROTOCOL = 2  # RTPROT_KERNEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,8 @@ def desired(facts: Facts, config: Config) -> Desired:
     shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing), left_out=facts.left_out)
     pinned = pins.routes(uplinks, facts, config)
     marked = mark_rules(uplinks, config.router, routing.protocol)
-    own = rules(uplinks, routing, pins={route.family for route in pinned})
+    passed_over = refusing_families(facts, routing.protocol) if routing.take_over_default else frozenset()
+    own = rules(uplinks, routing, pins={route.family for route in pinned}, passed_over=passed_over)
     return Desired(
         uplinks=uplinks,
         routes=(*(route for uplink in uplinks for route in routes(uplink, routing)), *pinned, *shared.routes),
@@ -74,12 +87,36 @@ def desired(facts: Facts, config: Config) -> Desired:
 def _to_take(facts: Facts, uplinks: Iterable[Uplink], config: Config) -> tuple[Route, ...]:
     """Return the foreign defaults to take out of main, where they hide the classic layout's ECMP table.
 
-    A family without a usable uplink keeps its defaults, because nothing would replace them.
+    A family without a usable uplink keeps its defaults, because nothing would replace them. So does one with
+    a default that refuses: main would refuse everything once the defaults before it are gone. The rule for
+    main passes them over instead (netbond.rules).
     """
     if not config.routing.take_over_default:
         return ()
     served = {uplink.family for uplink in uplinks if uplink.usable}
+    served -= refusing_families(facts, config.routing.protocol)
     return tuple(route for route in main_defaults(facts, config.routing.protocol) if route.family in served)
+
+
+def refusing_defaults(facts: Facts, protocol: int) -> list[Route]:
+    """Return other programs' defaults in main that refuse: blackhole, unreachable, prohibit.
+
+    `suppress_prefixlength` does not pass them over: the kernel ends the lookup there. Those of the kernel
+    itself (proto kernel), which old kernels show for IPv6, do not count.
+    """
+    return [
+        route
+        for route in facts.routes
+        if route.table == MAIN_TABLE
+        and route.destination.prefixlen == 0
+        and route.kind in REFUSALS
+        and route.protocol not in (protocol, KERNEL_PROTOCOL)
+    ]
+
+
+def refusing_families(facts: Facts, protocol: int) -> frozenset[int]:
+    """Return the families (4, 6) that have such a default: take_over_default takes none of theirs."""
+    return frozenset(route.family for route in refusing_defaults(facts, protocol))
 
 
 def main_defaults(facts: Facts, protocol: int) -> list[Route]:

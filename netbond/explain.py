@@ -13,10 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from netbond.desired import Desired
-from netbond.model import LOCAL_TABLE, Facts, IPAddress, Nexthop, Route, Rule
+from netbond.model import LOCAL_TABLE, REFUSALS, Facts, IPAddress, Nexthop, Route, Rule
 from netbond.plan import hop_words, rule_words
 
-REFUSALS = frozenset({"unreachable", "prohibit", "blackhole"})
 UDP = 17  # IPPROTO_UDP; what the kernel assumes when it is asked without a protocol
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": UDP, "ipv6-icmp": 58}
 
@@ -199,6 +198,7 @@ def walk(facts: Facts, query: Query) -> Verdict:
                 steps.append(Step(rule, "no route there"))
             elif (
                 rule.suppress_prefixlength is not None
+                and found.kind not in REFUSALS  # the kernel ends there before it looks at the rule again
                 and found.destination.prefixlen <= rule.suppress_prefixlength
             ):
                 steps.append(Step(rule, f"{_route_says(found)}: passed over, as the rule says"))

@@ -31,6 +31,9 @@ FACTS_VERSION = 2  # the version of Facts in answers on the control socket
 MAIN_TABLE = 254
 LOCAL_TABLE = 255
 
+# Kinds of routes, and actions of rules, that end a lookup without a way.
+REFUSALS = frozenset({"unreachable", "prohibit", "blackhole"})
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:

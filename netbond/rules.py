@@ -29,10 +29,17 @@ from netbond.config.schema import RoutingConfig
 from netbond.model import MAIN_TABLE, Address, IPNetwork, Rule, Uplink
 
 
-def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[int] = ()) -> list[Rule]:
+def rules(
+    uplinks: Iterable[Uplink],
+    routing: RoutingConfig,
+    *,
+    pins: Iterable[int] = (),
+    passed_over: Container[int] = (),
+) -> list[Rule]:
     """netbond's rules for these uplinks, by priority; none if there are no uplinks.
 
-    `pins` are the families (4, 6) that have pinned destinations.
+    `pins` are the families (4, 6) that have pinned destinations, `passed_over` those whose defaults in main
+    are passed over in the classic layout, too, because they cannot be taken.
     """
     found: set[Rule] = set()
     uplinks = list(uplinks)
@@ -45,7 +52,7 @@ def rules(uplinks: Iterable[Uplink], routing: RoutingConfig, *, pins: Iterable[i
                 routing.main_priority,
                 family,
                 table=MAIN_TABLE,
-                suppress_prefixlength=0 if routing.layout == "default" else None,
+                suppress_prefixlength=0 if routing.layout == "default" or family in passed_over else None,
                 protocol=protocol,
             )
         )

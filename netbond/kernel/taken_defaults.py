@@ -7,7 +7,7 @@ configuration. If the file cannot be written, nothing is taken.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -144,17 +144,18 @@ class DefaultStore:
 
 
 async def give_back(
-    kernel: Kernel, store: DefaultStore, facts: Facts
+    kernel: Kernel, store: DefaultStore, facts: Facts, families: Collection[int] = (4, 6)
 ) -> tuple[list[Operation], list[Refusal]]:
-    """Put back into main what was taken out of it, as far as it still leads anywhere.
+    """Put back into main what was taken out of it in these families, as far as it still leads anywhere.
 
     The additions that were asked for, and those that failed. OSError or ValueError if the record cannot be
     read or emptied.
     """
-    taken = store.load()
+    recorded = store.load()
+    taken = [route for route in recorded if route.family in families]
     if not taken:
         return [], []
     back = [Operation("add", route, "was there") for route in taken if still_valid(route, facts)]
     failures = await kernel.apply(back, facts.interfaces)
-    store.save(())
+    store.save(route for route in recorded if route.family not in families)
     return back, failures

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from netbond.config.schema import Config
 from netbond.contracts import Source
-from netbond.desired import Desired
+from netbond.desired import Desired, refusing_families
 from netbond.kernel.client import Kernel
 from netbond.kernel.taken_defaults import DefaultStore, give_back, merged, still_valid
 from netbond.model import Facts, Route
@@ -24,6 +24,7 @@ class TakenDefaults(Source):
     def __init__(self, config: Config) -> None:
         self._problems: Sequence[str] = ()
         self._takes = config.routing.take_over_default
+        self._protocol = config.routing.protocol
         self._store = DefaultStore(config.agent.state_dir)
 
     @property
@@ -52,23 +53,28 @@ class TakenDefaults(Source):
         Without `take_over_default`, put the recorded defaults back into main.
         """
         self._problems = ()
-        if self._takes:
-            return replace(goal, take=self._record(facts, goal.take))
-        await self.give_back(kernel, facts)
-        return goal
+        if not self._takes:
+            await self.give_back(kernel, facts)
+            return goal
+        refusing = refusing_families(facts, self._protocol)
+        if any(route.family in refusing for route in facts.taken):
+            # Something refuses all that main's defaults do not lead out: without them, everything.
+            await self.give_back(kernel, facts, refusing)
+        kept = tuple(route for route in facts.taken if route.family not in refusing)
+        return replace(goal, take=self._record(kept, goal.take))
 
-    def _record(self, facts: Facts, take: tuple[Route, ...]) -> tuple[Route, ...]:
+    def _record(self, taken: tuple[Route, ...], take: tuple[Route, ...]) -> tuple[Route, ...]:
         try:
-            self._store.save(merged(facts.taken, take))
+            self._store.save(merged(taken, take))
         except (OSError, ValueError) as error:
             self._problems = (f"defaults in main stay: {self._store.path}: {error}",)
             return ()
         return take
 
-    async def give_back(self, kernel: Kernel, facts: Facts) -> None:
-        """Put the recorded defaults back into main."""
+    async def give_back(self, kernel: Kernel, facts: Facts, families: Collection[int] = (4, 6)) -> None:
+        """Put the recorded defaults of these families back into main."""
         try:
-            _, failures = await give_back(kernel, self._store, facts)
+            _, failures = await give_back(kernel, self._store, facts, families)
         except (OSError, ValueError) as error:
             self._problems = (f"{self._store.path}: {error}",)
         else:

@@ -510,3 +510,58 @@ def test_twins_with_one_address_and_one_mac_leave_by_their_own_modem(tmp_path: P
         finally:
             for modem in modems:
                 sh("ip", "netns", "del", modem, check=False)
+
+
+def refused(box: Box, family: str, *words: str) -> bool:
+    return "dev" not in box.ip(family, "route", "get", *words, check=False)
+
+
+def named(box: Box) -> list[str]:
+    found = box.status()["agent"]["problems"]
+    return [problem for problem in found if "a default in main refuses" in problem]
+
+
+def test_a_default_that_refuses_gets_the_others_back_into_main(box: Box) -> None:
+    """A kill switch that is set while netbond has taken the defaults before it."""
+    box.configure('[routing]\nlayout = "classic"\ntake_over_default = true')
+    box.start()
+    wait_for(lambda: "default" not in box.table("main"), 1.0, "the defaults are taken")
+    box.ip("route", "add", "blackhole", "default", "metric", "4278198272")
+    wait_for(lambda: box.table("main").count("default via") == 2, 1.0, "they are back")
+    wait_for(lambda: box.rules().count("suppress_prefixlength 0") == 1, 1.0, "and passed over")
+    assert box.way("1.1.1.1", "from", "10.0.1.10") == "usb1"
+    assert box.way("1.1.1.1", "from", "10.0.0.10") == "usb0"
+    assert not refused(box, "-4", "1.1.1.1")
+    assert len(named(box)) == 1
+    changes = box.status()["agent"]["changes"]
+    box.ip("route", "replace", "192.0.2.7", "dev", "usb0")  # a reason for another pass
+    assert box.status()["agent"]["changes"] == changes  # nothing goes to and fro
+    box.ip("route", "del", "blackhole", "default", "metric", "4278198272")
+    wait_for(lambda: "default" not in box.table("main"), 1.0, "taken again")
+    box.stop()
+    assert box.table("main").count("default via") == 2
+
+
+def test_a_default_of_ipv6_that_refuses_is_named_and_explained(box: Box) -> None:
+    """Behind another default it is harmless; alone it refuses what is not bound to a device."""
+    box.run("sysctl", "-qw", "net.ipv6.conf.usb0.disable_ipv6=0")
+    box.ip("-6", "addr", "add", "2001:db8::10/64", "dev", "usb0", "nodad")
+    box.ip("-6", "route", "add", "default", "via", "2001:db8::1", "dev", "usb0", "metric", "512")
+    box.ip("-6", "route", "add", "prohibit", "default", "metric", "2000")
+    box.configure('[[uplink]]\nmatch = "usb0"\ngateway = ["10.0.0.1", "2001:db8::1"]')
+    box.start()
+    asked = "2001:4860:4860::8888"
+    assert not refused(box, "-6", asked)
+    assert "once no other default is before it" in named(box)[0]
+    box.ip("-6", "route", "del", "default", "via", "2001:db8::1", "dev", "usb0", "metric", "512")
+    wait_for(lambda: "2000: refuses all traffic" in str(named(box)), 1.0, "it refuses now")
+    assert refused(box, "-6", asked)
+    assert refused(box, "-6", asked, "from", "2001:db8::10")
+    assert not refused(box, "-6", asked, "oif", "usb0")
+    for words in ((), ("--from", "2001:db8::10"), ("--dev", "usb0")):
+        found = subprocess.run(
+            box.command("explain", asked, *words, "--config", str(box.config_file)),
+            capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+        assert ("prohibit default" in found.stdout) is ("--dev" not in words)
+        assert "(this differs)" not in found.stdout

@@ -137,3 +137,26 @@ def test_a_default_in_main_hides_the_classic_layouts_ecmp_table() -> None:
     ]
     assert found(facts, classic + "take_over_default = true") == []
     assert found(facts) == []
+
+
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit"])
+def test_a_refusing_default_in_main_is_named_and_whether_it_refuses_now(kind: str) -> None:
+    switch = Route(MAIN_TABLE, ipaddress.ip_network("0.0.0.0/0"), kind=kind, metric=900, protocol=3)
+    now = (
+        f"a default in main refuses: {kind} default table main proto 3 metric 900: refuses all traffic that"
+        " is not bound to a device, ahead of the shared default; delete it if not wanted"
+    )
+    later = now.replace("900: ", "900: once no other default is before it in main, it ")
+    hidden = "the default in main via 10.0.0.1 dev usb0 hides the ECMP table: delete it, or set routing"
+    dead = main_default("usb0", "10.0.0.1")
+    dead = replace(dead, nexthops=(replace(dead.nexthops[0], dead=True),))
+    classic = '[routing]\nlayout = "classic"\n'
+    assert found(replace(FACTS, routes=(switch,))) == [now]
+    assert found(replace(FACTS, routes=(switch, main_default("usb0", "10.0.0.1", 1000)))) == [now]
+    assert found(replace(FACTS, routes=(switch, dead))) == [now]
+    for text in ("", classic + "take_over_default = true"):
+        assert found(replace(FACTS, routes=(switch, main_default("usb0", "10.0.0.1"))), text) == [later]
+    first, second = found(replace(FACTS, routes=(switch, main_default("usb0", "10.0.0.1"))), classic)
+    assert first == later
+    assert second.startswith(hidden)
+    assert found(replace(FACTS, routes=(replace(switch, table=7),))) == []

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from netbond.config.load import parse
 from netbond.desired import desired, tables_in_use
-from netbond.model import Rule
-from tests.unit.boxes import SIX, address, box, commands, default6, link, main_default, uplinks
+from netbond.model import MAIN_TABLE, Route, Rule
+from tests.unit.boxes import SIX, address, box, commands, default6, link, main_default, six, uplinks
 
 
 def test_a_box_with_ipv6_alone() -> None:
@@ -74,3 +74,20 @@ class TestDefaultsOfOthers:
     def test_it_still_tells_the_gateway_once_it_is_taken(self) -> None:
         facts = replace(self.facts, leases=(), routes=(), taken=(self.ours,))
         assert [str(u.gateway) for u in uplinks(facts, self.config)] == ["10.0.0.1"]
+
+    def test_not_where_main_would_then_refuse_everything(self) -> None:
+        """The rule for main passes them over instead; that of the other family is as ever."""
+        switch = Route(MAIN_TABLE, self.ours.destination, kind="blackhole", metric=9, protocol=3)
+        both = replace(
+            self.facts,
+            addresses=(*self.facts.addresses, six("usb0", "2001:db8::5/64")),
+            routes=(self.ours, switch, default6("usb0", "fe80::1")),
+        )
+        goal = desired(both, self.config)
+        assert [route.family for route in goal.take] == [6]
+        assert [(rule.family, rule.suppress_prefixlength) for rule in goal.rules if rule.priority == 50] == [
+            (4, 0),
+            (6, None),
+        ]
+        kernels = replace(both, routes=(self.ours, replace(switch, protocol=2), default6("usb0", "fe80::1")))
+        assert len(desired(kernels, self.config).take) == 2

@@ -161,3 +161,14 @@ def test_the_kernels_answer_may_be_any_leg() -> None:
     assert not confirms(verdict, replace(answer, nexthops=(Nexthop("usb2"),)), "")
     assert not confirms(verdict, None, "unreachable")
     assert confirms(Verdict("unreachable"), None, "unreachable")
+
+
+def test_a_default_that_refuses_is_not_passed_over() -> None:
+    """As the kernel does: suppress_prefixlength is asked about routes that were found."""
+    switch = Route(MAIN_TABLE, ipaddress.ip_network("0.0.0.0/0"), kind="blackhole", metric=9)
+    alone = running(replace(box("usb0", "usb1"), routes=(switch,)))
+    assert str(walk(alone, query("8.8.8.8"))) == "refused: blackhole"
+    assert str(walk(alone, query("8.8.8.8", "10.0.1.10"))) == "refused: blackhole"
+    assert str(walk(alone, query("8.8.8.8", device="usb0"))) == "via 10.0.0.1 dev usb0 (table 100)"
+    behind = running(replace(box("usb0", "usb1"), routes=(switch, main_default("usb1", "10.0.1.1"))))
+    assert str(walk(behind, query("8.8.8.8", "10.0.0.10"))) == "via 10.0.0.1 dev usb0 (table 100)"
