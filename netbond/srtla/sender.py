@@ -218,7 +218,6 @@ class Sender(Outlet):
         self.stream_ids = StreamIds()
         self.advice: Advice | None = None  # the latest; None: no stream, or the mode has none
         self.samples: deque[bytes] = deque(maxlen=MAX_SAMPLES)  # some data packets of the caller, not repeats
-        self.sampled_at: deque[float] = deque(maxlen=MAX_SAMPLES)  # when each of them came
 
     # --- what comes in --------------------------------------------------------------------------------------
 
@@ -338,7 +337,6 @@ class Sender(Outlet):
             self.retransmitted += 1
         elif not self.packets & SAMPLED:
             self.samples.append(data)
-            self.sampled_at.append(now)
         self._carrier.data(wire.sequence_of(data), data, now, again=again)
 
     def datagram_from_receiver(self, number: int, data: bytes, now: float) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from netbond.config.schema import EncoderConfig
 from netbond.errors import UnavailableError
 from netbond.srtla import wire
-from netbond.srtla.callerpacing import CallerPacing
 from netbond.srtla.encoder import BitrateLines
 from netbond.srtla.process.protocol import VideoRate
 from netbond.srtla.tsshare import TsShare
@@ -47,7 +46,6 @@ class EncoderAdvice:
         self._overhead = overhead
         self._wanted = file is not None
         self._share = TsShare()
-        self._pacing = CallerPacing()
         self._samples: list[bytes] = []
         self._since = time.monotonic()
         self._counted = 0
@@ -74,9 +72,10 @@ class EncoderAdvice:
         """The sender advises this rate of payload."""
         if not self._wanted:
             return
-        payload = self._pacing.held(bits_per_second, now)
-        share = self._overhead
-        video = self._share.video(payload) if share is None else payload * (1 - share)
+        if self._overhead is not None:
+            video = bits_per_second * (1 - self._overhead)
+        else:
+            video = self._share.video(bits_per_second)
         if self._file is not None:
             self._file.advise(int(video), now)
             self._report()
@@ -85,12 +84,8 @@ class EncoderAdvice:
 
     def second(self, sender: Sender, now: float) -> None:
         """A second has passed."""
-        if self._wanted:
-            self._pacing.look(zip(sender.samples, sender.sampled_at, strict=True))
         if self._wanted and self._overhead is None:
             self._measure(sender, now)
-        sender.samples.clear()
-        sender.sampled_at.clear()
         if self._file is not None:
             self._file.look(now)
             self._report()
@@ -103,6 +98,7 @@ class EncoderAdvice:
 
     def _measure(self, sender: Sender, now: float) -> None:
         self._samples += sender.samples
+        sender.samples.clear()
         payload = sender.bytes - wire.SRT_HEADER * sender.packets
         if len(self._samples) >= MIN_SAMPLES:
             rate = (payload - self._counted) * 8 / max(now - self._since, 0.001)

@@ -34,14 +34,12 @@ class Caller:
 
     def __init__(self) -> None:
         self.samples: list[bytes] = []
-        self.sampled_at: list[float] = []
         self.packets = self.bytes = 0
 
     def sends(self, data: bytes, count: int) -> None:
         self.packets += count
         self.bytes += count * len(data)
         self.samples += [data] * count
-        self.sampled_at += [0.0] * count
 
 
 def second(advice: EncoderAdvice, caller: Caller, now: float) -> None:
