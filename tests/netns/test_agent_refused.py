@@ -113,3 +113,27 @@ def test_what_the_kernel_took_once_and_takes_no_longer(tmp_path: Path, groups: b
 def legs(box: Box) -> list[str]:
     """The devices of the shared default."""
     return sorted(re.findall(r"dev (\S+)", box.table(222)))
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_refusal_is_called_one_for_as_long_as_it_lasts(tmp_path: Path, taken: bool) -> None:
+    """Not a fight with another program that undoes it, however often it is tried."""
+    with Box(tmp_path) as box:
+        box.plug("usb0", 0)
+        box.plug("usb1", 1)
+        if taken:
+            box.ip("route", "add", "default", "via", "10.0.1.1", "dev", "usb1", "table", "101")
+            refused = "another program's route is in that place"
+        else:
+            box.ip("addr", "add", "192.0.2.1/32", "dev", "lo")
+            box.configure('[[uplink]]\nmatch = "usb1"\ngateway = "192.0.2.1"\n')
+            refused = "EINVAL (Nexthop has invalid gateway)"
+        box.start()
+        command = "default via 192.0.2.1" if not taken else "default via 10.0.1.1"
+        wait_for(
+            lambda: box.log.read_text().count(f"ip route add {command}") > 8, 9.0, "tried again and again"
+        )
+        problems = box.status()["agent"]["problems"]
+        assert [problem.endswith(refused) for problem in problems if "route add" in problem] == [True]
+        assert problems[0].startswith("the kernel refuses: ") is not taken
+        assert "keeps undoing" not in box.log.read_text()
