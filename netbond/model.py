@@ -163,6 +163,7 @@ class GatewayClaim:
     said_s: float = 0.0
     ifindex: int = 0
     standing: bool = False
+    attributes: PathAttributes = ()  # of the default that was seen in main
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,8 @@ def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | N
 def _attributes(device: str, family: int, gateway: IPAddress | None, facts: Facts) -> PathAttributes:
     """Return the attributes of main's default through this gateway, or else of its first on the device.
 
-    An MTU is there because of the link, whichever gateway a lease or the configuration prefers.
+    An MTU is there because of the link, whichever gateway a lease or the configuration prefers. Without a
+    default in main, those count that it had when it was last seen.
     """
     found = [
         (hop.gateway != gateway, route.metric, route.attributes)
@@ -153,6 +154,8 @@ def _attributes(device: str, family: int, gateway: IPAddress | None, facts: Fact
         for hop in route.nexthops
         if hop.device == device
     ]
+    if not found and family == 4:
+        return next((claim.attributes for claim in facts.remembered if claim.device == device), ())
     return min(found, key=lambda item: item[:2], default=(False, 0, ()))[2]
 
 
@@ -266,6 +269,7 @@ def remember(facts: Facts, now_s: float) -> tuple[GatewayClaim, ...]:
         if defaults:
             seen = _seen(link, addresses, defaults, now_s)
             if seen is not None:
+                seen = replace(seen, attributes=_attributes(link.name, 4, seen.gateway, facts))
                 same = once is not None and replace(once, said_s=now_s) == seen
                 kept[link.name] = once if same and once is not None else seen
         elif once is not None:

@@ -11,7 +11,7 @@ from netbond.contracts import Source
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore, following, renamed
-from netbond.model import Facts, GatewayClaim, Interface
+from netbond.model import Facts, GatewayClaim, Interface, PathAttributes
 from netbond.uplinks import remember
 
 logger = logging.getLogger(__name__)
@@ -84,12 +84,19 @@ class SeenInMain(_Kept):
 
     def __init__(self, config: Config) -> None:
         super().__init__(LeaseStore(config.agent.state_dir / "learned"))
+        # Those of the claims: the files have none, so they are known only since the agent runs.
+        self._attributes: dict[GatewayClaim, PathAttributes] = {}
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add the remembered defaults, updated with what main has now."""
         self._problems = []
-        facts = replace(facts, remembered=tuple(map(as_claim, self._load(facts.interfaces))))
+        kept = map(as_claim, self._load(facts.interfaces))
+        facts = replace(
+            facts,
+            remembered=tuple(replace(claim, attributes=self._attributes.get(claim, ())) for claim in kept),
+        )
         found = remember(facts, now_s)
+        self._attributes = {replace(claim, attributes=()): claim.attributes for claim in found}
         if self._writes:
             self._keep(facts.remembered, found)
         return replace(facts, remembered=found)
@@ -101,7 +108,7 @@ class SeenInMain(_Kept):
             for device in old.keys() - new.keys():
                 self._store.forget(device)
             for device, claim in new.items():
-                if old.get(device) != claim:
+                if device not in old or as_lease(old[device]) != as_lease(claim):
                     self._store.save(as_lease(claim))
         except LeaseError as error:  # an interface name that is not valid text
             self._problems.append(str(error))

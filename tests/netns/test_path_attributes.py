@@ -97,3 +97,14 @@ def test_a_default_that_was_taken_out_of_main_comes_back_as_it_was(box: Box) -> 
     )
     box.stop()
     assert sorted(box.table(254).splitlines()) == before
+
+
+def test_a_default_that_went_with_its_link_is_remembered_as_it_was(box: Box) -> None:
+    box.ip("route", "add", "default", "via", "10.0.0.1", "dev", "usb0", "mtu", "1430")
+    box.start()
+    box.ip("link", "set", "usb0", "down")
+    wait_for(lambda: attributes(box, 222) == [], 5.0, "the other one")
+    box.ip("link", "set", "usb0", "up")
+    wait_for(lambda: "usb0" in box.table(222), 5.0, "it is back")
+    assert "usb0" not in box.ip("route", "show", "default", "table", "main")
+    wait_for(lambda: attributes(box, 100) == ["mtu", "1430"], 5.0, "with its MTU")

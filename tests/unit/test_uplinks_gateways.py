@@ -120,6 +120,8 @@ class TestGateways:
         assert uplinks(leased)[0].attributes == (("mtu", 1300),)
         taken = replace(facts, routes=(), taken=(first,))
         assert [u.attributes for u in uplinks(taken)] == [(("mtu", 1400),)]
+        gone = replace(facts, routes=(), remembered=remember(facts, 1.0))
+        assert next(u.attributes for u in uplinks(gone)) == (("mtu", 1300),)
         six_only = replace(first, destination=ipaddress.ip_network("::/0"))
         assert all(not u.attributes for u in uplinks(replace(leased, routes=(six_only,))))
 

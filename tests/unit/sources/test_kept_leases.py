@@ -126,6 +126,17 @@ def test_a_default_is_remembered_when_main_has_lost_it(config: Config, learned: 
     assert SeenInMain(config).contribute(without, 9.0).remembered == (CLAIM,)  # the next agent
 
 
+def test_the_attributes_of_a_default_are_remembered_while_the_agent_runs(config: Config) -> None:
+    source = SeenInMain(config)
+    path = (("mtu", 1430),)
+    source.contribute(replace(SEEN, routes=(replace(SEEN.routes[0], attributes=path),)), 7.0)
+    without = replace(SEEN, routes=())
+    for _ in range(2):
+        assert source.contribute(without, 8.0).remembered == (replace(CLAIM, attributes=path),)
+    source.contribute(SEEN, 9.0)  # it has none any more
+    assert source.contribute(without, 9.0).remembered[0].attributes == ()
+
+
 def test_it_is_forgotten_with_the_address(config: Config, learned: LeaseStore) -> None:
     source = SeenInMain(config)
     source.contribute(SEEN, 7.0)
