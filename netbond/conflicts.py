@@ -8,7 +8,7 @@ from collections import defaultdict
 from netbond.config.schema import Config
 from netbond.desired import Desired, main_defaults, refusing_defaults, refusing_families
 from netbond.ecmp import foreign_ids
-from netbond.foreign_rules import ahead, picks
+from netbond.foreign_rules import ahead, between, hidden, picks, shared_priority, takes_all
 from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route, Rule
 from netbond.plan import hop_words, route_words, rule_words
 from netbond.rules import overlap
@@ -17,7 +17,9 @@ from netbond.rules import overlap
 def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
     """One line for each route, rule or nexthop of another program that may change netbond's routing."""
     routing = config.routing
-    priorities = {(rule.family, rule.priority) for rule in goal.rules}
+    moved = {(family, shared_priority(facts.rules, family, routing)) for family in (4, 6)}
+    moved -= {(family, routing.ecmp_priority) for family in (4, 6)}
+    priorities = {(rule.family, rule.priority) for rule in goal.rules} - moved
     tables = {uplink.table for uplink in goal.uplinks} | {routing.ecmp_table, routing.pin_table}
     found = []
     before = ahead(facts.rules, goal.own_rules, routing.protocol)
@@ -46,6 +48,8 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
             " (routing.nexthop_base moves netbond's ids)"
             for number in foreign_ids(facts, routing)
         ]
+    found += [line for rule, line in unmet(facts, goal, config) if rule not in before]
+    found += _followed(facts, goal, config)
     found += _refusing(facts, goal, config)
     return found + _hiding_defaults(facts, goal, config) + _wide_routes(facts, goal, config)
 
@@ -60,14 +64,50 @@ def rule_says(rule: Rule) -> str:
     return f"{words} ({', '.join(other)})" if other else words
 
 
+def unmet(facts: Facts, goal: Desired, config: Config) -> list[tuple[Rule, str]]:
+    """Other programs' rules with which netbond's cannot both hold, each with a line that says what decides.
+
+    Those ahead of netbond's take traffic that is bound to an uplink; those behind are never asked.
+    """
+    routing = config.routing
+    before = [rule for rule in ahead(facts.rules, goal.own_rules, routing.protocol) if not picks(rule)]
+    found = [(rule, _ahead(rule, goal)) for rule in before if not _has_copies(rule, goal)]
+    setting = "routing.others_first = true lets it go first"
+    if routing.others_first:
+        setting = "give it another priority, or set routing.ecmp_priority above it"
+    found += [
+        (rule, f"the shared default is ahead of another program's rule: {rule_says(rule)}; {setting}")
+        for family in sorted({uplink.family for uplink in goal.uplinks})
+        for rule in hidden(facts.rules, family, routing)
+    ]
+    return found
+
+
+def _followed(facts: Facts, goal: Desired, config: Config) -> list[str]:
+    """Other programs' rules that leave no unbound traffic to the shared default, as a VPN's do."""
+    routing = config.routing
+    unasked = [rule for rule, _ in unmet(facts, goal, config)]
+    return [
+        f"unbound traffic follows another program's rule, not the shared default: {rule_says(rule)};"
+        " routing.others_first = false keeps the shared default ahead"
+        for family in sorted({uplink.family for uplink in goal.uplinks})
+        for rule in between(facts.rules, family, routing)
+        if rule not in unasked and takes_all(rule, facts.routes)
+    ]
+
+
+def _has_copies(rule: Rule, goal: Desired) -> bool:
+    """Whether netbond's rules for bound traffic have copies ahead of the rule."""
+    return any(own.family == rule.family and own.priority < rule.priority for own in goal.rules)
+
+
 def _ahead(rule: Rule, goal: Desired) -> str:
     """A rule of another program that is asked before netbond's rules for bound traffic."""
     says = f"another program's rule is ahead of netbond's: {rule_says(rule)}."
     if picks(rule):
         return f"{says} Packets that it asks for follow it, bound to an uplink or not"
     says += " Unbound traffic follows it;"
-    first = min((own.priority for own in goal.rules if own.family == rule.family), default=0)
-    if first < rule.priority:
+    if _has_copies(rule, goal):
         return f"{says} what is bound to an uplink does not"
     return f"{says} so does what is bound to an uplink, for want of a lower priority: move it up"
 

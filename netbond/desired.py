@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from netbond import pins
 from netbond.config.schema import Config
 from netbond.ecmp import ecmp, uses_groups
-from netbond.foreign_rules import copies
+from netbond.foreign_rules import copies, make_way
 from netbond.lan import mark_rules
 from netbond.match import NO_SETTINGS, Settings
 from netbond.model import (
@@ -71,6 +71,7 @@ def desired(facts: Facts, config: Config) -> Desired:
     marked = mark_rules(uplinks, config.router, routing.protocol)
     passed_over = refusing_families(facts, routing.protocol) if routing.take_over_default else frozenset()
     own = rules(uplinks, routing, pins={route.family for route in pinned}, passed_over=passed_over)
+    own = make_way(own, facts.rules, routing)
     return Desired(
         uplinks=uplinks,
         routes=(*(route for uplink in uplinks for route in routes(uplink, routing)), *pinned, *shared.routes),

@@ -103,6 +103,11 @@ def _mismatch(rule: Rule, query: Query) -> str:
     return "" if why_not else "not for such packets"
 
 
+def matches(rule: Rule, query: Query) -> bool:
+    """Whether the rule is asked about the packet, as far as that can be evaluated here."""
+    return rule.family == query.destination.version and not _mismatch(rule, query)
+
+
 _RANGES = {"uidrange": ("uid", "users"), "sport": ("sport", "source ports"), "dport": ("dport", "ports")}
 
 

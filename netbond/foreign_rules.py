@@ -12,15 +12,20 @@ copies of its rules for bound traffic further ahead, unless the rule asks for ce
 A copy never looks up main, if that can be avoided: to stop, wg-quick deletes each rule that does so with
 suppress_prefixlength 0, whatever else the rule says.
 
+Everything else follows other programs' rules, whoever was started first: the rule of the shared default
+stands behind all of them, ahead of the one that leads everything to main (32766).
+
 Source: fib_default_rule_pref and fib_rules_lookup in net/core/fib_rules.c of the kernel.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from netbond.model import LOCAL_TABLE, MAIN_TABLE, IPNetwork, Rule
+from netbond.config.schema import RoutingConfig
+from netbond.model import LOCAL_TABLE, MAIN_TABLE, REFUSALS, IPNetwork, Route, Rule
 from netbond.rules import overlap
 
 COPIES = 3  # priorities that the copies need: the device, main's specific routes, the address
@@ -128,3 +133,99 @@ def _room(rules: Iterable[Rule], below: int, family: int, protocol: int) -> int 
     taken = {rule.priority for rule in rules if rule.family == family and rule.protocol != protocol}
     rooms = (first for first in range(below - COPIES, 0, -1) if not taken & {*range(first, first + COPIES)})
     return next(rooms, None)
+
+
+# --- rules behind ours -------------------------------------------------------------------------------------
+
+
+def make_way(own: Iterable[Rule], rules: Iterable[Rule], routing: RoutingConfig) -> list[Rule]:
+    """netbond's rules, with that of the shared default behind other programs' rules.
+
+    Packets of a mark that another rule leads to main's default (those of tailscale itself) take the shared
+    default there: it stands for main's, and leaves out an uplink that is down.
+    """
+    if not routing.others_first:
+        return list(own)
+    found: list[Rule] = []
+    rules = list(rules)
+    for rule in own:
+        if rule.table != routing.ecmp_table:
+            found.append(rule)
+            continue
+        found.append(replace(rule, priority=shared_priority(rules, rule.family, routing)))
+        theirs = between(rules, rule.family, routing)
+        taken = {other.priority for other in theirs}
+        found += [
+            replace(rule, priority=other.priority - 1, mark=other.mark, mask=other.mask)
+            for other in theirs
+            if other.mark
+            and _leads_to_main(replace(other, mark=0, mask=0))
+            and other.priority - 1 > routing.ecmp_priority
+            and other.priority - 1 not in taken
+        ]
+    return found
+
+
+def between(rules: Iterable[Rule], family: int, routing: RoutingConfig) -> list[Rule]:
+    """Other programs' rules from `ecmp_priority` on, ahead of the one that leads everything to main."""
+    return list(
+        itertools.takewhile(lambda rule: not _leads_to_main(rule), _from_shared(rules, family, routing))
+    )
+
+
+def _from_shared(rules: Iterable[Rule], family: int, routing: RoutingConfig) -> list[Rule]:
+    theirs = foreign(rules, routing.protocol)
+    found = [rule for rule in theirs if rule.family == family and rule.priority >= routing.ecmp_priority]
+    return sorted(found, key=lambda rule: rule.priority)
+
+
+def _leads_to_main(rule: Rule) -> bool:
+    """Whether it leads everything to main, with main's default: as without any other rule."""
+    return rule == Rule(rule.priority, rule.family, table=MAIN_TABLE, protocol=rule.protocol)
+
+
+def shared_priority(rules: Iterable[Rule], family: int, routing: RoutingConfig) -> int:
+    """The priority of the shared default's rule: `ecmp_priority`, or behind other programs' rules.
+
+    If main's rule leaves no number free (wg-quick's have 32764 and 32765), the last of theirs: of two rules
+    with one priority the kernel asks the older first.
+    """
+    rules = list(rules)
+    theirs = between(rules, family, routing)
+    if not theirs or not routing.others_first:
+        return routing.ecmp_priority
+    last = theirs[-1].priority
+    mains = [rule.priority for rule in _from_shared(rules, family, routing) if _leads_to_main(rule)]
+    return last if mains and mains[0] <= last + 1 else last + 1
+
+
+def hidden(rules: Iterable[Rule], family: int, routing: RoutingConfig) -> list[Rule]:
+    """Other programs' rules that unbound traffic does not come to, because the shared default is ahead."""
+    rules = list(rules)
+    theirs = between(rules, family, routing)
+    if not routing.others_first:
+        return theirs
+    number = shared_priority(rules, family, routing)
+    own = Rule(number, family, table=routing.ecmp_table, protocol=routing.protocol)
+    later = rules[rules.index(own) :] if own in rules else []
+    return [rule for rule in theirs if rule.priority == number and rule in later]
+
+
+def takes_all(rule: Rule, routes: Iterable[Route]) -> bool:
+    """Whether the rule leaves no unbound traffic to the shared default: a full tunnel, a kill switch.
+
+    `routes` are the kernel's. A rule "not of mark N" counts: its program alone has that mark.
+    """
+    of_some = rule.source or rule.destination or rule.iif not in ("", "lo") or rule.oif or picks(rule)
+    if of_some or rule.other not in ("", "not"):
+        return False
+    if rule.action in REFUSALS:
+        return True
+    longest = -1 if rule.suppress_prefixlength is None else rule.suppress_prefixlength
+    return rule.action == "table" and any(
+        route.table == rule.table
+        and route.family == rule.family
+        and longest < route.destination.prefixlen <= 1  # a default, or the halves that some VPNs set
+        and route.kind != "throw"
+        for route in routes
+    )

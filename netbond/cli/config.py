@@ -64,6 +64,8 @@ main_priority = 50
 classic_priority = 201
 pin_priority = 220
 ecmp_priority = 222
+# The rule for everything else moves behind other programs' rules (VPNs). false: it stays at ecmp_priority.
+others_first = true
 # The tables of pinned destinations, and of what is spread over all uplinks.
 pin_table = 221
 ecmp_table = 222

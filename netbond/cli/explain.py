@@ -13,14 +13,14 @@ import socket
 
 from netbond.config.load import config_argument, load
 from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
-from netbond.explain import PROTOCOLS, Query, Verdict, confirms, describe, intended, walk
+from netbond.explain import PROTOCOLS, Query, Verdict, confirms, describe, intended, matches, walk
 from netbond.model import Facts, IPAddress, Route
 from netbond.sources.once import gather
 from netbond.system.text import printable
 
 HELP = (
     "Show step by step which route a packet takes, and which route netbond intends."
-    " Exit status: 0 they agree, 2 they differ."
+    " Exit status: 0 they agree, 2 they differ, or another program's rule is in the way."
 )
 
 _REFUSALS = {
@@ -126,26 +126,44 @@ def _ask(query: Query) -> tuple[Route | None, str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the kernel's route and the intended one; 0 if they agree, 2 if not."""
+    """Print the kernel's route and the intended one; 0 if they agree and nothing is in the way, else 2."""
+    from netbond.conflicts import unmet
     from netbond.desired import desired
 
     config = load(args.config)
     facts = gather(config)
     query = _query(args, facts)
     now = walk(facts, query)
-    goal = intended(facts, desired(facts, config), config.routing.protocol, query)
+    wanted = desired(facts, config)
+    goal = intended(facts, wanted, config.routing.protocol, query)
+    bound = bool(query.source or query.device)
+    in_the_way = [
+        line
+        for rule, line in unmet(facts, wanted, config)
+        # A rule ahead is in the way of bound packets only, one behind of the others.
+        if matches(rule, query) and bound is (rule.priority < config.routing.ecmp_priority)
+    ]
     answer, refusal = _ask(query)
     said = _answer(answer, refusal)
     agree = now.same(goal) and confirms(now, answer, refusal)
     if args.json:
         print(
             json.dumps(
-                {"kernel": _plain(now), "intended": _plain(goal), "answer": said, "agree": agree}, indent=2
+                {
+                    "kernel": _plain(now),
+                    "intended": _plain(goal),
+                    "answer": said,
+                    "agree": agree,
+                    "in_the_way": in_the_way,
+                },
+                indent=2,
             )
         )
     else:
         _tell(now, goal, said, confirmed=confirms(now, answer, refusal))
-    return EXIT_OK if agree else EXIT_PENDING
+        for line in in_the_way:
+            print(_line(f"in the way: {line}"))
+    return EXIT_OK if agree and not in_the_way else EXIT_PENDING
 
 
 def _answer(answer: Route | None, refusal: str) -> str:

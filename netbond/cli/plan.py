@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from netbond.kernel.sysctls import Change
     from netbond.model import Facts
 
-HELP = "Show what the agent would change now, as commands. Exit status: 0 nothing, 2 changes pending."
+HELP = (
+    "Show what the agent would change now, as commands."
+    " Exit status: 0 nothing, 2 changes pending, or other programs' rules in the way."
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +58,8 @@ def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Cha
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the plan; 0 if it is empty, else 2."""
+    """Print the plan; 0 if it is empty and nothing stands in its way, else 2."""
+    from netbond.conflicts import unmet
     from netbond.desired import desired
     from netbond.plan import plan
     from netbond.sources.once import gather
@@ -65,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
     goal = desired(facts, config)
     operations = plan(facts, goal, config.routing.protocol)
     changes, text = beyond_routes(facts, goal, config)
+    impossible = [line for _, line in unmet(facts, goal, config)]
+    for line in impossible:
+        print(printable(f"# {line}", 4000), file=sys.stderr)
     if args.json:
         found = [{"command": o.command(), "why": o.why} for o in operations]
         found += [{"command": change.command(), "why": change.why} for change in changes]
@@ -80,4 +87,4 @@ def run(args: argparse.Namespace) -> int:
             print(change.line())
         if text:
             print(f"nft -f - <<'END'\n{text.rstrip()}\nEND")
-    return EXIT_PENDING if operations or changes or text else EXIT_OK
+    return EXIT_PENDING if operations or changes or text or impossible else EXIT_OK

@@ -192,6 +192,13 @@ class RoutingConfig:
         PRIORITY, 222, "The priority of the rule for everything else, which is spread over all uplinks."
     )
     ecmp_table: int = _key(TABLE, 222, "The table of that rule.")
+    others_first: bool = _key(
+        v.flag,
+        default=True,
+        doc="That rule makes way for other programs' rules (VPNs, VRFs, your own): it stands behind them, at"
+        " the next free number. `false`: it stays at `ecmp_priority`, and what is not bound to an uplink"
+        " never comes to their rules behind it.",
+    )
     tables: tuple[int, int] = _key(
         v.table_range,
         [130, 219],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +103,97 @@ def test_without_room_it_is_said_and_left(box: Box) -> None:
     wait_for(lambda: not problems(box), 1.0, "gone")
     assert box.way("1.1.1.1", "from", "10.0.1.10") == "usb1"
     assert box.status()["agent"]["changes"] == before
+
+
+# --- rules behind netbond's --------------------------------------------------------------------------------
+
+TAILSCALE = (
+    "fwmark 0x80000/0xff0000 lookup main priority 5210",
+    "fwmark 0x80000/0xff0000 lookup default priority 5230",
+    "fwmark 0x80000/0xff0000 unreachable priority 5250",
+    "lookup 52 priority 5270",
+)
+MULLVAD = (
+    "lookup main suppress_prefixlength 0 priority 5208",
+    "not fwmark 0x6d6f6c65 lookup 51820 priority 5209",
+)
+
+
+def add_rules(box: Box, family: str, rules: tuple[str, ...]) -> None:
+    for rule in rules:
+        box.ip(family, "rule", "add", *rule.split())
+
+
+@pytest.mark.parametrize("first", ["netbond", "tailscale"])
+def test_a_tailnet_works_whoever_is_first_and_survives_an_uplink(box: Box, first: str) -> None:
+    if first == "netbond":
+        box.start()
+    add_rules(box, "-4", TAILSCALE)
+    for network in ("100.100.100.100", "100.64.1.2", "192.168.77.0/24"):
+        box.ip("route", "add", network, "dev", "wg0", "table", "52")
+    if first == "tailscale":
+        box.start()
+    theirs = foreign_rules(box)
+    wait_for(lambda: box.way("100.64.1.2") == "wg0", 1.0, "a peer")
+    wait_for(lambda: "\n222:" not in box.rules(), 1.0, "the shared default is behind")
+    assert {box.way(ip) for ip in ("100.100.100.100", "192.168.77.5")} == {"wg0"}
+    assert box.way("100.64.1.2", "from", "10.66.0.2") == "wg0"
+    assert box.way("1.1.1.1", "from", "10.0.1.10") == box.way("1.1.1.1", "oif", "usb1") == "usb1"
+    assert "5271:\tfrom all lookup 222 proto 78" in box.rules()
+    # Its own packets are led to main, whose first default is of an uplink that dies.
+    sh("ip", "-n", box.far, "link", "set", "p0", "down")
+    wait_for(lambda: box.way("1.1.1.1", "mark", "0x80000") == "usb1", 1.0, "the uplink that is left")
+    assert box.way("1.1.1.1") == "usb1"
+    assert foreign_rules(box) == theirs
+    assert problems(box) == []
+
+
+def test_a_full_tunnel_that_was_first_does_not_leak(box: Box) -> None:
+    """wg-quick's rules stand at 32764 and 32765 then, next to main's."""
+    wg_quick(box, "add")
+    box.start()
+    assert "32765:\tnot from all fwmark 0xca6c lookup 51820\n32765:\tfrom all lookup 222" in box.rules()
+    assert box.way("1.1.1.1") == "wg0"
+    assert box.way("1.1.1.1", "mark", "0xca6c").startswith("usb")
+    assert box.way("1.1.1.1", "from", "10.0.1.10") == "usb1"
+    assert "routing.others_first = false" in str(problems(box))
+    # As wg-quick does to stop, `while` included: netbond's rule for main looks like its own.
+    for words, shown in (
+        ("table 51820", "lookup 51820"),
+        ("table main suppress_prefixlength 0", "from all lookup main suppress_prefixlength 0"),
+    ):
+        for _ in range(200):
+            if shown not in box.rules():
+                break
+            box.ip("rule", "del", *words.split())
+        else:
+            pytest.fail(f"wg-quick would never end: {box.rules()}")
+    wait_for(lambda: box.way("1.1.1.1").startswith("usb"), 1.0, "shared again")
+    wait_for(lambda: "\n222:" in box.rules(), 1.0, "at its usual place")
+
+
+def test_what_cannot_both_hold_is_named_by_status_plan_and_explain(box: Box) -> None:
+    """Mullvad's rules of IPv6, and a configuration that keeps the shared default ahead of them."""
+    box.configure('[[uplink]]\nmatch = "wg*"\nenabled = false\n')
+    box.start()
+    add_rules(box, "-6", MULLVAD)
+    wait_for(lambda: way6(box, GOOGLE6) == "wg0", 1.0, "the tunnel")
+    assert way6(box, GOOGLE6, "mark", "0x6d6f6c65").startswith("usb")
+    assert way6(box, GOOGLE6, "from", "2001:db8:0:1::10") == "usb1"
+    assert netbond(box, "plan").returncode == netbond(box, "explain", GOOGLE6).returncode == 0
+    box.configure('[routing]\nothers_first = false\n[[uplink]]\nmatch = "wg*"\nenabled = false\n')
+    assert box.agent is not None
+    box.agent.send_signal(signal.SIGHUP)
+    wait_for(lambda: way6(box, GOOGLE6).startswith("usb"), 1.0, "ahead, as configured")
+    says = "priority 5209 not from all fwmark 0x6d6f6c65/0xffffffff lookup 51820; routing.others_first = true"
+    wait_for(lambda: says in str(problems(box)), 1.0, "status says it")
+    planned, explained = netbond(box, "plan"), netbond(box, "explain", GOOGLE6)
+    assert (planned.returncode, explained.returncode) == (2, 2)
+    assert says in planned.stderr
+    assert says in explained.stdout
+    assert netbond(box, "explain", GOOGLE6, "--from", "2001:db8:0:1::10").returncode == 0
+
+
+def netbond(box: Box, *words: str) -> subprocess.CompletedProcess[str]:
+    command = box.command(*words, "--config", str(box.config_file))
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)

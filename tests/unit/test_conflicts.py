@@ -89,7 +89,7 @@ def test_a_box_of_ones_own_has_none() -> None:
         ),
         (Rule(50, 6, table=5, protocol=3), []),  # no rule of netbond's is in that family
         (Rule(7, 4, table=5, protocol=3, iif="eth1"), []),  # for packets that come in
-        (Rule(300, 4, action="prohibit", protocol=3), []),
+        (Rule(300, 4, action="prohibit", protocol=3, iif="eth1"), []),
         (Rule(7, 4, action="nop", protocol=3), []),
     ],
 )  # fmt: skip
@@ -113,6 +113,29 @@ def test_rules_of_others(rule: Rule, says: list[str]) -> None:
 )  # fmt: skip
 def test_rules_that_got_ahead(rule: Rule, says: str) -> None:
     assert found(replace(FACTS, rules=(rule,))) == [f"another program's rule is ahead of netbond's: {says}"]
+
+
+def test_a_full_tunnel_behind_netbonds_rules_and_what_decides() -> None:
+    tunnel = Route(51820, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("wg0"),), protocol=3)
+    quick = Rule(32765, 4, table=51820, mark=0xCA6C, mask=0xFFFFFFFF, other="not", protocol=3)
+    main = Rule(32766, 4, table=MAIN_TABLE, protocol=2)
+    says = "priority 32765 not from all fwmark 0xca6c/0xffffffff lookup 51820"
+    facts = replace(FACTS, routes=(tunnel,), rules=(quick, main))
+    assert found(facts) == [
+        f"unbound traffic follows another program's rule, not the shared default: {says};"
+        " routing.others_first = false keeps the shared default ahead"
+    ]
+    assert found(facts, "[routing]\nothers_first = false") == [
+        f"the shared default is ahead of another program's rule: {says};"
+        " routing.others_first = true lets it go first"
+    ]
+    own = Rule(32765, 4, table=222, protocol=78)
+    assert found(replace(facts, rules=(own, quick, main))) == [
+        f"the shared default is ahead of another program's rule: {says};"
+        " give it another priority, or set routing.ecmp_priority above it"
+    ]
+    few = replace(facts, rules=(Rule(5270, 4, table=52), main))  # a tailnet's leaves the rest alone
+    assert found(few) == []
 
 
 def test_routes_of_others_in_netbonds_tables_are_one_line_for_each_table() -> None:

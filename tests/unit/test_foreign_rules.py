@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from netbond.config.load import parse
-from netbond.config.schema import Config
+from netbond.config.schema import Config, RoutingConfig
 from netbond.desired import desired
-from netbond.foreign_rules import ahead, foreign
-from netbond.model import MAIN_TABLE, Facts, Rule
+from netbond.foreign_rules import ahead, foreign, hidden, takes_all
+from netbond.model import MAIN_TABLE, Facts, Nexthop, Route, Rule
 from netbond.plan import rule_words
 from tests.unit.boxes import SIX, address, box, lease
 
@@ -146,3 +146,74 @@ def test_the_classic_layout_copies_its_networks() -> None:
 def test_without_uplinks_nothing_is_ahead() -> None:
     assert lines(wg(39), facts=Facts()) == []
     assert ahead([wg(39)], [], 78) == []
+
+
+# --- rules behind netbond's --------------------------------------------------------------------------------
+
+SUPPRESSED = Rule(32764, 4, table=MAIN_TABLE, suppress_prefixlength=0, protocol=3)
+TAILSCALE = (
+    Rule(5210, 4, table=MAIN_TABLE, mark=0x80000, mask=0xFF0000),
+    Rule(5230, 4, table=253, mark=0x80000, mask=0xFF0000),
+    Rule(5250, 4, action="unreachable", mark=0x80000, mask=0xFF0000),
+    Rule(5270, 4, table=52),
+)
+MULLVAD = (
+    Rule(5208, 4, table=MAIN_TABLE, suppress_prefixlength=0),
+    Rule(5209, 4, table=0x6D6F6C65, mark=0x6D6F6C65, mask=0xFFFFFFFF, other="not"),
+)
+
+
+@pytest.mark.parametrize(
+    ("rules", "shared"),
+    [
+        ((), ["222 from all lookup 222"]),
+        (TAILSCALE, ["5209 from all fwmark 0x80000/0xff0000 lookup 222", "5271 from all lookup 222"]),
+        ((*MULLVAD, *TAILSCALE), ["5271 from all lookup 222"]),  # no number of its own for the mark
+        (MULLVAD, ["5210 from all lookup 222"]),
+        ((SUPPRESSED, wg(32765)), ["32765 from all lookup 222"]),  # the older is asked first
+        ((Rule(1000, 4, other="l3mdev 01"),), ["1001 from all lookup 222"]),
+        ((Rule(30200, 4, table=30200, source=ipaddress.ip_network("10.0.0.10/32")),),
+         ["30201 from all lookup 222"]),
+        ((Rule(222, 4, table=7, iif="docker0"),), ["223 from all lookup 222"]),
+        ((Rule(5270, 6, table=52),), ["222 from all lookup 222"]),  # of the other family
+        ((Rule(30000, 4, table=MAIN_TABLE), Rule(31000, 4, table=7)), ["222 from all lookup 222"]),
+        ((Rule(32767, 4, table=253),), ["222 from all lookup 222"]),
+        ((wg(39),), ["222 from all lookup 222"]),
+    ],
+)  # fmt: skip
+def test_the_shared_default_makes_way(rules: tuple[Rule, ...], shared: list[str]) -> None:
+    assert [line for line in lines(*rules) if line.endswith("lookup 222")] == shared
+    kept = lines(*rules, config=parse("[routing]\nothers_first = false"))
+    assert [line for line in kept if line.endswith("lookup 222")] == ["222 from all lookup 222"]
+
+
+def test_which_rules_are_never_asked() -> None:
+    keeps = RoutingConfig(others_first=False)
+    assert hidden((*TAILSCALE, MAIN), 4, keeps) == list(TAILSCALE)
+    assert hidden((*TAILSCALE, MAIN), 6, keeps) == []
+    makes_way = RoutingConfig()
+    own = Rule(32765, 4, table=222, protocol=78)
+    assert hidden((wg(32765), own, MAIN), 4, makes_way) == []
+    assert hidden((own, wg(32765), MAIN), 4, makes_way) == [wg(32765)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "all_of_it"),
+    [
+        (wg(32765), True),
+        (Rule(9, 4, action="unreachable"), True),
+        (Rule(9, 4, table=51820), True),
+        (Rule(9, 4, table=51820, suppress_prefixlength=0), False),
+        (Rule(9, 4, table=52), False),  # which has no default
+        (Rule(9, 6, table=51820), False),
+        (Rule(9, 4, table=51820, source=ipaddress.ip_network("10.66.0.2/32")), False),
+        (Rule(9, 4, table=51820, iif="eth1"), False),
+        (Rule(9, 4, action="unreachable", mark=1, mask=1), False),
+        (Rule(9, 4, other="l3mdev 01"), False),
+        (Rule(9, 4, action="goto", other="goto 32766"), False),
+    ],
+)
+def test_which_rules_leave_nothing_to_the_shared_default(rule: Rule, all_of_it: bool) -> None:
+    tunnel = Route(51820, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("wg0"),))
+    subnet = Route(52, ipaddress.ip_network("192.168.77.0/24"), (Nexthop("tailscale0"),))
+    assert takes_all(rule, (tunnel, subnet)) is all_of_it
