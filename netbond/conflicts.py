@@ -8,7 +8,7 @@ from collections import defaultdict
 from netbond.config.schema import Config
 from netbond.desired import Desired, main_defaults, refusing_defaults, refusing_families
 from netbond.ecmp import foreign_ids
-from netbond.foreign_rules import ahead, between, hidden, picks, shared_priority, takes_all
+from netbond.foreign_rules import ahead, foreign, hidden, picks, shared_priority, takes_all
 from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route, Rule
 from netbond.plan import hop_words, route_words, rule_words
 from netbond.rules import overlap
@@ -48,7 +48,7 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
             " (routing.nexthop_base moves netbond's ids)"
             for number in foreign_ids(facts, routing)
         ]
-    found += [line for rule, line in unmet(facts, goal, config) if rule not in before]
+    found += [line for rule, line in unmet(facts, goal, config) if rule not in before]  # behind
     found += _followed(facts, goal, config)
     found += _refusing(facts, goal, config)
     return found + _hiding_defaults(facts, goal, config) + _wide_routes(facts, goal, config)
@@ -86,14 +86,24 @@ def unmet(facts: Facts, goal: Desired, config: Config) -> list[tuple[Rule, str]]
 def _followed(facts: Facts, goal: Desired, config: Config) -> list[str]:
     """Other programs' rules that leave no unbound traffic to the shared default, as a VPN's do."""
     routing = config.routing
-    unasked = [rule for rule, _ in unmet(facts, goal, config)]
-    return [
-        f"unbound traffic follows another program's rule, not the shared default: {rule_says(rule)};"
-        " routing.others_first = false keeps the shared default ahead"
-        for family in sorted({uplink.family for uplink in goal.uplinks})
-        for rule in between(facts.rules, family, routing)
-        if rule not in unasked and takes_all(rule, facts.routes)
-    ]
+    named = {rule for rule, _ in unmet(facts, goal, config)}
+    named.update(ahead(facts.rules, goal.own_rules, routing.protocol))
+    wide = [route for route in facts.routes if route.destination.prefixlen <= 1]
+    lines = []
+    for family in sorted({uplink.family for uplink in goal.uplinks}):
+        shared = shared_priority(facts.rules, family, routing)
+        for rule in foreign(facts.rules, routing.protocol):
+            of_family = rule.family == family and rule.priority <= shared
+            if not of_family or rule in named or not takes_all(rule, wide):
+                continue
+            decides = "routing.others_first = false keeps the shared default ahead"
+            if rule.priority < routing.ecmp_priority:
+                decides = "delete it if that is not wanted"
+            lines.append(
+                "unbound traffic follows another program's rule, not the shared default:"
+                f" {rule_says(rule)}; {decides}"
+            )
+    return lines
 
 
 def _has_copies(rule: Rule, goal: Desired) -> bool:

@@ -50,9 +50,10 @@ def foreign(rules: Iterable[Rule], protocol: int) -> list[Rule]:
 def ahead(rules: Iterable[Rule], own: Iterable[Rule], protocol: int) -> list[Rule]:
     """Other programs' rules that come before one of `own` for bound traffic, and may match that traffic."""
     bound = [each for each in own if each.oif or each.source]
+    last = max((each.priority for each in bound), default=-1)
     return [
         rule
-        for rule in foreign(rules, protocol)
+        for rule in foreign((rule for rule in rules if rule.priority <= last), protocol)
         # Of two rules with one priority the older is asked first, so the same one counts, too.
         if any(
             rule.family == each.family and rule.priority <= each.priority and _may_match(rule, each)

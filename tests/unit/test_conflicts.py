@@ -134,6 +134,11 @@ def test_a_full_tunnel_behind_netbonds_rules_and_what_decides() -> None:
         f"the shared default is ahead of another program's rule: {says};"
         " give it another priority, or set routing.ecmp_priority above it"
     ]
+    old = Rule(210, 4, table=51820, protocol=3)  # between netbond's rules
+    assert found(replace(facts, rules=(old, main))) == [
+        "unbound traffic follows another program's rule, not the shared default:"
+        " priority 210 from all lookup 51820; delete it if that is not wanted"
+    ]
     few = replace(facts, rules=(Rule(5270, 4, table=52), main))  # a tailnet's leaves the rest alone
     assert found(few) == []
 
