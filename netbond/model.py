@@ -84,7 +84,10 @@ class Nexthop:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route in any table. `kind` is the kernel's type: unicast, unreachable, prohibit, ..."""
+    """A route in any table. `kind` is the kernel's type: unicast, unreachable, prohibit, ...
+
+    `expires_s` is how long a router's advertisement still holds, as it was read (IPv6); None: for ever.
+    """
 
     table: int
     destination: IPNetwork
@@ -96,6 +99,7 @@ class Route:
     protocol: int = 0
     nexthop_id: int = 0  # the nexthop object or group that it uses; `nexthops` then has its content
     attributes: PathAttributes = ()
+    expires_s: float | None = field(default=None, compare=False)
 
     @property
     def family(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # One change causes several events (an address comes with its routes). Wait for the rest of them, but not
 # until a storm of events has ended. No event is lost by that, because each pass reads everything again. The
 # first event after a quiet time waits less than an event in a storm.
@@ -10,6 +12,9 @@ SETTLE_BUSY_S = 0.002  # if the last pass ended less than QUIET_S ago
 QUIET_S = 0.005
 RESYNC_S = 10.0  # between two passes without an event: the kernel does not report every change
 PRUNE_AFTER_S = 10.0  # after the start; then stale objects are removed even if a source has not reported yet
+
+# After a route has expired: within 1/100 s of the expiry the kernel says that the route never expires.
+AFTER_EXPIRY_S = 0.05
 
 
 def settle_s(since_last_pass_s: float, read_cost_s: float) -> float:
@@ -28,12 +33,22 @@ def may_prune(*, complete: bool, since_start_s: float) -> bool:
     return complete or since_start_s > PRUNE_AFTER_S
 
 
-def next_look_s(retry_s: float | None, repair_due_s: float | None) -> float:
+def look_at_expiry_s(expiries_s: Iterable[float], before_s: float | None) -> float | None:
+    """Return the seconds until the look after the next expiry of a route; None if none expires.
+
+    `before_s` is what was returned in the last pass, less the time since then. It counts as long as it lies
+    ahead: a pass in the very moment of the expiry does not see it.
+    """
+    ahead = [expiry_s + AFTER_EXPIRY_S for expiry_s in expiries_s]
+    if before_s is not None and before_s > 0:
+        ahead.append(before_s)
+    return min(ahead, default=None)
+
+
+def next_look_s(*due_s: float | None) -> float:
     """Return the seconds until the next pass, if no event comes first.
 
-    `retry_s` is set if the kernel refused something. `repair_due_s` is the time until a delayed repair may be
-    made; None if there is none.
+    `due_s` are the times until something refused is to be tried again, until a delayed repair may be made,
+    and until a route has expired; None if there is none.
     """
-    if retry_s is not None:
-        return retry_s
-    return RESYNC_S if repair_due_s is None else max(0.0, min(RESYNC_S, repair_due_s))
+    return max(0.0, min([RESYNC_S, *(due for due in due_s if due is not None)]))

@@ -28,7 +28,7 @@ from netbond.outputs.kernel_settings import KernelSettings
 from netbond.outputs.metrics import Metrics
 from netbond.outputs.router_mode import RouterMode
 from netbond.outputs.table_names import TableNames
-from netbond.pacing import may_prune, next_look_s
+from netbond.pacing import look_at_expiry_s, may_prune, next_look_s
 from netbond.plan import object_words, plan
 from netbond.problems import Problems
 from netbond.refusals import barred, judge, lines
@@ -77,6 +77,7 @@ class Reconciler:
         self._refused: frozenset[str] | None = None  # what the kernel refused in the last pass
         self._legs = RefusedLegs()
         self._barred: frozenset[Health] = frozenset()  # uplinks whose own default the kernel refuses
+        self._expiry: float | None = None  # when to look because a route has expired, monotonic seconds
         self._changes = 0  # routes and rules added and removed since the start
         self._traffic = Traffic()
         self._counted = self._started
@@ -134,9 +135,19 @@ class Reconciler:
         if not self._traffic.interfaces:
             await self.count(kernel)
         self.publish()
-        waits = (judgement.retry_s, self._legs.next_trial_s(now))
-        retry_s = min((wait for wait in waits if wait is not None), default=None)
-        return next_look_s(retry_s, None if due is None else due - now)
+        return next_look_s(
+            judgement.retry_s,
+            self._legs.next_trial_s(now),
+            None if due is None else due - now,
+            self._next_expiry_s(facts, now),
+        )
+
+    def _next_expiry_s(self, facts: Facts, now: float) -> float | None:
+        """In how many seconds to look because a route of another program has expired: no event says so."""
+        expiries = [route.expires_s for route in facts.routes if route.expires_s is not None]
+        found = look_at_expiry_s(expiries, None if self._expiry is None else self._expiry - now)
+        self._expiry = None if found is None else now + found
+        return found
 
     def facts(self, read: Facts) -> Facts:
         """What was read from the kernel, with all that is known besides."""

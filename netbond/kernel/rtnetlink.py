@@ -54,12 +54,14 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 _LEG = struct.Struct("=HBBi")  # rtnexthop: length, flags, hops (the weight less one), index
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
 _NEXTHOP = struct.Struct("=BBBxI")  # nhmsg: family, scope, protocol, flags
+_CACHE = struct.Struct("=8xi16x")  # rta_cacheinfo: two counters, expires (in 1/USER_HZ), four more
 _MEMBER = struct.Struct("=IBBH")  # nexthop_grp: id, weight less one, its high byte (6.12 and later), reserved
 
 NUD_REACHABLE, NUD_FAILED = 0x02, 0x20
 _IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
 _IFA_F_TEMPORARY, _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED = 0x01, 0x04, 0x08
 _IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x20, 0x40
+_USER_HZ = 100  # on every architecture that netbond runs on
 _RTM_F_CLONED = 0x200  # a cached exception (path MTU), not a configured route
 _RTNH_F_DEAD, _RTNH_F_ONLINK = 0x1, 0x4
 _FIB_RULE_INVERT = 0x2  # `ip rule add not ...`
@@ -226,18 +228,29 @@ def _legs(data: bytes, names: Names) -> Iterator[Nexthop]:
 
 
 def route(payload: bytes, names: Names) -> Route | None:
-    """A route; None for routes that are not configured: local, multicast, cached."""
+    """A route; None for routes that are not configured (local, multicast, cached), or have expired.
+
+    The kernel uses an expired route no more, but lists it for up to half a minute, until it collects it.
+    """
     af, _, _, _, table, _, _, kind, flags = _ROUTE.unpack_from(payload)
     if table == LOCAL_TABLE or kind in _OWN_KINDS or flags & _RTM_F_CLONED or af not in FAMILY:
         return None
     found = attributes(payload, _ROUTE.size)
     table = _u32(found.get(15), table)  # RTA_TABLE
-    return None if table == LOCAL_TABLE else _route(payload, found, names)
+    if table == LOCAL_TABLE or _expires(found) < 0:
+        return None
+    return _route(payload, found, names)
 
 
 def answer(payload: bytes, names: Names) -> Route:
     """What the kernel answers to lookup_request: any route, a cached one of the local table too."""
     return _route(payload, attributes(payload, _ROUTE.size), names)
+
+
+def _expires(found: Mapping[int, bytes]) -> int:
+    """In 1/USER_HZ from now; 0: never; negative: it has expired."""
+    cached = found.get(12, b"")  # RTA_CACHEINFO
+    return int(_CACHE.unpack_from(cached)[0]) if len(cached) >= _CACHE.size else 0
 
 
 def _route(payload: bytes, found: Mapping[int, bytes], names: Names) -> Route:
@@ -262,6 +275,7 @@ def _route(payload: bytes, found: Mapping[int, bytes], names: Names) -> Route:
         protocol=protocol,
         nexthop_id=_u32(found.get(30)),
         attributes=_path(found[8]) if 8 in found else (),  # RTA_METRICS
+        expires_s=_expires(found) / _USER_HZ or None,
     )
 
 

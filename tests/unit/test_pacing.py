@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from netbond.pacing import (
+    AFTER_EXPIRY_S,
     PRUNE_AFTER_S,
     QUIET_S,
     RESYNC_S,
     SETTLE_BUSY_S,
     SETTLE_S,
+    look_at_expiry_s,
     may_prune,
     next_look_s,
     settle_s,
@@ -39,3 +41,17 @@ def test_the_next_look() -> None:
     assert next_look_s(None, -1.0) == 0.0
     assert next_look_s(None, RESYNC_S * 2) == RESYNC_S
     assert next_look_s(0.05, 3.0) == 0.05
+    assert next_look_s(None, 3.0, 0.5) == 0.5
+    assert next_look_s(600.0, None) == RESYNC_S  # the kernel does not report every change
+    assert next_look_s(None, None, None) == RESYNC_S
+
+
+def test_a_look_follows_the_next_expiry_of_a_route() -> None:
+    assert look_at_expiry_s([], None) is None
+    assert look_at_expiry_s([1800.0, 2.0], None) == 2.0 + AFTER_EXPIRY_S
+
+
+def test_a_pass_at_the_very_moment_of_an_expiry_does_not_lose_it() -> None:
+    assert look_at_expiry_s([], 0.02) == 0.02
+    assert look_at_expiry_s([1800.0], 0.02) == 0.02
+    assert look_at_expiry_s([], -0.01) is None

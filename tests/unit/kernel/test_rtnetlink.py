@@ -135,6 +135,25 @@ def test_local_and_multicast_routes_are_passed_over(kind: int) -> None:
     assert wire.route(payload, NAMES) is None
 
 
+@pytest.mark.parametrize(("ticks", "expires_s"), [(180_000, 1800.0), (1, 0.01), (0, None)])
+def test_how_long_a_route_still_holds(ticks: int, expires_s: float | None) -> None:
+    found = wire.route(advertised_route(ticks), NAMES)
+    assert found is not None
+    assert found.expires_s == expires_s
+    assert found == wire.route(advertised_route(0), NAMES)  # time alone makes it no other route
+
+
+def test_a_route_that_has_expired_is_none_although_it_is_still_listed() -> None:
+    assert wire.route(advertised_route(-1), NAMES) is None
+
+
+def advertised_route(ticks: int) -> bytes:
+    """A default of a router's advertisement; what the kernel lists of it."""
+    cached = struct.pack("=IIiIIII", 0, 0, ticks, 0, 0, 0, 0)
+    payload = struct.pack("=BBBBBBBBI", 10, 0, 0, 0, 254, 9, 0, 1, 0) + attribute(4, struct.pack("=I", 7))
+    return payload + attribute(5, ip("fe80::1").packed) + attribute(12, cached)
+
+
 @given(st.binary(max_size=200))
 def test_broken_messages_end_without_harm(data: bytes) -> None:
     assert all(len(payload) <= len(data) for _, _, _, payload in wire.messages(data))
