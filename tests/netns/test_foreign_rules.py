@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -170,6 +172,46 @@ def test_a_full_tunnel_that_was_first_does_not_leak(box: Box) -> None:
             pytest.fail(f"wg-quick would never end: {box.rules()}")
     wait_for(lambda: box.way("1.1.1.1").startswith("usb"), 1.0, "shared again")
     wait_for(lambda: "\n222:" in box.rules(), 1.0, "at its usual place")
+
+
+@pytest.mark.skipif(
+    not (shutil.which("wg-quick") and shutil.which("wireguard-go")),
+    reason="needs wireguard-tools and wireguard-go",
+)
+@pytest.mark.parametrize("first", ["netbond", "wg-quick"])
+def test_the_real_wg_quick(box: Box, first: str) -> None:
+    name = f"wgt{os.getpid() % 10**6}"
+    file = box.folder / f"{name}.conf"
+    file.touch(mode=0o600)
+    file.write_text(
+        f"[Interface]\nPrivateKey = {KEY}\nAddress = 10.67.0.2/32, fd00:67::2/128\n"
+        f"[Peer]\nPublicKey = {KEY}\nEndpoint = 10.0.1.1:51820\nAllowedIPs = 0.0.0.0/0, ::/0\n"
+    )
+    for family in ("-4", "-6"):  # wg-quick takes the first table without routes
+        box.ip(family, "route", "del", "default", "dev", "wg0", "table", "51820")
+    if first == "netbond":
+        box.start()
+    try:
+        box.run("wg-quick", "up", str(file))
+        if first == "wg-quick":
+            box.start()
+        wait_for(lambda: box.way("1.1.1.1", "from", "10.0.1.10") == "usb1", 1.0, "the address's uplink")
+        wait_for(
+            lambda: way6(box, GOOGLE6, "from", "2001:db8:0:1::10") == "usb1", 1.0, "the address's uplink"
+        )
+        for family, address in (("-4", "1.1.1.1"), ("-6", GOOGLE6)):
+            assert f"dev {name} " in box.ip(family, "route", "get", address)
+            assert "dev usb1 " in box.ip(family, "route", "get", address, "oif", "usb1")
+            assert "dev usb" in box.ip(family, "route", "get", address, "mark", "51820")
+    finally:
+        box.run("wg-quick", "down", str(file))  # its program ends with its socket
+    assert "51820" not in box.rules()
+    wait_for(lambda: box.way("1.1.1.1").startswith("usb"), 1.0, "shared again")
+    wait_for(lambda: "\n222:" in box.rules(), 5.0, "as before")
+    wait_for(lambda: "\n50:" in box.rules(), 5.0, "what wg-quick took for its own")
+
+
+KEY = "YAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
 
 
 def test_what_cannot_both_hold_is_named_by_status_plan_and_explain(box: Box) -> None:
