@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from netbond import pins
+from netbond import pins, withheld
 from netbond.config.schema import Config
 from netbond.ecmp import ecmp, uses_groups
 from netbond.foreign_rules import copies, make_way
@@ -21,6 +22,7 @@ from netbond.model import (
     Route,
     Rule,
     Uplink,
+    Withheld,
 )
 from netbond.rules import rules
 from netbond.tables import routes
@@ -40,6 +42,7 @@ class Desired:
     excluded: tuple[tuple[str, str], ...] = ()  # interfaces that are not uplinks by default, and why
     settings: Settings = field(default_factory=lambda: NO_SETTINGS)  # by interface (netbond.match)
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups
+    withheld: tuple[Withheld, ...] = ()
     take: tuple[Route, ...] = ()  # foreign defaults to take out of main
     own_rules: tuple[Rule, ...] = ()  # `rules` without copies and marks (netbond.foreign_rules)
 
@@ -48,7 +51,7 @@ def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
     """Return the table that each uplink has in the kernel now, by the uplink's name.
 
     netbond's own `oif` rules name the table of a device. The default route in a table names its further
-    gateway.
+    gateway. An interface whose addresses are withheld has only rules for these.
     """
     found = {rule.oif: rule.table for rule in facts.rules if rule.oif and rule.protocol == protocol}
     of_devices = set(found.values())
@@ -58,6 +61,11 @@ def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
         if own and route.table in sources - of_devices and len(route.nexthops) == 1:
             (hop,) = route.nexthops
             found[f"{hop.device}+{hop.gateway}"] = route.table
+    holders = {ipaddress.ip_network(address.interface.ip): address.device for address in facts.addresses}
+    for rule in facts.rules:
+        own = rule.protocol == protocol and rule.action == "table"
+        if own and rule.source in holders and rule.table not in found.values():
+            found.setdefault(holders[rule.source], rule.table)
     return found
 
 
@@ -70,16 +78,28 @@ def desired(facts: Facts, config: Config) -> Desired:
     pinned = pins.routes(uplinks, facts, config)
     marked = mark_rules(uplinks, config.router, routing.protocol)
     passed_over = refusing_families(facts, routing.protocol) if routing.take_over_default else frozenset()
-    own = rules(uplinks, routing, pins={route.family for route in pinned}, passed_over=passed_over)
+    own = rules(
+        uplinks,
+        routing,
+        pins={route.family for route in pinned},
+        passed_over=passed_over,
+        withheld=found.withheld,
+    )
     own = make_way(own, facts.rules, routing)
     return Desired(
         uplinks=uplinks,
-        routes=(*(route for uplink in uplinks for route in routes(uplink, routing)), *pinned, *shared.routes),
+        routes=(
+            *(route for uplink in uplinks for route in routes(uplink, routing)),
+            *(route for each in found.withheld for route in withheld.routes(each, routing)),
+            *pinned,
+            *shared.routes,
+        ),
         rules=(*copies(facts.rules, own, routing.protocol), *own, *marked),
         idle=found.idle,
         excluded=found.excluded,
         settings=found.settings,
         nexthops=shared.nexthops,
+        withheld=found.withheld,
         take=_to_take(facts, uplinks, config),
         own_rules=tuple(own),
     )

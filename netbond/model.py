@@ -64,6 +64,7 @@ class Address:
     tentative: bool = False  # IPv6: duplicate address detection is not finished, or has failed; unusable
     deprecated: bool = False  # IPv6: existing connections may use it, new ones should not
     temporary: bool = False  # IPv6: a privacy address (RFC 8981), replaced after a day or so
+    dynamic: bool = False  # a DHCP server or a router gave it; False for what is static, or delegated (IPv6)
 
     @property
     def family(self) -> int:
@@ -313,6 +314,23 @@ class Uplink:
     def in_list(self) -> bool:
         """Whether it belongs in the address list for senders."""
         return self.usable if self.listed is None else self.listed
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Addresses of one family, on an interface that is no uplink for it now (netbond.withheld).
+
+    What is bound to them leaves by `device`, or if not `leaves_by_device`, not at all.
+    """
+
+    device: str
+    name: str  # its label, or the device's name
+    family: int  # 4 or 6
+    table: int
+    addresses: tuple[Address, ...]
+    leaves_by_device: bool = False
+    gateway: IPAddress | None = None  # None: it needs none
+    onlink: bool = False  # the gateway is outside every connected network
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ import itertools
 from collections.abc import Container, Iterable
 
 from netbond.config.schema import RoutingConfig
-from netbond.model import MAIN_TABLE, Address, IPNetwork, Rule, Uplink
+from netbond.model import MAIN_TABLE, Address, IPNetwork, Rule, Uplink, Withheld
 
 
 def rules(
@@ -35,43 +35,58 @@ def rules(
     *,
     pins: Iterable[int] = (),
     passed_over: Container[int] = (),
+    withheld: Iterable[Withheld] = (),
 ) -> list[Rule]:
     """netbond's rules for these uplinks, by priority; none if there are no uplinks.
 
     `pins` are the families (4, 6) that have pinned destinations, `passed_over` those whose defaults in main
-    are passed over in the classic layout, too, because they cannot be taken.
+    are passed over in the classic layout, too, because they cannot be taken. `withheld` have rules for their
+    addresses alone: what is bound to their devices goes by main, as far as it can.
     """
     found: set[Rule] = set()
-    uplinks = list(uplinks)
-    tables = sorted({uplink.table for uplink in uplinks})
+    uplinks, withheld = list(uplinks), list(withheld)
+    tables = sorted({uplink.table for uplink in uplinks} | {each.table for each in withheld})
+
+    def priority(table: int) -> int:
+        if routing.layout == "default":
+            return table
+        # Always ahead of the pins, however many uplinks there are.
+        return min(routing.classic_priority + tables.index(table), routing.pin_priority - 1)
+
     overlapping = _overlapping(uplinks) if routing.layout == "classic" else set()
     for uplink in uplinks:
         family, protocol, table = uplink.family, routing.protocol, uplink.table
-        found.add(
-            Rule(
-                routing.main_priority,
-                family,
-                table=MAIN_TABLE,
-                suppress_prefixlength=0 if routing.layout == "default" or family in passed_over else None,
-                protocol=protocol,
-            )
-        )
+        found.add(_main(family, routing, passed_over))
         found.add(Rule(routing.ecmp_priority, family, table=routing.ecmp_table, protocol=protocol))
         if not uplink.further:  # of several gateways the first carries what is bound to the device alone
             found.add(Rule(routing.oif_priority, family, table=table, oif=uplink.device, protocol=protocol))
         for address in uplink.addresses:
-            if routing.layout == "default":
-                priority = table
-            else:  # always ahead of the pins, however many uplinks there are
-                priority = min(routing.classic_priority + tables.index(table), routing.pin_priority - 1)
             source = _source(address, routing, overlapping)
-            found.add(Rule(priority, family, table=table, source=source, protocol=protocol))
+            found.add(Rule(priority(table), family, table=table, source=source, protocol=protocol))
+    for each in withheld:
+        found.add(_main(each.family, routing, passed_over))
+        for address in each.addresses:
+            source = ipaddress.ip_network(address.interface.ip)
+            rule = Rule(
+                priority(each.table), each.family, table=each.table, source=source, protocol=routing.protocol
+            )
+            found.add(rule)
     found |= {
         Rule(routing.pin_priority, family, table=routing.pin_table, protocol=routing.protocol)
         for family in pins
     }
     return sorted(
         found, key=lambda rule: (rule.family, rule.priority, rule.table, rule.oif, str(rule.source))
+    )
+
+
+def _main(family: int, routing: RoutingConfig, passed_over: Container[int]) -> Rule:
+    return Rule(
+        routing.main_priority,
+        family,
+        table=MAIN_TABLE,
+        suppress_prefixlength=0 if routing.layout == "default" or family in passed_over else None,
+        protocol=routing.protocol,
     )
 
 

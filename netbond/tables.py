@@ -102,6 +102,17 @@ def on_link(gateway: IPAddress | None, addresses: Iterable[Address]) -> bool:
     return gateway is None or gateway.is_link_local or any(reaches(each, gateway) for each in addresses)
 
 
+def last_route(table: int, family: int, routing: RoutingConfig) -> Route:
+    """The last route of a table, which refuses."""
+    return Route(
+        table,
+        DEFAULT[family],
+        kind="prohibit" if routing.layout == "classic" else "unreachable",
+        metric=LAST_METRIC,
+        protocol=routing.protocol,
+    )
+
+
 def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
     """The routes of one uplink's table: connected networks, the default, and a last route that refuses.
 
@@ -109,13 +120,7 @@ def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
     and traffic bound to its address must not leave by another uplink.
     """
     family, protocol = uplink.family, routing.protocol
-    last = Route(
-        uplink.table,
-        DEFAULT[family],
-        kind="prohibit" if routing.layout == "classic" else "unreachable",
-        metric=LAST_METRIC,
-        protocol=protocol,
-    )
+    last = last_route(uplink.table, family, routing)
     if uplink.state == "down":
         return [last]
     direct: dict[IPNetwork, Route] = {}

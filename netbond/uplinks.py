@@ -19,7 +19,7 @@ traffic bound to that address must fail instead of leaving by another modem.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from netbond import match
@@ -38,9 +38,11 @@ from netbond.model import (
     PathAttributes,
     Uplink,
     UplinkState,
+    Withheld,
 )
-from netbond.tables import assign, reaches
+from netbond.tables import assign, on_link, reaches
 from netbond.usability import apply_policy
+from netbond.withheld import is_of_a_way_out, is_routed_by_others
 
 # The possible `gateway_source` of an uplink, besides the sources of claims.
 CONFIGURED = "configuration"
@@ -322,6 +324,10 @@ class _Chosen:
     def name(self) -> str:
         return self.link.name + self.further
 
+    @property
+    def family(self) -> int:
+        return self.everything[0].family
+
 
 def _of_interface(
     link: Interface, setting: UplinkConfig, facts: Facts, config: Config
@@ -344,6 +350,75 @@ def _of_interface(
     if found or not asked_for:
         return found, ""
     return [], "no gateway known" if any_address else "no address"
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """The addresses of one family on an interface that is no uplink for it."""
+
+    link: Interface
+    addresses: tuple[Address, ...]
+    gateway: _Gateway | None  # by which they leave nevertheless
+
+
+def _idle_addresses(
+    link: Interface, setting: UplinkConfig, families: Collection[int], facts: Facts, config: Config
+) -> list[_Idle]:
+    """Return the addresses that must not leave by another interface; `families` are uplinks.
+
+    The gateway of a disabled interface is left to what is bound to it, as a person may have disabled the
+    interface by which he reaches the box. What roams costs money.
+    """
+    protocol = config.routing.protocol
+    asked_for = setting is not match.UNMATCHED
+    named = setting if asked_for and setting.match != "*" else None
+    found = []
+    for family in {4, 6} - set(families) if config.routing.ipv6 else {4} - set(families):
+        addresses = candidates(link.name, family, facts, asked_for=asked_for)
+        gateways = _gateways(link, addresses, setting, facts) if addresses else []
+        addresses = tuple(
+            address
+            for address in addresses
+            if (gateways or is_of_a_way_out(address, named, facts, protocol))
+            and not is_routed_by_others(address, facts, protocol)
+        )
+        way_out = gateways[0] if gateways and not setting.enabled and link.up else None
+        if addresses:
+            found.append(_Idle(link, addresses, way_out))
+    return found
+
+
+def _withheld(
+    idle: Iterable[_Idle],
+    uplinks: Iterable[Uplink],
+    tables: Mapping[str, int],
+    labels: Mapping[str, str],
+) -> Iterator[Withheld]:
+    """Yield what is withheld, where there is another interface by which it could leave.
+
+    An address that an uplink has, too, is left to it (twins).
+    """
+    idle, uplinks = list(idle), list(uplinks)
+    for each in idle:
+        family = each.addresses[0].family
+        others = [uplink for uplink in uplinks if uplink.family == family]
+        devices = {uplink.device for uplink in others}
+        devices |= {other.link.name for other in idle if other.addresses[0].family == family}
+        in_use = {address.interface.ip for uplink in others for address in uplink.addresses}
+        addresses = tuple(address for address in each.addresses if address.interface.ip not in in_use)
+        if len(devices) < 2 or not addresses or each.link.name not in tables:
+            continue
+        gateway = None if each.gateway is None else each.gateway.ip
+        yield Withheld(
+            each.link.name,
+            labels.get(each.link.name, each.link.name),
+            family,
+            tables[each.link.name],
+            addresses,
+            leaves_by_device=each.gateway is not None,
+            gateway=gateway,
+            onlink=not on_link(gateway, addresses),
+        )
 
 
 def excluded(facts: Facts, choice: match.Choice, config: Config) -> dict[str, str]:
@@ -373,6 +448,7 @@ class Found:
     idle: tuple[IdleInterface, ...]
     excluded: tuple[tuple[str, str], ...]
     settings: match.Settings
+    withheld: tuple[Withheld, ...] = ()
 
 
 def _disputed(item: _Chosen, gateways: Iterable[_Gateway], facts: Facts) -> tuple[tuple[str, IPAddress], ...]:
@@ -404,16 +480,19 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
     choice = match.choose(of_links(facts.interfaces, facts.devices), config)
     no_uplinks = excluded(facts, choice, config)
     chosen: list[_Chosen] = []
+    no_way_out: list[_Idle] = []
     idle = [IdleInterface("", problem) for problem in choice.problems]
     for link in sorted(facts.interfaces, key=lambda link: link.name):
         if link.name not in no_uplinks:
             setting = choice.settings.get(link.name, match.UNMATCHED)
             found, why_not = _of_interface(link, setting, facts, config)
             chosen += found
+            families = {item.family for item in found}
+            no_way_out += _idle_addresses(link, setting, families, facts, config)
             idle += [IdleInterface(link.name, why_not)] if why_not else []
     idle += [IdleInterface(setting.match, "no such interface now") for setting in choice.unused]
     tables = assign(
-        sorted({item.name for item in chosen}),
+        sorted({item.name for item in chosen} | {each.link.name for each in no_way_out}),
         config.routing,
         tables_in_use,
         {name: setting.table for name, setting in choice.settings.items() if setting.table},
@@ -454,4 +533,10 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             backups.add(uplink.name)
     uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
     settled = apply_policy(uplinks, facts, backups, dead_leave_list=config.health.down_from_list)
-    return Found(tuple(settled), tuple(idle), tuple(sorted(no_uplinks.items())), choice.settings)
+    return Found(
+        tuple(settled),
+        tuple(idle),
+        tuple(sorted(no_uplinks.items())),
+        choice.settings,
+        tuple(_withheld(no_way_out, settled, tables, choice.labels)),
+    )

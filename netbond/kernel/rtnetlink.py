@@ -60,7 +60,8 @@ _MEMBER = struct.Struct("=IBBH")  # nexthop_grp: id, weight less one, its high b
 NUD_REACHABLE, NUD_FAILED = 0x02, 0x20
 _IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
 _IFA_F_TEMPORARY, _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED = 0x01, 0x04, 0x08
-_IFA_F_DEPRECATED, _IFA_F_TENTATIVE = 0x20, 0x40
+_IFA_F_DEPRECATED, _IFA_F_TENTATIVE, _IFA_F_PERMANENT, _IFA_F_MANAGETEMPADDR = 0x20, 0x40, 0x80, 0x100
+_IFAPROT_KERNEL_RA = 2  # kernel 5.18
 _USER_HZ = 100  # on every architecture that netbond runs on
 _RTM_F_CLONED = 0x200  # a cached exception (path MTU), not a configured route
 _RTNH_F_DEAD, _RTNH_F_ONLINK = 0x1, 0x4
@@ -206,7 +207,21 @@ def address(payload: bytes, names: Names) -> Address | None:
         tentative=af == AF[6] and (lonely or bool(flags & _IFA_F_DADFAILED)),
         deprecated=af == AF[6] and bool(flags & _IFA_F_DEPRECATED),
         temporary=af == AF[6] and bool(flags & _IFA_F_TEMPORARY),
+        dynamic=_is_dynamic(af, length, flags, found),
     )
+
+
+def _is_dynamic(af: int, length: int, flags: int, found: Mapping[int, bytes]) -> bool:
+    """Whether a DHCP server or a router gave the address.
+
+    A lifetime alone says so for IPv4. For IPv6 an address of a prefix that was delegated to this box has one,
+    too. Such a prefix is not made from an advertisement, and is no /128 as an address of DHCPv6.
+    """
+    if flags & _IFA_F_PERMANENT:
+        return False
+    advertised = bool(flags & (_IFA_F_TEMPORARY | _IFA_F_MANAGETEMPADDR))
+    advertised |= found.get(11, b"\0")[0] == _IFAPROT_KERNEL_RA  # IFA_PROTO
+    return af == AF[4] or advertised or length == 128
 
 
 def _gateway(found: Mapping[int, bytes]) -> IPAddress | None:

@@ -26,14 +26,15 @@ class TableNames(Output):
         self._problems: Sequence[str] = ()
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
-        """Write the names of the uplinks' tables, if they have changed or REWRITE_S has passed."""
+        """Write the names of the tables, if they have changed or REWRITE_S has passed."""
         if config.agent.iproute2_dir != self._folder:
             self._files.remove()
             self._folder = config.agent.iproute2_dir
             self._files = NameFiles(self._folder)
             self._written = (None, 0.0)
         routing = config.routing
-        tables = {uplink.name: uplink.table for uplink in goal.uplinks}
+        tables = {each.name: each.table for each in goal.withheld}
+        tables |= {uplink.name: uplink.table for uplink in goal.uplinks}
         key, now = (tables, routing.ecmp_table), time.monotonic()
         if key != self._written[0] or now - self._written[1] > REWRITE_S:
             self._written = (key, now)

@@ -85,7 +85,9 @@ async def test_operator_and_signal_are_in_the_status_and_roaming_excludes(box: B
             await service.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", words)
             await until(lambda wanted=expected: set(states(box)) == wanted, f"{expected}")  # type: ignore[misc]
             assert ("dev usb1" in box.table(222)) == ("usb1" in expected)
-            assert ("from 10.0.1.10" in box.rules()) == ("usb1" in expected)
+            # What is bound to it goes by no other modem meanwhile.
+            way = box.ip("route", "get", "8.8.8.8", "from", "10.0.1.10", check=False)
+            assert (" dev " in way, " dev usb1 " in way) == (("usb1" in expected,) * 2)
         assert box.status()["agent"]["problems"] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -48,13 +49,77 @@ def legs(box: Box) -> str:
     return box.ip("-6", "route", "show", "table", "222", check=False)
 
 
+def refused(box: Box, source: str) -> bool:
+    """Whether the kernel refuses what is bound to this address."""
+    destination = FAR if ":" in source else "8.8.8.8"
+    return "dev" not in box.ip("route", "get", destination, "from", source, check=False)
+
+
 def test_a_router_whose_lifetime_ends_is_left_within_2_s(routers: Box) -> None:
     """The kernel lists the expired route for up to half a minute, and says nothing."""
     routers.start()
     wait_for(lambda: "usb1" in legs(routers) and "usb0" in legs(routers), 5, "both share")
-    router(routers, 1, lifetime_s=2)
+    router_address = router(routers, 1, lifetime_s=2)
     began = time.monotonic()
     wait_for(lambda: "usb1" not in legs(routers), 8, "usb1 leaves the shared default")
     assert 1.9 < time.monotonic() - began < 4.0
     assert "usb1" in routers.ip("-6", "route", "show", "default")  # still listed
     assert routers.way(FAR) == "usb0"
+    assert refused(routers, router_address)
+
+
+def test_a_router_withdraws_itself_and_keeps_its_prefix(routers: Box) -> None:
+    """As a home router does that has lost its provider (RFC 7084, G-5): by nothing else, and back again."""
+    routers.start()
+    addresses = [router(routers, number) for number in range(2)]
+    wait_for(lambda: "usb1" in legs(routers) and "usb0" in legs(routers), 5, "both share")
+    router(routers, 0, lifetime_s=0)
+    wait_for(lambda: "usb0" not in legs(routers), 2, "usb0 leaves the shared default")
+    wait_for(lambda: refused(routers, addresses[0]), 2, "its address is withheld")
+    assert routers.way(FAR, "from", addresses[1]) == "usb1"
+    assert routers.way(FAR) == "usb1"
+    # Its own network is reached as before, and an agent that is killed finds all of it.
+    assert routers.way("2001:db8:0::99", "from", addresses[0]) == "usb0"
+    rules = routers.ip("-6", "rule")
+    routers.stop(signal.SIGKILL)
+    routers.start()
+    assert routers.ip("-6", "rule") == rules
+    router(routers, 0)
+    wait_for(lambda: "usb0" in legs(routers), 2, "usb0 shares again")
+    assert routers.way(FAR, "from", addresses[0]) == "usb0"
+    assert routers.stop() == 0
+    assert "proto 78" not in routers.ip("-6", "rule") + routers.ip("-6", "route", "show", "table", "all")
+
+
+def test_a_disabled_interface_is_left_to_what_is_bound_to_it(tmp_path: Path) -> None:
+    with Box(tmp_path) as box:
+        for number in range(3):
+            box.plug(f"usb{number}", number)
+        box.start()
+        box.configure('[[uplink]]\nmatch = "usb0"\nenabled = false')
+        assert box.agent is not None
+        box.agent.send_signal(signal.SIGHUP)
+        wait_for(lambda: "oif usb0" not in box.rules(), 5, "usb0 is no uplink")
+        assert box.way("8.8.8.8", "from", "10.0.0.10") == "usb0"
+        assert "dev usb0" not in box.table(222)
+        box.ip("link", "set", "usb0", "down")
+        wait_for(lambda: refused(box, "10.0.0.10"), 2, "down, its address is withheld")
+
+
+@pytest.mark.parametrize("layout", ["default", "classic"])
+def test_an_address_without_a_router_yet(layout: str, tmp_path: Path) -> None:
+    """From a DHCP server; eth1 has one of a person, and is a LAN."""
+    with Box(tmp_path) as box:
+        box.plug("usb0", 0, default=False)
+        box.plug("eth0", 1, default=False)
+        box.ip("addr", "change", "10.0.1.10/24", "dev", "eth0", "valid_lft", "600", "preferred_lft", "600")
+        box.add_lan()
+        box.configure(f'[routing]\nlayout = "{layout}"\n[[uplink]]\nmatch = "usb0"\ngateway = "10.0.0.1"')
+        box.start()
+        assert refused(box, "10.0.1.10")
+        assert box.way("10.0.1.1", "from", "10.0.1.10") == "eth0"
+        assert box.way("8.8.8.8", "from", "192.168.50.1") == "usb0"
+        box.ip("route", "add", "default", "via", "10.0.1.1", "dev", "eth0", "metric", "1000")
+        if layout == "default":
+            wait_for(lambda: not refused(box, "10.0.1.10"), 2, "it has a router")
+            assert box.way("8.8.8.8", "from", "10.0.1.10") == "eth0"

@@ -94,7 +94,7 @@ def attribute(kind: int, value: bytes) -> bytes:
         (0xC4, {}),  # optimistic: may be used while it is being proven
         (0x88, {"tentative": True}),  # proven to be somebody else's
         (0xA0, {"deprecated": True}),
-        (0x101, {"temporary": True}),  # more than the header's eight bits: IFA_FLAGS counts
+        (0x181, {"temporary": True}),  # more than the header's eight bits: IFA_FLAGS counts
     ],
 )
 def test_flags_of_an_ipv6_address(flags: int, says: dict[str, bool]) -> None:
@@ -105,9 +105,34 @@ def test_flags_of_an_ipv6_address(flags: int, says: dict[str, bool]) -> None:
 
 
 def test_secondary_of_ipv4_is_not_temporary() -> None:
-    payload = struct.pack("=BBBBI", 2, 24, 0x01, 0, 7)
+    payload = struct.pack("=BBBBI", 2, 24, 0x81, 0, 7)
     payload += attribute(1, ip("10.0.0.5").packed) + attribute(2, ip("10.0.0.5").packed)
     assert wire.address(payload, NAMES) == Address("usb0", ipaddress.ip_interface("10.0.0.5/24"))
+
+
+@pytest.mark.parametrize(
+    ("ip_text", "length", "flags", "proto", "dynamic"),
+    [
+        ("10.0.0.5", 24, 0x80, 0, False),
+        ("10.0.0.5", 24, 0, 0, True),  # a DHCP client gives a lifetime
+        ("2001:db8::5", 64, 0x80, 0, False),
+        ("2001:db8::5", 64, 0x100, 0, True),  # the kernel made it from an advertisement, before 5.18
+        ("2001:db8::5", 64, 0, 2, True),  # and after
+        ("2001:db8::5", 64, 0x01, 0, True),  # with privacy
+        ("2001:db8::5", 128, 0, 0, True),  # DHCPv6
+        ("2001:db8:7::1", 64, 0, 0, False),  # a delegated prefix on a LAN
+    ],
+)
+def test_whether_the_network_gave_an_address(
+    ip_text: str, length: int, flags: int, proto: int, dynamic: bool
+) -> None:
+    af = 2 if ":" not in ip_text else 10
+    payload = struct.pack("=BBBBI", af, length, flags & 0xFF, 0, 7)
+    payload += attribute(1, ip(ip_text).packed) + attribute(8, struct.pack("=I", flags))
+    payload += attribute(11, bytes([proto])) if proto else b""
+    found = wire.address(payload, NAMES)
+    assert found is not None
+    assert found.dynamic is dynamic
 
 
 def test_a_point_to_point_address_has_a_peer() -> None:
