@@ -45,6 +45,11 @@ def look_at_expiry_s(expiries_s: Iterable[float], before_s: float | None) -> flo
     return min(ahead, default=None)
 
 
+def is_sooner(expiries_s: Iterable[float], look_s: float) -> bool:
+    """Whether one of the expiries comes before the look that was to follow the next one, in `look_s`."""
+    return any(expiry_s + 2 * AFTER_EXPIRY_S < look_s for expiry_s in expiries_s)
+
+
 def next_look_s(*due_s: float | None) -> float:
     """Return the seconds until the next pass, if no event comes first.
 

@@ -28,7 +28,7 @@ from netbond.outputs.kernel_settings import KernelSettings
 from netbond.outputs.metrics import Metrics
 from netbond.outputs.router_mode import RouterMode
 from netbond.outputs.table_names import TableNames
-from netbond.pacing import look_at_expiry_s, may_prune, next_look_s
+from netbond.pacing import is_sooner, look_at_expiry_s, may_prune, next_look_s
 from netbond.plan import object_words, plan
 from netbond.problems import Problems
 from netbond.refusals import barred, judge, lines
@@ -170,13 +170,19 @@ class Reconciler:
         self.goal = goal
 
     async def count(self, kernel: Kernel) -> None:
-        """Once a second: byte counters into rates, and the engines' news into the snapshot."""
+        """Once a second: byte counters into rates, and the engines' news into the snapshot.
+
+        Lifetimes of routers, too: an advertisement that shortens one is no event.
+        """
         try:
             links = await kernel.read_links()
+            lifetimes = [] if self._expiry is None else await kernel.read_lifetimes()
         except OSError as error:
             logger.debug("reading byte counters failed: %s", error)
             return
         now = time.monotonic()
+        if self._expiry is not None and is_sooner(lifetimes, self._expiry - now):
+            self._look()
         rates = snapshot.rates(self._traffic.interfaces, links, now - self._counted)
         self._traffic, self._counted = Traffic(links, rates, self.engines.states()), now
         self._sources.tick(self._traffic, now)

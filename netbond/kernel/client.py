@@ -25,6 +25,7 @@ from netbond.errors import KernelLacksError, NotPermittedError
 from netbond.kernel import rtnetlink as wire
 from netbond.model import (
     LOCAL_TABLE,
+    MAIN_TABLE,
     Facts,
     Interface,
     IPAddress,
@@ -38,7 +39,7 @@ from netbond.refusals import Refusal
 
 Found = TypeVar("Found")
 
-_SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10  # NETLINK_*
+_SOL_NETLINK, _EXT_ACK, _CAP_ACK, _STRICT = 270, 11, 10, 12  # NETLINK_*
 _TIMEOUT = struct.pack("@qq", 5, 0)  # struct timeval: without an answer in 5 s, reading fails
 _RECEIVE_BYTES = 1 << 18  # of one recv(); the kernel sends dumps in pieces of at most 32 KiB
 _REQUESTS_AT_ONCE = 48  # requests whose acknowledgements fit into any receive buffer
@@ -141,10 +142,11 @@ class Kernel:
     def _dump(self, kind: int, af: int, *, statistics: bool = False) -> list[bytes]:
         """The payloads of all objects of a kind. OSError if the kernel refuses; _Interrupted: try again."""
         number = next(self._sequence)
+        return self._answers(wire.dump_request(kind, af, number, statistics=statistics), number)
+
+    def _answers(self, request: bytes, number: int) -> list[bytes]:
         found = []
-        for got, flags, sequence, payload in self._talk(
-            wire.dump_request(kind, af, number, statistics=statistics)
-        ):
+        for got, flags, sequence, payload in self._talk(request):
             if sequence != number:
                 continue
             if flags & wire.DUMP_INTERRUPTED:
@@ -212,6 +214,32 @@ class Kernel:
     async def read(self) -> Facts:
         """Everything as it is now, of both families, except the local table and the byte counters."""
         return self._again(self._read)
+
+    async def read_lifetimes(self) -> list[float]:
+        """How long each route that the kernel made from a router's advertisement still holds, in seconds.
+
+        None are known if the kernel refuses to list them.
+        The kernel tells nobody that an advertisement has changed a route's lifetime.
+        """
+        return self._again(self._lifetimes)
+
+    def _lifetimes(self) -> list[float]:
+        number = next(self._sequence)
+        with contextlib.suppress(OSError):  # an old kernel answers with all routes
+            self._open.setsockopt(_SOL_NETLINK, _STRICT, 1)
+        try:
+            payloads = self._answers(wire.advertised_request(number), number)
+        except OSError:  # if it lasts, passes of the agent report it
+            return []
+        finally:
+            with contextlib.suppress(OSError):
+                self._open.setsockopt(_SOL_NETLINK, _STRICT, 0)
+        routes = (wire.route(payload, {}) for payload in payloads if payload[0] == wire.AF[6])
+        return [
+            route.expires_s
+            for route in routes
+            if route is not None and route.table == MAIN_TABLE and route.expires_s is not None
+        ]
 
     @staticmethod
     def _again(read: Callable[[], Found]) -> Found:

@@ -17,6 +17,7 @@ from typing import Any
 
 from netbond.model import (
     LOCAL_TABLE,
+    MAIN_TABLE,
     PATH_ATTRIBUTES,
     Address,
     Interface,
@@ -452,6 +453,15 @@ def dump_request(kind: int, af: int, sequence: int, *, statistics: bool = False)
     if kind == GETLINK and not statistics:
         payload += _number(29, _SKIP_STATISTICS)  # IFLA_EXT_MASK
     return message(kind, REQUEST | DUMP, sequence, payload)
+
+
+def advertised_request(sequence: int) -> bytes:
+    """Ask for the IPv6 routes of main that the kernel made from advertisements (RTPROT_RA).
+
+    A kernel from 4.20 on filters, if the socket has NETLINK_GET_STRICT_CHK; others answer with all routes.
+    """
+    payload = _ROUTE.pack(AF[6], 0, 0, 0, MAIN_TABLE, 9, 0, 1, 0)
+    return message(GETROUTE, REQUEST | DUMP, sequence, payload)
 
 
 def _index(device: str, indexes: Mapping[str, int]) -> int:

@@ -55,11 +55,19 @@ def refused(box: Box, source: str) -> bool:
     return "dev" not in box.ip("route", "get", destination, "from", source, check=False)
 
 
-def test_a_router_whose_lifetime_ends_is_left_within_2_s(routers: Box) -> None:
-    """The kernel lists the expired route for up to half a minute, and says nothing."""
+@pytest.mark.parametrize("with_prefix", [True, False])
+def test_a_router_whose_lifetime_ends_is_left_within_2_s(routers: Box, with_prefix: bool) -> None:
+    """The kernel lists the expired route for up to half a minute, and says nothing.
+
+    Nor does it of an advertisement that shortens the lifetime alone, without a prefix.
+    """
     routers.start()
     wait_for(lambda: "usb1" in legs(routers) and "usb0" in legs(routers), 5, "both share")
-    router_address = router(routers, 1, lifetime_s=2)
+    router_address = router(routers, 1)
+    if with_prefix:
+        router(routers, 1, lifetime_s=2)
+    else:
+        advertise(routers.far, "p1", lifetime_s=2)
     began = time.monotonic()
     wait_for(lambda: "usb1" not in legs(routers), 8, "usb1 leaves the shared default")
     assert 1.9 < time.monotonic() - began < 4.0

@@ -9,6 +9,7 @@ from netbond.pacing import (
     RESYNC_S,
     SETTLE_BUSY_S,
     SETTLE_S,
+    is_sooner,
     look_at_expiry_s,
     may_prune,
     next_look_s,
@@ -55,3 +56,10 @@ def test_a_pass_at_the_very_moment_of_an_expiry_does_not_lose_it() -> None:
     assert look_at_expiry_s([], 0.02) == 0.02
     assert look_at_expiry_s([1800.0], 0.02) == 0.02
     assert look_at_expiry_s([], -0.01) is None
+
+
+def test_an_advertisement_that_shortens_a_lifetime_is_a_reason_to_look() -> None:
+    assert is_sooner([1800.0, 2.0], 600.0 + AFTER_EXPIRY_S)
+    assert not is_sooner([600.0], 600.0 + AFTER_EXPIRY_S)  # as known
+    assert not is_sooner([1800.0], 600.0 + AFTER_EXPIRY_S)  # renewed
+    assert not is_sooner([], 600.0)

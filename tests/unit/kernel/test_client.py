@@ -30,6 +30,9 @@ class Netlink:
         self._reply = reply
         self._waiting: list[bytes] = []
 
+    def setsockopt(self, _level: int, _option: int, _value: int) -> None:
+        raise OSError(errno.ENOPROTOOPT, "as a kernel before 4.20 has it")
+
     def send(self, data: bytes) -> None:
         for kind, _, sequence, payload in wire.messages(data):
             self.asked.append(kind)
@@ -226,3 +229,23 @@ async def test_the_way_to_loopback() -> None:
 async def test_it_is_used_inside_async_with_only() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await Kernel().read()
+
+
+# --- lifetimes of routers ----------------------------------------------------------------------------------
+
+
+def advertised(table: int, ticks: int, family: int = 10) -> tuple[int, int, bytes]:
+    payload = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table, 9, 0, 1, 0)
+    cached = struct.pack("=HHIIiIIII", 32, 12, 0, 0, ticks, 0, 0, 0, 0)  # RTA_CACHEINFO
+    return wire.NEWROUTE, 0, payload + cached
+
+
+async def test_lifetimes_of_mains_routes_whether_the_kernel_filters_or_not() -> None:
+    routes = [advertised(254, 3000), advertised(100, 200), advertised(254, 0), advertised(254, -5)]
+    netlink = Netlink(lambda _kind, _payload: [*routes, advertised(254, 9, family=2), *dump()])
+    assert await kernel(netlink).read_lifetimes() == [30.0]
+    assert netlink.asked == [wire.GETROUTE]
+
+
+async def test_lifetimes_that_cannot_be_read_are_no_trouble() -> None:
+    assert await kernel(Netlink(lambda _kind, _payload: refusal(errno.ENOENT))).read_lifetimes() == []

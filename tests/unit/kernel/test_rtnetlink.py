@@ -315,6 +315,12 @@ def test_a_dump_is_asked_for_with_the_head_of_its_kind(kind: int, size: int) -> 
     assert (got, flags, sequence, len(payload), payload[0]) == (kind, 0x301, 5, size, 10)
 
 
+def test_advertised_routes_of_main_are_asked_for_alone() -> None:
+    got, flags, _, payload = asked(wire.advertised_request(5))
+    assert (got, flags) == (wire.GETROUTE, 0x301)
+    assert payload == struct.pack("=BBBBBBBBI", 10, 0, 0, 0, 254, 9, 0, 1, 0)
+
+
 def test_counters_are_left_out_unless_they_are_wanted() -> None:
     *_, payload = asked(wire.dump_request(wire.GETLINK, 0, 5))
     assert wire.attributes(payload, 16) == {29: struct.pack("=I", 0x8)}
