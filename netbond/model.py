@@ -331,6 +331,7 @@ class Withheld:
     leaves_by_device: bool = False
     gateway: IPAddress | None = None  # None: it needs none
     onlink: bool = False  # the gateway is outside every connected network
+    attributes: PathAttributes = ()  # those of main's default
 
 
 @dataclass(frozen=True, slots=True)

@@ -359,6 +359,7 @@ class _Idle:
     link: Interface
     addresses: tuple[Address, ...]
     gateway: _Gateway | None  # by which they leave nevertheless
+    attributes: PathAttributes  # of main's default
 
 
 def _idle_addresses(
@@ -384,7 +385,8 @@ def _idle_addresses(
         )
         way_out = gateways[0] if gateways and not setting.enabled and link.up else None
         if addresses:
-            found.append(_Idle(link, addresses, way_out))
+            path = () if way_out is None else _attributes(link.name, family, way_out.ip, facts)
+            found.append(_Idle(link, addresses, way_out, path))
     return found
 
 
@@ -418,6 +420,7 @@ def _withheld(
             leaves_by_device=each.gateway is not None,
             gateway=gateway,
             onlink=not on_link(gateway, addresses),
+            attributes=each.attributes,
         )
 
 

@@ -64,5 +64,6 @@ def routes(withheld: Withheld, routing: RoutingConfig) -> list[Route]:
         metric=METRIC[withheld.family],
         scope="link" if link else "global",
         protocol=routing.protocol,
+        attributes=withheld.attributes,
     )
     return [last, way_out]

@@ -210,7 +210,11 @@ def test_the_routes_of_a_point_to_point_link_need_no_gateway() -> None:
     ]
 
 
-def test_a_default_in_main_is_as_good_as_a_lease() -> None:
-    facts = replace(box("usb0", "usb1"), leases=(lease("usb1", "10.0.1.10/24", "10.0.1.1"),))
-    facts = replace(facts, routes=(main_default("usb0", "10.0.0.1"),))
+def test_a_default_in_main_is_as_good_as_a_lease_and_keeps_its_attributes() -> None:
+    default = replace(main_default("usb0", "10.0.0.1"), attributes=(("mtu", 1430),))
+    leases = (lease("usb1", "10.0.1.10/24", "10.0.1.1"),)
+    facts = replace(box("usb0", "usb1"), leases=leases, routes=(default,))
     assert withheld(facts, DISABLED) == [("usb0", ["10.0.0.10"], "10.0.0.1")]
+    assert "ip route add default via 10.0.0.1 dev usb0 table 100 proto 78 mtu 1430" in commands(
+        facts, DISABLED
+    )
