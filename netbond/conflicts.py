@@ -12,6 +12,7 @@ from netbond.foreign_rules import ahead, foreign, hidden, picks, shared_priority
 from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route, Rule
 from netbond.plan import hop_words, route_words, rule_words
 from netbond.rules import overlap
+from netbond.tables import MOST_COPIES, through_devices
 
 
 def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
@@ -50,8 +51,8 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
         ]
     found += [line for rule, line in unmet(facts, goal, config) if rule not in before]  # behind
     found += _followed(facts, goal, config)
-    found += _refusing(facts, goal, config)
-    return found + _hiding_defaults(facts, goal, config) + _wide_routes(facts, goal, config)
+    found += _refusing(facts, goal, config) + _hiding_defaults(facts, goal, config)
+    return found + _wide_routes(facts, goal, config) + _too_many(facts, goal, config)
 
 
 def rule_says(rule: Rule) -> str:
@@ -189,4 +190,17 @@ def _wide_routes(facts: Facts, goal: Desired, config: Config) -> list[str]:
         and 0 < route.destination.prefixlen < SHORT_PREFIX
         and route.kind != "throw"
         and any(overlap(route.destination, part) for part in _INTERNET[route.family])
+    ]
+
+
+def _too_many(facts: Facts, goal: Desired, config: Config) -> list[str]:
+    """Interfaces through which main has more routes than an uplink's table gets."""
+    devices = {uplink.device for uplink in goal.uplinks}
+    main = through_devices(facts.routes, devices, config.routing.protocol)
+    counts = {key: len(routes) for key, routes in main.items()}
+    return [
+        f"main has {count:,} routes through {device}{' (IPv6)' if family == 6 else ''}: a socket that is"
+        f" bound to it uses those without a gateway, else its default (at most {MOST_COPIES} are copied)"
+        for (device, family), count in sorted(counts.items())
+        if count > MOST_COPIES
     ]

@@ -25,7 +25,7 @@ from netbond.model import (
     Withheld,
 )
 from netbond.rules import rules
-from netbond.tables import routes
+from netbond.tables import routes, through_devices
 from netbond.uplinks import find
 
 KERNEL_PROTOCOL = 2  # RTPROT_KERNEL
@@ -75,6 +75,12 @@ def desired(facts: Facts, config: Config) -> Desired:
     found = find(facts, config, tables_in_use(facts, routing.protocol))
     uplinks = found.uplinks
     shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing), left_out=facts.left_out)
+    main = through_devices(facts.routes, {uplink.device for uplink in uplinks}, routing.protocol)
+    of_uplinks = [
+        route
+        for uplink in uplinks
+        for route in routes(uplink, routing, main.get((uplink.device, uplink.family), ()))
+    ]
     pinned = pins.routes(uplinks, facts, config)
     marked = mark_rules(uplinks, config.router, routing.protocol)
     passed_over = refusing_families(facts, routing.protocol) if routing.take_over_default else frozenset()
@@ -89,7 +95,7 @@ def desired(facts: Facts, config: Config) -> Desired:
     return Desired(
         uplinks=uplinks,
         routes=(
-            *(route for uplink in uplinks for route in routes(uplink, routing)),
+            *of_uplinks,
             *(route for each in found.withheld for route in withheld.routes(each, routing)),
             *pinned,
             *shared.routes,

@@ -101,6 +101,7 @@ class Route:
     nexthop_id: int = 0  # the nexthop object or group that it uses; `nexthops` then has its content
     attributes: PathAttributes = ()
     expires_s: float | None = field(default=None, compare=False)
+    other: str = ""  # what else a foreign route matches on or does, as "tos 16"; "" in netbond's own
 
     @property
     def family(self) -> int:

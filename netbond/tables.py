@@ -11,12 +11,14 @@ from __future__ import annotations
 import ipaddress
 import re
 import zlib
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 from netbond.config.schema import RoutingConfig
 from netbond.config.values import TABLES_PER_NAME
-from netbond.model import Address, IPAddress, IPNetwork, Nexthop, Route, Uplink
+from netbond.model import MAIN_TABLE, Address, IPAddress, IPNetwork, Nexthop, Route, Uplink
 
 # The last route of a table refuses what no other route in it carries. Without it the packet would fall
 # through to main and leave by the wrong modem. It has the highest metric, so that any other default wins.
@@ -24,6 +26,10 @@ LAST_METRIC = 2**32 - 1
 
 # The metric of a route without a metric. For IPv6 the kernel turns 0 into 1024 (IP6_RT_PRIO_USER).
 METRIC = {4: 0, 6: 1024}
+
+# The most of main's routes that an uplink's table gets. A box with more through one interface has them from a
+# routing protocol, and copies of all would cost more in each pass than they are worth.
+MOST_COPIES = 500
 
 DEFAULT: dict[int, IPNetwork] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
@@ -113,29 +119,120 @@ def last_route(table: int, family: int, routing: RoutingConfig) -> Route:
     )
 
 
-def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
-    """The routes of one uplink's table: connected networks, the default, and a last route that refuses.
+def through_devices(
+    routes: Iterable[Route], devices: Collection[str], protocol: int
+) -> dict[tuple[str, int], list[Route]]:
+    """What main has through each device and family (4, 6) besides defaults, as the kernel lists it.
 
-    If the interface is down, there is only the last route: the kernel accepts no route over it (ENETDOWN),
-    and traffic bound to its address must not leave by another uplink.
+    Routes of netbond's own `protocol` are left out, and those that a copy would change (Route.other).
+    """
+    found: dict[tuple[str, int], list[Route]] = defaultdict(list)
+    for route in routes:
+        if (
+            route.table == MAIN_TABLE
+            and route.kind == "unicast"
+            and route.destination.prefixlen
+            and route.protocol != protocol
+            and not route.other
+        ):
+            for device in {hop.device for hop in route.nexthops}.intersection(devices):
+                found[device, route.family].append(route)
+    return found
+
+
+def _copies(uplink: Uplink, main: Sequence[Route], protocol: int) -> dict[IPNetwork, Route]:
+    """The best route to each destination that main has through the uplink's device, for the uplink's table.
+
+    Of several nexthops only those of this device count.
+    """
+    best: dict[IPNetwork, Route] = {}
+    for route in main:
+        known = best.get(route.destination)
+        if known is None or route.metric < known.metric:
+            best[route.destination] = route
+    found = {}
+    for destination, route in best.items():
+        hops = tuple(hop for hop in route.nexthops if hop.device == uplink.device)
+        if len(hops) == 1 and hops[0].weight != 1:
+            hops = (replace(hops[0], weight=1),)
+        alone = len(hops) == 1 and hops[0].gateway is None and uplink.family == 4
+        found[destination] = replace(
+            route,
+            table=uplink.table,
+            nexthops=hops,
+            metric=METRIC[uplink.family],
+            scope="link" if alone and route.scope == "global" else route.scope,
+            protocol=protocol,
+            nexthop_id=0,
+        )
+    return found
+
+
+def _by_gateway(route: Route) -> bool:
+    return any(hop.gateway is not None for hop in route.nexthops)
+
+
+def on_the_link(uplink: Uplink, main: Sequence[Route], protocol: int) -> list[Route]:
+    """All routes of an uplink's table except its default and the last one; those without a gateway first.
+
+    These are the networks of its addresses, and what main has through its device (`main`, of
+    through_devices): link-local neighbours, prefixes that a router announces as on the link beside a /128,
+    routes of DHCP's option 121, and what people set. A socket that is bound to the device is looked up here
+    and nowhere else, and an address with a scope (fe80::5%eth0) binds to the device, too. If main has more
+    than MOST_COPIES routes, those with a gateway are left out.
+    """
+    if len(main) > MOST_COPIES:
+        main = [route for route in main if not _by_gateway(route)][:MOST_COPIES]
+    copies = _copies(uplink, main, protocol)
+    direct: dict[IPNetwork, Route] = {}
+    for address in uplink.addresses:
+        network = connected(address)
+        if network is None or network in direct:
+            continue
+        ours = copies.pop(network, None)
+        if ours is None:
+            ours = Route(
+                uplink.table,
+                network,
+                nexthops=(Nexthop(uplink.device),),
+                metric=METRIC[uplink.family],
+                source=address.interface.ip,
+                scope="link" if uplink.family == 4 else "global",
+                protocol=protocol,
+            )
+        direct[network] = ours if ours.source else replace(ours, source=address.interface.ip)
+    found = [*direct.values(), *sorted(copies.values(), key=lambda route: _order(route.destination))]
+    near = [route.destination for route in found if not _by_gateway(route)]
+    far = [route for route in found if _by_gateway(route)]
+    return [
+        *(route for route in found if not _by_gateway(route)),
+        *(replace(route, nexthops=tuple(_reaching(hop, near) for hop in route.nexthops)) for route in far),
+    ]
+
+
+def _reaching(hop: Nexthop, near: Iterable[IPNetwork]) -> Nexthop:
+    """The nexthop; `onlink` if no network that is on the link has its gateway, as the kernel refuses else."""
+    gateway = hop.gateway
+    if gateway is None or hop.onlink or (gateway.version == 6 and gateway.is_link_local):
+        return hop
+    return hop if any(gateway in network for network in near) else replace(hop, onlink=True)
+
+
+def _order(network: IPNetwork) -> tuple[int, int]:
+    return (int(network.network_address), network.prefixlen)
+
+
+def routes(uplink: Uplink, routing: RoutingConfig, main: Sequence[Route] = ()) -> list[Route]:
+    """The routes of one uplink's table: what is on the link, the default, and a last route that refuses.
+
+    `main` are main's routes through its device (through_devices). If the interface is down, there is only the
+    last route: the kernel accepts no route over it (ENETDOWN), and traffic bound to its address must not
+    leave by another uplink.
     """
     family, protocol = uplink.family, routing.protocol
     last = last_route(uplink.table, family, routing)
     if uplink.state == "down":
         return [last]
-    direct: dict[IPNetwork, Route] = {}
-    for address in uplink.addresses:
-        network = connected(address)
-        if network is not None and network not in direct:
-            direct[network] = Route(
-                uplink.table,
-                network,
-                nexthops=(Nexthop(uplink.device),),
-                metric=METRIC[family],
-                source=address.interface.ip,
-                scope="link" if family == 4 else "global",
-                protocol=protocol,
-            )
     way_out = Route(
         uplink.table,
         DEFAULT[family],
@@ -146,8 +243,8 @@ def routes(uplink: Uplink, routing: RoutingConfig) -> list[Route]:
         protocol=protocol,
         attributes=uplink.attributes,
     )
-    # The default needs its gateway's network to be there first.
-    return [last, *direct.values(), way_out]
+    # Routes with a gateway need its network to be there first.
+    return [last, *on_the_link(uplink, main, protocol), way_out]
 
 
 def nexthop(uplink: Uplink, weight: int = 1) -> Nexthop:

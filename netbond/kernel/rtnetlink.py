@@ -270,7 +270,7 @@ def _expires(found: Mapping[int, bytes]) -> int:
 
 
 def _route(payload: bytes, found: Mapping[int, bytes], names: Names) -> Route:
-    af, length, _, _, table, protocol, scope, kind, flags = _ROUTE.unpack_from(payload)
+    af, length, from_length, tos, table, protocol, scope, kind, flags = _ROUTE.unpack_from(payload)
     family = FAMILY[af]
     hops: tuple[Nexthop, ...] = ()
     if kind in (1, 2):  # other kinds may name a device (IPv6: lo), which means nothing
@@ -292,6 +292,7 @@ def _route(payload: bytes, found: Mapping[int, bytes], names: Names) -> Route:
         nexthop_id=_u32(found.get(30)),
         attributes=_path(found[8]) if 8 in found else (),  # RTA_METRICS
         expires_s=_expires(found) / _USER_HZ or None,
+        other=_other_of_route(from_length, tos, found) if from_length or tos or 21 in found else "",
     )
 
 
@@ -310,6 +311,18 @@ def _pack_path(path: PathAttributes) -> bytes:
         )
         for name, value in path
     )
+
+
+def _other_of_route(from_length: int, tos: int, found: Mapping[int, bytes]) -> str:
+    """What a route matches on or does besides what model.Route has: "from 2001:db8::/48, encap"."""
+    words = []
+    if from_length and 2 in found:  # RTA_SRC
+        words.append(f"from {_ip(found[2])}/{from_length}")
+    if tos:
+        words.append(f"tos {tos}")
+    if 21 in found:  # RTA_ENCAP_TYPE
+        words.append("encap")
+    return ", ".join(words)
 
 
 def _other_match(kind: int, value: bytes) -> str:

@@ -188,3 +188,22 @@ def test_a_refusing_default_in_main_is_named_and_whether_it_refuses_now(kind: st
     assert first == later
     assert second.startswith(hidden)
     assert found(replace(FACTS, routes=(replace(switch, table=7),))) == []
+
+
+def test_more_routes_through_an_uplink_than_its_table_gets() -> None:
+    gateway = ipaddress.ip_address("10.0.0.9")
+    routes = tuple(
+        Route(
+            MAIN_TABLE,
+            ipaddress.ip_network(f"10.{50 + n // 250}.{n % 250}.0/24"),
+            (Nexthop("usb0", gateway),),
+        )
+        for n in range(1001)
+    )
+    few = replace(FACTS, routes=routes[:500])
+    assert conflicts(few, desired(few, Config()), Config()) == []
+    many = replace(FACTS, routes=routes)
+    assert conflicts(many, desired(many, Config()), Config()) == [
+        "main has 1,001 routes through usb0: a socket that is bound to it uses those without a gateway, else"
+        " its default (at most 500 are copied)"
+    ]

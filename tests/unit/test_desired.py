@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 
 from netbond.config.load import parse
 from netbond.desired import desired, tables_in_use
-from netbond.model import MAIN_TABLE, Route, Rule
+from netbond.model import MAIN_TABLE, Nexthop, Route, Rule
 from tests.unit.boxes import SIX, address, box, commands, default6, link, main_default, six, uplinks
 
 
@@ -23,6 +24,15 @@ def test_a_box_with_ipv6_alone() -> None:
         "ip -6 rule add priority 50 from all lookup main suppress_prefixlength 0 protocol 78",
         "ip -6 rule add priority 100 from 2001:db8::5 lookup 100 protocol 78",
         "ip -6 rule add priority 222 from all lookup 222 protocol 78",
+    ]
+
+
+def test_the_table_of_an_uplink_has_what_main_has_for_its_device() -> None:
+    to = ipaddress.ip_network("fe80::/64")
+    neighbours = Route(MAIN_TABLE, to, (Nexthop("usb0"),), metric=256, protocol=2)
+    facts = replace(SIX, routes=(*SIX.routes, neighbours, replace(neighbours, nexthops=(Nexthop("eth7"),))))
+    assert [line for line in commands(facts) if "fe80::/64" in line] == [
+        "ip -6 route add fe80::/64 dev usb0 table 100 proto 78 metric 1024"
     ]
 
 

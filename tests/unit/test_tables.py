@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netbond.config.schema import Config, RoutingConfig
-from netbond.model import Address, Nexthop, Uplink
+from netbond.model import MAIN_TABLE, Address, Nexthop, Route, Uplink
 from netbond.plan import Operation
-from netbond.tables import assign, connected, nexthop, numbered_table, on_link, reaches, routes
+from netbond.tables import (
+    MOST_COPIES,
+    assign,
+    connected,
+    nexthop,
+    numbered_table,
+    on_link,
+    reaches,
+    routes,
+    through_devices,
+)
 from tests.unit.boxes import address, six
 
 ROUTING = Config().routing
@@ -69,10 +81,22 @@ def uplink(*addresses: Address, gateway: str | None = "10.0.0.1", **more: str) -
     return Uplink(addresses[0].device, addresses[0].interface, way, "test", 100, addresses=addresses, **more)  # type: ignore[arg-type]  # words only
 
 
-def table(found: Uplink, routing: RoutingConfig = ROUTING) -> list[str]:
+def table(found: Uplink, routing: RoutingConfig = ROUTING, main: Sequence[Route] = ()) -> list[str]:
     """The routes, as commands without "ip route add" and without what all of them have."""
-    lines = [Operation("add", route, "").command() for route in routes(found, routing)]
+    through = through_devices(main, {found.device}, 78)
+    made = routes(found, routing, through.get((found.device, found.family), ()))
+    lines = [Operation("add", route, "").command() for route in made]
     return [line.removeprefix("ip route add ").replace(" table 100 proto 78", "") for line in lines]
+
+
+def main(destination: str, *hops: str, **more: Any) -> Route:
+    """A route in main: main("10.8.0.0/16", "usb0 10.0.0.254")."""
+    legs = []
+    for hop in hops:
+        device, _, gateway = hop.partition(" ")
+        legs.append(Nexthop(device, ipaddress.ip_address(gateway) if gateway else None))
+    given = {"protocol": 4, "scope": "global" if " " in hops[0] or ":" in destination else "link"}
+    return Route(MAIN_TABLE, ipaddress.ip_network(destination), tuple(legs), **given | more)
 
 
 class TestRoutes:
@@ -117,6 +141,102 @@ class TestRoutes:
         assert table(uplink(address("usb0", "10.0.0.10/24")), classic)[0] == (
             "prohibit default metric 4294967295"
         )
+
+
+class TestWhatMainHas:
+    """A socket that is bound to the device finds what main has for the device."""
+
+    FOUR = uplink(address("usb0", "10.0.0.10/24"))
+    SIX = uplink(six("usb0", "2001:db8::5/128"), gateway="fe80::1")
+
+    def between(self, *of_main: Route, of: Uplink = FOUR) -> list[str]:
+        """The routes between the last one and the default."""
+        return [line.removeprefix("ip -6 route add ") for line in table(of, ROUTING, of_main)][1:-1]
+
+    def test_networks_and_hosts_without_a_gateway(self) -> None:
+        assert self.between(main("169.254.0.0/16", "usb0", metric=1000), main("10.9.0.1/32", "usb0")) == [
+            "10.0.0.0/24 dev usb0 scope link src 10.0.0.10",
+            "10.9.0.1/32 dev usb0 scope link",
+            "169.254.0.0/16 dev usb0 scope link",
+        ]
+
+    def test_routes_with_a_gateway_come_after_its_network(self) -> None:
+        source = ipaddress.ip_address("10.0.0.10")
+        assert self.between(
+            main("10.8.0.0/16", "usb0 10.9.0.1", source=source), main("10.9.0.0/24", "usb0")
+        ) == [
+            "10.0.0.0/24 dev usb0 scope link src 10.0.0.10",
+            "10.9.0.0/24 dev usb0 scope link",
+            "10.8.0.0/16 via 10.9.0.1 dev usb0 src 10.0.0.10",
+        ]
+
+    def test_a_gateway_that_no_network_has_is_on_the_link(self) -> None:
+        assert self.between(main("10.8.0.0/16", "usb0 10.9.0.1"))[1:] == [
+            "10.8.0.0/16 via 10.9.0.1 dev usb0 onlink"
+        ]
+
+    def test_link_local_neighbours_and_a_prefix_beside_a_128(self) -> None:
+        assert self.between(
+            main("fe80::/64", "usb0", metric=256),
+            main("2001:db8::/64", "usb0", metric=256),
+            main("2001:db8:8::/48", "usb0 fe80::2", metric=1024),
+            of=self.SIX,
+        ) == [
+            "2001:db8::/64 dev usb0 metric 1024",
+            "fe80::/64 dev usb0 metric 1024",
+            "2001:db8:8::/48 via fe80::2 dev usb0 metric 1024",
+        ]
+
+    def test_main_says_how_the_own_network_is_reached(self) -> None:
+        """Access points that isolate their clients have them go by the gateway."""
+        assert self.between(main("10.0.0.0/24", "usb0 10.0.0.1"), main("10.0.0.1/32", "usb0")) == [
+            "10.0.0.1/32 dev usb0 scope link",
+            "10.0.0.0/24 via 10.0.0.1 dev usb0 src 10.0.0.10",
+        ]
+
+    def test_of_several_the_one_with_the_lowest_metric(self) -> None:
+        assert self.between(
+            main("10.8.0.0/16", "usb0 10.0.0.3", metric=20),
+            main("10.8.0.0/16", "usb0 10.0.0.2", metric=10),
+            main("10.8.0.0/16", "usb0 10.0.0.4", metric=10),
+        )[1:] == ["10.8.0.0/16 via 10.0.0.2 dev usb0"]
+
+    def test_of_several_legs_those_of_the_device(self) -> None:
+        assert self.between(
+            main("10.7.0.0/16", "usb0 10.0.0.2", "usb1 10.0.1.2"),
+            main("10.8.0.0/16", "usb0 10.0.0.2", "usb0 10.0.0.3", "usb1 10.0.1.2"),
+            main("10.9.0.0/16", "usb0", "usb1", scope="global"),
+        )[1:] == [
+            "10.9.0.0/16 dev usb0 scope link",
+            "10.7.0.0/16 via 10.0.0.2 dev usb0",
+            "10.8.0.0/16 nexthop via 10.0.0.2 dev usb0 weight 1 nexthop via 10.0.0.3 dev usb0 weight 1",
+        ]
+
+    @pytest.mark.parametrize(
+        "route",
+        [
+            main("0.0.0.0/0", "usb0 10.0.0.9"),
+            main("10.8.0.0/16", "usb1 10.0.1.1"),
+            main("10.8.0.0/16", "usb0 10.0.0.9", protocol=78),
+            main("10.8.0.0/16", "usb0 10.0.0.9", other="tos 16"),
+            main("10.8.0.0/16", "usb0", kind="blackhole"),
+        ],
+    )
+    def test_what_is_not_copied(self, route: Route) -> None:
+        assert len(self.between(route)) == 1
+
+    def test_a_nexthop_object_of_others_is_not_used(self) -> None:
+        (copy,) = self.between(main("10.8.0.0/16", "usb0 10.0.0.9", nexthop_id=5))[1:]
+        assert copy == "10.8.0.0/16 via 10.0.0.9 dev usb0"
+
+    def test_of_too_many_those_without_a_gateway(self) -> None:
+        many = [main(f"10.{n // 250 + 1}.{n % 250}.0/24", "usb0 10.0.0.9") for n in range(MOST_COPIES)]
+        assert len(self.between(*many)) == MOST_COPIES + 1
+        assert self.between(*many, main("10.99.0.0/16", "usb0"))[1:] == ["10.99.0.0/16 dev usb0 scope link"]
+
+    def test_not_over_an_interface_that_is_down(self) -> None:
+        down = uplink(address("usb0", "10.0.0.10/24"), state="down")
+        assert len(table(down, ROUTING, [main("10.9.0.0/24", "usb0")])) == 1
 
 
 class TestWhatIsOnTheLink:

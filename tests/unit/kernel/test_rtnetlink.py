@@ -60,6 +60,22 @@ def test_routes_read_back(route: Route) -> None:
     assert wire.route(wire.pack_route(route, INDEXES), NAMES) == route
 
 
+@pytest.mark.parametrize(
+    ("head", "attributes", "other"),
+    [
+        ((2, 16, 0, 0x10), b"", "tos 16"),
+        ((10, 48, 32, 0), struct.pack("=HH16s", 20, 2, ip("2001:db8::").packed), "from 2001:db8::/32"),
+        ((2, 16, 0, 0), struct.pack("=HHHxx", 6, 21, 1), "encap"),
+        ((2, 16, 0, 0), b"", ""),
+    ],
+)
+def test_what_a_route_has_besides(head: tuple[int, ...], attributes: bytes, other: str) -> None:
+    payload = struct.pack("=BBBBBBBBI", *head, 254, 4, 0, 1, 0) + attributes
+    found = wire.route(payload, NAMES)
+    assert found is not None
+    assert found.other == other
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_rules_read_back(rule: Rule) -> None:
     assert wire.rule(wire.pack_rule(rule), NAMES) == rule
