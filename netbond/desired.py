@@ -90,6 +90,7 @@ def desired(facts: Facts, config: Config) -> Desired:
         pins={route.family for route in pinned},
         passed_over=passed_over,
         withheld=found.withheld,
+        routes=of_uplinks,
     )
     own = make_way(own, facts.rules, routing)
     return Desired(

@@ -4,7 +4,7 @@ What is bound to an uplink's address or device goes by that uplink. A rule that 
 gets the number below the second rule's, 39 beside netbond's 40, and would take that traffic. Then netbond has
 copies of its rules for bound traffic further ahead, unless the rule asks for certain packets (`picks`):
 
-    36   oif DEVICE -> its table
+    36   oif DEVICE -> its table; from ADDRESS to a network that several uplinks have -> its table
     37   from ADDRESS goto 50                    on to main's specific routes, and what follows there
     38   from ADDRESS -> its table               as long as there is no rule 50
     39   not fwmark 0xca6c -> 51820              the other program's
@@ -101,14 +101,16 @@ def copies(rules: Iterable[Rule], own: Sequence[Rule], protocol: int) -> list[Ru
     for family in (4, 6):
         theirs = [rule for rule in foreign(rules, protocol) if rule.family == family and not picks(rule)]
         devices = [rule for rule in own if rule.family == family and rule.oif]
-        sources = [rule for rule in own if rule.family == family and rule.source]
+        # Those with a destination are for networks that several uplinks have: main would take the wrong one.
+        shared = [rule for rule in own if rule.family == family and rule.source and rule.destination]
+        sources = [rule for rule in own if rule.family == family and rule.source and not rule.destination]
         before = [*ahead(theirs, devices, protocol), *ahead(theirs, sources, protocol)]
         first = _room(
             rules, min((rule.priority for rule in (*before, *devices)), default=0), family, protocol
         )
         if not before or first is None:
             continue
-        found += [replace(rule, priority=first) for rule in devices]
+        found += [replace(rule, priority=first) for rule in (*devices, *shared)]
         if not ahead(theirs, sources, protocol):
             continue
         main = min(rule.priority for rule in own if rule.family == family and rule.table == MAIN_TABLE)

@@ -3,6 +3,8 @@
     default layout                              classic layout (split-access howtos)
     0      local                                0      local
     40     oif DEVICE -> its table              40     oif DEVICE -> its table
+    41     from ADDRESS to a network that       41     the same
+           several uplinks have -> its table
     50     main suppress_prefixlength 0         50     main
     100..  from ADDRESS -> its table            201..  from NETWORK -> its table
     220    the table of pinned destinations     220    the table of pinned destinations
@@ -10,7 +12,9 @@
     32766  main                                 32766  main
 
 For a socket that is bound to a device its address does not count: two modems may hand out the same address.
-Connected and specific routes of main come before everything else. A default that a DHCP client put into main
+Connected and specific routes of main come before everything else. Where several uplinks have the same
+network, or one has a part of another's, main can name one device only: traffic from an address of theirs
+into it goes by that address's own table. A default that a DHCP client put into main
 is harmless in the default layout; in the classic layout it hides the rules that follow. The priority of a
 `from` rule is its table's number, or in the classic layout it follows the order of tables. Where networks of
 several uplinks overlap, the classic layout has rules for their addresses instead, because a rule for the
@@ -23,10 +27,11 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-from collections.abc import Container, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Container, Iterable, Sequence
 
 from netbond.config.schema import RoutingConfig
-from netbond.model import MAIN_TABLE, Address, IPNetwork, Rule, Uplink, Withheld
+from netbond.model import MAIN_TABLE, Address, IPNetwork, Route, Rule, Uplink, UplinkState, Withheld
 
 
 def rules(
@@ -36,12 +41,14 @@ def rules(
     pins: Iterable[int] = (),
     passed_over: Container[int] = (),
     withheld: Iterable[Withheld] = (),
+    routes: Iterable[Route] = (),
 ) -> list[Rule]:
     """netbond's rules for these uplinks, by priority; none if there are no uplinks.
 
     `pins` are the families (4, 6) that have pinned destinations, `passed_over` those whose defaults in main
     are passed over in the classic layout, too, because they cannot be taken. `withheld` have rules for their
-    addresses alone: what is bound to their devices goes by main, as far as it can.
+    addresses alone: what is bound to their devices goes by main, as far as it can. `routes` are those of the
+    uplinks' tables.
     """
     found: set[Rule] = set()
     uplinks, withheld = list(uplinks), list(withheld)
@@ -75,8 +82,13 @@ def rules(
         Rule(routing.pin_priority, family, table=routing.pin_table, protocol=routing.protocol)
         for family in pins
     }
+    found |= _into_shared_networks(uplinks, routing, routes)
     return sorted(
-        found, key=lambda rule: (rule.family, rule.priority, rule.table, rule.oif, str(rule.source))
+        found,
+        key=lambda rule: (
+            *(rule.family, rule.priority, rule.table),
+            *(rule.oif, str(rule.source), str(rule.destination)),
+        ),
     )
 
 
@@ -88,6 +100,62 @@ def _main(family: int, routing: RoutingConfig, passed_over: Container[int]) -> R
         suppress_prefixlength=0 if routing.layout == "default" or family in passed_over else None,
         protocol=routing.protocol,
     )
+
+
+def _into_shared_networks(
+    uplinks: Sequence[Uplink], routing: RoutingConfig, routes: Iterable[Route]
+) -> set[Rule]:
+    """Rules for traffic from an uplink's address to what several uplinks have routes to besides defaults.
+
+    If a network lies within one that is on another device's link, the smaller one counts: beyond it main is
+    not in doubt. Uplinks without a
+    link have none, so that main may lead to their network by another one. Nor have addresses that two devices
+    have (twins), because such a rule could not tell them apart.
+    """
+    linked = [u for u in uplinks if u.state not in (UplinkState.DOWN, UplinkState.NO_CARRIER)]
+    devices = {(uplink.table, uplink.family): uplink.device for uplink in linked}
+    networks: dict[IPNetwork, set[str]] = defaultdict(set)  # with the devices that lead to each
+    near: dict[IPNetwork, set[str]] = defaultdict(set)  # those without a gateway
+    for route in routes:
+        device = devices.get((route.table, route.family))
+        if device and route.kind == "unicast" and route.destination.prefixlen and not _scoped(route):
+            networks[route.destination].add(device)
+            if all(hop.gateway is None for hop in route.nexthops):
+                near[route.destination].add(device)
+    shared: dict[str, set[IPNetwork]] = defaultdict(set)  # by device
+    lengths = sorted({(network.version, network.prefixlen) for network in near})
+    for network, leading in networks.items():
+        within = [
+            near.get(network.supernet(new_prefix=length), set())
+            for version, length in lengths
+            if version == network.version and length < network.prefixlen
+        ]
+        for others in (leading, *within):
+            if len(both := leading | others) > 1:
+                for device in both:
+                    shared[device].add(network)
+    holders = Counter({(u.device, a.interface.ip) for u in linked for a in u.addresses})
+    twins = Counter(ip for _, ip in holders)
+    return {
+        Rule(
+            min(routing.oif_priority + 1, routing.main_priority - 1),
+            uplink.family,
+            table=uplink.table,
+            source=ipaddress.ip_network(address.interface.ip),
+            destination=network,
+            protocol=routing.protocol,
+        )
+        for uplink in linked
+        for address in uplink.addresses
+        if twins[address.interface.ip] == 1
+        for network in shared[uplink.device]
+        if network.version == uplink.family
+    }
+
+
+def _scoped(route: Route) -> bool:
+    """Whether its destinations are reached by a scope only, which names the device (fe80::1%eth0)."""
+    return route.family == 6 and route.destination.network_address.is_link_local
 
 
 def _source(address: Address, routing: RoutingConfig, overlapping: Container[IPNetwork]) -> IPNetwork:

@@ -395,6 +395,11 @@ SHARED_RULES = """\
 40:	from all oif usb1 lookup 101 proto 78
 40:	from all oif usb2 lookup 102 proto 78
 40:	from all oif usb3 lookup 103 proto 78
+41:	from 10.0.0.10 to 10.0.0.0/24 lookup 100 proto 78
+41:	from 10.0.0.10 to 10.0.0.64/26 lookup 100 proto 78
+41:	from 10.0.0.11 to 10.0.0.0/24 lookup 101 proto 78
+41:	from 10.0.0.11 to 10.0.0.64/26 lookup 101 proto 78
+41:	from 10.0.0.77 to 10.0.0.64/26 lookup 103 proto 78
 50:	from all lookup main proto 78
 201:	from 10.0.0.10 lookup 100 proto 78
 202:	from 10.0.0.11 lookup 101 proto 78

@@ -148,6 +148,24 @@ def test_without_uplinks_nothing_is_ahead() -> None:
     assert ahead([wg(39)], [], 78) == []
 
 
+def test_networks_that_several_uplinks_have_come_before_main_in_the_copies() -> None:
+    facts = replace(
+        TWO,
+        addresses=(address("usb0", "10.0.0.10/24"), address("usb1", "10.0.0.11/24")),
+        leases=(lease("usb0", "10.0.0.10/24", "10.0.0.1"), lease("usb1", "10.0.0.11/24", "10.0.0.1")),
+    )
+    assert lines(wg(39), facts=facts)[:8] == [
+        "36 from all oif usb0 lookup 100",
+        "36 from all oif usb1 lookup 101",
+        "36 from 10.0.0.10 to 10.0.0.0/24 lookup 100",
+        "36 from 10.0.0.11 to 10.0.0.0/24 lookup 101",
+        "37 from 10.0.0.10 goto 50",
+        "37 from 10.0.0.11 goto 50",
+        "38 from 10.0.0.10 lookup 100",
+        "38 from 10.0.0.11 lookup 101",
+    ]
+
+
 # --- rules behind netbond's --------------------------------------------------------------------------------
 
 SUPPRESSED = Rule(32764, 4, table=MAIN_TABLE, suppress_prefixlength=0, protocol=3)

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from netbond.config.schema import RoutingConfig
-from netbond.model import Uplink
+from netbond.config.load import parse
+from netbond.config.schema import Config, RoutingConfig
+from netbond.desired import desired
+from netbond.model import MAIN_TABLE, Address, Facts, Interface, Nexthop, Route, Uplink
 from netbond.plan import rule_words
 from netbond.rules import overlap, rules
-from tests.unit.boxes import SIX, address, box, lease, uplinks
+from tests.unit.boxes import SIX, address, box, default6, lease, link, main_default, six, uplinks
 
 DEFAULT, CLASSIC = RoutingConfig(), RoutingConfig(layout="classic")
 TWO = uplinks(box("usb0", "usb1"))
@@ -108,3 +110,98 @@ def test_however_many_uplinks_there_are_pins_come_after_them() -> None:
 )
 def test_overlap(one: str, other: str, common: bool) -> None:
     assert overlap(ipaddress.ip_network(one), ipaddress.ip_network(other)) is common
+
+
+class TestSharedNetworks:
+    """Two uplinks in one network: main can name one device only, so each address has a rule of its own."""
+
+    def shared(self, facts: Facts, config: Config | None = None) -> list[str]:
+        found = desired(facts, config or Config()).rules
+        return [rule_words(rule).removesuffix(" protocol 78") for rule in found if rule.destination]
+
+    def box(self, *addresses: Address) -> Facts:
+        found = box(*dict.fromkeys(each.device for each in addresses))
+        leases = tuple(
+            lease(each.device, str(each.interface), str(each.interface.network[1])) for each in addresses
+        )
+        return replace(found, addresses=addresses, leases=leases)
+
+    def test_one_subnet(self) -> None:
+        facts = self.box(address("usb0", "10.0.0.10/24"), address("usb1", "10.0.0.11/24"))
+        assert self.shared(facts) == [
+            "priority 41 from 10.0.0.10 to 10.0.0.0/24 lookup 100",
+            "priority 41 from 10.0.0.11 to 10.0.0.0/24 lookup 101",
+        ]
+        assert self.shared(facts, parse('[routing]\nlayout = "classic"')) == self.shared(facts)
+        (first, _) = self.shared(facts, parse("[routing]\noif_priority = 49"))
+        assert first == "priority 49 from 10.0.0.10 to 10.0.0.0/24 lookup 100"  # still ahead of main
+
+    def test_subnets_of_their_own(self) -> None:
+        assert self.shared(box("usb0", "usb1")) == []
+
+    def test_one_within_the_other(self) -> None:
+        facts = self.box(address("usb0", "10.0.0.10/16"), address("usb1", "10.0.7.11/24"))
+        assert self.shared(facts) == [
+            "priority 41 from 10.0.0.10 to 10.0.7.0/24 lookup 100",
+            "priority 41 from 10.0.7.11 to 10.0.7.0/24 lookup 101",
+        ]
+
+    def test_one_peer(self) -> None:
+        facts = Facts(
+            interfaces=tuple(Interface(f"ppp{n}", 9 + n, point_to_point=True) for n in range(2)),
+            addresses=tuple(address(f"ppp{n}", f"10.64.1.{n}/32", peer="10.64.64.64") for n in range(2)),
+            routes=tuple(
+                replace(main_default("ppp0", "10.64.64.64", n), nexthops=(Nexthop(f"ppp{n}"),))
+                for n in range(2)
+            ),
+        )
+        assert [words.split(" lookup")[0] for words in self.shared(facts)] == [
+            "priority 41 from 10.64.1.1 to 10.64.64.64",
+            "priority 41 from 10.64.1.0 to 10.64.64.64",
+        ]
+
+    def test_ipv6_but_not_link_local_neighbours(self) -> None:
+        near = tuple(
+            Route(MAIN_TABLE, ipaddress.ip_network(network), (Nexthop(f"usb{n}"),), metric=256, protocol=2)
+            for n in range(2)
+            for network in ("2001:db8::/64", "fe80::/64")
+        )
+        facts = Facts(
+            interfaces=(link("usb0"), link("usb1")),
+            addresses=(six("usb0", "2001:db8::a/64"), six("usb1", "2001:db8::b/128")),
+            routes=(default6("usb0", "fe80::1"), default6("usb1", "fe80::1"), *near),
+        )
+        assert self.shared(facts) == [
+            "priority 41 from 2001:db8::a to 2001:db8::/64 lookup 100",
+            "priority 41 from 2001:db8::b to 2001:db8::/64 lookup 101",
+        ]
+
+    def test_one_destination_by_two_gateways(self) -> None:
+        """Both operators announce the same private network (option 121)."""
+        facts = box("usb0", "usb1")
+        to = ipaddress.ip_network("10.99.0.0/16")
+        hops = [Nexthop(f"usb{n}", ipaddress.ip_address(f"10.0.{n}.1")) for n in range(2)]
+        facts = replace(facts, routes=tuple(Route(MAIN_TABLE, to, (hop,), protocol=16) for hop in hops))
+        assert self.shared(facts) == [
+            "priority 41 from 10.0.0.10 to 10.99.0.0/16 lookup 100",
+            "priority 41 from 10.0.1.10 to 10.99.0.0/16 lookup 101",
+        ]
+
+    def test_what_lies_behind_a_gateway_does_not_have_the_others_networks(self) -> None:
+        facts = box("usb0", "usb1")
+        hop = Nexthop("usb0", ipaddress.ip_address("10.0.0.1"))
+        wide = Route(MAIN_TABLE, ipaddress.ip_network("10.0.0.0/8"), (hop,), protocol=16)
+        assert self.shared(replace(facts, routes=(wide,))) == []
+
+    def test_twins_cannot_be_told_apart_but_a_third_can(self) -> None:
+        twins = [address(f"usb{n}", "192.168.8.100/24") for n in range(2)]
+        assert self.shared(self.box(*twins)) == []
+        assert self.shared(self.box(*twins, address("usb2", "192.168.8.7/24"))) == [
+            "priority 41 from 192.168.8.7 to 192.168.8.0/24 lookup 102"
+        ]
+
+    @pytest.mark.parametrize("state", [{"carrier": False}, {"up": False}])
+    def test_not_for_one_without_a_link(self, state: dict[str, bool]) -> None:
+        facts = self.box(address("usb0", "10.0.0.10/24"), address("usb1", "10.0.0.11/24"))
+        facts = replace(facts, interfaces=(link("usb0"), link("usb1", **state)))
+        assert self.shared(facts) == []
