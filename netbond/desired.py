@@ -39,7 +39,7 @@ class Desired:
     routes: tuple[Route, ...] = ()
     rules: tuple[Rule, ...] = ()
     idle: tuple[IdleInterface, ...] = ()
-    excluded: tuple[tuple[str, str], ...] = ()  # interfaces that are not uplinks by default, and why
+    excluded: tuple[tuple[str, str], ...] = ()  # other interfaces that are not uplinks, and why
     settings: Settings = field(default_factory=lambda: NO_SETTINGS)  # by interface (netbond.match)
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups
     withheld: tuple[Withheld, ...] = ()

@@ -44,13 +44,19 @@ class Interface:
     up: bool = True  # IFF_UP: it is set up administratively
     carrier: bool = True  # IFF_LOWER_UP: a cable, a radio link or a peer is connected
     loopback: bool = False
-    point_to_point: bool = False  # IFF_POINTOPOINT: it needs no gateway, and can have none
+    point_to_point: bool = False  # IFF_POINTOPOINT
+    no_arp: bool = False  # IFF_NOARP: packets have no hardware address, as on raw-IP modems
     mtu: int = 0  # bytes; 0: unknown
     kind: str = ""  # IFLA_INFO_KIND: "veth", "bridge", ...; "" for hardware
     master: str = ""  # the bridge or bond that it is a port of
     mac: str = ""
     rx_bytes: int = field(default=0, compare=False)  # since the interface was created (IFLA_STATS64)
     tx_bytes: int = field(default=0, compare=False)
+
+    @property
+    def needs_gateway(self) -> bool:
+        """Whether a default over it must name a gateway. Else all packets reach the same other end."""
+        return not (self.point_to_point or self.no_arp)
 
 
 @dataclass(frozen=True, slots=True)

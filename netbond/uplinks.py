@@ -217,9 +217,9 @@ def _known(link: Interface, addresses: Sequence[Address], facts: Facts) -> list[
     if not found:
         if gateways:
             found[gateways[0]] = (MAIN_DEFAULT, None, [])
-        elif defaults and link.point_to_point:
+        elif defaults and not link.needs_gateway:
             found[None] = (MAIN_DEFAULT, None, [])
-        elif link.point_to_point and _once_without_gateway(link.name, addresses, facts.remembered):
+        elif not link.needs_gateway and _once_without_gateway(link.name, addresses, facts.remembered):
             found[None] = (REMEMBERED, None, [])
     result = [_Gateway(ip, source, tuple(share), since) for ip, (source, since, share) in found.items()]
     if not result:
@@ -289,7 +289,7 @@ def _seen(
             continue
         if isinstance(gateway, ipaddress.IPv4Address) and gateway in interface.network:
             return GatewayClaim(link.name, "main", interface, gateway, now_s, link.index)
-        if gateway is None and link.point_to_point:
+        if gateway is None and not link.needs_gateway:
             return GatewayClaim(link.name, "main", interface, None, now_s, link.index)
     return None
 
@@ -332,24 +332,48 @@ class _Chosen:
 def _of_interface(
     link: Interface, setting: UplinkConfig, facts: Facts, config: Config
 ) -> tuple[list[_Chosen], str]:
-    """Return the gateways of one interface; or if it has none but an [[uplink]] names it, the reason."""
+    """Return the gateways of one interface; or if it has none, the reason ("": it has no address either)."""
     asked_for = setting is not match.UNMATCHED
     if not setting.enabled:
         return [], "enabled = false"
     if setting.exclude_roaming and link.name in facts.roaming:
         return [], "it roams (exclude_roaming = true)"
     found: list[_Chosen] = []
-    any_address = False
+    without: list[int] = []  # families with an address and no gateway
     for family in (4, 6) if config.routing.ipv6 else (4,):
         addresses = candidates(link.name, family, facts, asked_for=asked_for)
-        any_address |= bool(addresses)
         gateways = _gateways(link, addresses, setting, facts) if addresses else []
+        if addresses and not gateways:
+            without.append(family)
         for number, gateway in enumerate(gateways):
             further = f"+{gateway.ip}" if number else ""
             found.append(_Chosen(link, setting, gateway, addresses, further))
-    if found or not asked_for:
+    if found:
         return found, ""
-    return [], "no gateway known" if any_address else "no address"
+    if without:
+        return [], _without_gateway(link, without, facts)
+    return [], _without_address(link, facts, config) or ("no address" if asked_for else "")
+
+
+def _without_gateway(link: Interface, families: Iterable[int], facts: Facts) -> str:
+    if any(_main_defaults(link.name, family, facts) for family in families):
+        return 'its default in main has no gateway, which this link needs (or set gateway = "none")'
+    return "no gateway known"
+
+
+def _without_address(link: Interface, facts: Facts, config: Config) -> str:
+    """Return why none of the interface's addresses is used; "" if it has none."""
+    addresses = [address for address in facts.addresses if address.device == link.name]
+    public = [address for address in addresses if address.scope == "global"]
+    if not addresses:
+        return ""
+    if not public:
+        return "only a link-local address"
+    if not config.routing.ipv6 and all(address.family == 6 for address in public):
+        return "only IPv6 addresses, and routing.ipv6 = false"
+    if all(address.tentative for address in public):
+        return "its address is not proved to be unique yet, or another host has it"
+    return "only unique local addresses (fc00::/7); an [[uplink]] for it makes it one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,7 +516,10 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             chosen += found
             families = {item.family for item in found}
             no_way_out += _idle_addresses(link, setting, families, facts, config)
-            idle += [IdleInterface(link.name, why_not)] if why_not else []
+            if why_not and setting is match.UNMATCHED:
+                no_uplinks[link.name] = why_not
+            elif why_not:
+                idle.append(IdleInterface(link.name, why_not))
     idle += [IdleInterface(setting.match, "no such interface now") for setting in choice.unused]
     tables = assign(
         sorted({item.name for item in chosen} | {each.link.name for each in no_way_out}),

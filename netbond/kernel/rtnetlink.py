@@ -59,7 +59,7 @@ _CACHE = struct.Struct("=8xi16x")  # rta_cacheinfo: two counters, expires (in 1/
 _MEMBER = struct.Struct("=IBBH")  # nexthop_grp: id, weight less one, its high byte (6.12 and later), reserved
 
 NUD_REACHABLE, NUD_FAILED = 0x02, 0x20
-_IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x10000
+_IFF_UP, _IFF_LOOPBACK, _IFF_POINTOPOINT, _IFF_NOARP, _IFF_LOWER_UP = 0x1, 0x8, 0x10, 0x80, 0x10000
 _IFA_F_TEMPORARY, _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED = 0x01, 0x04, 0x08
 _IFA_F_DEPRECATED, _IFA_F_TENTATIVE, _IFA_F_PERMANENT, _IFA_F_MANAGETEMPADDR = 0x20, 0x40, 0x80, 0x100
 _IFAPROT_KERNEL_RA = 2  # kernel 5.18
@@ -179,6 +179,7 @@ def link(payload: bytes, names: Names) -> Interface | None:
         loopback=bool(flags & _IFF_LOOPBACK),
         point_to_point=bool(flags & _IFF_POINTOPOINT),
         mtu=_u32(found.get(4)),
+        no_arp=bool(flags & _IFF_NOARP),
         kind=_text(info.get(1)),
         master=names.get(_u32(found.get(10)), ""),
         mac=found.get(1, b"").hex(":"),

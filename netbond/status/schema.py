@@ -375,10 +375,12 @@ class Core:
     version: int = field(metadata=doc("1"))
     agent: AgentStatus = field(metadata=doc("the agent itself"))
     excluded: tuple[ExcludedInterface, ...] = field(
-        metadata=doc("interfaces that are no uplinks by their nature")
+        metadata=doc("interfaces that are no uplinks, by their nature or because something is missing")
     )
     idle: tuple[IdleInterface, ...] = field(
-        metadata=doc("interfaces and `[[uplink]]`s that could be uplinks and are not, each `usb1: why`")
+        metadata=doc(
+            "interfaces that an `[[uplink]]` names, and `[[uplink]]`s, without an uplink, each `usb1: why`"
+        )
     )
     uplinks: tuple[UplinkStatus, ...] = field(metadata=doc("the ways out"))
     ecmp: EcmpStatus = field(metadata=doc("the default over all uplinks"))

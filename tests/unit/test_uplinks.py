@@ -10,9 +10,9 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
-from netbond.model import Facts, GatewayClaim, IdleInterface, Uplink
+from netbond.model import Address, Facts, GatewayClaim, IdleInterface, Uplink
 from netbond.uplinks import find, remember
-from tests.unit.boxes import address, box, lease, link, main_default
+from tests.unit.boxes import address, box, lease, link, main_default, six
 
 
 def brief(facts: Facts, config: Config | None = None) -> list[tuple[str, str, str, str]]:
@@ -285,3 +285,37 @@ class TestRemembered:
         before = remember(self.seen, now_s=5.0)
         assert remember(replace(self.seen, routes=(), addresses=(), remembered=before), now_s=6.0) == ()
         assert remember(replace(self.seen, routes=(), interfaces=(), remembered=before), now_s=6.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("held", "toml", "reason"),
+    [
+        (address("wwan1", "10.0.0.10/24"), "", "no gateway known"),
+        (six("wwan1", "2001:db8::5/64"), "", "no gateway known"),
+        (replace(address("wwan1", "169.254.7.7/16"), scope="link"), "", "only a link-local address"),
+        (replace(six("wwan1", "fe80::5/64"), scope="link"), "", "only a link-local address"),
+        (
+            six("wwan1", "fd00::5/64"),
+            "",
+            "only unique local addresses (fc00::/7); an [[uplink]] for it makes it one",
+        ),
+        (
+            six("wwan1", "2001:db8::5/64", tentative=True),
+            "",
+            "its address is not proved to be unique yet, or another host has it",
+        ),
+        (
+            six("wwan1", "2001:db8::5/64"),
+            "[routing]\nipv6 = false",
+            "only IPv6 addresses, and routing.ipv6 = false",
+        ),
+        (None, "", None),
+    ],
+)
+def test_an_interface_with_an_address_that_is_not_used_has_a_reason(
+    held: Address | None, toml: str, reason: str | None
+) -> None:
+    facts = Facts(interfaces=(link("wwan1"),), addresses=() if held is None else (held,))
+    found = find(facts, parse(toml), {})
+    assert found.excluded == (() if reason is None else (("wwan1", reason),))
+    assert found.idle == ()

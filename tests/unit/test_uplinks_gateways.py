@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import replace
 
 from netbond.config.load import parse
+from netbond.config.schema import Config
 from netbond.model import (
     MAIN_TABLE,
     Facts,
@@ -13,7 +14,7 @@ from netbond.model import (
     Nexthop,
     Route,
 )
-from netbond.uplinks import remember
+from netbond.uplinks import find, remember
 from tests.unit.boxes import SIX, address, box, commands, default6, lease, main_default, six, uplinks
 
 
@@ -135,5 +136,17 @@ class TestGateways:
         assert (found.gateway, found.gateway_source) == (None, "main default")
         remembered = replace(facts, routes=(), remembered=remember(facts, 1.0))
         assert [u.gateway_source for u in uplinks(remembered)] == ["main default (gone)"]
+        raw_ip = replace(facts, interfaces=(replace(ppp, point_to_point=False, no_arp=True),))
+        assert [u.gateway_source for u in uplinks(raw_ip)] == ["main default"]
+        remembered = replace(raw_ip, routes=(), remembered=remember(raw_ip, 1.0))
+        assert [u.gateway_source for u in uplinks(remembered)] == ["main default (gone)"]
         ether = replace(facts, interfaces=(replace(ppp, point_to_point=False),))
         assert uplinks(ether) == []
+        assert find(ether, Config(), {}).excluded == (
+            ("ppp0", 'its default in main has no gateway, which this link needs (or set gateway = "none")'),
+        )
+
+    def test_raw_ip_of_ipv6(self) -> None:
+        route = Route(MAIN_TABLE, ipaddress.ip_network("::/0"), (Nexthop("wwan0"),), metric=1024)
+        facts = Facts((Interface("wwan0", 9, no_arp=True),), (six("wwan0", "2001:db8::5/64"),), (route,))
+        assert [(u.gateway, u.gateway_source) for u in uplinks(facts)] == [(None, "main default")]

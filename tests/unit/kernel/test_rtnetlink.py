@@ -231,6 +231,7 @@ def about_link(flags: int, *more: bytes, family: int = 0) -> bytes:
         (0x00001, {"carrier": False}),
         (0x00000, {"carrier": False, "up": False}),
         (0x10011, {"point_to_point": True}),
+        (0x11083, {"no_arp": True}),  # cdc_mbim: BROADCAST, MULTICAST, NOARP
         (0x10009, {"loopback": True}),
     ],
 )
