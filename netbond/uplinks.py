@@ -504,6 +504,9 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
 
     `tables_in_use` are the tables that uplinks have in the kernel now, by the uplink's name. They keep them.
     """
+    # Of routes only main's defaults matter here, and they are gone through for each interface.
+    defaults = [r for r in facts.routes if r.table == MAIN_TABLE and not r.destination.prefixlen]
+    facts = replace(facts, routes=tuple(defaults))
     choice = match.choose(of_links(facts.interfaces, facts.devices), config)
     no_uplinks = excluded(facts, choice, config)
     chosen: list[_Chosen] = []
