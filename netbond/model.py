@@ -94,6 +94,7 @@ class Route:
     """A route in any table. `kind` is the kernel's type: unicast, unreachable, prohibit, ...
 
     `expires_s` is how long a router's advertisement still holds, as it was read (IPv6); None: for ever.
+    `preference` is the advertised one (RFC 4191): 1 high, 0 medium, -1 low.
     """
 
     table: int
@@ -108,6 +109,7 @@ class Route:
     attributes: PathAttributes = ()
     expires_s: float | None = field(default=None, compare=False)
     other: str = ""  # what else a foreign route matches on or does, as "tos 16"; "" in netbond's own
+    preference: int = field(default=0, compare=False)
 
     @property
     def family(self) -> int:

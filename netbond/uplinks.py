@@ -132,15 +132,18 @@ class _Gateway:
 
 
 def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | None]:
-    """Return the gateways of main's defaults on `device`, by metric; also of those that netbond took out."""
+    """Return the gateways of main's defaults on `device`, also of those that netbond took out.
+
+    The kernel's choice is the first one: the lowest metric, then the highest preference of a router.
+    """
     found = [
-        (route.metric, str(hop.gateway), hop.gateway)
+        (route.metric, -route.preference, str(hop.gateway), hop.gateway)
         for route in (*facts.routes, *facts.taken)
         if route.table == MAIN_TABLE and route.destination.prefixlen == 0 and route.family == family
         for hop in route.nexthops
         if hop.device == device
     ]
-    return [gateway for _, _, gateway in sorted(found, key=lambda item: item[:2])]
+    return [gateway for *_, gateway in sorted(found, key=lambda item: item[:3])]
 
 
 def _attributes(device: str, family: int, gateway: IPAddress | None, facts: Facts) -> PathAttributes:

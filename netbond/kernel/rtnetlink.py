@@ -64,6 +64,7 @@ _IFA_F_TEMPORARY, _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED = 0x01, 0x04, 0x08
 _IFA_F_DEPRECATED, _IFA_F_TENTATIVE, _IFA_F_PERMANENT, _IFA_F_MANAGETEMPADDR = 0x20, 0x40, 0x80, 0x100
 _IFAPROT_KERNEL_RA = 2  # kernel 5.18
 _USER_HZ = 100  # on every architecture that netbond runs on
+_PREFERENCE = {b"\1": 1, b"\3": -1}  # ICMPV6_ROUTER_PREF_HIGH and _LOW; all others are medium
 _RTM_F_CLONED = 0x200  # a cached exception (path MTU), not a configured route
 _RTNH_F_DEAD, _RTNH_F_ONLINK = 0x1, 0x4
 _FIB_RULE_INVERT = 0x2  # `ip rule add not ...`
@@ -294,6 +295,7 @@ def _route(payload: bytes, found: Mapping[int, bytes], names: Names) -> Route:
         attributes=_path(found[8]) if 8 in found else (),  # RTA_METRICS
         expires_s=_expires(found) / _USER_HZ or None,
         other=_other_of_route(from_length, tos, found) if from_length or tos or 21 in found else "",
+        preference=_PREFERENCE.get(found.get(20, b"")[:1], 0),  # RTA_PREF
     )
 
 

@@ -10,9 +10,9 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
-from netbond.model import Address, Facts, GatewayClaim, IdleInterface, Uplink
+from netbond.model import Address, Facts, GatewayClaim, IdleInterface, Route, Uplink
 from netbond.uplinks import find, remember
-from tests.unit.boxes import address, box, lease, link, main_default, six
+from tests.unit.boxes import SIX, address, box, default6, lease, link, main_default, six
 
 
 def brief(facts: Facts, config: Config | None = None) -> list[tuple[str, str, str, str]]:
@@ -319,3 +319,19 @@ def test_an_interface_with_an_address_that_is_not_used_has_a_reason(
     found = find(facts, parse(toml), {})
     assert found.excluded == (() if reason is None else (("wwan1", reason),))
     assert found.idle == ()
+
+
+def test_of_several_routers_the_lowest_metric_counts_and_then_their_preference() -> None:
+    low, high = (
+        replace(default6("usb0", f"fe80::{i}"), preference=preference) for i, preference in ((1, -1), (2, 1))
+    )
+    medium, nearer = default6("usb0", "fe80::3"), replace(default6("usb0", "fe80::4"), metric=512)
+
+    def gateway(*routes: Route) -> str:
+        (uplink,) = find(replace(SIX, routes=routes), Config(), {}).uplinks
+        return str(uplink.gateway)
+
+    assert gateway(low, medium, high) == "fe80::2"
+    assert gateway(low, medium) == "fe80::3"
+    assert gateway(low) == "fe80::1"
+    assert gateway(low, high, nearer) == "fe80::4"

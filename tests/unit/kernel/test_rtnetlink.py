@@ -184,6 +184,13 @@ def test_how_long_a_route_still_holds(ticks: int, expires_s: float | None) -> No
     assert found == wire.route(advertised_route(0), NAMES)  # time alone makes it no other route
 
 
+@pytest.mark.parametrize(("kernel", "preference"), [(0, 0), (1, 1), (3, -1), (2, 0)])
+def test_the_preference_of_a_router(kernel: int, preference: int) -> None:
+    found = wire.route(advertised_route(0) + attribute(20, bytes([kernel])), NAMES)
+    assert found is not None
+    assert found.preference == preference
+
+
 def test_a_route_that_has_expired_is_none_although_it_is_still_listed() -> None:
     assert wire.route(advertised_route(-1), NAMES) is None
 
