@@ -20,7 +20,8 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
     routing = config.routing
     moved = {(family, shared_priority(facts.rules, family, routing)) for family in (4, 6)}
     moved -= {(family, routing.ecmp_priority) for family in (4, 6)}
-    priorities = {(rule.family, rule.priority) for rule in goal.rules} - moved
+    # At 0 is the kernel's own rule, and the copies if there is no other room (netbond.foreign_rules).
+    priorities = {(rule.family, rule.priority) for rule in goal.rules if rule.priority} - moved
     tables = {uplink.table for uplink in goal.uplinks} | {routing.ecmp_table, routing.pin_table}
     found = []
     before = ahead(facts.rules, goal.own_rules, routing.protocol)
@@ -32,7 +33,7 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
         elif rule.action == "table" and rule.table in tables:
             found.append(f"another program's rule looks up one of netbond's tables: {rule_words(rule)}")
         elif rule in before:
-            found.append(_ahead(rule, goal))
+            found.append(_ahead(rule, facts, goal))
     strangers: dict[int, list[Route]] = defaultdict(list)
     for route in facts.routes:
         if route.table in tables and route.protocol != routing.protocol:
@@ -72,7 +73,7 @@ def unmet(facts: Facts, goal: Desired, config: Config) -> list[tuple[Rule, str]]
     """
     routing = config.routing
     before = [rule for rule in ahead(facts.rules, goal.own_rules, routing.protocol) if not picks(rule)]
-    found = [(rule, _ahead(rule, goal)) for rule in before if not _has_copies(rule, goal)]
+    found = [(rule, _ahead(rule, facts, goal)) for rule in before if not _has_copies(rule, facts, goal)]
     setting = "routing.others_first = true lets it go first"
     if routing.others_first:
         setting = "give it another priority, or set routing.ecmp_priority above it"
@@ -107,18 +108,23 @@ def _followed(facts: Facts, goal: Desired, config: Config) -> list[str]:
     return lines
 
 
-def _has_copies(rule: Rule, goal: Desired) -> bool:
-    """Whether netbond's rules for bound traffic have copies ahead of the rule."""
-    return any(own.family == rule.family and own.priority < rule.priority for own in goal.rules)
+def _has_copies(rule: Rule, facts: Facts, goal: Desired) -> bool:
+    """Whether netbond's rules for bound traffic have copies ahead of the rule; at one priority: are older."""
+    older = facts.rules[: facts.rules.index(rule)]
+    return any(
+        own.family == rule.family
+        and (own.priority < rule.priority or (own.priority == rule.priority == 0 and own in older))
+        for own in goal.rules
+    )
 
 
-def _ahead(rule: Rule, goal: Desired) -> str:
+def _ahead(rule: Rule, facts: Facts, goal: Desired) -> str:
     """A rule of another program that is asked before netbond's rules for bound traffic."""
     says = f"another program's rule is ahead of netbond's: {rule_says(rule)}."
     if picks(rule):
         return f"{says} Packets that it asks for follow it, bound to an uplink or not"
     says += " Unbound traffic follows it;"
-    if _has_copies(rule, goal):
+    if _has_copies(rule, facts, goal):
         return f"{says} what is bound to an uplink does not"
     return f"{says} so does what is bound to an uplink, for want of a lower priority: move it up"
 

@@ -233,11 +233,13 @@ def intended(facts: Facts, goal: Desired, protocol: int, query: Query) -> Verdic
     """The same walk over the kernel as netbond wants it: its own objects from `goal`, the others as read."""
     taken = set(goal.take)
     routes = [route for route in facts.routes if route.protocol != protocol and route not in taken]
-    rules = [rule for rule in facts.rules if rule.protocol != protocol]
+    # As read, in their order: of rules with one priority the older is asked first.
+    rules = [rule for rule in facts.rules if rule.protocol != protocol or rule in goal.rules]
+    rules += [rule for rule in goal.rules if rule not in facts.rules]
     # A route that is in the kernel is taken from there: the kernel says whether it can be used.
     there = {route: route for route in facts.routes}
     wanted = [there.get(route, route) for route in goal.routes]
-    return walk(replace(facts, routes=(*routes, *wanted), rules=(*rules, *goal.rules)), query)
+    return walk(replace(facts, routes=(*routes, *wanted), rules=tuple(rules)), query)
 
 
 def confirms(verdict: Verdict, answer: Route | None, refusal: str) -> bool:

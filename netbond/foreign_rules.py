@@ -94,8 +94,7 @@ def picks(rule: Rule) -> bool:
 def copies(rules: Iterable[Rule], own: Sequence[Rule], protocol: int) -> list[Rule]:
     """Copies of netbond's rules for bound traffic, ahead of all rules that got ahead of these.
 
-    None for a family without such rules, or without room: nothing is ahead of priority 0, and what stands
-    there stays.
+    None for a family without such rules. Nothing gets ahead of a rule that is at priority 0 already.
     """
     found: list[Rule] = []
     for family in (4, 6):
@@ -108,16 +107,18 @@ def copies(rules: Iterable[Rule], own: Sequence[Rule], protocol: int) -> list[Ru
         first = _room(
             rules, min((rule.priority for rule in (*before, *devices)), default=0), family, protocol
         )
-        if not before or first is None:
+        if not before:
             continue
+        # At priority 0 all have the same, and their order is that in which they are added.
+        step = min(first, 1)
         found += [replace(rule, priority=first) for rule in (*devices, *shared)]
         if not ahead(theirs, sources, protocol):
             continue
         main = min(rule.priority for rule in own if rule.family == family and rule.table == MAIN_TABLE)
         skips_all = all(rule.priority < main for rule in before)
-        specific = {_to_main(rule, first + 1, main if skips_all else 0) for rule in sources}
+        specific = {_to_main(rule, first + step, main if skips_all else 0) for rule in sources}
         found += sorted(specific, key=lambda rule: str(rule.source))
-        found += [replace(rule, priority=first + 2) for rule in sources]
+        found += [replace(rule, priority=first + 2 * step) for rule in sources]
     return found
 
 
@@ -128,14 +129,16 @@ def _to_main(rule: Rule, priority: int, target: int) -> Rule:
     return replace(rule, priority=priority, table=MAIN_TABLE, suppress_prefixlength=0)
 
 
-def _room(rules: Iterable[Rule], below: int, family: int, protocol: int) -> int | None:
-    """The first of COPIES priorities below a number that no other program uses; None: there are none.
+def _room(rules: Iterable[Rule], below: int, family: int, protocol: int) -> int:
+    """The first of COPIES priorities below a number that no other program uses; 0: there are none.
 
-    Not where others are, because of rules with one priority the older comes first, whatever is meant.
+    Not where others are, because of rules with one priority the older comes first, whatever is meant. Each
+    rule that is added without a priority takes the copies further down. At the end all copies stand at 0: as
+    long as they do, the kernel gives 0 to such a rule, too, and asks it after them.
     """
     taken = {rule.priority for rule in rules if rule.family == family and rule.protocol != protocol}
     rooms = (first for first in range(below - COPIES, 0, -1) if not taken & {*range(first, first + COPIES)})
-    return next(rooms, None)
+    return next(rooms, 0)
 
 
 # --- rules behind ours -------------------------------------------------------------------------------------

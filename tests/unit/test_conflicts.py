@@ -106,13 +106,22 @@ def test_rules_of_others(rule: Rule, says: list[str]) -> None:
         (Rule(7, 4, action="prohibit", protocol=3, other="uidrange 1000-1000"),
          "priority 7 from all prohibit (uidrange 1000-1000)."
          " Packets that it asks for follow it, bound to an uplink or not"),
-        (Rule(3, 4, table=5),
-         "priority 3 from all lookup 5. Unbound traffic follows it;"
+        (Rule(0, 4, table=5),
+         "priority 0 from all lookup 5. Unbound traffic follows it;"
          " so does what is bound to an uplink, for want of a lower priority: move it up"),
     ],
 )  # fmt: skip
 def test_rules_that_got_ahead(rule: Rule, says: str) -> None:
     assert found(replace(FACTS, rules=(rule,))) == [f"another program's rule is ahead of netbond's: {says}"]
+
+
+def test_of_rules_at_priority_0_the_older_is_asked_first() -> None:
+    rule = Rule(0, 4, table=5, protocol=3)
+    goal = desired(replace(FACTS, rules=(rule,)), Config())
+    (line,) = found(replace(FACTS, rules=(*goal.rules, rule)))
+    assert line.endswith("what is bound to an uplink does not")
+    (line,) = found(replace(FACTS, rules=(rule, *goal.rules)))
+    assert "so does what is bound to an uplink" in line
 
 
 def test_a_full_tunnel_behind_netbonds_rules_and_what_decides() -> None:

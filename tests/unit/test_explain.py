@@ -172,3 +172,13 @@ def test_a_default_that_refuses_is_not_passed_over() -> None:
     assert str(walk(alone, query("8.8.8.8", device="usb0"))) == "via 10.0.0.1 dev usb0 (table 100)"
     behind = running(replace(box("usb0", "usb1"), routes=(switch, main_default("usb1", "10.0.1.1"))))
     assert str(walk(behind, query("8.8.8.8", "10.0.0.10"))) == "via 10.0.0.1 dev usb0 (table 100)"
+
+
+def test_of_rules_with_one_priority_the_older_is_asked_first() -> None:
+    theirs = Rule(0, 4, table=7)
+    way = Route(7, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("wg0"),))
+    goal = desired(replace(box("usb0"), rules=(LOCAL, theirs, MAIN)), Config())
+    for rules, table in (((*goal.rules, theirs), 100), ((theirs, *goal.rules), 7)):
+        facts = replace(box("usb0"), rules=(LOCAL, *rules, MAIN), routes=(*goal.routes, way))
+        asked = query("8.8.8.8", "10.0.0.10")
+        assert walk(facts, asked).table == intended(facts, goal, 78, asked).table == table

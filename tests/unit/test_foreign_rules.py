@@ -87,8 +87,9 @@ def test_bound_traffic_has_copies_of_its_rules_ahead_of_a_vpn() -> None:
         (Rule(39, 4, other="l3mdev 01"), 40),
         (Rule(39, 6, table=7), 40),  # of the other family
         (Rule(4, 4, table=7), 1),
-        (Rule(3, 4, table=7), 40),  # no room for three priorities: nothing that is half done
-        (Rule(0, 4, table=7), 40),
+        (Rule(3, 4, table=7), 0),  # no room for three priorities: all at the last one
+        (Rule(1, 4, table=7), 0),
+        (Rule(0, 4, table=7), 0),
     ],
 )
 def test_which_rules_need_copies(rule: Rule, first: int) -> None:
@@ -105,6 +106,18 @@ def test_where_only_the_device_is_in_question_nothing_else_has_a_copy() -> None:
         "33 from all oif usb0 lookup 100",
         "33 from all oif usb1 lookup 101",
         "40 from all oif usb0 lookup 100",
+    ]
+
+
+def test_at_the_last_priority_their_order_is_that_in_which_they_are_added() -> None:
+    goal = desired(replace(TWO, rules=(LOCAL, Rule(2, 4, table=7), MAIN)), Config())
+    assert [rule_words(rule).removesuffix(" protocol 78") for rule in goal.rules[:6]] == [
+        "priority 0 from all oif usb0 lookup 100",
+        "priority 0 from all oif usb1 lookup 101",
+        "priority 0 from 10.0.0.10 goto 50",
+        "priority 0 from 10.0.1.10 goto 50",
+        "priority 0 from 10.0.0.10 lookup 100",
+        "priority 0 from 10.0.1.10 lookup 101",
     ]
 
 
