@@ -1,8 +1,12 @@
 """Makes the ECMP default: the route by which unbound traffic is shared among uplinks, by weight. Pure.
 
-With nexthop objects (kernel 5.3 and later) the default uses a group with a member for each uplink. When a
-link goes down, the kernel takes its member out of the group and the others carry on. Without them the default
-is a multipath route, which the kernel deletes as a whole (IPv4) when one of its links goes down.
+With nexthop objects (kernel 5.3 and later) the default of IPv4 uses a group with a member for each uplink.
+When a link goes down, the kernel takes its member out of the group and the others carry on. Without them it
+is a multipath route, which the kernel deletes as a whole when one of its links goes down.
+
+The default of IPv6 is always a multipath route, of which the kernel takes only the leg whose link went down.
+With a group it would choose the source address by the first member, whichever member the packet leaves by
+(ip6_route_get_saddr): the other modems' operators drop what does not come from their addresses.
 """
 
 from __future__ import annotations
@@ -120,6 +124,7 @@ def ecmp(
     members: list[NexthopObject | NexthopGroup] = []
     found_groups: list[NexthopGroup] = []
     for family in (4, 6):
+        grouped = groups and family == 4
         usable = [
             uplink
             for uplink in uplinks
@@ -137,7 +142,7 @@ def ecmp(
             routing.protocol,
         )
         # The kernel gives a single leg without gateway link scope; a multipath route has global scope.
-        alone = len(legs) == 1 and legs[0].gateway is None and family == 4 and not groups
+        alone = len(legs) == 1 and legs[0].gateway is None and family == 4 and not grouped
         routes.append(
             Route(
                 routing.ecmp_table,
@@ -146,11 +151,11 @@ def ecmp(
                 metric=METRIC[family],
                 scope="link" if alone else "global",
                 protocol=routing.protocol,
-                nexthop_id=group.id if groups else 0,
+                nexthop_id=group.id if grouped else 0,
                 attributes=shared_attributes(usable),
             )
         )
-        if groups:
+        if grouped:
             members += [
                 NexthopObject(
                     number,

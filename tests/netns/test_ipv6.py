@@ -43,7 +43,7 @@ REFUSE default dev lo table 100 proto 78 metric 4294967295 pref medium
 2001:db8:0:1::/64 dev usb1 table 101 proto 78 src 2001:db8:0:1::10 metric 1024 pref medium
 default via 2001:db8:0:1::1 dev usb1 table 101 proto 78 src 2001:db8:0:1::10 metric 1024 pref medium
 REFUSE default dev lo table 101 proto 78 metric 4294967295 pref medium
-default nhid 7801222 table 222 proto 78 metric 1024 pref medium
+default table 222 proto 78 metric 1024 pref medium
 	nexthop via 2001:db8::1 dev usb0 weight 1
 	nexthop via 2001:db8:0:1::1 dev usb1 weight 1
 2001:db8::/64 dev usb0 proto kernel metric 256 pref medium
@@ -257,3 +257,40 @@ def test_twins_with_one_address_one_mac_and_one_gateway(advertised: bool, tmp_pa
         finally:
             for modem in modems:
                 sh("ip", "netns", "del", modem, check=False)
+
+
+SENDERS = """
+import socket
+from collections import Counter
+taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))  # ETH_P_ALL
+taken.setblocking(False)
+UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
+for kind, act in ((UDP, "sendto"), (UDP, "connect"), (TCP, "connect")):
+    found = Counter()
+    for number in range(1, 60):
+        to = (f"2001:db8:ffff::{number:x}", 9)
+        sender = socket.socket(socket.AF_INET6, kind)
+        sender.setblocking(False)
+        if act == "connect":
+            sender.connect_ex(to)
+        if kind == UDP:
+            sender.sendto(b"x", to)
+        try:
+            while True:
+                data, (device, _, direction, *_) = taken.recvfrom(2000)
+                if direction == 4 and data[24:30] == bytes.fromhex("20010db8ffff"):  # PACKET_OUTGOING
+                    found[f"{device} {socket.inet_ntop(socket.AF_INET6, data[8:24])}"] += 1
+        except BlockingIOError:
+            pass
+    print(kind, act, *sorted(found), sep=",")
+"""
+
+
+def test_what_is_shared_has_the_address_of_the_uplink_that_it_leaves_by(box: Box) -> None:
+    """Also where the kernel knows nexthop groups: with one it would take the first member's."""
+    for number in range(2):
+        neighbour = ("lladdr", "02:00:00:00:00:01", "dev", f"usb{number}", "nud", "permanent")
+        box.ip("-6", "neigh", "replace", f"2001:db8:0:{number}::1", *neighbour)
+    box.start()
+    lines = box.run(sys.executable, "-c", SENDERS).splitlines()
+    assert [line.split(",")[2:] for line in lines] == 3 * [["usb0 2001:db8::10", "usb1 2001:db8:0:1::10"]]

@@ -14,12 +14,10 @@ from tests.unit.boxes import SIX, address, box, commands, default6, link, main_d
 def test_a_box_with_ipv6_alone() -> None:
     """The same layout as with IPv4, with metrics said outright."""
     assert commands(SIX) == [
-        "ip nexthop add id 7801100 via fe80::1 dev usb0 proto 78",
-        "ip nexthop add id 7801222 group 7801100,1 proto 78",
         "ip -6 route add unreachable default table 100 proto 78 metric 4294967295",
         "ip -6 route add 2001:db8::/64 dev usb0 table 100 proto 78 src 2001:db8::5 metric 1024",
         "ip -6 route add default via fe80::1 dev usb0 table 100 proto 78 src 2001:db8::5 metric 1024",
-        "ip -6 route add default nhid 7801222 table 222 proto 78 metric 1024",
+        "ip -6 route add default via fe80::1 dev usb0 table 222 proto 78 metric 1024",
         "ip -6 rule add priority 40 from all oif usb0 lookup 100 protocol 78",
         "ip -6 rule add priority 50 from all lookup main suppress_prefixlength 0 protocol 78",
         "ip -6 rule add priority 100 from 2001:db8::5 lookup 100 protocol 78",

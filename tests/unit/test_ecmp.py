@@ -46,15 +46,13 @@ def test_weights_are_in_their_smallest_numbers_and_one_leg_has_1() -> None:
     assert [hop.weight for hop in route.nexthops] == [1]
 
 
-def test_a_group_has_its_members_first_and_each_family_has_its_own() -> None:
+def test_a_group_has_its_members_first_and_ipv6_has_none() -> None:
     both = [*TWO[:1], *uplinks(SIX)]
     assert lines(ecmp(both, ROUTING, groups=True)) == [
         "ip nexthop add id 7800100 via 10.0.0.1 dev usb0 proto 78",
-        "ip nexthop add id 7801100 via fe80::1 dev usb0 proto 78",
         "ip nexthop add id 7800222 group 7800100,1 proto 78",
-        "ip nexthop add id 7801222 group 7801100,1 proto 78",
         "ip route add default nhid 7800222 table 222 proto 78",
-        "ip -6 route add default nhid 7801222 table 222 proto 78 metric 1024",
+        "ip -6 route add default via fe80::1 dev usb0 table 222 proto 78 metric 1024",
     ]
 
 
