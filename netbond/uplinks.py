@@ -146,22 +146,32 @@ def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | N
     return [gateway for *_, gateway in sorted(found, key=lambda item: item[:3])]
 
 
-def _attributes(device: str, family: int, gateway: IPAddress | None, facts: Facts) -> PathAttributes:
+_Paths = Mapping[tuple[str, int], Sequence[tuple[int, IPAddress | None, PathAttributes]]]
+
+
+def _paths(facts: Facts) -> _Paths:
+    """Return metric, gateway and attributes of main's defaults, by device and family."""
+    found: dict[tuple[str, int], list[tuple[int, IPAddress | None, PathAttributes]]] = {}
+    for route in (*facts.routes, *facts.taken):
+        if route.table == MAIN_TABLE and route.destination.prefixlen == 0:
+            for hop in route.nexthops:
+                path = (route.metric, hop.gateway, route.attributes)
+                found.setdefault((hop.device, route.family), []).append(path)
+    return found
+
+
+def _attributes(
+    paths: _Paths, device: str, family: int, gateway: IPAddress | None, facts: Facts
+) -> PathAttributes:
     """Return the attributes of main's default through this gateway, or else of its first on the device.
 
     An MTU is there because of the link, whichever gateway a lease or the configuration prefers. Without a
     default in main, those count that it had when it was last seen.
     """
-    found = [
-        (hop.gateway != gateway, route.metric, route.attributes)
-        for route in (*facts.routes, *facts.taken)
-        if route.table == MAIN_TABLE and route.destination.prefixlen == 0 and route.family == family
-        for hop in route.nexthops
-        if hop.device == device
-    ]
+    found = paths.get((device, family), ())
     if not found and family == 4:
         return next((claim.attributes for claim in facts.remembered if claim.device == device), ())
-    return min(found, key=lambda item: item[:2], default=(False, 0, ()))[2]
+    return min(found, key=lambda path: (path[1] != gateway, path[0]), default=(0, None, ()))[2]
 
 
 def _claims(facts: Facts) -> Iterator[GatewayClaim]:
@@ -265,7 +275,7 @@ def remember(facts: Facts, now_s: float) -> tuple[GatewayClaim, ...]:
     interface. One that is not seen now is kept while the interface has the address it came with. What is
     remembered of an interface that has disappeared is dropped.
     """
-    kept = {}
+    kept, paths = {}, _paths(facts)
     for link in facts.interfaces:
         addresses = [a for a in facts.addresses if a.device == link.name and a.scope == "global"]
         held = {a.interface.ip for a in addresses}
@@ -274,7 +284,7 @@ def remember(facts: Facts, now_s: float) -> tuple[GatewayClaim, ...]:
         if defaults:
             seen = _seen(link, addresses, defaults, now_s)
             if seen is not None:
-                seen = replace(seen, attributes=_attributes(link.name, 4, seen.gateway, facts))
+                seen = replace(seen, attributes=_attributes(paths, link.name, 4, seen.gateway, facts))
                 same = once is not None and replace(once, said_s=now_s) == seen
                 kept[link.name] = once if same and once is not None else seen
         elif once is not None:
@@ -412,7 +422,7 @@ def _idle_addresses(
         )
         way_out = gateways[0] if gateways and not setting.enabled and link.up else None
         if addresses:
-            path = () if way_out is None else _attributes(link.name, family, way_out.ip, facts)
+            path = () if way_out is None else _attributes(_paths(facts), link.name, family, way_out.ip, facts)
             found.append(_Idle(link, addresses, way_out, path))
     return found
 
@@ -534,7 +544,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         {name: setting.table for name, setting in choice.settings.items() if setting.table},
         match.reserved_tables(config),
     )
-    measured = dict(facts.measured)
+    measured, paths = dict(facts.measured), _paths(facts)
     uplinks, backups = [], set()
     for item in chosen:
         if item.name not in tables:
@@ -562,7 +572,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             streams=item.setting.streams,
             metered=_is_metered(item.link.name, item.setting, facts),
             mtu=item.link.mtu,
-            attributes=_attributes(item.link.name, item.everything[0].family, item.gateway.ip, facts),
+            attributes=_attributes(paths, item.link.name, item.everything[0].family, item.gateway.ip, facts),
         )
         uplinks.append(uplink)
         if item.setting.backup:
