@@ -55,6 +55,15 @@ def receiver(port: int, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], so
             process.wait()
 
 
+def family_of(process: subprocess.Popen[bytes]) -> list[int]:
+    """The front and both workers; the front is ready before the workers are forked."""
+    deadline = time.monotonic() + 5
+    while len(family := children(process.pid)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return family
+
+
 def until_gone(pids: list[int]) -> None:
     deadline = time.monotonic() + 5
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
@@ -64,8 +73,7 @@ def until_gone(pids: list[int]) -> None:
 
 def test_a_worker_that_dies_is_started_again_and_all_end_together(tmp_path: Path) -> None:
     with receiver(free_ports(1)[0], tmp_path / "log") as (process, _):
-        front, *others = children(process.pid)
-        assert len(others) == 2
+        front, *others = family_of(process)
         os.kill(others[0], signal.SIGKILL)
         deadline = time.monotonic() + 5
         while len(now := children(process.pid)) != 3 or others[0] in now:
@@ -81,7 +89,7 @@ def test_a_worker_that_dies_is_started_again_and_all_end_together(tmp_path: Path
 
 def test_without_its_front_a_receiver_ends(tmp_path: Path) -> None:
     with receiver(free_ports(1)[0], tmp_path / "log") as (process, _):
-        family = children(process.pid)
+        family = family_of(process)
         os.kill(family[0], signal.SIGKILL)
         assert process.wait(10) == 128 + signal.SIGKILL
         until_gone(family)
@@ -89,7 +97,7 @@ def test_without_its_front_a_receiver_ends(tmp_path: Path) -> None:
 
 def test_when_the_agent_is_gone_all_end(tmp_path: Path) -> None:
     with receiver(free_ports(1)[0], tmp_path / "log") as (process, agent):
-        family = children(process.pid)
+        family = family_of(process)
         agent.shutdown(socket.SHUT_RDWR)
         assert process.wait(10) == 0
         until_gone(family)
