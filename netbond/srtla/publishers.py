@@ -36,14 +36,16 @@ def document(stats: ReceiverStatistics) -> dict[str, Any]:
 def _publisher(group: GroupStatistics) -> dict[str, Any]:
     size = group.payload_bytes / group.payload_packets if group.payload_packets else 0.0
     bitrate = group.payload_bps // 1000
+    # A server with a large reorder tolerance gives packets up without having asked for them again.
+    lost = max(group.lost_packets, group.dropped_packets)
     return {
         "bitrate": 0 if bitrate == _PREVIOUS else bitrate,  # kbit/s
         "rtt": group.rtt_ms or 0.0,  # ms
         "dropped_pkts": min(group.dropped_packets, _INT32_MAX),
         "pktRcvDrop": min(group.dropped_packets, _INT32_MAX),
-        "pktRcvLoss": min(group.lost_packets, _INT32_MAX),
+        "pktRcvLoss": min(lost, _INT32_MAX),
         "bytesRcvDrop": int(group.dropped_packets * size),
-        "bytesRcvLoss": int(group.lost_packets * size),
+        "bytesRcvLoss": int(lost * size),
         "mbpsBandwidth": (group.srt_capacity_bps or 0) / 1e6,
         "mbpsRecvRate": group.bitrate_bps / 1e6,
         "msRcvBuf": min(group.receive_buffer_ms or 0, _INT32_MAX),

@@ -67,6 +67,14 @@ def test_both_types_read_one_document() -> None:
         }
 
 
+def test_what_was_given_up_unasked_is_lost_too() -> None:
+    """With a reorder tolerance beyond its latency, an SRT server asks for nothing again."""
+    text = page(group("feed1", lost_packets=145, dropped_packets=171))
+    found = noalbs.read(200, text, "feed1", noalbs.SRT_LIVE_SERVER)
+    assert found is not None
+    assert (found["pktRcvLoss"], found["pktRcvDrop"]) == (171, 171)
+
+
 def test_what_is_not_known_is_a_number_all_the_same() -> None:
     text = page(group("feed1"))
     assert noalbs.read(200, text, "feed1", noalbs.BELABOX) == {"bitrate": 0, "rtt": 0.0, "dropped_pkts": 0}
