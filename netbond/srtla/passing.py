@@ -39,7 +39,7 @@ class Passing:
 
     def __init__(self) -> None:
         self.limit: int | None = None  # larger packets do not arrive; None: no limit is known
-        self._passes = BASE  # the largest size known to pass
+        self.passes = BASE  # the largest size known to pass
         self._fails = 0  # the smallest size known not to pass; 0: none
         self._full = 0  # the largest size that did not pass
         self._doubted = 0  # the largest data packet sent since the last proof; 0: none
@@ -59,7 +59,7 @@ class Passing:
         """A data packet of this size has arrived over this link."""
         if size >= self._doubted:
             self._doubted = self._failures = 0
-        if size > self._passes:
+        if size > self.passes:
             self._proved(size)
 
     def probe(self, now: float) -> int:
@@ -97,28 +97,28 @@ class Passing:
 
     def _size_in_doubt(self, now: float) -> int:
         unproved = self._doubted > BASE and now - self._doubted_since >= PATIENCE_S
-        if unproved and (not self._fails or self._doubted <= self._passes):
+        if unproved and (not self._fails or self._doubted <= self.passes):
             return self._doubted
-        if self._fails - self._passes > STEP:
-            return (self._passes + self._fails) // 2
+        if self._fails - self.passes > STEP:
+            return (self.passes + self._fails) // 2
         return self._fails
 
     def _proved(self, size: int) -> None:
-        self._passes = max(self._passes, size)
-        if self._fails and self._passes >= self._fails:
-            self._fails = self._full if self._passes < self._full else 0
+        self.passes = max(self.passes, size)
+        if self._fails and self.passes >= self._fails:
+            self._fails = self._full if self.passes < self._full else 0
             self._doubted = 0
-        self.limit = self._passes if self._fails else None
+        self.limit = self.passes if self._fails else None
 
     def _failed(self, size: int) -> None:
         if size == self._fails:
             return
         self._failures += 1
-        if self._failures >= (SEARCH_FAILURES if self._fails and size > self._passes else FAILURES):
+        if self._failures >= (SEARCH_FAILURES if self._fails and size > self.passes else FAILURES):
             self._full = max(self._full, size) if self._fails else size
             self._fails = size
-            if self._passes >= size:
-                self._passes = BASE
-            self.limit = self._passes
+            if self.passes >= size:
+                self.passes = BASE
+            self.limit = self.passes
             self._doubted = self._failures = 0
             self._asked.clear()

@@ -69,6 +69,13 @@ def test_a_link_that_swallows_full_size_packets_is_left_out(latency: float, poin
     assert outcome.overhead <= 1.05
 
 
+@pytest.mark.parametrize("load", [0.6, 0.8])
+def test_a_link_that_swallows_is_left_out_without_srtla_acks(load: float) -> None:
+    """A packet that it swallowed is not given to it again, again and again, until its time is over."""
+    links = NAMED["swallow3"]
+    assert play(links, load * capacity(links), receiver="go-srtla").lost_pct <= 0.1
+
+
 @pytest.mark.parametrize(("mbps", "options"), [(10.0, {}), (13.0, {}), (8.0, {"arq": False})])
 def test_fec_arrives_and_costs_no_more_than_itself(mbps: float, options: dict[str, Any]) -> None:
     """A packet of SRT's FEC for each ten; with `arq:never` the server asks for nothing again."""

@@ -356,13 +356,29 @@ class Bonding(Carrier):
             grace += 0.1 + transmission.link.path.smoothed
         each: Transmission | None = transmission
         while each is not None:
-            if each.state == FLYING or now - each.done_at < grace:
+            if each.state == FLYING:
+                if not self._swallowed(each, grace, now):
+                    return
+            elif now - each.done_at < grace:
                 return
             each = each.before
-        if transmission.state == PASSED:
-            transmission.link.lost(transmission, now)
+        each = transmission
+        while each is not None:
+            if each.state == FLYING or (each is transmission and each.state == PASSED):
+                each.link.lost(each, now)
+            each = each.before
         packet.fate = SENT
         self._again(packet)
+
+    def _swallowed(self, transmission: Transmission, grace: float, now: float) -> bool:
+        """Whether a packet in flight that the server lacks may be taken for lost, without proof of its link.
+
+        So it is on a link over which no packet of that size is known to have passed: it may swallow them all.
+        Elsewhere the packet may just be late, and a copy would add to the load that delays it.
+        """
+        link: LinkModel = transmission.link
+        unproved = transmission.size > link.owner.passing.passes
+        return unproved and now - transmission.sent_at >= link.path.smoothed + grace
 
     def _again(self, packet: Packet) -> None:
         """Send the packet again after its latest transmission was lost, unless another is in flight."""

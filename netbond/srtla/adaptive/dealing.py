@@ -309,7 +309,12 @@ class Dealer:
             if _is_on(packet, model):
                 carried = True
                 continue
-            arrival = model.eta + model.flight.loss * penalty
+            loss = model.flight.loss
+            if _was_on(packet, model):
+                if packet.size > model.owner.passing.passes and self._has_another_way(packet, left):
+                    continue  # the link may swallow all packets of this size
+                loss = 1.0
+            arrival = model.eta + loss * penalty
             if arrival < soonest:
                 best, soonest = model, arrival
         if best is not None or carried:
@@ -317,6 +322,15 @@ class Dealer:
         if best is not None:
             self._send_by(best, packet, ready, now)
         return best is not None or carried
+
+    def _has_another_way(self, packet: Packet, left: float) -> bool:
+        """Whether a link that did not have the packet yet may deliver it in time."""
+        for link in self.links:
+            if link.usable and link.enabled and not link.stalled:
+                model: LinkModel = link.model
+                if model.path.shortest / 2 < left and not _was_on(packet, model):
+                    return True
+        return False
 
     def _send_spare(self, ready: list[LinkModel], now: float) -> None:
         """Send copies of packets that may be stuck over links that are idle."""
@@ -418,6 +432,16 @@ class Dealer:
 
 def _eta(model: LinkModel) -> float:
     return model.eta
+
+
+def _was_on(packet: Packet, model: LinkModel) -> bool:
+    """Whether the packet was sent over this link before."""
+    each = latest(packet)
+    while each is not None:
+        if each.link is model:
+            return True
+        each = each.before
+    return False
 
 
 def _is_on(packet: Packet, model: LinkModel) -> bool:

@@ -573,6 +573,26 @@ def test_what_a_link_swallows_goes_another_way_and_what_is_smaller_stays() -> No
     assert model_of(driven, 1).flight.packets == 1
 
 
+@pytest.mark.parametrize("passes", [False, True])
+def test_what_is_missing_is_lost_on_a_link_over_which_nothing_so_large_has_passed(passes: bool) -> None:
+    """Such a link may swallow it again, so the packet waits for another. On a proven link it may be late."""
+    driven = Driven(links=2)
+    driven.offers(*range(6))
+    of_first = [sequence for number, sequence in driven.sent() if number == 1]
+    if passes:
+        driven.sender._links[1].passing.acknowledged(wire.MTU)
+    missing = of_first[1]
+    driven.now += 0.03
+    driven.hears(2, srt_nak((missing, missing)))
+    assert missing not in {sequence for _, sequence in driven.sent()}
+    driven.now += 0.025  # more than a round trip of 40 ms after it left
+    model_of(driven, 2).pacer.next_at = driven.now + 0.004
+    driven.hears(2, srt_nak((missing, missing), stamp=1))
+    assert missing not in {sequence for _, sequence in driven.sent()}
+    assert known(driven, missing).state == (FLYING if passes else LOST)
+    assert (2, missing) in driven.after(0.01)
+
+
 def test_a_limited_link_is_given_what_fits() -> None:
     driven = Driven(links=2)
     limit(driven, 1, 1000)
