@@ -178,6 +178,7 @@ class GatewayClaim:
     ifindex: int = 0
     standing: bool = False
     attributes: PathAttributes = ()  # of the default that was seen in main
+    others: tuple[IPAddress, ...] = ()  # further gateways, for when `gateway` does not work, in order
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,20 @@ class Health:
     reason: str = ""
     since: float = 0.0
     address: IPAddress | None = None  # the address that was checked; None: any
+    gateway: IPAddress | None = None  # the gateway that was checked; None: any
+    answers: bool = True  # False: the gateway itself does not answer, whatever is behind it
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayChoice:
+    """One of several gateways of an uplink, and what its checks say (netbond.gateways)."""
+
+    gateway: IPAddress | None
+    source: str  # as in Uplink.gateway_source
+    since_s: float | None = None  # as in Uplink.gateway_since
+    state: str = "unknown"  # as in Health
+    reason: str = ""
+    answers: bool = True  # as in Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +291,8 @@ class Uplink:
     the device's name, its label, or "eth0+10.1.0.1" for each further gateway on it. Both families of one name
     share a table. `gateway_since` is when the lease with the gateway came or was renewed, in seconds since
     boot; a renewal does not make it another uplink. `disputed` are the other gateways that sources name for
-    it, each with its source. `attributes` are those of main's default.
+    it, each with its source. `attributes` are those of main's default. If it has several
+    gateways, `gateways` are all of them, and `gateway` is the one in use.
     """
 
     device: str
@@ -298,6 +314,7 @@ class Uplink:
     metered: bool = False  # its data costs money: SRTLA senders do not probe for more capacity on it
     mtu: int = field(default=0, compare=False)  # of the device
     attributes: PathAttributes = field(default=(), compare=False)
+    gateways: tuple[GatewayChoice, ...] = field(default=(), compare=False)  # the best first; (): one
 
     @property
     def name(self) -> str:

@@ -9,8 +9,9 @@ that names one:
    routers advertise their link-local address);
 4. the default route that was last seen there. The kernel removes it when the link goes down, and does not add
    it again (`remember`; IPv4 only, because IPv6 addresses disappear with the link as well).
-A lease or a remembered default is valid only while the interface has the address it came with. This module
-has no state: the same facts give the same uplinks, so an agent that is killed and restarted finds the same.
+A lease or a remembered default is valid only while the interface has the address it came with. If several
+gateways are named for an address, the first one that works is used (netbond.gateways). This module has no
+state: the same facts give the same uplinks, so an agent that is killed and restarted finds the same.
 
 An uplink that is down or without carrier keeps its table and rules. As long as its address is on the box,
 traffic bound to that address must fail instead of leaving by another modem.
@@ -26,11 +27,13 @@ from netbond import match
 from netbond.config.pattern import of_links
 from netbond.config.schema import Config, UplinkConfig
 from netbond.exclusions import exclusions
+from netbond.gateways import MOST_GATEWAYS, choose, in_use, judged, why
 from netbond.lan import is_lan
 from netbond.model import (
     MAIN_TABLE,
     Address,
     Facts,
+    GatewayChoice,
     GatewayClaim,
     IdleInterface,
     Interface,
@@ -123,12 +126,17 @@ def _primary(addresses: Sequence[Address], gateway: IPAddress | None) -> Address
 
 @dataclass(frozen=True, slots=True)
 class _Gateway:
-    """A gateway with the addresses that use it; `ip` is None where routes need only the device."""
+    """A gateway with the addresses that use it; `ip` is None where routes need only the device.
 
-    ip: IPAddress | None
-    source: str
+    `choices` begin with this gateway; those after it are for when it does not work.
+    """
+
+    choices: tuple[GatewayChoice, ...]
     addresses: tuple[Address, ...]
-    since_s: float | None = None  # when the lease that names it came, in seconds since boot
+
+    @property
+    def ip(self) -> IPAddress | None:
+        return self.choices[0].gateway
 
 
 def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | None]:
@@ -179,7 +187,13 @@ def _claims(facts: Facts) -> Iterator[GatewayClaim]:
     for lease in facts.leases:
         if lease.routers:
             yield GatewayClaim(
-                lease.device, lease.source, lease.address, lease.routers[0], lease.received, lease.ifindex
+                lease.device,
+                lease.source,
+                lease.address,
+                lease.routers[0],
+                lease.received,
+                lease.ifindex,
+                others=lease.routers[1:],
             )
     yield from facts.claims
 
@@ -204,42 +218,68 @@ def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> 
     for address in addresses:
         fitting = [gateway for gateway in gateways if reaches(address, gateway)]
         shares[min(fitting or gateways[:1], key=lambda gateway: len(shares[gateway]))].append(address)
-    return [_Gateway(gateway, CONFIGURED, tuple(share)) for gateway, share in shares.items()]
+    return [
+        _Gateway((GatewayChoice(gateway, CONFIGURED),), tuple(share)) for gateway, share in shares.items()
+    ]
 
 
 def _known(link: Interface, addresses: Sequence[Address], facts: Facts) -> list[_Gateway]:
-    """Return the gateways that claims, main, and remembered defaults name for these addresses."""
+    """Return the gateways that claims, main, and remembered defaults name for these addresses.
+
+    After those of a claim come the defaults in main that the address reaches.
+    """
     family = addresses[0].family
     defaults = _main_defaults(link.name, family, facts)
     gateways = [gateway for gateway in defaults if gateway is not None]
-    found: dict[IPAddress | None, tuple[str, float | None, list[Address]]] = {}
+    found: dict[IPAddress | None, tuple[list[GatewayChoice], list[Address]]] = {}
     without_gateway = []
+
+    def add(choices: Sequence[GatewayChoice], *of: Address) -> None:
+        named, share = found.setdefault(choices[0].gateway, ([], []))
+        named += choices
+        share += of
+
     for address in addresses:
         claim = _newest(link.name, address, _claims(facts))
-        inside = next((gateway for gateway in gateways if reaches(address, gateway)), None)
+        inside = [gateway for gateway in gateways if reaches(address, gateway)]
+        inside += [gateway for gateway in gateways if gateway.is_link_local and gateway not in inside]
         once = _newest(link.name, address, facts.remembered)
         if claim is not None:
             since = None if claim.standing or claim.said_s < 0 else claim.said_s
-            found.setdefault(claim.gateway, (claim.source, since, []))[2].append(address)
-        elif inside is not None:
-            found.setdefault(inside, (MAIN_DEFAULT, None, []))[2].append(address)
+            named = [GatewayChoice(ip, claim.source, since) for ip in (claim.gateway, *claim.others)]
+            add([*named, *(GatewayChoice(ip, MAIN_DEFAULT) for ip in inside)], address)
+        elif inside and reaches(address, inside[0]):
+            add([GatewayChoice(ip, MAIN_DEFAULT) for ip in inside], address)
         elif once is not None and not gateways:
-            found.setdefault(once.gateway, (REMEMBERED, None, []))[2].append(address)
+            add([GatewayChoice(ip, REMEMBERED) for ip in (once.gateway, *once.others)], address)
         else:
             without_gateway.append(address)
     if not found:
         if gateways:
-            found[gateways[0]] = (MAIN_DEFAULT, None, [])
+            add([GatewayChoice(ip, MAIN_DEFAULT) for ip in gateways])
         elif defaults and not link.needs_gateway:
-            found[None] = (MAIN_DEFAULT, None, [])
+            add([GatewayChoice(None, MAIN_DEFAULT)])
         elif not link.needs_gateway and _once_without_gateway(link.name, addresses, facts.remembered):
-            found[None] = (REMEMBERED, None, [])
-    result = [_Gateway(ip, source, tuple(share), since) for ip, (source, since, share) in found.items()]
+            add([GatewayChoice(None, REMEMBERED)])
+    result = [
+        _Gateway(_distinct(named, found.keys() - {ip}), tuple(share)) for ip, (named, share) in found.items()
+    ]
     if not result:
         return []
     # Addresses for which no gateway is known use the first one.
     first = tuple(a for a in addresses if a in without_gateway or a in result[0].addresses)
     return [replace(result[0], addresses=first), *result[1:]]
+
+
+def _distinct(
+    choices: Iterable[GatewayChoice], of_others: Collection[IPAddress | None]
+) -> tuple[GatewayChoice, ...]:
+    """Return each choice once, without the gateways that are uplinks of their own, and not too many."""
+    first: dict[IPAddress | None, GatewayChoice] = {}
+    for choice in choices:
+        if choice.gateway not in of_others:
+            first.setdefault(choice.gateway, choice)
+    return tuple(first.values())[:MOST_GATEWAYS]
 
 
 def _once_without_gateway(
@@ -256,7 +296,7 @@ def _gateways(
 ) -> list[_Gateway]:
     """Return the gateways of these addresses, which are of one family; none if no gateway is known."""
     if setting.gateway == ("none",):
-        return [_Gateway(None, CONFIGURED, addresses)]
+        return [_Gateway((GatewayChoice(None, CONFIGURED),), addresses)]
     if setting.gateway != ("auto",):
         given = [ipaddress.ip_address(gateway) for gateway in setting.gateway]
         given = [gateway for gateway in given if gateway.version == addresses[0].family]
@@ -301,7 +341,14 @@ def _seen(
         if not isinstance(interface, ipaddress.IPv4Interface):
             continue
         if isinstance(gateway, ipaddress.IPv4Address) and gateway in interface.network:
-            return GatewayClaim(link.name, "main", interface, gateway, now_s, link.index)
+            others = tuple(
+                dict.fromkeys(
+                    ip for ip in defaults if ip is not None and ip != gateway and ip in interface.network
+                )
+            )
+            return GatewayClaim(
+                link.name, "main", interface, gateway, now_s, link.index, others=others[: MOST_GATEWAYS - 1]
+            )
         if gateway is None and not link.needs_gateway:
             return GatewayClaim(link.name, "main", interface, None, now_s, link.index)
     return None
@@ -491,15 +538,21 @@ class Found:
     withheld: tuple[Withheld, ...] = ()
 
 
-def _disputed(item: _Chosen, gateways: Iterable[_Gateway], facts: Facts) -> tuple[tuple[str, IPAddress], ...]:
+def _disputed(
+    item: _Chosen, now: GatewayChoice, gateways: Iterable[_Gateway], facts: Facts
+) -> tuple[tuple[str, IPAddress], ...]:
     """Return the gateways that a source names for these addresses, but that the interface does not use.
+
+    Of several that one source names, the others wait to be used (`now`: the one that is).
 
     NetworkManager's are left out, because status shows all that NetworkManager reports. IPv6 defaults in main
     are left out, because there is one for each router that advertises itself.
     """
     if item.further or item.gateway.ip is None:
         return ()
-    used = {gateway.ip for gateway in gateways}
+    used = {now.gateway}
+    for gateway in gateways:
+        used |= {each.gateway for each in gateway.choices if each.source == gateway.choices[0].source}
     held = {address.interface.ip for address in item.gateway.addresses}
     family = item.gateway.ip.version
     said = [
@@ -512,12 +565,27 @@ def _disputed(item: _Chosen, gateways: Iterable[_Gateway], facts: Facts) -> tupl
     return tuple(dict.fromkeys((source, ip) for source, ip in said if ip not in used))
 
 
+def _by_first_gateway(chosen: Iterable[_Chosen], tables_in_use: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the tables by the names of uplinks, also of a further gateway that has given way to another.
+
+    The kernel's table names the gateway in use, and the uplink has the first one's name.
+    """
+    found = dict(tables_in_use)
+    for item in chosen:
+        for choice in item.gateway.choices if item.further else ():
+            kept = tables_in_use.get(f"{item.link.name}+{choice.gateway}")
+            if kept is not None:
+                found.setdefault(item.name, kept)
+    return found
+
+
 def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Found:
     """Find the uplinks, and the reason why each other candidate is not one.
 
     `tables_in_use` are the tables that uplinks have in the kernel now, by the uplink's name. They keep them.
     """
-    # Of routes only main's defaults matter here, and they are gone through for each interface.
+    # Of routes only defaults matter here, and main's are gone through for each interface.
+    before = in_use(facts.routes, config.routing.protocol)
     defaults = [r for r in facts.routes if r.table == MAIN_TABLE and not r.destination.prefixlen]
     facts = replace(facts, routes=tuple(defaults))
     choice = match.choose(of_links(facts.interfaces, facts.devices), config)
@@ -537,6 +605,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             elif why_not:
                 idle.append(IdleInterface(link.name, why_not))
     idle += [IdleInterface(setting.match, "no such interface now") for setting in choice.unused]
+    tables_in_use = _by_first_gateway(chosen, tables_in_use)
     tables = assign(
         sorted({item.name for item in chosen} | {each.link.name for each in no_way_out}),
         config.routing,
@@ -554,25 +623,35 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         state, reason = _state(item.link)
         weight = item.setting.weight
         label = choice.labels.get(item.link.name, item.link.name) + item.further
+        # The first gateway decides, so that the address stays when another one is used.
+        address = _primary(item.gateway.addresses or item.everything, item.gateway.ip).interface
+        choices, now = item.gateway.choices, item.gateway.choices[0]
+        if len(choices) > 1:
+            choices = judged(choices, item.link.name, address.ip, facts.health)
+            last = [before[at] for at in ((tables[item.name], item.family),) if at in before]
+            now = choose(choices, last, checked=bool(config.chain(item.setting.checks)))
         uplink = Uplink(
             device=item.link.name,
-            address=_primary(item.gateway.addresses or item.everything, item.gateway.ip).interface,
-            gateway=item.gateway.ip,
-            gateway_source=item.gateway.source,
+            address=address,
+            gateway=now.gateway,
+            gateway_source=now.source,
             table=tables[item.name],
             addresses=item.gateway.addresses,
             weight=measured.get(item.link.name, 1) if weight == "auto" else weight,
             state=state,
-            reason=reason,
+            reason=reason or why(choices, now.gateway),
             label="" if label == item.link.name else label,
             further=bool(item.further),
-            gateway_since=item.gateway.since_s,
-            disputed=_disputed(item, [other.gateway for other in chosen if other.link == item.link], facts),
+            gateway_since=now.since_s,
+            disputed=_disputed(
+                item, now, [other.gateway for other in chosen if other.link == item.link], facts
+            ),
             priority=item.setting.priority,
             streams=item.setting.streams,
             metered=_is_metered(item.link.name, item.setting, facts),
             mtu=item.link.mtu,
-            attributes=_attributes(paths, item.link.name, item.everything[0].family, item.gateway.ip, facts),
+            attributes=_attributes(paths, item.link.name, item.family, now.gateway, facts),
+            gateways=choices if len(choices) > 1 else (),
         )
         uplinks.append(uplink)
         if item.setting.backup:

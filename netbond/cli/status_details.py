@@ -117,6 +117,9 @@ def _routing(uplink: UplinkStatus, now: float) -> Iterator[Row]:
     yield f"IPv{uplink.family}", text(", ".join(words))
     gateway = text(uplink.gateway or "none needed").append(" ")
     yield "gateway", gateway.append_text(origin(uplink, now, uplink.gateway_source))
+    for place, one in enumerate(uplink.gateways, 1):
+        known = f"{place} of {len(uplink.gateways)}: {one.gateway} ({one.source}), {one.state}"
+        yield "", text(f"{known}: {one.reason}" if one.reason else known)
 
 
 def _joined(*words: object) -> Text:
@@ -250,7 +253,8 @@ def _against_networkmanager(
     theirs = manager.gateway6 if uplink.family == 6 else manager.gateway4
     ours = uplink.gateway
     # Each further gateway differs from NetworkManager's one by its nature.
-    if theirs and ours and theirs != ours and "+" not in uplink.name:
+    known = {ours, *(one.gateway for one in uplink.gateways)}
+    if theirs and ours and theirs not in known and "+" not in uplink.name:
         yield f"gateway {ours} ({uplink.gateway_source}), but {theirs} for NetworkManager"
     given = [address for address in manager.addresses if ":" not in address]
     held = {address.partition("/")[0] for address in given}

@@ -16,6 +16,9 @@ again still counts as down for `hold_down` seconds, and twice as long after each
 `hold_down_max`. An outage during the hold-down counts like any other. So a flapping uplink stays out of use,
 and one without an outage for `flap_memory` starts with a clean record.
 
+An uplink with several gateways has a state machine for each (netbond.gateways). Those that wait to be used
+are asked less, and one that would take over again is held down also after its first outage.
+
 When checks or thresholds change (another configuration), the verdict stays until answers change it. What is
 known of checks that stay is kept. An uplink that is down is not used before the new checks have passed.
 """
@@ -23,7 +26,7 @@ known of checks that stay is kept. An uplink that is down is not used before the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -88,6 +91,9 @@ class UplinkHealth:
     reason: str = ""
     since: float = 0.0
     checks: tuple[CheckHealth, ...] = ()
+    gateway: IPAddress | None = None  # the one that was checked
+    spare: bool = False  # the uplink uses another gateway
+    answers: bool = True  # False: the gateway itself does not
 
     @property
     def family(self) -> int:
@@ -177,6 +183,8 @@ class Judge:
         self._since = now
         self._checks: list[_CheckRecord] = []
         self._inherited = False  # whether the state comes from earlier checks, and some of these are new
+        self._unasked: frozenset[str] = frozenset()
+        self._returns = False
         self.restart(now, random)
 
     def restart(self, now: float, random: float) -> None:
@@ -208,6 +216,23 @@ class Judge:
         self._inherited = True
         if not self._checks:
             self._failed, self._held_until, self._inherited = False, now, False
+        self._settle(now)
+        self._update(now)
+
+    def set_role(self, unasked: Collection[str], *, returns: bool, now: float) -> None:
+        """Judge one of several gateways of an uplink as what it is now.
+
+        `unasked` are the checks that cannot be asked by it while another gateway is in use. `returns`: it is
+        better than that one, so once it is up, traffic moves to it. Then even its first outage has a
+        hold-down: a router that starts answers before it leads anywhere.
+        """
+        self._unasked = frozenset(unasked)
+        if self._returns and not returns and len(self._outages) <= 1:
+            self._held_until = min(self._held_until, now)
+        self._returns = returns
+        for check in self._checks:
+            if check.config.name in self._unasked and check.failures < self.policy.down_after:
+                check.failures = 0  # it is not what took the gateway out of use
         self._settle(now)
         self._update(now)
 
@@ -274,7 +299,7 @@ class Judge:
         """When the check must be asked next; None while a check before it in the chain fails."""
         for check in self._checks:
             if check.config.name == name:
-                return check.due
+                return None if name in self._unasked else check.due
             if check.failures:
                 return None
         raise KeyError(name)
@@ -294,7 +319,16 @@ class Judge:
                 failing = True
             loss = check.loss(self.policy.down_after)
             shown.append(CheckHealth(check.config.name, state, check.rtt(), loss, check.detail))
-        return UplinkHealth(self.device, self.address, self._state, self._reason, self._since, tuple(shown))
+        answers = not any(check.config.kind == "gateway" and check.failures for check in self._checks)
+        return UplinkHealth(
+            self.device,
+            self.address,
+            self._state,
+            self._reason,
+            self._since,
+            tuple(shown),
+            answers=answers or self._state != DOWN,
+        )
 
     # --- how ---------------------------------------------------------------------------------------------
 
@@ -329,7 +363,10 @@ class Judge:
                 self._outages.append(now)
                 for check in self._checks:
                     check.successes = 0
-        elif all(check.successes >= policy.up_after for check in self._checks):
+        elif all(
+            check.successes >= policy.up_after or (check.config.name in self._unasked and not check.failures)
+            for check in self._checks
+        ):
             self._failed = False
             hold = self._hold(now)
             self._held_until = now + hold
@@ -351,7 +388,7 @@ class Judge:
         policy = self.policy
         while self._outages and now - self._outages[0] > policy.flap_memory:
             self._outages.popleft()
-        further = len(self._outages) - 1
+        further = len(self._outages) - (0 if self._returns else 1)
         return min(policy.hold_down * 2 ** (further - 1), policy.hold_down_max) if further > 0 else 0.0
 
     def _update(self, now: float) -> None:
@@ -372,7 +409,7 @@ class Judge:
             reason += f" ({failing.failures} of {self.policy.down_after})"
         if not self._checks:
             return UNKNOWN, "nothing is checked"
-        if not all(check.passed for check in self._checks):
+        if not all(check.passed or check.config.name in self._unasked for check in self._checks):
             inherited = self._inherited and self._state in (UP, DEGRADED)
             return self._state if inherited else UNKNOWN, reason or "not checked yet"
         if failing is not None:

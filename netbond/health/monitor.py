@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import random as standard_random
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Final
 
 from netbond.config.schema import CheckConfig, Config, HealthConfig
@@ -27,18 +28,32 @@ logger = logging.getLogger(__name__)
 Ask = Callable[[CheckConfig, Target, ProbedUplink], Awaitable[Answer]]
 
 
+class _Role(Enum):
+    """What an uplink does with a gateway."""
+
+    IN_USE = "in use"
+    BETTER = "better"  # it takes over again once it works
+    NEXT = "next"  # it is used once those before it are down
+
+
+# The checks that are asked by a gateway that is not in use.
+_SPARE_KINDS = frozenset({"gateway"})
+
+
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """An uplink and its checks."""
+    """An uplink, one of its gateways, and its checks."""
 
     device: str
     address: IPAddress
     gateway: IPAddress | None
     chain: tuple[CheckConfig, ...]
     policy: HealthConfig
+    role: _Role = _Role.IN_USE
+    alone: bool = True  # it is the only gateway
 
     def same_uplink(self, other: _Identity) -> bool:
-        """Whether only the checks differ: then the verdict so far is still about this uplink."""
+        """Whether only checks and role differ: then the verdict so far is still about this uplink."""
         return (self.device, self.address, self.gateway) == (other.device, other.address, other.gateway)
 
 
@@ -76,6 +91,12 @@ class _Watch:
         else:
             self.judge, self._state = before.judge, before._state
             self.judge.reconfigure(self._chain, identity.policy, self._clock(), random())
+        unasked = (
+            ()
+            if identity.role is _Role.IN_USE
+            else [check.name for check in self._chain if check.kind not in _SPARE_KINDS]
+        )
+        self.judge.set_role(unasked, returns=identity.role is _Role.BETTER, now=self._clock())
         self._goes_on = before is not None and before.running
         self._wakes = {check.name: asyncio.Event() for check in self._chain}
         self._timer: asyncio.TimerHandle | None = None
@@ -88,7 +109,8 @@ class _Watch:
             self._goes_on = False
             self._changed()  # a hold-down may be waiting for its end
         else:
-            self.judge.restart(self._clock(), self._random())
+            # A better gateway than the one in use is asked at once: it may be needed.
+            self.judge.restart(self._clock(), 0.0 if self._better else self._random())
             self._state = UNKNOWN
         self._uplink.names.clear()
         for check in self._chain:
@@ -105,6 +127,18 @@ class _Watch:
         for task in self._tasks:
             task.cancel()
         return set(self._tasks)
+
+    @property
+    def _better(self) -> bool:
+        return self.identity.role is _Role.BETTER
+
+    def health(self) -> UplinkHealth:
+        """The verdict so far, with the gateway that it is about."""
+        return replace(
+            self.judge.health(),
+            gateway=self.identity.gateway,
+            spare=self.identity.role is not _Role.IN_USE,
+        )
 
     def evidence(self, ok: bool, detail: str) -> None:
         self.judge.evidence(ok=ok, detail=detail, now=self._clock(), random=self._random())
@@ -148,7 +182,8 @@ class _Watch:
             before, self._state = self._state, health.state
             level = logging.WARNING if DOWN in (before, health.state) else logging.INFO
             why = f": {health.reason}" if health.reason else ""
-            logger.log(level, "%s (%s) is %s%s", health.device, health.address, health.state, why)
+            by = "" if self.identity.alone else f" by {self.identity.gateway}"
+            logger.log(level, "%s (%s)%s is %s%s", health.device, health.address, by, health.state, why)
             self._look()
 
     def _released(self) -> None:
@@ -205,7 +240,8 @@ class Monitor:
     def set_uplinks(self, uplinks: Iterable[Uplink]) -> None:
         """Check these uplinks from now on, and no others.
 
-        An uplink with the same device, address and gateway as before keeps its state, also with other checks.
+        Of an uplink with several gateways each is checked. One with the same device, address and gateway as
+        before keeps its state, also with other checks, and when it comes into use or waits from now on.
         Any other is unknown at first. An uplink without link is not asked, and is unknown when the link is
         back. netbond.usability may have marked some of them as dead. If it did so by a verdict that no longer
         holds, `look` is called.
@@ -213,23 +249,17 @@ class Monitor:
         self._uplinks = tuple(uplinks)
         down = {key(health) for health in self.healths() if health.state == DOWN}
         watches: dict[Key, _Watch] = {}
-        for uplink in self._uplinks:
-            if key(uplink) in watches:
+        for uplink, identity in self._identities():
+            at = (identity.device, identity.address, identity.gateway)
+            if at in watches:
                 continue  # it is listed twice
-            identity = _Identity(
-                uplink.device,
-                uplink.address.ip,
-                uplink.gateway,
-                self._config.chain(self._settings.get(uplink.device, UNMATCHED).checks),
-                self._config.health,
-            )
-            watch = self._watches.get(key(uplink))
+            watch = self._watches.get(at)
             if watch is None or watch.identity != identity:
                 before = watch if watch is not None and watch.identity.same_uplink(identity) else None
                 watch = _Watch(identity, self._look, self._random, self._ask, before)
                 if before is not None:
                     self._stop(before)
-            watches[key(uplink)] = watch
+            watches[at] = watch
             has_link = uplink.state not in (UplinkState.DOWN, UplinkState.NO_CARRIER)
             if has_link and not watch.running:
                 watch.start()
@@ -242,6 +272,25 @@ class Monitor:
         if any(key(health) in down and health.state != DOWN for health in self.healths()):
             self._look()
 
+    def _identities(self) -> Iterator[tuple[Uplink, _Identity]]:
+        """Yield each uplink with each of its gateways; the one in use comes first."""
+        for uplink in self._uplinks:
+            identity = _Identity(
+                uplink.device,
+                uplink.address.ip,
+                uplink.gateway,
+                self._config.chain(self._settings.get(uplink.device, UNMATCHED).checks),
+                self._config.health,
+                alone=len(uplink.gateways) < 2,
+            )
+            yield uplink, identity
+            role = _Role.BETTER
+            for choice in uplink.gateways:
+                if choice.gateway == uplink.gateway:
+                    role = _Role.NEXT
+                else:
+                    yield uplink, replace(identity, gateway=choice.gateway, role=role)
+
     def evidence(self, device: str, ok: bool, detail: str = "", address: str | None = None) -> None:
         """Take what an SRTLA link hears.
 
@@ -250,8 +299,9 @@ class Monitor:
         """
         if not self._config.health.evidence:
             return
-        for (name, ip), watch in self._watches.items():
-            if name == device and watch.running and address in (None, str(ip)):
+        for (name, ip, _), watch in self._watches.items():
+            used = watch.running and watch.identity.role is _Role.IN_USE
+            if name == device and used and address in (None, str(ip)):
                 watch.evidence(ok, detail)
 
     def neighbour(self, device: str, address: IPAddress, reached: bool) -> None:
@@ -265,8 +315,11 @@ class Monitor:
                 watch.ask_soon(reached)
 
     def healths(self) -> tuple[UplinkHealth, ...]:
-        """The verdicts, in the order of the uplinks. An uplink without link has none."""
-        return tuple(watch.judge.health() for watch in self._watches.values() if watch.running)
+        """The verdicts, in the order of the uplinks; of each gateway, if there are several.
+
+        An uplink without link has none.
+        """
+        return tuple(watch.health() for watch in self._watches.values() if watch.running)
 
     async def stop(self) -> None:
         """Stop asking; return when all tasks have ended."""

@@ -8,19 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netbond.health.judge import UplinkHealth
-from netbond.model import IPAddress, Uplink
+from netbond.model import IPAddress
 from netbond.status.schema import CheckStatus, HealthStatus
 
-Key = tuple[str, IPAddress]  # an uplink: its device and the address that is bound to
+Key = tuple[str, IPAddress, IPAddress | None]  # an uplink: its device, address and gateway
 
 
-def key(item: Uplink | UplinkHealth) -> Key:
-    """The key of an uplink, and of its health."""
-    return (item.device, item.address.ip if isinstance(item, Uplink) else item.address)
+def key(health: UplinkHealth) -> Key:
+    """The key of what the health is about."""
+    return (health.device, health.address, health.gateway)
 
 
 def section(healths: Iterable[UplinkHealth], now: float) -> tuple[HealthStatus, ...]:
-    """The part "health" of a snapshot; `now` by the monitor's clock."""
+    """The part "health" of a snapshot; `now` by the monitor's clock.
+
+    Gateways that wait are no part of it. An address counts once, also if several gateways are configured for
+    it: device and address are the labels of the metrics.
+    """
+    shown: dict[tuple[str, IPAddress], UplinkHealth] = {}
+    for health in healths:
+        if not health.spare:
+            shown.setdefault((health.device, health.address), health)
     return tuple(
         HealthStatus(
             device=health.device,
@@ -40,5 +48,5 @@ def section(healths: Iterable[UplinkHealth], now: float) -> tuple[HealthStatus, 
                 for check in health.checks
             ),
         )
-        for health in healths
+        for health in shown.values()
     )

@@ -41,7 +41,16 @@ class HealthChecks(Source, Output):
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add the verdicts."""
         found = tuple(
-            Health(each.device, each.family, each.state, each.reason, each.since, each.address)
+            Health(
+                each.device,
+                each.family,
+                each.state,
+                each.reason,
+                each.since,
+                each.address,
+                each.gateway,
+                answers=each.answers,
+            )
             for each in self._monitor.healths()
         )
         return replace(facts, health=(*facts.health, *found))

@@ -19,14 +19,22 @@ logger = logging.getLogger(__name__)
 
 def as_lease(claim: GatewayClaim) -> Lease:
     """Return the claim in the form of the lease files, which is unchanged since version 0.1."""
-    routers = () if claim.gateway is None else (claim.gateway,)
+    routers = () if claim.gateway is None else (claim.gateway, *claim.others)
     return Lease(claim.device, claim.source, claim.address, routers, claim.said_s, claim.ifindex)
 
 
 def as_claim(lease: Lease) -> GatewayClaim:
     """Return the claim that a lease file holds."""
     gateway = lease.routers[0] if lease.routers else None
-    return GatewayClaim(lease.device, lease.source, lease.address, gateway, lease.received, lease.ifindex)
+    return GatewayClaim(
+        lease.device,
+        lease.source,
+        lease.address,
+        gateway,
+        lease.received,
+        lease.ifindex,
+        others=lease.routers[1:],
+    )
 
 
 class _Kept(Source):

@@ -54,6 +54,16 @@ class DisputedGateway:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayStatus:
+    """One of several gateways of an uplink."""
+
+    gateway: str = field(metadata=doc("its address"))
+    source: str = field(metadata=doc("who names it, as in `gateway_source`"))
+    state: str = field(metadata=doc('what checks say of it: `"unknown"`, `"up"`, `"degraded"` or `"down"`'))
+    reason: str = field(metadata=doc('why it is not simply up; `""`'))
+
+
+@dataclass(frozen=True, slots=True)
 class UplinkStatus:
     """A way out: an interface, a family, a gateway."""
 
@@ -102,6 +112,13 @@ class UplinkStatus:
         metadata=doc(
             "whether its data costs money, as configured or as found out"
             " ([metered.md](metered.md#what-metered-means-for-streams))"
+        ),
+    )
+    gateways: tuple[GatewayStatus, ...] = field(  # 0.1.0 did not have it
+        default=(),
+        metadata=doc(
+            "if it has several: all of them, the best first; `gateway` is the one in use"
+            " ([routing.md](routing.md#which-interfaces-are-uplinks)). `[]`: one or none"
         ),
     )
 

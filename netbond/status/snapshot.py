@@ -20,6 +20,7 @@ from netbond.status.schema import (
     EcmpStatus,
     EngineStatus,
     ExcludedInterface,
+    GatewayStatus,
     Sections,
     Snapshot,
     UplinkStatus,
@@ -161,6 +162,10 @@ def _uplink(
         rx_bps=round(rate.rx_bps),
         tx_bps=round(rate.tx_bps),
         metered=uplink.metered,
+        gateways=tuple(
+            GatewayStatus(str(each.gateway), each.source, each.state, printable(each.reason))
+            for each in uplink.gateways
+        ),
     )
 
 

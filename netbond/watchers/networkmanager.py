@@ -121,6 +121,7 @@ class NMDevice:
     addresses: tuple[IPv4Interface | IPv6Interface, ...] = ()
     gateway4: IPv4Address | None = None
     gateway6: IPv6Address | None = None
+    routers4: tuple[IPv4Address, ...] = ()  # of the DHCP server, besides gateway4
     dns: tuple[IPv4Address | IPv6Address, ...] = ()
     metered: str = "unknown"
     connectivity: str = "unknown"
@@ -157,14 +158,12 @@ def _interfaces(value: object, version: int) -> Iterable[IPv4Interface | IPv6Int
             yield ipaddress.ip_interface((address, prefix))
 
 
-def _gateway4(config: Properties, options: Properties) -> IPv4Address | None:
-    """The gateway in use, else the first router of the DHCP server (for `never-default`, see above)."""
+def _gateways4(config: Properties, options: Properties) -> tuple[IPv4Address, ...]:
+    """The gateway in use, and the routers of the DHCP server (for `never-default` alone, see above)."""
     routers = options.get("routers")
-    for value in (config.get("Gateway"), *(routers.split() if isinstance(routers, str) else ())):
-        address = _address(value)
-        if isinstance(address, IPv4Address) and not address.is_reserved:
-            return address
-    return None
+    values = (config.get("Gateway"), *(routers.split() if isinstance(routers, str) else ()))
+    found = [address for address in map(_address, values) if isinstance(address, IPv4Address)]
+    return tuple(dict.fromkeys(address for address in found if not address.is_reserved))
 
 
 def _gateway6(config: Properties) -> IPv6Address | None:
@@ -208,6 +207,7 @@ def parse_device(objects: Objects, path: str) -> NMDevice | None:
     active = behind("ActiveConnection", ACTIVE)
     options = behind("Dhcp4Config", DHCP4).get("Options")
     options = options if isinstance(options, dict) else {}
+    gateways4 = _gateways4(config4, options)
     reached = max(whole(properties.get(f"Ip{version}Connectivity")) or 0 for version in (4, 6))
     return NMDevice(
         device=name,
@@ -217,8 +217,9 @@ def parse_device(objects: Objects, path: str) -> NMDevice | None:
             *_interfaces(config4.get("AddressData"), 4),
             *_interfaces(config6.get("AddressData"), 6),
         ),
-        gateway4=_gateway4(config4, options),
+        gateway4=next(iter(gateways4), None),
         gateway6=_gateway6(config6),
+        routers4=gateways4[1:],
         dns=tuple(_dns(config4, config6)),
         metered=METERED.get(whole(properties.get("Metered")) or 0, "unknown"),
         connectivity=CONNECTIVITY.get(reached, "unknown"),
@@ -258,7 +259,7 @@ def carried(device: NMDevice, before: NMDevice | None) -> NMDevice:
         return device
     if not configures(device) or device.addresses != before.addresses:
         return device
-    return replace(device, gateway4=before.gateway4, dhcp=True)
+    return replace(device, gateway4=before.gateway4, routers4=before.routers4, dhcp=True)
 
 
 def claims(
@@ -274,7 +275,15 @@ def claims(
     """
     found = tuple(devices)
     fresh = tuple(
-        GatewayClaim(device.device, SERVICE.title, address, way, now_s, standing=True)
+        GatewayClaim(
+            device.device,
+            SERVICE.title,
+            address,
+            way,
+            now_s,
+            standing=True,
+            others=device.routers4 if address.version == 4 else (),
+        )
         for device in found
         if configures(device)
         for address in device.addresses

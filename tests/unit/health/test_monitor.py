@@ -13,7 +13,7 @@ from netbond.config.targets import Target
 from netbond.health.judge import DOWN, UNKNOWN, UP, Answer, Outcome
 from netbond.health.monitor import Monitor
 from netbond.health.probes import ProbedUplink
-from netbond.model import Uplink, UplinkState
+from netbond.model import GatewayChoice, Uplink, UplinkState
 
 UPLINK = Uplink(
     "usb0", ipaddress.ip_interface("10.0.0.10/24"), ipaddress.ip_address("10.0.0.1"), "configuration", 100
@@ -29,11 +29,13 @@ class Scripted:
     def __init__(self, config: Config) -> None:
         self.answering = True
         self.asked = 0
+        self.kinds: set[tuple[object, str]] = set()  # which gateway was asked for, by which kind of check
         self.looks: list[list[str]] = []  # the states at each
         self.monitor = Monitor(config, self._look, random=lambda: 0.0, ask=self._ask)
 
     async def _ask(self, check: CheckConfig, target: Target, probed: ProbedUplink) -> Answer:
         self.asked += 1
+        self.kinds.add((probed.gateway, check.kind))
         await asyncio.sleep(0)
         outcome = Outcome.ANSWERED if self.answering else Outcome.FAILED
         return Answer(target.text, outcome, None, "as told")
@@ -58,7 +60,7 @@ async def test_a_hold_down_ends_by_itself() -> None:
     of = Scripted(SLOW)
     of.monitor.set_uplinks([UPLINK])
     await of.until(lambda: of.states() == [UP])
-    judge = of.monitor._watches["usb0", UPLINK.address.ip].judge
+    judge = of.monitor._watches["usb0", UPLINK.address.ip, UPLINK.gateway].judge
     loop = asyncio.get_running_loop()
     for _ in range(2):  # two outages, told by hand: the second is held
         judge.round("gateway", [Answer("10.0.0.1", Outcome.FAILED)], loop.time(), 0.0)
@@ -89,7 +91,7 @@ async def test_a_link_that_is_back_and_still_dead_is_told_again() -> None:
 
 
 async def test_another_gateway_lifts_the_old_ones_verdict() -> None:
-    """Whoever has acted on it must hear that it is void, and hears so once."""
+    """A verdict names its gateway, so nobody takes the old one's for the new one's."""
 
     of = Scripted(SLOW)
     of.answering = False
@@ -98,9 +100,10 @@ async def test_another_gateway_lifts_the_old_ones_verdict() -> None:
     other = replace(UPLINK, gateway=ipaddress.ip_address("10.0.0.2"))
     for _ in range(3):
         of.monitor.set_uplinks([other])
-    assert of.looks == [[DOWN], [UNKNOWN]]
+    assert of.states() == [UNKNOWN]
+    assert of.looks == [[DOWN]]
     of.monitor.set_uplinks([])
-    assert of.looks == [[DOWN], [UNKNOWN]]
+    assert of.looks == [[DOWN]]
     await of.monitor.stop()
 
 
@@ -128,7 +131,7 @@ async def test_a_hold_down_goes_on_under_another_policy() -> None:
     of = Scripted(SLOW)
     of.monitor.set_uplinks([UPLINK])
     await of.until(lambda: of.states() == [UP])
-    judge = of.monitor._watches["usb0", UPLINK.address.ip].judge
+    judge = of.monitor._watches["usb0", UPLINK.address.ip, UPLINK.gateway].judge
     loop = asyncio.get_running_loop()
     for _ in range(2):
         judge.round("gateway", [Answer("10.0.0.1", Outcome.FAILED)], loop.time(), 0.0)
@@ -155,9 +158,48 @@ async def test_words_reach_the_uplink_that_is_meant() -> None:
 
 async def test_the_same_uplink_twice_is_watched_once() -> None:
     of = Scripted(SOON)
-    of.monitor.set_uplinks([UPLINK, replace(UPLINK, gateway=ipaddress.ip_address("10.0.0.2"))])
-    of.monitor.set_uplinks([UPLINK, replace(UPLINK, gateway=ipaddress.ip_address("10.0.0.2"))])
+    of.monitor.set_uplinks([UPLINK, UPLINK])
     assert of.states() == [UNKNOWN]
+    other = replace(UPLINK, gateway=ipaddress.ip_address("10.0.0.2"))  # configured for the same address
+    of.monitor.set_uplinks([UPLINK, other])
+    assert of.states() == [UNKNOWN, UNKNOWN]
+    await of.monitor.stop()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_each_gateway_of_an_uplink_is_checked_as_what_it_is() -> None:
+    """All are asked by ARP; what is behind one is asked by the one in use alone, and counts for it alone."""
+    gateways = [ipaddress.ip_address(f"10.0.0.{number}") for number in (1, 2, 3)]
+    uplink = replace(
+        UPLINK,
+        gateway=gateways[1],
+        gateways=tuple(GatewayChoice(gateway, "dhclient") for gateway in gateways),
+    )
+    of = Scripted(replace(SOON, health=replace(SOON.health, checks=("gateway", "icmp"), hold_down=60.0)))
+    of.monitor.set_uplinks([uplink])
+    await of.until(lambda: of.states() == [UP] * 3)
+    assert [(str(each.gateway), each.spare) for each in of.monitor.healths()] == [
+        ("10.0.0.2", False),
+        ("10.0.0.1", True),
+        ("10.0.0.3", True),
+    ]
+    kinds = {(str(gateway), kind) for gateway, kind in of.kinds}
+    assert kinds == {(str(gateway), "gateway") for gateway in gateways} | {("10.0.0.2", "icmp")}
+    of.answering = False
+    await of.until(lambda: of.states() == [DOWN] * 3)
+    of.monitor.evidence("usb0", ok=True)
+    assert of.states() == [UP, DOWN, DOWN]  # by the stream, which goes by the gateway in use
+    of.answering = True
+    of.monitor.neighbour("usb0", gateways[2], reached=True)
+    await of.until(lambda: of.states() == [UP, DOWN, UP])
+    await of.until(lambda: "answers again" in of.monitor.healths()[1].reason)  # it is held down
+    # It does so at once if the one in use fails.
+    of.monitor.set_uplinks([replace(uplink, gateway=gateways[0])])
+    assert of.states() == [UNKNOWN, UP, UP]  # usable: what is behind it was never asked by it
+    await of.until(lambda: of.states() == [UP] * 3)
+    assert ("10.0.0.1", "icmp") in {(str(gateway), kind) for gateway, kind in of.kinds}
+    of.monitor.set_uplinks([UPLINK])
+    assert [str(each.gateway) for each in of.monitor.healths()] == ["10.0.0.1"]
     await of.monitor.stop()
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

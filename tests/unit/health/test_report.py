@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 from netbond.health.judge import DEGRADED, CheckHealth, UplinkHealth
 from netbond.health.report import section
@@ -32,3 +33,10 @@ def test_section() -> None:
             {"name": "http", "state": "waiting", "rtt_ms": None, "loss": None, "detail": ""},
         ],
     }
+
+
+def test_an_address_counts_once_and_gateways_that_wait_do_not() -> None:
+    """Device and address are the labels of the metrics."""
+    used = UplinkHealth("usb0", ipaddress.ip_address("10.0.0.10"), DEGRADED)
+    spare = replace(used, state="up", spare=True)
+    assert [each.state for each in section([spare, used, replace(used, state="down")], 0.0)] == [DEGRADED]

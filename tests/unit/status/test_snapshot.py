@@ -188,6 +188,7 @@ WHOLE: dict[str, Any] = {
             "rx_bps": 1_500_000,
             "tx_bps": 100,
             "metered": False,
+            "gateways": [],
         },
         {
             "name": "wwan0",
@@ -209,6 +210,7 @@ WHOLE: dict[str, Any] = {
             "rx_bps": 0,
             "tx_bps": 0,
             "metered": True,
+            "gateways": [],
         },
         {
             "name": "usb1",
@@ -230,6 +232,7 @@ WHOLE: dict[str, Any] = {
             "rx_bps": 0,
             "tx_bps": 0,
             "metered": False,
+            "gateways": [],
         },
         {
             "name": "usb0",
@@ -251,6 +254,7 @@ WHOLE: dict[str, Any] = {
             "rx_bps": 1_500_000,
             "tx_bps": 100,
             "metered": False,
+            "gateways": [],
         },
     ],
     "ecmp": {

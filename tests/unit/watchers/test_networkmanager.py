@@ -74,6 +74,7 @@ FOUND = NMDevice(
     addresses=(IPv4Interface("10.0.0.36/24"), IPv6Interface("2001:db8::36/64"), IPv6Interface("fe80::1/64")),
     gateway4=IPv4Address("10.0.0.1"),
     gateway6=IPv6Address("fe80::ff"),
+    routers4=(IPv4Address("10.0.0.2"),),
     dns=(IPv4Address("192.0.2.53"), IPv6Address("2001:db8::53")),
     metered="guess-no",
     connectivity="full",
@@ -298,6 +299,7 @@ def test_as_claims() -> None:
         )
 
     held, held6 = claim("10.0.0.36/24", "10.0.0.1"), claim("2001:db8::36/64", "fe80::ff")
+    held = replace(held, others=(IPv4Address("10.0.0.2"),))
     assert claims([FOUND], 5.0) == (held, held6)
     assert claims([replace(FOUND, current=False)], 5.0) == (held, held6)
     assert claims([replace(FOUND, gateway4=None)], 5.0) == (held6,)
