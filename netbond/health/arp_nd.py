@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from netbond.health.packets import (
+    advertised_hardware,
+    arp_hardware,
     arp_request,
     is_arp_reply,
     is_neighbour_advertisement,
@@ -88,9 +90,20 @@ async def ask(
 ) -> float | None:
     """Ask for `gateway` on `device`, from `address`; return the round-trip time in seconds.
 
-    None if there was no answer within `timeout_s`. `arp_socket` is the one used for this device before, or a
-    new one. OSError: the device is gone, or no socket could be opened. NoNeighboursError: the device has
-    none.
+    As find(), which says more.
+    """
+    found = await find(device, address, gateway, timeout_s, arp_socket)
+    return None if found is None else found[0]
+
+
+async def find(
+    device: str, address: IPAddress, gateway: IPAddress, timeout_s: float, arp_socket: ArpSocket
+) -> tuple[float, bytes | None] | None:
+    """Ask for `gateway` on `device`, from `address`; return the round-trip time in seconds, and its MAC.
+
+    The latter is None if an advertisement does not have it. None if there was no answer within `timeout_s`.
+    `arp_socket` is the one used for this device before, or a new one. OSError: the device is gone, or no
+    socket could be opened. NoNeighboursError: the device has none.
     """
     mac = _hardware(device)
     try:
@@ -151,10 +164,15 @@ class ArpSocket:
         if self._sock is None:
             return
         sock, self._sock = self._sock, None
-        try:
-            asyncio.get_running_loop().run_in_executor(None, sock.close)
-        except RuntimeError:  # no thread can be started, or the loop is about to end
-            sock.close()
+        close_in_thread(sock)
+
+
+def close_in_thread(sock: socket.socket) -> None:
+    """Close a packet socket in a thread, because it takes long; needs a running loop."""
+    try:
+        asyncio.get_running_loop().run_in_executor(None, sock.close)
+    except RuntimeError:  # no thread can be started, or the loop is about to end
+        sock.close()
 
 
 def _emptied(sock: socket.socket) -> bool:
@@ -174,7 +192,7 @@ def _emptied(sock: socket.socket) -> bool:
 
 async def _arp(
     arp_socket: ArpSocket, device: str, sender: IPv4Address, target: IPv4Address, mac: bytes, repeat_s: float
-) -> float:
+) -> tuple[float, bytes]:
     loop = asyncio.get_running_loop()
     async with arp_socket.use(device) as sock:
 
@@ -182,14 +200,16 @@ async def _arp(
             sock.sendto(arp_request(mac, sender, target), (device, ETH_P_ARP, 0, 0, b"\xff" * 6))
 
         began = loop.time()
-        with _repeated(send, repeat_s):
+        with repeated(send, repeat_s):
             while True:
                 packet, whence = await loop.sock_recvfrom(sock, 512)
                 if whence[2] != socket.PACKET_OUTGOING and is_arp_reply(packet, mac, sender, target):
-                    return loop.time() - began
+                    return loop.time() - began, arp_hardware(packet)
 
 
-async def _solicit(device: str, target: IPv6Address, mac: bytes, repeat_s: float) -> float:
+async def _solicit(
+    device: str, target: IPv6Address, mac: bytes, repeat_s: float
+) -> tuple[float, bytes | None]:
     loop = asyncio.get_running_loop()
     index = socket.if_nametoindex(device)
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
@@ -209,17 +229,17 @@ async def _solicit(device: str, target: IPv6Address, mac: bytes, repeat_s: float
             sock.sendto(neighbour_solicitation(mac, target), (group, 0, 0, index))
 
         began = loop.time()
-        with _repeated(send, repeat_s):
+        with repeated(send, repeat_s):
             while True:
                 await _readable(sock)
                 with contextlib.suppress(BlockingIOError):
                     packet, ancillary, _flags, _whence = sock.recvmsg(512, 64)
                     if is_neighbour_advertisement(packet, _hop_limit(ancillary), target):
-                        return loop.time() - began
+                        return loop.time() - began, advertised_hardware(packet)
 
 
 @contextlib.contextmanager
-def _repeated(send: Callable[[], object], repeat_s: float) -> Iterator[None]:
+def repeated(send: Callable[[], object], repeat_s: float) -> Iterator[None]:
     """Send now, and every `repeat_s` inside the block. OSError: the first could not be sent."""
     loop = asyncio.get_running_loop()
 

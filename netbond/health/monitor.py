@@ -17,6 +17,7 @@ from typing import Final
 
 from netbond.config.schema import CheckConfig, Config, HealthConfig
 from netbond.config.targets import Target
+from netbond.health import spare
 from netbond.health.judge import DEGRADED, DOWN, UNKNOWN, UP, Answer, Judge, UplinkHealth
 from netbond.health.probes import ProbedUplink, probe, questions, resolvers
 from netbond.health.report import Key, key
@@ -36,8 +37,9 @@ class _Role(Enum):
     NEXT = "next"  # it is used once those before it are down
 
 
-# The checks that are asked by a gateway that is not in use.
-_SPARE_KINDS = frozenset({"gateway"})
+# The kinds of checks that are asked by a gateway that is not in use. What is behind a gateway costs data to
+# ask, so one that is not needed is asked alone.
+_ASKED = {_Role.BETTER: spare.KINDS, _Role.NEXT: frozenset({"gateway"})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,11 @@ class _Watch:
         self._ask = ask
         self._clock = asyncio.get_running_loop().time
         self._uplink = ProbedUplink(
-            identity.device, identity.address, identity.gateway, resolvers(identity.policy.resolvers)
+            identity.device,
+            identity.address,
+            identity.gateway,
+            resolvers(identity.policy.resolvers),
+            spare=identity.role is not _Role.IN_USE,
         )
         # A check without targets here (none of this family, no gateway) is no part of the chain.
         self._questions = {
@@ -91,11 +97,8 @@ class _Watch:
         else:
             self.judge, self._state = before.judge, before._state
             self.judge.reconfigure(self._chain, identity.policy, self._clock(), random())
-        unasked = (
-            ()
-            if identity.role is _Role.IN_USE
-            else [check.name for check in self._chain if check.kind not in _SPARE_KINDS]
-        )
+        asked = _ASKED.get(identity.role)
+        unasked = [check.name for check in self._chain if asked is not None and check.kind not in asked]
         self.judge.set_role(unasked, returns=identity.role is _Role.BETTER, now=self._clock())
         self._goes_on = before is not None and before.running
         self._wakes = {check.name: asyncio.Event() for check in self._chain}

@@ -1,7 +1,8 @@
 """Builds the packets of the probes, and recognises their answers; without sockets.
 
 What comes in is untrusted. Each function accepts only the exact answer to what was asked. Sources: RFC 826
-(ARP), 792 and 4443 (echo), 4861 (neighbour discovery), 1035 (DNS), 9112 (HTTP/1.1).
+(ARP), 792 and 4443 (echo), 4861 (neighbour discovery), 1035 (DNS), 9112 (HTTP/1.1), 791 and 8200 (IP), 768
+(UDP), 9293 (TCP).
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def is_arp_reply(packet: bytes, mac: bytes, sender: IPv4Address, target: IPv4Add
     )
 
 
+def arp_hardware(packet: bytes) -> bytes:
+    """The hardware address of who sent this ARP reply."""
+    return packet[8:14]
+
+
 # --- IPv6 neighbour discovery ------------------------------------------------------------------------------
 
 _SOLICITATION, _ADVERTISEMENT = 135, 136
@@ -65,6 +71,16 @@ def is_neighbour_advertisement(packet: bytes, hop_limit: int, target: IPv6Addres
         return False
     kind, code, _checksum, flags = struct.unpack_from("!BBHI", packet)
     return (kind, code) == (_ADVERTISEMENT, 0) and bool(flags & _SOLICITED) and packet[8:24] == target.packed
+
+
+def advertised_hardware(packet: bytes) -> bytes | None:
+    """The hardware address in an advertisement (option 2), 6 bytes; None if there is none."""
+    at = 24
+    while len(packet) >= at + 8 and packet[at + 1]:
+        if (packet[at], packet[at + 1]) == (2, 1):
+            return packet[at + 2 : at + 8]
+        at += packet[at + 1] * 8
+    return None
 
 
 # --- ICMP echo ---------------------------------------------------------------------------------------------
@@ -105,6 +121,89 @@ def is_echo_reply(family: int, packet: bytes, ident: int, sequence: int, token: 
         and (got_ident, got_sequence) == (ident, sequence)
         and packet[8:] == token
     )
+
+
+# --- IP, UDP and TCP: for packets that the kernel does not route -------------------------------------------
+
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+_HOPS = 64
+_FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
+_WINDOW = 65535
+
+
+def _summed(source: IPAddress, target: IPAddress, protocol: int, segment: bytes) -> int:
+    """The checksum of a segment with its pseudo header (RFC 9293 3.1, 8200 8.1)."""
+    layout = "!HH" if source.version == 4 else "!II"
+    lengths = (protocol, len(segment)) if source.version == 4 else (len(segment), protocol)
+    return checksum(source.packed + target.packed + struct.pack(layout, *lengths) + segment)
+
+
+def ip_packet(source: IPAddress, target: IPAddress, protocol: int, payload: bytes) -> bytes:
+    """An IP packet of the addresses' family. `payload` has its checksum, but for ICMPv6."""
+    if source.version == 6:
+        if protocol == ICMPV6:
+            total = _summed(source, target, protocol, payload)
+            payload = payload[:2] + struct.pack("!H", total) + payload[4:]
+        head = struct.pack("!IHBB", 6 << 28, len(payload), protocol, _HOPS)
+        return head + source.packed + target.packed + payload
+    dont_fragment = 0x4000
+    fields = (0x45, 0, 20 + len(payload), 0, dont_fragment, _HOPS, protocol)
+    head = struct.pack("!BBHHHBBH", *fields, 0) + source.packed + target.packed
+    return struct.pack("!BBHHHBBH", *fields, checksum(head)) + head[12:] + payload
+
+
+def ip_payload(packet: bytes, source: IPAddress, target: IPAddress, protocol: int) -> bytes | None:
+    """What a whole IP packet of these carries; None if it is another one, or a fragment."""
+    if source.version == 6:
+        if len(packet) < 40 or packet[0] >> 4 != 6 or packet[6] != protocol:
+            return None
+        same = packet[8:24] == source.packed and packet[24:40] == target.packed
+        return packet[40 : 40 + int.from_bytes(packet[4:6], "big")] if same else None
+    if len(packet) < 20 or packet[0] >> 4 != 4 or packet[9] != protocol:
+        return None
+    if int.from_bytes(packet[6:8], "big") & 0x3FFF:
+        return None
+    same = packet[12:16] == source.packed and packet[16:20] == target.packed
+    return packet[(packet[0] & 15) * 4 : int.from_bytes(packet[2:4], "big")] if same else None
+
+
+def udp_datagram(source: IPAddress, target: IPAddress, ports: tuple[int, int], data: bytes) -> bytes:
+    """A UDP datagram; `ports` are ours and theirs."""
+    head = struct.pack("!HHHH", *ports, 8 + len(data), 0)
+    total = _summed(source, target, UDP, head + data) or 0xFFFF
+    return head[:6] + struct.pack("!H", total) + data
+
+
+def udp_data(segment: bytes, ports: tuple[int, int]) -> bytes | None:
+    """What a datagram to us carries, if it is of these ports; `ports` are ours and theirs."""
+    if len(segment) < 8 or struct.unpack_from("!HH", segment) != ports[::-1]:
+        return None
+    return segment[8:]
+
+
+def _tcp(source: IPAddress, target: IPAddress, ports: tuple[int, int], number: int, flags: int) -> bytes:
+    parts = (*ports, number, 0, 5 << 4, flags, _WINDOW if flags == _SYN else 0)
+    head = struct.pack("!HHIIBBHHH", *parts, 0, 0)
+    return head[:16] + struct.pack("!H", _summed(source, target, TCP, head)) + head[18:]
+
+
+def tcp_syn(source: IPAddress, target: IPAddress, ports: tuple[int, int], number: int) -> bytes:
+    """A TCP segment that asks for a connection; `number` is our sequence number, `ports` ours and theirs."""
+    return _tcp(source, target, ports, number, _SYN)
+
+
+def tcp_reset(source: IPAddress, target: IPAddress, ports: tuple[int, int], number: int) -> bytes:
+    """A segment that ends the connection for which tcp_syn() of the same arguments has asked."""
+    return _tcp(source, target, ports, (number + 1) & 0xFFFFFFFF, _RST)
+
+
+def tcp_answers(segment: bytes, ports: tuple[int, int], number: int) -> bool:
+    """Whether this is the answer to tcp_syn(): a connection, or a refusal."""
+    if len(segment) < 20:
+        return False
+    theirs, ours, _number, acknowledged, _offset, flags = struct.unpack_from("!HHIIBB", segment)
+    answer = flags & _ACK and flags & (_SYN | _RST)
+    return bool(answer) and (ours, theirs) == ports and acknowledged == (number + 1) & 0xFFFFFFFF
 
 
 # --- DNS ---------------------------------------------------------------------------------------------------

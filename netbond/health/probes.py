@@ -15,8 +15,9 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from netbond.config.schema import CheckConfig
 from netbond.config.targets import GATEWAY, Target, as_address, parse
@@ -35,14 +36,18 @@ from netbond.health.packets import (
     http_request,
     is_echo_reply,
 )
+from netbond.health.spare import SilentError, Way, way
 from netbond.model import IPAddress
 from netbond.system.text import printable
+
+T = TypeVar("T")
 
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1
 SERVFAIL = 2
 MAX_DATAGRAM_BYTES = 4096
 TTL_RANGE_S = (60.0, 3600.0)  # a name's addresses are kept no shorter and no longer, whatever its TTL
 MAX_NAMES = 64
+SPARE_GATEWAY_S = 1.0  # for the hardware address of a gateway that is not in use
 
 # Failures of this box, which say nothing about the uplink. A tentative IPv6 address is not available.
 LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM, errno.EADDRNOTAVAIL})
@@ -60,13 +65,15 @@ class _Skipped(Exception):  # noqa: N818
 class ProbedUplink:
     """An uplink that is probed. `names` is a cache of names resolved through it.
 
-    Close `arp_socket` after the last probe.
+    `spare`: `gateway` is not the one that its routes use (netbond.health.spare). Close `arp_socket` after the
+    last probe.
     """
 
     device: str
     address: IPAddress
     gateway: IPAddress | None = None
     resolvers: tuple[IPAddress, ...] = ()
+    spare: bool = False
     names: dict[str, tuple[IPAddress, float]] = field(default_factory=dict)
     arp_socket: arp_nd.ArpSocket = field(default_factory=arp_nd.ArpSocket)
 
@@ -118,7 +125,9 @@ async def _ask(check: CheckConfig, target: Target, uplink: ProbedUplink) -> tupl
         return await _gateway(uplink, check.timeout), ""
     address = target.address or await _resolve(target.host, uplink)
     if check.kind == "icmp":
-        return await _icmp(address, uplink), ""
+        return await (_by_spare(uplink, address, Way.echo) if uplink.spare else _icmp(address, uplink)), ""
+    if check.kind == "tcp" and uplink.spare:
+        return await _by_spare(uplink, address, lambda way: way.connect(target.port)), ""
     if check.kind == "tcp":
         return await _tcp(address, target.port, uplink), ""
     if check.kind == "dns":
@@ -181,6 +190,23 @@ async def _gateway(uplink: ProbedUplink, timeout_s: float) -> float:
     raise _Failed(f"no answer to {asked}")
 
 
+async def _by_spare(uplink: ProbedUplink, target: IPAddress, ask: Callable[[Way], Awaitable[T]]) -> T:
+    """Ask a target by a gateway that is not in use."""
+    if uplink.gateway is None or uplink.gateway == target:
+        raise _Skipped("asked by the gateway in use alone")
+    try:
+        found = await way(
+            uplink.device, uplink.address, uplink.gateway, target, SPARE_GATEWAY_S, uplink.arp_socket
+        )
+    except SilentError:
+        raise _Failed(f"gateway {uplink.gateway} does not answer") from None
+    except arp_nd.NoNeighboursError:
+        raise _Skipped(f"{uplink.device} has no neighbours to ask") from None
+    if found is None:
+        raise _Skipped(f"gateway {uplink.gateway} does not tell its hardware address")
+    return await ask(found)
+
+
 async def _icmp(address: IPAddress, uplink: ProbedUplink) -> float:
     loop = asyncio.get_running_loop()
     version = address.version
@@ -220,6 +246,8 @@ async def _tcp(address: IPAddress, port: int, uplink: ProbedUplink) -> float | N
 async def _dns(server: IPAddress, port: int, name: str, uplink: ProbedUplink) -> DnsAnswer:
     loop = asyncio.get_running_loop()
     query = dns_query(secrets.randbelow(0x10000), name, A if uplink.address.version == 4 else AAAA)
+    if uplink.spare:
+        return await _by_spare(uplink, server, lambda way: way.dns(port, query))
     # Connected, so that only packets from that server and port arrive. Our port is random.
     with _socket(uplink, socket.SOCK_DGRAM) as sock:
         sock.connect(_endpoint(server, port, uplink))

@@ -248,6 +248,48 @@ def test_no_route_is_told_at_once(net: Net, modem: Modem) -> None:
         assert answer.detail.endswith(": network is unreachable")
 
 
+# --- by a gateway that is not in use -----------------------------------------------------------------------
+
+# A firewall that knows no connection but what it has seen go; neighbours must be found.
+FIREWALL = """
+add table inet f
+add chain inet f input { type filter hook input priority 0; policy drop; }
+add rule inet f input ct state established,related accept
+add rule inet f input icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+"""
+
+
+@pytest.mark.parametrize(("family", "host"), [(4, HOST), (6, HOST6)])
+def test_what_is_behind_a_gateway_that_no_route_uses(net: Net, modem: Modem, family: int, host: str) -> None:
+    sh("ip", "-n", net.name, f"-{family}", "route", "del", "default", "dev", "usb0")
+    sh("ip", "netns", "exec", net.name, "nft", FIREWALL)
+    probed = modem.probed(family, spare=True)
+    name = f"[{host}]" if family == 6 else host
+    port = modem.socket(socket.SOCK_STREAM, host).getsockname()[1]
+    modem.dnsmasq("--address=/example.com/192.0.2.9", "--address=/example.com/2001:db8::9", host=host)
+    asked = [check("icmp", host), check("tcp", f"{name}:{port}"), check("dns", host)]
+    for of in (*asked, check("tcp", f"{name}:1")):  # a refusal is an answer
+        answer = ask(net, of, probed)
+        assert answer.outcome is Outcome.ANSWERED, answer.detail
+    assert "SYN-RECV" not in sh("ip", "netns", "exec", modem.name, "ss", "-tan")  # it was given up
+    sh("ip", "-n", modem.name, "addr", "del", f"{host}/{32 if family == 4 else 128}", "dev", "lo")
+    for of in asked:
+        answer = ask(net, replace(of, timeout=QUICK), probed)
+        assert (answer.outcome, answer.detail) == (
+            Outcome.FAILED,
+            f"{of.targets[0]}: no answer within {QUICK} s",
+        )
+    modem.hang()
+    of = check("icmp", host, timeout=5.0)
+    assert ask(net, of, probed).detail == f"{host}: gateway {probed.gateway} does not answer"
+
+
+def test_the_gateway_itself_is_asked_by_arp_alone(net: Net, modem: Modem) -> None:
+    answer = ask(net, check("icmp", "gateway"), modem.probed(spare=True))
+    assert answer.outcome is Outcome.SKIPPED
+    assert ask(net, check("gateway"), modem.probed(spare=True)).outcome is Outcome.ANSWERED
+
+
 # --- tcp ---------------------------------------------------------------------------------------------------
 
 

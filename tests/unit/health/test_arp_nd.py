@@ -126,7 +126,7 @@ async def test_a_request_is_repeated_until_its_end_even_if_the_device_goes() -> 
         if len(sent) > 1:
             raise OSError(19, "No such device")
 
-    with arp_nd._repeated(send, 0.001):
+    with arp_nd.repeated(send, 0.001):
         await asyncio.wait_for(three.wait(), 10)
     count = len(sent)
     await asyncio.sleep(0.01)
@@ -137,7 +137,7 @@ async def test_a_first_request_that_cannot_be_sent_is_an_error() -> None:
     def send() -> None:
         raise OSError(100, "Network is down")
 
-    with pytest.raises(OSError, match="Network is down"), arp_nd._repeated(send, 1.0):
+    with pytest.raises(OSError, match="Network is down"), arp_nd.repeated(send, 1.0):
         pass
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from netbond.health import packets
 from netbond.health.packets import AAAA, A, DnsAnswer, HttpHead
+from netbond.model import IPAddress
 
 ME, GATEWAY = ipaddress.IPv4Address("10.0.0.10"), ipaddress.IPv4Address("10.0.0.1")
 MAC = bytes.fromhex("020000000010")
@@ -198,6 +199,87 @@ def test_dns_survives_anything(tail: bytes, count: int) -> None:
     assert answer is not None
     assert len(answer.addresses) <= 64
     packets.dns_answer(tail, QUERY)
+
+
+# --- IP, UDP, TCP ------------------------------------------------------------------------------------------
+
+FOUR = (ME, ipaddress.IPv4Address("192.0.2.1"))
+SIX = (ipaddress.IPv6Address("2001:db8::10"), ipaddress.IPv6Address("2001:db8:ffff::1"))
+ENDS = pytest.mark.parametrize("ends", [FOUR, SIX], ids=["IPv4", "IPv6"])
+
+
+def summed(packet: bytes, protocol: int) -> int:
+    """The checksum of what the packet carries, with its own: 0 if that is right."""
+    if packet[0] >> 4 == 4:
+        payload = packet[20:]
+        return packets.checksum(packet[12:20] + struct.pack("!HH", protocol, len(payload)) + payload)
+    payload = packet[40:]
+    return packets.checksum(packet[8:40] + struct.pack("!II", len(payload), protocol) + payload)
+
+
+@ENDS
+def test_a_packet_and_its_answer(ends: tuple[IPAddress, IPAddress]) -> None:
+    sent = packets.ip_packet(*ends, packets.UDP, packets.udp_datagram(*ends, (4711, 53), b"what?"))
+    assert summed(sent, packets.UDP) == 0
+    if ends == FOUR:
+        assert packets.checksum(sent[:20]) == 0
+    segment = packets.ip_payload(sent, *ends, packets.UDP)
+    assert segment is not None
+    assert packets.udp_data(segment, (53, 4711)) == b"what?"  # as the other end sees it
+    assert packets.udp_data(segment, (4711, 53)) is None
+    assert packets.ip_payload(sent, *ends[::-1], packets.UDP) is None
+    assert packets.ip_payload(sent, *ends, packets.TCP) is None
+    assert packets.ip_payload(sent + b"padding of Ethernet", *ends, packets.UDP) == segment
+
+
+def test_fragments_are_no_answer() -> None:
+    sent = packets.ip_packet(*FOUR, packets.UDP, packets.udp_datagram(*FOUR, (4711, 53), b"what?"))
+    assert packets.ip_payload(sent[:6] + b"\x20\0" + sent[8:], *FOUR, packets.UDP) is None
+
+
+def test_an_echo_of_ipv6_has_its_checksum() -> None:
+    sent = packets.ip_packet(*SIX, packets.ICMPV6, packets.echo_request(6, 7, 1, b"token"))
+    assert summed(sent, packets.ICMPV6) == 0
+
+
+@ENDS
+def test_tcp(ends: tuple[IPAddress, IPAddress]) -> None:
+    ports, number = (40000, 443), 0xFFFFFFFF
+    for make, flags, sequence in ((packets.tcp_syn, 2, number), (packets.tcp_reset, 4, 0)):
+        sent = packets.ip_packet(*ends, packets.TCP, make(*ends, ports, number))
+        assert summed(sent, packets.TCP) == 0
+        segment = packets.ip_payload(sent, *ends, packets.TCP)
+        assert segment is not None
+        assert (*struct.unpack_from("!HHI", segment), segment[13]) == (*ports, sequence, flags)
+
+    def answer(flags: int, acknowledged: int = 0, of: tuple[int, int] = ports[::-1]) -> bytes:
+        return struct.pack("!HHIIBBHHH", *of, 5, acknowledged, 5 << 4, flags, 0, 0, 0)
+
+    assert packets.tcp_answers(answer(2 | 16), ports, number)
+    assert packets.tcp_answers(answer(4 | 16), ports, number)
+    for other in (answer(16), answer(2), answer(4), answer(18, 1), answer(18, of=ports), answer(18)[:19]):
+        assert not packets.tcp_answers(other, ports, number)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=80))
+def test_what_is_none_of_these(data: bytes) -> None:
+    for source, target in (FOUR, SIX):
+        packets.ip_payload(data, source, target, packets.UDP)
+        head = packets.ip_packet(source, target, packets.UDP, b"")
+        packets.ip_payload(head[: len(data)] + data, source, target, packets.UDP)
+    packets.tcp_answers(data, (1, 2), 3)
+    packets.udp_data(data, (1, 2))
+    found = packets.advertised_hardware(bytes(24) + data)
+    assert found is None or len(found) == 6
+
+
+def test_hardware_addresses() -> None:
+    assert packets.arp_hardware(REPLY) == THEIRS
+    advertisement = bytes(24) + bytes.fromhex("0e01 000000000000") + b"\2\1" + THEIRS
+    assert packets.advertised_hardware(advertisement) == THEIRS
+    for other in (bytes(24), bytes(24) + b"\2\0" + THEIRS, bytes(24) + b"\2\1" + THEIRS[:5]):
+        assert packets.advertised_hardware(other) is None
 
 
 # --- HTTP --------------------------------------------------------------------------------------------------
