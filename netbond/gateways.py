@@ -18,7 +18,7 @@ from netbond.model import MAIN_TABLE, GatewayChoice, Health, IPAddress, Route
 
 MOST_GATEWAYS = 8  # of one uplink: each of them is asked all the time
 
-DOWN = "down"
+DOWN, UNKNOWN = "down", "unknown"
 PROVEN = frozenset({"up", "degraded"})
 
 
@@ -56,8 +56,9 @@ def choose(
 ) -> GatewayChoice:
     """Return the gateway to use. `used` has the one in use; `checked`: there are checks at all.
 
-    The one in use gives way to a better one that is proved to work, and to any other when it is down. If all
-    are down, one that at least answers itself is used: what is behind it may be back before others are.
+    The one in use gives way to a better one that is proved to work, and to any other when it is down; at a
+    start, when nothing is known of it yet, as soon as it is silent once and another one is proved to work. If
+    all are down, one that at least answers itself is used: what is behind it may be back before others are.
     """
     if not checked:
         return choices[0]
@@ -71,9 +72,11 @@ def choose(
         return (answering or choices)[0]
     proven = [choice for choice in alive if choice.state in PROVEN]
     if current is None:
-        return alive[0]
+        current = alive[0]
     if current.state == DOWN:
         return (proven or alive)[0]
+    if current.state == UNKNOWN and not current.answers and proven:
+        return proven[0]
     ahead = choices[: choices.index(current)]
     return next((choice for choice in proven if choice in ahead), current)
 

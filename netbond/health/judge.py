@@ -327,7 +327,7 @@ class Judge:
             self._reason,
             self._since,
             tuple(shown),
-            answers=answers or self._state != DOWN,
+            answers=answers,
         )
 
     # --- how ---------------------------------------------------------------------------------------------

@@ -100,6 +100,7 @@ class _Watch:
         asked = _ASKED.get(identity.role)
         unasked = [check.name for check in self._chain if asked is not None and check.kind not in asked]
         self.judge.set_role(unasked, returns=identity.role is _Role.BETTER, now=self._clock())
+        self._answers: bool = True if before is None else before._answers
         self._goes_on = before is not None and before.running
         self._wakes = {check.name: asyncio.Event() for check in self._chain}
         self._timer: asyncio.TimerHandle | None = None
@@ -188,6 +189,9 @@ class _Watch:
             by = "" if self.identity.alone else f" by {self.identity.gateway}"
             logger.log(level, "%s (%s)%s is %s%s", health.device, health.address, by, health.state, why)
             self._look()
+        elif health.answers != self._answers and not self.identity.alone:
+            self._look()  # another gateway may be the better choice
+        self._answers = health.answers
 
     def _released(self) -> None:
         self._timer = None

@@ -25,15 +25,16 @@ def choice(gateway: IPAddress, state: str = "unknown", *, answers: bool = True) 
     return GatewayChoice(gateway, "dhclient", None, state, answers=answers)
 
 
-# Three gateways in order: U up, d degraded, ? unknown, x down (silent), X down (it answers itself).
-LETTERS = {"U": "up", "d": "degraded", "?": "unknown", "x": "down", "X": "down"}
+# Three gateways in order: U up, d degraded, ? unknown, ! unknown and silent so far, x down (silent),
+# X down (it answers itself).
+LETTERS = {"U": "up", "d": "degraded", "?": "unknown", "!": "unknown", "x": "down", "X": "down"}
 
 
 def chosen(letters: str, used: int | None, *, checked: bool = True) -> int:
     """The number of the gateway that is used, counted from 1; `used` is the one so far."""
     gateways = (ONE, TWO, THREE)[: len(letters)]
     choices = [
-        choice(ip, LETTERS[letter], answers=letter != "x")
+        choice(ip, LETTERS[letter], answers=letter not in "x!")
         for ip, letter in zip(gateways, letters, strict=True)
     ]
     so_far = () if used is None else (gateways[used - 1],)
@@ -61,6 +62,11 @@ def chosen(letters: str, used: int | None, *, checked: bool = True) -> int:
         ("xUU", 3, 2),
         ("??U", 3, 3),
         ("U?x", 3, 1),
+        # It is silent from the start: no need to wait until it is down.
+        ("!U?", 1, 2),
+        ("!?U", 1, 3),
+        ("!??", 1, 1),
+        ("U!?", 2, 1),
         # All are down: one that answers itself, and the one in use before others.
         ("xxx", 2, 2),
         ("xxx", None, 1),
@@ -74,16 +80,16 @@ def test_which_one_is_used(letters: str, used: int | None, expected: int) -> Non
     assert chosen(letters, used) == expected
 
 
-@given(st.text("Ud?xX", min_size=1, max_size=3), st.data())
+@given(st.text("Ud?!xX", min_size=1, max_size=3), st.data())
 def test_whatever_happens(letters: str, data: st.DataObject) -> None:
     used = data.draw(st.none() | st.integers(1, len(letters)))
     found = chosen(letters, used)
     # What works is used if anything does, and the choice stays as long as nothing changes.
-    if set(letters) & set("Ud?"):
-        assert letters[found - 1] in "Ud?"
+    if set(letters) & set("Ud?!"):
+        assert letters[found - 1] in "Ud?!"
     assert chosen(letters, found) == found
     if used is not None and found > used:
-        assert letters[used - 1] in "xX"
+        assert letters[used - 1] in "xX!"
     assert chosen(letters, used, checked=False) == 1
 
 

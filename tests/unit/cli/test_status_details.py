@@ -73,6 +73,17 @@ def test_disagreement_of_checks_and_stream() -> None:
     ]
 
 
+def test_several_gateways() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    snapshot["uplinks"][0]["gateways"] = [
+        {"gateway": "192.168.100.2", "source": "dhclient", "state": "down", "reason": "gateway: silent\x1b"},
+        {"gateway": "192.168.100.1", "source": "main default", "state": "up", "reason": ""},
+    ]
+    words = " ".join(shown(snapshot, everything=True, width=160).split())
+    assert "1 of 2: 192.168.100.2 (dhclient), down: gateway: silent\\x1b" in words
+    assert "2 of 2: 192.168.100.1 (main default), up" in words
+
+
 def test_a_gateway_that_others_see_differently() -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
     snapshot["uplinks"][0]["disputed"] = [{"source": "main default", "gateway": "10.0.0.9\x1b"}]

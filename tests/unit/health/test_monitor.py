@@ -209,6 +209,21 @@ async def test_each_gateway_of_an_uplink_is_checked_as_what_it_is() -> None:
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_the_first_silence_of_one_of_several_gateways_is_told() -> None:
+    """Another one may be the better choice before it counts as down."""
+    gateways = [ipaddress.ip_address(f"10.0.0.{number}") for number in (1, 2)]
+    several = replace(UPLINK, gateways=tuple(GatewayChoice(gateway, "dhclient") for gateway in gateways))
+    for uplink, looks in ((several, 1), (UPLINK, 0)):
+        of = Scripted(replace(SLOW, health=replace(SLOW.health, down_after=100)))
+        of.answering = False
+        of.monitor.set_uplinks([uplink])
+        await of.until(lambda of=of, looks=looks: of.asked > looks)  # type: ignore[misc]
+        await asyncio.sleep(0.01)
+        assert len(of.looks) == 2 * looks  # of each gateway
+        assert [each.answers for each in of.monitor.healths()] == [False] * len(of.monitor.healths())
+        await of.monitor.stop()
+
+
 async def test_stopping_twice_and_without_uplinks() -> None:
     of = Scripted(SOON)
     await of.monitor.stop()
