@@ -182,10 +182,10 @@ def _attributes(
     return min(found, key=lambda path: (path[1] != gateway, path[0]), default=(0, None, ()))[2]
 
 
-def _claims(facts: Facts) -> Iterator[GatewayClaim]:
-    """Yield what DHCP leases and other programs report about gateways."""
+def _claims(device: str, facts: Facts) -> Iterator[GatewayClaim]:
+    """Yield what DHCP leases and other programs report about gateways on an interface."""
     for lease in facts.leases:
-        if lease.routers:
+        if lease.device == device and lease.routers:
             yield GatewayClaim(
                 lease.device,
                 lease.source,
@@ -195,7 +195,7 @@ def _claims(facts: Facts) -> Iterator[GatewayClaim]:
                 lease.ifindex,
                 others=lease.routers[1:],
             )
-    yield from facts.claims
+    yield from (claim for claim in facts.claims if claim.device == device)
 
 
 def _newest(device: str, address: Address, claims: Iterable[GatewayClaim]) -> GatewayClaim | None:
@@ -240,7 +240,7 @@ def _known(link: Interface, addresses: Sequence[Address], facts: Facts) -> list[
         share += of
 
     for address in addresses:
-        claim = _newest(link.name, address, _claims(facts))
+        claim = _newest(link.name, address, _claims(link.name, facts))
         inside = [gateway for gateway in gateways if reaches(address, gateway)]
         inside += [gateway for gateway in gateways if gateway.is_link_local and gateway not in inside]
         once = _newest(link.name, address, facts.remembered)
@@ -584,8 +584,8 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
 
     `tables_in_use` are the tables that uplinks have in the kernel now, by the uplink's name. They keep them.
     """
-    # Of routes only defaults matter here, and main's are gone through for each interface.
-    before = in_use(facts.routes, config.routing.protocol)
+    # Only main's defaults are gone through for each interface. netbond's own say which gateways are in use.
+    everything = facts.routes
     defaults = [r for r in facts.routes if r.table == MAIN_TABLE and not r.destination.prefixlen]
     facts = replace(facts, routes=tuple(defaults))
     choice = match.choose(of_links(facts.interfaces, facts.devices), config)
@@ -605,6 +605,8 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             elif why_not:
                 idle.append(IdleInterface(link.name, why_not))
     idle += [IdleInterface(setting.match, "no such interface now") for setting in choice.unused]
+    several = any(len(item.gateway.choices) > 1 for item in chosen)
+    before = in_use(everything, config.routing.protocol) if several else {}
     tables_in_use = _by_first_gateway(chosen, tables_in_use)
     tables = assign(
         sorted({item.name for item in chosen} | {each.link.name for each in no_way_out}),

@@ -77,9 +77,12 @@ def alive(uplinks: Iterable[Uplink]) -> frozenset[tuple[str, IPAddress]]:
 def _why_dead(uplink: Uplink, facts: Facts) -> str | None:
     """Why its checks say that it is down; None if they do not say so."""
     for health in facts.health:
-        same = (health.device, health.family) == (uplink.device, uplink.family)
-        same = same and health.gateway in (None, uplink.gateway)
-        if same and health.state == "down" and health.address in (None, uplink.address.ip):
+        if (
+            health.state == "down"
+            and (health.device, health.family) == (uplink.device, uplink.family)
+            and health.address in (None, uplink.address.ip)
+            and health.gateway in (None, uplink.gateway)
+        ):
             return health.reason or "checks fail"
     return None
 
