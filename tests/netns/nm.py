@@ -100,7 +100,7 @@ class NetworkManagerBox:
         for process in self._modems.values():
             end(process)
         end(self._holder)
-        for name in (self.namespace, *(self._modem_namespace(device) for device in self._modems)):
+        for name in (self.namespace, *(self.modem_namespace(device) for device in self._modems)):
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
     def start(self) -> None:
@@ -140,7 +140,7 @@ class NetworkManagerBox:
 
     def plug(self, device: str, network: str) -> None:
         """Plug in a modem: its router is `network`.1, and serves addresses from `network`.10 on."""
-        namespace = self._modem_namespace(device)
+        namespace = self.modem_namespace(device)
         run("ip", "netns", "add", namespace)
         run("ip", "-n", namespace, "link", "add", "lan", "type", "veth", "peer", "name", device)
         run("ip", "-n", namespace, "addr", "add", f"{network}.1/24", "dev", "lan")
@@ -153,7 +153,7 @@ class NetworkManagerBox:
         end(self._modems.get(device))
         self._modems[device] = subprocess.Popen(
             [
-                "ip", "netns", "exec", self._modem_namespace(device),
+                "ip", "netns", "exec", self.modem_namespace(device),
                 "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-ping", "--leasefile-ro",
                 "--dhcp-authoritative", "--port=0", "--interface=lan", "--user=root", "--pid-file=",
                 f"--dhcp-range={network}.10,{network}.50,255.255.255.0,120",
@@ -165,7 +165,7 @@ class NetworkManagerBox:
 
     def renumber(self, device: str, old: str, new: str) -> None:
         """Move the modem to another network, as when it connects again."""
-        namespace = self._modem_namespace(device)
+        namespace = self.modem_namespace(device)
         run("ip", "-n", namespace, "addr", "del", f"{old}.1/24", "dev", "lan")
         run("ip", "-n", namespace, "addr", "add", f"{new}.1/24", "dev", "lan")
         self.serve(device, new)
@@ -202,5 +202,6 @@ class NetworkManagerBox:
         shown = run("ip", "-n", self.namespace, "-4", "-o", "addr", "show", "dev", device)
         return re.findall(r"inet (\S+)", shown)
 
-    def _modem_namespace(self, device: str) -> str:
+    def modem_namespace(self, device: str) -> str:
+        """Return the name of the modem's namespace."""
         return f"{self.namespace}{device}"

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.buses import PrivateBus
 from tests.netns.advertise import advertise
 from tests.netns.agents import Agent
 from tests.netns.box import Box, sh, wait_for
 from tests.netns.dhcpbox import DhcpBox
+from tests.netns.nm import NetworkManagerBox
 
 pytestmark = pytest.mark.root
 
@@ -215,3 +217,35 @@ def test_dhcp_names_two_routers(tmp_path: Path) -> None:
         stack.callback(client.terminate)
         wait_for(lambda: agent.uplinks().get("usb0", {}).get("gateway_source") == "dhclient", 10, "a lease")
         dies_and_comes_back(Home(agent, routers, 4, "192.168.8.100"), "192.168.8.2", "192.168.8.3")
+
+
+def test_networkmanager_has_two_routers(tmp_path: Path) -> None:
+    """It sets a default for the first router of the lease only, and none at all with never-default."""
+    with ExitStack() as stack:
+        bus = stack.enter_context(PrivateBus())
+        nm = stack.enter_context(NetworkManagerBox(tmp_path, bus, "g"))
+        nm.profile("usb0", "never-default=true\n")
+        nm.plug("usb0", "10.0.0")
+        modem = nm.modem_namespace("usb0")
+        routers = [Router(stack, modem, "lan", number, f"10.0.0.{number + 2}/24") for number in range(2)]
+        nm.serve("usb0", "10.0.0", "--dhcp-option=3,10.0.0.2,10.0.0.3")
+        nm.start()
+
+        def inside(*words: str) -> list[str]:
+            return ["ip", "netns", "exec", nm.namespace, *words]
+
+        folder = tmp_path / "agent"
+        folder.mkdir()
+        environment = {"DBUS_SYSTEM_BUS_ADDRESS": bus.address}
+        agent = stack.enter_context(Agent(folder, nm.namespace, inside, environment))
+        agent.configure(CHECKS)
+        agent.start()
+        wait_for(lambda: agent.uplinks().get("usb0", {}).get("state") == "up", 10, "a lease")
+        (address,) = (each.partition("/")[0] for each in nm.addresses("usb0"))
+        home = Home(agent, routers, 4, address)
+        home.goes_by(0, "10.0.0.2")
+        routers[0].ip("link", "set", "lan", "down")
+        home.goes_by(1, "10.0.0.3")
+        routers[0].ip("link", "set", "lan", "up")
+        home.goes_by(0, "10.0.0.2")
+        assert agent.uplinks()["usb0"]["gateway_source"] == "NetworkManager"
