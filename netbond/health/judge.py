@@ -219,20 +219,22 @@ class Judge:
         self._settle(now)
         self._update(now)
 
-    def set_role(self, unasked: Collection[str], *, returns: bool, now: float) -> None:
+    def set_role(self, unasked: Collection[str], *, returns: bool, wanted: bool, now: float) -> None:
         """Judge one of several gateways of an uplink as what it is now.
 
         `unasked` are the checks that cannot be asked by it while another gateway is in use. `returns`: it is
         better than that one, so once it is up, traffic moves to it. Then even its first outage has a
-        hold-down: a router that starts answers before it leads anywhere.
+        hold-down: a router that starts answers before it leads anywhere. `wanted`: the one in use is down, so
+        what an unasked check has found some time ago is no reason not to try this one.
         """
         self._unasked = frozenset(unasked)
         if self._returns and not returns and len(self._outages) <= 1:
             self._held_until = min(self._held_until, now)
         self._returns = returns
         for check in self._checks:
-            if check.config.name in self._unasked and check.failures < self.policy.down_after:
-                check.failures = 0  # it is not what took the gateway out of use
+            old = wanted or check.failures < self.policy.down_after  # or it took the gateway out of use
+            if check.config.name in self._unasked and old:
+                check.failures = 0
         self._settle(now)
         self._update(now)
 

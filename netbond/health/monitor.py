@@ -35,11 +35,12 @@ class _Role(Enum):
     IN_USE = "in use"
     BETTER = "better"  # it takes over again once it works
     NEXT = "next"  # it is used once those before it are down
+    WANTED = "wanted"  # the one in use is down: any other that works takes its place
 
 
 # The kinds of checks that are asked by a gateway that is not in use. What is behind a gateway costs data to
 # ask, so one that is not needed is asked alone.
-_ASKED = {_Role.BETTER: spare.KINDS, _Role.NEXT: frozenset({"gateway"})}
+_ASKED = {_Role.BETTER: spare.KINDS, _Role.WANTED: spare.KINDS, _Role.NEXT: frozenset({"gateway"})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,12 @@ class _Watch:
             self.judge.reconfigure(self._chain, identity.policy, self._clock(), random())
         asked = _ASKED.get(identity.role)
         unasked = [check.name for check in self._chain if asked is not None and check.kind not in asked]
-        self.judge.set_role(unasked, returns=identity.role is _Role.BETTER, now=self._clock())
+        self.judge.set_role(
+            unasked,
+            returns=identity.role is _Role.BETTER,
+            wanted=identity.role is _Role.WANTED,
+            now=self._clock(),
+        )
         self._answers: bool = True if before is None else before._answers
         self._goes_on = before is not None and before.running
         self._wakes = {check.name: asyncio.Event() for check in self._chain}
@@ -290,13 +296,16 @@ class Monitor:
                 self._config.health,
                 alone=len(uplink.gateways) < 2,
             )
+            watch = self._watches.get((identity.device, identity.address, identity.gateway))
+            is_down = watch is not None and watch.running and watch.judge.health().state == DOWN
             yield uplink, identity
             role = _Role.BETTER
             for choice in uplink.gateways:
                 if choice.gateway == uplink.gateway:
                     role = _Role.NEXT
                 else:
-                    yield uplink, replace(identity, gateway=choice.gateway, role=role)
+                    now = _Role.WANTED if is_down else role
+                    yield uplink, replace(identity, gateway=choice.gateway, role=now)
 
     def evidence(self, device: str, ok: bool, detail: str = "", address: str | None = None) -> None:
         """Take what an SRTLA link hears.

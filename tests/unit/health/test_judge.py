@@ -505,7 +505,9 @@ def test_what_all_targets_say_together_is_one_line_of_bounded_length() -> None:
 def spare(*chain: CheckConfig, returns: bool = True) -> Judge:
     """A gateway that waits: only the gateway check can be asked by it."""
     of = judge(*chain)
-    of.set_role([check.name for check in chain if check.kind != "gateway"], returns=returns, now=0.0)
+    of.set_role(
+        [check.name for check in chain if check.kind != "gateway"], returns=returns, wanted=False, now=0.0
+    )
     return of
 
 
@@ -525,7 +527,7 @@ def test_a_gateway_that_waits_is_judged_by_what_can_be_asked() -> None:
 def test_a_gateway_that_would_take_over_is_held_down_also_the_first_time() -> None:
     of = judge(GATEWAY)
     now = feed(of, "gateway", [yes(), no(), no(), no()], 1.0)
-    of.set_role((), returns=True, now=now)
+    of.set_role((), returns=True, wanted=False, now=now)
     now = feed(of, "gateway", [yes(), yes()], now)
     assert of.release() == now - 1 + POLICY.hold_down
     of.advance(now + POLICY.hold_down)
@@ -538,10 +540,10 @@ def test_a_gateway_that_would_take_over_is_held_down_also_the_first_time() -> No
 def test_the_one_in_use_fails_while_the_better_one_is_held_down() -> None:
     of = judge(GATEWAY)
     now = feed(of, "gateway", [yes(), no(), no(), no()], 1.0)
-    of.set_role((), returns=True, now=now)
+    of.set_role((), returns=True, wanted=False, now=now)
     now = feed(of, "gateway", [yes(), yes()], now)
     assert of.health().state == DOWN
-    of.set_role((), returns=False, now=now)  # it is used at once
+    of.set_role((), returns=False, wanted=False, now=now)  # it is used at once
     assert of.health().state == UP
 
 
@@ -549,14 +551,23 @@ def test_what_took_a_gateway_out_of_use_keeps_it_out_until_it_is_asked_again() -
     of = judge(GATEWAY, HTTP)
     feed(of, "gateway", [yes()], 1.0)
     now = feed(of, "http", [yes("w"), no("w"), no("w"), no("w")], 2.0)
-    of.set_role(["http"], returns=True, now=now)
+    of.set_role(["http"], returns=True, wanted=False, now=now)
     now = feed(of, "gateway", [yes()] * 9, now) + 1000
     of.advance(now)
     assert (of.health().state, of.health().answers) == (DOWN, True)
     assert of.health().reason.startswith("http: ")
-    of.set_role((), returns=False, now=now)
+    of.set_role((), returns=False, wanted=False, now=now)
     assert of.due("http") is not None
     feed(of, "http", [yes("w")] * 2, now)
+    assert of.health().state == UP
+
+
+def test_when_nothing_works_a_gateway_is_tried_again_whatever_was_found_of_it() -> None:
+    of = judge(GATEWAY, HTTP)
+    feed(of, "gateway", [yes()], 1.0)
+    now = feed(of, "http", [yes("w"), no("w"), no("w"), no("w")], 2.0)
+    of.set_role(["http"], returns=False, wanted=True, now=now)
+    feed(of, "gateway", [yes()] * 2, now)
     assert of.health().state == UP
 
 
@@ -565,7 +576,7 @@ def test_a_check_that_failed_beside_the_gateway_does_not_keep_it_out() -> None:
     feed(of, "gateway", [yes()], 1.0)
     now = feed(of, "http", [yes("w"), no("w")], 2.0)
     now = feed(of, "gateway", [no()] * 3, now)
-    of.set_role(["http"], returns=True, now=now)
+    of.set_role(["http"], returns=True, wanted=False, now=now)
     now = feed(of, "gateway", [yes()] * 2, now)
     of.advance(now + POLICY.hold_down)
     assert of.health().state == UP

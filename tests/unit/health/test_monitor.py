@@ -28,6 +28,7 @@ class Scripted:
 
     def __init__(self, config: Config) -> None:
         self.answering = True
+        self.silent: set[str] = set()  # kinds of checks that are not answered
         self.asked = 0
         self.kinds: set[tuple[object, str]] = set()  # which gateway was asked for, by which kind of check
         self.looks: list[list[str]] = []  # the states at each
@@ -37,7 +38,8 @@ class Scripted:
         self.asked += 1
         self.kinds.add((probed.gateway, check.kind))
         await asyncio.sleep(0)
-        outcome = Outcome.ANSWERED if self.answering else Outcome.FAILED
+        answers = self.answering and check.kind not in self.silent
+        outcome = Outcome.ANSWERED if answers else Outcome.FAILED
         return Answer(target.text, outcome, None, "as told")
 
     def _look(self) -> None:
@@ -207,6 +209,23 @@ async def test_each_gateway_of_an_uplink_is_checked_as_what_it_is() -> None:
     assert [str(each.gateway) for each in of.monitor.healths()] == ["10.0.0.1"]
     await of.monitor.stop()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_while_the_one_in_use_is_down_all_others_are_asked() -> None:
+    """What is known of one that was left a while ago may be old."""
+    gateways = [ipaddress.ip_address(f"10.0.0.{number}") for number in (1, 2)]
+    several = replace(UPLINK, gateways=tuple(GatewayChoice(gateway, "dhclient") for gateway in gateways))
+    of = Scripted(replace(SOON, health=replace(SOON.health, checks=("gateway", "icmp"))))
+    of.silent = {"icmp"}
+    of.monitor.set_uplinks([replace(several, gateway=gateways[1])])
+    await of.until(lambda: DOWN in of.states()[:1])
+    await of.until(lambda: of.states() == [DOWN, DOWN])
+    of.kinds.clear()
+    of.monitor.set_uplinks([several])  # the first one again, although it is down, too
+    await of.until(lambda: (gateways[1], "icmp") in of.kinds)
+    of.silent = set()
+    await of.until(lambda: of.states()[1] == UP)
+    await of.monitor.stop()
 
 
 async def test_the_first_silence_of_one_of_several_gateways_is_told() -> None:
