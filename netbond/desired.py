@@ -24,6 +24,8 @@ from netbond.model import (
     Uplink,
     Withheld,
 )
+from netbond.policies.decide import policies
+from netbond.policies.model import PolicyInUse
 from netbond.rules import rules
 from netbond.tables import routes, through_devices
 from netbond.uplinks import find
@@ -45,6 +47,7 @@ class Desired:
     withheld: tuple[Withheld, ...] = ()
     take: tuple[Route, ...] = ()  # foreign defaults to take out of main
     own_rules: tuple[Rule, ...] = ()  # `rules` without copies and marks (netbond.foreign_rules)
+    policies: tuple[PolicyInUse, ...] = ()  # in the order in which they are asked
 
 
 def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
@@ -109,6 +112,7 @@ def desired(facts: Facts, config: Config) -> Desired:
         withheld=found.withheld,
         take=_to_take(facts, uplinks, config),
         own_rules=tuple(own),
+        policies=policies(uplinks, facts, config),
     )
 
 

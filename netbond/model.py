@@ -246,7 +246,10 @@ class Facts:
     metered: frozenset[str] = frozenset()  # devices on which data costs money, as NetworkManager says
     spent_plans: tuple[SpentDataPlan, ...] = ()
     taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
-    resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names of pins, with their addresses
+    resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names with their addresses
+    users: tuple[tuple[str, int], ...] = ()  # of policies: their names with their numbers
+    overflowing: frozenset[str] = frozenset()  # policies whose best tier carries too much (sources.overflow)
+    dscp_rules: bool = False  # whether rules of this kernel can ask for a DSCP (6.13 and later)
     left_out: frozenset[Leg] = frozenset()  # of the shared default, because the kernel refuses them
     measured: tuple[tuple[str, int], ...] = ()  # for weight = "auto", by interface (sources.auto_weight)
 

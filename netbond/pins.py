@@ -7,39 +7,13 @@ the longest prefix wins. Pins do not apply to sockets that are bound, nor where 
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable
 
 from netbond.config.schema import Config, PinConfig
-from netbond.model import Facts, IPAddress, IPNetwork, Route, Uplink
+from netbond.model import Facts, IPNetwork, Route, Uplink
+from netbond.policies.destinations import networks
+from netbond.policies.tiers import named
 from netbond.tables import LAST_METRIC, METRIC, nexthop
-
-
-def names(config: Config) -> frozenset[str]:
-    """The host names among the destinations: they need an address before they have routes."""
-    return frozenset(
-        destination for pin in config.pin for destination in pin.destination if _network(destination) is None
-    )
-
-
-def _network(destination: str) -> IPNetwork | None:
-    try:
-        return ipaddress.ip_network(destination)
-    except ValueError:
-        return None
-
-
-def networks(pin: PinConfig, resolved: Mapping[str, Iterable[IPAddress]]) -> list[IPNetwork]:
-    """The destinations of a pin as prefixes, without names that have no address yet."""
-    found: list[IPNetwork] = []
-    for destination in pin.destination:
-        network = _network(destination)
-        if network is None:
-            found += [ipaddress.ip_network(address) for address in resolved.get(destination, ())]
-        else:
-            found.append(network)
-    return found
 
 
 def choose(pin: PinConfig, uplinks: Iterable[Uplink], family: int) -> Uplink | None:
@@ -47,7 +21,7 @@ def choose(pin: PinConfig, uplinks: Iterable[Uplink], family: int) -> Uplink | N
     working = [u for u in uplinks if u.family == family and u.leads_out]
     for pattern in pin.uplinks:
         for uplink in working:
-            if fnmatchcase(uplink.name, pattern) or fnmatchcase(uplink.device, pattern):
+            if named(uplink, pattern):
                 return uplink
     return None
 
@@ -60,7 +34,7 @@ def routes(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> list[Rout
     families = {uplink.family for uplink in uplinks}
     found: dict[IPNetwork, list[Route]] = {}
     for pin in config.pin:
-        for network in networks(pin, resolved):
+        for network in networks(pin.destination, resolved):
             if network in found or network.version not in families:
                 continue
             family = network.version

@@ -68,6 +68,8 @@ ecmp_priority = 222
 others_first = true
 # The tables of pinned destinations, and of what is spread over all uplinks.
 pin_table = 221
+# The tables of policies follow this number: 7801, 7802, ...
+policy_table = 7800
 ecmp_table = 222
 # usb0-4 have the tables 100-104, and so on; all other names get one from the range `tables`.
 table_bases = {usb = 100, eth = 110, wlan = 120}
@@ -193,6 +195,29 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #[[pin]]
 #destination = ["203.0.113.0/24", "bank.example.org"]
 #uplinks = ["eth0", "usb*"]
+#otherwise = "share"
+
+# --- policies: traffic that leaves by uplinks of choice, in tiers -------------------------------------------
+
+# The first policy that fits counts. The traffic (docs/policies.md): by destination, LAN client, where it
+# comes in, protocol, port, DSCP, mark, and user of this box; what is left out fits everything.
+#[[policy]]
+#name = "bank"
+#destination = ["bank.example.org", "203.0.113.0/24"]
+#source = ["192.168.1.0/24"]
+#interface = ["br0"]
+#protocol = ["tcp"]
+#port = [443, "8000-8010"]
+#dscp = ["ef", "af41"]
+#mark = ["0x10/0xff"]
+#uid = []
+# Tiers: an uplink or pattern, several that share, or with weights. The first tier that works is used.
+#uplinks = ["dsl", ["usb0", "usb1"], {wwan0 = 2, wwan1 = 1}]
+# A client stays on its uplink; new connections go to the next tier while the first carries more than this.
+#sticky = "10min"
+#overflow = "8Mbit/s"
+# When a better tier is back: "keep" sticky clients, "drain" what is connected, or "cut" it.
+#failback = "drain"
 #otherwise = "share"
 
 # --- checks of one's own, to be named in `checks` -----------------------------------------------------------

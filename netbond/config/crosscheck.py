@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from netbond.config import targets
+from netbond.config import policy_checks, targets
 from netbond.config.pattern import Match
 from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, TABLES_PER_NAME
 from netbond.errors import ConfigError
@@ -75,6 +75,7 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
     _check_engines(config, file)
     _check_router(config, file)
     _check_health(config, file, built_in)
+    policy_checks.check(config, file)
 
 
 def _check_engines(config: Config, file: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from netbond.config import paths, targets
+from netbond.config import policy_values as pv
 from netbond.config import values as v
 from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, HIGHEST_TABLE, HostPort
 
@@ -192,6 +193,12 @@ class RoutingConfig:
         PRIORITY, 222, "The priority of the rule for everything else, which is spread over all uplinks."
     )
     ecmp_table: int = _key(TABLE, 222, "The table of that rule.")
+    policy_table: int = _key(
+        v.whole(256, 2**30),
+        7800,
+        "The first `[[policy]]` has the table after this number, 7801; the others follow, in the order of the"
+        " file.",
+    )
     others_first: bool = _key(
         v.flag,
         default=True,
@@ -337,6 +344,77 @@ class PinConfig:
         v.one_of("share", "unreachable"),
         "share",
         'When none of them works: `"share"` treats the traffic like any other, `"unreachable"` refuses it.',
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """[[policy]]: traffic that leaves by uplinks of choice, in tiers (docs/policies.md)."""
+
+    name: str = _required(v.word, "What status, `explain`, metrics and the log call it.")
+    uplinks: tuple[pv.Tier, ...] = _required(
+        pv.tiers,
+        'The tiers, in order of preference: `["dsl", "lte*"]`. A tier is a name or pattern of uplinks, a list'
+        ' of them that share (`["dsl1", "dsl2"]`), or a table of weights (`{dsl1 = 2, dsl2 = 1}`). The first'
+        " tier with an uplink that works carries the traffic.",
+    )
+    destination: tuple[str, ...] = _key(
+        pv.destinations,
+        [],
+        'Prefixes, addresses and host names, as in `[[pin]]`: `["bank.example", "203.0.113.0/24"]`.',
+    )
+    source: tuple[str, ...] = _key(
+        pv.sources, [], 'LAN clients, by address or prefix: `["192.168.1.20", "192.168.2.0/24"]`.'
+    )
+    interface: tuple[str, ...] = _key(
+        pv.interfaces,
+        [],
+        'Where the traffic comes in, by name or pattern: `["br-guest"]`. `"lo"` is the box itself.',
+    )
+    protocol: tuple[str, ...] = _key(
+        pv.protocols, [], '`"tcp"`, `"udp"`, `"icmp"`, ..., or a number: `["udp", 50]`.'
+    )
+    port: tuple[tuple[int, int], ...] = _key(
+        pv.ports,
+        [],
+        'Destination ports and ranges: `[443, "5000-5010"]`; of TCP and UDP, if there is no `protocol`.',
+    )
+    dscp: tuple[int, ...] = _key(
+        pv.dscps, [], 'Code points: `["ef", "af41", 10]`. Needs kernel 6.13, else status names the policy.'
+    )
+    mark: tuple[tuple[int, int], ...] = _key(
+        pv.marks, [], 'Firewall marks, with or without a mask: `["0x10/0xff"]`.'
+    )
+    uid: tuple[str, ...] = _key(
+        pv.users,
+        [],
+        'Users whose programs on this box are meant: `["backup", 1000, "2000-2999"]`. A user that is not in'
+        " /etc/passwd has no traffic.",
+    )
+    sticky: int = _key(
+        pv.duration,
+        "",
+        'For how long a client stays on its uplink after its last connection: `"10min"`. `""`: each'
+        " connection is routed anew.",
+    )
+    overflow: int = _key(
+        pv.line_rate,
+        "",
+        "New connections go to the next tier while the first one that works carries more than this:"
+        ' `"8Mbit/s"`, of the larger direction, summed over the tier, as the mean of 10 s. `""`: never.',
+    )
+    failback: str = _key(
+        v.one_of("keep", "drain", "cut"),
+        "drain",
+        'What happens on the uplinks of a worse tier when a better one works again: `"keep"`: sticky clients'
+        ' stay, with new connections, too; `"drain"`: connections that exist stay, new ones go to the better'
+        ' tier; `"cut"`: connections that exist are reset.',
+    )
+    otherwise: str = _key(
+        v.one_of("share", "unreachable"),
+        "share",
+        'When no tier works: `"share"` treats the traffic as if there were no such policy, `"unreachable"`'
+        " refuses it.",
     )
 
 
@@ -759,6 +837,7 @@ class Config:
     sender: tuple[SenderConfig, ...] = ()
     receiver: tuple[ReceiverConfig, ...] = ()
     pin: tuple[PinConfig, ...] = ()
+    policy: tuple[PolicyConfig, ...] = ()
     health: HealthConfig = field(default_factory=HealthConfig)
     check: tuple[CheckConfig, ...] = ()
 
@@ -791,6 +870,7 @@ REPEATED: Mapping[str, type[Any]] = {
     "sender": SenderConfig,
     "receiver": ReceiverConfig,
     "pin": PinConfig,
+    "policy": PolicyConfig,
     "check": CheckConfig,
 }
 # Tables within those.

@@ -1,4 +1,4 @@
-"""Looks up the addresses of the host names in pins, in the background. Source.
+"""Looks up the addresses of the host names in pins and policies, in the background. Source.
 
 A slow or unreachable name server must never delay routing. So answers are facts like any other. The last good
 answer stays valid: a lookup that fails or finds nothing changes nothing.
@@ -14,10 +14,10 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
-from netbond import pins
 from netbond.config.schema import Config
 from netbond.contracts import Look, Source
 from netbond.model import Facts, Interface, IPAddress
+from netbond.policies import destinations
 
 REFRESH_S = 300.0  # until a name is looked up again
 RETRY_S = 10.0  # after a failure
@@ -128,7 +128,7 @@ class Lookups:
 
 
 class PinNames(Source):
-    """The host names of the pins in the configuration."""
+    """The host names of the pins and policies in the configuration."""
 
     name = "pins"
 
@@ -143,11 +143,11 @@ class PinNames(Source):
     async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Begin to look up the names, repeatedly."""
         self._look = look
-        self._lookups.want(pins.names(self._config))
+        self._lookups.want(destinations.names(self._config))
 
     async def once(self) -> None:
         """Look up each name now."""
-        await self._lookups.once(pins.names(self._config))
+        await self._lookups.once(destinations.names(self._config))
 
     async def stop(self) -> None:
         """Stop looking up."""
@@ -156,12 +156,16 @@ class PinNames(Source):
     @property
     def problems(self) -> Sequence[str]:
         """The names that cannot be resolved."""
-        return [f"pin: {name}: {why}; trying again" for name, why in sorted(self._lookups.failures.items())]
+        owners = destinations.names(self._config)
+        return [
+            f"{owners.get(name, 'pin')}: {name}: {why}; trying again"
+            for name, why in sorted(self._lookups.failures.items())
+        ]
 
     def configure(self, config: Config) -> None:
         """Look up the names of another configuration from now on."""
         self._config = config
-        self._lookups.want(pins.names(config))
+        self._lookups.want(destinations.names(config))
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
         """Add the addresses of the names."""

@@ -49,7 +49,6 @@ class TestPins:
             "203.0.113.0/24": ["unreachable", "usb1"],
             "203.0.113.128/25": ["usb0"],
         }
-        assert pins.names(self.config) == {"bank.example"}
 
     def test_fallback_and_refusal(self) -> None:
         one = replace(self.facts, interfaces=(link("usb0"), link("usb1", carrier=False)))

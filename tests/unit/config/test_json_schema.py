@@ -172,7 +172,8 @@ ONLY_NETBOND_REFUSES: dict[str, list[Any]] = {
     "mark_mask": [value for value in values() if type(value) is int],  # bits in a row
     "gateway": ["1::2::3", ["1::2::3"]],  # one gap at most
     "resolvers": [["1::2::3"]],
-    "destination": [["10.0.0.1/8"], ["1::2::3"]],  # host bits
+    "destination": ["10.0.0.1/8", "1::2::3", ["10.0.0.1/8"], ["1::2::3"]],  # host bits
+    "source": ["10.0.0.1/8", "1::2::3", ["10.0.0.1/8"], ["1::2::3"]],
     "bitrate_min": RATES_OUTSIDE,
     "bitrate_max": RATES_OUTSIDE,
 }

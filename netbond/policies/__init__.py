@@ -1,0 +1,1 @@
+"""Policies: which traffic leaves by which uplinks, in tiers ([[policy]])."""

@@ -1,0 +1,111 @@
+"""Applies the policies of the configuration to the box: PolicyInUse for each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from netbond.config.policy_values import PROTOCOLS
+from netbond.config.schema import Config, PolicyConfig
+from netbond.model import Facts, IPNetwork, Uplink
+from netbond.policies.destinations import networks
+from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
+from netbond.policies.tiers import Choice, choose, members
+
+
+def policies(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> tuple[PolicyInUse, ...]:
+    """Each policy of the configuration, in its order."""
+    found = list(uplinks)
+    return tuple(
+        apply(policy, number, found, facts, config) for number, policy in enumerate(config.policy, 1)
+    )
+
+
+def apply(
+    policy: PolicyConfig, number: int, uplinks: Sequence[Uplink], facts: Facts, config: Config
+) -> PolicyInUse:
+    """The policy with this place in the file.
+
+    A family without uplinks has a way only if the policy refuses then: all else is not netbond's there.
+    """
+    problem = ""
+    if policy.dscp and not facts.dscp_rules:
+        problem = "this kernel cannot tell DSCP apart (6.13 and later can), so it does nothing"
+    tiers = members(policy.uplinks, uplinks)
+    spent = frozenset(plan.device for plan in facts.spent_plans)
+    ways = []
+    for family in () if problem else (4, 6):
+        there = any(uplink.family == family for uplink in uplinks)
+        if not there and (policy.otherwise != "unreachable" or (family == 6 and not config.routing.ipv6)):
+            continue
+        match = matching(policy, family, facts)
+        if match is None:
+            continue
+        choice = (
+            choose(
+                [[each for each in tier if each[0].family == family] for tier in tiers],
+                overflowing=policy.name in facts.overflowing,
+                spent=spent,
+            )
+            if there
+            else Choice(reason="no uplink")
+        )
+        used = tuple((uplink.name, weight) for uplink, weight in choice.uplinks)
+        ways.append(PolicyWay(family, match, choice.best, choice.tier, used, choice.reason))
+    return PolicyInUse(
+        policy.name,
+        number,
+        config.routing.policy_table + number,
+        tuple(tuple(dict.fromkeys(uplink.name for uplink, _ in tier)) for tier in tiers),
+        tuple(ways),
+        policy.sticky,
+        policy.overflow,
+        policy.failback,
+        policy.otherwise,
+        problem,
+    )
+
+
+def matching(policy: PolicyConfig, family: int, facts: Facts) -> PolicyMatch | None:
+    """The traffic of the policy in a family; None if there is none: no such source, interface or user.
+
+    A key whose values all belong to the other family, or are not there, matches nothing; one that is left out
+    matches everything.
+    """
+    destinations = _of_family(networks(policy.destination, dict(facts.resolved)), family)
+    sources = _of_family(networks(policy.source, {}), family)
+    links = [link.name for link in facts.interfaces]
+    interfaces = [link for link in links if any(fnmatchcase(link, each) for each in policy.interface)]
+    users = dict(facts.users)
+    uids = [
+        tuple(map(int, user.split("-"))) if user[0].isdigit() else (users[user], users[user])
+        for user in policy.uid
+        if user[0].isdigit() or user in users
+    ]
+    given = (
+        (policy.destination, destinations),
+        (policy.source, sources),
+        (policy.interface, interfaces),
+        (policy.uid, uids),
+    )
+    if any(key and not values for key, values in given):
+        return None
+    return PolicyMatch(
+        tuple(destinations),
+        tuple(sources),
+        ("lo",) if policy.uid else tuple(sorted(interfaces)),
+        tuple(dict.fromkeys(_protocols(policy, family))),
+        policy.port,
+        policy.dscp,
+        policy.mark,
+        tuple((first, last) for first, last in uids),
+    )
+
+
+def _of_family(networks: Iterable[IPNetwork], family: int) -> list[IPNetwork]:
+    return [network for network in networks if network.version == family]
+
+
+def _protocols(policy: PolicyConfig, family: int) -> list[int]:
+    names = policy.protocol or (("tcp", "udp") if policy.port else ())
+    return [PROTOCOLS[name][family == 6] if name in PROTOCOLS else int(name) for name in names]

@@ -1,0 +1,99 @@
+"""Policies of the configuration, applied to a box."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+
+from netbond.config.load import parse
+from netbond.desired import desired
+from netbond.model import Facts, SpentDataPlan
+from netbond.policies.model import PolicyInUse, PolicyMatch
+from tests.unit.boxes import box, link
+
+
+def policies(text: str, facts: Facts) -> tuple[PolicyInUse, ...]:
+    return desired(facts, parse(text)).policies
+
+
+BANK = """
+[[policy]]
+name = "bank"
+destination = ["203.0.113.0/24", "bank.example", "2001:db8::/32"]
+source = ["192.168.1.0/24", "fd00::/8"]
+protocol = ["tcp", "icmp"]
+mark = "0x10/0xff"
+uplinks = ["usb0", "usb*"]
+sticky = "10min"
+failback = "cut"
+otherwise = "unreachable"
+[[policy]]
+name = "rest"
+uplinks = ["usb1"]
+overflow = ""
+"""
+
+
+def test_a_policy_as_it_is_applied() -> None:
+    facts = replace(box("usb0", "usb1"), resolved=(("bank.example", (ipaddress.ip_address("192.0.2.1"),)),))
+    bank, rest = policies(BANK, facts)
+    assert (bank.name, bank.number, bank.table) == ("bank", 1, 7801)
+    assert (bank.tiers, bank.sticky_s, bank.failback) == ((("usb0",), ("usb1",)), 600, "cut")
+    four = bank.way(4)
+    assert four is not None
+    assert four.match == PolicyMatch(
+        destinations=(ipaddress.ip_network("203.0.113.0/24"), ipaddress.ip_network("192.0.2.1")),
+        sources=(ipaddress.ip_network("192.168.1.0/24"),),
+        protocols=(6, 1),
+        marks=((0x10, 0xFF),),
+    )
+    assert (four.best, four.tier, four.names) == (1, 1, ("usb0",))
+    # Without an uplink of that family it refuses all the same.
+    six = bank.way(6)
+    assert six is not None
+    assert (six.match.protocols, six.tier, six.reason) == ((6, 58), 0, "no uplink")
+    assert (rest.number, rest.table, rest.families) == (2, 7802, (4,))
+    assert rest.ways[0].match == PolicyMatch()
+
+
+def one(lines: str, facts: Facts) -> PolicyInUse:
+    (found,) = policies(f'[[policy]]\nname = "p"\nuplinks = ["usb0", "usb1"]\n{lines}', facts)
+    return found
+
+
+def test_what_is_not_there_matches_nothing() -> None:
+    facts = replace(box("usb0", "usb1"), users=(("backup", 34),))
+    assert one('interface = "br*"', facts).ways == ()
+    assert one('uid = "nobody-here"', facts).ways == ()
+    assert one('destination = "bank.example"', facts).ways == ()
+    assert one('source = "fd00::1"', facts).ways == ()
+    there = replace(facts, interfaces=(*facts.interfaces, link("br1"), link("br0")))
+    assert one('interface = "br*"', there).ways[0].match.interfaces == ("br0", "br1")
+    users = one('uid = ["backup", "nobody-here", "1000-1999"]', facts).ways[0].match
+    assert (users.uids, users.interfaces) == (((34, 34), (1000, 1999)), ("lo",))
+
+
+def test_ports_are_those_of_tcp_and_udp() -> None:
+    match = one("port = [443, '5000-5010']", box("usb0")).ways[0].match
+    assert (match.protocols, match.ports) == ((6, 17), ((443, 443), (5000, 5010)))
+
+
+def test_dscp_needs_a_kernel_that_tells_it_apart() -> None:
+    lines = 'dscp = "ef"\notherwise = "unreachable"'
+    assert one(lines, box("usb0")).ways == ()
+    assert one(lines, box("usb0")).problem.startswith("this kernel cannot tell DSCP apart")
+    able = one(lines, replace(box("usb0"), dscp_rules=True))
+    assert (able.problem, able.ways[0].match.dscps) == ("", (46,))
+
+
+def test_overflow_and_spent_plans() -> None:
+    facts = replace(box("usb0", "usb1"), overflowing=frozenset({"p"}))
+    way = one('overflow = "8Mbit/s"', facts).ways[0]
+    assert (way.best, way.tier, way.names, way.reason) == (1, 2, ("usb1",), "tier 1 overflows")
+    spent = replace(box("usb0", "usb1"), spent_plans=(SpentDataPlan("usb0", "backup", "50 GB"),))
+    assert one("", spent).ways[0].names == ("usb1",)
+
+
+def test_ipv6_that_is_left_alone() -> None:
+    text = '[routing]\nipv6 = false\n[[policy]]\nname = "p"\nuplinks = ["usb0"]\notherwise = "unreachable"'
+    assert policies(text, box("usb0"))[0].families == (4,)
