@@ -8,7 +8,7 @@ from collections import defaultdict
 from netbond.config.schema import Config
 from netbond.desired import Desired, main_defaults, refusing_defaults, refusing_families
 from netbond.ecmp import foreign_ids
-from netbond.foreign_rules import ahead, foreign, hidden, picks, shared_priority, takes_all
+from netbond.foreign_rules import ahead, first_priority, foreign, hidden, picks, takes_all
 from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route, Rule
 from netbond.plan import hop_words, route_words, rule_words
 from netbond.rules import overlap
@@ -18,11 +18,12 @@ from netbond.tables import MOST_COPIES, through_devices
 def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
     """One line for each route, rule or nexthop of another program that may change netbond's routing."""
     routing = config.routing
-    moved = {(family, shared_priority(facts.rules, family, routing)) for family in (4, 6)}
+    moved = {(family, first_priority(facts.rules, family, routing)) for family in (4, 6)}
     moved -= {(family, routing.ecmp_priority) for family in (4, 6)}
     # At 0 is the kernel's own rule, and the copies if there is no other room (netbond.foreign_rules).
     priorities = {(rule.family, rule.priority) for rule in goal.rules if rule.priority} - moved
     tables = {uplink.table for uplink in goal.uplinks} | {routing.ecmp_table, routing.pin_table}
+    tables |= {policy.table for policy in goal.policies}
     found = []
     before = ahead(facts.rules, goal.own_rules, routing.protocol)
     for rule in facts.rules:
@@ -58,7 +59,7 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
 
 def rule_says(rule: Rule) -> str:
     """Another program's rule as `ip rule` writes it, with the selectors that netbond's own never have."""
-    words = rule_words(rule).rpartition(" protocol ")[0]
+    words = rule_words(rule, selectors=False).rpartition(" protocol ")[0]
     other = [part for part in rule.other.split(", ") if part and not part.startswith("goto ")]
     if "not" in other:
         other.remove("not")
@@ -80,7 +81,7 @@ def unmet(facts: Facts, goal: Desired, config: Config) -> list[tuple[Rule, str]]
     found += [
         (rule, f"the shared default is ahead of another program's rule: {rule_says(rule)}; {setting}")
         for family in sorted({uplink.family for uplink in goal.uplinks})
-        for rule in hidden(facts.rules, family, routing)
+        for rule in hidden(facts.rules, goal.rules, family, routing)
     ]
     return found
 
@@ -93,7 +94,7 @@ def _followed(facts: Facts, goal: Desired, config: Config) -> list[str]:
     wide = [route for route in facts.routes if route.destination.prefixlen <= 1]
     lines = []
     for family in sorted({uplink.family for uplink in goal.uplinks}):
-        shared = shared_priority(facts.rules, family, routing)
+        shared = first_priority(facts.rules, family, routing)
         for rule in foreign(facts.rules, routing.protocol):
             of_family = rule.family == family and rule.priority <= shared
             if not of_family or rule in named or not takes_all(rule, wide):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from netbond import pins, withheld
 from netbond.config.schema import Config
+from netbond.config.values import HIGHEST_TABLE
 from netbond.ecmp import ecmp, uses_groups
 from netbond.foreign_rules import copies, make_way
 from netbond.lan import mark_rules
@@ -26,6 +27,7 @@ from netbond.model import (
 )
 from netbond.policies.decide import policies
 from netbond.policies.model import PolicyInUse
+from netbond.policies.routes import routes as policy_routes
 from netbond.rules import rules
 from netbond.tables import routes, through_devices
 from netbond.uplinks import find
@@ -46,7 +48,7 @@ class Desired:
     nexthops: tuple[NexthopObject | NexthopGroup, ...] = ()  # members before their groups
     withheld: tuple[Withheld, ...] = ()
     take: tuple[Route, ...] = ()  # foreign defaults to take out of main
-    own_rules: tuple[Rule, ...] = ()  # `rules` without copies and marks (netbond.foreign_rules)
+    own_rules: tuple[Rule, ...] = ()  # those of `rules` that are ahead of policies and the shared default
     policies: tuple[PolicyInUse, ...] = ()  # in the order in which they are asked
 
 
@@ -58,16 +60,20 @@ def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
     """
     found = {rule.oif: rule.table for rule in facts.rules if rule.oif and rule.protocol == protocol}
     of_devices = set(found.values())
-    sources = {rule.table for rule in facts.rules if rule.source and rule.protocol == protocol}
+    own_rules = [
+        rule
+        for rule in facts.rules
+        if rule.protocol == protocol and rule.table <= HIGHEST_TABLE  # others are of policies
+    ]
+    sources = {rule.table for rule in own_rules if rule.source}
     for route in facts.routes:
         own = route.protocol == protocol and route.destination.prefixlen == 0 and not route.nexthop_id
         if own and route.table in sources - of_devices and len(route.nexthops) == 1:
             (hop,) = route.nexthops
             found[f"{hop.device}+{hop.gateway}"] = route.table
     holders = {ipaddress.ip_network(address.interface.ip): address.device for address in facts.addresses}
-    for rule in facts.rules:
-        own = rule.protocol == protocol and rule.action == "table"
-        if own and rule.source in holders and rule.table not in found.values():
+    for rule in own_rules:
+        if rule.action == "table" and rule.source in holders and rule.table not in found.values():
             found.setdefault(holders[rule.source], rule.table)
     return found
 
@@ -77,7 +83,10 @@ def desired(facts: Facts, config: Config) -> Desired:
     routing = config.routing
     found = find(facts, config, tables_in_use(facts, routing.protocol))
     uplinks = found.uplinks
-    shared = ecmp(uplinks, routing, groups=uses_groups(facts, routing), left_out=facts.left_out)
+    groups = uses_groups(facts, routing)
+    shared = ecmp(uplinks, routing, groups=groups, left_out=facts.left_out)
+    chosen = policies(uplinks, facts, config)
+    of_policies = policy_routes(chosen, uplinks, routing, groups=groups, left_out=facts.left_out)
     main = through_devices(facts.routes, {uplink.device for uplink in uplinks}, routing.protocol)
     of_uplinks = [
         route
@@ -94,26 +103,38 @@ def desired(facts: Facts, config: Config) -> Desired:
         passed_over=passed_over,
         withheld=found.withheld,
         routes=of_uplinks,
+        policies=chosen,
     )
-    own = make_way(own, facts.rules, routing)
+    # Policies and the shared default are for what no rule before them is about.
+    bound = [rule for rule in own if rule.priority < routing.ecmp_priority]
+    unbound = [rule for rule in own if rule.priority >= routing.ecmp_priority]
+    unbound = make_way(unbound, facts.rules, routing)
     return Desired(
         uplinks=uplinks,
         routes=(
             *of_uplinks,
             *(route for each in found.withheld for route in withheld.routes(each, routing)),
             *pinned,
+            *of_policies.routes,
             *shared.routes,
         ),
-        rules=(*copies(facts.rules, own, routing.protocol), *own, *marked),
+        rules=(*copies(facts.rules, bound, routing.protocol), *bound, *unbound, *marked),
         idle=found.idle,
         excluded=found.excluded,
         settings=found.settings,
-        nexthops=shared.nexthops,
+        nexthops=_members_first((*shared.nexthops, *of_policies.nexthops)),
         withheld=found.withheld,
         take=_to_take(facts, uplinks, config),
-        own_rules=tuple(own),
-        policies=policies(uplinks, facts, config),
+        own_rules=tuple(bound),
+        policies=chosen,
     )
+
+
+def _members_first(
+    nexthops: Iterable[NexthopObject | NexthopGroup],
+) -> tuple[NexthopObject | NexthopGroup, ...]:
+    """Each once, groups behind what they need."""
+    return tuple(sorted(dict.fromkeys(nexthops), key=lambda each: isinstance(each, NexthopGroup)))
 
 
 def _to_take(facts: Facts, uplinks: Iterable[Uplink], config: Config) -> tuple[Route, ...]:

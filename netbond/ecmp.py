@@ -20,6 +20,7 @@ from netbond.model import (
     PATH_ATTRIBUTES,
     Facts,
     Leg,
+    Nexthop,
     NexthopGroup,
     NexthopObject,
     PathAttributes,
@@ -107,6 +108,13 @@ def leg(uplink: Uplink) -> Leg:
     return Leg(uplink.family, uplink.table, uplink.device, gateway, uplink.weight)
 
 
+def member(number: int, hop: Nexthop, routing: RoutingConfig) -> NexthopObject:
+    """The nexthop object with this id, for groups of IPv4."""
+    # The gateway's family: that of an IPv4 default may be IPv6 (RFC 8950).
+    family = 4 if hop.gateway is None else hop.gateway.version
+    return NexthopObject(number, family, hop.device, hop.gateway, hop.onlink, routing.protocol)
+
+
 def ecmp(
     uplinks: Iterable[Uplink],
     routing: RoutingConfig,
@@ -156,17 +164,6 @@ def ecmp(
             )
         )
         if grouped:
-            members += [
-                NexthopObject(
-                    number,
-                    # The gateway's family: that of an IPv4 default may be IPv6 (RFC 8950).
-                    family if hop.gateway is None else hop.gateway.version,
-                    hop.device,
-                    hop.gateway,
-                    hop.onlink,
-                    routing.protocol,
-                )
-                for number, hop in zip(ids, legs, strict=True)
-            ]
+            members += [member(number, hop, routing) for number, hop in zip(ids, legs, strict=True)]
             found_groups.append(group)
     return Ecmp(tuple(routes), (*members, *found_groups))

@@ -264,7 +264,7 @@ def describe(verdict: Verdict) -> list[str]:
 
 
 def _rule_says(rule: Rule) -> str:
-    words = rule_words(rule).removeprefix("priority ").rpartition(" protocol ")[0]
+    words = rule_words(rule, selectors=False).removeprefix("priority ").rpartition(" protocol ")[0]
     priority, _, rest = words.partition(" ")
     rest = rest.replace(f"lookup {LOCAL_TABLE}", "lookup local").replace("lookup 253", "lookup default")
     more = ", ".join(part for part in rule.other.split(", ") if part and not part.startswith("goto "))

@@ -12,8 +12,8 @@ copies of its rules for bound traffic further ahead, unless the rule asks for ce
 A copy never looks up main, if that can be avoided: to stop, wg-quick deletes each rule that does so with
 suppress_prefixlength 0, whatever else the rule says.
 
-Everything else follows other programs' rules, whoever was started first: the rule of the shared default
-stands behind all of them, ahead of the one that leads everything to main (32766).
+Everything else follows other programs' rules, whoever was started first: the rules of policies and of the
+shared default stand behind all of them, ahead of the one that leads everything to main (32766).
 
 Source: fib_default_rule_pref and fib_rules_lookup in net/core/fib_rules.c of the kernel.
 """
@@ -144,32 +144,70 @@ def _room(rules: Iterable[Rule], below: int, family: int, protocol: int) -> int:
 # --- rules behind ours -------------------------------------------------------------------------------------
 
 
-def make_way(own: Iterable[Rule], rules: Iterable[Rule], routing: RoutingConfig) -> list[Rule]:
-    """netbond's rules, with that of the shared default behind other programs' rules.
+JUMP = 33_000  # where the rules of policies and the shared default stand, if there is no room before main's
+_DEFAULT_TABLE = 253
 
-    Packets of a mark that another rule leads to main's default (those of tailscale itself) take the shared
-    default there: it stands for main's, and leaves out an uplink that is down.
+
+def make_way(unbound: Sequence[Rule], rules: Iterable[Rule], routing: RoutingConfig) -> list[Rule]:
+    """netbond's rules for unbound traffic, behind other programs' rules.
+
+    They are those of the policies and that of the shared default, from `ecmp_priority` on. Packets of a mark
+    that another rule leads to main's default (those of tailscale itself) come to them there, too: they stand
+    for main's default, and leave out an uplink that is down.
     """
     if not routing.others_first:
-        return list(own)
-    found: list[Rule] = []
+        return list(unbound)
     rules = list(rules)
-    for rule in own:
-        if rule.table != routing.ecmp_table:
-            found.append(rule)
+    found: list[Rule] = []
+    for family in (4, 6):
+        ours = [rule for rule in unbound if rule.family == family]
+        if not ours:
             continue
-        found.append(replace(rule, priority=shared_priority(rules, rule.family, routing)))
-        theirs = between(rules, rule.family, routing)
+        count = max(rule.priority for rule in ours) - routing.ecmp_priority + 1  # priorities that they need
+        theirs = between(rules, family, routing)
+        first = first_priority(rules, family, routing)
+        last = theirs[-1].priority if theirs else 0
+        if count > 1 and theirs and first + count > _main_priority(rules, family, routing):
+            found += _by_a_jump(ours, last, JUMP + count, routing)
+        else:
+            found += [_moved(rule, first, routing) for rule in ours]
         taken = {other.priority for other in theirs}
-        found += [
-            replace(rule, priority=other.priority - 1, mark=other.mark, mask=other.mask)
-            for other in theirs
-            if other.mark
-            and _leads_to_main(replace(other, mark=0, mask=0))
-            and other.priority - 1 > routing.ecmp_priority
-            and other.priority - 1 not in taken
-        ]
+        for other in theirs:
+            if not other.mark or not _leads_to_main(replace(other, mark=0, mask=0)):
+                continue
+            start = other.priority - count
+            if start > routing.ecmp_priority and not taken & {*range(start, other.priority)}:
+                found += [
+                    replace(_moved(rule, start, routing), mark=other.mark, mask=other.mask)
+                    for rule in ours
+                    if rule.mark == 0 or (rule.mark, rule.mask) == (other.mark, other.mask)
+                ]
     return found
+
+
+def _moved(rule: Rule, first: int, routing: RoutingConfig) -> Rule:
+    """The rule with its priority counted from `first` instead of `ecmp_priority`."""
+    return replace(rule, priority=first + rule.priority - routing.ecmp_priority)
+
+
+def _by_a_jump(ours: Sequence[Rule], last: int, end: int, routing: RoutingConfig) -> list[Rule]:
+    """The rules behind main's, with a jump to them at `last`, and what the jump passes over behind them.
+
+    Of rules with one priority the kernel asks the older first, so several cannot stand there in an order.
+    """
+    family, protocol = ours[0].family, routing.protocol
+    return [
+        *(_moved(rule, JUMP, routing) for rule in ours),
+        Rule(end, family, table=MAIN_TABLE, protocol=protocol),
+        Rule(end + 1, family, table=_DEFAULT_TABLE, protocol=protocol),
+        Rule(last, family, action="goto", protocol=protocol, other=f"goto {JUMP}"),
+    ]
+
+
+def _main_priority(rules: Iterable[Rule], family: int, routing: RoutingConfig) -> int:
+    """The priority of the rule that leads everything to main; a very high one if none does."""
+    found = [rule.priority for rule in _from_shared(rules, family, routing) if _leads_to_main(rule)]
+    return found[0] if found else 2**31
 
 
 def between(rules: Iterable[Rule], family: int, routing: RoutingConfig) -> list[Rule]:
@@ -190,8 +228,8 @@ def _leads_to_main(rule: Rule) -> bool:
     return rule == Rule(rule.priority, rule.family, table=MAIN_TABLE, protocol=rule.protocol)
 
 
-def shared_priority(rules: Iterable[Rule], family: int, routing: RoutingConfig) -> int:
-    """The priority of the shared default's rule: `ecmp_priority`, or behind other programs' rules.
+def first_priority(rules: Iterable[Rule], family: int, routing: RoutingConfig) -> int:
+    """Where netbond's rules for unbound traffic begin: `ecmp_priority`, or behind other programs' rules.
 
     If main's rule leaves no number free (wg-quick's have 32764 and 32765), the last of theirs: of two rules
     with one priority the kernel asks the older first.
@@ -201,19 +239,21 @@ def shared_priority(rules: Iterable[Rule], family: int, routing: RoutingConfig) 
     if not theirs or not routing.others_first:
         return routing.ecmp_priority
     last = theirs[-1].priority
-    mains = [rule.priority for rule in _from_shared(rules, family, routing) if _leads_to_main(rule)]
-    return last if mains and mains[0] <= last + 1 else last + 1
+    return last if _main_priority(rules, family, routing) <= last + 1 else last + 1
 
 
-def hidden(rules: Iterable[Rule], family: int, routing: RoutingConfig) -> list[Rule]:
-    """Other programs' rules that unbound traffic does not come to, because the shared default is ahead."""
+def hidden(rules: Iterable[Rule], own: Iterable[Rule], family: int, routing: RoutingConfig) -> list[Rule]:
+    """Other programs' rules that unbound traffic does not come to, because the shared default is ahead.
+
+    `own` are netbond's rules as they should be.
+    """
     rules = list(rules)
     theirs = between(rules, family, routing)
     if not routing.others_first:
         return theirs
-    number = shared_priority(rules, family, routing)
-    own = Rule(number, family, table=routing.ecmp_table, protocol=routing.protocol)
-    later = rules[rules.index(own) :] if own in rules else []
+    number = first_priority(rules, family, routing)
+    there = [rule for rule in own if (rule.family, rule.priority) == (family, number) and rule in rules]
+    later = rules[rules.index(there[0]) :] if there else []
     return [rule for rule in theirs if rule.priority == number and rule in later]
 
 

@@ -133,7 +133,8 @@ class Rule:
     mask: int = 0
     protocol: int = 0
     action: str = "table"
-    other: str = ""  # other selectors of a foreign rule; in netbond's own only "goto N" of a goto
+    # Other selectors, as "uidrange 0-0, ipproto 17, dport 443-443, dscp 46", and "goto N" of a goto.
+    other: str = ""
 
 
 @dataclass(frozen=True, slots=True)

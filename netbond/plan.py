@@ -251,8 +251,20 @@ def _prefix_word(network: IPNetwork | None) -> str:
     return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
 
 
-def rule_words(rule: Rule) -> str:
-    """A rule as arguments of `ip rule`, numbers instead of names."""
+def _selector_words(part: str) -> list[str]:
+    """A part of Rule.other as arguments: "dport 443-443" as dport, 443; none of what is no argument."""
+    name, _, value = part.partition(" ")
+    if name not in _SELECTORS:
+        return []
+    first, _, last = value.partition("-")
+    return [name, first if first == last and name != "uidrange" else value]
+
+
+_SELECTORS = ("uidrange", "ipproto", "sport", "dport", "dscp")
+
+
+def rule_words(rule: Rule, *, selectors: bool = True) -> str:
+    """A rule as arguments of `ip rule`, numbers instead of names; without the `selectors` of Rule.other."""
     words = ["priority", str(rule.priority), "from", _prefix_word(rule.source)]
     if rule.destination is not None:
         words += ["to", _prefix_word(rule.destination)]
@@ -262,6 +274,8 @@ def rule_words(rule: Rule) -> str:
         words += ["iif", quote(rule.iif)]
     if rule.oif:
         words += ["oif", quote(rule.oif)]
+    if selectors:
+        words += [word for part in rule.other.split(", ") if part for word in _selector_words(part)]
     if rule.action == "table":
         words += ["lookup", "main" if rule.table == MAIN_TABLE else str(rule.table)]
     else:

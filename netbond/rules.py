@@ -8,7 +8,8 @@
     50     main suppress_prefixlength 0         50     main
     100..  from ADDRESS -> its table            201..  from NETWORK -> its table
     220    the table of pinned destinations     220    the table of pinned destinations
-    222    the ECMP table                       222    the ECMP table
+    222..  policies -> their tables             222..  policies -> their tables
+    222    the ECMP table, behind the policies  222    the ECMP table, behind the policies
     32766  main                                 32766  main
 
 For a socket that is bound to a device its address does not count: two modems may hand out the same address.
@@ -32,6 +33,8 @@ from collections.abc import Container, Iterable, Sequence
 
 from netbond.config.schema import RoutingConfig
 from netbond.model import MAIN_TABLE, Address, IPNetwork, Route, Rule, Uplink, UplinkState, Withheld
+from netbond.policies.model import PolicyInUse
+from netbond.policies.rules import rules as policy_rules
 
 
 def rules(
@@ -42,13 +45,14 @@ def rules(
     passed_over: Container[int] = (),
     withheld: Iterable[Withheld] = (),
     routes: Iterable[Route] = (),
+    policies: Sequence[PolicyInUse] = (),
 ) -> list[Rule]:
     """netbond's rules for these uplinks, by priority; none if there are no uplinks.
 
     `pins` are the families (4, 6) that have pinned destinations, `passed_over` those whose defaults in main
     are passed over in the classic layout, too, because they cannot be taken. `withheld` have rules for their
     addresses alone: what is bound to their devices goes by main, as far as it can. `routes` are those of the
-    uplinks' tables.
+    uplinks' tables. The ECMP table's rule comes behind those of all `policies`.
     """
     found: set[Rule] = set()
     uplinks, withheld = list(uplinks), list(withheld)
@@ -64,7 +68,8 @@ def rules(
     for uplink in uplinks:
         family, protocol, table = uplink.family, routing.protocol, uplink.table
         found.add(_main(family, routing, passed_over))
-        found.add(Rule(routing.ecmp_priority, family, table=routing.ecmp_table, protocol=protocol))
+        shared = routing.ecmp_priority + len(policies)
+        found.add(Rule(shared, family, table=routing.ecmp_table, protocol=protocol))
         if not uplink.further:  # of several gateways the first carries what is bound to the device alone
             found.add(Rule(routing.oif_priority, family, table=table, oif=uplink.device, protocol=protocol))
         for address in uplink.addresses:
@@ -83,11 +88,14 @@ def rules(
         for family in pins
     }
     found |= _into_shared_networks(uplinks, routing, routes)
+    # A policy that refuses is in force without an uplink, too, but not for what main has specific routes to.
+    found |= {_main(way.family, routing, passed_over) for policy in policies for way in policy.ways}
+    found |= set(policy_rules(policies, routing))
     return sorted(
         found,
         key=lambda rule: (
             *(rule.family, rule.priority, rule.table),
-            *(rule.oif, str(rule.source), str(rule.destination)),
+            *(rule.oif, str(rule.source), str(rule.destination), rule.iif, rule.mark, rule.other),
         ),
     )
 

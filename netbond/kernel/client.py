@@ -14,6 +14,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 import socket
 import struct
 import sys
@@ -86,6 +87,15 @@ def _error(payload: bytes) -> tuple[int, str]:
     # With NETLINK_CAP_ACK only the header of the request is echoed; NLMSGERR_ATTR_MSG is attribute 1.
     words = wire.attributes(payload, 4 + wire.HEADER.size).get(1, b"")
     return number, words.split(b"\0", 1)[0].decode(errors="replace")
+
+
+def _takes_dscp(release: str) -> bool:
+    """Whether the rules of a kernel of this release can ask for a DSCP: "6.13.0-rc1".
+
+    A kernel before 6.13 ignores the attribute, and would have a rule for all packets.
+    """
+    match = re.match(r"([0-9]+)\.([0-9]+)", release)
+    return match is not None and (int(match[1]), int(match[2])) >= (6, 13)
 
 
 class _Interrupted(Exception):  # noqa: N818 - a reason to ask again, not an error
@@ -261,6 +271,7 @@ class Kernel:
             routes=tuple(self._parsed(wire.route, wire.GETROUTE)),
             rules=tuple(self._parsed(wire.rule, wire.GETRULE)),
             nexthops=None if nexthops is None else tuple(reader.read(wire.nexthop, p) for p in nexthops),
+            dscp_rules=_takes_dscp(os.uname().release),
         )
 
     def _parsed(self, parse: Callable[[bytes, wire.Names], Found | None], kind: int) -> Iterator[Found]:

@@ -96,8 +96,8 @@ _DEFAULT: dict[int, IPNetwork] = {4: ipaddress.IPv4Network("0.0.0.0/0"), 6: ipad
 # IPv6's own routes to multicast and the like, in the local table on some kernels and in main on others.
 _OWN_KINDS = frozenset({2, 3, 4, 5})
 
-# FRA_*: what a rule may match on besides what model.Rule has; a rule with one of these is somebody else's.
-# Those with a form are written in it, others as hexadecimal numbers.
+# FRA_*: what a rule may match on besides what model.Rule has. Those with a form are written in it, and may be
+# in netbond's own rules, too; others are hexadecimal numbers, and somebody else's.
 _OTHER_MATCHES: dict[int, tuple[str, str]] = {
     4: ("goto", "=I"),
     11: ("realm", ""),
@@ -108,10 +108,12 @@ _OTHER_MATCHES: dict[int, tuple[str, str]] = {
     22: ("ipproto", "=B"),
     23: ("sport", "=HH"),
     24: ("dport", "=HH"),
-    25: ("dscp", ""),
+    25: ("dscp", "=B"),
     28: ("sport_mask", ""),
     29: ("dport_mask", ""),
 }
+_OTHER_NUMBERS = {name: (kind, form) for kind, (name, form) in _OTHER_MATCHES.items() if form}
+_UID_RANGE = 20  # the kernel reports it only if it is a condition, as 0 to 0 for root
 _NO_CONDITION = frozenset({(13, b"\xff" * 4), (28, b"\xff" * 2), (29, b"\xff" * 2)})
 _KNOWN_MATCHES = frozenset({0, 1, 2, 3, 6, 10, 14, 15, 16, 17, 18, 21})
 
@@ -347,7 +349,9 @@ def rule(payload: bytes, _names: Names) -> Rule | None:
     other = [
         _other_match(kind, value)
         for kind, value in sorted(found.items())
-        if kind not in _KNOWN_MATCHES and any(value) and (kind, value) not in _NO_CONDITION
+        if kind not in _KNOWN_MATCHES
+        and (any(value) or kind == _UID_RANGE)
+        and (kind, value) not in _NO_CONDITION
     ]
     if tos:
         other.append(f"tos {tos}")
@@ -564,8 +568,10 @@ def pack_rule(rule: Rule) -> bytes:
         payload += _attribute(3, rule.iif.encode() + b"\0")
     if rule.oif:
         payload += _attribute(17, rule.oif.encode() + b"\0")
-    if rule.action == "goto":
-        payload += _number(4, int(rule.other.removeprefix("goto ")))
+    for part in filter(None, rule.other.split(", ")):
+        name, _, value = part.partition(" ")
+        kind, form = _OTHER_NUMBERS[name]
+        payload += _attribute(kind, struct.pack(form, *map(int, value.split("-"))))
     if rule.mark:
         payload += _number(10, rule.mark) + _number(16, rule.mask)
     if rule.suppress_prefixlength is not None:

@@ -35,6 +35,7 @@ class TableNames(Output):
         routing = config.routing
         tables = {each.name: each.table for each in goal.withheld}
         tables |= {uplink.name: uplink.table for uplink in goal.uplinks}
+        tables |= {f"policy-{policy.name}": policy.table for policy in goal.policies}
         key, now = (tables, routing.ecmp_table), time.monotonic()
         if key != self._written[0] or now - self._written[1] > REWRITE_S:
             self._written = (key, now)

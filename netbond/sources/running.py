@@ -18,7 +18,9 @@ from netbond.sources.last_pass import LastPass
 from netbond.sources.modemmanager import ModemManager
 from netbond.sources.networkd import NetworkdLeases
 from netbond.sources.networkmanager import NetworkManager
+from netbond.sources.overflow import PolicyOverflow
 from netbond.sources.pin_names import PinNames
+from netbond.sources.policy_users import PolicyUsers
 from netbond.sources.taken_defaults import TakenDefaults
 from netbond.status.schema import Sections
 
@@ -34,7 +36,9 @@ def all_sources(config: Config) -> list[Source]:
         SeenInMain(config),
         ModemManager(config),
         PinNames(config),
+        PolicyUsers(config),
         AutoWeights(),
+        PolicyOverflow(),
         HealthChecks(config),
         DataPlans(config),
         LastPass(),

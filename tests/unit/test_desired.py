@@ -57,6 +57,15 @@ def test_of_a_device_its_own_rule_says_which_table_it_has() -> None:
     assert tables_in_use(facts, 78) == {"usb0": 107}
 
 
+def test_the_tables_of_policies_are_no_uplinks() -> None:
+    source = ipaddress.ip_network("10.0.0.10/32")
+    rule = Rule(222, 4, table=7801, source=source, protocol=78)
+    hop = Nexthop("usb0", ipaddress.ip_address("10.0.0.1"))
+    route = Route(7801, ipaddress.ip_network("0.0.0.0/0"), (hop,), protocol=78)
+    facts = replace(box("usb0"), rules=(rule,), routes=(route,))
+    assert tables_in_use(facts, 78) == {}
+
+
 def test_rules_for_pins_only_where_something_is_pinned() -> None:
     config = parse('[[pin]]\ndestination = ["203.0.113.0/24"]\nuplinks = ["usb0"]')
     assert any("lookup 221" in line for line in commands(box("usb0"), config))

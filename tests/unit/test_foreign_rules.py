@@ -220,12 +220,12 @@ def test_the_shared_default_makes_way(rules: tuple[Rule, ...], shared: list[str]
 
 def test_which_rules_are_never_asked() -> None:
     keeps = RoutingConfig(others_first=False)
-    assert hidden((*TAILSCALE, MAIN), 4, keeps) == list(TAILSCALE)
-    assert hidden((*TAILSCALE, MAIN), 6, keeps) == []
+    assert hidden((*TAILSCALE, MAIN), (), 4, keeps) == list(TAILSCALE)
+    assert hidden((*TAILSCALE, MAIN), (), 6, keeps) == []
     makes_way = RoutingConfig()
     own = Rule(32765, 4, table=222, protocol=78)
-    assert hidden((wg(32765), own, MAIN), 4, makes_way) == []
-    assert hidden((own, wg(32765), MAIN), 4, makes_way) == [wg(32765)]
+    assert hidden((wg(32765), own, MAIN), (own,), 4, makes_way) == []
+    assert hidden((own, wg(32765), MAIN), (own,), 4, makes_way) == [wg(32765)]
 
 
 @pytest.mark.parametrize(
@@ -248,3 +248,54 @@ def test_which_rules_leave_nothing_to_the_shared_default(rule: Rule, all_of_it: 
     tunnel = Route(51820, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("wg0"),))
     subnet = Route(52, ipaddress.ip_network("192.168.77.0/24"), (Nexthop("tailscale0"),))
     assert takes_all(rule, (tunnel, subnet)) is all_of_it
+
+
+# --- policies ----------------------------------------------------------------------------------------------
+
+POLICIES = parse(
+    '[[policy]]\nname = "web"\nport = 443\nprotocol = "tcp"\nuplinks = ["usb0"]\n'
+    '[[policy]]\nname = "vpn"\nmark = "0x80000/0xff0000"\nuplinks = ["usb1"]\n'
+    '[[policy]]\nname = "lan"\nsource = "10.0.0.10"\nuplinks = ["usb1"]'
+)
+
+
+def unbound(*rules: Rule, config: Config = POLICIES) -> list[str]:
+    """netbond's rules for unbound traffic, with policies, beside these."""
+    return [line for line in lines(*rules, config=config) if line not in OWN or line.startswith("222 ")]
+
+
+def test_policies_make_way_with_the_shared_default() -> None:
+    assert unbound() == [
+        "222 from all ipproto 6 dport 443 lookup 7801",
+        "223 from all fwmark 0x80000/0xff0000 lookup 7802",
+        "224 from 10.0.0.10 lookup 7803",
+        "225 from all lookup 222",
+    ]
+    assert unbound(*TAILSCALE) == [
+        # What tailscale itself sends, ahead of the rule that would lead it to main.
+        "5206 from all fwmark 0x80000/0xff0000 ipproto 6 dport 443 lookup 7801",
+        "5207 from all fwmark 0x80000/0xff0000 lookup 7802",
+        "5208 from 10.0.0.10 fwmark 0x80000/0xff0000 lookup 7803",
+        "5209 from all fwmark 0x80000/0xff0000 lookup 222",
+        "5271 from all ipproto 6 dport 443 lookup 7801",
+        "5272 from all fwmark 0x80000/0xff0000 lookup 7802",
+        "5273 from 10.0.0.10 lookup 7803",
+        "5274 from all lookup 222",
+    ]
+
+
+def test_without_room_before_main_a_rule_jumps_to_them() -> None:
+    assert unbound(SUPPRESSED, wg(32765)) == [
+        "32765 from all goto 33000",
+        "33000 from all ipproto 6 dport 443 lookup 7801",
+        "33001 from all fwmark 0x80000/0xff0000 lookup 7802",
+        "33002 from 10.0.0.10 lookup 7803",
+        "33003 from all lookup 222",
+        "33004 from all lookup main",
+        "33005 from all lookup 253",
+    ]
+
+
+def test_a_policy_for_a_source_is_not_for_bound_traffic() -> None:
+    """Its rule gets no copies ahead of a VPN's."""
+    assert [line for line in lines(wg(39), config=POLICIES) if "780" in line] == unbound()[:3]

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from netbond.errors import KernelLacksError, NotPermittedError
+from netbond.kernel import client
 from netbond.kernel import rtnetlink as wire
 from netbond.kernel.client import Kernel
 from netbond.model import Interface, Nexthop, Route, Rule
@@ -249,3 +250,18 @@ async def test_lifetimes_of_mains_routes_whether_the_kernel_filters_or_not() -> 
 
 async def test_lifetimes_that_cannot_be_read_are_no_trouble() -> None:
     assert await kernel(Netlink(lambda _kind, _payload: refusal(errno.ENOENT))).read_lifetimes() == []
+
+
+@pytest.mark.parametrize(
+    ("release", "takes"),
+    [
+        ("6.13.0-rc1", True),
+        ("6.18.5-fc", True),
+        ("7.0", True),
+        ("6.12.57+deb13-amd64", False),
+        ("5.10.0", False),
+        ("odd", False),
+    ],
+)
+def test_kernels_whose_rules_can_ask_for_a_dscp(release: str, takes: bool) -> None:
+    assert client._takes_dscp(release) is takes

@@ -76,7 +76,19 @@ def test_what_a_route_has_besides(head: tuple[int, ...], attributes: bytes, othe
     assert found.other == other
 
 
-@pytest.mark.parametrize("rule", RULES)
+SELECTING = Rule(
+    222,
+    4,
+    table=7801,
+    iif="usb0",
+    mark=0x10,
+    mask=0xFF,
+    protocol=78,
+    other="uidrange 0-0, ipproto 17, dport 443-450, dscp 46",
+)
+
+
+@pytest.mark.parametrize("rule", [*RULES, SELECTING])
 def test_rules_read_back(rule: Rule) -> None:
     assert wire.rule(wire.pack_rule(rule), NAMES) == rule
 
@@ -158,7 +170,7 @@ def test_a_point_to_point_address_has_a_peer() -> None:
     assert wire.address(payload, NAMES) == expected
 
 
-def test_what_a_rule_matches_on_besides_makes_it_somebody_elses() -> None:
+def test_what_a_rule_matches_on_besides() -> None:
     payload = wire.pack_rule(RULES[0]) + attribute(22, b"\x06") + attribute(20, struct.pack("=II", 5, 1000))
     payload += attribute(28, b"\xff\xff") + attribute(29, b"\xff\xf0")  # kernel 6.15
     payload += attribute(23, struct.pack("=HH", 80, 80)) + attribute(24, b"\x01") + attribute(99, b"\x07")

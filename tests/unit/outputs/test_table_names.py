@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.desired import Desired, desired
 from netbond.model import Facts
@@ -41,6 +43,13 @@ async def test_each_table_of_an_uplink_has_its_name(config: Config, tmp_path: Pa
     assert names(tmp_path / "iproute2") == ["222\tnetbond"]
     assert await output.leave() == ()
     assert list((tmp_path / "iproute2").rglob("*.conf")) == []
+
+
+async def test_policies_have_names_too(config: Config, tmp_path: Path) -> None:
+    policy = parse('[[policy]]\nname = "bank"\nuplinks = ["usb0"]').policy
+    config = replace(config, policy=policy)
+    await TableNames(config).apply(FACTS, desired(FACTS, config), config)
+    assert names(tmp_path / "iproute2")[-1] == "7801\tpolicy-bank"
 
 
 async def test_the_files_are_looked_at_now_and_then(

@@ -1,0 +1,81 @@
+"""The rules of policies: one for each combination of their keys."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from netbond.config.load import parse
+from netbond.desired import desired
+from netbond.model import Facts
+from netbond.plan import rule_words
+from tests.unit.boxes import SIX, box, link
+
+
+def lines(text: str, facts: Facts) -> list[str]:
+    """netbond's rules from the first policy on."""
+    rules = desired(facts, parse(text)).rules
+    return [
+        f"{'-6 ' if rule.family == 6 else ''}{rule_words(rule).removesuffix(' protocol 78')}"
+        for rule in rules
+        if rule.priority >= 222
+    ]
+
+
+def test_each_combination_has_a_rule_and_destinations_have_none() -> None:
+    text = """
+    [[policy]]
+    name = "web"
+    source = ["192.168.1.0/24", "fd00::5"]
+    interface = "br*"
+    port = [443, "5000-5010"]
+    protocol = "tcp"
+    uplinks = ["usb0"]
+    [[policy]]
+    name = "bank"
+    destination = ["203.0.113.0/24", "198.51.100.7"]
+    uplinks = ["usb1"]
+    [[policy]]
+    name = "own"
+    uid = ["root", "1000-1999"]
+    mark = "0x10/0xff"
+    dscp = "ef"
+    uplinks = ["usb1"]
+    """
+    facts = box("usb0", "usb1")
+    facts = replace(facts, interfaces=(*facts.interfaces, link("br0")), users=(("root", 0),), dscp_rules=True)
+    assert lines(text, facts) == [
+        "priority 222 from 192.168.1.0/24 iif br0 ipproto 6 dport 443 lookup 7801",
+        "priority 222 from 192.168.1.0/24 iif br0 ipproto 6 dport 5000-5010 lookup 7801",
+        "priority 223 from all lookup 7802",
+        "priority 224 from all fwmark 0x10/0xff iif lo uidrange 0-0 dscp 46 lookup 7803",
+        "priority 224 from all fwmark 0x10/0xff iif lo uidrange 1000-1999 dscp 46 lookup 7803",
+        "priority 225 from all lookup 222",
+    ]
+
+
+def test_both_families() -> None:
+    text = '[[policy]]\nname = "calls"\nport = 3478\nprotocol = "udp"\nuplinks = ["*"]'
+    facts = replace(
+        SIX,
+        interfaces=(*SIX.interfaces, *box("eth7").interfaces[1:]),
+        addresses=(*SIX.addresses, *box("eth7").addresses),
+        leases=box("eth7").leases,
+    )
+    assert lines(text, facts) == [
+        "priority 222 from all ipproto 17 dport 3478 lookup 7801",
+        "priority 223 from all lookup 222",
+        "-6 priority 222 from all ipproto 17 dport 3478 lookup 7801",
+        "-6 priority 223 from all lookup 222",
+    ]
+
+
+def test_a_policy_that_refuses_is_in_force_without_any_uplink() -> None:
+    text = '[[policy]]\nname = "backup"\nuplinks = ["usb0"]\notherwise = "unreachable"'
+    rules = desired(Facts(), parse(text)).rules
+    assert [f"{rule.family} {rule_words(rule)}" for rule in rules] == [
+        "4 priority 50 from all lookup main suppress_prefixlength 0 protocol 78",
+        "6 priority 50 from all lookup main suppress_prefixlength 0 protocol 78",
+        "4 priority 222 from all lookup 7801 protocol 78",
+        "6 priority 222 from all lookup 7801 protocol 78",
+    ]
+    assert desired(Facts(), parse(text.replace("unreachable", "share"))).rules == ()
