@@ -11,6 +11,7 @@ from netbond.ecmp import foreign_ids
 from netbond.foreign_rules import ahead, first_priority, foreign, hidden, picks, takes_all
 from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route, Rule
 from netbond.plan import hop_words, route_words, rule_words
+from netbond.policies.rules import refusing_table
 from netbond.rules import overlap
 from netbond.tables import MOST_COPIES, through_devices
 
@@ -24,6 +25,7 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
     priorities = {(rule.family, rule.priority) for rule in goal.rules if rule.priority} - moved
     tables = {uplink.table for uplink in goal.uplinks} | {routing.ecmp_table, routing.pin_table}
     tables |= {policy.table for policy in goal.policies}
+    tables |= {refusing_table(policy.number, routing) for policy in goal.policies}
     found = []
     before = ahead(facts.rules, goal.own_rules, routing.protocol)
     for rule in facts.rules:

@@ -28,6 +28,7 @@ from netbond.model import (
 from netbond.policies.decide import policies
 from netbond.policies.model import PolicyInUse
 from netbond.policies.routes import routes as policy_routes
+from netbond.policies.rules import refusals
 from netbond.rules import rules
 from netbond.tables import routes, through_devices
 from netbond.uplinks import find
@@ -118,7 +119,13 @@ def desired(facts: Facts, config: Config) -> Desired:
             *of_policies.routes,
             *shared.routes,
         ),
-        rules=(*copies(facts.rules, bound, routing.protocol), *bound, *unbound, *marked),
+        rules=(
+            *copies(facts.rules, bound, routing.protocol),
+            *bound,
+            *refusals(chosen, uplinks, found.withheld, routing),
+            *unbound,
+            *marked,
+        ),
         idle=found.idle,
         excluded=found.excluded,
         settings=found.settings,

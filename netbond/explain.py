@@ -22,7 +22,10 @@ PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": UDP, "ipv6-icmp": 58}
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A packet: its destination, what its socket is bound to ("", None: nothing), what rules match on."""
+    """A packet: its destination, what its socket is bound to ("", None: nothing), what rules match on.
+
+    If it comes in by an interface, `source` is who sent it, and there is neither a socket nor a user.
+    """
 
     destination: IPAddress
     source: IPAddress | None = None
@@ -32,10 +35,13 @@ class Query:
     ipproto: int = UDP
     sport: int = 0
     dport: int = 0
+    dscp: int = 0
+    comes_in: str = ""  # the interface; "": it is of this box
 
     def selectors(self) -> dict[str, int]:
         """What the kernel must be told for the same packet (netbond.kernel.rtnetlink.lookup_request)."""
         given = {"mark": self.mark, "uid": self.uid, "sport": self.sport, "dport": self.dport}
+        given |= {"dscp": self.dscp}
         # Only where it matters: the kernel before 4.17 does not know the attribute.
         proto = {"ipproto": self.ipproto} if self.ipproto != UDP or self.sport or self.dport else {}
         return proto | {name: value for name, value in given.items() if value or name == "uid"}
@@ -92,10 +98,10 @@ def _mismatch(rule: Rule, query: Query) -> str:
     inverted = other.pop("not", None) is not None
     other.pop("goto", None)  # not what it matches on, but what it does
     other.pop("realm", None)  # for accounting
-    unknown = [f"{name} {value}" for name, value in other.items() if name not in (*_RANGES, "ipproto", "tos")]
+    unknown = [f"{name} {value}" for name, value in other.items() if name not in _KNOWN]
     if unknown:
         return f"cannot be evaluated here ({', '.join(unknown)})"
-    if rule.iif not in ("", "lo") and not inverted:
+    if rule.iif not in ("", "lo") and not inverted and not query.comes_in:
         return "for packets that come in"
     why_not = _first_mismatch(rule, other, query)
     if not inverted:
@@ -108,14 +114,17 @@ def matches(rule: Rule, query: Query) -> bool:
     return rule.family == query.destination.version and not _mismatch(rule, query)
 
 
+_KNOWN = frozenset({"uidrange", "sport", "dport", "ipproto", "tos", "dscp"})
 _RANGES = {"uidrange": ("uid", "users"), "sport": ("sport", "source ports"), "dport": ("dport", "ports")}
 
 
 def _first_mismatch(rule: Rule, other: Mapping[str, str], query: Query) -> str:
     if (query.mark ^ rule.mark) & rule.mask:
         return f"only for packets with the mark {rule.mark:#x}/{rule.mask:#x}"
-    if rule.iif not in ("", "lo"):
-        return "for packets that come in"
+    if rule.iif and rule.iif != (query.comes_in or "lo"):
+        if not query.comes_in:
+            return "for packets that come in"
+        return "for packets of this box" if rule.iif == "lo" else "for what comes in elsewhere"
     if rule.oif and rule.oif != query.device:
         return "another device" if query.device else "not bound to a device"
     for name, (attribute, what) in _RANGES.items():
@@ -130,6 +139,8 @@ def _first_mismatch(rule: Rule, other: Mapping[str, str], query: Query) -> str:
         )
     if "tos" in other:
         return f"only for packets with TOS {other['tos']}"
+    if "dscp" in other and int(other["dscp"]) != query.dscp:
+        return f"only for packets with DSCP {other['dscp']}"
     if rule.source is not None and rule.source.prefixlen:
         if query.source is None:
             return "not bound to an address"

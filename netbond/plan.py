@@ -8,7 +8,7 @@ never touched, with one exception that is asked for: `take_over_default`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from shlex import quote
 
@@ -82,12 +82,26 @@ def plan(facts: Facts, goal: Desired, protocol: int, *, prune: bool = True) -> l
     add_nexthops, delete_nexthops = _plan_nexthops(facts, goal, protocol, prune=prune)
     add_routes, delete_routes = _plan_routes(facts.routes, goal.routes, protocol)
     add_rules, delete_rules = _plan_rules(facts.rules, goal.rules, protocol)
+    names = {policy.table: policy.name for policy in goal.policies}
+    if names:
+        add_routes, delete_routes = _naming(add_routes, names), _naming(delete_routes, names)
+        add_rules, delete_rules = _naming(add_rules, names), _naming(delete_rules, names)
     if not prune:
         added = {_place(o.what) for o in add_routes if o.verb == "add" and isinstance(o.what, Route)}
         delete_routes = [o for o in delete_routes if isinstance(o.what, Route) and _place(o.what) in added]
         return add_nexthops + add_routes + add_rules + delete_routes
     take = [Operation("delete", route, "take_over_default") for route in goal.take]
     return add_nexthops + add_routes + add_rules + take + delete_rules + delete_routes + delete_nexthops
+
+
+def _naming(operations: Iterable[Operation], policies: Mapping[int, str]) -> list[Operation]:
+    """The operations, with the name of the policy in the reasons of those about its table."""
+    return [
+        replace(operation, why=f"policy {name}: {operation.why}")
+        if isinstance(what := operation.what, Route | Rule) and (name := policies.get(what.table))
+        else operation
+        for operation in operations
+    ]
 
 
 def _plan_nexthops(

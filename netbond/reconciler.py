@@ -30,6 +30,7 @@ from netbond.outputs.router_mode import RouterMode
 from netbond.outputs.table_names import TableNames
 from netbond.pacing import is_sooner, look_at_expiry_s, may_prune, next_look_s
 from netbond.plan import object_words, plan
+from netbond.policies import words
 from netbond.problems import Problems
 from netbond.refusals import barred, judge, lines
 from netbond.refused_legs import RefusedLegs
@@ -165,7 +166,10 @@ class Reconciler:
         self.problems.report("contested", contested)
         self.problems.report("idle", tuple(map(str, goal.idle)))
         self.problems.report("conflicts", conflicts(facts, goal, self.config))
+        self.problems.report("policies", words.problems(goal.policies))
         for line in changes(self.goal.uplinks, goal.uplinks):
+            logger.info("%s", line)
+        for line in words.changes(self.goal.policies, goal.policies):
             logger.info("%s", line)
         self.goal = goal
 

@@ -153,6 +153,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/status.md", "gone", partial(json_keys, schema.DepartedUplink)),
     ("docs/status.md", "hardware", partial(json_keys, schema.HardwareStatus)),
     ("docs/status.md", "ecmp", partial(json_keys, schema.EcmpStatus)),
+    ("docs/status.md", "policies", partial(json_keys, schema.PolicyStatus)),
     ("docs/status.md", "engines", partial(json_keys, schema.EngineStatus)),
     ("docs/status.md", "without agent", partial(json_keys, schema.WithoutAgent)),
     ("docs/health.md", "health", partial(json_keys, schema.HealthStatus)),

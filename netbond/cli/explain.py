@@ -12,9 +12,11 @@ import pwd
 import socket
 
 from netbond.config.load import config_argument, load
+from netbond.desired import Desired, desired
 from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
 from netbond.explain import PROTOCOLS, Query, Verdict, confirms, describe, intended, matches, walk
 from netbond.model import Facts, IPAddress, Route
+from netbond.policies.words import policy_words
 from netbond.sources.once import gather
 from netbond.system.text import printable
 
@@ -39,11 +41,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--from", dest="source", metavar="ADDR", help="the address that the socket is bound to"
     )
     parser.add_argument("--dev", default="", metavar="IF", help="the interface that the socket is bound to")
+    parser.add_argument(
+        "--in",
+        dest="comes_in",
+        default="",
+        metavar="IF",
+        help="the interface where it comes in from a client, whose address is --from",
+    )
     parser.add_argument("--mark", metavar="N", help="its firewall mark (fwmark), as 100 or 0x64")
     parser.add_argument("--proto", choices=sorted(PROTOCOLS), help="the protocol (udp)")
     parser.add_argument("--sport", metavar="PORT", help="the source port")
     parser.add_argument("--dport", metavar="PORT", help="the destination port")
     parser.add_argument("--uid", metavar="USER", help="the socket's owner: a number or a name (yours)")
+    parser.add_argument("--dscp", metavar="N", help="its code point, 0 to 63")
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -66,8 +76,13 @@ def _query(args: argparse.Namespace, facts: Facts) -> Query:
             source = ipaddress.ip_address(args.source)
         except ValueError:
             raise UsageError(f"--from {args.source!r} is not an address") from None
-        if not any(address.interface.ip == source for address in facts.addresses):
+        mine = any(address.interface.ip == source for address in facts.addresses)
+        if not mine and not args.comes_in:
             raise UsageError(f"--from {source} is not an address of this box", "`ip address` shows them")
+    if args.comes_in and (source is None or args.dev or args.uid):
+        raise UsageError("--in is for a client's packet", "add its address, --from; omit --dev and --uid")
+    if args.comes_in and not any(link.name == args.comes_in for link in facts.interfaces):
+        raise UsageError(f"--in {args.comes_in!r}: there is no such interface", "`ip link` shows them")
     if args.dev and not any(link.name == args.dev for link in facts.interfaces):
         raise UsageError(f"--dev {args.dev!r}: there is no such interface", "`ip link` shows them")
     families = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
@@ -82,10 +97,12 @@ def _query(args: argparse.Namespace, facts: Facts) -> Query:
         source,
         args.dev,
         mark=_number("--mark", args.mark, 2**32 - 1),
-        uid=os.geteuid() if args.uid is None else _user(args.uid),
+        uid=0 if args.comes_in else os.geteuid() if args.uid is None else _user(args.uid),
         ipproto=PROTOCOLS[args.proto or "udp"],
         sport=_number("--sport", args.sport, 65535),
         dport=_number("--dport", args.dport, 65535),
+        dscp=_number("--dscp", args.dscp, 63),
+        comes_in=args.comes_in,
     )
 
 
@@ -117,7 +134,13 @@ def _ask(query: Query) -> tuple[Route | None, str]:
 
     async def ask() -> Route:
         async with Kernel() as kernel:
-            return await kernel.lookup(query.destination, query.source, query.device, query.selectors())
+            return await kernel.lookup(
+                query.destination,
+                query.source,
+                query.device,
+                query.selectors(),
+                comes_in=query.comes_in,
+            )
 
     try:
         return asyncio.run(ask()), ""
@@ -128,7 +151,6 @@ def _ask(query: Query) -> tuple[Route | None, str]:
 def run(args: argparse.Namespace) -> int:
     """Print the kernel's route and the intended one; 0 if they agree and nothing is in the way, else 2."""
     from netbond.conflicts import unmet
-    from netbond.desired import desired
 
     config = load(args.config)
     facts = gather(config)
@@ -136,7 +158,7 @@ def run(args: argparse.Namespace) -> int:
     now = walk(facts, query)
     wanted = desired(facts, config)
     goal = intended(facts, wanted, config.routing.protocol, query)
-    bound = bool(query.source or query.device)
+    bound = bool(query.source or query.device) and not query.comes_in
     in_the_way = [
         line
         for rule, line in unmet(facts, wanted, config)
@@ -155,12 +177,15 @@ def run(args: argparse.Namespace) -> int:
                     "answer": said,
                     "agree": agree,
                     "in_the_way": in_the_way,
+                    "policy": _policy(goal, wanted, query),
                 },
                 indent=2,
             )
         )
     else:
         _tell(now, goal, said, confirmed=confirms(now, answer, refusal))
+        if policy := _policy(goal, wanted, query):
+            print(_line(policy))
         for line in in_the_way:
             print(_line(f"in the way: {line}"))
     return EXIT_OK if agree and not in_the_way else EXIT_PENDING
@@ -185,6 +210,12 @@ def _tell(now: Verdict, goal: Verdict, said: str, *, confirmed: bool) -> None:
         print("\n".join(map(_line, describe(goal))))
         print(_line(f"result: {goal}"))
         print("`netbond plan` shows what is missing.")
+
+
+def _policy(goal: Verdict, wanted: Desired, query: Query) -> str:
+    """What the policy that netbond intends for the packet does: "policy bank: dsl (tier 1 of 2)"; or ""."""
+    policy = next((policy for policy in wanted.policies if policy.table == goal.table), None)
+    return "" if policy is None else policy_words(policy, query.destination.version)
 
 
 def _plain(verdict: Verdict) -> dict[str, object]:

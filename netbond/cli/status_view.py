@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from netbond.model import UplinkState
+from netbond.policies.words import way_words
 from netbond.sources.data_plans import EARLIEST
 from netbond.sources.data_plans import amount as readable
 from netbond.srtla.advice import Advice, LinkAdvice
@@ -35,6 +36,7 @@ from netbond.status.schema import (
     IdleModem,
     KernelStatus,
     ModemStatus,
+    PolicyStatus,
     Snapshot,
     UplinkStatus,
 )
@@ -80,6 +82,8 @@ def overview(snapshot: Snapshot, now: float) -> list[RenderableType]:
     parts: list[RenderableType] = [*_agent(snapshot.agent), text("")]
     parts += _uplinks(snapshot, now)
     parts += [text(""), *_ecmp(snapshot)]
+    if snapshot.policies:
+        parts += [text(""), text("Policies"), indented(_policies(snapshot.policies))]
     for engine in snapshot.engines:
         parts += [text(""), *_engine(engine)]
     return parts
@@ -341,6 +345,27 @@ def _ecmp(snapshot: Snapshot) -> list[RenderableType]:
             text(f"{100 * leg.weight / total:.0f} %" if total else None),
         )
     return [heading, indented(table)]
+
+
+def _policies(policies: Sequence[PolicyStatus]) -> RenderableType:
+    """A line for each policy; for each family, where they differ."""
+    table = plain_table()
+    for policy in policies:
+        if policy.problem:
+            table.add_row(text(policy.name, "bold"), text(policy.problem, "red"))
+        lines: dict[tuple[str, str, str], list[int]] = {}
+        for way in policy.ways:
+            names = [uplink.name for uplink in way.uplinks]
+            said = way_words(way.tier, len(policy.tiers), names, policy.otherwise)
+            style = "green" if way.tier == 1 else "yellow" if way.tier else "red"
+            lines.setdefault((said, style, way.reason), []).append(way.family)
+        if not lines and not policy.problem:
+            lines["nothing matches it: no such interface, user, name or family here", "yellow", ""] = []
+        for (said, style, reason), families in lines.items():
+            line = text(f"IPv{families[0]}: " if len(lines) > 1 else "")
+            line.append_text(text(said, style))
+            table.add_row(text(policy.name, "bold"), line.append_text(text(f": {reason}" if reason else "")))
+    return table
 
 
 def _engine(engine: EngineStatus) -> list[RenderableType]:

@@ -290,17 +290,21 @@ class Kernel:
         source: IPAddress | None,
         device: str,
         selectors: Mapping[str, int] = MappingProxyType({}),
+        *,
+        comes_in: str = "",
     ) -> Route:
         """The route that a packet takes, with its table, as the kernel answers. OSError if there is none.
 
-        `selectors` are those of rtnetlink.lookup_request.
+        `selectors` are those of rtnetlink.lookup_request. `comes_in`: by which interface, if it does.
         """
         names = {link.index: link.name for link in self._links(wire.Reader(), wire.Reader())}
         indexes = {name: index for index, name in names.items()}
-        if device and device not in indexes:
+        if any(name and name not in indexes for name in (device, comes_in)):
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         number = next(self._sequence)
-        request = wire.lookup_request(destination, source, indexes.get(device, 0), number, selectors)
+        request = wire.lookup_request(
+            destination, source, indexes.get(device, 0), number, selectors, indexes.get(comes_in, 0)
+        )
         for got, _, sequence, payload in self._talk(request):
             if sequence == number and got == wire.NLMSG_ERROR:
                 code, _ = _error(payload)

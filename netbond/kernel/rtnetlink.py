@@ -614,19 +614,24 @@ def lookup_request(
     oif: int,
     sequence: int,
     selectors: Mapping[str, int] = MappingProxyType({}),
+    iif: int = 0,
 ) -> bytes:
     """The request of `ip route get`: which route, and which table (RTM_F_LOOKUP_TABLE), the kernel uses.
 
-    `selectors` may have `mark`, `uid`, `ipproto`, `sport`, `dport`.
+    `selectors` may have `mark`, `uid`, `ipproto`, `sport`, `dport`, `dscp`. `iif`: where the packet comes in.
     """
     bits = destination.max_prefixlen
-    payload = _ROUTE.pack(AF[destination.version], bits, bits if source else 0, 0, 0, 0, 0, 0, 0x1000)
+    tos = selectors.get("dscp", 0) << 2
+    payload = _ROUTE.pack(AF[destination.version], bits, bits if source else 0, tos, 0, 0, 0, 0, 0x1000)
     payload += _attribute(1, destination.packed)
     if source is not None:
         payload += _attribute(2, source.packed)
     if oif:
         payload += _number(4, oif)
+    if iif:
+        payload += _number(3, iif)
     for name, value in selectors.items():
-        kind, form = _SELECTORS[name]
-        payload += _attribute(kind, struct.pack(form, value))
+        if name in _SELECTORS:
+            kind, form = _SELECTORS[name]
+            payload += _attribute(kind, struct.pack(form, value))
     return message(GETROUTE, REQUEST, sequence, payload)

@@ -14,6 +14,7 @@ from netbond.config.schema import RoutingConfig
 from netbond.ecmp import Ecmp, member, nexthop_id, reduced, shared_attributes
 from netbond.model import IPNetwork, Leg, Nexthop, NexthopGroup, NexthopObject, Route, Uplink
 from netbond.policies.model import PolicyInUse, PolicyWay
+from netbond.policies.rules import refuses_own, refusing_table
 from netbond.tables import DEFAULT, LAST_METRIC, METRIC, nexthop
 
 FIRST_GROUP = 300  # of the numbers that nexthop_id takes for tables; those of uplinks end before it
@@ -61,7 +62,18 @@ def routes(
                     number: member(number, hop, routing) for number, hop in zip(numbers, hops, strict=True)
                 }
             found += _routes(policy, way, [uplink for uplink, _ in legs], hops, group, routing)
+            if way.family == 6 and refuses_own(policy, way):
+                table = refusing_table(policy.number, routing)
+                found += [_refusal(table, each, routing) for each in _sorted(way.match.destinations)]
     return Ecmp(tuple(found), (*members.values(), *made))
+
+
+def _sorted(networks: Iterable[IPNetwork]) -> list[IPNetwork]:
+    return sorted(networks, key=lambda network: (int(network.network_address), network.prefixlen))
+
+
+def _refusal(table: int, destination: IPNetwork, routing: RoutingConfig) -> Route:
+    return Route(table, destination, kind="unreachable", metric=LAST_METRIC, protocol=routing.protocol)
 
 
 def _hops(legs: Sequence[tuple[Uplink, int]]) -> list[Nexthop]:
@@ -82,11 +94,9 @@ def _routes(
     destinations: tuple[IPNetwork, ...] = way.match.destinations or (DEFAULT[way.family],)
     alone = uplinks[0] if len(uplinks) == 1 else None
     attributes = shared_attributes(uplinks)
-    for destination in sorted(destinations, key=lambda net: (int(net.network_address), net.prefixlen)):
+    for destination in _sorted(destinations):
         if policy.otherwise == "unreachable":
-            yield Route(
-                policy.table, destination, kind="unreachable", metric=LAST_METRIC, protocol=routing.protocol
-            )
+            yield _refusal(policy.table, destination, routing)
         if hops:
             yield Route(
                 policy.table,

@@ -3,15 +3,22 @@
 A rule has one value of each key that a policy has, so there is a rule for each combination. Destinations are
 routes of the policy's table instead: names have many addresses, and each packet that starts a connection is
 compared with all rules.
+
+A policy that refuses needs more for IPv6. When the kernel finds that unbound traffic of this box is refused,
+it chooses some source address and asks again, as if the socket were bound to that (ip6_dst_lookup_tail in
+net/ipv6/ip6_output.c): the traffic would leave by whatever uplink has the address. So ahead of the rules for
+addresses the policy's traffic is refused from those of uplinks that the policy does not name.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from netbond.config.schema import RoutingConfig
-from netbond.model import IPNetwork, Rule
+from netbond.model import IPNetwork, Rule, Uplink, Withheld
 from netbond.policies.model import PolicyInUse, PolicyWay
 
 
@@ -25,7 +32,49 @@ def rules(policies: Iterable[PolicyInUse], routing: RoutingConfig) -> list[Rule]
     ]
 
 
+def refusals(
+    policies: Iterable[PolicyInUse],
+    uplinks: Sequence[Uplink],
+    withheld: Iterable[Withheld],
+    routing: RoutingConfig,
+) -> list[Rule]:
+    """The rules that refuse traffic of IPv6 from addresses of uplinks that a policy does not name."""
+    apart = {address.interface.ip for each in withheld for address in each.addresses if each.family == 6}
+    found: list[Rule] = []
+    for policy in policies:
+        way = policy.way(6)
+        if way is None or not refuses_own(policy, way):
+            continue
+        named = {name for tier in policy.tiers for name in tier}
+        others = {
+            address.interface.ip
+            for uplink in uplinks
+            if uplink.family == 6 and uplink.name not in named
+            for address in uplink.addresses
+        }
+        addresses = [ipaddress.ip_network(address) for address in sorted(others | apart, key=int)]
+        if addresses:
+            match = replace(way.match, sources=tuple(addresses))
+            table = refusing_table(policy.number, routing) if match.destinations else 0
+            # Behind main's specific routes.
+            place = routing.main_priority + 1
+            found += _rules(replace(way, match=match), table, place, routing.protocol)
+    return found
+
+
+def refuses_own(policy: PolicyInUse, way: PolicyWay) -> bool:
+    """Whether it refuses traffic of this box that is not bound."""
+    own = "lo" in way.match.interfaces or not way.match.interfaces
+    return policy.otherwise == "unreachable" and own and not way.match.sources
+
+
+def refusing_table(number: int, routing: RoutingConfig) -> int:
+    """The table with refusing routes to the destinations of the policy with this number."""
+    return routing.policy_table + 100 + number  # there are at most 64 policies
+
+
 def _rules(way: PolicyWay, table: int, priority: int, protocol: int) -> Iterable[Rule]:
+    """A rule for each combination; table 0: they refuse."""
     match = way.match
     sources: tuple[IPNetwork | None, ...] = match.sources or (None,)
     for source, device, (mark, mask), uids, number, ports, dscp in itertools.product(
@@ -52,5 +101,6 @@ def _rules(way: PolicyWay, table: int, priority: int, protocol: int) -> Iterable
             mark=mark,
             mask=mask,
             protocol=protocol,
+            action="table" if table else "unreachable",
             other=", ".join(filter(None, parts)),
         )

@@ -32,6 +32,7 @@ from netbond.status.schema import (
     HealthStatus,
     IdleModem,
     ModemStatus,
+    PolicyStatus,
     Snapshot,
     UplinkStatus,
 )
@@ -76,6 +77,7 @@ class SnapshotCollector(Collector):
             yield from _agent(snapshot.agent)
             yield from _uplinks(snapshot.uplinks)
             yield from _ecmp(snapshot.ecmp)
+            yield from _policies(snapshot.policies)
             yield from _health(snapshot.health)
             yield from _metered(snapshot.metered)
             yield from _modems(snapshot.modems, snapshot.idle_modems)
@@ -188,6 +190,30 @@ def _ecmp(ecmp: EcmpStatus) -> Iterator[Metric]:
         "The weight of a leg of the ECMP default.",
         ("family", "device", "gateway"),
         (((str(leg.family), leg.device, leg.gateway or ""), leg.weight) for leg in ecmp.legs),
+    )
+
+
+def _policies(policies: Sequence[PolicyStatus]) -> Iterator[Metric]:
+    if not policies:
+        return
+    ways = [((policy.name, str(way.family)), way) for policy in policies for way in policy.ways]
+    yield _gauge(
+        "netbond_policy_tier",
+        "The tier that new connections of a policy use, from 1; 0: none works.",
+        ("policy", "family"),
+        ((labels, way.tier) for labels, way in ways),
+    )
+    yield _gauge(
+        "netbond_policy_best_tier",
+        "The first tier of a policy that works; less than its tier while that one overflows.",
+        ("policy", "family"),
+        ((labels, way.best) for labels, way in ways),
+    )
+    yield _gauge(
+        "netbond_policy_uplink_weight",
+        "The weight of an uplink that new connections of a policy use.",
+        ("policy", "family", "uplink"),
+        (((*labels, uplink.name), uplink.weight) for labels, way in ways for uplink in way.uplinks),
     )
 
 

@@ -142,6 +142,41 @@ class EcmpStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyUplink:
+    """An uplink that a policy uses."""
+
+    name: str = field(metadata=doc("the uplink's name"))
+    weight: int = field(metadata=doc("its weight among those of the tier"))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyWayStatus:
+    """What a policy does for a family."""
+
+    family: int = field(metadata=doc("4 or 6"))
+    best: int = field(metadata=doc("the first tier that works, from 1; 0: none"))
+    tier: int = field(
+        metadata=doc("the tier that new connections use; another than `best` while that one overflows")
+    )
+    uplinks: tuple[PolicyUplink, ...] = field(metadata=doc("the uplinks that new connections use"))
+    reason: str = field(metadata=doc("why it is not the first tier"))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    """A policy."""
+
+    name: str = field(metadata=doc("its name"))
+    table: int = field(metadata=doc("its routing table"))
+    tiers: tuple[tuple[str, ...], ...] = field(
+        metadata=doc("the names of the uplinks of each tier that are there")
+    )
+    otherwise: str = field(metadata=doc("what happens when no tier works: `share` or `unreachable`"))
+    ways: tuple[PolicyWayStatus, ...] = field(metadata=doc("what it does, for each family with such traffic"))
+    problem: str = field(default="", metadata=doc("why it does nothing, although it should"))
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
     """An SRTLA engine."""
 
@@ -402,6 +437,9 @@ class Core:
     uplinks: tuple[UplinkStatus, ...] = field(metadata=doc("the ways out"))
     ecmp: EcmpStatus = field(metadata=doc("the default over all uplinks"))
     engines: tuple[EngineStatus, ...] = field(metadata=doc("senders and receivers"))
+    policies: tuple[PolicyStatus, ...] = field(
+        default=(), metadata=doc("the policies, in the order of the file: [policies.md](policies.md)")
+    )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from netbond.desired import Desired
 from netbond.model import EngineState, IdleInterface, Interface, IPAddress, Nexthop, Rate, Uplink
+from netbond.policies.model import PolicyInUse
 from netbond.srtla import statistics
 from netbond.status.schema import (
     VERSION,
@@ -21,6 +22,9 @@ from netbond.status.schema import (
     EngineStatus,
     ExcludedInterface,
     GatewayStatus,
+    PolicyStatus,
+    PolicyUplink,
+    PolicyWayStatus,
     Sections,
     Snapshot,
     UplinkStatus,
@@ -119,6 +123,7 @@ def build(
             )
             for engine in engines
         ),
+        policies=tuple(map(_policy, desired.policies)),
         **vars(sections),
     )
 
@@ -166,6 +171,26 @@ def _uplink(
             GatewayStatus(str(each.gateway), each.source, each.state, printable(each.reason))
             for each in uplink.gateways
         ),
+    )
+
+
+def _policy(policy: PolicyInUse) -> PolicyStatus:
+    return PolicyStatus(
+        name=policy.name,
+        table=policy.table,
+        tiers=tuple(tuple(map(printable, tier)) for tier in policy.tiers),
+        otherwise=policy.otherwise,
+        ways=tuple(
+            PolicyWayStatus(
+                family=way.family,
+                best=way.best,
+                tier=way.tier,
+                uplinks=tuple(PolicyUplink(printable(name), weight) for name, weight in way.uplinks),
+                reason=printable(way.reason),
+            )
+            for way in policy.ways
+        ),
+        problem=policy.problem,
     )
 
 

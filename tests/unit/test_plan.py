@@ -303,3 +303,14 @@ def test_a_name_that_a_shell_would_run_is_quoted() -> None:
         assert not any("$" in outside for outside in line.split("'")[::2])
         assert any("$(reboot)" in word for word in shlex.split(line))
     assert "'" not in Operation("add", Rule(40, 4, oif="eth0.5", table=100), "missing").command()
+
+
+def test_the_reasons_name_the_policy() -> None:
+    config = parse('[[policy]]\nname = "bank"\nport = 443\nprotocol = "tcp"\nuplinks = ["usb0"]')
+    facts = box("usb0")
+    reasons = {o.command(): o.why for o in plan(facts, desired(facts, config), 78) if "policy" in o.why}
+    assert list(reasons) == [
+        "ip route add default via 10.0.0.1 dev usb0 table 7801 proto 78 src 10.0.0.10",
+        "ip rule add priority 222 from all ipproto 6 dport 443 lookup 7801 protocol 78",
+    ]
+    assert set(reasons.values()) == {"policy bank: missing"}

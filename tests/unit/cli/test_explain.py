@@ -109,11 +109,35 @@ def test_all_that_can_be_asked(explained: Explained) -> None:
     assert explained.asked[-1].uid == 0
 
 
+def test_the_policy_is_named(explained: Explained) -> None:
+    text = '[[policy]]\nname = "web"\nport = 443\ninterface = "usb0"\nuplinks = ["usb0", "lte"]'
+    explained.config.write_text(text)
+    goal = desired(box("usb0"), parse(text))
+    explained.facts = replace(box("usb0"), routes=goal.routes, rules=(*SYSTEM, *goal.rules))
+    explained.answer = (replace(VIA_USB0, table=7801), "")
+    packet = ("8.8.8.8", "--from", "10.9.9.9", "--in", "usb0", "--dport", "443", "--proto")
+    status, shown = explained(*packet, "tcp")
+    assert (status, shown.splitlines()[-1]) == (0, "policy web: usb0 (tier 1 of 2)")
+    assert json.loads(explained(*packet, "udp", "--json")[1])["policy"] == "policy web: usb0 (tier 1 of 2)"
+    assert json.loads(explained("8.8.8.8", "--json")[1])["policy"] == ""
+    assert explained.asked[0] == Query(
+        ipaddress.ip_address("8.8.8.8"),
+        ipaddress.ip_address("10.9.9.9"),
+        ipproto=6,
+        dport=443,
+        comes_in="usb0",
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["8.8.8.8", "--from", "x"], "--from 'x' is not an address"),
         (["8.8.8.8", "--from", "10.9.9.9"], "--from 10.9.9.9 is not an address of this box"),
+        (["8.8.8.8", "--in", "usb0"], "--in is for a client's packet"),
+        (["8.8.8.8", "--in", "usb0", "--from", "10.9.9.9", "--uid", "0"], "omit --dev and --uid"),
+        (["8.8.8.8", "--in", "usb9", "--from", "10.9.9.9"], "--in 'usb9': there is no such interface"),
+        (["8.8.8.8", "--dscp", "64"], "--dscp '64' is not a number from 0 to 63"),
         (["8.8.8.8", "--dev", "usb9"], "--dev 'usb9': there is no such interface"),
         (["2001:db8::1", "--from", "10.0.0.10"], "are of different families"),
         (["8.8.8.8", "--proto", "icmp", "--dport", "1"], "--proto icmp has no ports"),
@@ -147,7 +171,7 @@ def test_how_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch, number: int, wo
         async def __aexit__(self, *_: object) -> None:
             pass
 
-        async def lookup(self, *_: object) -> Route:
+        async def lookup(self, *_: object, comes_in: str) -> Route:
             raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("netbond.kernel.client.Kernel", Refusing)

@@ -69,6 +69,28 @@ def test_reasons_say_which_family_where_there_are_two() -> None:
     assert "\n  usb0, IPv6  http: HTTP 302\n" in shown(snapshot)
 
 
+def test_policies_have_a_line_each() -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    first = {"best": 1, "tier": 1, "uplinks": [{"name": "dsl", "weight": 1}], "reason": ""}
+    none = {"best": 0, "tier": 0, "uplinks": [], "reason": "tier 1: dsl: no carrier"}
+    tiers: dict[str, Any] = {"table": 7801, "tiers": [["dsl"], ["lte"]], "otherwise": "unreachable"}
+    snapshot["policies"] = [
+        {"name": "bank", **tiers, "ways": [{"family": 4, **first}, {"family": 6, **first}]},
+        {"name": "backup", **tiers, "ways": [{"family": 4, **first}, {"family": 6, **none}]},
+        {"name": "guests", **tiers, "ways": []},
+        {"name": "video", **tiers, "ways": [], "problem": "this kernel cannot tell DSCP apart"},
+    ]
+    text = shown(snapshot)
+    assert text[text.index("Policies") :].partition("\n\n")[0] == (
+        "Policies\n"
+        "  bank    dsl (tier 1 of 2)\n"
+        "  backup  IPv4: dsl (tier 1 of 2)\n"
+        "  backup  IPv6: refused: no tier works: tier 1: dsl: no carrier\n"
+        "  guests  nothing matches it: no such interface, user, name or family here\n"
+        "  video   this kernel cannot tell DSCP apart"
+    )
+
+
 @pytest.mark.parametrize(
     ("height", "last"),
     [

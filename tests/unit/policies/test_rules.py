@@ -7,8 +7,8 @@ from dataclasses import replace
 from netbond.config.load import parse
 from netbond.desired import desired
 from netbond.model import Facts
-from netbond.plan import rule_words
-from tests.unit.boxes import SIX, box, link
+from netbond.plan import route_words, rule_words
+from tests.unit.boxes import SIX, box, default6, link, six
 
 
 def lines(text: str, facts: Facts) -> list[str]:
@@ -79,3 +79,31 @@ def test_a_policy_that_refuses_is_in_force_without_any_uplink() -> None:
         "6 priority 222 from all lookup 7801 protocol 78",
     ]
     assert desired(Facts(), parse(text.replace("unreachable", "share"))).rules == ()
+
+
+def test_what_refuses_does_so_from_other_uplinks_addresses_with_ipv6() -> None:
+    """The kernel would choose one of them, and ask again."""
+    facts = replace(
+        SIX,
+        interfaces=(*SIX.interfaces, link("usb1")),
+        addresses=(*SIX.addresses, six("usb1", "2001:db8:1::5/64")),
+        routes=(*SIX.routes, default6("usb1", "fe80::2")),
+    )
+
+    def refusals(*more: str) -> list[str]:
+        text = "\n".join(['[[policy]]\nname = "p"\nuplinks = ["usb0"]', *more])
+        goal = desired(facts, parse(text))
+        found = [rule_words(rule).removesuffix(" protocol 78") for rule in goal.rules if rule.priority == 51]
+        return found + [route_words(route) for route in goal.routes if route.table == 7901]
+
+    refuses = 'otherwise = "unreachable"'
+    assert refusals() == refusals(refuses, 'source = "fd00::/8"') == []
+    assert refusals(refuses, 'interface = "usb1"') == []
+    assert refusals(refuses, "uid = 34", "port = [22, 873]", 'protocol = "tcp"') == [
+        "priority 51 from 2001:db8:1::5 iif lo uidrange 34-34 ipproto 6 dport 22 unreachable",
+        "priority 51 from 2001:db8:1::5 iif lo uidrange 34-34 ipproto 6 dport 873 unreachable",
+    ]
+    assert refusals(refuses, 'destination = ["2001:db8:b::/48", "192.0.2.1"]') == [
+        "priority 51 from 2001:db8:1::5 lookup 7901",
+        "unreachable 2001:db8:b::/48 table 7901 proto 78 metric 4294967295",
+    ]

@@ -127,6 +127,23 @@ SNAPSHOT: dict[str, Any] = {
         },
     ],
     "ecmp": {"table": 222, "legs": [{"family": 4, "device": "usb0", "gateway": "10.0.0.1", "weight": 2}]},
+    "policies": [
+        {
+            "name": "bank",
+            "table": 7801,
+            "tiers": [["usb0"], ["wwan0"]],
+            "otherwise": "share",
+            "ways": [
+                {
+                    "family": 4,
+                    "best": 1,
+                    "tier": 2,
+                    "uplinks": [{"name": "wwan0", "weight": 3}],
+                    "reason": "tier 1 overflows",
+                }
+            ],
+        }
+    ],
     "excluded": [],
     "idle": [],
     "health": plain(
@@ -284,6 +301,9 @@ netbond_uplink_receive_bytes_total{device="wwan0"} 1
 netbond_uplink_transmit_bytes_total{device="usb0"} 700
 netbond_uplink_transmit_bytes_total{device="wwan0"} 2
 netbond_ecmp_weight{family="4",device="usb0",gateway="10.0.0.1"} 2
+netbond_policy_tier{policy="bank",family="4"} 2
+netbond_policy_best_tier{policy="bank",family="4"} 1
+netbond_policy_uplink_weight{policy="bank",family="4",uplink="wwan0"} 3
 netbond_uplink_health{device="usb0",address="10.0.0.10",state="up"} 0
 netbond_uplink_health{device="usb0",address="10.0.0.10",state="degraded"} 1
 netbond_uplink_health{device="usb0",address="10.0.0.10",state="down"} 0

@@ -14,6 +14,7 @@ import pytest
 from netbond.desired import Desired
 from netbond.health import judge, report
 from netbond.model import Device, EngineState, IdleInterface, Interface, Nexthop, Rate, Route, Uplink
+from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
 from netbond.sources import data_plans
 from netbond.srtla.statistics import LinkStatistics
 from netbond.status.departed import Departed
@@ -67,6 +68,15 @@ USB1 = uplink(
 )
 SIX = uplink("usb0", "2001:db8::5/64", "fe80::1", "main default", 100)
 DESIRED = Desired(
+    policies=(
+        PolicyInUse(
+            "bank",
+            1,
+            7801,
+            (("usb0",), ("wwan0",)),
+            (PolicyWay(4, PolicyMatch(), 1, 2, (("wwan0", 3),), "tier 1 overflows"),),
+        ),
+    ),
     uplinks=(USB0, WWAN0, USB1, SIX),
     routes=(
         Route(100, ip_network("0.0.0.0/0"), (Nexthop("usb0", ip_address("10.0.0.1")),)),
@@ -276,6 +286,24 @@ WHOLE: dict[str, Any] = {
             "last_exit": "killed by SIGKILL",
             "stats": None,
             "hung": 1,
+        }
+    ],
+    "policies": [
+        {
+            "name": "bank",
+            "table": 7801,
+            "tiers": [["usb0"], ["wwan0"]],
+            "otherwise": "share",
+            "ways": [
+                {
+                    "family": 4,
+                    "best": 1,
+                    "tier": 2,
+                    "uplinks": [{"name": "wwan0", "weight": 3}],
+                    "reason": "tier 1 overflows",
+                }
+            ],
+            "problem": "",
         }
     ],
     "health": [
