@@ -8,6 +8,7 @@ from collections import defaultdict
 from netbond.config.schema import Config
 from netbond.desired import Desired, main_defaults, refusing_defaults, refusing_families
 from netbond.ecmp import foreign_ids
+from netbond.flows import same_bits
 from netbond.foreign_rules import ahead, first_priority, foreign, hidden, picks, takes_all
 from netbond.model import MAIN_TABLE, Facts, IPNetwork, Route, Rule
 from netbond.plan import hop_words, route_words, rule_words
@@ -54,6 +55,11 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
             for number in foreign_ids(facts, routing)
         ]
     found += [line for rule, line in unmet(facts, goal, config) if rule not in before]  # behind
+    found += [
+        f"another program's rule is for a mark of netbond's: {rule_says(rule)};"
+        " choose other bits by router.mark_mask"
+        for rule in same_bits(facts.rules, goal.rules, config)
+    ]
     found += _followed(facts, goal, config)
     found += _refusing(facts, goal, config) + _hiding_defaults(facts, goal, config)
     return found + _wide_routes(facts, goal, config) + _too_many(facts, goal, config)

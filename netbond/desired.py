@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netbond import pins, withheld
 from netbond.config.schema import Config
 from netbond.config.values import HIGHEST_TABLE
 from netbond.ecmp import ecmp, uses_groups
+from netbond.flows import Holders, holders, others_marks
 from netbond.foreign_rules import copies, make_way
-from netbond.lan import mark_rules
+from netbond.lan import Lan, lan_interfaces, mark_rules
 from netbond.match import NO_SETTINGS, Settings
 from netbond.model import (
     MAIN_TABLE,
@@ -51,6 +52,8 @@ class Desired:
     take: tuple[Route, ...] = ()  # foreign defaults to take out of main
     own_rules: tuple[Rule, ...] = ()  # those of `rules` that are ahead of policies and the shared default
     policies: tuple[PolicyInUse, ...] = ()  # in the order in which they are asked
+    flows: Holders = Holders()  # what holds forwarded flows
+    inside: Lan = Lan()  # where they come from, and how they are marked (netbond.router)
 
 
 def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
@@ -85,9 +88,13 @@ def desired(facts: Facts, config: Config) -> Desired:
     found = find(facts, config, tables_in_use(facts, routing.protocol))
     uplinks = found.uplinks
     groups = uses_groups(facts, routing)
-    shared = ecmp(uplinks, routing, groups=groups, left_out=facts.left_out)
     chosen = policies(uplinks, facts, config)
-    of_policies = policy_routes(chosen, uplinks, routing, groups=groups, left_out=facts.left_out)
+    flows = holders(facts, uplinks, groups=groups)
+    resilient, left_out = bool(flows.groups), facts.left_out
+    of_policies = policy_routes(
+        chosen, uplinks, routing, groups=groups, resilient=resilient, left_out=left_out
+    )
+    shared = ecmp(uplinks, routing, groups=groups, resilient=resilient, left_out=left_out)
     main = through_devices(facts.routes, {uplink.device for uplink in uplinks}, routing.protocol)
     of_uplinks = [
         route
@@ -95,7 +102,12 @@ def desired(facts: Facts, config: Config) -> Desired:
         for route in routes(uplink, routing, main.get((uplink.device, uplink.family), ()))
     ]
     pinned = pins.routes(uplinks, facts, config)
-    marked = mark_rules(uplinks, config.router, routing.protocol)
+    marked = mark_rules(uplinks, config.router, routing.protocol, flows.marks)
+    inside = replace(
+        lan_interfaces(facts.interfaces, uplinks, config.router, found.settings),
+        held=flows.marks,
+        others_marks=others_marks(facts.rules, config.router, routing.protocol) if flows.marks else (),
+    )
     passed_over = refusing_families(facts, routing.protocol) if routing.take_over_default else frozenset()
     own = rules(
         uplinks,
@@ -134,6 +146,8 @@ def desired(facts: Facts, config: Config) -> Desired:
         take=_to_take(facts, uplinks, config),
         own_rules=tuple(bound),
         policies=chosen,
+        flows=flows,
+        inside=inside,
     )
 
 

@@ -53,6 +53,14 @@ def nexthop_id(table: int, family: int, routing: RoutingConfig) -> int:
     return routing.nexthop_base + table + (IPV6_IDS if family == 6 else 0)
 
 
+def group_ids(family: int, routing: RoutingConfig) -> tuple[int, int]:
+    """The ids of the family's group in the ECMP default: a plain one, and a resilient one.
+
+    The kernel does not turn one into the other. The second is that of the pins' table, which has no nexthop.
+    """
+    return nexthop_id(routing.ecmp_table, family, routing), nexthop_id(routing.pin_table, family, routing)
+
+
 def own_ids(routing: RoutingConfig) -> range:
     """All ids that may be netbond's."""
     return range(routing.nexthop_base, routing.nexthop_base + 2 * IPV6_IDS)
@@ -120,10 +128,12 @@ def ecmp(
     routing: RoutingConfig,
     *,
     groups: bool = False,
+    resilient: bool = False,
     left_out: Collection[Leg] = frozenset(),
 ) -> Ecmp:
     """The default route of each family over all usable uplinks; none if no uplink is usable.
 
+    With `resilient` groups, forwarded flows that are busy keep their leg (netbond.flows).
     The kernel refuses the whole route if it refuses one leg, so each leg must be up, and those that it
     refuses all the same are `left_out` (netbond.refused_legs).
     """
@@ -144,10 +154,11 @@ def ecmp(
         legs = tuple(nexthop(uplink, weight) for uplink, weight in zip(usable, weights, strict=True))
         ids = [nexthop_id(uplink.table, family, routing) for uplink in usable]
         group = NexthopGroup(
-            nexthop_id(routing.ecmp_table, family, routing),
+            group_ids(family, routing)[resilient],
             family,
             tuple(sorted(zip(ids, weights, strict=True))),
             routing.protocol,
+            resilient,
         )
         # The kernel gives a single leg without gateway link scope; a multipath route has global scope.
         alone = len(legs) == 1 and legs[0].gateway is None and family == 4 and not grouped

@@ -1,4 +1,4 @@
-"""Decides which interfaces are LAN, and which marks keep their connections on an uplink. Pure.
+"""Decides which interfaces are LAN, and which marks keep forwarded connections on an uplink. Pure.
 
 netbond.router.ruleset tells how a connection gets its mark, and netbond.router.nft applies it.
 
@@ -24,10 +24,16 @@ _NFT_NAME = re.compile(r"[A-Za-z0-9_.@+=%~-]{1,15}")
 
 @dataclass(frozen=True, slots=True)
 class Lan:
-    """The LAN interfaces that are there, and a line for each that `lan` names and that cannot be."""
+    """The LAN interfaces that are there, and a line for each that `lan` names and that cannot be.
+
+    `held` are the families of which all forwarded connections are held, whether they come from a LAN
+    interface or not (netbond.flows). What has one of `others_marks`, each with its mask, is left alone.
+    """
 
     devices: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    held: frozenset[int] = frozenset()
+    others_marks: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,13 +91,16 @@ def lan_interfaces(
     return Lan(tuple(devices), tuple(problems))
 
 
-def lan_uplinks(uplinks: Iterable[Uplink], router: RouterConfig) -> list[Uplink]:
-    """The uplinks that LAN traffic can use: of a family that router mode handles, and plainly named."""
-    return [
-        uplink
-        for uplink in uplinks
-        if _NFT_NAME.fullmatch(uplink.device) and (router.ipv6 != "off" or uplink.family == 4)
-    ]
+def lan_families(router: RouterConfig) -> frozenset[int]:
+    """The families (4, 6) that router mode handles; none if it is off."""
+    if not router.lan:
+        return frozenset()
+    return frozenset({4} if router.ipv6 == "off" else {4, 6})
+
+
+def of_families(uplinks: Iterable[Uplink], families: Collection[int]) -> list[Uplink]:
+    """The uplinks of these families, as far as nftables can be told their names."""
+    return [uplink for uplink in uplinks if uplink.family in families and _NFT_NAME.fullmatch(uplink.device)]
 
 
 # --- marks -------------------------------------------------------------------------------------------------
@@ -106,30 +115,31 @@ def _mark(uplink: Uplink, router: RouterConfig) -> Mark:
     return Mark(mark_value(uplink.table, router.mark_mask), uplink.family)
 
 
-def live_marks(uplinks: Iterable[Uplink], router: RouterConfig) -> frozenset[Mark]:
+def live_marks(uplinks: Iterable[Uplink], router: RouterConfig, families: Collection[int]) -> frozenset[Mark]:
     """The marks of the uplinks that keep their connections."""
-    return frozenset(_mark(uplink, router) for uplink in lan_uplinks(uplinks, router) if uplink.leads_out)
+    return frozenset(_mark(uplink, router) for uplink in of_families(uplinks, families) if uplink.leads_out)
 
 
 def marks_to_release(
-    before: Collection[Mark], uplinks: Iterable[Uplink], router: RouterConfig, now: Collection[Mark]
+    before: Collection[Mark], uplinks: Iterable[Uplink], router: RouterConfig, families: Collection[int]
 ) -> list[Mark]:
     """The marks whose connections are to be deleted: those of uplinks that no longer keep them.
 
-    `before` are the live_marks() of the last time, `now` those of this time. After a start `before` is empty
-    and nothing is known: then every uplink that keeps no connections counts.
+    `before` are the live_marks() of the last time. After a start it is empty and nothing is known: then every
+    uplink of `families` that keeps no connections counts.
     """
-    candidates = before or {_mark(uplink, router) for uplink in lan_uplinks(uplinks, router)}
-    return sorted(set(candidates) - set(now))
+    uplinks = list(uplinks)
+    candidates = before or {_mark(uplink, router) for uplink in of_families(uplinks, families)}
+    return sorted(set(candidates) - live_marks(uplinks, router, (4, 6)))
 
 
-def mark_rules(uplinks: Iterable[Uplink], router: RouterConfig, protocol: int) -> list[Rule]:
-    """The rules that send a marked packet to its uplink's table; none if router mode is off.
+def mark_rules(
+    uplinks: Iterable[Uplink], router: RouterConfig, protocol: int, held: Collection[int] = ()
+) -> list[Rule]:
+    """The rules that send a marked packet to its uplink's table, for router mode and the families `held`.
 
     Dead uplinks have their rule, too: no packet gets the mark of one.
     """
-    if not router.lan:
-        return []
     found = {
         Rule(
             router.mark_priority,
@@ -139,6 +149,6 @@ def mark_rules(uplinks: Iterable[Uplink], router: RouterConfig, protocol: int) -
             mask=router.mark_mask,
             protocol=protocol,
         )
-        for uplink in lan_uplinks(uplinks, router)
+        for uplink in of_families(uplinks, {*lan_families(router), *held})
     }
     return sorted(found, key=lambda rule: (rule.family, rule.mark))

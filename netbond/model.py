@@ -31,6 +31,13 @@ FACTS_VERSION = 2  # the version of Facts in answers on the control socket
 MAIN_TABLE = 254
 LOCAL_TABLE = 255
 
+# Of a resilient group: enough buckets for weights of 255 to 1, and the kernel's own idle time.
+GROUP_BUCKETS = 1024
+GROUP_IDLE_S = 120
+
+# In Facts.forwarding an interface stands for itself in IPv4. IPv6 has one switch for all of them.
+FORWARDS_ALL = "all"
+
 # Kinds of routes, and actions of rules, that end a lookup without a way.
 REFUSALS = frozenset({"unreachable", "prohibit", "blackhole"})
 
@@ -152,12 +159,16 @@ class NexthopObject:
 
 @dataclass(frozen=True, slots=True)
 class NexthopGroup:
-    """Several nexthop objects that share traffic by weight. `members` are (id, weight), sorted."""
+    """Several nexthop objects that share traffic by weight. `members` are (id, weight), sorted.
+
+    The kernel does not turn a group into a `resilient` one, nor back.
+    """
 
     id: int
     family: int  # 4 or 6; 0 as read, because the kernel does not report it
     members: tuple[tuple[int, int], ...] = ()
     protocol: int = 0
+    resilient: bool = False  # busy flows stay on their member when others come and go
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +264,9 @@ class Facts:
     dscp_rules: bool = False  # whether rules of this kernel can ask for a DSCP (6.13 and later)
     left_out: frozenset[Leg] = frozenset()  # of the shared default, because the kernel refuses them
     measured: tuple[tuple[str, int], ...] = ()  # for weight = "auto", by interface (sources.auto_weight)
+    forwarding: frozenset[tuple[str, int]] = frozenset()  # whose packets the box forwards: see FORWARDS_ALL
+    resilient_groups: bool = False  # whether the kernel has them (5.13 and later)
+    nft: bool | None = None  # whether netbond can have a table of nftables; None: nobody has looked
 
 
 class UplinkState(StrEnum):

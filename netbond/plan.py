@@ -14,6 +14,8 @@ from shlex import quote
 
 from netbond.desired import Desired
 from netbond.model import (
+    GROUP_BUCKETS,
+    GROUP_IDLE_S,
     MAIN_TABLE,
     PATH_ATTRIBUTES,
     Facts,
@@ -253,6 +255,9 @@ def nexthop_words(nexthop: NexthopObject | NexthopGroup, *, whole: bool = True) 
         return " ".join(words)
     if isinstance(nexthop, NexthopGroup):
         words += ["group", "/".join(f"{member},{weight}" for member, weight in nexthop.members)]
+        if nexthop.resilient:
+            words += f"type resilient buckets {GROUP_BUCKETS} idle_timer {GROUP_IDLE_S}".split()
+            words += ["unbalanced_timer", "0"]
     else:
         words += hop_words(Nexthop(nexthop.device, nexthop.gateway))
         words += ["onlink"] if nexthop.onlink else []

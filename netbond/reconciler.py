@@ -61,12 +61,13 @@ class Reconciler:
         self.engines = Engines(config, self.publish)
         self.advice = AdviceBoard(lambda: self.published.engines if self.published is not None else ())
         self.engines.listen(lambda sender, advice: self.advice.post(sender, advice, time.monotonic()))
+        self._table = RouterMode(config)
         self.outputs: tuple[Output, ...] = (
             TableNames(config),
             AddressListFile(),
             self.engines,
             KernelSettings(config),
-            RouterMode(config),
+            self._table,
             Metrics(config, lambda: self.published, lambda: self.advice.lines(time.monotonic())),
             *(source for source in self._sources.all if isinstance(source, Output)),
         )
@@ -113,6 +114,7 @@ class Reconciler:
         admitted, due = self._backoff.admit(operations, wanted, now, moved=moved)
         for operation in admitted:
             logger.debug("%s (%s)", operation.command(), operation.why)
+        await self._table.prepare(facts, goal, self.config)
         refusals = await kernel.apply(admitted, facts.interfaces)
         self._backoff.refused(refusal.operation for refusal in refusals)
         self._changes += len(admitted) - len(refusals)
@@ -154,7 +156,10 @@ class Reconciler:
         """What was read from the kernel, with all that is known besides."""
         facts = self._sources.facts(read, clock.now())
         return replace(
-            facts, health=(*facts.health, *self._barred), left_out=self._legs.left_out(time.monotonic())
+            facts,
+            health=(*facts.health, *self._barred),
+            left_out=self._legs.left_out(time.monotonic()),
+            nft=self._table.usable(),
         )
 
     def _tell(self, facts: Facts, goal: Desired, refused: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 from netbond.config.schema import RoutingConfig
 from netbond.desired import Desired
-from netbond.ecmp import leg, nexthop_id
+from netbond.ecmp import group_ids, leg, nexthop_id
 from netbond.model import Leg, NexthopGroup, NexthopObject, Route
 from netbond.plan import Object, Operation
 from netbond.refusals import Refusal
@@ -101,7 +101,7 @@ class RefusedLegs:
             groups = {
                 group.id: dict(group.members) for group in goal.nexthops if isinstance(group, NexthopGroup)
             }
-            weights = groups.get(nexthop_id(routing.ecmp_table, family, routing), {})
+            weights = next((groups[each] for each in group_ids(family, routing) if each in groups), {})
             for route in goal.routes:
                 if (route.table, route.family) != (routing.ecmp_table, family):
                     continue
@@ -194,5 +194,5 @@ def _is_part(what: Object, family: int, members: Collection[int], routing: Routi
     if isinstance(what, NexthopObject):
         return what.id in members
     if isinstance(what, NexthopGroup):
-        return what.id == nexthop_id(routing.ecmp_table, family, routing)
+        return what.id in group_ids(family, routing)
     return isinstance(what, Route) and (what.table, what.family) == (routing.ecmp_table, family)

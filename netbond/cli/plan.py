@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from netbond.config.load import config_argument, load
@@ -39,21 +40,19 @@ def beyond_routes(facts: Facts, goal: Desired, config: Config) -> tuple[list[Cha
     import asyncio
 
     from netbond.kernel import sysctls
-    from netbond.lan import lan_interfaces
     from netbond.router import nft
 
     state_dir = config.agent.state_dir
-    inside = lan_interfaces(facts.interfaces, goal.uplinks, config.router, goal.settings)
     read = sysctls.Sysctls(state_dir).read
-    changes = sysctls.wanted(goal.uplinks, config, read, lan=inside.devices, links=facts.interfaces)
+    changes = sysctls.wanted(goal.uplinks, config, read, lan=goal.inside.devices, links=facts.interfaces)
     if os.geteuid() != 0:
-        if config.router.lan:
-            print("# router mode is left out: only root may see nftables", file=sys.stderr)
+        if config.router.lan or goal.inside.held:
+            print("# the table of nftables is left out: only root may see it", file=sys.stderr)
         return changes, ""
     try:
-        return changes, asyncio.run(nft.Router(state_dir).pending(goal.uplinks, inside, config.router))
+        return changes, asyncio.run(nft.Router(state_dir).pending(goal.uplinks, goal.inside, config.router))
     except NetbondError as error:
-        print(f"# router mode is left out: {error}", file=sys.stderr)
+        print(f"# the table of nftables is left out: {error}", file=sys.stderr)
         return changes, ""
 
 
@@ -62,10 +61,13 @@ def run(args: argparse.Namespace) -> int:
     from netbond.conflicts import unmet
     from netbond.desired import desired
     from netbond.plan import plan
+    from netbond.router import nft
     from netbond.sources.once import gather
 
     config = load(args.config)
     facts = gather(config)
+    if facts.nft is None:  # no agent has told
+        facts = replace(facts, nft=nft.installed() is not None)
     goal = desired(facts, config)
     operations = plan(facts, goal, config.routing.protocol)
     changes, text = beyond_routes(facts, goal, config)

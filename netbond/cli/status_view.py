@@ -32,6 +32,7 @@ from netbond.status.schema import (
     DataPlanStatus,
     DepartedUplink,
     EngineStatus,
+    ForwardedFlows,
     HealthStatus,
     IdleModem,
     KernelStatus,
@@ -344,7 +345,16 @@ def _ecmp(snapshot: Snapshot) -> list[RenderableType]:
             text(leg.weight),
             text(f"{100 * leg.weight / total:.0f} %" if total else None),
         )
-    return [heading, indented(table)]
+    return [heading, indented(table), *map(_forwarded, snapshot.flows)]
+
+
+def _forwarded(flows: ForwardedFlows) -> Text:
+    """What holds forwarded flows of a family."""
+    if flows.held_by == "nothing":
+        told = "move when an uplink comes or goes: install nftables"
+        return text(f"Forwarded IPv{flows.family} flows {told}", "yellow")
+    article = "a " if flows.held_by.endswith("group") else ""
+    return text(f"Forwarded IPv{flows.family} flows keep their uplink by {article}{flows.held_by}")
 
 
 def _policies(policies: Sequence[PolicyStatus]) -> RenderableType:

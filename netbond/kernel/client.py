@@ -110,6 +110,7 @@ class Kernel:
         self._sequence = itertools.count(1)
         self._reader = wire.Reader()
         self._first_reader = wire.Reader()
+        self._has_resilient: bool | None = None  # groups; None: not asked yet
 
     async def __aenter__(self) -> Self:
         found = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
@@ -272,7 +273,22 @@ class Kernel:
             rules=tuple(self._parsed(wire.rule, wire.GETRULE)),
             nexthops=None if nexthops is None else tuple(reader.read(wire.nexthop, p) for p in nexthops),
             dscp_rules=_takes_dscp(os.uname().release),
+            forwarding=frozenset(self._forwarding()),
+            resilient_groups=nexthops is not None and self._resilient(),
         )
+
+    def _forwarding(self) -> Iterator[tuple[str, int]]:
+        for af in wire.AF.values():
+            for payload in self._dump_if_known(wire.GETNETCONF, af) or ():
+                found = self._reader.read(wire.forwarding, payload)
+                if found is not None:
+                    yield found
+
+    def _resilient(self) -> bool:
+        """Whether the kernel has resilient groups. Only the first answer is read, as it does not change."""
+        if self._has_resilient is None:
+            self._has_resilient = self._dump_if_known(wire.GETNEXTHOPBUCKET, 0) is not None
+        return self._has_resilient
 
     def _parsed(self, parse: Callable[[bytes, wire.Names], Found | None], kind: int) -> Iterator[Found]:
         for af in wire.AF.values():

@@ -16,6 +16,9 @@ from types import MappingProxyType
 from typing import Any
 
 from netbond.model import (
+    FORWARDS_ALL,
+    GROUP_BUCKETS,
+    GROUP_IDLE_S,
     LOCAL_TABLE,
     MAIN_TABLE,
     PATH_ATTRIBUTES,
@@ -39,6 +42,7 @@ NEWROUTE, DELROUTE, GETROUTE = 24, 25, 26
 NEWRULE, DELRULE, GETRULE = 32, 33, 34
 NEWNEIGH, GETNEIGH = 28, 30
 NEWNEXTHOP, DELNEXTHOP, GETNEXTHOP = 104, 105, 106
+GETNETCONF, GETNEXTHOPBUCKET = 82, 118
 
 # nlmsghdr.nlmsg_flags
 REQUEST, ACK, DUMP, REPLACE, EXCLUSIVE, CREATE = 0x1, 0x4, 0x300, 0x100, 0x200, 0x400
@@ -68,6 +72,7 @@ _PREFERENCE = {b"\1": 1, b"\3": -1}  # ICMPV6_ROUTER_PREF_HIGH and _LOW; all oth
 _RTM_F_CLONED = 0x200  # a cached exception (path MTU), not a configured route
 _RTNH_F_DEAD, _RTNH_F_ONLINK = 0x1, 0x4
 _FIB_RULE_INVERT = 0x2  # `ip rule add not ...`
+_NETCONF_ALL = -1  # NETCONFA_IFINDEX_ALL
 _SKIP_STATISTICS = 0x8  # RTEXT_FILTER_SKIP_STATS: a link's counters are most of its message
 
 FAMILY = {socket.AF_INET: 4, socket.AF_INET6: 6}
@@ -387,6 +392,7 @@ def nexthop(payload: bytes, names: Names) -> NexthopObject | NexthopGroup | None
             0,
             tuple(sorted((member, low + 256 * high + 1) for member, low, high, _ in members)),
             protocol,
+            resilient=found.get(3, b"")[:2] == _U16.pack(1),  # NHA_GROUP_TYPE, NEXTHOP_GRP_TYPE_RES
         )
     other = [word for kind, word in ((4, "blackhole"), (8, "encap"), (11, "fdb")) if kind in found]
     return NexthopObject(
@@ -398,6 +404,18 @@ def nexthop(payload: bytes, names: Names) -> NexthopObject | NexthopGroup | None
         protocol=protocol,
         other=" ".join(other),
     )
+
+
+def forwarding(payload: bytes, names: Names) -> tuple[str, int] | None:
+    """An interface, or FORWARDS_ALL, and a family of which the box forwards what comes in by it."""
+    af = payload[0]  # netconfmsg
+    found = attributes(payload, 4)
+    if af not in FAMILY or not _u32(found.get(2)):  # NETCONFA_FORWARDING
+        return None
+    index = struct.unpack("=i", found[1])[0]  # NETCONFA_IFINDEX
+    if index == _NETCONF_ALL:
+        return (FORWARDS_ALL, 6) if af == AF[6] else None
+    return (names[index], 4) if af == AF[4] and index in names else None
 
 
 class Reader:
@@ -469,6 +487,8 @@ def dump_request(kind: int, af: int, sequence: int, *, statistics: bool = False)
         GETLINK: _LINK.pack(af, 0, 0, 0, 0),
         GETADDR: _ADDRESS.pack(af, 0, 0, 0, 0),
         GETNEXTHOP: _NEXTHOP.pack(af, 0, 0, 0),
+        GETNEXTHOPBUCKET: _NEXTHOP.pack(af, 0, 0, 0),
+        GETNETCONF: bytes([af, 0, 0, 0]),
     }.get(kind, _ROUTE.pack(af, 0, 0, 0, 0, 0, 0, 0, 0))
     if kind == GETLINK and not statistics:
         payload += _number(29, _SKIP_STATISTICS)  # IFLA_EXT_MASK
@@ -586,7 +606,13 @@ def pack_nexthop(nexthop: NexthopObject | NexthopGroup, indexes: Mapping[str, in
             _MEMBER.pack(number, weight - 1 & 0xFF, weight - 1 >> 8, 0) for number, weight in nexthop.members
         )
         payload = _NEXTHOP.pack(0, 0, nexthop.protocol, 0) + _number(1, nexthop.id)
-        return payload + _attribute(2, members)
+        payload += _attribute(2, members)
+        if nexthop.resilient:
+            # Of an unbalanced timer 0 means: buckets that are in use never move.
+            timers = [_number(kind, value) for kind, value in ((2, GROUP_IDLE_S * _USER_HZ), (3, 0))]
+            options = _attribute(1, _U16.pack(GROUP_BUCKETS)) + b"".join(timers)
+            payload += _attribute(3, _U16.pack(1)) + _attribute(12 | 0x8000, options)
+        return payload
     flags = _RTNH_F_ONLINK if nexthop.onlink else 0
     payload = _NEXTHOP.pack(AF[nexthop.family], 0, nexthop.protocol, flags) + _number(1, nexthop.id)
     payload += _number(5, _index(nexthop.device, indexes))

@@ -9,7 +9,6 @@ from netbond.config.schema import Config
 from netbond.contracts import Output
 from netbond.desired import Desired
 from netbond.kernel import sysctls
-from netbond.lan import lan_interfaces
 from netbond.model import Facts
 
 logger = logging.getLogger(__name__)
@@ -26,10 +25,11 @@ class KernelSettings(Output):
 
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Set what differs; after a reload, restore what is no longer wanted."""
-        inside = lan_interfaces(facts.interfaces, goal.uplinks, config.router, goal.settings).devices
 
         def wanted(observed: sysctls.Observed) -> list[sysctls.Change]:
-            return sysctls.wanted(goal.uplinks, config, observed, lan=inside, links=facts.interfaces)
+            return sysctls.wanted(
+                goal.uplinks, config, observed, lan=goal.inside.devices, links=facts.interfaces
+            )
 
         changes = wanted(self._sysctls.read)
         for change in changes:

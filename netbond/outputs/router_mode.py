@@ -1,21 +1,24 @@
-"""Keeps router mode's nftables table, and deletes the connections of dead uplinks. Output."""
+"""Keeps netbond's nftables table, and deletes the connections of dead uplinks. Output."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 
 from netbond.config.schema import Config, RouterConfig
 from netbond.contracts import Look, Output
 from netbond.desired import Desired
-from netbond.errors import NetbondError
-from netbond.lan import Lan, lan_interfaces
+from netbond.errors import KernelLacksError, NetbondError, UnavailableError
+from netbond.lan import Lan
 from netbond.model import Facts, Interface, Uplink
 from netbond.router import nft
 
 WAIT_S = 0.25  # how long a pass waits for nft
 LEAVE_S = 4.0  # how long leave() waits for nft
+LOOK_FOR_S = 10.0  # between two looks whether nft is installed
+RETRY_S = 600.0  # until a kernel that could not hold flows is asked again
 
 
 class RouterMode(Output):
@@ -31,6 +34,10 @@ class RouterMode(Output):
         self._syncing: asyncio.Task[None] | None = None
         self._overdue = False  # the pass that began the update did not wait for its end
         self._problems: Sequence[str] = ()
+        self._prepared = False  # the table was there before the routes
+        self._installed = False  # nft, when somebody looked
+        self._looked: float | None = None  # monotonic seconds
+        self._lacking_until = 0.0  # the kernel cannot hold flows by marks; monotonic seconds
 
     async def start(self, look: Look, links: Sequence[Interface]) -> None:
         """Watch nftables, and call `look` when another program changes rules."""
@@ -45,13 +52,27 @@ class RouterMode(Output):
         if self._on:
             self._look()
 
+    def usable(self) -> bool:
+        """Whether forwarded flows can be held by a table of nftables: `Facts.nft`."""
+        now = time.monotonic()
+        if self._looked is None or now - self._looked > LOOK_FOR_S:
+            self._installed, self._looked = nft.installed() is not None, now
+        return self._installed and now >= self._lacking_until
+
+    async def prepare(self, facts: Facts, goal: Desired, config: Config) -> None:
+        """Make the table before routes change, if there is none yet: flows would move with the routes."""
+        if not goal.inside.held:
+            self._prepared = False
+        elif not self._prepared:
+            self._prepared = True
+            await self.apply(facts, goal, config)
+
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Begin to update the table; if that takes longer than WAIT_S, return the last update's problems."""
-        self._on = bool(config.router.lan)
+        self._on = bool(config.router.lan or goal.inside.held)
         if self._syncing is not None and not self._syncing.done():
             return self._problems  # its end leads to another pass
-        inside = lan_interfaces(facts.interfaces, goal.uplinks, config.router, goal.settings)
-        self._syncing = asyncio.create_task(self._sync(goal.uplinks, inside, config.router))
+        self._syncing = asyncio.create_task(self._sync(goal.uplinks, goal.inside, config.router))
         self._overdue = False
         _, running = await asyncio.wait([self._syncing], timeout=WAIT_S)
         self._overdue = bool(running)
@@ -62,6 +83,10 @@ class RouterMode(Output):
             found: Sequence[str] = await self._router.sync(uplinks, inside, router)
         except NetbondError as error:
             found = [str(error)]
+            if not router.lan and isinstance(error, nft.NftError | KernelLacksError | UnavailableError):
+                # Nobody has asked for the table. The next pass holds flows in another way.
+                found, self._lacking_until = (), time.monotonic() + RETRY_S
+                self._look()
         self._problems = found
         if self._overdue:
             self._look()
@@ -77,5 +102,5 @@ class RouterMode(Output):
         except NetbondError as error:
             return [str(error)]
         except TimeoutError:
-            return ["router mode's nftables table, because nft does not finish"]
+            return ["netbond's nftables table, because nft does not finish"]
         return ()

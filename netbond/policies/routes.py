@@ -26,11 +26,12 @@ def routes(
     routing: RoutingConfig,
     *,
     groups: bool = False,
+    resilient: bool = False,
     left_out: Collection[Leg] = frozenset(),
 ) -> Ecmp:
     """The routes of all policies' tables, and the nexthops that they need: members before their groups.
 
-    `left_out` are the legs that the kernel refuses (netbond.refused_legs).
+    `left_out` are the legs that the kernel refuses (netbond.refused_legs); `resilient` as for ecmp().
     """
     known = {(uplink.name, uplink.family): uplink for uplink in uplinks}
     refused = {(each.table, each.family) for each in left_out}
@@ -52,10 +53,12 @@ def routes(
             if groups and way.family == 4 and len(hops) > 1:
                 numbers = [nexthop_id(uplink.table, 4, routing) for uplink, _ in legs]
                 group = NexthopGroup(
-                    nexthop_id(FIRST_GROUP + policy.number, 4, routing),
+                    # The kernel does not turn one kind into the other. There are at most 64 policies.
+                    nexthop_id(FIRST_GROUP + 100 * resilient + policy.number, 4, routing),
                     4,
                     tuple(sorted((number, hop.weight) for number, hop in zip(numbers, hops, strict=True))),
                     routing.protocol,
+                    resilient,
                 )
                 made.append(group)
                 members |= {

@@ -1,4 +1,4 @@
-"""Applies the nftables text of router mode through `nft`, and deletes the connections of dead uplinks.
+"""Applies the text of netbond's nftables table through `nft`, and deletes the connections of dead uplinks.
 
 `nft` reads its text from standard input and replaces the whole table in one transaction, so no packet meets
 half of it. The applied text is kept in `state_dir`, together with the kernel's listing of it. So `netbond
@@ -20,12 +20,12 @@ import os
 import shutil
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from netbond.config.schema import RouterConfig
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
-from netbond.lan import Lan, Mark, live_marks, marks_to_release
+from netbond.lan import Lan, Mark, lan_families, live_marks, marks_to_release
 from netbond.model import Uplink
 from netbond.router.ruleset import FAMILY, REMOVAL, TABLE, pending, ruleset
 from netbond.system import files
@@ -111,7 +111,7 @@ def _refused(what: str, error: OSError) -> NetbondError:
     if error.errno in (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVAL):
         return KernelLacksError(
             f"this kernel cannot {what}",
-            "router mode needs CONFIG_NF_CT_NETLINK and CONFIG_NF_CONNTRACK_MARK",
+            "marks of connections need CONFIG_NF_CT_NETLINK and CONFIG_NF_CONNTRACK_MARK",
         )
     return NetbondError(f"the kernel did not {what}: {files.why(error)}")
 
@@ -183,9 +183,14 @@ def _subscribed() -> socket.socket:
 # --- the program ------------------------------------------------------------------------------------------
 
 
+def installed() -> str | None:
+    """The path of `nft`; None if it is not installed."""
+    return shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{_PATH}")
+
+
 def program() -> str:
     """The path of `nft`; UnavailableError names the package to install."""
-    found = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{_PATH}")
+    found = installed()
     if found is None:
         raise UnavailableError(
             "router mode needs the program nft, which is not installed", "install the package nftables"
@@ -227,7 +232,7 @@ async def feed(text: str) -> None:
         if "not permitted" in line:
             raise NotPermittedError("nft may not change the ruleset", "run netbond as root (CAP_NET_ADMIN)")
         raise NftError(
-            f"nft refused the rules of router mode: {line}",
+            f"nft refused netbond's table: {line}",
             "nft 0.9.8 and a kernel 5.10 with nf_tables, nft_masq, nft_ct are needed",
         )
 
@@ -312,7 +317,7 @@ class Table:
 
 
 class Router:
-    """Router mode as the agent runs it: `sync` in each pass, after the rules are in the kernel."""
+    """The table as the agent keeps it: `sync` in each pass, after the rules are in the kernel."""
 
     def __init__(self, state_dir: Path) -> None:
         self._table = Table(state_dir)
@@ -323,15 +328,19 @@ class Router:
     async def sync(self, uplinks: Iterable[Uplink], inside: Lan, router: RouterConfig) -> list[str]:
         """Make the table right, then delete the connections of uplinks that no longer keep them.
 
-        `inside` are the LAN interfaces (netbond.lan). The answer is what is wrong, a line each; NetbondError
-        if `nft` or the kernel refuses. Without router mode in the configuration nothing is touched, or even
-        asked.
+        `inside` are the LAN interfaces, and what else is held (netbond.lan). The answer is what is wrong, a
+        line each; NetbondError if `nft` or the kernel refuses. Where there is no router mode and nothing to
+        hold, nothing is touched, or even asked.
         """
-        if not router.lan:
-            await self.remove()
-            return []
         uplinks = tuple(uplinks)
-        await self._table.apply(ruleset(uplinks, inside.devices, router))
+        families = lan_families(router) | inside.held
+        if not families:
+            before = self._live
+            await self.remove()
+            if before:
+                release(marks_to_release(before, uplinks, router, families), self._mask)
+            return []
+        await self._table.apply(_text(uplinks, inside, router))
         self._was_on = True
         mask = router.mark_mask
         if mask != self._mask:
@@ -339,19 +348,18 @@ class Router:
             if self._live:
                 release(sorted(self._live), self._mask)
             self._live, self._mask = frozenset(), mask
-        now = live_marks(uplinks, router)
+        now = live_marks(uplinks, router, families)
         if now != self._live:
-            release(marks_to_release(self._live, uplinks, router, now), mask)
+            release(marks_to_release(self._live, uplinks, router, families), mask)
             self._live = now
         return [*inside.problems, *([self._table.problem] if self._table.problem else [])]
 
     async def pending(self, uplinks: Iterable[Uplink], inside: Lan, router: RouterConfig) -> str:
         """What sync() would apply, as text for `nft -f -` with a comment that says why; "" if nothing."""
-        if not router.lan and not self._was_on:
+        if not lan_families(router) | inside.held and not self._was_on:
             return ""
-        uplinks = tuple(uplinks)
-        wanted = ruleset(uplinks, inside.devices, router)
-        return pending(await self._table.applied(), wanted)
+        wanted = _text(tuple(uplinks), inside, router)
+        return pending(await self._table.applied(), wanted, lan=bool(inside.devices))
 
     async def remove(self) -> None:
         """Take the table away, if there is one. Connections stay as they are; nothing holds them any more."""
@@ -359,3 +367,7 @@ class Router:
             await self._table.remove()
             self._was_on = False
             self._live = frozenset()
+
+
+def _text(uplinks: Sequence[Uplink], inside: Lan, router: RouterConfig) -> str:
+    return ruleset(uplinks, inside.devices, router, held=inside.held, others_marks=inside.others_marks)

@@ -1,15 +1,16 @@
-"""Writes the nftables text with which LAN clients share the uplinks (router mode). Pure.
+"""Writes the nftables text that holds forwarded connections, and shares the uplinks with a LAN. Pure.
 
-How a connection of a LAN client lives:
+How a forwarded connection lives, of a container, a hotspot, a virtual machine or a LAN client (router mode):
 1. its first packet finds no mark, so the routing decides as for anybody (pins, then the ECMP default);
-2. in `forward` the connection gets the mark of the uplink that was chosen (netbond.lan), in `postrouting`
-   its address;
-3. each later packet from the LAN gets the connection's mark as its own (`prerouting`), and a rule
+2. in `forward` (`begins`) the connection gets the mark of the uplink that was chosen (netbond.lan). In router
+   mode it gets the uplink's address in `postrouting`; all others are translated by whoever forwards them;
+3. each later packet gets the connection's mark as its own (`prerouting`), and a rule
    `fwmark MARK/MASK lookup TABLE` sends it to the same uplink, whatever became of the ECMP default;
 4. when the uplink is given up, its marks are no longer handed to packets, and netbond.router.nft deletes its
    connections: the next packet begins anew at 1, with the address of another uplink.
-A connection that comes in by an uplink (a port forward) is marked on arrival, so that its answers leave by
-that uplink.
+A connection that comes in by an uplink (a port forward) is marked in `forward`, too, so that its answers
+leave by that uplink. One that is older than the table has been translated to the address of an uplink, or
+came in at one, which tells its uplink (`begun`).
 
 Packets of the box itself are left alone. Its sockets are held by their device or their address
 (netbond.rules), which says as much as a mark would, save for one case: two uplinks with the same address.
@@ -21,11 +22,12 @@ Interfaces are written out by name: sets with wildcards need newer nftables than
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 
 from netbond.config.schema import RouterConfig
-from netbond.lan import lan_uplinks, mark_value
-from netbond.model import Uplink
+from netbond.lan import lan_families, mark_value, of_families
+from netbond.model import IPAddress, Uplink
 
 FAMILY, TABLE = "inet", "netbond"
 
@@ -47,66 +49,117 @@ def _chain(name: str, hook: str, lines: Sequence[str]) -> list[str]:
     return [f"\tchain {name} {{", *(f"\t\t{line}" for line in [*head, *lines]), "\t}"]
 
 
-def ruleset(uplinks: Sequence[Uplink], lan_devices: Sequence[str], config: RouterConfig) -> str:
-    """The text for `nft -f -` that replaces table inet netbond in one transaction; "" for no table."""
-    ours = lan_uplinks(uplinks, config)
-    if not config.lan or not lan_devices or not ours:
-        return ""
-    pinned = [uplink for uplink in ours if uplink.leads_out]
-    inside, out = _names(lan_devices), _names(uplink.device for uplink in ours)
-    only_v4 = ["meta nfproto ipv6 accept"] if config.ipv6 == "off" else []
-    restore = {line: None for uplink in pinned for line in [_Words(uplink, config, ours).restore()]}
+def ruleset(
+    uplinks: Sequence[Uplink],
+    lan_devices: Sequence[str],
+    config: RouterConfig,
+    *,
+    held: Collection[int] = (),
+    others_marks: Sequence[tuple[int, int]] = (),
+) -> str:
+    """The text for `nft -f -` that replaces table inet netbond in one transaction; "" for no table.
 
+    `held` are the families of which forwarded connections are held without a LAN, too, and `others_marks` the
+    marks, each with its mask, of packets that are left alone.
+    """
+    lan = lan_families(config) if lan_devices else frozenset()
+    families = lan | frozenset(held)
+    ours = of_families(uplinks, families)
+    if not ours:
+        return ""
+    pinned = [_Words(uplink, config, ours, families) for uplink in ours if uplink.leads_out]
+    out = _names(uplink.device for uplink in ours)
+    others = [f"meta mark & 0x{mask:08x} == 0x{mark:08x}" for mark, mask in others_marks]
+    one_family = [f"meta nfproto ipv{10 - family} accept" for family in families if len(families) == 1]
+    unmarked = f"ct mark & 0x{config.mark_mask:08x} == 0x00000000"
+    twins = _twins(ours)
+
+    # The first line is for what comes to the box itself, and for answers that nobody marked.
     prerouting = [
-        *only_v4,
-        *(_Words(uplink, config, ours).arriving() for uplink in pinned),
-        *(f"iifname {inside} {line}" for line in restore),
+        *one_family,
+        f"iifname {out} {unmarked} accept",
+        *(f"{mark} accept" for mark in others),
+        f"{unmarked} jump begun",
+        *dict.fromkeys(words.restore() for words in pinned),
     ]
-    forward = list(only_v4)
-    inbound: list[str] = []
+    begun = [line for words in pinned for line in words.begun(twins)]
+    begins = [
+        *(f"{mark} return" for mark in others),
+        *(words.leaving() for words in pinned),
+        *(words.arriving() for words in pinned),
+    ]
+    forward = [*one_family, f"ct direction original {unmarked} jump begins"]
+    lines = [
+        *_chain("begins", "", begins),
+        *_chain("begun", "", begun),
+        *_chain("prerouting", "filter hook prerouting priority mangle", prerouting),
+    ]
+    if twins and lan:
+        answers = dict.fromkeys(f"ct direction reply {words.returning()}" for words in pinned)
+        lines += _chain("input", "filter hook input priority mangle", forward)
+        lines += _chain("output", "route hook output priority mangle", [*one_family, *answers])
+    if lan:
+        in_lan = of_families(uplinks, lan)
+        lines += _shared(in_lan, lan_devices, config, families, forward)
+    else:
+        lines += _chain("forward", "filter hook forward priority filter", forward)
+    return _ANEW + "\n".join([f"table {FAMILY} {TABLE} {{", *lines, "}"]) + "\n"
+
+
+def _shared(
+    ours: Sequence[Uplink],
+    lan_devices: Sequence[str],
+    config: RouterConfig,
+    families: Collection[int],
+    forward: Sequence[str],
+) -> list[str]:
+    """The chains with which a LAN shares the uplinks, after the lines `forward` that hold connections."""
+    inside, out = _names(lan_devices), _names(uplink.device for uplink in ours)
+    # Where other families are held, too.
+    only = "meta nfproto ipv4 " if config.ipv6 == "off" and len(families) > 1 else ""
+    lines: list[str] = []
+    forward = list(forward)
     if config.protect_lan:
         everywhere = _names([*lan_devices, *(uplink.device for uplink in ours)])
-        forward.append(f"iifname {out} oifname {everywhere} ct state new jump inbound")
-        inbound = _chain("inbound", "", ["ct status dnat return", "drop"])
-    forward += [f"iifname {inside} {_Words(uplink, config, ours).leaving()}" for uplink in pinned]
+        forward.insert(-1, f"{only}iifname {out} oifname {everywhere} ct state new jump inbound")
+        lines += _chain("inbound", "", ["ct status dnat return", "drop"])
     if config.clamp_mss:
         clamp = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
-        forward += [f"oifname {out} {clamp}", f"iifname {out} {clamp}"]
+        forward += [f"{only}oifname {out} {clamp}", f"{only}iifname {out} {clamp}"]
+    lines += _chain("forward", "filter hook forward priority filter", forward)
     translated = {
         (True, "masquerade"): "",
         (True, "off"): "meta nfproto ipv4 ",
         (True, "forward"): "meta nfproto ipv4 ",
         (False, "masquerade"): "meta nfproto ipv6 ",
     }.get((config.masquerade, config.ipv6))
-
-    lines = _chain("prerouting", "filter hook prerouting priority mangle", prerouting)
-    if _twins(ours):
-        answers = [f"ct direction reply {line}" for line in restore]
-        lines += _chain("output", "route hook output priority mangle", [*only_v4, *answers])
-    lines += inbound
-    lines += _chain("forward", "filter hook forward priority filter", forward)
     if translated is not None:
         masquerade = f"iifname {inside} oifname {out} {translated}masquerade"
         lines += _chain("postrouting", "nat hook postrouting priority srcnat", [masquerade])
-    return _ANEW + "\n".join([f"table {FAMILY} {TABLE} {{", *lines, "}"]) + "\n"
+    return lines
 
 
 class _Words:
     """What nft is told of one uplink.
 
-    Where an interface is several uplinks, one for each gateway, the gateway tells them apart on the way out
-    and the address on the way in. Where both families are ours, each line is for one.
+    What was routed to its gateway is its own, and not what other programs' routes send over its device. Where
+    an interface is several uplinks, one for each gateway, the address tells them apart on the way in. Where
+    both families are held, each line is for one.
     """
 
-    def __init__(self, uplink: Uplink, config: RouterConfig, ours: Iterable[Uplink]) -> None:
+    def __init__(
+        self, uplink: Uplink, config: RouterConfig, ours: Iterable[Uplink], families: Collection[int]
+    ) -> None:
         self._uplink = uplink
         self._version = uplink.address.version
         self._ip = "ip" if self._version == 4 else "ip6"
-        self._family = "" if config.ipv6 == "off" else f"meta nfproto ipv{self._version} "
+        self._family = f"meta nfproto ipv{self._version} " if len(families) > 1 else ""
         self._mask, self._keep = config.mark_mask, ~config.mark_mask & 0xFFFFFFFF
         self._mark = mark_value(uplink.table, config.mark_mask)
         tables = {u.table for u in ours if (u.device, u.address.version) == (uplink.device, self._version)}
         self._shares_device = len(tables) > 1
+        own = sorted(a.interface.ip for a in self._uplink.addresses if a.interface.version == self._version)
+        self._own = "" if not own else f"{{ {', '.join(map(str, own))} }}"
 
     def _has(self, value: int) -> str:
         return f"ct mark & 0x{self._mask:08x} == 0x{value:08x}"
@@ -114,46 +167,61 @@ class _Words:
     def _set(self, what: str) -> str:
         return f"{what} mark set {what} mark & 0x{self._keep:08x} | 0x{self._mark:08x}"
 
-    def arriving(self) -> str:
-        """Marks a connection that comes in by the uplink."""
-        held = sorted(a.interface.ip for a in self._uplink.addresses if a.interface.version == self._version)
-        mine = ", ".join(map(str, held))
-        to = f"{self._ip} daddr {{ {mine} }} " if self._shares_device and mine else ""
-        return (
-            f'{self._family}iifname "{self._uplink.device}" {to}ct state new {self._has(0)} {self._set("ct")}'
-        )
-
     def leaving(self) -> str:
-        """Marks a connection that was routed to the uplink; without the words for where it comes from."""
+        """Marks a connection that was routed to the uplink."""
         gateway = self._uplink.gateway
-        via = f"rt {self._ip} nexthop {gateway} " if self._shares_device and gateway is not None else ""
-        return (
-            f'{self._family}oifname "{self._uplink.device}" {via}ct direction original'
-            f" {self._has(0)} {self._set('ct')}"
-        )
+        # nft does not see the gateway if that is of the other family (RFC 8950).
+        seen = gateway is not None and gateway.version == self._version
+        via = f"rt {self._ip} nexthop {gateway} " if seen else ""
+        return f'{self._family}oifname "{self._uplink.device}" {via}{self._set("ct")} return'
 
-    def restore(self) -> str:
-        """Gives a packet the mark of its connection; likewise."""
+    def arriving(self) -> str:
+        """Marks a connection that comes in by the uplink, so that its answers leave by it."""
+        to = f"ct original {self._ip} daddr {self._own} " if self._shares_device and self._own else ""
+        return f'{self._family}iifname "{self._uplink.device}" {to}{self._set("ct")} return'
+
+    def begun(self, twins: Collection[IPAddress]) -> list[str]:
+        """Mark a connection that is older than the table: its address tells the uplink."""
+        if not self._own or any(address.interface.ip in twins for address in self._uplink.addresses):
+            return []
+        mark = self._set("ct")
+        return [
+            f"{self._family}ct direction {way} ct {other} {self._ip} daddr {self._own} {mark} return"
+            for way, other in (("original", "reply"), ("reply", "original"))
+        ]
+
+    def returning(self) -> str:
+        """Gives a packet the mark of its connection."""
         return f"{self._family}{self._has(self._mark)} {self._set('meta')}"
 
+    def restore(self) -> str:
+        """The same, unless the packet comes in by the uplink itself: the mark tells where it goes to."""
+        return f'iifname != "{self._uplink.device}" {self.returning()}'
 
-def _twins(uplinks: Sequence[Uplink]) -> bool:
-    """Whether two interfaces have the same address."""
+
+def _twins(uplinks: Sequence[Uplink]) -> set[IPAddress]:
+    """The addresses that two interfaces have."""
     owners = {(address.interface.ip, uplink.device) for uplink in uplinks for address in uplink.addresses}
-    return len({address for address, _ in owners}) < len(owners)
+    counts = Counter(address for address, _ in owners)
+    return {address for address, count in counts.items() if count > 1}
 
 
 # --- for people -------------------------------------------------------------------------------------------
 
 
-def pending(applied: str, wanted: str) -> str:
+def pending(applied: str, wanted: str, *, lan: bool = True) -> str:
     """The nft text that is still to be applied, with a comment that says why; "" if there is none.
 
     `applied` is the text that the kernel's table was made from, "" if the table is not there or not as made.
+    `lan`: there are LAN interfaces.
     """
     if applied == wanted:
         return ""
     if not wanted:
-        return f"# router mode is off, or has no LAN interface or no uplink\n{REMOVAL}"
-    why = "the LAN shares the uplinks" if not applied else "uplinks or LAN interfaces changed"
+        return f"# no LAN shares the uplinks, and no forwarded flows have several\n{REMOVAL}"
+    why = "forwarded flows keep their uplink"
+    if applied:
+        why = "uplinks or LAN interfaces changed"
+    elif lan:
+        why = "the LAN shares the uplinks"
     return f"# {why}\n{wanted}"

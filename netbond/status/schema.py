@@ -177,6 +177,19 @@ class PolicyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ForwardedFlows:
+    """What keeps the flows that the box forwards on their uplink, of one family."""
+
+    family: int = field(metadata=doc("4 or 6"))
+    held_by: str = field(
+        metadata=doc(
+            "`connection marks`, `resilient nexthop group`, or `nothing`:"
+            " [routing.md](routing.md#forwarded-flows)"
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStatus:
     """An SRTLA engine."""
 
@@ -439,6 +452,10 @@ class Core:
     engines: tuple[EngineStatus, ...] = field(metadata=doc("senders and receivers"))
     policies: tuple[PolicyStatus, ...] = field(
         default=(), metadata=doc("the policies, in the order of the file: [policies.md](policies.md)")
+    )
+    flows: tuple[ForwardedFlows, ...] = field(
+        default=(),
+        metadata=doc("families of which the box forwards flows and has several uplinks: what holds them"),
     )
 
 

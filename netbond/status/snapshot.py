@@ -21,6 +21,7 @@ from netbond.status.schema import (
     EcmpStatus,
     EngineStatus,
     ExcludedInterface,
+    ForwardedFlows,
     GatewayStatus,
     PolicyStatus,
     PolicyUplink,
@@ -124,6 +125,16 @@ def build(
             for engine in engines
         ),
         policies=tuple(map(_policy, desired.policies)),
+        flows=tuple(
+            ForwardedFlows(family, held_by)
+            for family in (4, 6)
+            for held_by, families in (
+                ("connection marks", desired.flows.marks),
+                ("resilient nexthop group", desired.flows.groups),
+                ("nothing", desired.flows.nothing),
+            )
+            if family in families
+        ),
         **vars(sections),
     )
 

@@ -1,4 +1,4 @@
-"""Hears the kernel's events: changes of links, addresses, routes, rules and neighbours.
+"""Hears the kernel's events: changes of links, addresses, routes, rules, forwarding and neighbours.
 
 An event is only a reason to look. The kernel empties tables without an event, and drops events that come
 faster than they are read. So only their type is read: whether links or addresses have changed. pyroute2 opens
@@ -47,7 +47,9 @@ Neighbour = Callable[[str, IPAddress, bool], None]
 
 logger = logging.getLogger(__name__)
 
-RTMGRP_NEXTHOP = 1 << 31  # group 32, RTNLGRP_NEXTHOP; pyroute2 has no name for it
+# pyroute2 has no names for these: RTNLGRP_NEXTHOP is group 32, RTNLGRP_IPV4_NETCONF 24, and IPv6's 25.
+RTMGRP_NEXTHOP = 1 << 31
+RTMGRP_NETCONF = 1 << 23 | 1 << 24  # forwarding is switched on or off
 GROUPS = (
     RTMGRP_LINK
     | RTMGRP_IPV4_IFADDR
@@ -58,6 +60,7 @@ GROUPS = (
     | RTMGRP_IPV6_RULE
     | RTMGRP_NEIGH
     | RTMGRP_NEXTHOP
+    | RTMGRP_NETCONF
 )
 MOVES = frozenset({RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR})
 NEIGHBOURS = frozenset({RTM_NEWNEIGH, RTM_DELNEIGH})

@@ -85,8 +85,9 @@ def test_nothing_to_do_beside_the_agent(box: Box) -> None:
     assert (planned.returncode, planned.stdout) == (0, "")
 
     def is_planned() -> bool:
-        box.run("sysctl", "-qw", "net.ipv4.conf.eth1.forwarding=0")
-        return "eth1.forwarding=1" in plan(box).stdout
+        # Not one whose changes the kernel reports, such as forwarding.
+        box.run("sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=0")
+        return "fib_multipath_hash_policy=1" in plan(box).stdout
 
     # The agent mends it as well, as soon as something makes it look, which may be before the plan is made.
     wait_for(is_planned, 15, "a setting that somebody has changed")

@@ -198,7 +198,10 @@ def test_two_gateways_behind_one_interface(lan: Lan) -> None:
     assert by == {"10.0.1.10": lan.connections(1), "10.0.9.10": lan.connections(31)}
     lan.ip("route", "replace", "default", "table", "222", "via", "10.0.1.1", "dev", "usb1")
     assert lan.seen(seen) == seen
-    # What comes in by either is marked by the address that it is sent to.
+    # What comes in by either is marked by the address that it is sent to, if it is forwarded.
+    lan.nft("add table ip own")
+    lan.nft("add chain ip own forwards { type nat hook prerouting priority dstnat; }")
+    lan.nft("add rule ip own forwards iifname usb1 udp dport 9 dnat to 192.168.50.2")
     sh("ip", "netns", "exec", lan.far, sys.executable, "-c",
        "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('10.0.9.10', 9))")  # fmt: skip
     arrived = [line for line in lan.run("cat", "/proc/net/nf_conntrack").splitlines() if "dport=9 " in line]
@@ -346,11 +349,11 @@ for attempt in (
 @pytest.mark.parametrize(
     ("who", "text", "expected"),
     [
-        ("root", "table inet netbond {", ["NftError nft refused the rules of router mode: ", "done", "done"]),
+        ("root", "table inet netbond {", ["NftError nft refused netbond's table: ", "done", "done"]),
         (
             "root",
             "table inet netbond\nadd rule inet netbond missing meta mark 1\n",
-            ["NftError nft refused the rules of router mode: ", "done", "done"],
+            ["NftError nft refused netbond's table: ", "done", "done"],
         ),
         (
             "nobody",

@@ -10,7 +10,7 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import RouterConfig
 from netbond.desired import desired
-from netbond.lan import Mark, is_lan, lan_interfaces, live_marks, mark_rules, marks_to_release
+from netbond.lan import Mark, is_lan, lan_families, lan_interfaces, live_marks, mark_rules, marks_to_release
 from netbond.match import choose
 from netbond.model import Address, Device, Facts, Interface, Rule, UplinkState
 from tests.unit.router_uplinks import CONFIG, DEAD, USB0, WWAN0, uplink
@@ -75,7 +75,7 @@ def test_lan_interfaces_and_what_is_wrong_with_the_others() -> None:
 
 def test_a_name_that_nft_would_misread_is_named_and_left_out() -> None:
     bad = uplink('x"; }', 130, "10.0.3.10/24")
-    assert live_marks([bad], CONFIG) == set()
+    assert live_marks([bad], CONFIG, (4, 6)) == set()
     problems = lan_interfaces([Interface("br*", 5)], [bad], RouterConfig(lan=("br*",)), {}).problems
     assert problems == (
         "router: 'x\"; }' cannot carry LAN traffic: nftables needs a plainer name",
@@ -88,14 +88,28 @@ def test_a_name_that_nft_would_misread_is_named_and_left_out() -> None:
 
 def test_a_backup_that_waits_keeps_its_connections() -> None:
     standby = replace(DEAD, state=UplinkState.STANDBY)
-    assert live_marks([USB0, DEAD, WWAN0], CONFIG) == {Mark(0x64000000, 4), Mark(0xC9000000, 4)}
-    assert live_marks([standby], CONFIG) == {Mark(0x65000000, 4)}
+    assert live_marks([USB0, DEAD, WWAN0], CONFIG, (4,)) == {Mark(0x64000000, 4), Mark(0xC9000000, 4)}
+    assert live_marks([standby], CONFIG, (4,)) == {Mark(0x65000000, 4)}
 
 
-def test_ipv6_that_is_off_has_no_marks() -> None:
+def test_each_family_has_marks_of_its_own() -> None:
     v6 = uplink("usb0", 100, "2001:db8::1/64")
-    assert live_marks([v6], CONFIG) == set()
-    assert live_marks([v6], replace(CONFIG, ipv6="forward")) == {Mark(0x64000000, 6)}
+    assert live_marks([v6], CONFIG, (4,)) == set()
+    assert live_marks([v6], CONFIG, (4, 6)) == {Mark(0x64000000, 6)}
+
+
+@pytest.mark.parametrize(
+    ("router", "families"),
+    [
+        (RouterConfig(), set()),
+        (RouterConfig(ipv6="forward"), set()),
+        (CONFIG, {4}),
+        (replace(CONFIG, ipv6="forward"), {4, 6}),
+        (replace(CONFIG, ipv6="masquerade"), {4, 6}),
+    ],
+)
+def test_families_of_router_mode(router: RouterConfig, families: set[int]) -> None:
+    assert lan_families(router) == families
 
 
 def test_mark_rules() -> None:
@@ -118,14 +132,22 @@ def test_another_mask_and_priority() -> None:
     assert mark_rules([USB0], config, 79) == [Rule(70, 4, table=100, mark=0x64000, mask=0xFF000, protocol=79)]
 
 
+def test_families_that_are_held_without_a_lan_have_rules() -> None:
+    v6 = uplink("usb0", 100, "2001:db8::1/64")
+    found = mark_rules([USB0, v6], RouterConfig(), 78, {6})
+    assert found == [Rule(60, 6, table=100, mark=0x64000000, mask=0xFF000000, protocol=78)]
+
+
 def test_which_connections_are_released() -> None:
     a, b = Mark(0x64000000, 4), Mark(0xC9000000, 4)
-    uplinks = [USB0, DEAD, WWAN0]
-    assert marks_to_release({a, b}, uplinks, CONFIG, {a}) == [b]
-    assert marks_to_release({a, b}, [USB0], CONFIG, {a}) == [b]  # unplugged
-    assert marks_to_release({a}, uplinks, CONFIG, {a, b}) == []
-    assert marks_to_release({a, b}, uplinks, CONFIG, {a, b}) == []
+    dead = replace(WWAN0, state=UplinkState.DEAD)
+    assert marks_to_release({a, b}, [USB0, DEAD, dead], CONFIG, (4,)) == [b]
+    assert marks_to_release({a, b}, [USB0], CONFIG, (4,)) == [b]  # unplugged
+    assert marks_to_release({a}, [USB0, DEAD, WWAN0], CONFIG, (4,)) == []
+    assert marks_to_release({a, b}, [USB0, DEAD, WWAN0], CONFIG, (4,)) == []
+    # Nothing is held any more, but what has worked goes on.
+    assert marks_to_release({a, b}, [USB0], CONFIG, ()) == [b]
     # After a start nothing is known of who kept connections before: all who keep none.
-    assert marks_to_release((), uplinks, CONFIG, {a}) == [Mark(0x65000000, 4), b]
+    assert marks_to_release((), [USB0, DEAD, dead], CONFIG, (4,)) == [Mark(0x65000000, 4), b]
     # One family alone
-    assert marks_to_release({a, Mark(a.value, 6)}, uplinks, CONFIG, {a}) == [Mark(a.value, 6)]
+    assert marks_to_release({a, Mark(a.value, 6)}, [USB0], CONFIG, (4, 6)) == [Mark(a.value, 6)]

@@ -288,6 +288,9 @@ class TestWords:
         one = NexthopObject(5, 4, "usb0", ipaddress.ip_address("10.0.0.1"), onlink=True, protocol=78)
         assert object_words(one) == "nexthop id 5 via 10.0.0.1 dev usb0 onlink proto 78"
         assert object_words(NexthopGroup(6, 4, ((5, 2), (7, 1)), 78)) == "nexthop id 6 group 5,2/7,1 proto 78"
+        assert object_words(NexthopGroup(6, 4, ((5, 2),), 78, resilient=True)) == (
+            "nexthop id 6 group 5,2 type resilient buckets 1024 idle_timer 120 unbalanced_timer 0 proto 78"
+        )
         assert Operation("delete", one, "").command() == "ip nexthop delete id 5"
         alone = NexthopObject(5, 6, "wwan0", protocol=78)
         assert Operation("add", alone, "").command() == "ip -6 nexthop add id 5 dev wwan0 proto 78"

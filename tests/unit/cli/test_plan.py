@@ -61,7 +61,7 @@ def test_router_mode_is_roots(
     monkeypatch.setattr("netbond.sources.once.gather", lambda _: box("usb0"))
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     assert main(["plan", "--config", str(config)]) == 2
-    assert "# router mode is left out: only root may see nftables" in capsys.readouterr().err
+    assert "# the table of nftables is left out: only root may see it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -45,6 +45,21 @@ def test_long_names_keep_every_line_within_80_columns() -> None:
     assert lines[first + 1].strip() == "(dhclient, 3 min ago)"
 
 
+@pytest.mark.parametrize(
+    ("held_by", "line"),
+    [
+        ("connection marks", "Forwarded IPv4 flows keep their uplink by connection marks"),
+        ("resilient nexthop group", "Forwarded IPv4 flows keep their uplink by a resilient nexthop group"),
+        ("nothing", "Forwarded IPv4 flows move when an uplink comes or goes: install nftables"),
+    ],
+)
+def test_what_holds_forwarded_flows(held_by: str, line: str) -> None:
+    snapshot = copy.deepcopy(SNAPSHOT)
+    assert "Forwarded" not in shown(snapshot)
+    snapshot["flows"] = [{"family": 4, "held_by": held_by}]
+    assert line in shown(snapshot).splitlines()
+
+
 def test_one_of_each_is_singular() -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
     snapshot["agent"]["changes"] = snapshot["engines"][0]["restarts"] = 1

@@ -99,10 +99,31 @@ def test_rules_read_back(rule: Rule) -> None:
         NexthopObject(7800100, 4, "usb0", ip("10.0.0.1"), onlink=True, protocol=78),
         NexthopObject(7801100, 6, "usb1", None, protocol=78),
         NexthopGroup(7800222, 0, ((7800100, 1), (7800101, 256)), 78),
+        NexthopGroup(7800221, 0, ((7800100, 1),), 78, resilient=True),
     ],
 )
 def test_nexthops_read_back(nexthop: NexthopObject | NexthopGroup) -> None:
     assert wire.nexthop(wire.pack_nexthop(nexthop, INDEXES), NAMES) == nexthop
+
+
+@pytest.mark.parametrize(
+    ("af", "index", "on", "expected"),
+    [
+        (2, 7, 1, ("usb0", 4)),
+        (2, 7, 0, None),
+        (2, 99, 1, None),  # it has gone
+        (2, -1, 1, None),  # of IPv4 each interface counts by itself
+        (2, -2, 1, None),  # what later ones begin with
+        (10, -1, 1, ("all", 6)),
+        (10, 7, 1, None),
+        (7, -1, 1, None),  # MPLS
+    ],
+)
+def test_what_the_box_forwards(af: int, index: int, on: int, expected: tuple[str, int] | None) -> None:
+    payload = (
+        bytes([af, 0, 0, 0]) + attribute(1, struct.pack("=i", index)) + attribute(2, struct.pack("=I", on))
+    )
+    assert wire.forwarding(payload, NAMES) == expected
 
 
 def test_a_device_that_is_gone_is_no_request() -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netbond.config.schema import Config, RouterConfig
 from netbond.desired import desired
-from netbond.errors import NetbondError
+from netbond.errors import NetbondError, NotPermittedError
 from netbond.lan import Lan
 from netbond.model import Facts, Interface, Uplink
 from netbond.outputs import router_mode
@@ -23,6 +24,7 @@ from tests.unit.boxes import box
 from tests.unit.places import config_in
 
 ONE = box("usb1")
+TWO = replace(box("usb0", "usb1"), interfaces=(*box("usb0", "usb1").interfaces, Interface("docker0", 9)))
 ROUTER = RouterConfig(lan=("eth1", "usb0"))
 
 
@@ -130,6 +132,32 @@ async def test_changes_of_others_are_a_reason_to_look_in_router_mode_only(runnin
     await running.output.stop()
 
 
+async def test_a_table_that_nobody_asked_for_and_that_is_refused_is_no_problem(running: Running) -> None:
+    """Flows are then held in another way."""
+    await running.start()
+    running.nft.let.set()
+    running.config = Config(agent=running.config.agent)
+    forwarding = replace(TWO, forwarding=frozenset({("docker0", 4)}))
+    assert running.output.usable() is (nft.installed() is not None)
+    running.nft.answer = nft.NftError("nft refused netbond's table", "look")
+    assert await running.apply(forwarding) == []
+    assert (running.looks, running.output.usable()) == (1, False)
+    running.nft.answer = NotPermittedError("no")
+    assert await running.apply(forwarding) == ["no"]
+    await running.output.stop()
+
+
+async def test_the_first_table_is_made_before_the_routes_and_later_ones_after(running: Running) -> None:
+    await running.start()
+    running.nft.let.set()
+    config = Config(agent=running.config.agent)
+    idle, forwarding = TWO, replace(TWO, forwarding=frozenset({("docker0", 4)}))
+    for facts, asked in ((idle, 0), (forwarding, 1), (forwarding, 1), (idle, 1), (forwarding, 2)):
+        await running.output.prepare(facts, desired(facts, config), config)
+        assert len(running.nft.asked) == asked
+    await running.output.stop()
+
+
 async def test_leaving_takes_the_table_away_also_in_the_middle_of_a_sync(running: Running) -> None:
     await running.start()
     await running.apply()
@@ -140,7 +168,7 @@ async def test_leaving_takes_the_table_away_also_in_the_middle_of_a_sync(running
 
 @pytest.mark.parametrize(
     ("hangs", "left"),
-    [(True, "router mode's nftables table, because nft does not finish"), (False, "nft refused; look")],
+    [(True, "netbond's nftables table, because nft does not finish"), (False, "nft refused; look")],
 )
 async def test_what_is_left_behind_is_named_in_time(running: Running, hangs: bool, left: str) -> None:
     await running.start()

@@ -9,11 +9,12 @@ import pytest
 
 from netbond.config.schema import RouterConfig
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError
-from netbond.lan import Lan
+from netbond.lan import Lan, Mark
 from netbond.router import nft
 from netbond.router.nft import NftError, Router, Table
 from netbond.router.ruleset import REMOVAL, ruleset
 from tests.unit.router.test_nft import CONFIG, LAN, USB0
+from tests.unit.router_uplinks import WWAN0
 
 # Takes what it is fed for the table, counts its changes, and lists the table as the real one would: reworded.
 SCRIPT = """\
@@ -155,6 +156,27 @@ async def test_without_router_mode_nothing_is_asked(program: Program, tmp_path: 
     assert program.calls() == []
 
 
+async def test_flows_are_held_without_router_mode(program: Program, tmp_path: Path) -> None:
+    inside = Lan(held=frozenset({4}))
+    router = Router(tmp_path)
+    assert (await router.pending([USB0, WWAN0], inside, RouterConfig())).startswith("# forwarded flows")
+    assert await router.sync([USB0, WWAN0], inside, RouterConfig()) == []
+    assert program.table == ruleset([USB0, WWAN0], [], RouterConfig(), held={4})
+
+
+async def test_what_is_held_no_more_is_released_if_its_uplink_is_gone(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[Mark] = []
+    monkeypatch.setattr(nft, "release", lambda marks, _mask: released.extend(marks))
+    router = Router(tmp_path)
+    await router.sync([USB0, WWAN0], Lan(held=frozenset({4})), RouterConfig())
+    assert released == []
+    await router.sync([USB0], Lan(), RouterConfig())
+    assert released == [Mark(0xC9000000, 4)]  # those of usb0 go on
+    assert program.table == ""
+
+
 # --- a program that fails ----------------------------------------------------------------------------------
 
 
@@ -164,9 +186,9 @@ async def test_without_router_mode_nothing_is_asked(program: Program, tmp_path: 
         (
             "#!/bin/sh\necho '/dev/stdin:1:1-3: Error: syntax' >&2; echo more >&2; exit 1\n",
             NftError,
-            "nft refused the rules of router mode: /dev/stdin:1:1-3: Error: syntax; nft 0.9.8 and",
+            "nft refused netbond's table: /dev/stdin:1:1-3: Error: syntax; nft 0.9.8 and",
         ),
-        ("#!/bin/sh\nexit 3\n", NftError, "nft refused the rules of router mode: exit status 3; nft 0.9.8"),
+        ("#!/bin/sh\nexit 3\n", NftError, "nft refused netbond's table: exit status 3; nft 0.9.8"),
         (
             "#!/bin/sh\necho 'Error: Operation not permitted' >&2; exit 1\n",
             NotPermittedError,

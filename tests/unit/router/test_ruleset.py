@@ -17,13 +17,25 @@ WHOLE = """\
 table inet netbond
 delete table inet netbond
 table inet netbond {
+	chain begins {
+		oifname "usb0" ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		oifname "wwan0" ct mark set ct mark & 0x00ffffff | 0xc9000000 return
+		iifname "usb0" ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		iifname "wwan0" ct mark set ct mark & 0x00ffffff | 0xc9000000 return
+	}
+	chain begun {
+		ct direction original ct reply ip daddr { 10.0.0.10 } ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		ct direction reply ct original ip daddr { 10.0.0.10 } ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		ct direction original ct reply ip daddr { 10.0.1.10 } ct mark set ct mark & 0x00ffffff | 0xc9000000 return
+		ct direction reply ct original ip daddr { 10.0.1.10 } ct mark set ct mark & 0x00ffffff | 0xc9000000 return
+	}
 	chain prerouting {
 		type filter hook prerouting priority mangle; policy accept;
 		meta nfproto ipv6 accept
-		iifname "usb0" ct state new ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0x64000000
-		iifname "wwan0" ct state new ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0xc9000000
-		iifname { "br0", "eth1" } ct mark & 0xff000000 == 0x64000000 meta mark set meta mark & 0x00ffffff | 0x64000000
-		iifname { "br0", "eth1" } ct mark & 0xff000000 == 0xc9000000 meta mark set meta mark & 0x00ffffff | 0xc9000000
+		iifname { "usb0", "usb1", "wwan0" } ct mark & 0xff000000 == 0x00000000 accept
+		ct mark & 0xff000000 == 0x00000000 jump begun
+		iifname != "usb0" ct mark & 0xff000000 == 0x64000000 meta mark set meta mark & 0x00ffffff | 0x64000000
+		iifname != "wwan0" ct mark & 0xff000000 == 0xc9000000 meta mark set meta mark & 0x00ffffff | 0xc9000000
 	}
 	chain inbound {
 		ct status dnat return
@@ -33,8 +45,7 @@ table inet netbond {
 		type filter hook forward priority filter; policy accept;
 		meta nfproto ipv6 accept
 		iifname { "usb0", "usb1", "wwan0" } oifname { "br0", "eth1", "usb0", "usb1", "wwan0" } ct state new jump inbound
-		iifname { "br0", "eth1" } oifname "usb0" ct direction original ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0x64000000
-		iifname { "br0", "eth1" } oifname "wwan0" ct direction original ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0xc9000000
+		ct direction original ct mark & 0xff000000 == 0x00000000 jump begins
 		oifname { "usb0", "usb1", "wwan0" } tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
 		iifname { "usb0", "usb1", "wwan0" } tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
 	}
@@ -63,14 +74,23 @@ def test_the_least_text() -> None:
 table inet netbond
 delete table inet netbond
 table inet netbond {
+	chain begins {
+		meta nfproto ipv4 oifname "usb0" ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		meta nfproto ipv4 iifname "usb0" ct mark set ct mark & 0x00ffffff | 0x64000000 return
+	}
+	chain begun {
+		meta nfproto ipv4 ct direction original ct reply ip daddr { 10.0.0.10 } ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		meta nfproto ipv4 ct direction reply ct original ip daddr { 10.0.0.10 } ct mark set ct mark & 0x00ffffff | 0x64000000 return
+	}
 	chain prerouting {
 		type filter hook prerouting priority mangle; policy accept;
-		meta nfproto ipv4 iifname "usb0" ct state new ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0x64000000
-		iifname "eth1" meta nfproto ipv4 ct mark & 0xff000000 == 0x64000000 meta mark set meta mark & 0x00ffffff | 0x64000000
+		iifname "usb0" ct mark & 0xff000000 == 0x00000000 accept
+		ct mark & 0xff000000 == 0x00000000 jump begun
+		iifname != "usb0" meta nfproto ipv4 ct mark & 0xff000000 == 0x64000000 meta mark set meta mark & 0x00ffffff | 0x64000000
 	}
 	chain forward {
 		type filter hook forward priority filter; policy accept;
-		iifname "eth1" meta nfproto ipv4 oifname "usb0" ct direction original ct mark & 0xff000000 == 0x00000000 ct mark set ct mark & 0x00ffffff | 0x64000000
+		ct direction original ct mark & 0xff000000 == 0x00000000 jump begins
 	}
 }
 """  # noqa: E501 - as it goes to nft
@@ -140,12 +160,14 @@ def test_both_families_have_lines_of_their_own() -> None:
     v6 = uplink("usb0", 100, "2001:db8::1/64")
     text = ruleset([USB0, replace(v6, state=UplinkState.DEAD)], ["eth1"], config)
     assert [line.strip().partition(" ct ")[0] for line in text.splitlines() if "0x64" in line] == [
+        'meta nfproto ipv4 oifname "usb0"',
         'meta nfproto ipv4 iifname "usb0"',
-        'iifname "eth1" meta nfproto ipv4',
-        'iifname "eth1" meta nfproto ipv4 oifname "usb0"',
+        "meta nfproto ipv4",
+        "meta nfproto ipv4",
+        'iifname != "usb0" meta nfproto ipv4',
     ]
     text = ruleset([USB0, v6], ["eth1"], config)
-    assert text.count("meta nfproto ipv6 ") == 3
+    assert text.count("meta nfproto ipv6 ") == 5
     # IPv6 is left alone by default.
     assert ruleset([USB0, v6], ["eth1"], CONFIG) == ruleset([USB0], ["eth1"], CONFIG)
     assert ruleset([v6], ["eth1"], CONFIG) == ""
@@ -157,16 +179,83 @@ def test_two_uplinks_on_one_interface_are_told_apart_by_gateway_and_address() ->
     other = uplink("usb0", 131, "10.1.0.10/24")
     other = replace(other, gateway=ipaddress.ip_address("10.1.0.1"))
     text = ruleset([one, other], ["eth1"], config)
-    assert [line.strip().partition(" ct ")[0] for line in text.splitlines() if "ct mark set" in line] == [
-        'iifname "usb0" ip daddr { 10.0.0.10 }',
-        'iifname "usb0" ip daddr { 10.1.0.10 }',
-        'iifname "eth1" oifname "usb0" rt ip nexthop 10.0.0.1',
-        'iifname "eth1" oifname "usb0" rt ip nexthop 10.1.0.1',
+    begins = text[text.index("chain begins") :].partition("\t}")[0].splitlines()[1:]
+    assert [line.strip().partition(" ct mark ")[0] for line in begins] == [
+        'oifname "usb0" rt ip nexthop 10.0.0.1',
+        'oifname "usb0" rt ip nexthop 10.1.0.1',
+        'iifname "usb0" ct original ip daddr { 10.0.0.10 }',
+        'iifname "usb0" ct original ip daddr { 10.1.0.10 }',
     ]
+
+
+# --- without a LAN -----------------------------------------------------------------------------------------
+
+
+HELD = """\
+table inet netbond {
+	chain begins {
+		meta mark & 0xffffffff == 0x00000001 return
+		oifname "usb0" rt ip nexthop 10.0.0.1 ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		oifname "wwan0" ct mark set ct mark & 0x00ffffff | 0xc9000000 return
+		iifname "usb0" ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		iifname "wwan0" ct mark set ct mark & 0x00ffffff | 0xc9000000 return
+	}
+	chain begun {
+		ct direction original ct reply ip daddr { 10.0.0.10 } ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		ct direction reply ct original ip daddr { 10.0.0.10 } ct mark set ct mark & 0x00ffffff | 0x64000000 return
+		ct direction original ct reply ip daddr { 10.0.1.10 } ct mark set ct mark & 0x00ffffff | 0xc9000000 return
+		ct direction reply ct original ip daddr { 10.0.1.10 } ct mark set ct mark & 0x00ffffff | 0xc9000000 return
+	}
+	chain prerouting {
+		type filter hook prerouting priority mangle; policy accept;
+		meta nfproto ipv6 accept
+		iifname { "usb0", "wwan0" } ct mark & 0xff000000 == 0x00000000 accept
+		meta mark & 0xffffffff == 0x00000001 accept
+		ct mark & 0xff000000 == 0x00000000 jump begun
+		iifname != "usb0" ct mark & 0xff000000 == 0x64000000 meta mark set meta mark & 0x00ffffff | 0x64000000
+		iifname != "wwan0" ct mark & 0xff000000 == 0xc9000000 meta mark set meta mark & 0x00ffffff | 0xc9000000
+	}
+	chain forward {
+		type filter hook forward priority filter; policy accept;
+		meta nfproto ipv6 accept
+		ct direction original ct mark & 0xff000000 == 0x00000000 jump begins
+	}
+}
+"""  # noqa: E501 - as it goes to nft
+
+
+def test_what_others_forward_is_held_and_nothing_else_is_done_to_it() -> None:
+    usb0 = replace(USB0, gateway=ipaddress.ip_address("10.0.0.1"))
+    text = ruleset([usb0, WWAN0], [], RouterConfig(), held={4}, others_marks=((1, 0xFFFFFFFF),))
+    assert text == REMOVAL + HELD
+    assert ruleset([usb0, WWAN0], [], RouterConfig()) == ""
+
+
+def test_a_family_that_router_mode_leaves_alone_is_held_all_the_same() -> None:
+    v6 = uplink("usb0", 100, "2001:db8::1/64")
+    text = ruleset([USB0, WWAN0, v6], ["eth1"], CONFIG, held={4, 6})
+    assert "nfproto ipv6 accept" not in text
+    assert 'meta nfproto ipv6 oifname "usb0" ct mark set' in text
+    assert text.count("meta nfproto ipv4 oifname") == 3  # it is neither protected nor clamped
+    assert 'iifname "eth1" oifname { "usb0", "wwan0" } meta nfproto ipv4 masquerade' in text
+
+
+def test_a_gateway_of_the_other_family_is_not_asked_for() -> None:
+    """RFC 8950: nft would not take `rt ip nexthop fe80::1`."""
+    text = ruleset([replace(USB0, gateway=ipaddress.ip_address("fe80::1"))], [], RouterConfig(), held={4})
+    assert "nexthop" not in text
+
+
+def test_the_address_of_twins_does_not_tell_the_uplink() -> None:
+    twins = [USB0, uplink("usb1", 101, "10.0.0.10/24")]
+    text = ruleset(twins, [], RouterConfig(), held={4})
+    assert "chain begun {\n\t}" in text
+    assert "chain output" not in text  # that is for a router's own answers
 
 
 def test_pending() -> None:
     assert pending(WHOLE, WHOLE) == pending("", "") == ""
+    assert pending("", WHOLE, lan=False).startswith("# forwarded flows keep their uplink\n")
     assert pending("", WHOLE) == f"# the LAN shares the uplinks\n{WHOLE}"
     assert pending("table", WHOLE) == f"# uplinks or LAN interfaces changed\n{WHOLE}"
     assert pending(WHOLE, "").splitlines()[1:] == REMOVAL.splitlines()

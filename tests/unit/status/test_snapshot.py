@@ -306,6 +306,7 @@ WHOLE: dict[str, Any] = {
             "problem": "",
         }
     ],
+    "flows": [],
     "health": [
         {
             "device": "usb0",

@@ -274,6 +274,7 @@ def test_a_box_passes_through_text_unchanged() -> None:
         "family": 0,
         "members": [[1, 3]],
         "protocol": 0,
+        "resilient": False,
     }
 
 
