@@ -10,7 +10,7 @@ from netbond import pins, withheld
 from netbond.config.schema import Config
 from netbond.config.values import HIGHEST_TABLE
 from netbond.ecmp import ecmp, uses_groups
-from netbond.flows import Holders, holders, others_marks
+from netbond.flows import Holders, holders, others_marks, takers
 from netbond.foreign_rules import copies, make_way
 from netbond.lan import Lan, lan_interfaces, mark_rules
 from netbond.match import NO_SETTINGS, Settings
@@ -103,11 +103,14 @@ def desired(facts: Facts, config: Config) -> Desired:
     ]
     pinned = pins.routes(uplinks, facts, config)
     marked = mark_rules(uplinks, config.router, routing.protocol, flows.marks)
-    inside = replace(
-        lan_interfaces(facts.interfaces, uplinks, config.router, found.settings),
-        held=flows.marks,
-        others_marks=others_marks(facts.rules, config.router, routing.protocol) if flows.marks else (),
-    )
+    inside = lan_interfaces(facts.interfaces, uplinks, config.router, found.settings)
+    if flows.marks or inside.devices:
+        inside = replace(
+            inside,
+            held=flows.marks,
+            others_marks=others_marks(facts.rules, config.router, routing.protocol),
+            takers=takers(facts, routing),
+        )
     passed_over = refusing_families(facts, routing.protocol) if routing.take_over_default else frozenset()
     own = rules(
         uplinks,

@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from netbond.config.schema import Config, RouterConfig
-from netbond.foreign_rules import foreign
+from netbond.config.schema import Config, RouterConfig, RoutingConfig
+from netbond.foreign_rules import first_priority, foreign, takes_all
 from netbond.model import FORWARDS_ALL, Facts, Rule, Uplink
 
 NO_FAMILY: frozenset[int] = frozenset()
@@ -73,6 +73,17 @@ def others_marks(rules: Iterable[Rule], router: RouterConfig, protocol: int) -> 
         and "not" not in rule.other.split(", ")
     }
     return tuple(sorted(found))
+
+
+def takers(facts: Facts, routing: RoutingConfig) -> frozenset[Rule]:
+    """Other programs' rules that take all unbound traffic ahead of the shared default: a full tunnel's."""
+    wide = [route for route in facts.routes if route.destination.prefixlen <= 1]
+    last = {family: first_priority(facts.rules, family, routing) for family in (4, 6)}
+    return frozenset(
+        rule
+        for rule in foreign(facts.rules, routing.protocol)
+        if rule.priority <= last[rule.family] and takes_all(rule, wide)
+    )
 
 
 def same_bits(rules: Iterable[Rule], own: Iterable[Rule], config: Config) -> list[Rule]:

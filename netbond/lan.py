@@ -28,12 +28,14 @@ class Lan:
 
     `held` are the families of which all forwarded connections are held, whether they come from a LAN
     interface or not (netbond.flows). What has one of `others_marks`, each with its mask, is left alone.
+    `takers` are the rules of other programs to which all unbound traffic goes, as a VPN's.
     """
 
     devices: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     held: frozenset[int] = frozenset()
     others_marks: tuple[tuple[int, int], ...] = ()
+    takers: frozenset[Rule] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, order=True)

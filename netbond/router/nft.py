@@ -26,7 +26,7 @@ from pathlib import Path
 from netbond.config.schema import RouterConfig
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
 from netbond.lan import Lan, Mark, lan_families, live_marks, marks_to_release
-from netbond.model import Uplink
+from netbond.model import Rule, Uplink
 from netbond.router.ruleset import FAMILY, REMOVAL, TABLE, pending, ruleset
 from netbond.system import files
 from netbond.system.state_file import StateFile, StateFileError
@@ -324,6 +324,7 @@ class Router:
         self._was_on = (state_dir / STORE).exists()  # only then is there a table of a predecessor's
         self._live: frozenset[Mark] = frozenset()  # the live_marks() of the pass before
         self._mask = 0  # the bits in which those are
+        self._takers: frozenset[Rule] | None = None  # of the pass before
 
     async def sync(self, uplinks: Iterable[Uplink], inside: Lan, router: RouterConfig) -> list[str]:
         """Make the table right, then delete the connections of uplinks that no longer keep them.
@@ -348,6 +349,11 @@ class Router:
             if self._live:
                 release(sorted(self._live), self._mask)
             self._live, self._mask = frozenset(), mask
+        if self._takers is not None and (new := inside.takers - self._takers):
+            # A full tunnel has come up. What would go on beside it must begin anew, and inside.
+            taken = {rule.family for rule in new}
+            release(sorted(mark for mark in self._live if mark.family in taken), mask)
+        self._takers = inside.takers
         now = live_marks(uplinks, router, families)
         if now != self._live:
             release(marks_to_release(self._live, uplinks, router, families), mask)

@@ -268,6 +268,22 @@ def test_packets_with_another_programs_mark_follow_its_rule(host: Host) -> None:
     wait_for(lambda: set(host.seen(first, "try").values()) == {"10.0.0.10"}, 5, "they follow")
 
 
+def test_flows_go_into_a_full_tunnel_that_comes_up(host: Host) -> None:
+    """They would go on beside it, in clear; the rule is that of a wg-quick which was started first."""
+    host.prepare()
+    host.start()
+    first = host.open(range(8))
+    host.plug("wg0", 9, default=False)
+    host.ip("route", "add", "default", "via", "10.0.9.1", "dev", "wg0", "table", "51820")
+    rule = ("pref", "32764", "not", "fwmark", "0xca6c", "lookup", "51820")
+    host.ip("rule", "add", *rule)
+    tunnel = dict.fromkeys(first, "10.0.9.10")
+    wait_for(lambda: host.seen(first, "try") == tunnel, 5, "they are in the tunnel")
+    host.ip("rule", "del", *rule)
+    wait_for(lambda: host.status()["agent"]["problems"] == [], 5, "the rule is gone")
+    assert set(host.open(range(8, 16)).values()) <= {"10.0.0.10", "10.0.1.10"}
+
+
 def test_nothing_is_made_where_nothing_is_forwarded(host: Host) -> None:
     host.prepare()
     host.run("sysctl", "-qw", "net.ipv4.ip_forward=0")

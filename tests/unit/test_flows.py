@@ -11,7 +11,7 @@ from netbond.config.load import parse
 from netbond.config.schema import Config, RouterConfig
 from netbond.conflicts import conflicts
 from netbond.desired import desired
-from netbond.flows import Holders, holders, others_marks, same_bits
+from netbond.flows import Holders, holders, others_marks, same_bits, takers
 from netbond.lan import Lan
 from netbond.model import Address, Facts, Interface, Nexthop, NexthopGroup, Route, Rule
 from tests.unit.boxes import box
@@ -114,6 +114,18 @@ def test_rules_whose_marks_netbonds_bits_would_hide() -> None:
     rules = [theirs(1), tailscale, wg_quick, own, theirs(0, 0)]
     assert others_marks(rules, RouterConfig(), 78) == ((1, 0xFFFFFFFF),)
     assert desired(replace(TWO, rules=tuple(rules)), Config()).inside.others_marks == ((1, 0xFFFFFFFF),)
+
+
+def test_rules_that_take_all_unbound_traffic() -> None:
+    wg_quick = theirs(0xCA6C, priority=39, table=51820, other="not")
+    behind = theirs(0, 0, priority=5000, table=51820)
+    some = theirs(1, table=51820)
+    tunnel = Route(51820, ipaddress.ip_network("0.0.0.0/0"), (Nexthop("wg0"),))
+    facts = replace(TWO, rules=(wg_quick, behind, some), routes=(tunnel,))
+    config = Config()
+    assert desired(facts, config).inside.takers == {wg_quick, behind}
+    assert takers(facts, parse("[routing]\nothers_first = false").routing) == {wg_quick}
+    assert takers(replace(facts, routes=()), config.routing) == set()
 
 
 def test_another_programs_use_of_the_same_bits_is_named() -> None:

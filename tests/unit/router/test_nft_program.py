@@ -10,6 +10,7 @@ import pytest
 from netbond.config.schema import RouterConfig
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError
 from netbond.lan import Lan, Mark
+from netbond.model import Rule
 from netbond.router import nft
 from netbond.router.nft import NftError, Router, Table
 from netbond.router.ruleset import REMOVAL, ruleset
@@ -175,6 +176,21 @@ async def test_what_is_held_no_more_is_released_if_its_uplink_is_gone(
     await router.sync([USB0], Lan(), RouterConfig())
     assert released == [Mark(0xC9000000, 4)]  # those of usb0 go on
     assert program.table == ""
+
+
+async def test_connections_begin_anew_when_a_vpn_takes_all_traffic(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[Mark] = []
+    monkeypatch.setattr(nft, "release", lambda marks, _mask: released.extend(marks))
+    old, new = Rule(38, 4, table=1), Rule(39, 4, table=51820)
+    router = Router(tmp_path)
+    for takers, count in (({old}, 0), ({old}, 0), ({old, new}, 2), ({old, new}, 0), ({old}, 0)):
+        released.clear()
+        inside = Lan(held=frozenset({4}), takers=frozenset(takers))
+        await router.sync([USB0, WWAN0], inside, RouterConfig())
+        assert len(released) == count
+    assert program.table
 
 
 # --- a program that fails ----------------------------------------------------------------------------------
