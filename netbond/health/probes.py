@@ -38,12 +38,14 @@ from netbond.health.packets import (
 )
 from netbond.health.spare import SilentError, Way, way
 from netbond.model import IPAddress
+from netbond.srtla import wire
 from netbond.system.text import printable
 
 T = TypeVar("T")
 
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1
 SERVFAIL = 2
+SRTLA_ANSWERS = frozenset({wire.REG_NGP, wire.REG_ERR, wire.REG_NAK})  # to a REG2 with an unknown id
 MAX_DATAGRAM_BYTES = 4096
 TTL_RANGE_S = (60.0, 3600.0)  # a name's addresses are kept no shorter and no longer, whatever its TTL
 MAX_NAMES = 64
@@ -130,6 +132,8 @@ async def _ask(check: CheckConfig, target: Target, uplink: ProbedUplink) -> tupl
         return await _by_spare(uplink, address, lambda way: way.connect(target.port)), ""
     if check.kind == "tcp":
         return await _tcp(address, target.port, uplink), ""
+    if check.kind == "srtla":
+        return await _srtla(address, target.port, uplink, check.timeout / 2), ""
     if check.kind == "dns":
         answer = await _dns(address, target.port, check.query, uplink)
         if answer.rcode == SERVFAIL:
@@ -241,6 +245,31 @@ async def _tcp(address: IPAddress, port: int, uplink: ProbedUplink) -> float | N
             return await _connect(sock, address, port, uplink)
         except ConnectionRefusedError:
             return None  # a refusal is an answer
+
+
+async def _srtla(receiver: IPAddress, port: int, uplink: ProbedUplink, repeat_s: float) -> float:
+    """Ask an SRTLA receiver for a group that does not exist, at most twice; every receiver answers that.
+
+    A refusal by ICMP is no answer: modems and firewalls on the way refuse in a receiver's name. The time is
+    that since the last question.
+    """
+    loop = asyncio.get_running_loop()
+    question = wire.build_registration(wire.REG2, secrets.token_bytes(wire.ID_LENGTH))
+    with _socket(uplink, socket.SOCK_DGRAM) as sock:
+        sock.connect(_endpoint(receiver, port, uplink))
+
+        async def ask() -> float:
+            began = loop.time()
+            sock.send(question)
+            while wire.packet_type(await loop.sock_recv(sock, wire.MTU)) not in SRTLA_ANSWERS:
+                pass
+            return loop.time() - began
+
+        try:
+            async with asyncio.timeout(repeat_s):
+                return await ask()
+        except TimeoutError:
+            return await ask()
 
 
 async def _dns(server: IPAddress, port: int, name: str, uplink: ProbedUplink) -> DnsAnswer:

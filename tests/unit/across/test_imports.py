@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("pure", ("*", "policies")),  # all other modules at the top level, and a room
     (
         "codecs",  # pure modules of the edges: bytes and texts into nouns
-        ("dhcp.clients", "kernel.rtnetlink", "srtla.linkspec", "srtla.process.protocol"),
+        ("dhcp.clients", "kernel.rtnetlink", "srtla.linkspec", "srtla.process.protocol", "srtla.wire"),
     ),
     ("edges", ("kernel", "router", "watchers", "dhcp", "health", "engines", "status")),
     ("adapters", ("sources", "outputs")),

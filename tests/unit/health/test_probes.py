@@ -8,17 +8,19 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from netbond.config.schema import CheckConfig
+from netbond.config.targets import Target
 from netbond.health import probes
 from netbond.health.judge import Answer, Outcome
 from netbond.health.packets import DnsAnswer
 from netbond.health.probes import ProbedUplink, probe, questions, resolvers
+from netbond.srtla import wire
 
 LO = ipaddress.ip_address("127.0.0.1")
 
@@ -142,6 +144,58 @@ async def test_dns_is_dead_only_if_it_cannot_answer(flags: int, outcome: Outcome
         found = await asked(check("dns", f"127.0.0.1:{server.getsockname()[1]}"), uplink())
         await serving
     assert found.outcome is outcome
+
+
+async def asked_receiver(answers: Sequence[Sequence[bytes]], timeout_s: float) -> tuple[Answer, list[bytes]]:
+    """Ask an SRTLA receiver that answers its first question with these datagrams, and so on."""
+    questions: list[bytes] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        port = server.getsockname()[1]
+
+        async def serve() -> None:
+            loop = asyncio.get_running_loop()
+            for answer in answers:
+                question, whence = await loop.sock_recvfrom(server, 2000)
+                questions.append(question)
+                for each in answer:
+                    server.sendto(each, whence)
+
+        serving = asyncio.ensure_future(serve())
+        target = Target(f"bond.example:{port}", "127.0.0.1", port)
+        found = await probe(CheckConfig("receiver", "srtla", timeout=timeout_s), target, uplink())
+        serving.cancel()
+    return found, questions
+
+
+@pytest.mark.parametrize(
+    "said", [wire.REG_NGP_PACKET, wire.REG_ERR_PACKET, b"\x92\x11", wire.build_refusal(wire.REFUSED_KEY)]
+)
+async def test_a_receiver_answers_whatever_it_answers(said: bytes) -> None:
+    found, (question,) = await asked_receiver([[said]], 5.0)
+    assert found.outcome is Outcome.ANSWERED
+    assert found.rtt is not None
+    assert wire.parse_registration(question) is not None
+
+
+async def test_a_receiver_is_asked_twice_and_other_packets_are_no_answer() -> None:
+    junk = [b"", b"\x92", wire.REG3_PACKET, b"\x90\x00", b"x" * 1400]
+    found, asked = await asked_receiver([junk, [wire.REG_NGP_PACKET]], 0.4)
+    assert found.outcome is Outcome.ANSWERED
+    assert asked[0] == asked[1]
+    found, asked = await asked_receiver([junk, junk, []], 0.2)
+    assert (found.outcome, len(asked)) == (Outcome.FAILED, 2)
+    assert found.detail.endswith(": no answer within 0.2 s")
+
+
+async def test_a_refusal_is_no_receivers_answer() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    target = Target("bond.example", "127.0.0.1", port)
+    found = await probe(CheckConfig("receiver", "srtla", timeout=5.0), target, uplink())
+    assert (found.outcome, found.detail) == (Outcome.FAILED, "bond.example: connection refused")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a raw socket is root's")
