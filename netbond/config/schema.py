@@ -767,7 +767,12 @@ class HealthConfig:
     down_from_list: bool = _key(
         v.flag, default=True, doc="An uplink that is down leaves the address list, too."
     )
-    evidence: bool = _key(v.flag, default=True, doc="What the SRTLA links hear counts as well.")
+    evidence: bool = _key(
+        v.flag,
+        default=True,
+        doc="What the SRTLA links hear counts as well. If one is silent while others hear the receiver, the"
+        " agent asks the receiver through that uplink ([health.md](health.md#a-link-that-is-silent)).",
+    )
     resolvers: tuple[str, ...] = _key(
         v.list_of(v.resolver_address, "addresses of DNS servers", 8),
         ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888"],

@@ -48,7 +48,7 @@ RTT_SMOOTHING = 1 / 8  # the share of a new round-trip time in the smoothed one 
 
 # The kinds of checks that an SRTLA link proves if it hears its receiver. It does not prove that names
 # resolve, or that there is no captive portal, so dns and http are always asked.
-PROVEN_BY_TRAFFIC = frozenset({"gateway", "icmp", "tcp"})
+PROVEN_BY_TRAFFIC = frozenset({"gateway", "icmp", "tcp", "srtla"})
 
 
 class Outcome(Enum):

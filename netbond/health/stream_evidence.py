@@ -1,7 +1,8 @@
 """Reads from a sender's statistics whether the uplinks under its links lead anywhere. No I/O.
 
 The engine faces the internet and is untrusted. Whether its statistics are true cannot be checked. False ones
-can at most keep an uplink in use, never take it out of use.
+can keep an uplink in use, and make the agent ask for itself (netbond.health.suspects). They alone never take
+an uplink out of use.
 """
 
 from __future__ import annotations
@@ -9,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from netbond.model import EngineState
-from netbond.srtla.statistics import EngineStatistics, SenderStatistics
+from netbond.config.targets import as_address
+from netbond.model import EngineState, IPAddress
+from netbond.srtla.statistics import EngineStatistics, LinkStatistics, SenderStatistics
+
+LinkKey = tuple[str, IPAddress]  # a link, and the uplink under it: device, and address that is bound to
 
 FRESH_MS = 1000  # good evidence: the receiver was heard within this time; links are asked each second
 SILENT_MS = 3000  # bad evidence: the receiver was not heard for this time
@@ -35,29 +39,64 @@ def evidence(stats: EngineStatistics | None) -> list[Evidence]:
     for link in stats.links if isinstance(stats, SenderStatistics) else ():
         if not link.device:
             continue
-        device, address, state, silent = link.device, link.address, link.state, link.silent_ms
-        if state == "up" and silent is not None and 0 <= silent <= FRESH_MS:
-            found.append(Evidence(device, address, True, "the SRTLA receiver answers"))
-        elif state == "down" or (state == "up" and silent is not None and silent >= SILENT_MS):
-            found.append(Evidence(device, address, False, "the SRTLA receiver is silent"))
+        if _hears(link):
+            found.append(Evidence(link.device, link.address, True, "the SRTLA receiver answers"))
+        elif link.state == "down" or (link.state == "up" and _silent_long(link)):
+            found.append(Evidence(link.device, link.address, False, "the SRTLA receiver is silent"))
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What a link hears of its receiver.
+
+    `hears`: True; False if it has been silent for long; None if neither is certain. `joined`: whether the
+    receiver has taken the link. `receiver` is the address that the link uses; "" if the engine names none.
+    """
+
+    key: LinkKey
+    receiver: str
+    hears: bool | None
+    joined: bool = True
+
+
+def hearings(stats: EngineStatistics | None) -> list[Hearing]:
+    """What each link hears, if these are the statistics of a sender.
+
+    A link without a socket is left out: it has asked nothing.
+    """
+    found = []
+    for link in stats.links if isinstance(stats, SenderStatistics) else ():
+        address = as_address(link.address)
+        if not link.device or address is None or link.state not in ("up", "registering", "down"):
+            continue
+        silent = link.state == "down" or (link.state == "up" and _silent_long(link))
+        hears = True if _hears(link) else False if silent else None
+        key = (link.device, address)
+        found.append(Hearing(key, link.receiver_address or "", hears, joined=link.state == "up"))
+    return found
+
+
+def _hears(link: LinkStatistics) -> bool:
+    return link.state == "up" and link.silent_ms is not None and 0 <= link.silent_ms <= FRESH_MS
+
+
+def _silent_long(link: LinkStatistics) -> bool:
+    return link.silent_ms is not None and link.silent_ms >= SILENT_MS
+
+
 class EvidenceReader:
-    """Reads each statistics of an engine once. Those of an engine that hangs say nothing new."""
+    """Finds statistics that are new. Those of an engine that hangs say nothing new."""
 
     def __init__(self) -> None:
         self._heard: dict[str, EngineStatistics | None] = {}  # by engine
 
-    def read(self, engines: Iterable[EngineState]) -> list[Evidence]:
-        """The evidence in statistics that are new since the last call.
+    def fresh(self, engines: Iterable[EngineState]) -> list[EngineState]:
+        """The engines whose statistics are new since the last call.
 
         The supervisor makes a new object of each message.
         """
-        found: list[Evidence] = []
-        heard = {engine.name: engine.stats for engine in engines}
-        for name, stats in heard.items():
-            if stats is not self._heard.get(name):
-                found += evidence(stats)
-        self._heard = dict(heard)
+        engines = list(engines)
+        found = [each for each in engines if each.stats is not self._heard.get(each.name)]
+        self._heard = {engine.name: engine.stats for engine in engines}
         return found

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from netbond.config.schema import Config
+from netbond.config.schema import CheckConfig, Config
+from netbond.config.targets import GATEWAY, as_address, parse
 from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.health import report
+from netbond.health.judge import DOWN, UplinkHealth
 from netbond.health.monitor import Monitor
-from netbond.health.stream_evidence import EvidenceReader
-from netbond.match import Settings
+from netbond.health.receiver_probes import ReceiverProbes
+from netbond.health.stream_evidence import EvidenceReader, LinkKey, evidence
+from netbond.health.suspects import with_suspicion
+from netbond.match import NO_SETTINGS, UNMATCHED, Settings
 from netbond.model import Facts, Health, Interface, IPAddress
+from netbond.sources.pin_names import Lookups
 from netbond.status.schema import Sections
+
+# Kinds of checks that show that an uplink leads to the internet. No "dns": a modem may answer in its place.
+LEADS_OUT = frozenset({"icmp", "tcp", "http"})
 
 
 class HealthChecks(Source, Output):
@@ -22,9 +30,13 @@ class HealthChecks(Source, Output):
     name = "health"
 
     def __init__(self, config: Config) -> None:
+        self._config = config
+        self._settings = NO_SETTINGS
         self._look: Look = lambda: None
         self._monitor = Monitor(config, self._news)
         self._evidence = EvidenceReader()
+        self._receivers = ReceiverProbes(config.health, self._news)
+        self._names = Lookups(lambda: None)
         self._checked_by: tuple[Settings, Config] | None = None
 
     def _news(self) -> None:
@@ -36,6 +48,8 @@ class HealthChecks(Source, Output):
 
     async def stop(self) -> None:
         """Stop checking."""
+        await self._receivers.stop()
+        await self._names.stop()
         await self._monitor.stop()
 
     def contribute(self, facts: Facts, now_s: float) -> Facts:
@@ -51,7 +65,7 @@ class HealthChecks(Source, Output):
                 each.gateway,
                 answers=each.answers,
             )
-            for each in self._monitor.healths()
+            for each in self._healths()
         )
         return replace(facts, health=(*facts.health, *found))
 
@@ -59,7 +73,10 @@ class HealthChecks(Source, Output):
         """Check these uplinks from now on, each with its settings."""
         if (goal.settings, config) != self._checked_by:
             self._checked_by = (goal.settings, config)
+            self._config, self._settings = config, goal.settings
             self._monitor.configure(config, goal.settings)
+            self._receivers.configure(config.health)
+            self._names.want(_receiver_names(config))
         self._monitor.set_uplinks(goal.uplinks)
         return ()
 
@@ -69,9 +86,61 @@ class HealthChecks(Source, Output):
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
         """Take the engines' statistics of their links as evidence."""
-        for link in self._evidence.read(traffic.engines):
-            self._monitor.evidence(link.device, link.ok, link.detail, link.address)
+        engines = self._evidence.fresh(traffic.engines)
+        for engine in engines:
+            for link in evidence(engine.stats):
+                self._monitor.evidence(link.device, link.ok, link.detail, link.address)
+        healths = self._monitor.healths()
+        suspect = {_key(each): each.state != DOWN for each in healths if self._may_be_suspect(each.device)}
+        proven = {_key(each) for each in healths if self._leads_out(each)}
+        addresses = dict(self._names.answers)
+        self._receivers.tick(suspect, proven, self._config.sender, engines, addresses, now_s)
 
     def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """The verdicts with their checks."""
-        return replace(sections, health=report.section(self._monitor.healths(), now_s))
+        return replace(sections, health=report.section(self._healths(), now_s))
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """The uplinks that streams cannot use, though other traffic can."""
+        return [
+            f"{device} ({address}): {found.reason}"
+            for (device, address), found in self._receivers.suspicions().items()
+            if found.blocked
+        ]
+
+    def _chain(self, device: str) -> tuple[CheckConfig, ...]:
+        return self._config.chain(self._settings.get(device, UNMATCHED).checks)
+
+    def _may_be_suspect(self, device: str) -> bool:
+        """Whether streams' evidence counts for it; `checks = []` says that it is never down."""
+        return self._config.health.evidence and bool(self._chain(device))
+
+    def _leads_out(self, health: UplinkHealth) -> bool:
+        """Whether a check passes that asks something behind the gateway."""
+        passing = {check.name for check in health.checks if check.state == "ok"}
+        return any(
+            check.name in passing and check.kind in LEADS_OUT and not _asks_gateway(check)
+            for check in self._chain(health.device)
+        )
+
+    def _healths(self) -> list[UplinkHealth]:
+        """The verdicts of checks, and of streams' evidence where that says more."""
+        suspicions = self._receivers.suspicions()
+        return [with_suspicion(each, suspicions.get(_key(each))) for each in self._monitor.healths()]
+
+
+def _key(health: UplinkHealth) -> LinkKey:
+    return (health.device, health.address)
+
+
+def _asks_gateway(check: CheckConfig) -> bool:
+    return any(parse(check.kind, target).host == GATEWAY for target in check.targets)
+
+
+def _receiver_names(config: Config) -> list[str]:
+    """The host names of the senders' receivers, if streams' evidence counts."""
+    if not config.health.evidence:
+        return []
+    hosts = [receiver.host for sender in config.sender for receiver in sender.receivers]
+    return [host for host in hosts if as_address(host) is None]

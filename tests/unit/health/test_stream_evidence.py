@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from netbond.health.stream_evidence import Evidence, EvidenceReader, evidence
+from netbond.health.stream_evidence import Evidence, EvidenceReader, Hearing, evidence, hearings
 from netbond.model import EngineState
 from netbond.srtla.statistics import EngineStatistics, LinkStatistics, ReceiverStatistics, SenderStatistics
 
@@ -65,12 +66,43 @@ def test_words(given: EngineStatistics | None, expected: list[Evidence]) -> None
     assert evidence(given) == expected
 
 
-def test_statistics_are_heard_once() -> None:
+KEY = ("usb0", ipaddress.ip_address("10.0.0.10"))
+AT = "198.51.100.1"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (stats(silent_ms=0, receiver_address=AT), [Hearing(KEY, AT, True)]),
+        (stats(silent_ms=1000), [Hearing(KEY, "", True)]),
+        (stats(silent_ms=1001), [Hearing(KEY, "", None)]),
+        (stats(silent_ms=3000), [Hearing(KEY, "", False)]),
+        (stats(silent_ms=-1), [Hearing(KEY, "", None)]),
+        (stats(), [Hearing(KEY, "", None)]),
+        (stats(state="down", silent_ms=0), [Hearing(KEY, "", False, joined=False)]),
+        (stats(state="registering", silent_ms=9000), [Hearing(KEY, "", None, joined=False)]),
+        (stats(state="error"), []),  # it could not even send
+        (stats(state="?"), []),
+        (stats(silent_ms=0, device=""), []),
+        (stats(silent_ms=0, address="bond.example"), []),
+        (ReceiverStatistics("receiver", "", "", (), 0), []),
+        (None, []),
+    ],
+)
+def test_what_links_hear(given: EngineStatistics | None, expected: list[Hearing]) -> None:
+    assert hearings(given) == expected
+
+
+def test_statistics_are_read_once() -> None:
     """An engine that hangs says nothing new, and its last evidence must not hold up a dead uplink."""
     reader = EvidenceReader()
     first, second = stats(silent_ms=0), stats(silent_ms=0)
-    assert reader.read([EngineState("a", "sender", "running", stats=first)]) == [GOOD]
-    assert reader.read([EngineState("a", "sender", "running", stats=first)]) == []
-    assert reader.read([EngineState("a", "sender", "running", stats=second)]) == [GOOD]
-    assert reader.read([EngineState("a", "sender", "backing off", stats=None)]) == []
-    assert reader.read([EngineState("b", "sender", "running", stats=second)]) == [GOOD]
+
+    def fresh(*engines: EngineState) -> list[str]:
+        return [engine.name for engine in reader.fresh(engines)]
+
+    assert fresh(EngineState("a", "sender", "running", stats=first)) == ["a"]
+    assert fresh(EngineState("a", "sender", "running", stats=first)) == []
+    assert fresh(EngineState("a", "sender", "running", stats=second)) == ["a"]
+    assert fresh(EngineState("a", "sender", "backing off", stats=None)) == ["a"]
+    assert fresh(EngineState("b", "sender", "running", stats=second)) == ["b"]

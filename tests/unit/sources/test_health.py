@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,9 @@ from netbond.config.load import parse
 from netbond.config.schema import Config, UplinkConfig
 from netbond.contracts import Traffic
 from netbond.desired import Desired
+from netbond.health.judge import CheckHealth
+from netbond.health.stream_evidence import LinkKey
+from netbond.health.suspects import Suspicion
 from netbond.model import EngineState, Facts, Health, Uplink
 from netbond.sources.health import HealthChecks
 from netbond.status.schema import Sections
@@ -24,12 +28,16 @@ LO = Uplink("lo", IPv4Interface("127.0.0.1/8"), None, "test", 100)
 BARRED = Health("lo", 4, "down", "the kernel refuses its route")
 
 
-def checking(port: int, more: str = "") -> Config:
+def checking_text(port: int, more: str = "") -> str:
     """Each uplink by a TCP connection, bound to the uplink's device."""
-    return parse(
+    return (
         f'[health]\nchecks = ["web"]\ninterval = 0.2\ntimeout = 0.1\ndown_after = 1\nup_after = 1\n{more}\n'
         f'[[check]]\nname = "web"\nkind = "tcp"\ntargets = ["127.0.0.1:{port}"]\n'
     )
+
+
+def checking(port: int, more: str = "") -> Config:
+    return parse(checking_text(port, more))
 
 
 @asynccontextmanager
@@ -106,3 +114,72 @@ async def test_what_a_stream_hears_is_evidence_if_that_is_wanted(wanted: bool) -
             heard = stats(device="lo", address="127.0.0.1", silent_ms=5)
             source.tick(Traffic(engines=(EngineState("s", "sender", "running", stats=heard),)), second)
         assert [x.state for x in source.contribute(Facts(), 0.0).health] == ["up" if wanted else "unknown"]
+
+
+class Receivers:
+    """In the place of ReceiverProbes: what it was told, and what it says."""
+
+    def __init__(self, *found: tuple[LinkKey, Suspicion]) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.found = dict(found)
+
+    def suspicions(self) -> dict[LinkKey, Suspicion]:
+        return self.found
+
+    def tick(self, *told: Any) -> None:
+        self.told.append(told)
+
+    def configure(self, _policy: object) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+
+SENDER = '[[sender]]\nlisten = "127.0.0.1:6000"\nreceiver = ["127.0.0.9:5000", "localhost:5000"]\n'
+KEY = ("lo", IPv4Address("127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("own", "more", "suspect", "proven"),
+    [
+        (None, "", {KEY: True}, {KEY}),
+        (UplinkConfig("lo", checks=("gateway",)), "", {KEY: True}, set()),  # nothing beyond it is asked
+        (UplinkConfig("lo", checks=()), "", {}, set()),  # it is never down
+        (None, "evidence = false", {}, {KEY}),
+    ],
+)
+async def test_which_uplinks_may_be_suspect(
+    own: UplinkConfig | None, more: str, suspect: dict[LinkKey, bool], proven: set[LinkKey]
+) -> None:
+    looks: list[None] = []
+    async with server() as port:
+        config = parse(f"{checking_text(port, more)}{SENDER}")
+        async with started(config, looks) as source:
+            fake = Receivers()
+            source._receivers = fake  # type: ignore[assignment]
+            settings = {} if own is None else {"lo": own}
+            await source.apply(Facts(), Desired(uplinks=(LO,), settings=settings), config)
+            if own is None:
+                await until(lambda: bool(looks), "the verdict")
+            if more == "":
+                await until(lambda: bool(source._names.answers), "the receiver's address")
+            source.tick(Traffic(engines=(EngineState("s", "sender", "running", stats=stats()),)), 7.0)
+    ((told_suspect, told_proven, senders, engines, addresses, now_s),) = fake.told
+    assert (told_suspect, told_proven) == (suspect, proven)
+    assert (senders, [each.name for each in engines], now_s) == (config.sender, ["s"], 7.0)
+    assert (IPv4Address("127.0.0.1") in addresses.get("localhost", ())) == (more == "")
+
+
+async def test_what_streams_show_is_a_part_of_the_verdict() -> None:
+    async with started(checking(9), []) as source:
+        await source.apply(Facts(), Desired(uplinks=(LO,)), checking(9))
+        down = Suspicion(True, "receiver: silence", 5.0, CheckHealth("receiver", "failing"))
+        source._receivers = Receivers((KEY, down))  # type: ignore[assignment]
+        (health,) = source.contribute(Facts(), 0.0).health
+        assert (health.state, health.reason, health.since) == ("down", "receiver: silence", 5.0)
+        (shown,) = source.status(Sections(), ("lo",), 9.0).health
+        assert (shown.state, [check.name for check in shown.checks]) == ("down", ["web", "receiver"])
+        assert source.problems == []
+        source._receivers = Receivers((KEY, replace(down, down=False, blocked=True)))  # type: ignore[assignment]
+        assert source.problems == ["lo (127.0.0.1): receiver: silence"]
