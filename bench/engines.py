@@ -201,6 +201,8 @@ class Peer:
                     waiting.clear()
         elif kind == wire.KEEPALIVE:
             self.sock.sendto(data, address)
+        elif wire.is_handshake(data):
+            self.sock.sendto(handshake(), address)  # a sender then knows who its caller is
         elif kind == wire.REG1:
             self.group = data[2:130] + os.urandom(128)
             self.sock.sendto(wire.build_registration(wire.REG2, self.group), address)
