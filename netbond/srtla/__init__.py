@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 # Modules that mypyc compiles, what else is compiled, and the file in `_compiled` that tells of which text.
 COMPILED = (
+    "adaptive.advising",
     "adaptive.bonding",
+    "adaptive.capacity",
     "adaptive.control",
     "adaptive.dealing",
     "adaptive.linkmodel",

@@ -53,10 +53,22 @@ class Link(LinkState):
         return self.open and not self.usable and self.refused_at > since
 
 
+def loss_pct(link: Link) -> float:
+    """The share of packets that the link has lost lately, 0 to 100."""
+    packets = lost = 0
+    for entry in link.recent:
+        packets += entry[0]
+        lost += entry[1]
+    return min(100.0, round(100 * lost / packets, 1)) if packets else 0.0
+
+
+def rtt_ms(link: Link) -> int | None:
+    """The link's round trip; None: not known yet."""
+    return round(link.rtt * 1000) if link.rtt is not None else None
+
+
 def link_stats(link: Link, now: float) -> dict[str, Any]:
     """The link's entry in the statistics (docs/send.md)."""
-    packets = sum(sent for sent, _ in link.recent)
-    lost = sum(lost for _, lost in link.recent)
     reason = link.reason
     if link.port_closed(now):
         reason = "nothing listens at the receiver's port"
@@ -76,12 +88,12 @@ def link_stats(link: Link, now: float) -> dict[str, Any]:
         "reason": reason,
         "window": link.window,
         "in_flight": link.in_flight,
-        "rtt_ms": round(link.rtt * 1000) if link.rtt is not None else None,
+        "rtt_ms": rtt_ms(link),
         "silent_ms": round(max(now - link.last_heard, 0.0) * 1000) if link.last_heard else None,
         "packets": link.packets,
         "bytes": link.bytes,
         "lost": link.lost,
-        "loss_pct": min(100.0, round(100 * lost / packets, 1)) if packets else 0.0,
+        "loss_pct": loss_pct(link),
         "bitrate_bps": link.bitrate,
         "metered": link.metered,
     }

@@ -49,24 +49,33 @@ class LinkState:
         return self.usable and self.enabled
 
 
-@dataclass(frozen=True, slots=True)
+# Plain classes: Python makes an object of a frozen dataclass ten times as slowly, also in compiled modules.
+
+
 class Capacity:
     """What a link can carry, as its mode has it."""
 
-    bits_per_second: float  # of SRT payload
-    certainty: Certainty
-    age_s: float | None  # since the link was last full; None: never
-    queued_s: float  # that packets wait in the link, beyond its shortest round trip
+    __slots__ = ("age_s", "bits_per_second", "certainty", "queued_s")
+
+    def __init__(
+        self, bits_per_second: float, certainty: Certainty, age_s: float | None, queued_s: float
+    ) -> None:
+        self.bits_per_second = bits_per_second  # of SRT payload
+        self.certainty: Certainty = certainty
+        self.age_s = age_s  # since the link was last full; None: never
+        self.queued_s = queued_s  # that packets wait in the link, beyond its shortest round trip
 
 
-@dataclass(frozen=True, slots=True)
 class Bond:
     """What all links can carry, as their mode has it."""
 
-    advised: float  # bit/s of SRT payload that may be offered now
-    capacity: float  # bit/s of SRT payload
-    queued_s: float  # that the links take for all that waits
-    latency_s: float  # SRT's, as it is known or supposed
+    __slots__ = ("advised", "capacity", "latency_s", "queued_s")
+
+    def __init__(self, advised: float, capacity: float, queued_s: float, latency_s: float) -> None:
+        self.advised = advised  # bit/s of SRT payload that may be offered now
+        self.capacity = capacity  # bit/s of SRT payload
+        self.queued_s = queued_s  # that the links take for all that waits
+        self.latency_s = latency_s  # SRT's, as it is known or supposed
 
 
 class Outlet:

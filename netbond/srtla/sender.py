@@ -33,7 +33,7 @@ from typing import Any, Final, cast
 from netbond.srtla import wire
 from netbond.srtla.advice import EVERY_S, FALL, Advice, LinkAdvice
 from netbond.srtla.keyframes import announced_s
-from netbond.srtla.link import Link, link_stats
+from netbond.srtla.link import Link, link_stats, loss_pct, rtt_ms
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.passing import SPACING_S, Passing
 from netbond.srtla.registration import psk
@@ -416,15 +416,13 @@ class Sender(Outlet):
         self._events.append(Advised(self.advice))
 
     def _link_advice(self, link: Link, now: float) -> LinkAdvice:
-        found = self._capacity(link, now)
-        stats = link_stats(link, now)
         return LinkAdvice(
             label=link.spec.label,
             state=link.state,
-            rtt_ms=stats["rtt_ms"],
-            loss_pct=stats["loss_pct"],
+            rtt_ms=rtt_ms(link),
+            loss_pct=loss_pct(link),
             bitrate_bps=link.bitrate,
-            **found,
+            **self._capacity(link, now),
         )
 
     # --- what goes out --------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ Rates are bytes/s of SRT packets, times s, `now` is monotonic s.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
 EVERY_S: Final = 0.05
@@ -39,15 +38,19 @@ FIRST: Final = 62_500.0  # bytes/s a link, in start-up
 LEAST_RATE: Final = 12_500.0  # bytes/s, the least advice
 
 
-@dataclass(frozen=True, slots=True)
 class BondLook:
     """What the models say at a moment."""
 
-    latency: float  # s, SRT's
-    rates: dict[int, float]  # of each link that carries: its number -> bytes/s that it delivers if it is full
-    waiting: float  # bytes that wait, before the links and in them
-    offered: int  # bytes that the caller has sent so far
-    given_up: int  # packets so far
+    __slots__ = ("given_up", "latency", "offered", "rates", "waiting")
+
+    def __init__(
+        self, latency: float, rates: dict[int, float], waiting: float, offered: int, given_up: int
+    ) -> None:
+        self.latency = latency  # s, SRT's
+        self.rates = rates  # of each link that carries: its number -> bytes/s that it delivers if it is full
+        self.waiting = waiting  # bytes that wait, before the links and in them
+        self.offered = offered  # bytes that the caller has sent so far
+        self.given_up = given_up  # packets so far
 
 
 class Advisor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from netbond.srtla.adaptive.advising import Advisor, BondLook
 from netbond.srtla.adaptive.capacity import payload
 from netbond.srtla.adaptive.linkmodel import TYPICAL
 from netbond.srtla.advice import Advice
@@ -465,23 +465,18 @@ def test_what_an_encoder_says_of_keyframes_goes_no_further() -> None:
 # --- advice -------------------------------------------------------------------------------------------------
 
 
-class Told(Advisor):
-    """Advice of our choice, in bit/s of payload."""
-
-    def look(self, bond: BondLook, now: float) -> None:
-        """Learn nothing."""
-
-    def tell(self, advised: float, capacity: float, queued: float) -> None:
-        self.rate, self.capacity = advised / payload(1.0, TYPICAL), capacity / payload(1.0, TYPICAL)
-        self.queued = queued
-
-
 class Advising(AdaptiveDriven):
-    """A sender in adaptive mode with that advice, and a stream that has just begun."""
+    """A sender in adaptive mode with advice of our choice, and a stream that has just begun."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.advisor = self.carrier._advisor = Told()
+        self.carrier._advise_at = math.inf  # it learns nothing
+        self.advisor = self.carrier._advisor
+
+    def tell(self, advised: float, capacity: float, queued: float) -> None:
+        """Set the advice, in bit/s of payload."""
+        advisor, one = self.advisor, payload(1.0, TYPICAL)
+        advisor.rate, advisor.capacity, advisor.queued = advised / one, capacity / one, queued
 
     def advised(self) -> list[Advice]:
         return [event.advice for event in self.sender.events() if isinstance(event, Advised)]
@@ -498,7 +493,7 @@ def test_advice_is_given_out_five_times_a_second_and_at_once_when_it_falls() -> 
     driven.streams(0.5)
     assert driven.advised() == []
     assert driven.sender.advice is None
-    driven.advisor.tell(2.5e6, 3e6, 0.1)
+    driven.tell(2.5e6, 3e6, 0.1)
     driven.streams(1.0)
     told = driven.advised()
     assert len(told) == pytest.approx(5, abs=1)
@@ -507,17 +502,17 @@ def test_advice_is_given_out_five_times_a_second_and_at_once_when_it_falls() -> 
     assert (told[0].queued_ms, told[0].latency_ms, len(told[0].links)) == (100, 1000, 2)
     while not driven.advised():
         driven.streams(0.01)
-    driven.advisor.tell(2.3e6, 3e6, 0.1)  # 8 % less
+    driven.tell(2.3e6, 3e6, 0.1)  # 8 % less
     driven.streams(0.01)
     assert driven.advised() == []
-    driven.advisor.tell(2.2e6, 3e6, 0.1)
+    driven.tell(2.2e6, 3e6, 0.1)
     driven.streams(0.01)
     assert len(driven.advised()) == 1
 
 
 def test_there_is_no_advice_without_a_stream() -> None:
     driven = Advising()
-    driven.advisor.tell(2.5e6, 3e6, 0.1)
+    driven.tell(2.5e6, 3e6, 0.1)
     driven.streams(0.5)
     assert driven.sender.stats(driven.now)["advised_bits_per_second"] is not None
     driven.now += 3.0
@@ -527,7 +522,7 @@ def test_there_is_no_advice_without_a_stream() -> None:
 
 def test_statistics_have_what_was_advised_last() -> None:
     driven = Advising()
-    driven.advisor.tell(2.5e6, 3e6, 0.1)
+    driven.tell(2.5e6, 3e6, 0.1)
     driven.advisor.of_link = {1: 250_000.0}
     driven.streams(0.5)
     stats = driven.sender.stats(driven.now)
