@@ -24,7 +24,7 @@ _SPAN: Final = 1024  # packets over which that share is taken: some seconds
 
 _ENCRYPTED: Final = 0x18  # in byte 4 of an SRT data packet: the KK bits (draft-sharabayko-srt, 3.1)
 _TS: Final = 188  # bytes of a packet of the transport stream
-_SYNC: Final = b"\x47" * (wire.MTU // 188)
+_SYNC: Final = 0x47  # its first byte
 _START: Final = 0x40  # in byte 1: a PES packet begins (payload_unit_start_indicator)
 _PAYLOAD: Final = 0x10  # in byte 3: it has payload; ...
 _ADAPTATION: Final = 0x20  # ... an adaptation field before that
@@ -59,11 +59,17 @@ class Keyframes:
     def _found(self, data: bytes) -> bool:
         if data[4] & _ENCRYPTED:
             return False
-        heads = data[wire.SRT_HEADER :: _TS]
-        if not heads or len(data) % _TS != wire.SRT_HEADER or heads != _SYNC[: len(heads)]:
+        size = len(data)
+        if size == wire.SRT_HEADER or size % _TS != wire.SRT_HEADER:
             return False  # no transport stream
+        begins = False
+        for at in range(wire.SRT_HEADER, size, _TS):  # compiled, cheaper than to slice
+            if data[at] != _SYNC:
+                return False
+            if data[at + 1] & _START:
+                begins = True
         found = self._pid >= 0
-        if max(data[wire.SRT_HEADER + 1 :: _TS]) < _START:  # nearly always: nothing begins here
+        if not begins:  # nearly always
             return found
         for at in range(wire.SRT_HEADER, len(data), _TS):
             if not data[at + 1] & _START:

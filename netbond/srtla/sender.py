@@ -25,7 +25,7 @@ down one that swallows all we send.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -62,7 +62,7 @@ PORT_CLOSED_S: Final = 3.0  # the same, if nothing listens at its port; a receiv
 NO_ANSWER: Final = "no answer from the receiver"
 REFUSED_BACKOFF_S = (2.0, 10.0)  # after REG_ERR, first and longest
 LOSS_WINDOW_S: Final = 10  # over which the advice counts loss
-MAX_REMEMBERED_COPIES: Final = 512  # ACKs and NAKs whose copies from other links are recognised
+MAX_REMEMBERED_COPIES: Final = 512  # ACKs and NAKs, to twice as many, whose copies are recognised
 SAMPLED: Final = 7  # mask of the packets' count: one in eight is kept, to see what the stream is made of
 MAX_SAMPLES: Final = 64  # that are kept until somebody takes them
 
@@ -209,7 +209,8 @@ class Sender(Outlet):
         self._past: deque[tuple[int, int]] = deque(maxlen=LOSS_WINDOW_S * 5)
         self._stats_at = now
         self._data_at = now  # when a data packet last left
-        self._copies: OrderedDict[bytes, None] = OrderedDict()
+        self._copies: set[bytes] = set()
+        self._older_copies: set[bytes] = set()
         self._to_links: list[tuple[int, bytes]] = []
         self._to_caller: list[bytes] = []
         self._events: list[Event] = []
@@ -228,6 +229,7 @@ class Sender(Outlet):
         self._probe_id = self._new_id()
         self._pending = None
         self._copies.clear()
+        self._older_copies.clear()
         self._served_at = {4: now, 6: now}
         for each in self._order:
             each.joined, each.join_sent_at = False, None
@@ -814,11 +816,11 @@ class Sender(Outlet):
     def _srt_packet(self, link: Link, kind: int, data: bytes, now: float) -> None:
         if kind in (wire.SRT_ACK, wire.SRT_NAK):
             # Receivers send these over every link. Their time stamp makes each unique but for its copies.
-            if data in self._copies:
+            if data in self._copies or data in self._older_copies:
                 return
-            self._copies[data] = None
-            if len(self._copies) > MAX_REMEMBERED_COPIES:
-                self._copies.popitem(last=False)
+            if len(self._copies) >= MAX_REMEMBERED_COPIES:
+                self._older_copies, self._copies = self._copies, set()
+            self._copies.add(data)
             if kind == wire.SRT_ACK:
                 sequence = wire.parse_srt_ack(data)
                 if sequence is not None:

@@ -50,9 +50,9 @@ REG3_PACKET = struct.pack("!H", REG3).ljust(PADDED, b"\0")
 REG_ERR_PACKET = struct.pack("!H", REG_ERR).ljust(PADDED, b"\0")
 REG_NGP_PACKET = struct.pack("!H", REG_NGP).ljust(PADDED, b"\0")
 
-_U32 = struct.Struct("!I")
-_TEN = struct.Struct("!10I")
-_KEEPALIVE = struct.Struct("!HQHHIiiIII")
+_U32: Final = struct.Struct("!I")
+_TEN: Final = struct.Struct("!10I")
+_KEEPALIVE: Final = struct.Struct("!HQHHIiiIII")
 _KEEPALIVE_MAGIC: Final = 0xC01F
 _KEEPALIVE_VERSION: Final = 1
 _RETRANSMITTED: Final = 0x04  # in byte 4: the R flag, bit 26 of the second word
@@ -68,7 +68,9 @@ _HSRSP: Final = 2  # ... and of the server's
 _SID: Final = 5  # extension with the stream id, ...
 _SID_WORDS: Final = 128  # ... of 512 bytes at most
 _FILTER: Final = 7  # extension with the packet filter
-_OPTIONS = struct.Struct("!HHIIHH")  # type, length in words, SRT version, flags, delay as receiver, as sender
+_OPTIONS: Final = struct.Struct(
+    "!HHIIHH"
+)  # type, length in words, SRT version, flags, delay as receiver, as sender
 
 # Flags of a handshake's HSREQ or HSRSP (draft-sharabayko-srt, 3.2.1.1.1).
 TSBPDSND: Final = 0x01  # delivers by time stamp (with the latency) what it sends, ...
