@@ -2,8 +2,8 @@
 //
 // It adds and drops groups and links, lets datagrams come in, time pass and sending fail, and calls what Python calls.
 // tests/fuzz_fastpath.h plays the kernel, and has a plain model of what has to come of it: each datagram of a known
-// link reaches its group's server in order or is reported as refused, each other one is reported, no link is sent more
-// than it has earned, an SRTLA ACK names what came over its link, nb_run ends and never waits in vain.
+// link reaches its group's server in order or is reported as refused, each other one is reported or is the stream's, no
+// link is sent more than it has earned, an SRTLA ACK names what came over its link, nb_run ends and never waits in vain.
 //
 // scripts/fuzz builds it with clang's libFuzzer; with -DREPLAY it has a main that runs the files it is given
 // (tests/unit/across/test_fuzz_native.py; tests/fuzz_native.py knows how a program is written). tests/corpus holds
@@ -167,7 +167,22 @@ static void check_report(void) {
         else check_record(&w.reports, head[0], NULL, 0, data, head[1]);
         at = data + head[1];
     }
-    MUST(!w.received.length && !w.errors.length && !w.reports.length);
+    int count = -1;
+    const struct iovec *stream = nb_stream(w.path, &count);
+    MUST(count >= 0 && count <= FORWARDS);
+    for (int i = 0; i < count; i++)
+        check_record(&w.stream, w.caller_length, w.caller, w.caller_length, stream[i].iov_base, stream[i].iov_len);
+    MUST(!w.received.length && !w.stream.length && !w.errors.length && !w.reports.length);
+}
+
+static void expect(void) {
+    int peer = number(), shape = number(), name_length, segment;
+    Sender from = {.peer = peer % PEERS, .variant = shape & 7, .more = shape & 0x80 ? number() : 1};
+    uint8_t name[NAME], control[CONTROL];
+    memset(w.caller, 0, sizeof w.caller);
+    describe(&from, name, &name_length, control, w.caller, &w.caller_length, &segment);
+    if (peer == 255) w.caller_length = 0; // nobody
+    nb_expect(w.path, w.caller, w.caller_length);
 }
 
 static void run(void) {
@@ -275,6 +290,7 @@ static void step(void) {
     case 15: {
         int choice = number();
         if (choice == 255) nb_drop_copies(w.path), w.copying = 1;
+        else if (choice == 254) expect();
         else if (choice >= 128) w.tick = 1 + 1000 * (choice - 128);
         else w.ns += (int64_t)choice * choice * choice * 1000;
     }

@@ -110,7 +110,9 @@ static struct {
     int64_t ns;
     double now;
     int tick, reserved, node_count, byte_count, stamp, turn;
-    List arriving[DESCRIPTORS], to_server[DESCRIPTORS], reports, received, errors; // the last three: for Python
+    List arriving[DESCRIPTORS], to_server[DESCRIPTORS], reports, received, stream, errors; // from `reports` on: Python's
+    uint8_t caller[KEY]; // whose datagrams are the stream
+    int caller_length;
     int pending[DESCRIPTORS], spurious[DESCRIPTORS], again[DESCRIPTORS], group_of[DESCRIPTORS], watched[DESCRIPTORS];
     int results[ERRORS], result_at, result_count, interrupts, copying, direct, insisted, in_run, waits, events, most;
     uint64_t failed, unreachable, offered[DESCRIPTORS]; // the last: to a server since it answered
@@ -212,7 +214,7 @@ static int readable(int fd) {
 
 static int wait_for(int epoll, struct epoll_event *out, int room, int ms) {
     MUST(epoll == EPOLL && room > 0 && ms >= 0 && w.in_run);
-    MUST(!w.received.length && !w.reports.length && !w.errors.length); // these do not wait
+    MUST(!w.received.length && !w.stream.length && !w.reports.length && !w.errors.length); // these do not wait
     // Each wait is for something: no busy loop.
     MUST(++w.waits <= w.most + 8 * w.events);
     double until = time_now() + ms * 1e-3;
@@ -356,13 +358,15 @@ static void came_from_peer(const uint8_t *data, int total, int segment, const ui
             link = &w.links[i];
     if (segment <= 0) segment = total ? total : 1;
     if (segment > 1500) return;
+    int caller = record_length == w.caller_length && !memcmp(w.caller, record, record_length);
     for (int at = 0; !at || at < total; at += segment) {
         int size = total - at < segment ? total - at : segment;
         int handshake = size >= 16 && data[at] == 0x80 && data[at + 1] == 0;
         if (link && size >= 16 && (data[at] < 0x90 || data[at] >= 0xC0) && !handshake) {
             came_over_link(link, data + at, size);
         } else {
-            memcpy(records[put(&w.received, data + at, size, record_length, 0)], record, record_length);
+            List *list = caller && w.stream.length < FORWARDS ? &w.stream : &w.received;
+            memcpy(records[put(list, data + at, size, record_length, 0)], record, record_length);
         }
     }
 }

@@ -64,6 +64,11 @@ def drop_link(number: int) -> bytes:
     return bytes([4, number])
 
 
+def expect(peer: int, shape: int = 1) -> bytes:
+    """Give out this peer's datagrams as a stream; 255: nobody's."""
+    return bytes([15, 254, peer, shape])
+
+
 def from_peer(
     peer: int,
     kind: int = DATA,
@@ -168,6 +173,16 @@ def seeds() -> list[bytes]:
         + run(),
         group + packed(1, RAW, 300, 60) + packed(1, DATA, 1316, 49, shape=9) + from_peer(2) + run(),
         group + packed(1, DATA, 64, 70, count=60) + run(),
+        expect(3)
+        + every
+        + run()
+        + expect(2)
+        + from_peer(3)
+        + from_peer(2)
+        + packed(2, DATA, 1316, 9)
+        + run(),
+        expect(4) + packed(4, DATA, 16, 128, count=40) + run() + expect(255) + from_peer(4) + run(),
+        group + expect(1) + from_peer(1) + from_peer(1, RAW, 20, mark=0x80, second=0) + run(),
         group
         + b"".join(strangely_packed(1, 9000, each) for each in (0, -1, 1, 15, 1500, 1501, 2**31 - 1))
         + run(),

@@ -87,10 +87,23 @@ static PyObject *reports_object(FastPath *self) {
     return list;
 }
 
+static PyObject *stream_object(Path *p) {
+    int count;
+    const struct iovec *stream = nb_stream(p, &count);
+    PyObject *list = PyList_New(count);
+    for (int i = 0; list && i < count; i++) {
+        PyObject *data = PyBytes_FromStringAndSize(stream[i].iov_base, stream[i].iov_len);
+        if (!data) Py_CLEAR(list);
+        else PyList_SET_ITEM(list, i, data);
+    }
+    return list;
+}
+
 PyDoc_STRVAR(run_doc,
     "run(until, patience)\n--\n\n"
-    "Carry packets until a time (monotonic s) at most. The descriptors that Python must look after, and the\n"
-    "reports (wakeup.Report) of what else is left to it. `patience`: s that packets may wait for others.");
+    "Carry packets until a time (monotonic s) at most. The descriptors that Python must look after, the reports\n"
+    "(wakeup.Report) of what else is left to it, and what the writer that `expect` has named has sent.\n"
+    "`patience`: s that packets may wait for others.");
 
 static PyObject *run(PyObject *object, PyObject *const *args, Py_ssize_t count) {
     FastPath *self = (FastPath *)object;
@@ -104,14 +117,14 @@ static PyObject *run(PyObject *object, PyObject *const *args, Py_ssize_t count) 
     other = nb_run(p, until, patience, others, OTHERS);
     Py_END_ALLOW_THREADS
     self->running = 0;
-    PyObject *reports = reports_object(self), *list = PyList_New(other), *out = NULL;
+    PyObject *reports = reports_object(self), *list = PyList_New(other), *stream = stream_object(p), *out = NULL;
     for (int i = 0; list && i < other; i++) {
         PyObject *number = PyLong_FromLong(others[i]);
         if (!number) Py_CLEAR(list);
         else PyList_SET_ITEM(list, i, number);
     }
-    if (reports && list) out = PyTuple_Pack(2, list, reports);
-    Py_XDECREF(reports), Py_XDECREF(list);
+    if (reports && list && stream) out = PyTuple_Pack(3, list, reports, stream);
+    Py_XDECREF(reports), Py_XDECREF(list), Py_XDECREF(stream);
     return out;
 }
 
@@ -270,6 +283,18 @@ static void drop(PyObject *object) {
 
 #define FAST(name) {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL, name##_doc}
 
+PyDoc_STRVAR(expect_doc,
+    "expect(record)\n--\n\n"
+    "Give out what is written under this record as it is, apart from the reports; b\"\": nobody's.");
+
+static PyObject *expect(PyObject *self, PyObject *record) {
+    Path *p = path_of(self);
+    if (!p || !is_bytes(record)) return NULL;
+    if (PyBytes_GET_SIZE(record) > KEY) return PyErr_Format(PyExc_ValueError, "the record is too long");
+    nb_expect(p, (const uint8_t *)PyBytes_AS_STRING(record), (int)PyBytes_GET_SIZE(record));
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef path_methods[] = {
     FAST(run),
     FAST(add_link),
@@ -277,6 +302,7 @@ static PyMethodDef path_methods[] = {
     {"add_group", add_group, METH_O, add_group_doc},
     {"drop_group", drop_group, METH_O, drop_group_doc},
     {"drop_link", drop_link, METH_O, drop_link_doc},
+    {"expect", expect, METH_O, expect_doc},
     {"heard", heard, METH_NOARGS, heard_doc},
     {"failed", failed, METH_NOARGS, failed_doc},
     {"drop_copies", drop_copies, METH_NOARGS, drop_copies_doc},

@@ -27,7 +27,8 @@
 #endif
 
 enum {
-    SLOTS = 64, PACKED = 65536, CONTROL = 96, NAME = 32, KEY = 96, MTU = 1500, SRT_HEADER = 16, ACK_EVERY = 10,
+    SLOTS = 64, PACKED = 65536, SLOT = PACKED + 24 * 64, // so that slots do not share the lines of a cache
+    CONTROL = 96, NAME = 32, KEY = 96, MTU = 1500, SRT_HEADER = 16, ACK_EVERY = 10,
     LINKS = 8192, TABLE = 16384, GROUPS = 1024, GROUP_LINKS = 64, SERVER_SLOTS = 16, SERVER_SIZE = 2048,
     SEGMENTS = 64, PACKED_ROOM = 65000, FORWARDS = SLOTS * 64, OVERHEAD = 28, CREDIT_MAX = 65536, EARNED = 2,
     RESERVE = 4 + 4 * ACK_EVERY + OVERHEAD, ACK_COPIES = 2, READY = 64,
@@ -80,13 +81,17 @@ typedef struct {
     uint8_t copies[COPIES][COPY];
     struct { int group; struct iovec data; } forwards[FORWARDS];
     int forward_count;
+    uint8_t caller[KEY];      // the sender's: who writes the stream, as the key of a link; length 0: not known
+    int caller_length;
+    struct iovec stream[FORWARDS]; // what it has written, in `data`
+    int stream_count;
     struct mmsghdr outgoing[OUTGOING]; // for links, sent together
     struct iovec outgoing_data[OUTGOING];
     uint8_t outgoing_bytes[OUTGOING][SERVER_SIZE];
     int outgoing_count;
     size_t reported;
     uint8_t report[REPORT]; // for Python: records of {int32 kind or fd, int32 length, int32 record length}, then both
-    uint8_t data[SLOTS][PACKED];
+    uint8_t data[SLOTS][SLOT];
 } Path;
 
 static double monotonic(void) {
@@ -132,6 +137,12 @@ void nb_free(Path *p) { free(p); }
 
 // The sender's: of SRT's ACKs, which come over every link, report one.
 void nb_drop_copies(Path *p) { p->drop_copies = 1; }
+
+// The sender's: give out what comes under this key without its record, by nb_stream.
+void nb_expect(Path *p, const uint8_t *key, int length) {
+    memcpy(p->caller, key, length);
+    p->caller_length = length;
+}
 
 int nb_add_group(Path *p, int fd) {
     for (int i = 0; i < GROUPS; i++)
@@ -444,6 +455,7 @@ static int from_peers(Path *p, double now) {
             }
         }
         int link = p->live ? find(p, key, length) : -1;
+        int caller = length == p->caller_length && !memcmp(key, p->caller, length);
         if (segment <= 0) segment = total > 0 ? total : 1;
         if (segment > MTU) continue; // no packet of either protocol
         int at = 0;
@@ -454,6 +466,8 @@ static int from_peers(Path *p, double now) {
             int srt = size >= SRT_HEADER && !(data[0] >= 0x90 && data[0] < 0xC0);
             if (link >= 0 && srt && !(data[0] == 0x80 && data[1] == 0)) // handshakes are Python's
                 from_link(p, link, data, size, now);
+            else if (caller && p->stream_count < FORWARDS)
+                p->stream[p->stream_count++] = (struct iovec){data, size};
             else
                 report(p, -1, key, length, data, size);
             at += segment;
@@ -552,18 +566,19 @@ static void nap(double seconds) {
     if (seconds > 0) nanosleep(&t, NULL);
 }
 
-// Serve until `until` (monotonic s), or until there is something for Python: bytes in the report, or descriptors in
-// `others` (the count is the result), which are neither the listener nor a group's. The report begins anew. While
+// Serve until `until` (monotonic s), or until there is something for Python: bytes in the report, datagrams of the
+// stream, or descriptors in `others` (the count is the result), which are neither the listener nor a group's. Report and
+// stream begin anew. While
 // packets flow, a look comes when there are enough of them, `patience` s after the last one at most.
 int nb_run(Path *p, double until, double patience, int *others, int room) {
     struct epoll_event ready[READY];
     int other = 0;
-    p->reported = 0;
+    p->reported = 0, p->stream_count = 0;
     for (;;) {
         double now = monotonic();
         if (now >= p->next_flush) flush(p, now);
         send_outgoing(p);
-        if (other || p->reported || now >= until) return other;
+        if (other || p->reported || p->stream_count || now >= until) return other;
         int count = 0;
         int flows = !p->more && p->gap * p->worth_it < patience;
         if (flows) {
@@ -603,6 +618,12 @@ int nb_run(Path *p, double until, double patience, int *others, int room) {
         }
         if (packets || read) p->looked = now;
     }
+}
+
+// The datagrams of the caller that nb_expect has named; they stay until nb_run is called again.
+const struct iovec *nb_stream(Path *p, int *count) {
+    *count = p->stream_count;
+    return p->stream;
 }
 
 const uint8_t *nb_report(Path *p, size_t *length) {

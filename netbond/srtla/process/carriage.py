@@ -64,8 +64,15 @@ class Carriage(PacketHandler):
         descriptor = self.descriptors.pop(number, -1)
         self.numbers.pop(descriptor, None)
 
-    def take_reports(self, reports: list[Report], now: float) -> None:
-        left = self.take(reports, now)
+    def take_reports(self, reports: list[Report], stream: list[bytes], now: float) -> None:
+        # What the receiver says goes first: packets are then dealt by what is known now. So does an
+        # announcement, which is about the packets that follow it.
+        left = self.take(reports, now) if reports else reports
+        if stream:
+            self.caller_heard = now
+            sender = self.sender
+            for data in stream:
+                sender.datagram_from_caller(data, now)
         if left:
             self.look_after(left, now)
         if now >= self.due:  # what both have to send leaves together

@@ -42,8 +42,8 @@ class PacketHandler:
     def __init__(self) -> None:
         self.patience = PAUSE_S  # s that packets may wait until more come
 
-    def take_reports(self, reports: list[Report], now: float) -> None:
-        """Handle what the compiled data path has read."""
+    def take_reports(self, reports: list[Report], stream: list[bytes], now: float) -> None:
+        """Handle what the compiled data path has read; `stream`: of the writer that it expects."""
         raise NotImplementedError
 
     def on_alarm(self, now: float) -> None:
@@ -94,14 +94,14 @@ class PacketServer:
 
     def _look_fast(self, fast: FastPath, until: float) -> float:
         handler = self.handler
-        others, reports = fast.run(until, self.patience if handler is None else handler.patience)
+        others, reports, stream = fast.run(until, self.patience if handler is None else handler.patience)
         now = time.monotonic()
-        if reports:
-            if handler is not None:
-                handler.take_reports(reports, now)
+        if handler is not None:
+            if reports or stream:
+                handler.take_reports(reports, stream, now)
                 self.alarm = handler.next_alarm()
-            elif self.on_reports is not None:
-                self.on_reports(reports, now)
+        elif reports and self.on_reports is not None:
+            self.on_reports(reports, now)
         for descriptor in others:
             callback = self.callbacks.get(descriptor)
             if callback is not None:

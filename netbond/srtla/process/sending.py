@@ -540,6 +540,8 @@ class SendEngine(Engine):
                     self._take(address, data, now)
                 if address == self._callers.address:
                     carriage.caller = record
+                    if self._fast is not None:
+                        self._fast.expect(record)
                     local = self._inbox.local.get(address)
                     carriage.caller_name, carriage.caller_control = fastpath.name_and_control(record, local)
         self._keep_inbox_small()
@@ -583,6 +585,8 @@ class SendEngine(Engine):
     def _new_caller(self, now: float) -> None:
         """Another has the place of the SRT caller."""
         self._carriage.caller = b""
+        if self._fast is not None:
+            self._fast.expect(b"")
         self._carriage.caller_heard = now
         if self._callers.address is not None:
             log.info("SRT caller is %s", format_address(self._callers.address))

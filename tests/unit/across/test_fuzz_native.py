@@ -88,6 +88,8 @@ DEFECTS = [
     ("if (!link->used || !link->packets)", "if (!link->used || (defect != 11 && !link->packets))"),
     ("data[0] == 0x80 && data[1] == 0)", "data[0] == 0x80 && data[1] == (defect == 12 ? 9 : 0))"),
     ("group->offered += count", "group->offered += defect == 13 ? 0 : count"),
+    ("length == p->caller_length && ", "(defect == 14 || length == p->caller_length) && "),
+    ("caller && p->stream_count < FORWARDS", "caller && p->stream_count < FORWARDS - (defect == 15)"),
 ]
 CHOOSE = """
 #include <stdlib.h>

@@ -88,7 +88,7 @@ class Rig:
         left = 0
         until = time.monotonic() + seconds
         while (now := time.monotonic()) < until or self.epoll.poll(0):
-            _, reports = fast.run(max(until, now + 0.001), PAUSE_S)
+            _, reports, _ = fast.run(max(until, now + 0.001), PAUSE_S)
             records = {}
             self.bypass.settle()
             for descriptor, record, data, _ in reports:
@@ -321,7 +321,7 @@ def test_a_dead_srt_server_is_reported_and_does_no_harm(rig: Rig) -> None:
     errors = 0
     for number in range(5):
         rig.peers[0].send(data_packet(number))
-        _, reports = rig.bypass.fast.run(time.monotonic() + 0.002, PAUSE_S)
+        _, reports, _ = rig.bypass.fast.run(time.monotonic() + 0.002, PAUSE_S)
         errors += sum(error != 0 for *_, error in reports)
     assert errors
     rig.peers[2].send(data_packet(9))
@@ -335,9 +335,9 @@ def test_a_descriptor_that_is_not_its_own_is_handed_back(rig: Rig) -> None:
         sock.connect(sock.getsockname())
         epoll.register(sock, select.EPOLLIN)
         fast = fastpath.open_path(rig.listener.fileno(), epoll.fileno(), FLUSH_AFTER_S)
-        assert fast.run(time.monotonic() + 0.001, PAUSE_S) == ([], [])
+        assert fast.run(time.monotonic() + 0.001, PAUSE_S) == ([], [], [])
         sock.send(b"!")
-        assert fast.run(time.monotonic() + 5, PAUSE_S) == ([sock.fileno()], [])
+        assert fast.run(time.monotonic() + 5, PAUSE_S) == ([sock.fileno()], [], [])
 
 
 def looks(rig: Rig, interval: float, patience: float) -> float:
@@ -356,7 +356,7 @@ def looks(rig: Rig, interval: float, patience: float) -> float:
     thread = threading.Thread(target=send)
     thread.start()
     while (now := time.monotonic()) < start + 0.5:
-        _, reports = fast.run(now + 0.1, patience)
+        _, reports, _ = fast.run(now + 0.1, patience)
         if reports and now > start + 0.2:
             found, rounds = found + len(reports), rounds + 1
     over.set()
@@ -400,6 +400,39 @@ def test_of_the_copies_of_an_ack_one_is_reported() -> None:
         fast.drop_copies()
         assert reported() == sorted([srt_ack(7), srt_ack(8), *naks])
         assert reported() == naks  # long after they are no copies any more: their time stamps differ
+
+
+def test_what_the_expected_writer_sends_needs_no_record(rig: Rig) -> None:
+    fast, first, second = rig.bypass.fast, rig.peers[0], rig.peers[2]
+    for group in (1, 2):
+        rig.bypass.group_gone(group)
+
+    def read() -> tuple[list[bytes], list[bytes]]:
+        first.send(b"1")
+        second.send(b"2")
+        first.send(b"3")
+        apart: list[bytes] = []
+        stream: list[bytes] = []
+        until = time.monotonic() + 2
+        while len(apart) + len(stream) < 3 and time.monotonic() < until:
+            _, reports, some = fast.run(time.monotonic() + 0.01, PAUSE_S)
+            apart += [data for _, _, data, _ in reports]
+            stream += some
+            records.update({rig.inbox.resolve(record): record for _, record, _, _ in reports})
+        return sorted(apart), stream
+
+    records: dict[Any, bytes] = {}
+    assert read() == ([b"1", b"2", b"3"], [])
+    fast.expect(records[rig.addresses[0]])
+    assert read() == ([b"2"], [b"1", b"3"])
+    fast.expect(records[rig.addresses[2]])
+    assert read() == ([b"1", b"3"], [b"2"])
+    fast.expect(b"")
+    assert read() == ([b"1", b"2", b"3"], [])
+    with pytest.raises(ValueError, match="too long"):
+        fast.expect(bytes(97))
+    with pytest.raises(TypeError):
+        fast.expect("caller")  # type: ignore[arg-type]
 
 
 # --- sending -----------------------------------------------------------------------------------------------
@@ -466,7 +499,7 @@ def test_of_each_link_control_packets_leave_last(rig: Rig) -> None:
     assert send_links(descriptors, first) == []
     found: list[tuple[int, bytes]] = []
     while len(found) < 74:
-        _, reports = rig.bypass.fast.run(time.monotonic() + 0.05, PAUSE_S)
+        _, reports, _ = rig.bypass.fast.run(time.monotonic() + 0.05, PAUSE_S)
         if not reports:
             break
         found += [(rig.inbox.resolve(record)[1], each) for _, record, each, _ in reports]
@@ -579,7 +612,7 @@ def test_the_extension_answers_from_the_address_that_was_asked(family: socket.Ad
         inbox = batch.Inbox()
         with select.epoll() as epoll:
             epoll.register(sock, select.EPOLLIN)
-            _, ((_, record, _, _),) = fastpath.open_path(sock.fileno(), epoll.fileno()).run(
+            _, ((_, record, _, _),), _ = fastpath.open_path(sock.fileno(), epoll.fileno()).run(
                 time.monotonic() + 2, PAUSE_S
             )
         address = inbox.resolve(record)

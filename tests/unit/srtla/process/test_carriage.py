@@ -75,7 +75,7 @@ def test_one_call_takes_in_sends_and_answers() -> None:
     packets = [data_packet(number) for number in range(3)]
     answer = b"\x80\x01" + bytes(14)
     reports = [(LISTENER, b"caller", data, 0) for data in packets] + [(7, b"", answer, 0)]
-    carriage.take_reports(reports, 1.0)
+    carriage.take_reports(reports, [], 1.0)
     assert sockets.sent == [(7, data) for data in packets]
     assert (sockets.answers, sockets.odd, sockets.looked) == ([answer], [], 0)
     sockets.sent.clear()
@@ -95,15 +95,15 @@ def test_a_caller_that_the_kernel_knows_is_answered_directly() -> None:
 
     answer = b"\x80\x01" + bytes(14)
     carriage.send_to = send_to
-    carriage.take_reports([(7, b"", answer, 0)], 1.0)
+    carriage.take_reports([(7, b"", answer, 0)], [], 1.0)
     assert sockets.answers == [answer]
     carriage.listener, carriage.caller = 5, b"caller"
     carriage.caller_name, carriage.caller_control = b"name", b"control"
-    carriage.take_reports([(7, b"", answer, 0)], 1.1)
+    carriage.take_reports([(7, b"", answer, 0)], [], 1.1)
     assert sockets.answers == [answer] * 2, "it may be for another who would like to be the caller"
     del sockets.answers[1:]
     carriage.unsettled = False
-    carriage.take_reports([(7, b"", answer, 0)], 1.1)
+    carriage.take_reports([(7, b"", answer, 0)], [], 1.1)
     assert answered == [(5, b"name", b"control", [answer])]
     assert sockets.answers == [answer]
 
@@ -112,12 +112,12 @@ def test_what_is_not_plain_is_looked_after_before_anything_leaves() -> None:
     sockets = Sockets()
     carriage, _ = up(sockets)
     odd: list[Report] = [(LISTENER, b"stranger", data_packet(1), 0), (7, b"", b"", 111)]
-    carriage.take_reports(odd, 1.0)
+    carriage.take_reports(odd, [], 1.0)
     assert sockets.odd == odd
     sockets.error = 105
     carriage.caller = b"caller"
     sockets.looked = 0
-    carriage.take_reports([(LISTENER, b"caller", data_packet(n), 0) for n in range(2)], 1.0)
+    carriage.take_reports([(LISTENER, b"caller", data_packet(n), 0) for n in range(2)], [], 1.0)
     assert sockets.looked >= 1
     assert carriage.failures == [(1, 105, [data_packet(1)])]
 
@@ -141,6 +141,20 @@ def test_the_word_of_a_keyframe_is_looked_after_before_the_packets_that_follow_i
     assert carriage.take([packets[0], word, packets[1]], 1.0) == []
     assert before == [1]
     assert sender.packets == 2
+
+
+def test_the_stream_comes_after_what_is_reported() -> None:
+    sockets = Sockets()
+    carriage, sender = up(sockets)
+    carriage.caller = b"caller"
+    before: list[int] = []
+    carriage.look_after = lambda reports, now: before.append(sender.packets)
+    packets = [data_packet(number) for number in range(3)]
+    carriage.take_reports([(LISTENER, b"encoder", b"\xc1\0\0\0\x32", 0)], packets, 1.0)
+    carriage.take_reports([], [data_packet(3)], 1.5)
+    assert before == [0], "a keyframe's announcement is about the packets that follow it"
+    assert (carriage.caller_heard, sender.packets) == (1.5, 4)
+    assert sockets.sent == [(7, data) for data in [*packets, data_packet(3)]]
 
 
 def test_what_a_socket_does_not_take_is_handed_back() -> None:

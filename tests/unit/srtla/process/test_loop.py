@@ -213,13 +213,16 @@ def test_an_answer_that_comes_at_once_took_some_time() -> None:
 # --- without a compiled data path, and with one -------------------------------------------------------------
 
 
+Round = tuple[list[int], list[Report], list[bytes]]
+
+
 class FakePath:
     """A compiled data path that reports what it is told to."""
 
-    def __init__(self, *rounds: tuple[list[int], list[Report]]) -> None:
+    def __init__(self, *rounds: Round) -> None:
         self.rounds = list(rounds)
 
-    def run(self, until: float, patience: float) -> tuple[list[int], list[Report]]:
+    def run(self, until: float, patience: float) -> Round:
         return self.rounds.pop(0)
 
 
@@ -228,7 +231,8 @@ def test_what_the_data_path_leaves_goes_to_its_callback() -> None:
     with ours, theirs:
         server = PacketServer(ours.fileno())
         report: Report = (LISTENER, b"peer", b"data", 0)
-        server.fast = FakePath(([7], [report]), ([9], []))  # type: ignore[assignment]  # stands in for FastPath
+        rounds: list[Round] = [([7], [report], []), ([9], [], [])]
+        server.fast = FakePath(*rounds)  # type: ignore[assignment]  # stands in for FastPath
         seen: list[object] = []
         server.on_reports = lambda reports, now: seen.append(reports)
         server.callbacks[7] = lambda now: len(seen)
