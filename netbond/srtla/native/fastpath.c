@@ -38,6 +38,7 @@ enum {
 static const uint32_t SEQUENCES = 0x7fffffff;
 
 static const double FRESH = 0.5, SETTLE = 5.0; // s
+static const double CALM = 1.2;                // times `pause`: between looks if packets may wait so long
 
 // What is noted about the packets of a group's stream: memory of Python's, kept by figures.py, too.
 typedef struct {
@@ -583,8 +584,9 @@ int nb_run(Path *p, double until, double patience, int *others, int room) {
         int flows = !p->more && p->gap * p->worth_it < patience;
         if (flows) {
             double pause = p->gap * p->enough;
+            if (pause < p->pause * CALM) pause = p->pause * CALM;
             if (pause > patience) pause = patience;
-            if (pause < p->pause * 1.5) pause = p->pause; // less would not be worth the delay
+            if (pause < p->pause) pause = p->pause;
             nap(p->looked + (p->gap * SLOTS < pause ? p->gap * SLOTS : pause) - now);
         }
         if (flows || p->more) count = epoll_wait(p->epoll, ready, READY, 0);

@@ -22,7 +22,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
 
 from netbond.srtla.process.batch import PER_WAKE_UP
-from netbond.srtla.process.wakeup import ENOUGH_PACKETS, PAUSE_S, WORTH_PACKETS, Report
+from netbond.srtla.process.wakeup import CALM_S, ENOUGH_PACKETS, PAUSE_S, WORTH_PACKETS, Report
 
 if TYPE_CHECKING:
     from netbond.srtla.native._extension import FastPath
@@ -120,9 +120,7 @@ class PacketServer:
         elif self._gap * WORTH_PACKETS < patience:
             # Packets flow: one wake-up by the clock, in the place of one by a packet and others by those
             # that follow it. Alarms can wait as long.
-            pause = min(patience, self._gap * ENOUGH_PACKETS)
-            if pause < PAUSE_S * 1.5:  # less would not be worth the delay
-                pause = PAUSE_S
+            pause = max(min(patience, max(CALM_S, self._gap * ENOUGH_PACKETS)), PAUSE_S)
             pause = min(pause, self._gap * PER_WAKE_UP)  # what comes meanwhile can be read at once
             time.sleep(max(self._looked + pause - now, 0.0))
             ready = poll(0, READY_MAX)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 PAUSE_S: Final = 0.0045  # between wake-ups while packets flow
+CALM_S: Final = 1.2 * PAUSE_S  # the same if packets may wait so long, ...
 ENOUGH_PACKETS: Final = 8.0  # for which a wake-up waits longer than PAUSE_S, if it may
 WORTH_PACKETS: Final = 2  # that must be expected within a pause, or there is none
 

@@ -18,7 +18,7 @@ from netbond.srtla.native import fastpath
 from netbond.srtla.process import batch
 from netbond.srtla.process.batch import Inbox
 from netbond.srtla.process.loop import PacketHandler, PacketLoop, PacketServer
-from netbond.srtla.process.wakeup import LISTENER, PAUSE_S, Report
+from netbond.srtla.process.wakeup import CALM_S, ENOUGH_PACKETS, LISTENER, PAUSE_S, Report
 
 
 def peer_of(sock: socket.socket, host: str = "127.0.0.1") -> socket.socket:
@@ -63,6 +63,31 @@ def waits(interval: float, count: int) -> list[float]:
 
 def test_a_packet_that_comes_alone_does_not_wait() -> None:
     assert waits(0.03, 12)[6] < PAUSE_S / 2
+
+
+@pytest.mark.parametrize(
+    ("gap", "patience", "pause"),
+    [
+        (0.0005, PAUSE_S, PAUSE_S),
+        (0.0005, 0.005, 0.005),
+        (0.0005, 0.02, CALM_S),
+        (0.0012, 0.02, 0.0012 * ENOUGH_PACKETS),
+        (0.0012, 0.007, 0.007),
+    ],
+)
+def test_how_long_packets_wait_for_others(
+    gap: float, patience: float, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        server = PacketServer(ours.fileno())
+        slept: list[float] = []
+        monkeypatch.setattr(time, "sleep", slept.append)
+        monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+        server.patience, server._gap, server._looked = patience, gap, 100.0
+        server._look(100.0)
+        server.packets.close()
+    assert slept == [pytest.approx(pause)]
 
 
 def test_alarms_timers_and_packets_go_together() -> None:
