@@ -51,7 +51,7 @@ REG_ERR_PACKET = struct.pack("!H", REG_ERR).ljust(PADDED, b"\0")
 REG_NGP_PACKET = struct.pack("!H", REG_NGP).ljust(PADDED, b"\0")
 
 _U32: Final = struct.Struct("!I")
-_TEN: Final = struct.Struct("!10I")
+_TEN: Final = struct.Struct("!10I").unpack_from
 _KEEPALIVE: Final = struct.Struct("!HQHHIiiIII")
 _KEEPALIVE_MAGIC: Final = 0xC01F
 _KEEPALIVE_VERSION: Final = 1
@@ -306,8 +306,8 @@ def parse_srtla_ack(data: bytes) -> tuple[int, ...] | None:
     """The acknowledged sequence numbers in order of arrival; any number of them, usually ten."""
     if len(data) < 8 or packet_type(data) != SRTLA_ACK:
         return None
-    if len(data) == 4 + _TEN.size:  # nearly always
-        return _TEN.unpack_from(data, 4)
+    if len(data) == 4 + 4 * ACK_EVERY:  # nearly always
+        return _TEN(data, 4)
     count = (min(len(data), MTU) - 4) // 4
     return struct.unpack_from(f"!{count}I", data, 4)
 
@@ -347,17 +347,22 @@ def parse_refusal(data: bytes) -> bytes:
 # --- keepalive -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Keepalive:
     """A KEEPALIVE in its extended form of 38 bytes. The receiver echoes it byte for byte."""
 
-    timestamp: int  # ms of the sender's own clock: only the sender can read it
-    link: int  # the sender's number for the link
-    window: int
-    in_flight: int  # packets
-    rtt: int  # ms
-    naks: int  # so far on this link
-    bitrate: int  # bytes per second
+    # Not a dataclass: Python would make each object, also when this module is compiled.
+    __slots__ = ("bitrate", "in_flight", "link", "naks", "rtt", "timestamp", "window")
+
+    def __init__(
+        self, timestamp: int, link: int, window: int, in_flight: int, rtt: int, naks: int, bitrate: int
+    ) -> None:
+        self.timestamp = timestamp  # ms of the sender's own clock: only the sender can read it
+        self.link = link  # the sender's number for the link
+        self.window = window
+        self.in_flight = in_flight  # packets
+        self.rtt = rtt  # ms
+        self.naks = naks  # so far on this link
+        self.bitrate = bitrate  # bytes per second
 
 
 def build_keepalive(keepalive: Keepalive) -> bytes:
