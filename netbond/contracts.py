@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from netbond.config.schema import Config
 from netbond.desired import Desired
 from netbond.model import EngineState, Facts, Interface, Rate
+from netbond.problems import Problem
 from netbond.status.schema import Sections
 
 Look = Callable[[], None]  # asks the agent for another pass; carries no information
@@ -93,7 +94,7 @@ class Output:
     async def stop(self) -> None:
         """Stop what start() or apply() has begun; what was written stays."""
 
-    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
+    async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str | Problem]:
         """Bring it to the goal, and write only what differs. Return what is wrong, one line each."""
         raise NotImplementedError
 

@@ -411,6 +411,7 @@ class EngineState:
     reason: str = ""  # why it is not running, or not working properly
     last_exit: str = ""  # how its last process ended
     stats: EngineStatistics | None = None  # the engine's own, as it last gave them
+    restarted_s: float | None = None  # since it was last started again; None: never
 
 
 @dataclass(frozen=True, slots=True)

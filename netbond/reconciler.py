@@ -40,6 +40,8 @@ from netbond.sources.running import Sources, all_sources
 from netbond.sources.taken_defaults import TakenDefaults
 from netbond.status import snapshot
 from netbond.status.advice_board import AdviceBoard
+from netbond.status.assessment import Assessment
+from netbond.status.notify import UnitStatus
 from netbond.status.schema import Snapshot
 from netbond.system import clock
 
@@ -71,7 +73,9 @@ class Reconciler:
             Metrics(config, lambda: self.published, lambda: self.advice.lines(time.monotonic())),
             *(source for source in self._sources.all if isinstance(source, Output)),
         )
-        self.problems = Problems()
+        self.problems = Problems(time.monotonic)
+        self._assessment = Assessment(self.problems, time.monotonic)
+        self._systemd = UnitStatus(os.environ)
         self.goal = Desired()
         self.read_cost_s = 0.0  # of a processor's time, for the last reading of the kernel
         self.published: Snapshot | None = None
@@ -203,10 +207,8 @@ class Reconciler:
             self.problems.report(f"source {name}", problems)
         now = time.monotonic()
         file = None if self._config_file is None else str(self._config_file)
-        self.published = snapshot.build(
-            snapshot.AgentInfo(
-                __version__, os.getpid(), self._started, file, self._changes, self.problems.lines()
-            ),
+        found = snapshot.build(
+            snapshot.AgentInfo(__version__, os.getpid(), self._started, file, self._changes),
             self.goal,
             self._traffic.interfaces,
             self.engines.states(),
@@ -216,6 +218,8 @@ class Reconciler:
             current_rates=self._traffic.rates,
             sections=self._sources.sections({uplink.device for uplink in self.goal.uplinks}, now),
         )
+        self.published = self._assessment.complete(found)
+        self._systemd.tell(self.published.verdict, now)
         return self.published
 
     async def leave(self, kernel: Kernel) -> None:

@@ -147,6 +147,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     *(("docs/config.md", f"[{name}]", partial(keys, table)) for name, table in INNER.items()),
     ("docs/status.md", "snapshot", partial(json_keys, schema.Snapshot, nested=False)),
     ("docs/status.md", "agent", partial(json_keys, schema.AgentStatus)),
+    ("docs/status.md", "verdict", partial(json_keys, schema.Verdict)),
     ("docs/status.md", "uplinks", partial(json_keys, schema.UplinkStatus)),
     ("docs/status.md", "excluded", partial(json_keys, schema.ExcludedInterface)),
     ("docs/status.md", "idle_modems", partial(json_keys, schema.NoUplink)),

@@ -16,23 +16,27 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 
+from netbond.cli import agent_socket
+from netbond.cli.agent_socket import AgentSocket
 from netbond.cli.status_details import details
 from netbond.cli.status_view import Cropped, overview, render_kernel, text
-from netbond.config.load import config_argument, load
-from netbond.config.schema import Config
-from netbond.errors import EXIT_OK, ConfigError, NetbondError, UnavailableError, UsageError
+from netbond.config.load import config_argument
+from netbond.errors import EXIT_OK, NetbondError, NotPermittedError, UnavailableError, UsageError
 from netbond.status import control
+from netbond.status.assessment import belated
 from netbond.status.protocol import StatusRequest
 from netbond.status.schema import (
     VERSION,
     KernelStatus,
     NoAgent,
     Snapshot,
+    Verdict,
     WithoutAgent,
     from_json,
     json_schema,
     to_json,
 )
+from netbond.status.verdict import IS_DEGRADED, no_agent, unknown
 from netbond.system import typed_json
 from netbond.system.text import printable
 
@@ -58,6 +62,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--schema", action="store_true", help="print the JSON Schema of what --json prints, and ask no agent"
     )
     parser.add_argument("--watch", action="store_true", help="look again each second, until Ctrl-C")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="print only the verdict; exit with 0 fine, 1 degraded, 2 broken or no agent, 3 unknown",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,29 +74,38 @@ def run(args: argparse.Namespace) -> int:
     if args.schema:
         print(json.dumps(json_schema(), indent=2))
         return EXIT_OK
-    config = _config(args)
-    socket_path = args.socket or config.agent.control_socket
+    agent = agent_socket.find(args.config, args.socket)
     # A reason in Japanese on a terminal that knows only Latin letters is no reason to fail.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text stream in a process
+    if args.check:
+        if args.watch:
+            raise UsageError("--check looks once", "leave --watch out")
+        return _check(agent, as_json=args.json)
     if args.watch:
         with contextlib.suppress(KeyboardInterrupt):  # how one ends it
             if args.json:
-                _watch_json(socket_path, config.routing.protocol)
+                _watch_json(agent)
             else:
-                _watch(socket_path, config.routing.protocol, everything=args.all)
+                _watch(agent, everything=args.all)
         return EXIT_OK
     console = make_console()
     try:
-        answer = ask(socket_path)
+        answer = ask(agent.path)
         snapshot = None if args.json else understood(answer)
     except NetbondError as error:
+        # An agent that does not run may not be able to, because of the file.
+        reason = agent.error if agent.error is not None and agent.broken and args.socket is None else error
         print(f"netbond status: {error}", file=sys.stderr)
-        held = read_kernel(config.routing.protocol)
+        if reason is not error:
+            print(f"netbond status: {reason}", file=sys.stderr)
+        held = read_kernel(agent.protocol)
         if args.json:
             print(json.dumps(without_agent(error, held), indent=2))
         else:
             console.print(render_kernel(held))
-        return error.exit_status
+        return reason.exit_status
+    if agent.error is not None and args.socket is None:
+        print(f"netbond status: {in_spite_of(agent)}", file=sys.stderr)
     if snapshot is None:
         print(json.dumps(answer, indent=2))
     else:
@@ -95,14 +113,29 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _config(args: argparse.Namespace) -> Config:
-    """The configuration, of which status needs two values; one that is broken can be done without."""
+def in_spite_of(agent: AgentSocket) -> str:
+    """That the file cannot be used, and what is shown nevertheless."""
+    return f"{agent.error}; shown is the running agent, which goes on with what it read before"
+
+
+def _check(agent: AgentSocket, *, as_json: bool) -> int:
+    """Print the verdict, and return its code."""
     try:
-        return load(args.config)
-    except ConfigError:
-        if args.socket is None:
-            raise
-        return Config()
+        found = belated(understood(ask(agent.path))).verdict or unknown("no verdict")
+        if agent.error is not None and agent.broken:
+            text = f"{found.text}; a restart would fail: {printable(str(agent.error))}"
+            found = Verdict(text, max(found.code, IS_DEGRADED))
+    except NetbondError as error:
+        found = verdict_without(error)
+    print(json.dumps(typed_json.to_json(found)) if as_json else printable(found.text))
+    return found.code
+
+
+def verdict_without(error: NetbondError) -> Verdict:
+    """The verdict if the agent tells nothing."""
+    if isinstance(error, NotPermittedError | UnclearError):
+        return unknown(str(error))
+    return no_agent(str(error))
 
 
 class _Console(Console):
@@ -118,32 +151,37 @@ def make_console() -> Console:
 
 def render(snapshot: Snapshot, now: float, *, everything: bool = False) -> Group:
     """The whole view, with all that is known on request. `now` is Unix time."""
+    snapshot = belated(snapshot)
     return Group(*overview(snapshot, now), *(details(snapshot, now) if everything else ()))
 
 
 # --- getting it --------------------------------------------------------------------------------------------
 
 
+class UnclearError(UnavailableError):
+    """An agent answers, and says nothing that can be shown."""
+
+
 def ask(socket_path: Path) -> dict[str, Any]:
     """The agent's snapshot as it came.
 
-    NotRunningError if there is no agent, UnavailableError if the answer is none.
+    NotRunningError if there is no agent, UnavailableError if it does not answer, or UnclearError.
     """
     reply = control.request(socket_path, typed_json.to_json(StatusRequest()))
     if not reply["ok"]:
-        raise UnavailableError(f"the agent refuses: {printable(str(reply.get('error')))}")
+        raise UnclearError(f"the agent refuses: {printable(str(reply.get('error')))}")
     snapshot = reply.get("status")
     if not isinstance(snapshot, dict) or not isinstance(snapshot.get("agent"), dict):
-        raise UnavailableError("the agent has nothing to show yet", "ask again in a moment")
+        raise UnclearError("the agent has nothing to show yet", "ask again in a moment")
     return snapshot
 
 
 def understood(answer: dict[str, Any]) -> Snapshot:
-    """The snapshot for the view; UnavailableError if it is too different, made by another version."""
+    """The snapshot for the view; UnclearError if it is too different, made by another version."""
     try:
         return from_json(answer)
     except ValueError as error:
-        raise UnavailableError(
+        raise UnclearError(
             f"what the agent shows is not understood: {error}", "restart it after an update"
         ) from None
 
@@ -172,28 +210,30 @@ def read_kernel(protocol: int) -> KernelStatus:
 
 def without_agent(error: NetbondError, held: KernelStatus) -> dict[str, Any]:
     """What --json prints when no agent answers."""
-    return to_json(WithoutAgent(VERSION, NoAgent(False, str(error)), held))
+    return to_json(WithoutAgent(VERSION, NoAgent(False, str(error)), held, verdict_without(error)))
 
 
-def _watch(socket_path: Path, protocol: int, *, everything: bool) -> None:
+def _watch(agent: AgentSocket, *, everything: bool) -> None:
     """Show it again each second; an agent that stops meanwhile may come back."""
     if not sys.stdout.isatty():
         raise UsageError("--watch needs a terminal", "--json --watch prints a line of JSON each second")
     with Live(console=make_console(), auto_refresh=False, screen=True) as live:
         while True:
             try:
-                view = render(understood(ask(socket_path)), time.time(), everything=everything)
+                view = render(understood(ask(agent.path)), time.time(), everything=everything)
             except NetbondError as error:
-                view = Group(text(error, "red"), text(""), render_kernel(read_kernel(protocol)))
+                view = Group(text(error, "red"), text(""), render_kernel(read_kernel(agent.protocol)))
+            if agent.error is not None:
+                view = Group(text(f"! {in_spite_of(agent)}", "yellow"), view)
             live.update(Cropped(view), refresh=True)
             time.sleep(PERIOD)
 
 
-def _watch_json(socket_path: Path, protocol: int) -> None:
+def _watch_json(agent: AgentSocket) -> None:
     while True:
         try:
-            answer = ask(socket_path)
+            answer = ask(agent.path)
         except NetbondError as error:
-            answer = without_agent(error, read_kernel(protocol))
+            answer = without_agent(error, read_kernel(agent.protocol))
         print(json.dumps(answer), flush=True)
         time.sleep(PERIOD)

@@ -38,10 +38,13 @@ from netbond.status.schema import (
     KernelStatus,
     ModemStatus,
     PolicyStatus,
+    ProblemStatus,
     Snapshot,
     UplinkStatus,
 )
+from netbond.status.verdict import aged
 from netbond.system.text import counted, printable
+from netbond.system.text import duration as spelled
 
 _STYLES = {
     UplinkState.UP: "green",
@@ -80,7 +83,7 @@ def state(word: object, reason: object = "") -> Text:
 
 def overview(snapshot: Snapshot, now: float) -> list[RenderableType]:
     """The view without --all. `now` is Unix time."""
-    parts: list[RenderableType] = [*_agent(snapshot.agent), text("")]
+    parts: list[RenderableType] = [*_verdict(snapshot), *_agent(snapshot.agent), text("")]
     parts += _uplinks(snapshot, now)
     parts += [text(""), *_ecmp(snapshot)]
     if snapshot.policies:
@@ -102,6 +105,16 @@ def render_kernel(held: KernelStatus) -> Group:
     return Group(*lines)
 
 
+_VERDICTS = ("bold green", "bold yellow", "bold red")  # by the verdict's code
+
+
+def _verdict(snapshot: Snapshot) -> list[RenderableType]:
+    found = snapshot.verdict
+    if found is None:
+        return []
+    return [text(found.text, _VERDICTS[found.code] if 0 <= found.code < len(_VERDICTS) else "bold")]
+
+
 def _agent(agent: AgentStatus) -> list[RenderableType]:
     line = text(f"netbond {agent.version}", "bold")
     line.append_text(
@@ -110,7 +123,12 @@ def _agent(agent: AgentStatus) -> list[RenderableType]:
             f" {counted(agent.changes, 'change')}, {agent.config or 'no configuration file'}"
         )
     )
-    return [line, *(text(f"! {problem}", "red") for problem in agent.problems)]
+    return [line, *map(_problem, agent.problem_details)]
+
+
+def _problem(problem: ProblemStatus) -> RenderableType:
+    style = {"degraded": "yellow", "notice": ""}.get(problem.severity, "red")
+    return text(f"! {aged(problem)}", style)
 
 
 def make_table(*columns: str, right: tuple[str, ...] = (), fold: str = "", gap: int = 2) -> Table:
@@ -533,15 +551,7 @@ def duration(seconds: float | None) -> str:
     found = number(seconds)
     if found is None:
         return "-"
-    whole = int(found)
-    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
-    if minutes == 0:
-        return f"{whole} s"
-    if hours == 0:
-        return f"{minutes} min"
-    if days == 0:
-        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
-    return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
+    return spelled(found)
 
 
 def age(since: float | None, now: float) -> str:

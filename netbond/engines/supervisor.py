@@ -145,6 +145,7 @@ class _Engine:
         self.role = "sender" if isinstance(config, SenderConfig) else "receiver"
         self.restarts = 0
         self.hung = 0
+        self._restarted: float | None = None  # when it was last started again
         self.state = "starting"
         self.reason = ""
         self.last_exit = ""
@@ -182,6 +183,7 @@ class _Engine:
             reason=reason,
             last_exit=self.last_exit,
             stats=self.stats,
+            restarted_s=None if self._restarted is None else round(now - self._restarted, 1),
         )
 
     def tell(self, message: Resume | Links | EncoderThere) -> None:
@@ -226,6 +228,7 @@ class _Engine:
             self._set_state("backing off" if restartable else "failed", why)
             await asyncio.sleep(pause)
             self.restarts += 1
+            self._restarted = time.monotonic()
 
     def ended(self, task: asyncio.Task[None]) -> None:
         """run() is over: it was cancelled, or there is a mistake in it."""

@@ -144,6 +144,12 @@ class SenderStatistics:
     queued_ms: int | None = field(
         default=None, metadata=doc("time that the links take for all that waits; null: not known, or classic")
     )
+    caller_silent_ms: int | None = field(
+        default=None, metadata=doc("since the SRT caller was last heard; null: there is none")
+    )
+    caller_closed: bool = field(
+        default=False, metadata=doc("whether the SRT connection has been closed, by either end")
+    )
     callers_refused: int = field(
         default=0, metadata=doc("handshakes of other SRT callers that were refused while one was connected")
     )
@@ -280,6 +286,10 @@ class ReceiverStatistics:
             "groups that the message had no room for: the busiest come first, all 200 fit with four"
             " links each"
         )
+    )
+    problems: tuple[str, ...] = field(
+        default=(),
+        metadata=doc("what is wrong now, one line each: nothing listens at an SRT server", omit=True),
     )
     workers: tuple[WorkerStatistics, ...] = field(
         default=(), metadata=doc("with `--workers` above 1 only, one for each", omit=True)

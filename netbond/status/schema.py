@@ -23,6 +23,35 @@ VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
+class ProblemStatus:
+    """Something that is wrong at present."""
+
+    code: str = field(metadata=doc("which kind of problem, for programs; [the list](#problems)"))
+    subject: str = field(
+        metadata=doc('what has it: the name of an uplink, a link, an engine or a stream; `""`: the box')
+    )
+    severity: str = field(
+        metadata=doc(
+            "`broken` (nothing gets through, or a stream does not), `degraded`, or `notice` (the verdict"
+            " stays as it is)"
+        )
+    )
+    since_s: float = field(metadata=doc("seconds that it has been so, as far as is known"))
+    text: str = field(metadata=doc("in one line, as in `problems`"))
+    hint: str = field(metadata=doc("what to do; empty where the text says it"))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All of the status in one line."""
+
+    text: str = field(metadata=doc("`STREAMING 6.0 Mbit/s over 3 of 4 links; usb3: no answer for 20 s`"))
+    code: int = field(
+        metadata=doc("0: fine, 1: degraded, 2: broken, 3: not known yet; the exit status of `--check`")
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AgentStatus:
     """The agent itself."""
 
@@ -35,6 +64,9 @@ class AgentStatus:
     config: str | None = field(metadata=doc("the configuration file in use"))
     changes: int = field(metadata=doc("routes and rules added and removed since it started"))
     problems: tuple[str, ...] = field(metadata=doc("what is wrong at present"))
+    problem_details: tuple[ProblemStatus, ...] = field(  # 0.1.0 did not have it
+        default=(), metadata=doc("the same, in the same order, for programs")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +244,9 @@ class EngineStatus:
     )
     hung: int = field(  # 0.1.0 did not have it
         default=0, metadata=doc("how often it was ended because it hung: no statistics for some 3 s")
+    )
+    restarted_s: float | None = field(
+        default=None, metadata=doc("seconds since it was last started again; null: never")
     )
 
 
@@ -457,6 +492,9 @@ class Core:
         default=(),
         metadata=doc("families of which the box forwards flows and has several uplinks: what holds them"),
     )
+    verdict: Verdict | None = field(  # 0.1.0 did not have it
+        default=None, metadata=doc("all of it in one line")
+    )
 
 
 @dataclass(frozen=True)
@@ -488,6 +526,7 @@ class WithoutAgent:
     version: int = field(metadata=doc("1"))
     agent: NoAgent = field(metadata=doc("in its place: no agent answers"))
     kernel: KernelStatus = field(metadata=doc("what the kernel still holds"))
+    verdict: Verdict | None = field(default=None, metadata=doc("all of it in one line"))
 
 
 def to_json(snapshot: Snapshot | WithoutAgent) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def build(
                 reason=printable(engine.reason),
                 last_exit=printable(engine.last_exit),
                 stats=engine.stats,
+                restarted_s=engine.restarted_s,
             )
             for engine in engines
         ),

@@ -23,6 +23,19 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people say them: "45 s", "3 min", "2 h 5 min", "4 d 1 h"."""
+    whole = int(seconds)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if minutes == 0:
+        return f"{whole} s"
+    if hours == 0:
+        return f"{minutes} min"
+    if days == 0:
+        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
+    return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
+
+
 def quoted(value: object, limit: int = 40) -> str:
     """A value as an error names it: in quotes, in ASCII, and only its beginning if it is longer than `limit`.
 

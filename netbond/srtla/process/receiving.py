@@ -64,6 +64,7 @@ SENDERS = "SRTLA senders"  # for messages: who connects to the listener
 MESSAGE_ROOM = MAX_LINE_BYTES - 64 * 1024  # bytes of groups in a message to the agent
 SERVER_BURST = 16  # datagrams read at once from the SRT server
 DRAIN_S = 2 * FLUSH_AFTER_S  # when told to stop: the last packets are forwarded and acknowledged
+TROUBLE_SHOWN_S = 30.0  # after the last packet that an SRT server refused; encoders try again in this time
 RESOLVE_INTERVAL_S = 30.0  # between look-ups of the SRT server's name, for groups to come
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ class _Server:
     found: SrtServer
     resolver: Resolver
     refusing: bool = False  # as last logged
+    trouble: str = ""  # what is wrong with it, since it answered last
+    refused_at: float = 0.0  # when it refused something last, monotonic seconds
 
 
 class RecvEngine(Engine):
@@ -244,6 +247,11 @@ class RecvEngine(Engine):
             srt=str(self._config.srt),
             groups=shown,
             groups_left_out=len(groups) - len(shown),
+            problems=tuple(
+                server.trouble
+                for server in self._servers
+                if server.trouble and now - server.refused_at < TROUBLE_SHOWN_S
+            ),
             refused={**self._receiver.refused, **self.lost},
             flavour=flavour(),
         )
@@ -454,10 +462,12 @@ class RecvEngine(Engine):
             return
         if sock is None or self._uses(number, sock):
             server.found.refuses()
+        server.refused_at = time.monotonic()
+        what = "nothing listens there" if error.errno == errno.ECONNREFUSED else str(error.strerror)
+        server.trouble = f"SRT server {server.name}: {what}"
         if not server.refusing:
             server.refusing = True
-            what = "nothing listens there" if error.errno == errno.ECONNREFUSED else str(error.strerror)
-            log.warning("SRT server %s: %s; packets go on being offered", server.name, what)
+            log.warning("%s; packets go on being offered", server.trouble)
 
     def _server_answers(self, number: int) -> None:
         self._offered.pop(number, None)
@@ -468,6 +478,7 @@ class RecvEngine(Engine):
             self._silent.discard(number)
             if self._uses(number, self._towards[number]):
                 server.found.works()
+        server.trouble = ""
         if server.refusing:
             server.refusing = False
             log.info("SRT server %s answers again", server.name)

@@ -28,6 +28,7 @@ class Resolver:
         self._loop = asyncio.get_running_loop()
         self._running = False
         self._failing = False
+        self.why = ""  # the last attempt found no address
         self._backoff = BACKOFF_S[0]
 
     @property
@@ -80,12 +81,12 @@ class Resolver:
         if found:
             if self._failing:
                 log.info("%s resolves again: %s", self._name.host, ", ".join(host for _, host, _ in found))
-            self._failing = False
+            self._failing, self.why = False, ""
             self._backoff = BACKOFF_S[0]
             self._on_result(found)
             return
         if not self._failing:
             log.warning("cannot resolve %s: %s; trying again until it works", self._name.host, trouble)
-        self._failing = True
+        self._failing, self.why = True, trouble
         self._loop.call_later(self._backoff, self.start)
         self._backoff = min(self._backoff * 2, BACKOFF_S[1])

@@ -119,7 +119,8 @@ class SendEngine(Engine):
         self._failover = Failover(
             len(config.receivers), time.monotonic(), _resumed_receiver(resume, config.receivers)
         )
-        self._receiver_since = time.monotonic()  # when there was an address for some link, or none was tried
+        self._began = time.monotonic()
+        self._receiver_since = self._began  # when there was an address for some link, or none was tried
         self._probes = 0
         self._probe: socket.socket | None = None  # to the first receiver, while another is in use
         self._callers = Callers()
@@ -281,11 +282,19 @@ class SendEngine(Engine):
             caller=format_address(self._callers.address) if self._callers.address else None,
             stream=self._stream(),
             stream_id=self._sender.stream_ids.accepted,
+            caller_silent_ms=self._caller_silent_ms(now),
+            caller_closed=self._sender.caller_closed,
             callers_refused=self._callers.refused,
             problems=tuple(self._problems(now)),
             flavour=flavour(),
             **stats,
         )
+
+    def _caller_silent_ms(self, now: float) -> int | None:
+        """Since the caller was heard; that of the engine before was heard when it was taken over."""
+        if self._callers.address is None:
+            return None
+        return round(max(now - max(self._carriage.caller_heard, self._began), 0.0) * 1000)
 
     def _stream(self) -> str:
         """What everybody may call the stream; "" if its caller gave no id."""
@@ -311,6 +320,8 @@ class SendEngine(Engine):
     def _problems(self, now: float) -> list[str]:
         """What is wrong now and no link's own trouble, one line each."""
         problems = []
+        if self._unproven_said and self._sender.state() != "connected":
+            problems.append(f"{self._receiver.name} does not know our key: {self._unproven_said}")
         refused = self._callers.refusal(now)
         if refused is not None:
             problems.append(self._refused_caller(refused))
@@ -320,7 +331,8 @@ class SendEngine(Engine):
         if self._receiver.name in self._silent:
             problems.append(f"no answer from {self._receiver.name} on any link")
         elif self._receiver.resolver.failing and not self._receiver.addresses:
-            problems.append(f"cannot resolve {self._receiver.name.host}")
+            why = self._receiver.resolver.why
+            problems.append(f"cannot resolve {self._receiver.name.host}: {why}")
         elif self._failover.at:
             first = self._receivers[0].name
             problems.append(

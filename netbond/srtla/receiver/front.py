@@ -237,6 +237,7 @@ class FrontEngine(Engine):
             workers=tuple(
                 WorkerStatistics(len(worker.ids), len(worker.links), worker.bitrate_bps) for worker in workers
             ),
+            problems=tuple(dict.fromkeys(problem for stats in told for problem in stats.problems)),
             refused=refused,
             flavour=flavour(),
         )

@@ -322,8 +322,20 @@ SNAPSHOT: dict[str, Any] = {
 
 
 VIEW = r"""
+NOT RUNNING: sender 127.0.0.1:6001: port 6001 is taken; RECEIVING 1 stream, 2.1
+Mbit/s; usb7: no such interface now; usb1 dead: gateway: no answer for 3 min;
+and 3 more problems
 netbond 0.1.0  pid 70123, up 1 h 2 min, 31 changes, /etc/netbond/netbond.toml
+! sender 127.0.0.1:6001: port 6001 is taken
 ! usb7: no such interface now
+! usb1 dead: gateway: no answer for 3 min
+! usb2: no carrier
+! roof degraded: icmp: loss 25 % (for 1 min)
+! wwan0: stalled: [bold]packets[/] without any \x1b[2Janswer
+! wlan0: interface is down
+! roof: 80 % of its data plan is used
+! stream live/~3f2a: 1 of 2 links silent
+! the engines are pure Python: packets cost two to four times the CPU time
 
 Uplinks (rx and tx in bit/s)
   uplink       address         gateway                         rx  tx state

@@ -76,10 +76,68 @@ def test_the_socket_is_that_of_the_configuration(
     with an_agent(tmp_path / "s", {"status": SNAPSHOT}):
         assert main(["status"]) == 0
         assert main(["status", "--config", str(file)]) == 0
-        file.write_text("[agnet]")
-        assert main(["status"]) == 78
-        assert "unknown table 'agnet'" in capsys.readouterr().err
-        assert main(["status", "--socket", f"{tmp_path}/s"]) == 0, "a broken file is no reason to see nothing"
+
+
+def test_a_broken_file_is_no_reason_to_see_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "read_kernel", lambda protocol: KERNEL)
+    file = tmp_path / "netbond.toml"
+    file.write_text(f'[agent]\ncontrol_socket = "{tmp_path}/s"\n[agnet]\n')
+    asked = ["status", "--config", str(file)]
+    with an_agent(tmp_path / "s", {"status": SNAPSHOT}):
+        assert main(asked) == 0
+        shown = capsys.readouterr()
+        assert main([*asked, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == SNAPSHOT
+        assert main([*asked, "--check"]) == 2
+        checked = capsys.readouterr()
+        assert main([*asked, "--socket", f"{tmp_path}/s"]) == 0
+        assert capsys.readouterr().err == ""
+    assert "usb0" in shown.out
+    assert shown.err.startswith(f"netbond status: {file}: unknown table 'agnet'")
+    assert shown.err.endswith("; shown is the running agent, which goes on with what it read before\n")
+    assert "; a restart would fail: " in checked.out
+    assert main(asked) == 78
+    without = capsys.readouterr()
+    assert "the agent is not running" in without.err
+    assert "unknown table 'agnet'" in without.err
+    assert "oif usb0" in without.out
+
+
+def verdict(text: str, code: int) -> dict[str, Any]:
+    return {"status": {**SNAPSHOT, "verdict": {"text": text, "code": code}}}
+
+
+def test_check_is_a_line_and_an_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "s"
+    asked = ["status", "--check", "--socket", str(path)]
+    for code in range(4):
+        with an_agent(path, verdict("STREAMING 6.0 Mbit/s over 4 of 4 links", code)):
+            assert main(asked) == code
+            assert capsys.readouterr().out == "STREAMING 6.0 Mbit/s over 4 of 4 links\n"
+            assert main([*asked, "--json"]) == code
+            assert json.loads(capsys.readouterr().out) == {
+                "text": "STREAMING 6.0 Mbit/s over 4 of 4 links",
+                "code": code,
+            }
+    assert main([*asked, "--watch"]) == 64
+    capsys.readouterr()
+    assert main(asked) == 2
+    assert capsys.readouterr().out == (
+        f"NO AGENT: the agent is not running (nobody answers at {path}); start it: netbond run\n"
+    )
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(str(path))
+        hung.listen()
+        assert main(asked) == 2
+        assert "does not answer" in capsys.readouterr().out
+    path.unlink()
+    unclear: Any
+    for unclear in ({"status": {}}, {"ok": False, "error": "no"}, {"status": {"agent": {}}}):
+        with an_agent(path, unclear):
+            assert main(asked) == 3
+            assert capsys.readouterr().out.startswith("UNKNOWN: ")
 
 
 HELD = {
@@ -109,7 +167,12 @@ def test_no_agent_says_so_in_one_line_and_still_shows_the_kernel(
     assert main(["status", "--socket", str(path), "--json"]) == 3
     plain = capsys.readouterr()
     assert plain.err == f"netbond status: {line}\n"
-    assert json.loads(plain.out) == {"version": 1, "agent": {"running": False, "error": line}, "kernel": HELD}
+    assert json.loads(plain.out) == {
+        "version": 1,
+        "agent": {"running": False, "error": line},
+        "kernel": HELD,
+        "verdict": {"text": f"NO AGENT: {line}", "code": 2},
+    }
 
 
 @pytest.mark.parametrize(
@@ -165,13 +228,13 @@ def test_a_terminal_of_other_letters_and_a_reader_who_leaves(tmp_path: Path) -> 
             arguments, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
-        first = [process.stdout.readline() for _ in range(2)]
+        first = [process.stdout.readline() for _ in range(5)]
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stderr.close()
         assert process.wait(10) == 1
-    assert first[1].startswith("! \\u30e2\\u30c7\\u30e0")
+    assert any(line.startswith("! \\u30e2\\u30c7\\u30e0") for line in first)
 
 
 def test_watch_draws_again_until_ctrl_c(tmp_path: Path) -> None:

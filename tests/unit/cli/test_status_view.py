@@ -25,6 +25,7 @@ def test_a_box_with_nothing() -> None:
     lists: dict[str, Any] = {key: [] for key in ("excluded", "idle", "uplinks", "engines")}
     nothing = {"version": 1, "agent": agent, **lists, "ecmp": {"table": 222, "legs": []}}
     assert shown(nothing) == (
+        "STARTING\n"
         "netbond 0.1.0  pid 70123, up 3 s, 0 changes, no configuration file\n"
         "\n"
         "No uplinks: no interface has an address and a known gateway.\n"
@@ -40,7 +41,7 @@ def test_long_names_keep_every_line_within_80_columns() -> None:
         row.update(address="192.168.100.100", gateway="192.168.100.1")
     lines = shown(snapshot).splitlines()
     assert max(map(len, lines)) <= 80
-    first = next(i for i, line in enumerate(lines) if "enx001122334455" in line)
+    first = next(i for i, line in enumerate(lines) if line.startswith("  enx001122334455"))
     assert lines[first].split()[:3] == ["enx001122334455", "192.168.100.100", "192.168.100.1"]
     assert lines[first + 1].strip() == "(dhclient, 3 min ago)"
 
@@ -110,7 +111,7 @@ def test_policies_have_a_line_each() -> None:
     ("height", "last"),
     [
         (100, "sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts"),
-        (24, "... 18 more lines: make the window taller"),
+        (24, "... 30 more lines: make the window taller"),
     ],
 )
 def test_a_screen_that_is_too_small_says_so(height: int, last: str) -> None:

@@ -202,6 +202,7 @@ async def test_a_child_is_started_told_and_ended(child: Path) -> None:
         receiver = await watched.until(lambda s: s.state == "running" and s.stats, number=1)
         assert (sender.name, sender.role, sender.state) == ("sender 127.0.0.1:6000", "sender", "running")
         assert (sender.restarts, sender.reason, sender.last_exit) == (0, "", "")
+        assert sender.restarted_s is None
         assert told(sender) == {"heard": [{"resume": {}}, HEARD]}
         assert (receiver.name, receiver.role) == ("receiver [::]:5000", "receiver")
         assert told(receiver)["heard"] == [{"resume": {}}], "links are not for receivers"
@@ -306,6 +307,8 @@ async def test_a_killed_child_is_back_with_its_resume_and_statistics_of_its_own(
         after = await watched.until(lambda s: s.state == "running" and s.stats)
         assert time.monotonic() - began < 2
         assert (after.restarts, after.reason, after.last_exit) == (1, "", "killed by SIGKILL")
+        assert after.restarted_s is not None
+        assert 0 <= after.restarted_s < 30
         assert told(after)["heard"] == [{"resume": {"group": before.pid}}]
 
 

@@ -26,8 +26,8 @@ def test_what_a_sender_says_is_what_the_types_write(mode: str) -> None:
     network = Network([FakeLink(0.01), FakeLink(0.01, alive=False)], mode=mode)
     network.stream(1, 100)
     network.run(0.5)
-    said = {**ENGINE, **network.sender.stats(network.now), "callers_refused": 0, "problems": []}
-    said["stream"] = ""
+    said = {**ENGINE, **network.sender.stats(network.now), "caller_silent_ms": None}
+    said |= {"caller_closed": False, "callers_refused": 0, "problems": [], "stream": ""}
     for link in said["links"]:
         link["receiver_address"] = None
     assert json.dumps(to_json(from_json(SenderStatistics, said))) == json.dumps(said)

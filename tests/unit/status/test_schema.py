@@ -50,6 +50,7 @@ def test_what_is_said_without_an_agent() -> None:
         "version": 1,
         "agent": {"running": False, "error": "it is not running"},
         "kernel": {"rules": ["a rule"], "routes": ["a route"]},
+        "verdict": None,
     }
     assert from_json(schema.WithoutAgent, schema.to_json(said)) == said
     with pytest.raises(ValueError, match="version: missing"):

@@ -103,6 +103,7 @@ ENGINE = EngineState(
     hung=1,
     reason="port taken\x07",
     last_exit="killed by SIGKILL",
+    restarted_s=12.5,
 )
 
 
@@ -174,6 +175,7 @@ WHOLE: dict[str, Any] = {
         "config": "/etc/netbond/netbond.toml",
         "changes": 12,
         "problems": ["a\\nb"],
+        "problem_details": [],
     },
     "excluded": [{"device": "docker0", "reason": "a bridge"}],
     "idle": ["usb9: no such interface now"],
@@ -286,6 +288,7 @@ WHOLE: dict[str, Any] = {
             "last_exit": "killed by SIGKILL",
             "stats": None,
             "hung": 1,
+            "restarted_s": 12.5,
         }
     ],
     "policies": [
@@ -307,6 +310,7 @@ WHOLE: dict[str, Any] = {
         }
     ],
     "flows": [],
+    "verdict": None,
     "health": [
         {
             "device": "usb0",
@@ -390,7 +394,7 @@ def test_a_snapshot_is_as_the_schema_says() -> None:
     sender |= {"state": "", "group": None, "packets": 0, "bytes": 0, "retransmitted": 0, "resent": 0}
     sender |= {"dropped": 0, "links": [link], "callers_refused": 0, "problems": []}
     advice = ("latency_ms", "capacity_bits_per_second", "advised_bits_per_second", "queued_ms")
-    sender |= {**dict.fromkeys(advice), "stream": ""}
+    sender |= {**dict.fromkeys(advice), "stream": "", "caller_silent_ms": None, "caller_closed": False}
     (engine,) = WHOLE["engines"]
     assert valid({**WHOLE, "engines": [{**engine, "stats": sender}]})
     assert not valid({**WHOLE, "engines": [{**engine, "stats": {**sender, "links": [{}]}}]})

@@ -260,6 +260,9 @@ def test_an_srt_server_that_is_not_there_is_said_once_and_again_when_it_is(
             assert offered()
             await asyncio.sleep(0.01)
         assert caplog.text.count("nothing listens there") == 1
+        now = time.monotonic()
+        assert [one.endswith(": nothing listens there") for one in engine.stats(now).problems] == [True]
+        assert engine.stats(now + receiving.TROUBLE_SHOWN_S).problems == ()
         await until(lambda: offered() and engine.stats(0.0).refused["srt_unreachable"] > 5)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
             again.bind(("127.0.0.1", port))

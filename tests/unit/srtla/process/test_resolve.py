@@ -81,6 +81,8 @@ async def test_whether_the_last_attempt_failed(monkeypatch: pytest.MonkeyPatch) 
     resolver.start()
     resolver._done([], "as a name server says")
     told.append(resolver.failing)
+    assert resolver.why == "as a name server says"
     await asyncio.wait_for(done.wait(), 5)
     told.append(resolver.failing)
     assert told == [False, True, False]
+    assert resolver.why == ""

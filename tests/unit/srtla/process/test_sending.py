@@ -484,7 +484,12 @@ def test_a_caller_is_one_whose_handshake_is_complete(caplog: pytest.LogCaptureFi
         assert received(first) == []
 
         # It says goodbye: nobody has to wait.
+        stats = engine.stats(time.monotonic() + 4.0)
+        assert stats.caller_silent_ms is not None
+        assert 4000 <= stats.caller_silent_ms < 10_000
+        assert not stats.caller_closed
         second.sendto(srt_control(wire.SRT_SHUTDOWN, bytes(4)), listen)
+        await until(lambda: engine.stats(time.monotonic()).caller_closed)
         assert await answered(first, handshake(INDUCTION, 3)) == handshake(INDUCTION, 900, to=3)
 
     on_packet_loop(main)

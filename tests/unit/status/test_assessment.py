@@ -1,0 +1,77 @@
+"""What the agent makes of its snapshots, one after the other."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from netbond.problems import Problems
+from netbond.status.assessment import HOLDS_S, Assessment, belated
+from netbond.status.schema import from_json
+from tests.unit.cli.snapshots import SNAPSHOT
+from tests.unit.status.faults import backpack, not_registered, one_link
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_trouble_that_lasts_becomes_a_problem_and_goes(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    problems = Problems(clock)
+    tested = Assessment(problems, clock)
+    box = backpack()
+    not_registered("nothing listens at the receiver's port")(box)
+    first = tested.complete(from_json(box))
+    assert first.agent.problems == ()
+    assert caplog.messages == []
+    clock.now = HOLDS_S
+    for _ in range(3):
+        shown = tested.complete(from_json(box))
+        assert shown.agent.problems == ("nothing listens at bond.example.org:5000",)
+        clock.now += 10
+    assert shown.agent.problem_details[0].since_s == HOLDS_S + 20
+    assert shown.verdict is not None
+    assert shown.verdict.code == 2
+    assert [(one.levelno, one.message) for one in caplog.records] == [
+        (logging.ERROR, "nothing listens at bond.example.org:5000")
+    ]
+    well = tested.complete(from_json(backpack()))
+    assert well.agent.problems == ()
+    assert well.verdict is not None
+    assert well.verdict.code == 0
+
+
+def test_one_that_is_known_to_last_is_said_at_once_and_ages(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    tested = Assessment(Problems(clock), clock)
+    for silent in (20, 21):
+        box = backpack()
+        one_link(state="down", reason="silent for 5 s", silent_ms=silent * 1000)(box)
+        (detail,) = tested.complete(from_json(box)).agent.problem_details
+        assert detail.since_s == silent
+        clock.now += 1
+    assert caplog.messages == ["usb3: no answer"]
+
+
+def test_reported_problems_are_in_it_as_well() -> None:
+    problems = Problems()
+    problems.report("idle", ["usb7: no such interface now"])
+    shown = Assessment(problems, Clock()).complete(from_json(backpack()))
+    (detail,) = shown.agent.problem_details
+    assert (detail.code, detail.subject, detail.severity) == ("uplink-missing", "usb7", "degraded")
+    assert shown.agent.problems == ("usb7: no such interface now",)
+
+
+def test_what_an_older_agent_shows_gets_its_verdict(caplog: pytest.LogCaptureFixture) -> None:
+    shown = belated(from_json(SNAPSHOT))
+    assert shown.verdict is not None
+    assert shown.verdict.text.startswith("NOT RUNNING: sender 127.0.0.1:6001: port 6001 is taken")
+    assert "usb7: no such interface now" in shown.agent.problems
+    assert belated(shown) is shown
+    assert caplog.messages == []
