@@ -23,6 +23,7 @@ from netbond.errors import NetbondError
 from netbond.kernel.client import Kernel
 from netbond.model import FACTS_VERSION
 from netbond.pacing import RESYNC_S, settle_s
+from netbond.problems import NOTICE, Problem
 from netbond.reconciler import Reconciler
 from netbond.refusals import RETRY_S
 from netbond.srtla.watch import WatchLine
@@ -37,6 +38,7 @@ from netbond.status.protocol import (
     WatchRequest,
 )
 from netbond.status.snapshot import for_everybody
+from netbond.system.file_change import FileChange
 from netbond.system.realtime import RealtimePriority
 from netbond.system.wake import Wake, pause
 from netbond.watchers import netlink
@@ -44,6 +46,8 @@ from netbond.watchers import netlink
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0  # between two readings of the byte counters
+UNREAD_S = 30.0  # for which the configuration file may be another than what was read: it is being edited
+RELOAD_HINT = "check it with netbond config check, then systemctl reload netbond"
 
 Found = TypeVar("Found")
 
@@ -58,6 +62,7 @@ class Agent:
         self._problems = self._reconciler.problems
         self._realtime: RealtimePriority | None = None  # while it runs
         self._moved = False  # links or addresses have changed since the last pass
+        self._file_change = FileChange(config_file)
         self._passed = 0.0  # when the last pass ended, monotonic seconds
 
     @property
@@ -117,25 +122,35 @@ class Agent:
                 due = time.monotonic() + await self._pass(kernel)
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK_S
+                self._look_at_file()
                 await self._attempt("counting", self._reconciler.count(kernel))
 
     def _reload(self) -> None:
         """Read the configuration again; if it is invalid, keep the old one."""
         old = self.config
+        self._file_change.read()
         try:
             read = load(self._config_file)
         except NetbondError as error:
             why = f"not reloaded, what was read before stays in force: {error}"
-            self._problems.report("configuration", [why])
+            file = str(self._config_file or "")
+            self._problems.report("configuration", [Problem("configuration", why, file, RELOAD_HINT)])
             return
         new, fixed = reloaded(old, read)
-        self._problems.report(
-            "configuration", [f"{key} has changed: restart netbond to apply it" for key in fixed]
-        )
+        self._problems.report("configuration", map(_restart_needed, fixed))
         logger.info("the configuration is reloaded%s", "" if new != old else "; nothing has changed")
         if new.agent.log_level != old.agent.log_level:  # --log-level holds until the key changes
             logging.getLogger("netbond").setLevel(new.agent.log_level.upper())
         self._reconciler.configure(new)
+
+    def _look_at_file(self) -> None:
+        """Say that the configuration file has changed, if nobody asks to read it again."""
+        changed_s = self._file_change.look(time.monotonic())
+        found = []
+        if changed_s is not None and changed_s >= UNREAD_S:
+            text = f"{self._config_file} has changed since it was read"
+            found = [Problem("configuration-unread", text, str(self._config_file), RELOAD_HINT, NOTICE)]
+        self._problems.report("configuration file", found)
 
     # --- one pass ------------------------------------------------------------------------------------------
 
@@ -200,6 +215,11 @@ class Agent:
         control = ControlServer(self.config.agent.control_socket, commands)
         await control.start()
         stack.push_async_callback(control.stop)
+
+
+def _restart_needed(key: str) -> Problem:
+    text = f"{key} has changed: restart netbond to apply it"
+    return Problem("configuration-restart", text, key, "systemctl restart netbond")
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

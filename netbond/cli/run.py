@@ -13,20 +13,12 @@ import sys
 from netbond.config.load import DEFAULT_PATH, config_argument, load
 from netbond.config.schema import Config
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError
+from netbond.system import journal
 from netbond.system.text import printable
 
 HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
 
 DESCRIPTORS = 65536
-
-# systemd's journal reads the level from "<N>" at the start of a line, sd-daemon(3).
-_JOURNAL_LEVELS = {
-    logging.DEBUG: 7,
-    logging.INFO: 6,
-    logging.WARNING: 4,
-    logging.ERROR: 3,
-    logging.CRITICAL: 2,
-}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +51,7 @@ class _Formatter(logging.Formatter):
         text = super().format(record)
         if record.exc_info is None:
             text = printable(text, LONGEST_LINE)
-        return f"<{_JOURNAL_LEVELS.get(record.levelno, 6)}>{text}" if self._journal else text
+        return journal.prefixed(record.levelno, text) if self._journal else text
 
 
 def set_up_logging(level: str) -> None:

@@ -36,6 +36,15 @@ def render(uplinks: Iterable[Uplink], *, devices: bool = False, ipv6: bool = Fal
     return "".join(f"{line}\n" for line in dict.fromkeys(lines))
 
 
+def twins(uplinks: Iterable[Uplink]) -> dict[str, list[str]]:
+    """The addresses that several uplinks of a list share, each with their names: one line of a plain list."""
+    found: dict[str, list[str]] = {}
+    for uplink in uplinks:
+        if uplink.in_list and uplink.family == 4:
+            found.setdefault(str(uplink.address.ip), []).append(uplink.name)
+    return {address: names for address, names in found.items() if len(names) > 1}
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """What an update did, and what is wrong at present, in one line each."""

@@ -55,7 +55,7 @@ from netbond.srtla.process.protocol import (
     parse,
 )
 from netbond.srtla.statistics import EngineStatistics
-from netbond.system import files, hang
+from netbond.system import files, hang, journal
 from netbond.system.state_file import StateFile, StateFileError, open_folder, reason
 from netbond.system.text import printable
 
@@ -413,8 +413,8 @@ class _Engine:
             while True:
                 data = await reader.read(65536)
                 for line in self._log.feed(data, time.monotonic()):
-                    self._last_line = line
-                    logger.info("%s: %s", self.config.name, line)
+                    level, self._last_line = journal.split(line)
+                    logger.log(min(level, logging.ERROR), "%s: %s", self.config.name, self._last_line)
                 if not data:
                     return
         finally:

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from netbond.errors import UnavailableError
 from netbond.model import UplinkState
+from netbond.problems import NOTICE
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
 from netbond.srtla.watch import VERSION, AdvicePage, WatchLine
 from netbond.status.schema import (
@@ -35,6 +36,7 @@ from netbond.status.schema import (
     PolicyStatus,
     Snapshot,
     UplinkStatus,
+    Verdict,
 )
 from netbond.status.stream_totals import StreamTotals
 from netbond.system.text import printable
@@ -75,6 +77,7 @@ class SnapshotCollector(Collector):
         snapshot = self._snapshot()
         if snapshot is not None:
             yield from _agent(snapshot.agent)
+            yield from _verdict(snapshot.verdict)
             yield from _uplinks(snapshot.uplinks)
             yield from _ecmp(snapshot.ecmp)
             yield from _policies(snapshot.policies)
@@ -136,7 +139,28 @@ def _agent(agent: AgentStatus) -> Iterator[Metric]:
         "netbond_agent_problems",
         "Things that are wrong at present; netbond status names them.",
         (),
-        iter([((), len(agent.problems))]),
+        iter([((), len(agent.problems) - sum(one.severity == NOTICE for one in agent.problem_details))]),
+    )
+    yield _gauge(
+        "netbond_problem",
+        "Something that is wrong at present, or worth a notice; always 1.",
+        ("code", "subject", "severity"),
+        (((one.code, one.subject, one.severity), 1) for one in agent.problem_details),
+    )
+    yield _gauge(
+        "netbond_problem_since_seconds",
+        "How long it has been so.",
+        ("code", "subject"),
+        (((one.code, one.subject), one.since_s) for one in agent.problem_details),
+    )
+
+
+def _verdict(verdict: Verdict | None) -> Iterator[Metric]:
+    yield _gauge(
+        "netbond_verdict",
+        "0: fine, 1: degraded, 2: broken, 3: not known yet; as netbond status --check.",
+        (),
+        iter([((), None if verdict is None else verdict.code)]),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from netbond.agent import Agent
+from netbond.agent import UNREAD_S, Agent
 from netbond.config.schema import AgentConfig, Config, SenderConfig
 from netbond.config.values import HostPort
 from netbond.desired import Desired
@@ -140,6 +140,36 @@ def test_a_reload_changes_the_log_level_only_if_the_key_has_changed(
     file.write_text('[agent]\nlog_level = "debug"')
     agent._reload()
     assert levels == ["DEBUG"]
+
+
+def test_a_reload_that_is_refused_and_one_that_nobody_asked_for_are_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("netbond.agent.time.monotonic", lambda: now[0])
+    file = tmp_path / "netbond.toml"
+    file.write_text("")
+    (tmp_path / "iproute2").mkdir()
+    own = AgentConfig(ip_list=None, state_dir=tmp_path, data_dir=tmp_path, iproute2_dir=None)
+    agent = Agent(Config(agent=own), file)
+
+    def told() -> list[tuple[str, str, str, str]]:
+        agent._look_at_file()
+        return [(one.code, one.subject, one.severity, one.text) for one in agent._problems.all()]
+
+    assert told() == []
+    file.write_text("[agnet]")
+    assert told() == []
+    now[0] += UNREAD_S
+    unread = f"{file} has changed since it was read"
+    assert told() == [("configuration-unread", str(file), "notice", unread)]
+    agent._reload()
+    (refused,) = told()
+    assert refused[:3] == ("configuration", str(file), "degraded")
+    assert refused[3].startswith(f"not reloaded, what was read before stays in force: {file}: unknown table")
+    file.write_text(f'[agent]\nstate_dir = "/elsewhere"\ndata_dir = "{tmp_path}"\nip_list = ""')
+    agent._reload()
+    assert told()[0][:2] == ("configuration-restart", "agent.state_dir")
 
 
 async def test_only_root_is_told_the_ids_of_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from netbond.srtla.process.protocol import Fatal, Message, Ready, Resume, Resume
 from netbond.srtla.process.statsfile import StatsFile
 from netbond.srtla.process.statspage import StatsPage
 from netbond.srtla.statistics import EngineStatistics, for_everybody
+from netbond.system import journal
 from netbond.system.typed_json import to_json
 
 MAINTENANCE_INTERVAL_S = 1.0  # between statistics, and between attempts at what has failed
@@ -188,7 +189,7 @@ def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, R
         return None, {}
     channel = Channel(control_fd)
     for handler in logging.getLogger("netbond").handlers:
-        handler.setFormatter(logging.Formatter("%(message)s"))  # the agent's log has the time
+        handler.setFormatter(journal.Formatter())  # the agent's log has the time
     try:
         _confine(user)
     except NetbondError as error:

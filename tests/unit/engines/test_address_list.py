@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netbond.engines.address_list import AddressList, Update, render
+from netbond.engines.address_list import AddressList, Update, render, twins
 from netbond.model import Uplink, UplinkState
 from tests.hangup import Start, name, start, was_told
 
@@ -206,3 +206,12 @@ def test_a_process_that_would_be_ended_by_it_is_spared(path: Path, name: str, st
     assert addresses.update([USB0]) == Update(problems=(problem,))  # still true
     assert addresses.update([USB1]).problems[0].startswith(says)
     assert process.poll() is None
+
+
+def test_twins_are_those_of_the_list_that_share_an_address() -> None:
+    shared = [uplink(f"usb{n}", "192.168.8.100/24", 100 + n) for n in range(3)]
+    dead = uplink("usb3", "192.168.8.100/24", 103, "dead")
+    assert twins([*shared, dead, uplink("usb4", "10.0.0.10/24", 104)]) == {
+        "192.168.8.100": ["usb0", "usb1", "usb2"]
+    }
+    assert twins([shared[0], dead]) == {}

@@ -98,6 +98,9 @@ if mode == "chatty":
     print("\\x1b[31mhello " + "x" * 10000, file=sys.stderr, flush=True)
 if mode == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if mode == "levels":
+    for line in ("<6>l-info", "<4>l-warning", "<2>l-lost", "l-traceback", "<6>the last"):
+        print(line, file=sys.stderr, flush=True)
 if mode == "polite":
     def farewell(number, frame):
         print("farewell", file=sys.stderr, flush=True)
@@ -291,6 +294,16 @@ async def test_what_a_child_writes_goes_to_the_log(child: Path, caplog: pytest.L
     [line] = [r.getMessage() for r in caplog.records if "hello" in r.getMessage()]
     assert line.startswith("sender 127.0.0.1:6000: \\x1b[31mhello xxx")
     assert len(line) < 600
+
+
+async def test_each_line_of_a_child_has_its_level(child: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with supervised(child, "levels") as watched:
+            await watched.until(lambda s: "the last" in caplog.text)
+    said = {
+        r.getMessage().partition(": ")[2]: r.levelname for r in caplog.records if ": l-" in r.getMessage()
+    }
+    assert said == {"l-info": "INFO", "l-warning": "WARNING", "l-lost": "ERROR", "l-traceback": "WARNING"}
 
 
 # --- death and return --------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config.schema import Config
+from netbond.config.schema import Config, SenderConfig
+from netbond.config.values import HostPort
 from netbond.desired import Desired, desired
 from netbond.model import Facts
 from netbond.outputs.address_list import AddressListFile
+from netbond.problems import Problem
 from tests import ready
 from tests.unit.boxes import box
 from tests.unit.places import agent_in, config_in
@@ -100,7 +102,31 @@ async def test_that_nobody_could_be_told_is_shown_until_the_list_changes(tmp_pat
     config, output = Config(agent=agent_in(tmp_path, notify_pid_file=tmp_path / "pid")), AddressListFile()
     for _ in range(2):  # the second finds the list as it should be
         (problem,) = await output.apply(FACTS, desired(FACTS, config), config)
-        assert problem.startswith(f"{tmp_path}/pid: ")
+        assert str(problem).startswith(f"{tmp_path}/pid: ")
     (tmp_path / "pid").unlink()
     one = desired(box("usb0"), config)
     assert await output.apply(FACTS, one, config) == ()
+
+
+async def test_twins_share_a_line_of_a_plain_list_and_that_is_said(tmp_path: Path) -> None:
+    output = AddressListFile()
+    facts = box("usb0", "usb1", "usb2")
+    plain = config_in(tmp_path)
+    goal = desired(facts, plain)
+    first = goal.uplinks[0]
+    twins = replace(goal, uplinks=tuple(replace(one, address=first.address) for one in goal.uplinks))
+
+    async def said(config: Config) -> list[tuple[str, str, str, str]]:
+        found = await output.apply(facts, twins, config)
+        problems = [one for one in found if isinstance(one, Problem)]
+        return [(one.code, one.subject, one.severity, one.text) for one in problems]
+
+    line = f"{tmp_path}/ips has one line, 10.0.0.10, for 3 modems: usb0, usb1, usb2"
+    assert await said(plain) == [("twins-plain-list", "10.0.0.10", "notice", line)]
+    told = Config(agent=agent_in(tmp_path, notify_process="netbond-test-none"))
+    assert await said(told) == [("twins-plain-list", "10.0.0.10", "degraded", line)]
+    assert await said(Config(agent=agent_in(tmp_path, ip_list_devices=True))) == []
+    assert await said(Config(agent=agent_in(tmp_path, ip_list=None))) == []
+    sender = SenderConfig(HostPort("127.0.0.1", 6000), HostPort("bond.example.org", 5000))
+    assert await said(replace(plain, sender=(sender,))) == []
+    assert await output.apply(facts, goal, plain) == ()

@@ -82,8 +82,17 @@ SNAPSHOT: dict[str, Any] = {
         "uptime_s": 60.5,
         "config": None,
         "changes": 12,
-        "problems": ["one", "two"],
+        "problems": ["one", "two", "three"],
+        "problem_details": [
+            {"code": code, "subject": "usb1", "severity": severity, "since_s": 3.5, "text": text, "hint": ""}
+            for code, severity, text in (
+                ("link-down", "degraded", "one"),
+                ("uplink-dead", "degraded", "two"),
+                ("uplink-down", "notice", "three"),
+            )
+        ],
     },
+    "verdict": {"text": "UP: 1 uplink; one; two", "code": 1},
     "uplinks": [
         {
             "name": "roof",
@@ -288,6 +297,13 @@ netbond_agent_info{version="0.1.0"} 1
 netbond_agent_uptime_seconds 60.5
 netbond_agent_changes_total 12
 netbond_agent_problems 2
+netbond_problem{code="link-down",subject="usb1",severity="degraded"} 1
+netbond_problem{code="uplink-dead",subject="usb1",severity="degraded"} 1
+netbond_problem{code="uplink-down",subject="usb1",severity="notice"} 1
+netbond_problem_since_seconds{code="link-down",subject="usb1"} 3.5
+netbond_problem_since_seconds{code="uplink-dead",subject="usb1"} 3.5
+netbond_problem_since_seconds{code="uplink-down",subject="usb1"} 3.5
+netbond_verdict 1
 netbond_uplink_info{device="usb0",address="10.0.0.10",name="roof",gateway="10.0.0.1",gateway_source="dhclient",table="100",state="up"} 1
 netbond_uplink_info{device="wwan0",address="10.64.0.9",name="wwan0",gateway="",gateway_source="configuration",table="130",state="no carrier"} 1
 netbond_uplink_up{device="usb0",address="10.0.0.10"} 1

@@ -181,6 +181,9 @@ def test_what_is_to_be_resumed_is_the_first_line(monkeypatch: pytest.MonkeyPatch
     assert channel is not None
     channel.close()
     agent.close()
+    for handler in logging.getLogger("netbond").handlers:
+        record = logging.LogRecord("netbond", logging.WARNING, "x", 1, "link usb0: down", (), None)
+        assert handler.format(record) == "<4>link usb0: down", "the agent logs it at its level"
     assert prepare(None, None) == (None, {})
 
 
