@@ -15,11 +15,13 @@ from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from netbond import __version__
 from netbond.announcements import summary
 from netbond.config.load import load
 from netbond.config.reload import reloaded
 from netbond.config.schema import Config
 from netbond.errors import NetbondError
+from netbond.events import News
 from netbond.kernel.client import Kernel
 from netbond.model import FACTS_VERSION
 from netbond.pacing import RESYNC_S, settle_s
@@ -29,6 +31,8 @@ from netbond.refusals import RETRY_S
 from netbond.srtla.watch import WatchLine
 from netbond.status.control import Command, ControlServer, Peer, Subscription
 from netbond.status.protocol import (
+    EventsReply,
+    EventsRequest,
     FactsReply,
     FactsRequest,
     HookReply,
@@ -86,11 +90,13 @@ class Agent:
             # The objects that exist now stay: scanning them would take 30 ms in each full collection.
             gc.collect()
             gc.freeze()
-            logger.info("running: %s", summary(self._reconciler.goal.uplinks))
+            stack.callback(lambda: self._reconciler.events.close(time.monotonic()))
+            running = f"netbond {__version__} running: {summary(self._reconciler.goal.uplinks)}"
+            self._reconciler.tell(News("started", "", running))
             self._realtime = RealtimePriority()
             self._realtime.update(0.0, wanted=self.config.agent.realtime)
             await self._loop(kernel)
-            logger.info("stopping")
+            self._reconciler.tell(News("stopped", "", "netbond is stopping"))
             if self.config.agent.on_stop == "remove":
                 await self._reconciler.leave(kernel)
 
@@ -138,7 +144,8 @@ class Agent:
             return
         new, fixed = reloaded(old, read)
         self._problems.report("configuration", map(_restart_needed, fixed))
-        logger.info("the configuration is reloaded%s", "" if new != old else "; nothing has changed")
+        text = f"the configuration is reloaded{'' if new != old else '; nothing has changed'}"
+        self._reconciler.tell(News("reloaded", str(self._config_file or ""), text))
         if new.agent.log_level != old.agent.log_level:  # --log-level holds until the key changes
             logging.getLogger("netbond").setLevel(new.agent.log_level.upper())
         self._reconciler.configure(new)
@@ -206,7 +213,15 @@ class Agent:
         def watch(request: WatchRequest) -> AsyncGenerator[WatchLine, None]:
             return self._reconciler.advice.follow(request.sender)
 
+        def events(request: EventsRequest, _peer: Peer) -> EventsReply:
+            return EventsReply(self._reconciler.events.since(request.since))
+
+        def follow_events(request: EventsRequest) -> AsyncGenerator[EventsReply, None]:
+            return self._reconciler.events.follow(request.since)
+
         commands: dict[str, Command | Subscription] = {
+            "events": Command.typed(EventsRequest, events, anybody=True),
+            "follow-events": Subscription.typed(EventsRequest, follow_events, anybody=True),
             "status": Command.typed(StatusRequest, status, anybody=True),
             "hook": Command.typed(HookRequest, hook),
             "facts": Command.typed(FactsRequest, facts),

@@ -47,12 +47,19 @@ _BY_ORIGIN: Mapping[str, tuple[str, str]] = {
 }
 
 
+_ON_PURPOSE = ("enabled = false", "it roams")  # why an interface is no uplink, if a person has said so
+
+
 def of_line(origin: str, line: str) -> Problem:
     """The problem that a plain line of this origin is; "usb7: no such interface now" is about usb7."""
     own = origin.removeprefix("source ").replace("_", "-").replace(" ", "-")
     code, hint = _BY_ORIGIN.get(origin, (own, ""))
-    subject, colon, _ = line.partition(": ") if origin == "idle" else ("", "", "")
-    return Problem(code, line, subject if colon else "", hint)
+    if origin != "idle":
+        return Problem(code, line, hint=hint)
+    subject, colon, why = line.partition(": ")
+    meant = why.startswith(_ON_PURPOSE)
+    # An interface that was unplugged is an event, which is logged.
+    return Problem(code, line, subject if colon else "", hint, NOTICE if meant else DEGRADED, logged=False)
 
 
 def worst_first(problems: Iterable[Problem]) -> tuple[Problem, ...]:

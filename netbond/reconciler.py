@@ -20,6 +20,7 @@ from netbond.config.schema import Config
 from netbond.conflicts import conflicts
 from netbond.contracts import Output, Source, Traffic
 from netbond.desired import Desired, desired
+from netbond.events import News
 from netbond.kernel.client import Kernel
 from netbond.model import Facts, Health
 from netbond.outputs.address_list import AddressListFile
@@ -41,6 +42,7 @@ from netbond.sources.taken_defaults import TakenDefaults
 from netbond.status import snapshot
 from netbond.status.advice_board import AdviceBoard
 from netbond.status.assessment import Assessment
+from netbond.status.event_log import EventLog
 from netbond.status.notify import UnitStatus
 from netbond.status.schema import Snapshot
 from netbond.system import clock
@@ -75,7 +77,9 @@ class Reconciler:
         )
         self.problems = Problems(time.monotonic)
         self._assessment = Assessment(self.problems, time.monotonic)
+        self.events = EventLog(config.agent.state_dir)
         self._systemd = UnitStatus(os.environ)
+        self._passed = False  # whether there was a pass
         self.goal = Desired()
         self.read_cost_s = 0.0  # of a processor's time, for the last reading of the kernel
         self.published: Snapshot | None = None
@@ -177,10 +181,10 @@ class Reconciler:
         self.problems.report("conflicts", conflicts(facts, goal, self.config))
         self.problems.report("policies", words.problems(goal.policies))
         for line in changes(self.goal.uplinks, goal.uplinks):
-            logger.info("%s", line)
+            logger.debug("%s", line)
         for line in words.changes(self.goal.policies, goal.policies):
             logger.info("%s", line)
-        self.goal = goal
+        self.goal, self._passed = goal, True
 
     async def count(self, kernel: Kernel) -> None:
         """Once a second: byte counters into rates, and the engines' news into the snapshot.
@@ -220,7 +224,13 @@ class Reconciler:
         )
         self.published = self._assessment.complete(found)
         self._systemd.tell(self.published.verdict, now)
+        if self._passed:
+            self.events.look(self.published, now, time.time())
         return self.published
+
+    def tell(self, news: News) -> None:
+        """Keep an event that no snapshot shows."""
+        self.events.tell(news, time.monotonic(), time.time())
 
     async def leave(self, kernel: Kernel) -> None:
         """Remove what netbond added, so that the box is as its DHCP clients configured it."""

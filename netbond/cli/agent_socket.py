@@ -25,6 +25,7 @@ class AgentSocket:
 
     path: Path
     protocol: int  # of netbond's routes in the kernel
+    state_dir: Path
     error: ConfigError | None = None
     broken: bool = False
 
@@ -41,10 +42,12 @@ def find(config: Path | None, socket: Path | None) -> AgentSocket:
         return AgentSocket(
             path=socket or _named_in(file) or defaults.agent.control_socket,
             protocol=defaults.routing.protocol,
+            state_dir=defaults.agent.state_dir,
             error=error,
             broken=not file.exists() or os.access(file, os.R_OK),
         )
-    return AgentSocket(socket or loaded.agent.control_socket, loaded.routing.protocol)
+    agent = loaded.agent
+    return AgentSocket(socket or agent.control_socket, loaded.routing.protocol, agent.state_dir)
 
 
 def _named_in(file: Path) -> Path | None:

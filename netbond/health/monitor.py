@@ -189,11 +189,11 @@ class _Watch:
             self._timer = asyncio.get_running_loop().call_at(release, self._released)
         health = self.judge.health()
         if health.state != self._state:
-            before, self._state = self._state, health.state
-            level = logging.WARNING if DOWN in (before, health.state) else logging.INFO
+            self._state = health.state
+            # For people, the problem says so: at once, and when it is over.
             why = f": {health.reason}" if health.reason else ""
             by = "" if self.identity.alone else f" by {self.identity.gateway}"
-            logger.log(level, "%s (%s)%s is %s%s", health.device, health.address, by, health.state, why)
+            logger.debug("%s (%s)%s is %s%s", health.device, health.address, by, health.state, why)
             self._look()
         elif health.answers != self._answers and not self.identity.alone:
             self._look()  # another gateway may be the better choice

@@ -33,7 +33,7 @@ class KernelSettings(Output):
 
         changes = wanted(self._sysctls.read)
         for change in changes:
-            logger.info("%s", change.line())
+            logger.debug("%s", change.line())
         problems = self._sysctls.apply(changes)
         if (config.sysctl, config.router) != self._made_for:
             self._made_for = (config.sysctl, config.router)

@@ -30,7 +30,7 @@ class Assessment:
         lasting = []
         for problem in found:
             seen = now - self._first[problem]
-            if seen >= HOLDS_S or (problem.since_s or 0.0) >= HOLDS_S:
+            if seen >= HOLDS_S:
                 lasting.append(replace(problem, since_s=max(seen, problem.since_s or 0.0)))
         self._problems.report("status", lasting)
         return _with(self._problems.details(), snapshot)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from netbond.events import Event
 from netbond.model import Facts
 from netbond.status.schema import Snapshot
 from netbond.system.typed_json import from_json, read_tolerant
@@ -76,6 +77,25 @@ class WatchRequest:
 
     sender: str = ""  # as in WatchLine; "": all
     command: Literal["watch"] = "watch"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsRequest:
+    """Anybody may ask for the last events, from a Unix time on; by "follow-events" for those to come, too.
+
+    Each line of the answer is an EventsReply. Of "follow-events" there is one each second at least, often
+    without events, until the client closes the connection.
+    """
+
+    since: float = 0.0
+    command: Literal["events", "follow-events"] = "events"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsReply:
+    """Events, in the order of time."""
+
+    events: tuple[Event, ...]
 
 
 def read_request(kind: type[T], request: Mapping[str, Any]) -> T:

@@ -74,7 +74,7 @@ def _gone(snapshot: Snapshot) -> Iterator[Problem]:
         text, hint = f"{gone.name} gone: {gone.reason}", ""
         if gone.reason == "unplugged":
             text, hint = f"{gone.name} unplugged", "plug it in again; dmesg says whether the bus lost it"
-        yield Problem("uplink-gone", text, gone.name, hint, since_s=gone.gone_s)
+        yield Problem("uplink-gone", text, gone.name, hint, since_s=gone.gone_s, logged=False)
 
 
 def _waits(snapshot: Snapshot) -> bool:
@@ -274,12 +274,12 @@ def _link(
     reason = _without_age(link.reason)
     if link.state == "up":
         if reason.startswith("stalled"):
-            yield Problem("link-stalled", f"{label}: packets get no answer", label, "", since_s=silent)
+            yield Problem("link-down", f"{label}: no answer", label, _link_hint("no answer"), since_s=silent)
         elif reason.startswith("packets of more than"):
             hint = "lower its MTU, or the encoder's packet size"
             yield Problem("link-mtu", f"{label}: {reason}", label, hint)
         elif link.silent_ms is not None and link.silent_ms >= LINK_SILENT_MS:
-            yield Problem("link-down", f"{label}: no answer", label, "", since_s=silent)
+            yield Problem("link-down", f"{label}: no answer", label, _link_hint("no answer"), since_s=silent)
         return
     if not reason:
         return  # it has only just begun

@@ -396,7 +396,7 @@ class SendEngine(Engine):
         link = self._sockets[number]
         said = self._sender.link_failed(number, trouble, now)  # a link that was up: by its LinkDown
         if link.trouble != trouble and not said:
-            log.warning("link %s: %s; trying again each second", link.spec.label, trouble)
+            self._log_link(logging.WARNING, "link %s: %s; trying again each second", link.spec.label, trouble)
         link.trouble = trouble
 
     def _close_link(self, number: int, trouble: str, now: float) -> None:
@@ -627,7 +627,7 @@ class SendEngine(Engine):
             link = self._sockets[number]
             if link.trouble != reason(error):
                 link.trouble = reason(error)
-                log.warning("link %s: %s", link.spec.label, link.trouble)
+                self._log_link(logging.WARNING, "link %s: %s", link.spec.label, link.trouble)
             self._sender.port_closed(number, now)
 
     def _flush(self, now: float) -> None:
@@ -673,18 +673,19 @@ class SendEngine(Engine):
         elif isinstance(event, LinkRemoved):
             self._close_link(event.number, "", now)
             del self._sockets[event.number]
-            log.info("link %s: removed from the list", event.spec.label)
+            self._log_link(logging.INFO, "link %s: removed from the list", event.spec.label)
         elif isinstance(event, LinkUp):
             self._sockets[event.number].trouble = ""
             self._silent.clear()
-            log.info("link %s: up", event.spec.label)
+            self._log_link(logging.INFO, "link %s: up", event.spec.label)
         elif isinstance(event, LinkDown):
-            log.warning("link %s: down: %s", event.spec.label, event.reason)
+            self._log_link(logging.WARNING, "link %s: down: %s", event.spec.label, event.reason)
         elif isinstance(event, LinkLimited):
             if event.largest is None:
-                log.info("link %s: full-size packets arrive again", event.spec.label)
+                self._log_link(logging.INFO, "link %s: full-size packets arrive again", event.spec.label)
             else:
-                log.warning(
+                self._log_link(
+                    logging.WARNING,
                     "link %s: its full-size packets do not arrive (a small MTU?): it carries smaller ones",
                     event.spec.label,
                 )
@@ -698,7 +699,7 @@ class SendEngine(Engine):
             link = self._sockets[event.number]
             if link.trouble != event.why:
                 link.trouble = event.why
-                log.warning("link %s: %s; asking again", event.spec.label, event.why)
+                self._log_link(logging.WARNING, "link %s: %s; asking again", event.spec.label, event.why)
         elif isinstance(event, Unproven):
             what = "going on without" if event.used else "not sending to it"
             if what != self._unproven_said:
@@ -712,6 +713,10 @@ class SendEngine(Engine):
                 self.channel.show(AdviceMessage(to_json(event.advice)))
             if self._watch_socket is not None:
                 self._watch_socket.tell(self._watch_line(event.advice), now)
+
+    def _log_link(self, level: int, text: str, *words: str) -> None:
+        """Log what has become of a link. The agent sees it in the statistics, and logs what lasts."""
+        log.log(level if self.channel is None else logging.DEBUG, text, *words)
 
     def _watch_line(self, advice: Advice | None) -> WatchLine:
         return WatchLine(watch.VERSION, _shown(self._listener), self._state(), advice)

@@ -55,7 +55,7 @@ async def test_they_are_set_and_put_back(
 ) -> None:
     config = config_in(tmp_path, sysctl=SYSCTL)
     output, goal = KernelSettings(config), desired(FACTS, config)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("DEBUG"):
         assert await output.apply(FACTS, goal, config) == []
     assert (proc[HASH], proc[FILTER]) == ("1", "2")
     assert [line.partition("  # ")[0] for line in caplog.messages] == [

@@ -110,7 +110,7 @@ def test_all_is_well() -> None:
         ),
         (
             one_link(reason="stalled: packets without any answer"),
-            ("link-stalled", "usb3", "degraded", "usb3: packets get no answer"),
+            ("link-down", "usb3", "degraded", "usb3: no answer"),
         ),
         (
             one_link(reason="packets of more than 1200 bytes do not arrive"),
