@@ -100,14 +100,18 @@ class EventFinder:
         self._known: dict[str, _Uplinks] = {}  # by device
         self._leaving: dict[str, float] = {}  # since when, for SETTLE_S
         self._gone: dict[str, _Gone] = {}  # by device
-        self._names: set[str] = set()  # of all uplinks that were there
+        self._names: dict[str, None] = {}  # of the uplinks that were there last
         self._standby: dict[str, bool] = {}  # by name
         self._troubles: dict[tuple[str, str, str], _Trouble] = {}
         self._streams: dict[tuple[str, str], _Stream] = {}  # by engine and stream
 
     def look(self, snapshot: Snapshot, now: float) -> list[News]:
         """What has happened since the last look."""
-        self._names |= {one.name for one in snapshot.uplinks}
+        for one in snapshot.uplinks:
+            self._names.pop(one.name, None)
+            self._names[one.name] = None
+        while len(self._names) > REMEMBERED + len(snapshot.uplinks):
+            del self._names[next(iter(self._names))]
         if not self._started:
             self._started = True
             self._known = _by_device(snapshot.uplinks)

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from netbond.agent import Agent
 from netbond.config.schema import AgentConfig, Config, HealthConfig, SysctlConfig
 from netbond.kernel.client import Kernel
@@ -17,6 +19,7 @@ from netbond.model import Facts, Interface
 from netbond.plan import Operation
 from netbond.repair_backoff import RepairBackoff
 from netbond.sources.data_plans import MOST_DEVICES
+from netbond.status import event_log
 from tests.unit.boxes import address, link, main_default
 
 NO_SETTINGS = SysctlConfig(rp_filter=False, linkdown=False, socket_buffers=0, forwarding=False)
@@ -63,7 +66,10 @@ class Flapping:
         return []
 
 
-async def test_an_agent_with_an_uplink_that_is_a_new_one_each_time(tmp_path: Path) -> None:
+async def test_an_agent_with_an_uplink_that_is_a_new_one_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "MOST", 50)
     own = AgentConfig(ip_list=None, state_dir=tmp_path, data_dir=tmp_path, iproute2_dir=None)
     agent = Agent(Config(agent=own, sysctl=NO_SETTINGS, health=HealthConfig(checks=())), None)
     kernel = Flapping()
