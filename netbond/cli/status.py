@@ -8,18 +8,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
-from rich.live import Live
 
-from netbond.cli import agent_socket
+from netbond.cli import agent_socket, scroll, status_plain
 from netbond.cli.agent_socket import AgentSocket
 from netbond.cli.status_details import details
-from netbond.cli.status_view import Cropped, overview, render_kernel, text
+from netbond.cli.status_view import overview, render_kernel, text
 from netbond.config.load import config_argument
 from netbond.errors import EXIT_OK, NetbondError, NotPermittedError, UnavailableError, UsageError
 from netbond.status import control
@@ -61,7 +62,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schema", action="store_true", help="print the JSON Schema of what --json prints, and ask no agent"
     )
-    parser.add_argument("--watch", action="store_true", help="look again each second, until Ctrl-C")
+    parser.add_argument(
+        "--watch", action="store_true", help="look again each second, until q or Ctrl-C; arrows scroll"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="one sentence a line, without tables: for screen readers"
+    )
     parser.add_argument(
         "--check",
         action="store_true",
@@ -85,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         with contextlib.suppress(KeyboardInterrupt):  # how one ends it
             if args.json:
                 _watch_json(agent)
+            elif args.plain or os.environ.get("TERM") in ("dumb", "unknown"):
+                _watch_plain(agent)
             else:
                 _watch(agent, everything=args.all)
         return EXIT_OK
@@ -108,8 +116,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"netbond status: {in_spite_of(agent)}", file=sys.stderr)
     if snapshot is None:
         print(json.dumps(answer, indent=2))
+    elif args.plain:
+        print("\n".join(status_plain.lines(belated(snapshot))))
     else:
-        console.print(render(snapshot, time.time(), everything=args.all))
+        console.print(fitting(snapshot, time.time(), console, everything=args.all))
     return EXIT_OK
 
 
@@ -149,10 +159,19 @@ def make_console() -> Console:
     return _Console(markup=False, emoji=False, highlight=False, width=width)
 
 
-def render(snapshot: Snapshot, now: float, *, everything: bool = False) -> Group:
+def render(snapshot: Snapshot, now: float, *, everything: bool = False, brief: bool = False) -> Group:
     """The whole view, with all that is known on request. `now` is Unix time."""
     snapshot = belated(snapshot)
-    return Group(*overview(snapshot, now), *(details(snapshot, now) if everything else ()))
+    more = details(snapshot, now) if everything else ()
+    return Group(*overview(snapshot, now, brief=brief, everything=everything), *more)
+
+
+def fitting(snapshot: Snapshot, now: float, console: Console, *, everything: bool = False) -> Group:
+    """The view; a brief one on a terminal that would lose the beginning of the other."""
+    whole = render(snapshot, now, everything=everything)
+    if not console.is_terminal or everything or len(console.render_lines(whole)) < console.height:
+        return whole
+    return render(snapshot, now, brief=True)
 
 
 # --- getting it --------------------------------------------------------------------------------------------
@@ -217,16 +236,33 @@ def _watch(agent: AgentSocket, *, everything: bool) -> None:
     """Show it again each second; an agent that stops meanwhile may come back."""
     if not sys.stdout.isatty():
         raise UsageError("--watch needs a terminal", "--json --watch prints a line of JSON each second")
-    with Live(console=make_console(), auto_refresh=False, screen=True) as live:
-        while True:
-            try:
-                view = render(understood(ask(agent.path)), time.time(), everything=everything)
-            except NetbondError as error:
-                view = Group(text(error, "red"), text(""), render_kernel(read_kernel(agent.protocol)))
-            if agent.error is not None:
-                view = Group(text(f"! {in_spite_of(agent)}", "yellow"), view)
-            live.update(Cropped(view), refresh=True)
-            time.sleep(PERIOD)
+
+    def picture() -> Group:
+        try:
+            view = render(understood(ask(agent.path)), time.time(), everything=everything)
+        except NetbondError as error:
+            view = Group(text(error, "red"), text(""), render_kernel(read_kernel(agent.protocol)))
+        if agent.error is not None:
+            view = Group(text(f"! {in_spite_of(agent)}", "yellow"), view)
+        return view
+
+    scroll.watch(make_console(), picture, PERIOD)
+
+
+def _watch_plain(agent: AgentSocket) -> None:
+    """Print the verdict whenever it is another: a screen reader, or a terminal that cannot draw."""
+    said = ""
+    while True:
+        try:
+            found = belated(understood(ask(agent.path))).verdict or unknown("no verdict")
+        except NetbondError as error:
+            found = verdict_without(error)
+        # Rates and ages differ each second, and are no news.
+        kind = re.sub(r"[0-9.]+ [kM]bit/s|[0-9]+ (s|min|h|d)\b", "", found.text)
+        if kind != said:
+            said = kind
+            print(f"{time.strftime('%H:%M:%S')} {printable(found.text)}", flush=True)
+        time.sleep(PERIOD)
 
 
 def _watch_json(agent: AgentSocket) -> None:

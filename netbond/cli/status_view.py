@@ -6,13 +6,14 @@ that face the internet, names from modems and their networks. 80 columns are eno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, time
+from functools import partial
+from typing import TypeVar
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.padding import Padding
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -38,7 +39,6 @@ from netbond.status.schema import (
     KernelStatus,
     ModemStatus,
     PolicyStatus,
-    ProblemStatus,
     Snapshot,
     UplinkStatus,
 )
@@ -63,6 +63,7 @@ _STYLES = {
 }
 
 
+NARROW = 70  # columns; with fewer, tables leave out what --json has
 SILENT_S = 3.0  # of a sender's link, which is heard each second
 CLOCK_IS_SET = datetime.combine(EARLIEST, time.min, UTC).timestamp()
 
@@ -81,16 +82,23 @@ def state(word: object, reason: object = "") -> Text:
     return said
 
 
-def overview(snapshot: Snapshot, now: float) -> list[RenderableType]:
-    """The view without --all. `now` is Unix time."""
-    parts: list[RenderableType] = [*_verdict(snapshot), *_agent(snapshot.agent), text("")]
-    parts += _uplinks(snapshot, now)
-    parts += [text(""), *_ecmp(snapshot)]
-    if snapshot.policies:
-        parts += [text(""), text("Policies"), indented(_policies(snapshot.policies))]
+def overview(
+    snapshot: Snapshot, now: float, *, brief: bool = False, everything: bool = False
+) -> list[RenderableType]:
+    """The view without the details of --all. `now` is Unix time.
+
+    `brief`: for a small terminal, on which the beginning must stay: uplinks that are simply up take one line
+    together. `everything`: all problems, each with what to do.
+    """
+    parts: list[RenderableType] = [*_verdict(snapshot), *_problems(snapshot.agent, everything=everything)]
     for engine in snapshot.engines:
         parts += [text(""), *_engine(engine)]
-    return parts
+    parts += [text(""), *(_brief_uplinks(snapshot) if brief else _uplinks(snapshot, now))]
+    if not brief or not snapshot.ecmp.legs:
+        parts += [text(""), *_ecmp(snapshot)]
+    if snapshot.policies and not brief:
+        parts += [text(""), text("Policies"), indented(_policies(snapshot.policies))]
+    return [*parts, text(""), _agent(snapshot.agent)]
 
 
 def render_kernel(held: KernelStatus) -> Group:
@@ -115,20 +123,48 @@ def _verdict(snapshot: Snapshot) -> list[RenderableType]:
     return [text(found.text, _VERDICTS[found.code] if 0 <= found.code < len(_VERDICTS) else "bold")]
 
 
-def _agent(agent: AgentStatus) -> list[RenderableType]:
+MOST_PROBLEMS = 6  # in the view without --all
+
+
+def _problems(agent: AgentStatus, *, everything: bool) -> list[RenderableType]:
+    """The problems, the worst first, those that stop something with what to do."""
+    details = agent.problem_details
+    shown = details if everything or len(details) <= MOST_PROBLEMS else details[: MOST_PROBLEMS - 1]
+    parts: list[RenderableType] = []
+    for one in shown:
+        style = {"degraded": "yellow", "notice": ""}.get(one.severity, "red")
+        parts.append(text(f"! {aged(one)}", style))
+        if one.hint and (everything or one.severity == "broken"):
+            parts.append(text(f"  to do: {one.hint}"))
+    if len(details) > len(shown):
+        parts.append(text(f"! and {len(details) - len(shown)} more (--all shows them)"))
+    return parts
+
+
+def _agent(agent: AgentStatus) -> Text:
     line = text(f"netbond {agent.version}", "bold")
-    line.append_text(
+    return line.append_text(
         text(
             f"  pid {agent.pid}, up {duration(agent.uptime_s)},"
             f" {counted(agent.changes, 'change')}, {agent.config or 'no configuration file'}"
         )
     )
-    return [line, *map(_problem, agent.problem_details)]
 
 
-def _problem(problem: ProblemStatus) -> RenderableType:
-    style = {"degraded": "yellow", "notice": ""}.get(problem.severity, "red")
-    return text(f"! {aged(problem)}", style)
+class ByWidth:
+    """What looks different where there are fewer than NARROW columns; `make` is told whether that is so."""
+
+    def __init__(self, make: Callable[[bool], RenderableType]) -> None:
+        self._make = make
+
+    def _fitting(self, console: Console) -> RenderableType:
+        return self._make(console.width < NARROW)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._fitting(console)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._fitting(console))
 
 
 def make_table(*columns: str, right: tuple[str, ...] = (), fold: str = "", gap: int = 2) -> Table:
@@ -166,9 +202,10 @@ def _uplinks(snapshot: Snapshot, now: float) -> list[RenderableType]:
     notes = plain_table()
     shown: set[str] = set()  # devices whose rates, modem and data plan have their place already
     for family in (4, 6):
-        some = [uplink for uplink in uplinks if uplink.family == family]
+        some = worst_first([uplink for uplink in uplinks if uplink.family == family], snapshot)
         if some:
-            parts.append(indented(_family(some, snapshot, now, shown)))
+            make = partial(_family, some, snapshot, now, frozenset(shown))
+            parts.append(indented(ByWidth(make)))
         for uplink in some:
             device, name = uplink.device, uplink.name
             if why := _why(uplink, health_of(snapshot, uplink), snapshot):
@@ -189,10 +226,12 @@ def _uplinks(snapshot: Snapshot, now: float) -> list[RenderableType]:
     return parts
 
 
-def _family(uplinks: Sequence[UplinkStatus], snapshot: Snapshot, now: float, shown: Iterable[str]) -> Table:
+def _family(
+    uplinks: Sequence[UplinkStatus], snapshot: Snapshot, now: float, shown: Iterable[str], narrow: bool
+) -> Table:
     # The counters are those of the interface, so they stand with the first uplink that it is.
     counted = set(shown)
-    rates = any(uplink.device not in counted for uplink in uplinks)
+    rates = not narrow and any(uplink.device not in counted for uplink in uplinks)
     table = make_table(
         *("uplink", "address", "gateway", *(("rx", "tx") if rates else ()), "state"),
         right=("rx", "tx"),
@@ -212,27 +251,6 @@ def _family(uplinks: Sequence[UplinkStatus], snapshot: Snapshot, now: float, sho
             _standing(uplink, health_of(snapshot, uplink)),
         )
     return table
-
-
-class Cropped:
-    """What fits a screen of `options.height` lines, and how much does not."""
-
-    def __init__(self, view: RenderableType) -> None:
-        self._view = view
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        height = options.height or console.height
-        lines = console.render_lines(self._view, options.update(height=None), pad=False)
-        if len(lines) > height:
-            hidden = len(lines) - height + 1
-            lines = [
-                *lines[: height - 1],
-                [Segment(f"... {counted(hidden, 'more line')}: make the window taller")],
-            ]
-        for number, line in enumerate(lines):
-            if number:
-                yield Segment.line()
-            yield from line
 
 
 class _Stack:
@@ -314,6 +332,8 @@ def gone_since(one: DepartedUplink) -> str:
 def _why(uplink: UplinkStatus, health: HealthStatus | None, snapshot: Snapshot) -> Text | None:
     """Why the uplink is not simply up, and since when as far as the checks know."""
     said, reason = uplink.state, uplink.reason
+    if any(one.subject == uplink.name and one.code in _TOLD for one in snapshot.agent.problem_details):
+        return None  # it stands above
     if said == UplinkState.DEAD and health is not None and health.state == "down":
         return text(f"dead for {duration(health.since_s)}: {reason}", "red")
     if said in (UplinkState.SPENT, UplinkState.STANDBY) and any(
@@ -322,9 +342,16 @@ def _why(uplink: UplinkStatus, health: HealthStatus | None, snapshot: Snapshot) 
         return None  # how much of the plan is used stands there in red
     if reason and reason not in (said, f"interface is {said}"):
         return text(reason, "yellow")
-    if said == UplinkState.UP and health is not None and health.state == "degraded":
-        return text(f"degraded for {duration(health.since_s)}: {health.reason}", "yellow")
     return None
+
+
+# The problems of an uplink that say what would stand below the table.
+_TOLD = frozenset(
+    (
+        *("uplink-dead", "uplink-suspect", "uplink-degraded", "uplink-no-carrier", "uplink-down"),
+        "data-plan-spent",
+    )
+)
 
 
 def _carrier(snapshot: Snapshot, device: str) -> Text | None:
@@ -426,32 +453,80 @@ def _sender(stats: SenderStatistics) -> list[RenderableType]:
         notes.insert(0, indented(text(f"advice: {rates(stats)}, {waiting(stats)}")))
     if not stats.links:
         return [indented(way), *notes]
+    return [indented(way), *notes, indented(ByWidth(partial(_links, stats)))]
+
+
+def _links(stats: SenderStatistics, narrow: bool) -> Table:
+    """The links of a sender, the worst first."""
     # What a link can carry says more than its share, and there is no space for both.
     known = any(link.capacity_bits_per_second is not None for link in stats.links)
     last = "capacity" if known else "share"
-    table = make_table(
-        *("link", "window", "in flight", "RTT", "loss", "bit/s", last, "state"),
-        right=("window", "in flight", "RTT", "loss", "bit/s", last),
-        fold="state",
-    )
+    queue = () if narrow else ("window", "in flight")
+    right = (*queue, "RTT", "loss", "bit/s", last)
+    table = make_table("link", *right, "state", right=right, fold="state")
     # What goes out over a link that is down are attempts, and no part of the stream.
     total = sum(number(link.bitrate_bps) or 0 for link in stats.links if link.state == "up")
-    for link in stats.links:
+    for link in worst_first(stats.links):
         window, rtt, loss = number(link.window), number(link.rtt_ms), number(link.loss_pct)
         rate = number(link.bitrate_bps)
         carries = rate is not None and total > 0 and link.state == "up"
         share = f"{100 * (rate or 0) / total:.0f} %" if carries else None
+        # The protocol counts the window in thousandths.
+        queued = (text(None if window is None else f"{window / 1000:.1f}"), text(link.in_flight))
         table.add_row(
             text(link.label, "bold"),
-            text(None if window is None else f"{window / 1000:.1f}"),  # the protocol counts in thousandths
-            text(link.in_flight),
+            *(() if narrow else queued),
             text(None if rtt is None else f"{rtt:.0f} ms"),
             text(None if loss is None else f"{loss:.1f} %"),
             text(amount(rate)),
             text(capacity(link) if known else share),
-            state(link.state, link.reason),
+            state(link.state, live_reason(link)),
         )
-    return [indented(way), *notes, indented(table)]
+    return table
+
+
+def live_reason(link: LinkStatistics) -> str:
+    """Why a link is as it is; how long it has been silent as of now, not of when that was noticed."""
+    silent = number(link.silent_ms)
+    if link.reason.startswith("silent for ") and silent is not None:
+        return f"silent for {duration(silent / 1000)}"
+    return link.reason
+
+
+Row = TypeVar("Row", UplinkStatus, LinkStatistics)
+
+
+def worst_first(rows: Sequence[Row], snapshot: Snapshot | None = None) -> list[Row]:
+    """What does not work first, then what works badly; else in their order, so that rows keep their place."""
+    return sorted(rows, key=lambda row: _badness(row, snapshot))
+
+
+def _badness(row: UplinkStatus | LinkStatistics, snapshot: Snapshot | None) -> int:
+    if isinstance(row, LinkStatistics):
+        ranks = {"up": 2 if row.reason and row.enabled else 3, "registering": 1}
+        return ranks.get(row.state, 0)
+    health = None if snapshot is None else health_of(snapshot, row)
+    if row.state == UplinkState.UP:
+        return 3 if health is None or health.state in ("up", "unknown") else 1
+    return 2 if row.state == UplinkState.STANDBY else 0
+
+
+def _brief_uplinks(snapshot: Snapshot) -> list[RenderableType]:
+    """Uplinks on a small terminal: those that are not simply up, and the names of the others."""
+    if not snapshot.uplinks:
+        return [text("No uplinks: no interface has an address and a known gateway.", "yellow")]
+    parts: list[RenderableType] = []
+    good: dict[str, None] = {}
+    for uplink in worst_first(snapshot.uplinks, snapshot):
+        if _badness(uplink, snapshot) == 3:
+            good[title(uplink)] = None
+        else:
+            family = "" if uplink.family == 4 else " IPv6"
+            standing = _standing(uplink, health_of(snapshot, uplink))
+            parts.append(text(f"Uplink {title(uplink)}{family}: ").append_text(standing))
+    if good:
+        parts.append(text(f"{counted(len(good), 'uplink')} up: {', '.join(good)}"))
+    return parts
 
 
 def _receiver(stats: ReceiverStatistics) -> list[RenderableType]:
@@ -459,37 +534,42 @@ def _receiver(stats: ReceiverStatistics) -> list[RenderableType]:
     notes = [indented(text(f"refused: {said}"))] if said else []
     if not stats.groups:
         return [indented(text("no sender connected")), *notes]
-    several = len({group.server for group in stats.groups}) > 1
+    table = ByWidth(partial(_stream_table, stats))
+    if stats.groups_left_out:
+        notes.append(indented(text(f"and {stats.groups_left_out} more streams, which carry less")))
+    return [indented(table), *notes]
+
+
+def _stream_table(stats: ReceiverStatistics, narrow: bool) -> Table:
+    several = not narrow and len({group.server for group in stats.groups}) > 1
     table = make_table(
         *("stream", "bit/s", "loss", "dropped", "RTT", "links", *(("SRT server",) if several else ())),
         right=("bit/s", "loss", "dropped", "RTT"),
     )
     for group in sorted(stats.groups, key=_trouble):
-        alive, loss, rtt = _alive(group), number(group.loss_pct), number(group.rtt_ms)
+        heard, loss, rtt = alive(group), number(group.loss_pct), number(group.rtt_ms)
         table.add_row(
             text(name_of(group), "bold"),
             text(amount(group.bitrate_bps), "" if group.live else "red"),
             text(None if loss is None else f"{loss:.1f} %"),
             text(amount(group.dropped_packets)),
             text(None if rtt is None else f"{rtt:.0f} ms"),
-            text(alive)
-            if alive == len(group.links)
-            else text(f"{alive} of {len(group.links)}", "yellow" if alive else "red"),
+            text(heard)
+            if heard == len(group.links)
+            else text(f"{heard} of {len(group.links)}", "yellow" if heard else "red"),
             *((text(group.server),) if several else ()),
         )
-    if stats.groups_left_out:
-        notes.append(indented(text(f"and {stats.groups_left_out} more streams, which carry less")))
-    return [indented(table), *notes]
+    return table
 
 
 def _trouble(group: GroupStatistics) -> tuple[bool, float, float, float]:
     """Sorts streams: first those that do not flow, then those that lose most, whose links are silent, ..."""
-    silent = 1 - _alive(group) / len(group.links) if group.links else 1.0
+    silent = 1 - alive(group) / len(group.links) if group.links else 1.0
     loss, rtt = number(group.loss_pct) or 0.0, number(group.rtt_ms) or 0.0
     return group.live, -loss, -silent, -rtt
 
 
-def _alive(group: GroupStatistics) -> int:
+def alive(group: GroupStatistics) -> int:
     """How many of its links were heard lately."""
     return sum((number(link.idle_s) or 0.0) < SILENT_S for link in group.links)
 

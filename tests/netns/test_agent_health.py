@@ -71,7 +71,7 @@ def test_a_silent_gateway_takes_its_uplink_out_and_brings_it_back(box: Box) -> N
     gateway(box, 1, answers=True)
     wait_for(lambda: legs(box) == {"usb0", "usb1", "usb2"}, 15, "it is back")
     wait_for(lambda: addresses(box) == ["10.0.0.10", "10.0.1.10", "10.0.2.10"], 5, "in the list as well")
-    assert box.status()["agent"]["problems"] == []
+    assert [one for one in box.status()["agent"]["problems"] if "pure Python" not in one] == []
 
 
 def test_the_kernels_word_on_a_gateway_brings_the_check_forward(box: Box) -> None:

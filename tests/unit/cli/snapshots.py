@@ -246,7 +246,14 @@ SNAPSHOT: dict[str, Any] = {
                 "queued_ms": 35,
                 "links": [
                     link("usb0", capacity_bits_per_second=4_000_000, capacity_is="at_least"),
-                    link("usb1", state="down", reason="silent for 5 s", rtt_ms=None, bitrate_bps=0),
+                    link(
+                        "usb1",
+                        state="down",
+                        reason="silent for 5 s",
+                        silent_ms=8000,
+                        rtt_ms=None,
+                        bitrate_bps=0,
+                    ),
                     link(
                         "wwan0", state="error", reason="stalled: [bold]packets[/] without any \x1b[2Janswer"
                     ),
@@ -325,30 +332,43 @@ VIEW = r"""
 NOT RUNNING: sender 127.0.0.1:6001: port 6001 is taken; RECEIVING 1 stream, 2.1
 Mbit/s; usb7: no such interface now; usb1 dead: gateway: no answer for 3 min;
 and 3 more problems
-netbond 0.1.0  pid 70123, up 1 h 2 min, 31 changes, /etc/netbond/netbond.toml
 ! sender 127.0.0.1:6001: port 6001 is taken
+  to do: find who has the port: ss -ulpn
 ! usb7: no such interface now
 ! usb1 dead: gateway: no answer for 3 min
 ! usb2: no carrier
 ! roof degraded: icmp: loss 25 % (for 1 min)
-! wwan0: stalled: [bold]packets[/] without any \x1b[2Janswer
-! wlan0: interface is down
-! roof: 80 % of its data plan is used
-! stream live/~3f2a: 1 of 2 links silent
-! the engines are pure Python: packets cost two to four times the CPU time
+! and 5 more (--all shows them)
+
+sender 127.0.0.1:6000  running, pid 70130, compiled, 2 restarts (last: killed by
+SIGKILL)
+  connected: bond.example.org:5000 (192.0.2.7:5000), caller 127.0.0.1:43210
+  advice: send 3.60M of 4.00M bit/s, queued 35 of 1000 ms
+  link   window  in flight    RTT   loss  bit/s  capacity  state
+  usb1     20.5         12      -  0.3 %      0         -  down: silent for 8 s
+  wwan0    20.5         12  48 ms  0.3 %  2.13M         -  error: stalled:
+                                                           [bold]packets[/]
+                                                           without any
+                                                           \x1b[2Janswer
+  usb0     20.5         12  48 ms  0.3 %  2.13M    >4.00M  up
+
+receiver 0.0.0.0:5000  running, pid 70131, pure
+  stream      bit/s   loss  dropped    RTT  links
+  live/~3f2a  2.10M  0.3 %        2  45 ms  1 of 2
+  refused: unknown_peer 12, quota 1
+
+sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts
 
 Uplinks (rx and tx in bit/s)
   uplink       address         gateway                         rx  tx state
-  usb0         192.168.100.100 192.168.100.1                1.50M 850 up
-                               (dhclient, 3 min ago)
   usb1         192.168.100.100 192.168.100.1 (main, gone)   1.50M 850 dead
   usb2         10.0.0.10       10.0.0.1 (config)            1.50M 850 no carrier
-  roof (wwan0) 10.64.3.9       - (NM)                       1.50M 850 degraded
   wlan0        10.9.0.2        10.9.0.1 (main)              1.50M 850 down
+  roof (wwan0) 10.64.3.9       - (NM)                       1.50M 850 degraded
+  usb0         192.168.100.100 192.168.100.1                1.50M 850 up
+                               (dhclient, 3 min ago)
   uplink address              gateway        state
   usb0   2001:db8:1:2:3:4:5:6 fe80::1 (main) up
-  usb1  dead for 3 min: gateway: no answer
-  roof  degraded for 1 min: icmp: loss 25 %
   roof  T-Mobile LTE 72 %, 41.0 GB of 50.0 GB used
 Not used: docker0, wg0 (--all says why)
 
@@ -357,24 +377,7 @@ Default for unbound traffic (table 222)
   usb0          192.168.100.1       2   67 %
   roof (wwan0)  -                   1   33 %
 
-sender 127.0.0.1:6000  running, pid 70130, compiled, 2 restarts (last: killed by
-SIGKILL)
-  connected: bond.example.org:5000 (192.0.2.7:5000), caller 127.0.0.1:43210
-  advice: send 3.60M of 4.00M bit/s, queued 35 of 1000 ms
-  link   window  in flight    RTT   loss  bit/s  capacity  state
-  usb0     20.5         12  48 ms  0.3 %  2.13M    >4.00M  up
-  usb1     20.5         12      -  0.3 %      0         -  down: silent for 5 s
-  wwan0    20.5         12  48 ms  0.3 %  2.13M         -  error: stalled:
-                                                           [bold]packets[/]
-                                                           without any
-                                                           \x1b[2Janswer
-
-receiver 0.0.0.0:5000  running, pid 70131, pure
-  stream      bit/s   loss  dropped    RTT  links
-  live/~3f2a  2.10M  0.3 %        2  45 ms  1 of 2
-  refused: unknown_peer 12, quota 1
-
-sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts
+netbond 0.1.0  pid 70123, up 1 h 2 min, 31 changes, /etc/netbond/netbond.toml
 """
 
 

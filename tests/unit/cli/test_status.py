@@ -221,7 +221,7 @@ def test_a_terminal_of_other_letters_and_a_reader_who_leaves(tmp_path: Path) -> 
     snapshot = copy.deepcopy(SNAPSHOT)
     snapshot["agent"]["problems"] = ["モデム" * 3] * 20_000
     arguments, environ = command(
-        "--socket", str(tmp_path / "s"), PYTHONIOENCODING="latin-1", PYTHONUNBUFFERED=""
+        "--all", "--socket", str(tmp_path / "s"), PYTHONIOENCODING="latin-1", PYTHONUNBUFFERED=""
     )
     with an_agent(tmp_path / "s", {"status": snapshot}):
         process = subprocess.Popen(
@@ -259,7 +259,12 @@ def test_watch_draws_again_until_ctrl_c(tmp_path: Path) -> None:
             until(b"32 changes")
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0
-            until(b"\x1b[?1049l")  # the screen is as it was before
+            until(b"\x1b[?1049l")  # the screen is as it was before, and the last picture stays
+            left = bytes(seen)[bytes(seen).rindex(b"\x1b[?1049l") :]
+            while b"32 changes" not in left:
+                seen.extend(os.read(leader, 65536))
+                left = bytes(seen)[bytes(seen).rindex(b"\x1b[?1049l") :]
+            assert b"STREAMING" in left or b"NOT RUNNING" in left
         finally:
             process.kill()
             process.wait()

@@ -13,7 +13,11 @@ from tests.unit.cli.snapshots import ALL, SENDER, SNAPSHOT, VIEW, link, managed,
 
 
 def test_all_at_80_columns() -> None:
-    assert shown(SNAPSHOT, everything=True) == (VIEW + ALL).lstrip("\n")
+    told = shown(SNAPSHOT, everything=True)
+    begin = "sender 127.0.0.1:6000  running"
+    assert told[told.index(begin) :] == (VIEW + ALL)[(VIEW + ALL).index(begin) :]
+    assert "! usb7: no such interface now\n  to do: plug it in, or correct its [[uplink]]" in told
+    assert "--all shows them" not in told
 
 
 def test_what_was_before_a_service_went_away_says_so() -> None:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 from typing import Any
 
 import pytest
 from rich.console import Console
-from rich.screen import Screen
 
-from netbond.cli.status import render
-from netbond.cli.status_view import Cropped, age, amount, duration, size
+from netbond.cli.status import fitting
+from netbond.cli.status_view import MOST_PROBLEMS, age, amount, duration, size
 from netbond.status.schema import from_json
-from tests.unit.cli.snapshots import NOW, RECEIVER, SENDER, SNAPSHOT, VIEW, link, missing, shown
+from tests.unit.cli.snapshots import (
+    NOW,
+    RECEIVER,
+    SENDER,
+    SNAPSHOT,
+    VIEW,
+    health,
+    link,
+    missing,
+    shown,
+    uplink,
+)
+from tests.unit.status.faults import backpack, links_of, stats_of
 
 
 def test_the_view_at_80_columns() -> None:
@@ -26,11 +38,12 @@ def test_a_box_with_nothing() -> None:
     nothing = {"version": 1, "agent": agent, **lists, "ecmp": {"table": 222, "legs": []}}
     assert shown(nothing) == (
         "STARTING\n"
-        "netbond 0.1.0  pid 70123, up 3 s, 0 changes, no configuration file\n"
         "\n"
         "No uplinks: no interface has an address and a known gateway.\n"
         "\n"
         "Default for unbound traffic (table 222): none of netbond's, no uplink is usable\n"
+        "\n"
+        "netbond 0.1.0  pid 70123, up 3 s, 0 changes, no configuration file\n"
     )
 
 
@@ -43,7 +56,8 @@ def test_long_names_keep_every_line_within_80_columns() -> None:
     assert max(map(len, lines)) <= 80
     first = next(i for i, line in enumerate(lines) if line.startswith("  enx001122334455"))
     assert lines[first].split()[:3] == ["enx001122334455", "192.168.100.100", "192.168.100.1"]
-    assert lines[first + 1].strip() == "(dhclient, 3 min ago)"
+    assert lines[first + 1].strip() == "(main, gone)"
+    assert "(dhclient, 3 min ago)" in map(str.strip, lines)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +95,10 @@ def test_the_longest_ipv6_addresses_fit() -> None:
 
 def test_reasons_say_which_family_where_there_are_two() -> None:
     snapshot = copy.deepcopy(SNAPSHOT)
+    snapshot["uplinks"][-1].update(state="standby", reason="a backup")
+    assert "\n  usb0, IPv6  a backup\n" in shown(snapshot)
     snapshot["uplinks"][-1].update(state="dead", reason="http: HTTP 302")
-    assert "\n  usb0, IPv6  http: HTTP 302\n" in shown(snapshot)
+    assert "\n! usb0 IPv6 dead: http: HTTP 302\n  to do: " in shown(snapshot, everything=True)
 
 
 def test_policies_have_a_line_each() -> None:
@@ -107,20 +123,117 @@ def test_policies_have_a_line_each() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("height", "last"),
-    [
-        (100, "sender 127.0.0.1:6001  failed: port 6001 is taken, 4 restarts"),
-        (24, "... 30 more lines: make the window taller"),
-    ],
-)
-def test_a_screen_that_is_too_small_says_so(height: int, last: str) -> None:
+EIGHT = """
+STREAMING 10.5 Mbit/s over 7 of 8 links; usb5 degraded: icmp: loss 25 %; usb5:
+no answer for 20 s
+! usb5 degraded: icmp: loss 25 % (for 3 s)
+! usb5: no answer for 20 s
+
+sender 127.0.0.1:6000  running, pid 70130, compiled
+  connected: bond.example.org:5000 (192.0.2.7:5000), caller 127.0.0.1:43210
+  link  window  in flight    RTT   loss  bit/s  share  state
+  usb5    20.5         12  48 ms  0.3 %      0      -  down: silent for 20 s
+  usb0    20.5         12  48 ms  0.3 %  1.50M   14 %  up
+  usb1    20.5         12  48 ms  0.3 %  1.50M   14 %  up
+  usb2    20.5         12  48 ms  0.3 %  1.50M   14 %  up
+  usb3    20.5         12  48 ms  0.3 %  1.50M   14 %  up
+  usb4    20.5         12  48 ms  0.3 %  1.50M   14 %  up
+  usb6    20.5         12  48 ms  0.3 %  1.50M   14 %  up
+  usb7    20.5         12  48 ms  0.3 %  1.50M   14 %  up
+
+Uplink usb5: degraded
+7 uplinks up: usb0, usb1, usb2, usb3, usb4, usb6, usb7
+
+netbond 0.1.0  pid 70123, up 1 h 2 min, 31 changes, /etc/netbond/netbond.toml
+"""
+
+
+def eight_modems() -> dict[str, Any]:
+    """A backpack of eight, of which one hears nothing."""
+    box = backpack()
+    names = [f"usb{number}" for number in range(8)]
+    box["uplinks"] = [
+        uplink(name, f"192.168.{number}.100", f"192.168.{number}.1", "dhclient", 100 + number)
+        for number, name in enumerate(names)
+    ]
+    box["health"] = [health("usb5", "192.168.5.100", "degraded", "icmp: loss 25 %", 3.0)]
+    links_of(box)[:] = [link(name, bitrate_bps=1_500_000) for name in names]
+    links_of(box)[5].update(state="down", reason="silent for 5 s", silent_ms=20_000, bitrate_bps=0)
+    box["ecmp"] = {
+        "table": 222,
+        "legs": [{"family": 4, "device": name, "gateway": None, "weight": 1} for name in names],
+    }
+    return box
+
+
+def on_a_terminal(snapshot: dict[str, Any], width: int, height: int, **options: Any) -> list[str]:
+    """What a terminal of this size shows of it."""
     out = io.StringIO()
-    console = Console(file=out, width=80, height=height, markup=False, emoji=False, highlight=False)
-    console.print(Screen(Cropped(render(from_json(SNAPSHOT), NOW))))
-    lines = [line.rstrip() for line in out.getvalue().rstrip("\n ").splitlines()]
-    assert len(lines) <= height
-    assert lines[-1] == last
+    console = Console(
+        file=out,
+        width=width,
+        height=height,
+        force_terminal=True,
+        color_system=None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        **options,
+    )
+    console.print(fitting(from_json(snapshot), NOW, console))
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_eight_modems_fit_a_terminal_of_24_lines() -> None:
+    lines = on_a_terminal(eight_modems(), 80, 24)
+    assert lines == EIGHT.lstrip("\n").splitlines()
+    assert len(lines) < 24
+    assert len(on_a_terminal(eight_modems(), 80, 60)) > 30, "with all tables where there is space"
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 200])
+def test_no_line_is_longer_than_the_terminal_and_links_stay_rows(width: int) -> None:
+    for box in (eight_modems(), SNAPSHOT):
+        for height in (24, 100):
+            lines = on_a_terminal(box, width, height)
+            assert max(map(len, lines)) <= width
+    lines = on_a_terminal(eight_modems(), width, 24)
+    rows = [line for line in lines if line.startswith("  usb")]
+    assert len(rows) == 8
+    assert rows[0].startswith("  usb5 ")
+    assert "down: silent for" in rows[0]
+    assert ("window" in "".join(lines)) == (width >= 72)
+
+
+def test_what_is_bad_stays_where_it_is_while_it_is_bad() -> None:
+    """Rows that change places each second cannot be read."""
+    box = eight_modems()
+    for number, each in enumerate(links_of(box)):
+        each["loss_pct"] = float(9 - number)
+    names = [line.split()[0] for line in on_a_terminal(box, 80, 24) if line.startswith("  usb")]
+    assert names == ["usb5", "usb0", "usb1", "usb2", "usb3", "usb4", "usb6", "usb7"]
+
+
+def test_a_colour_says_nothing_that_no_word_says() -> None:
+    box = eight_modems()
+    plain = on_a_terminal(box, 80, 24)
+    coloured = io.StringIO()
+    console = Console(file=coloured, width=80, height=24, force_terminal=True, color_system="standard")
+    console.print(fitting(from_json(box), NOW, console))
+    stripped = re.sub(r"\x1b\[[0-9;]*m", "", coloured.getvalue())
+    assert [line.rstrip() for line in stripped.splitlines()] == plain
+
+
+def test_many_problems_are_counted_and_all_shows_them() -> None:
+    box = eight_modems()
+    for each in links_of(box):
+        each.update(state="down", reason="refused by the receiver")
+    stats_of(box)["state"] = "connected"
+    few, all_of_them = shown(box), shown(box, everything=True)
+    assert few.count("\n! ") == MOST_PROBLEMS
+    assert "\n! and 4 more (--all shows them)\n" in few
+    assert all_of_them.count("\n! ") == 9
+    assert "\n  to do: the receiver's log says why" in all_of_them
 
 
 def test_what_is_left_out_is_named_but_not_without_end() -> None:
@@ -174,6 +287,7 @@ def test_a_receiver_with_twenty_streams_is_twenty_lines_worst_first() -> None:
     snapshot["engines"][0]["stats"].update(groups=groups, groups_left_out=5)
     text = shown(snapshot)
     lines = text[text.index("  stream ") :].splitlines()
+    lines = lines[: lines.index("")]
     assert len(lines) == 1 + 20 + 2
     assert lines[:6] + lines[-3:] == [
         "  stream   bit/s   loss  dropped     RTT  links   SRT server",
