@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-BAR = 24  # characters of a full bar
+BAR = 24  # characters of a full bar; half as many below WIDE
+WIDE, MEDIUM = 120, 76  # columns: with address and gateway, with window and packets in flight
 PLAIN_PERIOD_S = 2.0  # between two plain lines
 LIVE_PERIOD_S = 0.25  # between two updates of the table
 
@@ -43,31 +44,36 @@ class Moment:
     news: Sequence[str]
 
 
-def _bar(share: float) -> str:
-    full = round(share * BAR)
-    return "█" * full + "·" * (BAR - full)
+def _bar(share: float, size: int) -> str:
+    full = round(share * size)
+    return "█" * full + "·" * (size - full)
 
 
-def picture(moment: Moment) -> Group:
-    """Return a moment as a table of rich."""
+def picture(moment: Moment, width: int = WIDE) -> Group:
+    """Return a moment as a table of rich, for a terminal of `width` columns; what is not up comes first."""
+    bar = BAR if width >= WIDE else BAR // 2
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("uplink", "address", "gateway", "state"):
+    left, right = ["uplink", "state"], ["Mbit/s", "RTT ms"]
+    if width >= MEDIUM:
+        right += ["window", "in flight"]
+    for heading in left:
         table.add_column(heading, no_wrap=True)
-    table.add_column("share", no_wrap=True, min_width=BAR + 6)
-    for heading in ("Mbit/s", "RTT ms", "window", "in flight"):
+    table.add_column("share", no_wrap=True, min_width=bar + 6)
+    for heading in right:
         table.add_column(heading, no_wrap=True, justify="right")
-    for link in moment.links:
+    for heading in ("address", "gateway") if width >= WIDE else ():
+        table.add_column(heading, no_wrap=True)
+    for link in sorted(moment.links, key=lambda link: link.state == "up"):
         up = link.state == "up"
+        queue = ["-" if number is None else str(number) for number in (link.window, link.in_flight)]
         table.add_row(
             link.device,
-            link.address,
-            link.gateway,
             Text(link.state, "green" if up else "red"),
-            Text(f"{_bar(link.share)} {link.share:4.0%}", "cyan" if up else "dim"),
+            Text(f"{_bar(link.share, bar)} {link.share:4.0%}", "cyan" if up else "dim"),
             f"{link.mbps:.2f}",
             "-" if link.rtt_ms is None else f"{link.rtt_ms:.0f}",
-            "-" if link.window is None else str(link.window),
-            "-" if link.in_flight is None else str(link.in_flight),
+            *(queue if width >= MEDIUM else ()),
+            *((link.address, link.gateway) if width >= WIDE else ()),
         )
     head = Text(
         f"{min(moment.elapsed_s, moment.total_s):4.1f} of {moment.total_s:.0f} s"
@@ -117,7 +123,7 @@ class Screen:
         """Show a moment."""
         self._next_s = moment.elapsed_s + (LIVE_PERIOD_S if self._live else PLAIN_PERIOD_S)
         if self._live:
-            self._live.update(picture(moment), refresh=True)
+            self._live.update(picture(moment, self.console.width), refresh=True)
         else:
             self.say(plain(moment))
 

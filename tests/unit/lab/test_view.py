@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from netbond.lab.view import BAR, LIVE_PERIOD_S, PLAIN_PERIOD_S, LinkLine, Moment, Screen, picture, plain
@@ -13,9 +15,9 @@ PULLED = LinkLine("usb1", "10.0.1.10", "10.0.1.1", "pulled", 0.0, 0.0, None, Non
 MOMENT = Moment(12.34, 30.0, 100, 98, 1, (UP, PULLED), ("usb1 was pulled",))
 
 
-def drawn(moment: Moment) -> list[str]:
-    console = Console(file=io.StringIO(), width=140)
-    console.print(picture(moment))
+def drawn(moment: Moment, width: int = 140) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(picture(moment, width))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
@@ -27,7 +29,7 @@ def test_a_moment_as_a_line() -> None:
 
 
 def test_a_moment_as_a_picture() -> None:
-    head, names, up, pulled, news = drawn(MOMENT)
+    head, names, pulled, up, news = drawn(MOMENT)
     assert head.split() == [
         "12.3",
         "of",
@@ -42,11 +44,22 @@ def test_a_moment_as_a_picture() -> None:
         "lost",
         "1",
     ]
-    assert names.split()[:4] == ["uplink", "address", "gateway", "state"]
+    assert names.split()[:3] == ["uplink", "state", "share"]
+    assert names.split()[-2:] == ["address", "gateway"]
     assert up.count("█") == BAR // 2
-    assert up.split()[-4:] == ["4.00", "42", "20", "3"]
-    assert pulled.split()[-4:] == ["0.00", "-", "-", "-"]
+    assert up.split()[-6:] == ["4.00", "42", "20", "3", "10.0.0.10", "10.0.0.1"]
+    assert pulled.split()[-6:-2] == ["0.00", "-", "-", "-"]
     assert news == "usb1 was pulled"
+
+
+@pytest.mark.parametrize(("width", "last"), [(80, "flight"), (76, "flight"), (60, "ms")])
+def test_eight_modems_fit_a_small_terminal(width: int, last: str) -> None:
+    links = tuple(replace(UP, device=f"usb{number}", address="192.168.100.100") for number in range(8))
+    lines = drawn(replace(MOMENT, links=(*links[:7], replace(PULLED, device="usb7"))), width)
+    assert len(lines) == 11
+    assert max(map(len, lines)) <= width
+    assert lines[1].split()[-1] == last
+    assert [line.split()[0] for line in lines[2:10]] == ["usb7", *(f"usb{number}" for number in range(7))]
 
 
 def test_after_the_last_packet_the_clock_stands_still() -> None:

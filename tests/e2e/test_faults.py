@@ -1,0 +1,149 @@
+"""What people break, with real parts: the verdict, the problem, the event and the exit status of each fault.
+
+A box with two modems, the agent and its sender; a receiver in the internet; no SRT server unless said.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from netbond.lab.lab import Lab
+from tests.netns.box import wait_for
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A lab whose sender is connected and waits for an encoder."""
+    with Lab(f"f{os.getpid()}x{next(_numbers)}", modems=2, receiver=True, agent=True) as lab:
+        lab.wait_for_leases()
+        told(lab, lambda text: text == "READY over 2 of 2 links, no SRT caller yet", 15)
+        yield lab
+
+
+def verdict(lab: Lab) -> tuple[str, int]:
+    found = lab.agent_status()["verdict"]
+    return found["text"], found["code"]
+
+
+def told(lab: Lab, what: Callable[[str], object], within_s: float) -> None:
+    seen = [""]
+
+    def holds() -> bool:
+        seen[0], _ = verdict(lab)
+        return bool(what(seen[0]))
+
+    try:
+        wait_for(holds, within_s, "the verdict")
+    except AssertionError:
+        pytest.fail(f"the verdict is {seen[0]!r}")
+
+
+def problems(lab: Lab) -> dict[str, dict[str, Any]]:
+    """By code, those that are wrong; not that the engines are pure, which depends on the machine."""
+    details = lab.agent_status()["agent"]["problem_details"]
+    return {one["code"]: one for one in details if one["code"] != "pure-flavour"}
+
+
+def netbond(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+    socket = str(lab.state_dir / "box" / "control.sock")
+    command = [sys.executable, "-m", "netbond", *words, "--socket", socket]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+
+def events(lab: Lab) -> list[str]:
+    """The lines, without the times."""
+    return [json.loads(line)["text"] for line in netbond(lab, "events", "--json").stdout.splitlines()]
+
+
+def agent(lab: Lab) -> int:
+    found = lab.process("agent")
+    assert found is not None
+    return found.pid
+
+
+def test_a_receiver_that_is_stopped_and_a_port_that_is_wrong(lab: Lab) -> None:
+    assert netbond(lab, "status", "--check").returncode == 0
+    lab.stop("receiver")
+    told(lab, lambda text: text == "NOT CONNECTED: nothing listens at bond.lab:5000", 25)
+    wait_for(lambda: "not-registered" in problems(lab), 5, "it is a problem")
+    problem = problems(lab)["not-registered"]
+    assert (problem["subject"], problem["severity"]) == ("sender 127.0.0.1:6000", "broken")
+    assert problem["hint"] == "start the receiver there (netbond recv), or correct the port"
+    checked = netbond(lab, "status", "--check")
+    assert (checked.stdout, checked.returncode) == ("NOT CONNECTED: nothing listens at bond.lab:5000\n", 2)
+    lab._start_receiver()
+    told(lab, lambda text: text.startswith("READY over 2 of 2 links"), 25)
+    wait_for(lambda: any("over after" in line for line in events(lab)), 12, "it is over")
+    assert "nothing listens at bond.lab:5000" in events(lab)
+
+    good = lab.config.read_text()
+    lab.config.write_text(good.replace("bond.lab:5000", "bond.lab:5999"))
+    os.kill(agent(lab), signal.SIGHUP)
+    told(lab, lambda text: text == "NOT CONNECTED: nothing listens at bond.lab:5999", 25)
+
+    lab.config.write_text("[agnet]\n" + good)
+    os.kill(agent(lab), signal.SIGHUP)
+    wait_for(lambda: "configuration" in problems(lab), 5, "the reload is refused, and that is said")
+    assert "unknown table 'agnet'" in problems(lab)["configuration"]["text"]
+    shown = netbond(lab, "status", "--config", str(lab.config))
+    assert shown.returncode == 0, "it shows the agent that runs"
+    assert shown.stdout.startswith("NOT CONNECTED: nothing listens at bond.lab:5999")
+    lab.config.write_text(good)
+    os.kill(agent(lab), signal.SIGHUP)
+    told(lab, lambda text: text == "READY over 2 of 2 links, no SRT caller yet", 25)
+
+
+def test_an_srt_server_that_is_down_and_an_engine_that_hangs(lab: Lab) -> None:
+    lab.start(
+        "caller",
+        lab.topology.box,
+        ["srt-live-transmit", "-q", "-a:yes", "udp://:9999", "srt://127.0.0.1:6000"],
+    )
+    words = "the receiver answers, its SRT server does not: is it running, and set at the receiver?"
+    told(lab, lambda text: text == f"NO STREAM: {words}", 15)
+    wait_for(lambda: "srt-server-silent" in problems(lab), 5, "it is a problem")
+    assert netbond(lab, "status", "--check").returncode == 2
+    lab.stop("caller")
+
+    engine = lab.agent_status()["engines"][0]
+    os.kill(engine["pid"], signal.SIGSTOP)
+    wait_for(lambda: lab.agent_status()["engines"][0]["restarts"] == 1, 20, "it is replaced")
+    wait_for(lambda: "engine-restarted" in problems(lab), 20, "and that is said")
+    said = problems(lab)["engine-restarted"]["text"]
+    assert said.startswith("sender 127.0.0.1:6000 was started again: hung: no statistics for ")
+    assert said in events(lab)
+    wait_for(lambda: netbond(lab, "status", "--check").returncode == 1, 20, "degraded")
+
+
+def test_a_modem_that_is_unplugged_is_one_line_and_its_return_another(lab: Lab) -> None:
+    before = len(events(lab))
+    lab.unplug("usb1")
+    told(lab, lambda text: text.startswith("READY over 1 of 2 links, no SRT caller yet; usb1 unplugged"), 10)
+    lab.plug("usb1")
+    told(lab, lambda text: text == "READY over 2 of 2 links, no SRT caller yet", 20)
+    first, second = events(lab)[before:]
+    assert first == "usb1 unplugged; 1 uplink left"
+    assert second.startswith("usb1 back after ")
+    assert second.endswith(" s with the same address")
+    log = (lab.logs / "agent.log").read_text()
+    about = [line for line in log.splitlines() if "usb1" in line and "running: " not in line]
+    assert [line.partition(" usb1 ")[2].split()[0] for line in about] == ["unplugged;", "back"]
+
+    lab.stop("agent")
+    assert netbond(lab, "status", "--check").returncode == 2
+    lab.start_agent()
+    told(lab, lambda text: text.startswith("READY over 2 of 2 links"), 20)
+    assert events(lab)[before : before + 3] == [first, second, "netbond is stopping"]
