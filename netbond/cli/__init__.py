@@ -38,6 +38,7 @@ COMMANDS: dict[str, str] = {
     "watch": "follow what a sender's links carry, and the rate that its encoder may send",
     "explain": "show step by step which route a packet takes, and which route netbond intends",
     "plan": "show what the agent would change now, as ip commands",
+    "exec": "run a command so that all its traffic leaves by one uplink",
     "send": "SRTLA sender: carry one SRT stream over several links (drop-in for srtla_send)",
     "recv": "SRTLA receiver: join the links and hand the stream to an SRT server (drop-in for srtla_rec)",
     "rehearse": "measure what each uplink carries to a receiver, before a stream goes live",

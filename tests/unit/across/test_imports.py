@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "codecs",  # pure modules of the edges: bytes and texts into nouns
         ("dhcp.clients", "kernel.rtnetlink", "srtla.linkspec", "srtla.process.protocol", "srtla.wire"),
     ),
-    ("edges", ("kernel", "router", "watchers", "dhcp", "health", "engines", "status")),
+    ("edges", ("kernel", "router", "watchers", "dhcp", "health", "engines", "programs", "status")),
     ("adapters", ("sources", "outputs")),
     ("agent", ("agent", "reconciler")),
     ("commands", ("cli", "lab", "__main__")),

@@ -1,0 +1,1 @@
+"""Runs programs of others: bound to an uplink, as checks, and as hooks."""
