@@ -160,7 +160,10 @@ def test_leases_that_change(tmp_path_factory: pytest.TempPathFactory) -> None:
 
         comes("192.168.8.100", "192.168.8.1", "192.168.8.0/24")
         with flow(box.name, modem, "10.1.0.10"):
-            box.serve("--dhcp-option=3,192.168.8.9")  # a renewal with another gateway
+            # A renewal with another gateway, which is there: dhclient leaves the old default in main, and it
+            # stays in use as long as the new one is silent.
+            sh("ip", "-n", box.modem, "addr", "add", "192.168.8.9/32", "dev", "eth0")
+            box.serve("--dhcp-option=3,192.168.8.9")
             comes("192.168.8.100", "192.168.8.9", "192.168.8.0/24")
             box.serve("--dhcp-option=3,192.168.8.1", address="192.168.8.120")  # refused, then another address
             comes("192.168.8.120", "192.168.8.1", "192.168.8.0/24")
