@@ -147,6 +147,8 @@ def test_dhclient_hangs_and_is_killed(tmp_path_factory: pytest.TempPathFactory) 
                 client.wait(10)
                 assert repair(agent, box.name) < SOON
                 assert leads_out_by("192.168.8.1")
+                # It is there: as long as it is silent, the old one in main stays in use.
+                sh("ip", "-n", box.modem, "addr", "add", "192.168.8.9/32", "dev", "eth0")
                 box.serve("--dhcp-option=3,192.168.8.9")
                 with dhclient(box):
                     wait_for(lambda: leads_out_by("192.168.8.9"), 20, "the word of the new one")
