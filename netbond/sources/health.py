@@ -90,7 +90,8 @@ class HealthChecks(Source, Output):
         for engine in engines:
             for link in evidence(engine.stats):
                 self._monitor.evidence(link.device, link.ok, link.detail, link.address)
-        healths = self._monitor.healths()
+        # Links go by the gateway in use. Those that wait neither clear it nor take its verdict's place.
+        healths = [each for each in self._monitor.healths() if not each.spare]
         suspect = {_key(each): each.state != DOWN for each in healths if self._may_be_suspect(each.device)}
         proven = {_key(each) for each in healths if self._leads_out(each)}
         addresses = dict(self._names.answers)

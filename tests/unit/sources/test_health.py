@@ -15,7 +15,7 @@ from netbond.config.load import parse
 from netbond.config.schema import Config, UplinkConfig
 from netbond.contracts import Traffic
 from netbond.desired import Desired
-from netbond.health.judge import CheckHealth
+from netbond.health.judge import CheckHealth, UplinkHealth
 from netbond.health.stream_evidence import LinkKey
 from netbond.health.suspects import Suspicion
 from netbond.model import EngineState, Facts, Health, Uplink
@@ -169,6 +169,17 @@ async def test_which_uplinks_may_be_suspect(
     assert (told_suspect, told_proven) == (suspect, proven)
     assert (senders, [each.name for each in engines], now_s) == (config.sender, ["s"], 7.0)
     assert (IPv4Address("127.0.0.1") in addresses.get("localhost", ())) == (more == "")
+
+
+async def test_a_gateway_that_waits_says_nothing_of_the_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with started(checking(9), []) as source:
+        fake = Receivers()
+        source._receivers = fake  # type: ignore[assignment]
+        used = UplinkHealth("lo", KEY[1], "up", checks=(CheckHealth("web", "failing"),))
+        spare = UplinkHealth("lo", KEY[1], "down", checks=(CheckHealth("web", "ok"),), spare=True)
+        monkeypatch.setattr(source._monitor, "healths", lambda: (used, spare))
+        source.tick(Traffic(), 7.0)
+    assert [told[:2] for told in fake.told] == [({KEY: True}, set())]
 
 
 async def test_what_streams_show_is_a_part_of_the_verdict() -> None:
