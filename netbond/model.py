@@ -205,6 +205,7 @@ class Health:
     address: IPAddress | None = None  # the address that was checked; None: any
     gateway: IPAddress | None = None  # the gateway that was checked; None: any
     answers: bool = True  # False: the gateway itself does not answer, whatever is behind it
+    poor: bool = False  # degraded by loss or delay
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +275,7 @@ class UplinkState(StrEnum):
 
     UP = "up"  # in the ECMP default and the address list
     STANDBY = "standby"  # a backup that is not needed, because another uplink is up
+    DEGRADED = "degraded"  # it loses or delays too much, and another uplink does not (check_quality)
     DEAD = "dead"  # its link has carrier, but its health checks fail
     SPENT = "spent"  # its data plan is used up
     NO_CARRIER = "no carrier"
@@ -324,7 +326,7 @@ class Uplink:
     addresses: tuple[Address, ...] = ()  # those whose traffic uses this gateway; includes `address`
     label: str = ""  # `name` if that differs from the device's: configured, or of a further gateway
     further: bool = False  # it has not the first gateway of its device and family
-    listed: bool | None = None  # whether it is in the address list; None: if it is up
+    listed: bool | None = None  # whether it is in the address list; None: if it is up or degraded
     gateway_since: float | None = field(default=None, compare=False)  # None: not from a lease
     disputed: tuple[tuple[str, IPAddress], ...] = field(default=(), compare=False)
     priority: int = 0  # SRTLA streams use links of a higher one first
@@ -351,13 +353,15 @@ class Uplink:
 
     @property
     def leads_out(self) -> bool:
-        """Whether traffic that is bound to it gets through: it is in use, or a backup that waits."""
-        return self.usable or self.state == UplinkState.STANDBY
+        """Whether traffic that is bound to it gets through: in use, a backup that waits, or degraded."""
+        return self.state in (UplinkState.UP, UplinkState.STANDBY, UplinkState.DEGRADED)
 
     @property
     def in_list(self) -> bool:
         """Whether it belongs in the address list for senders."""
-        return self.usable if self.listed is None else self.listed
+        if self.listed is None:
+            return self.state in (UplinkState.UP, UplinkState.DEGRADED)
+        return self.listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -616,7 +616,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         match.reserved_tables(config),
     )
     measured, paths = dict(facts.measured), _paths(facts)
-    uplinks, backups = [], set()
+    uplinks, backups, check_quality = [], set(), set()
     for item in chosen:
         if item.name not in tables:
             lowest, highest = config.routing.tables
@@ -658,8 +658,16 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         uplinks.append(uplink)
         if item.setting.backup:
             backups.add(uplink.name)
+        if config.health.of(item.setting).check_quality:
+            check_quality.add(uplink.name)
     uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
-    settled = apply_policy(uplinks, facts, backups, dead_leave_list=config.health.down_from_list)
+    settled = apply_policy(
+        uplinks,
+        facts,
+        backups,
+        dead_leave_list=config.health.down_from_list,
+        check_quality=check_quality,
+    )
     return Found(
         tuple(settled),
         tuple(idle),

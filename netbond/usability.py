@@ -3,7 +3,9 @@
 An uplink whose link is up but whose checks fail is "dead": it leaves the ECMP default and (as configured) the
 address list. Its table and rules stay, so that checks go on through it. An uplink whose data plan is used
 up, with `budget_action = "off"`, is "spent" and not used either. A backup is "standby" while another uplink
-is up.
+is up. An uplink that loses or delays too much is "degraded" where `check_quality` says that this counts: it
+leaves the ECMP default and stays a link of streams, as long as another one is good. A backup may be that one,
+but not one that is a backup because its data plan is spent.
 
 In each family at least one uplink is used while any has its link. If all are excluded, those with a spent
 data plan are used again. If all are dead, the checks may be wrong: those used last stay in use, or all if
@@ -19,11 +21,17 @@ from netbond.model import Facts, IPAddress, Uplink, UplinkState
 
 
 def apply_policy(
-    uplinks: Sequence[Uplink], facts: Facts, backups: Collection[str], *, dead_leave_list: bool
+    uplinks: Sequence[Uplink],
+    facts: Facts,
+    backups: Collection[str],
+    *,
+    dead_leave_list: bool,
+    check_quality: Collection[str] = (),
 ) -> list[Uplink]:
     """Set each uplink's state and reason from health checks, data plans and backup settings.
 
-    `backups` are the names of backup uplinks. `dead_leave_list`: whether dead uplinks leave the address list.
+    `backups` are the names of backup uplinks, `check_quality` those of uplinks whose quality counts.
+    `dead_leave_list`: whether dead uplinks leave the address list.
     """
     found = list(uplinks)
     for family in (4, 6):
@@ -41,7 +49,11 @@ def apply_policy(
             i: "backup" if found[i].name in backups else _why_spent(found[i], "backup", facts) for i in places
         }
         alive = [i for i in places if i not in excluded]
-        busy = any(in_reserve[i] is None for i in alive)
+        poor = {i: _why_poor(found[i], facts) for i in alive if found[i].name in check_quality}
+        good = [i for i in alive if poor.get(i) is None and in_reserve[i] in (None, "backup")]
+        if not good:
+            poor, good = {}, alive
+        busy = any(in_reserve[i] is None for i in good)
         for i in places:
             reason = in_reserve[i]
             if i in excluded:
@@ -50,8 +62,10 @@ def apply_policy(
                     listed = True
                 state = UplinkState.SPENT if why is None else UplinkState.DEAD
                 found[i] = replace(found[i], state=state, reason=why or spent[i] or "", listed=listed)
-            elif busy and reason is not None:
+            elif reason is not None and (busy or (reason != "backup" and any(poor.values()))):
                 found[i] = replace(found[i], state=UplinkState.STANDBY, reason=reason)
+            elif (why_poor := poor.get(i)) is not None:
+                found[i] = replace(found[i], state=UplinkState.DEGRADED, reason=why_poor)
             elif dead[i] is not None:
                 found[i] = replace(found[i], reason=f"used because all are dead: {dead[i]}")
     return found
@@ -84,6 +98,16 @@ def _why_dead(uplink: Uplink, facts: Facts) -> str | None:
             and health.gateway in (None, uplink.gateway)
         ):
             return health.reason or "checks fail"
+    return None
+
+
+def _why_poor(uplink: Uplink, facts: Facts) -> str | None:
+    """Which of its figures is too bad; None if none is."""
+    for health in facts.health:
+        same = (health.device, health.family) == (uplink.device, uplink.family)
+        same = same and health.gateway in (None, uplink.gateway)
+        if same and health.poor and health.address in (None, uplink.address.ip):
+            return health.reason or "degraded"
     return None
 
 

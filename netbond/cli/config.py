@@ -119,10 +119,14 @@ timeout = 2.0
 # Failed rounds in a row until an uplink is down, and good ones in a row until it is up again.
 down_after = 3
 up_after = 2
-# An uplink is degraded (which only shows) above this percentage of loss (100: never) or with answers this
-# many seconds late (0: never).
+# An uplink is degraded above this percentage of loss (100: never) or with answers this many seconds late
+# (0: never), until it is at a recovery value or below ("": half of the other). That only shows, unless
+# check_quality is true: then it leaves the shared default while another uplink is better.
 degraded_loss = 20.0
 degraded_rtt = 1.0
+recovery_loss = ""
+recovery_rtt = ""
+check_quality = false
 # One that goes down again within flap_memory seconds stays down this long, twice that at each further time.
 hold_down = 10.0
 hold_down_max = 300.0
@@ -171,6 +175,15 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #[[uplink]]
 #match = "wlan0"
 #backup = true
+
+# A satellite: its quality has thresholds of its own.
+#[[uplink]]
+#match = "eth2"
+#check_quality = true
+#degraded_loss = 10.0
+#recovery_loss = 2.0
+#degraded_rtt = 1.5
+#recovery_rtt = 0.9
 
 # For SRTLA streams: links of a higher priority (0 to 100) carry first, others what these have no room for.
 # With streams = false a link is kept registered and measured, but carries nothing until that is changed.

@@ -270,7 +270,7 @@ def _against_the_stream(snapshot: Snapshot, uplink: UplinkStatus) -> Iterator[st
     health = health_of(snapshot, uplink)
     if health is None:
         return
-    good = uplink.state == UplinkState.UP and health.state in ("up", "degraded")
+    good = uplink.state in (UplinkState.UP, UplinkState.DEGRADED) and health.state in ("up", "degraded")
     bad = health.state == "down"
     for engine in snapshot.engines:
         stats = engine.stats

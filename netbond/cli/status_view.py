@@ -340,6 +340,8 @@ def _why(uplink: UplinkStatus, health: HealthStatus | None, snapshot: Snapshot) 
         plan.device == uplink.device and plan.verdict in ("backup", "off") for plan in snapshot.metered
     ):
         return None  # how much of the plan is used stands there in red
+    if said == UplinkState.DEGRADED and health is not None and health.state == "degraded":
+        return text(f"not in the shared default for {duration(health.since_s)}: {reason}", "yellow")
     if reason and reason not in (said, f"interface is {said}"):
         return text(reason, "yellow")
     return None

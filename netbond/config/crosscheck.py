@@ -15,7 +15,7 @@ from netbond.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from netbond.config.schema import Config, ReceiverConfig, SenderConfig
+    from netbond.config.schema import Config, HealthConfig, ReceiverConfig, SenderConfig
     from netbond.config.values import HostPort
     from netbond.model import IPAddress
 
@@ -230,9 +230,25 @@ def _check_health(config: Config, file: str, built_in: Sequence[str]) -> None:
                     if near
                     else f"add a [[check]] of that name, or choose from {', '.join(known)}",
                 )
+    _check_quality(config.health, f"{file}: health.")
+    for number, uplink in enumerate(config.uplink, 1):
+        policy = config.health.of(uplink)
+        if policy != config.health:
+            _check_quality(policy, f"{file}: uplink[{number}].")
     if config.health.hold_down > config.health.hold_down_max:
         raise ConfigError(
             f"{file}: health.hold_down = {config.health.hold_down:g} is more than"
             f" hold_down_max = {config.health.hold_down_max:g}",
             "make hold_down_max the larger one",
         )
+
+
+def _check_quality(policy: HealthConfig, where: str) -> None:
+    """ConfigError if an uplink could be degraded for a reason that has ceased to be one."""
+    for key in ("loss", "rtt"):
+        enter, leave = getattr(policy, f"degraded_{key}"), getattr(policy, f"leave_{key}")
+        if leave > enter and not (key == "rtt" and enter == 0):
+            raise ConfigError(
+                f"{where}recovery_{key} = {leave:g} is more than degraded_{key} = {enter:g}",
+                "an uplink recovers at a lower value than that at which it becomes degraded",
+            )

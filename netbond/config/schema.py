@@ -238,6 +238,11 @@ class RoutingConfig:
     )
 
 
+# The keys of [health] that an [[uplink]] may have, too.
+QUALITY_KEYS = ("check_quality", "degraded_loss", "degraded_rtt", "recovery_loss", "recovery_rtt")
+_OWN_QUALITY = 'As in `[health]`, for these uplinks. `""`: that of `[health]`.'
+
+
 @dataclass(frozen=True, slots=True)
 class UplinkConfig:
     """[[uplink]]: settings for interfaces; the first entry that matches one counts (netbond.match)."""
@@ -307,6 +312,11 @@ class UplinkConfig:
         'The chain of checks for these uplinks, instead of that of `[health]`. `[]`: none. `""`: that'
         " of `[health]`.",
     )
+    check_quality: bool | None = _key(v.or_empty(v.flag), "", _OWN_QUALITY)
+    degraded_loss: float | None = _key(v.or_empty(v.number(0, 100)), "", _OWN_QUALITY)
+    degraded_rtt: float | None = _key(v.or_empty(v.number(0, 60)), "", _OWN_QUALITY)
+    recovery_loss: float | None = _key(v.or_empty(v.number(0, 100)), "", _OWN_QUALITY)
+    recovery_rtt: float | None = _key(v.or_empty(v.number(0, 60)), "", _OWN_QUALITY)
     exclude_roaming: bool = _key(
         v.flag,
         default=False,
@@ -754,6 +764,22 @@ class HealthConfig:
         1.0,
         "An uplink is degraded if its answers take longer than this many seconds (smoothed). `0`: never.",
     )
+    recovery_loss: float | None = _key(
+        v.or_empty(v.number(0, 100)),
+        "",
+        'It is no longer degraded at this percentage or less. `""`: half of `degraded_loss`.',
+    )
+    recovery_rtt: float | None = _key(
+        v.or_empty(v.number(0, 60)),
+        "",
+        'It is no longer degraded at this many seconds or less. `""`: half of `degraded_rtt`.',
+    )
+    check_quality: bool = _key(
+        v.flag,
+        default=False,
+        doc="`true`: an uplink that is degraded by loss or delay leaves the shared default while another is"
+        " not ([health.md](health.md#quality)). It stays a link of streams.",
+    )
     hold_down: float = _key(
         v.number(0, 3600),
         10.0,
@@ -778,6 +804,21 @@ class HealthConfig:
         ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888"],
         "DNS servers, asked through the uplink when the target of a check is a name.",
     )
+
+    @property
+    def leave_loss(self) -> float:
+        """The percentage of loss at which an uplink is no longer degraded."""
+        return self.degraded_loss / 2 if self.recovery_loss is None else self.recovery_loss
+
+    @property
+    def leave_rtt(self) -> float:
+        """The seconds at which an uplink is no longer degraded."""
+        return self.degraded_rtt / 2 if self.recovery_rtt is None else self.recovery_rtt
+
+    def of(self, uplink: UplinkConfig) -> HealthConfig:
+        """These settings, with those that an [[uplink]] has of its own."""
+        own = {key: value for key in QUALITY_KEYS if (value := getattr(uplink, key)) is not None}
+        return replace(self, **own) if own else self
 
 
 @dataclass(frozen=True, slots=True)

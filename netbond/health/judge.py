@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from netbond.config.schema import CheckConfig, HealthConfig
+from netbond.health.quality import LinkFigures, Measured, Quality
 from netbond.model import IPAddress
 from netbond.system.text import counted, printable
 
@@ -94,6 +95,7 @@ class UplinkHealth:
     gateway: IPAddress | None = None  # the one that was checked
     spare: bool = False  # the uplink uses another gateway
     answers: bool = True  # False: the gateway itself does not
+    poor: bool = False  # degraded by loss or delay
 
     @property
     def family(self) -> int:
@@ -142,19 +144,17 @@ class _CheckRecord:
         return min((t.rtt for t in self.targets.values() if t.rtt is not None and not t.silent), default=None)
 
     def degraded(self, policy: HealthConfig) -> str:
-        """Why the uplink is degraded by this check; "" if it is not."""
+        """Which of its targets do not answer, while others do; "" if there is none."""
         name = self.config.name
         silent = [text for text, target in self.targets.items() if target.silent >= policy.down_after]
         if silent:
             targets = counted(len(self.targets), "target")
             return f"{name}: no answer from {', '.join(silent)} ({len(silent)} of {targets})"
-        loss = self.loss(policy.down_after)
-        if loss is not None and loss * 100 > policy.degraded_loss:
-            return f"{name}: {loss:.0%} of the last answers missing"
-        rtt = self.rtt()
-        if rtt is not None and 0 < policy.degraded_rtt < rtt:
-            return f"{name}: answers take {rtt:.1f} s"
         return ""
+
+    def measured(self, policy: HealthConfig) -> Measured:
+        """Loss and round-trip time."""
+        return Measured(self.config.name, self.loss(policy.down_after), self.rtt())
 
 
 class Judge:
@@ -182,6 +182,8 @@ class Judge:
         self._state = UNKNOWN
         self._since = now
         self._checks: list[_CheckRecord] = []
+        self._quality = Quality()
+        self._link = LinkFigures()
         self._inherited = False  # whether the state comes from earlier checks, and some of these are new
         self._unasked: frozenset[str] = frozenset()
         self._returns = False
@@ -277,9 +279,15 @@ class Judge:
             if check.config.kind in PROVEN_BY_TRAFFIC:
                 if check.failures or spaced:
                     self._good(check, detail, now)
-                if not self._open(check) and not check.degraded(self.policy):
+                poor = check.degraded(self.policy) or self._quality.reason
+                if not self._open(check) and not poor:
                     check.due = max(check.due, self._later(check.config.interval, now, random))
         self._settle(now)
+        self._update(now)
+
+    def measure(self, loss: float | None, rtt_s: float | None, now: float) -> None:
+        """Take the loss (0 to 1) and round-trip time of an SRTLA link; once a second. None: not known."""
+        self._link.add(loss, rtt_s, now)
         self._update(now)
 
     def ask_soon(self, now: float) -> None:
@@ -307,8 +315,10 @@ class Judge:
         raise KeyError(name)
 
     def release(self) -> float | None:
-        """When the hold-down ends, if the hold-down keeps the uplink down; else None."""
-        return self._held_until if self._state == DOWN and not self._failed else None
+        """When the hold-down ends, if that alone keeps the uplink down or degraded; else None."""
+        if self._state == DOWN:
+            return None if self._failed else self._held_until
+        return self._quality.held_until
 
     def health(self) -> UplinkHealth:
         """The verdict as of the last call."""
@@ -330,6 +340,7 @@ class Judge:
             self._since,
             tuple(shown),
             answers=answers,
+            poor=self._state == DEGRADED and bool(self._quality.reason),
         )
 
     # --- how ---------------------------------------------------------------------------------------------
@@ -394,6 +405,8 @@ class Judge:
         return min(policy.hold_down * 2 ** (further - 1), policy.hold_down_max) if further > 0 else 0.0
 
     def _update(self, now: float) -> None:
+        measured = [check.measured(self.policy) for check in self._checks]
+        self._quality.judge([*measured, self._link.measured(now)], self.policy, now)
         state, self._reason = self._judge(now)
         if state != self._state:
             self._state, self._since = state, now
@@ -416,7 +429,8 @@ class Judge:
             return self._state if inherited else UNKNOWN, reason or "not checked yet"
         if failing is not None:
             return self._state if self._state in (UP, DEGRADED) else UP, reason
-        degraded = next((why for check in self._checks if (why := check.degraded(self.policy))), "")
+        silent = next((why for check in self._checks if (why := check.degraded(self.policy))), "")
+        degraded = self._quality.reason or silent
         return (DEGRADED, degraded) if degraded else (UP, "")
 
 

@@ -154,6 +154,10 @@ class _Watch:
         self.judge.evidence(ok=ok, detail=detail, now=self._clock(), random=self._random())
         self._changed()
 
+    def measure(self, loss: float | None, rtt_s: float | None) -> None:
+        self.judge.measure(loss, rtt_s, self._clock())
+        self._changed()
+
     def ask_soon(self, reached: bool) -> None:
         """Ask soon if the kernel reached the gateway, or not, against the verdict so far."""
         if reached != (self.judge.health().state in (UP, DEGRADED)):
@@ -293,7 +297,7 @@ class Monitor:
                 uplink.address.ip,
                 uplink.gateway,
                 self._config.chain(self._settings.get(uplink.device, UNMATCHED).checks),
-                self._config.health,
+                self._config.health.of(self._settings.get(uplink.device, UNMATCHED)),
                 alone=len(uplink.gateways) < 2,
             )
             watch = self._watches.get((identity.device, identity.address, identity.gateway))
@@ -319,6 +323,15 @@ class Monitor:
             used = watch.running and watch.identity.role is _Role.IN_USE
             if name == device and used and address in (None, str(ip)):
                 watch.evidence(ok, detail)
+
+    def measure(self, device: str, address: str, loss: float | None, rtt_s: float | None) -> None:
+        """Take the loss (0 to 1) and the round-trip time (s) of an SRTLA link; None: not known."""
+        if not self._config.health.evidence:
+            return
+        for (name, ip, _), watch in self._watches.items():
+            used = watch.running and watch.identity.role is _Role.IN_USE
+            if used and (name, str(ip)) == (device, address):
+                watch.measure(loss, rtt_s)
 
     def neighbour(self, device: str, address: IPAddress, reached: bool) -> None:
         """Take the kernel's own result for a neighbour, which it asks for when packets go there.

@@ -1,8 +1,8 @@
 """Reads from a sender's statistics whether the uplinks under its links lead anywhere. No I/O.
 
 The engine faces the internet and is untrusted. Whether its statistics are true cannot be checked. False ones
-can keep an uplink in use, and make the agent ask for itself (netbond.health.suspects). They alone never take
-an uplink out of use.
+can keep an uplink in use, and make the agent ask for itself (netbond.health.suspects). They alone take no
+uplink down. Where `check_quality` is configured, they can call some uplinks worse than others.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from netbond.srtla.statistics import EngineStatistics, LinkStatistics, SenderSta
 LinkKey = tuple[str, IPAddress]  # a link, and the uplink under it: device, and address that is bound to
 
 FRESH_MS = 1000  # good evidence: the receiver was heard within this time; links are asked each second
+CARRIES_BPS = 50_000  # a link that carries less tells nothing of loss: that may be keepalives alone
+LONGEST_RTT_MS = 60_000
 SILENT_MS = 3000  # bad evidence: the receiver was not heard for this time
 
 
@@ -74,6 +76,33 @@ def hearings(stats: EngineStatistics | None) -> list[Hearing]:
         hears = True if _hears(link) else False if silent else None
         key = (link.device, address)
         found.append(Hearing(key, link.receiver_address or "", hears, joined=link.state == "up"))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class LinkQuality:
+    """Loss (0 to 1) and round-trip time of a link that is up; None: not known. For Monitor.measure()."""
+
+    device: str
+    address: str
+    loss: float | None
+    rtt_s: float | None
+
+
+def qualities(stats: EngineStatistics | None) -> list[LinkQuality]:
+    """The figures of each link that is up, if these are the statistics of a sender.
+
+    A link that carries next to nothing shows no loss, whatever it would lose.
+    """
+    found = []
+    for link in stats.links if isinstance(stats, SenderStatistics) else ():
+        if not link.device or link.state != "up":
+            continue
+        tells = link.bitrate_bps >= CARRIES_BPS and 0 <= link.loss_pct <= 100
+        loss = link.loss_pct / 100 if tells else None
+        known = link.rtt_ms is not None and 0 <= link.rtt_ms <= LONGEST_RTT_MS
+        rtt_s = link.rtt_ms / 1000 if known and link.rtt_ms is not None else None
+        found.append(LinkQuality(link.device, link.address, loss, rtt_s))
     return found
 
 

@@ -304,7 +304,7 @@ def with_suspicion(health: UplinkHealth, found: Suspicion | None) -> UplinkHealt
     if health.state == DOWN:
         return replace(health, checks=checks)
     if found.down:
-        return replace(health, checks=checks, state=DOWN, reason=found.reason, since=found.since)
+        return replace(health, checks=checks, state=DOWN, reason=found.reason, since=found.since, poor=False)
     return replace(health, checks=checks, reason=health.reason or found.reason)
 
 

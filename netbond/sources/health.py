@@ -13,7 +13,7 @@ from netbond.health import report
 from netbond.health.judge import DOWN, UplinkHealth
 from netbond.health.monitor import Monitor
 from netbond.health.receiver_probes import ReceiverProbes
-from netbond.health.stream_evidence import EvidenceReader, LinkKey, evidence
+from netbond.health.stream_evidence import EvidenceReader, LinkKey, evidence, qualities
 from netbond.health.suspects import with_suspicion
 from netbond.match import NO_SETTINGS, UNMATCHED, Settings
 from netbond.model import Facts, Health, Interface, IPAddress
@@ -64,6 +64,7 @@ class HealthChecks(Source, Output):
                 each.address,
                 each.gateway,
                 answers=each.answers,
+                poor=each.poor,
             )
             for each in self._healths()
         )
@@ -90,6 +91,8 @@ class HealthChecks(Source, Output):
         for engine in engines:
             for link in evidence(engine.stats):
                 self._monitor.evidence(link.device, link.ok, link.detail, link.address)
+            for figures in qualities(engine.stats):
+                self._monitor.measure(figures.device, figures.address, figures.loss, figures.rtt_s)
         # Links go by the gateway in use. Those that wait neither clear it nor take its verdict's place.
         healths = [each for each in self._monitor.healths() if not each.spare]
         suspect = {_key(each): each.state != DOWN for each in healths if self._may_be_suspect(each.device)}

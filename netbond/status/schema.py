@@ -129,8 +129,8 @@ class UplinkStatus:
     weight: int = field(metadata=doc('as configured, or as measured with `weight = "auto"`'))
     state: str = field(
         metadata=doc(
-            "`up`, `standby` (a backup that waits), `dead` (it leads nowhere), `spent` (its data plan"
-            " is), `no carrier` or `down`"
+            "`up`, `standby` (a backup that waits), `dead` (it leads nowhere), `degraded` (it loses or delays"
+            " too much for `check_quality`), `spent` (its data plan is), `no carrier` or `down`"
         )
     )
     reason: str = field(metadata=doc("why it is not up"))

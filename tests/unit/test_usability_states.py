@@ -15,6 +15,7 @@ from netbond.model import (
     Health,
     SpentDataPlan,
 )
+from netbond.usability import stream_links
 from tests.unit.boxes import box, link, uplinks
 
 
@@ -52,6 +53,60 @@ class TestStates:
     def test_of_another_address_is_of_no_concern(self) -> None:
         health = Health("usb0", 4, "down", address=ipaddress.ip_address("10.9.9.9"))
         assert self.states(replace(self.facts, health=(health,))) == ["up"] * 3
+
+    def poor(self, *devices: str) -> Facts:
+        bad = tuple(Health(each, 4, "degraded", "icmp: 30% missing", poor=True) for each in devices)
+        return replace(self.facts, health=bad)
+
+    QUALITY = "[health]\ncheck_quality = true\n"
+
+    def test_poor_quality_counts_only_if_that_is_configured(self) -> None:
+        assert self.states(self.poor("usb1")) == ["up"] * 3
+        assert self.states(self.poor("usb1"), self.QUALITY) == ["up", "degraded", "up"]
+        own = '[[uplink]]\nmatch = "usb1"\ncheck_quality = true'
+        assert self.states(self.poor("usb0", "usb1"), own) == ["up", "degraded", "up"]
+        other = f'{self.QUALITY}[[uplink]]\nmatch = "usb1"\ncheck_quality = false'
+        assert self.states(self.poor("usb0", "usb1"), other) == ["degraded", "up", "up"]
+
+    def test_a_degraded_uplink_leaves_the_share_and_stays_in_the_bond(self) -> None:
+        goal = desired(self.poor("usb1"), parse(self.QUALITY))
+        degraded = goal.uplinks[1]
+        assert degraded.reason == "icmp: 30% missing"
+        (share,) = [r for r in goal.routes if r.table == 222]
+        assert [hop.device for hop in share.nexthops] == ["usb0", "usb2"]
+        assert sum(r.table == 101 for r in goal.routes) == 3
+        assert (degraded.usable, degraded.in_list, degraded.leads_out) == (False, True, True)
+        assert degraded in stream_links(goal.uplinks)
+
+    def test_if_all_are_degraded_none_leaves(self) -> None:
+        assert self.states(self.poor("usb0", "usb1", "usb2"), self.QUALITY) == ["up"] * 3
+        facts = self.poor("usb0", "usb1")
+        facts = replace(facts, health=(*facts.health, *self.down("usb2")))
+        assert self.states(facts, self.QUALITY) == ["up", "up", "dead"]
+
+    def test_a_target_that_is_silent_is_no_poor_quality(self) -> None:
+        facts = replace(self.facts, health=(Health("usb1", 4, "degraded", "icmp: no answer from 1.1.1.1"),))
+        assert self.states(facts, self.QUALITY) == ["up"] * 3
+
+    def test_a_backup_stands_in_for_the_degraded(self) -> None:
+        text = f'{self.QUALITY}[[uplink]]\nmatch = "usb2"\nbackup = true'
+        assert self.states(self.poor("usb0"), text) == ["degraded", "up", "standby"]
+        assert self.states(self.poor("usb0", "usb1"), text) == ["degraded", "degraded", "up"]
+        assert self.states(self.poor("usb0", "usb1", "usb2"), text) == ["up", "up", "standby"]
+        assert self.states(self.poor("usb2"), text) == ["up", "up", "standby"]
+
+    def test_a_spent_plan_does_not_stand_in(self) -> None:
+        plan = (SpentDataPlan("usb2", "backup"),)
+        facts = replace(self.poor("usb0", "usb1"), spent_plans=plan)
+        assert self.states(facts, self.QUALITY) == ["up", "up", "standby"]
+        backup = f'{self.QUALITY}[[uplink]]\nmatch = "usb1"\nbackup = true'
+        facts = replace(self.poor("usb0"), spent_plans=plan)
+        assert self.states(facts, backup) == ["degraded", "up", "standby"]
+
+    def test_a_pin_to_a_degraded_uplink_holds(self) -> None:
+        text = f'{self.QUALITY}[[pin]]\ndestination = ["203.0.113.0/24"]\nuplinks = ["usb1"]'
+        (pinned,) = [r for r in desired(self.poor("usb1"), parse(text)).routes if r.table == 221]
+        assert [hop.device for hop in pinned.nexthops] == ["usb1"]
 
     def test_backups(self) -> None:
         text = '[[uplink]]\nmatch = "usb2"\nbackup = true'

@@ -35,6 +35,7 @@ def test_the_commented_parts_of_the_example_are_right_too() -> None:
         ("wwan*", 1, ("auto",), True, 0),
         ("wwan2", 1, ("auto",), True, 0),
         ("wlan0", 1, ("auto",), True, 0),
+        ("eth2", 1, ("auto",), True, 0),
         ("wwan1", 1, ("auto",), True, 0),
         ("wwan0", 1, ("auto",), True, 0),
         ("docker*", 1, ("auto",), False, 0),

@@ -88,6 +88,18 @@ REFUSED = [
         "health.hold_down = 500 is more than hold_down_max = 300; make hold_down_max the larger one",
     ),
     (
+        "[health]\ndegraded_loss = 20\nrecovery_loss = 21",
+        "health.recovery_loss = 21 is more than degraded_loss = 20; an uplink recovers at a lower value",
+    ),
+    (
+        "[health]\nrecovery_rtt = 1.5",
+        "health.recovery_rtt = 1.5 is more than degraded_rtt = 1; an uplink recovers at a lower value",
+    ),
+    (
+        '[health]\nrecovery_loss = 10\n[[uplink]]\nmatch = "a"\n[[uplink]]\nmatch = "b"\ndegraded_loss = 5',
+        "uplink[2].recovery_loss = 10 is more than degraded_loss = 5; an uplink recovers at a lower value",
+    ),
+    (
         '[[check]]\nname="x"\nkind = "icmp"',
         "check[1] has no targets; add targets = [...], addresses or host names",
     ),

@@ -106,9 +106,10 @@ def test_one_target_that_answers_is_enough() -> None:
     feed(of, "icmp", [yes("a") + no("b"), yes("b") + no("a")] * 10, 0.0)
     assert of.health().state == DEGRADED
     assert of.health().reason == "icmp: 50% of the last answers missing"
-    feed(of, "icmp", [yes("a") + no("b")] * 3, 20.0)
+    feed(of, "icmp", [yes("a") + no("b")] * 20, 20.0)
     assert of.health().reason == "icmp: no answer from b (1 of 2 targets)"
-    feed(of, "icmp", [no("a", "b")] * 3, 23.0)
+    assert (of.health().state, of.health().poor) == (DEGRADED, False)  # of the target's quality, it may be
+    feed(of, "icmp", [no("a", "b")] * 3, 40.0)
     assert of.health().state == DOWN
     assert of.health().reason == "icmp: a: silence; b: silence"
 
@@ -120,8 +121,11 @@ def test_loss_is_spoken_of_after_ten_answers_and_forgotten_after_twenty() -> Non
     at = feed(of, "gateway", [yes()], 9.0)
     assert of.health().state == DEGRADED
     assert of.health().reason == "gateway: 30% of the last answers missing"
-    feed(of, "gateway", [yes()] * 5, at)  # 3 of 15 is 20 %, and more than 20 % is wanted
-    assert of.health().state == UP
+    assert of.health().poor
+    at = feed(of, "gateway", [yes()] * 5, at)  # 3 of 15 is 20 %, which is not enough to enter ...
+    assert of.health().state == DEGRADED  # ... and too much to leave: that takes half
+    feed(of, "gateway", [yes()] * 10, at)  # 2 of 20
+    assert (of.health().state, of.health().poor) == (UP, False)
 
 
 def test_late_answers() -> None:
@@ -131,8 +135,32 @@ def test_late_answers() -> None:
     feed(of, "icmp", [yes("a", "b", rtt=3.0)] * 12, 1.0)
     assert of.health().state == DEGRADED
     assert "answers take 2." in of.health().reason
-    feed(of, "icmp", [yes("a", "b", rtt=0.05)] * 12, 20.0)
+    assert of.health().poor
+    feed(of, "icmp", [yes("a", "b", rtt=0.05)] * 20, 20.0)
     assert of.health().state == UP
+
+
+def test_an_srtla_link_shows_loss_and_delay_too() -> None:
+    of = judge(GATEWAY)
+    feed(of, "gateway", [yes()], 0.0)
+    for second in range(1, 7):
+        assert of.health().state == UP
+        of.measure(0.3, 0.1, second)
+    assert (of.health().state, of.health().poor) == (DEGRADED, True)
+    assert of.health().reason == "stream: 30% of the last packets missing"
+    feed(of, "gateway", [yes()], 14.0)  # nobody says more of the link
+    assert of.health().state == UP
+    for second in range(20, 27):
+        of.measure(None, 1.1, second)
+    assert of.health().reason == "stream: answers take 1.1 s"
+    of.measure(None, 0.1, 34.0)
+    assert (of.health().state, of.release()) == (DEGRADED, 44.0)  # for the second time: held
+    of.advance(44.0)
+    assert (of.health().state, of.release()) == (UP, None)
+    feed(of, "gateway", [no()] * 3, 50.0)
+    for second in range(60, 70):
+        of.measure(0.3, 0.1, second)
+    assert (of.health().state, of.health().poor) == (DOWN, False)
 
 
 def test_a_silent_target_says_nothing_of_loss_and_delay() -> None:

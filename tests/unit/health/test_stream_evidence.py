@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from netbond.health.stream_evidence import Evidence, EvidenceReader, Hearing, evidence, hearings
+from netbond.health.stream_evidence import (
+    Evidence,
+    EvidenceReader,
+    Hearing,
+    LinkQuality,
+    evidence,
+    hearings,
+    qualities,
+)
 from netbond.model import EngineState
 from netbond.srtla.statistics import EngineStatistics, LinkStatistics, ReceiverStatistics, SenderStatistics
 
@@ -91,6 +99,25 @@ AT = "198.51.100.1"
 )
 def test_what_links_hear(given: EngineStatistics | None, expected: list[Hearing]) -> None:
     assert hearings(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (stats(bitrate_bps=900_000, loss_pct=12.5, rtt_ms=80), [(0.125, 0.08)]),
+        (stats(bitrate_bps=900, loss_pct=12.5, rtt_ms=80), [(None, 0.08)]),  # keepalives alone
+        (stats(bitrate_bps=900_000, rtt_ms=None), [(0.0, None)]),
+        (stats(bitrate_bps=900_000, loss_pct=-1.0, rtt_ms=-1), [(None, None)]),
+        (stats(bitrate_bps=10**400, loss_pct=float("nan"), rtt_ms=10**400), [(None, None)]),
+        (stats(state="down", bitrate_bps=900_000), []),
+        (stats(device=""), []),
+        (None, []),
+    ],
+)
+def test_the_figures_of_links(
+    given: EngineStatistics | None, expected: list[tuple[float | None, float | None]]
+) -> None:
+    assert qualities(given) == [LinkQuality("usb0", "10.0.0.10", *each) for each in expected]
 
 
 def test_statistics_are_read_once() -> None:

@@ -182,6 +182,22 @@ async def test_a_gateway_that_waits_says_nothing_of_the_links(monkeypatch: pytes
     assert [told[:2] for told in fake.told] == [({KEY: True}, set())]
 
 
+@pytest.mark.parametrize(("evidence", "poor"), [("true", True), ("false", False)])
+async def test_what_streams_lose_is_a_part_of_the_verdict(evidence: str, poor: bool) -> None:
+    looks: list[None] = []
+    async with server() as port:
+        config = checking(port, f"evidence = {evidence}\n")
+        async with started(config, looks) as source:
+            own = UplinkConfig("lo", degraded_loss=9.0)
+            await source.apply(Facts(), Desired(uplinks=(LO,), settings={"lo": own}), config)
+            await until(lambda: bool(looks), "the verdict")
+            for second in range(7):
+                lossy = stats(device="lo", address="127.0.0.1", loss_pct=10.0, bitrate_bps=10**6)
+                source.tick(Traffic(engines=(EngineState("s", "sender", "running", stats=lossy),)), second)
+            (health,) = source.contribute(Facts(), 0.0).health
+    assert (health.state, health.poor) == (("degraded", True) if poor else ("up", False))
+
+
 async def test_what_streams_show_is_a_part_of_the_verdict() -> None:
     async with started(checking(9), []) as source:
         await source.apply(Facts(), Desired(uplinks=(LO,)), checking(9))
