@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from netbond.desired import Desired
-from netbond.model import LOCAL_TABLE, REFUSALS, Facts, IPAddress, Nexthop, Route, Rule
+from netbond.model import LOCAL_TABLE, REFUSALS, Facts, IPAddress, Nexthop, Route, Rule, UplinkState
 from netbond.plan import hop_words, rule_words
 
 UDP = 17  # IPPROTO_UDP; what the kernel assumes when it is asked without a protocol
@@ -81,6 +81,17 @@ class Verdict:
         ]
         where = f" (table {self.table})" if self.table else ""
         return (" or ".join(ways)) + where
+
+
+def not_used(goal: Desired, family: int) -> list[str]:
+    """Say which uplinks of this family are not in the shared default now, and why."""
+    states = (UplinkState.DEAD, UplinkState.DEGRADED, UplinkState.SPENT, UplinkState.STANDBY)
+    return [
+        f"not in the shared default: {uplink.name} is {uplink.state}"
+        + (f" ({uplink.reason})" if uplink.reason not in ("", uplink.state) else "")
+        for uplink in goal.uplinks
+        if uplink.family == family and uplink.state in states
+    ]
 
 
 # --- the walk ----------------------------------------------------------------------------------------------

@@ -14,7 +14,17 @@ import socket
 from netbond.config.load import config_argument, load
 from netbond.desired import Desired, desired
 from netbond.errors import EXIT_OK, EXIT_PENDING, UsageError
-from netbond.explain import PROTOCOLS, Query, Verdict, confirms, describe, intended, matches, walk
+from netbond.explain import (
+    PROTOCOLS,
+    Query,
+    Verdict,
+    confirms,
+    describe,
+    intended,
+    matches,
+    not_used,
+    walk,
+)
 from netbond.model import Facts, IPAddress, Route
 from netbond.policies.words import policy_words
 from netbond.sources.once import gather
@@ -165,6 +175,7 @@ def run(args: argparse.Namespace) -> int:
         # A rule ahead is in the way of bound packets only, one behind of the others.
         if matches(rule, query) and bound is (rule.priority < config.routing.ecmp_priority)
     ]
+    left_out = [] if bound else not_used(wanted, query.destination.version)
     answer, refusal = _ask(query)
     said = _answer(answer, refusal)
     agree = now.same(goal) and confirms(now, answer, refusal)
@@ -178,6 +189,7 @@ def run(args: argparse.Namespace) -> int:
                     "agree": agree,
                     "in_the_way": in_the_way,
                     "policy": _policy(goal, wanted, query),
+                    "not_used": left_out,
                 },
                 indent=2,
             )
@@ -186,6 +198,8 @@ def run(args: argparse.Namespace) -> int:
         _tell(now, goal, said, confirmed=confirms(now, answer, refusal))
         if policy := _policy(goal, wanted, query):
             print(_line(policy))
+        for line in left_out:
+            print(_line(line))
         for line in in_the_way:
             print(_line(f"in the way: {line}"))
     return EXIT_OK if agree and not in_the_way else EXIT_PENDING

@@ -10,8 +10,8 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.desired import desired
-from netbond.explain import Query, Verdict, confirms, describe, intended, walk
-from netbond.model import MAIN_TABLE, Facts, Nexthop, Route, Rule
+from netbond.explain import Query, Verdict, confirms, describe, intended, not_used, walk
+from netbond.model import MAIN_TABLE, Facts, Health, Nexthop, Route, Rule
 from tests.unit.boxes import box, main_default
 
 LOCAL = Rule(0, 4, table=255)
@@ -188,3 +188,17 @@ def test_of_rules_with_one_priority_the_older_is_asked_first() -> None:
         facts = replace(box("usb0"), rules=(LOCAL, *rules, MAIN), routes=(*goal.routes, way))
         asked = query("8.8.8.8", "10.0.0.10")
         assert walk(facts, asked).table == intended(facts, goal, 78, asked).table == table
+
+
+def test_uplinks_that_are_not_in_the_shared_default() -> None:
+    poor = Health("usb1", 4, "degraded", "icmp: 31% of the last answers missing", poor=True)
+    dead = Health("usb2", 4, "down", "receiver: silence")
+    facts = replace(box("usb0", "usb1", "usb2", "usb3"), health=(poor, dead))
+    text = '[health]\ncheck_quality = true\n[[uplink]]\nmatch = "usb3"\nbackup = true'
+    goal = desired(facts, parse(text))
+    assert not_used(goal, 4) == [
+        "not in the shared default: usb1 is degraded (icmp: 31% of the last answers missing)",
+        "not in the shared default: usb2 is dead (receiver: silence)",
+        "not in the shared default: usb3 is standby (backup)",
+    ]
+    assert not_used(goal, 6) == []
