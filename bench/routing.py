@@ -2,6 +2,7 @@
 
     sudo .venv/bin/python bench/routing.py latency   from an address event to rule, table and ECMP, 8 uplinks
     sudo .venv/bin/python bench/routing.py start     64 uplinks, from exec to the full state
+    sudo .venv/bin/python bench/routing.py policies  the same with 20 policies, then single changes
     sudo .venv/bin/python bench/routing.py storm     1,000 address changes in 5 s, then until all is right
     sudo .venv/bin/python bench/routing.py flaps     10,000 link flaps: memory and open files
 
@@ -44,7 +45,7 @@ echo done
 
 
 @contextmanager
-def box(uplinks: int, *, addresses: bool = True) -> Iterator[Box]:
+def box(uplinks: int, *, addresses: bool = True, more: str = "") -> Iterator[Box]:
     """Make a box with uplinks u0, u1, ... (gateway 10.0.N.1, by configuration), without an agent."""
     with tempfile.TemporaryDirectory() as folder, Box(Path(folder)) as found:
         text = ""
@@ -53,7 +54,7 @@ def box(uplinks: int, *, addresses: bool = True) -> Iterator[Box]:
             if not addresses:
                 found.ip("addr", "flush", "dev", f"u{number}")
             text += f'[[uplink]]\nmatch = "u{number}"\ngateway = "10.0.{number}.1"\n'
-        found.configure(text)
+        found.configure(text + more)
         config = found.config_file.read_text().replace('log_level = "debug"', 'log_level = "warning"')
         found.config_file.write_text(config)
         yield found
@@ -189,35 +190,93 @@ def latency(rounds: int) -> dict[str, object]:
 # --- start -----------------------------------------------------------------------------------------------
 
 
-def start_many(uplinks: int) -> dict[str, object]:
+def start_many(uplinks: int, more: str = "", policies: int = 0) -> dict[str, object]:
     """Measure the time from exec to the full state: the rule of the last uplink, and all nexthops."""
-    with box(uplinks) as found:
-        heard = listener(found.name)
-        heard.settimeout(10)
-        began = time.perf_counter()
-        with found.log.open("a") as log:
-            found.agent = subprocess.Popen(
-                found.command("run", "--config", str(found.config_file)), stderr=log, text=True
-            )
-        # The agent adds the rule of the ECMP table last.
-        first = 0.0
-        while True:
-            data = heard.recv(1 << 18)
-            now = time.perf_counter()
-            first = first or now
-            if any(
-                kind == wire.NEWRULE and (rule := wire.rule(payload, {})) and rule.priority == 222
-                for kind, _, _, payload in wire.messages(data)
-            ):
-                break
-        heard.close()
-        full = legs(found) == uplinks and found.rules().count("proto 78") == 2 * uplinks + 2
+    with box(uplinks, more=more) as found:
+        return started(found, uplinks, policies)
+
+
+def started(found: Box, uplinks: int, policies: int) -> dict[str, object]:
+    """Start the agent, and measure that."""
+    heard = listener(found.name)
+    heard.settimeout(10)
+    began = time.perf_counter()
+    with found.log.open("a") as log:
+        found.agent = subprocess.Popen(
+            found.command("run", "--config", str(found.config_file)), stderr=log, text=True
+        )
+    # The agent adds the rule of the ECMP table last.
+    first = 0.0
+    while True:
+        data = heard.recv(1 << 18)
+        now = time.perf_counter()
+        first = first or now
+        if any(
+            kind == wire.NEWRULE and (rule := wire.rule(payload, {})) and rule.priority == 222 + policies
+            for kind, _, _, payload in wire.messages(data)
+        ):
+            break
+    heard.close()
+    full = legs(found) == uplinks and found.rules().count("proto 78") == 2 * uplinks + 2 + policies
     return {
         "uplinks": uplinks,
+        "policies": policies,
         "full_state": full,
         "from_exec_s": round(now - began, 3),
         "writing_ms": round(1000 * (now - first), 1),
     }
+
+
+# --- policies --------------------------------------------------------------------------------------------
+
+
+def policies(uplinks: int, count: int, rounds: int) -> dict[str, object]:
+    """Measure the start, and how long after an uplink's loss of carrier its policy goes by the next tier.
+
+    Policy N has uplink N as its first tier, and all others of the box share as its second. The time begins
+    with the kernel's event.
+    """
+    text = "".join(
+        f'[[policy]]\nname = "p{n}"\nport = {1000 + n}\nprotocol = "udp"\nuplinks = ["u{n}", "u*"]\n'
+        for n in range(count)
+    )
+    took = []
+    watch_closely()
+    with box(uplinks, more="[health]\nchecks = []\n" + text) as found:
+        start_result = started(found, uplinks, count)
+        wait = time.perf_counter() + 20
+        while not found.log.read_text().count("running: ") and time.perf_counter() < wait:
+            time.sleep(0.01)
+        time.sleep(1)
+        for turn in range(rounds):
+            number = turn % count
+            for state, shared in (("down", True), ("up", False)):
+                took.append(one_change(found, number, state, shared=shared))
+                time.sleep(0.1)
+    return {**start_result, "changes": len(took), "change": quartet(took)}
+
+
+def one_change(found: Box, number: int, state: str, *, shared: bool) -> float:
+    """Take an uplink's carrier, or give it back; return the seconds until its policy's route has changed.
+
+    `shared`: the new route goes by several uplinks.
+    """
+    heard = listener(found.name)
+    heard.settimeout(5)
+    process = subprocess.Popen(["ip", "-n", found.far, "link", "set", f"p{number}", state])
+    began = took = 0.0
+    while not took:
+        data = heard.recv(1 << 18)
+        now = time.perf_counter()
+        for kind, _, _, payload in wire.messages(data):
+            if kind == wire.NEWLINK and not began:
+                began = now
+            route = wire.route(payload, {}) if kind == wire.NEWROUTE else None
+            if began and route and route.table == 7801 + number and bool(route.nexthop_id) is shared:
+                took = now - began
+    process.wait()
+    heard.close()
+    return took
 
 
 # --- storm -----------------------------------------------------------------------------------------------
@@ -318,13 +377,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["latency", "start", "storm", "flaps"])
+    parser.add_argument("what", choices=["latency", "start", "policies", "storm", "flaps"])
     parser.add_argument("--rounds", type=int, default=200, help="latency: how many address events")
     parser.add_argument("--flaps", type=int, default=10_000)
     args = parser.parse_args()
     runs: dict[str, Callable[[], dict[str, object]]] = {
         "latency": lambda: latency(args.rounds),
         "start": lambda: start_many(64),
+        "policies": lambda: policies(64, 20, 40),
         "storm": lambda: storm(1000, 5.0),
         "flaps": lambda: flaps(args.flaps),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -31,7 +30,7 @@ from netbond.policies.model import PolicyInUse
 from netbond.policies.routes import routes as policy_routes
 from netbond.policies.rules import refusals
 from netbond.rules import rules
-from netbond.tables import routes, through_devices
+from netbond.tables import host, routes, through_devices
 from netbond.uplinks import find
 
 KERNEL_PROTOCOL = 2  # RTPROT_KERNEL
@@ -75,7 +74,7 @@ def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
         if own and route.table in sources - of_devices and len(route.nexthops) == 1:
             (hop,) = route.nexthops
             found[f"{hop.device}+{hop.gateway}"] = route.table
-    holders = {ipaddress.ip_network(address.interface.ip): address.device for address in facts.addresses}
+    holders = {host(address.interface.ip): address.device for address in facts.addresses}
     for rule in own_rules:
         if rule.action == "table" and rule.source in holders and rule.table not in found.values():
             found.setdefault(holders[rule.source], rule.table)

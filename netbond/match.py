@@ -11,13 +11,13 @@ which modems appear, and no other interface gets it while the modem is away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
 
 from netbond.config.pattern import Match, port_order
-from netbond.config.schema import Config, UplinkConfig
+from netbond.config.schema import Config, RoutingConfig, UplinkConfig
 from netbond.model import Device
 from netbond.tables import assign
 
@@ -56,10 +56,14 @@ def label_tables(config: Config) -> dict[str, int]:
 
     A label for which no table is left is missing from the answer.
     """
-    labels = [uplink.label for uplink in config.uplink if uplink.label]
-    configured = {uplink.label: uplink.table for uplink in config.uplink if uplink.label and uplink.table}
-    kept_free = {uplink.table for uplink in config.uplink if uplink.table}
-    return assign(labels, config.routing, {}, configured, kept_free)
+    return _label_tables(config.uplink, config.routing)
+
+
+def _label_tables(uplinks: Sequence[UplinkConfig], routing: RoutingConfig) -> dict[str, int]:
+    labels = [uplink.label for uplink in uplinks if uplink.label]
+    configured = {uplink.label: uplink.table for uplink in uplinks if uplink.label and uplink.table}
+    kept_free = {uplink.table for uplink in uplinks if uplink.table}
+    return assign(labels, routing, {}, configured, kept_free)
 
 
 def reserved_tables(config: Config) -> frozenset[int]:
@@ -69,14 +73,19 @@ def reserved_tables(config: Config) -> frozenset[int]:
 
 def choose(devices: Iterable[Device], config: Config) -> Choice:
     """Find the [[uplink]] of each interface, and the one interface of each label and table."""
+    return _choose(tuple(devices), config.uplink, config.routing)
+
+
+@lru_cache(maxsize=4)  # in most passes nothing of this has changed, and it compares all with all
+def _choose(devices: tuple[Device, ...], uplinks: tuple[UplinkConfig, ...], routing: RoutingConfig) -> Choice:
     in_order = sorted(devices, key=port_order)
-    tables = label_tables(config)
+    tables = _label_tables(uplinks, routing)
     settings: dict[str, UplinkConfig] = {}
     labels: dict[str, str] = {}
     holders: dict[int, str] = {}  # by the number of an [[uplink]], the interface with its label and table
     others: dict[int, list[str]] = {}  # and the other interfaces that it matches
     for device in in_order:
-        for number, uplink in enumerate(config.uplink):
+        for number, uplink in enumerate(uplinks):
             if not pattern(uplink.match).fits(device):
                 continue
             if not uplink.label and not uplink.table:
@@ -93,7 +102,7 @@ def choose(devices: Iterable[Device], config: Config) -> Choice:
             break
     problems = []
     for number, names in sorted(others.items()):
-        uplink = config.uplink[number]
+        uplink = uplinks[number]
         what = f"label {uplink.label!r}" if uplink.label else f"table {uplink.table}"
         problems.append(
             f"[[uplink]] {uplink.match} fits {holders[number]} and {', '.join(names)}: {holders[number]} has"
@@ -106,8 +115,6 @@ def choose(devices: Iterable[Device], config: Config) -> Choice:
             if device.name in given:
                 problems.append(f"{device.name} has the name that is another interface's label")
     unused = tuple(
-        uplink
-        for uplink in config.uplink
-        if not any(pattern(uplink.match).fits(device) for device in in_order)
+        uplink for uplink in uplinks if not any(pattern(uplink.match).fits(device) for device in in_order)
     )
     return Choice(MappingProxyType(settings), labels, unused, tuple(problems))

@@ -164,7 +164,7 @@ def _plan_rules(
     observed: Iterable[Rule], wanted: Iterable[Rule], protocol: int
 ) -> tuple[list[Operation], list[Operation]]:
     own = Counter(rule for rule in observed if rule.protocol == protocol)
-    goal = list(wanted)
+    goal = dict.fromkeys(wanted)  # in their order
     adds = [Operation("add", rule, "missing") for rule in goal if not own[rule]]
     deletes = [
         Operation("delete", rule, "twice" if rule in goal else "no longer wanted")

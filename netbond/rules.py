@@ -35,6 +35,7 @@ from netbond.config.schema import RoutingConfig
 from netbond.model import MAIN_TABLE, Address, IPNetwork, Route, Rule, Uplink, UplinkState, Withheld
 from netbond.policies.model import PolicyInUse
 from netbond.policies.rules import rules as policy_rules
+from netbond.tables import host
 
 
 def rules(
@@ -78,7 +79,7 @@ def rules(
     for each in withheld:
         found.add(_main(each.family, routing, passed_over))
         for address in each.addresses:
-            source = ipaddress.ip_network(address.interface.ip)
+            source = host(address.interface.ip)
             rule = Rule(
                 priority(each.table), each.family, table=each.table, source=source, protocol=routing.protocol
             )
@@ -149,7 +150,7 @@ def _into_shared_networks(
             min(routing.oif_priority + 1, routing.main_priority - 1),
             uplink.family,
             table=uplink.table,
-            source=ipaddress.ip_network(address.interface.ip),
+            source=host(address.interface.ip),
             destination=network,
             protocol=routing.protocol,
         )
@@ -170,7 +171,7 @@ def _source(address: Address, routing: RoutingConfig, overlapping: Container[IPN
     network = address.interface.network
     if routing.layout == "classic" and address.peer is None and network not in overlapping:
         return network
-    return ipaddress.ip_network(address.interface.ip)
+    return host(address.interface.ip)
 
 
 def _overlapping(uplinks: Iterable[Uplink]) -> set[IPNetwork]:

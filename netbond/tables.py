@@ -14,6 +14,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from types import MappingProxyType
 
 from netbond.config.schema import RoutingConfig
@@ -84,6 +85,12 @@ def assign(
                 taken.add(candidate)
                 break
     return tables
+
+
+@lru_cache(maxsize=1024)  # each pass asks for those of all addresses
+def host(ip: IPAddress) -> IPNetwork:
+    """The prefix with this address alone."""
+    return ipaddress.ip_network(ip)
 
 
 def connected(address: Address) -> IPNetwork | None:

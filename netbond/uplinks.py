@@ -646,7 +646,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             further=bool(item.further),
             gateway_since=now.since_s,
             disputed=_disputed(
-                item, now, [other.gateway for other in chosen if other.link == item.link], facts
+                item, now, [other.gateway for other in chosen if other.link is item.link], facts
             ),
             priority=item.setting.priority,
             streams=item.setting.streams,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from netbond.config.policy_values import PROTOCOLS
@@ -15,38 +15,42 @@ from netbond.policies.tiers import Choice, choose, members
 
 def policies(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> tuple[PolicyInUse, ...]:
     """Each policy of the configuration, in its order."""
-    found = list(uplinks)
+    if not config.policy:
+        return ()
+    found: dict[int, list[Uplink]] = {4: [], 6: []}
+    for uplink in uplinks:
+        found[uplink.family].append(uplink)
     return tuple(
-        apply(policy, number, found, facts, config) for number, policy in enumerate(config.policy, 1)
+        _apply(policy, number, found, facts, config) for number, policy in enumerate(config.policy, 1)
     )
 
 
-def apply(
-    policy: PolicyConfig, number: int, uplinks: Sequence[Uplink], facts: Facts, config: Config
+def _apply(
+    policy: PolicyConfig,
+    number: int,
+    uplinks: Mapping[int, Sequence[Uplink]],
+    facts: Facts,
+    config: Config,
 ) -> PolicyInUse:
-    """The policy with this place in the file.
+    """The policy with this place in the file, with the uplinks of each family.
 
     A family without uplinks has a way only if the policy refuses then: all else is not netbond's there.
     """
     problem = ""
     if policy.dscp and not facts.dscp_rules:
         problem = "this kernel cannot tell DSCP apart (6.13 and later can), so it does nothing"
-    tiers = members(policy.uplinks, uplinks)
+    tiers = {family: members(policy.uplinks, found) for family, found in uplinks.items()}
     spent = frozenset(plan.device for plan in facts.spent_plans)
     ways = []
     for family in () if problem else (4, 6):
-        there = any(uplink.family == family for uplink in uplinks)
+        there = bool(uplinks[family])
         if not there and (policy.otherwise != "unreachable" or (family == 6 and not config.routing.ipv6)):
             continue
         match = matching(policy, family, facts)
         if match is None:
             continue
         choice = (
-            choose(
-                [[each for each in tier if each[0].family == family] for tier in tiers],
-                overflowing=policy.name in facts.overflowing,
-                spent=spent,
-            )
+            choose(tiers[family], overflowing=policy.name in facts.overflowing, spent=spent)
             if there
             else Choice(reason="no uplink")
         )
@@ -56,7 +60,10 @@ def apply(
         policy.name,
         number,
         config.routing.policy_table + number,
-        tuple(tuple(dict.fromkeys(uplink.name for uplink, _ in tier)) for tier in tiers),
+        tuple(
+            tuple(dict.fromkeys(uplink.name for uplink, _ in (*four, *six)))
+            for four, six in zip(tiers[4], tiers[6], strict=True)
+        ),
         tuple(ways),
         policy.sticky,
         policy.overflow,
@@ -74,7 +81,7 @@ def matching(policy: PolicyConfig, family: int, facts: Facts) -> PolicyMatch | N
     """
     destinations = _of_family(networks(policy.destination, dict(facts.resolved)), family)
     sources = _of_family(networks(policy.source, {}), family)
-    links = [link.name for link in facts.interfaces]
+    links = [link.name for link in facts.interfaces] if policy.interface else []
     interfaces = [link for link in links if any(fnmatchcase(link, each) for each in policy.interface)]
     users = dict(facts.users)
     uids = [

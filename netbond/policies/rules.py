@@ -12,7 +12,6 @@ addresses the policy's traffic is refused from those of uplinks that the policy 
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from dataclasses import replace
 from netbond.config.schema import RoutingConfig
 from netbond.model import IPNetwork, Rule, Uplink, Withheld
 from netbond.policies.model import PolicyInUse, PolicyWay
+from netbond.tables import host
 
 
 def rules(policies: Iterable[PolicyInUse], routing: RoutingConfig) -> list[Rule]:
@@ -52,7 +52,7 @@ def refusals(
             if uplink.family == 6 and uplink.name not in named
             for address in uplink.addresses
         }
-        addresses = [ipaddress.ip_network(address) for address in sorted(others | apart, key=int)]
+        addresses = [host(address) for address in sorted(others | apart, key=int)]
         if addresses:
             match = replace(way.match, sources=tuple(addresses))
             table = refusing_table(policy.number, routing) if match.destinations else 0

@@ -8,9 +8,10 @@ is one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from netbond.config.policy_values import Tier
 from netbond.model import Uplink, UplinkState
@@ -18,22 +19,41 @@ from netbond.model import Uplink, UplinkState
 
 def named(uplink: Uplink, pattern: str) -> bool:
     """Whether a name or pattern of the configuration means the uplink: by its name or its device's."""
-    return fnmatchcase(uplink.name, pattern) or fnmatchcase(uplink.device, pattern)
+    return _fits(uplink.name, uplink.device, pattern)
 
 
-def members(tiers: Sequence[Tier], uplinks: Iterable[Uplink]) -> list[list[tuple[Uplink, int]]]:
+def _fits(name: str, device: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(device, pattern)
+
+
+def members(tiers: Sequence[Tier], uplinks: Sequence[Uplink]) -> list[list[tuple[Uplink, int]]]:
     """The uplinks of each tier with their weights. An uplink belongs to the first tier that names it."""
-    left = list(uplinks)
-    found: list[list[tuple[Uplink, int]]] = []
-    for tier in tiers:
-        mine = []
-        for uplink in left:
-            weight = next((weight for pattern, weight in tier if named(uplink, pattern)), None)
-            if weight is not None:
-                mine.append((uplink, weight or uplink.weight))
-        found.append(mine)
-        left = [uplink for uplink in left if all(uplink is not other for other, _ in mine)]
+    found: list[list[tuple[Uplink, int]]] = [[] for _ in tiers]
+    places = _places(tuple(tiers), tuple([(uplink.name, uplink.device) for uplink in uplinks]))
+    for uplink, place in zip(uplinks, places, strict=True):
+        if place is not None:
+            tier, weight = place
+            found[tier].append((uplink, weight or uplink.weight))
     return found
+
+
+@lru_cache(maxsize=256)  # names change rarely, and each pass asks for all policies
+def _places(
+    tiers: tuple[Tier, ...], names: tuple[tuple[str, str], ...]
+) -> tuple[tuple[int, int] | None, ...]:
+    """The tier and the weight of each uplink, by its name and its device's; None: no tier names it."""
+    return tuple(
+        next(
+            (
+                (place, weight)
+                for place, tier in enumerate(tiers)
+                for pattern, weight in tier
+                if _fits(name, device, pattern)
+            ),
+            None,
+        )
+        for name, device in names
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +73,9 @@ def choose(
 
     `spent` are the devices whose data plan is spent, and which are kept as backups.
     """
-    working = [_working([each for each in tier if each[0].device not in spent]) for tier in tiers]
+    working = [
+        _working([each for each in tier if each[0].device not in spent] if spent else tier) for tier in tiers
+    ]
     if not any(working):
         working = [_working(tier) for tier in tiers]
     usable = [place for place, tier in enumerate(working) if tier]
@@ -69,7 +91,7 @@ def choose(
     return Choice(best + 1, place + 1, tuple(working[place]), reason)
 
 
-def _working(tier: Sequence[tuple[Uplink, int]]) -> list[tuple[Uplink, int]]:
+def _working(tier: Sequence[tuple[Uplink, int]]) -> Sequence[tuple[Uplink, int]]:
     """Those in use, or if there are none the backups that wait."""
     return [each for each in tier if each[0].usable] or [each for each in tier if each[0].leads_out]
 
