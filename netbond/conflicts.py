@@ -60,6 +60,11 @@ def conflicts(facts: Facts, goal: Desired, config: Config) -> list[str]:
         " choose other bits by router.mark_mask"
         for rule in same_bits(facts.rules, goal.rules, config)
     ]
+    found += [
+        f"policy {policy.name} is not sticky for what the box forwards: install nftables"
+        for policy in goal.policies
+        if policy.sticky_s and (goal.flows.groups or goal.flows.nothing)
+    ]
     found += _followed(facts, goal, config)
     found += _refusing(facts, goal, config) + _hiding_defaults(facts, goal, config)
     return found + _wide_routes(facts, goal, config) + _too_many(facts, goal, config)

@@ -109,6 +109,8 @@ def desired(facts: Facts, config: Config) -> Desired:
             held=flows.marks,
             others_marks=others_marks(facts.rules, config.router, routing.protocol),
             takers=takers(facts, routing),
+            policies=chosen,
+            pinned=frozenset(route.destination for route in pinned),
         )
     passed_over = refusing_families(facts, routing.protocol) if routing.take_over_default else frozenset()
     own = rules(

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from netbond.config.schema import RouterConfig, UplinkConfig
-from netbond.model import Interface, Rule, Uplink
+from netbond.model import Interface, IPNetwork, Rule, Uplink
+from netbond.policies.model import PolicyInUse
 
 # What may stand between quotes in nft's language without meaning something there: no quote, no final `*`.
 _NFT_NAME = re.compile(r"[A-Za-z0-9_.@+=%~-]{1,15}")
@@ -36,6 +37,8 @@ class Lan:
     held: frozenset[int] = frozenset()
     others_marks: tuple[tuple[int, int], ...] = ()
     takers: frozenset[Rule] = frozenset()
+    policies: tuple[PolicyInUse, ...] = ()
+    pinned: frozenset[IPNetwork] = frozenset()  # destinations that come before policies
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -27,7 +27,8 @@ from netbond.config.schema import RouterConfig
 from netbond.errors import KernelLacksError, NetbondError, NotPermittedError, UnavailableError
 from netbond.lan import Lan, Mark, lan_families, live_marks, marks_to_release
 from netbond.model import Rule, Uplink
-from netbond.router.ruleset import FAMILY, REMOVAL, TABLE, pending, ruleset
+from netbond.router.ruleset import ANEW, FAMILY, REMOVAL, TABLE, pending, ruleset
+from netbond.router.sticky import kept
 from netbond.system import files
 from netbond.system.state_file import StateFile, StateFileError
 
@@ -238,8 +239,8 @@ async def feed(text: str) -> None:
 
 
 async def listing() -> str:
-    """The kernel's table as nft prints it, without counters; "" if there is no table."""
-    status, out, _ = await _run(["--stateless", "list", "table", FAMILY, TABLE])
+    """The kernel's table as nft prints it, without counters and what sets hold; "" if there is no table."""
+    status, out, _ = await _run(["--stateless", "--terse", "list", "table", FAMILY, TABLE])
     return "" if status else out
 
 
@@ -275,9 +276,10 @@ class Table:
 
     async def apply(self, text: str) -> bool:
         """Make the kernel's table as `text` says ("": no table); return whether anything was changed."""
-        if await self.applied() == text and self._present == bool(text):
+        before = await self.applied()
+        if before == text and self._present == bool(text):
             return False
-        await feed(text or REMOVAL)
+        await feed(kept(before, text, ANEW) if text else REMOVAL)
         self._generation = generation()
         self._text, self._listing = text, await listing() if text else ""
         self._present = bool(text)
@@ -376,4 +378,12 @@ class Router:
 
 
 def _text(uplinks: Sequence[Uplink], inside: Lan, router: RouterConfig) -> str:
-    return ruleset(uplinks, inside.devices, router, held=inside.held, others_marks=inside.others_marks)
+    return ruleset(
+        uplinks,
+        inside.devices,
+        router,
+        held=inside.held,
+        others_marks=inside.others_marks,
+        policies=inside.policies,
+        pinned=inside.pinned,
+    )

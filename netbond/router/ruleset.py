@@ -27,14 +27,16 @@ from collections.abc import Collection, Iterable, Sequence
 
 from netbond.config.schema import RouterConfig
 from netbond.lan import lan_families, mark_value, of_families
-from netbond.model import IPAddress, Uplink
+from netbond.model import IPAddress, IPNetwork, Uplink
+from netbond.policies.model import PolicyInUse
+from netbond.router import sticky
 
 FAMILY, TABLE = "inet", "netbond"
 
 # The start of a transaction that replaces the table: the first line keeps the second from failing.
-_ANEW = f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
+ANEW = f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
 
-REMOVAL = _ANEW
+REMOVAL = ANEW
 
 # --- nftables ---------------------------------------------------------------------------------------------
 
@@ -56,18 +58,29 @@ def ruleset(
     *,
     held: Collection[int] = (),
     others_marks: Sequence[tuple[int, int]] = (),
+    policies: Sequence[PolicyInUse] = (),
+    pinned: Iterable[IPNetwork] = (),
 ) -> str:
     """The text for `nft -f -` that replaces table inet netbond in one transaction; "" for no table.
 
     `held` are the families of which forwarded connections are held without a LAN, too, and `others_marks` the
-    marks, each with its mask, of packets that are left alone.
+    marks, each with its mask, of packets that are left alone. Sticky `policies` have sets of clients;
+    destinations in `pinned` are not theirs.
     """
     lan = lan_families(config) if lan_devices else frozenset()
     families = lan | frozenset(held)
     ours = of_families(uplinks, families)
     if not ours:
         return ""
-    pinned = [_Words(uplink, config, ours, families) for uplink in ours if uplink.leads_out]
+    live = [_Words(uplink, config, ours, families) for uplink in ours if uplink.leads_out]
+    sets, chains = sticky.lines(
+        policies,
+        ours,
+        pinned,
+        config.mark_mask,
+        lambda uplink: _Words(uplink, config, ours, families).remembering(),
+        several=len(families) > 1,
+    )
     out = _names(uplink.device for uplink in ours)
     others = [f"meta mark & 0x{mask:08x} == 0x{mark:08x}" for mark, mask in others_marks]
     one_family = [f"meta nfproto ipv{10 - family} accept" for family in families if len(families) == 1]
@@ -80,49 +93,59 @@ def ruleset(
         f"iifname {out} {unmarked} accept",
         *(f"{mark} accept" for mark in others),
         f"{unmarked} jump begun",
-        *dict.fromkeys(words.restore() for words in pinned),
+        *([f"ct state new ct direction original {unmarked} jump sticky"] if chains else []),
+        *dict.fromkeys(words.restore() for words in live),
     ]
-    begun = [line for words in pinned for line in words.begun(twins)]
+    begun = [line for words in live for line in words.begun(twins)]
     begins = [
         *(f"{mark} return" for mark in others),
-        *(words.leaving() for words in pinned),
-        *(words.arriving() for words in pinned),
+        *(words.leaving() for words in live),
+        *(words.arriving() for words in live),
     ]
-    forward = [*one_family, f"ct direction original {unmarked} jump begins"]
+    hold = [f"ct direction original {unmarked} jump begins"]
+    if chains:
+        hold.append("ct state new ct direction original jump remember")
     lines = [
+        *(f"\t{each}" for each in sets),
+        *(line for name in reversed(chains) for line in _chain(name, "", chains[name])),
         *_chain("begins", "", begins),
         *_chain("begun", "", begun),
         *_chain("prerouting", "filter hook prerouting priority mangle", prerouting),
     ]
     if twins and lan:
-        answers = dict.fromkeys(f"ct direction reply {words.returning()}" for words in pinned)
-        lines += _chain("input", "filter hook input priority mangle", forward)
+        answers = dict.fromkeys(f"ct direction reply {words.returning()}" for words in live)
+        lines += _chain("input", "filter hook input priority mangle", [*one_family, hold[0]])
         lines += _chain("output", "route hook output priority mangle", [*one_family, *answers])
     if lan:
         in_lan = of_families(uplinks, lan)
-        lines += _shared(in_lan, lan_devices, config, families, forward)
+        only = "meta nfproto ipv4 " if config.ipv6 == "off" and len(families) > 1 else ""
+        lines += _shared(in_lan, lan_devices, config, only, one_family, hold)
     else:
-        lines += _chain("forward", "filter hook forward priority filter", forward)
-    return _ANEW + "\n".join([f"table {FAMILY} {TABLE} {{", *lines, "}"]) + "\n"
+        lines += _chain("forward", "filter hook forward priority filter", [*one_family, *hold])
+    return ANEW + "\n".join([f"table {FAMILY} {TABLE} {{", *lines, "}"]) + "\n"
 
 
 def _shared(
     ours: Sequence[Uplink],
     lan_devices: Sequence[str],
     config: RouterConfig,
-    families: Collection[int],
+    only: str,
     forward: Sequence[str],
+    hold: Sequence[str],
 ) -> list[str]:
-    """The chains with which a LAN shares the uplinks, after the lines `forward` that hold connections."""
+    """The chains with which a LAN shares the uplinks.
+
+    `only` says which family is the LAN's, where another one is held, too. `forward` are the first lines of
+    that chain, `hold` those that hold connections.
+    """
     inside, out = _names(lan_devices), _names(uplink.device for uplink in ours)
-    # Where other families are held, too.
-    only = "meta nfproto ipv4 " if config.ipv6 == "off" and len(families) > 1 else ""
     lines: list[str] = []
     forward = list(forward)
     if config.protect_lan:
         everywhere = _names([*lan_devices, *(uplink.device for uplink in ours)])
-        forward.insert(-1, f"{only}iifname {out} oifname {everywhere} ct state new jump inbound")
+        forward.append(f"{only}iifname {out} oifname {everywhere} ct state new jump inbound")
         lines += _chain("inbound", "", ["ct status dnat return", "drop"])
+    forward += hold
     if config.clamp_mss:
         clamp = "tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu"
         forward += [f"{only}oifname {out} {clamp}", f"{only}iifname {out} {clamp}"]
@@ -193,6 +216,10 @@ class _Words:
     def returning(self) -> str:
         """Gives a packet the mark of its connection."""
         return f"{self._family}{self._has(self._mark)} {self._set('meta')}"
+
+    def remembering(self) -> tuple[str, str]:
+        """Whether a connection has the mark, and what gives it to a packet."""
+        return self._has(self._mark), self._set("meta")
 
     def restore(self) -> str:
         """The same, unless the packet comes in by the uplink itself: the mark tells where it goes to."""

@@ -89,6 +89,14 @@ def test_without_nft_a_resilient_group_holds_where_the_kernel_has_them() -> None
     assert (plain.id, plain.resilient) == (7_800_222, False)  # the kernel does not turn one into the other
 
 
+def test_a_sticky_policy_that_nothing_remembers_is_named() -> None:
+    config = parse('[[policy]]\nname = "bank"\nuplinks = ["usb0"]\nsticky = "10min"')
+    line = "policy bank is not sticky for what the box forwards: install nftables"
+    without = replace(TWO, nft=False)
+    assert line in conflicts(without, desired(without, config), config)
+    assert line not in conflicts(TWO, desired(TWO, config), config)
+
+
 def test_what_is_decided_of_it() -> None:
     goal = desired(TWO, Config())
     assert [(rule.priority, rule.mark, rule.table) for rule in goal.rules if rule.mark] == [
