@@ -25,6 +25,7 @@ from netbond.kernel.client import Kernel
 from netbond.model import Facts, Health
 from netbond.outputs.address_list import AddressListFile
 from netbond.outputs.engines import Engines
+from netbond.outputs.hooks import Hooks
 from netbond.outputs.kernel_settings import KernelSettings
 from netbond.outputs.metrics import Metrics
 from netbond.outputs.router_mode import RouterMode
@@ -72,6 +73,7 @@ class Reconciler:
             self.engines,
             KernelSettings(config),
             self._table,
+            Hooks(),
             Metrics(config, lambda: self.published, lambda: self.advice.lines(time.monotonic())),
             *(source for source in self._sources.all if isinstance(source, Output)),
         )

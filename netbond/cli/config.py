@@ -8,7 +8,8 @@ from pathlib import Path
 
 from netbond.config.load import DEFAULT_PATH, default_path, load
 from netbond.config.schema import Config
-from netbond.errors import EXIT_OK
+from netbond.errors import EXIT_OK, ConfigError
+from netbond.programs.vetting import unfit
 
 HELP = "Check a configuration file, print a commented example of one, or a JSON Schema for editors."
 
@@ -250,6 +251,16 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #targets = ["gateway", "9.9.9.9"]
 #query = "example.com"
 
+# --- commands that are run when uplinks change (docs/commands.md) -------------------------------------------
+
+# events are up, down, degraded, failover, failback, spent; without the key it is run at all of them.
+#[[hook]]
+#name = "tell-me"
+#command = ["/usr/local/bin/tell-me", "--short"]
+#events = ["down", "up"]
+#user = "nobody"
+#timeout = 30
+
 # --- SRTLA engines that the agent keeps running ------------------------------------------------------------
 
 # On the box: the SRT encoder sends to `listen`; the bond leads to `receiver`.
@@ -337,6 +348,9 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_OK
     path = args.file or args.config or default_path()
     config = load(path)
+    for hook in config.hook:
+        if reason := unfit(hook.command[0], hook.user):
+            raise ConfigError(f"{path or DEFAULT_PATH}: hook {hook.name}: {reason}", "correct it there")
     if path is None and not DEFAULT_PATH.exists():
         print(f"{DEFAULT_PATH}: ok: there is no such file, so the defaults are used")
     else:

@@ -235,6 +235,10 @@ def _check_health(config: Config, file: str, built_in: Sequence[str]) -> None:
         policy = config.health.of(uplink)
         if policy != config.health:
             _check_quality(policy, f"{file}: uplink[{number}].")
+    hooks = [hook.name for hook in config.hook]
+    for name in hooks:
+        if hooks.count(name) > 1:
+            raise ConfigError(f"{file}: two hooks are named {name!r}", "give each a name of its own")
     if config.health.hold_down > config.health.hold_down_max:
         raise ConfigError(
             f"{file}: health.hold_down = {config.health.hold_down:g} is more than"

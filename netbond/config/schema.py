@@ -846,6 +846,31 @@ class CheckConfig:
     )
 
 
+HOOK_EVENTS = ("up", "down", "degraded", "failover", "failback", "spent")
+
+
+@dataclass(frozen=True, slots=True)
+class HookConfig:
+    """[[hook]]: a command that is run when uplinks change (docs/commands.md)."""
+
+    name: str = _required(v.word, "What status and the log call it.")
+    command: tuple[str, ...] = _required(
+        v.command,
+        'The program and its arguments: `["/usr/local/bin/tell-me", "--short"]`. An absolute path, and no'
+        " shell. Neither the file nor its folder may be writable by everybody.",
+    )
+    events: tuple[str, ...] = _key(
+        v.list_of(v.one_of(*HOOK_EVENTS), "events", len(HOOK_EVENTS)),
+        list(HOOK_EVENTS),
+        "When it is run: an uplink is `up`, `down`, `degraded` or `spent`; traffic goes over to backups"
+        " (`failover`), or back (`failback`).",
+    )
+    user: str = _key(v.word, "nobody", "Whom it runs as.")
+    timeout: float = _key(
+        v.number(1, 3600), 30.0, "Seconds after which it is ended, with all that it has started, 1 to 3600."
+    )
+
+
 # The checks that exist without a [[check]]. Their targets belong to several operators and to both families:
 # an uplink asks those of its own family. Checks that cost more than an echo are less frequent, because most
 # uplinks are metered.
@@ -886,6 +911,7 @@ class Config:
     policy: tuple[PolicyConfig, ...] = ()
     health: HealthConfig = field(default_factory=HealthConfig)
     check: tuple[CheckConfig, ...] = ()
+    hook: tuple[HookConfig, ...] = ()
 
     def chain(self, names: Iterable[str] | None) -> tuple[CheckConfig, ...]:
         """The checks of these names in their order; for None those of `health.checks`.
@@ -918,6 +944,7 @@ REPEATED: Mapping[str, type[Any]] = {
     "pin": PinConfig,
     "policy": PolicyConfig,
     "check": CheckConfig,
+    "hook": HookConfig,
 }
 # Tables within those.
 NESTED: Mapping[str, type[Any]] = {"receiver.server": ServerConfig, "receiver.key": KeyConfig}

@@ -211,6 +211,29 @@ def word(value: object) -> str:
     return text
 
 
+MAX_WORDS = 64  # of a command
+
+
+@kind(
+    {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_WORDS,
+        "items": {"type": "string", "maxLength": 4096, "not": {"pattern": "\\u0000"}},
+        "prefixItems": [{"type": "string", "pattern": "^/[^$\\u0000]*[^$/\\u0000]$"}],
+    }
+)
+def command(value: object) -> tuple[str, ...]:
+    """A program with its arguments; no shell takes them apart."""
+    words = value if isinstance(value, list) and len(value) <= MAX_WORDS else []
+    texts = tuple(word for word in words if isinstance(word, str) and len(word) <= 4096 and "\0" not in word)
+    if not texts or len(texts) != len(words) or not re.fullmatch(r"(?s)/[^$]*[^$/]", texts[0]):
+        raise InvalidValueError(
+            "a list of words, the first an absolute path, like ['/usr/local/bin/tell', '--all']"
+        )
+    return texts
+
+
 @kind({"type": "string", "pattern": "^/[^\\u0000]*$"})
 def absolute_path(value: object) -> Path:
     path = Path(_text(value))

@@ -154,3 +154,12 @@ def test_the_file_may_be_named_as_for_other_commands(
     assert main(["config", "check", "--config", str(tmp_path / "ok.toml")]) == 0
     assert capsys.readouterr().out.startswith(f"{tmp_path}/ok.toml: ok")
     assert main(["config", "check", "--config", str(tmp_path / "none.toml")]) == 78
+
+
+def test_check_of_a_hook_that_cannot_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text(f'[[hook]]\nname = "tell"\ncommand = ["{tmp_path}/tell"]\n')
+    assert main(["config", "check", str(file)]) == 78
+    assert capsys.readouterr().err == (
+        f"netbond config: {file}: hook tell: {tmp_path}/tell: No such file or directory; correct it there\n"
+    )

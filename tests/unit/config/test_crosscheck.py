@@ -128,6 +128,10 @@ REFUSED = [
         "two checks are named 'x'; give",
     ),
     (
+        2 * '[[hook]]\nname = "x"\ncommand = ["/bin/true"]\n',
+        "two hooks are named 'x'; give each a name of its own",
+    ),
+    (
         '[router]\nlan = ["eth1"]\nmark_priority = 50',
         "router.mark_priority = 50 is not between main_priority = 50",
     ),

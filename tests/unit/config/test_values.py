@@ -10,6 +10,8 @@ import pytest
 from netbond.config import values
 from netbond.config.values import HostPort, InvalidValueError, Kind, parse_host_port
 
+COMMAND = "a list of words, the first an absolute path, like ['/usr/local/bin/tell', '--all']"
+
 
 @pytest.mark.parametrize("text", ["", "h", "h:", ":1", "h:0", "h:65536", "::1:5", "h:1x", "a b:1", "h:-1"])
 def test_host_port_refuses(text: str) -> None:
@@ -45,6 +47,7 @@ def test_host_port_round_trip(text: str) -> None:
         (values.host_ports, ["a:1", "[::1]:2"], (HostPort("a", 1), HostPort("::1", 2))),
         (values.address_endpoint, "[::]:5000", HostPort("::", 5000)),
         (values.optional_address_endpoint, "", None),
+        (values.command, ["/bin/tell", "-x", ""], ("/bin/tell", "-x", "")),
         (values.match_pattern, "usb*", "usb*"),
         (values.match_pattern, {"name": "usb*"}, "usb*"),
         (values.match_pattern, {"path": "*1.2*", "vendor": "a b"}, "path=*1.2* vendor=a?b"),
@@ -98,6 +101,14 @@ def test_what_is_taken(kind: Kind, written: object, meant: object) -> None:
         (values.absolute_path, "run/x", "an absolute path"),
         (values.absolute_path, "/a\0b", "an absolute path"),
         (values.optional_path, [], "a string"),
+        (values.command, "/bin/tell", COMMAND),
+        (values.command, [], COMMAND),
+        (values.command, ["tell"], COMMAND),
+        (values.command, ["/bin/$x"], COMMAND),
+        (values.command, ["/bin/"], COMMAND),
+        (values.command, ["/bin/tell", 1], COMMAND),
+        (values.command, ["/bin/tell", "a\0b"], COMMAND),
+        (values.command, ["/bin/tell"] * 65, COMMAND),
         (values.host_ports, [], "one 'host:port', or a list of 1 to 8 different ones"),
         (values.host_ports, ["a:1", "a:1"], "one 'host:port', or a list of 1 to 8 different ones"),
         (
