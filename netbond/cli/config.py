@@ -236,7 +236,8 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 
 # --- checks of one's own, to be named in `checks` -----------------------------------------------------------
 
-# One good answer is enough. kind is gateway, icmp, tcp, dns or http; interval and timeout 0: as in [health].
+# One good answer is enough. kind is gateway, icmp, tcp, dns, http or command; interval and timeout 0: as in
+# [health].
 #[[check]]
 #name = "portal"
 #kind = "http"
@@ -250,6 +251,13 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #kind = "dns"
 #targets = ["gateway", "9.9.9.9"]
 #query = "example.com"
+
+# A program of one's own: exit status 0 is an answer. It can use the uplink alone (docs/commands.md).
+#[[check]]
+#name = "login"
+#kind = "command"
+#command = ["/usr/local/bin/portal-login", "--quiet"]
+#user = "nobody"
 
 # --- commands that are run when uplinks change (docs/commands.md) -------------------------------------------
 
@@ -348,9 +356,11 @@ def run(args: argparse.Namespace) -> int:
         return EXIT_OK
     path = args.file or args.config or default_path()
     config = load(path)
-    for hook in config.hook:
-        if reason := unfit(hook.command[0], hook.user):
-            raise ConfigError(f"{path or DEFAULT_PATH}: hook {hook.name}: {reason}", "correct it there")
+    programs = [(f"hook {hook.name}", hook.command, hook.user) for hook in config.hook]
+    programs += [(f"check {each.name}", each.command, each.user) for each in config.check if each.command]
+    for name, command, user in programs:
+        if reason := unfit(command[0], user):
+            raise ConfigError(f"{path or DEFAULT_PATH}: {name}: {reason}", "correct it there")
     if path is None and not DEFAULT_PATH.exists():
         print(f"{DEFAULT_PATH}: ok: there is no such file, so the defaults are used")
     else:

@@ -203,7 +203,13 @@ def _check_health(config: Config, file: str, built_in: Sequence[str]) -> None:
                 raise ConfigError(
                     f"{where}.targets: {text!r} is not valid for kind = {check.kind!r}", f"expected {error}"
                 ) from None
-        if not check.targets and check.kind != "gateway":
+        if check.kind == "command" and not check.command:
+            raise ConfigError(f"{where} has no command", "add command = ['/path/of/a/program', ...]")
+        if check.kind == "command" and check.user == "root":
+            raise ConfigError(f"{where}.user is 'root'", "name another user: a check needs no rights")
+        if check.kind != "command" and (check.command or check.user != "nobody"):
+            raise ConfigError(f"{where}: command and user are for kind = 'command' only", "leave them out")
+        if not check.targets and check.kind not in ("gateway", "command"):
             raise ConfigError(
                 f"{where} has no targets",
                 f"add targets = [...], {targets.EXPECTED[check.kind]}",

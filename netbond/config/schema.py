@@ -826,7 +826,9 @@ class CheckConfig:
     """[[check]]: a check that [health] or an [[uplink]] names in `checks`."""
 
     name: str = _required(v.word, "What `checks` and the reasons call it.")
-    kind: str = _required(v.one_of(*targets.KINDS), '`"gateway"`, `"icmp"`, `"tcp"`, `"dns"` or `"http"`.')
+    kind: str = _required(
+        v.one_of(*targets.KINDS), '`"gateway"`, `"icmp"`, `"tcp"`, `"dns"`, `"http"` or `"command"`.'
+    )
     targets: tuple[str, ...] = _key(
         v.list_of(v.string, "targets", 8),
         [],
@@ -834,9 +836,11 @@ class CheckConfig:
         ' `"host:port"`. dns: addresses of servers. http: `"http://host/path"`. gateway: none. The host'
         ' `"gateway"` stands for the uplink\'s own gateway. Each uplink asks the targets of its family.',
     )
-    interval: float = _key(v.number(0, 86400), 0.0, "Seconds between rounds. `0`: that of `[health]`.")
+    interval: float = _key(
+        v.number(0, 86400), 0.0, "Seconds between rounds. `0`: that of `[health]`; command: 30."
+    )
     timeout: float = _key(
-        v.number(0, 30), 0.0, "Seconds until a target counts as silent. `0`: that of `[health]`."
+        v.number(0, 30), 0.0, "Seconds until a target counts as silent. `0`: that of `[health]`; command: 10."
     )
     query: str = _key(v.query_name, DEFAULT_QUERY, "dns: the name that is asked for.")
     expect: int = _key(
@@ -844,6 +848,13 @@ class CheckConfig:
         DEFAULT_EXPECT,
         "http: the status that says that the way is open; any other means a captive portal.",
     )
+    command: tuple[str, ...] = _key(
+        v.optional_command,
+        [],
+        "command: the program and its arguments, an absolute path, and no shell; exit status 0 is an answer"
+        " ([commands.md](commands.md#checks)).",
+    )
+    user: str = _key(v.word, "nobody", "command: whom it runs as; not root.")
 
 
 HOOK_EVENTS = ("up", "down", "degraded", "failover", "failback", "spent")
@@ -896,6 +907,13 @@ BUILT_IN_CHECKS = (
 )
 
 
+COMMAND_INTERVAL_S, COMMAND_TIMEOUT_S = 30.0, 10.0  # a program costs more than a packet, and takes longer
+
+
+def _default(check: CheckConfig, of_commands: float, of_others: float) -> float:
+    return of_commands if check.kind == "command" else of_others
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The whole file."""
@@ -916,14 +934,16 @@ class Config:
     def chain(self, names: Iterable[str] | None) -> tuple[CheckConfig, ...]:
         """The checks of these names in their order; for None those of `health.checks`.
 
-        A check without interval or timeout gets that of [health]. KeyError if there is no such check.
+        A check without interval or timeout gets that of [health]; a command has defaults of its own. KeyError
+        if there is no such check.
         """
         known = {check.name: check for check in (*BUILT_IN_CHECKS, *self.check)}
         return tuple(
             replace(
                 known[name],
-                interval=known[name].interval or self.health.interval,
-                timeout=known[name].timeout or self.health.timeout,
+                interval=known[name].interval
+                or _default(known[name], COMMAND_INTERVAL_S, self.health.interval),
+                timeout=known[name].timeout or _default(known[name], COMMAND_TIMEOUT_S, self.health.timeout),
             )
             for name in (self.health.checks if names is None else names)
         )

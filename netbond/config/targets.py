@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-KINDS = ("gateway", "icmp", "tcp", "dns", "http")
+KINDS = ("gateway", "icmp", "tcp", "dns", "http", "command")
 
 GATEWAY = "gateway"  # as a host: the gateway of the uplink that is checked
 
@@ -25,6 +25,7 @@ EXPECTED = {
     "icmp": "addresses or host names, like '1.1.1.1' (or 'gateway')",
     "tcp": "'host:port', like '1.1.1.1:443' (IPv6 in brackets: '[2606:4700:4700::1111]:443')",
     "dns": "addresses of DNS servers, like '1.1.1.1' or '[2606:4700:4700::1111]:53' (or 'gateway')",
+    "command": "no targets: it runs its command",
     "http": "plain 'http://host/path' (https cannot be intercepted, so it does not find a captive portal)",
 }
 

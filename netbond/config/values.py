@@ -234,6 +234,13 @@ def command(value: object) -> tuple[str, ...]:
     return texts
 
 
+@kind({"anyOf": [{"type": "array", "maxItems": 0}, command.schema]})
+def optional_command(value: object) -> tuple[str, ...]:
+    """A command, or an empty list for none."""
+    found: tuple[str, ...] = () if value == [] else command(value)
+    return found
+
+
 @kind({"type": "string", "pattern": "^/[^\\u0000]*$"})
 def absolute_path(value: object) -> Path:
     path = Path(_text(value))

@@ -84,6 +84,8 @@ def questions(check: CheckConfig, uplink: ProbedUplink) -> list[Target]:
     """The targets that this check asks on this uplink: none that are addresses of the other family."""
     if check.kind == "gateway":
         return [] if uplink.gateway is None else [Target(str(uplink.gateway), str(uplink.gateway))]
+    if check.kind == "command":
+        return [Target(check.command[0], "")]
     found = []
     for text in check.targets:
         target = parse(check.kind, text)

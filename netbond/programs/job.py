@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from netbond.system.text import counted, printable
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+STARTED = "netbond: started"  # the launcher's last line, before the program's first
 STOP_S = 2.0  # between SIGTERM and SIGKILL
 MOST_LINES = 20  # of its output that go into the log
 LONGEST_LINE = 300  # characters
@@ -52,7 +53,7 @@ def transient_unit(job: Job, unit: str, agent_pid: int) -> list[str]:
         "TimeoutStopSec": f"{STOP_S:g}",
         "WorkingDirectory": "/",
         "UMask": "0022",
-        "LogLevelMax": "warning",  # or each start and end is a line in the journal
+        "LogLevelMax": "err",  # or each start, end and failure is a line in the journal
         "NetworkNamespacePath": f"/proc/{agent_pid}/ns/net",
     }
     return [

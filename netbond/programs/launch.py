@@ -1,7 +1,8 @@
 """Becomes another program, as another user: the last step of `netbond exec`, and of a command check.
 
 `python -m netbond.programs.launch DEVICE FAMILY USER RESOLVERS COMMAND...` binds a command to an uplink and
-runs it: FAMILY is 4, 6 or 0 for both, RESOLVERS are addresses with commas. The agent starts a check so.
+runs it: FAMILY is 4, 6 or 0 for both, RESOLVERS are addresses with commas. The agent starts a check so. A
+line says that only the command is left to start.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from netbond.errors import NetbondError, UnavailableError
 from netbond.programs import binding
+from netbond.programs.job import STARTED
 from netbond.system.files import why
 
 # As a shell has them: the program was found but cannot be run, and there is no such program.
@@ -80,6 +82,7 @@ def execute(command: Sequence[str]) -> int:
 def main(arguments: Sequence[str]) -> int:
     """Run a command bound to an uplink."""
     device, family, user, resolvers, *command = arguments
+    os.environ.pop("PYTHONPATH", None)  # it was for us
     try:
         binding.bind(device, int(family))
         problem = binding.look_up_names_at(
@@ -91,6 +94,7 @@ def main(arguments: Sequence[str]) -> int:
     except (NetbondError, OSError) as error:
         print(f"netbond: {error}", file=sys.stderr)
         return EXIT_NOT_EXECUTABLE
+    print(STARTED, flush=True)
     return execute(command)
 
 

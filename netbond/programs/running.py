@@ -38,7 +38,7 @@ class Outcome:
     def __str__(self) -> str:
         if self.status is None:
             return f"was not started: {self.last_line}"
-        said = f": {self.last_line}" if self.last_line else ""
+        said = f": {self.last_line}" if self.last_line and self.status != 0 else ""
         if self.timed_out:
             return f"took too long, and was ended{said}"
         if self.status < 0:

@@ -6,17 +6,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from netbond.config.schema import CheckConfig, Config
-from netbond.config.targets import GATEWAY, as_address, parse
+from netbond.config.targets import GATEWAY, Target, as_address, parse
 from netbond.contracts import Look, Output, Source, Traffic
 from netbond.desired import Desired
 from netbond.health import report
-from netbond.health.judge import DOWN, UplinkHealth
+from netbond.health.judge import DOWN, Answer, UplinkHealth
 from netbond.health.monitor import Monitor
+from netbond.health.probes import ProbedUplink, probe
 from netbond.health.receiver_probes import ReceiverProbes
 from netbond.health.stream_evidence import EvidenceReader, LinkKey, evidence, qualities
 from netbond.health.suspects import with_suspicion
 from netbond.match import NO_SETTINGS, UNMATCHED, Settings
 from netbond.model import Facts, Health, Interface, IPAddress
+from netbond.sources.command_checks import CommandChecks, not_run
 from netbond.sources.pin_names import Lookups
 from netbond.status.schema import Sections
 
@@ -33,11 +35,17 @@ class HealthChecks(Source, Output):
         self._config = config
         self._settings = NO_SETTINGS
         self._look: Look = lambda: None
-        self._monitor = Monitor(config, self._news)
+        self._commands = CommandChecks()
+        self._monitor = Monitor(config, self._news, ask=self._ask)
         self._evidence = EvidenceReader()
         self._receivers = ReceiverProbes(config.health, self._news)
         self._names = Lookups(lambda: None)
         self._checked_by: tuple[Settings, Config] | None = None
+
+    async def _ask(self, check: CheckConfig, target: Target, uplink: ProbedUplink) -> Answer:
+        if check.kind == "command":
+            return await self._commands.ask(check, uplink)
+        return await probe(check, target, uplink)
 
     def _news(self) -> None:
         self._look()
@@ -78,8 +86,9 @@ class HealthChecks(Source, Output):
             self._monitor.configure(config, goal.settings)
             self._receivers.configure(config.health)
             self._names.want(_receiver_names(config))
+        self._commands.uplinks = goal.uplinks
         self._monitor.set_uplinks(goal.uplinks)
-        return ()
+        return not_run(config)
 
     def neighbour(self, device: str, address: IPAddress, reached: bool) -> None:
         """Take news from the kernel: it has reached this neighbour, or failed to."""

@@ -128,6 +128,22 @@ REFUSED = [
         "two checks are named 'x'; give",
     ),
     (
+        '[[check]]\nname = "x"\nkind = "command"',
+        "check[1] has no command; add command = ['/path/of/a/program', ...]",
+    ),
+    (
+        '[[check]]\nname = "x"\nkind = "command"\ncommand = ["/bin/true"]\nuser = "root"',
+        "check[1].user is 'root'; name another user: a check needs no rights",
+    ),
+    (
+        '[[check]]\nname = "x"\nkind = "gateway"\ncommand = ["/bin/true"]',
+        "check[1]: command and user are for kind = 'command' only; leave them out",
+    ),
+    (
+        '[[check]]\nname = "x"\nkind = "command"\ncommand = ["/bin/true"]\ntargets = ["a"]',
+        "check[1].targets: 'a' is not valid for kind = 'command'; expected no targets: it runs its command",
+    ),
+    (
         2 * '[[hook]]\nname = "x"\ncommand = ["/bin/true"]\n',
         "two hooks are named 'x'; give each a name of its own",
     ),

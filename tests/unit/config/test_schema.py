@@ -101,6 +101,14 @@ def test_a_chain_of_ones_own() -> None:
     assert names(config, config.uplink[1].checks) == []
 
 
+def test_a_command_is_asked_less_often_and_waited_for_longer() -> None:
+    check = '[health]\nchecks = ["x"]\n[[check]]\nname = "x"\nkind = "command"\ncommand = ["/bin/true"]\n'
+    (plain,) = parse(check).chain(None)
+    assert (plain.interval, plain.timeout, plain.user) == (30.0, 10.0, "nobody")
+    (quick,) = parse(f"{check}interval = 1\ntimeout = 2").chain(None)
+    assert (quick.interval, quick.timeout) == (1.0, 2.0)
+
+
 def test_a_check_of_ones_own_replaces_a_built_in_one() -> None:
     config = parse('[health]\nchecks=["icmp"]\n[[check]]\nname="icmp"\nkind="icmp"\ntargets=["192.0.2.1"]')
     assert [check.targets for check in config.chain(None)] == [("192.0.2.1",)]
