@@ -20,6 +20,8 @@ EVERY_S: Final = 0.05
 SMOOTHED_S: Final = 0.2  # over which a link's rate is averaged
 RISE: Final = 0.1  # a look, of the rate or the capacity
 FOLLOWED: Final = 0.7  # of the advice that is offered, then the encoder follows it
+EXCEEDED: Final = 1.4  # of the advice that is offered, then it goes its own way
+FOLLOWING_S: Final = 2.0  # for which it must do neither, to be trusted to follow
 FOLLOW_S: Final = 0.5  # in which it may do so
 OFFERED_S: Final = 0.3  # over which that is counted; frames differ
 DRAIN_S: Final = 0.5  # in which what waits too long shall be gone
@@ -65,6 +67,7 @@ class Advisor:
         self._starting = True
         self._less_at = float("-inf")
         self._rose_at = float("-inf")
+        self._strayed_at = float("inf")
         self._given_up = 0
         self._offered: deque[tuple[float, int]] = deque()
 
@@ -76,6 +79,8 @@ class Advisor:
         self._given_up = bond.given_up
         self.queued = bond.waiting / max(self.capacity, LEAST_RATE)
         offered = self._offered_rate(bond.offered, now)
+        if self._strayed_at > now or not FOLLOWED * self.rate < offered < EXCEEDED * self.rate:
+            self._strayed_at = now
         if self._starting and (lost or (bond.waiting > allowed and offered > FOLLOWED * self.rate)):
             self._starting = False
         self._learn(self.queued > NEAR * bond.latency, lost, now)
@@ -92,6 +97,10 @@ class Advisor:
             rate = max(rate, FIRST * len(bond.rates))
         most = self.rate + RISE * max(self.rate, self.capacity)
         self.rate = max(min(rate, most) if self.rate else rate, LEAST_RATE)
+
+    def followed(self, now: float) -> bool:
+        """Return whether the stream has offered about what was advised for FOLLOWING_S."""
+        return now - self._strayed_at >= FOLLOWING_S
 
     def _average(self, rates: dict[int, float]) -> None:
         """Average the links' rates; one that has just come back counts half until it has shown more."""

@@ -452,7 +452,8 @@ class Bonding(Carrier):
         self._leisure = leisure
         self._hurry(now)
         dealer = self._dealer
-        dealer.prober.choose(self._links, self.latency, now, waits=dealer.blocked)
+        follows = self._advisor.followed(now)
+        dealer.prober.choose(self._links, self.latency, now, waits=dealer.blocked, follows=follows)
         if now >= self._advise_at:
             self._advise(now)
         if now >= self._judge_at:

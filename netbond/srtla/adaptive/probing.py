@@ -21,7 +21,8 @@ STALE_S: Final = 5.0  # a link that was full or probed more recently is not prob
 ROUNDS: Final = 2.0
 GAIN: Final = 2.5  # as much as the pace allows while nothing queues
 LASTS_MOST_S: Final = 0.3
-LATENCY_LEAST_S: Final = 0.25  # for a shorter latency the queue that a probe leaves is too long
+LATENCY_LEAST_S: Final = 0.5  # for a shorter latency the queue that a probe leaves is too long, ...
+FOLLOWED_LEAST_S: Final = 0.25  # ... or for this, if the encoder follows the advice
 
 
 class Prober:
@@ -41,14 +42,20 @@ class Prober:
         """Note a copy of `size` bytes."""
         self._credit -= size
 
-    def choose(self, links: Sequence[LinkState], latency: float, now: float, *, waits: bool) -> None:
-        """End the present probe or begin another. `waits`: packets wait for a link, so none is probed."""
+    def choose(
+        self, links: Sequence[LinkState], latency: float, now: float, *, waits: bool, follows: bool
+    ) -> None:
+        """End the present probe or begin another. `waits`: packets wait for a link, so none is probed.
+
+        `follows`: the encoder offers what it is advised. With a short latency another one may go by SRT's
+        round trip, and take the queue of a probe for the links' own: belacoder does.
+        """
         model = self.model
         if model is not None:
             usable = model.owner.carries and not model.owner.stalled
             if waits or not usable or now >= self._until or self._credit < model.size or model.full:
                 self.model = None
-        elif not waits and latency >= LATENCY_LEAST_S:
+        elif not waits and latency >= (FOLLOWED_LEAST_S if follows else LATENCY_LEAST_S):
             self._begin(links, now)
 
     def _begin(self, links: Sequence[LinkState], now: float) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from netbond.srtla.adaptive.linkmodel import LinkModel
 from netbond.srtla.adaptive.parameters import Parameters
-from netbond.srtla.adaptive.probing import LATENCY_LEAST_S, SHARE, STALE_S, Prober
+from netbond.srtla.adaptive.probing import FOLLOWED_LEAST_S, LATENCY_LEAST_S, SHARE, STALE_S, Prober
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.schedule import LinkState
 from netbond.srtla.sender import Sender
@@ -33,7 +33,7 @@ class Links:
             model.rate.rate = 50_000.0
 
     def run(
-        self, seconds: float, *, waits: bool = False, latency: float = LATENCY
+        self, seconds: float, *, waits: bool = False, follows: bool = False, latency: float = LATENCY
     ) -> list[tuple[int, float]]:
         """Time passes; return (link, begin) of each probe."""
         probes: list[tuple[int, float]] = []
@@ -41,7 +41,7 @@ class Links:
             self.now += 0.01
             self.prober.earn(SIZE)
             before = self.prober.model
-            self.prober.choose(self.links, latency, self.now, waits=waits)
+            self.prober.choose(self.links, latency, self.now, waits=waits, follows=follows)
             if self.prober.model is not None:
                 if self.prober.model is not before:
                     probes.append((self.prober.model.owner.number, self.now))
@@ -79,6 +79,8 @@ def test_a_link_is_left_alone(why: str) -> None:
 def test_nothing_is_probed_while_packets_wait_or_for_a_short_latency() -> None:
     assert Links().run(30.0, waits=True) == []
     assert Links().run(30.0, latency=0.9 * LATENCY_LEAST_S) == []
+    assert Links().run(30.0, latency=0.9 * LATENCY_LEAST_S, follows=True)
+    assert Links().run(30.0, latency=0.9 * FOLLOWED_LEAST_S, follows=True) == []
 
 
 def test_a_probe_ends_when_packets_wait() -> None:
