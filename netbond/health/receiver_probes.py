@@ -12,7 +12,8 @@ from netbond.config.targets import Target, as_address
 from netbond.config.values import HostPort
 from netbond.health.monitor import Ask
 from netbond.health.probes import ProbedUplink, probe
-from netbond.health.stream_evidence import LinkKey, hearings
+from netbond.health.report import Key
+from netbond.health.stream_evidence import hearings
 from netbond.health.suspects import NAME, Round, Suspects, Suspicion
 from netbond.model import EngineState, IPAddress
 from netbond.srtla.statistics import SenderStatistics
@@ -41,9 +42,9 @@ class ReceiverProbes:
         self._random = random
         self._ask = ask
         self._suspects = Suspects(policy)
-        self._uplinks: Mapping[LinkKey, bool] = {}
-        self._proven: Collection[LinkKey] = ()
-        self._down: Collection[LinkKey] = ()
+        self._uplinks: Mapping[Key, bool] = {}
+        self._proven: Collection[Key] = ()
+        self._down: Collection[Key] = ()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -54,8 +55,9 @@ class ReceiverProbes:
 
     def tick(
         self,
-        uplinks: Mapping[LinkKey, bool],
-        proven: Collection[LinkKey],
+        uplinks: Mapping[Key, bool],
+        in_use: Collection[Key],
+        proven: Collection[Key],
         senders: Sequence[SenderConfig],
         engines: Iterable[EngineState],
         addresses: Addresses,
@@ -63,12 +65,13 @@ class ReceiverProbes:
     ) -> None:
         """Take what is known now; called once a second.
 
-        `uplinks` are those that may be suspect, and whether their checks say that they work; on `proven` ones
+        `uplinks` are those that may be suspect, and whether their checks say that they work; of several
+        gateways of one the `in_use` has the one that its routes lead by. On `proven` ones
         a check passes that asks something on the internet. `engines` have statistics that are new.
         """
         self._uplinks, self._proven = uplinks, proven
         known = [receiver for sender in senders for receiver in sender.receivers]
-        self._suspects.set_uplinks(uplinks, known, now)
+        self._suspects.set_uplinks(uplinks, in_use, known, now)
         of_engines = {sender.name: sender.receivers for sender in senders}
         for engine in engines:
             stats = engine.stats
@@ -81,7 +84,7 @@ class ReceiverProbes:
         self._suspects.advance(now)
         self._go_on()
 
-    def suspicions(self) -> Mapping[LinkKey, Suspicion]:
+    def suspicions(self) -> Mapping[Key, Suspicion]:
         """The uplinks that are suspect, blocked for the bond, or down."""
         return self._suspects.suspicions()
 
@@ -135,10 +138,9 @@ class ReceiverProbes:
     def _tell(self) -> None:
         found = self.suspicions()
         down = {key: each.reason for key, each in found.items() if each.down}
-        for device, address in down.keys() - set(self._down):
-            why = down[device, address]
-            logger.warning("%s (%s) leads nowhere, as its stream shows: %s", device, address, why)
-        for device, address in (set(self._down) - down.keys()) & self._uplinks.keys():
+        for key in down.keys() - set(self._down):
+            logger.warning("%s (%s) leads nowhere, as its stream shows: %s", key[0], key[1], down[key])
+        for device, address, _ in (set(self._down) - down.keys()) & self._uplinks.keys():
             logger.warning("%s (%s) leads somewhere again", device, address)
         if down.keys() != set(self._down):
             self._down = frozenset(down)

@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from netbond.config.schema import CheckConfig, HealthConfig
 from netbond.config.values import HostPort
 from netbond.health.judge import DOWN, Answer, CheckHealth, Judge, Outcome, UplinkHealth
+from netbond.health.report import Key
 from netbond.health.stream_evidence import Hearing, LinkKey
 from netbond.model import IPAddress
 
@@ -53,8 +54,8 @@ SPREAD = 0.2  # the share by which these waits vary, either way
 class Round:
     """What is to be asked now: `receiver` at `address`, through both uplinks."""
 
-    suspect: LinkKey
-    control: LinkKey
+    suspect: Key
+    control: Key
     receiver: HostPort
     address: IPAddress
 
@@ -76,9 +77,9 @@ class Suspicion:
 class _Record:
     """What is known of one uplink."""
 
-    def __init__(self, key: LinkKey, policy: HealthConfig, now: float) -> None:
+    def __init__(self, key: Key, policy: HealthConfig, now: float) -> None:
         chain = (CheckConfig(NAME, "srtla", interval=DOWN_S[0], timeout=policy.timeout),)
-        self.judge = Judge(*key, chain, policy, now, 0.0)
+        self.judge = Judge(*key[:2], chain, policy, now, 0.0)
         self.heard_at = -math.inf  # when a sender last said that its link hears
         self.joining_since: float | None = None  # since when a sender's link tries to register
         self.accused_at = -math.inf  # when a sender last said that this link is silent and others hear
@@ -123,17 +124,24 @@ class Suspects:
 
     def __init__(self, policy: HealthConfig) -> None:
         self._policy = policy
-        self._records: dict[LinkKey, _Record] = {}
-        self._working: Collection[LinkKey] = ()
+        self._records: dict[Key, _Record] = {}
+        self._working: Collection[Key] = ()
+        self._in_use: dict[LinkKey, Key] = {}
 
     def set_uplinks(
-        self, uplinks: Mapping[LinkKey, bool], receivers: Collection[HostPort], now: float
+        self, uplinks: Mapping[Key, bool], in_use: Iterable[Key], receivers: Collection[HostPort], now: float
     ) -> None:
         """Take the uplinks that may be suspect, and whether the other checks say that they work.
 
-        What is known of others is forgotten, and so is what another receiver than these has shown.
+        An uplink with several gateways is there once for each, and only that `in_use` can be asked. The
+        verdict on another one stays until it runs out. What is known of uplinks that are not there is
+        forgotten, and so is what another receiver than these has shown.
         """
         self._working = frozenset(key for key, works in uplinks.items() if works)
+        self._in_use = {}
+        for key in in_use:
+            if key in uplinks:
+                self._in_use.setdefault(key[:2], key)
         self._records = {
             key: record
             for key, record in self._records.items()
@@ -155,10 +163,10 @@ class Suspects:
         `addresses` are the receiver's, as the agent has found them. The engine may name the one that a link
         uses, but cannot have any other asked.
         """
-        links = [link for link in links if link.key in self._records]
+        links = [link for link in links if link.key in self._in_use]
         hearing = {link.receiver for link in links if link.hears}
         for link in links:
-            record = self._records[link.key]
+            record = self._records[self._in_use[link.key]]
             if link.hears:
                 if record.down or record.unanswered:
                     record.judge.evidence(ok=True, detail="its link hears it", now=now, random=random)
@@ -215,18 +223,18 @@ class Suspects:
             default=None,
         )
 
-    def _wanted(self, key: LinkKey, record: _Record, now: float) -> bool:
+    def _wanted(self, key: Key, record: _Record, now: float) -> bool:
         """Whether asking through this uplink may change something."""
-        if record.asking or key not in self._working:
+        if record.asking or key not in self._working or self._in_use.get(key[:2]) != key:
             return False
         return record.down or now - record.accused_at <= NEWS_S
 
-    def _controls(self, key: LinkKey, now: float) -> list[LinkKey]:
+    def _controls(self, key: Key, now: float) -> list[Key]:
         """The uplinks whose answers show that the receiver is there: those whose link hears it, if any."""
         others = {
             other: record
-            for other, record in self._records.items()
-            if other != key
+            for other in self._in_use.values()
+            if (record := self._records[other]) is not self._records[key]
             and other in self._working
             and other[1].version == key[1].version
             and not record.down
@@ -282,7 +290,7 @@ class Suspects:
                 record.wait("open", (0.0, 0.0), now, random)
         record.due = max(record.due, record.began + SPACING_S + random * JITTER_S)
 
-    def suspicions(self) -> Mapping[LinkKey, Suspicion]:
+    def suspicions(self) -> Mapping[Key, Suspicion]:
         """The uplinks that are suspect, blocked for the bond, or down."""
         found = {}
         for key, record in self._records.items():

@@ -14,7 +14,8 @@ from netbond.health.judge import DOWN, Answer, UplinkHealth
 from netbond.health.monitor import Monitor
 from netbond.health.probes import ProbedUplink, probe
 from netbond.health.receiver_probes import ReceiverProbes
-from netbond.health.stream_evidence import EvidenceReader, LinkKey, evidence, qualities
+from netbond.health.report import key
+from netbond.health.stream_evidence import EvidenceReader, evidence, qualities
 from netbond.health.suspects import with_suspicion
 from netbond.match import NO_SETTINGS, UNMATCHED, Settings
 from netbond.model import Facts, Health, Interface, IPAddress
@@ -103,11 +104,12 @@ class HealthChecks(Source, Output):
             for figures in qualities(engine.stats):
                 self._monitor.measure(figures.device, figures.address, figures.loss, figures.rtt_s)
         # Links go by the gateway in use. Those that wait neither clear it nor take its verdict's place.
-        healths = [each for each in self._monitor.healths() if not each.spare]
-        suspect = {_key(each): each.state != DOWN for each in healths if self._may_be_suspect(each.device)}
-        proven = {_key(each) for each in healths if self._leads_out(each)}
+        healths = self._monitor.healths()
+        suspect = {key(each): each.state != DOWN for each in healths if self._may_be_suspect(each.device)}
+        in_use = [key(each) for each in healths if not each.spare]
+        proven = {key(each) for each in healths if self._leads_out(each)}
         addresses = dict(self._names.answers)
-        self._receivers.tick(suspect, proven, self._config.sender, engines, addresses, now_s)
+        self._receivers.tick(suspect, in_use, proven, self._config.sender, engines, addresses, now_s)
 
     def status(self, sections: Sections, devices: Collection[str], now_s: float) -> Sections:
         """The verdicts with their checks."""
@@ -118,7 +120,7 @@ class HealthChecks(Source, Output):
         """The uplinks that streams cannot use, though other traffic can."""
         return [
             f"{device} ({address}): {found.reason}"
-            for (device, address), found in self._receivers.suspicions().items()
+            for (device, address, _), found in self._receivers.suspicions().items()
             if found.blocked
         ]
 
@@ -140,11 +142,7 @@ class HealthChecks(Source, Output):
     def _healths(self) -> list[UplinkHealth]:
         """The verdicts of checks, and of streams' evidence where that says more."""
         suspicions = self._receivers.suspicions()
-        return [with_suspicion(each, suspicions.get(_key(each))) for each in self._monitor.healths()]
-
-
-def _key(health: UplinkHealth) -> LinkKey:
-    return (health.device, health.address)
+        return [with_suspicion(each, suspicions.get(key(each))) for each in self._monitor.healths()]
 
 
 def _asks_gateway(check: CheckConfig) -> bool:

@@ -17,12 +17,12 @@ from netbond.config.targets import Target
 from netbond.health.judge import Answer, Outcome
 from netbond.health.probes import ProbedUplink
 from netbond.health.receiver_probes import ReceiverProbes
-from netbond.health.stream_evidence import LinkKey
+from netbond.health.report import Key
 from netbond.model import EngineState
 from tests.buses import until
 from tests.unit.health.test_stream_evidence import LINK, stats
 
-USB0, USB1 = (("usb0", ipaddress.ip_address("10.0.0.10")), ("usb1", ipaddress.ip_address("10.0.1.10")))
+USB0, USB1 = ((f"usb{n}", ipaddress.ip_address(f"10.0.{n}.10"), None) for n in range(2))
 AT = "198.51.100.1"
 QUICK = parse("[health]\ndown_after = 1\nup_after = 1\nhold_down = 0").health
 
@@ -64,12 +64,10 @@ async def probing(asked: Asked, looks: list[None]) -> AsyncIterator[ReceiverProb
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def tick(
-    probes: ReceiverProbes, *engines: EngineState, host: str = AT, proven: tuple[LinkKey, ...] = ()
-) -> None:
+def tick(probes: ReceiverProbes, *engines: EngineState, host: str = AT, proven: tuple[Key, ...] = ()) -> None:
     names = {"bond.example": (ipaddress.ip_address(AT), ipaddress.ip_address("2001:db8::1"))}
     now = asyncio.get_running_loop().time()
-    probes.tick({USB0: True, USB1: True}, proven, [sender(f"{host}:5000")], engines, names, now)
+    probes.tick({USB0: True, USB1: True}, (USB0, USB1), proven, [sender(f"{host}:5000")], engines, names, now)
 
 
 @pytest.mark.parametrize("host", [AT, "bond.example"])

@@ -12,7 +12,8 @@ import pytest
 from netbond.config.schema import HealthConfig
 from netbond.config.values import HostPort
 from netbond.health.judge import DOWN, UP, Answer, CheckHealth, Outcome, UplinkHealth
-from netbond.health.stream_evidence import Hearing, LinkKey
+from netbond.health.report import Key
+from netbond.health.stream_evidence import Hearing
 from netbond.health.suspects import Round, Suspects, Suspicion, with_suspicion
 from netbond.model import IPAddress
 
@@ -20,8 +21,16 @@ POLICY = HealthConfig(hold_down=0)
 RECEIVER = HostPort("bond.example", 5000)
 AT = ipaddress.ip_address("198.51.100.1")
 AT6 = ipaddress.ip_address("2001:db8:ffff::1")
-USB0, USB1, USB2 = ((f"usb{n}", ipaddress.ip_address(f"10.0.{n}.10")) for n in range(3))
-SIX0, SIX1 = ((f"usb{n}", ipaddress.ip_address(f"2001:db8:{n}::10")) for n in range(2))
+
+
+def usb(number: int, gateway: str = "") -> Key:
+    """usb1 has 10.0.1.10, from 10.0.1.1."""
+    address = ipaddress.ip_address(f"10.0.{number}.10")
+    return (f"usb{number}", address, ipaddress.ip_address(gateway or f"10.0.{number}.1"))
+
+
+USB0, USB1, USB2 = (usb(n) for n in range(3))
+SIX0, SIX1 = ((f"usb{n}", ipaddress.ip_address(f"2001:db8:{n}::10"), None) for n in range(2))
 STEP_S = 0.5
 
 
@@ -29,27 +38,28 @@ STEP_S = 0.5
 class World:
     """Links and uplinks as they are; `run` lets time pass and returns when which uplinks went down and up."""
 
-    keys: tuple[LinkKey, ...] = (USB0, USB1)
+    keys: tuple[Key, ...] = (USB0, USB1)
     policy: HealthConfig = POLICY
-    dead: set[LinkKey] = field(default_factory=set)  # nothing passes
-    filtered: set[LinkKey] = field(default_factory=set)  # SRTLA does not pass
+    dead: set[Key] = field(default_factory=set)  # nothing passes
+    filtered: set[Key] = field(default_factory=set)  # SRTLA does not pass
     receiver: bool = True  # is there
-    says: Callable[[World, LinkKey], bool] | None = None  # what the engine says of a link, if it lies
+    says: Callable[[World, Key], bool] | None = None  # what the engine says of a link, if it lies
     engine: bool = True  # gives statistics
-    works: set[LinkKey] = field(default_factory=set)  # a check beyond the gateway passes
-    broken: set[LinkKey] = field(default_factory=set)  # by the other checks
+    works: set[Key] = field(default_factory=set)  # a check beyond the gateway passes
+    broken: set[Key] = field(default_factory=set)  # by the other checks
     local: bool = False  # this box cannot ask
+    spares: tuple[Key, ...] = ()  # gateways that are not in use
     addresses: tuple[IPAddress, ...] = (AT, AT6)
     now: float = 100.0
     asked: list[tuple[float, Round]] = field(default_factory=list)
-    since: dict[LinkKey, float] = field(default_factory=dict)  # when it fell silent
+    since: dict[Key, float] = field(default_factory=dict)  # when it fell silent
     under_way: list[tuple[float, Round]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.random = standard_random.Random(1).random
         self.suspects = Suspects(self.policy)
 
-    def passes(self, key: LinkKey) -> bool:
+    def passes(self, key: Key) -> bool:
         return self.receiver and key not in self.dead and key not in self.filtered
 
     def run(self, seconds: float) -> list[tuple[float, str, str]]:
@@ -64,7 +74,7 @@ class World:
             self.now += STEP_S
         return changes
 
-    def down(self) -> set[LinkKey]:
+    def down(self) -> set[Key]:
         return {key for key, found in self.suspects.suspicions().items() if found.down}
 
     def _step(self) -> None:
@@ -75,7 +85,8 @@ class World:
             else:
                 self.since.setdefault(key, self.now)
         if self.now % 1 == 0:
-            suspects.set_uplinks({key: key not in self.broken for key in self.keys}, [RECEIVER], self.now)
+            uplinks = {key: key not in self.broken for key in (*self.keys, *self.spares)}
+            suspects.set_uplinks(uplinks, self.keys, [RECEIVER], self.now)
             if self.engine:
                 suspects.hear(
                     map(self._hearing, self.keys), RECEIVER, self.addresses, self.now, self.random()
@@ -104,12 +115,12 @@ class World:
         due = suspects.next_due(self.now)
         assert due is None or due >= self.now
 
-    def _hearing(self, key: LinkKey) -> Hearing:
+    def _hearing(self, key: Key) -> Hearing:
         at = str(AT if key[1].version == 4 else AT6)
         if self.says is not None:
-            return Hearing(key, at, self.says(self, key))
+            return Hearing(key[:2], at, self.says(self, key))
         silent_s = self.now - self.since.get(key, self.now)
-        return Hearing(key, at, True if silent_s < 1 else None if silent_s < 3 else False)
+        return Hearing(key[:2], at, True if silent_s < 1 else None if silent_s < 3 else False)
 
 
 def test_a_radio_that_is_gone_is_known_in_time_and_its_return_as_well() -> None:
@@ -138,7 +149,7 @@ def test_each_family_is_asked_at_its_own_address() -> None:
 
 
 def test_of_several_dead_at_once_each_is_found() -> None:
-    many = tuple((f"usb{n}", ipaddress.ip_address(f"10.0.{n}.10")) for n in range(9))
+    many = tuple(usb(n) for n in range(9))
     world = World(keys=many, dead=set(many[1:]))
     world.run(40)
     assert world.down() == set(many[1:])
@@ -249,52 +260,68 @@ def test_it_goes_on_without_the_engine() -> None:
 def test_another_senders_link_over_the_uplink_clears_it() -> None:
     suspects = Suspects(POLICY)
     other = HostPort("192.0.2.9", 5000)
-    suspects.set_uplinks({USB0: True, USB1: True}, [RECEIVER, other], 0.0)
+    suspects.set_uplinks({USB0: True, USB1: True}, [USB0, USB1], [RECEIVER, other], 0.0)
     for second in range(60):
-        links = [Hearing(USB0, str(AT), True), Hearing(USB1, str(AT), False)]
-        suspects.hear([Hearing(USB1, "192.0.2.9", True)], other, [], second, 0.5)
+        links = [Hearing(USB0[:2], str(AT), True), Hearing(USB1[:2], str(AT), False)]
+        suspects.hear([Hearing(USB1[:2], "192.0.2.9", True)], other, [], second, 0.5)
         suspects.hear(links, RECEIVER, [AT], second, 0.5)
         assert suspects.rounds(second + 0.9, lambda: 0.5) == []
 
 
 def test_a_link_that_never_registered_is_suspect_too() -> None:
     suspects = Suspects(POLICY)
-    suspects.set_uplinks({USB0: True, USB1: True}, [RECEIVER], 0.0)
+    suspects.set_uplinks({USB0: True, USB1: True}, [USB0, USB1], [RECEIVER], 0.0)
     began = []
     for second in range(8):
-        joining = Hearing(USB1, str(AT), None, joined=False)
-        suspects.hear([Hearing(USB0, str(AT), True), joining], RECEIVER, [AT], second, 0.0)
+        joining = Hearing(USB1[:2], str(AT), None, joined=False)
+        suspects.hear([Hearing(USB0[:2], str(AT), True), joining], RECEIVER, [AT], second, 0.0)
         began += [(second, each.suspect) for each in suspects.rounds(second, lambda: 0.0)]
     assert began == [(3, USB1)]
 
 
 def test_the_engine_cannot_have_any_address_asked() -> None:
     suspects = Suspects(POLICY)
-    suspects.set_uplinks({USB0: True, USB1: True}, [RECEIVER], 0.0)
+    suspects.set_uplinks({USB0: True, USB1: True}, [USB0, USB1], [RECEIVER], 0.0)
     victim = "192.0.2.66"
-    links = [Hearing(USB0, victim, True), Hearing(USB1, victim, False)]
+    links = [Hearing(USB0[:2], victim, True), Hearing(USB1[:2], victim, False)]
     second = ipaddress.ip_address("198.51.100.2")
     suspects.hear(links, RECEIVER, [AT, second], 10.0, 0.0)
     (asked,) = suspects.rounds(10.0, lambda: 0.0)
     assert asked == Round(USB1, USB0, RECEIVER, AT)
     # Of the receiver's own addresses it may choose.
     suspects = Suspects(POLICY)
-    suspects.set_uplinks({USB0: True, USB1: True}, [RECEIVER], 0.0)
-    links = [Hearing(USB0, str(second), True), Hearing(USB1, str(second), False)]
+    suspects.set_uplinks({USB0: True, USB1: True}, [USB0, USB1], [RECEIVER], 0.0)
+    links = [Hearing(USB0[:2], str(second), True), Hearing(USB1[:2], str(second), False)]
     suspects.hear(links, RECEIVER, [AT, second], 10.0, 0.0)
     assert suspects.rounds(10.0, lambda: 0.0) == [Round(USB1, USB0, RECEIVER, second)]
+
+
+def test_the_verdict_is_about_the_gateway_in_use() -> None:
+    """Another gateway of the uplink is used then; the first one is not asked, and tried again in a while."""
+    other = usb(1, "10.0.1.2")
+    world = World(dead={USB1}, spares=(other,))
+    world.run(20)
+    assert world.down() == {USB1}
+    world.keys, world.spares = (USB0, other), (USB1,)
+    asked = len(world.asked)
+    assert world.run(250) == []
+    assert len(world.asked) == asked  # through the other gateway, this would say nothing of the first
+    ((_, _, what),) = world.run(100)
+    assert (what, world.down()) == ("up", set())
 
 
 def test_what_is_forgotten() -> None:
     world = World(dead={USB1})
     world.run(30)
     assert world.down() == {USB1}
-    world.suspects.set_uplinks({USB0: True, USB1: True}, [HostPort("other.example", 5000)], world.now)
+    world.suspects.set_uplinks(
+        {USB0: True, USB1: True}, [USB0, USB1], [HostPort("other.example", 5000)], world.now
+    )
     assert world.suspects.suspicions() == {}  # its sender is gone
     world.run(30)
     assert world.down() == {USB1}
     late = world.under_way[:1] or [(0.0, world.asked[-1][1])]
-    world.suspects.set_uplinks({USB0: True}, [RECEIVER], world.now)
+    world.suspects.set_uplinks({USB0: True}, [USB0], [RECEIVER], world.now)
     assert world.suspects.suspicions() == {}  # it was unplugged
     no = Answer("", Outcome.FAILED)
     world.suspects.answered(late[0][1], no, no, no, world.now, 0.5, proven=False)

@@ -16,7 +16,7 @@ from netbond.config.schema import Config, UplinkConfig
 from netbond.contracts import Traffic
 from netbond.desired import Desired
 from netbond.health.judge import CheckHealth, UplinkHealth
-from netbond.health.stream_evidence import LinkKey
+from netbond.health.report import Key
 from netbond.health.suspects import Suspicion
 from netbond.model import EngineState, Facts, Health, Uplink
 from netbond.sources.health import HealthChecks
@@ -119,11 +119,11 @@ async def test_what_a_stream_hears_is_evidence_if_that_is_wanted(wanted: bool) -
 class Receivers:
     """In the place of ReceiverProbes: what it was told, and what it says."""
 
-    def __init__(self, *found: tuple[LinkKey, Suspicion]) -> None:
+    def __init__(self, *found: tuple[Key, Suspicion]) -> None:
         self.told: list[tuple[Any, ...]] = []
         self.found = dict(found)
 
-    def suspicions(self) -> dict[LinkKey, Suspicion]:
+    def suspicions(self) -> dict[Key, Suspicion]:
         return self.found
 
     def tick(self, *told: Any) -> None:
@@ -137,7 +137,7 @@ class Receivers:
 
 
 SENDER = '[[sender]]\nlisten = "127.0.0.1:6000"\nreceiver = ["127.0.0.9:5000", "localhost:5000"]\n'
-KEY = ("lo", IPv4Address("127.0.0.1"))
+KEY = ("lo", IPv4Address("127.0.0.1"), None)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ KEY = ("lo", IPv4Address("127.0.0.1"))
     ],
 )
 async def test_which_uplinks_may_be_suspect(
-    own: UplinkConfig | None, more: str, suspect: dict[LinkKey, bool], proven: set[LinkKey]
+    own: UplinkConfig | None, more: str, suspect: dict[Key, bool], proven: set[Key]
 ) -> None:
     looks: list[None] = []
     async with server() as port:
@@ -165,8 +165,8 @@ async def test_which_uplinks_may_be_suspect(
             if more == "":
                 await until(lambda: bool(source._names.answers), "the receiver's address")
             source.tick(Traffic(engines=(EngineState("s", "sender", "running", stats=stats()),)), 7.0)
-    ((told_suspect, told_proven, senders, engines, addresses, now_s),) = fake.told
-    assert (told_suspect, told_proven) == (suspect, proven)
+    ((told_suspect, in_use, told_proven, senders, engines, addresses, now_s),) = fake.told
+    assert (told_suspect, in_use, told_proven) == (suspect, [KEY], proven)
     assert (senders, [each.name for each in engines], now_s) == (config.sender, ["s"], 7.0)
     assert (IPv4Address("127.0.0.1") in addresses.get("localhost", ())) == (more == "")
 
@@ -176,10 +176,13 @@ async def test_a_gateway_that_waits_says_nothing_of_the_links(monkeypatch: pytes
         fake = Receivers()
         source._receivers = fake  # type: ignore[assignment]
         used = UplinkHealth("lo", KEY[1], "up", checks=(CheckHealth("web", "failing"),))
-        spare = UplinkHealth("lo", KEY[1], "down", checks=(CheckHealth("web", "ok"),), spare=True)
+        other = IPv4Address("127.0.0.2")
+        checks = (CheckHealth("web", "ok"),)
+        spare = UplinkHealth("lo", KEY[1], "down", checks=checks, gateway=other, spare=True)
         monkeypatch.setattr(source._monitor, "healths", lambda: (used, spare))
         source.tick(Traffic(), 7.0)
-    assert [told[:2] for told in fake.told] == [({KEY: True}, set())]
+    waits = ("lo", KEY[1], other)
+    assert [told[:3] for told in fake.told] == [({KEY: True, waits: False}, [KEY], {waits})]
 
 
 @pytest.mark.parametrize(("evidence", "poor"), [("true", True), ("false", False)])
