@@ -1,7 +1,8 @@
 """Decides which tier of a policy is in use, and by which uplinks of it. Pure.
 
 Within a tier, an uplink that is a backup is used only while no other of the tier works. An uplink whose data
-plan is spent, and which is kept as a backup, is used only while nothing else of all tiers works. While the
+plan is spent, and which is kept as a backup, is used only while nothing else of all tiers works. One that is
+degraded (`check_quality`) is used only while nothing else of all tiers works but such ones. While the
 first tier that works overflows (Facts.overflowing), new connections go to the next one that works, if there
 is one.
 """
@@ -73,10 +74,11 @@ def choose(
 
     `spent` are the devices whose data plan is spent, and which are kept as backups.
     """
-    working = [
-        _working([each for each in tier if each[0].device not in spent] if spent else tier) for tier in tiers
-    ]
+    unspent = [[each for each in tier if each[0].device not in spent] for tier in tiers] if spent else tiers
+    working = [_working(tier, good=True) for tier in unspent]
     if not any(working):
+        working = [_working(tier) for tier in unspent]
+    if not any(working) and spent:
         working = [_working(tier) for tier in tiers]
     usable = [place for place, tier in enumerate(working) if tier]
     if not usable:
@@ -91,9 +93,11 @@ def choose(
     return Choice(best + 1, place + 1, tuple(working[place]), reason)
 
 
-def _working(tier: Sequence[tuple[Uplink, int]]) -> Sequence[tuple[Uplink, int]]:
-    """Those in use, or if there are none the backups that wait."""
-    return [each for each in tier if each[0].usable] or [each for each in tier if each[0].leads_out]
+def _working(tier: Sequence[tuple[Uplink, int]], *, good: bool = False) -> Sequence[tuple[Uplink, int]]:
+    """Those in use, or if there are none, backups that wait, and unless they must be `good` the degraded."""
+    return [each for each in tier if each[0].usable] or [
+        each for each in tier if each[0].leads_out and not (good and each[0].state == UplinkState.DEGRADED)
+    ]
 
 
 def _why_not(tiers: Sequence[Sequence[tuple[Uplink, int]]]) -> str:
@@ -104,12 +108,13 @@ def _why_not(tiers: Sequence[Sequence[tuple[Uplink, int]]]) -> str:
             found.append(f"tier {number}: no such uplink is there")
             continue
         uplink = tier[0][0]
-        why = "its data plan is spent" if uplink.leads_out else _words(uplink)
+        spent = uplink.leads_out and uplink.state != UplinkState.DEGRADED
+        why = "its data plan is spent" if spent else _words(uplink)
         found.append(f"tier {number}: {uplink.name}: {why}")
     return "; ".join(found)
 
 
 def _words(uplink: Uplink) -> str:
-    if uplink.state in (UplinkState.DEAD, UplinkState.SPENT):
+    if uplink.state in (UplinkState.DEAD, UplinkState.DEGRADED, UplinkState.SPENT):
         return uplink.reason or str(uplink.state)
     return str(uplink.state)

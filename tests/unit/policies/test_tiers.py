@@ -50,6 +50,14 @@ def down(which: Uplink, state: str = "no carrier", reason: str = "") -> Uplink:
             [down(DSL, "dead", "gateway: no answer"), LTE1, LTE2],
             "2 of best 2: lte1*3 lte2*2 (tier 1: dsl: gateway: no answer)",
         ),
+        # Degraded ones give way to others of their tier, and to the next tier, but not to nothing.
+        ([["dsl", "lte*"]], [DSL, down(LTE1, "degraded"), LTE2], "1 of best 1: dsl*1 lte2*1 ()"),
+        (
+            ["dsl", "lte1"],
+            [down(DSL, "degraded", "icmp: answers take 2 s"), LTE1],
+            "2 of best 2: lte1*1 (tier 1: dsl: icmp: answers take 2 s)",
+        ),
+        (["dsl", "lte1"], [down(DSL, "degraded"), down(LTE1, "dead")], "1 of best 1: dsl*1 ()"),
         # The weights of the uplinks themselves, where the policy has none.
         ([["lte1", "x"]], [uplink("x", weight=5), LTE1], "1 of best 1: x*5 lte1*1 ()"),
         (["usb0", "lte1"], [LTE1], "2 of best 2: lte1*1 (tier 1: no such uplink is there)"),
@@ -86,3 +94,11 @@ def test_overflow_uses_the_next_tier_that_works() -> None:
         "3 of best 1: lte2*1 (tier 1 overflows)"
     )
     assert choice(["dsl", "lte1"], DSL, down(LTE1), overflowing=True) == "1 of best 1: dsl*1 ()"
+
+
+def test_a_spent_plan_does_not_stand_in_for_a_degraded_uplink() -> None:
+    degraded = down(DSL, "degraded")
+    assert choice(["dsl", "lte1"], degraded, LTE1, spent=["wwan0"]) == "1 of best 1: dsl*1 ()"
+    assert choice(["dsl", "lte1", "lte2"], degraded, LTE1, LTE2, spent=["wwan0"]).startswith(
+        "3 of best 3: lte2*1"
+    )
