@@ -199,7 +199,7 @@ class Health:
 
     device: str
     family: int
-    state: str  # "up", "degraded", "down" or "unknown"
+    state: str  # "up", "degraded", "suspect", "down" or "unknown"
     reason: str = ""
     since: float = 0.0
     address: IPAddress | None = None  # the address that was checked; None: any

@@ -34,6 +34,7 @@ from netbond.health.stream_evidence import Hearing, LinkKey
 from netbond.model import IPAddress
 
 NAME = "receiver"  # what reasons and status call it
+SUSPECT = "suspect"  # a state of UplinkHealth: in use, and about to be down if nothing speaks for it
 
 NEWS_S = 5.0  # how long a sender's statistics count; they come once a second
 HEARD_S = 2.0  # an uplink is not suspect for so long after a link of any sender has heard over it
@@ -88,6 +89,7 @@ class _Record:
         self.began = -math.inf  # the last round
         self.asking = False
         self.unanswered = 0  # rounds in a row in which only the control got an answer
+        self.unanswered_since = now  # when the first of them ended
         self.confirmed_at = now  # when such a round last ended
         self.waits = 0  # rounds with the same outcome in a row, which lengthens the wait
         self.outcome = ""
@@ -269,6 +271,8 @@ class Suspects:
         elif suspect.outcome is not Outcome.FAILED or control.outcome is not Outcome.ANSWERED:
             record.wait("inconclusive", INCONCLUSIVE_S, now, random)
         else:
+            if not record.unanswered:
+                record.unanswered_since = now
             record.unanswered += 1
             record.confirmed_at = now
             leads_out = proven or echo.outcome is Outcome.ANSWERED
@@ -300,7 +304,8 @@ class Suspects:
             reason = record.blocked if record.blocked and not record.down else health.reason
             (check,) = health.checks
             shown = CheckHealth(NAME, check.state, None, None, check.detail)
-            found[key] = Suspicion(record.down, reason, health.since, shown, bool(record.blocked))
+            since = health.since if record.down else record.unanswered_since
+            found[key] = Suspicion(record.down, reason, since, shown, bool(record.blocked))
         return found
 
 
@@ -313,7 +318,9 @@ def with_suspicion(health: UplinkHealth, found: Suspicion | None) -> UplinkHealt
         return replace(health, checks=checks)
     if found.down:
         return replace(health, checks=checks, state=DOWN, reason=found.reason, since=found.since, poor=False)
-    return replace(health, checks=checks, reason=health.reason or found.reason)
+    if found.blocked:
+        return replace(health, checks=checks, reason=health.reason or found.reason)
+    return replace(health, checks=checks, state=SUSPECT, reason=found.reason, since=found.since, poor=False)
 
 
 def _address(link: Hearing, addresses: Collection[IPAddress]) -> IPAddress | None:

@@ -59,7 +59,7 @@ _STREAM = ("engine", "stream")
 _STREAM_LINK = (*_STREAM, "link")
 _MAX_LINK = 9999  # a sender's number of a link; a larger one is no count of links
 
-_HEALTH = ("up", "degraded", "down", "unknown")
+_HEALTH = ("up", "degraded", "suspect", "down", "unknown")
 
 
 # --- from a snapshot to metrics ----------------------------------------------------------------------------

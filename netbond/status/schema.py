@@ -270,7 +270,11 @@ class HealthStatus:
     device: str = field(metadata=doc("of the uplink"))
     address: str = field(metadata=doc("of the uplink"))
     family: int = field(metadata=doc("of the uplink, 4 or 6"))
-    state: str = field(metadata=doc('`"unknown"`, `"up"`, `"degraded"` or `"down"`'))
+    state: str = field(
+        metadata=doc(
+            '`"unknown"`, `"up"`, `"degraded"`, `"suspect"` (a stream\'s link is silent) or `"down"`'
+        )
+    )
     reason: str = field(metadata=doc('why it is not simply up; `""`'))
     since_s: float = field(metadata=doc("seconds in this state"))
     checks: tuple[CheckStatus, ...] = field(metadata=doc("in the order of the chain"))

@@ -14,7 +14,7 @@ from netbond.config.values import HostPort
 from netbond.health.judge import DOWN, UP, Answer, CheckHealth, Outcome, UplinkHealth
 from netbond.health.report import Key
 from netbond.health.stream_evidence import Hearing
-from netbond.health.suspects import Round, Suspects, Suspicion, with_suspicion
+from netbond.health.suspects import SUSPECT, Round, Suspects, Suspicion, with_suspicion
 from netbond.model import IPAddress
 
 POLICY = HealthConfig(hold_down=0)
@@ -128,9 +128,11 @@ def test_a_radio_that_is_gone_is_known_in_time_and_its_return_as_well() -> None:
     assert world.run(30) == []
     assert world.asked == []  # nothing is asked while all is well
     world.dead = {USB1}
+    world.run(7.5)
+    assert world.suspects.suspicions()[USB1].reason.endswith(", but through usb0 (1 of 3)")
     ((took, device, what),) = world.run(60)
     assert (device, what) == ("usb1", "down")
-    assert 6 < took < 14  # 3 s of silence, three rounds of 2 s
+    assert 0 < took < 6.5  # 3 s of silence, three rounds of 2 s
     found = world.suspects.suspicions()[USB1]
     assert found.reason == "receiver: bond.example:5000: no answer within 2 s, but through usb0"
     assert (found.check.name, found.check.state, found.blocked) == ("receiver", "failing", False)
@@ -353,8 +355,9 @@ CHECK = CheckHealth("receiver", "failing")
     [
         (UP, "", None, (UP, "", 1.0, 0)),
         (UP, "", Suspicion(True, "silence", 7.0, CHECK), (DOWN, "silence", 7.0, 1)),
-        (UP, "", Suspicion(False, "silence (1 of 3)", 7.0, CHECK), (UP, "silence (1 of 3)", 1.0, 1)),
-        (UP, "late", Suspicion(False, "silence (1 of 3)", 7.0, CHECK), (UP, "late", 1.0, 1)),
+        (UP, "late", Suspicion(False, "silence (1 of 3)", 7.0, CHECK), (SUSPECT, "silence (1 of 3)", 7.0, 1)),
+        (UP, "", Suspicion(False, "only streams", 7.0, CHECK, blocked=True), (UP, "only streams", 1.0, 1)),
+        (UP, "late", Suspicion(False, "only streams", 7.0, CHECK, blocked=True), (UP, "late", 1.0, 1)),
         (DOWN, "no ARP", Suspicion(True, "silence", 7.0, CHECK), (DOWN, "no ARP", 1.0, 1)),
     ],
 )

@@ -322,10 +322,12 @@ netbond_policy_best_tier{policy="bank",family="4"} 1
 netbond_policy_uplink_weight{policy="bank",family="4",uplink="wwan0"} 3
 netbond_uplink_health{device="usb0",address="10.0.0.10",state="up"} 0
 netbond_uplink_health{device="usb0",address="10.0.0.10",state="degraded"} 1
+netbond_uplink_health{device="usb0",address="10.0.0.10",state="suspect"} 0
 netbond_uplink_health{device="usb0",address="10.0.0.10",state="down"} 0
 netbond_uplink_health{device="usb0",address="10.0.0.10",state="unknown"} 0
 netbond_uplink_health{device="wwan0",address="10.64.0.9",state="up"} 0
 netbond_uplink_health{device="wwan0",address="10.64.0.9",state="degraded"} 0
+netbond_uplink_health{device="wwan0",address="10.64.0.9",state="suspect"} 0
 netbond_uplink_health{device="wwan0",address="10.64.0.9",state="down"} 1
 netbond_uplink_health{device="wwan0",address="10.64.0.9",state="unknown"} 0
 netbond_health_check_ok{device="usb0",address="10.0.0.10",check="gateway"} 1
