@@ -101,6 +101,7 @@ def desired(facts: Facts, config: Config) -> Desired:
         for route in routes(uplink, routing, main.get((uplink.device, uplink.family), ()))
     ]
     pinned = pins.routes(uplinks, facts, config)
+    refused, refusing = pins.refusals(uplinks, found.withheld, facts, config)
     marked = mark_rules(uplinks, config.router, routing.protocol, flows.marks)
     inside = lan_interfaces(facts.interfaces, uplinks, config.router, found.settings)
     if flows.marks or inside.devices:
@@ -132,12 +133,14 @@ def desired(facts: Facts, config: Config) -> Desired:
             *of_uplinks,
             *(route for each in found.withheld for route in withheld.routes(each, routing)),
             *pinned,
+            *refused,
             *of_policies.routes,
             *shared.routes,
         ),
         rules=(
             *copies(facts.rules, bound, routing.protocol),
             *bound,
+            *refusing,
             *refusals(chosen, uplinks, found.withheld, routing),
             *unbound,
             *marked,

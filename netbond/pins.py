@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netbond.config.schema import Config, PinConfig
-from netbond.model import Facts, IPNetwork, Route, Uplink
+from netbond.model import Facts, IPNetwork, Route, Rule, Uplink, Withheld
 from netbond.policies.destinations import networks
 from netbond.policies.tiers import named
-from netbond.tables import LAST_METRIC, METRIC, nexthop
+from netbond.tables import LAST_METRIC, METRIC, host, nexthop
+
+REFUSING_TABLES = 200  # added to the number of the uplink's table, and to routing.policy_table
 
 
 def choose(pin: PinConfig, uplinks: Iterable[Uplink], family: int) -> Uplink | None:
@@ -26,17 +28,24 @@ def choose(pin: PinConfig, uplinks: Iterable[Uplink], family: int) -> Uplink | N
     return None
 
 
-def routes(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> list[Route]:
-    """The routes of the table of pins. Of two pins for the same prefix the first one in the file counts."""
-    uplinks = list(uplinks)
+def _pinned(facts: Facts, config: Config) -> dict[IPNetwork, PinConfig]:
+    """The pin of each prefix. Of two pins for the same prefix the first one in the file counts."""
     resolved = dict(facts.resolved)
+    found: dict[IPNetwork, PinConfig] = {}
+    for pin in config.pin:
+        for network in networks(pin.destination, resolved):
+            found.setdefault(network, pin)
+    return found
+
+
+def routes(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> list[Route]:
+    """The routes of the table of pins."""
+    uplinks = list(uplinks)
     routing = config.routing
     families = {uplink.family for uplink in uplinks}
     found: dict[IPNetwork, list[Route]] = {}
-    for pin in config.pin:
-        for network in networks(pin.destination, resolved):
-            if network in found or network.version not in families:
-                continue
+    for network, pin in _pinned(facts, config).items():
+        if network.version in families:
             family = network.version
             way = choose(pin, uplinks, family)
             found[network] = []
@@ -65,6 +74,55 @@ def routes(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> list[Rout
                     )
                 )
     return [route for network in sorted(found, key=_order) for route in found[network]]
+
+
+def refusals(
+    uplinks: Iterable[Uplink], withheld: Iterable[Withheld], facts: Facts, config: Config
+) -> tuple[list[Route], list[Rule]]:
+    """What refuses pinned destinations of IPv6 from addresses of uplinks that the pin does not name.
+
+    The kernel tries what is refused again with an address of its choice (netbond.policies.rules). Each such
+    uplink has a table of refusing routes, as of several pins the longest prefix counts here, too.
+    """
+    routing = config.routing
+    pinned = {network: pin for network, pin in _pinned(facts, config).items() if network.version == 6}
+    if not any(pin.otherwise == "unreachable" for pin in pinned.values()):
+        return [], []
+    addresses = {}
+    members = {}
+    for uplink in uplinks:
+        if uplink.family == 6:
+            addresses[uplink.table] = uplink.addresses
+            members[uplink.table] = [
+                pin for pin in config.pin if any(named(uplink, pattern) for pattern in pin.uplinks)
+            ]
+    addresses |= {each.table: each.addresses for each in withheld if each.family == 6}
+    found, rules = [], []
+    for table, held in sorted(addresses.items()):
+        place = routing.policy_table + REFUSING_TABLES + table
+        kinds = {
+            network: "unreachable"
+            if pin.otherwise == "unreachable" and pin not in members.get(table, ())
+            else "throw"
+            for network, pin in pinned.items()
+        }
+        if "unreachable" not in kinds.values():
+            continue
+        found += [
+            Route(place, network, kind=kinds[network], metric=LAST_METRIC, protocol=routing.protocol)
+            for network in sorted(kinds, key=_order)
+        ]
+        rules += [
+            Rule(
+                routing.main_priority + 1,
+                6,
+                table=place,
+                source=host(address.interface.ip),
+                protocol=routing.protocol,
+            )
+            for address in held
+        ]
+    return found, rules
 
 
 def _order(network: IPNetwork) -> tuple[int, int, int]:

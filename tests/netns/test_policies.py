@@ -102,6 +102,8 @@ class Policies(Box):
         text = "".join(f"\n[[policy]]\nname = 'p{n}'\n{policy}\n" for n, policy in enumerate(policies, 1))
         self.configure(f'[health]\nchecks = []\n[[uplink]]\nmatch = "eth1"\nenabled = false\n{more}{text}')
         self.start()
+        # What the kernel says of routes and rules is what was asked of it.
+        wait_for(lambda: "ip " not in self.run(*self.netbond("plan"), check=False), 5, "nothing to do")
 
     def counts(self) -> dict[tuple[int, int], int]:
         """Packets so far, by uplink and family."""
@@ -153,9 +155,9 @@ class Policies(Box):
         """The same for IPv4 and IPv6."""
         return self.send(host, **how), self.send(FAR6 if host == FAR else OTHER6, **how)
 
-    def explain(self, *words: str) -> list[str]:
-        """The command line of `netbond explain`, to be run in the box."""
-        return [sys.executable, "-m", "netbond", "explain", "--config", str(self.config_file), *words]
+    def netbond(self, command: str, *words: str) -> list[str]:
+        """The command line of a netbond command, to be run in the box."""
+        return [sys.executable, "-m", "netbond", command, "--config", str(self.config_file), *words]
 
     def lose(self, number: int) -> None:
         """Take the carrier of usbN away."""
@@ -229,7 +231,7 @@ def test_whose_traffic_it_is(box: Policies) -> None:
     # What is bound is never touched.
     assert box.send(FAR, user="nobody", bind="10.0.2.10") == "usb2"
     assert box.send(FAR6, user="nobody", bind="2001:db8:2::10") == "usb2"
-    said = box.run(*box.explain(FAR, "--in", "eth1", "--from", "192.168.50.2", "--dport", "443"))
+    said = box.run(*box.netbond("explain", FAR, "--in", "eth1", "--from", "192.168.50.2", "--dport", "443"))
     assert said.splitlines()[-1] == "policy p4: usb2 (tier 1 of 1)"
 
 
@@ -246,3 +248,13 @@ def test_overflow(box: Policies) -> None:
     took = wait_for(lambda: box.tier() == [1, 1], 12, "the first tier has room")
     assert took > 5
     assert "usb2" not in str(box.both() + box.both(lan=True))
+
+
+def test_a_pin_that_refuses_lets_nothing_out_by_another_uplink(box: Policies) -> None:
+    pin = f'[[pin]]\ndestination = ["{OTHER}", "{OTHER6}"]\nuplinks = ["usb2"]\notherwise = "unreachable"\n'
+    box.policy(more=pin)
+    assert box.both(OTHER) == ("usb2", "usb2")
+    box.lose(2)
+    wait_for(lambda: "usb2" not in box.table(221), 5, "no route by usb2")
+    assert box.both(OTHER) == ("No route to host", "No route to host")
+    assert "usb" in str(box.both())

@@ -13,7 +13,7 @@ from netbond.errors import ConfigError
 from netbond.model import (
     Facts,
 )
-from tests.unit.boxes import box, link, uplinks
+from tests.unit.boxes import SIX, box, commands, default6, link, six, uplinks
 
 
 class TestPins:
@@ -80,3 +80,24 @@ class TestPins:
         with pytest.raises(ConfigError, match=r"pin\[1\]\.destination") as caught:
             parse(f'[[pin]]\ndestination = {destination}\nuplinks = ["usb0"]')
         assert says in str(caught.value)
+
+
+def test_refusing_with_ipv6_is_from_each_address_that_the_kernel_may_choose() -> None:
+    """It tries what is refused again, bound to that. The longest prefix wins there, too."""
+    facts = replace(
+        SIX,
+        interfaces=(*SIX.interfaces, link("usb1")),
+        addresses=(*SIX.addresses, six("usb1", "2001:db8:1::5/64")),
+        routes=(*SIX.routes, default6("usb1", "fe80::2")),
+    )
+    text = (
+        '[[pin]]\ndestination = ["2001:db8:b:1::/64"]\nuplinks = ["usb1"]\n'
+        '[[pin]]\ndestination = ["2001:db8:b::/48", "203.0.113.0/24"]\nuplinks = ["usb0"]\n'
+    )
+    assert not [line for line in commands(facts, parse(text)) if "table 8" in line or " lookup 8" in line]
+    refuse = parse(text + 'otherwise = "unreachable"')
+    assert [line for line in commands(facts, refuse) if "table 8" in line or " lookup 8" in line] == [
+        "ip -6 route add unreachable 2001:db8:b::/48 table 8101 proto 78 metric 4294967295",
+        "ip -6 route add throw 2001:db8:b:1::/64 table 8101 proto 78 metric 4294967295",
+        "ip -6 rule add priority 51 from 2001:db8:1::5 lookup 8101 protocol 78",
+    ]
