@@ -116,10 +116,11 @@ _OTHER_MATCHES: dict[int, tuple[str, str]] = {
     25: ("dscp", "=B"),
     28: ("sport_mask", ""),
     29: ("dport_mask", ""),
+    30: ("dscp_mask", ""),
 }
 _OTHER_NUMBERS = {name: (kind, form) for kind, (name, form) in _OTHER_MATCHES.items() if form}
 _UID_RANGE = 20  # the kernel reports it only if it is a condition, as 0 to 0 for root
-_NO_CONDITION = frozenset({(13, b"\xff" * 4), (28, b"\xff" * 2), (29, b"\xff" * 2)})
+_NO_CONDITION = frozenset({(13, b"\xff" * 4), (28, b"\xff" * 2), (29, b"\xff" * 2), (30, b"\x3f")})
 _KNOWN_MATCHES = frozenset({0, 1, 2, 3, 6, 10, 14, 15, 16, 17, 18, 21})
 
 Names = Mapping[int, str]  # of interfaces, by index

@@ -194,12 +194,13 @@ def test_a_point_to_point_address_has_a_peer() -> None:
 def test_what_a_rule_matches_on_besides() -> None:
     payload = wire.pack_rule(RULES[0]) + attribute(22, b"\x06") + attribute(20, struct.pack("=II", 5, 1000))
     payload += attribute(28, b"\xff\xff") + attribute(29, b"\xff\xf0")  # kernel 6.15
+    payload += attribute(25, b"\x2e") + attribute(30, b"\x3f")
     payload += attribute(23, struct.pack("=HH", 80, 80)) + attribute(24, b"\x01") + attribute(99, b"\x07")
     found = wire.rule(payload, NAMES)
     assert found is not None
     assert (
-        found.other
-        == "uidrange 5-1000, ipproto 6, sport 80-80, attribute 24 01, dport_mask fff0, attribute 99 07"
+        found.other == "uidrange 5-1000, ipproto 6, sport 80-80, attribute 24 01, dscp 46, dport_mask fff0,"
+        " attribute 99 07"
     )
 
 
