@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from netbond.config.schema import RouterConfig, UplinkConfig
-from netbond.model import Interface, IPNetwork, Rule, Uplink
+from netbond.model import LOCAL_TABLE, MAIN_TABLE, Interface, IPNetwork, Rule, Uplink
 from netbond.policies.model import PolicyInUse
 
 # What may stand between quotes in nft's language without meaning something there: no quote, no final `*`.
@@ -114,6 +114,16 @@ def of_families(uplinks: Iterable[Uplink], families: Collection[int]) -> list[Up
 def mark_value(table: int, mask: int) -> int:
     """The mark of the uplink with this table."""
     return table * (mask & -mask)
+
+
+def cut_values(mask: int) -> tuple[int, int]:
+    """The marks of connections that are being cut, first and then: of tables that no uplink has."""
+    return mark_value(LOCAL_TABLE, mask), mark_value(MAIN_TABLE, mask)
+
+
+def names_by_mark(uplinks: Iterable[Uplink], router: RouterConfig) -> dict[tuple[int, int], str]:
+    """The names of uplinks, by family and mark."""
+    return {(uplink.family, mark_value(uplink.table, router.mark_mask)): uplink.name for uplink in uplinks}
 
 
 def _mark(uplink: Uplink, router: RouterConfig) -> Mark:

@@ -38,7 +38,6 @@ from netbond.status.schema import (
     IdleModem,
     KernelStatus,
     ModemStatus,
-    PolicyStatus,
     Snapshot,
     UplinkStatus,
 )
@@ -97,7 +96,7 @@ def overview(
     if not brief or not snapshot.ecmp.legs:
         parts += [text(""), *_ecmp(snapshot)]
     if snapshot.policies and not brief:
-        parts += [text(""), text("Policies"), indented(_policies(snapshot.policies))]
+        parts += [text(""), text("Policies"), indented(_policies(snapshot))]
     return [*parts, text(""), _agent(snapshot.agent)]
 
 
@@ -404,10 +403,10 @@ def _forwarded(flows: ForwardedFlows) -> Text:
     return text(f"Forwarded IPv{flows.family} flows keep their uplink by {article}{flows.held_by}")
 
 
-def _policies(policies: Sequence[PolicyStatus]) -> RenderableType:
-    """A line for each policy; for each family, where they differ."""
+def _policies(snapshot: Snapshot) -> RenderableType:
+    """A line for each policy; for each family, where they differ. Another one for its connections."""
     table = plain_table()
-    for policy in policies:
+    for policy in snapshot.policies:
         if policy.problem:
             table.add_row(text(policy.name, "bold"), text(policy.problem, "red"))
         lines: dict[tuple[str, str, str], list[int]] = {}
@@ -422,6 +421,13 @@ def _policies(policies: Sequence[PolicyStatus]) -> RenderableType:
             line = text(f"IPv{families[0]}: " if len(lines) > 1 else "")
             line.append_text(text(said, style))
             table.add_row(text(policy.name, "bold"), line.append_text(text(f": {reason}" if reason else "")))
+        on = [
+            f"{each.connections} on {each.uplink}"
+            for each in snapshot.connections
+            if each.policy == policy.name
+        ]
+        if on:
+            table.add_row(text(""), text(f"connections: {', '.join(on)}"))
     return table
 
 

@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from netbond.config.schema import RouterConfig
-from netbond.lan import lan_families, mark_value, of_families
+from netbond.lan import cut_values, lan_families, mark_value, of_families
 from netbond.model import IPAddress, IPNetwork, Uplink
 from netbond.policies.model import PolicyInUse
 from netbond.router import sticky
@@ -37,6 +37,10 @@ FAMILY, TABLE = "inet", "netbond"
 ANEW = f"table {FAMILY} {TABLE}\ndelete table {FAMILY} {TABLE}\n"
 
 REMOVAL = ANEW
+
+# Ends a TCP connection for the client: it is answered by a reset, and as it may have nothing to send, what
+# comes for it becomes one. After a moment the connection gets another mark, and the other end is answered.
+_CUT = ("ct direction original reject with tcp reset", "tcp flags set rst accept")
 
 # --- nftables ---------------------------------------------------------------------------------------------
 
@@ -102,10 +106,17 @@ def ruleset(
         *(words.leaving() for words in live),
         *(words.arriving() for words in live),
     ]
-    hold = [f"ct direction original {unmarked} jump begins"]
+    cuts = any(policy.failback == "cut" for policy in policies)
+    first, then = (
+        f"ct mark & 0x{config.mark_mask:08x} == 0x{value:08x} meta l4proto tcp"
+        for value in cut_values(config.mark_mask)
+    )
+    hold = [f"{first} goto cut", f"{then} reject with tcp reset"] if cuts else []
+    hold.append(f"ct direction original {unmarked} jump begins")
     if chains:
         hold.append("ct state new ct direction original jump remember")
     lines = [
+        *(_chain("cut", "", _CUT) if cuts else []),
         *(f"\t{each}" for each in sets),
         *(line for name in reversed(chains) for line in _chain(name, "", chains[name])),
         *_chain("begins", "", begins),
@@ -114,7 +125,7 @@ def ruleset(
     ]
     if twins and lan:
         answers = dict.fromkeys(f"ct direction reply {words.returning()}" for words in live)
-        lines += _chain("input", "filter hook input priority mangle", [*one_family, hold[0]])
+        lines += _chain("input", "filter hook input priority mangle", [*one_family, hold[-1 - bool(chains)]])
         lines += _chain("output", "route hook output priority mangle", [*one_family, *answers])
     if lan:
         in_lan = of_families(uplinks, lan)

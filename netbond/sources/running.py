@@ -20,6 +20,7 @@ from netbond.sources.networkd import NetworkdLeases
 from netbond.sources.networkmanager import NetworkManager
 from netbond.sources.overflow import PolicyOverflow
 from netbond.sources.pin_names import PinNames
+from netbond.sources.policy_memory import PolicyMemory
 from netbond.sources.policy_users import PolicyUsers
 from netbond.sources.taken_defaults import TakenDefaults
 from netbond.status.schema import Sections
@@ -39,6 +40,7 @@ def all_sources(config: Config) -> list[Source]:
         PolicyUsers(config),
         AutoWeights(),
         PolicyOverflow(),
+        PolicyMemory(),
         HealthChecks(config),
         DataPlans(config),
         LastPass(),

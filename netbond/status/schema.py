@@ -438,6 +438,15 @@ class HardwareStatus:
         return cls(**{key.name: getattr(device, key.name) for key in fields(cls)})
 
 
+@dataclass(frozen=True, slots=True)
+class PolicyConnections:
+    """How many connections a policy has on an uplink."""
+
+    policy: str = field(metadata=doc("the policy's name"))
+    uplink: str = field(metadata=doc("the uplink's name"))
+    connections: int = field(metadata=doc("forwarded ones, and those of this box's own sockets"))
+
+
 @dataclass(frozen=True)
 class Sections:
     """The parts of a snapshot that come from other sources than the kernel."""
@@ -469,6 +478,10 @@ class Sections:
     )
     hardware: Mapping[str, HardwareStatus] = field(
         default_factory=dict, metadata=doc("by device, what it is")
+    )
+    connections: tuple[PolicyConnections, ...] = field(
+        default=(),
+        metadata=doc("of each policy on each uplink, counted each 10 s: [policies.md](policies.md)"),
     )
 
 

@@ -2,18 +2,61 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.netns.box import wait_for
-from tests.netns.test_policies import FAR, Policies
+from tests.netns.test_policies import FAR, FAR6, Policies
 
 pytestmark = pytest.mark.root
 
 BY_FLOW = "[sysctl]\nmultipath_hash = 'flows'\n"
 MANY = 16  # new connections: one in 30,000 times two uplinks get none of them by chance
+
+
+SERVER = """
+import socket, sys, threading, time
+def serve(one):
+    try:
+        while True:
+            one.send(b"x" * 1000)
+            time.sleep(0.02)
+    except OSError as error:
+        print("server", error.strerror, flush=True)
+def listen(host, family):
+    server = socket.create_server((host, 7000), family=family)
+    print("ready", flush=True)
+    while True:
+        threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+threading.Thread(target=listen, args=(sys.argv[1], socket.AF_INET), daemon=True).start()
+listen(sys.argv[2], socket.AF_INET6)
+"""
+
+# Downloads: it sends nothing after its connections are there, and says how each of them ends.
+DOWNLOAD = """
+import selectors, socket, sys
+found = selectors.DefaultSelector()
+for host in sys.argv[1:]:
+    one = socket.create_connection((host, 7000), timeout=5)
+    one.recv(10)
+    print("open", flush=True)
+    found.register(one, selectors.EVENT_READ, host)
+for host in sys.argv[1:]:
+    while host:
+        for key, _ in found.select():
+            try:
+                if not key.fileobj.recv(100000):
+                    raise OSError(0, "closed")
+            except OSError as error:
+                print(error.strerror, flush=True)
+                found.unregister(key.fileobj)
+                host = ""
+"""
 
 
 @pytest.fixture
@@ -65,3 +108,67 @@ def test_where_new_connections_of_a_sticky_client_go_when_the_better_tier_is_bac
     assert box.both(lan=True) == (known, known)
     assert box.both(lan=True, source=3) == ("usb0", "usb0")  # a client that is new
     assert box.both() == ("usb0", "usb0")  # the box itself
+
+
+class Downloads:
+    """A program in a namespace that downloads from the far side, over both families."""
+
+    def __init__(self, namespace: str) -> None:
+        command = ["ip", "netns", "exec", namespace, sys.executable, "-c", DOWNLOAD, FAR, FAR6]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert [self.line(), self.line()] == ["open", "open"]
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.mark.parametrize("failback", ["cut", "drain"])
+def test_what_becomes_of_connections_when_the_better_tier_is_back(box: Policies, failback: str) -> None:
+    router = '[router]\nlan = ["eth1"]\nipv6 = "masquerade"\n'
+    box.policy(f'uplinks = ["usb0", "usb1"]\nfailback = "{failback}"', more=router)
+    command = ["ip", "netns", "exec", box.far, sys.executable, "-c", SERVER, FAR, FAR6]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert [server.stdout.readline(), server.stdout.readline()] == ["ready\n", "ready\n"]
+    box.lose(0)
+    wait_for(lambda: box.tier() == [2, 2], 5, "tier 2")
+    running = [Downloads(box.name), Downloads(box.client)]
+    try:
+        box.regain(0)
+        began = time.monotonic()
+        wait_for(lambda: box.tier() == [1, 1], 5, "tier 1")
+        if failback == "cut":
+            ends = [each.line() for each in running for _ in range(2)]
+            print(f"cut after {time.monotonic() - began:.1f} s")
+            assert ends == ["Software caused connection abort"] * 2 + ["Connection reset by peer"] * 2
+            time.sleep(2)
+            quiet = packets(box)
+            time.sleep(1)
+            assert packets(box) - quiet < 5  # neighbour discovery
+        else:
+            before = packets(box)
+            time.sleep(1)
+            assert packets(box) - before > 100
+            assert all(each.process.poll() is None for each in running)
+            again = Downloads(box.client)  # new ones go to the better tier
+            running.append(again)
+            expected = [
+                {"policy": "p1", "uplink": "usb0", "connections": 2},
+                {"policy": "p1", "uplink": "usb1", "connections": 4},
+            ]
+            wait_for(lambda: box.status()["connections"] == expected, 15, "they are counted")
+    finally:
+        for each in running:
+            each.stop()
+        server.kill()
+        server.communicate()
+
+
+def packets(box: Policies) -> int:
+    """How many packets usb1 has received and sent."""
+    return sum(int(box.run("cat", f"/sys/class/net/usb1/statistics/{way}_packets")) for way in ("rx", "tx"))

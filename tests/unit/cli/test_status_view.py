@@ -112,10 +112,15 @@ def test_policies_have_a_line_each() -> None:
         {"name": "guests", **tiers, "ways": []},
         {"name": "video", **tiers, "ways": [], "problem": "this kernel cannot tell DSCP apart"},
     ]
+    snapshot["connections"] = [
+        {"policy": "bank", "uplink": "dsl", "connections": 12},
+        {"policy": "bank", "uplink": "lte", "connections": 1},
+    ]
     text = shown(snapshot)
     assert text[text.index("Policies") :].partition("\n\n")[0] == (
         "Policies\n"
         "  bank    dsl (tier 1 of 2)\n"
+        "          connections: 12 on dsl, 1 on lte\n"
         "  backup  IPv4: dsl (tier 1 of 2)\n"
         "  backup  IPv6: refused: no tier works: tier 1: dsl: no carrier\n"
         "  guests  nothing matches it: no such interface, user, name or family here\n"

@@ -142,6 +142,19 @@ def test_where_a_client_may_begin(failback: str, best: int, tier: int, expected:
     assert may_begin(policy(failback=failback), way) == expected
 
 
+def test_a_table_for_a_policy_that_cuts() -> None:
+    found = text(policy(sticky_s=0, failback="cut"))
+    assert chain(found, "forward")[2:4] == [
+        "ct mark & 0xff000000 == 0xff000000 meta l4proto tcp goto cut",
+        "ct mark & 0xff000000 == 0xfe000000 meta l4proto tcp reject with tcp reset",
+    ]
+    assert chain(found, "cut") == [
+        "ct direction original reject with tcp reset",
+        "tcp flags set rst accept",
+    ]
+    assert "cut" not in text(policy(sticky_s=0))
+
+
 # --- what outlives a change --------------------------------------------------------------------------------
 
 

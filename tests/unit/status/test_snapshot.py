@@ -363,6 +363,7 @@ WHOLE: dict[str, Any] = {
         }
     ],
     "hardware": {"usb0": {"path": "a", "vendor": "b", "model_name": "e", "bus": "i"}},
+    "connections": [],
 }
 
 
