@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 NOT_RUN = (launch.EXIT_NOT_EXECUTABLE, launch.EXIT_NOT_FOUND)
 
 
-def not_run(config: Config) -> list[str]:
+def not_run(config: Config) -> tuple[str, ...]:
     """Checks whose program is not run, and why."""
-    return [
+    return tuple(
         f"check {check.name} is not run: {reason}"
         for check in config.check
         if check.command and (reason := unfit(check.command[0], check.user))
-    ]
+    )
 
 
 class CommandChecks:
