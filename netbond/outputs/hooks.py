@@ -42,6 +42,9 @@ class Hooks(Output):
     async def apply(self, facts: Facts, goal: Desired, config: Config) -> Sequence[str]:
         """Tell the hooks what has changed since the last pass, without waiting for them."""
         self._configure(config.hook)
+        if not config.hook:
+            self._before = None
+            return ()
         now = conditions(facts, goal)
         news = events(self._before, now)
         self._before = carry_on(self._before, now)

@@ -64,6 +64,19 @@ async def test_it_is_told_what_changes(tmp_path: Path) -> None:
     assert told.said() == ["down usb0", "up usb0"]
 
 
+async def test_a_hook_that_is_added_is_told_what_comes_after(tmp_path: Path) -> None:
+    told = Told(tmp_path)
+    with_hook = told.config
+    told.config = config_in(tmp_path)
+    for facts in (BOTH, DEAD):
+        assert await told.look(facts) == []
+    told.config = with_hook
+    for facts in (BOTH, DEAD):
+        await told.look(facts)
+        await told.idle()
+    assert told.said() == ["down usb0"]
+
+
 async def test_only_events_that_it_asks_for(tmp_path: Path) -> None:
     told = Told(tmp_path, events=("up",))
     for facts in (BOTH, DEAD, BOTH):
