@@ -23,8 +23,9 @@ CORE_PERCENT = 95
 # What decides, at the top of netbond/, and what else has neither sockets nor files.
 CORE_ROOMS = ("netbond", "netbond/config")
 CORE = {
-    "netbond/dhcp/lease.py", "netbond/health/judge.py", "netbond/srtla/receiver/receiver.py",
-    "netbond/srtla/schedule.py", "netbond/srtla/sender.py", "netbond/srtla/wire.py",
+    "netbond/dhcp/lease.py", "netbond/health/judge.py", "netbond/srtla/receiver/groups.py",
+    "netbond/srtla/receiver/receiver.py", "netbond/srtla/receiver/room.py", "netbond/srtla/schedule.py",
+    "netbond/srtla/sender.py", "netbond/srtla/wire.py",
 }  # fmt: skip
 NOT_CORE = {"netbond/agent.py", "netbond/reconciler.py"}  # the loop, and one pass of it
 

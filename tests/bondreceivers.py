@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from netbond.srtla import wire
-from netbond.srtla.receiver.receiver import PeerAddress, Receiver
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.receiver import Receiver
 
 RECEIVERS = ("belabox", "netbond", "go-srtla", "irlserver")
 FLUSH = 0.02  # s

@@ -19,7 +19,10 @@ from netbond.srtla import wire
 from netbond.srtla.process import batch, linklist, receiving
 from netbond.srtla.process.protocol import FROM_AGENT, FROM_FRONT, ChannelError, encode, parse
 from netbond.srtla.receiver import passage
-from netbond.srtla.receiver.receiver import AMPLIFICATION, UDP_OVERHEAD, Limits, PeerAddress, Receiver
+from netbond.srtla.receiver.groups import AMPLIFICATION, UDP_OVERHEAD
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.receiver import Receiver
+from netbond.srtla.receiver.room import Limits
 from netbond.srtla.registration import psk
 from netbond.srtla.streamid import stream_id_of
 from netbond.system import strict_json

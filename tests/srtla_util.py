@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
-from netbond.srtla.receiver import receiver
-from netbond.srtla.receiver.receiver import Limits, PeerAddress, Receiver
+from netbond.srtla.receiver.events import Event as ReceiverEvent
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.receiver import Receiver
+from netbond.srtla.receiver.room import Limits
 from netbond.srtla.registration.keyring import Key
 from netbond.srtla.sender import Event, LinkAdded, Sender
 
@@ -121,7 +123,7 @@ class Network:
         self.receiver = Receiver(
             self.random.randbytes, self.now, limits=limits, keys=made, require_key=require[1]
         )
-        self.receiver_events: list[receiver.Event] = []
+        self.receiver_events: list[ReceiverEvent] = []
         self.receiver_alive = True
         self.sender_events: list[Event] = []
         self.to_caller: list[bytes] = []

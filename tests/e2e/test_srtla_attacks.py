@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from netbond.srtla import wire
-from netbond.srtla.receiver.receiver import UDP_OVERHEAD
+from netbond.srtla.receiver.groups import UDP_OVERHEAD
 from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent, streaming
 from tests.srtla_util import data_packet, srt_control
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from netbond.srtla.native import fastpath
 from netbond.srtla.process.batch import Local
-from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, PeerAddress, Receiver
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, Receiver
 
 
 class Bypass:

@@ -491,7 +491,7 @@ static int is_copy(Path *p, const uint8_t *data, int size) {
 }
 
 // To two links in turn, of those that have earned it: the next that were heard lately, else those heard last. How many
-// got it. (_in_turn in receiver.py.)
+// got it. (in_turn in groups.py.)
 static int to_links_in_turn(Path *p, Group *group, const uint8_t *data, int size, double now) {
     Link *chosen[ACK_COPIES];
     int copies = 0, need = size + OVERHEAD + RESERVE;

@@ -37,25 +37,21 @@ from netbond.srtla.process.srtserver import SrtServer
 from netbond.srtla.process.statspage import page_of
 from netbond.srtla.process.wakeup import LISTENER, Report
 from netbond.srtla.receiver import passage
-from netbond.srtla.receiver.groupfiles import GroupFiles
-from netbond.srtla.receiver.receiver import (
-    FLUSH_AFTER_S,
+from netbond.srtla.receiver.events import (
     CallerReplaced,
     GroupCreated,
     GroupRemoved,
     KeyRefused,
-    Limits,
     LinkJoined,
     LinkLeft,
-    PeerAddress,
     PlainCaller,
-    Receiver,
     Routed,
     StreamAccepted,
-    format_address,
-    format_host,
-    packed_address,
 )
+from netbond.srtla.receiver.groupfiles import GroupFiles
+from netbond.srtla.receiver.peeraddress import PeerAddress, format_address, format_host, packed_address
+from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, Receiver
+from netbond.srtla.receiver.room import Limits
 from netbond.srtla.registration.keyring import Key
 from netbond.srtla.statistics import GroupStatistics, PeerStatistics, ReceiverStatistics, SenderView
 from netbond.system.typed_json import to_json

@@ -42,7 +42,7 @@ from netbond.srtla.process.protocol import AdviceMessage, EncoderThere, Links, M
 from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.wakeup import Report
 from netbond.srtla.process.watchsocket import WatchSocket
-from netbond.srtla.receiver.receiver import format_address
+from netbond.srtla.receiver.peeraddress import format_address
 from netbond.srtla.sender import (
     RECEIVER_SILENCE_S,
     Advised,

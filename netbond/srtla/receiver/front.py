@@ -28,7 +28,9 @@ from netbond.srtla.process.protocol import Fatal, Forget, Hello, Message, Resume
 from netbond.srtla.process.receiving import RecvOptions, busiest, fit_in_message, log_refusal, served_by
 from netbond.srtla.process.statspage import page_of
 from netbond.srtla.receiver import passage, steering
-from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, PlainCaller, Receiver, format_address
+from netbond.srtla.receiver.events import KeyRefused, PlainCaller
+from netbond.srtla.receiver.peeraddress import PeerAddress, format_address
+from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.statistics import ReceiverStatistics, WorkerStatistics
 from netbond.system.hang import LOOK_INTERVAL_S, HangDetector, look_at
 from netbond.system.typed_json import from_json

@@ -17,28 +17,43 @@ using the receiver against others, or from filling it up:
 
 from __future__ import annotations
 
-import ipaddress
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from netbond.srtla import wire
-from netbond.srtla.receiver.figures import Figures
+from netbond.srtla.receiver.events import (
+    CallerReplaced,
+    Event,
+    GroupCreated,
+    GroupRemoved,
+    KeyRefused,
+    LinkJoined,
+    LinkLeft,
+    PlainCaller,
+    Routed,
+    StreamAccepted,
+)
+from netbond.srtla.receiver.groupreport import report
+from netbond.srtla.receiver.groups import (
+    AMPLIFICATION,
+    EARNED_IN_C,
+    FRESH_S,
+    UDP_OVERHEAD,
+    Group,
+    Peer,
+    earn,
+    in_turn,
+    may,
+)
 from netbond.srtla.receiver.handshakes import Handshakes, completed
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.room import Limits, no_room
 from netbond.srtla.registration import psk
 from netbond.srtla.registration.keyring import Key, Keyring
 from netbond.srtla.registration.ticket import KEY_LENGTH, Ticket, Tickets, origin
-from netbond.srtla.streamid import StreamIds, display_name, stream_id_of
+from netbond.srtla.streamid import display_name, stream_id_of
 
-PeerAddress = tuple[Any, ...]  # (host, port) or (host, port, flow, scope), as recvfrom gives it
-
-UDP_OVERHEAD: Final = 28  # bytes of IPv4 and UDP header: what a spoofed datagram costs its author besides
-AMPLIFICATION: Final = 3  # bytes to an unproven peer per byte from it, as QUIC has it (RFC 9000, 8.1)
-EARNED_IN_C: Final = 2  # of these for what fastpath.c answers, to packets that it has read; the rest is ours
-CREDIT_MAX: Final = 65536  # bytes
-# Bytes of a link's credit that the SRT server's packets leave: the SRTLA ACK of the packets that wait for it.
-RESERVE: Final = 4 + 4 * wire.ACK_EVERY + UDP_OVERHEAD
 FLUSH_AFTER_S: Final = 0.02  # that a received packet waits for its SRTLA ACK at most
 PATIENCE: Final = 0.02  # of SRT's latency: how long a packet may wait until more come, ...
 PATIENCE_MOST_S: Final = 0.009  # ... at most: with the wake-up itself, it is delayed by 10 ms
@@ -47,176 +62,7 @@ NGP_INTERVAL_S: Final = 1.0  # between "no such group" to one stranger
 TELL_INTERVAL_S: Final = 10.0  # between two KeyRefused events, and two of PlainCaller
 NGP_STRANGERS: Final = 1024  # remembered; also the most such answers in a second
 REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "plain_srt", "unproven")
-FRESH_S: Final = 0.5  # a link heard within this is preferred for what comes from the SRT server
 CALLER_QUIET_S: Final = 0.3  # of an SRT connection, then another caller may take its place
-LOOKS_FOR_LOSS: Final = 10  # of one second each, over which loss is a share
-ACK_COPIES: Final = 2  # links that get an SRT ACK, in turn: one may be dying, and each copy costs both ends
-
-
-def _recent() -> deque[tuple[int, int]]:
-    return deque(maxlen=LOOKS_FOR_LOSS)
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the receiver grants: times in seconds, and how many groups and links."""
-
-    timeout_s: float = 10.0  # of silence, then a link is removed
-    group_timeout_s: float = 10.0  # without links, then a group is removed
-    half_open_s: float = 5.0  # and up to twice that: after a registration a link must join within it
-    groups: int = 200
-    groups_per_source: int = 32  # per IPv4 address or IPv6 /64; a carrier's NAT has many senders behind it
-    groups_per_prefix: int = 100  # per IPv4 /24 or IPv6 /48
-    links: int = 32  # per group
-
-
-@dataclass(slots=True, eq=False)
-class Group:
-    """One SRT connection and its links."""
-
-    number: int  # of its socket towards the SRT server
-    id: bytes
-    created: float
-    ticket: Ticket
-    keyed: bool = False  # its sender has shown that it knows a key
-    key_name: str = ""  # of that key
-    links: dict[PeerAddress, Peer] = field(default_factory=dict)
-    empty_since: float = 0.0  # monotonic s, if it has no links
-    last: Peer | None = None  # the link heard most recently with an SRT packet
-    caller: int = 0  # the SRT socket id of the caller that began last
-    server: int = 0  # the SRT server's socket id of the connection; 0: there is none, or it is not known
-    flowed: float = 0.0  # when a packet of that connection came last
-    turn: int = 0  # which of the links is the first that may get the next SRT ACK
-    out: list[bytes] = field(default_factory=list)  # for the SRT server
-    conclusion: bytes = b""  # of an SRT caller, that waits for the cookie of its SRT server
-    packets: int = 0
-    bytes: int = 0
-    counted: int = 0  # bytes at the last look
-    counted_packets: int = 0  # packets then
-    recent: deque[tuple[int, int]] = field(default_factory=_recent)  # received and lost, from look to look
-    carried: int = 0  # bytes at the last cleanup
-    activity: float = 0.0  # bytes from cleanup to cleanup, smoothed
-    latency_s: float = 0.0  # SRT's, as the server's handshake told it; 0: not known
-    stream_ids: StreamIds = field(default_factory=StreamIds)
-    source: str = ""  # where it was registered from: names it as long as there is no better name
-    stream: str = ""  # its name for everybody
-    figures: Figures = field(default_factory=Figures)
-
-
-@dataclass(slots=True, eq=False)
-class Peer:
-    """A link of a group as the receiver sees it."""
-
-    address: PeerAddress
-    group: Group
-    joined: float
-    last_heard: float
-    proven: bool = False  # it registered the group: its address is not forged
-    credit: int = 0  # bytes that may be sent to it without proof
-    keepalive: wire.Keepalive | None = None  # the sender's last one, with its figures of the link
-    lost: int = -1  # packets that the sender missed, at the last look; -1: it has not told yet
-    unacknowledged: list[int] = field(default_factory=list)
-    batch: list[bytes] = field(default_factory=list)  # SRT packets not accounted for yet
-    packets: int = 0
-    bytes: int = 0
-    counted: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class GroupCreated:
-    """A sender registered and joined its first link."""
-
-    group: int
-    id: bytes
-    stream: str
-    address: PeerAddress
-
-
-@dataclass(frozen=True, slots=True)
-class GroupRemoved:
-    """The group is gone: close its socket towards the SRT server."""
-
-    group: int
-    id: bytes
-    stream: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CallerReplaced:
-    """Another SRT caller has begun: send `shutdown` from the group's socket towards the SRT server and close
-    that. What follows has another number: the SRT server must see it come from another port."""
-
-    group: int
-    id: bytes
-    stream: str
-    shutdown: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """What follows of this group goes to the SRT server with this number, as `route` said."""
-
-    group: int
-    server: int
-
-
-@dataclass(frozen=True, slots=True)
-class StreamAccepted:
-    """The SRT server has accepted an SRT caller of the group."""
-
-    group: int
-    id: bytes
-    stream: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkJoined:
-    """A link joined a group."""
-
-    group: int
-    id: bytes
-    stream: str
-    address: PeerAddress
-
-
-@dataclass(frozen=True, slots=True)
-class LinkLeft:
-    """A link of a group fell silent, or moved to another group."""
-
-    group: int
-    id: bytes
-    stream: str
-    address: PeerAddress
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRefused:
-    """A sender was refused: it has another key, or none (`claimed` is False). At most one in 10 s."""
-
-    address: PeerAddress
-    claimed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PlainCaller:
-    """An SRT caller called us in the place of an SRTLA sender or the SRT server. At most one in 10 s."""
-
-    address: PeerAddress
-
-
-Event = (
-    GroupCreated
-    | GroupRemoved
-    | CallerReplaced
-    | Routed
-    | StreamAccepted
-    | LinkJoined
-    | LinkLeft
-    | KeyRefused
-    | PlainCaller
-)
 
 
 class Receiver:
@@ -340,7 +186,7 @@ class Receiver:
         if peer is None:
             return
         peer.last_heard = max(peer.last_heard, at)
-        _earn(peer, (AMPLIFICATION - EARNED_IN_C) * (size + UDP_OVERHEAD * packets))
+        earn(peer, (AMPLIFICATION - EARNED_IN_C) * (size + UDP_OVERHEAD * packets))
         peer.packets += packets
         peer.bytes += size
         group = peer.group
@@ -365,7 +211,7 @@ class Receiver:
 
     def _heard(self, peer: Peer, size: int, now: float) -> None:
         peer.last_heard = now
-        _earn(peer, AMPLIFICATION * size)
+        earn(peer, AMPLIFICATION * size)
 
     def _count(self, peer: Peer, packets: int, size: int, now: float) -> None:
         self._heard(peer, size + UDP_OVERHEAD * packets, now)
@@ -480,11 +326,11 @@ class Receiver:
             self._name(group)
             self._events.append(StreamAccepted(group.number, group.id, group.stream))
         group.latency_s = wire.parse_latency(data) or group.latency_s
-        able = [peer for peer in group.links.values() if _may(peer, len(data) + UDP_OVERHEAD)]
+        able = [peer for peer in group.links.values() if may(peer, len(data) + UDP_OVERHEAD)]
         if not able:
             self.refused["unproven"] += 1
         elif data[0] == 0x80 and data[1] == 0x02:
-            for peer in _in_turn(group, able, now):
+            for peer in in_turn(group, able, now):
                 self._send(peer, data)
         else:
             last = group.last
@@ -529,7 +375,7 @@ class Receiver:
             for address in links:
                 if address not in self._peers and len(group.links) < self._limits.links:
                     # As much as a REG2 earns it, once.
-                    _earn(
+                    earn(
                         self._add_link(group, address, now), AMPLIFICATION * (wire.REG_LENGTH + UDP_OVERHEAD)
                     )
             numbers.append(group.number)
@@ -631,52 +477,7 @@ class Receiver:
         """Per group: number, id (8 hex digits), counters and links (docs/recv.md). Rates: since last call."""
         elapsed = max(now - self._stats_at, 0.001)
         self._stats_at = now
-        groups = []
-        for group in self._groups.values():
-            links = []
-            lost = 0
-            for peer in group.links.values():
-                link: dict[str, Any] = {
-                    "peer": format_address(peer.address),
-                    "packets": peer.packets,
-                    "bytes": peer.bytes,
-                    "bitrate_bps": int((peer.bytes - peer.counted) * 8 / elapsed),
-                    "idle_s": round(now - peer.last_heard, 1),
-                    "age_s": int(now - peer.joined),
-                }
-                told = peer.keepalive
-                if told is not None:
-                    lost += max(told.naks - peer.lost, 0) if peer.lost >= 0 else 0
-                    peer.lost = told.naks
-                    link["sender"] = {
-                        "link": told.link,
-                        "rtt_ms": told.rtt,
-                        "window": told.window,
-                        "in_flight": told.in_flight,
-                        "naks": told.naks,
-                        "bitrate_bps": told.bitrate * 8,
-                    }
-                links.append(link)
-                peer.counted = peer.bytes
-            groups.append(
-                {
-                    "number": group.number,
-                    "id": group.id[:4].hex(),
-                    "keyed": group.keyed,
-                    "age_s": int(now - group.created),
-                    "packets": group.packets,
-                    "bytes": group.bytes,
-                    "bitrate_bps": int((group.bytes - group.counted) * 8 / elapsed),
-                    "links": links,
-                    "loss_pct": _loss(group, lost),
-                    "stream": group.stream,
-                    "stream_id": group.stream_ids.accepted,
-                    "latency_ms": round(group.latency_s * 1000) or None,
-                    **group.figures.tell(group.flowed, elapsed, now),
-                }
-            )
-            group.counted, group.counted_packets = group.bytes, group.packets
-        return groups
+        return [report(group, elapsed, now) for group in self._groups.values()]
 
     # --- registration ---------------------------------------------------------------------------------------
 
@@ -735,40 +536,7 @@ class Receiver:
         self._send(peer, wire.REG3_PACKET)
 
     def _no_room(self, ticket: Ticket, now: float, *, keyed: bool) -> tuple[str, tuple[Group, str] | None]:
-        """Why there is no room for a group of this origin, or ""; then perhaps a group to remove first, and
-        why: it carries nothing, has fallen silent, or its sender has no key and this one has (`keyed`)."""
-        limits, counts = self._limits, self._counts
-        if counts[ticket.source] >= limits.groups_per_source:
-            crowd = [g for g in self._groups.values() if g.ticket.source == ticket.source]
-            refusal = "quota"
-        elif counts[ticket.prefix] >= limits.groups_per_prefix:
-            crowd = [g for g in self._groups.values() if g.ticket.prefix == ticket.prefix]
-            refusal = "quota"
-        elif len(self._groups) >= limits.groups:
-            crowd = list(self._groups.values())
-            refusal = "table_full"
-        else:
-            return "", None
-        for group in crowd:  # oldest first
-            idle = not group.packets and now - group.created >= limits.half_open_s
-            if not group.links or (idle and (keyed or not group.keyed)):
-                return "", (group, "it carried nothing, and there was no room")
-        for group in crowd:
-            # A sender that comes back, under another port perhaps, takes the place of what it left behind.
-            heard = max(peer.last_heard for peer in group.links.values())
-            if group.ticket.source == ticket.source and now - heard >= limits.timeout_s / 2:
-                return "", (group, "it had fallen silent, and there was no room")
-        without = [group for group in crowd if not group.keyed]
-        if keyed and without:
-            # Of the network that has most of them: who fills the table rarely has many networks.
-            per_prefix = Counter(group.ticket.prefix for group in without)
-            ((fullest, _),) = per_prefix.most_common(1)
-            least = min(
-                (group for group in without if group.ticket.prefix == fullest),
-                key=lambda group: group.activity,
-            )
-            return "", (least, "a sender with the key took its place")
-        return refusal, None
+        return no_room(self._groups.values(), self._counts, self._limits, ticket, now, keyed=keyed)
 
     def _refuse(self, address: PeerAddress, why: str) -> None:
         self.refused[why] += 1
@@ -887,57 +655,3 @@ class Receiver:
 
     def _reply(self, address: PeerAddress, data: bytes) -> None:
         self._to_peers.append((address, data))
-
-
-def _earn(peer: Peer, credit: int) -> None:
-    peer.credit = min(peer.credit + credit, CREDIT_MAX)
-
-
-def _loss(group: Group, lost: int) -> float | None:
-    """The share of packets that its links lost lately, 0 to 100; `lost` of them since the last look."""
-    group.recent.append((group.packets - group.counted_packets, lost))
-    if all(peer.keepalive is None for peer in group.links.values()):
-        return None
-    received = sum(packets for packets, _ in group.recent)
-    missed = sum(packets for _, packets in group.recent)
-    return round(100 * missed / (received + missed), 1) if missed else 0.0
-
-
-def _in_turn(group: Group, able: list[Peer], now: float) -> list[Peer]:
-    """The links of `able` that get an SRT ACK: the next that were heard lately, else those heard last."""
-    links = list(group.links.values())
-    chosen: list[Peer] = []
-    for step in range(len(links)):
-        position = (group.turn + step) % len(links)
-        peer = links[position]
-        if now - peer.last_heard <= FRESH_S and peer in able:
-            chosen.append(peer)
-            if len(chosen) == ACK_COPIES:
-                group.turn = position + 1
-                return chosen
-    quiet = [peer for peer in able if peer not in chosen]
-    quiet.sort(key=lambda peer: -peer.last_heard)
-    return chosen + quiet[: ACK_COPIES - len(chosen)]
-
-
-def _may(peer: Peer, size: int) -> bool:
-    """Whether a link may get so many bytes of the SRT server's."""
-    return peer.proven or peer.credit >= size + RESERVE
-
-
-def format_address(address: PeerAddress) -> str:
-    """'192.0.2.1:5000' or '[2001:db8::1]:5000'; an IPv4 peer of a dual-stack socket is shown as IPv4."""
-    host, port = format_host(address), int(address[1])
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def format_host(address: PeerAddress) -> str:
-    """'192.0.2.1' or '2001:db8::1'."""
-    host = str(address[0])
-    return host.removeprefix("::ffff:") if host.startswith("::ffff:") and "." in host else host
-
-
-def packed_address(address: PeerAddress) -> bytes:
-    """IP address and port, big-endian: 6 bytes of IPv4, 18 of IPv6."""
-    host = ipaddress.ip_address(format_host(address).partition("%")[0])
-    return host.packed + int(address[1]).to_bytes(2, "big")

@@ -19,7 +19,8 @@ from netbond.config.schema import MODES
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
-from netbond.srtla.receiver.receiver import Event, GroupCreated, LinkJoined, LinkLeft, Receiver
+from netbond.srtla.receiver.events import Event, GroupCreated, LinkJoined, LinkLeft
+from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.sender import LinkAdded, LinkDown, LinkUp, Sender
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"

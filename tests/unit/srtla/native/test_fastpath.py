@@ -24,7 +24,9 @@ from netbond.srtla.native.bypass import Bypass
 from netbond.srtla.process import batch
 from netbond.srtla.process.wakeup import ENOUGH_PACKETS, LISTENER, PAUSE_S
 from netbond.srtla.receiver.figures import HEAD, WINDOW
-from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, RESERVE, UDP_OVERHEAD, PeerAddress, Receiver
+from netbond.srtla.receiver.groups import RESERVE, UDP_OVERHEAD
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, Receiver
 from tests.srtla_util import CONCLUSION, data_packet, handshake, srt_ack, srt_control, srt_nak
 from tests.unit.srtla.process.asked import asked
 

@@ -24,7 +24,8 @@ from netbond.srtla.process import receiving, srtserver
 from netbond.srtla.process.protocol import Forget, Resume, ResumeData, encode
 from netbond.srtla.process.receiving import RecvEngine, RecvOptions
 from netbond.srtla.process.wakeup import PAUSE_S
-from netbond.srtla.receiver.receiver import KeyRefused, Limits, PlainCaller
+from netbond.srtla.receiver.events import KeyRefused, PlainCaller
+from netbond.srtla.receiver.room import Limits
 from netbond.srtla.sender import Sender
 from netbond.system.typed_json import to_json
 from tests.srtla_util import (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 
 from netbond.srtla import wire
-from netbond.srtla.receiver.receiver import Limits, PeerAddress, Receiver
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.receiver import Receiver
+from netbond.srtla.receiver.room import Limits
 
 A: PeerAddress = ("192.0.2.1", 1001)
 B: PeerAddress = ("192.0.2.1", 1002)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 
 from netbond.srtla import wire
-from netbond.srtla.receiver.receiver import GroupRemoved, KeyRefused, Limits, PeerAddress, Receiver
+from netbond.srtla.receiver.events import GroupRemoved, KeyRefused
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.receiver import Receiver
+from netbond.srtla.receiver.room import Limits
 from netbond.srtla.registration import psk
 from netbond.srtla.registration.keyring import Key
 from tests.srtla_util import data_packet

@@ -5,16 +5,9 @@ from __future__ import annotations
 import pytest
 
 from netbond.srtla import wire
-from netbond.srtla.receiver.receiver import (
-    CALLER_QUIET_S,
-    CallerReplaced,
-    GroupRemoved,
-    LinkLeft,
-    PeerAddress,
-    Receiver,
-    Routed,
-    StreamAccepted,
-)
+from netbond.srtla.receiver.events import CallerReplaced, GroupRemoved, LinkLeft, Routed, StreamAccepted
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.receiver import CALLER_QUIET_S, Receiver
 from tests.srtla_util import REJECTION, data_packet, handshake, srt_control
 from tests.unit.srtla.receiver.driven_receiver import CONCLUSION, INDUCTION, VICTIM, A, B, Driven
 

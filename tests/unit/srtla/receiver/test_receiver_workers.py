@@ -8,7 +8,9 @@ import struct
 import pytest
 
 from netbond.srtla import wire
-from netbond.srtla.receiver.receiver import PATIENCE_MOST_S, UDP_OVERHEAD, GroupRemoved, Receiver
+from netbond.srtla.receiver.events import GroupRemoved
+from netbond.srtla.receiver.groups import UDP_OVERHEAD
+from netbond.srtla.receiver.receiver import PATIENCE_MOST_S, Receiver
 from tests.srtla_util import data_packet, srt_control
 from tests.unit.srtla.receiver.driven_receiver import A, B, Driven
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 from netbond.srtla import wire
-from netbond.srtla.receiver.receiver import KeyRefused, Receiver
+from netbond.srtla.receiver.events import KeyRefused
+from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.registration import psk
 from netbond.srtla.registration.keyring import Key, Keyring
 from netbond.srtla.streamid import display_name

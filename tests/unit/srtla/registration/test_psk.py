@@ -12,7 +12,9 @@ import pytest
 from netbond.cli import main
 from netbond.errors import UsageError
 from netbond.srtla import wire
-from netbond.srtla.receiver.receiver import KeyRefused, PeerAddress, Receiver
+from netbond.srtla.receiver.events import KeyRefused
+from netbond.srtla.receiver.peeraddress import PeerAddress
+from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.registration import psk
 from netbond.srtla.registration.keyring import Key
 from netbond.srtla.sender import Refused, Unproven
