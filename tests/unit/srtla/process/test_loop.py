@@ -130,7 +130,7 @@ def test_alarms_timers_and_packets_go_together() -> None:
 
 # --- coalescing --------------------------------------------------------------------------------------------
 
-PATIENCE = 0.01
+PATIENCE = 0.02
 SLOW = 0.4  # s
 BURST = 10  # packets each 5 ms, after that
 
@@ -211,7 +211,7 @@ def test_a_stream_that_becomes_faster_does_not_wait_as_a_slow_one_does(
     rig: tuple[socket.socket, Look],
 ) -> None:
     # On a busy machine all looks are late; then it is tried again.
-    assert any(longest_waits(*rig) < (PAUSE_S + PATIENCE) / 2 for _ in range(5))
+    assert any(longest_waits(*rig) < (CALM_S + PATIENCE) / 2 for _ in range(5))
 
 
 def test_an_answer_that_comes_at_once_took_some_time() -> None:
