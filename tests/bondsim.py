@@ -29,7 +29,8 @@ from typing import Any
 
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.sender import LinkAdded, Sender
+from netbond.srtla.sender import Sender
+from netbond.srtla.senderevents import LinkAdded
 from tests.bondencoder import LOOK, Encoder, Follower
 from tests.bondlinks import IP_UDP, LinkModel, parse_link
 from tests.bondreceivers import make_receiver

@@ -31,7 +31,8 @@ from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver.receiver import Receiver
-from netbond.srtla.sender import LinkAdded, Sender
+from netbond.srtla.sender import Sender
+from netbond.srtla.senderevents import LinkAdded
 from tests import foreign, ready
 from tests.srtla_util import free_ports
 

@@ -17,7 +17,8 @@ from netbond.srtla.receiver.peeraddress import PeerAddress
 from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.receiver.room import Limits
 from netbond.srtla.registration.keyring import Key
-from netbond.srtla.sender import Event, LinkAdded, Sender
+from netbond.srtla.sender import Sender
+from netbond.srtla.senderevents import Event, LinkAdded
 
 PAYLOAD = 1316
 

@@ -46,6 +46,7 @@ COMPILED = (
     "receiver.room",
     "schedule",
     "sender",
+    "senderadvice",
     "wire",
 )
 C_SOURCES = ("native/fastmodule.c", "native/fastpath.c")

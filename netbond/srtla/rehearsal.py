@@ -24,7 +24,8 @@ from typing import Final
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
-from netbond.srtla.sender import NO_ANSWER, LinkAdded, Refused, Sender, Unproven
+from netbond.srtla.sender import NO_ANSWER, Sender
+from netbond.srtla.senderevents import LinkAdded, Refused, Unproven
 from netbond.system.typed_json import doc
 
 LATENCY_S: Final = 1.0  # of the stream that is suggested

@@ -27,17 +27,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from netbond.srtla import wire
-from netbond.srtla.advice import EVERY_S, FALL, Advice, LinkAdvice
+from netbond.srtla.advice import Advice
 from netbond.srtla.keyframes import announced_s
-from netbond.srtla.link import Link, link_stats, loss_pct, rtt_ms
+from netbond.srtla.link import Link, link_stats
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.passing import SPACING_S, Passing
 from netbond.srtla.registration import psk
 from netbond.srtla.schedule import Carrier, LinkState, Outlet
+from netbond.srtla.senderadvice import Adviser, capacity
+from netbond.srtla.senderevents import (
+    Advised,
+    Event,
+    GroupChanged,
+    LinkAdded,
+    LinkDown,
+    LinkLimited,
+    LinkRemoved,
+    LinkUp,
+    ReceiverSilent,
+    Refused,
+    Unproven,
+)
 from netbond.srtla.streamid import StreamIds
 
 KEEPALIVE_INTERVAL_S: Final = 1.0  # of each link that is up; the others try to register as often
@@ -61,110 +74,9 @@ NO_ANSWER_S: Final = 3.0  # after which a link that was never up says so
 PORT_CLOSED_S: Final = 3.0  # the same, if nothing listens at its port; a receiver restarts sooner
 NO_ANSWER: Final = "no answer from the receiver"
 REFUSED_BACKOFF_S = (2.0, 10.0)  # after REG_ERR, first and longest
-LOSS_WINDOW_S: Final = 10  # over which the advice counts loss
 MAX_REMEMBERED_COPIES: Final = 512  # ACKs and NAKs, to twice as many, whose copies are recognised
 SAMPLED: Final = 7  # mask of the packets' count: one in eight is kept, to see what the stream is made of
 MAX_SAMPLES: Final = 64  # that are kept until somebody takes them
-
-
-# --- events ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LinkAdded:
-    """The link is new in the list: open a socket, then say `link_opened` or `link_failed`."""
-
-    number: int
-    spec: LinkSpec
-
-
-@dataclass(frozen=True, slots=True)
-class LinkRemoved:
-    """The link has left the list: close its socket."""
-
-    number: int
-    spec: LinkSpec
-
-
-@dataclass(frozen=True, slots=True)
-class LinkUp:
-    """The receiver has accepted the link; it carries packets from now on."""
-
-    number: int
-    spec: LinkSpec
-
-
-@dataclass(frozen=True, slots=True)
-class LinkDown:
-    """The link carries no packets any more; `reason` in words. Registration goes on by itself."""
-
-    number: int
-    spec: LinkSpec
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LinkLimited:
-    """The link swallows packets of more than `largest` bytes, and carries none of them. None: no longer."""
-
-    number: int
-    spec: LinkSpec
-    largest: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class GroupChanged:
-    """The receiver made a group for us, or forgot it (None)."""
-
-    group: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The receiver answered REG_ERR on this link; next attempt in `wait` seconds."""
-
-    number: int
-    spec: LinkSpec
-    wait_s: float
-    why: str  # in words
-
-
-@dataclass(frozen=True, slots=True)
-class Unproven:
-    """The receiver has not shown that it knows the key. `used`: the stream is sent to it nevertheless."""
-
-    used: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiverSilent:
-    """No link of this family could be used for long: resolve the receiver's name again, and try its next
-    address. `answered`: there were answers, but no link came up."""
-
-    family: int  # 4 or 6
-    answered: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Advised:
-    """What the links carry, and the rate that is advised: EVERY_S apart, and at once when the advice falls by
-    FALL (netbond.srtla.advice)."""
-
-    advice: Advice
-
-
-Event = (
-    LinkAdded
-    | LinkRemoved
-    | LinkUp
-    | LinkDown
-    | LinkLimited
-    | GroupChanged
-    | Refused
-    | Unproven
-    | ReceiverSilent
-    | Advised
-)
 
 
 class Sender(Outlet):
@@ -204,9 +116,7 @@ class Sender(Outlet):
         self._link_lost_at = dict.fromkeys((4, 6), now - RECEIVER_SILENCE_S)  # ... when one lost its socket
         self._next_keepalive = now
         self._next_check = now
-        self._next_advice = now
-        # (packets of the caller, given up), EVERY_S apart, for the advice's loss.
-        self._past: deque[tuple[int, int]] = deque(maxlen=LOSS_WINDOW_S * 5)
+        self._adviser = Adviser(carrier, now)
         self._stats_at = now
         self._data_at = now  # when a data packet last left
         self._copies: set[bytes] = set()
@@ -217,7 +127,6 @@ class Sender(Outlet):
         self.packets = self.bytes = self.retransmitted = self.ignored = 0
         self.caller_closed = False  # the SRT connection has been closed, by either end
         self.stream_ids = StreamIds()
-        self.advice: Advice | None = None  # the latest; None: no stream, or the mode has none
         self.samples: deque[bytes] = deque(maxlen=MAX_SAMPLES)  # some data packets of the caller, not repeats
 
     # --- what comes in --------------------------------------------------------------------------------------
@@ -367,7 +276,9 @@ class Sender(Outlet):
     def handle_timer(self, now: float) -> None:
         """Do what is due; call it when `next_timer` has come, early or late does no harm."""
         self._carrier.handle_timer(now)
-        self._advise(now)
+        advice = self._adviser.look(self._order, self.packets - self.retransmitted, now)
+        if advice is not None:
+            self._events.append(Advised(advice))
         if now >= self._next_check:
             self._next_check = now + CHECK_INTERVAL_S
             for link in self._order:
@@ -390,42 +301,6 @@ class Sender(Outlet):
                     link.reason = ""
         for family in (4, 6):
             self._look_at_family(family, now)
-
-    def _advise(self, now: float) -> None:
-        """Give out the mode's advice if it is due."""
-        bond = self._carrier.advised(now)
-        if bond is None:
-            self.advice = None
-            return
-        before = self.advice
-        fell = before is not None and bond.advised < (1 - FALL) * before.advised_bits_per_second
-        if now < self._next_advice and not fell:
-            return
-        self._next_advice = now + EVERY_S
-        self._past.append((self.packets - self.retransmitted, self._carrier.stats()["dropped"]))
-        offered = max(self._past[-1][0] - self._past[0][0], 1)
-        lost = self._past[-1][1] - self._past[0][1]
-        rtts = [link.rtt for link in self._order if link.usable and link.rtt is not None]
-        self.advice = Advice(
-            round(bond.advised),
-            round(bond.capacity),
-            round(bond.queued_s * 1000),
-            round(bond.latency_s * 1000),
-            min(100.0, round(100 * lost / offered, 2)),
-            round(min(rtts) * 1000) if rtts else None,
-            tuple(self._link_advice(link, now) for link in self._order),
-        )
-        self._events.append(Advised(self.advice))
-
-    def _link_advice(self, link: Link, now: float) -> LinkAdvice:
-        return LinkAdvice(
-            label=link.spec.label,
-            state=link.state,
-            rtt_ms=rtt_ms(link),
-            loss_pct=loss_pct(link),
-            bitrate_bps=link.bitrate,
-            **self._capacity(link, now),
-        )
 
     # --- what goes out --------------------------------------------------------------------------------------
 
@@ -474,6 +349,11 @@ class Sender(Outlet):
         return self._carrier.keeps_all()
 
     @property
+    def advice(self) -> Advice | None:
+        """The latest; None: there is no stream, or the mode has none."""
+        return self._adviser.advice
+
+    @property
     def latency(self) -> float | None:
         """SRT's latency in s as learnt from the handshake; None: unknown, or not used by this mode."""
         return self._carrier.learnt_latency()
@@ -510,30 +390,11 @@ class Sender(Outlet):
             "bytes": self.bytes,
             "retransmitted": self.retransmitted,
             **self._carrier.stats(),
-            "links": [link_stats(link, now) | self._capacity(link, now) for link in self._order],
+            "links": [link_stats(link, now) | capacity(self._carrier, link, now) for link in self._order],
             "latency_ms": None if self.latency is None else round(self.latency * 1000),
             "capacity_bits_per_second": self.advice and self.advice.capacity_bits_per_second,
             "advised_bits_per_second": self.advice and self.advice.advised_bits_per_second,
             "queued_ms": self.advice and self.advice.queued_ms,
-        }
-
-    def _capacity(self, link: Link, now: float) -> dict[str, Any]:
-        """What the mode knows of the link's capacity, as keys of the statistics."""
-        found = self._carrier.capacity(link, now)
-        if found is None:
-            return {
-                "capacity_bits_per_second": None,
-                "capacity_is": "unknown",
-                "capacity_age_ms": None,
-                "queued_ms": None,
-            }
-        return {
-            "capacity_bits_per_second": round(found.bits_per_second)
-            if found.certainty != "unknown"
-            else None,
-            "capacity_is": found.certainty,
-            "capacity_age_ms": None if found.age_s is None else round(found.age_s * 1000),
-            "queued_ms": round(found.queued_s * 1000),
         }
 
     # --- links ----------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from typing import Final
 from netbond.srtla.keyframes import ANNOUNCEMENT_LENGTH
 from netbond.srtla.process.loop import PacketHandler
 from netbond.srtla.process.wakeup import LISTENER, PAUSE_S, Report
-from netbond.srtla.sender import Event, Sender
+from netbond.srtla.sender import Sender
+from netbond.srtla.senderevents import Event
 from netbond.srtla.wire import MTU
 
 MAX_ROUNDS: Final = 8  # a failing link hands its packets to another, which may fail, too

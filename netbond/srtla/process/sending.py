@@ -43,8 +43,8 @@ from netbond.srtla.process.resolve import Resolver
 from netbond.srtla.process.wakeup import Report
 from netbond.srtla.process.watchsocket import WatchSocket
 from netbond.srtla.receiver.peeraddress import format_address
-from netbond.srtla.sender import (
-    RECEIVER_SILENCE_S,
+from netbond.srtla.sender import RECEIVER_SILENCE_S, Sender
+from netbond.srtla.senderevents import (
     Advised,
     GroupChanged,
     LinkAdded,
@@ -54,7 +54,6 @@ from netbond.srtla.sender import (
     LinkUp,
     ReceiverSilent,
     Refused,
-    Sender,
     Unproven,
 )
 from netbond.srtla.statistics import LinkStatistics, SenderStatistics

@@ -7,7 +7,7 @@ import pytest
 from netbond.health.stream_evidence import evidence
 from netbond.srtla import wire
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.sender import GroupChanged, LinkDown, LinkUp
+from netbond.srtla.senderevents import GroupChanged, LinkDown, LinkUp
 from netbond.srtla.statistics import SenderStatistics
 from netbond.system.typed_json import from_json
 from tests.srtla_util import FakeLink, Network, data_packet, srt_ack, srt_control, srt_nak

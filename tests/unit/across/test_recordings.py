@@ -21,7 +21,8 @@ from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.receiver.events import Event, GroupCreated, LinkJoined, LinkLeft
 from netbond.srtla.receiver.receiver import Receiver
-from netbond.srtla.sender import LinkAdded, LinkDown, LinkUp, Sender
+from netbond.srtla.sender import Sender
+from netbond.srtla.senderevents import LinkAdded, LinkDown, LinkUp
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable
@@ -12,16 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from netbond.srtla.adaptive.capacity import payload
-from netbond.srtla.adaptive.linkmodel import TYPICAL
-from netbond.srtla.advice import Advice
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.link import Link
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START
-from netbond.srtla.sender import LATE_NGP_S, MAX_SAMPLES, Advised, LinkDown, LinkLimited, LinkRemoved, Sender
+from netbond.srtla.sender import LATE_NGP_S, MAX_SAMPLES, Sender
+from netbond.srtla.senderevents import LinkDown, LinkLimited
 from tests.srtla_util import CONCLUSION, data_packet, handshake, induction, srt_ack, srt_nak
-from tests.unit.srtla.adaptive.driven import Driven as AdaptiveDriven
 from tests.unit.srtla.driven_sender import ERR, NGP, REG3, Driven
 
 
@@ -354,20 +350,6 @@ def test_no_datagram_breaks_it(registered: bool, steps: list[tuple[int, bytes, f
 # --- the list of links, and what is asked of the sender -----------------------------------------------------
 
 
-def test_a_link_that_leaves_the_list_is_gone_at_once() -> None:
-    driven = Driven()
-    driven.register()
-    driven.sender.events()
-    driven.sender.datagram_from_caller(data_packet(1), driven.now)
-    driven.sender.set_links(driven.specs[1:], driven.now)
-    assert driven.sender.events() == [LinkRemoved(1, driven.specs[0])]
-    assert {number for number, _ in driven.sent()} <= {2}
-    assert driven.sender.state() == "connected"
-    driven.sender.set_links([], driven.now)
-    assert driven.sender.state() == "no links"
-    assert driven.sender.next_timer() is None
-
-
 def test_a_link_is_metered_as_long_as_the_list_says_so() -> None:
     driven = Driven(links=0)
     for metered in (True, False):
@@ -424,19 +406,6 @@ def test_a_group_id_has_256_bytes() -> None:
         Sender(random.Random(1).randbytes, Classic(), 0.0, group=b"short")
 
 
-def test_a_silent_link_is_down_and_registers_again() -> None:
-    driven = Driven(1)
-    driven.register()
-    driven.sender.events()
-    for _ in range(45):
-        sent = driven.after(0.1)
-    assert any(isinstance(event, LinkDown) for event in driven.sender.events())
-    assert driven.sender.state() == "registering"
-    while not sent:
-        sent = driven.after(0.1)
-    assert sent == [(1, wire.REG2)]
-
-
 def test_the_stream_has_the_id_of_the_caller_that_the_server_accepted() -> None:
     driven = Driven()
     driven.register()
@@ -460,76 +429,6 @@ def test_what_an_encoder_says_of_keyframes_goes_no_further() -> None:
     driven.sender.datagram_from_caller(b"\xc1\0\0\0\x32", driven.now)
     driven.sender.datagram_from_caller(data_packet(7), driven.now)
     assert (driven.sender.ignored, driven.sender.packets, driven.sent()) == (0, 1, [(1, 0)])
-
-
-# --- advice -------------------------------------------------------------------------------------------------
-
-
-class Advising(AdaptiveDriven):
-    """A sender in adaptive mode with advice of our choice, and a stream that has just begun."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.carrier._advise_at = math.inf  # it learns nothing
-        self.advisor = self.carrier._advisor
-
-    def tell(self, advised: float, capacity: float, queued: float) -> None:
-        """Set the advice, in bit/s of payload."""
-        advisor, one = self.advisor, payload(1.0, TYPICAL)
-        advisor.rate, advisor.capacity, advisor.queued = advised / one, capacity / one, queued
-
-    def advised(self) -> list[Advice]:
-        return [event.advice for event in self.sender.events() if isinstance(event, Advised)]
-
-    def streams(self, seconds: float) -> None:
-        for _ in range(round(seconds / 0.01)):
-            self.carrier._offered_at = self.now
-            self.now += 0.01
-            self.sender.handle_timer(self.now)
-
-
-def test_advice_is_given_out_five_times_a_second_and_at_once_when_it_falls() -> None:
-    driven = Advising()
-    driven.streams(0.5)
-    assert driven.advised() == []
-    assert driven.sender.advice is None
-    driven.tell(2.5e6, 3e6, 0.1)
-    driven.streams(1.0)
-    told = driven.advised()
-    assert len(told) == pytest.approx(5, abs=1)
-    assert told[0].advised_bits_per_second == pytest.approx(2.5e6, abs=1)
-    assert told[0].capacity_bits_per_second == pytest.approx(3e6, abs=1)
-    assert (told[0].queued_ms, told[0].latency_ms, len(told[0].links)) == (100, 1000, 2)
-    while not driven.advised():
-        driven.streams(0.01)
-    driven.tell(2.3e6, 3e6, 0.1)  # 8 % less
-    driven.streams(0.01)
-    assert driven.advised() == []
-    driven.tell(2.2e6, 3e6, 0.1)
-    driven.streams(0.01)
-    assert len(driven.advised()) == 1
-
-
-def test_there_is_no_advice_without_a_stream() -> None:
-    driven = Advising()
-    driven.tell(2.5e6, 3e6, 0.1)
-    driven.streams(0.5)
-    assert driven.sender.stats(driven.now)["advised_bits_per_second"] is not None
-    driven.now += 3.0
-    driven.sender.handle_timer(driven.now)
-    assert driven.sender.stats(driven.now)["advised_bits_per_second"] is None
-
-
-def test_statistics_have_what_was_advised_last() -> None:
-    driven = Advising()
-    driven.tell(2.5e6, 3e6, 0.1)
-    driven.advisor.of_link = {1: 250_000.0}
-    driven.streams(0.5)
-    stats = driven.sender.stats(driven.now)
-    assert stats["advised_bits_per_second"] == pytest.approx(2.5e6, abs=1)
-    assert stats["capacity_bits_per_second"] == pytest.approx(3e6, abs=1)
-    told = [(link["capacity_bits_per_second"], link["capacity_is"]) for link in stats["links"]]
-    assert told == [(round(payload(250_000.0, TYPICAL)), "at_least"), (None, "unknown")]
 
 
 def test_some_data_packets_are_kept_for_whoever_wants_to_know_what_the_stream_is_made_of() -> None:

@@ -9,7 +9,8 @@ import pytest
 from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.sender import PORT_CLOSED_RETRY_S, LinkDown, ReceiverSilent, Sender
+from netbond.srtla.sender import PORT_CLOSED_RETRY_S, Sender
+from netbond.srtla.senderevents import LinkDown, ReceiverSilent
 from tests.srtla_util import data_packet
 from tests.unit.srtla.driven_sender import ERR, NGP, REG3, Driven
 

@@ -10,15 +10,8 @@ from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.registration import psk
-from netbond.srtla.sender import (
-    LATE_NGP_S,
-    REFUSED_BACKOFF_S,
-    REG2_TIMEOUT_S,
-    LinkDown,
-    Refused,
-    Sender,
-    Unproven,
-)
+from netbond.srtla.sender import LATE_NGP_S, REFUSED_BACKOFF_S, REG2_TIMEOUT_S, Sender
+from netbond.srtla.senderevents import LinkDown, Refused, Unproven
 from tests.srtla_util import data_packet
 from tests.unit.srtla.driven_sender import ERR, NGP, REG3, Driven
 

@@ -11,7 +11,8 @@ from netbond.srtla.classic.classic import Classic
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.process.carriage import Carriage
 from netbond.srtla.process.wakeup import LISTENER, Report
-from netbond.srtla.sender import LinkAdded, Sender
+from netbond.srtla.sender import Sender
+from netbond.srtla.senderevents import LinkAdded
 from tests.srtla_util import data_packet
 
 

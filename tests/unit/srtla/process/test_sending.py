@@ -39,7 +39,8 @@ from netbond.srtla.process.protocol import (
 from netbond.srtla.process.sending import SendEngine, SendOptions
 from netbond.srtla.process.watchsocket import WatchSocket
 from netbond.srtla.receiver.receiver import Receiver
-from netbond.srtla.sender import RECEIVER_SILENCE_S, Advised, LinkDown, ReceiverSilent, Unproven
+from netbond.srtla.sender import RECEIVER_SILENCE_S
+from netbond.srtla.senderevents import Advised, LinkDown, ReceiverSilent, Unproven
 from netbond.srtla.watch import VERSION, WatchLine
 from netbond.system.typed_json import from_json, to_json
 from tests.srtla_util import (

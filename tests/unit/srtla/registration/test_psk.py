@@ -17,7 +17,7 @@ from netbond.srtla.receiver.peeraddress import PeerAddress
 from netbond.srtla.receiver.receiver import Receiver
 from netbond.srtla.registration import psk
 from netbond.srtla.registration.keyring import Key
-from netbond.srtla.sender import Refused, Unproven
+from netbond.srtla.senderevents import Refused, Unproven
 from tests.srtla_util import FakeLink, Network
 
 KEY = b"0123456789abcdef"
