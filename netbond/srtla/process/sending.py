@@ -21,16 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from netbond.config.schema import SenderConfig
-from netbond.config.values import HostPort, parse_host_port
+from netbond.config.values import HostPort
 from netbond.srtla import flavour, streamid, watch, wire
 from netbond.srtla.advice import Advice
 from netbond.srtla.answers import Answers
 from netbond.srtla.callers import Callers
 from netbond.srtla.keyframes import announced_s
-from netbond.srtla.linkspec import LinkSpec, make_link
+from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.modes import make_carrier
 from netbond.srtla.native import fastpath
-from netbond.srtla.process import batch, linklist
+from netbond.srtla.process import batch, linklist, resumed
 from netbond.srtla.process.addresses import Addresses
 from netbond.srtla.process.carriage import Carriage
 from netbond.srtla.process.channel import Channel
@@ -66,7 +66,6 @@ if TYPE_CHECKING:
 
 LINK_SLOTS: Final = 32  # datagrams read at once from a link
 DRAIN_S: Final = 0.5  # at most, for packets that wait for a link, when told to stop
-MAX_LATENCY_S: Final = 65.535  # what fits into SRT's handshake
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +115,7 @@ class SendEngine(Engine):
         self._sockets: dict[int, _Socket] = {}
         self._receivers: list[_Receiver] = []
         self._failover = Failover(
-            len(config.receivers), time.monotonic(), _resumed_receiver(resume, config.receivers)
+            len(config.receivers), time.monotonic(), resumed.receiver(resume, config.receivers)
         )
         self._began = time.monotonic()
         self._receiver_since = self._began  # when there was an address for some link, or none was tried
@@ -126,7 +125,7 @@ class SendEngine(Engine):
         self._answers = Answers()
         self._answers_said = ""
         self._fast: FastPath | None = None
-        self._ports = _resumed_ports(resume)
+        self._ports = resumed.ports(resume)
         overhead = config.encoder.bitrate_overhead if config.encoder is not None else None
         self._encoder = EncoderAdvice(channel, options.bitrate_file, overhead)
         self._silent: set[HostPort] = set()  # receivers that did not answer since a link was up
@@ -137,11 +136,11 @@ class SendEngine(Engine):
             make_carrier(
                 config.mode,
                 config.latency / 1000 or None,
-                _resumed_latency(resume),
+                resumed.latency(resume),
                 keeps_all=resume.get("keeps_all") is True,
             ),
             time.monotonic(),
-            group=_resumed_group(resume),
+            group=resumed.group(resume),
             key=options.key,
             require_key=config.require_key,
         )
@@ -164,7 +163,7 @@ class SendEngine(Engine):
             self._listener = open_listener(HostPort("0.0.0.0", listen.port), "the SRT caller")  # noqa: S104
         batch.enable_pktinfo(self._listener)
         if self._listener.family == socket.AF_INET:
-            self._callers = Callers(_resumed_caller(self.resume))
+            self._callers = Callers(resumed.caller(self.resume))
             self._carriage.unsettled = self._callers.unsettled
         slots = 1 if fastpath.available() else batch.PER_WAKE_UP  # it is then only asked who wrote
         self._inbox = batch.Inbox(slots, gro=batch.enable_gro(self._listener))
@@ -176,7 +175,7 @@ class SendEngine(Engine):
             self._fast.drop_copies()
         self.loop.use(self._fast, handler=self._carriage)
         for name in self._config.receivers:
-            addresses = Addresses(_resumed_addresses(self.resume))
+            addresses = Addresses(resumed.addresses(self.resume))
             self._receivers.append(
                 _Receiver(name, addresses, Resolver(name, partial(self._resolved, addresses)))
             )
@@ -735,67 +734,9 @@ def _shown(sock: socket.socket) -> str:
     return format_address(sock.getsockname())
 
 
-# --- what the engine before has left: from a file that only root can write, checked nevertheless -----------
-
-
-def _resumed_group(resume: ResumeData) -> bytes | None:
-    group = resume.get("group")
-    try:
-        data = bytes.fromhex(group) if isinstance(group, str) else b""
-    except ValueError:
-        return None
-    return data if len(data) == wire.ID_LENGTH else None
-
-
-def _resumed_receiver(resume: ResumeData, receivers: Sequence[HostPort]) -> int:
-    """The place of the receiver that was in use; that of the first, if it is unknown."""
-    names = [str(each) for each in receivers]
-    said = resume.get("receiver")
-    return names.index(said) if isinstance(said, str) and said in names else 0
-
-
-def _resumed_ports(resume: ResumeData) -> dict[tuple[str, str], int]:
-    ports: dict[tuple[str, str], int] = {}
-    links = resume.get("links")
-    for entry in links if isinstance(links, list) else []:
-        if not isinstance(entry, dict):
-            continue
-        spec = make_link("", entry.get("address"), entry.get("device", ""))
-        port = entry.get("port")
-        if spec is not None and type(port) is int and 0 < port < 65536:
-            ports[spec.key] = port
-    return ports
-
-
-def _resumed_addresses(resume: ResumeData) -> list[str]:
-    """The receiver's addresses that were in use: that of each link, and of 0.1.0, which had one for all."""
-    links = resume.get("links")
-    entries = [resume, *(links if isinstance(links, list) else [])]
-    found = [entry.get("receiver_address") for entry in entries if isinstance(entry, dict)]
-    return [address for address in found if isinstance(address, str)]
-
-
-def _resumed_latency(resume: ResumeData) -> float | None:
-    latency = resume.get("latency")
-    if isinstance(latency, bool) or not isinstance(latency, int | float):
-        return None
-    return float(latency) if 0 < latency <= MAX_LATENCY_S else None
-
-
 def _is_local(address: Any) -> bool:
     """Whether a datagram came from this machine, as far as its address tells."""
     try:
         return ipaddress.ip_address(address[0]).is_loopback
     except ValueError:  # with a zone
         return False
-
-
-def _resumed_caller(resume: ResumeData) -> tuple[str, int] | None:
-    text = resume.get("caller")
-    try:
-        caller = parse_host_port(text) if isinstance(text, str) else None
-        if caller is None or ipaddress.ip_address(caller.host).version != 4:
-            return None
-    except ValueError:
-        return None
-    return (caller.host, caller.port)
