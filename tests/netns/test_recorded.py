@@ -68,14 +68,26 @@ VOLATILE = {
     "last_seen_s", "since", "resets",
 }  # fmt: skip
 
+MISSING = "usb9: no such interface now"  # of the problems the one that does not depend on time or machine
+
 LATER = {"rtt_ms", "loss"}  # null until enough was measured
 
 
 def steady(value: Any, key: str = "") -> Any:
     """The value without what differs from run to run."""
     if isinstance(value, dict):
-        # What an engine says goes through states within its first seconds: there the keys are compared.
-        return {name: sorted(item) if name == "stats" else steady(item, name) for name, item in value.items()}
+        # What an engine says goes through states within its first seconds, and the verdict with it: there the
+        # keys are compared.
+        return {
+            name: sorted(item)
+            if name in ("stats", "verdict") and isinstance(item, dict)
+            else steady(item, name)
+            for name, item in value.items()
+        }
+    if key == "problems":
+        return [one for one in value if one == MISSING]
+    if key == "problem_details":
+        return [steady(one) for one in value if one["text"] == MISSING]
     if isinstance(value, list):
         return [steady(item, key) for item in value]
     if key in LATER:
@@ -95,7 +107,12 @@ def metrics(text: str) -> list[str]:
             series = line.rpartition(" ")[0]
             lines.append(re.sub(r'flavour="(compiled|pure)"', 'flavour="<str>"', series))
     # Losses are told once enough was measured.
-    later = ("netbond_health_loss_ratio{", "netbond_health_rtt_seconds{")
+    later = (
+        "netbond_problem{",
+        "netbond_problem_since_seconds{",
+        "netbond_health_loss_ratio{",
+        "netbond_health_rtt_seconds{",
+    )
     return [line for line in lines if not line.startswith(later)]
 
 
