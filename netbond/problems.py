@@ -44,6 +44,8 @@ _BY_ORIGIN: Mapping[str, tuple[str, str]] = {
     "configuration": ("configuration", ""),
     "ip_list": ("address-list", ""),
     "engines": ("encoder-file", ""),
+    "policies": ("policy", ""),
+    "source health": ("streams-blocked", "the bond lacks a link: ask its operator whether UDP is filtered"),
 }
 
 

@@ -185,7 +185,11 @@ class Reconciler:
         for line in changes(self.goal.uplinks, goal.uplinks):
             logger.debug("%s", line)
         for line in words.changes(self.goal.policies, goal.policies):
-            logger.info("%s", line)
+            if self._passed:
+                name = line.partition(":")[0].removeprefix("policy ")
+                self.tell(News("policy", name, line))
+            else:  # what is so at the start is no news
+                logger.info("%s", line)
         self.goal, self._passed = goal, True
 
     async def count(self, kernel: Kernel) -> None:

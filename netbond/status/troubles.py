@@ -27,6 +27,7 @@ _NO_ANSWER = "no answer from the receiver"  # netbond.srtla.sender.NO_ANSWER
 _PORT_CLOSED = "nothing listens at the receiver's port"  # netbond.srtla.link
 # A link over an uplink with one of these has no problem of its own.
 _OF_LINKS = frozenset(("uplink-dead", "uplink-no-carrier", "uplink-down", "uplink-gone", "data-plan-spent"))
+_SUSPICION = "receiver"  # netbond.health.suspects.NAME: the check of what a stream has shown
 _ON_PURPOSE = ("enabled = false", "exclude_roaming")  # of a departed uplink's reason
 
 
@@ -126,13 +127,21 @@ def _health(said: str, uplink: UplinkStatus, health: HealthStatus) -> Iterator[P
     """Of an uplink that is in use, or waits."""
     said_of = {
         "down": ("uplink-dead", f"{said} fails its checks, and is used as no other is better"),
-        "suspect": ("uplink-suspect", f"{said} suspect"),
         "degraded": ("uplink-degraded", f"{said} degraded"),
     }
     if health.state in said_of:
         code, text = said_of[health.state]
         hint = "netbond status --all shows each check"
         yield Problem(code, f"{text}: {health.reason}", uplink.name, hint, since_s=health.since_s)
+    elif _is_suspect(health):
+        text = f"{said} suspect: its stream's receiver is heard over others, and not over it"
+        yield Problem("uplink-suspect", text, uplink.name, "is the modem online?", NOTICE)
+
+
+def _is_suspect(health: HealthStatus) -> bool:
+    """Whether a stream hears nothing over it. That only streams are blocked is a problem of its own."""
+    failing = any(check.name == _SUSPICION and check.state == "failing" for check in health.checks)
+    return failing and not health.reason.startswith("only streams are blocked")
 
 
 def _since(health: HealthStatus | None, states: Sequence[str]) -> float | None:

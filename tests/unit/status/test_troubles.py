@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from netbond.health import suspects
 from netbond.srtla import sender
 from netbond.srtla.callers import REFUSAL_S
 from netbond.status import troubles as tested
 from netbond.status.schema import from_json
 from netbond.status.troubles import troubles
-from tests.unit.cli.snapshots import SNAPSHOT
+from tests.unit.cli.snapshots import SNAPSHOT, check
 from tests.unit.status.faults import (
     Change,
     at_home,
@@ -78,8 +79,11 @@ def test_all_is_well() -> None:
             ("uplink-degraded", "usb3", "degraded", "usb3 degraded: icmp: loss 25 %"),
         ),
         (
-            uplink_is(3, "up", "", state="suspect", reason="its links are silent"),
-            ("uplink-suspect", "usb3", "degraded", "usb3 suspect: its links are silent"),
+            uplink_is(3, "up", "", checks=[check("receiver", "failing", None, None, "no answer")]),
+            (
+                *("uplink-suspect", "usb3", "notice"),
+                "usb3 suspect: its stream's receiver is heard over others, and not over it",
+            ),
         ),
         (
             uplink_is(3, "up", "", state="down", reason="gateway: no answer"),
@@ -238,6 +242,11 @@ def test_of_a_receiver() -> None:
         lambda box: stats_of(box).update(caller_silent_ms=700_000),  # switched off long ago
         lambda box: stats_of(box).update(caller_silent_ms=5000, caller_closed=True),
         uplink_is(3, "standby", "waits"),
+        uplink_is(
+            *(3, "up", ""),
+            reason="only streams are blocked: no answer from 192.0.2.7",  # reported by the health checks
+            checks=[check("receiver", "failing", None, None, "no answer")],
+        ),
         engine_is(restarts=1, restarted_s=61.0),
         engine_is(state="starting", stats=None),
         lambda box: box.update(gone=[{**_gone(), "gone_s": 601.0}]),
@@ -286,6 +295,7 @@ def test_a_text_does_not_change_while_time_passes() -> None:
 
 def test_the_words_are_those_of_the_engine() -> None:
     assert tested._NO_ANSWER == sender.NO_ANSWER
+    assert tested._SUSPICION == suspects.NAME
     assert REFUSAL_S > 1.0, "status is published each second"
 
 

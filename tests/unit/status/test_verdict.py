@@ -167,8 +167,8 @@ def test_an_srt_server_that_does_not_answer_is_said_first() -> None:
         ),
         (uplink_is(1, "standby", "waits"), "UP: 1 uplink", 0),
         (
-            uplink_is(1, "up", "", state="suspect", reason="the stream's receiver is silent there"),
-            "UP: 2 uplinks; usb1 suspect: the stream's receiver is silent there",
+            uplink_is(1, "up", "", state="degraded", reason="icmp: loss 25 %"),
+            "UP: 2 uplinks; usb1 degraded: icmp: loss 25 %",
             1,
         ),
         (everything_is_gone, "DOWN: no uplink: no interface has an address and a known gateway", 2),
