@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Print them; 0, also without an agent if its file of events can be read, else 3."""
     since = start(args.since, time.time())
     agent = agent_socket.find(args.config, args.socket)
+    agent_socket.say_trouble("events", agent, args.socket)
     # Labels in Japanese on a terminal that knows only Latin letters are no reason to fail.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text stream in a process
     console = make_console()

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console, Group
 
 from netbond.cli import agent_socket, scroll, status_plain
-from netbond.cli.agent_socket import AgentSocket
+from netbond.cli.agent_socket import AgentSocket, in_spite_of
 from netbond.cli.status_details import details
 from netbond.cli.status_view import overview, render_kernel, text
 from netbond.config.load import config_argument
@@ -112,8 +112,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             console.print(render_kernel(held))
         return reason.exit_status
-    if agent.error is not None and args.socket is None:
-        print(f"netbond status: {in_spite_of(agent)}", file=sys.stderr)
+    agent_socket.say_trouble("status", agent, args.socket)
     if snapshot is None:
         print(json.dumps(answer, indent=2))
     elif args.plain:
@@ -121,11 +120,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         console.print(fitting(snapshot, time.time(), console, everything=args.all))
     return EXIT_OK
-
-
-def in_spite_of(agent: AgentSocket) -> str:
-    """That the file cannot be used, and what is shown nevertheless."""
-    return f"{agent.error}; shown is the running agent, which goes on with what it read before"
 
 
 def _check(agent: AgentSocket, *, as_json: bool) -> int:
@@ -242,7 +236,7 @@ def _watch(agent: AgentSocket, *, everything: bool) -> None:
             view = render(understood(ask(agent.path)), time.time(), everything=everything)
         except NetbondError as error:
             view = Group(text(error, "red"), text(""), render_kernel(read_kernel(agent.protocol)))
-        if agent.error is not None:
+        if agent.broken:
             view = Group(text(f"! {in_spite_of(agent)}", "yellow"), view)
         return view
 

@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.live import Live
 
+from netbond.cli import agent_socket
 from netbond.cli.status import make_console
 from netbond.cli.status_view import (
     amount,
@@ -29,7 +30,7 @@ from netbond.cli.status_view import (
     text,
     waiting,
 )
-from netbond.config.load import config_argument, load
+from netbond.config.load import config_argument
 from netbond.errors import EXIT_OK, NetbondError, NotRunningError, UnavailableError
 from netbond.srtla.advice import Advice, LinkAdvice
 from netbond.srtla.watch import WatchLine
@@ -62,7 +63,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Follow; 0 after Ctrl-C, 3 if nobody answers at first, 69 if the other end refuses."""
-    path = args.socket or load(args.config).agent.control_socket
+    agent = agent_socket.find(args.config, args.socket)
+    agent_socket.say_trouble("watch", agent, args.socket)
+    path = agent.path
     # Labels in Japanese on a terminal that knows only Latin letters are no reason to fail.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text stream in a process
     with contextlib.suppress(KeyboardInterrupt):  # how one ends it

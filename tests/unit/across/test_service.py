@@ -48,6 +48,12 @@ def test_it_allows_the_sockets_that_are_used() -> None:
     assert used <= set(service()["RestrictAddressFamilies"].split())
 
 
+def test_it_may_say_how_things_are() -> None:
+    """Without it systemd sets no NOTIFY_SOCKET, and passes no status text on."""
+    assert service()["NotifyAccess"] == "main"
+    assert service()["Type"] == "exec", "systemd waits for no READY=1"
+
+
 def test_it_may_run_ahead_of_others() -> None:
     unit = service()
     assert "RestrictRealtime" not in unit

@@ -96,6 +96,10 @@ def test_an_agent_that_is_gone_has_left_them(tmp_path: Path, capsys: pytest.Capt
     assert main(["events", "--config", str(file)]) == 3
     capsys.readouterr()
     kept(tmp_path).close(3.0)
+    file.write_text(file.read_text() + "[agnet]\n")
+    assert main(["events", "--config", str(file)]) == 0
+    assert "unknown table 'agnet'" in capsys.readouterr().err
+    file.write_text(file.read_text().replace("[agnet]\n", ""))
     assert main(["events", "--config", str(file), "--since", "1h"]) == 0
     out, err = capsys.readouterr()
     assert out.endswith("! usb0 unplugged; no uplink left\n")

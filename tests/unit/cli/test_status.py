@@ -96,7 +96,7 @@ def test_a_broken_file_is_no_reason_to_see_nothing(
         assert capsys.readouterr().err == ""
     assert "usb0" in shown.out
     assert shown.err.startswith(f"netbond status: {file}: unknown table 'agnet'")
-    assert shown.err.endswith("; shown is the running agent, which goes on with what it read before\n")
+    assert shown.err.endswith("; asking the running agent, which goes on with what it read before\n")
     assert "; a restart would fail: " in checked.out
     assert main(asked) == 78
     without = capsys.readouterr()
