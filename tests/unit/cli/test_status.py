@@ -291,6 +291,40 @@ def test_watch_in_a_pipe(tmp_path: Path) -> None:
     assert lines == [SNAPSHOT, SNAPSHOT]
 
 
+def test_watch_in_plain_words_says_what_is_another(tmp_path: Path) -> None:
+    """Rates and ages are others each second: a screen reader would never end."""
+    path = tmp_path / "s"
+    arguments, environ = command("--watch", "--plain", "--socket", str(path), PYTHONUNBUFFERED="1")
+    answer = verdict("STREAMING 6.0 Mbit/s over 4 of 4 links", 0)
+    with an_agent(path, answer):
+        process = subprocess.Popen(arguments, env=environ, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        said = [process.stdout.readline()]
+        answer["status"]["verdict"]["text"] = "STREAMING 850 kbit/s over 4 of 4 links"
+        time.sleep(1.5)
+        for age in (3, 4):
+            text = f"STREAMING 5.9 Mbit/s over 3 of 4 links; usb3: no answer for {age} s"
+            answer["status"]["verdict"]["text"] = text
+            time.sleep(1.2)
+        said.append(process.stdout.readline())
+    said.append(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    process.stdout.close()
+    texts = [line.partition(" ")[2].strip() for line in said]
+    assert texts[0] == "STREAMING 6.0 Mbit/s over 4 of 4 links"
+    assert texts[1].startswith("STREAMING 5.9 Mbit/s over 3 of 4 links; usb3: no answer for")
+    assert texts[2].startswith("NO AGENT: ")
+
+
+def test_plain_is_a_sentence_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with an_agent(tmp_path / "s", {"status": SNAPSHOT}):
+        assert main(["status", "--plain", "--socket", str(tmp_path / "s")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Verdict: NOT RUNNING: sender 127.0.0.1:6001: port 6001 is taken")
+    assert "Link usb0: up, 2.13M bit/s, round trip 48 ms, loss 0.3 per cent." in lines
+
+
 def test_the_schema_needs_no_agent(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
