@@ -516,7 +516,7 @@ def _badness(row: UplinkStatus | LinkStatistics, snapshot: Snapshot | None) -> i
     health = None if snapshot is None else health_of(snapshot, row)
     if row.state == UplinkState.UP:
         return 3 if health is None or health.state in ("up", "unknown") else 1
-    return 2 if row.state == UplinkState.STANDBY else 0
+    return {"standby": 2, "degraded": 1}.get(row.state, 0)
 
 
 def _brief_uplinks(snapshot: Snapshot) -> list[RenderableType]:

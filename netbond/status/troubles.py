@@ -117,6 +117,10 @@ def _uplink(uplink: UplinkStatus, snapshot: Snapshot, *, several: bool) -> Itera
         yield Problem("uplink-down", f"{said}: {uplink.reason or 'interface is down'}", name, hint, NOTICE)
     elif uplink.state == UplinkState.SPENT:
         yield Problem("data-plan-spent", f"{said}: {uplink.reason or 'its data plan is used up'}", name)
+    elif uplink.state == UplinkState.DEGRADED:
+        text = f"{said} degraded, and out of the shared default: {uplink.reason}"
+        since = _since(health, ("degraded",))
+        yield Problem("uplink-degraded", text, name, "netbond status --all shows each check", since_s=since)
     elif uplink.state not in (UplinkState.UP, UplinkState.STANDBY):
         yield Problem("uplink-degraded", f"{said} {uplink.state}: {uplink.reason}", name)
     elif health is not None:

@@ -75,6 +75,13 @@ def test_all_is_well() -> None:
             ("data-plan-spent", "usb3", "degraded", "usb3: its data plan is used up"),
         ),
         (
+            uplink_is(3, "degraded", "icmp: loss 25 %", state="degraded", since_s=9.0),
+            (
+                *("uplink-degraded", "usb3", "degraded"),
+                "usb3 degraded, and out of the shared default: icmp: loss 25 %",
+            ),
+        ),
+        (
             uplink_is(3, "up", "", state="degraded", reason="icmp: loss 25 %"),
             ("uplink-degraded", "usb3", "degraded", "usb3 degraded: icmp: loss 25 %"),
         ),
