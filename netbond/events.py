@@ -270,6 +270,11 @@ def _senders(snapshot: Snapshot) -> Iterator[tuple[str, int | None, SenderStatis
             yield engine.name, engine.pid, engine.stats
 
 
+def _count(told: int) -> int:
+    """A counter as an engine tells it, which need not make sense."""
+    return min(max(told, 0), 10**18)
+
+
 def _flows(stats: SenderStatistics) -> bool:
     rate = sum(max(link.bitrate_bps, 0) for link in stats.links if link.state == "up")
     return stats.caller is not None and rate >= STREAM_BPS
@@ -277,15 +282,15 @@ def _flows(stats: SenderStatistics) -> bool:
 
 def _lost(snapshot: Snapshot) -> _Lost:
     """What each sender with a stream has lost so far."""
-    return {name: (pid, stats.dropped) for name, pid, stats in _senders(snapshot) if _flows(stats)}
+    return {name: (pid, _count(stats.dropped)) for name, pid, stats in _senders(snapshot) if _flows(stats)}
 
 
 def _cost(before: _Lost, snapshot: Snapshot) -> str:
     """What the streams have lost since; "" if there was none, or another engine process counts now."""
     deltas = [
-        stats.dropped - before[name][1]
+        _count(stats.dropped) - before[name][1]
         for name, pid, stats in _senders(snapshot)
-        if name in before and before[name][0] == pid and stats.dropped >= before[name][1]
+        if name in before and before[name][0] == pid and _count(stats.dropped) >= before[name][1]
     ]
     if not deltas:
         return ""
@@ -315,12 +320,16 @@ def _streams(snapshot: Snapshot) -> dict[tuple[str, str], tuple[bool, _Counted, 
         stats = engine.stats
         if isinstance(stats, SenderStatistics):
             up = sum(link.state == "up" for link in stats.links)
-            found[engine.name, ""] = (_flows(stats), (engine.pid, stats.bytes, stats.dropped), up)
+            found[engine.name, ""] = (
+                _flows(stats),
+                (engine.pid, _count(stats.bytes), _count(stats.dropped)),
+                up,
+            )
         elif isinstance(stats, ReceiverStatistics):
             for group in stats.groups:
                 name = group.stream or f"group {group.id}"
                 if group.live or (engine.name, name) not in found:
-                    count = (engine.pid, group.payload_bytes, group.dropped_packets)
+                    count = (engine.pid, _count(group.payload_bytes), _count(group.dropped_packets))
                     found[engine.name, name] = (group.live, count, len(group.links))
     return found
 

@@ -10,6 +10,7 @@ Texts have no ages in them (netbond.problems); `since_s` has the age.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from netbond.model import UplinkState
 from netbond.problems import BROKEN, NOTICE, Problem
@@ -22,6 +23,7 @@ CALLER_FORGOTTEN_MS = 600_000  # an encoder that is silent for longer was switch
 LINK_SILENT_MS = 3000  # of a link that is up, and asked each second
 GROUP_SILENT_S = 3.0  # of a link of a receiver, likewise
 GONE_SHOWN_S = 600.0
+MOST_OF_ENGINE = 64  # problems that one engine may have: it faces the internet, and what it says is logged
 
 _NO_ANSWER = "no answer from the receiver"  # netbond.srtla.sender.NO_ANSWER
 _PORT_CLOSED = "nothing listens at the receiver's port"  # netbond.srtla.link
@@ -36,7 +38,7 @@ def troubles(snapshot: Snapshot) -> list[Problem]:
     found = [*_uplinks(snapshot), *_modems(snapshot)]
     faulty = {problem.subject for problem in found if problem.code in _OF_LINKS}
     for engine in snapshot.engines:
-        found += _engine(engine, snapshot, faulty)
+        found += islice(_engine(engine, snapshot, faulty), MOST_OF_ENGINE)
     return [*found, *_flavour(snapshot.engines)]
 
 
@@ -283,7 +285,7 @@ def _link(
     label = link.label
     if _name_of(link.device, snapshot) in faulty or label in faulty:
         return  # the uplink's problem says why
-    silent = None if link.silent_ms is None else max(link.silent_ms / 1000, 0.0)
+    silent = None if link.silent_ms is None else _seconds(link.silent_ms)
     reason = _without_age(link.reason)
     if link.state == "up":
         if reason.startswith("stalled"):
@@ -302,6 +304,11 @@ def _link(
     yield Problem("link-down", f"{label}: {reason}", label, _link_hint(reason), since_s=since)
 
 
+def _seconds(ms: int) -> float:
+    """Milliseconds as an engine tells them, which need not make sense."""
+    return min(max(ms, 0), 10**12) / 1000
+
+
 def _link_hint(reason: str) -> str:
     if reason == "no answer":
         return "is that line online, and does its operator let UDP through?"
@@ -318,7 +325,7 @@ def _caller(name: str, stats: SenderStatistics) -> Iterator[Problem]:
             f"the SRT caller {stats.caller} is silent",
             name,
             "does the encoder run, and send to this port?",
-            since_s=silent / 1000,
+            since_s=_seconds(silent),
         )
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from netbond.events import EventFinder
 from netbond.problems import Problems
 from netbond.status.assessment import HOLDS_S, Assessment, belated
-from netbond.status.schema import from_json
+from netbond.status.schema import from_json, to_json
+from netbond.status.verdict import LONGEST
 from tests.unit.cli.snapshots import SNAPSHOT
-from tests.unit.status.faults import backpack, not_registered, one_link
+from tests.unit.status.faults import backpack, not_registered, one_link, stats_of, studio
 
 
 class Clock:
@@ -58,6 +64,41 @@ def test_one_that_knows_its_age_is_as_old_as_it_says(caplog: pytest.LogCaptureFi
         clock.now += HOLDS_S
     assert ages == [[], [20.0], [21.0]]
     assert caplog.messages == ["usb3: no answer"]
+
+
+def numbers(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Each place in it that holds a number: a container, and the key there."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(item, dict | list):
+            yield from numbers(item)
+        elif isinstance(item, int | float) and not isinstance(item, bool):
+            yield value, key
+
+
+@pytest.mark.parametrize("strange", [-1, 10**400, 1e300, -(10**400)], ids=["-1", "huge", "1e300", "-huge"])
+def test_no_number_that_an_engine_says_breaks_it(strange: float) -> None:
+    """Engines face the internet; a pass of the agent must not fail for what one says."""
+    silent = backpack()
+    one_link(state="down", reason="silent for 5 s")(silent)
+    gone = backpack()
+    stats_of(gone)["caller_silent_ms"] = 4000
+    clock = Clock()
+    for each_box in (backpack(), silent, gone, studio()):
+        box = copy.deepcopy(each_box)
+        well = from_json(copy.deepcopy(box))
+        for place, key in list(numbers(box["engines"][0]["stats"])):
+            before, place[key] = place[key], strange
+            ill = from_json(box)
+            place[key] = before
+            finder, tested = EventFinder(), Assessment(Problems(clock), clock)
+            for each in (well, ill, well, ill, well):
+                for _ in range(4):
+                    clock.now += 2.0
+                    shown = tested.complete(each)
+                    finder.look(shown, clock.now)
+                json.dumps(to_json(shown))
+                assert shown.verdict is not None
+                assert len(shown.verdict.text) <= LONGEST
 
 
 def test_reported_problems_are_in_it_as_well() -> None:

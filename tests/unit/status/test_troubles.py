@@ -200,6 +200,11 @@ def test_of_a_sender(change: Change, problem: tuple[str, str, str, str]) -> None
     assert found(backpack(), change) == [problem]
 
 
+def test_what_an_engine_says_is_bounded() -> None:
+    problems = found(backpack(), told(*(f"trouble {number}" for number in range(1000))))
+    assert len(problems) == tested.MOST_OF_ENGINE
+
+
 def test_of_routing() -> None:
     assert found(at_home(), all_dead) == [
         ("no-uplink", "", "broken", "none of 2 uplinks is usable"),
