@@ -34,7 +34,9 @@ def verdict(snapshot: Snapshot) -> Verdict:
     problems = [one for one in snapshot.agent.problem_details if one.severity != NOTICE]
     head = _engines(snapshot, problems) or _uplinks(snapshot, problems)
     code = max((CODES.get(one.severity, IS_DEGRADED) for one in problems), default=FINE)
-    left = [one for one in problems if one not in head.told]
+    gone = {name for one in snapshot.gone for name in (one.name, one.device)}
+    twice = [one for one in problems if one.code == "uplink-missing" and one.subject in gone]
+    left = [one for one in problems if one not in head.told and one not in twice]
     words = [head.text, *(aged(one, brackets=False) for one in left[:SHOWN])]
     if len(left) > SHOWN:
         words.append(f"and {counted(len(left) - SHOWN, 'more problem')}")

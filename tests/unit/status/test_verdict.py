@@ -224,6 +224,15 @@ def test_senders_and_receivers_of_one_box_are_both_named() -> None:
     assert found.text == "STREAMING 6.0 Mbit/s over 4 of 4 links; RECEIVING 1 stream, 2.1 Mbit/s"
 
 
+def test_a_modem_that_is_gone_and_has_an_uplink_of_its_own_is_said_once() -> None:
+    box = backpack()
+    gone(box)
+    box["idle"] = box["agent"]["problems"] = ["usb3: no such interface now"]
+    found = after(box, fine).verdict
+    assert found is not None
+    assert found.text == "STREAMING 4.5 Mbit/s over 3 of 4 links; usb3 unplugged 20 s ago"
+
+
 def test_two_streams_are_added_up() -> None:
     box = backpack()
     box["engines"] *= 2
