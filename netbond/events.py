@@ -68,6 +68,7 @@ class _Gone:
     """An uplink that is gone."""
 
     at: float
+    names: frozenset[str]
     addresses: frozenset[str]
     lost: _Lost
 
@@ -148,7 +149,8 @@ class EventFinder:
         name = uplinks[0].name
         reason = next((one.reason for one in snapshot.gone if one.device == device), "gone")
         self._gone.pop(device, None)
-        self._gone[device] = _Gone(at, frozenset(one.address for one in uplinks), _lost(snapshot))
+        names, addresses = ({one.name for one in uplinks}, {one.address for one in uplinks})
+        self._gone[device] = _Gone(at, frozenset(names), frozenset(addresses), _lost(snapshot))
         while len(self._gone) > REMEMBERED:
             del self._gone[next(iter(self._gone))]
         what = f"{name} unplugged" if reason == "unplugged" else f"{name} gone: {reason}"
@@ -193,7 +195,9 @@ class EventFinder:
             trouble.away = now if trouble.away is None else trouble.away
             if now - trouble.away >= OVER_S:
                 del self._troubles[key]
-                if trouble.problem.code not in _WITHOUT_END:
+                subject = trouble.problem.subject
+                moot = any(subject in gone.names for gone in self._gone.values())  # it went with its uplink
+                if trouble.problem.code not in _WITHOUT_END and not moot:
                     yield _over(trouble, snapshot)
         for key, problem in found.items():
             if key not in self._troubles and not self._premature(problem):

@@ -143,6 +143,13 @@ def test_a_problem_that_is_away_for_a_moment_goes_on() -> None:
     assert story.told(20) == []
 
 
+def test_what_was_wrong_with_a_modem_that_is_unplugged_is_not_over() -> None:
+    story = Story(backpack())
+    story.told(2)
+    assert story.told(3, uplink_is(3, "dead", "gateway: no answer")) == ["usb3 dead: gateway: no answer"]
+    assert story.told(20, gone) == ["usb3 unplugged; the stream goes on over 3 links"]
+
+
 def test_what_is_broken_is_an_error_and_a_notice_is_none() -> None:
     story = Story(backpack())
     not_registered("nothing listens at the receiver's port")(story.box)
