@@ -27,14 +27,15 @@ def serve(one):
             one.send(b"x" * 1000)
             time.sleep(0.02)
     except OSError as error:
-        print("server", error.strerror, flush=True)
-def listen(host, family):
-    server = socket.create_server((host, 7000), family=family)
-    print("ready", flush=True)
+        print(error.strerror, flush=True)
+def accept(server):
     while True:
         threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
-threading.Thread(target=listen, args=(sys.argv[1], socket.AF_INET), daemon=True).start()
-listen(sys.argv[2], socket.AF_INET6)
+four = socket.create_server((sys.argv[1], 7000))
+six = socket.create_server((sys.argv[2], 7000), family=socket.AF_INET6)
+print("ready", flush=True)
+threading.Thread(target=accept, args=(four,), daemon=True).start()
+accept(six)
 """
 
 # Downloads: it sends nothing after its connections are there, and says how each of them ends.
@@ -87,9 +88,10 @@ def test_a_sticky_client_stays_on_its_uplink_with_new_connections(box: Policies)
     box.regain(other)
     lost = int(before[0][3])
     box.lose(lost)
-    wait_for(lambda: f"dev usb{lost}" not in box.table(222), 5, "it has gone")
+    # The kernel takes the leg out first. Until nftables knows, the client's packets lead nowhere.
+    wait_for(lambda: "usb" in box.send(FAR, lan=True, count=1), 5, "another one")
     after = box.send(FAR, lan=True, count=1)
-    assert after not in ("", before[0])
+    assert after != before[0]
     box.regain(lost)
     wait_for(lambda: f"dev usb{lost}" in box.table(222), 5, "it is back")
     assert box.send(FAR, lan=True, count=MANY) == after
@@ -134,7 +136,7 @@ def test_what_becomes_of_connections_when_the_better_tier_is_back(box: Policies,
     command = ["ip", "netns", "exec", box.far, sys.executable, "-c", SERVER, FAR, FAR6]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    assert [server.stdout.readline(), server.stdout.readline()] == ["ready\n", "ready\n"]
+    assert server.stdout.readline() == "ready\n"
     box.lose(0)
     wait_for(lambda: box.tier() == [2, 2], 5, "tier 2")
     running = [Downloads(box.name), Downloads(box.client)]
