@@ -86,6 +86,19 @@ def test_a_spent_plan_is_the_last_resort_of_all_tiers() -> None:
     )
 
 
+def test_a_degraded_uplink_is_used_before_a_spent_plan_and_after_all_others() -> None:
+    poor = down(DSL, "degraded", "icmp: 30 % lost")
+    assert choice(["dsl", "lte1"], poor, down(LTE1, "standby", "backup")) == (
+        "2 of best 2: lte1*1 (tier 1: dsl: icmp: 30 % lost)"
+    )
+    assert choice([["dsl", "lte1"]], poor, LTE1) == "1 of best 1: lte1*1 ()"
+    spent = down(LTE1, "standby", "data plan is spent")
+    assert choice(["lte1", "dsl"], poor, spent, spent={"wwan0"}) == (
+        "2 of best 2: dsl*1 (tier 1: lte1: its data plan is spent)"
+    )
+    assert choice(["lte1", "dsl"], down(DSL), spent, spent={"wwan0"}) == "1 of best 1: lte1*1 ()"
+
+
 def test_overflow_uses_the_next_tier_that_works() -> None:
     assert choice(["dsl", "lte1", "lte2"], DSL, LTE1, LTE2, overflowing=True) == (
         "2 of best 1: lte1*1 (tier 1 overflows)"
