@@ -335,6 +335,8 @@ class Agent:
                 "-m",
                 "netbond",
                 *args,
+                # With an agent, what becomes of single links is for debugging, and tests wait for it.
+                *(("--log-level", "debug") if args[0] == "send" else ()),
                 "--control-fd",
                 str(theirs.fileno()),
                 "--user",
