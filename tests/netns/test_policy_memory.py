@@ -60,6 +60,20 @@ for host in sys.argv[1:]:
 """
 
 
+# Sends datagrams over one socket for each host, without an answer.
+CALL = """
+import socket, sys, time
+families = [socket.AF_INET6 if ":" in host else socket.AF_INET for host in sys.argv[1:]]
+calls = [socket.socket(family, socket.SOCK_DGRAM) for family in families]
+for one, host in zip(calls, sys.argv[1:]):
+    one.connect((host, 9))
+while True:
+    for one in calls:
+        one.send(b"x")
+    time.sleep(0.02)
+"""
+
+
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Policies]:
     with Policies(tmp_path) as box:
@@ -140,6 +154,9 @@ def test_what_becomes_of_connections_when_the_better_tier_is_back(box: Policies,
     box.lose(0)
     wait_for(lambda: box.tier() == [2, 2], 5, "tier 2")
     running = [Downloads(box.name), Downloads(box.client)]
+    call = subprocess.Popen(["ip", "netns", "exec", box.client, sys.executable, "-c", CALL, FAR, FAR6])
+    on_first = box.counts()
+    wait_for(lambda: box.counts()[1, 4] > on_first[1, 4] + 9, 5, "the call is on usb1")
     try:
         box.regain(0)
         began = time.monotonic()
@@ -152,23 +169,28 @@ def test_what_becomes_of_connections_when_the_better_tier_is_back(box: Policies,
             quiet = packets(box)
             time.sleep(1)
             assert packets(box) - quiet < 5  # neighbour discovery
+            assert all(
+                box.counts()[0, family] > on_first[0, family] + 9 for family in (4, 6)
+            )  # the call goes on
         else:
             before = packets(box)
             time.sleep(1)
             assert packets(box) - before > 100
+            assert box.counts()[0, 4] == on_first[0, 4]
             assert all(each.process.poll() is None for each in running)
             again = Downloads(box.client)  # new ones go to the better tier
             running.append(again)
             expected = [
                 {"policy": "p1", "uplink": "usb0", "connections": 2},
-                {"policy": "p1", "uplink": "usb1", "connections": 4},
+                {"policy": "p1", "uplink": "usb1", "connections": 6},
             ]
             wait_for(lambda: box.status()["connections"] == expected, 15, "they are counted")
     finally:
         for each in running:
             each.stop()
-        server.kill()
-        server.communicate()
+        for process in (server, call):
+            process.kill()
+            process.communicate()
 
 
 def packets(box: Policies) -> int:
