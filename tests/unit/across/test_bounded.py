@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 
+from netbond import events
 from netbond.agent import Agent
 from netbond.config.schema import AgentConfig, Config, HealthConfig, SysctlConfig
 from netbond.kernel.client import Kernel
@@ -70,6 +71,7 @@ async def test_an_agent_with_an_uplink_that_is_a_new_one_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log, "MOST", 50)
+    monkeypatch.setattr(events, "SETTLE_S", 0.0)  # else as many are leaving as fit into a second
     own = AgentConfig(ip_list=None, state_dir=tmp_path, data_dir=tmp_path, iproute2_dir=None)
     agent = Agent(Config(agent=own, sysctl=NO_SETTINGS, health=HealthConfig(checks=())), None)
     kernel = Flapping()
