@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from netbond.config.schema import INNER, NESTED, REPEATED, SINGLE
+from netbond.doctor.model import Finding
 from netbond.events import Event
 from netbond.srtla.rehearsal import RehearsalResult
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
@@ -163,6 +164,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/networkmanager.md", "networkmanager", partial(json_keys, schema.ManagedDevice)),
     ("docs/modemmanager.md", "modems", partial(json_keys, schema.ModemStatus)),
     ("docs/events.md", "event", partial(json_keys, Event)),
+    ("docs/doctor.md", "finding", partial(json_keys, Finding)),
     ("docs/watch.md", "line", partial(json_keys, WatchLine)),
     ("docs/send.md", "statistics", partial(json_keys, SenderStatistics)),
     ("docs/recv.md", "statistics", partial(json_keys, ReceiverStatistics)),

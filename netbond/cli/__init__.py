@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "run": "the agent: keep routes, rules and engines right until told to stop",
     "status": "show uplinks, the ECMP default and the engines",
     "events": "tell what has happened: a line for each plug, unplug, problem and stream",
+    "doctor": "check the box: say what is wrong, what shows it, and the command that mends it",
     "watch": "follow what a sender's links carry, and the rate that its encoder may send",
     "explain": "show step by step which route a packet takes, and which route netbond intends",
     "plan": "show what the agent would change now, as ip commands",

@@ -138,11 +138,11 @@ def _user(text: str) -> int:
         raise UsageError(f"--uid {text!r}: there is no such user") from None
 
 
-def _ask(query: Query) -> tuple[Route | None, str]:
+def ask(query: Query) -> tuple[Route | None, str]:
     """Ask the kernel for the route; return it, or None and how the kernel refuses."""
     from netbond.kernel.client import Kernel
 
-    async def ask() -> Route:
+    async def looked_up() -> Route:
         async with Kernel() as kernel:
             return await kernel.lookup(
                 query.destination,
@@ -153,7 +153,7 @@ def _ask(query: Query) -> tuple[Route | None, str]:
             )
 
     try:
-        return asyncio.run(ask()), ""
+        return asyncio.run(looked_up()), ""
     except OSError as error:
         return None, _REFUSALS.get(error.errno or 0, error.strerror or str(error))
 
@@ -176,7 +176,7 @@ def run(args: argparse.Namespace) -> int:
         if matches(rule, query) and bound is (rule.priority < config.routing.ecmp_priority)
     ]
     left_out = [] if bound else not_used(wanted, query.destination.version)
-    answer, refusal = _ask(query)
+    answer, refusal = ask(query)
     said = _answer(answer, refusal)
     agree = now.same(goal) and confirms(now, answer, refusal)
     if args.json:

@@ -48,7 +48,7 @@ class Explained:
         self.config = folder / "netbond.toml"
         self.config.touch()
         monkeypatch.setattr(explain, "gather", lambda _: self.facts)
-        monkeypatch.setattr(explain, "_ask", self.ask)
+        monkeypatch.setattr(explain, "ask", self.ask)
 
     def ask(self, query: Query) -> tuple[Route | None, str]:
         self.asked.append(query)
@@ -176,4 +176,4 @@ def test_how_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch, number: int, wo
 
     monkeypatch.setattr("netbond.kernel.client.Kernel", Refusing)
     query = Query(ipaddress.ip_address("8.8.8.8"), None, "")
-    assert explain._ask(query) == (None, word)
+    assert explain.ask(query) == (None, word)

@@ -1,0 +1,90 @@
+"""Runs `netbond doctor`, which checks the box, and says what is wrong and what mends it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from netbond.cli import agent_socket, doctor_look
+from netbond.cli.status import make_console
+from netbond.config.load import config_argument, load
+from netbond.config.schema import Config
+from netbond.doctor.checkup import examine, exit_status, summary, worst_first
+from netbond.doctor.model import ERROR, OK, UNKNOWN, WARNING, Finding
+from netbond.errors import ConfigError
+from netbond.system.text import printable
+from netbond.system.typed_json import to_json
+
+HELP = (
+    "Check the box: kernel, routes, hooks, clock, streams; say what is wrong and what mends it."
+    " Exit status: 0 fine, 1 warnings, 2 errors."
+)
+
+_STYLES = {ERROR: "bold red", WARNING: "yellow", UNKNOWN: "dim", OK: "green"}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    config_argument(parser)
+    parser.add_argument(
+        "--socket", metavar="PATH", type=Path, help="the agent's control socket (default: as configured)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="the same for programs; docs/doctor.md has the keys"
+    )
+    parser.add_argument("--all", action="store_true", help="show also what is fine, with its evidence")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings; 0 fine, 1 warnings, 2 errors."""
+    agent = agent_socket.find(args.config, args.socket)
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text stream in a process
+    findings = examine(doctor_look.look(agent, _config(args.config)))
+    if args.json:
+        print(json.dumps(report(findings), indent=2))
+    else:
+        show(findings, make_console(), everything=args.all)
+    return exit_status(findings)
+
+
+def _config(file: Path | None) -> Config:
+    """The configuration; the default one if the file is broken, which is a finding."""
+    try:
+        return load(file)
+    except ConfigError:
+        return Config()
+
+
+def report(findings: list[Finding]) -> dict[str, object]:
+    """What --json prints."""
+    return {
+        "version": 1,
+        "severity": exit_status(findings),
+        "summary": summary(findings),
+        "findings": [to_json(finding) for finding in findings],
+    }
+
+
+def show(findings: Iterable[Finding], console: Console, *, everything: bool) -> None:
+    """The findings, the worst first, with evidence and what mends them; those that are fine on request."""
+    found = list(findings)
+    for finding in worst_first(found):
+        if finding.severity == OK and not everything:
+            continue
+        subject = finding.subject
+        about = f"{subject}: " if subject and subject not in finding.verdict else ""
+        line = Text(f"{finding.severity:<7}", _STYLES[finding.severity])
+        line.append(f" {printable(about + finding.verdict, 1000)}", style="default")
+        console.print(line, soft_wrap=True)
+        if finding.evidence:
+            console.print(Text(f"        seen: {printable(finding.evidence, 1000)}", "dim"), soft_wrap=True)
+        if finding.mend:
+            console.print(Text(f"        mend: {printable(finding.mend, 1000)}"), soft_wrap=True)
+    hint = "" if everything else "; --all shows what is fine"
+    console.print(Text(f"{summary(found)}{hint}"), soft_wrap=True)

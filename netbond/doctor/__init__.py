@@ -1,0 +1,1 @@
+"""Finds out what is wrong with a box and what mends it: one small function per check. Pure."""

@@ -1,0 +1,125 @@
+"""Checks of the box around the routes, each on a box that is well and on one that is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from netbond.doctor import box
+from netbond.doctor.model import Clock, DhcpClient, ListFile
+from tests.unit.doctor.boxes import codes, healthy
+
+UNIT = {
+    "LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no",
+    "Result": "success", "Restart": "always", "NRestarts": "0", "RuntimeWatchdogUSec": "0",
+}  # fmt: skip
+
+
+def test_the_configuration() -> None:
+    assert codes(box.configuration(healthy())) == [("config", "ok", "")]
+    broken = replace(healthy(), config_error="netbond.toml: routing.layout = 'x' is not valid", root=False)
+    found = [*box.configuration(broken)]
+    assert codes(found) == [("config", "error", ""), ("root", "unknown", "")]
+    assert "routing.layout" in found[0].evidence
+
+
+def test_the_agent() -> None:
+    assert codes(box.agent(healthy())) == [("agent", "ok", "")]
+    (found,) = box.agent(replace(healthy(), snapshot=None, no_agent="nobody answers"))
+    assert (found.severity, found.evidence) == ("error", "nobody answers")
+    assert found.mend.startswith("systemctl start netbond")
+
+
+@pytest.mark.parametrize(
+    ("changed", "severities", "mend"),
+    [
+        ({}, ["ok"], ""),
+        ({"LoadState": "not-found"}, ["warning"], "install -m 644 contrib/systemd/netbond.service"),
+        ({"UnitFileState": "disabled"}, ["warning", "ok"], "systemctl enable netbond"),
+        ({"NeedDaemonReload": "yes"}, ["warning", "ok"], "systemctl daemon-reload"),
+        ({"ActiveState": "failed", "Result": "exit-code"}, ["error"], "journalctl -u netbond"),
+        ({"Restart": "no"}, ["warning"], "write Restart=always"),
+    ],
+)
+def test_the_unit(changed: dict[str, str], severities: list[str], mend: str) -> None:
+    found = [*box.unit(replace(healthy(), unit=UNIT | changed))]
+    assert [each.severity for each in found] == severities
+    assert found[0].mend.startswith(mend)
+
+
+def test_without_systemd() -> None:
+    assert codes(box.unit(healthy())) == [("unit", "unknown", "")]
+    assert codes(box.watchdog(healthy())) == []
+
+
+def test_a_watchdog_is_told() -> None:
+    (found,) = box.watchdog(replace(healthy(), unit=UNIT))
+    assert (found.severity, found.verdict) == ("ok", "no hardware watchdog is in use")
+    (found,) = box.watchdog(replace(healthy(), unit=UNIT | {"RuntimeWatchdogUSec": "15s"}))
+    assert (found.severity, found.evidence) == ("ok", "RuntimeWatchdogUSec=15s")
+
+
+def test_the_flavour() -> None:
+    assert codes(box.flavour(healthy())) == [("flavour", "ok", "")]
+    (found,) = box.flavour(replace(healthy(), pure_because="NETBOND_PURE=1"))
+    assert (found.severity, found.evidence) == ("warning", "NETBOND_PURE=1")
+
+
+def test_the_clock() -> None:
+    assert codes(box.clock(healthy())) == [("clock", "ok", "")]
+    assert codes(box.clock(replace(healthy(), clock=None))) == []
+    late = replace(healthy(), clock=Clock(1_800_000_000.0, synchronised=False))
+    assert codes(box.clock(late)) == [("clock", "warning", "")]
+    (found,) = box.clock(replace(healthy(), clock=Clock(86_400.0, synchronised=False)))
+    assert (found.severity, found.mend) == ("error", "timedatectl set-ntp true")
+
+
+PLACE, TEMPLATE = "/etc/dhcp/dhclient-exit-hooks.d/netbond", "contrib/dhclient-hooks/netbond"
+
+
+def test_hooks_of_dhcp_clients() -> None:
+    there = DhcpClient("dhclient", PLACE, PLACE, TEMPLATE)
+    well = replace(healthy(), dhcp_clients=(there,))
+    assert codes(box.dhcp_hooks(well)) == [("dhcp-hook", "ok", "dhclient")]
+    (found,) = box.dhcp_hooks(replace(well, dhcp_clients=(replace(there, hook=""),)))
+    assert (found.severity, found.mend) == ("warning", f"install -m 644 {TEMPLATE} {PLACE}")
+    unfit = replace(there, trouble=f"{PLACE} is not executable")
+    (found,) = box.dhcp_hooks(replace(well, dhcp_clients=(unfit,)))
+    assert (found.severity, found.evidence) == ("warning", f"{PLACE} is not executable")
+    silent = replace(there, name="dhcpcd")  # no lease is from it
+    (found,) = box.dhcp_hooks(replace(well, dhcp_clients=(silent,)))
+    assert (found.severity, found.subject) == ("unknown", "dhcpcd")
+
+
+def test_own_hooks() -> None:
+    hooks = {"tell-me": "", "log-it": "/opt/log is not executable"}
+    found = [*box.hooks(replace(healthy(), unfit_hooks=hooks))]
+    assert codes(found) == [("hook", "ok", "tell-me"), ("hook", "warning", "log-it")]
+    assert found[1].evidence == "/opt/log is not executable"
+
+
+LIST = ListFile("/tmp/srtla_ips", "10.0.0.10\n", "10.0.0.10\n", readers=(7,))
+
+
+@pytest.mark.parametrize(
+    ("changed", "severity", "evidence"),
+    [
+        ({}, "ok", "10.0.0.10"),
+        ({"text": None, "trouble": "no such file"}, "warning", "no such file"),
+        ({"text": "10.0.9.9\n"}, "error", "it has 10.0.9.9, not 10.0.0.10"),
+        ({"wanted": ""}, "ok", "10.0.0.10"),  # an empty one is not written
+    ],
+)
+def test_the_address_list(changed: dict[str, Any], severity: str, evidence: str) -> None:
+    (found,) = box.address_list(replace(healthy(), address_list=replace(LIST, **changed)))
+    assert (found.severity, found.evidence) == (severity, evidence)
+
+
+def test_who_reads_the_address_list() -> None:
+    assert codes(box.address_list(healthy())) == []
+    told = replace(healthy('[agent]\nnotify_process = "srtla_send"'), address_list=LIST)
+    assert codes(box.address_list(told))[1] == ("ip-list-reader", "ok", "srtla_send")
+    nobody = replace(told, address_list=replace(LIST, readers=()))
+    assert codes(box.address_list(nobody))[1] == ("ip-list-reader", "warning", "srtla_send")
