@@ -38,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="the same for programs; docs/doctor.md has the keys"
     )
+    parser.add_argument("--offline", action="store_true", help="ask nobody on the network")
     parser.add_argument("--all", action="store_true", help="show also what is fine, with its evidence")
 
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the findings; 0 fine, 1 warnings, 2 errors."""
     agent = agent_socket.find(args.config, args.socket)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text stream in a process
-    findings = examine(doctor_look.look(agent, _config(args.config)))
+    findings = examine(doctor_look.look(agent, _config(args.config), network=not args.offline))
     if args.json:
         print(json.dumps(report(findings), indent=2))
     else:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from netbond.cli import doctor_ask
 from netbond.cli.agent_socket import AgentSocket
 from netbond.cli.explain import ask
 from netbond.cli.status import ask as ask_status
@@ -62,13 +63,15 @@ _CLIENTS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
 _LARGEST_HOOK_BYTES = 65536
 
 
-def look(agent: AgentSocket, config: Config) -> Seen:
-    """All that the checks need to know. Raises nothing for what is wrong with the box."""
+def look(agent: AgentSocket, config: Config, *, network: bool = True) -> Seen:
+    """All that the checks need to know; without `network`, no packet leaves."""
     lacks = _policy_routing()
     facts = Facts() if lacks else gather(config)
     goal = desired(facts, config)
     snapshot, no_agent = _snapshot(agent)
     uid = os.geteuid()
+    asked, paths = asyncio.run(doctor_ask.ask(goal.uplinks, config)) if network else ((), ())
+    rules, no_rules = doctor_ask.firewall() if config.receiver else (None, "")
     return Seen(
         config=config,
         facts=facts,
@@ -88,6 +91,10 @@ def look(agent: AgentSocket, config: Config) -> Seen:
         clock=Clock(time.time(), synchronised()),
         dhcp_clients=tuple(_dhcp_clients()),
         unfit_hooks={hook.name: unfit(hook.command[0], hook.user) for hook in config.hook},
+        asked=asked,
+        path_mtus=paths,
+        firewall=rules,
+        no_firewall=no_rules,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from netbond.doctor import bond, box, routing
+from netbond.doctor import bond, box, network, routing
 from netbond.doctor.model import ERROR, SEVERITIES, WARNING, Finding, Seen
 
 Check = Callable[[Seen], Iterator[Finding]]
@@ -29,6 +29,11 @@ CHECKS: tuple[Check, ...] = (
     routing.table_names,
     box.address_list,
     box.hooks,
+    network.name_servers,
+    network.path_mtu,
+    network.receivers,
+    network.srt_servers,
+    network.firewall,
     bond.engines,
     bond.problems,
 )

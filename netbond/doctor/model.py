@@ -85,6 +85,35 @@ class DhcpClient:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a question through an uplink, or from this box, has brought.
+
+    `kind` is "dns" (a name server), "receiver" (an SRTLA receiver) or "srt" (an SRT server). `answered` None:
+    it could not be asked, `detail` says why.
+    """
+
+    kind: str
+    uplink: str  # name; "" for what is asked from this box
+    family: int  # 4 or 6; 0: of a name that was not found
+    target: str
+    answered: bool | None
+    detail: str = ""
+    of_system: bool = False  # a name server that the box itself uses
+
+
+@dataclass(frozen=True, slots=True)
+class PathMtu:
+    """The longest packet, in bytes, that came back from `target` through an uplink; None: none did."""
+
+    uplink: str
+    family: int
+    target: str
+    largest: int | None
+    device: str = ""
+    trouble: str = ""  # why it was not asked
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """All that was seen of a box before the checks, and why the rest could not be."""
 
@@ -106,3 +135,7 @@ class Seen:
     clock: Clock | None = None
     dhcp_clients: tuple[DhcpClient, ...] = ()
     unfit_hooks: Mapping[str, str] = field(default_factory=dict)  # [[hook]] by name: why it is not run; ""
+    asked: tuple[Asked, ...] = ()
+    path_mtus: tuple[PathMtu, ...] = ()
+    firewall: str | None = None  # `nft list ruleset`; None: it cannot be read
+    no_firewall: str = ""  # why

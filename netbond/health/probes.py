@@ -153,18 +153,18 @@ async def _ask(check: CheckConfig, target: Target, uplink: ProbedUplink) -> tupl
 
 
 @contextlib.contextmanager
-def _socket(uplink: ProbedUplink, kind: int, protocol: int = 0) -> Iterator[socket.socket]:
+def bound_socket(uplink: ProbedUplink, kind: int, protocol: int = 0) -> Iterator[socket.socket]:
     """A non-blocking socket that can only use this uplink."""
     family = socket.AF_INET if uplink.address.version == 4 else socket.AF_INET6
     with socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol) as sock:
         sock.setblocking(False)
         # The device first: two modems may have the same address, and a link-local address needs a device.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, uplink.device.encode())
-        sock.bind(_endpoint(uplink.address, 0, uplink))
+        sock.bind(endpoint_of(uplink.address, 0, uplink))
         yield sock
 
 
-def _endpoint(
+def endpoint_of(
     address: IPAddress, port: int, uplink: ProbedUplink
 ) -> tuple[str, int] | tuple[str, int, int, int]:
     if address.version == 4:
@@ -219,14 +219,14 @@ async def _icmp(address: IPAddress, uplink: ProbedUplink) -> float:
     ident, token = secrets.randbelow(0x10000), secrets.token_bytes(16)
     protocol = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
     # A raw socket, as a ping socket is refused, also to root, unless a sysctl allows it.
-    with _socket(uplink, socket.SOCK_RAW, protocol) as sock:
+    with bound_socket(uplink, socket.SOCK_RAW, protocol) as sock:
         if version == 4:
             sock.setsockopt(SOL_RAW, ICMP_FILTER, struct.pack("=I", ~(1 << 0) & 0xFFFFFFFF))
         else:
             words = [0xFFFFFFFF] * 8
             words[129 // 32] &= ~(1 << 129 % 32)
             sock.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, struct.pack("=8I", *words))
-        sock.connect(_endpoint(address, 0, uplink))
+        sock.connect(endpoint_of(address, 0, uplink))
         began = loop.time()
         sock.send(echo_request(version, ident, 1, token))
         while not is_echo_reply(version, await loop.sock_recv(sock, 512), ident, 1, token):
@@ -237,12 +237,12 @@ async def _icmp(address: IPAddress, uplink: ProbedUplink) -> float:
 async def _connect(sock: socket.socket, address: IPAddress, port: int, uplink: ProbedUplink) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await loop.sock_connect(sock, _endpoint(address, port, uplink))
+    await loop.sock_connect(sock, endpoint_of(address, port, uplink))
     return loop.time() - began
 
 
 async def _tcp(address: IPAddress, port: int, uplink: ProbedUplink) -> float | None:
-    with _socket(uplink, socket.SOCK_STREAM) as sock:
+    with bound_socket(uplink, socket.SOCK_STREAM) as sock:
         try:
             return await _connect(sock, address, port, uplink)
         except ConnectionRefusedError:
@@ -257,8 +257,8 @@ async def _srtla(receiver: IPAddress, port: int, uplink: ProbedUplink, repeat_s:
     """
     loop = asyncio.get_running_loop()
     question = wire.build_registration(wire.REG2, secrets.token_bytes(wire.ID_LENGTH))
-    with _socket(uplink, socket.SOCK_DGRAM) as sock:
-        sock.connect(_endpoint(receiver, port, uplink))
+    with bound_socket(uplink, socket.SOCK_DGRAM) as sock:
+        sock.connect(endpoint_of(receiver, port, uplink))
 
         async def ask() -> float:
             began = loop.time()
@@ -280,8 +280,8 @@ async def _dns(server: IPAddress, port: int, name: str, uplink: ProbedUplink) ->
     if uplink.spare:
         return await _by_spare(uplink, server, lambda way: way.dns(port, query))
     # Connected, so that only packets from that server and port arrive. Our port is random.
-    with _socket(uplink, socket.SOCK_DGRAM) as sock:
-        sock.connect(_endpoint(server, port, uplink))
+    with bound_socket(uplink, socket.SOCK_DGRAM) as sock:
+        sock.connect(endpoint_of(server, port, uplink))
         sock.send(query)
         while True:
             answer = dns_answer(await loop.sock_recv(sock, MAX_DATAGRAM_BYTES), query)
@@ -291,7 +291,7 @@ async def _dns(server: IPAddress, port: int, name: str, uplink: ProbedUplink) ->
 
 async def _http(address: IPAddress, target: Target, uplink: ProbedUplink) -> tuple[float, HttpHead]:
     loop = asyncio.get_running_loop()
-    with _socket(uplink, socket.SOCK_STREAM) as sock:
+    with bound_socket(uplink, socket.SOCK_STREAM) as sock:
         rtt = await _connect(sock, address, target.port, uplink)
         await loop.sock_sendall(sock, http_request(target.host, target.port, target.path))
         data = b""

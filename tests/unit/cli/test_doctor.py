@@ -23,7 +23,7 @@ STRICT = Setting(
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[Seen]:
     """What is seen: the last of these."""
     found = [healthy()]
-    monkeypatch.setattr(doctor_look, "look", lambda _agent, _config: found[-1])
+    monkeypatch.setattr(doctor_look, "look", lambda _agent, _config, network: found[-1])
     return found
 
 
@@ -64,7 +64,7 @@ def test_for_programs(tmp_path: Path, seen: list[Seen], capsys: pytest.CaptureFi
 def test_a_broken_file_is_a_finding_and_no_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def look(agent: AgentSocket, _config: object) -> Seen:
+    def look(agent: AgentSocket, _config: object, *, network: bool) -> Seen:
         return replace(healthy(), config_error=str(agent.error))
 
     monkeypatch.setattr(doctor_look, "look", look)
