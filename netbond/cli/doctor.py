@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
+import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,10 +18,10 @@ from netbond.cli import agent_socket, doctor_look
 from netbond.cli.status import make_console
 from netbond.config.load import config_argument, load
 from netbond.config.schema import Config
-from netbond.doctor.checkup import examine, exit_status, summary, worst_first
+from netbond.doctor.checkup import examine, exit_status, fixes, summary, worst_first
 from netbond.doctor.model import ERROR, OK, UNKNOWN, WARNING, Finding
-from netbond.errors import ConfigError
-from netbond.system.text import printable
+from netbond.errors import ConfigError, NotPermittedError, UsageError
+from netbond.system.text import counted, printable
 from netbond.system.typed_json import to_json
 
 HELP = (
@@ -26,6 +29,7 @@ HELP = (
     " Exit status: 0 fine, 1 warnings, 2 errors."
 )
 
+COMMAND_S = 30.0  # that a command of --fix may take
 _STYLES = {ERROR: "bold red", WARNING: "yellow", UNKNOWN: "dim", OK: "green"}
 
 
@@ -39,19 +43,78 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--json", action="store_true", help="the same for programs; docs/doctor.md has the keys"
     )
     parser.add_argument("--offline", action="store_true", help="ask nobody on the network")
+    parser.add_argument(
+        "--fix", action="store_true", help="show what can be mended without harm, ask, and mend it"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --fix: do not ask")
     parser.add_argument("--all", action="store_true", help="show also what is fine, with its evidence")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the findings; 0 fine, 1 warnings, 2 errors."""
+    _check(args)
     agent = agent_socket.find(args.config, args.socket)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text stream in a process
-    findings = examine(doctor_look.look(agent, _config(args.config), network=not args.offline))
+
+    def look() -> list[Finding]:
+        return examine(doctor_look.look(agent, _config(args.config), network=not args.offline))
+
+    findings = look()
+    if args.fix:
+        if not fix(fixes(findings), ask=not args.yes):
+            return exit_status(findings)
+        findings = look()
     if args.json:
         print(json.dumps(report(findings), indent=2))
     else:
         show(findings, make_console(), everything=args.all)
     return exit_status(findings)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together."""
+    if args.yes and not args.fix:
+        raise UsageError("--yes is for --fix")
+    if not args.fix:
+        return
+    if args.json:
+        raise UsageError("--fix talks to a person", "leave --json out")
+    if os.geteuid() != 0:
+        raise NotPermittedError("--fix needs root", "sudo netbond doctor --fix")
+    if not args.yes and not sys.stdin.isatty():
+        raise UsageError("--fix asks before it does anything", "add --yes, or run it in a terminal")
+
+
+def fix(commands: Sequence[tuple[Finding, str]], *, ask: bool) -> bool:
+    """Show the commands, ask, and run them; whether any was run."""
+    if not commands:
+        print("nothing that can be mended without harm")
+        return False
+    for finding, command in commands:
+        print(printable(f"{command}  # {finding.verdict}", 1000))
+    if ask and input(f"Run {counted(len(commands), 'command')}? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("nothing was done")
+        return False
+    for _, command in commands:
+        print(printable(f"{command}: {_run(command) or 'done'}", 1000), flush=True)
+    return True
+
+
+def _run(command: str) -> str:
+    """Run a command, without a shell; why it failed, or ""."""
+    try:
+        done = subprocess.run(
+            shlex.split(command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMMAND_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"failed: {error}"
+    return f"failed: {done.stderr.strip() or done.returncode}" if done.returncode else ""
 
 
 def _config(file: Path | None) -> Config:

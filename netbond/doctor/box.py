@@ -46,10 +46,12 @@ def unit(seen: Seen) -> Iterator[Finding]:
     enabled = found.get("UnitFileState", "")
     if enabled not in ("enabled", "enabled-runtime", "static", "generated", "indirect", "alias"):
         text = "the agent is not started at boot"
-        yield Finding("unit", WARNING, "", text, f"UnitFileState={enabled}", "systemctl enable netbond")
+        yield Finding(
+            "unit", WARNING, "", text, f"UnitFileState={enabled}", *_command("systemctl enable netbond")
+        )
     if found.get("NeedDaemonReload") == "yes":
         text = "the unit's file has changed since systemd read it"
-        yield Finding("unit", WARNING, "", text, "NeedDaemonReload=yes", "systemctl daemon-reload")
+        yield Finding("unit", WARNING, "", text, "NeedDaemonReload=yes", *_command("systemctl daemon-reload"))
     state = found.get("ActiveState", "")
     if state == "failed":
         text = "the unit has failed"
@@ -65,6 +67,11 @@ def unit(seen: Seen) -> Iterator[Finding]:
     elif state != "failed":
         text = "systemd starts the agent again when it ends"
         yield Finding("unit", OK, "", text, f"Restart={restarts}, NRestarts={found.get('NRestarts', '0')}")
+
+
+def _command(command: str) -> tuple[str, tuple[str, ...]]:
+    """`mend` and `fix` of a finding that a command mends which harms nobody."""
+    return command, (command,)
 
 
 def watchdog(seen: Seen) -> Iterator[Finding]:
@@ -117,7 +124,7 @@ def dhcp_hooks(seen: Seen) -> Iterator[Finding]:
             yield Finding("dhcp-hook", WARNING, name, text, f"no hook at {client.place}", mend)
         elif client.trouble:
             text = f"{name} does not run its hook"
-            mend = f"chown root:root {client.hook} && chmod 755 {client.hook}"
+            mend = f"read it, then: chown root:root {client.hook} && chmod 755 {client.hook}"
             yield Finding("dhcp-hook", WARNING, name, text, client.trouble, mend)
         elif name not in heard:
             text = f"the hook of {name} is there, and has not handed over a lease"

@@ -51,6 +51,15 @@ def exit_status(findings: Iterable[Finding]) -> int:
     return 2 if ERROR in severities else 1 if WARNING in severities else 0
 
 
+def fixes(findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
+    """The commands that --fix runs, each once, with the finding that asks for it."""
+    found: dict[str, Finding] = {}
+    for finding in findings:
+        for command in finding.fix:
+            found.setdefault(command, finding)
+    return [(finding, command) for command, finding in found.items()]
+
+
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """The findings by severity, else in their order."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))

@@ -33,6 +33,9 @@ class Finding:
         default="",
         metadata=doc("what mends it: commands for root, else a sentence; empty: nothing is to do"),
     )
+    fix: tuple[str, ...] = field(
+        default=(), metadata=doc("commands that `--fix` runs; `[]`: what to do is for a person to decide")
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,10 @@ def settings(seen: Seen) -> Iterator[Finding]:
         text = f"{setting.name.rpartition('/')[2]} is {setting.old}: {setting.why}"
         severity = ERROR if code == "rp_filter" else WARNING
         evidence = f"/proc/sys/{setting.name} is {setting.old}"
-        yield Finding(code, severity, device, text, evidence, setting.command)
+        # Where the file leaves rp_filter to others, that was somebody's decision.
+        safe = code != "rp_filter" or seen.config.sysctl.rp_filter
+        fix = (setting.command,) if safe else ()
+        yield Finding(code, severity, device, text, evidence, setting.command, fix)
     good = {
         "rp_filter": "no uplink has a strict reverse-path filter",
         "buffers": "socket buffers may be as large as bursts need them",

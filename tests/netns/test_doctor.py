@@ -98,8 +98,10 @@ def test_a_box_that_is_well_then_broken_in_a_few_ways_then_mended(box: InternetB
     assert of(findings, "path-mtu")["usb1"] == "ok"
     assert of(findings, "agent") == {"": "error"}
 
-    for key in (("rp_filter", "usb0"), ("source-route", "usb1")):
-        box.run(*wrong[key]["mend"].split())
+    box.run(*wrong["source-route", "usb1"]["mend"].split())
+    command = box.command("doctor", "--fix", "--yes", "--offline", "--config", str(box.config_file))
+    fixed = subprocess.run(command, capture_output=True, text=True, env=os.environ | box.environment)
+    assert "sysctl -w net.ipv4.conf.usb0.rp_filter=2: done" in fixed.stdout.splitlines()
     _, findings = doctor(box, "--offline")
     assert of(findings, "rp_filter") == {"": "ok"}
     assert of(findings, "source-route") == {"usb0": "ok", "usb1": "ok"}

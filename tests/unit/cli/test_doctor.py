@@ -86,3 +86,75 @@ def test_the_default_configuration_where_the_file_is_broken(tmp_path: Path) -> N
     broken = tmp_path / "netbond.toml"
     broken.write_text("nonsense")
     assert doctor._config(broken) == Config()
+
+
+# --- --fix -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+
+
+def fault(folder: Path, *, command: str = "") -> Seen:
+    """A box on which a setting is wrong; the command that mends it leaves a file."""
+    return replace(healthy(), settings=(replace(STRICT, command=command or f"touch {folder}/done"),))
+
+
+@pytest.mark.usefixtures("root")
+def test_what_is_safe_is_shown_then_asked_then_done(
+    tmp_path: Path, seen: list[Seen], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        assert not (tmp_path / "done").exists()
+        return answers.pop(0)
+
+    monkeypatch.setattr("builtins.input", answer)
+    seen.append(fault(tmp_path))
+    answers = [""]
+    assert run(tmp_path, "--fix") == 2
+    assert capsys.readouterr().out.splitlines() == [
+        f"touch {tmp_path}/done  # rp_filter is 1: it drops answers", "nothing was done",
+    ]  # fmt: skip
+    assert asked == ["Run 1 command? [y/N] "]
+    answers = ["y"]
+    run(tmp_path, "--fix")
+    assert (tmp_path / "done").exists()
+    assert f"touch {tmp_path}/done: done" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("root")
+def test_with_yes_nobody_is_asked_and_no_shell_is_used(
+    tmp_path: Path, seen: list[Seen], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen.append(fault(tmp_path, command=f"touch {tmp_path}/a;b"))
+    assert run(tmp_path, "--fix", "--yes") == 2  # it is still seen: the test's box does not change
+    assert (tmp_path / "a;b").exists()
+    seen.append(fault(tmp_path, command="/nowhere/x"))
+    run(tmp_path, "--fix", "--yes")
+    assert "/nowhere/x: failed: " in capsys.readouterr().out
+    seen.append(fault(tmp_path, command="false"))
+    run(tmp_path, "--fix", "--yes")
+    assert "false: failed: 1" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("root")
+def test_nothing_is_safe(tmp_path: Path, seen: list[Seen], capsys: pytest.CaptureFixture[str]) -> None:
+    seen.append(replace(healthy(), pure_because="no compiler"))
+    assert run(tmp_path, "--fix") == 1
+    assert capsys.readouterr().out == "nothing that can be mended without harm\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [(["--yes"], 64), (["--fix", "--json"], 64), (["--fix"], 64), (["--fix", "--yes"], 77)],
+)
+def test_options_that_do_not_go_together(
+    tmp_path: Path, seen: list[Seen], monkeypatch: pytest.MonkeyPatch, words: list[str], status: int
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000 if status == 77 else 0)
+    assert run(tmp_path, *words) == status

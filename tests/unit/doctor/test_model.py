@@ -14,6 +14,7 @@ def test_a_finding_as_json() -> None:
         "verdict": "a time server sets the clock",
         "evidence": "",
         "mend": "",
+        "fix": [],
     }
 
 

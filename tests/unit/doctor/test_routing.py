@@ -176,3 +176,10 @@ def test_a_default_of_another_program_ahead_of_the_classic_layout() -> None:
     routes = (*well.facts.routes, main_default("usb0", "10.0.0.1"))
     found = [*routing.foreign(with_facts(well, replace(well.facts, routes=routes)))]
     assert any("hides the ECMP table" in each.verdict for each in found)
+
+
+def test_a_strict_filter_that_was_somebodys_decision_is_not_mended_unasked() -> None:
+    (found, *_) = routing.settings(replace(healthy(), settings=(STRICT,)))
+    assert found.fix == (found.mend,)
+    (found, *_) = routing.settings(replace(healthy("[sysctl]\nrp_filter = false"), settings=(STRICT,)))
+    assert (found.severity, found.fix) == ("error", ())
