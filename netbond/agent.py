@@ -94,7 +94,7 @@ class Agent:
             running = f"netbond {__version__} running: {summary(self._reconciler.goal.uplinks)}"
             self._reconciler.tell(News("started", "", running))
             self._realtime = RealtimePriority()
-            self._realtime.update(0.0, wanted=self.config.agent.realtime)
+            self._realtime.update(0.0, time.monotonic(), wanted=self.config.agent.realtime)
             await self._loop(kernel)
             self._reconciler.tell(News("stopped", "", "netbond is stopping"))
             if self.config.agent.on_stop == "remove":
@@ -168,7 +168,8 @@ class Agent:
         pause_s = await self._attempt("a look at the kernel", self._reconciler.reconcile(kernel, moved=moved))
         self._passed = time.monotonic()
         if self._realtime is not None:
-            self._realtime.update(time.thread_time() - began, wanted=self.config.agent.realtime)
+            cost_s = time.thread_time() - began
+            self._realtime.update(cost_s, self._passed, wanted=self.config.agent.realtime)
         if pause_s is None:
             self._moved = True  # the failed pass may have consumed the change
             return RETRY_S

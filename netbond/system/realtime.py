@@ -8,7 +8,8 @@ Such a priority is for short work. While passes take long (a full table of the i
 runs without it. Child processes, engines above all, never inherit it.
 
 A bug that loops must not take the processor from everybody else. The kernel counts what a real-time program
-uses without ever waiting (RLIMIT_RTTIME, sched(7)); its SIGXCPU ends the priority.
+uses without ever waiting (RLIMIT_RTTIME, sched(7)); its SIGXCPU ends the priority, for BACK_AFTER_S: a burst
+of work must not cost the priority for good, and a bug that loops gets one second of each minute.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PASS_S = 0.05  # processor time of a pass, above which the agent runs without the priority
 STUCK_US = 1_000_000  # processor time without a pause, after which the priority ends
+BACK_AFTER_S = 60.0  # from that end until the priority comes back
 PRIORITY = 1  # the lowest real-time priority: ahead of all normal programs, behind all other real-time ones
 
 
@@ -37,21 +39,30 @@ class RealtimePriority:
         self._schedule = schedule
         self._on = False
         self._refused = False
-        with contextlib.suppress(OSError, ValueError):  # a lower limit is in force already
-            resource.setrlimit(resource.RLIMIT_RTTIME, (STUCK_US, resource.RLIM_INFINITY))
+        self._ended = False  # by the signal, and not noticed yet by update()
+        self._back_at = float("-inf")
+        _limit()
         signal.signal(signal.SIGXCPU, self._stuck)
 
     def _stuck(self, _signal: int, _frame: FrameType | None) -> None:
         """Runs between two instructions of the loop that does not end."""
         self._schedule(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
-        self._on, self._refused = False, True
+        self._on, self._ended = False, True
         logger.warning(
-            "real-time priority ended: %d s of processor time without a pause", STUCK_US // 1_000_000
+            "real-time priority ended for %d s: %d s of processor time without a pause",
+            BACK_AFTER_S,
+            STUCK_US // 1_000_000,
         )
 
-    def update(self, pass_s: float, *, wanted: bool) -> None:
-        """Switch the priority on or off after a pass that took `pass_s` seconds of processor time."""
-        on = wanted and pass_s < LONGEST_PASS_S
+    def update(self, pass_s: float, now: float, *, wanted: bool) -> None:
+        """Switch the priority on or off after a pass that took `pass_s` seconds of processor time.
+
+        `now` is monotonic seconds.
+        """
+        if self._ended:
+            self._ended, self._back_at = False, now + BACK_AFTER_S
+            _limit()  # at the signal the kernel has raised it by a second
+        on = wanted and pass_s < LONGEST_PASS_S and now >= self._back_at
         if on == self._on or (on and self._refused):
             return
         policy = os.SCHED_RR if on else os.SCHED_OTHER
@@ -63,3 +74,8 @@ class RealtimePriority:
             logger.info("no real-time priority: %s", why(error))
         else:
             self._on = on
+
+
+def _limit() -> None:
+    with contextlib.suppress(OSError, ValueError):  # a lower limit is in force already
+        resource.setrlimit(resource.RLIMIT_RTTIME, (STUCK_US, resource.RLIM_INFINITY))
