@@ -253,7 +253,10 @@ def tell(path: str, message: Mapping[str, str]) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.settimeout(ANSWER_WAIT_S)
-            connection.connect(path)
+            try:
+                connection.connect(path + paths.ROOT_SUFFIX)
+            except OSError:
+                connection.connect(path)  # an agent from before there were two sockets
             connection.sendall(json.dumps(message).encode() + b"\n")
             answer = b""
             while not answer.endswith(b"\n") and len(answer) < 65536:

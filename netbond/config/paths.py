@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 CONFIG = "/etc/netbond/netbond.toml"
 STATE_DIR = "/run/netbond"
 CONTROL_SOCKET = "/run/netbond/control.sock"
+ROOT_SUFFIX = ".root"  # of the socket beside it that is for root and hooks alone
 
 
 def config_file(environ: Mapping[str, str] = os.environ) -> str | None:

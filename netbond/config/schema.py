@@ -100,7 +100,8 @@ class AgentConfig:
     control_socket: Path = _key(
         v.absolute_path,
         paths.CONTROL_SOCKET,
-        "The socket on which `netbond status` and the DHCP hooks reach the agent.",
+        "The socket on which `netbond status` and the DHCP hooks reach the agent. Root's own is beside it,"
+        " with `.root` at the end.",
         restart=True,
     )
     metrics: HostPort | None = _key(

@@ -5,6 +5,10 @@ A unix stream socket. Both sides write JSON, one object a line: `{"command": "st
 lines until it closes the connection. Anybody may connect, and the kernel says who it
 is (SO_PEERCRED): commands that change something are for root and the agent's own user.
 
+Root and hooks have a socket of their own beside it (PATH.root, mode 0600), because the kernel's queue of
+connections is one for all who connect, and who floods it keeps the others out. The open socket is looked at
+now and then (REST_S), and a connection that is one too many is closed before anything is made for it.
+
 The client is synchronous and imports no asyncio: a DHCP client waits for `netbond hook`, and that import
 alone doubles its start. So the server's methods import it where they need it.
 """
@@ -25,7 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from netbond.config.paths import ROOT_SUFFIX
 from netbond.errors import NetbondError, NotPermittedError, NotRunningError, UnavailableError, UsageError
+from netbond.status.admission import UID_SPACING_S, Pace, may_follow, taken
 from netbond.status.protocol import MAX_REPLY, MAX_REQUEST, encode, read_request, refusal
 from netbond.system import files, strict_json, unix_socket
 from netbond.system.typed_json import to_json
@@ -35,18 +41,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 32
-# Some connections are kept for root: no user can keep the hooks out by holding all of them.
-MAX_UNPRIVILEGED = 24
-# Of these, those who follow something: they stay, and must leave room for who asks once.
-MAX_FOLLOWERS = 16
-MAX_UNPRIVILEGED_FOLLOWERS = 12
 FOLLOWER_BUFFER = 32 * 1024  # bytes that the kernel keeps for a follower who does not read
-# After each answer, the connection of a user without root waits, and keeps its place among MAX_UNPRIVILEGED:
-# users must not keep the agent busy.
-UNPRIVILEGED_COOLDOWN_S = 0.1
 TIMEOUT_S = 5.0  # for a client to send a line, or to take its reply
 BACKLOG = 64
+# Of the open socket: so many connections are accepted at once, and then none for this time. 200 a second take
+# 1 % of a processor, however many wait.
+ACCEPTED_AT_ONCE = 4
+REST_S = 0.02
+NO_RESOURCES_S = 1.0  # without descriptors or memory: until the next try
+FULL = "too many connections to the control socket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +122,24 @@ def _understood(kind: type[R], request: Mapping[str, Any]) -> R:
         raise UsageError(f"the request is not understood: {error}") from None
 
 
+def root_socket(path: Path) -> Path:
+    """The socket for root and hooks alone, beside the one at `path` that is open to all."""
+    return path.with_name(path.name + ROOT_SUFFIX)
+
+
 # --- the agent's side --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    path: Path
+    socket: socket.socket
+    node: unix_socket.Node
+    for_all: bool
+
+
 class ControlServer:
-    """Answers on the control socket, from `start()` until `stop()`.
+    """Answers on the control socket, and on root's beside it, from `start()` until `stop()`.
 
     A lock beside the socket (PATH.lock) is held all the while, so that two agents never write to one kernel,
     even if somebody removes the socket in between.
@@ -135,67 +151,127 @@ class ControlServer:
         commands: Mapping[str, Command | Subscription],
         *,
         timeout_s: float = TIMEOUT_S,
-        cooldown_s: float = UNPRIVILEGED_COOLDOWN_S,
+        spacing_s: float = UID_SPACING_S,
     ) -> None:
         self.path = path
         self._commands = commands
         self._timeout_s = timeout_s
-        self._cooldown_s = cooldown_s
-        self._server: asyncio.Server | None = None
+        self._pace = Pace(spacing_s)
         self._lock: int | None = None
-        self._node: unix_socket.Node | None = None  # of our socket
+        self._sockets: list[_Listening] = []
+        self._resting: set[asyncio.TimerHandle] = set()
+        self._short = False  # of descriptors or memory, at the last try to accept
         self._connections: dict[asyncio.Task[None], Peer] = {}
         self._followers: list[Peer] = []
 
     async def start(self) -> None:
-        """Open the socket; UnavailableError if another agent has it or something else is in its place."""
-        import asyncio
-
+        """Open the sockets; UnavailableError if another agent has them or something is in their place."""
         try:
             files.make_directory(self.path.parent, 0o755)  # anybody may ask for the status
             self._lock = _take_lock(self.path)
         except OSError as error:
             raise _cannot_open(self.path, error) from None
         try:
-            listener, self._node = _listen(self.path)
+            for path, mode in ((self.path, 0o666), (root_socket(self.path), 0o600)):
+                self._sockets.append(_Listening(path, *_listen(path, mode), for_all=mode == 0o666))
         except BaseException:
             self._release()
             raise
-        self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=MAX_REQUEST)
+        for listening in self._sockets:
+            self._look_at(listening)
 
     async def stop(self) -> None:
         """Close the socket and every connection; remove the socket if it is still ours."""
         import asyncio
 
-        if self._server is not None:
-            self._server.close()
+        loop = asyncio.get_running_loop()
+        for handle in self._resting:
+            handle.cancel()
+        for listening in self._sockets:
+            loop.remove_reader(listening.socket)
         for task in list(self._connections):
             task.cancel()
         if self._connections:
             await asyncio.wait(self._connections)
-        if self._server is not None:
-            await self._server.wait_closed()
-            self._server = None
-        if self._node is not None:
-            unix_socket.remove(self.path, self._node)
         self._release()
 
     def _release(self) -> None:
-        self._node = None
+        for listening in self._sockets:
+            listening.socket.close()
+            unix_socket.remove(listening.path, listening.node)
+        self._sockets.clear()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def _privileged(self, peer: Peer) -> bool:
-        return peer.privileged
+    def _own(self) -> tuple[int, ...]:
+        """The uids that are not counted with users'."""
+        return (0, os.geteuid())
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _privileged(self, peer: Peer) -> bool:
+        return peer.uid in self._own()
+
+    def _look_at(self, listening: _Listening) -> None:
         import asyncio
 
-        peer = _peer(writer.get_extra_info("socket"))
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer, peer))
+        asyncio.get_running_loop().add_reader(listening.socket, self._accept, listening)
+
+    def _rest(self, listening: _Listening, seconds: float) -> None:
+        """Accept nobody there for this time. Who connects meanwhile waits in the kernel, at no cost."""
+        import asyncio
+
+        def again() -> None:
+            self._resting.discard(handle)
+            self._look_at(listening)
+
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listening.socket)
+        handle = loop.call_later(seconds, again)
+        self._resting.add(handle)
+
+    def _accept(self, listening: _Listening) -> None:
+        """Take those who wait. asyncio's own server would first make a transport and a task for each."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                connection, _address = listening.socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                break
+            except OSError as error:
+                if not self._short:
+                    logger.error("the control socket accepts nobody at present: %s", files.why(error))
+                self._short = True
+                self._rest(listening, NO_RESOURCES_S)
+                return
+            self._short = False
+            self._admit(connection)
+        if listening.for_all:
+            self._rest(listening, REST_S)
+
+    def _admit(self, connection: socket.socket) -> None:
+        import asyncio
+
+        peer = _peer(connection)
+        if not taken(peer.uid, [other.uid for other in self._connections.values()], self._own()):
+            with connection, contextlib.suppress(OSError):
+                connection.send(encode(refusal(FULL)), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            return
+        connection.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._connected(connection, peer))
         self._connections[task] = peer
         task.add_done_callback(self._disconnected)
+
+    async def _connected(self, connection: socket.socket, peer: Peer) -> None:
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=MAX_REQUEST)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection)
+        except BaseException:
+            connection.close()
+            raise
+        await self._serve(reader, asyncio.StreamWriter(transport, protocol, reader, loop), peer)
 
     def _disconnected(self, task: asyncio.Task[None]) -> None:
         del self._connections[task]
@@ -207,9 +283,6 @@ class ControlServer:
         import asyncio
 
         try:
-            if self._full(peer):
-                await self._send(writer, refusal("too many connections to the control socket"))
-                return
             while True:
                 try:
                     async with asyncio.timeout(self._timeout_s):
@@ -219,21 +292,16 @@ class ControlServer:
                     return
                 if not line.endswith(b"\n"):
                     return  # end of file
-                await self._reply(writer, line, peer)
                 if not self._privileged(peer):
-                    await asyncio.sleep(self._cooldown_s)
+                    await asyncio.sleep(self._pace.of_uid_s(peer.uid, time.monotonic()))
+                    await asyncio.sleep(self._pace.of_users_s(time.monotonic()))
+                await self._reply(writer, line, peer)
         except (TimeoutError, OSError):
             pass  # too slow, or gone: nobody to tell
         finally:
             # Not close(): that would keep a reply for a client that does not read for as long as it pleases.
             # What drain() has passed to the kernel still arrives.
             writer.transport.abort()
-
-    def _full(self, peer: Peer) -> bool:
-        """Whether this connection, which is counted already, is one too many."""
-        if self._privileged(peer):
-            return len(self._connections) > MAX_CONNECTIONS
-        return sum(not self._privileged(other) for other in self._connections.values()) > MAX_UNPRIVILEGED
 
     async def _send(self, writer: asyncio.StreamWriter, reply: dict[str, Any]) -> None:
         import asyncio
@@ -277,9 +345,7 @@ class ControlServer:
         self, writer: asyncio.StreamWriter, command: Subscription, request: dict[str, Any], peer: Peer
     ) -> None:
         """Send what it yields. A client that takes too long for a line is dropped (TimeoutError)."""
-        users = sum(not self._privileged(other) for other in self._followers)
-        crowded = users >= MAX_UNPRIVILEGED_FOLLOWERS and not self._privileged(peer)
-        if crowded or len(self._followers) >= MAX_FOLLOWERS:
+        if not may_follow(peer.uid, [other.uid for other in self._followers], self._own()):
             raise UnavailableError("too many follow already", "end one of them")
         # Little waits in the kernel: a client that does not read is found out, and none gets old news.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, FOLLOWER_BUFFER)
@@ -337,10 +403,10 @@ def _another(pid: int | None) -> UnavailableError:
     )
 
 
-def _listen(path: Path) -> tuple[socket.socket, unix_socket.Node]:
-    """A listening socket at `path` that anybody may connect to; UnavailableError says why there is none."""
+def _listen(path: Path, mode: int) -> tuple[socket.socket, unix_socket.Node]:
+    """A listening socket at `path` with this mode; UnavailableError says why there is none."""
     try:
-        return unix_socket.listen(path, 0o666, backlog=BACKLOG)
+        return unix_socket.listen(path, mode, backlog=BACKLOG)
     except unix_socket.NotASocketError:
         raise UnavailableError(
             f"{path} is in the way of the control socket: it is not a socket",
@@ -399,10 +465,9 @@ def follow(path: Path, command: Mapping[str, Any], timeout: float = 3.0) -> Iter
 @contextlib.contextmanager
 def _asked(path: Path, command: Mapping[str, Any], timeout: float) -> Iterator[socket.socket]:
     """A connection over which the command has been sent; whatever fails becomes one line."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
+    with contextlib.ExitStack() as stack:
         try:
-            connection.connect(str(path))
+            connection = stack.enter_context(_connection(path, timeout))
             with contextlib.suppress(BrokenPipeError):  # refused already; the reply says why
                 connection.sendall(json.dumps(command).encode() + b"\n")
             yield connection
@@ -420,6 +485,27 @@ def _asked(path: Path, command: Mapping[str, Any], timeout: float) -> Iterator[s
             raise UnavailableError(
                 f"cannot speak to the agent at {path}: {error.strerror or error}", "see its log"
             ) from None
+
+
+def _connection(path: Path, timeout: float) -> socket.socket:
+    """A connection to the agent: for root by root's socket, unless the agent is from before there was one.
+
+    Whoever listens there must be root, or this user: where others may write, they could make such a socket.
+    """
+    paths = [root_socket(path), path] if os.geteuid() == 0 else [path]
+    for each in paths:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(str(each))
+            if each == path or unix_socket.peer(connection)[1] in (0, os.geteuid()):
+                return connection
+        except OSError:
+            if each == path:
+                connection.close()
+                raise
+        connection.close()
+    raise AssertionError("the last path returns or raises")
 
 
 def _parsed(path: Path, line: bytes) -> dict[str, Any]:

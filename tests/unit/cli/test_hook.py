@@ -159,6 +159,20 @@ def test_an_agent_that_never_accepts_holds_up_nobody(config: Path) -> None:
     assert len(kept(config)) == 1
 
 
+def test_roots_own_socket_is_asked_first(config: Path) -> None:
+    """Users can fill the other's queue."""
+    path = str(config.parent / "c.sock")
+    with socket.socket(socket.AF_UNIX) as own, socket.socket(socket.AF_UNIX) as open_to_all:
+        for server, place in ((own, path + ".root"), (open_to_all, path)):
+            server.bind(place)
+            server.listen(1)
+            server.setblocking(False)
+        hook.tell(path, {"command": "hook"})
+        own.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            open_to_all.accept()
+
+
 def test_an_agent_that_sends_a_drop_at_a_time_does_not_win_time(config: Path) -> None:
     path = config.parent / "c.sock"
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -21,8 +22,9 @@ from typing import Any, Literal
 import pytest
 
 from netbond.errors import NotRunningError, UnavailableError
-from netbond.status import control, protocol
+from netbond.status import admission, control, protocol
 from netbond.status.control import Command, ControlServer, Peer, Subscription, request
+from netbond.system import unix_socket
 
 
 def echo(asked: dict[str, Any], peer: Peer) -> dict[str, Any]:
@@ -227,7 +229,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_holds_up_nobody(tmp_pa
 async def test_connections_are_limited(tmp_path: Path) -> None:
     path = tmp_path / "s"
     async with served(path) as server:
-        idle = [await asyncio.open_unix_connection(path) for _ in range(control.MAX_CONNECTIONS)]
+        idle = [await asyncio.open_unix_connection(path) for _ in range(admission.MAX_ROOT)]
         one_more, writer = await asyncio.open_unix_connection(path)
         assert json.loads(await one_more.readline()) == {
             "ok": False,
@@ -237,24 +239,77 @@ async def test_connections_are_limited(tmp_path: Path) -> None:
         for _, other in idle:
             other.close()
         writer.close()
-        while len(server._connections) > control.MAX_CONNECTIONS // 2:  # noqa: ASYNC110
+        while len(server._connections) > admission.MAX_ROOT // 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert (await ask(path, as_line(command="status")))[0]["ok"]
 
 
-async def test_users_cannot_keep_root_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_users_cannot_keep_root_or_each_other_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     who = Peer(uid=os.getuid() + 1000, pid=7)
     monkeypatch.setattr(control, "_peer", lambda connection: who)
 
     path = tmp_path / "s"
     async with served(path):
-        held = [await asyncio.open_unix_connection(path) for _ in range(control.MAX_UNPRIVILEGED + 5)]
-        for reader, _ in held[-5:]:
+        held = [await asyncio.open_unix_connection(path) for _ in range(admission.MAX_PER_UID + 3)]
+        for reader, _ in held[-3:]:
             assert b"too many connections" in await reader.readline()
-        who = Peer(uid=os.getuid(), pid=8)
-        assert (await ask(path, as_line(command="hook")))[0]["ok"]
+        for uid in (os.getuid() + 1001, os.getuid()):
+            who = Peer(uid=uid, pid=8)
+            assert (await ask(path, as_line(command="status")))[0]["ok"]
         for _, writer in held:
             writer.close()
+
+
+async def test_nothing_is_made_for_a_connection_that_is_one_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "taken", lambda *_: False)
+    async with served(tmp_path / "s") as server:
+        [refused] = await ask(tmp_path / "s")
+        assert refused == {"ok": False, "error": control.FULL}
+        assert not server._connections
+
+
+async def test_many_who_connect_to_the_open_socket_do_not_keep_the_loop_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "REST_S", 3600.0)
+    async with served(tmp_path / "s"):
+        many = [await asyncio.open_unix_connection(tmp_path / "s") for _ in range(20)]
+        await asyncio.sleep(0.05)
+        for _, writer in many:
+            writer.close()
+        assert (await ask(control.root_socket(tmp_path / "s"), as_line(command="hook")))[0]["ok"]
+        waiting, writer = await asyncio.open_unix_connection(tmp_path / "s")
+        writer.write(as_line(command="status"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(waiting.readline(), 0.1)
+        writer.close()
+
+
+async def test_without_descriptors_it_says_so_once_and_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(control, "NO_RESOURCES_S", 0.01)
+    path = tmp_path / "s"
+    async with served(path):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(as_line(command="status"))
+            lowest = os.dup(client.fileno())  # all below it are in use
+            os.close(lowest)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+            try:
+                await asyncio.sleep(0.1)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            assert b'"ok": true' in await asyncio.wait_for(loop.sock_recv(client, 65536), 2)
+    assert caplog.messages == ["the control socket accepts nobody at present: Too many open files"]
 
 
 # --- those who follow something ---------------------------------------------------------------------------
@@ -317,16 +372,23 @@ async def test_followers_leave_room_for_others(tmp_path: Path, monkeypatch: pyte
         writer.write(as_line(command="drip"))
         return json.loads(await reader.readline()), writer
 
-    async with served(path) as server:
-        users = [await follower() for _ in range(control.MAX_UNPRIVILEGED_FOLLOWERS + 1)]
-        *followed, refused = [reply for reply, _ in users]
-        assert all(reply["ok"] for reply in followed)
-        assert refused == {"ok": False, "error": "too many follow already; end one of them"}
+    async with served(path, spacing_s=0.0) as server:
+        users = []
+        for uid in (1000, 1001, 1002):
+            who = Peer(uid=os.getuid() + uid, pid=7)
+            tries = admission.MAX_FOLLOWERS_PER_UID + (uid == 1000)
+            users += [await follower() for _ in range(tries)]
+        refused = [reply for reply, _ in users if not reply["ok"]]
+        assert len(users) - len(refused) == admission.MAX_USERS_FOLLOWERS
+        assert users[admission.MAX_FOLLOWERS_PER_UID][0] == {
+            "ok": False,
+            "error": "too many follow already; end one of them",
+        }
         who = Peer(uid=os.getuid(), pid=8)
-        left = control.MAX_FOLLOWERS - control.MAX_UNPRIVILEGED_FOLLOWERS
+        left = admission.MAX_FOLLOWERS - admission.MAX_USERS_FOLLOWERS
         root = [await follower() for _ in range(left + 1)]
         assert [reply["ok"] for reply, _ in root] == [*[True] * left, False]
-        who = Peer(uid=os.getuid() + 1000, pid=9)
+        who = Peer(uid=os.getuid() + 1009, pid=9)
         assert (await ask(path, as_line(command="status")))[0]["ok"], "a place is left for who asks once"
         for _, writer in (*users, *root):
             writer.close()
@@ -355,6 +417,26 @@ async def test_the_socket_is_open_to_all_and_gone_after_stop(tmp_path: Path) -> 
     finally:
         os.umask(old)
     assert not path.exists()
+
+
+async def test_roots_own_socket_is_closed_to_users(tmp_path: Path) -> None:
+    path = control.root_socket(tmp_path / "s")
+    old = os.umask(0)
+    try:
+        async with served(tmp_path / "s"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert (await ask(path, as_line(command="hook")))[0]["ok"]
+    finally:
+        os.umask(old)
+    assert not path.exists()
+
+
+async def test_nothing_is_left_when_roots_own_socket_cannot_be_opened(tmp_path: Path) -> None:
+    path = control.root_socket(tmp_path / "s")
+    path.write_text("precious")
+    with pytest.raises(UnavailableError, match=f"{path} is in the way of the control socket"):
+        await ControlServer(tmp_path / "s", COMMANDS).start()
+    assert (path.read_text(), (tmp_path / "s").exists()) == ("precious", False)
 
 
 async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
@@ -492,6 +574,28 @@ def test_no_answer_in_time_is_unavailable(tmp_path: Path) -> None:
     assert time.monotonic() - began < 2
 
 
+def test_root_asks_at_its_own_socket_and_at_the_open_one_of_an_older_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with answering(tmp_path / "s", b'{"ok": true, "by": "all"}\n'):
+        with answering(control.root_socket(tmp_path / "s"), b'{"ok": true, "by": "root"}\n'):
+            assert request(tmp_path / "s", {})["by"] == "root"
+        assert request(tmp_path / "s", {})["by"] == "all"  # nobody listens at the other any more
+
+
+def test_root_does_not_take_a_users_socket_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside a sender's socket in /tmp."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(unix_socket, "peer", lambda _connection: (7, 1000))
+    with socket.socket(socket.AF_UNIX) as theirs, answering(tmp_path / "s", b'{"ok": true}\n'):
+        theirs.bind(str(control.root_socket(tmp_path / "s")))
+        theirs.listen(1)
+        assert request(tmp_path / "s", {}) == {"ok": True}
+
+
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400\n", b"[]\n", b"{}\n", b'{"ok": 1}\n', b"[" * 50_000])
 def test_an_answer_that_makes_no_sense_is_unavailable(tmp_path: Path, answer: bytes) -> None:
     with answering(tmp_path / "s", answer), pytest.raises(UnavailableError, match="is not a netbond agent"):
@@ -539,7 +643,7 @@ async def test_a_user_who_asks_without_end_is_answered_now_and_then(
 
     async def scenario() -> None:
         nonlocal answers
-        async with served(tmp_path / "s", cooldown_s=3600.0):
+        async with served(tmp_path / "s", spacing_s=3600.0):
             reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
             writer.write(as_line(command="status") * 100)
             assert json.loads(await asyncio.wait_for(reader.readline(), 5.0))["ok"]
