@@ -87,6 +87,7 @@ class Agent:
             await self._reconciler.start(stack, kernel)
             await self._pass(kernel)
             await self._reconciler.engines.run()
+            self._reconciler.systemd.ready()
             # The objects that exist now stay: scanning them would take 30 ms in each full collection.
             gc.collect()
             gc.freeze()
@@ -96,6 +97,7 @@ class Agent:
             self._realtime = RealtimePriority()
             self._realtime.update(0.0, time.monotonic(), wanted=self.config.agent.realtime)
             await self._loop(kernel)
+            self._reconciler.systemd.stopping()
             self._reconciler.tell(News("stopped", "", "netbond is stopping"))
             if self.config.agent.on_stop == "remove":
                 await self._reconciler.leave(kernel)
@@ -123,9 +125,13 @@ class Agent:
                 return
             if woken or time.monotonic() >= due:
                 await pause(settle_s(time.monotonic() - self._passed, self._reconciler.read_cost_s))
-                if self._wake.answered():  # asked only now, because events during the pause count, too
+                reload = self._wake.answered()  # asked only now, because events during the pause count, too
+                if reload:
+                    self._reconciler.systemd.reloading(time.monotonic())
                     self._reload()
                 due = time.monotonic() + await self._pass(kernel)
+                if reload:
+                    self._reconciler.systemd.ready()
             if time.monotonic() >= tick:
                 tick = time.monotonic() + TICK_S
                 self._look_at_file()
@@ -173,6 +179,7 @@ class Agent:
         if pause_s is None:
             self._moved = True  # the failed pass may have consumed the change
             return RETRY_S
+        self._reconciler.systemd.alive(self._passed)
         return pause_s
 
     async def _attempt(self, what: str, work: Coroutine[Any, Any, Found]) -> Found | None:

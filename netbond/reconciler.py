@@ -80,7 +80,7 @@ class Reconciler:
         self.problems = Problems(time.monotonic)
         self._assessment = Assessment(self.problems, time.monotonic)
         self.events = EventLog(config.agent.state_dir)
-        self._systemd = UnitStatus(os.environ)
+        self.systemd = UnitStatus(os.environ)
         self._passed = False  # whether there was a pass
         self.goal = Desired()
         self.read_cost_s = 0.0  # of a processor's time, for the last reading of the kernel
@@ -229,7 +229,7 @@ class Reconciler:
             sections=self._sources.sections({uplink.device for uplink in self.goal.uplinks}, now),
         )
         self.published = self._assessment.complete(found)
-        self._systemd.tell(self.published.verdict, now)
+        self.systemd.tell(self.published.verdict, now)
         if self._passed:
             self.events.look(self.published, now, time.time())
         return self.published

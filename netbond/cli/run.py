@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 import resource
@@ -86,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
     from netbond.agent import Agent
 
     file = args.config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)
+    faulthandler.enable()  # systemd ends an agent that hangs with SIGABRT: the log then says where
     asyncio.run(Agent(config, file).run())
     return EXIT_OK
 

@@ -102,7 +102,7 @@ class NameFiles:
             path = self.iproute2_dir / f"{kind}.d" / FILE
             try:
                 if _ours(path) != text:
-                    path.parent.mkdir(mode=0o755, exist_ok=True)
+                    files.make_directory(path.parent, 0o755)  # whatever the umask
                     files.replace(path, text.encode(), 0o644)
             except (OSError, NetbondError) as error:
                 problems.append(f"{path}: {_why(error)}; `ip` shows numbers instead of netbond's names")

@@ -72,8 +72,10 @@ async def test_a_pass_that_fails_is_shown_until_one_succeeds(
 ) -> None:
     agent = make_agent(tmp_path)
 
-    for _ in range(3):
-        assert await agent._pass(broken(error)) == RETRY_S
+    with monkeypatch.context() as patched:
+        patched.setattr(agent._reconciler.systemd, "alive", lambda _now: pytest.fail("it is not well"))
+        for _ in range(3):
+            assert await agent._pass(broken(error)) == RETRY_S
     (problem,) = problems(agent)
     assert problem.startswith("a look at the kernel failed: ")
     assert "no buffers" in problem
@@ -82,7 +84,10 @@ async def test_a_pass_that_fails_is_shown_until_one_succeeds(
         return 5.0
 
     monkeypatch.setattr(agent._reconciler, "reconcile", well)
+    alive: list[float] = []
+    monkeypatch.setattr(agent._reconciler.systemd, "alive", alive.append)
     assert await agent._pass(broken(error)) == 5.0
+    assert len(alive) == 1
     assert problems(agent) == []
     said = [record for record in caplog.records if record.levelno >= logging.WARNING]
     own_fault = isinstance(error, ValueError | KeyError)
@@ -117,12 +122,15 @@ async def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_t
 
     monkeypatch.setattr(agent, "_pass", look)
     monkeypatch.setattr(agent, "_reload", lambda: seen.append("reload"))
+    systemd = agent._reconciler.systemd
+    monkeypatch.setattr(systemd, "reloading", lambda _now: seen.append("reloading"))
+    monkeypatch.setattr(systemd, "ready", lambda: seen.append("ready"))
 
     agent._reconciler.read_cost_s = 0.05  # seconds of settling
     agent._wake.look()
     asyncio.get_running_loop().call_later(0.01, agent._wake.reload)
     await agent._loop(broken(OSError()))
-    assert seen == ["reload", "pass"]
+    assert seen == ["reloading", "reload", "pass", "ready"]
 
 
 def test_a_reload_changes_the_log_level_only_if_the_key_has_changed(

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from netbond import errors
+from netbond.cli.run import DESCRIPTORS
 from netbond.config.schema import AgentConfig
+from netbond.pacing import RESYNC_S
 
 UNIT = Path(__file__).parents[3] / "contrib/systemd/netbond.service"
 
 
 def service() -> configparser.SectionProxy:
-    parser = configparser.ConfigParser(interpolation=None)
+    parser = configparser.ConfigParser(interpolation=None, strict=False)  # two lines ExecReload
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys keep their case
     parser.read(UNIT)
     return parser["Service"]
@@ -51,7 +53,33 @@ def test_it_allows_the_sockets_that_are_used() -> None:
 def test_it_may_say_how_things_are() -> None:
     """Without it systemd sets no NOTIFY_SOCKET, and passes no status text on."""
     assert service()["NotifyAccess"] == "main"
-    assert service()["Type"] == "exec", "systemd waits for no READY=1"
+    assert service()["Type"] == "notify"
+
+
+def test_what_hangs_has_time_for_several_passes() -> None:
+    assert float(service()["WatchdogSec"]) >= 5 * RESYNC_S
+
+
+def test_it_allows_the_descriptors_that_the_agent_asks_for() -> None:
+    assert int(service()["LimitNOFILE"]) == DESCRIPTORS
+
+
+def test_a_reload_begins_with_a_check_by_the_same_program() -> None:
+    unit = UNIT.read_text().splitlines()
+    first, second = [line for line in unit if line.startswith("ExecReload=")]
+    program = service()["ExecStart"].split()[0]
+    assert (first, second) == (f"ExecReload={program} config check", "ExecReload=/bin/kill -HUP $MAINPID")
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+def test_its_exposure() -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", UNIT], capture_output=True, text=True
+    )
+    found = re.search(r"Overall exposure level for netbond.service: ([0-9.]+)", done.stdout)
+    if found is None:
+        pytest.skip("systemd-analyze cannot judge a file")
+    assert float(found[1]) <= 3.6
 
 
 def test_it_may_run_ahead_of_others() -> None:
