@@ -286,11 +286,13 @@ class UplinkState(StrEnum):
 class IdleInterface:
     """An interface, or the `match` of an [[uplink]], that could be an uplink but is not, and the reason.
 
-    str() gives "usb1: enabled = false", or the reason alone if there is no name.
+    str() gives "usb1: enabled = false", or the reason alone if there is no name. `label` is what the uplink
+    is called while it is there; from_text() does not know it.
     """
 
     name: str
     reason: str
+    label: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}" if self.name else self.reason

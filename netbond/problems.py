@@ -52,6 +52,11 @@ _BY_ORIGIN: Mapping[str, tuple[str, str]] = {
 _ON_PURPOSE = ("enabled = false", "it roams")  # why an interface is no uplink, if a person has said so
 
 
+def is_on_purpose(why: str) -> bool:
+    """Whether a person said that the interface is to be no uplink; `why`: the reason in status."""
+    return why.startswith(_ON_PURPOSE)
+
+
 def of_line(origin: str, line: str) -> Problem:
     """The problem that a plain line of this origin is; "usb7: no such interface now" is about usb7."""
     own = origin.removeprefix("source ").replace("_", "-").replace(" ", "-")
@@ -59,7 +64,7 @@ def of_line(origin: str, line: str) -> Problem:
     if origin != "idle":
         return Problem(code, line, hint=hint)
     subject, colon, why = line.partition(": ")
-    meant = why.startswith(_ON_PURPOSE)
+    meant = is_on_purpose(why)
     # An interface that was unplugged is an event, which is logged.
     return Problem(code, line, subject if colon else "", hint, NOTICE if meant else DEGRADED, logged=False)
 

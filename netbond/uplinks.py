@@ -603,8 +603,10 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             if why_not and setting is match.UNMATCHED:
                 no_uplinks[link.name] = why_not
             elif why_not:
-                idle.append(IdleInterface(link.name, why_not))
-    idle += [IdleInterface(setting.match, "no such interface now") for setting in choice.unused]
+                idle.append(IdleInterface(link.name, why_not, choice.labels.get(link.name, "")))
+    idle += [
+        IdleInterface(setting.match, "no such interface now", setting.label) for setting in choice.unused
+    ]
     several = any(len(item.gateway.choices) > 1 for item in chosen)
     before = in_use(everything, config.routing.protocol) if several else {}
     tables_in_use = _by_first_gateway(chosen, tables_in_use)

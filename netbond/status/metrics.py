@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from netbond.errors import UnavailableError
 from netbond.model import UplinkState
-from netbond.problems import NOTICE
+from netbond.problems import NOTICE, is_on_purpose
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
 from netbond.srtla.watch import VERSION, AdvicePage, WatchLine
 from netbond.status.schema import (
@@ -79,6 +79,7 @@ class SnapshotCollector(Collector):
             yield from _agent(snapshot.agent)
             yield from _verdict(snapshot.verdict)
             yield from _uplinks(snapshot.uplinks)
+            yield from _expected(snapshot)
             yield from _ecmp(snapshot.ecmp)
             yield from _policies(snapshot.policies)
             yield from _health(snapshot.health)
@@ -205,6 +206,23 @@ def _uplinks(uplinks: Sequence[UplinkStatus]) -> Iterator[Metric]:
         "Bytes that the interface has sent since it exists.",
         ("device",),
         (((device,), u.tx_bytes) for device, u in devices.items()),
+    )
+
+
+def _expected(snapshot: Snapshot) -> Iterator[Metric]:
+    """For alerts: the other series of a modem that was unplugged are not there any more."""
+    devices = {uplink.device for uplink in snapshot.uplinks}
+    missing = [
+        *((each.name, each.label or each.name, each.reason) for each in snapshot.idle if each.name),
+        *((each.device, each.name, each.reason) for each in snapshot.gone),
+    ]
+    names = [uplink.name for uplink in snapshot.uplinks]
+    names += [name for device, name, why in missing if device not in devices and not is_on_purpose(why)]
+    yield _gauge(
+        "netbond_uplink_expected",
+        "An uplink that is there, that an [[uplink]] names, or that went in the last 10 minutes; always 1.",
+        ("name",),
+        (((name,), 1) for name in names),
     )
 
 

@@ -101,7 +101,10 @@ def build(
             problems=tuple(map(printable, agent.problems)),
         ),
         excluded=tuple(ExcludedInterface(printable(device), reason) for device, reason in desired.excluded),
-        idle=tuple(IdleInterface(printable(each.name), printable(each.reason)) for each in desired.idle),
+        idle=tuple(
+            IdleInterface(printable(each.name), printable(each.reason), printable(each.label))
+            for each in desired.idle
+        ),
         uplinks=tuple(
             _uplink(uplink, by_name.get(uplink.device), found.get(uplink.device, Rate()), legs, booted)
             for uplink in desired.uplinks

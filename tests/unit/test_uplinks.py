@@ -182,6 +182,15 @@ def test_first_match_wins_and_enabled_false_excludes() -> None:
     assert found.idle == (IdleInterface("usb1", "enabled = false"),)
 
 
+def test_an_uplink_that_is_missing_keeps_its_label() -> None:
+    config = parse('[[uplink]]\nmatch = "usb7"\nlabel = "left"\n[[uplink]]\nmatch = "usb1"\nlabel = "right"')
+    found = find(Facts(interfaces=(link("usb1"),)), config, {})
+    assert [(each.name, each.label, each.reason) for each in found.idle] == [
+        ("usb1", "right", "no address"),
+        ("usb7", "left", "no such interface now"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("setting", "facts", "metered"),
     [

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from netbond.engines.child import read_statistics
 from netbond.errors import UnavailableError
 from netbond.health import report
 from netbond.health.judge import CheckHealth, UplinkHealth
+from netbond.model import IdleInterface
 from netbond.sources import data_plans
 from netbond.srtla.advice import Advice
 from netbond.srtla.watch import VERSION, WatchLine
 from netbond.status import metrics
-from netbond.status.metrics import MetricsServer
+from netbond.status.metrics import MetricsServer, SnapshotCollector
 from netbond.status.schema import from_json
 from netbond.system.typed_json import to_json
 from netbond.watchers import modemmanager
@@ -308,6 +310,8 @@ netbond_uplink_info{device="usb0",address="10.0.0.10",name="roof",gateway="10.0.
 netbond_uplink_info{device="wwan0",address="10.64.0.9",name="wwan0",gateway="",gateway_source="configuration",table="130",state="no carrier"} 1
 netbond_uplink_up{device="usb0",address="10.0.0.10"} 1
 netbond_uplink_up{device="wwan0",address="10.64.0.9"} 0
+netbond_uplink_expected{name="roof"} 1
+netbond_uplink_expected{name="wwan0"} 1
 netbond_uplink_in_ecmp{device="usb0",address="10.0.0.10"} 1
 netbond_uplink_in_ecmp{device="wwan0",address="10.64.0.9"} 0
 netbond_uplink_weight{device="usb0",address="10.0.0.10"} 2
@@ -456,6 +460,39 @@ def test_the_page_lists_just_these_names() -> None:
     page = Path(__file__).parents[3] / "docs" / "metrics.md"
     documented = set(re.findall(r"^\| `(netbond_\w+)` \|", page.read_text(), re.MULTILINE))
     assert documented == {name for name, _, _ in samples(EXPECTED)}
+
+
+GONE = {"family": 4, "address": "10.0.0.9", "gateway": "10.0.0.1", "gone_s": 9.0, "reason": "unplugged"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "missing"),
+    [
+        ({}, set()),
+        ({"idle": ["usb7: no such interface now"]}, {"usb7"}),
+        ({"gone": [GONE | {"name": "left", "device": "usb2"}]}, {"left"}),
+        (
+            {"idle": ["usb2: no such interface now"], "gone": [GONE | {"name": "usb2", "device": "usb2"}]},
+            {"usb2"},
+        ),
+        ({"idle": ["usb1: enabled = false", "wwan1: it roams (exclude_roaming = true)"]}, set()),
+        ({"gone": [GONE | {"name": "usb1", "device": "usb1", "reason": "enabled = false"}]}, set()),
+        # Its IPv6 has gone, or one of its gateways: it is an uplink still.
+        ({"gone": [GONE | {"name": "usb0+10.0.0.2", "device": "usb0"}]}, set()),
+        ({"idle": ["label 'a' fits two interfaces"]}, set()),
+    ],
+)
+def test_an_uplink_that_is_missing_is_expected(parts: dict[str, Any], missing: set[str]) -> None:
+    with serving(SNAPSHOT | parts) as server:
+        found = samples(scrape(server))
+    expected = {dict(labels)["name"] for name, labels, _ in found if name == "netbond_uplink_expected"}
+    assert expected == {"roof", "wwan0"} | missing
+
+
+def test_a_missing_uplink_has_its_label() -> None:
+    snapshot = replace(from_json(SNAPSHOT), idle=(IdleInterface("usb7", "no such interface now", "left"),))
+    found = [m for m in SnapshotCollector(lambda: snapshot).collect() if m.name == "netbond_uplink_expected"]
+    assert [sample.labels["name"] for sample in found[0].samples] == ["roof", "wwan0", "left"]
 
 
 def test_nothing_is_made_up_where_a_source_is_absent() -> None:
