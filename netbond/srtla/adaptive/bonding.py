@@ -364,7 +364,10 @@ class Bonding(Carrier):
             each = each.before
         each = transmission
         while each is not None:
-            if each.state == FLYING or (each is transmission and each.state == PASSED):
+            if each.state == FLYING:
+                each.link.owner.passing.sent(each.size, each.sent_at)  # what passes shall be asked
+                each.link.lost(each, now)
+            elif each is transmission and each.state == PASSED:
                 each.link.lost(each, now)
             each = each.before
         packet.fate = SENT

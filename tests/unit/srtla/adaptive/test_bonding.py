@@ -591,6 +591,9 @@ def test_what_is_missing_is_lost_on_a_link_over_which_nothing_so_large_has_passe
     assert missing not in {sequence for _, sequence in driven.sent()}
     assert known(driven, missing).state == (FLYING if passes else LOST)
     assert (2, missing) in driven.after(0.01)
+    driven.now += 0.2
+    driven.sender.handle_timer(driven.now)
+    assert (max(driven.answers(1)) > 1000) is not passes  # whether it is asked what passes
 
 
 def test_a_limited_link_is_given_what_fits() -> None:
