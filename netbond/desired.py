@@ -10,7 +10,7 @@ from netbond.config.schema import Config
 from netbond.config.values import HIGHEST_TABLE
 from netbond.ecmp import ecmp, uses_groups
 from netbond.flows import Holders, holders, others_marks, takers
-from netbond.foreign_rules import copies, make_way
+from netbond.foreign_rules import copies, first_of_all, make_way
 from netbond.lan import Lan, lan_interfaces, mark_rules
 from netbond.match import NO_SETTINGS, Settings
 from netbond.model import (
@@ -127,6 +127,14 @@ def desired(facts: Facts, config: Config) -> Desired:
     bound = [rule for rule in own if rule.priority < routing.ecmp_priority]
     unbound = [rule for rule in own if rule.priority >= routing.ecmp_priority]
     unbound = make_way(unbound, facts.rules, routing)
+    own = [
+        *copies(facts.rules, bound, routing.protocol),
+        *bound,
+        *refusing,
+        *refusals(chosen, uplinks, found.withheld, routing),
+        *unbound,
+        *marked,
+    ]
     return Desired(
         uplinks=uplinks,
         routes=(
@@ -137,14 +145,7 @@ def desired(facts: Facts, config: Config) -> Desired:
             *of_policies.routes,
             *shared.routes,
         ),
-        rules=(
-            *copies(facts.rules, bound, routing.protocol),
-            *bound,
-            *refusing,
-            *refusals(chosen, uplinks, found.withheld, routing),
-            *unbound,
-            *marked,
-        ),
+        rules=(*first_of_all(facts.rules, own, routing.protocol), *own),
         idle=found.idle,
         excluded=found.excluded,
         settings=found.settings,

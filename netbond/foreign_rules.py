@@ -12,10 +12,20 @@ copies of its rules for bound traffic further ahead, unless the rule asks for ce
 A copy never looks up main, if that can be avoided: to stop, wg-quick deletes each rule that does so with
 suppress_prefixlength 0, whatever else the rule says.
 
+What comes first without netbond comes before its rules, too: what belongs to a VRF, whose addresses may be
+an uplink's, and whose destinations main may know as well; and the box's own addresses, where their rule was
+moved from 0 to behind that of the VRFs.
+
+    38     l3mdev -> the VRF's table
+    39     -> local
+    1000   l3mdev -> the VRF's table         the kernel's
+    32765  -> local                          somebody's
+
 Everything else follows other programs' rules, whoever was started first: the rules of policies and of the
 shared default stand behind all of them, ahead of the one that leads everything to main (32766).
 
-Source: fib_default_rule_pref and fib_rules_lookup in net/core/fib_rules.c of the kernel.
+Sources: fib_default_rule_pref and fib_rules_lookup in net/core/fib_rules.c, and
+Documentation/networking/vrf.rst, of the kernel.
 """
 
 from __future__ import annotations
@@ -29,7 +39,7 @@ from netbond.model import LOCAL_TABLE, MAIN_TABLE, REFUSALS, IPNetwork, Route, R
 from netbond.rules import overlap
 
 COPIES = 3  # priorities that the copies need: the device, main's specific routes, the address
-_VRF = "l3mdev 01"  # as netbond.kernel.rtnetlink writes it
+_VRF = "l3mdev 1"  # as netbond.kernel.rtnetlink writes it
 _PICKS = ("uidrange ", "ipproto ", "sport ", "dport ", "tos ", "attribute ")
 
 
@@ -129,16 +139,42 @@ def _to_main(rule: Rule, priority: int, target: int) -> Rule:
     return replace(rule, priority=priority, table=MAIN_TABLE, suppress_prefixlength=0)
 
 
-def _room(rules: Iterable[Rule], below: int, family: int, protocol: int) -> int:
-    """The first of COPIES priorities below a number that no other program uses; 0: there are none.
+def _room(rules: Iterable[Rule], below: int, family: int, protocol: int, count: int = COPIES) -> int:
+    """The first of `count` priorities below a number that no other program uses; 0: there are none.
 
     Not where others are, because of rules with one priority the older comes first, whatever is meant. Each
     rule that is added without a priority takes the copies further down. At the end all copies stand at 0: as
     long as they do, the kernel gives 0 to such a rule, too, and asks it after them.
     """
     taken = {rule.priority for rule in rules if rule.family == family and rule.protocol != protocol}
-    rooms = (first for first in range(below - COPIES, 0, -1) if not taken & {*range(first, first + COPIES)})
+    rooms = (first for first in range(below - count, 0, -1) if not taken & {*range(first, first + count)})
     return next(rooms, 0)
+
+
+# --- what comes before everything ---------------------------------------------------------------------------
+
+
+def first_of_all(rules: Iterable[Rule], own: Iterable[Rule], protocol: int) -> list[Rule]:
+    """Copies of the rules for VRFs and for the box's own addresses, ahead of all rules of `own`.
+
+    None of a rule that is ahead already. With nothing for a packet in its VRF's table the lookup goes on.
+    """
+    found: list[Rule] = []
+    for family in (4, 6):
+        first = min((rule.priority for rule in own if rule.family == family), default=0)
+        theirs = [rule for rule in rules if rule.family == family and rule.protocol != protocol]
+        wanted: dict[Rule, int] = {}  # with the lowest priority of such a rule
+        for rule in theirs:
+            if rule.other == _VRF or rule.table == LOCAL_TABLE:
+                copy = Rule(0, family, table=rule.table, protocol=protocol, other=rule.other)
+                if replace(rule, priority=0, protocol=protocol) == copy:
+                    wanted[copy] = min(rule.priority, wanted.get(copy, rule.priority))
+        late = sorted((rule for rule in wanted if wanted[rule] >= first), key=lambda rule: wanted[rule])
+        if not first or not late:
+            continue
+        start = _room(rules, first, family, protocol, len(late))
+        found += [replace(rule, priority=start + number if start else 0) for number, rule in enumerate(late)]
+    return found
 
 
 # --- rules behind ours -------------------------------------------------------------------------------------

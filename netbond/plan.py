@@ -16,6 +16,7 @@ from netbond.desired import Desired
 from netbond.model import (
     GROUP_BUCKETS,
     GROUP_IDLE_S,
+    LOCAL_TABLE,
     MAIN_TABLE,
     PATH_ATTRIBUTES,
     Facts,
@@ -171,6 +172,8 @@ def _plan_rules(
         for rule, count in own.items()
         for _ in range(count - (rule in goal))
     ]
+    # The first is the last to go: the box's own addresses are needed all the time (netbond.foreign_rules).
+    deletes.sort(key=lambda delete: isinstance(delete.what, Rule) and delete.what.table == LOCAL_TABLE)
     return adds, deletes
 
 
@@ -273,6 +276,8 @@ def _prefix_word(network: IPNetwork | None) -> str:
 def _selector_words(part: str) -> list[str]:
     """A part of Rule.other as arguments: "dport 443-443" as dport, 443; none of what is no argument."""
     name, _, value = part.partition(" ")
+    if name == "l3mdev":
+        return [name]
     if name not in _SELECTORS:
         return []
     first, _, last = value.partition("-")
@@ -295,7 +300,9 @@ def rule_words(rule: Rule, *, selectors: bool = True) -> str:
         words += ["oif", quote(rule.oif)]
     if selectors:
         words += [word for part in rule.other.split(", ") if part for word in _selector_words(part)]
-    if rule.action == "table":
+    if rule.action == "table" and rule.table == 0:
+        words += [] if selectors else ["lookup", "a VRF's table"]
+    elif rule.action == "table":
         words += ["lookup", "main" if rule.table == MAIN_TABLE else str(rule.table)]
     else:
         words.append(rule.action)

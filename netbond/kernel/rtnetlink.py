@@ -108,7 +108,7 @@ _OTHER_MATCHES: dict[int, tuple[str, str]] = {
     11: ("realm", ""),
     12: ("tun_id", ""),
     13: ("suppress_ifgroup", ""),
-    19: ("l3mdev", ""),
+    19: ("l3mdev", "=B"),
     20: ("uidrange", "=II"),
     22: ("ipproto", "=B"),
     23: ("sport", "=HH"),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.box import Box, sh, wait_for
+from tests.netns.test_bound_sockets import nothing_to_do
 from tests.netns.test_ipv6 import plug6
 
 pytestmark = pytest.mark.root
@@ -255,3 +256,28 @@ def test_what_cannot_both_hold_is_named_by_status_plan_and_explain(box: Box) -> 
 def netbond(box: Box, *words: str) -> subprocess.CompletedProcess[str]:
     command = box.command(*words, "--config", str(box.config_file))
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_own_addresses_are_reached_where_their_rule_was_moved(box: Box) -> None:
+    """As the kernel's documentation of VRFs advises: what belongs to a VRF first, then the local table."""
+    for family in ("-4", "-6"):
+        box.ip(family, "rule", "add", "l3mdev", "priority", "1000")
+        box.ip(family, "rule", "add", "table", "local", "priority", "32765")
+        box.ip(family, "rule", "del", "table", "local", "priority", "0")
+    box.start()
+    assert box.way("10.0.0.10", "from", "10.0.0.10") == "lo"
+    assert box.way("10.0.0.10", "from", "10.0.1.10") == "lo"
+    assert box.way("127.0.0.1") == "lo"
+    assert way6(box, "2001:db8:0:1::10", "from", "2001:db8:0:1::10") == "lo"
+    assert box.way("10.0.0.10", "from", "10.0.0.1", "iif", "usb0") == "lo"  # comes in
+    assert way6(box, "2001:db8:0:1::10", "from", GOOGLE6, "iif", "usb1") == "lo"
+    assert box.way("8.8.8.8", "from", "10.0.1.10") == "usb1"
+    assert box.rules().splitlines()[:2] == [
+        "38:\tfrom all lookup [l3mdev-table] proto 78",
+        "39:\tfrom all lookup local proto 78",
+    ]
+    assert nothing_to_do(box)
+    box.ip("rule", "add", "table", "local", "priority", "0")
+    wait_for(lambda: "39:\tfrom all lookup [l3mdev-table]" in box.rules(), 1.0, "one is enough")
+    assert box.stop() == 0
+    assert "proto 78" not in box.rules() + box.ip("-6", "rule")

@@ -99,12 +99,12 @@ def test_longest_prefix_and_lowest_metric() -> None:
 
 
 def test_what_cannot_be_judged_is_said_and_passed_over() -> None:
-    strange = Rule(11, 4, table=7, other="uidrange 0-1000, l3mdev 01")
+    strange = Rule(11, 4, table=7, other="uidrange 0-1000, l3mdev 1")
     incoming = Rule(12, 4, table=7, iif="usb0")
     unclear = Rule(13, 4, table=7, iif="usb0", other="not, tun_id 0000000000000001")
     found = walk(Facts(rules=(strange, incoming, unclear, MAIN)), query("192.0.2.1"))
     assert [step.says for step in found.steps] == [
-        "cannot be evaluated here (l3mdev 01)",
+        "cannot be evaluated here (l3mdev 1)",
         "for packets that come in",
         "cannot be evaluated here (tun_id 0000000000000001)",
         "no route there",

@@ -84,7 +84,7 @@ def test_bound_traffic_has_copies_of_its_rules_ahead_of_a_vpn() -> None:
         (Rule(39, 4, table=7, other="uidrange 1000-1000"), 40),
         (Rule(39, 4, table=7, other="uidrange 1000-1000, not"), 36),
         (Rule(39, 4, action="goto", other="goto 32766"), 36),
-        (Rule(39, 4, other="l3mdev 01"), 40),
+        (Rule(39, 4, other="l3mdev 1"), 40),
         (Rule(39, 6, table=7), 40),  # of the other family
         (Rule(4, 4, table=7), 1),
         (Rule(3, 4, table=7), 0),  # no room for three priorities: all at the last one
@@ -179,6 +179,42 @@ def test_networks_that_several_uplinks_have_come_before_main_in_the_copies() -> 
     ]
 
 
+# --- what comes before everything ---------------------------------------------------------------------------
+
+
+VRF = Rule(1000, 4, other="l3mdev 1", protocol=2)
+
+
+@pytest.mark.parametrize(
+    ("rules", "first"),
+    [
+        ((LOCAL, VRF), ["39 from all l3mdev"]),
+        # The kernel's documentation of VRFs advises to move it.
+        ((VRF, replace(LOCAL, priority=32765)), ["38 from all l3mdev", "39 from all lookup 255"]),
+        ((replace(LOCAL, priority=100), VRF), ["38 from all lookup 255", "39 from all l3mdev"]),
+        ((replace(LOCAL, priority=40),), ["39 from all lookup 255"]),
+        ((LOCAL, replace(LOCAL, priority=32765)), []),  # one is ahead already
+        ((LOCAL, replace(VRF, priority=9), VRF), []),
+        ((LOCAL, replace(VRF, priority=39), VRF), []),
+        ((LOCAL, replace(VRF, iif="eth1")), []),  # somebody's own: for certain packets
+        ((LOCAL, replace(VRF, family=6)), []),
+        ((LOCAL, Rule(39, 4, table=7, iif="eth1"), VRF), ["38 from all l3mdev"]),
+        ((LOCAL, wg(39), VRF), ["35 from all l3mdev"]),  # ahead of the copies
+        ((LOCAL, wg(1), VRF), []),  # the copies are at 0
+    ],
+)
+def test_vrfs_and_own_addresses_come_first(rules: tuple[Rule, ...], first: list[str]) -> None:
+    goal = desired(replace(TWO, rules=(*rules, MAIN)), Config())
+    ours = [rule for rule in goal.rules if rule.table == 255 or rule.other.startswith("l3mdev")]
+    words = [rule_words(rule).removeprefix("priority ").removesuffix(" protocol 78") for rule in ours]
+    assert words == first
+    assert list(goal.rules[: len(ours)]) == ours  # added before what they have to be ahead of
+
+
+def test_no_uplink_no_copies() -> None:
+    assert desired(Facts(rules=(VRF, replace(LOCAL, priority=32765), MAIN)), Config()).rules == ()
+
+
 # --- rules behind netbond's --------------------------------------------------------------------------------
 
 SUPPRESSED = Rule(32764, 4, table=MAIN_TABLE, suppress_prefixlength=0, protocol=3)
@@ -202,7 +238,7 @@ MULLVAD = (
         ((*MULLVAD, *TAILSCALE), ["5271 from all lookup 222"]),  # no number of its own for the mark
         (MULLVAD, ["5210 from all lookup 222"]),
         ((SUPPRESSED, wg(32765)), ["32765 from all lookup 222"]),  # the older is asked first
-        ((Rule(1000, 4, other="l3mdev 01"),), ["1001 from all lookup 222"]),
+        ((Rule(1000, 4, other="l3mdev 1"),), ["1001 from all lookup 222"]),
         ((Rule(30200, 4, table=30200, source=ipaddress.ip_network("10.0.0.10/32")),),
          ["30201 from all lookup 222"]),
         ((Rule(222, 4, table=7, iif="docker0"),), ["223 from all lookup 222"]),
@@ -240,7 +276,7 @@ def test_which_rules_are_never_asked() -> None:
         (Rule(9, 4, table=51820, source=ipaddress.ip_network("10.66.0.2/32")), False),
         (Rule(9, 4, table=51820, iif="eth1"), False),
         (Rule(9, 4, action="unreachable", mark=1, mask=1), False),
-        (Rule(9, 4, other="l3mdev 01"), False),
+        (Rule(9, 4, other="l3mdev 1"), False),
         (Rule(9, 4, action="goto", other="goto 32766"), False),
     ],
 )

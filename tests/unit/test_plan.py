@@ -10,7 +10,7 @@ import pytest
 
 from netbond.config.load import parse
 from netbond.config.schema import Config
-from netbond.desired import desired
+from netbond.desired import Desired, desired
 from netbond.kernel.sysctls import Change
 from netbond.model import Facts, Nexthop, NexthopGroup, NexthopObject, Route, Rule
 from netbond.plan import Operation, object_words, plan
@@ -183,6 +183,11 @@ def test_a_rule_that_stands_twice_loses_one() -> None:
     assert commands(twice) == [
         f"ip rule delete {c}" for c in ["priority 40 from all oif usb0 lookup 100 protocol 78"]
     ]
+
+
+def test_the_rule_for_the_boxs_own_addresses_goes_last() -> None:
+    own = [Rule(38, 4, table=255, protocol=78), Rule(40, 4, table=100, oif="usb0", protocol=78)]
+    assert [o.what for o in plan(Facts(rules=tuple(own)), Desired(), 78)] == own[::-1]
 
 
 def test_leaving_takes_everything_of_ours_rules_first() -> None:
