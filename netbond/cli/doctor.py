@@ -14,13 +14,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from netbond.cli import agent_socket, doctor_look
+from netbond.cli import agent_socket, doctor_bundle, doctor_look
 from netbond.cli.status import make_console
 from netbond.config.load import config_argument, load
 from netbond.config.schema import Config
 from netbond.doctor.checkup import examine, exit_status, fixes, summary, worst_first
-from netbond.doctor.model import ERROR, OK, UNKNOWN, WARNING, Finding
-from netbond.errors import ConfigError, NotPermittedError, UsageError
+from netbond.doctor.model import ERROR, OK, UNKNOWN, WARNING, Finding, Seen
+from netbond.errors import EXIT_OK, ConfigError, NotPermittedError, UsageError
 from netbond.system.text import counted, printable
 from netbond.system.typed_json import to_json
 
@@ -47,6 +47,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--fix", action="store_true", help="show what can be mended without harm, ask, and mend it"
     )
     parser.add_argument("--yes", action="store_true", help="with --fix: do not ask")
+    parser.add_argument(
+        "--bundle",
+        metavar="FILE",
+        type=Path,
+        help="write an archive (.tar.gz) for a bug report, with secrets, addresses and SIMs' numbers masked",
+    )
     parser.add_argument("--all", action="store_true", help="show also what is fine, with its evidence")
 
 
@@ -56,14 +62,19 @@ def run(args: argparse.Namespace) -> int:
     agent = agent_socket.find(args.config, args.socket)
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text stream in a process
 
-    def look() -> list[Finding]:
-        return examine(doctor_look.look(agent, _config(args.config), network=not args.offline))
+    def look() -> tuple[Seen, list[Finding]]:
+        seen = doctor_look.look(agent, _config(args.config), network=not args.offline)
+        return seen, examine(seen)
 
-    findings = look()
+    seen, findings = look()
+    if args.bundle is not None:
+        doctor_bundle.write(args.bundle, seen, report(findings), args.config)
+        print(printable(f"{args.bundle}: look through it before you send it"))
+        return EXIT_OK
     if args.fix:
         if not fix(fixes(findings), ask=not args.yes):
             return exit_status(findings)
-        findings = look()
+        _, findings = look()
     if args.json:
         print(json.dumps(report(findings), indent=2))
     else:
@@ -75,6 +86,8 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse options that do not go together."""
     if args.yes and not args.fix:
         raise UsageError("--yes is for --fix")
+    if args.bundle is not None and (args.fix or args.json):
+        raise UsageError("--bundle only writes its file", "leave --fix and --json out")
     if not args.fix:
         return
     if args.json:

@@ -158,3 +158,19 @@ def test_options_that_do_not_go_together(
 ) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000 if status == 77 else 0)
     assert run(tmp_path, *words) == status
+
+
+# --- --bundle ----------------------------------------------------------------------------------------------
+
+
+def test_the_archive(
+    tmp_path: Path, seen: list[Seen], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("netbond.cli.doctor_bundle.COMMANDS", {})
+    seen.append(replace(healthy(), pure_because="no compiler"))
+    path = tmp_path / "report.tar.gz"
+    assert run(tmp_path, "--bundle", str(path)) == 0
+    assert capsys.readouterr().out == f"{path}: look through it before you send it\n"
+    assert path.exists()
+    assert run(tmp_path, "--bundle", str(path)) == 64  # it exists
+    assert run(tmp_path, "--bundle", str(tmp_path / "other"), "--json") == 64
