@@ -51,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 1.0  # between two readings of the byte counters
 UNREAD_S = 30.0  # for which the configuration file may be another than what was read: it is being edited
+STOP_GRACE_S = 3.0  # for a pass that runs when the agent is told to stop; the unit gives 10 s for all
 RELOAD_HINT = "check it with netbond config check, then systemctl reload netbond"
 
 Found = TypeVar("Found")
@@ -83,10 +84,13 @@ class Agent:
             await kernel.check_policy_routing()
             await self._open_control_socket(stack, kernel)
             self._wake.heed_signals(stack)
-            await self._watch_kernel(stack)
-            await self._reconciler.start(stack, kernel)
-            await self._pass(kernel)
-            await self._reconciler.engines.run()
+            start = asyncio.create_task(self._start(stack, kernel))
+            if not await self._wake.finish(start, 0.0):
+                await asyncio.wait({start}, timeout=STOP_GRACE_S)
+                if self.config.agent.on_stop == "remove":
+                    await self._reconciler.leave(kernel)
+                return
+            start.result()
             self._reconciler.systemd.ready()
             # The objects that exist now stay: scanning them would take 30 ms in each full collection.
             gc.collect()
@@ -101,6 +105,13 @@ class Agent:
             self._reconciler.tell(News("stopped", "", "netbond is stopping"))
             if self.config.agent.on_stop == "remove":
                 await self._reconciler.leave(kernel)
+
+    async def _start(self, stack: contextlib.AsyncExitStack, kernel: Kernel) -> None:
+        """All that may take time; what it has started is stopped by `stack`, also if it is cancelled."""
+        await self._watch_kernel(stack)
+        await self._reconciler.start(stack, kernel)
+        await self._pass(kernel)
+        await self._reconciler.engines.run()
 
     async def _watch_kernel(self, stack: contextlib.AsyncExitStack) -> None:
         ready = asyncio.Event()
@@ -189,10 +200,8 @@ class Agent:
         bug. Routes and streams that are right stay right without the agent.
         """
         task = asyncio.create_task(work)
-        try:
-            await asyncio.wait({task})
-        finally:
-            task.cancel()
+        if not await self._wake.finish(task, STOP_GRACE_S):
+            return None
         error = task.exception()
         if error is None:
             self._problems.report(what, ())

@@ -15,6 +15,7 @@ from netbond.config.load import DEFAULT_PATH, config_argument, load
 from netbond.config.schema import Config
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError
 from netbond.system import journal
+from netbond.system.log_limit import OncePerMinute
 from netbond.system.text import printable
 
 HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
@@ -59,6 +60,7 @@ def set_up_logging(level: str) -> None:
     """Log to stderr, in the journal's format if stderr goes to the journal."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(journal="JOURNAL_STREAM" in os.environ))
+    handler.addFilter(OncePerMinute())
     logging.basicConfig(level="WARNING", handlers=[handler], force=True)
     # Only netbond's own logger: pyroute2 at level debug logs every message of the kernel.
     logging.getLogger("netbond").setLevel(level.upper())

@@ -6,12 +6,14 @@ the agent's live state and never waits for it. docs/metrics.md lists the names.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import ThreadingHTTPServer
 from typing import Any
@@ -678,6 +680,11 @@ def _streams(engines: Sequence[EngineStatus], totals: StreamTotals) -> Iterator[
 # --- serving them ------------------------------------------------------------------------------------------
 
 
+# No descriptors, or no memory: until the next try.
+SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+SHORTAGE_S = 0.5
+
+
 class _Server(ThreadingHTTPServer):
     """An HTTP server that slow or many clients cannot make grow."""
 
@@ -715,6 +722,15 @@ class _Server(ThreadingHTTPServer):
         """Bind, without HTTPServer's look-up of the host's name: there may be no uplink to ask over."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # AF_INET and AF_INET6 only
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept one. Without descriptors the next try would come at once, and keep the processor busy."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in SHORTAGE:
+                time.sleep(SHORTAGE_S)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
@@ -778,7 +794,10 @@ class MetricsServer:
     def _serve(self, server: _Server) -> None:
         # Not serve_forever(): that wakes up twice a second to see whether it should end.
         while not self._stopping.is_set():
-            server.handle_request()
+            try:
+                server.handle_request()
+            except OSError:  # poll(2), if there may be fewer descriptors than there are
+                self._stopping.wait(SHORTAGE_S)
 
     def stop(self) -> None:
         """Stop listening. May be called without start()."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from typing import Any
 
 
 class Wake:
@@ -14,7 +15,7 @@ class Wake:
     def __init__(self) -> None:
         self._event = asyncio.Event()
         self._reload = False
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     def look(self) -> None:
         """There is news."""
@@ -27,12 +28,27 @@ class Wake:
 
     def stop(self) -> None:
         """It is to end."""
-        self._stopping = True
+        self._stopping.set()
         self._event.set()
 
     def stopping(self) -> bool:
         """Whether it is to end."""
-        return self._stopping
+        return self._stopping.is_set()
+
+    async def finish(self, task: asyncio.Task[Any], grace_s: float) -> bool:
+        """Wait for the task, and for `grace_s` at most once the agent is to end; whether the task has ended.
+
+        One that has not is cancelled. So what hangs does not keep the agent from ending.
+        """
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                await asyncio.wait({task}, timeout=grace_s)
+            return task.done()
+        finally:
+            stop.cancel()
+            task.cancel()
 
     def heed_signals(self, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> None:
         """From now until `stack` is closed. SIGHUP may be blocked so far, and pending."""

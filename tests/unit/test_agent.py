@@ -9,6 +9,7 @@ import ipaddress
 import json
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import Any, cast
 
@@ -107,6 +108,48 @@ async def test_a_kernel_that_cannot_be_read_at_the_end_does_not_keep_the_rest(
     await agent._reconciler.leave(broken(OSError(errno.ENOBUFS, "no buffers")))
     assert not any(file.exists() for file in files)
     assert "left behind: routes and rules: [Errno 105] no buffers" in caplog.messages
+
+
+async def test_a_pass_that_hangs_does_not_keep_the_agent_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netbond.agent.STOP_GRACE_S", 0.02)
+    agent = make_agent(tmp_path)
+
+    async def hang(_kernel: Any, *, moved: bool) -> float:
+        return await asyncio.sleep(3600, 5.0)
+
+    monkeypatch.setattr(agent._reconciler, "reconcile", hang)
+    agent._wake.look()
+    asyncio.get_running_loop().call_later(0.05, agent._wake.stop)
+    await asyncio.wait_for(agent._loop(broken(OSError())), 5)
+
+
+async def test_sigterm_ends_a_start_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without a descriptor for the kernel's events."""
+
+    class Silent(Broken):
+        async def __aenter__(self) -> Silent:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def check_policy_routing(self) -> None:
+            pass
+
+    async def nothing(*_: object) -> None:
+        pass
+
+    async def hang(_stack: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(3600)
+
+    agent = make_agent(tmp_path)
+    monkeypatch.setattr("netbond.agent.Kernel", lambda: Silent(OSError(errno.EMFILE, "no descriptors")))
+    monkeypatch.setattr(agent, "_open_control_socket", nothing)
+    monkeypatch.setattr(agent, "_watch_kernel", hang)
+    await asyncio.wait_for(agent.run(), 5)
 
 
 async def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_the_next(

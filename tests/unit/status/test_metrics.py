@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import resource
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
@@ -670,4 +673,22 @@ def test_clients_that_say_nothing_hold_up_nobody(monkeypatch: pytest.MonkeyPatch
             one.settimeout(5)
             assert one.recv(1) == b"", "dropped after a while"
             one.close()
+        assert "netbond_agent_info" in scrape(server)
+
+
+@pytest.mark.parametrize("left", ["none", "fewer than there are"])
+def test_without_descriptors_the_thread_waits_and_goes_on_later(left: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serving(SNAPSHOT) as server, socket.socket() as client:
+        lowest = os.dup(client.fileno())  # all below it are in use
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest if left == "none" else 0, hard))
+        try:
+            client.connect(("127.0.0.1", server.port))
+            began = time.process_time()
+            time.sleep(0.6)
+            used = time.process_time() - began
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert used < 0.05, "seconds of a processor"
         assert "netbond_agent_info" in scrape(server)

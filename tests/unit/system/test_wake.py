@@ -43,6 +43,22 @@ async def test_signals() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+async def test_what_hangs_has_a_moment_to_finish_once_it_is_to_end() -> None:
+    wake = Wake()
+    asyncio.get_running_loop().call_later(0.01, wake.stop)
+    hangs = asyncio.create_task(asyncio.sleep(3600))
+    assert not await wake.finish(hangs, 0.02)
+    await asyncio.wait({hangs})
+    assert hangs.cancelled()
+    assert await wake.finish(asyncio.create_task(asyncio.sleep(0.01)), 5.0)
+
+
+async def test_what_ends_by_itself_is_not_disturbed() -> None:
+    ends = asyncio.create_task(asyncio.sleep(0.01, "done"))
+    assert await Wake().finish(ends, 0.0)
+    assert ends.result() == "done"
+
+
 async def test_pauses_of_less_than_a_millisecond_let_others_run() -> None:
     ran: list[bool] = []
     asyncio.get_running_loop().call_soon(ran.append, True)
