@@ -45,6 +45,7 @@ _BY_ORIGIN: Mapping[str, tuple[str, str]] = {
     "ip_list": ("address-list", ""),
     "engines": ("encoder-file", ""),
     "policies": ("policy", ""),
+    "connections": ("policy", ""),
     "source health": ("streams-blocked", "the bond lacks a link: ask its operator whether UDP is filtered"),
 }
 

@@ -33,7 +33,7 @@ RESET_S = 0.5  # how long each end of a connection that is cut has to send somet
 class PolicyMemory(Source, Output):
     """Which connections policies have, and what becomes of them."""
 
-    name = "policies"
+    name = "connections"
 
     def __init__(self) -> None:
         self._policies: tuple[PolicyInUse, ...] = ()

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from netbond.config.load import parse
 from netbond.config.schema import AgentConfig, Config, HealthConfig, SysctlConfig
 from netbond.kernel.client import Kernel
 from netbond.model import Facts, Interface, Route, Rule
@@ -102,6 +103,16 @@ async def test_a_pass_makes_uplinks_and_publishes_them(tmp_path: Path) -> None:
     ]
     assert tested.published.agent.changes == len(kernel.applied) > 0
     assert tested.problems.lines() == ()
+
+
+async def test_a_policy_that_does_nothing_is_a_problem_after_the_pass(tmp_path: Path) -> None:
+    lacking = reconciler(tmp_path, [])
+    policy = parse('[[policy]]\nname = "p"\ndscp = "ef"\nuplinks = ["usb0"]').policy
+    lacking.config = replace(lacking.config, policy=policy)
+    async with stopped_afterwards(lacking):
+        await lacking.reconcile(cast("Kernel", Kernellike(box("usb0"))), moved=True)
+    # What the outputs report afterwards does not replace it.
+    assert [line for line in lacking.problems.lines() if line.startswith("policy p: ")]
 
 
 async def test_an_uplink_whose_gateway_is_refused_again_leaves_the_default_to_the_others(
