@@ -18,7 +18,7 @@ from tests.unit.boxes import box
 def test_this_machine_without_an_agent(tmp_path: Path) -> None:
     config = parse(f'[agent]\nstate_dir = "{tmp_path}"\ncontrol_socket = "{tmp_path}/control.sock"')
     agent = agent_socket.AgentSocket(tmp_path / "control.sock", 78, tmp_path)
-    seen = doctor_look.look(agent, config)
+    seen = doctor_look.look(agent, config, network=False)
     assert seen.snapshot is None
     assert "not running" in seen.no_agent
     assert seen.release == os.uname().release
