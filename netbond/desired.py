@@ -88,7 +88,8 @@ def desired(facts: Facts, config: Config) -> Desired:
     uplinks = found.uplinks
     groups = uses_groups(facts, routing)
     chosen = policies(uplinks, facts, config)
-    flows = holders(facts, uplinks, groups=groups)
+    marking = {way.family for policy in chosen for way in policy.ways if way.match.dscp_marks}
+    flows = holders(facts, uplinks, groups=groups, marking=marking)
     resilient, left_out = bool(flows.groups), facts.left_out
     of_policies = policy_routes(
         chosen, uplinks, routing, groups=groups, resilient=resilient, left_out=left_out

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from netbond.desired import Desired
 from netbond.model import LOCAL_TABLE, REFUSALS, Facts, IPAddress, Nexthop, Route, Rule, UplinkState
 from netbond.plan import hop_words, rule_words
+from netbond.policies.model import PolicyInUse
 
 UDP = 17  # IPPROTO_UDP; what the kernel assumes when it is asked without a protocol
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": UDP, "ipv6-icmp": 58}
@@ -92,6 +93,16 @@ def not_used(goal: Desired, family: int) -> list[str]:
         for uplink in goal.uplinks
         if uplink.family == family and uplink.state in states
     ]
+
+
+def as_marked(query: Query, policies: Iterable[PolicyInUse]) -> Query:
+    """The packet with the mark that nftables gives it for its DSCP, if it comes in."""
+    for policy in policies if query.comes_in else ():
+        way = policy.way(query.destination.version)
+        for code, (mark, mask) in zip(way.match.dscps, way.match.dscp_marks, strict=False) if way else ():
+            if code == query.dscp:
+                return replace(query, mark=query.mark & ~mask | mark)
+    return query
 
 
 # --- the walk ----------------------------------------------------------------------------------------------

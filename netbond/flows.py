@@ -15,7 +15,7 @@ nf_nat_oif_changed in net/netfilter/nf_nat_core.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from netbond.config.schema import Config, RouterConfig, RoutingConfig
@@ -34,10 +34,19 @@ class Holders:
     nothing: frozenset[int] = NO_FAMILY
 
 
-def holders(facts: Facts, uplinks: Iterable[Uplink], *, groups: bool) -> Holders:
-    """Decide what holds forwarded flows. `groups`: the shared default of IPv4 uses nexthop groups."""
+def holders(
+    facts: Facts, uplinks: Iterable[Uplink], *, groups: bool, marking: Collection[int] = NO_FAMILY
+) -> Holders:
+    """Decide what holds forwarded flows. `groups`: the shared default of IPv4 uses nexthop groups.
+
+    `marking` are families of which forwarded packets need marks for policies, also if there is one uplink.
+    """
     uplinks = list(uplinks)
-    found = {family for family in (4, 6) if _forwards(facts, uplinks, family) and _several(uplinks, family)}
+    found = {
+        family
+        for family in (4, 6)
+        if _forwards(facts, uplinks, family) and (family in marking or _several(uplinks, family))
+    }
     if facts.nft is not False:
         return Holders(marks=frozenset(found))
     by_groups = found & {4} if groups and facts.resilient_groups else set()

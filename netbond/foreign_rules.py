@@ -35,7 +35,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from netbond.config.schema import RoutingConfig
-from netbond.model import LOCAL_TABLE, MAIN_TABLE, REFUSALS, IPNetwork, Route, Rule
+from netbond.model import DEFAULT_TABLE, LOCAL_TABLE, MAIN_TABLE, REFUSALS, IPNetwork, Route, Rule
 from netbond.rules import overlap
 
 COPIES = 3  # priorities that the copies need: the device, main's specific routes, the address
@@ -181,7 +181,6 @@ def first_of_all(rules: Iterable[Rule], own: Iterable[Rule], protocol: int) -> l
 
 
 JUMP = 33_000  # where the rules of policies and the shared default stand, if there is no room before main's
-_DEFAULT_TABLE = 253
 
 
 def make_way(unbound: Sequence[Rule], rules: Iterable[Rule], routing: RoutingConfig) -> list[Rule]:
@@ -235,7 +234,7 @@ def _by_a_jump(ours: Sequence[Rule], last: int, end: int, routing: RoutingConfig
     return [
         *(_moved(rule, JUMP, routing) for rule in ours),
         Rule(end, family, table=MAIN_TABLE, protocol=protocol),
-        Rule(end + 1, family, table=_DEFAULT_TABLE, protocol=protocol),
+        Rule(end + 1, family, table=DEFAULT_TABLE, protocol=protocol),
         Rule(last, family, action="goto", protocol=protocol, other=f"goto {JUMP}"),
     ]
 

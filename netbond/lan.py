@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from netbond.config.schema import RouterConfig, UplinkConfig
-from netbond.model import LOCAL_TABLE, MAIN_TABLE, Interface, IPNetwork, Rule, Uplink
+from netbond.model import DEFAULT_TABLE, LOCAL_TABLE, MAIN_TABLE, Interface, IPNetwork, Rule, Uplink
 from netbond.policies.model import PolicyInUse
 
 # What may stand between quotes in nft's language without meaning something there: no quote, no final `*`.
@@ -114,6 +114,20 @@ def of_families(uplinks: Iterable[Uplink], families: Collection[int]) -> list[Up
 def mark_value(table: int, mask: int) -> int:
     """The mark of the uplink with this table."""
     return table * (mask & -mask)
+
+
+def dscp_marks(
+    codes: Iterable[int], tables: Collection[int], router: RouterConfig
+) -> dict[int, tuple[int, int]]:
+    """A mark for each code point, with its mask: of a table that no uplink has.
+
+    The kernel's table 253 comes first, then those at the end of the range, which uplinks rarely have.
+    """
+    free = (table for table in range(DEFAULT_TABLE, 0, -1) if table not in tables)
+    return {
+        code: (mark_value(table, router.mark_mask), router.mark_mask)
+        for code, table in zip(sorted(set(codes)), free, strict=False)
+    }
 
 
 def cut_values(mask: int) -> tuple[int, int]:

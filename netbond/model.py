@@ -27,7 +27,8 @@ PathAttributes = tuple[tuple[str, int | str], ...]  # (("mtu", 1430), ("congctl"
 
 FACTS_VERSION = 2  # the version of Facts in answers on the control socket
 
-# RT_TABLE_MAIN and RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h
+# RT_TABLE_DEFAULT, RT_TABLE_MAIN and RT_TABLE_LOCAL, include/uapi/linux/rtnetlink.h
+DEFAULT_TABLE = 253
 MAIN_TABLE = 254
 LOCAL_TABLE = 255
 

@@ -18,6 +18,7 @@ from netbond.explain import (
     PROTOCOLS,
     Query,
     Verdict,
+    as_marked,
     confirms,
     describe,
     intended,
@@ -165,8 +166,9 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config)
     facts = gather(config)
     query = _query(args, facts)
-    now = walk(facts, query)
     wanted = desired(facts, config)
+    query = as_marked(query, wanted.policies)
+    now = walk(facts, query)
     goal = intended(facts, wanted, config.routing.protocol, query)
     bound = bool(query.source or query.device) and not query.comes_in
     in_the_way = [

@@ -391,7 +391,7 @@ class PolicyConfig:
         'Destination ports and ranges: `[443, "5000-5010"]`; of TCP and UDP, if there is no `protocol`.',
     )
     dscp: tuple[int, ...] = _key(
-        pv.dscps, [], 'Code points: `["ef", "af41", 10]`. Needs kernel 6.13, else status names the policy.'
+        pv.dscps, [], 'Code points: `["ef", "af41", 10]`. Before kernel 6.13 for forwarded traffic only.'
     )
     mark: tuple[tuple[int, int], ...] = _key(
         pv.marks, [], 'Firewall marks, with or without a mask: `["0x10/0xff"]`.'

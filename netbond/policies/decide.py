@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from netbond.config.policy_values import PROTOCOLS
 from netbond.config.schema import Config, PolicyConfig
+from netbond.lan import dscp_marks
 from netbond.model import Facts, IPNetwork, Uplink
 from netbond.policies.destinations import networks
 from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
@@ -20,8 +22,13 @@ def policies(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> tuple[P
     found: dict[int, list[Uplink]] = {4: [], 6: []}
     for uplink in uplinks:
         found[uplink.family].append(uplink)
+    marks: dict[int, tuple[int, int]] = {}
+    if not facts.dscp_rules:
+        codes = {code for policy in config.policy for code in policy.dscp}
+        tables = {uplink.table for family in found.values() for uplink in family}
+        marks = dscp_marks(codes, tables, config.router)
     return tuple(
-        _apply(policy, number, found, facts, config) for number, policy in enumerate(config.policy, 1)
+        _apply(policy, number, found, facts, config, marks) for number, policy in enumerate(config.policy, 1)
     )
 
 
@@ -31,24 +38,31 @@ def _apply(
     uplinks: Mapping[int, Sequence[Uplink]],
     facts: Facts,
     config: Config,
+    marks: Mapping[int, tuple[int, int]],
 ) -> PolicyInUse:
     """The policy with this place in the file, with the uplinks of each family.
+
+    `marks` are those of code points, with masks; empty if rules can ask for a DSCP.
 
     A family without uplinks has a way only if the policy refuses then: all else is not netbond's there.
     """
     problem = ""
-    if policy.dscp and not facts.dscp_rules:
-        problem = "this kernel cannot tell DSCP apart (6.13 and later can), so it does nothing"
+    by_marks = bool(policy.dscp and marks)
     tiers = {family: members(policy.uplinks, found) for family, found in uplinks.items()}
     spent = frozenset(plan.device for plan in facts.spent_plans)
     ways = []
-    for family in () if problem else (4, 6):
+    for family in (4, 6):
         there = bool(uplinks[family])
         if not there and (policy.otherwise != "unreachable" or (family == 6 and not config.routing.ipv6)):
             continue
         match = matching(policy, family, facts)
         if match is None:
             continue
+        if by_marks:
+            problem = _without_dscp(match, facts) or problem
+            if (marked := _by_marks(match, marks)) is None or facts.nft is False:
+                continue
+            match = marked
         choice = (
             choose(tiers[family], overflowing=policy.name in facts.overflowing, spent=spent)
             if there
@@ -107,6 +121,26 @@ def matching(policy: PolicyConfig, family: int, facts: Facts) -> PolicyMatch | N
         policy.mark,
         tuple((first, last) for first, last in uids),
     )
+
+
+def _by_marks(match: PolicyMatch, marks: Mapping[int, tuple[int, int]]) -> PolicyMatch | None:
+    """The traffic by the marks of its code points; None if it is the box's own, which nobody marks."""
+    interfaces = tuple(name for name in match.interfaces if name != "lo")
+    if match.interfaces and not interfaces:
+        return None
+    return replace(match, interfaces=interfaces, dscp_marks=tuple(marks[code] for code in match.dscps))
+
+
+def _without_dscp(match: PolicyMatch, facts: Facts) -> str:
+    """What is left out because rules cannot ask for a DSCP; "" if nothing is."""
+    why = "this kernel cannot tell DSCP apart (6.13 and later can)"
+    if facts.nft is False:
+        return f"{why}, and there is no nftables, which could for forwarded traffic: it does nothing"
+    if match.interfaces == ("lo",):
+        return f"{why}, and nftables can for forwarded traffic only: it does nothing"
+    if "lo" in match.interfaces or not (match.interfaces or match.sources):
+        return f"{why}, and nftables can for forwarded traffic only: it leaves out this box's own"
+    return ""
 
 
 def _of_family(networks: Iterable[IPNetwork], family: int) -> list[IPNetwork]:

@@ -23,6 +23,8 @@ class PolicyMatch:
     dscps: tuple[int, ...] = ()
     marks: tuple[tuple[int, int], ...] = ()  # with masks
     uids: tuple[tuple[int, int], ...] = ()  # first and last
+    # Where rules cannot ask for a DSCP: the mark, with its mask, of forwarded packets with each of `dscps`.
+    dscp_marks: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class PolicyInUse:
     overflow_bps: int = 0  # 0: none
     failback: str = "drain"  # or "keep", "cut"
     otherwise: str = "share"  # or "unreachable"
-    problem: str = ""  # why it does nothing, although it should
+    problem: str = ""  # why it does nothing, or not all that it should
 
     @property
     def families(self) -> tuple[int, ...]:

@@ -4,6 +4,9 @@ A rule has one value of each key that a policy has, so there is a rule for each 
 routes of the policy's table instead: names have many addresses, and each packet that starts a connection is
 compared with all rules.
 
+Rules of kernels before 6.13 cannot ask for a DSCP. There nftables gives forwarded packets a mark for it
+(netbond.router.ruleset), and rules ask for that.
+
 A policy that refuses needs more for IPv6. When the kernel finds that unbound traffic of this box is refused,
 it chooses some source address and asks again, as if the socket were bound to that (ip6_dst_lookup_tail in
 net/ipv6/ip6_output.c): the traffic would leave by whatever uplink has the address. So ahead of the rules for
@@ -65,6 +68,7 @@ def refusals(
 def refuses_own(policy: PolicyInUse, way: PolicyWay) -> bool:
     """Whether it refuses traffic of this box that is not bound."""
     own = "lo" in way.match.interfaces or not way.match.interfaces
+    own = own and not way.match.dscp_marks  # only what is forwarded gets one
     return policy.otherwise == "unreachable" and own and not way.match.sources
 
 
@@ -77,14 +81,15 @@ def _rules(way: PolicyWay, table: int, priority: int, protocol: int) -> Iterable
     """A rule for each combination; table 0: they refuse."""
     match = way.match
     sources: tuple[IPNetwork | None, ...] = match.sources or (None,)
-    for source, device, (mark, mask), uids, number, ports, dscp in itertools.product(
+    codes = [(0, mark, mask) for mark, mask in match.dscp_marks] or [(dscp, 0, 0) for dscp in match.dscps]
+    for source, device, (mark, mask), uids, number, ports, (dscp, for_dscp, bits) in itertools.product(
         sources,
         match.interfaces or ("",),
         match.marks or ((0, 0),),
         match.uids or (None,),
         match.protocols or (0,),
         match.ports or (None,),
-        match.dscps or (0,),
+        codes or ((0, 0, 0),),
     ):
         parts = [  # in the order in which rtnetlink.rule reads them
             f"uidrange {uids[0]}-{uids[1]}" if uids else "",
@@ -98,8 +103,8 @@ def _rules(way: PolicyWay, table: int, priority: int, protocol: int) -> Iterable
             table=table,
             source=source,
             iif=device,
-            mark=mark,
-            mask=mask,
+            mark=mark & ~bits | for_dscp,
+            mask=mask | bits,
             protocol=protocol,
             action="table" if table else "unreachable",
             other=", ".join(filter(None, parts)),

@@ -12,6 +12,9 @@ A connection that comes in by an uplink (a port forward) is marked in `forward`,
 leave by that uplink. One that is older than the table has been translated to the address of an uplink, or
 came in at one, which tells its uplink (`begun`).
 
+Where rules cannot ask for a DSCP (kernels before 6.13), `prerouting` marks packets by theirs, with values
+that no uplink has: the rules of policies ask for these at 1.
+
 Packets of the box itself are left alone. Its sockets are held by their device or their address
 (netbond.rules), which says as much as a mark would, save for one case: two uplinks with the same address.
 Only then `output` hands marks to answers, as each such packet costs the kernel a second route lookup.
@@ -96,6 +99,7 @@ def ruleset(
         *one_family,
         f"iifname {out} {unmarked} accept",
         *(f"{mark} accept" for mark in others),
+        *_by_dscp(policies, families, {*(uplink.device for uplink in ours), "lo"}),
         f"{unmarked} jump begun",
         *([f"ct state new ct direction original {unmarked} jump sticky"] if chains else []),
         *dict.fromkeys(words.restore() for words in live),
@@ -134,6 +138,28 @@ def ruleset(
     else:
         lines += _chain("forward", "filter hook forward priority filter", [*one_family, *hold])
     return ANEW + "\n".join([f"table {FAMILY} {TABLE} {{", *lines, "}"]) + "\n"
+
+
+def _by_dscp(
+    policies: Iterable[PolicyInUse], families: Collection[int], passed_over: Iterable[str]
+) -> list[str]:
+    """Mark packets by their DSCP for the rules of policies; the mark of their connection replaces it.
+
+    What comes in by interfaces in `passed_over` is left alone.
+    """
+    found = {
+        (way.family, code): mark
+        for policy in policies
+        for way in policy.ways
+        if way.family in families
+        for code, mark in zip(way.match.dscps, way.match.dscp_marks, strict=False)
+    }
+    from_others = f"iifname != {_names(passed_over)}"
+    return [
+        f"{from_others} {'ip' if family == 4 else 'ip6'} dscp {code}"
+        f" meta mark set meta mark & 0x{~mask & 0xFFFFFFFF:08x} | 0x{value:08x}"
+        for (family, code), (value, mask) in sorted(found.items())
+    ]
 
 
 def _shared(

@@ -10,8 +10,9 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.desired import desired
-from netbond.explain import Query, Verdict, confirms, describe, intended, not_used, walk
+from netbond.explain import Query, Verdict, as_marked, confirms, describe, intended, not_used, walk
 from netbond.model import MAIN_TABLE, Facts, Health, Nexthop, Route, Rule
+from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
 from tests.unit.boxes import box, main_default
 
 LOCAL = Rule(0, 4, table=255)
@@ -202,3 +203,16 @@ def test_uplinks_that_are_not_in_the_shared_default() -> None:
         "not in the shared default: usb3 is standby (backup)",
     ]
     assert not_used(goal, 6) == []
+
+
+def test_nftables_marks_a_client_s_packet_for_its_dscp() -> None:
+    match = PolicyMatch(dscps=(46,), dscp_marks=((0xFD << 24, 0xFF << 24),))
+    policies = [PolicyInUse("calls", 1, 7801, (("usb0",),), (PolicyWay(4, match, 1, 1, (("usb0", 1),)),))]
+    client = replace(query("8.8.8.8"), comes_in="br0", dscp=46, mark=0x10)
+    assert as_marked(client, policies).mark == 0xFD000010
+    for other in (
+        replace(client, dscp=10),
+        replace(client, comes_in=""),
+        replace(client, destination=ipaddress.ip_address("2001:db8::1")),
+    ):
+        assert as_marked(other, policies) == other

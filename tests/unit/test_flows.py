@@ -48,6 +48,14 @@ def test_else_there_is_nothing_to_hold(facts: Facts) -> None:
     assert [rule for rule in goal.rules if rule.mark] == []
 
 
+def test_marks_for_policies_need_no_second_uplink() -> None:
+    one = replace(box("usb0"), interfaces=(*box("usb0").interfaces, DOCKER), forwarding=ON)
+    text = '[[policy]]\nname = "p"\ndscp = "ef"\nuplinks = ["usb1"]\notherwise = "unreachable"'
+    assert desired(one, parse(text)).flows == Holders(marks=frozenset({4}))
+    assert desired(replace(one, dscp_rules=True), parse(text)).flows == Holders()
+    assert desired(replace(one, forwarding=frozenset()), parse(text)).flows == Holders()
+
+
 def test_an_uplink_that_is_down_counts_because_it_may_come_back() -> None:
     down = [replace(link, carrier=False) if link.name == "usb1" else link for link in TWO.interfaces]
     assert held(replace(TWO, interfaces=tuple(down))).marks == {4}

@@ -10,7 +10,16 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import RouterConfig
 from netbond.desired import desired
-from netbond.lan import Mark, is_lan, lan_families, lan_interfaces, live_marks, mark_rules, marks_to_release
+from netbond.lan import (
+    Mark,
+    dscp_marks,
+    is_lan,
+    lan_families,
+    lan_interfaces,
+    live_marks,
+    mark_rules,
+    marks_to_release,
+)
 from netbond.match import choose
 from netbond.model import Address, Device, Facts, Interface, Rule, UplinkState
 from tests.unit.router_uplinks import CONFIG, DEAD, USB0, WWAN0, uplink
@@ -110,6 +119,12 @@ def test_each_family_has_marks_of_its_own() -> None:
 )
 def test_families_of_router_mode(router: RouterConfig, families: set[int]) -> None:
     assert lan_families(router) == families
+
+
+def test_a_mark_of_dscp_is_not_that_of_an_uplink() -> None:
+    used = {253, 251}
+    found = dscp_marks((46, 10, 34), used, RouterConfig(mark_mask=0xFF00))
+    assert found == {10: (252 << 8, 0xFF00), 34: (250 << 8, 0xFF00), 46: (249 << 8, 0xFF00)}
 
 
 def test_mark_rules() -> None:

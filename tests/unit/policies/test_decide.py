@@ -5,11 +5,19 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import replace
 
+import pytest
+
 from netbond.config.load import parse
 from netbond.desired import desired
 from netbond.model import Facts, SpentDataPlan
 from netbond.policies.model import PolicyInUse, PolicyMatch
 from tests.unit.boxes import box, link
+
+FORWARDING = replace(
+    box("usb0", "usb1"),
+    interfaces=(*box("usb0", "usb1").interfaces, link("eth1")),
+    forwarding=frozenset({("eth1", 4)}),
+)
 
 
 def policies(text: str, facts: Facts) -> tuple[PolicyInUse, ...]:
@@ -78,12 +86,34 @@ def test_ports_are_those_of_tcp_and_udp() -> None:
     assert (match.protocols, match.ports) == ((6, 17), ((443, 443), (5000, 5010)))
 
 
-def test_dscp_needs_a_kernel_that_tells_it_apart() -> None:
-    lines = 'dscp = "ef"\notherwise = "unreachable"'
-    assert one(lines, box("usb0")).ways == ()
-    assert one(lines, box("usb0")).problem.startswith("this kernel cannot tell DSCP apart")
-    able = one(lines, replace(box("usb0"), dscp_rules=True))
-    assert (able.problem, able.ways[0].match.dscps) == ("", (46,))
+def test_dscp_is_for_rules_or_for_marks() -> None:
+    able = one('dscp = "ef"', replace(box("usb0"), dscp_rules=True))
+    assert (able.problem, able.ways[0].match.dscps, able.ways[0].match.dscp_marks) == ("", (46,), ())
+    marked = one('dscp = ["ef", 10]\nmark = "0x10/0xff"\ninterface = ["eth1", "lo"]', FORWARDING)
+    match = marked.ways[0].match
+    assert (match.dscps, match.interfaces, match.marks) == ((46, 10), ("eth1",), ((0x10, 0xFF),))
+    # Tables that uplinks do not have; the lower code point has the first.
+    assert match.dscp_marks == ((252 << 24, 0xFF << 24), (253 << 24, 0xFF << 24))
+
+
+@pytest.mark.parametrize(
+    ("keys", "nft", "says", "does"),
+    [
+        ('interface = "eth1"', True, "", True),
+        ('source = "192.168.50.0/24"', None, "", True),
+        ("", True, "it leaves out this box's own", True),
+        ('interface = ["lo", "eth1"]', True, "it leaves out this box's own", True),
+        ('interface = "lo"', True, "forwarded traffic only: it does nothing", False),
+        ("uid = 0", True, "forwarded traffic only: it does nothing", False),
+        ("", False, "there is no nftables, which could for forwarded traffic: it does nothing", False),
+        ('interface = "eth7"', True, "", False),
+    ],
+)
+def test_what_is_left_out_without_rules_for_dscp(keys: str, nft: bool | None, says: str, does: bool) -> None:
+    found = one(f'dscp = "ef"\notherwise = "unreachable"\n{keys}', replace(FORWARDING, nft=nft))
+    assert bool(found.ways) is does
+    assert found.problem.endswith(says)
+    assert bool(found.problem) is bool(says)
 
 
 def test_overflow_and_spent_plans() -> None:

@@ -53,6 +53,25 @@ def test_each_combination_has_a_rule_and_destinations_have_none() -> None:
     ]
 
 
+def test_where_rules_cannot_ask_for_a_dscp_they_ask_for_its_mark() -> None:
+    text = """
+    [[policy]]
+    name = "calls"
+    dscp = ["ef", "af41"]
+    mark = "0x10/0xff"
+    protocol = "udp"
+    uplinks = ["usb0"]
+    otherwise = "unreachable"
+    """
+    assert lines(text, box("usb0"))[:2] == [
+        "priority 222 from all fwmark 0xfc000010/0xff0000ff ipproto 17 lookup 7801",
+        "priority 222 from all fwmark 0xfd000010/0xff0000ff ipproto 17 lookup 7801",
+    ]
+    # The box's own packets have no such mark, so none from other uplinks' addresses are refused.
+    goal = desired(replace(SIX, dscp_rules=False), parse(text.replace("usb0", "usb1")))
+    assert not [rule for rule in goal.rules if rule.action == "unreachable"]
+
+
 def test_both_families() -> None:
     text = '[[policy]]\nname = "calls"\nport = 3478\nprotocol = "udp"\nuplinks = ["*"]'
     facts = replace(

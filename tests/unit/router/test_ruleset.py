@@ -10,6 +10,7 @@ import pytest
 
 from netbond.config.schema import RouterConfig
 from netbond.model import Uplink, UplinkState
+from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
 from netbond.router.ruleset import REMOVAL, pending, ruleset
 from tests.unit.router_uplinks import CONFIG, DEAD, USB0, WWAN0, uplink
 
@@ -60,6 +61,24 @@ table inet netbond {
 def test_the_whole_text() -> None:
     """usb1 is dead: its connections are not pinned, but what still leaves by it is translated."""
     assert ruleset([USB0, DEAD, WWAN0], ["eth1", "br0"], CONFIG) == WHOLE
+
+
+def test_packets_get_a_mark_for_their_dscp_before_that_of_their_connection() -> None:
+    match = PolicyMatch(dscps=(46, 10), dscp_marks=((0xFD000000, 0xFF000000), (0xFC000000, 0xFF000000)))
+    ways = tuple(PolicyWay(family, match, 1, 1, (("usb0", 1),)) for family in (4, 6))
+    policy = PolicyInUse("calls", 1, 7801, (("usb0",),), ways)
+    text = ruleset([USB0], [], CONFIG, held={4}, policies=[policy, replace(policy, number=2)])
+    assert text.partition("chain prerouting {\n")[2].partition("\t}")[0] == (
+        """\
+		type filter hook prerouting priority mangle; policy accept;
+		meta nfproto ipv6 accept
+		iifname "usb0" ct mark & 0xff000000 == 0x00000000 accept
+		iifname != { "lo", "usb0" } ip dscp 10 meta mark set meta mark & 0x00ffffff | 0xfc000000
+		iifname != { "lo", "usb0" } ip dscp 46 meta mark set meta mark & 0x00ffffff | 0xfd000000
+		ct mark & 0xff000000 == 0x00000000 jump begun
+		iifname != "usb0" ct mark & 0xff000000 == 0x64000000 meta mark set meta mark & 0x00ffffff | 0x64000000
+"""
+    )
 
 
 def test_the_documentation_shows_the_table() -> None:
