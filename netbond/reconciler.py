@@ -33,7 +33,7 @@ from netbond.outputs.table_names import TableNames
 from netbond.pacing import is_sooner, look_at_expiry_s, may_prune, next_look_s
 from netbond.plan import object_words, plan
 from netbond.policies import words
-from netbond.problems import Problems
+from netbond.problems import NOTICE, Problem, Problems
 from netbond.refusals import barred, judge, lines
 from netbond.refused_legs import RefusedLegs
 from netbond.repair_backoff import RepairBackoff
@@ -181,7 +181,8 @@ class Reconciler:
         self.problems.report("contested", contested)
         self.problems.report("idle", tuple(map(str, goal.idle)))
         self.problems.report("conflicts", conflicts(facts, goal, self.config))
-        self.problems.report("policies", words.problems(goal.policies))
+        limits = [Problem("policy", line, severity=NOTICE) for line in words.limits(goal.policies)]
+        self.problems.report("policies", [*words.problems(goal.policies), *limits])
         for line in changes(self.goal.uplinks, goal.uplinks):
             logger.debug("%s", line)
         for line in words.changes(self.goal.policies, goal.policies):

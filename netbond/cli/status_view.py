@@ -408,7 +408,7 @@ def _policies(snapshot: Snapshot) -> RenderableType:
     table = plain_table()
     for policy in snapshot.policies:
         if policy.problem:
-            table.add_row(text(policy.name, "bold"), text(policy.problem, "red"))
+            table.add_row(text(policy.name, "bold"), text(policy.problem, "yellow" if policy.ways else "red"))
         lines: dict[tuple[str, str, str], list[int]] = {}
         for way in policy.ways:
             names = [uplink.name for uplink in way.uplinks]

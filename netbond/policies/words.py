@@ -42,4 +42,9 @@ def changes(before: Iterable[PolicyInUse], now: Iterable[PolicyInUse]) -> list[s
 
 def problems(policies: Iterable[PolicyInUse]) -> list[str]:
     """A line for each policy that does nothing, although it should."""
-    return [f"policy {policy.name}: {policy.problem}" for policy in policies if policy.problem]
+    return [f"policy {each.name}: {each.problem}" for each in policies if each.problem and not each.ways]
+
+
+def limits(policies: Iterable[PolicyInUse]) -> list[str]:
+    """A line for each policy that is in force, but not for all that it should be."""
+    return [f"policy {each.name}: {each.problem}" for each in policies if each.problem and each.ways]

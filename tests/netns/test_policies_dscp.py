@@ -76,6 +76,7 @@ def test_forwarded_packets_go_by_their_dscp(box: OldKernel) -> None:
     problems = [line for line in box.status()["agent"]["problems"] if "DSCP" in line]
     assert [line.partition(":")[0] for line in problems] == ["policy p1", "policy p2"]
     assert all("for forwarded traffic only: it leaves out this box's own" in line for line in problems)
+    assert box.status()["verdict"]["code"] == 0  # a notice, as the policies are in force
     said = box.run(
         *box.netbond("explain", FAR, "--in", "eth1", "--from", "192.168.50.2", "--dport", "9"),
         *("--dscp", str(EF)),

@@ -17,6 +17,7 @@ from netbond.kernel.client import Kernel
 from netbond.model import Facts, Interface, Route, Rule
 from netbond.pacing import RESYNC_S
 from netbond.plan import Operation
+from netbond.problems import DEGRADED
 from netbond.reconciler import Reconciler
 from netbond.refusals import RETRY_FIRST_S, RETRY_S, Refusal
 from tests.unit.boxes import address, box, link, main_default
@@ -107,12 +108,13 @@ async def test_a_pass_makes_uplinks_and_publishes_them(tmp_path: Path) -> None:
 
 async def test_a_policy_that_does_nothing_is_a_problem_after_the_pass(tmp_path: Path) -> None:
     lacking = reconciler(tmp_path, [])
-    policy = parse('[[policy]]\nname = "p"\ndscp = "ef"\nuplinks = ["usb0"]').policy
+    policy = parse('[[policy]]\nname = "p"\ndscp = "ef"\nuid = 0\nuplinks = ["usb0"]').policy
     lacking.config = replace(lacking.config, policy=policy)
     async with stopped_afterwards(lacking):
         await lacking.reconcile(cast("Kernel", Kernellike(box("usb0"))), moved=True)
     # What the outputs report afterwards does not replace it.
-    assert [line for line in lacking.problems.lines() if line.startswith("policy p: ")]
+    (found,) = [each for each in lacking.problems.all() if each.text.startswith("policy p: ")]
+    assert (found.code, found.severity) == ("policy", DEGRADED)
 
 
 async def test_an_uplink_whose_gateway_is_refused_again_leaves_the_default_to_the_others(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
-from netbond.policies.words import changes, policy_words, problems, way_words
+from netbond.policies.words import changes, limits, policy_words, problems, way_words
 
 FIRST = PolicyWay(4, PolicyMatch(), 1, 1, (("dsl", 1),))
 SECOND = PolicyWay(4, PolicyMatch(), 2, 2, (("lte1", 2), ("lte2", 1)), "tier 1: dsl: no carrier")
@@ -30,7 +30,8 @@ def test_only_changes_are_told() -> None:
     ]
 
 
-def test_what_does_nothing_although_it_should() -> None:
-    assert problems([BANK, replace(BANK, name="video", problem="this kernel cannot")]) == [
-        "policy video: this kernel cannot"
-    ]
+def test_what_does_nothing_or_not_all_that_it_should() -> None:
+    nothing = replace(BANK, name="video", ways=(), problem="this kernel cannot")
+    not_all = replace(BANK, name="calls", problem="this kernel cannot for all")
+    assert problems([BANK, nothing, not_all]) == ["policy video: this kernel cannot"]
+    assert limits([BANK, nothing, not_all]) == ["policy calls: this kernel cannot for all"]
