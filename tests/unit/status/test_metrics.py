@@ -510,7 +510,10 @@ def test_nothing_is_made_up_where_a_source_is_absent() -> None:
     assert not {name for name in names if re.search("_(health|metered|modem)_", name)}
 
 
-@pytest.mark.parametrize("file", ["prometheus/netbond.rules.yml", "grafana/netbond.json"])
+DASHBOARDS = ["grafana/netbond.json", "grafana/netbond-fleet.json", "grafana/netbond-receiver.json"]
+
+
+@pytest.mark.parametrize("file", ["prometheus/netbond.rules.yml", *DASHBOARDS])
 def test_what_contrib_asks_for_is_there(file: str) -> None:
     text = (Path(__file__).parents[3] / "contrib" / file).read_text()
     asked = set(re.findall(r"\bnetbond_\w+", text))
@@ -518,11 +521,12 @@ def test_what_contrib_asks_for_is_there(file: str) -> None:
     assert asked <= {name for name, _, _ in samples(EXPECTED)}
 
 
-def test_the_dashboard_is_one_that_grafana_can_import() -> None:
-    dashboard = json.loads((Path(__file__).parents[3] / "contrib/grafana/netbond.json").read_text())
+@pytest.mark.parametrize("file", DASHBOARDS)
+def test_the_dashboard_is_one_that_grafana_can_import(file: str) -> None:
+    dashboard = json.loads((Path(__file__).parents[3] / "contrib" / file).read_text())
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    assert dashboard["uid"] == "netbond"
+    assert dashboard["uid"] == Path(file).stem
     places = [
         (panel["gridPos"]["x"] + x, panel["gridPos"]["y"] + y)
         for panel in panels
