@@ -14,18 +14,20 @@ suppress_prefixlength 0, whatever else the rule says.
 
 What comes first without netbond comes before its rules, too: what belongs to a VRF, whose addresses may be
 an uplink's, and whose destinations main may know as well; and the box's own addresses, where their rule was
-moved from 0 to behind that of the VRFs.
+moved from 0 to behind those of VRFs.
 
-    38     l3mdev -> the VRF's table
+    37     l3mdev -> the VRF's table
+    38     l3mdev unreachable                what the VRF has no route for
     39     -> local
     1000   l3mdev -> the VRF's table         the kernel's
-    32765  -> local                          somebody's
+    2000   l3mdev unreachable                somebody's, as VyOS has it
+    32765  -> local                          somebody's, as VyOS has it
 
 Everything else follows other programs' rules, whoever was started first: the rules of policies and of the
 shared default stand behind all of them, ahead of the one that leads everything to main (32766).
 
-Sources: fib_default_rule_pref and fib_rules_lookup in net/core/fib_rules.c, and
-Documentation/networking/vrf.rst, of the kernel.
+Sources: fib_default_rule_pref and fib_rules_lookup in net/core/fib_rules.c of the kernel; its selftests
+(tools/testing/selftests/net/forwarding/lib.sh) and VyOS move the rule for the local table.
 """
 
 from __future__ import annotations
@@ -154,10 +156,16 @@ def _room(rules: Iterable[Rule], below: int, family: int, protocol: int, count: 
 # --- what comes before everything ---------------------------------------------------------------------------
 
 
+def comes_first(rule: Rule) -> bool:
+    """Whether the rule is about VRFs or the box's own addresses."""
+    return "l3mdev" in rule.other or (rule.action == "table" and rule.table == LOCAL_TABLE)
+
+
 def first_of_all(rules: Iterable[Rule], own: Iterable[Rule], protocol: int) -> list[Rule]:
     """Copies of the rules for VRFs and for the box's own addresses, ahead of all rules of `own`.
 
-    None of a rule that is ahead already. With nothing for a packet in its VRF's table the lookup goes on.
+    None of a rule that is ahead already. With nothing for a packet in its VRF's table the lookup goes on,
+    unless a rule refuses it.
     """
     found: list[Rule] = []
     for family in (4, 6):
@@ -165,9 +173,11 @@ def first_of_all(rules: Iterable[Rule], own: Iterable[Rule], protocol: int) -> l
         theirs = [rule for rule in rules if rule.family == family and rule.protocol != protocol]
         wanted: dict[Rule, int] = {}  # with the lowest priority of such a rule
         for rule in theirs:
-            if rule.other == _VRF or rule.table == LOCAL_TABLE:
-                copy = Rule(0, family, table=rule.table, protocol=protocol, other=rule.other)
-                if replace(rule, priority=0, protocol=protocol) == copy:
+            if comes_first(rule):
+                copy = Rule(
+                    0, family, table=rule.table, protocol=protocol, action=rule.action, other=rule.other
+                )
+                if replace(rule, priority=0, protocol=protocol) == copy and rule.other in ("", _VRF):
                     wanted[copy] = min(rule.priority, wanted.get(copy, rule.priority))
         late = sorted((rule for rule in wanted if wanted[rule] >= first), key=lambda rule: wanted[rule])
         if not first or not late:

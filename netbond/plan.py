@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from shlex import quote
 
 from netbond.desired import Desired
+from netbond.foreign_rules import comes_first
 from netbond.model import (
     GROUP_BUCKETS,
     GROUP_IDLE_S,
-    LOCAL_TABLE,
     MAIN_TABLE,
     PATH_ATTRIBUTES,
     Facts,
@@ -30,6 +30,7 @@ from netbond.model import (
 )
 from netbond.tables import DEFAULT
 
+_AFTER_LAST = 2**32  # above every priority of a rule
 Object = Route | Rule | NexthopObject | NexthopGroup
 
 
@@ -172,9 +173,14 @@ def _plan_rules(
         for rule, count in own.items()
         for _ in range(count - (rule in goal))
     ]
-    # The first is the last to go: the box's own addresses are needed all the time (netbond.foreign_rules).
-    deletes.sort(key=lambda delete: isinstance(delete.what, Rule) and delete.what.table == LOCAL_TABLE)
+    # The first are the last to go: the box's own addresses and VRFs are needed all the time.
+    deletes.sort(key=lambda delete: _first_priority(delete.what))
     return adds, deletes
+
+
+def _first_priority(what: Object) -> int:
+    """0; of a rule that has to be ahead of all others the more, the further ahead it is."""
+    return _AFTER_LAST - what.priority if isinstance(what, Rule) and comes_first(what) else 0
 
 
 # --- as iproute2 writes it ---------------------------------------------------------------------------------

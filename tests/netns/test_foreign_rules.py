@@ -259,9 +259,10 @@ def netbond(box: Box, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_own_addresses_are_reached_where_their_rule_was_moved(box: Box) -> None:
-    """As the kernel's documentation of VRFs advises: what belongs to a VRF first, then the local table."""
+    """As VyOS has it: what belongs to a VRF first, and never elsewhere; then the local table."""
     for family in ("-4", "-6"):
         box.ip(family, "rule", "add", "l3mdev", "priority", "1000")
+        box.ip(family, "rule", "add", "l3mdev", "unreachable", "priority", "2000")
         box.ip(family, "rule", "add", "table", "local", "priority", "32765")
         box.ip(family, "rule", "del", "table", "local", "priority", "0")
     box.start()
@@ -272,12 +273,13 @@ def test_own_addresses_are_reached_where_their_rule_was_moved(box: Box) -> None:
     assert box.way("10.0.0.10", "from", "10.0.0.1", "iif", "usb0") == "lo"  # comes in
     assert way6(box, "2001:db8:0:1::10", "from", GOOGLE6, "iif", "usb1") == "lo"
     assert box.way("8.8.8.8", "from", "10.0.1.10") == "usb1"
-    assert box.rules().splitlines()[:2] == [
-        "38:\tfrom all lookup [l3mdev-table] proto 78",
+    assert box.rules().splitlines()[:3] == [
+        "37:\tfrom all lookup [l3mdev-table] proto 78",
+        "38:\tfrom all lookup [l3mdev-table] unreachable proto 78",
         "39:\tfrom all lookup local proto 78",
     ]
     assert nothing_to_do(box)
     box.ip("rule", "add", "table", "local", "priority", "0")
-    wait_for(lambda: "39:\tfrom all lookup [l3mdev-table]" in box.rules(), 1.0, "one is enough")
+    wait_for(lambda: "39:\tfrom all lookup [l3mdev-table] unr" in box.rules(), 1.0, "one is enough")
     assert box.stop() == 0
     assert "proto 78" not in box.rules() + box.ip("-6", "rule")

@@ -10,7 +10,7 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config, RoutingConfig
 from netbond.desired import desired
-from netbond.foreign_rules import ahead, foreign, hidden, takes_all
+from netbond.foreign_rules import ahead, comes_first, foreign, hidden, takes_all
 from netbond.model import MAIN_TABLE, Facts, Nexthop, Route, Rule
 from netbond.plan import rule_words
 from tests.unit.boxes import SIX, address, box, lease
@@ -182,6 +182,7 @@ def test_networks_that_several_uplinks_have_come_before_main_in_the_copies() -> 
 # --- what comes before everything ---------------------------------------------------------------------------
 
 
+REFUSED = Rule(2000, 4, action="unreachable", other="l3mdev 1", protocol=3)
 VRF = Rule(1000, 4, other="l3mdev 1", protocol=2)
 
 
@@ -189,8 +190,12 @@ VRF = Rule(1000, 4, other="l3mdev 1", protocol=2)
     ("rules", "first"),
     [
         ((LOCAL, VRF), ["39 from all l3mdev"]),
-        # The kernel's documentation of VRFs advises to move it.
         ((VRF, replace(LOCAL, priority=32765)), ["38 from all l3mdev", "39 from all lookup 255"]),
+        (  # as VyOS has them
+            (VRF, REFUSED, replace(LOCAL, priority=32765)),
+            ["37 from all l3mdev", "38 from all l3mdev unreachable", "39 from all lookup 255"],
+        ),
+        ((LOCAL, replace(VRF, priority=9), REFUSED), ["39 from all l3mdev unreachable"]),
         ((replace(LOCAL, priority=100), VRF), ["38 from all lookup 255", "39 from all l3mdev"]),
         ((replace(LOCAL, priority=40),), ["39 from all lookup 255"]),
         ((LOCAL, replace(LOCAL, priority=32765)), []),  # one is ahead already
@@ -205,7 +210,7 @@ VRF = Rule(1000, 4, other="l3mdev 1", protocol=2)
 )
 def test_vrfs_and_own_addresses_come_first(rules: tuple[Rule, ...], first: list[str]) -> None:
     goal = desired(replace(TWO, rules=(*rules, MAIN)), Config())
-    ours = [rule for rule in goal.rules if rule.table == 255 or rule.other.startswith("l3mdev")]
+    ours = [rule for rule in goal.rules if comes_first(rule)]
     words = [rule_words(rule).removeprefix("priority ").removesuffix(" protocol 78") for rule in ours]
     assert words == first
     assert list(goal.rules[: len(ours)]) == ours  # added before what they have to be ahead of

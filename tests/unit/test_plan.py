@@ -185,9 +185,15 @@ def test_a_rule_that_stands_twice_loses_one() -> None:
     ]
 
 
-def test_the_rule_for_the_boxs_own_addresses_goes_last() -> None:
-    own = [Rule(38, 4, table=255, protocol=78), Rule(40, 4, table=100, oif="usb0", protocol=78)]
-    assert [o.what for o in plan(Facts(rules=tuple(own)), Desired(), 78)] == own[::-1]
+def test_the_rules_for_vrfs_and_own_addresses_go_last() -> None:
+    first = [
+        Rule(37, 4, other="l3mdev 1", protocol=78),
+        Rule(38, 4, action="unreachable", other="l3mdev 1", protocol=78),
+        Rule(39, 4, table=255, protocol=78),
+    ]
+    rest = [Rule(40, 4, table=100, oif="usb0", protocol=78), Rule(50, 4, table=254, protocol=78)]
+    gone = [operation.what for operation in plan(Facts(rules=(*first, *rest)), Desired(), 78)]
+    assert gone == [*rest, *reversed(first)]  # what refuses goes before what leads there
 
 
 def test_leaving_takes_everything_of_ours_rules_first() -> None:
