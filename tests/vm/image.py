@@ -129,13 +129,13 @@ def make_base(folder: Path) -> None:
     unfinished.rename(image)
 
 
-# srt-tools and dnsmasq-base are the tests', the rest is as the page says.
+# srt-tools, dnsmasq-base and ppp are the tests', the rest is as the page says.
 INSTALL = """
 set -e
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends python3-venv iproute2 nftables \\
-    srt-tools dnsmasq-base >/dev/null
+    srt-tools dnsmasq-base ppp >/dev/null
 python3 -m venv /opt/netbond
 /opt/netbond/bin/pip install --quiet --disable-pip-version-check /root/netbond
 ln -s /opt/netbond/bin/netbond /usr/local/bin/netbond
