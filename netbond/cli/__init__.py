@@ -44,6 +44,8 @@ COMMANDS: dict[str, str] = {
     "recv": "SRTLA receiver: join the links and hand the stream to an SRT server (drop-in for srtla_rec)",
     "rehearse": "measure what each uplink carries to a receiver, before a stream goes live",
     "hook": "take a lease from a DHCP client",
+    "install": "make netbond a service of this box: unit, user, DHCP hooks, configuration",
+    "uninstall": "take away what install has put on this box",
     "config": "check a configuration file, or print an example",
     "lab": "emulated modems in network namespaces, no hardware needed",
 }

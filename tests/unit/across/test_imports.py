@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "srtla.watch",
         ),
     ),
-    ("pure", ("*", "doctor", "policies")),  # all other modules at the top level, and two rooms
+    ("pure", ("*", "doctor", "installation", "policies")),  # all other modules at the top level, and rooms
     (
         "codecs",  # pure modules of the edges: bytes and texts into nouns
         ("dhcp.clients", "kernel.rtnetlink", "srtla.linkspec", "srtla.process.protocol", "srtla.wire"),

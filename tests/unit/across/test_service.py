@@ -104,3 +104,27 @@ def test_systemd_takes_it(tmp_path: Path) -> None:
     )
     assert "netbond.service" not in done.stderr
     assert done.returncode == 0
+
+
+def receiver() -> str:
+    return (UNIT.parent / "netbond-recv.service").read_text(encoding="utf-8")
+
+
+def test_a_receiver_does_not_try_again_what_cannot_help() -> None:
+    assert f"RestartPreventExitStatus={errors.EXIT_USAGE} {errors.EXIT_CONFIG}\n" in receiver()
+
+
+def test_a_receiver_may_give_up_what_it_has() -> None:
+    """@privileged has capset, without which the engine ends with 77."""
+    calls = re.findall("^SystemCallFilter=(.*)$", receiver(), re.MULTILINE)
+    assert calls[-1].split() == ["capset", "seccomp"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_takes_the_receivers_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "netbond-recv.service"
+    text = re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", receiver())
+    unit.write_text(text.replace("User=netbond", "User=root"))
+    found = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert unit.name not in found.stderr

@@ -1,0 +1,1 @@
+"""What an installation consists of, and what installing and removing have to do. Pure."""
