@@ -6,23 +6,14 @@ the agent's live state and never waits for it. docs/metrics.md lists the names.
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
-import socket
-import socketserver
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from http.server import ThreadingHTTPServer
-from typing import Any
 
 from prometheus_client import CollectorRegistry, MetricsHandler
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from netbond.errors import UnavailableError
+from netbond.config.values import HostPort
 from netbond.model import UplinkState
 from netbond.problems import NOTICE, is_on_purpose
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
@@ -41,13 +32,9 @@ from netbond.status.schema import (
     Verdict,
 )
 from netbond.status.stream_totals import StreamTotals
+from netbond.system.http_server import HttpServer, send_json
 from netbond.system.text import printable
 from netbond.system.typed_json import to_json
-
-logger = logging.getLogger(__name__)
-
-MAX_SCRAPES = 8  # at the same time; each takes a thread
-PATIENCE = 5.0  # seconds for a scraper to say or take something
 
 Advice = Callable[[], Mapping[str, WatchLine]]
 Samples = Iterator[tuple[tuple[str, ...], float | None]]
@@ -680,77 +667,6 @@ def _streams(engines: Sequence[EngineStatus], totals: StreamTotals) -> Iterator[
 # --- serving them ------------------------------------------------------------------------------------------
 
 
-# No descriptors, or no memory: until the next try.
-SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-SHORTAGE_S = 0.5
-
-
-class _Server(ThreadingHTTPServer):
-    """An HTTP server that slow or many clients cannot make grow."""
-
-    daemon_threads = True
-    request_queue_size = 64  # of 5, the default, a burst of connections overflows and waits a second
-
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, advice: Advice) -> None:
-        [family, *_, address] = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE
-        )[0]
-        self.address_family = family
-        self._free = threading.BoundedSemaphore(MAX_SCRAPES)
-
-        class Handler(MetricsHandler):
-            timeout = PATIENCE
-
-            def do_GET(self) -> None:  # noqa: N802 - a name of http.server
-                if self.path.partition("?")[0] != "/advice":
-                    super().do_GET()
-                    return
-                body = json.dumps(to_json(AdvicePage(VERSION, advice()))).encode()
-                self.send_response(200)
-                # No Access-Control-Allow-Origin: scripts need none, and the pages that somebody visits on
-                # this box have no business here.
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.send_header("Cache-Control", "no-store")
-                self.end_headers()
-                self.wfile.write(body)
-
-        Handler.registry = registry
-        super().__init__(address, Handler)  # type: ignore[arg-type]  # getaddrinfo's type is wider than bind's
-
-    def server_bind(self) -> None:
-        """Bind, without HTTPServer's look-up of the host's name: there may be no uplink to ask over."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]  # AF_INET and AF_INET6 only
-
-    def get_request(self) -> tuple[Any, Any]:
-        """Accept one. Without descriptors the next try would come at once, and keep the processor busy."""
-        try:
-            return super().get_request()
-        except OSError as error:
-            if error.errno in SHORTAGE:
-                time.sleep(SHORTAGE_S)
-            raise
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A scraper that went away is no news; a mistake of ours is."""
-        error = sys.exception()
-        if not isinstance(error, OSError):
-            logger.error("a scrape by %s failed", client_address, exc_info=error)
-
-
 class MetricsServer:
     """Serves the metrics of `snapshot()` at http://HOST:PORT/metrics from a thread, until `stop()`.
 
@@ -761,50 +677,32 @@ class MetricsServer:
     def __init__(
         self, host: str, port: int, snapshot: Callable[[], Snapshot | None], advice: Advice = dict
     ) -> None:
-        self._advice = advice
-        self._host, self._port = host, port
-        self._registry = CollectorRegistry()
-        self._registry.register(SnapshotCollector(snapshot))
-        self._server: _Server | None = None
-        self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        collectors = CollectorRegistry()
+        collectors.register(SnapshotCollector(snapshot))
+
+        class Handler(MetricsHandler):
+            registry = collectors
+
+            def do_GET(self) -> None:  # noqa: N802 - a name of http.server
+                if self.path.partition("?")[0] != "/advice":
+                    super().do_GET()
+                else:
+                    send_json(self, json.dumps(to_json(AdvicePage(VERSION, advice()))).encode())
+
+        self._server = HttpServer(HostPort(host, port), Handler, "metrics")
 
     @property
     def port(self) -> int:
         """The port in use, once started; the same as given unless that was 0."""
-        return self._server.server_port if self._server else self._port
+        return self._server.port
 
     def start(self) -> None:
         """Listen; UnavailableError if the port is taken or the address is not one of this box.
 
         No reason for an agent to stop: routing goes first.
         """
-        where = f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
-        try:
-            self._server = _Server(self._host, self._port, self._registry, self._advice)
-        except OSError as error:
-            raise UnavailableError(
-                f"cannot serve metrics at {where}: {error.strerror or error}",
-                "choose another address with agent.metrics",
-            ) from None
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._serve, args=(self._server,), name="metrics", daemon=True)
-        self._thread.start()
-
-    def _serve(self, server: _Server) -> None:
-        # Not serve_forever(): that wakes up twice a second to see whether it should end.
-        while not self._stopping.is_set():
-            try:
-                server.handle_request()
-            except OSError:  # poll(2), if there may be fewer descriptors than there are
-                self._stopping.wait(SHORTAGE_S)
+        self._server.start("choose another address with agent.metrics")
 
     def stop(self) -> None:
         """Stop listening. May be called without start()."""
-        if self._server is None or self._thread is None:
-            return
-        self._stopping.set()
-        self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread up
-        self._thread.join()
-        self._server.server_close()
-        self._server = self._thread = None
+        self._server.stop()
