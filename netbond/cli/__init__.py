@@ -47,6 +47,7 @@ COMMANDS: dict[str, str] = {
     "install": "make netbond a service of this box: unit, user, DHCP hooks, configuration",
     "uninstall": "take away what install has put on this box",
     "config": "check a configuration file, or print an example",
+    "fleet": "tell Prometheus where the boxes of a fleet are",
     "lab": "emulated modems in network namespaces, no hardware needed",
 }
 DROP_INS = {"srtla_send": "send", "srtla_rec": "recv"}  # called by such a name, netbond is this command

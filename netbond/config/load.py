@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +32,11 @@ LARGEST = 1 << 20  # bytes; a larger file is not a configuration
 T = TypeVar("T")
 
 
-def _fill(cls: type[T], data: object, where: str, file: str) -> T:
+def fill(cls: type[T], data: object, where: str, file: str) -> T:
+    """Make the dataclass `cls` of a table of TOML; its fields have the metadata of netbond.config.schema.
+
+    ConfigError names the first mistake. `where` is the table's name, `file` that of the file.
+    """
     if not isinstance(data, dict):
         table = re.sub(r"\[[0-9]+\]", "", where)
         raise ConfigError(f"{file}: {where} is {data!r}", f"write it as a table, [{table}]")
@@ -49,7 +53,7 @@ def _fill(cls: type[T], data: object, where: str, file: str) -> T:
             values[key] = _nested(known[key].metadata["table"], value, f"{where}.{key}", file)
             continue
         if "inner" in known[key].metadata:
-            values[key] = _fill(known[key].metadata["inner"], value, f"{where}.{key}", file)
+            values[key] = fill(known[key].metadata["inner"], value, f"{where}.{key}", file)
             continue
         try:
             values[key] = known[key].metadata["kind"](value)
@@ -70,30 +74,36 @@ def _nested(cls: type[T], value: object, where: str, file: str) -> tuple[T, ...]
         raise ConfigError(f"{file}: {where} is {value!r}", f"write each as a table, [[{plain}]]")
     if len(value) > MAX_NESTED:
         raise ConfigError(f"{file}: {where} has {len(value)} tables", f"{MAX_NESTED} are the limit")
-    return tuple(_fill(cls, each, f"{where}[{number}]", file) for number, each in enumerate(value, 1))
+    return tuple(fill(cls, each, f"{where}[{number}]", file) for number, each in enumerate(value, 1))
 
 
-def parse(text: str, file: str = "configuration") -> Config:
-    """Read a configuration from TOML text; ConfigError names the first mistake. `file` is its name there."""
+def toml(text: str, file: str, tables: Sequence[str]) -> dict[str, Any]:
+    """Read TOML with these tables; ConfigError names `file`, and the line or a table that is not known."""
     try:
         data = tomli.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError; numbers too long, brackets too deep
         raise ConfigError(f"{file}: not valid TOML: {error}", "correct that line") from None
+    for key in data:
+        if key not in tables:
+            near = difflib.get_close_matches(key, tables, n=1)
+            raise ConfigError(
+                f"{file}: unknown table {key!r}",
+                f"did you mean {near[0]!r}?" if near else "known are " + ", ".join(tables),
+            )
+    return data
+
+
+def parse(text: str, file: str = "configuration") -> Config:
+    """Read a configuration from TOML text; ConfigError names the first mistake. `file` is its name there."""
     values: dict[str, Any] = {}
-    for key, value in data.items():
+    for key, value in toml(text, file, [*SINGLE, *REPEATED]).items():
         if key in SINGLE:
-            values[key] = _fill(SINGLE[key], value, key, file)
-        elif key in REPEATED:
+            values[key] = fill(SINGLE[key], value, key, file)
+        else:
             if not isinstance(value, list):
                 raise ConfigError(f"{file}: [{key}] is a single table", f"write it as [[{key}]]")
             values[key] = tuple(
-                _fill(REPEATED[key], item, f"{key}[{number}]", file) for number, item in enumerate(value, 1)
-            )
-        else:
-            near = difflib.get_close_matches(key, [*SINGLE, *REPEATED], n=1)
-            raise ConfigError(
-                f"{file}: unknown table {key!r}",
-                f"did you mean {near[0]!r}?" if near else "known are " + ", ".join([*SINGLE, *REPEATED]),
+                fill(REPEATED[key], item, f"{key}[{number}]", file) for number, item in enumerate(value, 1)
             )
     config = Config(**values)
     crosscheck.check(config, file, [check.name for check in BUILT_IN_CHECKS])
@@ -121,16 +131,24 @@ def load(path: Path | None) -> Config:
     """Read the file at `path`; if it is None, that at the default place, where it may be missing."""
     file = path or DEFAULT_PATH
     try:
-        text = files.read(file.resolve(), LARGEST)[0].decode()
+        text = read_text(file)
     except FileNotFoundError:
         if path is None:
             return Config()
         raise ConfigError(f"{file}: no such file", "name a file that exists, or leave --config out") from None
+    return parse(text, str(file))
+
+
+def read_text(file: Path) -> str:
+    """The text of a file of at most LARGEST bytes; ConfigError, or FileNotFoundError if there is none."""
+    try:
+        return files.read(file.resolve(), LARGEST)[0].decode()
+    except FileNotFoundError:
+        raise
     except files.UnfitFileError as error:
-        raise ConfigError(f"{file} {error.strerror}", "name a file with the configuration as text") from None
+        raise ConfigError(f"{file} {error.strerror}", "name a text file") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         why = error.strerror if isinstance(error, OSError) else "symbolic links lead in a circle"
         raise ConfigError(f"{file}: {why}", "make the file readable") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 at byte {error.start}", "save it as UTF-8") from None
-    return parse(text, str(file))

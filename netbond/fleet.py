@@ -1,0 +1,153 @@
+"""Reads the list of a fleet's boxes, and makes of it what Prometheus reads to find them. Pure.
+
+Prometheus takes such JSON from a file (file_sd_configs) and over HTTP (http_sd_configs), and checks little of
+it: two boxes of one name mix their series, and a label with the name of one of netbond's own renames that one
+in all series, so that alerts and dashboards do not find it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from netbond.config import load, targets
+from netbond.config import values as v
+from netbond.config.values import HostPort, InvalidValueError
+from netbond.errors import ConfigError
+from netbond.system.text import printable, quoted
+
+PORT = 10469  # of the metrics, unless the configuration says another
+TABLES = ("labels", "box")
+MAX_TEXT = 200  # characters of a name or of a label's value
+
+# The labels of netbond's metrics (docs/metrics.md), and those that Prometheus sets.
+TAKEN = frozenset(
+    (
+        *(
+            "address",
+            "check",
+            "code",
+            "device",
+            "engine",
+            "family",
+            "flavour",
+            "gateway",
+            "gateway_source",
+            "group",
+        ),
+        *(
+            "link",
+            "model",
+            "name",
+            "operator",
+            "operator_code",
+            "peer",
+            "policy",
+            "port",
+            "reason",
+            "role",
+            "severity",
+        ),
+        *("state", "stream", "subject", "table", "technology", "uplink", "version", "why"),
+        *("alertname", "alertstate", "instance", "job"),
+    )
+)
+
+
+@v.kind({"type": "string", "minLength": 1, "maxLength": MAX_TEXT})
+def box_name(value: object) -> str:
+    """What alerts and dashboards call the box."""
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT or printable(value) != value:
+        raise InvalidValueError(f"a name of at most {MAX_TEXT} characters, on one line")
+    return value
+
+
+@v.kind({"type": "string"})
+def metrics_address(value: object) -> HostPort:
+    """Where the box serves its metrics: with the usual port if it names none."""
+    text = value if isinstance(value, str) else ""
+    if targets.is_name(text) or targets.as_address(text) is not None:
+        return HostPort(text, PORT)
+    try:
+        found = v.parse_host_port(text)
+    except ValueError:
+        found = HostPort("", 0)
+    if not targets.is_name(found.host) and targets.as_address(found.host) is None:
+        raise InvalidValueError(
+            "'host' or 'host:port', like 'van-1.example.org', '10.8.0.11:10469' or '[fd00::1]:10469'"
+        )
+    return found
+
+
+@v.kind({"type": "object", "additionalProperties": {"type": "string"}})
+def labels(value: object) -> Mapping[str, str]:
+    """Labels that all series of a box get."""
+    if not isinstance(value, dict):
+        raise InvalidValueError('labels, as in { site = "berlin" }')
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("__"):
+            raise InvalidValueError(
+                f"names of letters, digits and '_', without '__' before them; not {quoted(name)}"
+            )
+        if name in TAKEN:
+            raise InvalidValueError(
+                f"another name than {name}, which metrics have for something else; box_{name}, for example"
+            )
+        if not isinstance(text, str) or not text or len(text) > MAX_TEXT or printable(text) != text:
+            raise InvalidValueError(f"a text of at most {MAX_TEXT} characters for {name}, in quotes")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """[[box]]: one box of the fleet."""
+
+    name: str = field(metadata={"kind": box_name})
+    address: HostPort = field(metadata={"kind": metrics_address})
+    labels: Mapping[str, str] = field(default_factory=dict, metadata={"kind": labels})
+
+
+def parse(text: str, file: str = "list") -> tuple[Box, ...]:
+    """Read the list from TOML text; ConfigError names the first mistake. `file` is its name there.
+
+    A list without boxes is a mistake too: Prometheus would forget all of them.
+    """
+    data = load.toml(text, file, TABLES)
+    try:
+        common = labels(data.get("labels", {}))
+    except InvalidValueError as invalid:
+        raise ConfigError(
+            f"{file}: labels = {data['labels']!r} is not valid", f"expected {invalid}"
+        ) from None
+    rows = data.get("box", [])
+    if not isinstance(rows, list):
+        raise ConfigError(f"{file}: [box] is a single table", "write it as [[box]]")
+    boxes = [load.fill(Box, row, _place(number, row), file) for number, row in enumerate(rows, 1)]
+    if not boxes:
+        raise ConfigError(f"{file}: it has no box", "add a [[box]] with name and address")
+    for what, values in (
+        ("name", [box.name for box in boxes]),
+        ("address", [str(box.address) for box in boxes]),
+    ):
+        twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+        if twice is not None:
+            raise ConfigError(
+                f"{file}: two boxes have the {what} {quoted(twice)}", "remove one, or correct it"
+            )
+    return tuple(Box(box.name, box.address, {**common, **box.labels}) for box in boxes)
+
+
+def _place(number: int, row: object) -> str:
+    name = row.get("name") if isinstance(row, dict) else None
+    return f"box[{number}]" + (f" ({quoted(name)})" if isinstance(name, str) else "")
+
+
+def target_groups(boxes: Iterable[Box]) -> str:
+    """The boxes as JSON for file_sd_configs and http_sd_configs, a line for each."""
+    groups: list[dict[str, Any]] = [
+        {"targets": [str(box.address)], "labels": {"instance": box.name, **box.labels}} for box in boxes
+    ]
+    return "[\n" + ",\n".join(json.dumps(group, ensure_ascii=False) for group in groups) + "\n]\n"
