@@ -17,6 +17,7 @@ from tests.unit.prometheus import Prometheus, needs_prometheus
 from tests.unit.status.test_metrics import GROUP, SNAPSHOT
 
 FOLDER = Path(__file__).parents[3] / "contrib" / "grafana"
+FLEET_RULES = FOLDER.parent / "prometheus" / "netbond-fleet.rules.yml"
 STREAMS = 20
 
 
@@ -25,6 +26,7 @@ def box() -> dict[str, Any]:
     snapshot = copy.deepcopy(SNAPSHOT) | {"idle": ["usb7: no such interface now"]}
     snapshot["engines"] = snapshot["engines"][:1]
     snapshot["engines"][0]["stats"]["bytes"] = int(time.monotonic() * 500_000)
+    snapshot["engines"][0]["stats"]["links"][0]["packets"] = int(time.monotonic() * 400)
     return snapshot
 
 
@@ -75,9 +77,12 @@ def test_each_query_has_an_answer(tmp_path: Path) -> None:
     with serving(box) as first, serving(receiver) as second:
         targets = [f"127.0.0.1:{first}", f"127.0.0.1:{second}"]
         job = {"job_name": "netbond", "static_configs": [{"targets": targets}]}
-        prometheus = Prometheus(tmp_path, [job])
+        rules = tmp_path / "rules.yml"
+        rules.write_text(FLEET_RULES.read_text().replace("interval: 15s", "interval: 1s"))
+        prometheus = Prometheus(tmp_path, [job], rules)
         try:
             prometheus.wait_for("count_over_time(up[30s]) >= 4 and up == 1 and on () count(up == 1) == 2")
+            prometheus.wait_for("count(instance:netbond_sender_bits:rate1m) == 1")
             asked = [each for file in sorted(FOLDER.glob("*.json")) for each in queries(file)]
             empty = {title for title, query in asked if not prometheus.ask(query)}
             assert len(prometheus.ask("netbond_stream_live == 1")) == STREAMS - 1

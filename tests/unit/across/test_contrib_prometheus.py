@@ -14,6 +14,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[3] / "contrib" / "prometheus"
 RULES = FOLDER / "netbond.rules.yml"
+FLEET = FOLDER / "netbond-fleet.rules.yml"
 PROMTOOL = shutil.which("promtool")
 
 needs_promtool = pytest.mark.skipif(
@@ -380,7 +381,7 @@ def test_each_alert_has_a_severity_and_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("rules", "netbond.rules.yml"),
+        ("rules", "netbond.rules.yml", "netbond-fleet.rules.yml"),
         ("config", "prometheus.yml"),
         ("config", "--agent", "agent.yml"),
     ],
@@ -390,3 +391,128 @@ def test_promtool_accepts_the_files(words: tuple[str, ...]) -> None:
     command = [PROMTOOL, "check", *words]
     done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Series as in a Case, and what a recording rule makes of them 6 minutes later."""
+
+    record: str
+    what: str
+    series: Mapping[str, str]
+    values: Mapping[str, float]
+
+
+SITE = 'site="berlin"'
+A = f'engine="sender 127.0.0.1:6000",{SITE}'
+B = f'engine="sender 127.0.0.1:6001",{SITE}'
+USB0, USB1 = 'link="usb0",device="usb0",address="10.0.0.9"', 'link="usb1",device="usb1",address="10.0.0.9"'
+OTHER = 'instance="other"'
+
+RECORDED = [
+    Recorded(
+        "instance:netbond_sender_bits:rate1m",
+        "two senders of 4 and 2 Mbit/s, and another box",
+        {
+            f"netbond_sender_bytes_total{{{A}}}": "0+7500000x30",
+            f"netbond_sender_bytes_total{{{B}}}": "0+3750000x30",
+            f"netbond_sender_bytes_total{{{A},{OTHER}}}": "0+1875000x30",
+        },
+        {SITE: 6e6, f"{SITE},{OTHER}": 1e6},
+    ),
+    Recorded(
+        "instance:netbond_sender_capacity_bits:min",
+        "the lesser of two that stream; a third is idle",
+        {
+            f"netbond_sender_capacity_bits_per_second{{{A}}}": "9e6x30",
+            f"netbond_sender_capacity_bits_per_second{{{B}}}": "3e6x30",
+            'netbond_sender_capacity_bits_per_second{engine="idle"}': "1e6x30",
+            f"netbond_sender_advised_bits_per_second{{{A}}}": "8e6x30",
+            f"netbond_sender_advised_bits_per_second{{{B}}}": "2e6x30",
+        },
+        {SITE: 3e6},
+    ),
+    Recorded("instance:netbond_sender_capacity_bits:min", "nobody streams", {CAPACITY: "9e6x30"}, {}),
+    Recorded(
+        "instance:netbond_link_lost:ratio_rate5m",
+        "10 % of one link of three with the same rate; a box that sends nothing",
+        {
+            f"netbond_link_packets_total{{{A},{USB0}}}": "0+1500x30",
+            f"netbond_link_packets_total{{{A},{USB1}}}": "0+1500x30",
+            f"netbond_link_packets_total{{{B},{USB0}}}": "0+1500x30",
+            f"netbond_link_lost_packets_total{{{A},{USB0}}}": "0+150x30",
+            f"netbond_link_lost_packets_total{{{A},{USB1}}}": "7x30",
+            f"netbond_link_lost_packets_total{{{B},{USB0}}}": "0x30",
+            f"netbond_link_packets_total{{{A},{USB0},{OTHER}}}": "9x30",
+            f"netbond_link_lost_packets_total{{{A},{USB0},{OTHER}}}": "9x30",
+        },
+        {SITE: 1 / 30},
+    ),
+    Recorded(
+        "instance:netbond_uplink_bits:rate1m",
+        "1 Mbit/s in and 2 out over one, 1 out over the other",
+        {
+            f'netbond_uplink_receive_bytes_total{{device="usb0",{SITE}}}': "0+1875000x30",
+            f'netbond_uplink_transmit_bytes_total{{device="usb0",{SITE}}}': "0+3750000x30",
+            f'netbond_uplink_receive_bytes_total{{device="usb1",{SITE}}}': "0x30",
+            f'netbond_uplink_transmit_bytes_total{{device="usb1",{SITE}}}': "0+1875000x30",
+        },
+        {SITE: 4e6},
+    ),
+    Recorded(
+        "instance:netbond_uplinks_missing:count",
+        "one of two; none of another box",
+        {
+            ROOF: "1x30",
+            'netbond_uplink_expected{name="usb1"}': "1x30",
+            'netbond_uplink_info{name="usb1",device="usb1",state="up"}': "1x30",
+            f'netbond_uplink_expected{{name="roof",{OTHER}}}': "1x30",
+            f'netbond_uplink_info{{name="roof",{OTHER}}}': "1x30",
+        },
+        {"": 1, OTHER: 0},
+    ),
+    Recorded(
+        "instance:netbond_data_plan_used:max",
+        "the most of two plans",
+        {
+            'netbond_metered_used_bytes{device="usb0"}': "10e9x30",
+            'netbond_metered_budget_bytes{device="usb0"}': "20e9x30",
+            USED: "40e9x30",
+            BUDGET: "50e9x30",
+        },
+        {"": 0.8},
+    ),
+]
+
+
+@needs_promtool
+def test_recording_rules_make_these_values(tmp_path: Path) -> None:
+    def test(case: Recorded) -> dict[str, object]:
+        expected = [
+            {"labels": series(f"{case.record}{{{labels}}}"), "value": value}
+            for labels, value in case.values.items()
+        ]
+        return {
+            "name": f"{case.record}: {case.what}",
+            "interval": "15s",
+            "input_series": [{"series": series(k), "values": v} for k, v in case.series.items()],
+            "promql_expr_test": [{"expr": case.record, "eval_time": "6m", "exp_samples": expected}],
+        }
+
+    content = {
+        "rule_files": [str(FLEET)],
+        "evaluation_interval": "15s",
+        "tests": [test(case) for case in RECORDED],
+    }
+    (tmp_path / "fleet.test.yml").write_text(json.dumps(content))
+    assert PROMTOOL
+    command = [PROMTOOL, "test", "rules", str(tmp_path / "fleet.test.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_recording_rule_has_a_case_and_is_in_a_dashboard() -> None:
+    names = set(re.findall(r"- record: (\S+)", FLEET.read_text()))
+    assert names == {case.record for case in RECORDED}
+    dashboard = (FOLDER.parent / "grafana" / "netbond-fleet.json").read_text()
+    assert names == set(re.findall(r"instance:\w+:\w+", dashboard))
