@@ -224,8 +224,9 @@ class Agent:
 
         def hook(request: HookRequest, _peer: Peer) -> HookReply:
             logger.debug("hook: %r", request)
+            took = self._reconciler.hook_leases.hear(request)
             self._wake.look()
-            return HookReply()
+            return HookReply(took)
 
         def watch(request: WatchRequest) -> AsyncGenerator[WatchLine, None]:
             return self._reconciler.advice.follow(request.sender)

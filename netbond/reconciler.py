@@ -38,6 +38,7 @@ from netbond.refusals import barred, judge, lines
 from netbond.refused_legs import RefusedLegs
 from netbond.repair_backoff import RepairBackoff
 from netbond.sources.health import HealthChecks
+from netbond.sources.kept_leases import HookLeases
 from netbond.sources.running import Sources, all_sources
 from netbond.sources.taken_defaults import TakenDefaults
 from netbond.status import snapshot
@@ -62,6 +63,7 @@ class Reconciler:
         self._started = time.monotonic()
         self._sources = Sources(all_sources(config), look)
         self._taken = next(source for source in self._sources.all if isinstance(source, TakenDefaults))
+        self.hook_leases = next(source for source in self._sources.all if isinstance(source, HookLeases))
         self.health = next(source for source in self._sources.all if isinstance(source, HealthChecks))
         self.engines = Engines(config, self.publish)
         self.advice = AdviceBoard(lambda: self.published.engines if self.published is not None else ())

@@ -46,6 +46,7 @@ WORDS: dict[str, tuple[str, ...]] = {
 # For connecting, sending and the answer together. Everything else takes 0.1 s on a machine with little load,
 # and a client's script should wait no longer than 0.2 s.
 ANSWER_WAIT_S = 0.05
+UNSTORED_WAIT_S = 1.0  # instead, if the lease could not be stored: then the agent alone has it
 MOST_LATE_S = 300.0  # the scripts end a call that hangs after this time
 SIOCGIFADDR = 0x8915  # include/uapi/linux/sockios.h
 
@@ -130,14 +131,26 @@ def take(
 
     state_dir, control_socket = settings(config)
     store = LeaseStore(f"{state_dir}/leases")
+    message: dict[str, object] = {"command": "hook", "source": news.source, "device": news.device}
+    why = ""
     try:
-        if isinstance(news, Lease):
-            store.save(news)
-        elif isinstance(news, Released):
+        if isinstance(news, Released):
+            # An agent may have a lease that was never stored.
+            message |= {"released": str(news.address or ""), "at_s": now_s}
             store.forget(news.device, news.address, news.source, now_s)
+        elif isinstance(news, Lease):
+            store.save(news)
     except OSError as error:
-        log(f"{state_dir}/leases: {files.why(error)}; the lease of {news.device} is not stored")
-    tell(control_socket, {"command": "hook", "source": news.source, "device": news.device})
+        why = f"{state_dir}/leases: {files.why(error)}; the lease of {news.device} is not "
+        why += "stored" if isinstance(news, Lease) else "removed"
+        if isinstance(news, Lease):
+            message["lease"] = store.as_json(news)
+    took = tell(control_socket, message, UNSTORED_WAIT_S if "lease" in message else ANSWER_WAIT_S)
+    if why:
+        todo = (
+            "the agent has it, and stores it as soon as it can" if took else "mend that, and renew the lease"
+        )
+        log(f"{why}; {todo}")
 
 
 def parse(client: str, words: Sequence[str], environ: Mapping[str, str], now_s: float) -> News | None:
@@ -242,17 +255,18 @@ def has_address(device: str, address: IPv4Address | IPv6Address) -> bool:
     return answer[20:24] == address.packed
 
 
-def tell(path: str, message: Mapping[str, str]) -> None:
-    """Tell the agent, and wait up to ANSWER_WAIT_S for its answer: the next hook may need the new routes.
+def tell(path: str, message: Mapping[str, object], wait_s: float = ANSWER_WAIT_S) -> bool:
+    """Tell the agent, and wait up to `wait_s` for its answer: the next hook may need the new routes.
 
-    That no agent runs is not an error: the agent reads the store when it starts.
+    That no agent runs is not an error: the agent reads the store when it starts. Whether it says that it has
+    taken the message's lease.
     """
     import socket
 
-    deadline_s = time.monotonic() + ANSWER_WAIT_S
+    deadline_s = time.monotonic() + wait_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
-            connection.settimeout(ANSWER_WAIT_S)
+            connection.settimeout(wait_s)
             try:
                 connection.connect(path + paths.ROOT_SUFFIX)
             except OSError:
@@ -263,10 +277,11 @@ def tell(path: str, message: Mapping[str, str]) -> None:
                 connection.settimeout(max(deadline_s - time.monotonic(), 0.001))
                 more = connection.recv(4096)
                 if not more:
-                    return
+                    break
                 answer += more
         except OSError:
-            return  # the agent is absent, starting, overloaded or hanging; the store has the lease
+            return False  # the agent is absent, starting, overloaded or hanging; the store has the lease
+    return b'"lease": true' in answer
 
 
 def log(line: str) -> None:

@@ -130,6 +130,14 @@ class LeaseStore:
 
         return Path(self._folder)
 
+    def as_json(self, lease: Lease) -> dict[str, object]:
+        """The lease as its file would have it."""
+        return to_json(lease, self._boot)
+
+    def from_json(self, value: object) -> Lease:
+        """Read what as_json() wrote; LeaseError for anything else."""
+        return from_json(value, self._boot)
+
     def save(self, lease: Lease) -> None:
         """Keep the lease, unless the device has one that came later: the next hook may have overtaken this.
 
@@ -141,7 +149,7 @@ class LeaseStore:
         folder = self._open(lock=True)
         try:
             if not self._later(name, folder, lease.received):
-                _file(name, folder).write(to_json(lease, self._boot))
+                _file(name, folder).write(self.as_json(lease))
         finally:
             os.close(folder)
 

@@ -386,6 +386,7 @@ class Meter:
         try:
             self._file.write(content, durable=True, indent=1)
         except OSError as error:
+            self._saved = {}  # to be tried again, also if nothing more is counted
             self.problems = (f"{self._store}: {files.why(error)}; usage would be lost by a restart",)
         else:
             self.problems = ()

@@ -427,8 +427,9 @@ def _take_lock(path: Path) -> int:
         except BlockingIOError:
             text = os.pread(lock, 16, 0).strip()
             raise _another(int(text) if text.isdigit() else None) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        with contextlib.suppress(OSError):  # no space left: who holds the lock is only for a message
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     except BaseException:
         os.close(lock)
         raise

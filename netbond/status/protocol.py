@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from netbond.events import Event
 from netbond.model import Facts
 from netbond.status.schema import Snapshot
-from netbond.system.typed_json import from_json, read_tolerant
+from netbond.system.typed_json import doc, from_json, read_tolerant
 
 MAX_REQUEST = 64 * 1024  # bytes of one line to the agent
 MAX_REPLY = 4 * 1024 * 1024  # bytes of one line from it; a status of 100 uplinks takes 50 KiB
@@ -40,16 +40,25 @@ class StatusReply:
 
 @dataclass(frozen=True, slots=True)
 class HookRequest:
-    """A DHCP hook has kept a lease for this device, or has news of it: root tells the agent to look."""
+    """A DHCP hook has kept a lease for this device, or has news of it: root tells the agent to look.
+
+    `lease` is one that it could not store (netbond.dhcp.store.to_json). `released`: the client has let this
+    address go, "" is any, at the time `at_s` (seconds since boot).
+    """
 
     source: str = ""
     device: str = ""
+    lease: dict[str, Any] | None = field(default=None, metadata=doc("", omit=True))
+    released: str | None = field(default=None, metadata=doc("", omit=True))
+    at_s: float = field(default=0.0, metadata=doc("", omit=True))
     command: Literal["hook"] = "hook"
 
 
 @dataclass(frozen=True, slots=True)
 class HookReply:
-    """The agent will look."""
+    """The agent will look; `lease`: it has the lease that could not be stored."""
+
+    lease: bool = field(default=False, metadata=doc("", omit=True))
 
 
 @dataclass(frozen=True, slots=True)

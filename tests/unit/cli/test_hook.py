@@ -17,6 +17,7 @@ from netbond.cli import hook, main
 from netbond.config.load import config_argument, default_path, load
 from netbond.config.schema import Config
 from netbond.dhcp.store import LeaseStore
+from tests.unit.shortage import no_space
 
 BOUND = {
     "reason": "BOUND",
@@ -81,7 +82,7 @@ def test_without_an_agent_the_lease_is_kept(config: Path) -> None:
 
 def test_each_client_keeps_and_forgets_its_own(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[object] = []
-    monkeypatch.setattr(hook, "tell", lambda path, message: told.append(message))
+    monkeypatch.setattr(hook, "tell", lambda path, message, wait_s: told.append(message))
     dhcpcd = BOUND | {"protocol": "dhcp"}
     udhcpc = {"interface": "usb0", "ip": "10.0.0.12", "mask": "24", "subnet": "255.255.255.0"}
 
@@ -98,8 +99,15 @@ def test_each_client_keeps_and_forgets_its_own(config: Path, monkeypatch: pytest
     hook.take("udhcpc", ["leasefail"], {"interface": "usb0"}, str(config), now_s=10.0)
     assert kept(config) == []
     assert told == [
-        {"command": "hook", "source": source, "device": "usb0"}
-        for source in ("dhcpcd", "dhcpcd", "udhcpc", "dhcpcd", "udhcpc", "udhcpc")
+        {"command": "hook", "source": source, "device": "usb0", **let_go}
+        for source, let_go in (
+            ("dhcpcd", {}),
+            ("dhcpcd", {}),
+            ("udhcpc", {"released": "", "at_s": 7.0}),
+            ("dhcpcd", {"released": "10.0.0.10", "at_s": 8.0}),
+            ("udhcpc", {}),
+            ("udhcpc", {"released": "", "at_s": 10.0}),
+        )
     ]
 
 
@@ -212,6 +220,29 @@ def test_a_store_that_cannot_be_written_is_logged(config: Path, capsys: pytest.C
     (config.parent / "state").write_text("in the way")
     hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
     assert "state/leases: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("answer", "then"),
+    [
+        (b'{"ok": true, "lease": true}', "the agent has it, and stores it as soon as it can"),
+        (b'{"ok": true}', "mend that, and renew the lease"),  # an agent of the version before
+    ],
+)
+def test_a_lease_that_cannot_be_stored_goes_to_the_agent(
+    config: Path, capsys: pytest.CaptureFixture[str], answer: bytes, then: str
+) -> None:
+    agent = StandIn(config.parent / "c.sock", answer + b"\n")
+    with no_space():
+        hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
+    agent.end()
+    said = capsys.readouterr().err
+    assert said.endswith(f"File too large; the lease of usb0 is not stored; {then}\n")
+    (message,) = map(json.loads, agent.lines)
+    lease = LeaseStore(config.parent / "state" / "leases").from_json(message.pop("lease"))
+    assert (lease.device, str(lease.address), lease.received) == ("usb0", "10.0.0.10/24", 5.0)
+    assert message == TOLD
+    assert kept(config) == []
 
 
 def test_a_lease_tried_in_vain(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

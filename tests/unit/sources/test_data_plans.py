@@ -454,6 +454,11 @@ def test_no_place_to_keep_it(tmp_path: Path) -> None:
     found.observe([link(0)], CONFIGURED, NOV_20)
     found.write(found.due(0.0) or {})
     assert found.problems[0].endswith("usage would be lost by a restart")
+    (tmp_path / "lib").unlink()
+    found.write(found.due(data_plans.SAVE_INTERVAL_S) or {})
+    assert meter(tmp_path).due(0.0, stopping=True) is None
+    assert found.problems == ()
+    assert (tmp_path / "lib/usage.json").exists()
 
 
 def test_this_box() -> None:

@@ -12,10 +12,11 @@ from netbond.config.schema import Config
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore
 from netbond.model import Facts, GatewayClaim, Interface
-from netbond.sources.kept_leases import HookLeases, SeenInMain, as_claim, as_lease
+from netbond.sources.kept_leases import MOST_UNSTORED, HookLeases, SeenInMain, as_claim, as_lease
+from netbond.status.protocol import HookRequest
 from tests.unit.boxes import address, main_default
 from tests.unit.places import config_in, content
-from tests.unit.shortage import no_descriptors
+from tests.unit.shortage import no_descriptors, no_space
 
 LEASE = Lease("usb0", "dhclient", IPv4Interface("10.0.0.10/24"), (IPv4Address("10.0.0.1"),), 5.0, 2)
 USB0 = Interface("usb0", 2)
@@ -114,6 +115,61 @@ def test_a_folder_that_is_not_trusted_any_more_says_nothing_new(config: Config, 
     assert problem.startswith(f"{hooks.directory}: ")
 
 
+def test_a_lease_that_its_hook_could_not_store(config: Config, hooks: LeaseStore) -> None:
+    """It counts at once, and is stored when there is room again."""
+    source, read = HookLeases(config), Facts(interfaces=(USB0,))
+    told = HookRequest("dhclient", "usb0", lease=hooks.as_json(LEASE))
+    with no_space():
+        assert source.hear(told)
+        assert source.contribute(read, 9.0).leases == (LEASE,)
+        assert source.contribute(read, 9.0).leases == (LEASE,)
+    assert source.problems == [
+        f"{hooks.directory}: File too large; a restart would lose what is known of usb0"
+    ]
+    assert hooks.load() == ()
+    assert source.contribute(read, 9.0).leases == (LEASE,)
+    assert source.problems == []
+    assert hooks.load() == (LEASE,)
+    later = LEASE._replace(routers=(), received=6.0)
+    hooks.save(later)
+    assert source.hear(told)  # it was on its way for long
+    assert source.contribute(read, 9.0).leases == (later,)
+
+
+@pytest.mark.parametrize(
+    ("released", "left"),
+    [
+        (HookRequest("dhclient", "usb0", released="10.0.0.10", at_s=6.0), 0),
+        (HookRequest("dhclient", "usb0", released="", at_s=6.0), 0),
+        (HookRequest("dhclient", "usb0", released="10.0.0.11", at_s=6.0), 1),
+        (HookRequest("dhcpcd", "usb0", released="", at_s=6.0), 1),
+        (HookRequest("dhclient", "usb1", released="", at_s=6.0), 1),
+        (HookRequest("dhclient", "usb0", released="", at_s=4.0), 1),
+        (HookRequest("dhclient", "usb0"), 1),
+    ],
+)
+def test_such_a_lease_is_let_go(config: Config, hooks: LeaseStore, released: HookRequest, left: int) -> None:
+    source = HookLeases(config)
+    with no_space():
+        source.hear(HookRequest("dhclient", "usb0", lease=hooks.as_json(LEASE)))
+        assert not source.hear(released)
+        assert len(source.contribute(Facts(interfaces=(USB0,)), 9.0).leases) == left
+
+
+def test_of_such_leases_only_valid_ones_are_taken_and_not_too_many(
+    config: Config, hooks: LeaseStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = HookLeases(config)
+    assert not source.hear(HookRequest("dhclient", "usb0", lease={**hooks.as_json(LEASE), "address": "x"}))
+    assert "a hook's lease is ignored: " in caplog.text
+    with no_space():
+        for number in range(MOST_UNSTORED + 9):
+            source.hear(HookRequest(lease=hooks.as_json(LEASE._replace(device=f"u{number}", ifindex=0))))
+        found = source.contribute(Facts(interfaces=(USB0,)), 9.0).leases
+    assert len(found) == MOST_UNSTORED
+    assert found[-1].device == f"u{MOST_UNSTORED + 8}"
+
+
 # --- defaults once seen in main ----------------------------------------------------------------------------
 
 
@@ -124,6 +180,21 @@ def test_a_default_is_remembered_when_main_has_lost_it(config: Config, learned: 
     without = replace(SEEN, routes=())
     assert source.contribute(without, 8.0).remembered == (CLAIM,)
     assert SeenInMain(config).contribute(without, 9.0).remembered == (CLAIM,)  # the next agent
+
+
+def test_a_default_that_could_not_be_stored_is_remembered(config: Config, learned: LeaseStore) -> None:
+    source, without = SeenInMain(config), replace(SEEN, routes=())
+    with no_space():
+        assert source.contribute(SEEN, 7.0).remembered == (CLAIM,)
+        assert source.contribute(without, 8.0).remembered == (CLAIM,)
+        assert source.problems == [
+            f"{learned.directory}: File too large; a restart would lose what is known of usb0"
+        ]
+        assert source.contribute(replace(without, addresses=()), 9.0).remembered == ()
+        assert source.contribute(SEEN, 10.0).remembered == (replace(CLAIM, said_s=10.0),)
+    assert source.contribute(without, 11.0).remembered == (replace(CLAIM, said_s=10.0),)
+    assert learned.load() == (as_lease(replace(CLAIM, said_s=10.0)),)
+    assert source.problems == []
 
 
 def test_the_attributes_of_a_default_are_remembered_while_the_agent_runs(config: Config) -> None:
@@ -164,7 +235,8 @@ def test_a_folder_that_cannot_be_made_is_a_problem(config: Config, tmp_path: Pat
     config.agent.state_dir.write_text("a file\n")
     source = SeenInMain(config)
     assert source.contribute(SEEN, 7.0).remembered == (CLAIM,)
-    assert source.problems == [f"{tmp_path}/state/learned: Not a directory"] * 2  # to read and to write
+    wrong = f"{tmp_path}/state/learned: Not a directory"
+    assert source.problems == [wrong, f"{wrong}; a restart would lose what is known of usb0"]
     config.agent.state_dir.unlink()
     source.contribute(SEEN, 8.0)
     assert source.problems == []

@@ -25,6 +25,7 @@ from netbond.errors import NotRunningError, UnavailableError
 from netbond.status import admission, control, protocol
 from netbond.status.control import Command, ControlServer, Peer, Subscription, request
 from netbond.system import unix_socket
+from tests.unit.shortage import no_space
 
 
 def echo(asked: dict[str, Any], peer: Peer) -> dict[str, Any]:
@@ -477,6 +478,15 @@ async def test_a_file_at_its_place_is_named_and_left_alone(tmp_path: Path) -> No
         await ControlServer(path, COMMANDS).start()
     assert path.read_text() == "precious"
     assert stat.S_IMODE(path.stat().st_mode) != 0o666
+
+
+async def test_a_full_disk_keeps_no_agent_from_starting(tmp_path: Path) -> None:
+    with no_space():
+        server = ControlServer(tmp_path / "s", {})
+        await server.start()
+    with pytest.raises(UnavailableError, match="another agent is running"):
+        await ControlServer(tmp_path / "s", {}).start()
+    await server.stop()
 
 
 async def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
