@@ -86,7 +86,10 @@ class Verdict:
 
 def not_used(goal: Desired, family: int) -> list[str]:
     """Say which uplinks of this family are not in the shared default now, and why."""
-    states = (UplinkState.DEAD, UplinkState.DEGRADED, UplinkState.SPENT, UplinkState.STANDBY)
+    states = (
+        *(UplinkState.DEAD, UplinkState.DEGRADED, UplinkState.SPENT, UplinkState.STANDBY),
+        UplinkState.OFF,
+    )
     return [
         f"not in the shared default: {uplink.name} is {uplink.state}"
         + (f" ({uplink.reason})" if uplink.reason not in ("", uplink.state) else "")

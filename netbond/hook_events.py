@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from netbond.config.schema import HOOK_EVENTS
 from netbond.desired import Desired
-from netbond.match import UNMATCHED
 from netbond.model import Facts, Uplink, UplinkState
+from netbond.usability import spent_devices
 
 MOST_WAITING = 64  # events, each of another uplink, while a hook runs
 
@@ -56,16 +56,13 @@ def conditions(facts: Facts, goal: Desired) -> Conditions:
     by_name: dict[str, list[Uplink]] = {}
     for uplink in goal.uplinks:
         by_name.setdefault(uplink.name, []).append(uplink)
-    spent = {plan.device: plan.reason for plan in facts.spent_plans}
+    devices = spent_devices(goal.uplinks, facts)
+    spent = {plan.device: plan.reason for plan in facts.spent_plans if plan.device in devices}
     found = {name: _condition(uplinks, facts, spent) for name, uplinks in by_name.items()}
     in_use = [uplink for uplink in goal.uplinks if uplink.usable]
     families = {uplink.family for uplink in in_use}
     on_backups = any(
-        all(
-            goal.settings.get(uplink.device, UNMATCHED).backup or uplink.device in spent
-            for uplink in in_use
-            if uplink.family == family
-        )
+        all(uplink.mode == "backup" or uplink.device in spent for uplink in in_use if uplink.family == family)
         for family in families
     )
     names = tuple(dict.fromkeys(uplink.name for uplink in in_use))

@@ -230,6 +230,17 @@ class SpentDataPlan:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What a person has set of an uplink: it is stronger than the configuration (netbond.overrides)."""
+
+    uplink: str  # its name
+    mode: str = ""  # "normal", "backup" or "off"; "": as configured
+    weight: int | None = None  # None: as configured, as the next
+    priority: int | None = None
+    by: str = ""  # who has set the mode
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Leg:
     """What an uplink is as a leg of the shared default: if one of these changes, it is another leg."""
@@ -259,6 +270,7 @@ class Facts:
     roaming: frozenset[str] = frozenset()  # devices whose modem is roaming
     metered: frozenset[str] = frozenset()  # devices on which data costs money, as NetworkManager says
     spent_plans: tuple[SpentDataPlan, ...] = ()
+    overrides: tuple[Override, ...] = ()  # what people have set, one for each uplink
     taken: tuple[Route, ...] = ()  # foreign defaults that netbond took out of main (take_over_default)
     resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # host names with their addresses
     users: tuple[tuple[str, int], ...] = ()  # of policies: their names with their numbers
@@ -279,6 +291,7 @@ class UplinkState(StrEnum):
     DEGRADED = "degraded"  # it loses or delays too much, and another uplink does not (check_quality)
     DEAD = "dead"  # its link has carrier, but its health checks fail
     SPENT = "spent"  # its data plan is used up
+    OFF = "off"  # a person has set it off
     NO_CARRIER = "no carrier"
     DOWN = "down"  # it is set down administratively
 
@@ -333,6 +346,8 @@ class Uplink:
     gateway_since: float | None = field(default=None, compare=False)  # None: not from a lease
     disputed: tuple[tuple[str, IPAddress], ...] = field(default=(), compare=False)
     priority: int = 0  # SRTLA streams use links of a higher one first
+    mode: str = "normal"  # "normal", "backup", or "off", which only people set
+    set_by: str = ""  # who has set the mode; "": it is that of the configuration
     streams: bool = True  # False: SRTLA streams keep a link over it, but send no data on it
     metered: bool = False  # its data costs money: SRTLA senders do not probe for more capacity on it
     mtu: int = field(default=0, compare=False)  # of the device

@@ -38,6 +38,7 @@ from netbond.model import (
     IdleInterface,
     Interface,
     IPAddress,
+    Override,
     PathAttributes,
     Uplink,
     UplinkState,
@@ -618,15 +619,17 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         match.reserved_tables(config),
     )
     measured, paths = dict(facts.measured), _paths(facts)
-    uplinks, backups, check_quality = [], set(), set()
+    overrides = {override.uplink: override for override in facts.overrides}
+    uplinks, check_quality = [], set()
     for item in chosen:
         if item.name not in tables:
             lowest, highest = config.routing.tables
             idle.append(IdleInterface(item.name, f"no table left between {lowest} and {highest}"))
             continue
         state, reason = _state(item.link)
-        weight = item.setting.weight
         label = choice.labels.get(item.link.name, item.link.name) + item.further
+        override = overrides.get(label, Override(label))
+        weight = item.setting.weight if override.weight is None else override.weight
         # The first gateway decides, so that the address stays when another one is used.
         address = _primary(item.gateway.addresses or item.everything, item.gateway.ip).interface
         choices, now = item.gateway.choices, item.gateway.choices[0]
@@ -650,7 +653,9 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             disputed=_disputed(
                 item, now, [other.gateway for other in chosen if other.link is item.link], facts
             ),
-            priority=item.setting.priority,
+            priority=item.setting.priority if override.priority is None else override.priority,
+            mode=override.mode or ("backup" if item.setting.backup else "normal"),
+            set_by=override.by if override.mode else "",
             streams=item.setting.streams,
             metered=_is_metered(item.link.name, item.setting, facts),
             mtu=item.link.mtu,
@@ -658,15 +663,12 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             gateways=choices if len(choices) > 1 else (),
         )
         uplinks.append(uplink)
-        if item.setting.backup:
-            backups.add(uplink.name)
         if config.health.of(item.setting).check_quality:
             check_quality.add(uplink.name)
     uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
     settled = apply_policy(
         uplinks,
         facts,
-        backups,
         dead_leave_list=config.health.down_from_list,
         check_quality=check_quality,
     )

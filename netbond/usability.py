@@ -7,9 +7,12 @@ is up. An uplink that loses or delays too much is "degraded" where `check_qualit
 leaves the ECMP default and stays a link of streams, as long as another one is good. A backup may be that one,
 but not one that is a backup because its data plan is spent.
 
-In each family at least one uplink is used while any has its link. If all are excluded, those with a spent
-data plan are used again. If all are dead, the checks may be wrong: those used last stay in use, or all if
-none of them is left.
+The mode that a person has set (netbond.overrides) is stronger than the configuration and the data plan. An
+uplink that is set "off" is not used, whatever happens to the others; its table and rules stay, too.
+
+Of the others at least one of each family is used while any has its link. If all are excluded, those with a
+spent data plan are used again. If all are dead, the checks may be wrong: those used last stay in use, or all
+if none of them is left.
 """
 
 from __future__ import annotations
@@ -23,17 +26,21 @@ from netbond.model import Facts, IPAddress, Uplink, UplinkState
 def apply_policy(
     uplinks: Sequence[Uplink],
     facts: Facts,
-    backups: Collection[str],
     *,
     dead_leave_list: bool,
     check_quality: Collection[str] = (),
 ) -> list[Uplink]:
-    """Set each uplink's state and reason from health checks, data plans and backup settings.
+    """Set each uplink's state and reason from its mode, health checks and data plans.
 
-    `backups` are the names of backup uplinks, `check_quality` those of uplinks whose quality counts.
-    `dead_leave_list`: whether dead uplinks leave the address list.
+    `check_quality` are the names of the uplinks whose quality counts. `dead_leave_list`: whether dead uplinks
+    leave the address list.
     """
-    found = list(uplinks)
+    found = [
+        replace(uplink, state=UplinkState.OFF, reason=_set(uplink))
+        if uplink.usable and uplink.mode == "off"
+        else uplink
+        for uplink in uplinks
+    ]
     for family in (4, 6):
         places = [i for i, uplink in enumerate(found) if uplink.family == family and uplink.usable]
         dead = {i: _why_dead(found[i], facts) for i in places}
@@ -45,12 +52,13 @@ def apply_policy(
             excluded = {i for i in places if _key(found[i]) not in facts.alive}
         if len(excluded) == len(places):
             excluded = set()
+        backups = {i for i in places if found[i].mode == "backup"}
         in_reserve = {
-            i: "backup" if found[i].name in backups else _why_spent(found[i], "backup", facts) for i in places
+            i: _set(found[i]) if i in backups else _why_spent(found[i], "backup", facts) for i in places
         }
         alive = [i for i in places if i not in excluded]
         poor = {i: _why_poor(found[i], facts) for i in alive if found[i].name in check_quality}
-        good = [i for i in alive if poor.get(i) is None and in_reserve[i] in (None, "backup")]
+        good = [i for i in alive if poor.get(i) is None and (in_reserve[i] is None or i in backups)]
         if not good:
             poor, good = {}, alive
         busy = any(in_reserve[i] is None for i in good)
@@ -62,13 +70,23 @@ def apply_policy(
                     listed = True
                 state = UplinkState.SPENT if why is None else UplinkState.DEAD
                 found[i] = replace(found[i], state=state, reason=why or spent[i] or "", listed=listed)
-            elif reason is not None and (busy or (reason != "backup" and any(poor.values()))):
+            elif reason is not None and (busy or (i not in backups and any(poor.values()))):
                 found[i] = replace(found[i], state=UplinkState.STANDBY, reason=reason)
             elif (why_poor := poor.get(i)) is not None:
                 found[i] = replace(found[i], state=UplinkState.DEGRADED, reason=why_poor)
             elif dead[i] is not None:
                 found[i] = replace(found[i], reason=f"used because all are dead: {dead[i]}")
     return found
+
+
+def _set(uplink: Uplink) -> str:
+    """Its mode as a reason: "backup", or who has set it."""
+    return f"set {uplink.mode} by {uplink.set_by}" if uplink.set_by else uplink.mode
+
+
+def spent_devices(uplinks: Iterable[Uplink], facts: Facts) -> frozenset[str]:
+    """The devices whose data plan is spent, without those that a person has set to be used nevertheless."""
+    return frozenset(plan.device for plan in facts.spent_plans) - {u.device for u in uplinks if u.set_by}
 
 
 def _key(uplink: Uplink) -> tuple[str, IPAddress]:
@@ -113,7 +131,7 @@ def _why_poor(uplink: Uplink, facts: Facts) -> str | None:
 
 def _why_spent(uplink: Uplink, action: str, facts: Facts) -> str | None:
     """Why its data plan asks for this action; None if it does not."""
-    for budget in facts.spent_plans:
+    for budget in () if uplink.set_by else facts.spent_plans:
         if budget.device == uplink.device and budget.action == action:
             return budget.reason or "data plan is spent"
     return None

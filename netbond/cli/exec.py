@@ -114,7 +114,7 @@ def doubts(uplinks: Sequence[UplinkStatus]) -> list[str]:
     return [
         f"{each.name} (IPv{each.family}) is {each.state}: {each.reason}"
         for each in uplinks
-        if each.state in (UplinkState.DEAD, UplinkState.SPENT)
+        if each.state in (UplinkState.DEAD, UplinkState.SPENT, UplinkState.OFF)
     ]
 
 

@@ -13,6 +13,7 @@ from netbond.model import Facts, IPNetwork, Uplink
 from netbond.policies.destinations import networks
 from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
 from netbond.policies.tiers import Choice, choose, members
+from netbond.usability import spent_devices
 
 
 def policies(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> tuple[PolicyInUse, ...]:
@@ -49,7 +50,7 @@ def _apply(
     problem = ""
     by_marks = bool(policy.dscp and marks)
     tiers = {family: members(policy.uplinks, found) for family, found in uplinks.items()}
-    spent = frozenset(plan.device for plan in facts.spent_plans)
+    spent = spent_devices((*uplinks[4], *uplinks[6]), facts)
     ways = []
     for family in (4, 6):
         there = bool(uplinks[family])

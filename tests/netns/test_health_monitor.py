@@ -126,7 +126,7 @@ def test_what_the_routing_would_do(net: Net) -> None:
                     Health(each.device, each.family, each.state, each.reason, each.since, each.address)
                     for each in of.monitor.healths()
                 )
-                applied = apply_policy(uplinks, Facts(health=healths, alive=before), (), dead_leave_list=True)
+                applied = apply_policy(uplinks, Facts(health=healths, alive=before), dead_leave_list=True)
                 before = alive(applied)
                 of.monitor.set_uplinks(applied)  # with the dead marked as dead, it goes on asking them
                 return [uplink.device for uplink in applied if uplink.usable]

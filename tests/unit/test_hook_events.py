@@ -11,7 +11,7 @@ from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.desired import Desired, desired
 from netbond.hook_events import Conditions, Event, Queue, carry_on, conditions, events
-from netbond.model import Facts, Health, SpentDataPlan, UplinkState
+from netbond.model import Facts, Health, Override, SpentDataPlan, UplinkState
 from tests.unit.boxes import box
 
 PLAIN = parse("")
@@ -111,6 +111,27 @@ def test_a_spent_backup_that_carries_all_is_a_failover() -> None:
     ] == []
     told = story(PLAIN, BOTH, replace(dead("usb0"), spent_plans=(spent,)))[1]
     assert [word.split()[0] for word in told] == ["down", "spent", "failover"]
+
+
+def test_what_a_person_sets() -> None:
+    """Off is down, and says who; a spent plan that is to be used nevertheless is up; a backup is one."""
+
+    def set_to(mode: str, **rest: object) -> Facts:
+        return replace(BOTH, overrides=(Override("usb0", mode, by="root"),), **rest)  # type: ignore[arg-type]
+
+    assert story(PLAIN, BOTH, set_to("off"), BOTH) == [
+        [],
+        ["down of usb0 (set off by root) [usb1]"],
+        ["up of usb0 () [usb0 usb1]"],
+    ]
+    spent = (SpentDataPlan("usb0", "off", "used up"),)
+    told = story(PLAIN, replace(BOTH, spent_plans=spent), set_to("normal", spent_plans=spent))
+    assert told == [[], ["up of usb0 () [usb0 usb1]"]]
+    dead = replace(set_to("backup"), health=(Health("usb1", 4, "down", "no answer"),))
+    assert story(PLAIN, set_to("backup"), dead) == [
+        [],
+        ["down of usb1 (no answer) [usb0]", "failover () [usb0]"],
+    ]
 
 
 def test_one_family_of_an_uplink_fails() -> None:

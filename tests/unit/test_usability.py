@@ -34,7 +34,7 @@ def key(of: Uplink) -> Key:
 def chosen(uplinks: list[Uplink], healths: list[Health], previous: frozenset[Key]) -> frozenset[Key]:
     """Which uplinks are usable, after those of `previous` were."""
     facts = Facts(health=tuple(healths), alive=previous)
-    return alive(apply_policy(uplinks, facts, (), dead_leave_list=True))
+    return alive(apply_policy(uplinks, facts, dead_leave_list=True))
 
 
 U0, U1, U2 = uplink("usb0"), uplink("usb1"), uplink("usb2")
@@ -116,7 +116,7 @@ def test_never_without_a_route(history: list[list[tuple[str, str]]], both: bool)
 def test_the_dead_are_marked_and_the_rest_left_alone() -> None:
     gone = uplink("usb2", state="down")
     facts = Facts(health=(health(U0, DOWN, "gateway: silence"), health(U1, UP)))
-    dead, living, down = apply_policy([U0, U1, gone], facts, (), dead_leave_list=True)
+    dead, living, down = apply_policy([U0, U1, gone], facts, dead_leave_list=True)
     assert (dead.state, dead.reason) == (UplinkState.DEAD, "gateway: silence")
     assert (dead.usable, dead.in_list) == (False, False)
     assert (living, down) == (U1, gone)
@@ -125,7 +125,7 @@ def test_the_dead_are_marked_and_the_rest_left_alone() -> None:
 
 def test_those_that_are_used_because_all_are_dead_say_so() -> None:
     facts = Facts(health=(health(U0, DOWN, "a"), health(U1, DOWN, "b"), health(SIX, UP)), alive=keys(U0, SIX))
-    assert [(u.state, u.reason) for u in apply_policy([U0, U1, SIX], facts, (), dead_leave_list=True)] == [
+    assert [(u.state, u.reason) for u in apply_policy([U0, U1, SIX], facts, dead_leave_list=True)] == [
         ("up", "used because all are dead: a"),
         (UplinkState.DEAD, "b"),
         ("up", ""),
@@ -135,5 +135,5 @@ def test_those_that_are_used_because_all_are_dead_say_so() -> None:
 def test_the_list_with_and_without_the_dead() -> None:
     facts = Facts(health=(health(U0, DOWN),))
     uplinks = [U0, U1, uplink("usb2", state="down")]
-    assert render(apply_policy(uplinks, facts, (), dead_leave_list=True)) == "10.0.1.10\n"
-    assert render(apply_policy(uplinks, facts, (), dead_leave_list=False)) == "10.0.0.10\n10.0.1.10\n"
+    assert render(apply_policy(uplinks, facts, dead_leave_list=True)) == "10.0.1.10\n"
+    assert render(apply_policy(uplinks, facts, dead_leave_list=False)) == "10.0.0.10\n10.0.1.10\n"

@@ -13,6 +13,7 @@ from netbond.desired import desired
 from netbond.model import (
     Facts,
     Health,
+    Override,
     SpentDataPlan,
 )
 from netbond.usability import stream_links
@@ -138,3 +139,84 @@ class TestStates:
         assert self.states(dead) == ["up"] * 3
         only = frozenset({("usb1", ipaddress.ip_address("10.0.1.10"))})
         assert self.states(replace(dead, alive=only)) == ["dead", "up", "dead"]
+
+    def set_to(self, *modes: str, **rest: object) -> Facts:
+        """The box with these modes set for usb0, usb1, ...; "": none."""
+        found = tuple(Override(f"usb{i}", mode, by="root") for i, mode in enumerate(modes) if mode)
+        return replace(self.facts, overrides=found, **rest)  # type: ignore[arg-type]  # facts
+
+    def test_off_is_not_used_whatever_happens_to_the_others(self) -> None:
+        assert self.states(self.set_to("", "off")) == ["up", "off", "up"]
+        assert self.states(self.set_to("off", "off", "off")) == ["off"] * 3
+        assert self.states(self.set_to("", "off", health=self.down("usb0", "usb2"))) == ["up", "off", "up"]
+        spent = tuple(SpentDataPlan(each, "off") for each in ("usb0", "usb2"))
+        assert self.states(self.set_to("", "off", spent_plans=spent)) == ["up", "off", "up"]
+        backup = '[[uplink]]\nmatch = "usb2"\nbackup = true'
+        assert self.states(self.set_to("off", "off"), backup) == ["off", "off", "up"]
+        none = replace(self.set_to("off"), interfaces=(link("usb0", carrier=False), link("usb1")))
+        assert self.states(none) == ["no carrier", "up"]
+
+    def test_off_leaves_the_share_the_list_and_the_bond_and_keeps_its_table_and_rules(self) -> None:
+        goal = desired(self.set_to("", "off"), Config())
+        off = goal.uplinks[1]
+        assert off.reason == "set off by root"
+        assert (off.usable, off.in_list, off.leads_out, off in stream_links(goal.uplinks)) == (False,) * 4
+        (share,) = [r for r in goal.routes if r.table == 222]
+        assert [hop.device for hop in share.nexthops] == ["usb0", "usb2"]
+        before = desired(self.facts, Config())
+        assert goal.rules == before.rules
+        assert [r for r in goal.routes if r.table == 101] == [r for r in before.routes if r.table == 101]
+
+    def test_off_is_not_dead(self) -> None:
+        """It is the person's word that counts, and what checks say of it is of no concern."""
+        facts = self.set_to("off", "", "", health=self.down("usb0", "usb1", "usb2"))
+        assert self.states(facts) == ["off", "up", "up"]
+
+    def test_a_backup_that_is_set_and_one_that_is_none_any_more(self) -> None:
+        text = '[[uplink]]\nmatch = "usb2"\nbackup = true'
+        goal = desired(self.set_to("backup"), parse(text))
+        assert [(u.state, u.reason) for u in goal.uplinks] == [
+            ("standby", "set backup by root"),
+            ("up", ""),
+            ("standby", "backup"),
+        ]
+        assert self.states(self.set_to("", "", "normal"), text) == ["up"] * 3
+        assert self.states(self.set_to("backup", "backup", "backup")) == ["up"] * 3
+
+    @pytest.mark.parametrize(("action", "states"), [("off", ["up", "spent"]), ("backup", ["up", "standby"])])
+    def test_a_mode_that_is_set_is_stronger_than_a_spent_plan(self, action: str, states: list[str]) -> None:
+        spent = tuple(SpentDataPlan(each, action) for each in ("usb1", "usb2"))
+        assert self.states(self.set_to("", "", "normal", spent_plans=spent)) == [*states, "up"]
+        assert self.states(self.set_to("", "", "backup", spent_plans=spent)) == [*states, "standby"]
+        assert self.states(self.set_to("off", "", "backup", spent_plans=spent))[2] == "up"
+
+    def test_a_dead_uplink_stays_dead_whatever_is_set(self) -> None:
+        assert self.states(self.set_to("normal", health=self.down("usb0"))) == ["dead", "up", "up"]
+
+    def test_a_backup_that_is_set_stands_in_for_the_degraded(self) -> None:
+        poor = replace(self.poor("usb0", "usb1"), overrides=(Override("usb2", "backup", by="root"),))
+        assert self.states(poor, self.QUALITY) == ["degraded", "degraded", "up"]
+
+    def test_weight_and_priority(self) -> None:
+        text = '[[uplink]]\nmatch = "usb*"\nweight = 2\npriority = 1'
+        facts = replace(
+            self.facts,
+            overrides=(Override("usb0", weight=6), Override("usb1", priority=0), Override("usb7", "off")),
+        )
+        found = uplinks(facts, parse(text))
+        assert [(u.weight, u.priority, u.mode, u.set_by) for u in found] == [
+            (6, 1, "normal", ""),
+            (2, 0, "normal", ""),
+            (2, 1, "normal", ""),
+        ]
+        (share,) = [r for r in desired(facts, parse(text)).routes if r.table == 222]
+        assert [hop.weight for hop in share.nexthops] == [3, 1, 1]
+        measured = replace(facts, measured=(("usb0", 9), ("usb1", 9)))
+        assert [u.weight for u in uplinks(measured, parse(text.replace("2", '"auto"')))] == [6, 9, 1]
+
+    def test_what_is_set_goes_by_the_name(self) -> None:
+        text = '[[uplink]]\nmatch = "usb1"\nlabel = "lte"'
+        by_device = replace(self.facts, overrides=(Override("usb1", "off", by="root"),))
+        assert self.states(by_device, text) == ["up"] * 3
+        by_label = replace(self.facts, overrides=(Override("lte", "off", by="root"),))
+        assert sorted(u.state for u in uplinks(by_label, parse(text))) == ["off", "up", "up"]

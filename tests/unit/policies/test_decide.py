@@ -9,7 +9,7 @@ import pytest
 
 from netbond.config.load import parse
 from netbond.desired import desired
-from netbond.model import Facts, SpentDataPlan
+from netbond.model import Facts, Override, SpentDataPlan
 from netbond.policies.model import PolicyInUse, PolicyMatch
 from tests.unit.boxes import box, link
 
@@ -122,6 +122,14 @@ def test_overflow_and_spent_plans() -> None:
     assert (way.best, way.tier, way.names, way.reason) == (1, 2, ("usb1",), "tier 1 overflows")
     spent = replace(box("usb0", "usb1"), spent_plans=(SpentDataPlan("usb0", "backup", "50 GB"),))
     assert one("", spent).ways[0].names == ("usb1",)
+    wanted = replace(spent, overrides=(Override("usb0", "normal", by="root"),))
+    assert one("", wanted).ways[0].names == ("usb0",)
+
+
+def test_what_is_set_off_is_not_used_and_said() -> None:
+    way = one("", replace(box("usb0", "usb1"), overrides=(Override("usb0", "off", by="root"),))).ways[0]
+    assert (way.tier, way.names) == (2, ("usb1",))
+    assert way.reason == "tier 1: usb0: set off by root"
 
 
 def test_ipv6_that_is_left_alone() -> None:
