@@ -37,8 +37,11 @@ from netbond.status.protocol import (
     FactsRequest,
     HookReply,
     HookRequest,
+    SetReply,
+    SetRequest,
     StatusReply,
     StatusRequest,
+    UnsetRequest,
     WatchRequest,
 )
 from netbond.status.snapshot import for_everybody
@@ -228,6 +231,12 @@ class Agent:
             self._wake.look()
             return HookReply(took)
 
+        async def set_override(request: SetRequest, _peer: Peer) -> SetReply:
+            return await self._reconciler.overrides.set(request, self._reconciler.publish())
+
+        async def unset_override(request: UnsetRequest, _peer: Peer) -> SetReply:
+            return await self._reconciler.overrides.unset(request, self._reconciler.publish())
+
         def watch(request: WatchRequest) -> AsyncGenerator[WatchLine, None]:
             return self._reconciler.advice.follow(request.sender)
 
@@ -242,6 +251,8 @@ class Agent:
             "follow-events": Subscription.typed(EventsRequest, follow_events, anybody=True),
             "status": Command.typed(StatusRequest, status, anybody=True),
             "hook": Command.typed(HookRequest, hook),
+            "set": Command.typed(SetRequest, set_override),
+            "unset": Command.typed(UnsetRequest, unset_override),
             "facts": Command.typed(FactsRequest, facts),
             "watch": Subscription.typed(WatchRequest, watch, anybody=True),
         }

@@ -39,6 +39,7 @@ from netbond.refused_legs import RefusedLegs
 from netbond.repair_backoff import RepairBackoff
 from netbond.sources.health import HealthChecks
 from netbond.sources.kept_leases import HookLeases
+from netbond.sources.overrides import Overrides
 from netbond.sources.running import Sources, all_sources
 from netbond.sources.taken_defaults import TakenDefaults
 from netbond.status import snapshot
@@ -65,6 +66,8 @@ class Reconciler:
         self._taken = next(source for source in self._sources.all if isinstance(source, TakenDefaults))
         self.hook_leases = next(source for source in self._sources.all if isinstance(source, HookLeases))
         self.health = next(source for source in self._sources.all if isinstance(source, HealthChecks))
+        self.overrides = next(source for source in self._sources.all if isinstance(source, Overrides))
+        self.overrides.listen(self.tell)
         self.engines = Engines(config, self.publish)
         self.advice = AdviceBoard(lambda: self.published.engines if self.published is not None else ())
         self.engines.listen(lambda sender, advice: self.advice.post(sender, advice, time.monotonic()))

@@ -154,6 +154,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/status.md", "excluded", partial(json_keys, schema.ExcludedInterface)),
     ("docs/status.md", "idle_modems", partial(json_keys, schema.NoUplink)),
     ("docs/status.md", "gone", partial(json_keys, schema.DepartedUplink)),
+    ("docs/status.md", "overrides", partial(json_keys, schema.OverrideStatus)),
     ("docs/status.md", "hardware", partial(json_keys, schema.HardwareStatus)),
     ("docs/status.md", "ecmp", partial(json_keys, schema.EcmpStatus)),
     ("docs/status.md", "policies", partial(json_keys, schema.PolicyStatus)),

@@ -57,6 +57,7 @@ _STYLES = {
     "resolving": "yellow",
     UplinkState.NO_CARRIER: "yellow",
     UplinkState.STANDBY: "yellow",
+    UplinkState.OFF: "yellow",
     "degraded": "yellow",
     "backing off": "yellow",
 }

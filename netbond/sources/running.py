@@ -19,6 +19,7 @@ from netbond.sources.modemmanager import ModemManager
 from netbond.sources.networkd import NetworkdLeases
 from netbond.sources.networkmanager import NetworkManager
 from netbond.sources.overflow import PolicyOverflow
+from netbond.sources.overrides import Overrides
 from netbond.sources.pin_names import PinNames
 from netbond.sources.policy_memory import PolicyMemory
 from netbond.sources.policy_users import PolicyUsers
@@ -43,6 +44,7 @@ def all_sources(config: Config) -> list[Source]:
         PolicyMemory(),
         HealthChecks(config),
         DataPlans(config),
+        Overrides(config),
         LastPass(),
     ]
 

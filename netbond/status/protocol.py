@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from netbond.events import Event
 from netbond.model import Facts
-from netbond.status.schema import Snapshot
+from netbond.status.schema import OverrideStatus, Snapshot
 from netbond.system.typed_json import doc, from_json, read_tolerant
 
 MAX_REQUEST = 64 * 1024  # bytes of one line to the agent
@@ -105,6 +105,42 @@ class EventsReply:
     """Events, in the order of time."""
 
     events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetRequest:
+    """Root sets an uplink's mode, weight or priority, which is stronger than the configuration."""
+
+    uplink: str  # its name, or its device's
+    what: str  # "mode", "weight" or "priority"
+    value: str | int  # "normal", "backup" or "off"; else a number: netbond.overrides
+    for_s: float | None = None  # how long it holds; None: until it is unset
+    by: str = ""  # who asks, as it is shown; "": root
+    yes: bool = False  # also if no other uplink of its family is left
+    command: Literal["set"] = "set"
+
+
+@dataclass(frozen=True, slots=True)
+class UnsetRequest:
+    """Root takes back what was set of an uplink."""
+
+    uplink: str
+    what: str = ""  # "": all of it
+    by: str = ""
+    command: Literal["unset"] = "unset"
+
+
+@dataclass(frozen=True, slots=True)
+class SetReply:
+    """It holds, and is on the disk; to both requests. The routes follow within milliseconds.
+
+    To undo it, set again what is in `before`, each with its `value` and `left_s`, or unset what was not set.
+    """
+
+    text: str  # what is so now: "usb1 set off by root for 1 h"
+    undo: str  # the command that takes it back
+    before: tuple[OverrideStatus, ...]  # what was set of the same
+    warnings: tuple[str, ...] = ()
 
 
 def read_request(kind: type[T], request: Mapping[str, Any]) -> T:

@@ -126,11 +126,14 @@ class UplinkStatus:
         metadata=doc("other gateways that sources name for it: `gateway`, and `source` as above")
     )
     table: int = field(metadata=doc("its routing table; its source rule has the same priority"))
-    weight: int = field(metadata=doc('as configured, or as measured with `weight = "auto"`'))
+    weight: int = field(
+        metadata=doc('as a person has set it, as configured, or as measured with `weight = "auto"`')
+    )
     state: str = field(
         metadata=doc(
             "`up`, `standby` (a backup that waits), `dead` (it leads nowhere), `degraded` (it loses or delays"
-            " too much for `check_quality`), `spent` (its data plan is), `no carrier` or `down`"
+            " too much for `check_quality`), `spent` (its data plan is), `off` (a person has set it off),"
+            " `no carrier` or `down`"
         )
     )
     reason: str = field(metadata=doc("why it is not up"))
@@ -152,6 +155,15 @@ class UplinkStatus:
             "if it has several: all of them, the best first; `gateway` is the one in use"
             " ([routing.md](routing.md#which-interfaces-are-uplinks)). `[]`: one or none"
         ),
+    )
+    mode: str = field(  # 0.1.0 did not have it
+        default="normal",
+        metadata=doc(
+            "`normal`, `backup`, or `off`, as a person has set it ([overrides](#overrides)) or as configured"
+        ),
+    )
+    priority: int = field(  # 0.1.0 did not have it
+        default=0, metadata=doc("which links streams use first, as a person has set it or as configured")
     )
 
 
@@ -447,6 +459,23 @@ class PolicyConnections:
     connections: int = field(metadata=doc("forwarded ones, and those of this box's own sockets"))
 
 
+@dataclass(frozen=True, slots=True)
+class OverrideStatus:
+    """What a person has set of an uplink; it is stronger than the configuration."""
+
+    uplink: str = field(metadata=doc("the uplink's name; it need not be there now"))
+    what: str = field(metadata=doc("`mode`, `weight` or `priority`"))
+    value: str | int = field(
+        metadata=doc("of the mode `normal`, `backup` or `off`; of weight and priority the number")
+    )
+    by: str = field(metadata=doc("who has set it"))
+    since_s: float = field(metadata=doc("seconds since then"))
+    left_s: float | None = field(metadata=doc("seconds for which it still holds; null: until it is unset"))
+    configured: str | int | None = field(
+        metadata=doc("what it is without it, `auto` for a weight that is measured; null: it is not there now")
+    )
+
+
 @dataclass(frozen=True)
 class Sections:
     """The parts of a snapshot that come from other sources than the kernel."""
@@ -482,6 +511,9 @@ class Sections:
     connections: tuple[PolicyConnections, ...] = field(
         default=(),
         metadata=doc("of each policy on each uplink, counted each 10 s: [policies.md](policies.md)"),
+    )
+    overrides: tuple[OverrideStatus, ...] = field(
+        default=(), metadata=doc("what people have set, by uplink: stronger than the configuration")
     )
 
 

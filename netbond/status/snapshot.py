@@ -182,6 +182,8 @@ def _uplink(
         rx_bps=round(rate.rx_bps),
         tx_bps=round(rate.tx_bps),
         metered=uplink.metered,
+        mode=uplink.mode,
+        priority=uplink.priority,
         gateways=tuple(
             GatewayStatus(str(each.gateway), each.source, each.state, printable(each.reason))
             for each in uplink.gateways

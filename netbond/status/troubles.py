@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from shlex import quote
 
 from netbond.model import UplinkState
-from netbond.problems import BROKEN, NOTICE, Problem
+from netbond.problems import BROKEN, DEGRADED, NOTICE, Problem
 from netbond.srtla.statistics import LinkStatistics, ReceiverStatistics, SenderStatistics
 from netbond.status.schema import EngineStatus, HealthStatus, Snapshot, UplinkStatus
 
@@ -68,6 +69,7 @@ def _uplinks(snapshot: Snapshot) -> Iterator[Problem]:
 def _gone(snapshot: Snapshot) -> Iterator[Problem]:
     """Of uplinks that were there a while ago."""
     there = {one.device for one in snapshot.uplinks}
+    off = {one.uplink for one in snapshot.overrides if one.value == "off"}
     named = set()
     for gone in snapshot.gone:
         on_purpose = any(word in gone.reason for word in _ON_PURPOSE)
@@ -77,7 +79,8 @@ def _gone(snapshot: Snapshot) -> Iterator[Problem]:
         text, hint = f"{gone.name} gone: {gone.reason}", ""
         if gone.reason == "unplugged":
             text, hint = f"{gone.name} unplugged", "plug it in again; dmesg says whether the bus lost it"
-        yield Problem("uplink-gone", text, gone.name, hint, since_s=gone.gone_s, logged=False)
+        severity = NOTICE if gone.name in off else DEGRADED
+        yield Problem("uplink-gone", text, gone.name, hint, severity, since_s=gone.gone_s, logged=False)
 
 
 def _waits(snapshot: Snapshot) -> bool:
@@ -99,7 +102,10 @@ def _no_uplink(snapshot: Snapshot) -> Problem:
         if len(names) > 1
         else f"the only uplink, {names[0]}, is not usable"
     )
-    return Problem("no-uplink", said, hint="the lines below say why", severity=BROKEN)
+    hint = "the lines below say why"
+    if off := [one.name for one in snapshot.uplinks if one.state == UplinkState.OFF]:
+        hint = f"{off[0]} is set off: netbond unset {quote(off[0])}"
+    return Problem("no-uplink", said, hint=hint, severity=BROKEN)
 
 
 def _uplink(uplink: UplinkStatus, snapshot: Snapshot, *, several: bool) -> Iterator[Problem]:
@@ -113,7 +119,10 @@ def _uplink(uplink: UplinkStatus, snapshot: Snapshot, *, several: bool) -> Itera
         hint = "is the modem online? netbond status --all shows each check"
         yield Problem("uplink-dead", f"{said} dead: {uplink.reason}", name, hint, since_s=since)
     elif uplink.state == UplinkState.NO_CARRIER:
-        yield Problem("uplink-no-carrier", f"{said}: no carrier", name, "check its cable, or its radio")
+        # Whoever has set it off may have pulled the cable, too.
+        severity = NOTICE if uplink.mode == "off" else DEGRADED
+        hint = "check its cable, or its radio"
+        yield Problem("uplink-no-carrier", f"{said}: no carrier", name, hint, severity)
     elif uplink.state == UplinkState.DOWN:
         hint = f"ip link set {uplink.device} up, if nobody meant it"
         yield Problem("uplink-down", f"{said}: {uplink.reason or 'interface is down'}", name, hint, NOTICE)
@@ -123,9 +132,9 @@ def _uplink(uplink: UplinkStatus, snapshot: Snapshot, *, several: bool) -> Itera
         text = f"{said} degraded, and out of the shared default: {uplink.reason}"
         since = _since(health, ("degraded",))
         yield Problem("uplink-degraded", text, name, "netbond status --all shows each check", since_s=since)
-    elif uplink.state not in (UplinkState.UP, UplinkState.STANDBY):
+    elif uplink.state not in (UplinkState.UP, UplinkState.STANDBY, UplinkState.OFF):
         yield Problem("uplink-degraded", f"{said} {uplink.state}: {uplink.reason}", name)
-    elif health is not None:
+    elif health is not None and uplink.state != UplinkState.OFF:
         yield from _health(said, uplink, health)
 
 

@@ -24,6 +24,7 @@ from netbond.status.schema import (
     HardwareStatus,
     KernelStatus,
     NoAgent,
+    OverrideStatus,
     Sections,
     WithoutAgent,
     from_json,
@@ -60,7 +61,7 @@ USB0 = uplink(
     gateway_since=1_763_629_200.5,
     disputed=(("main default", ip_address("10.0.0.9")),),
 )
-WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130, metered=True)
+WWAN0 = uplink("wwan0", "10.64.0.9/32", None, "configuration", 130, metered=True, mode="backup", priority=7)
 USB1 = uplink(
     *("usb1", "10.0.0.10/24", "10.0.0.1", "main default", 101),
     state="no carrier",
@@ -124,6 +125,10 @@ SECTIONS = Sections(
     modems={"usb0": modemmanager.modem_snapshot(modemmanager.Modem("/"))},
     idle_modems=(modemmanager.idle_modem(modemmanager.Modem("/2", sim="missing")),),
     gone=departed(),
+    overrides=(
+        OverrideStatus("usb1", "mode", "off", "root", 60.0, 3540.0, None),
+        OverrideStatus("wwan0", "weight", 3, "alice", 5.0, None, 1),
+    ),
     hardware={"usb0": HardwareStatus.of(Device("usb0", path="a", vendor="b", model_name="e", bus="i"))},
 )
 
@@ -201,6 +206,8 @@ WHOLE: dict[str, Any] = {
             "tx_bps": 100,
             "metered": False,
             "gateways": [],
+            "mode": "normal",
+            "priority": 0,
         },
         {
             "name": "wwan0",
@@ -223,6 +230,8 @@ WHOLE: dict[str, Any] = {
             "tx_bps": 0,
             "metered": True,
             "gateways": [],
+            "mode": "backup",
+            "priority": 7,
         },
         {
             "name": "usb1",
@@ -245,6 +254,8 @@ WHOLE: dict[str, Any] = {
             "tx_bps": 0,
             "metered": False,
             "gateways": [],
+            "mode": "normal",
+            "priority": 0,
         },
         {
             "name": "usb0",
@@ -267,6 +278,8 @@ WHOLE: dict[str, Any] = {
             "tx_bps": 100,
             "metered": False,
             "gateways": [],
+            "mode": "normal",
+            "priority": 0,
         },
     ],
     "ecmp": {
@@ -364,6 +377,26 @@ WHOLE: dict[str, Any] = {
     ],
     "hardware": {"usb0": {"path": "a", "vendor": "b", "model_name": "e", "bus": "i"}},
     "connections": [],
+    "overrides": [
+        {
+            "uplink": "usb1",
+            "what": "mode",
+            "value": "off",
+            "by": "root",
+            "since_s": 60.0,
+            "left_s": 3540.0,
+            "configured": None,
+        },
+        {
+            "uplink": "wwan0",
+            "what": "weight",
+            "value": 3,
+            "by": "alice",
+            "since_s": 5.0,
+            "left_s": None,
+            "configured": 1,
+        },
+    ],
 }
 
 

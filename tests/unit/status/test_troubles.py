@@ -52,6 +52,38 @@ def both_families(box: dict[str, Any]) -> None:
     box["uplinks"][-1]["reason"] = "gateway: no answer"
 
 
+def set_off(number: int, **more: Any) -> Change:
+    """That uplink is set off, and more is so of it."""
+
+    def change(box: dict[str, Any]) -> None:
+        box["uplinks"][number].update({"state": "off", "reason": "set off by root", "mode": "off", **more})
+        box["health"][number].update(state="down", reason="gateway: no answer")
+        said = {"what": "mode", "value": "off", "by": "root", "since_s": 9.0, "left_s": None}
+        name = box["uplinks"][number]["name"]
+        box["overrides"] = [*box.get("overrides", ()), {"uplink": name, **said, "configured": None}]
+
+    return change
+
+
+def test_what_is_set_off_is_no_problem() -> None:
+    assert found(backpack(), set_off(3)) == []
+    assert found(backpack(), set_off(3, state="no carrier")) == [
+        ("uplink-no-carrier", "usb3", "notice", "usb3: no carrier")
+    ]
+    box = backpack()
+    set_off(3)(box)
+    assert [severity for _, _, severity, _ in found(box, gone)] == ["notice"]
+
+
+def test_all_are_set_off() -> None:
+    box = at_home()
+    set_off(0)(box)
+    set_off(1)(box)
+    (problem,) = troubles(from_json(box))
+    assert (problem.code, problem.text) == ("no-uplink", "none of 2 uplinks is usable")
+    assert problem.hint == "usb0 is set off: netbond unset usb0"
+
+
 def test_all_is_well() -> None:
     for box in (backpack(), at_home(), studio()):
         assert found(box, lambda _box: None) == []
