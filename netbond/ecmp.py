@@ -7,13 +7,18 @@ is a multipath route, which the kernel deletes as a whole when one of its links 
 The default of IPv6 is always a multipath route, of which the kernel takes only the leg whose link went down.
 With a group it would choose the source address by the first member, whichever member the packet leaves by
 (ip6_route_get_saddr): the other modems' operators drop what does not come from their addresses.
+
+The kernel takes no leg of IPv6 without a gateway into a multipath route. Point-to-point links and raw-IP
+modems need none, so netbond names one for them that nobody asks: the packets reach the other end whatever it
+is (rt6_qualify_for_ecmp in include/net/ip6_route.h; ndisc_constructor in net/ipv6/ndisc.c).
 """
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from netbond.config.schema import RoutingConfig
 from netbond.model import (
@@ -28,6 +33,10 @@ from netbond.model import (
     Uplink,
 )
 from netbond.tables import DEFAULT, METRIC, nexthop
+
+# The gateway of an IPv6 leg that needs none: "the routers of this link" (RFC 4291, 2.6.1), an address that no
+# interface has.
+ANY_ROUTER = ipaddress.ip_address("fe80::")
 
 IPV6_IDS = 1000  # between the ids of the two families; more than there are tables
 
@@ -116,6 +125,14 @@ def leg(uplink: Uplink) -> Leg:
     return Leg(uplink.family, uplink.table, uplink.device, gateway, uplink.weight)
 
 
+def leg_hop(uplink: Uplink, weight: int = 1) -> Nexthop:
+    """The nexthop of the uplink in a route that may have others."""
+    hop = nexthop(uplink, weight)
+    if uplink.family == 6 and hop.gateway is None and not uplink.needs_gateway:
+        return replace(hop, gateway=ANY_ROUTER)
+    return hop
+
+
 def member(number: int, hop: Nexthop, routing: RoutingConfig) -> NexthopObject:
     """The nexthop object with this id, for groups of IPv4."""
     # The gateway's family: that of an IPv4 default may be IPv6 (RFC 8950).
@@ -151,7 +168,7 @@ def ecmp(
         if not usable:
             continue
         weights = reduced([uplink.weight for uplink in usable]) if len(usable) > 1 else [1]
-        legs = tuple(nexthop(uplink, weight) for uplink, weight in zip(usable, weights, strict=True))
+        legs = tuple(leg_hop(uplink, weight) for uplink, weight in zip(usable, weights, strict=True))
         ids = [nexthop_id(uplink.table, family, routing) for uplink in usable]
         group = NexthopGroup(
             group_ids(family, routing)[resilient],

@@ -352,6 +352,7 @@ class Uplink:
     metered: bool = False  # its data costs money: SRTLA senders do not probe for more capacity on it
     mtu: int = field(default=0, compare=False)  # of the device
     attributes: PathAttributes = field(default=(), compare=False)
+    needs_gateway: bool = field(default=True, compare=False)  # as in Interface, of its device
     gateways: tuple[GatewayChoice, ...] = field(default=(), compare=False)  # the best first; (): one
 
     @property

@@ -660,6 +660,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             metered=_is_metered(item.link.name, item.setting, facts),
             mtu=item.link.mtu,
             attributes=_attributes(paths, item.link.name, item.family, now.gateway, facts),
+            needs_gateway=item.link.needs_gateway,
             gateways=choices if len(choices) > 1 else (),
         )
         uplinks.append(uplink)

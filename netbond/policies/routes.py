@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 
 from netbond.config.schema import RoutingConfig
-from netbond.ecmp import Ecmp, member, nexthop_id, reduced, shared_attributes
+from netbond.ecmp import Ecmp, leg_hop, member, nexthop_id, reduced, shared_attributes
 from netbond.model import IPNetwork, Leg, Nexthop, NexthopGroup, NexthopObject, Route, Uplink
 from netbond.policies.model import PolicyInUse, PolicyWay
 from netbond.policies.rules import refuses_own, refusing_table
-from netbond.tables import DEFAULT, LAST_METRIC, METRIC, nexthop
+from netbond.tables import DEFAULT, LAST_METRIC, METRIC
 
 FIRST_GROUP = 300  # of the numbers that nexthop_id takes for tables; those of uplinks end before it
 
@@ -45,9 +45,9 @@ def routes(
                 for name, weight in way.uplinks
                 if (known[name, way.family].table, way.family) not in refused
             ]
-            if way.family == 6 and any(uplink.gateway for uplink, _ in legs):
+            if way.family == 6 and len(legs) > 1:
                 # The kernel takes none without a gateway beside others.
-                legs = [(uplink, weight) for uplink, weight in legs if uplink.gateway]
+                legs = [each for each in legs if leg_hop(each[0]).gateway] or legs[:1]
             hops = _hops(legs)
             group = None
             if groups and way.family == 4 and len(hops) > 1:
@@ -81,9 +81,9 @@ def _refusal(table: int, destination: IPNetwork, routing: RoutingConfig) -> Rout
 
 def _hops(legs: Sequence[tuple[Uplink, int]]) -> list[Nexthop]:
     if len(legs) == 1:
-        return [nexthop(legs[0][0])]
+        return [leg_hop(legs[0][0])]
     weights = reduced([weight for _, weight in legs])
-    return [nexthop(uplink, weight) for (uplink, _), weight in zip(legs, weights, strict=True)]
+    return [leg_hop(uplink, weight) for (uplink, _), weight in zip(legs, weights, strict=True)]
 
 
 def _routes(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from netbond.desired import Desired
+from netbond.ecmp import ANY_ROUTER
 from netbond.model import EngineState, IdleInterface, Interface, IPAddress, Nexthop, Rate, Uplink
 from netbond.policies.model import PolicyInUse
 from netbond.srtla import statistics
@@ -147,7 +148,7 @@ def _ecmp_legs(desired: Desired, table: int) -> list[tuple[int, Nexthop]]:
     """The nexthops of the default routes in the ECMP table with their families, IPv4 first."""
     return sorted(
         (
-            (route.destination.version, leg)
+            (route.destination.version, replace(leg, gateway=None) if leg.gateway == ANY_ROUTER else leg)
             for route in desired.routes
             if route.table == table and route.destination.prefixlen == 0 and route.kind == "unicast"
             for leg in route.nexthops

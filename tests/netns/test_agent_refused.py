@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -10,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from netbond.lab.cable import open_tun
-from netbond.lab.netns import call_in
 from tests.netns.box import Box, sh, wait_for
 
 pytestmark = pytest.mark.root
@@ -149,26 +146,23 @@ def test_a_refusal_is_called_one_for_as_long_as_it_lasts(tmp_path: Path, taken: 
 
 
 def test_two_that_the_kernel_takes_alone_but_not_together(tmp_path: Path) -> None:
-    """IPv6 takes no leg without a gateway into a multipath route. In a group it does."""
+    """IPv6 takes no leg without a gateway into a multipath route, and this one asks for its neighbours."""
     with Box(tmp_path) as box:
-        box.ip("tuntap", "add", "ppp0", "mode", "tun")
-        box.ip("link", "set", "ppp0", "up")
-        box.ip("addr", "add", "2001:db8:9::10/128", "dev", "ppp0")
-        box.ip("-6", "route", "add", "default", "dev", "ppp0", "metric", "1000")
+        box.plug("eth0", 9, default=False)
+        box.ip("addr", "add", "2001:db8:9::10/128", "dev", "eth0")
         for number in (0, 1):
             box.plug(f"usb{number}", number)
             box.ip("addr", "add", f"2001:db8:{number}::10/64", "dev", f"usb{number}", "nodad")
             way = ("via", f"fe80::{number + 1}", "dev", f"usb{number}", "metric", f"{1024 + number}")
             box.ip("-6", "route", "add", "default", *way)
-        box.configure("[health]\nchecks = []\n[routing]\nnexthop_base = 0\n")
-        end = call_in(box.name, lambda: open_tun("ppp0"))  # it has carrier while somebody holds it
-        with os.fdopen(end):
-            box.start()
-            wait_for(lambda: legs(box, "-6") == ["usb0", "usb1"], 5.0, "those with a gateway")
-            refused = "ppp0 is not in the shared default of IPv6: the kernel refuses it: "
-            wait_for(lambda: refused in " ".join(box.status()["agent"]["problems"]), 5.0, "it is named")
-            box.unplug("usb0")
-            wait_for(lambda: legs(box, "-6") == ["usb1"], 5.0, "one leaves")
-            box.unplug("usb1")
-            wait_for(lambda: legs(box, "-6") == ["ppp0"], 5.0, "alone it is taken")
-            wait_for(lambda: box.status()["agent"]["problems"] == [], 5.0, "no problem any more")
+        text = "[health]\nchecks = []\n[routing]\nnexthop_base = 0\n"
+        box.configure(text + '[[uplink]]\nmatch = "eth0"\ngateway = "none"\n')
+        box.start()
+        wait_for(lambda: legs(box, "-6") == ["usb0", "usb1"], 5.0, "those with a gateway")
+        refused = "eth0 is not in the shared default of IPv6: the kernel refuses it: "
+        wait_for(lambda: refused in " ".join(box.status()["agent"]["problems"]), 5.0, "it is named")
+        box.unplug("usb0")
+        wait_for(lambda: legs(box, "-6") == ["usb1"], 5.0, "one leaves")
+        box.unplug("usb1")
+        wait_for(lambda: legs(box, "-6") == ["eth0"], 5.0, "alone it is taken")
+        wait_for(lambda: box.status()["agent"]["problems"] == [], 5.0, "no problem any more")

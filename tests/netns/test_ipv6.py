@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from netbond.lab.cable import open_tun
+from netbond.lab.netns import call_in
 from tests.netns.box import Box, sh, wait_for
 from tests.netns.spaces import inside
 
@@ -292,5 +297,50 @@ def test_what_is_shared_has_the_address_of_the_uplink_that_it_leaves_by(box: Box
         neighbour = ("lladdr", "02:00:00:00:00:01", "dev", f"usb{number}", "nud", "permanent")
         box.ip("-6", "neigh", "replace", f"2001:db8:0:{number}::1", *neighbour)
     box.start()
-    lines = box.run(sys.executable, "-c", SENDERS).splitlines()
-    assert [line.split(",")[2:] for line in lines] == 3 * [["usb0 2001:db8::10", "usb1 2001:db8:0:1::10"]]
+    assert sent_unbound(box) == ["usb0 2001:db8::10", "usb1 2001:db8:0:1::10"]
+
+
+def sent_unbound(box: Box) -> list[str]:
+    """The devices by which unbound traffic leaves, each with its source address: the same for all kinds."""
+    kinds = {line.split(",", 2)[2] for line in box.run(sys.executable, "-c", SENDERS).splitlines()}
+    assert len(kinds) == 1
+    return kinds.pop().split(",")
+
+
+@pytest.mark.parametrize("kind", ["point-to-point", "raw IP"])
+def test_legs_without_a_gateway_are_shared_like_others(kind: str, tmp_path: Path) -> None:
+    """PPP and TUN, or modems such as cdc_mbim (NOARP): the kernel takes no such leg beside others."""
+    with contextlib.ExitStack() as stack:
+        box = stack.enter_context(Box(tmp_path))
+        for number in range(2):
+            device = f"ppp{number}"
+            if kind == "raw IP":
+                box.ip("link", "add", device, "type", "veth", "peer", "name", f"w{number}", "netns", box.far)
+                sh("ip", "-n", box.far, "link", "set", f"w{number}", "up")
+                box.ip("link", "set", device, "arp", "off", "up")
+            else:
+                box.ip("tuntap", "add", device, "mode", "tun")
+                end = call_in(box.name, partial(open_tun, device))  # it has carrier while somebody holds it
+                stack.enter_context(os.fdopen(end, "rb"))
+                box.ip("link", "set", device, "up")
+            box.ip("addr", "add", f"2001:db8:9:{number}::10/64", "dev", device, "nodad")
+            box.ip("-6", "route", "add", "default", "dev", device, "metric", str(2000 + number))
+        box.plug("usb0", 0)
+        plug6(box, "usb0", 0)
+        sh("ip", "-n", box.far, "link", "set", "p0", "address", "02:00:00:00:00:01")
+        box.ip("-6", "neigh", "replace", "2001:db8::1", "lladdr", "02:00:00:00:00:01", "dev", "usb0", "nud",
+               "permanent")  # fmt: skip
+        box.configure("[health]\nchecks = []\n")
+        box.start()
+        both = ["ppp0 2001:db8:9::10", "ppp1 2001:db8:9:1::10"]
+        assert sent_unbound(box) == [*both, "usb0 2001:db8::10"]
+        assert box.status()["agent"]["problems"] == []
+        used = {(u["device"], u["family"]) for u in box.status()["uplinks"] if u["in_ecmp"]}
+        assert used == {("ppp0", 6), ("ppp1", 6), ("usb0", 4), ("usb0", 6)}
+        box.unplug("usb0")
+        wait_for(lambda: "usb0" not in box.ip("-6", "route", "show", "table", "222"), 5.0, "it is gone")
+        assert sent_unbound(box) == both
+        box.ip("link", "set", "ppp0", "down")
+        wait_for(lambda: "ppp0" not in box.ip("-6", "route", "show", "table", "222"), 5.0, "one is left")
+        assert sent_unbound(box) == both[1:]
+        assert "refuse" not in box.log.read_text()

@@ -118,6 +118,24 @@ def test_one_leg_without_a_gateway_has_the_scope_that_the_kernel_gives_it() -> N
     assert scope([alone], groups=True) == "global"
 
 
+def test_an_ipv6_leg_that_needs_no_gateway_has_one_that_nobody_asks() -> None:
+    """The kernel takes none without into a multipath route. IPv4 does."""
+    (six,) = uplinks(SIX)
+    ppp = replace(six, device="ppp0", gateway=None, table=130, needs_gateway=False)
+    assert lines(ecmp([six, ppp], ROUTING)) == [
+        "ip -6 route add default table 222 proto 78 metric 1024"
+        " nexthop via fe80::1 dev usb0 weight 1 nexthop via fe80:: dev ppp0 weight 1"
+    ]
+    # Alone as well: a leg that the kernel leaves behind stays as it is.
+    assert lines(ecmp([ppp], ROUTING)) == [
+        "ip -6 route add default via fe80:: dev ppp0 table 222 proto 78 metric 1024"
+    ]
+    cable = replace(ppp, needs_gateway=True)  # neighbours there are asked for their hardware address
+    assert "dev ppp0 table 222" in lines(ecmp([cable], ROUTING))[0]
+    four = replace(TWO[1], gateway=None, needs_gateway=False)
+    assert "nexthop dev usb1 weight 1" in lines(ecmp([TWO[0], four], ROUTING))[0]
+
+
 def test_ids_follow_from_tables() -> None:
     assert nexthop_id(100, 4, ROUTING) == 7800100
     assert nexthop_id(222, 6, ROUTING) == 7801222

@@ -231,6 +231,11 @@ def test_point_to_point_needs_no_gateway() -> None:
     assert brief(facts, parse('[[uplink]]\nmatch = "ppp*"\ngateway = "none"')) == [
         ("ppp0", "None", "configuration", "up")
     ]
+    for like in (replace(link("ppp0"), point_to_point=True), replace(link("ppp0"), no_arp=True)):
+        (found,) = find(
+            replace(facts, interfaces=(like,)), parse('[[uplink]]\nmatch = "ppp*"\ngateway = "none"'), {}
+        ).uplinks
+        assert not found.needs_gateway
 
 
 @pytest.mark.parametrize(

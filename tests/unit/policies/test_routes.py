@@ -99,6 +99,29 @@ def test_ipv6_has_no_groups_and_no_leg_without_gateway_beside_others() -> None:
     ]
 
 
+def test_ipv6_legs_that_need_no_gateway_stand_beside_others() -> None:
+    both = tuple(replace(link(name), point_to_point=True) for name in ("ppp0", "ppp1"))
+    bare = '[[uplink]]\nmatch = "ppp*"\ngateway = "none"\n'
+    facts = replace(
+        SIX,
+        interfaces=(*SIX.interfaces, *both),
+        addresses=(*SIX.addresses, six("ppp0", "2001:db8:1::5/64"), six("ppp1", "2001:db8:2::5/64")),
+    )
+    assert lines(bare + policy(uplinks='[["usb0", "ppp0"]]'), facts) == [
+        "-6 route add default table 7801 metric 1024 nexthop via fe80::1 dev usb0 weight 1"
+        " nexthop via fe80:: dev ppp0 weight 1"
+    ]
+    assert lines(bare + policy(uplinks='[["ppp0", "ppp1"]]'), facts) == [
+        "-6 route add default table 7801 metric 1024 nexthop via fe80:: dev ppp1 weight 1"
+        " nexthop via fe80:: dev ppp0 weight 1"
+    ]
+    # Of several on cables the kernel takes one.
+    cables = replace(facts, interfaces=(*SIX.interfaces, link("ppp0"), link("ppp1")))
+    assert lines(bare + policy(uplinks='[["ppp0", "ppp1"]]'), cables) == [
+        "-6 route add default dev ppp1 table 7801 src 2001:db8:2::5 metric 1024"
+    ]
+
+
 def test_names_are_routes_to_their_addresses() -> None:
     found = tuple(ipaddress.ip_address(f"192.0.2.{number}") for number in (2, 1))
     facts = replace(TWO, resolved=(("bank.example", found),))

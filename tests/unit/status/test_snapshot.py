@@ -149,6 +149,14 @@ def test_the_whole_snapshot() -> None:
     assert from_json(json.loads(json.dumps(to_json(snapshot)))) == snapshot
 
 
+def test_a_leg_that_needs_no_gateway_has_none_in_the_snapshot() -> None:
+    ppp = uplink("ppp0", "2001:db8:1::5/64", None, "configuration", 140)
+    route = Route(222, ip_network("::/0"), (Nexthop("ppp0", ip_address("fe80::")),))
+    snapshot = build(AGENT, Desired(uplinks=(ppp,), routes=(route,)), (), (), ecmp_table=222, now=0.0)
+    assert [(leg.device, leg.gateway) for leg in snapshot.ecmp.legs] == [("ppp0", None)]
+    assert snapshot.uplinks[0].in_ecmp
+
+
 MODEM: dict[str, Any] = {
     "summary": "unknown",
     "manufacturer": "",
