@@ -13,12 +13,14 @@ import asyncio
 import contextlib
 import errno
 import itertools
+import operator
 import os
 import re
 import socket
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
@@ -44,6 +46,7 @@ _SOL_NETLINK, _EXT_ACK, _CAP_ACK, _STRICT = 270, 11, 10, 12  # NETLINK_*
 _TIMEOUT = struct.pack("@qq", 5, 0)  # struct timeval: without an answer in 5 s, reading fails
 _RECEIVE_BYTES = 1 << 18  # of one recv(); the kernel sends dumps in pieces of at most 32 KiB
 _REQUESTS_AT_ONCE = 48  # requests whose acknowledgements fit into any receive buffer
+_DUMP_NUMBERS = 1 << 31  # requests for dumps have numbers from here on, all others count from 1
 _ATTEMPTS = 5  # to read a dump, if the kernel says that its tables changed meanwhile
 
 # What a kernel without a family, or without nexthop objects, answers to a request about them.
@@ -89,6 +92,34 @@ def _error(payload: bytes) -> tuple[int, str]:
     return number, words.split(b"\0", 1)[0].decode(errors="replace")
 
 
+class _Interrupted(Exception):  # noqa: N818 - a reason to ask again, not an error
+    """The kernel's tables changed during the dump."""
+
+
+def _taken_apart(data: bytes, number: int) -> tuple[list[bytes], bool]:
+    """The payloads in a datagram that answer the request of this number, and whether it ends the answer.
+
+    OSError if the kernel refuses; _Interrupted if its tables changed meanwhile.
+    """
+    found: list[bytes] = []
+    for kind, flags, sequence, payload in wire.messages(data):
+        if sequence != number:
+            continue
+        if flags & wire.DUMP_INTERRUPTED:
+            raise _Interrupted
+        if kind == wire.NLMSG_DONE:
+            # A dump that failed half way says so at its end. Half a table must not pass for a whole one.
+            code = -int.from_bytes(payload[:4], sys.byteorder, signed=True)
+            if code > 0:
+                raise OSError(code, os.strerror(code))
+            return found, True
+        if kind == wire.NLMSG_ERROR:
+            code, _ = _error(payload)
+            raise OSError(code, os.strerror(code))
+        found.append(payload)
+    return found, False
+
+
 def _takes_dscp(release: str) -> bool:
     """Whether the rules of a kernel of this release can ask for a DSCP: "6.13.0-rc1".
 
@@ -98,8 +129,13 @@ def _takes_dscp(release: str) -> bool:
     return match is not None and (int(match[1]), int(match[2])) >= (6, 13)
 
 
-class _Interrupted(Exception):  # noqa: N818 - a reason to ask again, not an error
-    """The kernel's tables changed during the dump."""
+@dataclass(slots=True)
+class _Answer:
+    """A dump: its datagrams as received, and the payloads of all and of each."""
+
+    datagrams: list[bytes] = field(default_factory=list)
+    pieces: list[list[bytes]] = field(default_factory=list)
+    payloads: list[bytes] = field(default_factory=list)
 
 
 class Kernel:
@@ -108,6 +144,7 @@ class Kernel:
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self._sequence = itertools.count(1)
+        self._answered: dict[tuple[int, int], _Answer] = {}  # the last dump of each kind and family
         self._reader = wire.Reader()
         self._first_reader = wire.Reader()
         self._has_resilient: bool | None = None  # groups; None: not asked yet
@@ -150,29 +187,41 @@ class Kernel:
             raise RuntimeError("a Kernel is used inside `async with` only")
         return self._socket
 
-    def _dump(self, kind: int, af: int, *, statistics: bool = False) -> list[bytes]:
-        """The payloads of all objects of a kind. OSError if the kernel refuses; _Interrupted: try again."""
-        number = next(self._sequence)
-        return self._answers(wire.dump_request(kind, af, number, statistics=statistics), number)
+    def _dump(self, kind: int, af: int) -> list[bytes]:
+        """The payloads of all objects of a kind. OSError if the kernel refuses; _Interrupted: try again.
+
+        The very same list as the last time, if the kernel answers with the same bytes: for that the number of
+        the request is the same each time. What is left of an answer is dropped before the next request.
+        """
+        number = _DUMP_NUMBERS | kind << 8 | af
+        before = self._answered.get((kind, af), _Answer())
+        now = self._ask(wire.dump_request(kind, af, number), number, before)
+        self._answered[kind, af] = now
+        return now.payloads
 
     def _answers(self, request: bytes, number: int) -> list[bytes]:
-        found = []
-        for got, flags, sequence, payload in self._talk(request):
-            if sequence != number:
-                continue
-            if flags & wire.DUMP_INTERRUPTED:
-                raise _Interrupted
-            if got == wire.NLMSG_DONE:
-                # A dump that failed half way says so at its end. Half a table must not pass for a whole one.
-                code = -int.from_bytes(payload[:4], sys.byteorder, signed=True)
-                if code > 0:
-                    raise OSError(code, os.strerror(code))
-                break
-            if got == wire.NLMSG_ERROR:
-                code, _ = _error(payload)
-                raise OSError(code, os.strerror(code))
-            found.append(payload)
-        return found
+        return self._ask(request, number, _Answer()).payloads
+
+    def _ask(self, request: bytes, number: int, before: _Answer) -> _Answer:
+        """Send a request with this number. Datagrams of the answer `before` are not taken apart again."""
+        self._drain()
+        self._open.send(request)
+        now = _Answer()
+        ended = False
+        while not ended:
+            data = self._open.recv(_RECEIVE_BYTES)
+            place = len(now.datagrams)
+            if place < len(before.datagrams) and data == before.datagrams[place]:
+                data, piece = before.datagrams[place], before.pieces[place]
+                ended = place + 1 == len(before.datagrams)
+            else:
+                piece, ended = _taken_apart(data, number)
+            now.datagrams.append(data)
+            now.pieces.append(piece)
+        if len(now.pieces) == len(before.pieces) and all(map(operator.is_, now.pieces, before.pieces)):
+            return before
+        now.payloads = list(itertools.chain.from_iterable(now.pieces))
+        return now
 
     def _dump_if_known(self, kind: int, af: int) -> list[bytes] | None:
         """The same; None if this kernel does not know the kind or family."""
@@ -206,21 +255,13 @@ class Kernel:
 
     async def read_links(self) -> tuple[Interface, ...]:
         """The interfaces with their byte counters."""
-        return self._again(lambda: self._links(wire.Reader(), wire.Reader(), statistics=True))
 
-    def _links(
-        self, reader: wire.Reader, first_reader: wire.Reader, *, statistics: bool = False
-    ) -> tuple[Interface, ...]:
-        """The interfaces. They are parsed twice: a port's master is named only when all names are known.
+        def links() -> tuple[Interface, ...]:
+            number = next(self._sequence)
+            request = wire.dump_request(wire.GETLINK, 0, number, statistics=True)
+            return _links(self._answers(request, number), wire.Reader(), wire.Reader())
 
-        `reader` then knows the names, to read the other objects.
-        """
-        payloads = self._dump(wire.GETLINK, 0, statistics=statistics)
-        first_reader.begin({})
-        unnamed = [first_reader.read(wire.link, payload) for payload in payloads]
-        reader.begin({link.index: link.name for link in unnamed if link is not None})
-        links = (reader.read(wire.link, payload) for payload in payloads)
-        return tuple(link for link in links if link is not None)
+        return self._again(links)
 
     async def read(self) -> Facts:
         """Everything as it is now, of both families, except the local table and the byte counters."""
@@ -264,25 +305,22 @@ class Kernel:
 
     def _read(self) -> Facts:
         reader = self._reader
-        links = self._links(reader, self._first_reader)
+        links = _links(self._dump(wire.GETLINK, 0), reader, self._first_reader)
         nexthops = self._dump_if_known(wire.GETNEXTHOP, 0)
         return Facts(
             interfaces=links,
-            addresses=tuple(self._parsed(wire.address, wire.GETADDR)),
-            routes=tuple(self._parsed(wire.route, wire.GETROUTE)),
-            rules=tuple(self._parsed(wire.rule, wire.GETRULE)),
-            nexthops=None if nexthops is None else tuple(reader.read(wire.nexthop, p) for p in nexthops),
+            addresses=self._parsed(wire.address, wire.GETADDR),
+            routes=self._parsed(wire.route, wire.GETROUTE),
+            rules=self._parsed(wire.rule, wire.GETRULE),
+            nexthops=None if nexthops is None else reader.read(wire.nexthop, nexthops),
             dscp_rules=_takes_dscp(os.uname().release),
             forwarding=frozenset(self._forwarding()),
             resilient_groups=nexthops is not None and self._resilient(),
         )
 
-    def _forwarding(self) -> Iterator[tuple[str, int]]:
-        for af in wire.AF.values():
-            for payload in self._dump_if_known(wire.GETNETCONF, af) or ():
-                found = self._reader.read(wire.forwarding, payload)
-                if found is not None:
-                    yield found
+    def _forwarding(self) -> tuple[tuple[str, int], ...]:
+        dumped = (self._dump_if_known(wire.GETNETCONF, af) or () for af in wire.AF.values())
+        return self._reader.read(wire.forwarding, *dumped)
 
     def _resilient(self) -> bool:
         """Whether the kernel has resilient groups. Only the first answer is read, as it does not change."""
@@ -290,15 +328,14 @@ class Kernel:
             self._has_resilient = self._dump_if_known(wire.GETNEXTHOPBUCKET, 0) is not None
         return self._has_resilient
 
-    def _parsed(self, parse: Callable[[bytes, wire.Names], Found | None], kind: int) -> Iterator[Found]:
-        for af in wire.AF.values():
-            # IPv6 may be missing. IPv4 that cannot be read must not pass for empty.
-            dumped = self._dump(kind, af) if af == wire.AF[4] else self._dump_if_known(kind, af)
-            for payload in dumped or ():
-                # A kernel without IPv6 answers a request about it with the objects of all families.
-                found = self._reader.read(parse, payload) if payload[0] == af else None
-                if found is not None:
-                    yield found
+    def _parsed(self, parse: Callable[[bytes, wire.Names], Found | None], kind: int) -> tuple[Found, ...]:
+        # IPv6 may be missing. IPv4 that cannot be read must not pass for empty.
+        four = self._dump(kind, wire.AF[4])
+        six = self._dump_if_known(kind, wire.AF[6]) or ()
+        if any(payload[0] != wire.AF[6] for payload in six):
+            # A kernel without IPv6 answers a request about it with the objects of all families.
+            six = [payload for payload in six if payload[0] == wire.AF[6]]
+        return self._reader.read(parse, four, six)
 
     async def lookup(
         self,
@@ -313,7 +350,8 @@ class Kernel:
 
         `selectors` are those of rtnetlink.lookup_request. `comes_in`: by which interface, if it does.
         """
-        names = {link.index: link.name for link in self._links(wire.Reader(), wire.Reader())}
+        links = _links(self._dump(wire.GETLINK, 0), wire.Reader(), wire.Reader())
+        names = {link.index: link.name for link in links}
         indexes = {name: index for index, name in names.items()}
         if any(name and name not in indexes for name in (device, comes_in)):
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
@@ -365,6 +403,18 @@ class Kernel:
             if not reached and code not in _DEVICE_GONE:
                 failures.append(Refusal(done, code, words))
         return failures
+
+
+def _links(
+    payloads: Sequence[bytes], reader: wire.Reader, first_reader: wire.Reader
+) -> tuple[Interface, ...]:
+    """The interfaces. They are parsed twice: a port's master is named only when all names are known.
+
+    `reader` then knows the names, to read the other objects.
+    """
+    first_reader.begin({})
+    reader.begin({link.index: link.name for link in first_reader.read(wire.link, payloads)})
+    return reader.read(wire.link, payloads)
 
 
 def read_facts_once() -> Facts:

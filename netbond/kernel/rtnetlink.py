@@ -9,11 +9,13 @@ numbers below are from there, and are part of the kernel's stable interface.
 from __future__ import annotations
 
 import ipaddress
+import itertools
+import operator
 import socket
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from netbond.model import (
     FORWARDS_ALL,
@@ -124,6 +126,7 @@ _NO_CONDITION = frozenset({(13, b"\xff" * 4), (28, b"\xff" * 2), (29, b"\xff" * 
 _KNOWN_MATCHES = frozenset({0, 1, 2, 3, 6, 10, 14, 15, 16, 17, 18, 21})
 
 Names = Mapping[int, str]  # of interfaces, by index
+Noun = TypeVar("Noun")
 
 
 def attributes(data: bytes, offset: int, end: int | None = None) -> dict[int, bytes]:
@@ -424,24 +427,44 @@ class Reader:
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
-        self._known: dict[tuple[Callable[[bytes, Names], Any], bytes], Any] = {}
-        self._seen: dict[tuple[Callable[[bytes, Names], Any], bytes], Any] = {}
+        self._read: dict[Callable[..., Any], _Read] = {}
 
     def begin(self, names: dict[int, str]) -> None:
-        """Begin a new reading, with the interfaces as they are now. Forget what the last one did not see."""
-        self._known = self._seen if names == self._names else {}
-        self._seen = {}
-        self._names = names
+        """Begin a new reading, with the interfaces as they are now."""
+        if names != self._names:
+            self._read = {}
+            self._names = names
 
-    def read(self, parse: Callable[[bytes, Names], Any], payload: bytes) -> Any:
-        """What `parse` makes of the payload."""
-        key = (parse, payload)
-        try:
-            found = self._known[key]
-        except KeyError:
-            found = parse(payload, self._names)
-        self._seen[key] = found
+    def read(self, parse: Callable[[bytes, Names], Noun | None], *dumps: Sequence[bytes]) -> tuple[Noun, ...]:
+        """What `parse` makes of the payloads of these dumps, without None.
+
+        The very same objects as the last time for payloads that were there, and the very same tuple if all
+        the lists are the same. What the last reading did not see is forgotten.
+        """
+        before = self._read.get(parse)
+        if before is None:
+            before = _Read((), {}, ())
+        elif len(dumps) == len(before.dumps) and all(map(operator.is_, dumps, before.dumps)):
+            return before.found
+        known, names = before.known, self._names
+        now: dict[bytes, Any] = {}
+        nouns = []
+        for payload in itertools.chain(*dumps):
+            noun = known[payload] if payload in known else parse(payload, names)
+            now[payload] = noun
+            if noun is not None:
+                nouns.append(noun)
+        found = tuple(nouns)
+        self._read[parse] = _Read(dumps, now, found)
         return found
+
+
+class _Read(NamedTuple):
+    """What was read the last time."""
+
+    dumps: tuple[Sequence[bytes], ...]
+    known: dict[bytes, Any]  # by payload
+    found: tuple[Any, ...]
 
 
 # --- nouns into bytes --------------------------------------------------------------------------------------

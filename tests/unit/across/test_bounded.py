@@ -93,11 +93,13 @@ async def test_an_agent_with_an_uplink_that_is_a_new_one_each_time(
 
 
 def test_what_was_read_once_is_forgotten_with_the_interface() -> None:
+    def parse(data: bytes, _names: object) -> bytes:
+        return data
+
     reader = Reader()
     for number in range(50):
         reader.begin({1: "lo", number + 2: "usb0"})
-        for payload in (b"one", b"two", number.to_bytes(4, "big")):
-            reader.read(lambda data, _names: data, payload)
+        reader.read(parse, [b"one", b"two", number.to_bytes(4, "big")])
     assert held(vars(reader)) < 60
 
 

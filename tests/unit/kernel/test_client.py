@@ -124,6 +124,47 @@ async def test_a_dump_that_was_overtaken_is_asked_for_again() -> None:
     assert times == [wire.GETLINK] * 2
 
 
+def rules_of(*numbers: int) -> Answer:
+    return dump(*(wire.pack_rule(Rule(number, 4, table=100)) for number in numbers))
+
+
+async def test_each_answer_counts_and_what_did_not_change_is_the_same_object() -> None:
+    """Datagrams that were read before are not read again, wherever the answer is longer or shorter."""
+    answers = [
+        *((1, 2, 3), (1, 2, 3), (1, 3), (1,), (1, 2, 3, 4), (2, 3, 4), (), (1, 2), (1, 2, 2)),
+        *((1, 2, 3), (1, 2, 3)),
+    ]
+    rest = list(answers)
+
+    def reply(kind: int, payload: bytes) -> Answer:
+        return rules_of(*rest.pop(0)) if kind == wire.GETRULE and payload[0] == wire.AF[4] else dump()
+
+    asking = kernel(Netlink(reply))
+    read = [(await asking.read()).rules for _ in answers]
+    assert [tuple(rule.priority for rule in rules) for rules in read] == answers
+    assert read[1] is read[0]
+    assert read[2][0] is read[0][0]
+    assert read[-1] is read[-2]
+
+
+async def test_an_answer_that_breaks_off_is_not_taken_for_the_one_before() -> None:
+    answers = [
+        rules_of(1, 2),
+        [*rules_of(1)[:1], *dump(flags=wire.DUMP_INTERRUPTED)],
+        [*rules_of(1)[:1], *refusal(errno.ENOBUFS)],
+        rules_of(1, 2, 3),
+    ]
+
+    def reply(kind: int, payload: bytes) -> Answer:
+        return answers.pop(0) if kind == wire.GETRULE and payload[0] == wire.AF[4] else dump()
+
+    asking = kernel(Netlink(reply))
+    assert len((await asking.read()).rules) == 2
+    with pytest.raises(OSError, match="No buffer space"):
+        await asking.read()  # asked again after the interruption
+    assert [rule.priority for rule in (await asking.read()).rules] == [1, 2, 3]
+
+
 async def test_tables_that_never_hold_still_are_an_error_and_no_loop() -> None:
     netlink = Netlink(lambda _kind, _payload: dump(flags=wire.DUMP_INTERRUPTED))
     with pytest.raises(OSError, match="change faster"):

@@ -252,8 +252,24 @@ def test_a_payload_is_parsed_once_while_the_interfaces_stay() -> None:
     reader = wire.Reader()
     for names in ({1: "a"}, {1: "a"}, {1: "b"}):
         reader.begin(names)
-        assert reader.read(parse, b"x") == names[1]
+        assert reader.read(parse, [b"x"]) == (names[1],)
     assert parsed == [b"x", b"x"]
+
+
+def test_what_is_unchanged_stays_the_same_object() -> None:
+    def parse(payload: bytes, _names: wire.Names) -> list[bytes] | None:
+        return None if payload == b"nothing" else [payload]
+
+    reader = wire.Reader()
+    four, six = [b"a", b"nothing", b"b"], [b"c", b"c"]
+    first = reader.read(parse, four, six)
+    assert first == ([b"a"], [b"b"], [b"c"], [b"c"])
+    assert reader.read(parse, four, six) is first
+    second = reader.read(parse, [b"b", b"d"], six)
+    assert second == ([b"b"], [b"d"], [b"c"], [b"c"])
+    assert second[0] is first[1]
+    assert second[3] is first[3]
+    assert reader.read(parse, [b"b", b"d"], [b"a"])[2] is not first[0]  # forgotten meanwhile
 
 
 # --- interfaces --------------------------------------------------------------------------------------------
