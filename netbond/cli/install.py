@@ -11,6 +11,7 @@ from netbond import __version__
 from netbond.cli import install_box
 from netbond.cli.engine_options import host_port, port_number
 from netbond.cli.install_box import Hands, Place
+from netbond.cli.words import generated
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError, UnavailableError, UsageError
 from netbond.installation.contents import (
     BUFFER_BYTES,
@@ -105,7 +106,8 @@ class Installer:
         place, asked = self._place, self._asked
         box = place.look(self._program)
         before = place.installed()
-        items = contents(asked, box, install_box.templates(needed_templates(asked, box)))
+        templates = install_box.templates(needed_templates(asked, box))
+        items = contents(asked, box, templates, generated())
         found = place.digests(item.path for item in items)
         steps = installing(items, found, before, configure=configured)
         self._tell(steps, configured)

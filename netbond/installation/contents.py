@@ -82,9 +82,23 @@ class Item:
     link: bool = False
 
 
-def contents(asked: Asked, box: Box, templates: Mapping[str, str]) -> tuple[Item, ...]:
-    """All items of this role; `templates` has the files of contrib/ by their names there."""
-    return tuple((_of_box if asked.role == "box" else _of_receiver)(asked, box, templates))
+def contents(
+    asked: Asked, box: Box, templates: Mapping[str, str], shared: Mapping[str, str]
+) -> tuple[Item, ...]:
+    """All items of this role.
+
+    `templates` has the files of contrib/ by their names there, `shared` the contents of files by their places
+    below /usr/local/share: completion and the manual page.
+    """
+    items = (_of_box if asked.role == "box" else _of_receiver)(asked, box, templates)
+    return (*_common(box), *(_shared(*each) for each in shared.items()), *items)
+
+
+def _shared(place: str, text: str) -> Item:
+    about = (
+        "the manual page" if "/man" in place else f"completion for {place.partition('/')[0].split('-')[0]}"
+    )
+    return Item(f"/usr/local/share/{place}", text, 0o644, about)
 
 
 def needed_templates(asked: Asked, box: Box) -> tuple[str, ...]:
@@ -95,7 +109,6 @@ def needed_templates(asked: Asked, box: Box) -> tuple[str, ...]:
 
 
 def _of_box(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterator[Item]:
-    yield from _common(box)
     defaults = f"# Read by netbond.service and by the DHCP hooks.\nNETBOND={box.program}\n"
     yield Item("/etc/default/netbond", defaults, 0o644, "where hooks find the program", config=True)
     yield Item(CONFIG, box_config(asked.receiver), 0o644, "the configuration", config=True)
@@ -115,7 +128,6 @@ def _of_box(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterator[It
 
 
 def _of_receiver(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterator[Item]:
-    yield from _common(box)
     options = f"--srtla-port {asked.port} --srt {asked.srt}"
     text = f"# Options of `netbond recv`, for netbond-recv.service (docs/recv.md).\nOPTIONS={options}\n"
     yield Item(RECEIVER_OPTIONS, text, 0o644, "the receiver's options", config=True)

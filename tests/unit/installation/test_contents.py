@@ -25,7 +25,7 @@ PROGRAM = "/srv/nb/bin/netbond"
 
 def items(asked: Asked, box: Box) -> dict[str, Item]:
     templates = {name: (CONTRIB / name).read_text() for name in needed_templates(asked, box)}
-    return {item.path: item for item in contents(asked, box, templates)}
+    return {item.path: item for item in contents(asked, box, templates, {})}
 
 
 def test_a_box_without_dhcp_clients() -> None:
