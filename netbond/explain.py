@@ -4,7 +4,8 @@ The same walk over what netbond wants the kernel to hold tells what is intended.
 route get`) tells whether the walk is right. Rules that cannot be decided here (for packets that come in, for
 tunnels) are named and passed over.
 
-Sources: net/core/fib_rules.c, net/ipv4/fib_trie.c, net/ipv4/route.c of the kernel.
+Sources: net/core/fib_rules.c, net/ipv4/fib_trie.c, net/ipv4/route.c, net/l3mdev/l3mdev.c of the kernel;
+Documentation/networking/vrf.rst.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Query:
     dport: int = 0
     dscp: int = 0
     comes_in: str = ""  # the interface; "": it is of this box
+    vrf: str = ""  # the VRF that its interface is, or is in (in_vrf)
+    vrf_table: int = 0
 
     def selectors(self) -> dict[str, int]:
         """What the kernel must be told for the same packet (netbond.kernel.rtnetlink.lookup_request)."""
@@ -108,6 +111,16 @@ def as_marked(query: Query, policies: Iterable[PolicyInUse]) -> Query:
     return query
 
 
+def in_vrf(query: Query, facts: Facts) -> Query:
+    """The packet with the VRF that it belongs to, by the interface that it is bound to or comes in by."""
+    links = {link.name: link for link in facts.interfaces}
+    link = links.get(query.device or query.comes_in)
+    vrf = link if link is None or link.kind == "vrf" else links.get(link.master)
+    if vrf is None or vrf.kind != "vrf":
+        return query
+    return replace(query, vrf=vrf.name, vrf_table=vrf.vrf_table)
+
+
 # --- the walk ----------------------------------------------------------------------------------------------
 
 
@@ -139,7 +152,7 @@ def matches(rule: Rule, query: Query) -> bool:
     return rule.family == query.destination.version and not _mismatch(rule, query)
 
 
-_KNOWN = frozenset({"uidrange", "sport", "dport", "ipproto", "tos", "dscp"})
+_KNOWN = frozenset({"uidrange", "sport", "dport", "ipproto", "tos", "dscp", "l3mdev"})
 _RANGES = {"uidrange": ("uid", "users"), "sport": ("sport", "source ports"), "dport": ("dport", "ports")}
 
 
@@ -152,6 +165,8 @@ def _first_mismatch(rule: Rule, other: Mapping[str, str], query: Query) -> str:
         return "for packets of this box" if rule.iif == "lo" else "for what comes in elsewhere"
     if rule.oif and rule.oif != query.device:
         return "another device" if query.device else "not bound to a device"
+    if "l3mdev" in other and not query.vrf:
+        return "only for what is in a VRF"
     for name, (attribute, what) in _RANGES.items():
         if name in other:
             low, _, high = other[name].partition("-")
@@ -182,7 +197,8 @@ def lookup(routes: Iterable[Route], query: Query) -> Route | None:
     for route in sorted(fitting, key=lambda route: (-route.destination.prefixlen, route.metric)):
         if route.kind in REFUSALS or route.kind == "throw":
             return route
-        hops = tuple(hop for hop in route.nexthops if query.device in ("", hop.device) and not hop.dead)
+        ways = ("", query.vrf)  # what is bound to a VRF may leave by any of its interfaces
+        hops = tuple(hop for hop in route.nexthops if query.device in (*ways, hop.device) and not hop.dead)
         if hops:
             return replace(route, nexthops=hops)
     return None
@@ -203,6 +219,7 @@ def _route_says(route: Route) -> str:
 def walk(facts: Facts, query: Query) -> Verdict:
     """What the kernel does with the packet, by the rules and routes in `facts`."""
     family = query.destination.version
+    query = in_vrf(query, facts)
     if family == 4 and any(link.name == query.device and not link.up for link in facts.interfaces):
         return Verdict("none")  # before any rule is asked
     rules = sorted((rule for rule in facts.rules if rule.family == family), key=lambda rule: rule.priority)
@@ -210,6 +227,7 @@ def walk(facts: Facts, query: Query) -> Verdict:
     for route in facts.routes:
         if route.family == family:
             tables.setdefault(route.table, []).append(route)
+    own = _own_addresses(facts)
     steps: list[Step] = []
     target = 0  # of a goto: rules of a lower priority number are skipped
     for rule in rules:
@@ -228,13 +246,13 @@ def walk(facts: Facts, query: Query) -> Verdict:
             return _end(Verdict(rule.action, steps=tuple(steps)), query)
         elif rule.action != "table":
             steps.append(Step(rule, f"{rule.action}: cannot be evaluated here"))
-        elif rule.table == LOCAL_TABLE:
-            if any(address.interface.ip == query.destination for address in facts.addresses):
-                steps.append(Step(rule, "an address of this box", decides=True))
-                return Verdict("local", LOCAL_TABLE, steps=tuple(steps))
+        elif query.destination in own.get(table := _table(rule, query), ()):
+            steps.append(Step(rule, "an address of this box", decides=True))
+            return Verdict("local", table, steps=tuple(steps))
+        elif table == LOCAL_TABLE:
             steps.append(Step(rule, "not an address of this box"))
         else:
-            found = lookup(tables.get(rule.table, ()), query)
+            found = lookup(tables.get(table, ()), query)
             if found is None or found.kind == "throw":
                 steps.append(Step(rule, "no route there"))
             elif (
@@ -250,6 +268,21 @@ def walk(facts: Facts, query: Query) -> Verdict:
     return _end(Verdict("none", steps=tuple(steps)), query)
 
 
+def _table(rule: Rule, query: Query) -> int:
+    """The table that the rule leads to; of a rule for VRFs that of the packet's."""
+    return query.vrf_table if "l3mdev" in _other(rule) else rule.table
+
+
+def _own_addresses(facts: Facts) -> dict[int, set[IPAddress]]:
+    """The box's addresses by the table that has them: a VRF's own, or the local one."""
+    vrfs = {link.name: link.vrf_table for link in facts.interfaces if link.kind == "vrf"}
+    of = {link.name: vrfs.get(link.name) or vrfs.get(link.master) for link in facts.interfaces}
+    found: dict[int, set[IPAddress]] = {}
+    for address in facts.addresses:
+        found.setdefault(of.get(address.device) or LOCAL_TABLE, set()).add(address.interface.ip)
+    return found
+
+
 def _goto(rule: Rule, rules: Iterable[Rule]) -> tuple[int, str]:
     """The priority that a goto rule jumps to, and the same in words; 0 if no rule is there."""
     target = int(_other(rule).get("goto") or 0)
@@ -259,8 +292,11 @@ def _goto(rule: Rule, rules: Iterable[Rule]) -> tuple[int, str]:
 
 
 def _end(verdict: Verdict, query: Query) -> Verdict:
-    """For a bound IPv4 socket without a route the kernel assumes that the destination is on the link."""
-    if verdict.kind == "unicast" or not query.device or query.destination.version == 6:
+    """For a bound IPv4 socket without a route the kernel assumes that the destination is on the link.
+
+    Not in a VRF.
+    """
+    if verdict.kind == "unicast" or not query.device or query.vrf or query.destination.version == 6:
         return verdict
     return replace(verdict, kind="unicast", table=0, hops=((query.device, ""),))
 

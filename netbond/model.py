@@ -56,7 +56,8 @@ class Interface:
     no_arp: bool = False  # IFF_NOARP: packets have no hardware address, as on raw-IP modems
     mtu: int = 0  # bytes; 0: unknown
     kind: str = ""  # IFLA_INFO_KIND: "veth", "bridge", ...; "" for hardware
-    master: str = ""  # the bridge or bond that it is a port of
+    master: str = ""  # the bridge or bond that it is a port of, or the VRF that it is in
+    vrf_table: int = 0  # of a VRF: its routing table
     mac: str = ""
     rx_bytes: int = field(default=0, compare=False)  # since the interface was created (IFLA_STATS64)
     tx_bytes: int = field(default=0, compare=False)

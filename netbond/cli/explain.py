@@ -21,6 +21,7 @@ from netbond.explain import (
     as_marked,
     confirms,
     describe,
+    in_vrf,
     intended,
     matches,
     not_used,
@@ -167,7 +168,7 @@ def run(args: argparse.Namespace) -> int:
     facts = gather(config)
     query = _query(args, facts)
     wanted = desired(facts, config)
-    query = as_marked(query, wanted.policies)
+    query = in_vrf(as_marked(query, wanted.policies), facts)
     now = walk(facts, query)
     goal = intended(facts, wanted, config.routing.protocol, query)
     bound = bool(query.source or query.device) and not query.comes_in

@@ -181,6 +181,9 @@ def link(payload: bytes, names: Names) -> Interface | None:
     if family != 0 or 3 not in found:  # AF_UNSPEC; IFLA_IFNAME
         return None
     info = attributes(found[18], 0) if 18 in found else {}  # IFLA_LINKINFO
+    kind = _text(info.get(1))
+    # What IFLA_INFO_DATA has depends on the kind.
+    vrf = attributes(info[2], 0) if kind == "vrf" and 2 in info else {}
     counted = found.get(23, b"")  # IFLA_STATS64: packets in and out, bytes in and out, ...
     rx, tx = struct.unpack_from("=16xQQ", counted) if len(counted) >= 32 else (0, 0)
     return Interface(
@@ -192,8 +195,9 @@ def link(payload: bytes, names: Names) -> Interface | None:
         point_to_point=bool(flags & _IFF_POINTOPOINT),
         mtu=_u32(found.get(4)),
         no_arp=bool(flags & _IFF_NOARP),
-        kind=_text(info.get(1)),
+        kind=kind,
         master=names.get(_u32(found.get(10)), ""),
+        vrf_table=_u32(vrf.get(1)),  # IFLA_VRF_TABLE
         mac=found.get(1, b"").hex(":"),
         rx_bytes=rx,
         tx_bytes=tx,

@@ -88,12 +88,14 @@ RIVALS = """\
 -4 rule add priority 15 not from 10.0.0.0/8 lookup 55
 -4 rule add priority 16 tos 0x10 lookup 55
 -4 rule add priority 17 iif usb0 lookup 55
+-4 rule add priority 18 l3mdev unreachable
 -4 rule add priority 20 fwmark 0x200/0xf00 prohibit
 -4 rule add priority 30 fwmark 0x200/0xf00 lookup 55
 -6 rule add priority 10 fwmark 0x1/0xff lookup 55
 -6 rule add priority 11 uidrange 1000-1999 lookup 55
 -6 rule add priority 12 ipproto 6 dport 443 lookup 55
 -6 rule add priority 13 sport 5000-5010 lookup 55
+-6 rule add priority 18 l3mdev unreachable
 """
 FROM = {"8.8.8.8": "10.0.0.10", "2001:4860:4860::8888": "2001:db8::10"}
 
@@ -130,7 +132,7 @@ def test_rules_of_others_that_ask_for_more(box: Box) -> None:
     says = {
         line.split(":")[0].strip(): line.split("  ")[-1] for line in found.stdout.splitlines() if ":" in line
     }
-    assert {number: says[number].strip() for number in map(str, range(10, 18))} == {
+    assert {number: says[number].strip() for number in map(str, range(10, 19))} == {
         "10": "only for packets with the mark 0x1/0xff",
         "11": "only for users 1000-1999",
         "12": "only for ports 443",
@@ -139,6 +141,7 @@ def test_rules_of_others_that_ask_for_more(box: Box) -> None:
         "15": "not for such packets",
         "16": "only for packets with TOS 16",
         "17": "for packets that come in",
+        "18": "only for what is in a VRF",
     }
 
 

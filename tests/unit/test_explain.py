@@ -11,9 +11,9 @@ from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.desired import desired
 from netbond.explain import Query, Verdict, as_marked, confirms, describe, intended, not_used, walk
-from netbond.model import MAIN_TABLE, Facts, Health, Nexthop, Route, Rule
+from netbond.model import MAIN_TABLE, Facts, Health, Interface, Nexthop, Route, Rule
 from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
-from tests.unit.boxes import box, main_default
+from tests.unit.boxes import address, box, main_default
 
 LOCAL = Rule(0, 4, table=255)
 MAIN = Rule(32766, 4, table=MAIN_TABLE)
@@ -100,16 +100,67 @@ def test_longest_prefix_and_lowest_metric() -> None:
 
 
 def test_what_cannot_be_judged_is_said_and_passed_over() -> None:
-    strange = Rule(11, 4, table=7, other="uidrange 0-1000, l3mdev 1")
+    strange = Rule(11, 4, table=7, other="uidrange 0-1000, tun_id 0000000000000002")
     incoming = Rule(12, 4, table=7, iif="usb0")
     unclear = Rule(13, 4, table=7, iif="usb0", other="not, tun_id 0000000000000001")
     found = walk(Facts(rules=(strange, incoming, unclear, MAIN)), query("192.0.2.1"))
     assert [step.says for step in found.steps] == [
-        "cannot be evaluated here (l3mdev 1)",
+        "cannot be evaluated here (tun_id 0000000000000002)",
         "for packets that come in",
         "cannot be evaluated here (tun_id 0000000000000001)",
         "no route there",
     ]
+
+
+OFFICE = Interface("office", 5, kind="vrf", vrf_table=1000)
+OF_VRFS = Rule(9, 4, other="l3mdev 1", protocol=2)
+REFUSES = Rule(10, 4, action="unreachable", other="l3mdev 1")
+
+
+def in_office(facts: Facts) -> Facts:
+    """With a VRF that has eth5, where the box has 10.0.5.10."""
+    return replace(
+        facts,
+        interfaces=(*facts.interfaces, OFFICE, Interface("eth5", 6, master="office"), Interface("br0", 7)),
+        addresses=(*facts.addresses, address("eth5", "10.0.5.10/24")),
+        routes=(
+            *facts.routes,
+            Route(
+                1000, ipaddress.ip_network("10.0.0.0/8"), (Nexthop("eth5", ipaddress.ip_address("10.0.5.1")),)
+            ),
+        ),
+        rules=(OF_VRFS, *facts.rules),
+    )
+
+
+@pytest.mark.parametrize(("device", "comes_in"), [("office", ""), ("eth5", ""), ("", "eth5")])
+def test_what_is_in_a_vrf_is_looked_up_in_its_table(device: str, comes_in: str) -> None:
+    facts, there = in_office(TWO), replace(query("10.9.0.1"), device=device, comes_in=comes_in)
+    assert describe(walk(facts, there)) == [
+        "   0:     from all lookup local                     not an address of this box",
+        "-> 9:     from all lookup a VRF's table (l3mdev 1)  10.0.0.0/8 via 10.0.5.1 dev eth5",
+    ]
+    assert str(walk(facts, there)) == "via 10.0.5.1 dev eth5 (table 1000)"
+    own = replace(there, destination=ipaddress.ip_address("10.0.5.10"))
+    assert str(walk(facts, own)) == "to this box itself"
+    # Nothing there: the lookup goes on, unless a rule refuses it. No neighbour is made up.
+    beyond = replace(there, destination=ipaddress.ip_address("192.0.2.1"))
+    refusing = replace(facts, rules=(REFUSES, *facts.rules))
+    assert str(walk(refusing, beyond)) == "refused: unreachable"
+    alone = replace(facts, rules=(LOCAL, OF_VRFS))
+    assert str(walk(alone, beyond)) == "no route"
+
+
+def test_what_is_in_no_vrf_passes_its_rules() -> None:
+    facts = in_office(TWO)
+    facts = replace(facts, rules=(REFUSES, *facts.rules))
+    for packet in (query("10.9.0.1"), query("10.9.0.1", device="usb0"), query("10.9.0.1", device="br0")):
+        found = walk(facts, packet)
+        assert [step.says for step in found.steps if step.rule in (OF_VRFS, REFUSES)] == 2 * [
+            "only for what is in a VRF"
+        ]
+    # An address that the box has in a VRF is reached there alone.
+    assert str(walk(facts, query("10.0.5.10"))).startswith("via 10.0.0.1 dev usb0")
 
 
 @pytest.mark.parametrize(

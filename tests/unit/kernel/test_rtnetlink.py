@@ -297,6 +297,18 @@ def test_an_interface(flags: int, says: dict[str, bool]) -> None:
     assert wire.link(about_link(flags), NAMES) == replace(expected, **says)  # type: ignore[arg-type] # bools
 
 
+def test_a_vrf_has_a_table() -> None:
+    def info(kind: bytes) -> bytes:
+        return attribute(18, attribute(1, kind + b"\0") + attribute(2, attribute(1, struct.pack("=I", 1000))))
+
+    found = wire.link(about_link(0x10001, info(b"vrf")), NAMES)
+    assert found is not None
+    assert (found.kind, found.vrf_table) == ("vrf", 1000)
+    found = wire.link(about_link(0x10001, info(b"macvlan")), NAMES)  # there it is the mode
+    assert found is not None
+    assert (found.kind, found.vrf_table) == ("macvlan", 0)
+
+
 def test_the_mtu_of_an_interface_and_attributes_that_a_later_kernel_has() -> None:
     found = wire.link(about_link(0x10001, attribute(4, struct.pack("=I", 1500))), NAMES)
     assert found is not None
