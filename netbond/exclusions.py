@@ -11,8 +11,10 @@ An [[uplink]] that matches overrides all of this, except what cannot work: loopb
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from netbond.model import Interface
 
@@ -109,7 +111,16 @@ def like_hardware(name: str) -> bool:
     return _HARDWARE.fullmatch(name) is not None
 
 
-def _exclusion(link: Interface, kinds: dict[str, str], lan: Collection[str]) -> Exclusion | None:
+class _Traits(NamedTuple):
+    """What an interface is: this does not change while it goes up and down."""
+
+    name: str
+    kind: str
+    master: str
+    loopback: bool
+
+
+def _exclusion(link: _Traits, kinds: Mapping[str, str], lan: Collection[str]) -> Exclusion | None:
     if link.loopback:
         return Exclusion("loopback", final=True)
     if not link.name.isprintable() or UNREADABLE in link.name:
@@ -142,7 +153,12 @@ def exclusions(links: Iterable[Interface], lan: Collection[str] = ()) -> dict[st
 
     `lan` are the interfaces of the LAN side in router mode.
     """
-    links = tuple(links)
+    traits = tuple([_Traits(link.name, link.kind, link.master, link.loopback) for link in links])
+    return dict(_exclusions(traits, frozenset(lan)))
+
+
+@lru_cache(maxsize=4)
+def _exclusions(links: tuple[_Traits, ...], lan: frozenset[str]) -> tuple[tuple[str, Exclusion], ...]:
     kinds = {link.name: link.kind for link in links}
     found = ((link.name, _exclusion(link, kinds, lan)) for link in links)
-    return {name: exclusion for name, exclusion in found if exclusion is not None}
+    return tuple((name, exclusion) for name, exclusion in found if exclusion is not None)

@@ -11,7 +11,7 @@ which modems appear, and no other interface gets it while the modem is away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from types import MappingProxyType
 from netbond.config.pattern import Match, port_order
 from netbond.config.schema import Config, RoutingConfig, UplinkConfig
 from netbond.model import Device
+from netbond.system.by_identity import by_identity
 from netbond.tables import assign
 
 # The settings of each interface that an [[uplink]] matches, by the interface's name.
@@ -51,7 +52,7 @@ def pattern(text: str) -> Match:
     return Match.parse(text)
 
 
-def label_tables(config: Config) -> dict[str, int]:
+def label_tables(config: Config) -> Mapping[str, int]:
     """The table of each label: configured, else by its number (usb0), else from the range by its hash.
 
     A label for which no table is left is missing from the answer.
@@ -59,11 +60,12 @@ def label_tables(config: Config) -> dict[str, int]:
     return _label_tables(config.uplink, config.routing)
 
 
-def _label_tables(uplinks: Sequence[UplinkConfig], routing: RoutingConfig) -> dict[str, int]:
+@by_identity(4)
+def _label_tables(uplinks: tuple[UplinkConfig, ...], routing: RoutingConfig) -> Mapping[str, int]:
     labels = [uplink.label for uplink in uplinks if uplink.label]
     configured = {uplink.label: uplink.table for uplink in uplinks if uplink.label and uplink.table}
     kept_free = {uplink.table for uplink in uplinks if uplink.table}
-    return assign(labels, routing, {}, configured, kept_free)
+    return MappingProxyType(assign(labels, routing, {}, configured, kept_free))
 
 
 def reserved_tables(config: Config) -> frozenset[int]:
@@ -76,7 +78,7 @@ def choose(devices: Iterable[Device], config: Config) -> Choice:
     return _choose(tuple(devices), config.uplink, config.routing)
 
 
-@lru_cache(maxsize=4)  # in most passes nothing of this has changed, and it compares all with all
+@by_identity(4)  # in most passes nothing of this has changed, and it compares all with all
 def _choose(devices: tuple[Device, ...], uplinks: tuple[UplinkConfig, ...], routing: RoutingConfig) -> Choice:
     in_order = sorted(devices, key=port_order)
     tables = _label_tables(uplinks, routing)

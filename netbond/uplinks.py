@@ -22,10 +22,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol, TypeVar
 
 from netbond import match
 from netbond.config.pattern import of_links
 from netbond.config.schema import Config, UplinkConfig
+from netbond.dhcp.lease import Lease
 from netbond.exclusions import exclusions
 from netbond.gateways import MOST_GATEWAYS, choose, in_use, judged, why
 from netbond.lan import is_lan
@@ -56,6 +58,61 @@ REMEMBERED = "main default (gone)"
 _UNIQUE_LOCAL = ipaddress.ip_network("fc00::/7")
 
 
+# --- facts by interface ------------------------------------------------------------------------------------
+
+
+class _Default(NamedTuple):
+    """A nexthop of a default in main."""
+
+    metric: int
+    preference: int
+    gateway: IPAddress | None
+    attributes: PathAttributes
+
+
+class _OfDevice(Protocol):
+    @property
+    def device(self) -> str: ...
+
+
+_Item = TypeVar("_Item", bound=_OfDevice)
+
+
+def _by_device(items: Iterable[_Item]) -> dict[str, list[_Item]]:
+    found: dict[str, list[_Item]] = {}
+    for item in items:
+        found.setdefault(item.device, []).append(item)
+    return found
+
+
+class _Index:
+    """The facts, and those about one interface at a time: everything is gone through once."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.addresses: Mapping[str, Sequence[Address]] = _by_device(facts.addresses)
+        self.leases: Mapping[str, Sequence[Lease]] = _by_device(facts.leases)
+        self.claims: Mapping[str, Sequence[GatewayClaim]] = _by_device(facts.claims)
+        self.remembered: Mapping[str, Sequence[GatewayClaim]] = _by_device(facts.remembered)
+        # Main's defaults by device and family, as the kernel lists them; those that netbond took out, too.
+        self.defaults: dict[tuple[str, int], list[_Default]] = {}
+        for route in (*facts.routes, *facts.taken):
+            if route.table == MAIN_TABLE and route.destination.prefixlen == 0:
+                for hop in route.nexthops:
+                    default = _Default(route.metric, route.preference, hop.gateway, route.attributes)
+                    self.defaults.setdefault((hop.device, route.family), []).append(default)
+
+    def gateways(self, device: str, family: int) -> list[IPAddress | None]:
+        """The gateways of main's defaults on an interface.
+
+        The kernel's choice is the first one: the lowest metric, then the highest preference of a router.
+        """
+        found = self.defaults.get((device, family), ())
+        if len(found) > 1:
+            found = sorted(found, key=lambda each: (each.metric, -each.preference, str(each.gateway)))
+        return [each.gateway for each in found]
+
+
 # --- addresses ---------------------------------------------------------------------------------------------
 
 
@@ -63,7 +120,7 @@ def _local_only(address: Address) -> bool:
     return address.family == 6 and address.interface.ip in _UNIQUE_LOCAL
 
 
-def candidates(device: str, family: int, facts: Facts, *, asked_for: bool) -> tuple[Address, ...]:
+def candidates(device: str, family: int, known: _Index, *, asked_for: bool) -> tuple[Address, ...]:
     """Return the addresses that may reach the internet, in the kernel's order.
 
     Unique local addresses (fc00::/7) are not routed on the internet. An interface that has no others is an
@@ -71,30 +128,34 @@ def candidates(device: str, family: int, facts: Facts, *, asked_for: bool) -> tu
     """
     found = _as_leased(
         tuple(
-            a
-            for a in facts.addresses
-            if a.device == device and a.family == family and a.scope == "global" and not a.tentative
+            [
+                a
+                for a in known.addresses.get(device, ())
+                if a.family == family and a.scope == "global" and not a.tentative
+            ]
         ),
-        facts,
+        known,
     )
     return found if asked_for or not all(map(_local_only, found)) else ()
 
 
-def _as_leased(addresses: tuple[Address, ...], facts: Facts) -> tuple[Address, ...]:
+def _as_leased(addresses: tuple[Address, ...], known: _Index) -> tuple[Address, ...]:
     """Return the addresses without those that a renewal has replaced.
 
     When a lease is renewed with the same IP and another mask, the DHCP client adds the new address, and the
     kernel keeps the old one until the old lease expires. The old network is no longer valid: a host that is
     only in it is now reached through the gateway.
     """
+    if len(addresses) < 2:
+        return addresses
     twice = {a.interface.ip for a in addresses for b in addresses if _same_but_for_network(a, b)}
     if not twice:
         return addresses
     held = {address.interface for address in addresses}
     device = addresses[0].device
-    said = [(x.device, x.address, x.received) for x in facts.leases]
-    said += [(x.device, x.address, x.said_s) for x in facts.claims]
-    mine = [(interface, when) for of, interface, when in said if of == device and interface.ip in twice]
+    said = [(x.address, x.received) for x in known.leases.get(device, ())]
+    said += [(x.address, x.said_s) for x in known.claims.get(device, ())]
+    mine = [(interface, when) for interface, when in said if interface.ip in twice]
     newest = {ip: max((when for interface, when in mine if interface.ip == ip), default=0.0) for ip in twice}
     leased = {interface for interface, when in mine if when == newest[interface.ip]} & held
     renewed = {interface.ip for interface in leased}
@@ -140,53 +201,23 @@ class _Gateway:
         return self.choices[0].gateway
 
 
-def _main_defaults(device: str, family: int, facts: Facts) -> list[IPAddress | None]:
-    """Return the gateways of main's defaults on `device`, also of those that netbond took out.
-
-    The kernel's choice is the first one: the lowest metric, then the highest preference of a router.
-    """
-    found = [
-        (route.metric, -route.preference, str(hop.gateway), hop.gateway)
-        for route in (*facts.routes, *facts.taken)
-        if route.table == MAIN_TABLE and route.destination.prefixlen == 0 and route.family == family
-        for hop in route.nexthops
-        if hop.device == device
-    ]
-    return [gateway for *_, gateway in sorted(found, key=lambda item: item[:3])]
-
-
-_Paths = Mapping[tuple[str, int], Sequence[tuple[int, IPAddress | None, PathAttributes]]]
-
-
-def _paths(facts: Facts) -> _Paths:
-    """Return metric, gateway and attributes of main's defaults, by device and family."""
-    found: dict[tuple[str, int], list[tuple[int, IPAddress | None, PathAttributes]]] = {}
-    for route in (*facts.routes, *facts.taken):
-        if route.table == MAIN_TABLE and route.destination.prefixlen == 0:
-            for hop in route.nexthops:
-                path = (route.metric, hop.gateway, route.attributes)
-                found.setdefault((hop.device, route.family), []).append(path)
-    return found
-
-
-def _attributes(
-    paths: _Paths, device: str, family: int, gateway: IPAddress | None, facts: Facts
-) -> PathAttributes:
+def _attributes(device: str, family: int, gateway: IPAddress | None, known: _Index) -> PathAttributes:
     """Return the attributes of main's default through this gateway, or else of its first on the device.
 
     An MTU is there because of the link, whichever gateway a lease or the configuration prefers. Without a
     default in main, those count that it had when it was last seen.
     """
-    found = paths.get((device, family), ())
-    if not found and family == 4:
-        return next((claim.attributes for claim in facts.remembered if claim.device == device), ())
-    return min(found, key=lambda path: (path[1] != gateway, path[0]), default=(0, None, ()))[2]
+    found = known.defaults.get((device, family), ())
+    if not found:
+        once = known.remembered.get(device, ()) if family == 4 else ()
+        return once[0].attributes if once else ()
+    return min(found, key=lambda default: (default.gateway != gateway, default.metric)).attributes
 
 
-def _claims(device: str, facts: Facts) -> Iterator[GatewayClaim]:
+def _claims(device: str, known: _Index) -> Iterator[GatewayClaim]:
     """Yield what DHCP leases and other programs report about gateways on an interface."""
-    for lease in facts.leases:
-        if lease.device == device and lease.routers:
+    for lease in known.leases.get(device, ()):
+        if lease.routers:
             yield GatewayClaim(
                 lease.device,
                 lease.source,
@@ -196,15 +227,13 @@ def _claims(device: str, facts: Facts) -> Iterator[GatewayClaim]:
                 lease.ifindex,
                 others=lease.routers[1:],
             )
-    yield from (claim for claim in facts.claims if claim.device == device)
+    yield from known.claims.get(device, ())
 
 
-def _newest(device: str, address: Address, claims: Iterable[GatewayClaim]) -> GatewayClaim | None:
+def _newest(address: Address, claims: Iterable[GatewayClaim]) -> GatewayClaim | None:
     """Return the newest claim that names a gateway for this address; older ones are outdated."""
     valid = [
-        claim
-        for claim in claims
-        if claim.device == device and claim.gateway is not None and claim.address.ip == address.interface.ip
+        claim for claim in claims if claim.gateway is not None and claim.address.ip == address.interface.ip
     ]
     return max(valid, key=lambda claim: claim.said_s, default=None)
 
@@ -224,16 +253,17 @@ def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> 
     ]
 
 
-def _known(link: Interface, addresses: Sequence[Address], facts: Facts) -> list[_Gateway]:
+def _known(link: Interface, addresses: Sequence[Address], known: _Index) -> list[_Gateway]:
     """Return the gateways that claims, main, and remembered defaults name for these addresses.
 
     After those of a claim come the defaults in main that the address reaches.
     """
     family = addresses[0].family
-    defaults = _main_defaults(link.name, family, facts)
+    defaults = known.gateways(link.name, family)
     gateways = [gateway for gateway in defaults if gateway is not None]
     found: dict[IPAddress | None, tuple[list[GatewayChoice], list[Address]]] = {}
     without_gateway = []
+    remembered = known.remembered.get(link.name, ())
 
     def add(choices: Sequence[GatewayChoice], *of: Address) -> None:
         named, share = found.setdefault(choices[0].gateway, ([], []))
@@ -241,10 +271,10 @@ def _known(link: Interface, addresses: Sequence[Address], facts: Facts) -> list[
         share += of
 
     for address in addresses:
-        claim = _newest(link.name, address, _claims(link.name, facts))
+        claim = _newest(address, _claims(link.name, known))
         inside = [gateway for gateway in gateways if reaches(address, gateway)]
         inside += [gateway for gateway in gateways if gateway.is_link_local and gateway not in inside]
-        once = _newest(link.name, address, facts.remembered)
+        once = _newest(address, remembered)
         if claim is not None:
             since = None if claim.standing or claim.said_s < 0 else claim.said_s
             named = [GatewayChoice(ip, claim.source, since) for ip in (claim.gateway, *claim.others)]
@@ -260,7 +290,7 @@ def _known(link: Interface, addresses: Sequence[Address], facts: Facts) -> list[
             add([GatewayChoice(ip, MAIN_DEFAULT) for ip in gateways])
         elif defaults and not link.needs_gateway:
             add([GatewayChoice(None, MAIN_DEFAULT)])
-        elif not link.needs_gateway and _once_without_gateway(link.name, addresses, facts.remembered):
+        elif not link.needs_gateway and _once_without_gateway(addresses, remembered):
             add([GatewayChoice(None, REMEMBERED)])
     result = [
         _Gateway(_distinct(named, found.keys() - {ip}), tuple(share)) for ip, (named, share) in found.items()
@@ -283,17 +313,13 @@ def _distinct(
     return tuple(first.values())[:MOST_GATEWAYS]
 
 
-def _once_without_gateway(
-    device: str, addresses: Iterable[Address], remembered: Iterable[GatewayClaim]
-) -> bool:
+def _once_without_gateway(addresses: Iterable[Address], remembered: Iterable[GatewayClaim]) -> bool:
     held = {address.interface.ip for address in addresses}
-    return any(
-        claim.device == device and claim.gateway is None and claim.address.ip in held for claim in remembered
-    )
+    return any(claim.gateway is None and claim.address.ip in held for claim in remembered)
 
 
 def _gateways(
-    link: Interface, addresses: tuple[Address, ...], setting: UplinkConfig, facts: Facts
+    link: Interface, addresses: tuple[Address, ...], setting: UplinkConfig, known: _Index
 ) -> list[_Gateway]:
     """Return the gateways of these addresses, which are of one family; none if no gateway is known."""
     if setting.gateway == ("none",):
@@ -303,7 +329,7 @@ def _gateways(
         given = [gateway for gateway in given if gateway.version == addresses[0].family]
         if given:
             return _configured(given, addresses)
-    return _known(link, addresses, facts)
+    return _known(link, addresses, known)
 
 
 # --- memory ------------------------------------------------------------------------------------------------
@@ -316,16 +342,16 @@ def remember(facts: Facts, now_s: float) -> tuple[GatewayClaim, ...]:
     interface. One that is not seen now is kept while the interface has the address it came with. What is
     remembered of an interface that has disappeared is dropped.
     """
-    kept, paths = {}, _paths(facts)
+    kept, known = {}, _Index(facts)
     for link in facts.interfaces:
-        addresses = [a for a in facts.addresses if a.device == link.name and a.scope == "global"]
+        addresses = [a for a in known.addresses.get(link.name, ()) if a.scope == "global"]
         held = {a.interface.ip for a in addresses}
-        once = next((x for x in facts.remembered if x.device == link.name and x.address.ip in held), None)
-        defaults = _main_defaults(link.name, 4, facts)
+        once = next((x for x in known.remembered.get(link.name, ()) if x.address.ip in held), None)
+        defaults = known.gateways(link.name, 4)
         if defaults:
             seen = _seen(link, addresses, defaults, now_s)
             if seen is not None:
-                seen = replace(seen, attributes=_attributes(paths, link.name, 4, seen.gateway, facts))
+                seen = replace(seen, attributes=_attributes(link.name, 4, seen.gateway, known))
                 same = once is not None and replace(once, said_s=now_s) == seen
                 kept[link.name] = once if same and once is not None else seen
         elif once is not None:
@@ -391,19 +417,19 @@ class _Chosen:
 
 
 def _of_interface(
-    link: Interface, setting: UplinkConfig, facts: Facts, config: Config
+    link: Interface, setting: UplinkConfig, known: _Index, config: Config
 ) -> tuple[list[_Chosen], str]:
     """Return the gateways of one interface; or if it has none, the reason ("": it has no address either)."""
     asked_for = setting is not match.UNMATCHED
     if not setting.enabled:
         return [], "enabled = false"
-    if setting.exclude_roaming and link.name in facts.roaming:
+    if setting.exclude_roaming and link.name in known.facts.roaming:
         return [], "it roams (exclude_roaming = true)"
     found: list[_Chosen] = []
     without: list[int] = []  # families with an address and no gateway
     for family in (4, 6) if config.routing.ipv6 else (4,):
-        addresses = candidates(link.name, family, facts, asked_for=asked_for)
-        gateways = _gateways(link, addresses, setting, facts) if addresses else []
+        addresses = candidates(link.name, family, known, asked_for=asked_for)
+        gateways = _gateways(link, addresses, setting, known) if addresses else []
         if addresses and not gateways:
             without.append(family)
         for number, gateway in enumerate(gateways):
@@ -412,19 +438,19 @@ def _of_interface(
     if found:
         return found, ""
     if without:
-        return [], _without_gateway(link, without, facts)
-    return [], _without_address(link, facts, config) or ("no address" if asked_for else "")
+        return [], _without_gateway(link, without, known)
+    return [], _without_address(link, known, config) or ("no address" if asked_for else "")
 
 
-def _without_gateway(link: Interface, families: Iterable[int], facts: Facts) -> str:
-    if any(_main_defaults(link.name, family, facts) for family in families):
+def _without_gateway(link: Interface, families: Iterable[int], known: _Index) -> str:
+    if any(known.gateways(link.name, family) for family in families):
         return 'its default in main has no gateway, which this link needs (or set gateway = "none")'
     return "no gateway known"
 
 
-def _without_address(link: Interface, facts: Facts, config: Config) -> str:
+def _without_address(link: Interface, known: _Index, config: Config) -> str:
     """Return why none of the interface's addresses is used; "" if it has none."""
-    addresses = [address for address in facts.addresses if address.device == link.name]
+    addresses = known.addresses.get(link.name, ())
     public = [address for address in addresses if address.scope == "global"]
     if not addresses:
         return ""
@@ -448,7 +474,7 @@ class _Idle:
 
 
 def _idle_addresses(
-    link: Interface, setting: UplinkConfig, families: Collection[int], facts: Facts, config: Config
+    link: Interface, setting: UplinkConfig, families: Collection[int], known: _Index, config: Config
 ) -> list[_Idle]:
     """Return the addresses that must not leave by another interface; `families` are uplinks.
 
@@ -460,17 +486,17 @@ def _idle_addresses(
     named = setting if asked_for and setting.match != "*" else None
     found = []
     for family in {4, 6} - set(families) if config.routing.ipv6 else {4} - set(families):
-        addresses = candidates(link.name, family, facts, asked_for=asked_for)
-        gateways = _gateways(link, addresses, setting, facts) if addresses else []
+        addresses = candidates(link.name, family, known, asked_for=asked_for)
+        gateways = _gateways(link, addresses, setting, known) if addresses else []
         addresses = tuple(
             address
             for address in addresses
-            if (gateways or is_of_a_way_out(address, named, facts, protocol))
-            and not is_routed_by_others(address, facts, protocol)
+            if (gateways or is_of_a_way_out(address, named, known.facts, protocol))
+            and not is_routed_by_others(address, known.facts, protocol)
         )
         way_out = gateways[0] if gateways and not setting.enabled and link.up else None
         if addresses:
-            path = () if way_out is None else _attributes(_paths(facts), link.name, family, way_out.ip, facts)
+            path = () if way_out is None else _attributes(link.name, family, way_out.ip, known)
             found.append(_Idle(link, addresses, way_out, path))
     return found
 
@@ -540,7 +566,7 @@ class Found:
 
 
 def _disputed(
-    item: _Chosen, now: GatewayChoice, gateways: Iterable[_Gateway], facts: Facts
+    item: _Chosen, now: GatewayChoice, gateways: Iterable[_Gateway], known: _Index
 ) -> tuple[tuple[str, IPAddress], ...]:
     """Return the gateways that a source names for these addresses, but that the interface does not use.
 
@@ -558,11 +584,11 @@ def _disputed(
     family = item.gateway.ip.version
     said = [
         (lease.source, lease.routers[0])
-        for lease in facts.leases
-        if lease.device == item.link.name and lease.routers and lease.address.ip in held
+        for lease in known.leases.get(item.link.name, ())
+        if lease.routers and lease.address.ip in held
     ]
     if family == 4:
-        said += [(MAIN_DEFAULT, ip) for ip in _main_defaults(item.link.name, 4, facts) if ip is not None]
+        said += [(MAIN_DEFAULT, ip) for ip in known.gateways(item.link.name, 4) if ip is not None]
     return tuple(dict.fromkeys((source, ip) for source, ip in said if ip not in used))
 
 
@@ -585,10 +611,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
 
     `tables_in_use` are the tables that uplinks have in the kernel now, by the uplink's name. They keep them.
     """
-    # Only main's defaults are gone through for each interface. netbond's own say which gateways are in use.
-    everything = facts.routes
-    defaults = [r for r in facts.routes if r.table == MAIN_TABLE and not r.destination.prefixlen]
-    facts = replace(facts, routes=tuple(defaults))
+    known = _Index(facts)
     choice = match.choose(of_links(facts.interfaces, facts.devices), config)
     no_uplinks = excluded(facts, choice, config)
     chosen: list[_Chosen] = []
@@ -597,10 +620,10 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
     for link in sorted(facts.interfaces, key=lambda link: link.name):
         if link.name not in no_uplinks:
             setting = choice.settings.get(link.name, match.UNMATCHED)
-            found, why_not = _of_interface(link, setting, facts, config)
+            found, why_not = _of_interface(link, setting, known, config)
             chosen += found
             families = {item.family for item in found}
-            no_way_out += _idle_addresses(link, setting, families, facts, config)
+            no_way_out += _idle_addresses(link, setting, families, known, config)
             if why_not and setting is match.UNMATCHED:
                 no_uplinks[link.name] = why_not
             elif why_not:
@@ -609,7 +632,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         IdleInterface(setting.match, "no such interface now", setting.label) for setting in choice.unused
     ]
     several = any(len(item.gateway.choices) > 1 for item in chosen)
-    before = in_use(everything, config.routing.protocol) if several else {}
+    before = in_use(facts.routes, config.routing.protocol) if several else {}
     tables_in_use = _by_first_gateway(chosen, tables_in_use)
     tables = assign(
         sorted({item.name for item in chosen} | {each.link.name for each in no_way_out}),
@@ -618,7 +641,10 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         {name: setting.table for name, setting in choice.settings.items() if setting.table},
         match.reserved_tables(config),
     )
-    measured, paths = dict(facts.measured), _paths(facts)
+    measured = dict(facts.measured)
+    of_link: dict[str, list[_Gateway]] = {}
+    for item in chosen:
+        of_link.setdefault(item.link.name, []).append(item.gateway)
     overrides = {override.uplink: override for override in facts.overrides}
     uplinks, check_quality = [], set()
     for item in chosen:
@@ -650,16 +676,14 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             label="" if label == item.link.name else label,
             further=bool(item.further),
             gateway_since=now.since_s,
-            disputed=_disputed(
-                item, now, [other.gateway for other in chosen if other.link is item.link], facts
-            ),
+            disputed=_disputed(item, now, of_link[item.link.name], known),
             priority=item.setting.priority if override.priority is None else override.priority,
             mode=override.mode or ("backup" if item.setting.backup else "normal"),
             set_by=override.by if override.mode else "",
             streams=item.setting.streams,
             metered=_is_metered(item.link.name, item.setting, facts),
             mtu=item.link.mtu,
-            attributes=_attributes(paths, item.link.name, item.family, now.gateway, facts),
+            attributes=_attributes(item.link.name, item.family, now.gateway, known),
             needs_gateway=item.link.needs_gateway,
             gateways=choices if len(choices) > 1 else (),
         )

@@ -50,11 +50,12 @@ def from_properties(name: str, properties: Mapping[str, str], mac: str = "") -> 
 def of_links(links: Iterable[Interface], known: Iterable[Device]) -> tuple[Device, ...]:
     """A device for each interface but loopback: the known device, with its present MAC address."""
     by_name = {device.name: device for device in known}
-    return tuple(
-        replace(by_name.get(link.name, Device(link.name)), mac=link.mac.lower())
-        for link in links
-        if not link.loopback
-    )
+    found = []
+    for link in links:
+        if not link.loopback:
+            device, mac = by_name.get(link.name) or Device(link.name), link.mac.lower()
+            found.append(device if device.mac == mac else replace(device, mac=mac))
+    return tuple(found)
 
 
 def port_order(device: Device) -> tuple[bool, list[tuple[int, str]], str]:

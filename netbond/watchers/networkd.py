@@ -17,7 +17,7 @@ import ctypes
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from netbond.dhcp.clients import LeaseError, parse_networkd
@@ -73,8 +73,8 @@ class Networkd:
         """
         found: dict[int, Lease] = {}
         dated: dict[int, tuple[tuple[int, int], float]] = {}
-        if not os.path.isdir(self._directory):  # noqa: PTH112 - Path.is_dir() raises for some errors
-            links = ()
+        there = self._files()
+        links = [link for link in links if there is None or str(link.index) in there]
         for link in sorted(links, key=lambda link: link.name):
             path = self._directory / str(link.index)
             try:
@@ -97,6 +97,15 @@ class Networkd:
                     dated[link.index] = self._dated[link.index]
         self._kept, self._dated = found, dated
         return tuple(found.values())
+
+    def _files(self) -> Collection[str] | None:
+        """The names of the files in the folder; None if it cannot be listed just now: each is tried then."""
+        try:
+            return frozenset(os.listdir(self._directory))  # noqa: PTH208 - quick
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except OSError:
+            return None
 
     def _date(
         self, index: int, status: os.stat_result, now: float, clock: float
