@@ -1,7 +1,7 @@
 """Counts how much of its data plan each metered uplink has used, and says which are spent. Source and output.
 
 Counting is pure (`add_usage`, `plan_state`): it adds the kernel's byte counters of an interface to months
-that begin on `budget_day`. `Meter` keeps the result in `data_dir/usage.json`.
+that begin on `budget_day`. `Meter` keeps the result (netbond.sources.usage_files).
 
 Counters start from 0 when the interface is a new one (its index changes), after a reboot (the boot id
 changes), or when a driver resets them (they decrease). Then everything that they show is counted.
@@ -20,7 +20,6 @@ not trust every date:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import logging
 import re
@@ -39,17 +38,20 @@ from netbond.desired import Desired
 from netbond.dhcp.clients import LeaseError, check_device
 from netbond.match import NO_SETTINGS, UNMATCHED, Settings, choose
 from netbond.model import Facts, Interface, SpentDataPlan
+from netbond.sources.usage_files import SHORTAGES, UsageFiles
 from netbond.status.schema import DataPlanStatus, Sections
 from netbond.system import files
 from netbond.system.clock import boot_id
-from netbond.system.state_file import StateFile
 
 logger = logging.getLogger(__name__)
 
-STORE = "usage.json"  # in data_dir
-LARGEST_STORE_BYTES = 1 << 20
 MOST_DEVICES = 256  # that are remembered; the one not seen for the longest time is dropped first
-SAVE_INTERVAL_S = 60.0  # a power cut may lose this much; shorter would wear the SD card
+# What a power cut may lose: as much as passes in SAVE_INTERVAL_S, and no more than UNSAVED_SHARE of a budget,
+# unless that passes in less than SOONEST_S. More often would wear an SD card.
+SAVE_INTERVAL_S = 60.0
+UNSAVED_SHARE = 0.01
+SOONEST_S = 10.0
+KEEP_INTERVAL_S = 5.0  # what an agent that is killed may lose, if the modem is plugged anew meanwhile
 WARN_SHARE = 0.8  # the share of the budget from which a warning is shown
 EARLIEST = date(2025, 1, 1)  # this program did not exist before
 
@@ -320,40 +322,59 @@ def _usage(name: str, entry: object) -> Usage:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be written now: for good, or until the next boot."""
+
+    content: dict[str, Any]
+    durable: bool
+
+
 class Meter:
     """Counts the uplinks' usage, and keeps it on the disk.
 
-    Call load() at the start. About once a second call observe(); if due() then returns content, write() it in
-    a thread, because that waits for the disk. At the end call due(..., stopping=True).
+    Call load() at the start. About once a second call observe(); if due() then returns something, write() it
+    in a thread, because that waits for the disk. At the end call due(..., stopping=True).
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        self._store = data_dir / STORE
-        self._file = StateFile(self._store, "usage", LARGEST_STORE_BYTES)
+    def __init__(self, data_dir: Path, state_dir: Path) -> None:
+        self._files = UsageFiles(data_dir, state_dir)
+        self._loaded = False
         self._ledger: dict[str, Usage] = {}
-        self._saved: dict[str, Usage] = {}
+        self._saved: dict[str, Usage] = {}  # for good
         self._saved_at_s: float | None = None
+        self._kept: dict[str, Usage] = {}  # until the next boot
+        self._kept_at_s = float("-inf")
         self.plans: dict[str, PlanState] = {}
         self.problems: tuple[str, ...] = ()
 
     def load(self) -> None:
-        """Read the file. If it is invalid, rename it to usage.json.bad, and report that in `problems`."""
+        """Read the files. If what they say is invalid, rename it to usage.json.bad, and report that.
+
+        What cannot be read for want of descriptors or memory is read later. Until then nothing is counted or
+        written: the kernel's counters go on.
+        """
+        self._loaded = True
         try:
-            self._ledger = self._saved = from_json(self._file.read())
-        except FileNotFoundError:
-            return
+            found = self._files.read()
+            self._ledger = self._saved = self._kept = {} if found is None else from_json(found)
+            self.problems = ()
         except OSError as error:
-            self.problems = (f"{self._store}: {files.why(error)}; usage is counted from now on",)
+            self._loaded = error.errno not in SHORTAGES
+            then = "usage is counted from now on" if self._loaded else "it is read later, and counted on then"
+            self.problems = (f"{self._files.path}: {files.why(error)}; {then}",)
         except ValueError as error:
-            aside = self._store.with_name(f"{STORE}.bad")
-            with contextlib.suppress(OSError):
-                self._store.replace(aside)
+            aside = self._files.put_aside()
             self.problems = (
-                f"{self._store}: {error}; renamed to {aside.name}, usage is counted from now on",
+                f"{self._files.path}: {error}; renamed to {aside.name}, usage is counted from now on",
             )
 
     def observe(self, links: Iterable[Interface], settings: Settings, clock: Clock) -> list[str]:
         """Count the traffic of the uplinks' interfaces; return lines for the log."""
+        if not self._loaded:
+            self.load()
+            if not self._loaded:
+                return []
         links = tuple(links)
         self._ledger = add_usage(self._ledger, links, settings, clock)
         before = self.plans
@@ -372,24 +393,46 @@ class Meter:
             if each.verdict != "normal"
         )
 
-    def due(self, now_s: float, *, stopping: bool = False) -> dict[str, Any] | None:
-        """Return the content to write() at `now_s` (in monotonic seconds); None if nothing is due."""
-        if self._ledger == self._saved:
-            return None
-        if not stopping and self._saved_at_s is not None and now_s < self._saved_at_s + SAVE_INTERVAL_S:
-            return None
-        self._saved_at_s, self._saved = now_s, self._ledger
-        return to_json(self._ledger)
+    def due(self, now_s: float, *, stopping: bool = False) -> Due | None:
+        """Return what to write() at `now_s` (in monotonic seconds); None if nothing is due."""
+        if self._ledger != self._saved and (stopping or now_s >= self._due_at_s()):
+            self._saved_at_s = self._kept_at_s = now_s
+            self._saved = self._kept = self._ledger
+            return Due(to_json(self._ledger), durable=True)
+        if self._ledger != self._kept and now_s >= self._kept_at_s + KEEP_INTERVAL_S:
+            self._kept_at_s, self._kept = now_s, self._ledger
+            return Due(to_json(self._ledger), durable=False)
+        return None
 
-    def write(self, content: Mapping[str, Any]) -> None:
-        """Write the content to the disk, which may take seconds (fsync). Report a failure in `problems`."""
+    def _due_at_s(self) -> float:
+        """When what was counted is to be saved for good."""
+        if self._saved_at_s is None:
+            return float("-inf")
+        much = any(
+            plan.budget and plan.used - self._used_when_saved(plan) >= UNSAVED_SHARE * plan.budget
+            for plan in self.plans.values()
+        )
+        return self._saved_at_s + (SOONEST_S if much else SAVE_INTERVAL_S)
+
+    def _used_when_saved(self, plan: PlanState) -> int:
+        saved = self._saved.get(plan.device)
+        return saved.used if saved is not None and saved.start == plan.start else 0
+
+    def write(self, due: Due) -> None:
+        """Write it, which may take seconds (fsync). Report a failure in `problems`."""
         try:
-            self._file.write(content, durable=True, indent=1)
+            if due.durable:
+                self._files.save(due.content)
+            else:
+                self._files.keep(due.content)
         except OSError as error:
-            self._saved = {}  # to be tried again, also if nothing more is counted
-            self.problems = (f"{self._store}: {files.why(error)}; usage would be lost by a restart",)
+            if due.durable:
+                self._saved = self._kept = {}  # to be tried again, also if nothing more is counted
+                why = f"{self._files.path}: {files.why(error)}; usage would be lost by a reboot"
+                self.problems = (why,)
         else:
-            self.problems = ()
+            if due.durable:
+                self.problems = ()
 
 
 # --- the box's clock --------------------------------------------------------------------------------------
@@ -434,7 +477,7 @@ class DataPlans(Source, Output):
     def __init__(self, config: Config) -> None:
         self._config = config
         self._look: Look = lambda: None
-        self._meter = Meter(config.agent.data_dir)
+        self._meter = Meter(config.agent.data_dir, config.agent.state_dir)
         self._first: Sequence[
             Interface
         ] = ()  # to count in the first pass, when each interface's plan is known

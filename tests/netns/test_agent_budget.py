@@ -75,6 +75,28 @@ def test_spent_while_it_runs_and_after_each_kind_of_restart(box: Box, action: st
     assert metered["used_bytes"] >= 2_000_000
 
 
+def test_killed_and_plugged_anew(box: Box) -> None:
+    """What was counted since usage.json was written is not lost, nor written to the disk each time."""
+    box.configure('[[uplink]]\nmatch = "usb0"\nbudget = "1GB"\n')
+    box.start()
+    saved, since = (box.folder / folder / "usage.json" for folder in ("data", "state"))
+    wait_for(saved.exists, 5, "it is on the disk")
+    before = saved.read_text()
+    spend(box, "usb0")
+    wait_for(lambda: since.exists() and used(since) > 2_000_000, 8, "it is kept")
+    box.stop(signal.SIGKILL)
+    box.unplug("usb0")
+    box.plug("usb0", 10, "10.0.0.10/24")
+    assert saved.read_text() == before
+    box.start()
+    (metered,) = [m for m in box.status()["metered"] if m["device"] == "usb0"]
+    assert metered["used_bytes"] >= 2_000_000
+
+
+def used(file: Path) -> int:
+    return int(json.loads(file.read_text())["devices"]["usb0"]["used"])
+
+
 def watch_table(box: Box) -> subprocess.Popen[str]:
     """What happens to the ECMP table from now on."""
     return ip_monitor(box.name, "monitor", "route")

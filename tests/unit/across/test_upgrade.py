@@ -94,7 +94,7 @@ def test_an_upgrade_knows_the_table_of_router_mode(earlier: Path, monkeypatch: p
 
 
 def test_an_upgrade_goes_on_counting(earlier: Path) -> None:
-    meter = Meter(earlier)
+    meter = Meter(earlier, earlier / "run")
     meter.load()
     assert meter.problems == ()
     usage = Usage(date(2026, 11, 3), 3, 123456789, 11, 7, 1000, 2000, BOOT, date(2026, 10, 3), 50_000_000_000)

@@ -16,10 +16,12 @@ from netbond.config.schema import UplinkConfig
 from netbond.contracts import Traffic
 from netbond.desired import desired
 from netbond.model import Facts, Interface
-from netbond.sources import data_plans
+from netbond.sources import data_plans, usage_files
 from netbond.sources.data_plans import (
+    KEEP_INTERVAL_S,
     MOST_DEVICES,
     SAVE_INTERVAL_S,
+    SOONEST_S,
     Clock,
     DataPlans,
     Meter,
@@ -39,6 +41,7 @@ from netbond.status.schema import Sections
 from netbond.system import typed_json
 from tests.unit.boxes import box
 from tests.unit.places import agent_in, content
+from tests.unit.shortage import no_descriptors
 
 # Nothing here takes long by itself; the machine may.
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -140,7 +143,7 @@ def test_names_that_never_come_back_do_not_fill_the_disk() -> None:
     assert len(ledger) == MOST_DEVICES
     assert "usb0" in ledger
     assert "wwx0" not in ledger
-    assert len(json.dumps(to_json(ledger))) < data_plans.LARGEST_STORE_BYTES
+    assert len(json.dumps(to_json(ledger))) < usage_files.LARGEST_BYTES
 
 
 # --- clocks -----------------------------------------------------------------------------------------------
@@ -346,9 +349,20 @@ CONFIGURED = {"usb0": parse('[[uplink]]\nmatch = "usb0"\nbudget = "1MB"\nbudget_
 
 def meter(folder: Path) -> Meter:
     """As a new process has it."""
-    found = Meter(folder / "lib")
+    found = Meter(folder / "lib", folder / "run")
     found.load()
     return found
+
+
+def save(found: Meter, now_s: float) -> None:
+    due = found.due(now_s)
+    assert due is not None
+    found.write(due)
+
+
+def durable(found: Meter, now_s: float) -> bool | None:
+    due = found.due(now_s)
+    return None if due is None else due.durable
 
 
 def test_usage_survives_a_restart(tmp_path: Path) -> None:
@@ -361,9 +375,7 @@ def test_usage_survives_a_restart(tmp_path: Path) -> None:
     assert set(first.plans) == {"usb0"}
     assert first.plans["usb0"].verdict == "off"
     assert first.spent() == (("usb0", "off", "1.0 MB a month are used up"),)
-    data = first.due(0.0)
-    assert data is not None
-    first.write(data)
+    save(first, 0.0)
     assert first.problems == ()
     assert [path.name for path in (tmp_path / "lib").iterdir()] == ["usage.json"]
     assert (tmp_path / "lib/usage.json").stat().st_mode & 0o777 == 0o600
@@ -380,13 +392,56 @@ def test_the_disk_is_written_at_most_once_a_minute_and_when_stopping(tmp_path: P
     assert found.due(0.0) is None
     assert found.due(0.0, stopping=True) is None
     found.observe([link(0)], CONFIGURED, NOV_20)
-    assert found.due(100.0) is not None
+    assert durable(found, 100.0)
     assert found.due(100.0 + SAVE_INTERVAL_S) is None  # nothing new
     found.observe([link(1)], CONFIGURED, NOV_20)
-    assert found.due(100.0 + SAVE_INTERVAL_S - 1) is None
-    assert found.due(100.0 + SAVE_INTERVAL_S - 1, stopping=True) is not None
+    assert found.due(100.0 + KEEP_INTERVAL_S - 1) is None
+    assert durable(found, 100.0 + SAVE_INTERVAL_S - 1) is False
+    due = found.due(100.0 + SAVE_INTERVAL_S - 1, stopping=True)
+    assert due is not None
+    assert due.durable
     found.observe([link(2)], CONFIGURED, NOV_20)
-    assert found.due(100.0 + 2 * SAVE_INTERVAL_S) is not None
+    assert durable(found, 100.0 + 2 * SAVE_INTERVAL_S)
+
+
+def test_a_hundredth_of_a_budget_is_written_sooner(tmp_path: Path) -> None:
+    found = meter(tmp_path)
+    found.observe([link(0)], CONFIGURED, NOV_20)
+    assert durable(found, 100.0)
+    found.observe([link(9_999)], CONFIGURED, NOV_20)
+    assert durable(found, 100.0 + SOONEST_S) is False
+    found.observe([link(10_000)], CONFIGURED, NOV_20)
+    assert durable(found, 100.0 + SOONEST_S - 1) is None
+    assert durable(found, 100.0 + SOONEST_S)
+    found.observe([link(10_001)], CONFIGURED, NOV_20)
+    assert durable(found, 100.0 + 2 * SOONEST_S) is False
+
+
+def test_what_is_not_saved_yet_survives_a_kill_and_a_modem_that_is_plugged_anew(tmp_path: Path) -> None:
+    found = meter(tmp_path)
+    found.observe([link(0)], CONFIGURED, NOV_20)
+    save(found, 0.0)
+    found.observe([link(900)], CONFIGURED, NOV_20)
+    save(found, KEEP_INTERVAL_S)
+    after = meter(tmp_path)  # the other was killed
+    anew = Interface("usb0", 3, rx_bytes=7)
+    after.observe([anew], CONFIGURED, NOV_20)
+    assert after.plans["usb0"].used == 907
+
+
+def test_without_descriptors_it_is_read_later(tmp_path: Path) -> None:
+    first = meter(tmp_path)
+    first.observe([link(5)], CONFIGURED, NOV_20)
+    first.observe([link(800)], CONFIGURED, NOV_20)
+    save(first, 0.0)
+    with no_descriptors():
+        found = meter(tmp_path)
+        assert found.observe([link(900)], CONFIGURED, NOV_20) == []
+        assert found.problems[0].endswith("Too many open files; it is read later, and counted on then")
+    assert found.due(0.0, stopping=True) is None
+    found.observe([link(1000)], CONFIGURED, NOV_20)
+    assert found.plans["usb0"].used == 995
+    assert found.problems == ()
 
 
 @UNHURRIED
@@ -437,7 +492,7 @@ def test_a_broken_file_is_put_aside_and_named(tmp_path: Path, content: str) -> N
     assert "\n" not in found.problems[0]
     assert (tmp_path / "lib/usage.json.bad").read_text() == content
     found.observe([link(0)], CONFIGURED, NOV_20)
-    found.write(found.due(0.0) or {})
+    save(found, 0.0)
     assert meter(tmp_path).problems == ()
 
 
@@ -450,12 +505,12 @@ def test_a_file_that_others_can_write_is_not_believed(tmp_path: Path) -> None:
 
 def test_no_place_to_keep_it(tmp_path: Path) -> None:
     (tmp_path / "lib").write_text("in the way")
-    found = Meter(tmp_path / "lib")
+    found = Meter(tmp_path / "lib", tmp_path / "run")
     found.observe([link(0)], CONFIGURED, NOV_20)
-    found.write(found.due(0.0) or {})
-    assert found.problems[0].endswith("usage would be lost by a restart")
+    save(found, 0.0)
+    assert found.problems[0].endswith("usage would be lost by a reboot")
     (tmp_path / "lib").unlink()
-    found.write(found.due(data_plans.SAVE_INTERVAL_S) or {})
+    save(found, SAVE_INTERVAL_S)
     assert meter(tmp_path).due(0.0, stopping=True) is None
     assert found.problems == ()
     assert (tmp_path / "lib/usage.json").exists()
