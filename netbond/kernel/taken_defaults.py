@@ -6,6 +6,7 @@ configuration. If the file cannot be written, nothing is taken.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ from netbond.model import MAIN_TABLE, PATH_ATTRIBUTES, Facts, Nexthop, Route
 from netbond.plan import Operation
 from netbond.refusals import Refusal
 from netbond.system.state_file import StateFile
+from netbond.system.text import quoted
 from netbond.tables import DEFAULT, on_link
 
 LARGEST_BYTES = 65536
@@ -74,7 +76,7 @@ def from_json(found: object) -> tuple[Route, ...]:
             raise TypeError("not a list")
         return tuple(_route(item) for item in found)
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise ValueError(f"not a record of default routes: {error!r}") from None
+        raise ValueError(f"not a record of default routes: {quoted(error)}") from None
 
 
 def _route(item: dict[str, Any]) -> Route:
@@ -103,7 +105,7 @@ def _attribute(found: Any) -> tuple[str, int | str]:
     name, value = found
     fits = isinstance(value, str) if name == "congctl" else type(value) is int and 0 <= value < 2**32
     if name not in PATH_ATTRIBUTES or not fits:
-        raise ValueError(f"not a record of default routes: {name!r} is not an attribute with its value")
+        raise ValueError(f"not a record of default routes: {quoted(name)} is not an attribute with its value")
     return name, value
 
 
@@ -111,7 +113,7 @@ def _scope(word: object) -> str:
     """A scope as netbond.kernel.rtnetlink reads it: a name, or a number without a name."""
     if word in SCOPES or (isinstance(word, str) and word.isascii() and word.isdigit() and int(word) < 256):
         return str(word)
-    raise ValueError(f"not a record of default routes: there is no scope {word!r}")
+    raise ValueError(f"not a record of default routes: there is no scope {quoted(word)}")
 
 
 class DefaultStore:
@@ -132,10 +134,14 @@ class DefaultStore:
         return self._kept
 
     def save(self, routes: Iterable[Route]) -> None:
-        """Record these, and no others. OSError if that fails: then nothing must be taken."""
+        """Record these, and no others; a record that cannot be used is replaced.
+
+        OSError if that fails: then nothing must be taken.
+        """
         new = tuple(routes)
-        if new == self.load():
-            return
+        with contextlib.suppress(ValueError):
+            if new == self.load():
+                return
         if new:
             self._file.write({"routes": to_json(new)}, indent=1)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -10,6 +11,7 @@ import pytest
 
 from netbond.kernel.client import Kernel
 from netbond.kernel.taken_defaults import DefaultStore, from_json, give_back, merged, still_valid, to_json
+from netbond.model import Route
 from netbond.plan import Operation
 from tests.unit.boxes import address, box, default6, main_default, six
 
@@ -73,6 +75,24 @@ def test_a_record_that_makes_no_sense_is_an_error(tmp_path: Path) -> None:
     DefaultStore(tmp_path).path.write_text('[{"family": 5}]')
     with pytest.raises(ValueError, match="not a record of default routes"):
         DefaultStore(tmp_path).load()
+
+
+@pytest.mark.parametrize("routes", [(OURS,), ()])
+def test_such_a_record_is_replaced(tmp_path: Path, routes: tuple[Route, ...]) -> None:
+    """Else nothing could be taken ever again."""
+    store = DefaultStore(tmp_path)
+    store.path.write_text("[" * 5000)
+    store.save(routes)
+    assert store.load() == DefaultStore(tmp_path).load() == routes
+
+
+def test_an_error_does_not_repeat_the_record(tmp_path: Path) -> None:
+    entry = {"family": "\x1b[2J" * 5000}
+    DefaultStore(tmp_path).path.write_text(json.dumps([entry]))
+    with pytest.raises(ValueError, match="not a record of default routes") as caught:
+        DefaultStore(tmp_path).load()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
 
 
 class Applying:
