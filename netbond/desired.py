@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
-from netbond import pins, withheld
+from netbond import pins, switched_off, withheld
 from netbond.config.schema import Config
 from netbond.config.values import HIGHEST_TABLE
 from netbond.ecmp import ecmp, uses_groups
@@ -94,6 +94,7 @@ def desired(facts: Facts, config: Config) -> Desired:
     of_policies = policy_routes(
         chosen, uplinks, routing, groups=groups, resilient=resilient, left_out=left_out
     )
+    without_way = switched_off.refused_families(uplinks, facts, routing)
     shared = ecmp(uplinks, routing, groups=groups, resilient=resilient, left_out=left_out)
     main = through_devices(facts.routes, {uplink.device for uplink in uplinks}, routing.protocol)
     of_uplinks = [
@@ -132,6 +133,7 @@ def desired(facts: Facts, config: Config) -> Desired:
         *copies(facts.rules, bound, routing.protocol),
         *bound,
         *refusing,
+        *switched_off.rules(uplinks, without_way, routing),
         *refusals(chosen, uplinks, found.withheld, routing),
         *unbound,
         *marked,
@@ -145,6 +147,7 @@ def desired(facts: Facts, config: Config) -> Desired:
             *refused,
             *of_policies.routes,
             *shared.routes,
+            *switched_off.routes(without_way, routing),
         ),
         rules=(*first_of_all(facts.rules, own, routing.protocol), *own),
         idle=found.idle,
@@ -152,7 +155,7 @@ def desired(facts: Facts, config: Config) -> Desired:
         settings=found.settings,
         nexthops=_members_first((*shared.nexthops, *of_policies.nexthops)),
         withheld=found.withheld,
-        take=_to_take(facts, uplinks, config),
+        take=_to_take(facts, uplinks, without_way, config),
         own_rules=tuple(bound),
         policies=chosen,
         flows=flows,
@@ -167,16 +170,19 @@ def _members_first(
     return tuple(sorted(dict.fromkeys(nexthops), key=lambda each: isinstance(each, NexthopGroup)))
 
 
-def _to_take(facts: Facts, uplinks: Iterable[Uplink], config: Config) -> tuple[Route, ...]:
+def _to_take(
+    facts: Facts, uplinks: Iterable[Uplink], without_way: Collection[int], config: Config
+) -> tuple[Route, ...]:
     """Return the foreign defaults to take out of main, where they hide the classic layout's ECMP table.
 
-    A family without a usable uplink keeps its defaults, because nothing would replace them. So does one with
+    A family without a usable uplink keeps its defaults, because nothing would replace them, unless it is
+    to have no way (`without_way`). So does one with
     a default that refuses: main would refuse everything once the defaults before it are gone. The rule for
     main passes them over instead (netbond.rules).
     """
     if not config.routing.take_over_default:
         return ()
-    served = {uplink.family for uplink in uplinks if uplink.usable}
+    served = {uplink.family for uplink in uplinks if uplink.usable} | set(without_way)
     served -= refusing_families(facts, config.routing.protocol)
     return tuple(route for route in main_defaults(facts, config.routing.protocol) if route.family in served)
 
