@@ -187,6 +187,11 @@ def told(uplink: str, what: str, value: Value, by: str, left_s: float | None) ->
     return f"{uplink} {words(what, value)} by {by}{time}"
 
 
+def left_words(left_s: float | None) -> str:
+    """How long it still holds, "for 43 min more"; "": until it is unset."""
+    return "" if left_s is None else f"for {duration(left_s)} more"
+
+
 def command(uplink: str, what: str, value: Value, left_s: float | None) -> str:
     """The command that sets it."""
     setting = str(value) if what == "mode" else f"{what} {value}"

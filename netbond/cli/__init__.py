@@ -35,6 +35,8 @@ COMMANDS: dict[str, str] = {
     "run": "the agent: keep routes, rules and engines right until told to stop",
     "status": "show uplinks, the ECMP default and the engines",
     "events": "tell what has happened: a line for each plug, unplug, problem and stream",
+    "set": "set an uplink off, a backup, or normal; its weight or priority; list what is set",
+    "unset": "take back what was set of an uplink",
     "doctor": "check the box: say what is wrong, what shows it, and the command that mends it",
     "watch": "follow what a sender's links carry, and the rate that its encoder may send",
     "explain": "show step by step which route a packet takes, and which route netbond intends",
