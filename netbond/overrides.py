@@ -187,6 +187,12 @@ def told(uplink: str, what: str, value: Value, by: str, left_s: float | None) ->
     return f"{uplink} {words(what, value)} by {by}{time}"
 
 
+def standing(one: OverrideStatus) -> str:
+    """That it is set, and for how long still: "set off by root, for 43 min more"."""
+    left = left_words(one.left_s)
+    return f"{words(one.what, one.value)} by {one.by}{f', {left}' if left else ''}"
+
+
 def left_words(left_s: float | None) -> str:
     """How long it still holds, "for 43 min more"; "": until it is unset."""
     return "" if left_s is None else f"for {duration(left_s)} more"

@@ -25,6 +25,7 @@ from netbond.cli.status_view import (
     number,
     origin,
     plain_table,
+    set_by_hand,
     state,
     text,
     title,
@@ -89,6 +90,9 @@ def _links(stats: ReceiverStatistics) -> Table:
 def _rows(snapshot: Snapshot, device: str, uplinks: list[UplinkStatus], now: float) -> Iterator[Row]:
     for uplink in uplinks:
         yield from _routing(uplink, now)
+    for name in dict.fromkeys(uplink.name for uplink in uplinks):
+        if told := set_by_hand(snapshot, name):
+            yield "set by hand", text(told, "yellow")
     if (hardware := snapshot.hardware.get(device)) is not None and hardware != HardwareStatus():
         yield from _hardware(hardware)
     if (modem := snapshot.modems.get(device)) is not None:
@@ -112,6 +116,8 @@ def _routing(uplink: UplinkStatus, now: float) -> Iterator[Row]:
         f"weight {uplink.weight}",
         "in the shared default" if uplink.in_ecmp else "not in the shared default",
     ]
+    if uplink.priority:
+        words.append(f"priority {uplink.priority}")
     if uplink.metered:
         words.append("metered")
     yield f"IPv{uplink.family}", text(", ".join(words))

@@ -15,6 +15,8 @@ from netbond.cli.status_view import (
     live_reason,
     name_of,
     number,
+    set_by_hand,
+    set_for_later,
     title,
     worst_first,
 )
@@ -45,6 +47,8 @@ def _lines(snapshot: Snapshot) -> Iterator[str]:
             yield f"Modem {modem.device or modem.model}: {modem.why}."
     for gone in snapshot.gone:
         yield f"Gone: {gone.name}, {gone.reason}, {duration(gone.gone_s)} ago."
+    for line in set_for_later(snapshot):
+        yield f"Not there now: {line}."
     agent = snapshot.agent
     yield (
         f"Agent: netbond {agent.version}, process {agent.pid}, up for {duration(agent.uptime_s)},"
@@ -93,6 +97,10 @@ def _uplink(uplink: UplinkStatus, snapshot: Snapshot) -> str:
     if uplink.state == UplinkState.UP and health is not None and health.state not in ("up", "unknown"):
         said, reason = health.state, health.reason
     why = f", {reason}" if reason and reason != said else ""
+    told = set_by_hand(snapshot, uplink.name)
+    if told and reason.startswith("set "):
+        why = ""
+    by_hand = f" It is {told}." if told else ""
     family = "" if uplink.family == 4 else ", IPv6"
     gateway = f"gateway {uplink.gateway}" if uplink.gateway else "no gateway needed"
-    return f"Uplink {title(uplink)}{family}: {said}{why}, address {uplink.address}, {gateway}."
+    return f"Uplink {title(uplink)}{family}: {said}{why}, address {uplink.address}, {gateway}.{by_hand}"

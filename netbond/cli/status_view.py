@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from netbond.model import UplinkState
+from netbond.overrides import standing
 from netbond.policies.words import way_words
 from netbond.sources.data_plans import EARLIEST
 from netbond.sources.data_plans import amount as readable
@@ -200,6 +201,7 @@ def _uplinks(snapshot: Snapshot, now: float) -> list[RenderableType]:
     none = "No uplinks: no interface has an address and a known gateway."
     parts: list[RenderableType] = [text("Uplinks (rx and tx in bit/s)") if uplinks else text(none, "yellow")]
     notes = plain_table()
+    named: set[str] = set()  # uplinks of which it is said what is set
     shown: set[str] = set()  # devices whose rates, modem and data plan have their place already
     for family in (4, 6):
         some = worst_first([uplink for uplink in uplinks if uplink.family == family], snapshot)
@@ -210,6 +212,9 @@ def _uplinks(snapshot: Snapshot, now: float) -> list[RenderableType]:
             device, name = uplink.device, uplink.name
             if why := _why(uplink, health_of(snapshot, uplink), snapshot):
                 notes.add_row(text(f"{name}, IPv6" if family == 6 and device in shown else name, "bold"), why)
+            if name not in named and (told := set_by_hand(snapshot, name)):
+                notes.add_row(text(name, "bold"), text(told, "yellow"))
+            named.add(name)
             if device not in shown and (carrier := _carrier(snapshot, device)):
                 notes.add_row(text(name, "bold"), carrier)
             shown.add(device)
@@ -219,6 +224,8 @@ def _uplinks(snapshot: Snapshot, now: float) -> list[RenderableType]:
     if snapshot.gone:
         away = dict.fromkeys(f"{one.name} ({gone_since(one)})" for one in snapshot.gone)
         parts.append(text(f"Gone: {', '.join(away)}", "yellow"))
+    if later := set_for_later(snapshot):
+        parts.append(text(f"Not there now: {'; '.join(later)}", "yellow"))
     names = [one.device for one in snapshot.excluded if one.reason != "loopback"]
     if names:
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -265,6 +272,17 @@ class _Stack:
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(Measurement.get(console, options, self._below).maximum, self._beside.cell_len)
+
+
+def set_by_hand(snapshot: Snapshot, name: str) -> str:
+    """What people have set of the uplink, "set off by root, for 43 min more"; "" if nothing."""
+    return "; ".join(standing(one) for one in snapshot.overrides if one.uplink == name)
+
+
+def set_for_later(snapshot: Snapshot) -> list[str]:
+    """What is set of uplinks that are not there: "usb5 set off by root"."""
+    there = {one.name for one in snapshot.uplinks}
+    return [f"{one.uplink} {standing(one)}" for one in snapshot.overrides if one.uplink not in there]
 
 
 def _standing(uplink: UplinkStatus, health: HealthStatus | None) -> Text:
@@ -334,6 +352,8 @@ def _why(uplink: UplinkStatus, health: HealthStatus | None, snapshot: Snapshot) 
     said, reason = uplink.state, uplink.reason
     if any(one.subject == uplink.name and one.code in _TOLD for one in snapshot.agent.problem_details):
         return None  # it stands above
+    if uplink.mode != "normal" and reason.startswith(f"set {uplink.mode} by "):
+        return None  # what is set stands there
     if said == UplinkState.DEAD and health is not None and health.state == "down":
         return text(f"dead for {duration(health.since_s)}: {reason}", "red")
     if said in (UplinkState.SPENT, UplinkState.STANDBY) and any(
@@ -517,7 +537,7 @@ def _badness(row: UplinkStatus | LinkStatistics, snapshot: Snapshot | None) -> i
     health = None if snapshot is None else health_of(snapshot, row)
     if row.state == UplinkState.UP:
         return 3 if health is None or health.state in ("up", "unknown") else 1
-    return {"standby": 2, "degraded": 1}.get(row.state, 0)
+    return {"standby": 2, "off": 2, "degraded": 1}.get(row.state, 0)
 
 
 def _brief_uplinks(snapshot: Snapshot) -> list[RenderableType]:

@@ -26,6 +26,7 @@ from netbond.status.schema import (
     HealthStatus,
     IdleModem,
     ModemStatus,
+    OverrideStatus,
     PolicyStatus,
     Snapshot,
     UplinkStatus,
@@ -69,6 +70,7 @@ class SnapshotCollector(Collector):
             yield from _verdict(snapshot.verdict)
             yield from _uplinks(snapshot.uplinks)
             yield from _expected(snapshot)
+            yield from _overrides(snapshot.overrides)
             yield from _ecmp(snapshot.ecmp)
             yield from _policies(snapshot.policies)
             yield from _health(snapshot.health)
@@ -198,6 +200,15 @@ def _uplinks(uplinks: Sequence[UplinkStatus]) -> Iterator[Metric]:
     )
 
 
+def _overrides(overrides: Sequence[OverrideStatus]) -> Iterator[Metric]:
+    yield _gauge(
+        "netbond_uplink_override",
+        "What a person has set of an uplink with netbond set; always 1.",
+        ("name", "what", "value"),
+        (((one.uplink, one.what, str(one.value)), 1) for one in overrides),
+    )
+
+
 def _expected(snapshot: Snapshot) -> Iterator[Metric]:
     """For alerts: the other series of a modem that was unplugged are not there any more."""
     devices = {uplink.device for uplink in snapshot.uplinks}
@@ -205,8 +216,13 @@ def _expected(snapshot: Snapshot) -> Iterator[Metric]:
         *((each.name, each.label or each.name, each.reason) for each in snapshot.idle if each.name),
         *((each.device, each.name, each.reason) for each in snapshot.gone),
     ]
+    off = {one.uplink for one in snapshot.overrides if one.value == "off"}  # its cable may be pulled, too
     names = [uplink.name for uplink in snapshot.uplinks]
-    names += [name for device, name, why in missing if device not in devices and not is_on_purpose(why)]
+    names += [
+        name
+        for device, name, why in missing
+        if device not in devices and name not in off and not is_on_purpose(why)
+    ]
     yield _gauge(
         "netbond_uplink_expected",
         "An uplink that is there, that an [[uplink]] names, or that went in the last 10 minutes; always 1.",

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netbond.model import UplinkState
+from netbond.overrides import left_words
 from netbond.problems import BROKEN, DEGRADED, NOTICE
 from netbond.srtla.statistics import LinkStatistics, ReceiverStatistics, SenderStatistics
 from netbond.status.schema import EngineStatus, ProblemStatus, Snapshot, Verdict
@@ -40,9 +41,20 @@ def verdict(snapshot: Snapshot) -> Verdict:
     words = [head.text, *(aged(one, brackets=False) for one in left[:SHOWN])]
     if len(left) > SHOWN:
         words.append(f"and {counted(len(left) - SHOWN, 'more problem')}")
+    words += _set_by_hand(snapshot)
     if head.unknown and code < IS_BROKEN:
         code = UNKNOWN
     return Verdict(printable("; ".join(words), LONGEST), code)
+
+
+def _set_by_hand(snapshot: Snapshot) -> list[str]:
+    """The modes that people have set of uplinks that are there: it may have been another, or be forgotten."""
+    there = {one.name for one in snapshot.uplinks}
+    found = [one for one in snapshot.overrides if one.what == "mode" and one.uplink in there]
+    told = [f"{one.uplink} set {one.value} {left_words(one.left_s)}".rstrip() for one in found[:SHOWN]]
+    if len(found) > SHOWN:
+        told.append(f"and {len(found) - SHOWN} more set by hand")
+    return told
 
 
 def no_agent(error: str) -> Verdict:

@@ -8,7 +8,7 @@ from netbond.cli.status_plain import lines
 from netbond.status.assessment import belated
 from netbond.status.schema import from_json
 from tests.unit.cli.snapshots import SNAPSHOT
-from tests.unit.status.faults import backpack, gone, one_link, studio
+from tests.unit.status.faults import at_home, backpack, gone, one_link, set_off, studio
 
 
 def read(box: dict[str, Any]) -> list[str]:
@@ -50,3 +50,15 @@ def test_each_line_is_one_line_of_plain_text() -> None:
     assert "Notice: wlan0: interface is down. What to do: ip link set wlan0 up, if nobody meant it." in read(
         SNAPSHOT
     )
+
+
+def test_what_people_have_set() -> None:
+    box = at_home()
+    set_off(1, 2580.0)(box)
+    box["overrides"].append({**box["overrides"][0], "uplink": "usb9", "left_s": None})
+    found = read(box)
+    assert (
+        "Uplink usb1: off, address 10.0.1.10, gateway 10.0.1.1. It is set off by root, for 43 min more."
+        in found
+    )
+    assert "Not there now: usb9 set off by root." in found

@@ -25,7 +25,7 @@ from tests.unit.cli.snapshots import (
     shown,
     uplink,
 )
-from tests.unit.status.faults import backpack, links_of, stats_of
+from tests.unit.status.faults import at_home, backpack, links_of, set_off, stats_of
 
 
 def test_the_view_at_80_columns() -> None:
@@ -437,3 +437,32 @@ def test_without_capacities_there_is_the_share_of_each_link() -> None:
         "  usb1    20.5         12  48 ms  0.3 %      0    0 %  up\n"
     ) in text
     assert "advice" not in text
+
+
+def test_what_people_have_set_stands_below_the_table() -> None:
+    box = at_home()
+    box["uplinks"].append({**box["uplinks"][1], "family": 6, "address": "2001:db8::2", "gateway": "fe80::1"})
+    set_off(1, 2580.0)(box)
+    box["uplinks"][2].update(state="off", reason="set off by root", mode="off")
+    weight = {**box["overrides"][0], "what": "weight", "value": 3, "by": "alice", "left_s": None}
+    box["overrides"] += [weight, {**weight, "uplink": "usb0"}, {**weight, "uplink": "usb9"}]
+    lines = shown(box).splitlines()
+    assert "UP: 1 uplink; usb1 set off for 43 min more" in lines
+    assert "  usb0  set weight 3 by alice" in lines
+    assert "  usb1  set off by root, for 43 min more; set weight 3 by alice" in lines
+    assert "Not there now: usb9 set weight 3 by alice" in lines
+    assert sum("set off by root" in line for line in lines) == 1
+    (row,) = [line for line in lines if "10.0.1.10" in line]
+    assert row.split()[-1] == "off"
+    assert lines.index(row) == 4  # above the one that is up
+    details = [line.split() for line in shown(box, everything=True).splitlines()]
+    told = "set by hand set off by root, for 43 min more; set weight 3 by alice"
+    assert told.split() in details
+
+
+def test_a_backup_that_was_set_is_said_once() -> None:
+    box = at_home()
+    set_off(1)(box)
+    box["uplinks"][1].update(state="standby", reason="set backup by root", mode="backup")
+    box["overrides"][0]["value"] = "backup"
+    assert shown(box).count("set backup by root") == 1

@@ -123,6 +123,23 @@ def uplink_is(number: int, standing: str, why: str, **health_is: Any) -> Change:
     return change
 
 
+def set_off(number: int, left_s: float | None = None, **more: Any) -> Change:
+    """That uplink is set off, for so long still, and more is so. Its checks fail, and it has no link."""
+
+    def change(box: dict[str, Any]) -> None:
+        uplink = box["uplinks"][number]
+        uplink.update({"state": "off", "reason": "set off by root", "mode": "off", "in_ecmp": False, **more})
+        box["health"][number].update(state="down", reason="gateway: no answer")
+        said = {"what": "mode", "value": "off", "by": "root", "since_s": 9.0, "left_s": left_s}
+        override = {"uplink": uplink["name"], **said, "configured": "normal"}
+        box["overrides"] = [*box.get("overrides", ()), override]
+        if box["engines"]:
+            links = links_of(box)
+            links[:] = [each for each in links if each["device"] != uplink["device"]]
+
+    return change
+
+
 def gone(box: dict[str, Any]) -> None:
     """The last modem was unplugged 20 s ago."""
     left = box["uplinks"].pop()

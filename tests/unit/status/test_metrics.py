@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from netbond.sources import data_plans
 from netbond.srtla.advice import Advice
 from netbond.srtla.watch import VERSION, WatchLine
 from netbond.status.metrics import MetricsServer, SnapshotCollector
-from netbond.status.schema import from_json
+from netbond.status.schema import Snapshot, from_json
 from netbond.system.typed_json import to_json
 from netbond.watchers import modemmanager
 
@@ -93,6 +94,18 @@ SNAPSHOT: dict[str, Any] = {
         ],
     },
     "verdict": {"text": "UP: 1 uplink; one; two", "code": 1},
+    "overrides": [
+        {
+            "uplink": name,
+            "what": what,
+            "value": value,
+            "by": "root",
+            "since_s": 1,
+            "left_s": None,
+            "configured": None,
+        }
+        for name, what, value in (("roof", "weight", 2), ("usb5", "mode", "off"))
+    ],
     "uplinks": [
         {
             "name": "roof",
@@ -310,6 +323,8 @@ netbond_uplink_up{device="usb0",address="10.0.0.10"} 1
 netbond_uplink_up{device="wwan0",address="10.64.0.9"} 0
 netbond_uplink_expected{name="roof"} 1
 netbond_uplink_expected{name="wwan0"} 1
+netbond_uplink_override{name="roof",what="weight",value="2"} 1
+netbond_uplink_override{name="usb5",what="mode",value="off"} 1
 netbond_uplink_in_ecmp{device="usb0",address="10.0.0.10"} 1
 netbond_uplink_in_ecmp{device="wwan0",address="10.64.0.9"} 0
 netbond_uplink_weight{device="usb0",address="10.0.0.10"} 2
@@ -485,6 +500,18 @@ def test_an_uplink_that_is_missing_is_expected(parts: dict[str, Any], missing: s
         found = samples(scrape(server))
     expected = {dict(labels)["name"] for name, labels, _ in found if name == "netbond_uplink_expected"}
     assert expected == {"roof", "wwan0"} | missing
+
+
+def test_one_that_is_set_off_is_not_missed() -> None:
+    """Whoever has set it off may have pulled it out, too."""
+    snapshot = replace(from_json(SNAPSHOT), idle=(IdleInterface("usb5", "no such interface now"),))
+    for shown, missed in ((snapshot, False), (replace(snapshot, overrides=()), True)):
+        found = [m for m in SnapshotCollector(partial(_same, shown)).collect() if "expected" in m.name]
+        assert ("usb5" in [sample.labels["name"] for sample in found[0].samples]) is missed
+
+
+def _same(snapshot: Snapshot) -> Snapshot:
+    return snapshot
 
 
 def test_a_missing_uplink_has_its_label() -> None:

@@ -23,6 +23,7 @@ from tests.unit.status.faults import (
     links_of,
     not_registered,
     one_link,
+    set_off,
     stats_of,
     studio,
     told,
@@ -50,19 +51,6 @@ def all_dead(box: dict[str, Any]) -> None:
 def both_families(box: dict[str, Any]) -> None:
     box["uplinks"].append({**box["uplinks"][0], "family": 6, "address": "2001:db8::2", "state": "dead"})
     box["uplinks"][-1]["reason"] = "gateway: no answer"
-
-
-def set_off(number: int, **more: Any) -> Change:
-    """That uplink is set off, and more is so of it."""
-
-    def change(box: dict[str, Any]) -> None:
-        box["uplinks"][number].update({"state": "off", "reason": "set off by root", "mode": "off", **more})
-        box["health"][number].update(state="down", reason="gateway: no answer")
-        said = {"what": "mode", "value": "off", "by": "root", "since_s": 9.0, "left_s": None}
-        name = box["uplinks"][number]["name"]
-        box["overrides"] = [*box.get("overrides", ()), {"uplink": name, **said, "configured": None}]
-
-    return change
 
 
 def test_what_is_set_off_is_no_problem() -> None:

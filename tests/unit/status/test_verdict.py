@@ -22,6 +22,7 @@ from tests.unit.status.faults import (
     links_of,
     not_registered,
     one_link,
+    set_off,
     stats_of,
     studio,
     told,
@@ -273,3 +274,30 @@ def test_ages_are_said_as_people_do(code: str, text: str, since_s: float, says: 
 )
 def test_rates(bps: float, says: str) -> None:
     assert spell_rate(bps) == says
+
+
+def test_what_is_set_off_is_in_the_verdict_and_makes_nothing_worse() -> None:
+    found = after(backpack(), set_off(3, 2580.0)).verdict
+    assert found is not None
+    assert found.text == "STREAMING 4.5 Mbit/s over 3 of 3 links; usb3 set off for 43 min more"
+    assert found.code == 0
+    box = at_home()
+    set_off(0)(box)
+    found = after(box, uplink_is(1, "dead", "gateway: no answer", state="down", since_s=70.0)).verdict
+    assert found is not None
+    assert found.text == (
+        "DOWN: none of 2 uplinks is usable; usb1 dead: gateway: no answer for 1 min; usb0 set off"
+    )
+
+
+def test_only_modes_of_what_is_there_and_not_without_end() -> None:
+    box = backpack()
+    for number in range(3):
+        set_off(number)(box)
+    box["overrides"] += [
+        {**box["overrides"][0], "uplink": "usb3", "what": "weight", "value": 3},
+        {**box["overrides"][0], "uplink": "usb9"},
+    ]
+    found = after(box, fine).verdict
+    assert found is not None
+    assert found.text.endswith("; usb0 set off; usb1 set off; and 1 more set by hand")
