@@ -211,6 +211,16 @@ def undoing(uplink: str, what: str, before: Iterable[OverrideStatus]) -> str:
     return "; ".join(found) or f"netbond unset {quote(uplink)} {what}".rstrip()
 
 
+def notes(found: Iterable[Override]) -> list[str]:
+    """What is set, a line for each uplink: "usb1: set off by root, weight 3"."""
+    lines = []
+    for one in found:
+        words = [f"{one.mode} by {one.by}"] if one.mode else []
+        words += [f"{what} {getattr(one, what)}" for what in LIMITS if getattr(one, what) is not None]
+        lines.append(f"{one.uplink}: set {', '.join(words)}")
+    return lines
+
+
 # --- over reboots ------------------------------------------------------------------------------------------
 
 

@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the plan; 0 if it is empty and nothing stands in its way, else 2."""
     from netbond.conflicts import unmet
     from netbond.desired import desired
+    from netbond.overrides import notes
     from netbond.plan import plan
     from netbond.router import nft
     from netbond.sources.once import gather
@@ -71,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     goal = desired(facts, config)
     operations = plan(facts, goal, config.routing.protocol)
     changes, text = beyond_routes(facts, goal, config)
+    for line in notes(facts.overrides):
+        print(printable(f"# {line}"), file=sys.stderr)
     impossible = [line for _, line in unmet(facts, goal, config)]
     for line in impossible:
         print(printable(f"# {line}", 4000), file=sys.stderr)

@@ -38,6 +38,13 @@ UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _PART = re.compile(r"(\d{1,8})(sec|min|s|m|h|d)")
 
 
+class _Suggested(tuple[str, ...]):
+    """Words that a shell completes, among others that may stand there, too: numbers."""
+
+    def __contains__(self, _word: object) -> bool:
+        return True
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     where(parser)
@@ -49,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "setting",
         metavar="SETTING",
         nargs="*",
+        choices=_Suggested((*MODES, *LIMITS)),
         help=f"{', '.join(MODES)}; or weight or priority, and a number",
     )
     parser.add_argument(

@@ -11,7 +11,7 @@ from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.desired import desired
 from netbond.explain import Query, Verdict, as_marked, confirms, describe, intended, not_used, walk
-from netbond.model import MAIN_TABLE, Facts, Health, Interface, Nexthop, Route, Rule
+from netbond.model import MAIN_TABLE, Facts, Health, Interface, Nexthop, Override, Route, Rule
 from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
 from tests.unit.boxes import address, box, main_default
 
@@ -245,13 +245,15 @@ def test_of_rules_with_one_priority_the_older_is_asked_first() -> None:
 def test_uplinks_that_are_not_in_the_shared_default() -> None:
     poor = Health("usb1", 4, "degraded", "icmp: 31% of the last answers missing", poor=True)
     dead = Health("usb2", 4, "down", "receiver: silence")
-    facts = replace(box("usb0", "usb1", "usb2", "usb3"), health=(poor, dead))
+    off = (Override("usb4", "off", by="root"),)
+    facts = replace(box("usb0", "usb1", "usb2", "usb3", "usb4"), health=(poor, dead), overrides=off)
     text = '[health]\ncheck_quality = true\n[[uplink]]\nmatch = "usb3"\nbackup = true'
     goal = desired(facts, parse(text))
     assert not_used(goal, 4) == [
         "not in the shared default: usb1 is degraded (icmp: 31% of the last answers missing)",
         "not in the shared default: usb2 is dead (receiver: silence)",
         "not in the shared default: usb3 is standby (backup)",
+        "not in the shared default: usb4 is off (set off by root)",
     ]
     assert not_used(goal, 6) == []
 

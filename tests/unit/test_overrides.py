@@ -26,6 +26,7 @@ from netbond.overrides import (
     from_file,
     left_without,
     named,
+    notes,
     overrides,
     to_file,
     told,
@@ -224,6 +225,10 @@ def test_what_takes_it_back() -> None:
     assert undoing("usb1", "mode", (before,)) == "netbond set usb1 backup --for 60s"
     both = (before, OverrideStatus("usb1", "weight", 3, "root", 5.0, None, 1))
     assert undoing("usb1", "", both) == "netbond set usb1 backup --for 60s; netbond set usb1 weight 3"
+
+
+def test_notes_for_plan() -> None:
+    assert notes(overrides(SETTINGS)) == ["usb0: set priority 0", "usb1: set off by root, weight 3"]
 
 
 # --- over reboots ------------------------------------------------------------------------------------------

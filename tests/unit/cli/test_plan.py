@@ -11,7 +11,7 @@ import pytest
 from netbond.cli import main
 from netbond.config.load import load
 from netbond.desired import desired
-from netbond.model import Facts
+from netbond.model import Facts, Override
 from tests.unit.boxes import box
 
 
@@ -52,6 +52,16 @@ def test_changes_are_commands_with_their_reasons(
     assert capsys.readouterr().out == f"{command}  # missing\n"
     assert main(["plan", "--json", "--config", str(config)]) == 2
     assert json.loads(capsys.readouterr().out) == [{"command": command, "why": "missing"}]
+
+
+def test_what_people_have_set_is_beside_the_commands(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = replace(settled(config), overrides=(Override("usb0", weight=3),))
+    monkeypatch.setattr("netbond.sources.once.gather", lambda _: facts)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main(["plan", "--config", str(config)]) == 0
+    assert tuple(capsys.readouterr()) == ("", "# usb0: set weight 3\n")
 
 
 def test_router_mode_is_roots(

@@ -14,6 +14,7 @@ import pytest
 
 from netbond.cli import main
 from netbond.cli.set import lines, seconds, understood, who
+from netbond.cli.words import words
 from netbond.errors import UnavailableError, UsageError
 from netbond.status.control import Command, ControlServer, Peer
 from netbond.status.protocol import (
@@ -93,7 +94,7 @@ def test_what_is_set_in_lines() -> None:
 Answer = Callable[[Any], object]
 
 
-def run(folder: Path, words: list[str], answer: Answer | None = None) -> int:
+def run(folder: Path, line: list[str], answer: Answer | None = None) -> int:
     """Run netbond while an agent answers so, to all that is asked."""
     socket = folder / "c.sock"
     config = folder / "netbond.toml"
@@ -115,7 +116,7 @@ def run(folder: Path, words: list[str], answer: Answer | None = None) -> int:
         if answer is not None:
             await server.start()
         try:
-            return await asyncio.to_thread(main, [words[0], "--config", str(config), *words[1:]])
+            return await asyncio.to_thread(main, [line[0], "--config", str(config), *line[1:]])
         finally:
             if answer is not None:
                 await server.stop()
@@ -166,7 +167,7 @@ def test_without_an_agent_nothing_is_set(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    ("words", "error"),
+    ("said", "error"),
     [
         (["usb1", "on"], "'on' cannot be set"),
         (["usb1", "weight", "300"], "'300' is no weight; it is a whole number from 1 to 256"),
@@ -175,9 +176,9 @@ def test_without_an_agent_nothing_is_set(tmp_path: Path, capsys: pytest.CaptureF
     ],
 )
 def test_what_the_command_line_lacks(
-    words: list[str], error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    said: list[str], error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(tmp_path, ["set", *words]) == 64
+    assert run(tmp_path, ["set", *said]) == 64
     assert error in capsys.readouterr().err
 
 
@@ -200,3 +201,8 @@ def test_an_agent_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert run(tmp_path, ["set", "usb1", "off"], lambda _request: OFF) == 1
     assert "the agent's answer is not understood" in capsys.readouterr().err
     assert run(tmp_path, ["set"], lambda _request: OFF) == 1
+
+
+def test_a_shell_knows_what_may_be_set() -> None:
+    (command,) = [each for each in words() if each.name == "set"]
+    assert command.arguments[1].choices == ("normal", "backup", "off", "weight", "priority")
