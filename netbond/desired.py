@@ -86,6 +86,7 @@ def desired(facts: Facts, config: Config) -> Desired:
     routing = config.routing
     found = find(facts, config, tables_in_use(facts, routing.protocol))
     uplinks = found.uplinks
+    outside = [uplink for uplink in uplinks if not uplink.vrf]
     groups = uses_groups(facts, routing)
     chosen = policies(uplinks, facts, config)
     marking = {way.family for policy in chosen for way in policy.ways if way.match.dscp_marks}
@@ -94,7 +95,7 @@ def desired(facts: Facts, config: Config) -> Desired:
     of_policies = policy_routes(
         chosen, uplinks, routing, groups=groups, resilient=resilient, left_out=left_out
     )
-    without_way = switched_off.refused_families(uplinks, facts, routing)
+    without_way = switched_off.refused_families(outside, facts, routing)
     shared = ecmp(uplinks, routing, groups=groups, resilient=resilient, left_out=left_out)
     main = through_devices(facts.routes, {uplink.device for uplink in uplinks}, routing.protocol)
     of_uplinks = [
@@ -103,7 +104,7 @@ def desired(facts: Facts, config: Config) -> Desired:
         for route in routes(uplink, routing, main.get((uplink.device, uplink.family), ()))
     ]
     pinned = pins.routes(uplinks, facts, config)
-    refused, refusing = pins.refusals(uplinks, found.withheld, facts, config)
+    refused, refusing = pins.refusals(outside, found.withheld, facts, config)
     marked = mark_rules(uplinks, config.router, routing.protocol, flows.marks)
     inside = lan_interfaces(facts.interfaces, uplinks, config.router, found.settings)
     if flows.marks or inside.devices:
@@ -133,8 +134,8 @@ def desired(facts: Facts, config: Config) -> Desired:
         *copies(facts.rules, bound, routing.protocol),
         *bound,
         *refusing,
-        *switched_off.rules(uplinks, without_way, routing),
-        *refusals(chosen, uplinks, found.withheld, routing),
+        *switched_off.rules(outside, without_way, routing),
+        *refusals(chosen, outside, found.withheld, routing),
         *unbound,
         *marked,
     ]

@@ -97,7 +97,7 @@ def not_used(goal: Desired, family: int) -> list[str]:
         f"not in the shared default: {uplink.name} is {uplink.state}"
         + (f" ({uplink.reason})" if uplink.reason not in ("", uplink.state) else "")
         for uplink in goal.uplinks
-        if uplink.family == family and uplink.state in states
+        if uplink.family == family and (uplink.state in states or uplink.vrf)
     ]
 
 
@@ -159,11 +159,12 @@ _RANGES = {"uidrange": ("uid", "users"), "sport": ("sport", "source ports"), "dp
 def _first_mismatch(rule: Rule, other: Mapping[str, str], query: Query) -> str:
     if (query.mark ^ rule.mark) & rule.mask:
         return f"only for packets with the mark {rule.mark:#x}/{rule.mask:#x}"
-    if rule.iif and rule.iif != (query.comes_in or "lo"):
+    # A rule that names a VRF is for all that is in it (kernel 6.15, and before 5.18).
+    if rule.iif and rule.iif not in (query.comes_in or "lo", query.vrf if query.comes_in else ""):
         if not query.comes_in:
             return "for packets that come in"
         return "for packets of this box" if rule.iif == "lo" else "for what comes in elsewhere"
-    if rule.oif and rule.oif != query.device:
+    if rule.oif and rule.oif not in (query.device, query.vrf if query.device else ""):
         return "another device" if query.device else "not bound to a device"
     if "l3mdev" in other and not query.vrf:
         return "only for what is in a VRF"

@@ -64,7 +64,7 @@ def _forwards(facts: Facts, uplinks: Iterable[Uplink], family: int) -> bool:
 
 def _several(uplinks: Iterable[Uplink], family: int) -> bool:
     """Whether flows have a choice, now or when an uplink works again."""
-    return len({uplink.table for uplink in uplinks if uplink.family == family}) > 1
+    return len({uplink.table for uplink in uplinks if uplink.family == family and not uplink.vrf}) > 1
 
 
 def others_marks(rules: Iterable[Rule], router: RouterConfig, protocol: int) -> tuple[tuple[int, int], ...]:

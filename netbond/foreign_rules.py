@@ -77,7 +77,7 @@ def ahead(rules: Iterable[Rule], own: Iterable[Rule], protocol: int) -> list[Rul
 def _may_match(rule: Rule, bound: Rule) -> bool:
     """Whether the rule may match a packet of this box that is bound as `bound` says."""
     if rule.other == _VRF:
-        return False  # only what belongs to a VRF, which no uplink does
+        return False  # only what belongs to a VRF, and there its table comes first
     if "not" in rule.other.split(", "):
         only_source = not (rule.mark or rule.iif or rule.oif or rule.destination) and rule.other == "not"
         return not (only_source and _within(bound.source, rule.source))

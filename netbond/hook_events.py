@@ -71,8 +71,8 @@ def conditions(facts: Facts, goal: Desired) -> Conditions:
 
 def _condition(uplinks: list[Uplink], facts: Facts, spent: Mapping[str, str]) -> Condition:
     device = uplinks[0].device
-    working = [uplink for uplink in uplinks if uplink.leads_out]
-    faults = [uplink for uplink in uplinks if not uplink.leads_out]
+    working = [uplink for uplink in uplinks if uplink.works]
+    faults = [uplink for uplink in uplinks if not uplink.works]
     if device in spent and all(uplink.state in _WITH_LINK for uplink in uplinks):
         return Condition(SPENT, device, spent[device])
     if not working:

@@ -104,8 +104,12 @@ def lan_families(router: RouterConfig) -> frozenset[int]:
 
 
 def of_families(uplinks: Iterable[Uplink], families: Collection[int]) -> list[Uplink]:
-    """The uplinks of these families, as far as nftables can be told their names."""
-    return [uplink for uplink in uplinks if uplink.family in families and _NFT_NAME.fullmatch(uplink.device)]
+    """The uplinks of these families, as far as nftables can be told their names; without those in VRFs."""
+    return [
+        uplink
+        for uplink in uplinks
+        if uplink.family in families and not uplink.vrf and _NFT_NAME.fullmatch(uplink.device)
+    ]
 
 
 # --- marks -------------------------------------------------------------------------------------------------

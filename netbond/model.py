@@ -287,7 +287,7 @@ class Facts:
 class UplinkState(StrEnum):
     """Whether an uplink is used, and if not, why not."""
 
-    UP = "up"  # in the ECMP default and the address list
+    UP = "up"  # in the ECMP default and the address list, if its device is in no VRF
     STANDBY = "standby"  # a backup that is not needed, because another uplink is up
     DEGRADED = "degraded"  # it loses or delays too much, and another uplink does not (check_quality)
     DEAD = "dead"  # its link has carrier, but its health checks fail
@@ -354,6 +354,7 @@ class Uplink:
     mtu: int = field(default=0, compare=False)  # of the device
     attributes: PathAttributes = field(default=(), compare=False)
     needs_gateway: bool = field(default=True, compare=False)  # as in Interface, of its device
+    vrf: str = ""  # the VRF that its device is in: only what is bound to the device can use it
     gateways: tuple[GatewayChoice, ...] = field(default=(), compare=False)  # the best first; (): one
 
     @property
@@ -368,13 +369,18 @@ class Uplink:
 
     @property
     def usable(self) -> bool:
-        """Whether new traffic may use it."""
-        return self.state == UplinkState.UP
+        """Whether new unbound traffic may use it."""
+        return self.state == UplinkState.UP and not self.vrf
+
+    @property
+    def works(self) -> bool:
+        """Whether traffic that is bound to its device gets through: in use, a backup, or degraded."""
+        return self.state in (UplinkState.UP, UplinkState.STANDBY, UplinkState.DEGRADED)
 
     @property
     def leads_out(self) -> bool:
-        """Whether traffic that is bound to it gets through: in use, a backup that waits, or degraded."""
-        return self.state in (UplinkState.UP, UplinkState.STANDBY, UplinkState.DEGRADED)
+        """Whether other traffic gets through, too, if it is led to it."""
+        return self.works and not self.vrf
 
     @property
     def in_list(self) -> bool:

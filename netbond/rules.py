@@ -19,7 +19,9 @@ into it goes by that address's own table. A default that a DHCP client put into 
 is harmless in the default layout; in the classic layout it hides the rules that follow. The priority of a
 `from` rule is its table's number, or in the classic layout it follows the order of tables. Where networks of
 several uplinks overlap, the classic layout has rules for their addresses instead, because a rule for the
-network would send all of them by the first uplink. Unbound traffic is shared among the uplinks.
+network would send all of them by the first uplink. Unbound traffic is shared among the uplinks. An uplink in
+a VRF has only the rule for its device: its addresses are the VRF's alone, and an uplink outside may have the
+same ones.
 
 Sources: ip-rule(8); Documentation/networking/policy-routing.txt of the kernel.
 """
@@ -56,7 +58,9 @@ def rules(
     uplinks' tables. The ECMP table's rule comes behind those of all `policies`.
     """
     found: set[Rule] = set()
-    uplinks, withheld = list(uplinks), list(withheld)
+    everything, withheld = list(uplinks), list(withheld)
+    uplinks = [uplink for uplink in everything if not uplink.vrf]
+    found |= {_oif(uplink, routing) for uplink in everything if uplink.vrf and not uplink.further}
     tables = sorted({uplink.table for uplink in uplinks} | {each.table for each in withheld})
 
     def priority(table: int) -> int:
@@ -72,7 +76,7 @@ def rules(
         shared = routing.ecmp_priority + len(policies)
         found.add(Rule(shared, family, table=routing.ecmp_table, protocol=protocol))
         if not uplink.further:  # of several gateways the first carries what is bound to the device alone
-            found.add(Rule(routing.oif_priority, family, table=table, oif=uplink.device, protocol=protocol))
+            found.add(_oif(uplink, routing))
         for address in uplink.addresses:
             source = _source(address, routing, overlapping)
             found.add(Rule(priority(table), family, table=table, source=source, protocol=protocol))
@@ -98,6 +102,16 @@ def rules(
             *(rule.family, rule.priority, rule.table),
             *(rule.oif, str(rule.source), str(rule.destination), rule.iif, rule.mark, rule.other),
         ),
+    )
+
+
+def _oif(uplink: Uplink, routing: RoutingConfig) -> Rule:
+    return Rule(
+        routing.oif_priority,
+        uplink.family,
+        table=uplink.table,
+        oif=uplink.device,
+        protocol=routing.protocol,
     )
 
 

@@ -234,7 +234,8 @@ def routes(uplink: Uplink, routing: RoutingConfig, main: Sequence[Route] = ()) -
 
     `main` are main's routes through its device (through_devices). If the interface is down, there is only the
     last route: the kernel accepts no route over it (ENETDOWN), and traffic bound to its address must not
-    leave by another uplink.
+    leave by another uplink. In the table of an uplink in a VRF no route names a source: the kernel takes none
+    that is an address of the VRF, and chooses that of the device.
     """
     family, protocol = uplink.family, routing.protocol
     last = last_route(uplink.table, family, routing)
@@ -251,7 +252,8 @@ def routes(uplink: Uplink, routing: RoutingConfig, main: Sequence[Route] = ()) -
         attributes=uplink.attributes,
     )
     # Routes with a gateway need its network to be there first.
-    return [last, *on_the_link(uplink, main, protocol), way_out]
+    found = [last, *on_the_link(uplink, main, protocol), way_out]
+    return [replace(route, source=None) for route in found] if uplink.vrf else found
 
 
 def nexthop(uplink: Uplink, weight: int = 1) -> Nexthop:

@@ -94,16 +94,22 @@ class _Index:
         self.leases: Mapping[str, Sequence[Lease]] = _by_device(facts.leases)
         self.claims: Mapping[str, Sequence[GatewayClaim]] = _by_device(facts.claims)
         self.remembered: Mapping[str, Sequence[GatewayClaim]] = _by_device(facts.remembered)
+        vrfs = {link.name: link.vrf_table for link in facts.interfaces if link.kind == "vrf"}
+        self.vrf_of = {link.name: link.master for link in facts.interfaces if link.master in vrfs}
         # Main's defaults by device and family, as the kernel lists them; those that netbond took out, too.
+        # The table of its VRF is for an interface what main is for others: there the kernel has what a router
+        # advertises, and DHCP clients that know of VRFs put theirs.
         self.defaults: dict[tuple[str, int], list[_Default]] = {}
+        tables = {MAIN_TABLE, *vrfs.values()}
         for route in (*facts.routes, *facts.taken):
-            if route.table == MAIN_TABLE and route.destination.prefixlen == 0:
+            if route.table in tables and route.destination.prefixlen == 0:
                 for hop in route.nexthops:
-                    default = _Default(route.metric, route.preference, hop.gateway, route.attributes)
-                    self.defaults.setdefault((hop.device, route.family), []).append(default)
+                    if route.table in (MAIN_TABLE, vrfs.get(self.vrf_of.get(hop.device, ""))):
+                        default = _Default(route.metric, route.preference, hop.gateway, route.attributes)
+                        self.defaults.setdefault((hop.device, route.family), []).append(default)
 
     def gateways(self, device: str, family: int) -> list[IPAddress | None]:
-        """The gateways of main's defaults on an interface.
+        """The gateways of main's defaults on an interface, and of those in the table of its VRF.
 
         The kernel's choice is the first one: the lowest metric, then the highest preference of a router.
         """
@@ -399,6 +405,14 @@ def _state(link: Interface) -> tuple[UplinkState, str]:
     return UplinkState.UP, ""
 
 
+def _why(link: Interface, vrf: str, of_gateways: str) -> str:
+    """Return what there is to say of an uplink that is up; "" if nothing is."""
+    if not vrf:
+        return of_gateways
+    words = f"in VRF {vrf}: only what is bound to {link.name} leaves by it (ip link set {link.name} nomaster)"
+    return f"{words}; {of_gateways}" if of_gateways else words
+
+
 @dataclass(frozen=True, slots=True)
 class _Chosen:
     link: Interface
@@ -623,7 +637,8 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             found, why_not = _of_interface(link, setting, known, config)
             chosen += found
             families = {item.family for item in found}
-            no_way_out += _idle_addresses(link, setting, families, known, config)
+            if link.name not in known.vrf_of:  # what is in a VRF leaves by no uplink outside
+                no_way_out += _idle_addresses(link, setting, families, known, config)
             if why_not and setting is match.UNMATCHED:
                 no_uplinks[link.name] = why_not
             elif why_not:
@@ -653,6 +668,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             idle.append(IdleInterface(item.name, f"no table left between {lowest} and {highest}"))
             continue
         state, reason = _state(item.link)
+        vrf = known.vrf_of.get(item.link.name, "")
         label = choice.labels.get(item.link.name, item.link.name) + item.further
         override = overrides.get(label, Override(label))
         weight = item.setting.weight if override.weight is None else override.weight
@@ -672,7 +688,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             addresses=item.gateway.addresses,
             weight=measured.get(item.link.name, 1) if weight == "auto" else weight,
             state=state,
-            reason=reason or why(choices, now.gateway),
+            reason=reason or _why(item.link, vrf, why(choices, now.gateway)),
             label="" if label == item.link.name else label,
             further=bool(item.further),
             gateway_since=now.since_s,
@@ -685,6 +701,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             mtu=item.link.mtu,
             attributes=_attributes(item.link.name, item.family, now.gateway, known),
             needs_gateway=item.link.needs_gateway,
+            vrf=vrf,
             gateways=choices if len(choices) > 1 else (),
         )
         uplinks.append(uplink)

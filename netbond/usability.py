@@ -12,7 +12,7 @@ uplink that is set "off" is not used, whatever happens to the others; its table 
 
 Of the others at least one of each family is used while any has its link. If all are excluded, those with a
 spent data plan are used again. If all are dead, the checks may be wrong: those used last stay in use, or all
-if none of them is left.
+if none of them is left. An uplink in a VRF, which unbound traffic cannot use, is judged by itself.
 """
 
 from __future__ import annotations
@@ -37,26 +37,30 @@ def apply_policy(
     """
     found = [
         replace(uplink, state=UplinkState.OFF, reason=_set(uplink))
-        if uplink.usable and uplink.mode == "off"
+        if uplink.state == UplinkState.UP and uplink.mode == "off"
         else uplink
         for uplink in uplinks
     ]
     for family in (4, 6):
-        places = [i for i, uplink in enumerate(found) if uplink.family == family and uplink.usable]
+        places = [
+            i for i, uplink in enumerate(found) if uplink.family == family and uplink.state == UplinkState.UP
+        ]
+        shared = [i for i in places if not found[i].vrf]
         dead = {i: _why_dead(found[i], facts) for i in places}
         spent = {i: _why_spent(found[i], "off", facts) for i in places}
-        excluded = {i for i in places if dead[i] is not None or spent[i] is not None}
-        if len(excluded) == len(places):
-            excluded = {i for i in places if dead[i] is not None}
-        if len(excluded) == len(places):
-            excluded = {i for i in places if _key(found[i]) not in facts.alive}
-        if len(excluded) == len(places):
+        excluded = {i for i in shared if dead[i] is not None or spent[i] is not None}
+        if len(excluded) == len(shared):
+            excluded = {i for i in shared if dead[i] is not None}
+        if len(excluded) == len(shared):
+            excluded = {i for i in shared if _key(found[i]) not in facts.alive}
+        if len(excluded) == len(shared):
             excluded = set()
+        excluded |= {i for i in set(places) - set(shared) if dead[i] is not None or spent[i] is not None}
         backups = {i for i in places if found[i].mode == "backup"}
         in_reserve = {
             i: _set(found[i]) if i in backups else _why_spent(found[i], "backup", facts) for i in places
         }
-        alive = [i for i in places if i not in excluded]
+        alive = [i for i in shared if i not in excluded]
         poor = {i: _why_poor(found[i], facts) for i in alive if found[i].name in check_quality}
         good = [i for i in alive if poor.get(i) is None and (in_reserve[i] is None or i in backups)]
         if not good:
@@ -103,7 +107,7 @@ def stream_links(uplinks: Iterable[Uplink]) -> list[Uplink]:
 
 def alive(uplinks: Iterable[Uplink]) -> frozenset[tuple[str, IPAddress]]:
     """Device and address of each uplink that works: `Facts.alive` of the next pass."""
-    return frozenset(_key(uplink) for uplink in uplinks if uplink.leads_out)
+    return frozenset(_key(uplink) for uplink in uplinks if uplink.works)
 
 
 def _why_dead(uplink: Uplink, facts: Facts) -> str | None:

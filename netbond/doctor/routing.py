@@ -29,7 +29,8 @@ def questions(uplinks: Iterable[Uplink], uid: int) -> list[Query]:
     found = []
     for uplink in working:
         there = ANYWHERE[uplink.family]
-        found.append(Query(there, uplink.address.ip, "", uid=uid))
+        if not uplink.vrf:  # nobody can bind to its address alone
+            found.append(Query(there, uplink.address.ip, "", uid=uid))
         found.append(Query(there, None, uplink.device, uid=uid))
     found += [Query(ANYWHERE[family], uid=uid) for family in sorted({each.family for each in working})]
     return list(dict.fromkeys(found))

@@ -25,11 +25,12 @@ def render(uplinks: Iterable[Uplink], *, devices: bool = False, ipv6: bool = Fal
     """The list as text: `10.0.0.10` lines, or `10.0.0.10%usb0` with `devices`; "" if there is none.
 
     Usable uplinks only, IPv4 first and by table, so that the order does not depend on which modem came first.
-    IPv6 only if asked for (srtla_send knows IPv4 only). Twins that share an address give one plain line: such
+    IPv6 only if asked for (srtla_send knows IPv4 only). What is in a VRF only with `devices`: nobody can bind
+    to its address alone. Twins that share an address give one plain line: such
     a reader cannot tell them apart.
     """
     usable = sorted(
-        (u for u in uplinks if u.in_list and (ipv6 or u.family == 4)),
+        (u for u in uplinks if u.in_list and (ipv6 or u.family == 4) and (devices or not u.vrf)),
         key=lambda u: (u.family, u.table, u.device, int(u.address.ip)),
     )
     lines = [f"{u.address.ip}%{u.device}" if devices else str(u.address.ip) for u in usable]
@@ -40,7 +41,7 @@ def twins(uplinks: Iterable[Uplink]) -> dict[str, list[str]]:
     """The addresses that several uplinks of a list share, each with their names: one line of a plain list."""
     found: dict[str, list[str]] = {}
     for uplink in uplinks:
-        if uplink.in_list and uplink.family == 4:
+        if uplink.in_list and uplink.family == 4 and not uplink.vrf:
             found.setdefault(str(uplink.address.ip), []).append(uplink.name)
     return {address: names for address, names in found.items() if len(names) > 1}
 

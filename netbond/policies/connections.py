@@ -48,7 +48,10 @@ class Owners:
         self._marks = marks
         uplinks = list(uplinks)
         self._by_address = {
-            address.interface.ip: uplink.name for uplink in uplinks for address in uplink.addresses
+            address.interface.ip: uplink.name
+            for uplink in uplinks
+            if not uplink.vrf  # what has the address of one is bound to its device
+            for address in uplink.addresses
         }
         addresses = list(addresses)
         self._own = {address.interface.ip for address in addresses}

@@ -115,6 +115,8 @@ def _why_not(tiers: Sequence[Sequence[tuple[Uplink, int]]]) -> str:
 
 
 def _words(uplink: Uplink) -> str:
+    if uplink.vrf:
+        return f"in VRF {uplink.vrf}"
     if uplink.state in (UplinkState.DEAD, UplinkState.DEGRADED, UplinkState.SPENT, UplinkState.OFF):
         return uplink.reason or str(uplink.state)
     return str(uplink.state)

@@ -151,6 +151,24 @@ def test_what_is_in_a_vrf_is_looked_up_in_its_table(device: str, comes_in: str) 
     assert str(walk(alone, beyond)) == "no route"
 
 
+@pytest.mark.parametrize(
+    ("rule", "device", "comes_in", "matches"),
+    [
+        (Rule(8, 4, table=7, oif="office"), "eth5", "", True),
+        (Rule(8, 4, table=7, oif="office"), "office", "", True),
+        (Rule(8, 4, table=7, oif="eth5"), "eth5", "", True),
+        (Rule(8, 4, table=7, oif="eth5"), "office", "", False),
+        (Rule(8, 4, table=7, oif="office"), "", "eth5", False),
+        (Rule(8, 4, table=7, iif="office"), "", "eth5", True),
+        (Rule(8, 4, table=7, iif="office"), "eth5", "", False),
+    ],
+)
+def test_a_rule_that_names_a_vrf(rule: Rule, device: str, comes_in: str, matches: bool) -> None:
+    facts = in_office(replace(TWO, rules=(rule,)))
+    found = walk(facts, replace(query("10.9.0.1"), device=device, comes_in=comes_in))
+    assert (found.steps[0].says == "no route there") is matches
+
+
 def test_what_is_in_no_vrf_passes_its_rules() -> None:
     facts = in_office(TWO)
     facts = replace(facts, rules=(REFUSES, *facts.rules))
