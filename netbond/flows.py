@@ -7,7 +7,8 @@ virtual machines, clients of a VPN.
 
 Connection marks hold such flows (netbond.router.ruleset). Where there is no nftables, resilient nexthop
 groups do, as long as a flow is busy: the kernel leaves a bucket of its hash where it is until that has been
-idle for a while. They exist from kernel 5.13 on. netbond has groups for IPv4 only (netbond.ecmp).
+idle for a while. They exist from kernel 5.13 on, and for IPv6, too; but netbond has groups for IPv4 only, as
+with one of IPv6 the box's own traffic would have the first member's address (netbond.ecmp).
 
 Sources: ip_forward and ip_mkroute_input of the kernel; Documentation/networking/nexthop-group-resilient.rst;
 nf_nat_oif_changed in net/netfilter/nf_nat_core.c.
