@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import random
 import socket
@@ -21,17 +22,22 @@ from netbond.srtla.sender import Sender
 from netbond.srtla.senderevents import Event, LinkAdded
 
 PAYLOAD = 1316
+_random = random.SystemRandom()  # Hypothesis seeds the other one
 
 
 def free_ports(count: int) -> list[int]:
-    """Return UDP ports that are free now."""
-    sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Return UDP ports that are free now, below those that the kernel gives to sockets without one.
+
+    Else a socket of another test, which runs beside this one, could get such a port before it is used.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = _random.randrange(10_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as sock:
+            sock.bind(("", port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 def data_packet(sequence: int, *, again: bool = False, size: int = PAYLOAD) -> bytes:
