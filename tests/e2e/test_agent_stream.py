@@ -19,7 +19,7 @@ from netbond.lab.payload import Report
 from netbond.lab.stream import Stream
 from tests.netns.box import wait_for
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.alone, pytest.mark.timeout(180)]
 
 _numbers = itertools.count()
 

@@ -42,6 +42,7 @@ def start(name: str, *options: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("pulled", ["usb1", "usb3"])
 def test_nothing_is_lost_and_every_link_is_used(pulled: str) -> None:
     name = f"nbd{os.getpid()}{pulled}"

@@ -101,6 +101,7 @@ def running(*command: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+@pytest.mark.alone
 def test_the_bitrate_follows_the_advice(tmp_path: Path) -> None:
     subprocess.run([PYTHON, "-c", NEEDS], check=True)
     (port,) = free_ports(1)

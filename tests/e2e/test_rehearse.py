@@ -38,6 +38,7 @@ def near(rates: list[float], links: dict[str, Any], together: float) -> None:
     assert 0.6 * sum(rates) < together < 1.1 * sum(rates)
 
 
+@pytest.mark.alone
 def test_the_uplinks_of_a_box_but_not_beside_a_stream() -> None:
     lab = Lab(f"r{os.getpid()}x{next(_numbers)}", modems=3, links=LINKS, receiver=True)
     with lab:

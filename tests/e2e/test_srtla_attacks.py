@@ -48,6 +48,7 @@ def up(agent: Any) -> int:
     return sum(link["state"] == "up" for link in agent.stats.get("links", []))
 
 
+@pytest.mark.alone
 def test_a_stream_loses_nothing_to_20000_junk_datagrams_a_second(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
         stream, receiver, _ = streaming(lab, 3, mbps=8)
@@ -59,6 +60,7 @@ def test_a_stream_loses_nothing_to_20000_junk_datagrams_a_second(tmp_path: Path)
         print(f"{sent} junk datagrams in {SECONDS} s, {drops(lab)} dropped by the kernel")
 
 
+@pytest.mark.alone
 def test_a_group_at_full_rate_does_not_harm_another(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
         stream, receiver, _ = streaming(lab, 3, mbps=8)
@@ -78,33 +80,34 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize("kind", FORGED)
-def test_a_join_in_anothers_name_reflects_no_more_than_three_times_what_it_cost(
-    tmp_path: Path, kind: str
-) -> None:
+def test_joins_in_anothers_name_reflect_no_more_than_three_times_what_they_cost(tmp_path: Path) -> None:
     with net(tmp_path, 1) as lab:
         stream, receiver, _ = streaming(lab, 1, mbps=4)
         join = wire.build_registration(wire.REG2, bytes.fromhex(receiver.resume["groups"][0]["id"]))
 
-        def attack() -> tuple[int, int]:
-            """Bytes to the receiver and back, headers included."""
-            there = back = 0
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                sock.connect((RECEIVER, 5000))
-                sock.settimeout(0.2)
-                for data in (join, *FORGED[kind]):
-                    sock.send(data)
-                    there += len(data) + UDP_OVERHEAD
-                end = time.monotonic() + 8
-                while time.monotonic() < end:
-                    with contextlib.suppress(TimeoutError):
-                        back += len(sock.recv(2048)) + UDP_OVERHEAD
-            return there, back
+        def attack() -> list[tuple[str, int, int]]:
+            """Each kind, bytes to the receiver and back, headers included."""
+            found = []
+            for kind, more in FORGED.items():
+                there = back = 0
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                    sock.connect((RECEIVER, 5000))
+                    sock.settimeout(0.2)
+                    for data in (join, *more):
+                        sock.send(data)
+                        there += len(data) + UDP_OVERHEAD
+                    end = time.monotonic() + 3
+                    while time.monotonic() < end:
+                        with contextlib.suppress(TimeoutError):
+                            back += len(sock.recv(2048)) + UDP_OVERHEAD
+                found.append((kind, there, back))
+            return found
 
-        there, back = lab.in_namespace(lab.far, attack)
+        found = lab.in_namespace(lab.far, attack)
         assert stream.finish() == []
-        print(f"{kind}: {there} bytes there, {back} back in 8 s of a stream of 4 Mbit/s")
-        assert there / 10 < back <= 3 * there
+        for kind, there, back in found:
+            print(f"{kind}: {there} bytes there, {back} back in 3 s of a stream of 4 Mbit/s")
+            assert there / 10 < back <= 3 * there
 
 
 def test_a_stream_from_the_srt_server_does_not_turn_to_a_forged_link(tmp_path: Path) -> None:

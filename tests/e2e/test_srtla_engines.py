@@ -105,6 +105,7 @@ def test_an_srt_server_that_refuses_says_why_at_the_sender(tmp_path: Path) -> No
         eventually(lambda: sender.stats["problems"] == [words], 10)
 
 
+@pytest.mark.alone
 def test_an_encoder_that_is_killed_and_started_again_is_back_at_once(tmp_path: Path) -> None:
     """The SRT server takes one caller, and would wait 5 s for the one that said no goodbye."""
     with net(tmp_path, 2) as lab:

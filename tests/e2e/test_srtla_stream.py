@@ -306,6 +306,7 @@ def test_a_tunnel_does_not_move_the_stream_to_another_receiver(tmp_path: Path) -
         assert agent.stats["receiver"] == f"{RECEIVER}:5000"
 
 
+@pytest.mark.alone
 def test_an_encoder_that_is_started_anew_is_taken_at_once_and_a_second_one_is_refused(tmp_path: Path) -> None:
     """By another port, as each new SRT socket has; the one before was killed and said no goodbye."""
     with net(tmp_path, 2) as lab:
