@@ -30,6 +30,9 @@ class Link(LinkState):
     asked_at: float = 0.0  # when REG2 last asked whether the receiver knows it, while it was up
     asking: bool = False  # no sign of life has come since
     denied: bool = False  # "no such group" has, if it is asking
+    denied_at: float | None = None  # when "no such group" came, while it was not up, and nothing else since
+    probing: bool = False  # a probe has left whose answer would begin a group
+    registering: bool = False  # a request has left, and no refusal has come since
     retry_at: float = 0.0  # not to be registered before
     backoff_s: float = 0.0  # the present step after REG_ERR
     probed_at: float = 0.0  # when a keepalive last left

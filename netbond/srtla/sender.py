@@ -74,6 +74,7 @@ NO_ANSWER_S: Final = 3.0  # after which a link that was never up says so
 PORT_CLOSED_S: Final = 3.0  # the same, if nothing listens at its port; a receiver restarts sooner
 NO_ANSWER: Final = "no answer from the receiver"
 REFUSED_BACKOFF_S = (2.0, 10.0)  # after REG_ERR, first and longest
+GIVEN_UP_BACKOFF_S: Final = 8.0  # of a group of which no link is up: then begin a new one
 MAX_REMEMBERED_COPIES: Final = 512  # ACKs and NAKs, to twice as many, whose copies are recognised
 SAMPLED: Final = 7  # mask of the packets' count: one in eight is kept, to see what the stream is made of
 MAX_SAMPLES: Final = 64  # that are kept until somebody takes them
@@ -141,7 +142,8 @@ class Sender(Outlet):
         self._older_copies.clear()
         self._served_at = {4: now, 6: now}
         for each in self._order:
-            each.joined, each.join_sent_at = False, None
+            each.joined, each.join_sent_at, each.denied_at = False, None, None
+            each.probing = each.registering = False
             if each.usable:
                 self._down(each, "registering", "another receiver is used", now)
         self._to_links.clear()
@@ -262,7 +264,7 @@ class Sender(Outlet):
         elif kind == wire.REG_ERR:
             self._refused(link, wire.parse_refusal(data), now)
         elif kind == wire.REG2:
-            self._group_made(data, now)
+            self._group_made(link, data, now)
         elif kind == wire.REG3:
             self._accepted(link, now)
         elif kind == wire.KEEPALIVE:
@@ -284,6 +286,8 @@ class Sender(Outlet):
             for link in self._order:
                 if link.usable:
                     self._check(link, now)
+                elif link.denied_at is not None and now - link.denied_at >= self._answer_s(link):
+                    self._settle(link, link.denied_at, now)
         if now < self._next_keepalive:
             return
         self._next_keepalive = now + KEEPALIVE_INTERVAL_S
@@ -312,7 +316,9 @@ class Sender(Outlet):
                 due = min(self._next_keepalive, self._next_check)
                 break
             if link.open:
-                due = self._next_keepalive
+                due = self._next_keepalive if due is None else due
+                if link.denied_at is not None:
+                    due = min(due, self._next_check)
         carrier = self._carrier.next_timer()
         if due is None or carrier is None:
             return carrier if due is None else due
@@ -434,10 +440,10 @@ class Sender(Outlet):
             self._down(link, "down", f"silent for {silent:.0f} s", now)
             self._register(link, now)
             return
-        answer = max(ANSWER_S, ANSWER_RTTS * (link.rtt or 0.0))
+        answer = self._answer_s(link)
         if link.asking and link.denied and now - link.asked_at >= answer:
             self._down(link, "registering", "the receiver does not know this link", now)
-            self._denied(link, link.asked_at, now)
+            self._settle(link, link.asked_at, now)
             return
         if silent >= answer and self._overdue(link, answer, now):
             self._ask_membership(link, now)
@@ -506,13 +512,17 @@ class Sender(Outlet):
         elif self._pending is link:
             self.emit(link, wire.build_registration(wire.REG1, self._probe_id))
         elif self._pending is None:
+            link.probing = True
             self.emit(link, wire.build_registration(wire.REG2, self._probe_id))
+        else:
+            return
+        link.registering = True
 
     def _no_such_group(self, link: Link, now: float) -> None:
         if self.group is None:
-            if self._pending is None and now >= link.retry_at:
-                self._pending, self._pending_since = link, now
-                self._register(link, now)
+            # Also after a refusal: that may have been forged, and this answers what left before it.
+            if self._pending is None and link.probing:
+                self._begin(link, now)
             return
         if link.usable:
             # Forged, or the receiver restarted, or a NAT gave this link another port.
@@ -520,8 +530,17 @@ class Sender(Outlet):
                 link.denied = True  # the link is given up if nothing else comes in time
             else:
                 self._ask_membership(link, now)
-        elif link.join_sent_at is not None and (link.joined or now - self._group_since >= LATE_NGP_S):
-            self._denied(link, link.join_sent_at, now)  # else it is the late answer to a probe
+            return
+        late = link.joined or now - self._group_since >= LATE_NGP_S  # too late for the answer to a probe
+        if late and link.join_sent_at is not None and link.denied_at is None:
+            link.denied_at = now  # what the receiver says of this link may be on its way
+            self._next_check = min(self._next_check, now + self._answer_s(link))
+
+    def _begin(self, link: Link, now: float) -> None:
+        """Register a new group over this link."""
+        self._pending, self._pending_since = link, now
+        link.probing, link.registering = False, True
+        self.emit(link, wire.build_registration(wire.REG1, self._probe_id))
 
     def _ask_membership(self, link: Link, now: float) -> None:
         """Ask whether the receiver knows a link that is up, unless that was asked a moment ago."""
@@ -530,21 +549,36 @@ class Sender(Outlet):
         link.asking, link.denied, link.asked_at = True, False, now
         self.emit(link, wire.build_registration(wire.REG2, self.group))
 
-    def _denied(self, link: Link, asked_at: float, now: float) -> None:
-        """The answer to a REG2 that left at `asked_at`: there is no such group."""
-        if any(each.usable and each.last_heard > asked_at for each in self._order):
-            link.reason = "the receiver knows our other links, but not this one"
+    def _settle(self, link: Link, since: float, now: float) -> None:
+        """A link that is not up has been told "no such group", by whomever, and nothing else since. The group
+        is given up if no other link hears from the receiver; they are asked."""
+        waiting = False
+        for each in self._order:
+            if not each.usable:
+                continue
+            if each.last_heard > since:
+                link.denied_at = None
+                link.reason = "the receiver knows our other links, but not this one"
+                return
+            self._ask_membership(each, now)
+            waiting = waiting or not each.asking or now - each.asked_at < self._answer_s(each)
+        if waiting:
+            link.denied_at = since
             return
         self._forget_group(now)
-        self._pending, self._pending_since = link, now
-        self._register(link, now)
+        self._begin(link, now)
+
+    @staticmethod
+    def _answer_s(link: Link) -> float:
+        """How long an answer may take."""
+        return max(ANSWER_S, ANSWER_RTTS * (link.rtt or 0.0))
 
     def _forget_group(self, now: float) -> None:
         self.group = None
         self._probe_id = self._new_id()
         self._events.append(GroupChanged(None))
         for each in self._order:
-            each.joined, each.join_sent_at = False, None
+            each.joined, each.join_sent_at, each.denied_at = False, None, None
             if each.usable:
                 self._down(each, "registering", "the receiver has forgotten the group", now)
 
@@ -552,9 +586,10 @@ class Sender(Outlet):
         random = self._random(wire.ID_LENGTH)
         return random if self._key is None else psk.first_id(self._key, random)
 
-    def _group_made(self, data: bytes, now: float) -> None:
+    def _group_made(self, link: Link, data: bytes, now: float) -> None:
+        """The answer to REG1; also if a refusal, which may have been forged, has come before."""
         group = wire.parse_registration(data)
-        if group is None or self.group is not None or self._pending is None:
+        if group is None or self.group is not None:
             return
         if group[: wire.HALF_ID] != self._probe_id[: wire.HALF_ID]:
             return
@@ -564,10 +599,11 @@ class Sender(Outlet):
             else:
                 self._events.append(Unproven(used=not self._require_key))
                 if self._require_key:
-                    self._pending.retry_at = now + REFUSED_BACKOFF_S[1]
+                    link.retry_at = now + REFUSED_BACKOFF_S[1]
                     self._pending = None
                     return
         self._pending = None
+        link.retry_at = link.backoff_s = 0.0
         self.group, self._group_since = group, now
         self._events.append(GroupChanged(group))
         for each in self._order:
@@ -588,6 +624,7 @@ class Sender(Outlet):
         self._heard(link, now)
         link.state, link.reason = "up", ""
         link.usable = link.joined = True
+        link.registering, link.denied_at = False, None
         link.backoff_s = 0.0
         self._events.append(LinkUp(link.number, link.spec))
         link.passing = Passing()
@@ -596,9 +633,12 @@ class Sender(Outlet):
         self._carrier.link_up(link, now)
 
     def _refused(self, link: Link, why: bytes, now: float) -> None:
-        """REG_ERR: the receiver refuses this link for now. Ignored on a link that is up; no sign of life."""
-        if link.usable:
+        """REG_ERR: the receiver refuses this link for now. No sign of life; ignored on a link that is up, and
+        if nothing was asked. It may be forged, so other answers count as before: it puts off the next request
+        and no more."""
+        if link.usable or not link.registering:
             return
+        link.registering = False
         if link is self._pending:
             self._pending = None
         first, longest = REFUSED_BACKOFF_S
@@ -609,6 +649,8 @@ class Sender(Outlet):
             another = "it has another key" if self._key is not None else "it wants a key"
             link.reason = f"refused by the receiver: {another}"
         self._events.append(Refused(link.number, link.spec, link.backoff_s, link.reason))
+        if link.backoff_s >= GIVEN_UP_BACKOFF_S and self.group is not None and not self.usable_links:
+            self._forget_group(now)  # others may have filled it, who have seen its id
 
     # --- packets --------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +31,7 @@ from netbond.srtla.process.statspage import page_of
 from netbond.srtla.receiver import passage, steering
 from netbond.srtla.receiver.events import KeyRefused, PlainCaller
 from netbond.srtla.receiver.peeraddress import PeerAddress, format_address
-from netbond.srtla.receiver.receiver import Receiver
+from netbond.srtla.receiver.receiver import REMOVED_MAX, Receiver
 from netbond.srtla.statistics import ReceiverStatistics, WorkerStatistics
 from netbond.system.hang import LOOK_INTERVAL_S, HangDetector, look_at
 from netbond.system.typed_json import from_json
@@ -106,6 +107,7 @@ class Directory:
             bytes, tuple[Worker, float]
         ] = {}  # given away and not confirmed yet: and until when
         self._new_links: dict[PeerAddress, tuple[Worker, float]] = {}
+        self._removed: OrderedDict[bytes, None] = OrderedDict()  # ids of groups, the last few
 
     def of_group(self, group: bytes, now: float) -> Worker | None:
         """The worker that has this group."""
@@ -121,6 +123,26 @@ class Directory:
         if worker is not None and now < until:
             return worker
         return next((each for each in self.workers if address in each.links), None)
+
+    def group_of_link(self, address: PeerAddress) -> bytes | None:
+        """The id of this link's group; None: its worker has not told yet."""
+        for worker in self.workers:
+            for group in worker.groups if address in worker.links else ():
+                if address in map(passage.peer, group["links"]):
+                    return bytes.fromhex(group["id"])
+        return None
+
+    def told(self, worker: Worker, groups: Sequence[object]) -> None:
+        """A worker says what it has."""
+        before = worker.ids
+        worker.took(groups)
+        self._removed.update(dict.fromkeys(before - worker.ids))
+        while len(self._removed) > REMOVED_MAX:
+            self._removed.popitem(last=False)
+
+    def was_removed(self, group: bytes) -> bool:
+        """Whether a worker had this group: a REG2 that was recorded does not make it again."""
+        return group in self._removed
 
     def idlest(self) -> Worker:
         """The worker for a new group: with the fewest, and of these with the least to do."""
@@ -267,7 +289,7 @@ class FrontEngine(Engine):
             worker.started(message.pid)
             worker.channel.send(Resume({"groups": worker.groups}))
         elif isinstance(message, Resume):
-            worker.took(message.data["groups"])
+            self._directory.told(worker, message.data["groups"])
             self._directory.confirmed(time.monotonic())
             self._steer_soon()
             self.publish_resume()
@@ -309,14 +331,20 @@ class FrontEngine(Engine):
     def _join(self, address: PeerAddress, group: bytes, data: bytes, now: float) -> None:
         directory = self._directory
         worker = directory.of_group(group, now)
-        if worker is None and self._receiver.tickets.check(group, now) is not None:
+        tickets = self._receiver.tickets
+        if worker is None and directory.was_removed(group):
+            self._receiver.deny_group(address)
+            return
+        if worker is None and tickets.check(group, now) is not None:
             worker = directory.idlest()
         if worker is None:
             self._receiver.datagram_from_peer(address, data, now)  # "no such group"
             return
         owner = directory.of_link(address, now)
         if owner is not None and owner is not worker:
-            if not self._receiver.tickets.is_from(group, address):
+            present = directory.group_of_link(address)
+            older = present is not None and tickets.is_before(group, present)
+            if older or not self._receiver.may_leave(present, group, address):
                 self._receiver.refuse_link(address)
                 return
             owner.channel.send(Forget(list(address)))

@@ -61,6 +61,7 @@ CLEANUP_INTERVAL_S: Final = 1.0  # between checks for silent links and empty gro
 NGP_INTERVAL_S: Final = 1.0  # between "no such group" to one stranger
 TELL_INTERVAL_S: Final = 10.0  # between two KeyRefused events, and two of PlainCaller
 NGP_STRANGERS: Final = 1024  # remembered; also the most such answers in a second
+REMOVED_MAX: Final = 1024  # ids of removed groups that are remembered; an id is good for 10 s at most
 REFUSALS = ("table_full", "quota", "key", "link_conflict", "unknown_peer", "plain_srt", "unproven")
 CALLER_QUIET_S: Final = 0.3  # of an SRT connection, then another caller may take its place
 
@@ -104,6 +105,7 @@ class Receiver:
         self._next_cleanup = now + CLEANUP_INTERVAL_S
         self._flushes: dict[Peer, float] = {}  # in the order of their times
         self._strangers: OrderedDict[PeerAddress, float] = OrderedDict()
+        self._removed: OrderedDict[bytes, None] = OrderedDict()  # ids of groups, the last few
         self._stats_at = now
         self._to_peers: list[tuple[PeerAddress, bytes]] = []
         self._to_srt: list[Group] = []  # those with something in `out`
@@ -180,6 +182,10 @@ class Receiver:
         """Answer that this peer may not leave its group."""
         self._refuse(address, "link_conflict")
 
+    def deny_group(self, address: PeerAddress) -> None:
+        """Answer that there is no such group."""
+        self._reply(address, wire.REG_NGP_PACKET)
+
     def heard(self, address: PeerAddress, packets: int, size: int, at: float) -> None:
         """Account for SRT packets of a link that the compiled data path has forwarded and acknowledged."""
         peer = self._peers.get(address)
@@ -195,6 +201,19 @@ class Receiver:
         group.bytes += size
         if group.last is None or group.last.last_heard <= at:
             group.last = peer
+
+    def may_leave(self, present: bytes | None, wanted: bytes, address: PeerAddress) -> bool:
+        """Whether a link at this address may leave its group for another; both by their ids. None: not known.
+
+        Anyone can send a REG2 in another's name. But an id is known only to who received our REG2: at the
+        link's own address, or at the one that registered the present group, whose sender then has registered
+        anew. A REG2 from before, sent again, moves nothing; nor does one without a key a link with a key.
+        """
+        if present is None:
+            return self.tickets.is_from(wanted, address)
+        if self._key_of(present) is not None and self._key_of(wanted) is None:
+            return False
+        return self.tickets.is_from(wanted, address) or self.tickets.are_of_one(wanted, present)
 
     def group_of(self, address: PeerAddress) -> int | None:
         """The number of the group whose link this is; None: nobody's."""
@@ -501,14 +520,13 @@ class Receiver:
 
     def _join(self, address: PeerAddress, group_id: bytes, now: float) -> None:
         group = self._groups.get(group_id)
-        ticket = group.ticket if group is not None else self.tickets.check(group_id, now)
+        ticket = group.ticket if group is not None else self._unused(group_id, now)
         if ticket is None:
-            self._reply(address, wire.REG_NGP_PACKET)
+            self.deny_group(address)
             return
         registrant = self.tickets.is_from(group_id, address)
         peer = self._peers.get(address)
-        if peer is not None and peer.group is not group and not registrant:
-            # Anyone can send a REG2 in another's name; only who received our REG2 knows this id, though.
+        if peer is not None and peer.group is not group and not self._may_move(peer.group, group_id, address):
             self._refuse(address, "link_conflict")
             return
         if peer is not None and peer.group is not group:
@@ -526,7 +544,7 @@ class Receiver:
         if peer is None:
             if len(group.links) >= self._limits.links:
                 quietest = min(group.links.values(), key=lambda each: each.last_heard)
-                if now - quietest.last_heard < self._limits.timeout_s / 2:
+                if now - quietest.last_heard < self._limits.timeout_s / 2 and not registrant:
                     self._refuse(address, "quota")
                     return
                 self._drop_link(quietest, "another link took its place", now)
@@ -534,6 +552,15 @@ class Receiver:
             peer.proven = registrant
         self._heard(peer, wire.REG_LENGTH + UDP_OVERHEAD, now)
         self._send(peer, wire.REG3_PACKET)
+
+    def _unused(self, group_id: bytes, now: float) -> Ticket | None:
+        """The ticket of an id that may make a group: one that was removed is not made again by a replay."""
+        return None if group_id in self._removed else self.tickets.check(group_id, now)
+
+    def _may_move(self, present: Group, group_id: bytes, address: PeerAddress) -> bool:
+        """Whether a link may leave its group for that with this id, which is the younger one."""
+        two = (group.id for group in self._groups.values() if group.id in (present.id, group_id))
+        return next(two) == present.id and self.may_leave(present.id, group_id, address)
 
     def _no_room(self, ticket: Ticket, now: float, *, keyed: bool) -> tuple[str, tuple[Group, str] | None]:
         return no_room(self._groups.values(), self._counts, self._limits, ticket, now, keyed=keyed)
@@ -623,6 +650,9 @@ class Receiver:
             self._flushes.pop(peer, None)
         group.links.clear()
         del self._groups[group.id]
+        self._removed[group.id] = None
+        while len(self._removed) > REMOVED_MAX:
+            self._removed.popitem(last=False)
         del self._by_number[group.number]
         for tag in (group.ticket.source, group.ticket.prefix):
             self._counts[tag] -= 1

@@ -62,13 +62,18 @@ class Tickets:
 
     def check(self, group: bytes, now: float) -> Ticket | None:
         """The ticket of an id that somebody joins with, if it was issued here and is still good."""
+        age = int(now / self._lifetime_s) - _slot(group) & 0xFFFFFFFF
+        return self.of(group) if age <= 1 and self._is_ours(group) else None
+
+    def is_before(self, group: bytes, other: bytes) -> bool:
+        """Whether an id was issued in an earlier slot of time than another one that was issued here."""
+        steps = _slot(other) - _slot(group) & 0xFFFFFFFF
+        return 0 < steps < 1 << 31 and self._is_ours(other)
+
+    def _is_ours(self, group: bytes) -> bool:
+        """Whether an id to join with was issued here, however long ago."""
         key, issued = self._keys.of_member(group) or (None, group)
-        own = issued[wire.HALF_ID :]
-        age = int(now / self._lifetime_s) - int.from_bytes(own[:4], "big") & 0xFFFFFFFF
-        expected = self._signed(issued[: wire.HALF_ID + _MAC.start], key)
-        if age > 1 or not hmac.compare_digest(issued, expected):
-            return None
-        return self.of(issued)
+        return hmac.compare_digest(issued, self._signed(issued[: wire.HALF_ID + _MAC.start], key))
 
     def origin_of(self, address: tuple[Any, ...]) -> Ticket:
         """The ticket of a group that was registered from this address, as far as quotas go."""
@@ -85,6 +90,11 @@ class Tickets:
         """Whether this id was issued to this very address, however long ago."""
         return hmac.compare_digest(group[wire.HALF_ID :][_ADDRESS], self._address_tag(address))
 
+    @staticmethod
+    def are_of_one(group: bytes, other: bytes) -> bool:
+        """Whether both ids were issued to the same address."""
+        return hmac.compare_digest(group[wire.HALF_ID :][_ADDRESS], other[wire.HALF_ID :][_ADDRESS])
+
     def _address_tag(self, address: tuple[Any, ...]) -> bytes:
         return self._hash(f"{address[0]} {address[1]} {address[3:]}".encode(), 16)
 
@@ -96,6 +106,11 @@ class Tickets:
 
     def _hash(self, data: bytes, size: int) -> bytes:
         return hashlib.blake2b(data, key=self._secret, digest_size=size).digest()
+
+
+def _slot(group: bytes) -> int:
+    """When an id was issued."""
+    return int.from_bytes(group[wire.HALF_ID :][:4], "big")
 
 
 @lru_cache(maxsize=1024)

@@ -165,5 +165,10 @@ def test_a_resumed_group_that_is_unknown_is_given_up() -> None:
     sender.set_links([LinkSpec("usb0", "10.0.0.10")], 5.0)
     sender.link_opened(1, 5.0)
     sender.datagram_from_receiver(1, NGP, 5.1)
+    sender.handle_timer(5.12)
+    due = sender.next_timer()
+    assert due is not None
+    assert due < 5.25
+    sender.handle_timer(5.25)
     assert sender.group is None
     assert wire.packet_type(sender.datagrams_to_links()[-1][1]) == wire.REG1

@@ -115,6 +115,8 @@ def test_the_late_answer_to_a_probe_does_not_end_a_young_group() -> None:
     assert driven.sender.group == group
     driven.now += LATE_NGP_S
     driven.hears(2, NGP)
+    assert driven.sender.group == group, "it may be forged, and the receiver's answer on its way"
+    driven.after(0.2)
     assert driven.sender.group is None
 
 
@@ -259,3 +261,86 @@ def test_a_refusal_for_the_key_says_so(key: bytes | None, why: str) -> None:
     assert isinstance(refused, Refused)
     assert refused.why == f"refused by the receiver: {why}"
     assert not sender.has_events()
+
+
+def test_forged_refusals_before_each_answer_put_registration_off_but_do_not_prevent_it() -> None:
+    driven = Driven(links=1)
+    group = driven.sender._probe_id[:128] + bytes(128)
+    answers = {wire.REG1: b"\x92\x01" + group, wire.KEEPALIVE: b""}
+    for _ in range(200):
+        sent = driven.after(0.1)
+        driven.hears(1, *[ERR] * 5)
+        for _, kind in sent:
+            sent += driven.hears(1, answers.get(kind, NGP if driven.sender.group is None else REG3))
+        if driven.sender.usable_links:
+            break
+    assert driven.sender.usable_links == 1
+    assert driven.now - 100 < 12
+
+
+def test_a_refusal_that_nobody_asked_for_puts_nothing_off() -> None:
+    driven = Driven(links=1)
+    driven.after(0)
+    driven.hears(1, ERR)
+    for _ in range(10):
+        driven.now += 0.1
+        driven.hears(1, ERR)
+    assert len([e for e in driven.sender.events() if isinstance(e, Refused)]) == 1
+    assert driven.after(1.1) == [(1, wire.REG2)], "2 s after the first"
+
+
+def test_no_such_group_on_a_link_that_is_down_does_not_end_the_stream_of_another() -> None:
+    """Forged at the very moment when the link that is up has not been heard since."""
+    driven = Driven()
+    driven.register()
+    group = driven.sender.group
+    for _ in range(50):
+        driven.hears(1, wire.build_srtla_ack([1]))
+        driven.after(0.1)
+    assert driven.sender.usable_links == 1
+    driven.sender.events()
+    for _ in range(100):
+        sent = [*driven.after(0.1), *driven.hears(2, NGP)]
+        driven.now += 0.02
+        driven.hears(1, *[REG3 for number, kind in sent if (number, kind) == (1, wire.REG2)])
+    assert driven.sender.group == group
+    assert not any(isinstance(event, LinkDown) for event in driven.sender.events())
+
+
+def test_a_receiver_that_restarted_is_found_out_though_another_link_has_just_died() -> None:
+    """That one is asked, says nothing, and so does not speak for the group."""
+    driven = Driven()
+    driven.register()
+    since = driven.now
+    while driven.sender.group is not None:
+        driven.hears(1, NGP)
+        driven.after(0.1)
+        assert driven.now - since < 0.6
+    assert driven.sender._pending is not None
+    assert driven.sender._pending.number == 1
+
+
+def test_no_such_group_before_the_answer_does_not_end_a_group_that_comes_back() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    group = driven.sender.group
+    assert (1, wire.REG2) in driven.after(5)
+    driven.hears(1, NGP)
+    driven.now += 0.05
+    driven.sender.handle_timer(driven.now)
+    driven.hears(1, REG3)
+    driven.after(0.1)
+    assert (driven.sender.group, driven.sender.usable_links) == (group, 1)
+
+
+def test_a_group_that_is_refused_three_times_in_a_row_is_given_up() -> None:
+    """Somebody who has seen its id may have filled it."""
+    driven = Driven()
+    driven.register()
+    driven.after(5)
+    for _ in range(3):
+        assert driven.sender.group is not None
+        driven.hears(1, ERR)
+        driven.after(10.1)
+    assert driven.sender.group is None
+    assert (1, wire.REG1) in driven.hears(1, NGP)

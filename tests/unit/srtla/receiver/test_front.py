@@ -34,6 +34,7 @@ from netbond.srtla.process.protocol import (
 from netbond.srtla.process.receiving import RecvOptions
 from netbond.srtla.receiver import front, passage, steering
 from netbond.srtla.receiver.front import CONFIRM_WITHIN_S, Directory, FrontEngine, Worker
+from netbond.srtla.receiver.receiver import REMOVED_MAX
 from netbond.srtla.statistics import GroupStatistics, ReceiverStatistics, WorkerStatistics
 from netbond.system import hang
 from netbond.system.typed_json import to_json
@@ -263,6 +264,48 @@ def test_a_link_of_another_worker_may_not_be_taken_away() -> None:
         assert await rig.answer() == wire.REG_ERR_PACKET
 
     on_rig(scenario)
+
+
+def test_links_follow_their_sender_to_the_group_that_it_registers_anew_and_not_back() -> None:
+    async def scenario(rig: Rig) -> None:
+        tickets, now = rig.front._receiver.tickets, time.monotonic()
+        first, peer = ("192.0.2.9", 9), list(where_of(rig.sender))
+        ids = [tickets.issue(bytes(128), first, now + seconds) for seconds in (-20.0, 0.0)]
+        rig.workers[0].worker.took([{"id": ids[0].hex(), "srt_port": 5, "links": [peer]}])
+        join = wire.build_registration(wire.REG2, ids[1])
+        rig.sender.send(join)
+        assert await rig.handed(2) == [join]
+        rig.workers[0].worker.took([{"id": ids[0].hex(), "srt_port": 5, "links": []}])
+        rig.workers[1].worker.took([{"id": ids[1].hex(), "srt_port": 6, "links": [peer]}])
+        rig.front._directory.confirmed(now)
+        rig.sender.send(wire.build_registration(wire.REG2, ids[0]))
+        assert await rig.answer() == wire.REG_ERR_PACKET, "a REG2 from before, repeated by somebody"
+
+    on_rig(scenario)
+
+
+def test_a_group_that_a_worker_has_removed_is_not_made_again_by_a_replay() -> None:
+    async def scenario(rig: Rig) -> None:
+        join = await registered(rig)
+        group = {"id": join[2:].hex(), "srt_port": 5, "links": [list(A)]}
+        for groups in ([group], []):
+            rig.workers[0].channel.send(Resume({"groups": groups}))
+            await until(lambda groups=groups: rig.front.resume_data()["groups"] == groups)  # type: ignore[misc]  # mypy cannot infer lambdas with defaults
+        rig.sender.send(join)
+        assert await rig.answer() == wire.REG_NGP_PACKET
+
+    on_rig(scenario)
+
+
+def test_of_removed_groups_the_last_thousand_are_remembered() -> None:
+    (one,) = workers(1)
+    directory = Directory([one])
+    for number in range(REMOVED_MAX + 2):
+        directory.told(one, [group(number.to_bytes(2, "big"), A)])
+    assert not directory.was_removed((0).to_bytes(2, "big"))
+    assert directory.was_removed((1).to_bytes(2, "big"))
+    assert not directory.was_removed((REMOVED_MAX + 1).to_bytes(2, "big")), "it is there"
+    one.channel.close()
 
 
 def test_what_a_worker_passes_back_is_answered() -> None:

@@ -217,3 +217,50 @@ def test_no_datagram_breaks_it(steps: list[tuple[PeerAddress | int, bytes, float
         assert all(peer in receiver._peers.values() for peer in receiver._flushes)
         assert all(len(peer.unacknowledged) < 10 for peer in receiver._peers.values())
         receiver.stats(driven.now)
+
+
+def test_the_links_of_a_sender_follow_to_the_group_that_it_registers_anew() -> None:
+    driven = Driven()
+    before = driven.group(A, B)
+    group = driven.reg1(A)
+    assert group is not None
+    assert driven.reg2(B, group) == wire.REG3, "A has registered both"
+    assert driven.reg2(A, group) == wire.REG3
+    assert driven.receiver.links_of(2) == {B, A}
+    for address in (A, B):
+        assert driven.reg2(address, before) == wire.REG_NGP, "a REG2 from before, repeated by somebody"
+    assert driven.receiver.links_of(2) == {B, A}
+
+
+def test_a_repeated_registration_does_not_bring_a_link_back_to_the_group_before() -> None:
+    driven = Driven()
+    before = driven.group(A, B)
+    group = driven.reg1(A)
+    assert group is not None
+    assert driven.reg2(A, group) == wire.REG3
+    assert driven.reg2(A, before) == wire.REG_ERR, "B is there still"
+    assert driven.receiver.links_of(2) == {A}
+
+
+def test_a_group_that_was_removed_is_not_made_again_by_a_replay() -> None:
+    driven = Driven(Limits(timeout_s=1, group_timeout_s=0.5))
+    group = driven.group(A)
+    for _ in range(3):
+        driven.after(1)
+    assert driven.receiver.groups() == []
+    assert driven.reg2(A, group) == wire.REG_NGP
+
+
+def test_the_link_that_registered_a_group_has_a_place_in_it() -> None:
+    """Even if somebody who has seen the group's id has filled it."""
+    driven = Driven(Limits(links=3))
+    group = driven.group(A, B)
+    foreign = [("192.0.2.66", port) for port in range(4)]
+    for _ in range(12):
+        driven.after(1)
+        for address in foreign:
+            driven.reg2(address, group)
+    assert A not in driven.receiver.links()
+    assert driven.reg2(B, group) == wire.REG_ERR
+    assert driven.reg2(A, group) == wire.REG3
+    assert len(driven.receiver.links()) == 3

@@ -132,3 +132,13 @@ def test_a_group_that_is_full_takes_a_new_link_for_one_that_has_fallen_silent() 
     driven.get(A, b"\x90\x00")
     assert driven.reg2(late, group) == wire.REG3
     assert set(driven.receiver.links()) == {A, late}
+
+
+def test_a_link_with_the_key_is_not_moved_to_a_group_without_one() -> None:
+    """Somebody who reads along can register a group in its name, and knows its id."""
+    driven = Keyed(Limits())
+    assert driven.keyed_group(A)
+    group = driven.reg1(A)
+    assert group is not None
+    assert driven.reg2(A, group) == wire.REG_ERR
+    assert [links for _, _, links in driven.receiver.groups()] == [[A]]

@@ -78,3 +78,20 @@ def test_who_has_the_key_must_show_it_again_to_join() -> None:
 )
 def test_whom_quotas_count(host: str, source: str, prefix: str) -> None:
     assert origin(host) == (source, prefix)
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_which_of_two_was_issued_first(key: bytes | None) -> None:
+    def issued(now: float, address: tuple[str, int] = HERE) -> bytes:
+        if key is None:
+            return tickets().issue(HALF, address, now)
+        half = psk.first_id(key, bytes(wire.ID_LENGTH))[: wire.HALF_ID]
+        return psk.joining_id(key, tickets(key=key).issue(half, address, now, key=Key(key)))
+
+    early, late, other = issued(100.0), issued(105.0), issued(105.0, ("192.0.2.1", 5001))
+    assert tickets(key=key).is_before(early, late)
+    assert not tickets(key=key).is_before(late, early)
+    assert not tickets(key=key).is_before(late, late)
+    assert not tickets(bytes(KEY_LENGTH), key=key).is_before(early, late), "it is another process's"
+    assert Tickets.are_of_one(early, late)
+    assert not Tickets.are_of_one(late, other)
