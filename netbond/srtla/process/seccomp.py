@@ -86,6 +86,15 @@ _DENIED: dict[str, tuple[int | None, int | None, int | None]] = {
     "migrate_pages": (256, 238, 400),
     "move_pages": (279, 239, 344),
 }
+# What an engine needs, and the web page does not: it runs as the user of others, and must not end them.
+_SIGNALS: dict[str, tuple[int | None, int | None, int | None]] = {
+    "kill": (62, 129, 37),
+    "tkill": (200, 130, 238),
+    "tgkill": (234, 131, 268),
+    "rt_sigqueueinfo": (129, 138, 178),
+    "rt_tgsigqueueinfo": (297, 240, 363),
+    "pidfd_send_signal": (424, 424, 424),
+}
 _SOCKET = (41, 198, 281)
 _CLONE = (56, 220, 120)
 _CLONE3 = 435
@@ -117,10 +126,11 @@ def arch() -> str | None:
     return None
 
 
-def program(arch: str) -> list[Instruction]:
-    """The filter for one of ARCHES."""
+def program(arch: str, *, signals: bool = True) -> list[Instruction]:
+    """The filter for one of ARCHES; without `signals` it refuses to send any."""
     column = list(ARCHES).index(arch)
-    denied = [number for numbers in _DENIED.values() if (number := numbers[column]) is not None]
+    names = _DENIED if signals else {**_DENIED, **_SIGNALS}
+    denied = [number for numbers in names.values() if (number := numbers[column]) is not None]
     # The verdicts come last; what jumps there counts how far it is.
     steps: list[tuple[int, str, str, int]] = [
         (_LOAD, "", "", _ARCH),
@@ -167,12 +177,12 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def install() -> str:
+def install(*, signals: bool = True) -> str:
     """Give up for good, in this thread and all it starts, what `program` refuses. "", or why not."""
     found = arch()
     if found is None:
         return f"no filter for {platform.machine()}"
-    code = pack(program(found))
+    code = pack(program(found, signals=signals))
     libc = ctypes.CDLL(None, use_errno=True)
     filter_program = ctypes.byref(_Program(len(code) // 8, code))
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:

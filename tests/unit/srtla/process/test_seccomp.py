@@ -18,11 +18,11 @@ from netbond.srtla.process import engine, privileges, seccomp
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 
-def verdict(arch: str, number: int, *arguments: int, of: int | None = None) -> str:
+def verdict(arch: str, number: int, *arguments: int, of: int | None = None, signals: bool = True) -> str:
     """What the filter says to a call: the machine of bpf(4), as far as it is used."""
     audit = seccomp.ARCHES[arch] if of is None else of
     data = struct.pack("<IIQ6Q", number, audit, 0, *arguments, *[0] * (6 - len(arguments)))
-    program = seccomp.program(arch)
+    program = seccomp.program(arch, signals=signals)
     at = value = 0
     while True:
         code, yes, no, constant = program[at]
@@ -53,6 +53,17 @@ def test_what_is_refused(arch: str) -> None:
             assert verdict(arch, number) == "EPERM", name
     numbers_here = [each[column] for each in seccomp._DENIED.values() if each[column] is not None]
     assert len(set(numbers_here)) == len(numbers_here) > 50
+
+
+@pytest.mark.parametrize("arch", ARCHES)
+def test_the_web_page_sends_no_signals(arch: str) -> None:
+    column = ARCHES.index(arch)
+    for name, numbers in seccomp._SIGNALS.items():
+        number = numbers[column]
+        assert number is not None
+        assert verdict(arch, number) == "allow", name
+        assert verdict(arch, number, signals=False) == "EPERM", name
+    assert verdict(arch, seccomp._DENIED["execve"][column] or 0, signals=False) == "EPERM"
 
 
 @pytest.mark.parametrize(
