@@ -43,7 +43,7 @@ def control_request(data: bytes) -> None:
     )
     who = Peer(65533, 1)
     try:
-        request, command = server._look_up(data, who)
+        request, command = server._look_up(data, who, server._commands)
         assert isinstance(command, Command)
         reply = asyncio.run(server._answer(command, request, who))
     except NetbondError as error:

@@ -65,6 +65,10 @@ class Peer:
         return self.uid in (0, os.geteuid())
 
 
+# Of a connection that was handed to a child: no user has this uid.
+HANDED = Peer(uid=-1, pid=0)
+MAX_HANDED = 8
+
 Handler = Callable[[dict[str, Any], Peer], "Awaitable[dict[str, Any]] | dict[str, Any]"]
 Follow = Callable[[dict[str, Any], Peer], AsyncGenerator[dict[str, Any], None]]
 R = TypeVar("R")
@@ -115,6 +119,9 @@ class Subscription:
         return cls(converted, anybody)
 
 
+Commands = Mapping[str, Command | Subscription]
+
+
 def _understood(kind: type[R], request: Mapping[str, Any]) -> R:
     try:
         return read_request(kind, request)
@@ -148,7 +155,7 @@ class ControlServer:
     def __init__(
         self,
         path: Path,
-        commands: Mapping[str, Command | Subscription],
+        commands: Commands,
         *,
         timeout_s: float = TIMEOUT_S,
         spacing_s: float = UID_SPACING_S,
@@ -162,6 +169,7 @@ class ControlServer:
         self._resting: set[asyncio.TimerHandle] = set()
         self._short = False  # of descriptors or memory, at the last try to accept
         self._connections: dict[asyncio.Task[None], Peer] = {}
+        self._handed: set[asyncio.Task[None]] = set()
         self._followers: list[Peer] = []
 
     async def start(self) -> None:
@@ -189,10 +197,11 @@ class ControlServer:
             handle.cancel()
         for listening in self._sockets:
             loop.remove_reader(listening.socket)
-        for task in list(self._connections):
+        tasks = [*self._connections, *self._handed]
+        for task in tasks:
             task.cancel()
-        if self._connections:
-            await asyncio.wait(self._connections)
+        if tasks:
+            await asyncio.wait(tasks)
         self._release()
 
     def _release(self) -> None:
@@ -256,11 +265,27 @@ class ControlServer:
                 connection.send(encode(refusal(FULL)), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             return
         connection.setblocking(False)
-        task = asyncio.get_running_loop().create_task(self._connected(connection, peer))
+        task = asyncio.get_running_loop().create_task(self._connected(connection, peer, self._commands))
         self._connections[task] = peer
         task.add_done_callback(self._disconnected)
 
-    async def _connected(self, connection: socket.socket, peer: Peer) -> None:
+    def hand(self, connection: socket.socket, commands: Commands) -> None:
+        """Answer these commands, and no others, on a connection that a child of the agent was given.
+
+        Whoever holds it may ask for all of them. It has no place among those of users, at most MAX_HANDED of
+        its kind, and a user's pace.
+        """
+        import asyncio
+
+        if len(self._handed) >= MAX_HANDED:
+            connection.close()
+            return
+        connection.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._connected(connection, HANDED, commands))
+        self._handed.add(task)
+        task.add_done_callback(self._disconnected)
+
+    async def _connected(self, connection: socket.socket, peer: Peer, commands: Commands) -> None:
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -271,14 +296,17 @@ class ControlServer:
         except BaseException:
             connection.close()
             raise
-        await self._serve(reader, asyncio.StreamWriter(transport, protocol, reader, loop), peer)
+        await self._serve(reader, asyncio.StreamWriter(transport, protocol, reader, loop), peer, commands)
 
     def _disconnected(self, task: asyncio.Task[None]) -> None:
-        del self._connections[task]
+        self._connections.pop(task, None)
+        self._handed.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a connection to the control socket failed", exc_info=error)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer, commands: Commands
+    ) -> None:
         """Answer one client until it leaves, makes an error or is too slow."""
         import asyncio
 
@@ -294,8 +322,9 @@ class ControlServer:
                     return  # end of file
                 if not self._privileged(peer):
                     await asyncio.sleep(self._pace.of_uid_s(peer.uid, time.monotonic()))
-                    await asyncio.sleep(self._pace.of_users_s(time.monotonic()))
-                await self._reply(writer, line, peer)
+                    if peer is not HANDED:
+                        await asyncio.sleep(self._pace.of_users_s(time.monotonic()))
+                await self._reply(writer, line, peer, commands)
         except (TimeoutError, OSError):
             pass  # too slow, or gone: nobody to tell
         finally:
@@ -313,10 +342,10 @@ class ControlServer:
         async with asyncio.timeout(self._timeout_s):
             await writer.drain()
 
-    async def _reply(self, writer: asyncio.StreamWriter, line: bytes, peer: Peer) -> None:
+    async def _reply(self, writer: asyncio.StreamWriter, line: bytes, peer: Peer, commands: Commands) -> None:
         """Answer one line, once or for as long as a subscription lasts."""
         try:
-            request, command = self._look_up(line, peer)
+            request, command = self._look_up(line, peer, commands)
             if isinstance(command, Subscription):
                 await self._follow(writer, command, request, peer)
             else:
@@ -324,7 +353,9 @@ class ControlServer:
         except NetbondError as error:
             await self._send(writer, refusal(str(error)))
 
-    def _look_up(self, line: bytes, peer: Peer) -> tuple[dict[str, Any], Command | Subscription]:
+    def _look_up(
+        self, line: bytes, peer: Peer, commands: Commands
+    ) -> tuple[dict[str, Any], Command | Subscription]:
         """The request, and what answers it; a NetbondError is the error in the reply."""
         try:
             request = strict_json.parse(line)
@@ -333,11 +364,11 @@ class ControlServer:
         if not isinstance(request, dict) or not isinstance(request.get("command"), str):
             raise UsageError('a request is a JSON object with the key "command"')
         name = request["command"]
-        command = self._commands.get(name)
+        command = commands.get(name)
         if command is None:
-            known = ", ".join(self._commands)
+            known = ", ".join(commands)
             raise UsageError(f"there is no command {name[:64]!r}", f"known are {known}")
-        if not command.anybody and not self._privileged(peer):
+        if not command.anybody and peer is not HANDED and not self._privileged(peer):
             raise NotPermittedError(f"the command {name!r} is for root")
         return request, command
 
@@ -345,17 +376,20 @@ class ControlServer:
         self, writer: asyncio.StreamWriter, command: Subscription, request: dict[str, Any], peer: Peer
     ) -> None:
         """Send what it yields. A client that takes too long for a line is dropped (TimeoutError)."""
-        if not may_follow(peer.uid, [other.uid for other in self._followers], self._own()):
+        if peer is not HANDED and not may_follow(
+            peer.uid, [other.uid for other in self._followers], self._own()
+        ):
             raise UnavailableError("too many follow already", "end one of them")
         # Little waits in the kernel: a client that does not read is found out, and none gets old news.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, FOLLOWER_BUFFER)
-        self._followers.append(peer)
+        counted = self._followers if peer is not HANDED else []
+        counted.append(peer)
         try:
             async with contextlib.aclosing(command.follow(request, peer)) as replies:
                 async for reply in replies:
                     await self._send(writer, {"ok": True, **reply})
         finally:
-            self._followers.remove(peer)
+            counted.remove(peer)
 
     async def _answer(self, command: Command, request: dict[str, Any], peer: Peer) -> dict[str, Any]:
         import asyncio

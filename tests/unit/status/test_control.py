@@ -670,3 +670,57 @@ async def test_a_user_who_asks_without_end_is_answered_now_and_then(
     monkeypatch.undo()
     await scenario()
     assert answers == 2
+
+
+# --- connections that a child was handed -------------------------------------------------------------------
+
+OF_CHILD: dict[str, Command | Subscription] = {"later": Command(slow_echo), "drip": Subscription(drip)}
+
+
+async def handed(server: ControlServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    ours, theirs = socket.socketpair()
+    server.hand(theirs, OF_CHILD)
+    return await asyncio.open_unix_connection(sock=ours)
+
+
+async def test_a_child_may_ask_what_it_was_given_and_no_more(tmp_path: Path) -> None:
+    async with served(tmp_path / "c.sock") as server:
+        reader, writer = await handed(server)
+        writer.write(as_line(command="later"))
+        assert json.loads(await reader.readline()) == {
+            "ok": True,
+            "asked": {"command": "later"},
+            "uid": -1,
+            "pid": 0,
+        }
+        writer.write(as_line(command="status"))
+        said = json.loads(await reader.readline())
+        assert said == {"ok": False, "error": "there is no command 'status'; known are later, drip"}
+        writer.close()
+
+
+async def test_a_child_has_places_of_its_own(tmp_path: Path) -> None:
+    """Users cannot take them, and it cannot take users'."""
+    async with served(tmp_path / "c.sock", spacing_s=0.0) as server:
+        children = [await handed(server) for _ in range(control.MAX_HANDED + 2)]
+        for reader, writer in children[: control.MAX_HANDED]:
+            writer.write(as_line(command="drip"))
+            assert json.loads(await reader.readline())["ok"]
+        for reader, _ in children[control.MAX_HANDED :]:
+            assert await reader.read() == b""
+        assert server._followers == []
+        [said] = await ask(tmp_path / "c.sock", as_line(command="status"))
+        assert said["ok"]
+        for _, writer in children:
+            writer.close()
+
+
+async def test_a_child_has_the_pace_of_a_user(tmp_path: Path) -> None:
+    async with served(tmp_path / "c.sock", spacing_s=0.1) as server:
+        reader, writer = await handed(server)
+        began = time.monotonic()
+        writer.write(as_line(command="later") * 4)
+        for _ in range(4):
+            assert json.loads(await reader.readline())["ok"]
+        assert time.monotonic() - began >= 0.25
+        writer.close()
