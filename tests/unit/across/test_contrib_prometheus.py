@@ -6,16 +6,26 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from netbond.status.metrics import MetricsServer
+from netbond.status.schema import from_json
+from tests.unit.prometheus import free_port
+from tests.unit.status.test_metrics import SNAPSHOT
 
 FOLDER = Path(__file__).parents[3] / "contrib" / "prometheus"
 RULES = FOLDER / "netbond.rules.yml"
 FLEET = FOLDER / "netbond-fleet.rules.yml"
 PROMTOOL = shutil.which("promtool")
+NODE_EXPORTER = shutil.which("prometheus-node-exporter")
 
 needs_promtool = pytest.mark.skipif(
     PROMTOOL is None,
@@ -76,6 +86,32 @@ CASES = [
     ),
     Case("NetbondDown", "it was restarted", {"up": "1x4 0 1x20"}, "1m15s"),
     Case("NetbondDown", "another job", {'up{job="node"}': "0x20"}, "4m"),
+    Case(
+        "NetbondDown",
+        "the node exporter has its metrics, and it does not answer",
+        {'netbond_textfile_up{job="node"}': "1x4 0x20"},
+        "4m",
+        "box: the agent does not answer",
+        {"severity": "critical", "job": "node"},
+    ),
+    Case(
+        "NetbondDown",
+        "nothing copies its metrics to the node exporter any more",
+        {'node_textfile_mtime_seconds{job="node",file="/a/netbond.prom"}': "0 15 30 30x20"},
+        "4m",
+        "box: the agent does not answer",
+        {"severity": "critical", "job": "node"},
+    ),
+    Case(
+        "NetbondDown",
+        "another text file is old",
+        {
+            'netbond_textfile_up{job="node"}': "1x20",
+            'node_textfile_mtime_seconds{job="node",file="/a/netbond.prom"}': "0+15x20",
+            'node_textfile_mtime_seconds{job="node",file="/a/apt.prom"}': "0x20",
+        },
+        "4m",
+    ),
     Case(
         "NetbondSilent",
         "a box that pushed is gone",
@@ -516,3 +552,85 @@ def test_each_recording_rule_has_a_case_and_is_in_a_dashboard() -> None:
     assert names == {case.record for case in RECORDED}
     dashboard = (FOLDER.parent / "grafana" / "netbond-fleet.json").read_text()
     assert names == set(re.findall(r"instance:\w+:\w+", dashboard))
+
+
+def samples(text: str) -> set[tuple[str, tuple[tuple[str, str], ...], float]]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items())), sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@contextmanager
+def copying(directory: Path, url: str, *seconds: str) -> Iterator[subprocess.Popen[str]]:
+    command = [str(FOLDER / "netbond-textfile"), str(directory), url, *seconds]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("not within 10 s")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_text_file_is_what_the_agent_says_and_nothing_old(tmp_path: Path) -> None:
+    file = tmp_path / "netbond.prom"
+    server = MetricsServer("127.0.0.1", 0, lambda: from_json(SNAPSHOT))
+    server.start()
+    url = f"http://127.0.0.1:{server.port}/metrics"
+    try:
+        subprocess.run([FOLDER / "netbond-textfile", tmp_path, url], check=True, timeout=10)
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            said = reply.read().decode()
+    finally:
+        server.stop()
+    assert samples(file.read_text()) == samples(said) | {("netbond_textfile_up", (), 1.0)}
+    assert file.stat().st_mode & 0o777 == 0o644
+    with copying(tmp_path, url, "1") as process:
+        until(lambda: len(samples(file.read_text())) == 1)
+        assert process.poll() is None, "it goes on"
+    assert samples(file.read_text()) == {("netbond_textfile_up", (), 0.0)}
+    assert list(tmp_path.iterdir()) == [file], "nothing is left"
+
+
+@pytest.mark.skipif(
+    NODE_EXPORTER is None or shutil.which("curl") is None,
+    reason="prometheus-node-exporter or curl is not installed; scripts/test as root installs both",
+)
+def test_a_real_node_exporter_has_the_metrics(tmp_path: Path) -> None:
+    assert NODE_EXPORTER
+    at = f"127.0.0.1:{free_port()}"
+    options = [f"--collector.textfile.directory={tmp_path}", f"--web.listen-address={at}"]
+    command = [NODE_EXPORTER, "--collector.disable-defaults", "--collector.textfile", *options]
+    exporter = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    server = MetricsServer("127.0.0.1", 0, lambda: from_json(SNAPSHOT))
+    server.start()
+
+    def scraped() -> str:
+        try:
+            with urllib.request.urlopen(f"http://{at}/metrics", timeout=5) as reply:
+                return str(reply.read().decode())
+        except OSError:  # it has only just started
+            return ""
+
+    try:
+        with copying(tmp_path, f"http://127.0.0.1:{server.port}/metrics", "1"):
+            until(lambda: "netbond_textfile_up 1" in scraped())
+            found = samples(scraped())
+    finally:
+        server.stop()
+        exporter.terminate()
+        exporter.wait(10)
+    assert samples((tmp_path / "netbond.prom").read_text()) <= found
+    assert ("node_textfile_scrape_error", (), 0.0) in found
+    (file,) = [labels for name, labels, _ in found if name == "node_textfile_mtime_seconds"]
+    assert file == (("file", str(tmp_path / "netbond.prom")),), "NetbondDown looks at it"
