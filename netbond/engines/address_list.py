@@ -77,6 +77,8 @@ class AddressList:
         self.empty = empty
         self.readers = Readers(pid_file, process, "the new address list")
         self._not_notified: tuple[str, ...] = ()  # problems of the last notification
+        if path is not None:
+            files.sweep(path.parent, f"{path.name}.")
 
     def update(self, uplinks: Iterable[Uplink]) -> Update:
         """Write the file if it is out of date, and then signal its readers. No OSError: problems are named.

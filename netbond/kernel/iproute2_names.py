@@ -88,6 +88,9 @@ class NameFiles:
 
     def __init__(self, iproute2_dir: Path | None) -> None:
         self.iproute2_dir = iproute2_dir
+        if iproute2_dir is not None:
+            for kind in KINDS:
+                files.sweep(iproute2_dir / f"{kind}.d", f"{FILE}.")
 
     def write(self, tables: Mapping[str, int], ecmp_table: int, protocol: int) -> tuple[str, ...]:
         """Write both files, if they are not up to date; return a line for each failure."""

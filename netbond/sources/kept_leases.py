@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from netbond.config.schema import Config
-from netbond.contracts import Source
+from netbond.contracts import Look, Source
 from netbond.dhcp.clients import LeaseError
 from netbond.dhcp.lease import Lease
 from netbond.dhcp.store import LeaseStore, following, renamed
@@ -55,6 +55,10 @@ class _Kept(Source):
     def problems(self) -> Sequence[str]:
         """What could not be read or written in the last pass."""
         return self._problems
+
+    async def start(self, look: Look, links: Sequence[Interface]) -> None:
+        """Remove what hooks have left that were killed."""
+        files.sweep(self._store.directory)
 
     async def once(self) -> None:
         """Only read the files."""

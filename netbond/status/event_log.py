@@ -68,6 +68,7 @@ class EventLog:
         self._left_out = 0
         self._news = asyncio.Event()
         self._warned = False
+        files.sweep(folder)
         try:
             self._kept.extend(read(folder))
         except OSError as error:

@@ -40,6 +40,7 @@ class BitrateFile:
 
     def begin(self, now: float) -> None:
         """Write the file for the first time; OSError if that fails."""
+        files.sweep(self._place.parent, f"{self._place.name}.", self._folder)
         lines = self._lines.due(now)
         if lines is not None:
             self._write(lines, now)

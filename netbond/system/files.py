@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
+import time
 
 from netbond.errors import UnavailableError
 
 TEMPORARY = ".netbond-"  # starts the name of a file that is still being written
+RANDOM_BYTES = 6  # that end it, in hexadecimal
+NEW_S = 1.0  # for which a file may not be held yet by the process that makes it
 
 
 class UnfitFileError(OSError):
@@ -63,11 +67,12 @@ def replace(
     Otherwise it is not: most of what netbond writes is made anew at each start.
     """
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f"{TEMPORARY}{name[:64]}.{os.urandom(6).hex()}")  # noqa: PTH118 - quick
+    temporary = os.path.join(folder, f"{TEMPORARY}{name[:64]}.{os.urandom(RANDOM_BYTES).hex()}")  # noqa: PTH118 - quick
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=dir_fd)
     try:
         try:
+            _hold(descriptor)
             os.fchmod(descriptor, mode)  # not left to the umask
             view = memoryview(data)
             while view:
@@ -83,6 +88,53 @@ def replace(
         raise
     if durable:
         _sync_directory(folder or ".", dir_fd)
+
+
+def sweep(folder: str | os.PathLike[str], start: str = "", dir_fd: int | None = None) -> None:
+    """Remove what writers have left that were killed: unfinished files for names that begin with `start`.
+
+    Only files that belong to this process's user, and that no process holds. With `dir_fd`, `folder` is a
+    path in that directory. Whatever fails is left for the next time.
+    """
+    with contextlib.suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        try:
+            with os.scandir(opened) as entries:
+                names = [entry.name for entry in entries if entry.name.startswith(TEMPORARY + start)]
+            for name in names:
+                if _abandoned(name, opened):
+                    with contextlib.suppress(OSError):
+                        os.unlink(name, dir_fd=opened)
+        finally:
+            os.close(opened)
+
+
+def _hold(descriptor: int) -> None:
+    """As long as the file is open, nobody takes it for abandoned."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _abandoned(name: str, folder: int) -> bool:
+    _, _, ending = name.rpartition(".")
+    if len(ending) != 2 * RANDOM_BYTES or not all(c in "0123456789abcdef" for c in ending):
+        return False
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(descriptor)
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if not ours or abs(time.time() - status.st_mtime) < NEW_S:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False  # its writer holds it
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _sync_directory(folder: str, dir_fd: int | None) -> None:

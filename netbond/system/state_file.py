@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-ABANDONED_AFTER_S = 60.0  # age at which a file that was never finished belongs to a writer that was killed
-
 
 class StateFileError(ValueError):
     """What is at the path is no state file that netbond can use; the text says why, in a few words."""
@@ -97,25 +95,12 @@ class StateFile:
         if self._folder is None:
             files.make_directory(os.path.dirname(self.path) or ".", 0o755)  # noqa: PTH120 - quick
         files.replace(self.path, data, 0o600, dir_fd=self._folder, durable=durable)
-        self._sweep()
+        files.sweep(os.path.dirname(self.path) or ".", dir_fd=self._folder)  # noqa: PTH120
 
     def remove(self) -> None:
         """Remove the file, if there is one. OSError if that fails."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path, dir_fd=self._folder)
-
-    def _sweep(self) -> None:
-        """Remove unfinished files that are older than the one just written by ABANDONED_AFTER_S."""
-        folder = os.path.dirname(self.path) or "."  # noqa: PTH120
-        with contextlib.suppress(OSError):
-            written = os.stat(self.path, dir_fd=self._folder, follow_symlinks=False).st_mtime
-            for other in os.listdir(folder if self._folder is None else self._folder):  # noqa: PTH208
-                if other.startswith(files.TEMPORARY):
-                    path = os.path.join(folder, other)  # noqa: PTH118
-                    with contextlib.suppress(OSError):  # another writer was first to remove it
-                        status = os.stat(path, dir_fd=self._folder, follow_symlinks=False)
-                        if status.st_mtime < written - ABANDONED_AFTER_S:
-                            os.unlink(path, dir_fd=self._folder)
 
 
 def open_folder(path: Path | str) -> int:

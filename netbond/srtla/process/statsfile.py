@@ -28,6 +28,7 @@ class StatsFile:
         self._path = path
         self._directory = files.open_directory(path.parent, "--stats-file", path)
         self._failing = False
+        files.sweep(".", f"{path.name}.", self._directory)
         try:
             mode = os.stat(path.name or ".", dir_fd=self._directory, follow_symlinks=False).st_mode
         except OSError:

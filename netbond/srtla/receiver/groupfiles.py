@@ -29,6 +29,7 @@ class GroupFiles:
         self._path = directory
         self._written: dict[int, bytes] = {}
         self._failing = False
+        files.sweep(".", PREFIX, self._directory)
 
     def write(self, port: int, hosts: Iterable[str]) -> None:
         """Name the addresses of the links of the group at `port`."""

@@ -400,9 +400,9 @@ def test_files_of_other_users_are_passed_over(store: LeaseStore, caplog: pytest.
 
 def test_what_a_killed_writer_left_is_swept(store: LeaseStore) -> None:
     store.save(lease())
-    old, new = (store.directory / f"{files.TEMPORARY}usb0.json.{age}" for age in ("old", "new"))
+    old, new = (store.directory / f"{files.TEMPORARY}usb0.json.{end * 12}" for end in "ab")
     now = time.time()
-    for path, age in ((old, 100), (new, 1)):
+    for path, age in ((old, 100), (new, 0)):
         path.touch()
         os.utime(path, (now - age, now - age))
     assert store.load() == (lease(),)

@@ -185,3 +185,66 @@ def test_making_directories(tmp_path: Path) -> None:
 def test_an_error_in_a_few_words() -> None:
     assert files.why(OSError(errno.ENOENT, "No such file or directory", "x")) == "No such file or directory"
     assert files.why(OSError("timed out")) == "timed out"
+
+
+# --- what killed writers leave -----------------------------------------------------------------------------
+
+KILLED = """
+import os, sys
+from netbond.system import files
+os.replace = lambda *_, **__: os.kill(os.getpid(), 9)
+files.replace(sys.argv[1], b"x", 0o644)
+"""
+
+
+def aged(path: Path) -> Path:
+    os.utime(path, (0, 0), follow_symlinks=False)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "ips")], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".netbond-ips.")
+    files.sweep(tmp_path, "ips.")
+    assert left.exists(), "its writer might not hold it yet"
+    aged(left)
+    files.sweep(tmp_path, "other.")
+    assert left.exists()
+    files.sweep(tmp_path, "ips.")
+    assert not left.exists()
+
+
+def test_a_file_that_is_being_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long that takes, and whatever the clocks do."""
+
+    def sweep_meanwhile(_descriptor: int, _mode: int) -> None:
+        (unfinished,) = tmp_path.iterdir()
+        aged(unfinished)
+        files.sweep(tmp_path)
+
+    monkeypatch.setattr(os, "fchmod", sweep_meanwhile)
+    files.replace(tmp_path / "ips", b"x", 0o644)
+    assert names(tmp_path) == ["ips"]
+
+
+def test_what_is_not_ours_is_not_removed(tmp_path: Path) -> None:
+    """In /tmp anybody may make such names."""
+    name = ".netbond-ips.0000000000"
+    (tmp_path / "target").touch()
+    (tmp_path / f"{name}01").symlink_to(tmp_path / "target")
+    (tmp_path / f"{name}02").mkdir()
+    os.mkfifo(tmp_path / f"{name}03")
+    for other in (f"{name}0x", f"{name}040", ".netbond-ips", "ips"):
+        (tmp_path / other).touch()
+    if os.geteuid() == 0:
+        (tmp_path / f"{name}05").touch()
+        os.chown(tmp_path / f"{name}05", 12345, 12345)
+    before = [aged(tmp_path / each).name for each in names(tmp_path)]
+    files.sweep(tmp_path)
+    assert names(tmp_path) == before
+    files.sweep(tmp_path / "none")  # no folder is no problem

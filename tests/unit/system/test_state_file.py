@@ -8,14 +8,13 @@ import os
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netbond.system import files
-from netbond.system.state_file import ABANDONED_AFTER_S, StateFile, StateFileError, open_folder, reason
+from netbond.system.state_file import StateFile, StateFileError, open_folder, reason
 
 
 @pytest.fixture
@@ -136,13 +135,11 @@ def test_what_would_not_be_read_is_not_written(file: StateFile) -> None:
 
 def test_what_a_killed_writer_left_is_swept(file: StateFile) -> None:
     folder = put(file, "{}").parent
-    now = time.time()
-    for name, age_s in ((f"{files.TEMPORARY}old", 3600), (f"{files.TEMPORARY}new", 1), ("other", 3600)):
-        (folder / name).touch()
-        os.utime(folder / name, (now - age_s, now - age_s))
-    assert ABANDONED_AFTER_S < 3600
+    left = folder / f"{files.TEMPORARY}y.json.0123456789ab"
+    left.touch()
+    os.utime(left, (0, 0))
     file.write({})
-    assert sorted(each.name for each in folder.iterdir()) == [f"{files.TEMPORARY}new", "other", "x.json"]
+    assert [each.name for each in folder.iterdir()] == ["x.json"]
 
 
 @pytest.mark.parametrize(
@@ -163,8 +160,9 @@ def test_a_directory_of_state_files(tmp_path: Path) -> None:
     folder = open_folder(tmp_path)
     try:
         file = StateFile("x.json", "example", 1000, folder=folder)
-        (tmp_path / f"{files.TEMPORARY}old").touch()
-        os.utime(tmp_path / f"{files.TEMPORARY}old", (0, 0))
+        left = tmp_path / f"{files.TEMPORARY}x.json.0123456789ab"
+        left.touch()
+        os.utime(left, (0, 0))
         file.write({"a": 1}, durable=True)
         assert file.read()["a"] == 1
         assert [each.name for each in tmp_path.iterdir()] == ["x.json"]
