@@ -246,6 +246,9 @@ class Agent:
         def follow_events(request: EventsRequest) -> AsyncGenerator[EventsReply, None]:
             return self._reconciler.events.follow(request.since)
 
+        async def doctor(_request: dict[str, Any], _peer: Peer) -> dict[str, Any]:
+            return await self._reconciler.page.doctor.findings()
+
         commands: dict[str, Command | Subscription] = {
             "events": Command.typed(EventsRequest, events, anybody=True),
             "follow-events": Subscription.typed(EventsRequest, follow_events, anybody=True),
@@ -259,6 +262,10 @@ class Agent:
         control = ControlServer(self.config.agent.control_socket, commands)
         await control.start()
         stack.push_async_callback(control.stop)
+        # All that the web page may ask: a page that is taken over can do this, and no more.
+        of_page = {name: commands[name] for name in ("status", "watch", "follow-events")}
+        of_page["doctor"] = Command(doctor)
+        self._reconciler.page.serve = lambda connection: control.hand(connection, of_page)
 
 
 def _restart_needed(key: str) -> Problem:

@@ -28,6 +28,7 @@ from netbond.outputs.engines import Engines
 from netbond.outputs.hooks import Hooks
 from netbond.outputs.kernel_settings import KernelSettings
 from netbond.outputs.metrics import Metrics
+from netbond.outputs.page import Page
 from netbond.outputs.router_mode import RouterMode
 from netbond.outputs.table_names import TableNames
 from netbond.pacing import is_sooner, look_at_expiry_s, may_prune, next_look_s
@@ -72,6 +73,7 @@ class Reconciler:
         self.advice = AdviceBoard(lambda: self.published.engines if self.published is not None else ())
         self.engines.listen(lambda sender, advice: self.advice.post(sender, advice, time.monotonic()))
         self._table = RouterMode(config)
+        self.page = Page(config_file)
         self.outputs: tuple[Output, ...] = (
             TableNames(config),
             AddressListFile(),
@@ -80,6 +82,7 @@ class Reconciler:
             self._table,
             Hooks(),
             Metrics(config, lambda: self.published, lambda: self.advice.lines(time.monotonic())),
+            self.page,
             *(source for source in self._sources.all if isinstance(source, Output)),
         )
         self.problems = Problems(time.monotonic)

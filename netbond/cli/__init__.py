@@ -40,6 +40,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "check the box: say what is wrong, what shows it, and the command that mends it",
     "watch": "follow what a sender's links carry, and the rate that its encoder may send",
     "explain": "show step by step which route a packet takes, and which route netbond intends",
+    "page": "show in a browser what the agent does",
     "plan": "show what the agent would change now, as ip commands",
     "exec": "run a command so that all its traffic leaves by one uplink",
     "send": "SRTLA sender: carry one SRT stream over several links (drop-in for srtla_send)",

@@ -269,6 +269,21 @@ resolvers = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "2001:4860:4860::8888
 #user = "nobody"
 #timeout = 30
 
+# --- the web page (docs/page.md) ---------------------------------------------------------------------------
+
+[page]
+enabled = false
+# Where browsers connect. Elsewhere than on 127.0.0.1 it needs a token and TLS.
+listen = "127.0.0.1:10470"
+# Names by which browsers reach it: ["box.lan"].
+hosts = []
+# What it asks for, such as "/etc/netbond/page-token" (openssl rand -hex 16 makes one).
+token_file = ""
+# For TLS, such as "/etc/netbond/page.pem"; the private key may be in the same file.
+certificate = ""
+certificate_key = ""
+user = "nobody"
+
 # --- SRTLA engines that the agent keeps running ------------------------------------------------------------
 
 # On the box: the SRT encoder sends to `listen`; the bond leads to `receiver`.

@@ -15,7 +15,7 @@ from netbond.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from netbond.config.schema import Config, HealthConfig, ReceiverConfig, SenderConfig
+    from netbond.config.schema import Config, HealthConfig, PageConfig, ReceiverConfig, SenderConfig
     from netbond.config.values import HostPort
     from netbond.model import IPAddress
 
@@ -76,6 +76,8 @@ def check(config: Config, file: str, built_in: Sequence[str]) -> None:
     _check_router(config, file)
     _check_health(config, file, built_in)
     policy_checks.check(config, file)
+    if config.page.enabled and (mistake := page_mistake(config.page)):
+        raise ConfigError(f"{file}: page: {mistake[0]}", mistake[1])
 
 
 def _check_engines(config: Config, file: str) -> None:
@@ -113,6 +115,7 @@ def _check_engines(config: Config, file: str) -> None:
             )
     pages = [receiver.stats_listen for receiver in config.receiver if receiver.stats_listen is not None]
     pages += [config.agent.metrics] if config.agent.metrics is not None else []
+    pages += [config.page.listen] if config.page.enabled else []
     for number, page in enumerate(pages):
         if any(_same_port(page, other) for other in pages[:number]):
             raise ConfigError(f"{file}: two pages have the address {page}", "give each a port of its own")
@@ -143,6 +146,19 @@ def encoder_mistake(sender: SenderConfig) -> tuple[str, str] | None:
             f"the least bitrate, {encoder.bitrate_min} bit/s, is more than the most, {encoder.bitrate_max}",
             "make bitrate_max the larger one",
         )
+    return None
+
+
+def page_mistake(page: PageConfig) -> tuple[str, str] | None:
+    """What is wrong with the web page, and what to do; None: nothing."""
+    host = _host(page.listen)
+    if (host is None or not host.is_loopback) and (page.token_file is None or page.certificate is None):
+        return (
+            f"listen = {str(page.listen)!r} is open to others, without token_file and certificate",
+            "add both, or listen on 127.0.0.1 and reach it by ssh -L",
+        )
+    if page.certificate_key is not None and page.certificate is None:
+        return "certificate_key is given, and no certificate", "add certificate = ..."
     return None
 
 

@@ -883,6 +883,40 @@ class HookConfig:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class PageConfig:
+    """[page]: the web page (docs/page.md)."""
+
+    enabled: bool = _key(v.flag, default=False, doc="`true`: the agent runs the page.")
+    listen: HostPort = _key(
+        v.address_endpoint,
+        "127.0.0.1:10470",
+        "Address and TCP port of the page. Any address but this box's own 127.0.0.0/8 and `[::1]` needs"
+        " `token_file` and `certificate`.",
+    )
+    hosts: tuple[str, ...] = _key(
+        v.list_of(v.query_name, "host names", 16),
+        [],
+        'Names by which browsers reach the page, such as `["box.lan"]`. Addresses and `localhost` need not be'
+        " named.",
+    )
+    token_file: Path | None = _key(
+        v.optional_path,
+        "",
+        "A file with the token that the page asks for, of 16 bytes or more; it must be owned by root, and"
+        ' readable by nobody else. `""`: the page asks for none.',
+    )
+    certificate: Path | None = _key(
+        v.optional_path,
+        "",
+        'The certificate for TLS, with those between it and its root (PEM). `""`: no TLS.',
+    )
+    certificate_key: Path | None = _key(
+        v.optional_path, "", 'Its private key (PEM). `""`: it is in the file of the certificate.'
+    )
+    user: str = _key(v.word, "nobody", "The user that the page runs as; better not that of the engines.")
+
+
 # The checks that exist without a [[check]]. Their targets belong to several operators and to both families:
 # an uplink asks those of its own family. Checks that cost more than an echo are less frequent, because most
 # uplinks are metered.
@@ -931,6 +965,7 @@ class Config:
     health: HealthConfig = field(default_factory=HealthConfig)
     check: tuple[CheckConfig, ...] = ()
     hook: tuple[HookConfig, ...] = ()
+    page: PageConfig = field(default_factory=PageConfig)
 
     def chain(self, names: Iterable[str] | None) -> tuple[CheckConfig, ...]:
         """The checks of these names in their order; for None those of `health.checks`.
@@ -956,6 +991,7 @@ SINGLE: Mapping[str, type[Any]] = {
     "router": RouterConfig,
     "sysctl": SysctlConfig,
     "health": HealthConfig,
+    "page": PageConfig,
 }
 INNER: Mapping[str, type[Any]] = {"sender.encoder": EncoderConfig}
 REPEATED: Mapping[str, type[Any]] = {

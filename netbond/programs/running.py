@@ -79,13 +79,13 @@ async def run(job: Job, tell: Callable[[str], object], *, transient: bool) -> Ou
     try:
         try:
             async with asyncio.timeout(limit_s):
-                await _exit_of(process)
+                await exit_of(process)
         except TimeoutError:
             timed_out = True
             _signal(process, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_S):
-                    await _exit_of(process)
+                    await exit_of(process)
     finally:
         _signal(process, signal.SIGKILL)  # also what it has left behind in its group
         status = process.wait()
@@ -129,7 +129,7 @@ def _start(command: list[str], user: str | None, environment: Mapping[str, str])
     )
 
 
-async def _exit_of(process: subprocess.Popen[bytes]) -> None:
+async def exit_of(process: subprocess.Popen[bytes]) -> None:
     """Wait until it has ended; it is not reaped, so its number stays its own."""
     loop = asyncio.get_running_loop()
     descriptor = os.pidfd_open(process.pid)

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("edges", ("kernel", "router", "watchers", "dhcp", "health", "engines", "programs", "status")),
     ("adapters", ("sources", "outputs")),
     ("agent", ("agent", "reconciler")),
-    ("commands", ("cli", "lab", "__main__")),
+    ("commands", ("cli", "lab", "page", "__main__")),
 )
 SELF = {"base", "pure", "codecs", "adapters", "agent", "commands"}
 NOT_PURE = frozenset(

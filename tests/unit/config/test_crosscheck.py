@@ -197,6 +197,22 @@ REFUSED = [
         "router.mark_priority = 201 is not between main_priority = 50 and the first table, 201",
     ),
     (
+        '[page]\nenabled = true\nlisten = "0.0.0.0:443"\ntoken_file = "/t"',
+        "page: listen = '0.0.0.0:443' is open to others, without token_file and certificate; add both, or",
+    ),
+    (
+        '[page]\nenabled = true\nlisten = "[::]:443"\ncertificate = "/c"',
+        "page: listen = '[::]:443' is open to others, without token_file and certificate; add both, or",
+    ),
+    (
+        '[page]\nenabled = true\ncertificate_key = "/k"',
+        "page: certificate_key is given, and no certificate; add certificate = ...",
+    ),
+    (
+        '[page]\nenabled = true\nlisten = "0.0.0.0:10469"\ntoken_file = "/t"\ncertificate = "/c"',
+        "two pages have the address 0.0.0.0:10469; give each a port of its own",
+    ),
+    (
         '[[sender]]\nlisten="0.0.0.0:6000"\nreceiver="h:1"\n[[sender]]\nlisten="0.0.0.0:6000"\nreceiver="h:1"',
         "two engines listen on 0.0.0.0:6000; give each a port of its own",
     ),
@@ -234,6 +250,13 @@ def test_engines_that_only_look_alike_are_no_mistake() -> None:
         srt = "127.0.0.1:5000"
     """
     assert len(parse(text).sender) == 2
+
+
+def test_a_page_for_this_box_or_with_token_and_tls() -> None:
+    for text in ("", 'listen = "127.0.0.5:1"', 'listen = "[::1]:1"', 'token_file = "/t"'):
+        parse(f"[page]\nenabled = true\n{text}")
+    parse('[page]\nenabled = true\nlisten = "0.0.0.0:443"\ntoken_file = "/t"\ncertificate = "/c"')
+    parse('[page]\nlisten = "0.0.0.0:443"')  # it is not run
 
 
 def test_a_query_and_a_status_may_be_said_where_they_belong() -> None:
