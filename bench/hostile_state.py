@@ -3,11 +3,11 @@
     sudo .venv/bin/python bench/hostile_state.py            every kind
     sudo .venv/bin/python bench/hostile_state.py nested     one kind
 
-An agent with a sender, a data plan and a lease first writes its state files, and is killed. Then each kind
-of harm is done to all of them, or to the folders that hold them, and an agent starts; the same once more for
-the record of defaults that were taken out of main. A start survives if the uplinks that the kernel itself
-knows are routed within 10 s, the log has no traceback and no line of more than 700 characters, and the agent
-ends within 5 s of SIGTERM.
+An agent with a sender, a data plan, a lease and a weight that was set first writes its state files, and is
+killed. Then each kind of harm is done to all of them, or to the folders that hold them, and an agent starts;
+the same once more for the record of defaults that were taken out of main. A start survives if the uplinks
+that the kernel itself knows are routed within 10 s, the log has no traceback and no line of more than 700
+characters, and the agent ends within 5 s of SIGTERM.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.shortage import ended_after_s
+from netbond.status.control import request
 from tests.netns.box import Box, wait_for
 
 TAKE = '[routing]\nlayout = "classic"\ntake_over_default = true\n'
@@ -125,6 +126,8 @@ def prepare(box: Box, *, take: bool) -> None:
     leases.mkdir(mode=0o700, exist_ok=True)
     (leases / "usb1.json").write_text(json.dumps({"kind": "lease", "version": 1, **lease}))
     wait_for((box.folder / "state/engines").exists, 10, "the sender's state")
+    override = {"command": "set", "uplink": "usb1", "what": "weight", "value": 2, "for_s": 3600}
+    assert request(box.folder / "control.sock", override)["ok"]
     time.sleep(1)
     box.stop(signal.SIGKILL)  # so that nothing is put back
     old = Path(__file__).parents[1] / "tests/unit/across/state_0_1"

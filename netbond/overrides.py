@@ -297,7 +297,7 @@ def from_file(content: Mapping[str, Any], now: Moment) -> tuple[tuple[Setting, .
             value = checked(one.what, one.value, None)
         except UsageError as error:
             raise ValueError(str(error)) from None
-        set_s = now.boot_s - passed_s - max(0.0, one.age_s)
+        set_s = now.boot_s - passed_s - min(max(0.0, one.age_s), LONGEST_S)
         until_s = None
         if one.left_s is not None:
             until_s = now.boot_s - passed_s + min(one.left_s, LONGEST_S)

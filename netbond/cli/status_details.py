@@ -99,9 +99,10 @@ def _rows(snapshot: Snapshot, device: str, uplinks: list[UplinkStatus], now: flo
         yield from _modem(modem)
     if (manager := snapshot.networkmanager.get(device)) is not None:
         yield "NetworkManager", _networkmanager(manager)
+    set_to = {one.uplink for one in snapshot.overrides if one.what == "mode"}
     for plan in snapshot.metered:
         if plan.device == device:
-            yield "data plan", _plan(plan)
+            yield "data plan", _plan(plan, in_spite=any(uplink.name in set_to for uplink in uplinks))
     for uplink in uplinks:
         if (health := health_of(snapshot, uplink)) is not None:
             yield from _health(health)
@@ -199,14 +200,15 @@ def _networkmanager(device: ManagedDevice) -> Text:
     )
 
 
-def _plan(plan: DataPlanStatus) -> Text:
+def _plan(plan: DataPlanStatus, *, in_spite: bool) -> Text:
+    """How much is used, and what follows; `in_spite`: a person has set what the uplink is used for."""
     said = data_plan(plan)
     if plan.since:
         said.append_text(text(f" since {plan.since}"))
     if plan.resets:
         said.append_text(text(f", anew from {plan.resets}"))
     uses = {"backup": "only for emergencies until then", "off": "not used until then"}
-    if use := uses.get(plan.verdict):
+    if (use := uses.get(plan.verdict)) and not in_spite:
         said.append_text(text(f"; {use}"))
     return said
 

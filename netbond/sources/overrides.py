@@ -74,9 +74,11 @@ class Overrides(Source, Output):
         self._goal = Desired()
         self._written: Moment | None = None  # when the file was, if a boot before this one did
         self._old: frozenset[tuple[str, str]] = frozenset()  # of that file, not set anew since
+        self._unread = False  # the file is there, and could not be read: without descriptors, for example
         self._due_s = float("inf")  # when to write what is left of the time, in seconds since boot
         self._changing = asyncio.Lock()
         self._writing = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._applied = asyncio.Event()
 
@@ -92,11 +94,13 @@ class Overrides(Source, Output):
     async def once(self) -> None:
         """Read the file."""
         now = moment()
+        self._unread, self._problems = False, ()
         try:
             self.settings, written = from_file(self._file.read(), now)
         except FileNotFoundError:
             return
         except OSError as error:
+            self._unread = True
             self._problems = (f"{self._path}: {files.why(error)}; what people have set is not in force",)
             return
         except ValueError as error:
@@ -109,8 +113,9 @@ class Overrides(Source, Output):
 
     async def stop(self) -> None:
         """Write what is left of the time."""
-        if self._saving is not None:
-            await self._saving
+        for task in (self._reading, self._saving):
+            if task is not None:
+                await task
         if any(one.until_s is not None for one in self.settings):
             await self._save()
 
@@ -192,6 +197,8 @@ class Overrides(Source, Output):
         Returns when that is on the disk, and the agent has made a pass: why it could not be written, or "".
         """
         async with self._changing:
+            if self._unread:
+                await self.once()
             before, self.settings = self.settings, make(self.settings, clock.now())
             new = {(one.uplink, one.what) for one in self.settings if one not in before}
             self._old -= new
@@ -206,6 +213,8 @@ class Overrides(Source, Output):
 
     def tick(self, traffic: Traffic, now_s: float) -> None:
         """End what is over, and write what is left of the time, if that is due."""
+        if self._unread and (self._reading is None or self._reading.done()):
+            self._reading = asyncio.create_task(self._read_again())
         now = clock.now()
         if not self.settings and now < self._due_s:
             return
@@ -219,6 +228,13 @@ class Overrides(Source, Output):
             self._due_s = now
         if now >= self._due_s and (self._saving is None or self._saving.done()):
             self._saving = asyncio.create_task(self._save())
+
+    async def _read_again(self) -> None:
+        async with self._changing:
+            if self._unread:
+                await self.once()
+        if not self._unread:
+            self._look()
 
     def _catch_up(self, written: Moment, now: Moment) -> None:
         """A time server has set the clock: it is known how long the box was off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from netbond.sources import overrides as tested
 from netbond.sources.overrides import FILE, Overrides
 from netbond.status.protocol import SetRequest, UnsetRequest
 from netbond.status.schema import OverrideStatus, Sections, Snapshot, from_json
-from netbond.system import clock
+from netbond.system import clock, files
 from tests.unit.boxes import box
 from tests.unit.status.faults import at_home
 
@@ -205,6 +206,33 @@ async def test_a_file_that_makes_no_sense(rig: Rig) -> None:
     assert rig.source.problems[0].endswith("what people have set is not in force")
     await rig.source.set(SetRequest("usb1", "mode", "off"), SNAPSHOT)
     assert rig.source.problems == ()
+
+
+async def test_a_file_that_cannot_be_read_at_the_start_is_read_later(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without descriptors, for example. What it has is not lost if something is set then."""
+    await rig.start()
+    await rig.source.set(SetRequest("usb1", "mode", "off"), SNAPSHOT)
+    for then in ("tick", "set"):
+        with monkeypatch.context() as patched:
+            patched.setattr(files, "read", refuse)
+            await rig.start()
+            await rig.later(1.0)
+            assert "Too many open files" in rig.source.problems[0]
+            assert rig.facts().overrides == ()
+        if then == "tick":
+            await rig.later(1.0, ticks=2)
+            assert rig.looks == 2
+        else:
+            await rig.source.set(SetRequest("usb0", "weight", 3), SNAPSHOT)
+        assert Override("usb1", "off", by="root") in rig.facts().overrides
+        assert rig.source.problems == ()
+    await rig.source.stop()
+
+
+def refuse(*_arguments: object, **_options: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 async def test_no_place_for_it(rig: Rig) -> None:
