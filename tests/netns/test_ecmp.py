@@ -69,7 +69,7 @@ def test_a_leg_goes_and_the_others_lose_nothing(box: Box, nexthop_base: int, gap
     box.start()
     with inside(box.far):
         server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        server.setsockopt(socket.SOL_SOCKET, 33, 1 << 22)  # SO_RCVBUFFORCE: beyond net.core.rmem_max
         server.bind(SERVER)
         server.setblocking(False)
     shared = flows(box.name, 64)
