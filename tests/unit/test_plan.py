@@ -13,7 +13,7 @@ from netbond.config.schema import Config
 from netbond.desired import Desired, desired
 from netbond.kernel.sysctls import Change
 from netbond.model import Facts, Nexthop, NexthopGroup, NexthopObject, Route, Rule
-from netbond.plan import Operation, object_words, plan
+from netbond.plan import Operation, object_words, plan, rule_words
 from tests.unit.boxes import address, box, commands, lease, link, main_default
 
 PROTOCOL = 78
@@ -279,6 +279,48 @@ class TestWords:
         assert object_words(rule) == f"rule priority 40 {words} protocol 78"
         assert Operation("add", rule, "").command() == f"ip rule add priority 40 {words} protocol 78"
 
+    @pytest.mark.parametrize(
+        ("rule", "words"),
+        [
+            (Rule(40, 4, table=0, other="l3mdev"), "from all l3mdev"),
+            (Rule(40, 4, action="goto", other="dport 80-90, goto 99"), "from all dport 80-90 goto 99"),
+            (
+                Rule(40, 4, table=7, other="uidrange 5-5, sport 7-7, x 4"),
+                "from all uidrange 5-5 sport 7 lookup 7",
+            ),
+        ],
+    )
+    def test_selectors(self, rule: Rule, words: str) -> None:
+        assert rule_words(rule) == f"priority 40 {words} protocol 0"
+
+    def test_a_rule_for_vrfs_without_its_selectors(self) -> None:
+        rule = Rule(1000, 6, table=0, other="l3mdev", protocol=78)
+        assert rule_words(rule, selectors=False) == (
+            "priority 1000 from all lookup a VRF's table protocol 78"
+        )
+        assert (
+            Operation("add", rule, "").command() == "ip -6 rule add priority 1000 from all l3mdev protocol 78"
+        )
+
+    def test_a_gateway_of_the_other_family(self) -> None:
+        six, four = (
+            Nexthop("usb0", ipaddress.ip_address("fe80::1")),
+            Nexthop("usb0", ipaddress.ip_address("10.0.0.1")),
+        )
+        any4, any6 = network("0.0.0.0/0"), network("::/0")
+        made = [Operation("add", Route(7, where, hops, protocol=78), "").command() for where, hops in (
+            (any4, (six,)), (any6, (six,)), (any6, (four,)), (any4, (four, six))
+        )]  # fmt: skip
+        assert made == [
+            "ip -4 route add default via inet6 fe80::1 dev usb0 table 7 proto 78",
+            "ip -6 route add default via fe80::1 dev usb0 table 7 proto 78",
+            "ip -6 route add default via inet 10.0.0.1 dev usb0 table 7 proto 78",
+            "ip -4 route add default table 7 proto 78 nexthop via 10.0.0.1 dev usb0 weight 1"
+            " nexthop via inet6 fe80::1 dev usb0 weight 1",
+        ]
+        by_number = Route(7, any4, (six,), nexthop_id=5, protocol=78)
+        assert Operation("add", by_number, "").command() == "ip route add default nhid 5 table 7 proto 78"
+
     def test_routes(self) -> None:
         hop = Nexthop("usb0", ipaddress.ip_address("10.0.0.1"), onlink=True)
         route = Route(254, network("192.0.2.0/24"), (hop,), metric=5, protocol=16, scope="link")
@@ -290,6 +332,10 @@ class TestWords:
         hop = Nexthop("usb0", ipaddress.ip_address("10.0.0.1"))
         locked = ("lock", 1 << 2 | 1 << 13)  # mtu, and rto_min, which `ip` locks by itself
         path = (locked, ("mtu", 1430), ("rtt", 2400), ("features", 17), ("rto_min", 200), ("congctl", "b b"))
+        plain = Route(100, network("0.0.0.0/0"), (hop,), attributes=(("mtu", 1430), ("features", 1)))
+        assert Operation("add", plain, "").command() == (
+            "ip route add default via 10.0.0.1 dev usb0 table 100 proto 0 mtu 1430 features ecn"
+        )
         assert Operation("add", Route(100, network("0.0.0.0/0"), (hop,), attributes=path), "").command() == (
             "ip route add default via 10.0.0.1 dev usb0 table 100 proto 0 mtu lock 1430 rtt 2400"
             " features ecn features tcp_usec_ts rto_min 200 congctl 'b b'"
@@ -303,7 +349,10 @@ class TestWords:
             "nexthop id 6 group 5,2 type resilient buckets 1024 idle_timer 120 unbalanced_timer 0 proto 78"
         )
         assert Operation("delete", one, "").command() == "ip nexthop delete id 5"
+        through = NexthopObject(5, 6, "wwan0", ipaddress.ip_address("fe80::1"), protocol=78)
+        assert Operation("add", through, "").command() == "ip nexthop add id 5 via fe80::1 dev wwan0 proto 78"
         alone = NexthopObject(5, 6, "wwan0", protocol=78)
+        assert Operation("delete", alone, "").command() == "ip nexthop delete id 5"
         assert Operation("add", alone, "").command() == "ip -6 nexthop add id 5 dev wwan0 proto 78"
 
 
@@ -317,6 +366,24 @@ def test_a_name_that_a_shell_would_run_is_quoted() -> None:
         assert not any("$" in outside for outside in line.split("'")[::2])
         assert any("$(reboot)" in word for word in shlex.split(line))
     assert "'" not in Operation("add", Rule(40, 4, oif="eth0.5", table=100), "missing").command()
+
+
+def test_the_reasons() -> None:
+    facts = settled(box("usb0"))
+    stale = Rule(150, 4, table=150, protocol=PROTOCOL)
+    changed = tuple(replace(r, source=None) if r.source else r for r in facts.routes)
+    facts = replace(facts, routes=changed[:-1], rules=(*facts.rules, facts.rules[0], stale))
+    main = main_default("usb0", "10.0.0.1")
+    goal = replace(desired(facts, Config()), take=(main,))
+    assert [(o.verb, object_words(o.what).split()[0], o.why) for o in plan(facts, goal, PROTOCOL)] == [
+        ("replace", "route", "differs from what is there"),
+        ("replace", "route", "differs from what is there"),
+        ("add", "route", "missing"),
+        ("delete", "route", "take_over_default"),
+        ("delete", "rule", "twice"),
+        ("delete", "rule", "no longer wanted"),
+    ]
+    assert plan(facts, goal, PROTOCOL)[3].what == main
 
 
 def test_the_reasons_name_the_policy() -> None:

@@ -201,6 +201,27 @@ class TestWhatMainHas:
             main("10.8.0.0/16", "usb0 10.0.0.4", metric=10),
         )[1:] == ["10.8.0.0/16 via 10.0.0.2 dev usb0"]
 
+    def test_a_leg_that_is_left_alone_has_weight_1_and_others_keep_theirs(self) -> None:
+        """So what the kernel shows of the copy, which is no weight, is what was asked for."""
+        legs = [Nexthop("usb0", ipaddress.ip_address(f"10.0.0.{n}"), weight=n) for n in (2, 3)]
+        foreign = Nexthop("usb1", weight=4)
+        both = main("10.7.0.0/16", "usb0", scope="global")
+        for hops in ((legs[1], foreign), tuple(legs)):
+            route = Route(MAIN_TABLE, both.destination, hops, protocol=4)
+            copy = routes(self.FOUR, ROUTING, [route])[-2]
+            assert [hop.weight for hop in copy.nexthops] == ([1] if foreign in hops else [2, 3])
+        assert copy.nexthops == tuple(legs)
+
+    def test_the_default_has_the_attributes_of_the_path(self) -> None:
+        assert table(uplink(address("usb0", "10.0.0.10/24"), attributes=(("mtu", 1430),)))[-1] == (  # type: ignore[arg-type]  # no word
+            "default via 10.0.0.1 dev usb0 src 10.0.0.10 mtu 1430"
+        )
+
+    def test_a_global_gateway_of_ipv6_that_no_network_has_is_on_the_link(self) -> None:
+        assert self.between(main("2001:db8:8::/48", "usb0 2001:db8:7::1"), of=self.SIX) == [
+            "2001:db8:8::/48 via 2001:db8:7::1 dev usb0 metric 1024 onlink"
+        ]
+
     def test_of_several_legs_those_of_the_device(self) -> None:
         assert self.between(
             main("10.7.0.0/16", "usb0 10.0.0.2", "usb1 10.0.1.2"),
