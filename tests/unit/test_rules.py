@@ -10,8 +10,9 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config, RoutingConfig
 from netbond.desired import desired
-from netbond.model import MAIN_TABLE, Address, Facts, Interface, Nexthop, Route, Uplink
+from netbond.model import MAIN_TABLE, Address, Facts, Interface, Nexthop, Route, Uplink, Withheld
 from netbond.plan import rule_words
+from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
 from netbond.rules import overlap, rules
 from tests.unit.boxes import SIX, address, box, default6, lease, link, main_default, six, uplinks
 
@@ -49,6 +50,23 @@ def test_without_uplinks_there_are_none() -> None:
     assert lines([]) == []
 
 
+def test_the_classic_layout_with_addresses_where_networks_of_two_uplinks_overlap() -> None:
+    """And one uplink's own networks do not, be they ever so many."""
+    first = replace(
+        TWO[0],
+        addresses=tuple(address("usb0", each) for each in ("10.0.0.10/24", "10.0.0.11/25", "10.9.0.1/24")),
+    )
+    second = replace(TWO[1], addresses=(address("usb1", "10.9.0.9/16"),))
+    assert [
+        line for line in lines([first, second], CLASSIC) if "lookup 10" in line and "oif" not in line
+    ] == [
+        "priority 201 from 10.0.0.0/24 lookup 100",
+        "priority 201 from 10.0.0.0/25 lookup 100",
+        "priority 201 from 10.9.0.1 lookup 100",
+        "priority 202 from 10.9.0.9 lookup 101",
+    ]
+
+
 def test_each_family_has_its_own() -> None:
     assert lines(uplinks(SIX)) == [
         "priority 40 from all oif usb0 lookup 100",
@@ -62,6 +80,49 @@ def test_each_family_has_its_own() -> None:
 def test_pins_have_a_rule_in_their_families() -> None:
     assert "priority 220 from all lookup 221" in lines(TWO, pins=(4,))
     assert [rule.family for rule in rules(TWO, DEFAULT, pins=(4, 6)) if rule.table == 221] == [4, 6]
+
+
+@pytest.mark.parametrize(
+    ("routing", "passed_over", "four", "six_"),
+    [
+        (DEFAULT, (), " suppress_prefixlength 0", " suppress_prefixlength 0"),
+        (CLASSIC, (), "", ""),
+        (CLASSIC, (6,), "", " suppress_prefixlength 0"),
+    ],
+)
+def test_withheld_addresses_have_their_rules_and_main_before_them(
+    routing: RoutingConfig, passed_over: tuple[int, ...], four: str, six_: str
+) -> None:
+    withheld = [
+        Withheld("usb0", "usb0", 4, 100, (address("usb0", "10.0.0.10/24"), address("usb0", "10.0.0.11/24"))),
+        Withheld("usb1", "usb1", 6, 101, (six("usb1", "2001:db8::5/64"),)),
+    ]
+    first = 100 if routing is DEFAULT else 201
+    found = rules([], routing, withheld=withheld, passed_over=passed_over)
+    assert [f"{rule.family}: {rule_words(rule)}" for rule in found] == [
+        f"4: priority 50 from all lookup main{four} protocol 78",
+        f"4: priority {first} from 10.0.0.10 lookup 100 protocol 78",
+        f"4: priority {first} from 10.0.0.11 lookup 100 protocol 78",
+        f"6: priority 50 from all lookup main{six_} protocol 78",
+        f"6: priority {first + 1} from 2001:db8::5 lookup 101 protocol 78",
+    ]
+
+
+def test_a_policy_without_uplinks_comes_behind_main() -> None:
+    match = PolicyMatch(protocols=(6,), ports=((443, 443),))
+    ways = tuple(PolicyWay(family, match, 0, 0, ()) for family in (4, 6))
+    policy = PolicyInUse("bank", 1, 7801, (), ways, otherwise="unreachable")
+    for routing, passed_over, words in (
+        (DEFAULT, (), [" suppress_prefixlength 0"] * 2),
+        (CLASSIC, (6,), ["", " suppress_prefixlength 0"]),
+    ):
+        found = rules([], routing, policies=[policy], passed_over=passed_over)
+        assert [f"{rule.family}: {rule_words(rule)}" for rule in found] == [
+            f"4: priority 50 from all lookup main{words[0]} protocol 78",
+            "4: priority 222 from all ipproto 6 dport 443 lookup 7801 protocol 78",
+            f"6: priority 50 from all lookup main{words[1]} protocol 78",
+            "6: priority 222 from all ipproto 6 dport 443 lookup 7801 protocol 78",
+        ]
 
 
 def test_a_further_gateway_has_no_device_rule() -> None:
@@ -106,6 +167,7 @@ def test_however_many_uplinks_there_are_pins_come_after_them() -> None:
         ("2001:db8::/32", "2001:db8:1::/48", True),
         ("0.0.0.0/0", "::/0", False),
         ("::/0", "0.0.0.0/0", False),
+        ("2001:db8::/48", "2001:db8:1::/48", False),
     ],
 )
 def test_overlap(one: str, other: str, common: bool) -> None:
