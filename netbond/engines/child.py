@@ -10,7 +10,7 @@ import signal
 import site
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from netbond.config.schema import ReceiverConfig, SenderConfig
@@ -23,6 +23,12 @@ from netbond.system.typed_json import read_tolerant
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
 EngineConfig = SenderConfig | ReceiverConfig
+
+# Of an engine's statistics; engines have at most 64 links, and 200 groups.
+MOST_LINKS = 64
+MOST_GROUPS = 256
+MOST_WORKERS = 256
+MOST_PROBLEMS = 64
 
 
 # --- how it is started -------------------------------------------------------------------------------------
@@ -116,14 +122,22 @@ def restart_helps(status: int) -> bool:
 def read_statistics(role: str, value: object) -> EngineStatistics | None:
     """The statistics that a "sender" or "receiver" has sent; None if they make no sense.
 
-    What is unknown or of the wrong type is left out, with all that cannot be without it: a link, a group.
+    What is unknown or of the wrong type is left out, with all that cannot be without it: a link, a group. So
+    is what is more than an engine has: each becomes a line in status and series of metrics.
     """
     try:
         if role == "sender":
-            return read_tolerant(SenderStatistics, value)
-        return read_tolerant(ReceiverStatistics, value)
+            sender = read_tolerant(SenderStatistics, value)
+            return replace(sender, links=sender.links[:MOST_LINKS], problems=sender.problems[:MOST_PROBLEMS])
+        receiver = read_tolerant(ReceiverStatistics, value)
     except ValueError:
         return None
+    return replace(
+        receiver,
+        groups=tuple(replace(each, links=each.links[:MOST_LINKS]) for each in receiver.groups[:MOST_GROUPS]),
+        problems=receiver.problems[:MOST_PROBLEMS],
+        workers=receiver.workers[:MOST_WORKERS],
+    )
 
 
 def read_advice(value: object) -> Advice | None:
@@ -139,21 +153,30 @@ def read_advice(value: object) -> Advice | None:
 
 @dataclass(slots=True)
 class RateLimit:
-    """How many lines and bytes may come within a second. Engines send a handful of lines."""
+    """How many lines and bytes may come within `window_s` seconds."""
 
-    lines: int = 1000
+    lines: int
     octets: int = 32 * 1024 * 1024
+    window_s: float = 1.0
     _since: float = field(default=float("-inf"), init=False)
     _lines: int = field(default=0, init=False)
     _octets: int = field(default=0, init=False)
 
     def take(self, octets: int, now: float) -> bool:
         """Whether one more line of this many bytes is still within bounds."""
-        if now - self._since >= 1.0:
+        if now - self._since >= self.window_s:
             self._since, self._lines, self._octets = now, 0, 0
         self._lines += 1
         self._octets += octets
         return self._lines <= self.lines and self._octets <= self.octets
+
+
+def of_channel() -> RateLimit:
+    """What an engine may send to the agent: statistics of up to 1 MiB a second, and a handful of lines.
+
+    In ten seconds, because an agent that was stopped for a while then gets much at once.
+    """
+    return RateLimit(lines=1000, octets=16 * 1024 * 1024, window_s=10.0)
 
 
 @dataclass(slots=True)

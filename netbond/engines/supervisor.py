@@ -26,10 +26,10 @@ from netbond.engines.child import (
     Backoff,
     EngineConfig,
     LogLines,
-    RateLimit,
     describe_exit,
     engine_arguments,
     interpreter,
+    of_channel,
     read_advice,
     read_statistics,
     restart_helps,
@@ -40,6 +40,7 @@ from netbond.srtla.advice import Advice
 from netbond.srtla.process.protocol import (
     FROM_ENGINE,
     MAX_LINE_BYTES,
+    RESUME_BYTES_PER_S,
     AdviceMessage,
     ChannelError,
     EncoderThere,
@@ -48,6 +49,7 @@ from netbond.srtla.process.protocol import (
     Message,
     Ready,
     Resume,
+    Resumed,
     ResumeData,
     Stats,
     VideoRate,
@@ -67,6 +69,7 @@ GRACE_S = 3.0  # between SIGTERM and SIGKILL
 DRAIN_S = 0.5  # for the last messages and log lines of a child that has exited
 MAX_UNREAD_BYTES = 256 * 1024  # that a child may leave unread in its channel, besides what it resumes
 FORGET_AFTER_DEATHS = 3  # in a row, before ready: perhaps the resume data kills them
+SAVE_AGAIN_S = 1.0  # from a resume that could not be kept to the next try
 
 
 # --- what a successor needs, kept over restarts of the agent -----------------------------------------------
@@ -99,14 +102,15 @@ class ResumeStore:
         resume = kept.get("resume")
         return resume if isinstance(resume, dict) else {}
 
-    def save(self, engine: EngineConfig, resume: ResumeData) -> None:
-        """Keep the resume data for the next engine."""
+    def save(self, engine: EngineConfig, resume: ResumeData) -> int | None:
+        """Keep the resume data for the next engine; how many bytes that took, None if it failed."""
         try:
             with self._open() as directory:
                 content = {"engine": engine_arguments(engine), "resume": resume}
-                _resume_file(engine, directory).write(content)
+                return _resume_file(engine, directory).write(content)
         except OSError as error:
             self._warn(error)
+            return None
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[int]:
@@ -154,6 +158,9 @@ class _Engine:
         self.task: asyncio.Task[None] | None = None
         self._supervisor = supervisor
         self._resume: ResumeData = {}
+        self._resumed = False  # whether this child has taken it
+        self._unsaved = False  # whether the store lacks it
+        self._save_at = float("-inf")  # not before
         self._backoff = Backoff()
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -211,6 +218,8 @@ class _Engine:
             await self._keep_alive()
         finally:
             self._encoder.end(time.monotonic())
+            self._save_at = float("-inf")
+            self._save_resume(time.monotonic())
 
     async def _keep_alive(self) -> None:
         while True:
@@ -237,15 +246,18 @@ class _Engine:
             self._set_state("failed", "internal error; see the agent's log")
 
     def _count_early_death(self, *, no_fault_of_its_own: bool) -> None:
-        """Start without the resume data after several children in a row that died before they were ready."""
-        self._early_deaths = 0 if self._ready or no_fault_of_its_own else self._early_deaths + 1
+        """Start without the resume data after several children in a row that died of it: before they were
+        ready. Those that did not get to it count neither way: their files are being replaced, perhaps.
+        """
+        if self._resumed:
+            self._early_deaths = 0 if self._ready or no_fault_of_its_own else self._early_deaths + 1
         if self._early_deaths >= FORGET_AFTER_DEATHS and self._resume:
             logger.warning("%s: starting it without what it knew of its stream", self.config.name)
             self._resume = {}
 
     async def _live(self) -> int | None:
         """One child from start to end: its exit status, or None if it could not be started."""
-        self._ready, self._fatal, self._fault, self._last_line = False, "", "", ""
+        self._ready, self._resumed, self._fatal, self._fault, self._last_line = False, False, "", "", ""
         self._since = time.monotonic()
         try:
             ours, theirs = socket.socketpair()
@@ -363,7 +375,7 @@ class _Engine:
 
     async def _talk(self, reader: asyncio.StreamReader) -> None:
         """Read the child's messages until the end of file, Fatal, or a violation, which becomes its fault."""
-        limit = RateLimit()
+        limit = of_channel()
         try:
             while not self._fatal:
                 line = await reader.readuntil(b"\n")
@@ -381,9 +393,12 @@ class _Engine:
     def _hear(self, message: Message) -> None:
         now = time.monotonic()
         self._hang.heard()
+        self._save_resume(now)
         if isinstance(message, Resume) and message.data != self._resume:
-            self._resume = message.data
-            self._supervisor.store.save(self.config, self._resume)
+            self._resume, self._unsaved = message.data, True
+            self._save_resume(now)
+        elif isinstance(message, Resumed):
+            self._resumed = True
         elif isinstance(message, Stats):
             self.stats, self._since = read_statistics(self.role, message.data), now
             self._encoder.look(now)
@@ -401,6 +416,13 @@ class _Engine:
         elif isinstance(message, Fatal):
             self._fatal = printable(message.reason) or "gave up without a word"
             self._set_state("failed", self._fatal)
+
+    def _save_resume(self, now: float) -> None:
+        """Keep it if it has changed, not more often than the store may be written."""
+        if self._unsaved and now >= self._save_at:
+            written = self._supervisor.store.save(self.config, self._resume)
+            self._unsaved = written is None
+            self._save_at = now + (SAVE_AGAIN_S if written is None else written / RESUME_BYTES_PER_S)
 
     async def _pump(self, process: subprocess.Popen[bytes]) -> None:
         """The child's stderr into our log."""

@@ -81,8 +81,8 @@ class StateFile:
             raise StateFileError(f"it is not of version {self._version}, which this netbond reads")
         return found
 
-    def write(self, content: Mapping[str, Any], *, durable: bool = False, indent: int | None = None) -> None:
-        """Make `content` what the file says; its directory (0755) is made if it is missing.
+    def write(self, content: Mapping[str, Any], *, durable: bool = False, indent: int | None = None) -> int:
+        """Make `content` what the file says; its directory (0755) is made if it is missing. Return its bytes.
 
         Readers see the old file or the new one. With `durable` it survives a power cut, at the price of
         waiting for the disk; `indent` is for files that people read or correct. Temporary files of writers
@@ -96,6 +96,7 @@ class StateFile:
             files.make_directory(os.path.dirname(self.path) or ".", 0o755)  # noqa: PTH120 - quick
         files.replace(self.path, data, 0o600, dir_fd=self._folder, durable=durable)
         files.sweep(os.path.dirname(self.path) or ".", dir_fd=self._folder)  # noqa: PTH120
+        return len(data)
 
     def remove(self) -> None:
         """Remove the file, if there is one. OSError if that fails."""

@@ -48,6 +48,7 @@ class Channel:
         self._out = bytearray()
         self._newest: dict[type[Message], Message] = {}  # sent when the agent has read what is before it
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.resume_bytes = 0  # of the last resume that was sent
 
     def receive_resume(self, lines: int = 1) -> ResumeData:
         """Wait for what to resume, in the first of so many lines that has it; {} if it does not come in time.
@@ -106,7 +107,11 @@ class Channel:
         waiting = bool(self._out)
         while self._out or self._newest:
             if not self._out:
-                self._out += _line(self._newest.pop(next(iter(self._newest))))
+                message = self._newest.pop(next(iter(self._newest)))
+                line = _line(message)
+                if isinstance(message, Resume):
+                    self.resume_bytes = len(line)
+                self._out += line
                 continue
             try:
                 del self._out[: self._socket.send(self._out)]

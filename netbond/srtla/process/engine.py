@@ -20,7 +20,16 @@ from netbond.srtla import why_pure
 from netbond.srtla.process import privileges, seccomp
 from netbond.srtla.process.channel import Channel
 from netbond.srtla.process.loop import PacketLoop
-from netbond.srtla.process.protocol import Fatal, Message, Ready, Resume, ResumeData, Stats
+from netbond.srtla.process.protocol import (
+    RESUME_BYTES_PER_S,
+    Fatal,
+    Message,
+    Ready,
+    Resume,
+    Resumed,
+    ResumeData,
+    Stats,
+)
 from netbond.srtla.process.statsfile import StatsFile
 from netbond.srtla.process.statspage import StatsPage
 from netbond.srtla.statistics import EngineStatistics, for_everybody
@@ -161,7 +170,8 @@ class Engine:
         if self.channel is not None and not self._resume_due:
             self._resume_due = True
             now = self.loop.time()
-            at = max(now + RESUME_DELAY_S, self._resume_at + RESUME_INTERVAL_S)
+            interval_s = max(RESUME_INTERVAL_S, self.channel.resume_bytes / RESUME_BYTES_PER_S)
+            at = max(now + RESUME_DELAY_S, self._resume_at + interval_s)
             self.loop.call_at(at, self._publish_resume)
 
     def _publish_resume(self) -> None:
@@ -194,7 +204,9 @@ def prepare(user: str | None, control_fd: int | None) -> tuple[Channel | None, R
         _confine(user)
     except NetbondError as error:
         raise report_fatal(channel, error) from None
-    return channel, channel.receive_resume()
+    resume = channel.receive_resume()
+    channel.send(Resumed())
+    return channel, resume
 
 
 def _say_flavour() -> None:

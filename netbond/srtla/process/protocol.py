@@ -27,6 +27,9 @@ MAX_LINE_BYTES = 1024 * 1024
 # 64 characters have 70 KiB at most.
 MAX_ADVICE_BYTES = 128 * 1024
 
+# Of resumes, on average: the agent keeps each in a file. The larger one is, the more seldom it comes.
+RESUME_BYTES_PER_S = 128 * 1024
+
 MAX_PID = 1 << 22  # PID_MAX_LIMIT in include/linux/threads.h
 
 MAX_RATE = 10**12  # bit/s
@@ -74,6 +77,13 @@ class Ready:
     """The engine's port is open."""
 
     key: ClassVar[str] = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The engine has taken its resume and goes on from there. If one dies before, the resume is no cause."""
+
+    key: ClassVar[str] = "resumed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +152,23 @@ class Forget:
     peer: list[Any]
 
 
-Message = Resume | Links | EncoderThere | Ready | Stats | AdviceMessage | VideoRate | Fatal | Hello | Forget
+Message = (
+    Resume
+    | Resumed
+    | Links
+    | EncoderThere
+    | Ready
+    | Stats
+    | AdviceMessage
+    | VideoRate
+    | Fatal
+    | Hello
+    | Forget
+)
 
 # Which messages each end expects.
 FROM_AGENT: tuple[type[Message], ...] = (Resume, Links, EncoderThere)
-FROM_ENGINE: tuple[type[Message], ...] = (Ready, Resume, Stats, AdviceMessage, VideoRate, Fatal)
+FROM_ENGINE: tuple[type[Message], ...] = (Resumed, Ready, Resume, Stats, AdviceMessage, VideoRate, Fatal)
 FROM_WORKER: tuple[type[Message], ...] = (Hello, *FROM_ENGINE)
 FROM_FRONT: tuple[type[Message], ...] = (Resume, Forget)
 
@@ -261,6 +283,7 @@ _READERS: dict[str, Callable[[object], Message | None]] = {  # TypeError: the va
     Resume.key: lambda value: Resume(_checked(value, dict)),
     Links.key: _links,
     Ready.key: lambda value: Ready() if _checked(value, bool) else None,
+    Resumed.key: lambda value: Resumed() if _checked(value, bool) else None,
     Stats.key: lambda value: Stats(_checked(value, dict)),
     AdviceMessage.key: lambda value: AdviceMessage(_checked(value, dict)),
     EncoderThere.key: lambda value: EncoderThere(_overhead(value)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,29 @@ import netbond
 from netbond.config.schema import ReceiverConfig, SenderConfig
 from netbond.config.values import HostPort
 from netbond.engines.child import (
+    MOST_GROUPS,
+    MOST_LINKS,
+    MOST_PROBLEMS,
+    MOST_WORKERS,
     Backoff,
     LogLines,
     RateLimit,
     describe_exit,
     engine_arguments,
     interpreter,
+    of_channel,
+    read_statistics,
     restart_helps,
 )
+from netbond.srtla.statistics import (
+    GroupStatistics,
+    PeerStatistics,
+    ReceiverStatistics,
+    SenderStatistics,
+    WorkerStatistics,
+)
+from netbond.system.typed_json import to_json
+from tests.unit.health.test_stream_evidence import LINK, stats
 
 # --- how it is started -------------------------------------------------------------------------------------
 
@@ -161,6 +177,31 @@ def test_a_flood_is_too_many_lines_or_bytes_in_a_second() -> None:
     assert limit.take(100, 6.0)
     assert not limit.take(1, 6.9)
     assert limit.take(1, 7.1)
+
+
+@pytest.mark.parametrize(
+    ("lines_a_second", "octets", "fits"),
+    [(20, 80_000, True), (90, 1000, True), (110, 100, False), (2, 1 << 20, False), (10, 200_000, False)],
+)
+def test_what_an_engine_may_say_to_the_agent(lines_a_second: int, octets: int, fits: bool) -> None:
+    """For half a minute. 2 MiB a second is a flood; a receiver with 200 streams says less than 1.5."""
+    limit = of_channel()
+    assert all(limit.take(octets, n / lines_a_second) for n in range(30 * lines_a_second)) is fits
+
+
+def test_statistics_are_cut_at_what_an_engine_can_have() -> None:
+    sender = replace(stats(), links=(LINK,) * 500, problems=("x",) * 500)
+    found = read_statistics("sender", to_json(sender))
+    assert isinstance(found, SenderStatistics)
+    assert (len(found.links), len(found.problems)) == (MOST_LINKS, MOST_PROBLEMS)
+    peer = PeerStatistics("192.0.2.1:5", 1, 1, 1, 0.0)
+    group = GroupStatistics("0a", False, 1, 1, 1, 1, (peer,) * 70, 5)
+    worker = WorkerStatistics(1, 1, 1)
+    receiver = ReceiverStatistics("receiver", "x", "x", (group,) * 260, 0, workers=(worker,) * 300)
+    other = read_statistics("receiver", to_json(receiver))
+    assert isinstance(other, ReceiverStatistics)
+    assert (len(other.groups), len(other.groups[0].links)) == (MOST_GROUPS, MOST_LINKS)
+    assert len(other.workers) == MOST_WORKERS
 
 
 # --- its log -----------------------------------------------------------------------------------------------

@@ -75,7 +75,11 @@ if mode == "fatal-hangs":
 if mode == "deaf":
     say(ready=True)
     time.sleep(60)
+if mode == "half-installed" and not os.path.exists(sys.argv[0] + ".whole"):
+    print("No module named netbond.__main__", file=sys.stderr)
+    sys.exit(1)
 first = json.loads(lines.readline())
+say(resumed=True)
 if mode == "poisoned" and first["resume"]:
     sys.exit(1)
 if mode == "unready":
@@ -112,6 +116,9 @@ if mode == "advises":
     say(advice={"advised_bits_per_second": "all"})
 if mode == "resume":
     say(resume={"group": os.getpid()})
+if mode == "resumes":
+    for number in range(100):
+        say(resume={"number": number})
 def tell(**what):  # in the statistics, in a field that is any text
     role = {"send": "sender", "recv": "receiver"}[sys.argv[2]]
     counters = dict.fromkeys(("packets", "bytes", "retransmitted", "resent", "dropped", "groups_left_out"), 0)
@@ -411,6 +418,53 @@ async def test_a_resume_that_kills_is_given_up(child: Path) -> None:
         state = await watched.until(lambda s: s.state == "running" and s.stats)
         assert state.restarts == supervisor.FORGET_AFTER_DEATHS
         assert told(state)["heard"] == [{"resume": {}}]
+
+
+async def test_a_package_that_is_being_replaced_costs_no_resume(child: Path) -> None:
+    """Engines that do not come to read it do not die of it."""
+    ResumeStore(child.parent / "state" / "engines").save(SENDER, {"group": 7})
+
+    async with supervised(child, "half-installed") as watched:
+        await watched.until(lambda s: s.restarts > supervisor.FORGET_AFTER_DEATHS)
+        child.with_name(child.name + ".whole").touch()
+        state = await watched.until(lambda s: s.state == "running" and s.stats)
+        assert told(state)["heard"] == [{"resume": {"group": 7}}]
+
+
+async def test_a_resume_is_kept_at_once_and_then_at_a_pace(
+    child: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an engine says many times a second would wear a disk; at the end the newest is kept."""
+    saved: list[Any] = []
+
+    def save(_store: ResumeStore, _engine: EngineConfig, resume: Any) -> int:
+        saved.append(resume)
+        return 64 * 1024
+
+    monkeypatch.setattr(ResumeStore, "save", save)
+    async with supervised(child, "resumes") as watched:
+        state = await watched.until(lambda s: s.state == "running" and s.stats)
+        assert saved[0] == {"number": 0}
+        assert len(saved) <= 3, "one at once, then one in half a second"
+        assert told(state)
+    assert saved[-1] == {"number": 99}
+
+
+async def test_a_resume_that_could_not_be_kept_is_tried_again(
+    child: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[Any] = []
+    monkeypatch.setattr(supervisor, "SAVE_AGAIN_S", 0.0)
+
+    def save(_store: ResumeStore, _engine: EngineConfig, resume: Any) -> int | None:
+        saved.append(resume)
+        return None if len(saved) == 1 else 10
+
+    monkeypatch.setattr(ResumeStore, "save", save)
+    async with supervised(child, "resume") as watched:
+        state = await watched.until(lambda s: s.state == "running" and s.stats)
+        await watched.until(lambda _: len(saved) == 2)
+    assert saved == [{"group": state.pid}] * 2
 
 
 async def test_a_resume_that_has_outgrown_a_line_is_left_out(child: Path) -> None:
