@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_page_lists_what_is_needed_to_run_and_its_licences() -> None:
-    check = [sys.executable, ROOT / "scripts/dependencies.py", "--check"]
+    check = [sys.executable, str(ROOT / "scripts/dependencies.py"), "--check"]
     run = subprocess.run(check, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 
