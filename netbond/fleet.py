@@ -15,6 +15,7 @@ from typing import Any
 
 from netbond.config import load, targets
 from netbond.config import values as v
+from netbond.config.mistakes import Mistakes
 from netbond.config.values import HostPort, InvalidValueError
 from netbond.errors import ConfigError
 from netbond.system.text import printable, quoted
@@ -51,7 +52,7 @@ TAKEN = frozenset(
             "role",
             "severity",
         ),
-        *("state", "stream", "subject", "table", "technology", "uplink", "version", "why"),
+        *("state", "stream", "subject", "table", "technology", "uplink", "value", "version", "what", "why"),
         *("alertname", "alertstate", "instance", "job"),
     )
 )
@@ -115,7 +116,8 @@ def parse(text: str, file: str = "list") -> tuple[Box, ...]:
 
     A list without boxes is a mistake too: Prometheus would forget all of them.
     """
-    data = load.toml(text, file, TABLES)
+    mistakes = Mistakes(file)
+    data = load.toml(text, TABLES, mistakes)
     try:
         common = labels(data.get("labels", {}))
     except InvalidValueError as invalid:
@@ -125,7 +127,7 @@ def parse(text: str, file: str = "list") -> tuple[Box, ...]:
     rows = data.get("box", [])
     if not isinstance(rows, list):
         raise ConfigError(f"{file}: [box] is a single table", "write it as [[box]]")
-    boxes = [load.fill(Box, row, _place(number, row), file) for number, row in enumerate(rows, 1)]
+    boxes = load.fill_all(Box, rows, "box", mistakes)
     if not boxes:
         raise ConfigError(f"{file}: it has no box", "add a [[box]] with name and address")
     for what, values in (
@@ -138,11 +140,6 @@ def parse(text: str, file: str = "list") -> tuple[Box, ...]:
                 f"{file}: two boxes have the {what} {quoted(twice)}", "remove one, or correct it"
             )
     return tuple(Box(box.name, box.address, {**common, **box.labels}) for box in boxes)
-
-
-def _place(number: int, row: object) -> str:
-    name = row.get("name") if isinstance(row, dict) else None
-    return f"box[{number}]" + (f" ({quoted(name)})" if isinstance(name, str) else "")
 
 
 def target_groups(boxes: Iterable[Box]) -> str:

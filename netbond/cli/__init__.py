@@ -80,6 +80,9 @@ def main(argv: list[str] | None = None) -> int:
         argv = [*_called_as(sys.argv[0]), *sys.argv[1:]]
     _open_standard_streams()
     name = argv[0] if argv else ""
+    if name in ("help", "version"):  # as many programs have it
+        argv = [*argv[1:2], "--help"] if name == "help" else ["--version"]
+        name = argv[0]
     if name not in COMMANDS:
         if not argv:
             _overview().print_help(sys.stderr)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from netbond.config.load import DEFAULT_PATH, default_path, load
+from netbond.config.load import DEFAULT_PATH, default_path, load, read, read_text
+from netbond.config.mistakes import Mistakes
 from netbond.config.schema import Config
-from netbond.errors import EXIT_OK, ConfigError
+from netbond.errors import EXIT_CONFIG, EXIT_OK, UsageError
 from netbond.programs.vetting import unfit
+from netbond.srtla.registration import psk
 
 HELP = "Check a configuration file, print a commented example of one, or a JSON Schema for editors."
 
@@ -346,7 +351,7 @@ user = "nobody"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser("check", help="read a file; exit status 78 if it is wrong")
+    check = actions.add_parser("check", help="read a file, and say all that is wrong with it; exit status 78")
     check.add_argument(
         "file",
         metavar="FILE",
@@ -360,7 +365,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check or print; ConfigError if the file is invalid."""
+    """Check or print; the exit status."""
     if args.action == "example":
         print(EXAMPLE, end="")
         return EXIT_OK
@@ -369,18 +374,59 @@ def run(args: argparse.Namespace) -> int:
 
         print(json.dumps(json_schema(), indent=2))
         return EXIT_OK
-    path = args.file or args.config or default_path()
-    config = load(path)
-    programs = [(f"hook {hook.name}", hook.command, hook.user) for hook in config.hook]
-    programs += [(f"check {each.name}", each.command, each.user) for each in config.check if each.command]
-    for name, command, user in programs:
-        if reason := unfit(command[0], user):
-            raise ConfigError(f"{path or DEFAULT_PATH}: {name}: {reason}", "correct it there")
-    if path is None and not DEFAULT_PATH.exists():
-        print(f"{DEFAULT_PATH}: ok: there is no such file, so the defaults are used")
-    else:
-        print(f"{path or DEFAULT_PATH}: ok: {summary(config)}")
+    return check(args.file or args.config or default_path())
+
+
+def check(path: Path | None) -> int:
+    """Print all mistakes of a file, or what it says if there is none; the exit status."""
+    file = path or DEFAULT_PATH
+    mistakes = Mistakes(str(file), all_of_them=True)
+    try:
+        config = read(read_text(file), mistakes)
+    except FileNotFoundError:
+        config = load(path)  # says so, unless it is the default place
+        print(f"{file}: ok: there is no such file, so the defaults are used")
+        return EXIT_OK
+    _look_around(config, mistakes)
+    for warning in mistakes.warnings:
+        print(f"netbond config: warning: {warning}", file=sys.stderr)
+    for mistake in mistakes.found:
+        print(f"netbond config: {mistake}", file=sys.stderr)
+    if mistakes.found:
+        return EXIT_CONFIG
+    print(f"{file}: ok: {summary(config)}")
     return EXIT_OK
+
+
+def _look_around(config: Config, mistakes: Mistakes) -> None:
+    """Note programs that cannot be run, and keys that cannot be read."""
+    programs = [(f"hook[{n}]", f"hook {hook.name}", hook) for n, hook in enumerate(config.hook, 1)]
+    for where, name, hook in programs:
+        if reason := unfit(hook.command[0], hook.user):
+            mistakes.add(f"{where}.command", f"{name}: {reason}", "correct it there")
+    for number, each in enumerate(config.check, 1):
+        if each.command and (reason := unfit(each.command[0], each.user)):
+            mistakes.add(f"check[{number}].command", f"check {each.name}: {reason}", "correct it there")
+    if os.geteuid() != 0:
+        return  # only root can read keys
+    for where, key in _keys(config):
+        try:
+            psk.read(key, where.rpartition(".")[2])
+        except UsageError as error:
+            mistakes.add(where, error.message, error.hint)
+
+
+def _keys(config: Config) -> Iterator[tuple[str, Path]]:
+    """All files with keys, and where they are named."""
+    for number, sender in enumerate(config.sender, 1):
+        if sender.key_file is not None:
+            yield f"sender[{number}].key_file", sender.key_file
+    for number, receiver in enumerate(config.receiver, 1):
+        for name in ("key_file", "stats_key_file"):
+            if getattr(receiver, name) is not None:
+                yield f"receiver[{number}].{name}", getattr(receiver, name)
+        for place, key in enumerate(receiver.key, 1):
+            yield f"receiver[{number}].key[{place}].file", key.file
 
 
 def summary(config: Config) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -27,4 +29,10 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that says in one line what is wrong, and exits with 64, where argparse uses 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}; see '{self.prog} --help'\n")
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}; {self._meant(message)}see '{self.prog} --help'\n")
+
+    def _meant(self, message: str) -> str:
+        """Which option is meant by one that does not exist, as a part of a sentence; "" if none is near."""
+        unknown = re.match(r"unrecognized arguments: (--[^ =]+)", message)
+        near = difflib.get_close_matches(unknown[1], self._option_string_actions, n=1) if unknown else []
+        return f"did you mean {near[0]}? or " if near else ""

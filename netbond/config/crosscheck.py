@@ -8,127 +8,196 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from netbond.config import policy_checks, targets
-from netbond.config.pattern import Match
+from netbond.config.pattern import Match, looks_like_regex
 from netbond.config.values import DEFAULT_EXPECT, DEFAULT_QUERY, TABLES_PER_NAME
-from netbond.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from netbond.config.mistakes import Mistakes
     from netbond.config.schema import Config, HealthConfig, PageConfig, ReceiverConfig, SenderConfig
     from netbond.config.values import HostPort
     from netbond.model import IPAddress
 
 
-def check(config: Config, file: str, built_in: Sequence[str]) -> None:
-    """ConfigError for the first mistake; `built_in` are the names of the built-in checks."""
+def check(config: Config, mistakes: Mistakes, built_in: Sequence[str]) -> None:
+    """Note what is wrong; `built_in` are the names of the built-in checks."""
+    _check_numbers(config, mistakes)
+    _check_uplinks(config, mistakes)
+    _check_engines(config, mistakes)
+    _check_router(config, mistakes)
+    _check_checks(config, mistakes)
+    _check_health(config, mistakes, built_in)
+    policy_checks.check(config, mistakes)
+    if config.page.enabled and (mistake := page_mistake(config.page)):
+        mistakes.add("page", f"page: {mistake[0]}", mistake[1])
+
+
+def _check_numbers(config: Config, mistakes: Mistakes) -> None:
+    """Rules stand in their order, and each purpose has a table of its own."""
     routing = config.routing
     order = ["oif_priority", "main_priority", "pin_priority", "ecmp_priority"]
     if routing.layout == "classic":
         order.insert(2, "classic_priority")
     values = [getattr(routing, key) for key in order]
     if values != sorted(set(values)):
-        raise ConfigError(
-            f"{file}: routing priorities are out of order: "
+        mistakes.add(
+            mistakes.first("routing", order),
+            "routing priorities are out of order: "
             + ", ".join(f"{key} = {value}" for key, value in zip(order, values, strict=True)),
             f"keep {' < '.join(order)}, or bound sockets leave by the wrong uplink",
         )
     if routing.pin_table == routing.ecmp_table:
-        raise ConfigError(
-            f"{file}: routing.pin_table and routing.ecmp_table are both {routing.ecmp_table}",
+        mistakes.add(
+            mistakes.first("routing", ["pin_table", "ecmp_table"]),
+            f"routing.pin_table and routing.ecmp_table are both {routing.ecmp_table}",
             "give each a table of its own",
         )
     if routing.take_over_default and routing.layout != "classic":
-        raise ConfigError(
-            f"{file}: routing.take_over_default = true with layout = {routing.layout!r}",
+        mistakes.add(
+            "routing.take_over_default",
+            f"routing.take_over_default = true with layout = {routing.layout!r}",
             "leave it out: only the classic layout is disturbed by defaults in main",
         )
-    lowest, highest = routing.tables
-    bases = [base + offset for _, base in routing.table_bases for offset in (0, TABLES_PER_NAME - 1)]
-    if routing.layout == "default":
-        # The priority of a rule "from ADDRESS" is its table's number: between the main rule and the pins.
-        for number in [lowest, highest, *bases, *(u.table for u in config.uplink if u.table)]:
-            if not routing.main_priority < number < routing.pin_priority:
-                raise ConfigError(
-                    f"{file}: table {number} is not between main_priority = {routing.main_priority}"
-                    f" and pin_priority = {routing.pin_priority}",
-                    "a source rule stands at its table's number; choose tables inside or move the priorities",
-                )
-    fixed = [u.table for u in config.uplink if u.table]
-    for number in fixed:
-        if fixed.count(number) > 1 or number in (routing.ecmp_table, routing.pin_table):
-            raise ConfigError(
-                f"{file}: table {number} is given twice", "each uplink needs a table of its own"
+    if routing.layout != "default":
+        return
+    # The priority of a rule "from ADDRESS" is its table's number: between the main rule and the pins.
+    numbers = [("routing.tables", number) for number in routing.tables]
+    for _, base in routing.table_bases:
+        numbers += [("routing.table_bases", base + offset) for offset in (0, TABLES_PER_NAME - 1)]
+    numbers += [(f"uplink[{n}].table", u.table) for n, u in enumerate(config.uplink, 1) if u.table]
+    for where, number in numbers:
+        if not routing.main_priority < number < routing.pin_priority:
+            mistakes.add(
+                where,
+                f"table {number} is not between main_priority = {routing.main_priority}"
+                f" and pin_priority = {routing.pin_priority}",
+                "a source rule stands at its table's number; choose tables inside or move the priorities",
             )
-    labels = [u.label for u in config.uplink if u.label]
-    for uplink in config.uplink:
-        what = f"table = {uplink.table}" if uplink.table else f"label = {uplink.label!r}"
-        if (uplink.table or uplink.label) and not Match.parse(uplink.match).single:
-            raise ConfigError(
-                f"{file}: uplink {uplink.match!r} sets {what} for a pattern",
+
+
+def _check_uplinks(config: Config, mistakes: Mistakes) -> None:
+    """Tables and labels belong to one interface each, and each pattern can apply."""
+    tables = {config.routing.ecmp_table, config.routing.pin_table}
+    labels: set[str] = set()
+    before: list[tuple[str, Match]] = []
+    for number, uplink in enumerate(config.uplink, 1):
+        match = Match.parse(uplink.match)
+        if uplink.table and uplink.table in tables:
+            what = f"table {uplink.table} is given twice"
+            mistakes.add(f"uplink[{number}].table", what, "each uplink needs a table of its own")
+        if uplink.label and uplink.label in labels:
+            what = f"label {uplink.label!r} is given twice"
+            mistakes.add(f"uplink[{number}].label", what, "each interface needs a label of its own")
+        tables |= {uplink.table} if uplink.table else set()
+        labels.add(uplink.label)
+        key = "table" if uplink.table else "label"
+        if (uplink.table or uplink.label) and not match.single:
+            what = f"table = {uplink.table}" if uplink.table else f"label = {uplink.label!r}"
+            mistakes.add(
+                f"uplink[{number}].{key}",
+                f"uplink {uplink.match!r} sets {what} for a pattern",
                 "a table and a label belong to one interface: match path, serial, mac or exact name",
             )
-        if labels.count(uplink.label) > 1:
-            raise ConfigError(
-                f"{file}: label {uplink.label!r} is given twice", "each interface needs a label of its own"
+        _check_pattern(f"uplink[{number}].match", match, before, mistakes)
+        before.append((f"uplink[{number}]", match))
+
+
+def _check_pattern(where: str, match: Match, before: list[tuple[str, Match]], mistakes: Mistakes) -> None:
+    """Warn of a pattern that can never apply, or that is written in another language than fnmatch's."""
+    if looks_like_regex(match.name):
+        mistakes.warn(
+            where,
+            f"{match.name!r} looks like a regular expression, and is none: it matches no interface",
+            "write a pattern as shells have it: usb*, eth[0-3], wwan?",
+        )
+    for other, earlier in before:
+        if earlier.covers(match):
+            mistakes.warn(
+                where,
+                f"it never applies: {other}, which stands before it, takes the same interfaces",
+                f"move it before {other}: the first match wins",
             )
-    _check_engines(config, file)
-    _check_router(config, file)
-    _check_health(config, file, built_in)
-    policy_checks.check(config, file)
-    if config.page.enabled and (mistake := page_mistake(config.page)):
-        raise ConfigError(f"{file}: page: {mistake[0]}", mistake[1])
+            return
 
 
-def _check_engines(config: Config, file: str) -> None:
+def _check_engines(config: Config, mistakes: Mistakes) -> None:
     """No two engines have the same port, none sends to itself, and none requires a key that it lacks."""
-    listens = [*(each.listen for each in config.sender), *(each.listen for each in config.receiver)]
-    for number, listen in enumerate(listens):
-        for other in listens[:number]:
+    listens = [(f"sender[{n}].listen", each.listen) for n, each in enumerate(config.sender, 1)]
+    listens += [(f"receiver[{n}].listen", each.listen) for n, each in enumerate(config.receiver, 1)]
+    for number, (where, listen) in enumerate(listens):
+        for _, other in listens[:number]:
             if _same_port(listen, other):
-                where = f"{listen}" if listen == other else f"{other} and {listen}, which is the same port"
-                raise ConfigError(f"{file}: two engines listen on {where}", "give each a port of its own")
-    engines = [("sender", s.listen, "receiver", each) for s in config.sender for each in s.receivers]
-    engines += [("receiver", r.listen, "srt", each) for r in config.receiver for each in r.servers]
-    for kind, listen, key, target in engines:
+                what = f"{listen}" if listen == other else f"{other} and {listen}, which is the same port"
+                mistakes.add(where, f"two engines listen on {what}", "give each a port of its own")
+    engines = [
+        (f"sender[{n}].receiver", "sender", s.listen, "receiver", each)
+        for n, s in enumerate(config.sender, 1)
+        for each in s.receivers
+    ]
+    engines += [
+        (f"receiver[{n}].srt", "receiver", r.listen, "srt", each)
+        for n, r in enumerate(config.receiver, 1)
+        for each in r.servers
+    ]
+    for where, kind, listen, key, target in engines:
         here = _host(target)
         if here is not None and (here.is_loopback or target == listen) and _same_port(listen, target):
-            raise ConfigError(
-                f"{file}: the {kind} on {listen} has {key} = {str(target)!r}, which is itself",
+            mistakes.add(
+                where,
+                f"the {kind} on {listen} has {key} = {str(target)!r}, which is itself",
                 "name the port of the SRT server" if key == "srt" else "name the server's receiver",
             )
-    keyless: list[SenderConfig | ReceiverConfig] = [s for s in config.sender if s.key_file is None]
-    keyless += [r for r in config.receiver if r.key_file is None and not r.key]
-    for engine in keyless:
+    keyless: list[tuple[str, SenderConfig | ReceiverConfig]] = [
+        (f"sender[{n}]", s) for n, s in enumerate(config.sender, 1) if s.key_file is None
+    ]
+    keyless += [
+        (f"receiver[{n}]", r) for n, r in enumerate(config.receiver, 1) if r.key_file is None and not r.key
+    ]
+    for where, engine in keyless:
         if engine.require_key:
-            raise ConfigError(f"{file}: {engine.name} has require_key and no key_file", "add key_file = ...")
-    for receiver in config.receiver:
+            what = f"{engine.name} has require_key and no key_file"
+            mistakes.add(f"{where}.require_key", what, "add key_file = ...")
+    for number, receiver in enumerate(config.receiver, 1):
         names = [key.name for key in receiver.key]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise ConfigError(
-                f"{file}: {receiver.name} has two keys named {twice[0]!r}", "give each a name of its own"
-            )
+            what = f"{receiver.name} has two keys named {twice[0]!r}"
+            mistakes.add(f"receiver[{number}].key[1].name", what, "give each a name of its own")
         if (receiver.stats_listen is None) != (receiver.stats_key_file is None):
-            raise ConfigError(
-                f"{file}: {receiver.name} has one of stats_listen and stats_key_file",
+            mistakes.add(
+                mistakes.first(f"receiver[{number}]", ["stats_listen", "stats_key_file"]),
+                f"{receiver.name} has one of stats_listen and stats_key_file",
                 "the page tells stream ids, which are secrets: give it an address and a key",
             )
-    pages = [receiver.stats_listen for receiver in config.receiver if receiver.stats_listen is not None]
-    pages += [config.agent.metrics] if config.agent.metrics is not None else []
-    pages += [config.page.listen] if config.page.enabled else []
-    for number, page in enumerate(pages):
-        if any(_same_port(page, other) for other in pages[:number]):
-            raise ConfigError(f"{file}: two pages have the address {page}", "give each a port of its own")
+    _check_pages(config, mistakes)
+    _check_encoders(config, mistakes)
+
+
+def _check_pages(config: Config, mistakes: Mistakes) -> None:
+    pages = [
+        (f"receiver[{n}].stats_listen", receiver.stats_listen)
+        for n, receiver in enumerate(config.receiver, 1)
+        if receiver.stats_listen is not None
+    ]
+    pages += [("agent.metrics", config.agent.metrics)] if config.agent.metrics is not None else []
+    pages += [("page.listen", config.page.listen)] if config.page.enabled else []
+    for number, (where, page) in enumerate(pages):
+        if any(_same_port(page, other) for _, other in pages[:number]):
+            mistakes.add(where, f"two pages have the address {page}", "give each a port of its own")
+
+
+def _check_encoders(config: Config, mistakes: Mistakes) -> None:
     written: set[Path] = set()
-    for sender in config.sender:
+    for number, sender in enumerate(config.sender, 1):
         if sender.encoder is None:
             continue
-        wrong = encoder_mistake(sender)
-        if wrong:
-            raise ConfigError(f"{file}: {sender.name}: {wrong[0]}", wrong[1])
+        where = f"sender[{number}].encoder"
+        if wrong := encoder_mistake(sender):
+            mistakes.add(where, f"{sender.name}: {wrong[0]}", wrong[1])
         if sender.encoder.bitrate_file in written:
-            raise ConfigError(
-                f"{file}: two senders have bitrate_file = '{sender.encoder.bitrate_file}'",
+            mistakes.add(
+                f"{where}.bitrate_file",
+                f"two senders have bitrate_file = '{sender.encoder.bitrate_file}'",
                 "give each encoder a file of its own",
             )
         written.add(sender.encoder.bitrate_file)
@@ -180,12 +249,13 @@ def _host(endpoint: HostPort) -> IPAddress | None:
         return None
 
 
-def _check_router(config: Config, file: str) -> None:
+def _check_router(config: Config, mistakes: Mistakes) -> None:
     router, routing = config.router, config.routing
-    for uplink in config.uplink:
+    for number, uplink in enumerate(config.uplink, 1):
         if uplink.enabled and uplink.match in router.lan:
-            raise ConfigError(
-                f"{file}: {uplink.match!r} is both an uplink and in router.lan",
+            mistakes.add(
+                f"uplink[{number}].match",
+                f"{uplink.match!r} is both an uplink and in router.lan",
                 "an interface leads out or to the LAN: take it out of one of them",
             )
     first_source_rule = min(
@@ -198,83 +268,95 @@ def _check_router(config: Config, file: str) -> None:
         else [routing.classic_priority]
     )
     if router.lan and not routing.main_priority < router.mark_priority < first_source_rule:
-        raise ConfigError(
-            f"{file}: router.mark_priority = {router.mark_priority} is not between"
+        mistakes.add(
+            "router.mark_priority",
+            f"router.mark_priority = {router.mark_priority} is not between"
             f" main_priority = {routing.main_priority} and the first table, {first_source_rule}",
             "marked packets need main's specific routes first, and their mark before anything else",
         )
 
 
-def _check_health(config: Config, file: str, built_in: Sequence[str]) -> None:
-    """The rules for [health], [[check]] and the chains of checks of [[uplink]]."""
-    names = [check.name for check in config.check]
+def _check_checks(config: Config, mistakes: Mistakes) -> None:
+    """Each [[check]] has what its kind needs, and nothing else."""
+    names: set[str] = set()
     for number, check in enumerate(config.check, 1):
-        where = f"{file}: check[{number}]"
-        if names.count(check.name) > 1:
-            raise ConfigError(f"{file}: two checks are named {check.name!r}", "give each a name of its own")
+        where = f"check[{number}]"
+        if check.name in names:
+            what = f"two checks are named {check.name!r}"
+            mistakes.add(f"{where}.name", what, "give each a name of its own")
+        names.add(check.name)
         for text in check.targets:
             try:
                 targets.parse(check.kind, text)
             except ValueError as error:
-                raise ConfigError(
-                    f"{where}.targets: {text!r} is not valid for kind = {check.kind!r}", f"expected {error}"
-                ) from None
+                what = f"{where}.targets: {text!r} is not valid for kind = {check.kind!r}"
+                mistakes.add(f"{where}.targets", what, f"expected {error}")
         if check.kind == "command" and not check.command:
-            raise ConfigError(f"{where} has no command", "add command = ['/path/of/a/program', ...]")
+            mistakes.add(where, f"{where} has no command", "add command = ['/path/of/a/program', ...]")
         if check.kind == "command" and check.user == "root":
-            raise ConfigError(f"{where}.user is 'root'", "name another user: a check needs no rights")
+            what = f"{where}.user is 'root'"
+            mistakes.add(f"{where}.user", what, "name another user: a check needs no rights")
         if check.kind != "command" and (check.command or check.user != "nobody"):
-            raise ConfigError(f"{where}: command and user are for kind = 'command' only", "leave them out")
+            what = f"{where}: command and user are for kind = 'command' only"
+            mistakes.add(mistakes.first(where, ["command", "user"]), what, "leave them out")
         if not check.targets and check.kind not in ("gateway", "command"):
-            raise ConfigError(
-                f"{where} has no targets",
-                f"add targets = [...], {targets.EXPECTED[check.kind]}",
-            )
+            hint = f"add targets = [...], {targets.EXPECTED[check.kind]}"
+            mistakes.add(where, f"{where} has no targets", hint)
         if 0 < check.interval < 0.2 or 0 < check.timeout < 0.1:
-            raise ConfigError(
+            mistakes.add(
+                mistakes.first(where, ["interval", "timeout"]),
                 f"{where}: interval = {check.interval:g}, timeout = {check.timeout:g} is too short",
                 "an interval is at least 0.2 s, a timeout at least 0.1 s; 0 takes that of [health]",
             )
         if check.kind != "dns" and check.query != DEFAULT_QUERY:
-            raise ConfigError(f"{where}.query is for kind = 'dns' only", "leave it out")
+            mistakes.add(f"{where}.query", f"{where}.query is for kind = 'dns' only", "leave it out")
         if check.kind != "http" and check.expect != DEFAULT_EXPECT:
-            raise ConfigError(f"{where}.expect is for kind = 'http' only", "leave it out")
-    known = list(dict.fromkeys([*built_in, *names]))
+            mistakes.add(f"{where}.expect", f"{where}.expect is for kind = 'http' only", "leave it out")
+
+
+def _check_health(config: Config, mistakes: Mistakes, built_in: Sequence[str]) -> None:
+    """The rules for [health], hooks and the chains of checks of [[uplink]]."""
+    known = list(dict.fromkeys([*built_in, *(check.name for check in config.check)]))
     chains = [("health", config.health.checks)]
     chains += [(f"uplink[{number}]", u.checks or ()) for number, u in enumerate(config.uplink, 1)]
     for of, chain in chains:
         for name in chain:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
-                raise ConfigError(
-                    f"{file}: {of}.checks names {name!r}, which is no check",
+                mistakes.add(
+                    f"{of}.checks",
+                    f"{of}.checks names {name!r}, which is no check",
                     f"did you mean {near[0]!r}?"
                     if near
                     else f"add a [[check]] of that name, or choose from {', '.join(known)}",
                 )
-    _check_quality(config.health, f"{file}: health.")
+    _check_quality(config.health, "health", mistakes)
     for number, uplink in enumerate(config.uplink, 1):
         policy = config.health.of(uplink)
         if policy != config.health:
-            _check_quality(policy, f"{file}: uplink[{number}].")
-    hooks = [hook.name for hook in config.hook]
-    for name in hooks:
-        if hooks.count(name) > 1:
-            raise ConfigError(f"{file}: two hooks are named {name!r}", "give each a name of its own")
+            _check_quality(policy, f"uplink[{number}]", mistakes)
+    hooks: set[str] = set()
+    for number, hook in enumerate(config.hook, 1):
+        if hook.name in hooks:
+            what = f"two hooks are named {hook.name!r}"
+            mistakes.add(f"hook[{number}].name", what, "give each a name of its own")
+        hooks.add(hook.name)
     if config.health.hold_down > config.health.hold_down_max:
-        raise ConfigError(
-            f"{file}: health.hold_down = {config.health.hold_down:g} is more than"
+        mistakes.add(
+            mistakes.first("health", ["hold_down", "hold_down_max"]),
+            f"health.hold_down = {config.health.hold_down:g} is more than"
             f" hold_down_max = {config.health.hold_down_max:g}",
             "make hold_down_max the larger one",
         )
 
 
-def _check_quality(policy: HealthConfig, where: str) -> None:
-    """ConfigError if an uplink could be degraded for a reason that has ceased to be one."""
+def _check_quality(policy: HealthConfig, where: str, mistakes: Mistakes) -> None:
+    """An uplink must not be degraded for a reason that has ceased to be one."""
     for key in ("loss", "rtt"):
         enter, leave = getattr(policy, f"degraded_{key}"), getattr(policy, f"leave_{key}")
         if leave > enter and not (key == "rtt" and enter == 0):
-            raise ConfigError(
-                f"{where}recovery_{key} = {leave:g} is more than degraded_{key} = {enter:g}",
+            mistakes.add(
+                mistakes.first(where, [f"recovery_{key}", f"degraded_{key}"]),
+                f"{where}.recovery_{key} = {leave:g} is more than degraded_{key} = {enter:g}",
                 "an uplink recovers at a lower value than that at which it becomes degraded",
             )

@@ -1,7 +1,7 @@
 """Reads the configuration file: TOML, checked key by key, into the dataclasses of netbond.config.schema.
 
-Every error is a ConfigError that names the file, the key, the value and what is expected. A missing file at
-the default place is an empty configuration: netbond works without one.
+Every error is a ConfigError that names the file, the line, the key, the value and what is expected. A missing
+file at the default place is an empty configuration: netbond works without one.
 """
 
 from __future__ import annotations
@@ -17,96 +17,161 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tomli
 
 from netbond.config import crosscheck, paths
+from netbond.config.lines import line_numbers
+from netbond.config.mistakes import Mistakes
 from netbond.config.schema import BUILT_IN_CHECKS, MAX_NESTED, REPEATED, SINGLE, Config
 from netbond.config.values import InvalidValueError
 from netbond.errors import ConfigError
 from netbond.system import files
+from netbond.system.text import printable
 
 if TYPE_CHECKING:
     import argparse
 
 
 DEFAULT_PATH = Path(paths.CONFIG)
+LONGEST = 120  # characters of a value in an error
 LARGEST = 1 << 20  # bytes; a larger file is not a configuration
 
 T = TypeVar("T")
 
 
-def fill(cls: type[T], data: object, where: str, file: str) -> T:
+def fill(cls: type[T], data: object, where: str, mistakes: Mistakes) -> T | None:
     """Make the dataclass `cls` of a table of TOML; its fields have the metadata of netbond.config.schema.
 
-    ConfigError names the first mistake. `where` is the table's name, `file` that of the file.
+    `where` is the table's name. None if there is too little for one; mistakes has why.
     """
     if not isinstance(data, dict):
         table = re.sub(r"\[[0-9]+\]", "", where)
-        raise ConfigError(f"{file}: {where} is {data!r}", f"write it as a table, [{table}]")
+        mistakes.add(where, f"{where} is {short(data)}", f"write it as a table, [{table}]")
+        return None
     known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]  # T is one of the dataclasses above
     values: dict[str, Any] = {}
+    wrong = set()
     for key, value in data.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            raise ConfigError(
-                f"{file}: {where} has an unknown key {key!r}",
-                f"did you mean {near[0]!r}?" if near else "the keys there are " + ", ".join(known),
-            )
+            hint = f"did you mean {near[0]!r}?" if near else "the keys there are " + ", ".join(known)
+            mistakes.add(f"{where}.{key}", f"{where} has an unknown key {short(key)}", hint)
+            wrong |= set(near)
+            continue
         if "table" in known[key].metadata:
-            values[key] = _nested(known[key].metadata["table"], value, f"{where}.{key}", file)
+            values[key] = _nested(known[key].metadata["table"], value, f"{where}.{key}", mistakes)
             continue
         if "inner" in known[key].metadata:
-            values[key] = fill(known[key].metadata["inner"], value, f"{where}.{key}", file)
+            values[key] = fill(known[key].metadata["inner"], value, f"{where}.{key}", mistakes)
             continue
         try:
             values[key] = known[key].metadata["kind"](value)
         except InvalidValueError as invalid:
-            raise ConfigError(
-                f"{file}: {where}.{key} = {value!r} is not valid", f"expected {invalid}"
-            ) from None
+            wrong.add(key)
+            what = f"{where}.{key} = {short(value)} is not valid"
+            mistakes.add(f"{where}.{key}", what, f"expected {invalid}")
     for key, spec in known.items():
         if key not in values and spec.default is spec.default_factory:  # both MISSING: the key is required
-            raise ConfigError(f"{file}: {where} lacks the key {key!r}", f"add {key} = ...")
-    return cls(**values)
+            if key not in wrong:
+                mistakes.add(where, f"{where} lacks the key {key!r}", f"add {key} = ...")
+            wrong.add(key)
+            values[key] = None
+    return None if any(value is None and key in wrong for key, value in values.items()) else cls(**values)
 
 
-def _nested(cls: type[T], value: object, where: str, file: str) -> tuple[T, ...]:
+def short(value: object) -> str:
+    """A value as an error names it, and only its beginning if it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def _nested(cls: type[T], value: object, where: str, mistakes: Mistakes) -> tuple[T, ...]:
     """The tables of an [[outer.inner]]."""
+    plain = re.sub(r"\[[0-9]+\]", "", where)
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        plain = re.sub(r"\[[0-9]+\]", "", where)
-        raise ConfigError(f"{file}: {where} is {value!r}", f"write each as a table, [[{plain}]]")
+        mistakes.add(where, f"{where} is {short(value)}", f"write each as a table, [[{plain}]]")
+        return ()
     if len(value) > MAX_NESTED:
-        raise ConfigError(f"{file}: {where} has {len(value)} tables", f"{MAX_NESTED} are the limit")
-    return tuple(fill(cls, each, f"{where}[{number}]", file) for number, each in enumerate(value, 1))
+        mistakes.add(where, f"{where} has {len(value)} tables", f"{MAX_NESTED} are the limit")
+        return ()
+    return fill_all(cls, value, where, mistakes)
 
 
-def toml(text: str, file: str, tables: Sequence[str]) -> dict[str, Any]:
-    """Read TOML with these tables; ConfigError names `file`, and the line or a table that is not known."""
+def fill_all(cls: type[T], rows: Sequence[object], where: str, mistakes: Mistakes) -> tuple[T, ...]:
+    """The tables of a [[where]], those that can be made."""
+    found = (fill(cls, row, f"{where}[{number}]", mistakes) for number, row in enumerate(rows, 1))
+    return tuple(each for each in found if each is not None)
+
+
+def toml(text: str, tables: Sequence[str], mistakes: Mistakes) -> dict[str, Any]:
+    """Read TOML with these tables. ConfigError if it is none: nothing can be read of it then."""
+    if text.startswith("\ufeff"):
+        what = f"{mistakes.file}: it begins with a byte order mark"
+        raise ConfigError(what, "save it as UTF-8 without BOM")
     try:
         data = tomli.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError; numbers too long, brackets too deep
-        raise ConfigError(f"{file}: not valid TOML: {error}", "correct that line") from None
-    for key in data:
+        raise not_toml(text, mistakes.file, error) from None
+    mistakes.lines = line_numbers(text)
+    for key in list(data):
         if key not in tables:
             near = difflib.get_close_matches(key, tables, n=1)
-            raise ConfigError(
-                f"{file}: unknown table {key!r}",
-                f"did you mean {near[0]!r}?" if near else "known are " + ", ".join(tables),
-            )
+            hint = f"did you mean {near[0]!r}?" if near else "known are " + ", ".join(tables)
+            kind = "table" if isinstance(data[key], dict | list) else "key"
+            mistakes.lines.setdefault(key, mistakes.lines.get(f"{key}[1]", 0))
+            mistakes.add(key, f"unknown {kind} {short(key)}", hint)
+            del data[key]
     return data
+
+
+def not_toml(text: str, file: str, error: Exception) -> ConfigError:
+    """What to say of a text that is not TOML: what people write who know other formats is named as such."""
+    place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+    if place is None:
+        what = f"{file}: not valid TOML: {printable(str(error), LONGEST)}"
+        open_end = "at end of document" in str(error)
+        return ConfigError(what, "close the quote or bracket that is open" if open_end else "correct it")
+    line = text.splitlines()[int(place[1]) - 1] if int(place[1]) <= len(text.splitlines()) else ""
+    what = printable(str(error).replace(place[0], "").strip(), LONGEST)
+    hint = next((hint for pattern, hint in SLIPS if re.search(pattern, line)), "correct that line")
+    return ConfigError(f"{file}:{place[1]}: not valid TOML: {what}", hint)
+
+
+# Lines that TOML refuses, and what is meant by them.
+SLIPS = (
+    ("[\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb]", 'write straight quotes: "usb0"'),
+    (r"=\s*\[?\s*True\b", "write true, in small letters"),
+    (r"=\s*\[?\s*False\b", "write false, in small letters"),
+    (r"=\s*(?i:yes|on)\s*(#.*)?$", "write true"),
+    (r"=\s*(?i:no|off)\s*(#.*)?$", "write false"),
+    (r"=\s*(?i:none|null|nil)\b", "leave the key out"),
+    (r"^\s*\[[^\]]*$|^\s*\[\[[^\]]*\](\s*#.*)?$", "close the brackets: [table] or [[table]]"),
+    (r"^\s*[\w-]+\s*:", "write key = value"),
+    (r"^\s*//|^\s*;", "a comment begins with #"),
+    (r"=\s*[A-Za-z_./][^\"']*$", 'write text in quotes: "usb0"'),
+    (r"=\s*[0-9]+(\.[0-9]+){2,}", 'write an address in quotes: "192.168.8.1"'),
+    (r"=\s*[0-9.]+\s*[A-Za-z%/]+", 'write a number with a unit in quotes: "50GB"'),
+    (r"=\s*(#.*)?$", "write a value after the ="),
+)
 
 
 def parse(text: str, file: str = "configuration") -> Config:
     """Read a configuration from TOML text; ConfigError names the first mistake. `file` is its name there."""
+    return read(text, Mistakes(file))
+
+
+def read(text: str, mistakes: Mistakes) -> Config:
+    """Read a configuration from TOML text, without what is wrong in it, if mistakes are collected."""
     values: dict[str, Any] = {}
-    for key, value in toml(text, file, [*SINGLE, *REPEATED]).items():
+    data = toml(text, [*SINGLE, *REPEATED], mistakes)
+    for key, value in data.items():
         if key in SINGLE:
-            values[key] = fill(SINGLE[key], value, key, file)
+            values[key] = fill(SINGLE[key], value, key, mistakes)
+        elif isinstance(value, list):
+            values[key] = fill_all(REPEATED[key], value, key, mistakes)
         else:
-            if not isinstance(value, list):
-                raise ConfigError(f"{file}: [{key}] is a single table", f"write it as [[{key}]]")
-            values[key] = tuple(
-                fill(REPEATED[key], item, f"{key}[{number}]", file) for number, item in enumerate(value, 1)
-            )
-    config = Config(**values)
-    crosscheck.check(config, file, [check.name for check in BUILT_IN_CHECKS])
+            mistakes.add(key, f"[{key}] is a single table", f"write it as [[{key}]]")
+    config = Config(**{key: value for key, value in values.items() if value is not None})
+    # Tables that could not be made are not there, and the others would be called by wrong numbers.
+    if all(len(values.get(key, ())) == len(data.get(key, ())) for key in REPEATED):
+        crosscheck.check(config, mistakes, [check.name for check in BUILT_IN_CHECKS])
     return config
 
 

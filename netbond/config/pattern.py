@@ -105,6 +105,11 @@ class Match:
         exact = bool(self.name) and not any(c in self.name for c in "*?[")
         return exact or bool(self.path or self.serial or self.mac)
 
+    def covers(self, other: Match) -> bool:
+        """Whether this fits all that `other` fits; False also where patterns do not tell."""
+        both = [(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)]
+        return any(mine for mine, _ in both) and all(_covers(mine, its) for mine, its in both if mine)
+
     def fits(self, device: Device) -> bool:
         """Whether all given patterns match. Makers, models and MAC addresses match in any case."""
 
@@ -126,3 +131,20 @@ class Match:
 
 
 KEYS = tuple(f.name for f in fields(Match))
+
+
+def _covers(pattern: str, other: str) -> bool:
+    """Whether all that `other` matches, `pattern` does; False also where it is not clear."""
+    if pattern == other:
+        return bool(other)
+    # "usb?" would match the text "usb*", which stands for more: only "*" covers other wildcards.
+    clear = not set(pattern) & set("?[") and "[" not in other
+    return bool(other) and (clear or not set(other) & set("*?[")) and fnmatchcase(other, pattern)
+
+
+def looks_like_regex(name: str) -> bool:
+    """Whether a pattern for names is most likely meant as a regular expression ("usb.*", "^wwan[0-9]+$").
+
+    "eth0.*" is not: VLANs are named so.
+    """
+    return re.search(r"[\\^$()|+]|(?<![0-9])\.\*", name) is not None

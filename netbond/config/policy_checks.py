@@ -10,75 +10,86 @@ from typing import TYPE_CHECKING
 
 from netbond.config.pattern import Match
 from netbond.config.policy_values import WITH_PORTS
-from netbond.errors import ConfigError
 
 if TYPE_CHECKING:
+    from netbond.config.mistakes import Mistakes
     from netbond.config.schema import Config, PolicyConfig, UplinkConfig
 
 MOST_POLICIES = 64
 MOST_RULES = 256  # of one policy and family: each packet that starts a connection is compared with all
 
 
-def check(config: Config, file: str) -> None:
-    """ConfigError for the first mistake."""
+def check(config: Config, mistakes: Mistakes) -> None:
+    """Note what is wrong."""
     if len(config.policy) > MOST_POLICIES:
-        raise ConfigError(f"{file}: {len(config.policy)} policies", f"{MOST_POLICIES} are the limit")
-    names = [policy.name for policy in config.policy]
-    for policy in config.policy:
-        where = f"{file}: policy {policy.name!r}"
-        if names.count(policy.name) > 1:
-            raise ConfigError(
-                f"{file}: two policies are named {policy.name!r}", "give each a name of its own"
-            )
-        _check_matches(policy, where)
+        mistakes.add("policy", f"{len(config.policy)} policies", f"{MOST_POLICIES} are the limit")
+    names: set[str] = set()
+    for number, policy in enumerate(config.policy, 1):
+        where, name = f"policy[{number}]", f"policy {policy.name!r}"
+        if policy.name in names:
+            what = f"two policies are named {policy.name!r}"
+            mistakes.add(f"{where}.name", what, "give each a name of its own")
+        names.add(policy.name)
+        _check_matches(policy, where, mistakes)
         if policy.overflow and len(policy.uplinks) < 2:
-            raise ConfigError(
-                f"{where} has overflow and one tier",
+            mistakes.add(
+                where,
+                f"{name} has overflow and one tier",
                 'add the tier that takes what is too much: uplinks = ["dsl", "lte"]',
             )
         if policy.failback == "keep" and not policy.sticky:
-            raise ConfigError(
-                f"{where} has failback = 'keep' without sticky",
+            mistakes.add(
+                where,
+                f"{name} has failback = 'keep' without sticky",
                 'add sticky = "10min": without it there are no clients to keep, only connections ("drain")',
             )
         for mark, mask in policy.mark:
             if mask & config.router.mark_mask and mask != 0xFFFFFFFF:
-                raise ConfigError(
-                    f"{where}.mark: {mark:#x}/{mask:#x} has bits of netbond's own marks,"
+                mistakes.add(
+                    where,
+                    f"{name}.mark: {mark:#x}/{mask:#x} has bits of netbond's own marks,"
                     f" {config.router.mark_mask:#x}",
                     "use other bits, or move router.mark_mask",
                 )
-        for name in (name for tier in policy.uplinks for name, _ in tier):
-            if near := _meant(name, config.uplink):
-                raise ConfigError(
-                    f"{where}.uplinks names {name!r}, which is no uplink", f"did you mean {near!r}?"
+        for uplink in (uplink for tier in policy.uplinks for uplink, _ in tier):
+            if near := _meant(uplink, config.uplink):
+                mistakes.add(
+                    f"{where}.uplinks",
+                    f"{name}.uplinks names {uplink!r}, which is no uplink",
+                    f"did you mean {near!r}?",
                 )
     last = config.routing.ecmp_priority + len(config.policy)
     if config.policy and last > 32765:
-        raise ConfigError(
-            f"{file}: routing.ecmp_priority = {config.routing.ecmp_priority} leaves no room for"
+        mistakes.add(
+            "routing.ecmp_priority",
+            f"routing.ecmp_priority = {config.routing.ecmp_priority} leaves no room for"
             f" {len(config.policy)} policies",
             "their rules stand from that number on: choose a lower one",
         )
 
 
-def _check_matches(policy: PolicyConfig, where: str) -> None:
+def _check_matches(policy: PolicyConfig, where: str, mistakes: Mistakes) -> None:
     """The matches can be true together, in one family at least, and do not make too many rules."""
+    name = f"policy {policy.name!r}"
     if policy.uid and policy.interface not in ((), ("lo",)):
-        raise ConfigError(
-            f"{where} has uid and interface",
+        mistakes.add(
+            where,
+            f"{name} has uid and interface",
             "what comes in by an interface has no user: take one out",
         )
     portless = [name for name in policy.protocol if name not in WITH_PORTS]
     if policy.port and portless:
-        raise ConfigError(
-            f"{where} has port and protocol = {portless[0]!r}, which has no ports",
+        mistakes.add(
+            where,
+            f"{name} has port and protocol = {portless[0]!r}, which has no ports",
             "make it two policies, or leave port out",
         )
     sources = {ipaddress.ip_network(text).version for text in policy.source} or {4, 6}
     if not sources & ({each for text in policy.destination for each in _versions(text)} or {4, 6}):
-        raise ConfigError(
-            f"{where} has IPv4 on one side and IPv6 on the other", "no packet has source and destination so"
+        mistakes.add(
+            where,
+            f"{name} has IPv4 on one side and IPv6 on the other",
+            "no packet has source and destination so",
         )
     rules = math.prod(
         max(1, len(values))
@@ -88,8 +99,10 @@ def _check_matches(policy: PolicyConfig, where: str) -> None:
         )
     )
     if rules > MOST_RULES:
-        raise ConfigError(
-            f"{where} makes {rules} rules", f"{MOST_RULES} are the limit: use prefixes and ranges of ports"
+        mistakes.add(
+            where,
+            f"{name} makes {rules} rules",
+            f"{MOST_RULES} are the limit: use prefixes and ranges of ports",
         )
 
 

@@ -217,7 +217,9 @@ def test_a_reload_that_is_refused_and_one_that_nobody_asked_for_are_problems(
     agent._reload()
     (refused,) = told()
     assert refused[:3] == ("configuration", str(file), "degraded")
-    assert refused[3].startswith(f"not reloaded, what was read before stays in force: {file}: unknown table")
+    assert refused[3].startswith(
+        f"not reloaded, what was read before stays in force: {file}:1: unknown table"
+    )
     file.write_text(f'[agent]\nstate_dir = "/elsewhere"\ndata_dir = "{tmp_path}"\nip_list = ""')
     agent._reload()
     assert told()[0][:2] == ("configuration-restart", "agent.state_dir")

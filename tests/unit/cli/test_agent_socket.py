@@ -61,7 +61,7 @@ def test_it_is_said_unless_the_file_is_not_needed(tmp_path: Path, capsys: pytest
     file.write_text("[agnet]")
     say_trouble("watch", find(file, None), None)
     said = capsys.readouterr().err
-    assert said.startswith(f"netbond watch: {file}: unknown table 'agnet'")
+    assert said.startswith(f"netbond watch: {file}:1: unknown table 'agnet'")
     assert said.endswith("; asking the running agent, which goes on with what it read before\n")
     say_trouble("watch", find(file, tmp_path / "s"), tmp_path / "s")
     file.write_text("")

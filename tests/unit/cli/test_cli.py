@@ -33,6 +33,29 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"netbond {__version__} ({srtla.flavour()})\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        ("help", 0, "usage: netbond [-h] [--version] COMMAND"),
+        ("help status", 0, "usage: netbond status"),
+        ("version", 0, f"netbond {__version__} ("),
+        ("help stauts", 64, "there is no command 'stauts'; did you mean 'status'?"),
+        (
+            "status --jsno",
+            64,
+            "unrecognized arguments: --jsno; did you mean --json? or see 'netbond status --help'",
+        ),
+        ("status --xyzzy", 64, "unrecognized arguments: --xyzzy; see 'netbond status --help'"),
+    ],
+)
+def test_help_in_other_forms(words: str, status: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words.split())
+    assert caught.value.code == status
+    said = capsys.readouterr()
+    assert says in said.out + said.err
+
+
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -1,6 +1,7 @@
 """`netbond config`: the example and the documentation say what the program does."""
 
 import json
+import os
 import re
 import tomllib
 from dataclasses import MISSING, Field, fields
@@ -138,7 +139,43 @@ def test_check_names_the_error_in_one_line(tmp_path: Path, capsys: pytest.Captur
     assert main(["config", "check", str(file)]) == 78
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == f"netbond config: {file}: agent has an unknown key 'ip_lst'; did you mean 'ip_list'?\n"
+    what = "agent has an unknown key 'ip_lst'; did you mean 'ip_list'?"
+    assert said.err == f"netbond config: {file}:2: {what}\n"
+
+
+def test_check_names_all_errors_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "n.toml"
+    wrong = "[[uplink]]\nmatch = 'usb0'\nweight = 0\nlabl = 'x'\n[[uplink]]\nweight = 1\n"
+    file.write_text(f"[agnet]\n[health]\ninterval = 0\n{wrong}")
+    assert main(["config", "check", str(file)]) == 78
+    said = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix(f"netbond config: {file}:").partition(" ")[0] for line in said] == [
+        *("1:", "3:", "6:", "7:", "8:")
+    ]
+
+
+def test_check_warns_of_what_is_hardly_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "n.toml"
+    file.write_text("[[uplink]]\nmatch = '*'\n[[uplink]]\nmatch = 'usb*'\n[[uplink]]\nmatch = 'wwan.*'\n")
+    assert main(["config", "check", str(file)]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{file}: ok: 3 uplink rules")
+    assert f"warning: {file}:4: it never applies: uplink[1], which stands before it" in said.err
+    assert f"warning: {file}:6: 'wwan.*' looks like a regular expression" in said.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can read keys")
+def test_check_reads_the_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, key = tmp_path / "n.toml", tmp_path / "key"
+    key.write_bytes(b"k" * 32)
+    key.chmod(0o600)
+    keyed = f'srt = "127.0.0.1:4001"\nlisten = "127.0.0.1:5000"\nkey_file = "{key}"\n'
+    file.write_text(f'[[receiver]]\n{keyed}[[receiver.key]]\nname = "van"\nfile = "{tmp_path}/none"\n')
+    assert main(["config", "check", str(file)]) == 78
+    said = capsys.readouterr().err
+    assert said.startswith(f"netbond config: {file}:7: ")
+    assert said.count("\n") == 1
+    assert f"{tmp_path}/none" in said
 
 
 def test_no_action_is_a_usage_error() -> None:
@@ -161,5 +198,5 @@ def test_check_of_a_hook_that_cannot_be_run(tmp_path: Path, capsys: pytest.Captu
     file.write_text(f'[[hook]]\nname = "tell"\ncommand = ["{tmp_path}/tell"]\n')
     assert main(["config", "check", str(file)]) == 78
     assert capsys.readouterr().err == (
-        f"netbond config: {file}: hook tell: {tmp_path}/tell: No such file or directory; correct it there\n"
+        f"netbond config: {file}:3: hook tell: {tmp_path}/tell: No such file or directory; correct it there\n"
     )

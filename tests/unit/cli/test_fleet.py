@@ -107,7 +107,7 @@ def test_a_change_of_the_list_is_followed_and_a_wrong_one_is_not(boxes: Path, tm
         assert fetched(at) == json.loads(output.read_text()) == [VAN_1, VAN_2]
         boxes.write_text("[[box]]\n")
         assert said(process) == (
-            f"{boxes}: box[1] lacks the key 'name'; add name = ...; the targets stay as they are"
+            f"{boxes}:1: box[1] lacks the key 'name'; add name = ...; the targets stay as they are"
         )
         assert fetched(at) == json.loads(output.read_text()) == [VAN_1, VAN_2]
         with pytest.raises(urllib.error.HTTPError, match="404"):

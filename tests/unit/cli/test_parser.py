@@ -15,7 +15,10 @@ def test_a_wrong_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 64
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err == "netbond plan: unrecognized arguments: --jsn; see 'netbond plan --help'\n"
+    assert (
+        shown.err
+        == "netbond plan: unrecognized arguments: --jsn; did you mean --json? or see 'netbond plan --help'\n"
+    )
 
 
 def test_help_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:

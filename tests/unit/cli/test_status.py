@@ -95,7 +95,7 @@ def test_a_broken_file_is_no_reason_to_see_nothing(
         assert main([*asked, "--socket", f"{tmp_path}/s"]) == 0
         assert capsys.readouterr().err == ""
     assert "usb0" in shown.out
-    assert shown.err.startswith(f"netbond status: {file}: unknown table 'agnet'")
+    assert shown.err.startswith(f"netbond status: {file}:3: unknown table 'agnet'")
     assert shown.err.endswith("; asking the running agent, which goes on with what it read before\n")
     assert "; a restart would fail: " in checked.out
     assert main(asked) == 78

@@ -6,8 +6,10 @@ import pytest
 
 from netbond.config import crosscheck
 from netbond.config.load import parse
+from netbond.config.mistakes import Mistakes
 from netbond.config.schema import Config
 from netbond.errors import ConfigError
+from tests.unit.config.wrong import without_line
 
 CHECK = '[[check]]\nname="x"\n'
 
@@ -223,18 +225,18 @@ REFUSED = [
 def test_what_does_not_go_together_is_named_with_a_remedy(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text, "f.toml")
-    assert str(caught.value).startswith(f"f.toml: {says}")
+    assert without_line(caught.value).startswith(f"f.toml: {says}")
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 78
 
 
 def test_the_defaults_go_together() -> None:
-    crosscheck.check(Config(), "f.toml", ["gateway"])
+    crosscheck.check(Config(), Mistakes("f.toml"), ["gateway"])
 
 
 def test_a_check_must_be_built_in_or_in_the_file() -> None:
     with pytest.raises(ConfigError, match=r"health\.checks names 'gateway', which is no check; add a"):
-        crosscheck.check(Config(), "f.toml", [])
+        crosscheck.check(Config(), Mistakes("f.toml"), [])
 
 
 def test_engines_that_only_look_alike_are_no_mistake() -> None:

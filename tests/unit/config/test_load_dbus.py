@@ -5,6 +5,7 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.schema import Config
 from netbond.errors import ConfigError
+from tests.unit.config.wrong import without_line
 
 
 def test_both_are_followed_unless_told_otherwise() -> None:
@@ -35,4 +36,4 @@ REFUSED = [
 def test_errors(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse(text, "f")
-    assert str(caught.value).startswith(says)
+    assert without_line(caught.value).startswith(says)

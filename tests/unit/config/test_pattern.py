@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from netbond.config.load import parse
-from netbond.config.pattern import Match, from_properties, of_links, port_order
+from netbond.config.pattern import Match, from_properties, looks_like_regex, of_links, port_order
 from netbond.model import Device, Interface
 from tests.unit.boxes import CARD, HILINK, MAC, stick
 
@@ -125,3 +127,31 @@ def test_a_name_with_an_equals_sign_is_a_name() -> None:
     assert Match.parse("a=b") == Match(name="a=b")
     with pytest.raises(ValueError, match="there is no 'colour' to match by"):
         Match.parse("path=x colour=red")
+
+
+NAMES = ["usb0", "usb1", "usb10", "eth0", "ubx", "b", "usb", "usb*", "u[a]"]
+GLOBS = st.text(alphabet="usb01*?[]", min_size=1, max_size=6)
+
+
+@given(GLOBS, GLOBS, st.sampled_from(NAMES))
+def test_what_covers_a_pattern_fits_all_that_it_fits(one: str, other: str, name: str) -> None:
+    if Match(name=one).covers(Match(name=other)) and Match(name=other).fits(Device(name)):
+        assert Match(name=one).fits(Device(name))
+
+
+def test_covering() -> None:
+    assert Match(name="*").covers(Match(name="usb?"))
+    assert Match(name="usb*").covers(Match(name="usb0", path="*1.2*"))
+    assert not Match(name="usb*", path="*1.2*").covers(Match(name="usb0"))
+    assert not Match(name="usb?").covers(Match(name="usb*"))
+    assert not Match().covers(Match(name="usb0"))
+
+
+@pytest.mark.parametrize("name", ["usb.*", "^usb", "usb[0-9]+", r"usb\d", "usb(0|1)", "usb0$"])
+def test_what_looks_like_a_regular_expression(name: str) -> None:
+    assert looks_like_regex(name)
+
+
+@pytest.mark.parametrize("name", ["usb*", "eth0.*", "eth0.100", "usb[0-9]*", "wwan?", "br-lan"])
+def test_what_does_not(name: str) -> None:
+    assert not looks_like_regex(name)
