@@ -42,6 +42,7 @@ from netbond.sources.usage_files import SHORTAGES, UsageFiles
 from netbond.status.schema import DataPlanStatus, Sections
 from netbond.system import files
 from netbond.system.clock import boot_id
+from netbond.system.text import data_amount
 
 logger = logging.getLogger(__name__)
 
@@ -107,9 +108,9 @@ class PlanState:
         return self.action if self.level == "spent" and self.action != "warn" else "normal"
 
     def __str__(self) -> str:
-        part = f" of {amount(self.budget)} ({100 * self.used // self.budget} %)" if self.budget else ""
+        part = f" of {data_amount(self.budget)} ({100 * self.used // self.budget} %)" if self.budget else ""
         until = f"; the next month begins on {self.resets}" if self.resets else ""
-        return f"{self.device} has used {amount(self.used)}{part}{until}"
+        return f"{self.device} has used {data_amount(self.used)}{part}{until}"
 
 
 # --- months -----------------------------------------------------------------------------------------------
@@ -235,14 +236,6 @@ def section(plans: Iterable[PlanState]) -> tuple[DataPlanStatus, ...]:
         for each in plans
         if each.budget
     )
-
-
-def amount(number: int) -> str:
-    """Format bytes for people, in the units of data plans: "49.5 GB"."""
-    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if number >= size:
-            return f"{number / size:.1f} {unit}"
-    return f"{number / 1000:.1f} kB"
 
 
 # --- the file ---------------------------------------------------------------------------------------------
@@ -388,7 +381,7 @@ class Meter:
     def spent(self) -> tuple[tuple[str, str, str], ...]:
         """Return (device, "backup" or "off", reason) for each uplink whose use is restricted."""
         return tuple(
-            (each.device, each.verdict, f"{amount(each.budget)} a month are used up")
+            (each.device, each.verdict, f"{data_amount(each.budget)} a month are used up")
             for each in self.plans.values()
             if each.verdict != "normal"
         )

@@ -43,3 +43,11 @@ def quoted(value: object, limit: int = 40) -> str:
     """
     text = str(value)
     return ascii(text if len(text) <= limit else text[:limit] + "...")
+
+
+def data_amount(number: int) -> str:
+    """Bytes in the units of data plans: "49.5 GB"."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number / 1000:.1f} kB"

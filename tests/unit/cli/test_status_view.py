@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import io
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from netbond.cli.status import fitting
-from netbond.cli.status_view import MOST_PROBLEMS, age, amount, duration, size
+from netbond.cli.status_view import CLOCK_IS_SET, MOST_PROBLEMS, age, amount, duration, size
+from netbond.sources.data_plans import EARLIEST
 from netbond.status.schema import from_json
 from tests.unit.cli.snapshots import (
     NOW,
@@ -386,6 +388,10 @@ def test_durations(seconds: float | None, says: str) -> None:
 )
 def test_ages(since: float | None, says: str) -> None:
     assert age(since, NOW) == says
+
+
+def test_a_clock_is_set_from_the_day_on_that_data_plans_believe() -> None:
+    assert datetime.fromtimestamp(CLOCK_IS_SET, UTC).date() == EARLIEST
 
 
 def test_sizes_are_those_of_data_plans() -> None:

@@ -28,7 +28,6 @@ from netbond.sources.data_plans import (
     PlanState,
     Usage,
     add_usage,
-    amount,
     from_json,
     month_of,
     news,
@@ -329,16 +328,6 @@ def test_for_status() -> None:
             "level": "spent",
             "verdict": "backup",
         }
-    ]
-
-
-def test_amounts() -> None:
-    assert [amount(n) for n in (0, 1500, 2_000_000, 49_500_000_000, 10**12)] == [
-        "0.0 kB",
-        "1.5 kB",
-        "2.0 MB",
-        "49.5 GB",
-        "1.0 TB",
     ]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netbond.system.text import counted, printable, quoted
+from netbond.system.text import counted, data_amount, printable, quoted
 
 
 @given(st.text(st.characters(), max_size=60), st.integers(1, 50))
@@ -46,3 +46,13 @@ def test_what_an_error_quotes() -> None:
 @pytest.mark.parametrize(("number", "text"), [(0, "0 links"), (1, "1 link"), (2, "2 links")])
 def test_one_link_is_no_links(number: int, text: str) -> None:
     assert counted(number, "link") == text
+
+
+def test_amounts_of_data() -> None:
+    assert [data_amount(n) for n in (0, 1500, 2_000_000, 49_500_000_000, 10**12)] == [
+        "0.0 kB",
+        "1.5 kB",
+        "2.0 MB",
+        "49.5 GB",
+        "1.0 TB",
+    ]
