@@ -11,7 +11,7 @@ import contextlib
 import gc
 import logging
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -185,7 +185,9 @@ class Agent:
         """Make one pass; return the seconds until the next one, if no event comes first."""
         moved, self._moved = self._moved, False
         began = time.thread_time()
-        pause_s = await self._attempt("a look at the kernel", self._reconciler.reconcile(kernel, moved=moved))
+        with _without_collections():
+            pass_ = self._reconciler.reconcile(kernel, moved=moved)
+            pause_s = await self._attempt("a look at the kernel", pass_)
         self._passed = time.monotonic()
         if self._realtime is not None:
             cost_s = time.thread_time() - began
@@ -266,6 +268,16 @@ class Agent:
         of_page = {name: commands[name] for name in ("status", "watch", "follow-events")}
         of_page["doctor"] = Command(doctor)
         self._reconciler.page.serve = lambda connection: control.hand(connection, of_page)
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Have Python look for cycles of objects afterwards, not between a change and its routes."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _restart_needed(key: str) -> Problem:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 SETTLE_S = 0.0005
 SETTLE_BUSY_S = 0.002  # if the last pass ended less than QUIET_S ago
 QUIET_S = 0.005
+QUIET_READINGS = 10  # the time without a pass that is quiet, too, as a multiple of what reading costs
+CHEAP_READING_S = 0.01  # a pass too many, because the rest of the events comes late, is no matter then
 RESYNC_S = 10.0  # between two passes without an event: the kernel does not report every change
 PRUNE_AFTER_S = 10.0  # after the start; then stale objects are removed even if a source has not reported yet
 
@@ -23,7 +25,8 @@ def settle_s(since_last_pass_s: float, read_cost_s: float) -> float:
     `read_cost_s` is the processor time that the last reading of the kernel took. With very many routes,
     reading is expensive. Waiting as long as reading takes leaves half of the processor to others.
     """
-    if since_last_pass_s > QUIET_S and read_cost_s < SETTLE_BUSY_S:
+    quiet_s = max(QUIET_S, QUIET_READINGS * read_cost_s)
+    if since_last_pass_s > quiet_s and read_cost_s < CHEAP_READING_S:
         return SETTLE_S
     return max(SETTLE_BUSY_S, read_cost_s)
 

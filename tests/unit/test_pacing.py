@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netbond.pacing import (
     AFTER_EXPIRY_S,
+    CHEAP_READING_S,
     PRUNE_AFTER_S,
     QUIET_S,
     RESYNC_S,
@@ -19,15 +20,17 @@ from netbond.pacing import (
 
 def test_the_first_news_after_quiet_is_attended_to_at_once() -> None:
     assert settle_s(QUIET_S * 2, 0.0) == SETTLE_S
+    assert settle_s(0.1, 0.003) == SETTLE_S
 
 
 def test_in_a_storm_news_are_collected() -> None:
     assert settle_s(QUIET_S / 2, 0.0) == SETTLE_BUSY_S
+    assert settle_s(0.02, 0.003) == 0.003
 
 
 def test_with_very_many_routes_half_of_the_time_is_others() -> None:
     assert settle_s(60.0, 0.4) == 0.4
-    assert settle_s(60.0, SETTLE_BUSY_S) == SETTLE_BUSY_S
+    assert settle_s(60.0, CHEAP_READING_S) == CHEAP_READING_S
 
 
 def test_stale_things_stay_until_all_have_spoken_or_had_their_time() -> None:
