@@ -16,7 +16,7 @@ that lose packets, and get a second copy (`copies`) where a lost one could not b
 
 Why a slow link takes a younger packet (`_send_younger`). A link that is too slow for the oldest packet takes
 the oldest that it can deliver in time with a margin of 5 to 15 % of the latency (the margin grows with the
-share of packets given up), or else the youngest packet with half of that margin.
+share of packets given up).
 """
 
 from __future__ import annotations
@@ -264,9 +264,7 @@ class Dealer:
             else:
                 high = middle
         if low == len(held):
-            low -= 1  # try the youngest, with half of the margin
-            if self._left(held[low], now) < model.sure + model.margin / 2:
-                return False
+            return False
         packet = held[low]
         if packet.fate != HELD or not self._fits(packet, model):
             return False
@@ -306,7 +304,7 @@ class Dealer:
         for model in ready:
             if model.sure > left or not self._fits(packet, model):
                 continue
-            if _is_on(packet, model):
+            if _was_on(packet, model, flying=True):
                 carried = True
                 continue
             loss = model.flight.loss
@@ -341,7 +339,7 @@ class Dealer:
                 spare.popleft()
                 continue
             left = self._left(packet, now)
-            others = [m for m in ready if not _is_on(packet, m) and self._fits(packet, m)]
+            others = [m for m in ready if not _was_on(packet, m, flying=True) and self._fits(packet, m)]
             pool = [model for model in others if model.sure <= left]
             if packet.fate == SENT and others and not pool:
                 return
@@ -373,7 +371,11 @@ class Dealer:
                 for model in ready:
                     if model.owner.metered or model.backlog + packet.size >= model.room:
                         continue
-                    if model.sure < soonest and not _is_on(packet, model) and self._fits(packet, model):
+                    if (
+                        model.sure < soonest
+                        and not _was_on(packet, model, flying=True)
+                        and self._fits(packet, model)
+                    ):
                         best, soonest = model, model.sure
                 if best is None:
                     return
@@ -388,7 +390,7 @@ class Dealer:
         for packet in reversed(self.recent):
             if model not in ready:
                 return
-            if packet.data and not _is_on(packet, model) and self._fits(packet, model):
+            if packet.data and not _was_on(packet, model, flying=True) and self._fits(packet, model):
                 fate = packet.fate
                 self.prober.spend(packet.size)
                 self.resent -= 1
@@ -434,21 +436,11 @@ def _eta(model: LinkModel) -> float:
     return model.eta
 
 
-def _was_on(packet: Packet, model: LinkModel) -> bool:
-    """Whether the packet was sent over this link before."""
+def _was_on(packet: Packet, model: LinkModel, *, flying: bool = False) -> bool:
+    """Whether the packet was sent over this link before; `flying`: whether it is still in flight there."""
     each = latest(packet)
     while each is not None:
-        if each.link is model:
-            return True
-        each = each.before
-    return False
-
-
-def _is_on(packet: Packet, model: LinkModel) -> bool:
-    """Whether the packet is already in flight on this link."""
-    each = latest(packet)
-    while each is not None:
-        if each.link is model and each.state == FLYING:
+        if each.link is model and (each.state == FLYING or not flying):
             return True
         each = each.before
     return False
