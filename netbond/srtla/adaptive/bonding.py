@@ -86,7 +86,7 @@ class Bonding(Carrier):
         dealer.margin = p.margin * latency
         for link in self._links:
             if link.model is not None:
-                link.model.set_target(dealer.target)
+                link.model.control.target = dealer.target
 
     # --- links ----------------------------------------------------------------------------------------------
 
@@ -127,7 +127,8 @@ class Bonding(Carrier):
     # --- the SRT caller -------------------------------------------------------------------------------------
 
     def control(self, data: bytes, now: float) -> None:
-        if data[0] == 0x80 and data[1] == 0 and wire.is_handshake(data):
+        handshake = wire.is_handshake(data)
+        if handshake:
             if wire.is_induction(data):
                 self._forget()
             self.handshake(data)
@@ -144,7 +145,7 @@ class Bonding(Carrier):
         if best is None:
             self.dropped += 1
             return
-        if data[0] == 0x80 and data[1] == 0:
+        if handshake:
             delay, share = best.model.path.shortest / 2, HANDSHAKE_DOUBT * self.latency
             self._handshake_delay = min(delay, max(0.5 * self.latency, delay - share))
             self._dealer.budget = self.latency + self._handshake_delay
@@ -397,13 +398,15 @@ class Bonding(Carrier):
     def _rescue(self, link: LinkState) -> None:
         """Queue copies of a stalled link's packets, to send them over other links that are idle."""
         for transmission in link.model.flight.fifo:
-            if transmission.state != FLYING:
-                continue
-            packet = packet_of(transmission)
-            waits = packet.fate == SENT and not packet.queued and packet.times < 3
-            if waits and latest(packet) is transmission:
-                packet.queued = SPARE
-                self._dealer.spare.append(packet)
+            if transmission.state == FLYING and packet_of(transmission).times < 3:
+                self._spare(transmission)
+
+    def _spare(self, transmission: Transmission) -> None:
+        """Queue a packet that may be stuck, unless it was sent over another link since, or is queued."""
+        packet = packet_of(transmission)
+        if packet.fate == SENT and not packet.queued and latest(packet) is transmission:
+            packet.queued = SPARE
+            self._dealer.spare.append(packet)
 
     # --- time -----------------------------------------------------------------------------------------------
 
@@ -531,13 +534,9 @@ class Bonding(Carrier):
         for transmission in model.flight.fifo:
             if now < transmission.sent_at + max(transmission.expected, model.path.smoothed) + grace:
                 break
-            if transmission.state != FLYING or transmission.index < model.called:
-                continue
-            packet = packet_of(transmission)
-            model.called = transmission.index + 1
-            if packet.fate == SENT and not packet.queued and latest(packet) is transmission:
-                packet.queued = SPARE
-                self._dealer.spare.append(packet)
+            if transmission.state == FLYING and transmission.index >= model.called:
+                model.called = transmission.index + 1
+                self._spare(transmission)
 
     # --- what the links carry -------------------------------------------------------------------------------
 

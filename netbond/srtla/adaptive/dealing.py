@@ -189,7 +189,7 @@ class Dealer:
             soonest = NEVER
             for model in pool:
                 arrival = model.eta + model.flight.loss * penalty if penalty else model.eta
-                if arrival < soonest and model.sure + model.margin <= left:
+                if arrival < soonest and model.needs <= left:
                     best, soonest = model, arrival
             if best is None:
                 if not any(self._send_younger(model, held, ready, now) for model in sorted(pool, key=_eta)):
@@ -202,7 +202,7 @@ class Dealer:
                     if (
                         model.share < share
                         and model.eta + model.flight.loss * penalty <= soonest + alike
-                        and model.sure + model.margin <= left
+                        and model.needs <= left
                     ):
                         best, share = model, model.share
             held.popleft()
@@ -216,7 +216,7 @@ class Dealer:
         """Send a packet that waits behind one that is too large for these links."""
         for position, packet in enumerate(islice(held, SEARCHED)):
             for model in ready:
-                in_time = model.sure + model.margin <= self._left(packet, now)
+                in_time = model.needs <= self._left(packet, now)
                 if packet.fate == HELD and in_time and self._fits(packet, model):
                     del held[position]
                     self._send_by(model, packet, ready, now)
@@ -247,7 +247,7 @@ class Dealer:
                 (link.priority for link in self.links if link.carries and not link.stalled), default=0
             )
         allowed = [model for model in ready if model.owner.priority >= least]
-        in_time = [model.owner.priority for model in allowed if model.sure + model.margin <= left]
+        in_time = [model.owner.priority for model in allowed if model.needs <= left]
         rank = max(in_time, default=None)
         return allowed if rank is None else [model for model in allowed if model.owner.priority == rank]
 
@@ -256,7 +256,7 @@ class Dealer:
     ) -> bool:
         """Send the oldest packet that this link can deliver in time; it is too slow for the oldest of all."""
         low, high = 0, len(held)
-        born = now + model.sure - self.budget + model.margin
+        born = now + model.needs - self.budget
         while low < high:
             middle = (low + high) // 2
             if held[middle].born < born:

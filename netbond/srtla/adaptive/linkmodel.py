@@ -42,6 +42,7 @@ class LinkModel:
         self.eta = 0.0  # s until a packet that is sent now arrives
         self.sure = 0.0  # s within which it should arrive
         self.margin = 0.0  # s by which a packet must be expected before its deadline
+        self.needs = 0.0  # s that a packet must have left: `sure` and the margin
         self.share = 0.0  # backlog as a share of ...
         self._measure = 1.0  # ... this many bytes
         self._begin(target, now)
@@ -69,10 +70,6 @@ class LinkModel:
             self.asked_at = self.answer_due = 0.0
         else:
             self._begin(self.control.target, now)
-
-    def set_target(self, target: float) -> None:
-        """Set the queue that the link may have, in s."""
-        self.control.target = target
 
     # --- questions ------------------------------------------------------------------------------------------
 
@@ -115,6 +112,7 @@ class LinkModel:
         """
         sure = self.arrival(0.0, self.size) + self.parameters.late_deviations * self.path.late
         self.margin = max(0.0, min(most, (budget - sure) / 2))
+        self.needs = self.sure + self.margin
 
     def took(self, size: int, now: float) -> bool:
         """Note that a packet was sent now; return whether the link can take another."""
@@ -129,6 +127,7 @@ class LinkModel:
     def _expect(self) -> None:
         self.eta = self.arrival(self.backlog, self.size)
         self.sure = self.eta + self.parameters.late_deviations * self.path.late
+        self.needs = self.sure + self.margin
 
     def arrival(self, backlog: float, size: int) -> float:
         """Return the s until a packet of `size` bytes arrives that is sent now, after `backlog` bytes."""
@@ -210,15 +209,11 @@ class LinkModel:
         # when the link seems slower, and as lost when it seems faster (`DeliveryRate`).
         lost = len(missing) < ACK_BATCH
         for transmission in missing:
-            if not lost:
-                self._doubt(transmission)
+            if not lost and transmission.state != PASSED:
+                rate.doubtful += transmission.size
             flight.leave(transmission, LOST if lost else PASSED, now)
         rate.proved(now)
         return missing if lost else []
-
-    def _doubt(self, transmission: Transmission) -> None:
-        if transmission.state != PASSED:
-            self.rate.doubtful += transmission.size
 
     def echoed(self, before: int, sample: float, now: float, *, mute: bool) -> None:
         """Take the echo of a keepalive that was sent before the `before`-th packet, `sample` s ago.

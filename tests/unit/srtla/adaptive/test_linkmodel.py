@@ -510,6 +510,7 @@ def test_care_does_not_leave_a_far_link_idle(budget: float, margin: float) -> No
     assert model.eta == pytest.approx(0.302)
     model.keep_margin(budget, 0.05)
     assert model.margin == pytest.approx(margin)
+    assert model.needs == pytest.approx(0.302 + margin)
 
 
 def test_a_round_trip_is_as_long_as_what_is_in_flight_takes() -> None:
@@ -527,7 +528,7 @@ def test_a_round_trip_is_as_long_as_what_is_in_flight_takes() -> None:
 def test_the_queue_that_a_link_may_have_can_be_changed() -> None:
     link = Link(1_000_000, known=True)
     before = link.model.control.limit(SIZE, link.now)
-    link.model.set_target(TARGET + 0.05)
+    link.model.control.target = TARGET + 0.05
     assert link.model.control.limit(SIZE, link.now) == pytest.approx(before + 50_000)
 
 
@@ -548,7 +549,7 @@ def test_a_link_that_joins_again_soon_is_the_link_that_it_was(away: float) -> No
     link.run(3.0)
     model = link.model
     rate, target = model.rate.rate, TARGET + 0.01
-    model.set_target(target)
+    model.control.target = target
     model.asked_at = model.answer_due = link.now
     model.abandon(link.now)
     link.now = model.proved_at + away
