@@ -10,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netbond.config.schema import RoutingConfig
-from netbond.ecmp import LARGEST_WEIGHT, Ecmp, ecmp, foreign_ids, nexthop_id, own_ids, reduced, uses_groups
-from netbond.model import Facts, NexthopObject, PathAttributes, Uplink, UplinkState
+from netbond.ecmp import (
+    LARGEST_WEIGHT,
+    Ecmp,
+    ecmp,
+    foreign_ids,
+    leg,
+    nexthop_id,
+    own_ids,
+    reduced,
+    uses_groups,
+)
+from netbond.model import Facts, Leg, NexthopGroup, NexthopObject, PathAttributes, Uplink, UplinkState
 from netbond.plan import Operation
 from tests.unit.boxes import SIX, box, uplinks
 
@@ -54,6 +64,27 @@ def test_a_group_has_its_members_first_and_ipv6_has_none() -> None:
         "ip route add default nhid 7800222 table 222 proto 78",
         "ip -6 route add default via fe80::1 dev usb0 table 222 proto 78 metric 1024",
     ]
+
+
+def test_a_leg_that_the_kernel_has_refused_is_left_out_and_only_that_one() -> None:
+    six = uplinks(SIX)
+    for refused, left in (
+        (TWO[0], "ip route add default via 10.0.1.1 dev usb1 table 222 proto 78"),
+        (TWO[1], "ip route add default via 10.0.0.1 dev usb0 table 222 proto 78"),
+    ):
+        assert leg(refused) == Leg(4, refused.table, refused.device, str(refused.gateway), 1)
+        found = ecmp([*TWO, *six], ROUTING, left_out={leg(refused)})
+        assert lines(found)[0] == left
+        assert "-6" in lines(found)[1], "of the other family, at the same device"
+    without = replace(TWO[0], gateway=None, weight=5)
+    assert leg(without) == Leg(4, 100, "usb0", "", 5)
+
+
+@pytest.mark.parametrize("resilient", [False, True])
+def test_a_group_says_whether_it_is_resilient(resilient: bool) -> None:
+    group = ecmp(TWO, ROUTING, groups=True, resilient=resilient).nexthops[-1]
+    assert isinstance(group, NexthopGroup)
+    assert group.resilient is resilient
 
 
 def test_an_ipv4_default_may_have_an_ipv6_gateway() -> None:

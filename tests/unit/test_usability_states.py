@@ -16,7 +16,7 @@ from netbond.model import (
     Override,
     SpentDataPlan,
 )
-from netbond.usability import stream_links
+from netbond.usability import spent_devices, stream_links
 from tests.unit.boxes import box, link, uplinks
 
 
@@ -139,6 +139,23 @@ class TestStates:
         assert self.states(dead) == ["up"] * 3
         only = frozenset({("usb1", ipaddress.ip_address("10.0.1.10"))})
         assert self.states(replace(dead, alive=only)) == ["dead", "up", "dead"]
+
+    def test_a_reason_that_is_missing_is_said_in_general_words(self) -> None:
+        bad = replace(
+            self.facts, health=(Health("usb0", 4, "down"), Health("usb1", 4, "degraded", poor=True))
+        )
+        found = uplinks(bad, parse("[health]\ncheck_quality = true"))
+        assert [each.reason for each in found] == ["checks fail", "degraded", ""]
+        spent = (SpentDataPlan("usb0", "off", ""), SpentDataPlan("usb1", "backup", ""))
+        found = uplinks(replace(self.facts, spent_plans=spent), Config())
+        assert [each.reason for each in found] == ["data plan is spent"] * 2 + [""]
+        dead = uplinks(replace(self.facts, health=self.down("usb0"), spent_plans=spent[:1]), Config())
+        assert [(each.state, each.reason) for each in dead] == [("dead", "no answer"), ("up", ""), ("up", "")]
+
+    def test_devices_with_a_spent_plan_but_those_that_are_set_to_be_used(self) -> None:
+        spent = tuple(SpentDataPlan(f"usb{n}", "off", "") for n in (0, 1))
+        facts = replace(self.set_to("up"), spent_plans=spent)
+        assert spent_devices(uplinks(facts, Config()), facts) == {"usb1"}
 
     def set_to(self, *modes: str, **rest: object) -> Facts:
         """The box with these modes set for usb0, usb1, ...; "": none."""
