@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import logging
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator
@@ -251,13 +252,16 @@ class Agent:
         async def doctor(_request: dict[str, Any], _peer: Peer) -> dict[str, Any]:
             return await self._reconciler.page.doctor.findings()
 
+        setting = {
+            "set": Command.typed(SetRequest, set_override),
+            "unset": Command.typed(UnsetRequest, unset_override),
+        }
         commands: dict[str, Command | Subscription] = {
             "events": Command.typed(EventsRequest, events, anybody=True),
             "follow-events": Subscription.typed(EventsRequest, follow_events, anybody=True),
             "status": Command.typed(StatusRequest, status, anybody=True),
             "hook": Command.typed(HookRequest, hook),
-            "set": Command.typed(SetRequest, set_override),
-            "unset": Command.typed(UnsetRequest, unset_override),
+            **setting,
             "facts": Command.typed(FactsRequest, facts),
             "watch": Subscription.typed(WatchRequest, watch, anybody=True),
         }
@@ -265,9 +269,24 @@ class Agent:
         await control.start()
         stack.push_async_callback(control.stop)
         # All that the web page may ask: a page that is taken over can do this, and no more.
-        of_page = {name: commands[name] for name in ("status", "watch", "follow-events")}
-        of_page["doctor"] = Command(doctor)
-        self._reconciler.page.serve = lambda connection: control.hand(connection, of_page)
+        of_page: dict[str, Command | Subscription] = {
+            **{name: commands[name] for name in ("status", "watch", "follow-events")},
+            "doctor": Command(doctor),
+        }
+        setting_of_page = {name: _by_page(command) for name, command in setting.items()}
+        self._reconciler.page.serve = lambda connection: control.hand(
+            connection, {**of_page, **setting_of_page} if self.config.page.control else of_page
+        )
+
+
+def _by_page(command: Command) -> Command:
+    """The command as the web page may give it: in its own name."""
+
+    async def by_page(request: dict[str, Any], peer: Peer) -> dict[str, Any]:
+        reply = command.handle({**request, "by": "the web page"}, peer)
+        return await reply if inspect.isawaitable(reply) else reply
+
+    return Command(by_page)
 
 
 @contextlib.contextmanager

@@ -288,6 +288,8 @@ token_file = ""
 certificate = ""
 certificate_key = ""
 user = "nobody"
+# true: who has the token may set uplinks off, and their weights.
+control = false
 
 # --- SRTLA engines that the agent keeps running ------------------------------------------------------------
 

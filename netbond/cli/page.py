@@ -39,6 +39,7 @@ WORDS = {
     "certificate": ("FILE", "the certificate for TLS (PEM)"),
     "certificate_key": ("FILE", "its private key (PEM), if that is another file"),
     "user": ("NAME", "become this user when the port is open"),
+    "control": ("", "who has the token may set uplinks; with --control-fd only"),
 }
 
 
@@ -51,6 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for key in fields(PageConfig):
         if key.name in WORDS:
             metavar, words = WORDS[key.name]
+            if isinstance(key.default, bool):
+                parser.add_argument(option(key), dest=key.name, action="store_true", help=words)
+                continue
             action = "append" if isinstance(key.default, tuple) else "store"
             parser.add_argument(option(key), dest=key.name, metavar=metavar, action=action, help=words)
     parser.add_argument("--control-fd", type=int, metavar="N", help="the channel with the agent")
@@ -80,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if args.control_fd is None:
         print(f"http{'s' if tls else ''}://{page.listen}/", flush=True)
     with contextlib.suppress(KeyboardInterrupt):  # how one ends it
-        asyncio.run(_serve(access, tls, listener, path, args.control_fd))
+        asyncio.run(_serve(access, tls, listener, path, args.control_fd, control=page.control))
     return EXIT_OK
 
 
@@ -132,13 +136,20 @@ def tls_of(page: PageConfig) -> ssl.SSLContext | None:
 
 
 async def _serve(
-    access: Access, tls: ssl.SSLContext | None, listener: socket.socket, path: Path, control_fd: int | None
+    access: Access,
+    tls: ssl.SSLContext | None,
+    listener: socket.socket,
+    path: Path,
+    control_fd: int | None,
+    *,
+    control: bool,
 ) -> None:
     channel = None if control_fd is None else Channel(control_fd)
     ended = asyncio.Event() if channel is None else channel.ended
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     connect = at(path) if channel is None else channel.connect
-    server = Server(access, connect, tls, of_agent=channel is not None)
+    of_agent = channel is not None
+    server = Server(access, connect, tls, of_agent=of_agent, control=of_agent and control)
     serving = asyncio.create_task(server.run(listener))
     if channel is not None:
         channel.ready()

@@ -226,6 +226,11 @@ def page_mistake(page: PageConfig) -> tuple[str, str] | None:
             f"listen = {str(page.listen)!r} is open to others, without token_file and certificate",
             "add both, or listen on 127.0.0.1 and reach it by ssh -L",
         )
+    if page.control and page.token_file is None:
+        return (
+            "control = true without token_file: every user of the box could set uplinks",
+            "add token_file, or leave control out",
+        )
     if page.certificate_key is not None and page.certificate is None:
         return "certificate_key is given, and no certificate", "add certificate = ..."
     return None

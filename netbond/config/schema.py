@@ -915,6 +915,12 @@ class PageConfig:
         v.optional_path, "", 'Its private key (PEM). `""`: it is in the file of the certificate.'
     )
     user: str = _key(v.word, "nobody", "The user that the page runs as; better not that of the engines.")
+    control: bool = _key(
+        v.flag,
+        default=False,
+        doc="`true`: who has the token may set mode, weight and priority of uplinks, as `netbond set` does"
+        " ([page.md](page.md#changing-something)).",
+    )
 
 
 # The checks that exist without a [[check]]. Their targets belong to several operators and to both families:

@@ -106,7 +106,8 @@ def arguments(page: PageConfig, control_socket: Path) -> list[str]:
         value = getattr(page, key.name)
         if value != key.default and key.name not in ("enabled", "user"):
             for each in value if isinstance(value, tuple) else (value,):
-                found += [f"--{key.name.replace('_', '-')}", str(each)]
+                option = f"--{key.name.replace('_', '-')}"
+                found += [option] if each is True else [option, str(each)]
     return found
 
 

@@ -39,6 +39,9 @@ ASKED_S: Final = 90.0  # for the agent to answer: doctor asks the network
 WRONG_TOKEN_S: Final = 1.0  # until somebody with a wrong token gets the answer
 SEND_BUFFER: Final = 16 * 1024  # bytes that the kernel keeps for a viewer: what waits there is old
 BACKLOG: Final = 64
+# What a browser may say of a request for the agent (SetRequest and UnsetRequest), which checks the values.
+SET_KEYS: Final = ("uplink", "what", "value", "for_s", "yes")
+UNSET_KEYS: Final = ("uplink", "what")
 _SHORT: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _SHORT_S: Final = 0.5  # without descriptors or memory: until the next try
 
@@ -66,14 +69,24 @@ class Server:
     """Answers on a listening socket, from `run()` on."""
 
     def __init__(
-        self, access: Access, connect: Connect, tls: ssl.SSLContext | None = None, *, of_agent: bool = False
+        self,
+        access: Access,
+        connect: Connect,
+        tls: ssl.SSLContext | None = None,
+        *,
+        of_agent: bool = False,
+        control: bool = False,
     ) -> None:
-        """`connect` makes connections to the agent; `of_agent`: they are those of its own page."""
+        """`connect` makes connections to the agent; `of_agent`: they are those of its own page.
+
+        `control`: uplinks may be set.
+        """
         self._access = access
         self._feed = Feed(connect)
         self._connect = connect
         self._tls = tls
         self._of_agent = of_agent
+        self._control = control
         self._assets = assets.load()
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[asyncio.Task[None], None] = {}  # without a whole request yet, oldest first
@@ -185,6 +198,15 @@ class Server:
             _only(request, "POST")
             self._need_token(request)
             return await self._asked({"command": "doctor"})
+        if request.path in ("/set", "/unset"):
+            _only(request, "POST")
+            self._need_token(request)
+            if not self._control:
+                raise RefusedError(HTTPStatus.FORBIDDEN, "this page only shows (control = true in [page])")
+            given = _object(request, content)
+            keys = SET_KEYS if request.path == "/set" else UNSET_KEYS
+            wanted = {key: given[key] for key in keys if key in given}
+            return await self._asked({"command": request.path[1:], **wanted})
         raise RefusedError(HTTPStatus.NOT_FOUND, "there is no such page")
 
     async def _log_in(self, request: Request, content: bytes) -> Response:
@@ -225,6 +247,8 @@ class Server:
             told = float("-inf")
             while True:
                 state, now = self._feed.state(), time.monotonic()
+                if self._control:
+                    state["control"] = True
                 changes = patch(shown, state)
                 if changes or now - told >= HEARTBEAT_S:
                     data = json.dumps({"t": round(now, 1), "p": changes}, separators=(",", ":"))

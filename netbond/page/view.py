@@ -66,8 +66,16 @@ def page_of(snapshot: Snapshot, beginnings: Beginnings, now: float) -> Json:
             for each in snapshot.agent.problem_details
         ],
         uplinks={
-            _key(uplink): _uplink(uplink, snapshot, checks.get((uplink.device, uplink.address)))
+            _key(uplink): {
+                **_uplink(uplink, snapshot, checks.get((uplink.device, uplink.address))),
+                **_given(set=_overrides(uplink.name, snapshot, beginnings, now)),
+            }
             for uplink in snapshot.uplinks
+        },
+        away={
+            each.uplink: _overrides(each.uplink, snapshot, beginnings, now)
+            for each in snapshot.overrides
+            if all(each.uplink != uplink.name for uplink in snapshot.uplinks)
         },
         gone={
             f"{each.name}/{each.family}": [
@@ -140,6 +148,8 @@ def _uplink(uplink: UplinkStatus, snapshot: Snapshot, health: HealthStatus | Non
         reason=uplink.reason,
         used=uplink.in_ecmp,
         weight=uplink.weight,
+        mode=uplink.mode,
+        priority=uplink.priority,
         metered=uplink.metered,
         rx=_kbps(uplink.rx_bps),
         tx=_kbps(uplink.tx_bps),
@@ -148,6 +158,19 @@ def _uplink(uplink: UplinkStatus, snapshot: Snapshot, health: HealthStatus | Non
         modem=modem.summary if modem else None,
         plan=[plan.used_bytes // 10**6, plan.budget_bytes // 10**6, plan.level] if plan else None,
     )
+
+
+def _overrides(uplink: str, snapshot: Snapshot, beginnings: Beginnings, now: float) -> Json:
+    """What people have set of an uplink: by what it is, the value, who has set it, and when it ends."""
+    return {
+        each.what: [
+            each.value,
+            each.by,
+            *(() if each.left_s is None else (beginnings.of(f"{uplink} {each.what}", -each.left_s, now),)),
+        ]
+        for each in snapshot.overrides
+        if each.uplink == uplink
+    }
 
 
 def _sender(engine: EngineStatus, beginnings: Beginnings, now: float) -> Json:

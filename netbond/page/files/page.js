@@ -49,7 +49,7 @@
     if (kbps < 1000) return [String(kbps), "kbit/s"];
     return [(kbps / 1000).toFixed(kbps < 99950 ? 1 : 0), "Mbit/s"];
   };
-  const ms = (value) => value === undefined ? ["–", ""] : [value > 0 && value < 1 ? "<1" : String(Math.round(value)), "ms"];
+  const ms = (value) => value === undefined ? ["–", ""] : [value < 1 ? "<1" : String(Math.round(value)), "ms"];
   const percent = (value) => value === undefined ? ["–", ""] : [value < 10 ? String(value) : String(Math.round(value)), "%"];
   const long = (seconds) => {
     const s = Math.max(0, Math.floor(seconds)), m = Math.floor(s / 60), h = Math.floor(m / 60), d = Math.floor(h / 24);
@@ -126,6 +126,119 @@
       make("dl", "plots", ...plots.map((one) => one.node)), more);
     return { node, name, word, why, more, plots };
   };
+
+  // --- what a person sets ---------------------------------------------------------------------------------
+
+  const TIMES = [["", "until I change it"], ["600", "10 minutes"], ["3600", "1 hour"], ["28800", "8 hours"], ["86400", "1 day"]];
+  let serial = 0, undoing = null;
+  const send = (path, body) => fetch(path, { method: "POST", cache: "no-store", body: JSON.stringify(body),
+    headers: { "Content-Type": "application/json" } });
+  const ask = async (path, body) => {
+    let answer;
+    try { answer = await send(path, body); } catch { throw new Error("The box does not answer."); }
+    if (!answer.ok) throw new Error((await answer.text()).trim());
+    return answer.json();
+  };
+  const toast = (text, undo) => {
+    put($("toast-text"), text);
+    undoing = undo;
+    show($("undo"), undo);
+    show($("toast"), true);
+  };
+  // To undo is to set again what was set before, or to unset what was not set.
+  const restore = (uplink, what, before) => {
+    const [one] = before.filter((each) => each.what === what);
+    return one ? ["set", { uplink, what, value: one.value, yes: true, ...(one.left_s === null ? {} : { for_s: Math.max(1, one.left_s) }) }]
+      : ["unset", { uplink, what }];
+  };
+  const perform = async (steps) => {
+    const undo = [], said = [];
+    for (const [path, body] of steps) {
+      const told = await ask(path, body);
+      said.push(told.text, ...told.warnings);
+      const whats = body.what ? [body.what] : told.before.map((each) => each.what);
+      undo.unshift(...whats.map((what) => restore(body.uplink, what, told.before)));
+    }
+    toast(said.join("; "), undo);
+  };
+  $("undo").addEventListener("click", async () => {
+    const steps = undoing;
+    show($("undo"), false);
+    try { await perform(steps); show($("undo"), false); } catch (error) { toast(error.message, null); }
+  });
+  $("dismiss").addEventListener("click", () => show($("toast"), false));
+
+  const setter = (summary) => {
+    const id = `set${++serial}`, modes = {}, times = make("select"), wrong = make("p", "wrong");
+    const group = make("fieldset", "", make("legend", "", "Mode"));
+    const row = make("div", "modes");
+    for (const [mode, words] of [["normal", "Normal"], ["backup", "Backup"], ["off", "Off"]]) {
+      const input = make("input");
+      Object.assign(input, { type: "radio", name: id, value: mode });
+      modes[mode] = input;
+      row.append(make("label", "", input, make("span", "", words)));
+    }
+    group.append(row);
+    const number = (words, low, high) => {
+      const input = make("input"), label = make("label", "", words);
+      Object.assign(input, { type: "number", min: low, max: high, id: `${id}${words}`, inputMode: "numeric", required: true });
+      label.htmlFor = input.id;
+      return [input, make("div", "", label, input)];
+    };
+    const [weight, weightBox] = number("Weight", 1, 256), [priority, priorityBox] = number("Stream priority", 0, 100);
+    times.id = `${id}time`;
+    for (const [seconds, words] of TIMES) { const choice = make("option", "", words); choice.value = seconds; times.append(choice); }
+    const timesLabel = make("label", "", "For how long");
+    timesLabel.htmlFor = times.id;
+    const apply = make("button", "", "Set"), anyway = make("button", "", "Set it off anyway"), back = make("button", "", "As configured");
+    anyway.type = back.type = "button";
+    wrong.setAttribute("role", "alert");
+    const form = make("form", "set", group, make("div", "pair", weightBox, priorityBox), make("div", "", timesLabel, times),
+      make("div", "both", apply, anyway, back), wrong);
+    const whose = make("span", "unseen"), node = make("details", "", make("summary", "", summary, " ", whose), form);
+    const entry = { node, form, whose, modes, weight, priority, times, wrong, anyway, back, uplink: null, shown: "" };
+    const run = async (steps) => {
+      put(wrong, "");
+      show(anyway, false);
+      apply.disabled = back.disabled = true;
+      try { await perform(steps); node.open = false; } catch (error) {
+        put(wrong, error.message.split("; if you mean it")[0]);
+        show(anyway, /last uplink/.test(error.message));
+      }
+      apply.disabled = back.disabled = false;
+    };
+    const wanted = (yes) => {
+      const uplink = entry.uplink, mode = row.querySelector(":checked"), for_s = times.value ? { for_s: Number(times.value) } : {};
+      const steps = [], again = (what) => times.value && uplink.set && uplink.set[what]; // for another time
+      if (mode && (mode.value !== uplink.mode || again("mode"))) steps.push(["mode", mode.value, yes ? { yes } : {}]);
+      if (Number(weight.value) !== uplink.weight || again("weight")) steps.push(["weight", Number(weight.value), {}]);
+      if (Number(priority.value) !== (uplink.priority || 0) || again("priority")) steps.push(["priority", Number(priority.value), {}]);
+      return steps.map(([what, value, more]) => ["set", { uplink: uplink.name, what, value, ...for_s, ...more }]);
+    };
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const steps = wanted(false);
+      if (steps.length) run(steps); else put(wrong, "Nothing is changed.");
+    });
+    anyway.addEventListener("click", () => run(wanted(true)));
+    back.addEventListener("click", () => run([["unset", { uplink: entry.uplink.name }]]));
+    show(anyway, false);
+    return entry;
+  };
+  const tellSetter = (entry, uplink) => {
+    entry.uplink = uplink;
+    put(entry.whose, uplink.name);
+    show(entry.node, state.control);
+    show(entry.back, uplink.set);
+    const now = `${uplink.mode} ${uplink.weight} ${uplink.priority}`;
+    if (entry.shown !== now || !entry.node.open) { // what somebody types is not overwritten
+      entry.shown = now;
+      entry.modes[uplink.mode || "normal"].checked = true;
+      if (!entry.node.open) { entry.weight.value = uplink.weight; entry.priority.value = uplink.priority || 0; entry.times.value = ""; }
+    }
+  };
+  const mine = (set) => all(set).map(([what, [value, by, until]]) =>
+    `${what === "mode" ? value : `${what} ${value}`}, set by ${by}${until ? `, ${long(until - now())} left` : ""}`).join(" · ");
   const RANK = { bad: 0, warn: 1, none: 2, good: 3 };
   const worst = (items, judge) => items.sort(([a, x], [b, y]) =>
     RANK[judge(x)] - RANK[judge(y)] || a.localeCompare(b, undefined, { numeric: true }));
@@ -199,13 +312,22 @@
     put(entry.more, receiver.more ? `and ${receiver.more} more` : "");
   };
 
-  const uplinkLevel = (uplink) => ({ up: uplink.reason ? "warn" : "good", standby: "none", degraded: "warn", spent: "warn" })[uplink.state] || "bad";
+  const uplinkLevel = (uplink) => ({ up: uplink.reason ? "warn" : "good", standby: "none", degraded: "warn", spent: "warn", off: "none" })[uplink.state] || "bad";
   const tellUplink = (entry, uplink) => {
     put(entry.name, uplink.family === 6 ? `${uplink.name} (IPv6)` : uplink.name);
     put(entry.word, uplink.state === "standby" ? "backup, waits" : uplink.state);
     level(entry.node, uplinkLevel(uplink));
+    if (!entry.set) {
+      entry.set = setter("Change");
+      entry.mine = make("p", "mine");
+      entry.node.append(entry.set.node);
+      entry.node.insertBefore(entry.mine, entry.why);
+    }
+    put(entry.mine, uplink.set ? mine(uplink.set) : "");
+    show(entry.mine, uplink.set);
+    tellSetter(entry.set, uplink);
     put(entry.why, uplink.reason || "");
-    show(entry.why, uplink.reason);
+    show(entry.why, uplink.reason && !(uplink.state === "off" && uplink.set));
     entry.plots[0].tell(uplink.rx || 0, rate(uplink.rx || 0));
     entry.plots[1].tell(uplink.tx || 0, rate(uplink.tx || 0));
     entry.plots[2].tell(uplink.rtt, ms(uplink.rtt));
@@ -251,8 +373,9 @@
       (entry, one, key) => (key[0] === "s" ? tellSender : tellReceiver)(entry, one, key.slice(1)));
     show($("uplinks"), known);
     list($("uplink-list"), worst(all(state.uplinks), uplinkLevel), () => card([["Down"], ["Up"], ["Round trip"]]), tellUplink);
-    list($("gone-list"), all(state.gone), line, (entry, [name, reason, began]) => {
-      put(entry.text, `${name}: ${reason} ${since(began)} ago`);
+    const away = all(state.away).map(([name, set]) => [`set ${name}`, [name, set]]);
+    list($("gone-list"), [...all(state.gone), ...away], line, (entry, [name, reason, began]) => {
+      put(entry.text, plain(reason) ? `${name} is not there: ${mine(reason)}` : `${name}: ${reason} ${since(began)} ago`);
     });
     const kept = all(state.events).sort(([a], [b]) => b - a), events = kept.slice(0, earlier ? kept.length : 8);
     show($("events"), events.length);
@@ -333,9 +456,6 @@
     else if (!source) open();
   });
   addEventListener("online", open);
-
-  const send = (path, body) => fetch(path, { method: "POST", cache: "no-store", body: JSON.stringify(body),
-    headers: { "Content-Type": "application/json" } });
 
   $("login").addEventListener("submit", async (event) => {
     event.preventDefault();

@@ -44,6 +44,7 @@ def test_options_are_the_keys() -> None:
     [
         (["--listen", "box:1"], "--listen 'box:1' is not valid; expected an address"),
         (["--hosts", "127.0.0.1"], "--hosts .* is not valid"),
+        (["--control"], "control = true without token_file"),
         (["--listen", "0.0.0.0:1"], "is open to others, without token_file and certificate"),
     ],
 )

@@ -207,6 +207,10 @@ REFUSED = [
         "page: listen = '[::]:443' is open to others, without token_file and certificate; add both, or",
     ),
     (
+        "[page]\nenabled = true\ncontrol = true",
+        "page: control = true without token_file: every user of the box could set uplinks; add",
+    ),
+    (
         '[page]\nenabled = true\ncertificate_key = "/k"',
         "page: certificate_key is given, and no certificate; add certificate = ...",
     ),

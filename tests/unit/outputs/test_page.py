@@ -74,10 +74,11 @@ def test_its_command_line() -> None:
         token_file=Path("/t"),
         certificate=Path("/c"),
         user="web",
+        control=True,
     )
     assert arguments(page, Path("/run/c.sock")) == [
         *("page", "--socket", "/run/c.sock", "--user", "web", "--listen", "[::]:443", "--hosts", "a.lan"),
-        *("--hosts", "b.lan", "--token-file", "/t", "--certificate", "/c"),
+        *("--hosts", "b.lan", "--token-file", "/t", "--certificate", "/c", "--control"),
     ]
 
 

@@ -29,6 +29,7 @@ class PretendedAgent:
         self.events = [Event(1, 100.0, "started", "", "info", "netbond is running")]
         self.line: WatchLine | None = None
         self.refusal = ""
+        self.set_to: list[dict[str, Any]] = []
         self.asked = 0
         self.followers = 0
 
@@ -42,6 +43,12 @@ class PretendedAgent:
         if self.refusal:
             raise UnavailableError(self.refusal)
         return {"summary": "all is fine", "findings": [], "age_s": 0}
+
+    async def set(self, request: dict[str, Any], _peer: Peer) -> dict[str, Any]:
+        self.set_to.append(request)
+        if self.refusal:
+            raise UnavailableError(self.refusal)
+        return {"text": "usb1 set off", "undo": "netbond unset usb1 mode", "before": [], "warnings": []}
 
     async def watch(self, _request: dict[str, Any], _peer: Peer) -> AsyncGenerator[dict[str, Any], None]:
         while True:
@@ -69,6 +76,8 @@ class PretendedAgent:
             {
                 "status": Command(self.status, anybody=True),
                 "doctor": Command(self.doctor, anybody=True),
+                "set": Command(self.set, anybody=True),
+                "unset": Command(self.set, anybody=True),
                 "watch": Subscription(self.watch, anybody=True),
                 "follow-events": Subscription(self.follow, anybody=True),
             },

@@ -35,11 +35,17 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def served(
-    folder: Path, access: Access | None = None, tls: ssl.SSLContext | None = None, *, of_agent: bool = True
+    folder: Path,
+    access: Access | None = None,
+    tls: ssl.SSLContext | None = None,
+    *,
+    of_agent: bool = True,
+    control: bool = False,
 ) -> AsyncIterator[tuple[int, PretendedAgent]]:
     agent, port = PretendedAgent(), free_port()
     async with agent.at(folder / "c.sock"):
-        server = Server(access or Access(), at(folder / "c.sock"), tls, of_agent=of_agent)
+        connect = at(folder / "c.sock")
+        server = Server(access or Access(), connect, tls, of_agent=of_agent, control=control)
         with listen(HostPort("127.0.0.1", port)) as listener:
             task = asyncio.create_task(server.run(listener))
             try:
@@ -209,6 +215,38 @@ async def test_doctor(tmp_path: Path) -> None:
         assert (await ask(port, "/doctor", "POST", {}))[2] == "netbond doctor took too long\n"
     async with served(tmp_path, of_agent=False) as (port, _):
         assert (await ask(port, "/doctor", "POST", {}))[0] == 404
+
+
+async def test_an_uplink_is_set(tmp_path: Path) -> None:
+    wanted = {"uplink": "usb1", "what": "mode", "value": "off", "for_s": 60}
+    bearer = {"Authorization": f"Bearer {TOKEN.decode()}"}
+    async with served(tmp_path, Access(token=TOKEN), control=True) as (port, agent):
+        assert (await ask(port, "/set", "POST", wanted))[0] == 401
+        assert (await ask(port, "/set", "POST", wanted, Origin="http://evil.example", **bearer))[0] == 403
+        assert (await ask(port, "/set", "POST", wanted, Content_Type="text/plain", **bearer))[0] == 415
+        assert (await ask(port, "/set", "POST", [wanted], **bearer))[0] == 400
+        assert (await ask(port, "/set", **bearer))[0] == 405
+        assert agent.set_to == []
+        status, _, body = await ask(
+            port, "/set", "POST", {**wanted, "by": "root", "command": "hook"}, **bearer
+        )
+        assert (status, json.loads(body)["text"]) == (200, "usb1 set off")
+        assert (await ask(port, "/unset", "POST", {"uplink": "usb1", "value": 1}, **bearer))[0] == 200
+        assert agent.set_to == [{"command": "set", **wanted}, {"command": "unset", "uplink": "usb1"}]
+        agent.refusal = "usb1 is the last uplink that works for IPv4, and nothing takes its place"
+        status, _, body = await ask(port, "/set", "POST", wanted, **bearer)
+        assert (status, body) == (409, f"{agent.refusal}\n")
+        async with stream(port, **bearer) as reader:
+            assert (await event(reader))["p"]["control"] is True
+
+
+async def test_a_page_that_only_shows(tmp_path: Path) -> None:
+    async with served(tmp_path) as (port, agent):
+        for path in ("/set", "/unset"):
+            assert (await ask(port, path, "POST", {"uplink": "usb1"}))[0] == 403
+        assert agent.set_to == []
+        async with stream(port) as reader:
+            assert "control" not in (await event(reader))["p"]
 
 
 async def test_slow_clients_keep_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

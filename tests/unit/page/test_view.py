@@ -12,7 +12,7 @@ from netbond.page.view import MAX_EVENTS, Beginnings, events_of, page_of, with_a
 from netbond.srtla.advice import Advice, LinkAdvice
 from netbond.srtla.watch import VERSION, WatchLine
 from netbond.status.assessment import belated
-from netbond.status.schema import ProblemStatus, Snapshot, from_json
+from netbond.status.schema import OverrideStatus, ProblemStatus, Snapshot, from_json
 from tests.unit.cli.snapshots import SNAPSHOT, missing
 
 NOW = 50_000.0
@@ -33,6 +33,8 @@ def test_uplinks() -> None:
         "state": "up",
         "used": True,
         "weight": 1,
+        "mode": "normal",
+        "priority": 0,
         "rx": 1500,
         "tx": 1,
         "rtt": 0.4,
@@ -47,6 +49,8 @@ def test_uplinks() -> None:
         "state": "up",
         "used": True,
         "weight": 1,
+        "mode": "normal",
+        "priority": 0,
         "rx": 1500,
         "tx": 1,
         "rtt": 48.4,
@@ -54,6 +58,24 @@ def test_uplinks() -> None:
         "modem": "T-Mobile LTE 72 %",
         "plan": [41_000, 50_000, "warning"],
     }
+
+
+def test_what_people_have_set() -> None:
+    found, beginnings = snapshot(), Beginnings()
+    first = replace(
+        found,
+        overrides=(
+            OverrideStatus("usb0", "mode", "off", "the web page", 5.0, 3595.0, "normal"),
+            OverrideStatus("usb0", "weight", 3, "root", 5.0, None, 1),
+            OverrideStatus("usb9", "mode", "backup", "root", 5.0, None, None),
+        ),
+    )
+    page = page_of(first, beginnings, NOW)
+    off = {"mode": ["off", "the web page", NOW + 3595], "weight": [3, "root"]}
+    assert page["uplinks"]["usb0"]["set"] == page["uplinks"]["usb0/6"]["set"] == off
+    assert page["away"] == {"usb9": {"mode": ["backup", "root"]}}
+    later = replace(first, overrides=(replace(first.overrides[0], left_s=3594.2), *first.overrides[1:]))
+    assert patch(page, page_of(later, beginnings, NOW + 1)) == {}
 
 
 def test_senders() -> None:
