@@ -120,6 +120,32 @@ def test_the_late_answer_to_a_probe_does_not_end_a_young_group() -> None:
     assert driven.sender.group is None
 
 
+def test_a_link_to_another_receiver_does_not_end_the_group_of_the_others() -> None:
+    """A balancer, or a name whose addresses are two hosts. It ends with the last link that is up."""
+    driven = Driven()
+    driven.hears(1, NGP)
+    driven.hears(1, b"\x92\x01" + driven.sender._probe_id[:128] + bytes(128))
+    driven.hears(1, REG3)
+    group = driven.sender.group
+    driven.sender.events()
+    for _ in range(20):
+        sent = driven.after(0.5)
+        if (1, wire.KEEPALIVE) in sent:
+            driven.hears(1, wire.build_srtla_ack([1]))
+        driven.hears(2, NGP)  # sooner than anything over the first link
+    assert (driven.sender.group, driven.sender.usable_links) == (group, 1)
+    assert driven.sender.events() == []
+    assert driven.stats(2)["reason"] == "the receiver knows our other links, but not this one"
+    for _ in range(10):  # the first receiver has ended
+        driven.after(0.5)
+        driven.hears(2, NGP)
+    assert driven.sender.group is None
+    assert driven.hears(2, NGP) == []
+    driven.hears(2, b"\x92\x01" + driven.sender._probe_id[:128] + bytes(128))
+    driven.hears(2, REG3)
+    assert driven.sender.usable_links == 1
+
+
 def test_a_forged_no_such_group_is_a_question_and_no_more() -> None:
     """Thousands of them, for two seconds: one question each half second, and the link stays up."""
     driven = Driven()
