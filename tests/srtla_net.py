@@ -309,9 +309,13 @@ class Stream:
         have = len(self.got)
         eventually(lambda: len(self.got) > have + 20, within, "the stream arrives")
 
+    def stop_numbers(self) -> None:
+        """Send filler from now on, which brings out what the listener has in its buffer."""
+        self._stop.set()
+
     def finish(self) -> list[int]:
         """Stop, and wait for the rest; return the numbers that did not arrive."""
-        self._stop.set()
+        self.stop_numbers()
         self._writer.join(5)
         eventually(
             lambda: self.got and self.got[-1] == self.sent - 1, 5 + self.latency / 1000, "the last chunk"
