@@ -197,8 +197,11 @@ def settings(path: str | None) -> tuple[str, str]:
     try:
         # Opening a FIFO would block, and with it the client.
         with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            mode = os.fstat(opened.fileno()).st_mode
+            if not stat.S_ISREG(mode):
                 raise OSError(errno.EINVAL, "not a regular file")
+            if mode & stat.S_IWOTH:
+                raise OSError(errno.EPERM, "writable by everybody")
             data = opened.read()
     except FileNotFoundError as error:
         if path is not None:

@@ -6,6 +6,7 @@ file at the default place is an empty configuration: netbond works without one.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
@@ -23,6 +24,7 @@ from netbond.config.schema import BUILT_IN_CHECKS, MAX_NESTED, REPEATED, SINGLE,
 from netbond.config.values import InvalidValueError
 from netbond.errors import ConfigError
 from netbond.system import files
+from netbond.system.strict_modes import open_to_all
 from netbond.system.text import printable
 
 if TYPE_CHECKING:
@@ -193,8 +195,16 @@ def config_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def load(path: Path | None) -> Config:
-    """Read the file at `path`; if it is None, that at the default place, where it may be missing."""
+    """Read the file at `path`; if it is None, that at the default place, where it may be missing.
+
+    Root reads none that everybody can write: it names commands that root runs.
+    """
     file = path or DEFAULT_PATH
+    if os.geteuid() == 0:
+        with contextlib.suppress(OSError, RuntimeError):  # read_text() says what is wrong
+            wrong, todo = open_to_all(file)
+            if wrong:
+                raise ConfigError(f"{file} is not read: {wrong}", todo)
     try:
         text = read_text(file)
     except FileNotFoundError:

@@ -300,6 +300,15 @@ def test_an_unreadable_configuration_means_the_default_places(config: Path, text
     assert hook.settings(str(config)) == default
 
 
+def test_a_configuration_that_everybody_can_write_is_not_used(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.chmod(0o646)
+    default = (str(Config().agent.state_dir), str(Config().agent.control_socket))
+    assert hook.settings(str(config)) == default
+    assert f"{config}: writable by everybody; using state_dir {default[0]}" in capsys.readouterr().err
+
+
 def test_a_fifo_in_the_configurations_place_holds_up_nobody(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

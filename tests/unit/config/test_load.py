@@ -176,6 +176,26 @@ def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
     assert load(tmp_path / "link").agent.log_level == "debug"
 
 
+@pytest.mark.root
+def test_root_reads_no_file_that_everybody_can_write(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text('[agent]\nlog_level = "debug"')
+    file.chmod(0o666)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    assert str(caught.value) == (f"{file} is not read: {file} is writable by everybody; chmod o-w {file}")
+    file.chmod(0o664)
+    assert load(file).agent.log_level == "debug"
+
+
+def test_users_read_what_they_like(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "x.toml"
+    file.touch()
+    file.chmod(0o666)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert load(file) == Config()
+
+
 @pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000])
 def test_what_no_parser_can_bear_is_an_error_in_a_line(value: str) -> None:
     """On a reload it would end the agent."""
