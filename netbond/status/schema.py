@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 from netbond.model import Device, IdleInterface
@@ -445,6 +446,7 @@ class HardwareStatus:
     bus: str = field(default="", metadata=doc("`usb`, `pci`, ...", omit=True))
 
     @classmethod
+    @lru_cache(maxsize=256)  # each snapshot asks for all devices, which rarely change
     def of(cls, device: Device) -> HardwareStatus:
         """What is known of a device."""
         return cls(**{key.name: getattr(device, key.name) for key in fields(cls)})
