@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
 from netbond import pins, switched_off, withheld
-from netbond.config.schema import Config
+from netbond.config.schema import Config, RoutingConfig
 from netbond.config.values import HIGHEST_TABLE
 from netbond.ecmp import ecmp, uses_groups
 from netbond.flows import Holders, holders, others_marks, takers
@@ -30,6 +30,7 @@ from netbond.policies.model import PolicyInUse
 from netbond.policies.routes import routes as policy_routes
 from netbond.policies.rules import refusals
 from netbond.rules import rules
+from netbond.system.by_identity import by_identity
 from netbond.tables import host, routes, through_devices
 from netbond.uplinks import find
 
@@ -74,10 +75,13 @@ def tables_in_use(facts: Facts, protocol: int) -> dict[str, int]:
         if own and route.table in sources - of_devices and len(route.nexthops) == 1:
             (hop,) = route.nexthops
             found[f"{hop.device}+{hop.gateway}"] = route.table
-    holders = {host(address.interface.ip): address.device for address in facts.addresses}
-    for rule in own_rules:
-        if rule.action == "table" and rule.source in holders and rule.table not in found.values():
-            found.setdefault(holders[rule.source], rule.table)
+    tables = set(found.values())
+    rest = [rule for rule in own_rules if rule.action == "table" and rule.table not in tables]
+    if any(rule.source for rule in rest):
+        holders = {host(address.interface.ip): address.device for address in facts.addresses}
+        for rule in rest:
+            if rule.source in holders and rule.table not in found.values():
+                found.setdefault(holders[rule.source], rule.table)
     return found
 
 
@@ -101,7 +105,7 @@ def desired(facts: Facts, config: Config) -> Desired:
     of_uplinks = [
         route
         for uplink in uplinks
-        for route in routes(uplink, routing, main.get((uplink.device, uplink.family), ()))
+        for route in _table(uplink, routing, tuple(main.get((uplink.device, uplink.family), ())))
     ]
     pinned = pins.routes(uplinks, facts, config)
     refused, refusing = pins.refusals(outside, found.withheld, facts, config)
@@ -162,6 +166,11 @@ def desired(facts: Facts, config: Config) -> Desired:
         flows=flows,
         inside=inside,
     )
+
+
+@by_identity(1024)
+def _table(uplink: Uplink, routing: RoutingConfig, main: tuple[Route, ...]) -> tuple[Route, ...]:
+    return tuple(routes(uplink, routing, main))
 
 
 def _members_first(

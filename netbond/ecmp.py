@@ -32,6 +32,7 @@ from netbond.model import (
     Route,
     Uplink,
 )
+from netbond.system.by_identity import by_identity
 from netbond.tables import DEFAULT, METRIC, nexthop
 
 # The gateway of an IPv6 leg that needs none: "the routers of this link" (RFC 4291, 2.6.1), an address that no
@@ -127,12 +128,18 @@ def leg(uplink: Uplink) -> Leg:
 
 def leg_hop(uplink: Uplink, weight: int = 1) -> Nexthop:
     """The nexthop of the uplink in a route that may have others."""
+    return _leg_hop(uplink, weight)
+
+
+@by_identity(1024)
+def _leg_hop(uplink: Uplink, weight: int) -> Nexthop:
     hop = nexthop(uplink, weight)
     if uplink.family == 6 and hop.gateway is None and not uplink.needs_gateway:
         return replace(hop, gateway=ANY_ROUTER)
     return hop
 
 
+@by_identity(1024)
 def member(number: int, hop: Nexthop, routing: RoutingConfig) -> NexthopObject:
     """The nexthop object with this id, for groups of IPv4."""
     # The gateway's family: that of an IPv4 default may be IPv6 (RFC 8950).
@@ -163,7 +170,7 @@ def ecmp(
         usable = [
             uplink
             for uplink in uplinks
-            if uplink.usable and uplink.family == family and leg(uplink) not in left_out
+            if uplink.usable and uplink.family == family and not (left_out and leg(uplink) in left_out)
         ]
         if not usable:
             continue

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6
 
 from netbond.dhcp.lease import Lease
 from netbond.srtla.statistics import EngineStatistics
+from netbond.system.hashed_once import HashedOnce, hashed_once
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
@@ -98,8 +99,9 @@ class Nexthop:
     dead: bool = field(default=False, compare=False)  # as read: the kernel skips it (no carrier)
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Route:
+class Route(HashedOnce):
     """A route in any table. `kind` is the kernel's type: unicast, unreachable, prohibit, ...
 
     `expires_s` is how long a router's advertisement still holds, as it was read (IPv6); None: for ever.
@@ -126,8 +128,9 @@ class Route:
         return self.destination.version
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(HashedOnce):
     """A policy rule. `action` is "table" (look up this table), or the kernel's unreachable, prohibit, ..."""
 
     priority: int
@@ -146,8 +149,9 @@ class Rule:
     other: str = ""
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class NexthopObject:
+class NexthopObject(HashedOnce):
     """A nexthop object of the kernel, which has a number (`ip nexthop`, kernel 5.3 and later)."""
 
     id: int
@@ -159,8 +163,9 @@ class NexthopObject:
     other: str = ""  # other attributes of a foreign one; "" in netbond's own
 
 
+@hashed_once
 @dataclass(frozen=True, slots=True)
-class NexthopGroup:
+class NexthopGroup(HashedOnce):
     """Several nexthop objects that share traffic by weight. `members` are (id, weight), sorted.
 
     The kernel does not turn a group into a `resilient` one, nor back.

@@ -8,9 +8,10 @@ never touched, with one exception that is asked for: `take_over_default`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from shlex import quote
+from typing import Generic, TypeVar
 
 from netbond.desired import Desired
 from netbond.foreign_rules import comes_first
@@ -32,6 +33,7 @@ from netbond.tables import DEFAULT
 
 _AFTER_LAST = 2**32  # above every priority of a rule
 Object = Route | Rule | NexthopObject | NexthopGroup
+Compared = TypeVar("Compared", Route, Rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +135,68 @@ def _plan_nexthops(
     return adds, [Operation("delete", found, "no longer wanted") for found in stale]
 
 
+class _Pairs(Generic[Compared]):
+    """Which of the kernel's objects was found to be which wanted one, so that it is not compared again.
+
+    By identity: these objects cannot change, and are kept, so that no other one gets their ids.
+    """
+
+    def __init__(self, part: Callable[[Compared], int]) -> None:
+        """`part`: equal objects are of one part, and what is to do in one part is no matter of the others."""
+        self._part: Callable[[Compared], int] = part
+        self._found: dict[int, tuple[Compared, Compared]] = {}  # by the id of the wanted one
+
+    def open_parts(self, own: Iterable[Compared], wanted: Iterable[Compared]) -> set[int]:
+        """The parts with an object that has no counterpart yet; in all others everything is as wanted."""
+        found = set()
+        there: dict[int, Compared] = {}
+        for each in own:
+            if id(each) in there:  # what the kernel has twice is read once
+                found.add(self._part(each))
+            there[id(each)] = each
+        paired = set()
+        for each in wanted:
+            pair = self._found.get(id(each))
+            if pair is None or id(pair[1]) not in there:
+                found.add(self._part(each))
+            else:
+                paired.add(id(pair[1]))
+        return found | {self._part(there[number]) for number in there.keys() - paired}
+
+    def learn(self, pairs: Iterable[tuple[Compared, Compared]], wanted: Iterable[Compared]) -> None:
+        """Keep these pairs of wanted and own objects, and those of before that are `wanted` still."""
+        new = {id(pair[0]): pair for pair in pairs}
+        self._found = {
+            id(each): pair
+            for each in wanted
+            if (pair := new.get(id(each)) or self._found.get(id(each))) is not None
+        }
+
+
+_ROUTES = _Pairs[Route](lambda route: route.table)
+_RULES = _Pairs[Rule](lambda rule: rule.priority)
+
+
 def _plan_routes(
-    observed: Iterable[Route], wanted: Iterable[Route], protocol: int
+    observed: Iterable[Route], wanted: Collection[Route], protocol: int
 ) -> tuple[list[Operation], list[Operation]]:
+    tables = _ROUTES.open_parts((route for route in observed if route.protocol == protocol), wanted)
+    if not tables:
+        return [], []
+    observed = [route for route in observed if route.table in tables]
     own = [route for route in observed if route.protocol == protocol]
     foreign = {_place(route) for route in observed if route.protocol != protocol}
-    there = Counter(_comparable(route) for route in own)
+    there = {_comparable(route): route for route in own}
     places = Counter(_place(route) for route in own)
     adds: list[Operation] = []
-    kept: set[Route] = set()
+    kept: dict[Route, tuple[Route, Route]] = {}
     replaced: set[tuple[object, ...]] = set()
     for route in wanted:
-        place = _place(route)
-        if there[_comparable(route)]:
-            kept.add(_comparable(route))
+        if route.table not in tables:
+            continue
+        place, comparable = _place(route), _comparable(route)
+        if comparable in there:
+            kept[comparable] = (route, there[comparable])
         elif places[place] == 1 and place not in foreign:
             adds.append(Operation("replace", route, "differs from what is there"))
             replaced.add(place)
@@ -159,14 +209,19 @@ def _plan_routes(
         for route in own
         if _comparable(route) not in kept and _place(route) not in replaced
     ]
+    _ROUTES.learn(kept.values(), wanted)
     return adds, deletes
 
 
 def _plan_rules(
-    observed: Iterable[Rule], wanted: Iterable[Rule], protocol: int
+    observed: Iterable[Rule], wanted: Collection[Rule], protocol: int
 ) -> tuple[list[Operation], list[Operation]]:
-    own = Counter(rule for rule in observed if rule.protocol == protocol)
-    goal = dict.fromkeys(wanted)  # in their order
+    priorities = _RULES.open_parts((rule for rule in observed if rule.protocol == protocol), wanted)
+    if not priorities:
+        return [], []
+    there = [rule for rule in observed if rule.protocol == protocol and rule.priority in priorities]
+    own, known = Counter(there), {rule: rule for rule in there}
+    goal = {rule: rule for rule in wanted if rule.priority in priorities}  # in their order
     adds = [Operation("add", rule, "missing") for rule in goal if not own[rule]]
     deletes = [
         Operation("delete", rule, "twice" if rule in goal else "no longer wanted")
@@ -175,6 +230,7 @@ def _plan_rules(
     ]
     # The first are the last to go: the box's own addresses and VRFs are needed all the time.
     deletes.sort(key=lambda delete: _first_priority(delete.what))
+    _RULES.learn(((rule, known[rule]) for rule in goal.values() if rule in known), wanted)
     return adds, deletes
 
 

@@ -37,7 +37,10 @@ from netbond.config.schema import RoutingConfig
 from netbond.model import MAIN_TABLE, Address, IPNetwork, Route, Rule, Uplink, UplinkState, Withheld
 from netbond.policies.model import PolicyInUse
 from netbond.policies.rules import rules as policy_rules
+from netbond.system.by_identity import by_identity
 from netbond.tables import host
+
+_NO_NETWORKS: frozenset[IPNetwork] = frozenset()
 
 
 def rules(
@@ -57,10 +60,13 @@ def rules(
     addresses alone: what is bound to their devices goes by main, as far as it can. `routes` are those of the
     uplinks' tables. The ECMP table's rule comes behind those of all `policies`.
     """
-    found: set[Rule] = set()
     everything, withheld = list(uplinks), list(withheld)
     uplinks = [uplink for uplink in everything if not uplink.vrf]
-    found |= {_oif(uplink, routing) for uplink in everything if uplink.vrf and not uplink.further}
+    found: dict[Rule, None] = {
+        _oif(uplink.family, uplink.table, uplink.device, routing): None
+        for uplink in everything
+        if uplink.vrf and not uplink.further
+    }
     tables = sorted({uplink.table for uplink in uplinks} | {each.table for each in withheld})
 
     def priority(table: int) -> int:
@@ -69,58 +75,83 @@ def rules(
         # Always ahead of the pins, however many uplinks there are.
         return min(routing.classic_priority + tables.index(table), routing.pin_priority - 1)
 
-    overlapping = _overlapping(uplinks) if routing.layout == "classic" else set()
+    overlapping = frozenset(_overlapping(uplinks)) if routing.layout == "classic" else _NO_NETWORKS
     for uplink in uplinks:
-        family, protocol, table = uplink.family, routing.protocol, uplink.table
-        found.add(_main(family, routing, passed_over))
-        shared = routing.ecmp_priority + len(policies)
-        found.add(Rule(shared, family, table=routing.ecmp_table, protocol=protocol))
-        if not uplink.further:  # of several gateways the first carries what is bound to the device alone
-            found.add(_oif(uplink, routing))
-        for address in uplink.addresses:
-            source = _source(address, routing, overlapping)
-            found.add(Rule(priority(table), family, table=table, source=source, protocol=protocol))
+        place, device = priority(uplink.table), "" if uplink.further else uplink.device
+        bound = _bound(place, uplink.family, uplink.table, device, uplink.addresses, routing, overlapping)
+        found.update(dict.fromkeys(bound))
+    for family in {uplink.family for uplink in uplinks}:
+        found[_to_table(routing.ecmp_priority + len(policies), family, routing.ecmp_table, routing)] = None
     for each in withheld:
-        found.add(_main(each.family, routing, passed_over))
+        place = priority(each.table)
         for address in each.addresses:
             source = host(address.interface.ip)
-            rule = Rule(
-                priority(each.table), each.family, table=each.table, source=source, protocol=routing.protocol
-            )
-            found.add(rule)
-    found |= {
-        Rule(routing.pin_priority, family, table=routing.pin_table, protocol=routing.protocol)
-        for family in pins
-    }
-    found |= _into_shared_networks(uplinks, routing, routes)
+            rule = Rule(place, each.family, table=each.table, source=source, protocol=routing.protocol)
+            found[rule] = None
+    for family in pins:
+        found[_to_table(routing.pin_priority, family, routing.pin_table, routing)] = None
+    found.update(dict.fromkeys(_into_shared_networks(uplinks, routing, routes)))
     # A policy that refuses is in force without an uplink, too, but not for what main has specific routes to.
-    found |= {_main(way.family, routing, passed_over) for policy in policies for way in policy.ways}
-    found |= set(policy_rules(policies, routing))
-    return sorted(
-        found,
-        key=lambda rule: (
-            *(rule.family, rule.priority, rule.table),
-            *(rule.oif, str(rule.source), str(rule.destination), rule.iif, rule.mark, rule.other),
-        ),
+    families = {uplink.family for uplink in uplinks} | {each.family for each in withheld}
+    families |= {way.family for policy in policies for way in policy.ways}
+    for family in families:
+        found[_main(family, routing, family in passed_over)] = None
+    found.update(dict.fromkeys(policy_rules(policies, routing)))
+    return list(_in_order(tuple(found)))
+
+
+@by_identity(4)
+def _in_order(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    return tuple(
+        sorted(
+            rules,
+            key=lambda rule: (
+                *(rule.family, rule.priority, rule.table),
+                *(rule.oif, str(rule.source), str(rule.destination), rule.iif, rule.mark, rule.other),
+            ),
+        )
     )
 
 
-def _oif(uplink: Uplink, routing: RoutingConfig) -> Rule:
-    return Rule(
-        routing.oif_priority,
-        uplink.family,
-        table=uplink.table,
-        oif=uplink.device,
-        protocol=routing.protocol,
-    )
+@by_identity(1024)
+def _oif(family: int, table: int, device: str, routing: RoutingConfig) -> Rule:
+    return Rule(routing.oif_priority, family, table=table, oif=device, protocol=routing.protocol)
 
 
-def _main(family: int, routing: RoutingConfig, passed_over: Container[int]) -> Rule:
+@by_identity(1024)
+def _bound(
+    priority: int,
+    family: int,
+    table: int,
+    device: str,
+    addresses: tuple[Address, ...],
+    routing: RoutingConfig,
+    overlapping: frozenset[IPNetwork],
+) -> tuple[Rule, ...]:
+    """The rules for what is bound to an uplink.
+
+    `device` is "" for a further gateway of one: the first carries what is bound to the device alone.
+    """
+    protocol = routing.protocol
+    sources = [_source(address, routing, overlapping) for address in addresses]
+    found = [Rule(priority, family, table=table, source=source, protocol=protocol) for source in sources]
+    if device:
+        found.append(_oif(family, table, device, routing))
+    return tuple(found)
+
+
+@by_identity(16)
+def _to_table(priority: int, family: int, table: int, routing: RoutingConfig) -> Rule:
+    return Rule(priority, family, table=table, protocol=routing.protocol)
+
+
+@by_identity(16)
+def _main(family: int, routing: RoutingConfig, passed_over: bool) -> Rule:
     return Rule(
         routing.main_priority,
         family,
         table=MAIN_TABLE,
-        suppress_prefixlength=0 if routing.layout == "default" or family in passed_over else None,
+        suppress_prefixlength=0 if routing.layout == "default" or passed_over else None,
         protocol=routing.protocol,
     )
 
@@ -157,6 +188,8 @@ def _into_shared_networks(
             if len(both := leading | others) > 1:
                 for device in both:
                     shared[device].add(network)
+    if not shared:
+        return set()
     holders = Counter({(u.device, a.interface.ip) for u in linked for a in u.addresses})
     twins = Counter(ip for _, ip in holders)
     return {

@@ -128,7 +128,7 @@ def last_route(table: int, family: int, routing: RoutingConfig) -> Route:
 
 def through_devices(
     routes: Iterable[Route], devices: Collection[str], protocol: int
-) -> dict[tuple[str, int], list[Route]]:
+) -> Mapping[tuple[str, int], Sequence[Route]]:
     """What main has through each device and family (4, 6) besides defaults, as the kernel lists it.
 
     Routes of netbond's own `protocol` are left out, and those that a copy would change (Route.other).

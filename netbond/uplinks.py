@@ -22,11 +22,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeVar
 
 from netbond import match
 from netbond.config.pattern import of_links
-from netbond.config.schema import Config, UplinkConfig
+from netbond.config.schema import Config, HealthConfig, UplinkConfig
 from netbond.dhcp.lease import Lease
 from netbond.exclusions import exclusions
 from netbond.gateways import MOST_GATEWAYS, choose, in_use, judged, why
@@ -46,6 +47,7 @@ from netbond.model import (
     UplinkState,
     Withheld,
 )
+from netbond.system.by_identity import Before, by_identity
 from netbond.tables import assign, on_link, reaches
 from netbond.usability import apply_policy
 from netbond.withheld import is_of_a_way_out, is_routed_by_others
@@ -244,7 +246,15 @@ def _newest(address: Address, claims: Iterable[GatewayClaim]) -> GatewayClaim | 
     return max(valid, key=lambda claim: claim.said_s, default=None)
 
 
-def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> list[_Gateway]:
+@lru_cache(maxsize=1024)
+def _given(gateways: tuple[str, ...], family: int) -> tuple[IPAddress, ...]:
+    """The gateways of this family that the configuration gives."""
+    found = map(ipaddress.ip_address, gateways)
+    return tuple(gateway for gateway in found if gateway.version == family)
+
+
+@by_identity(1024)
+def _configured(gateways: tuple[IPAddress, ...], addresses: tuple[Address, ...]) -> tuple[_Gateway, ...]:
     """Assign each address to a configured gateway.
 
     That is the gateway in the address's network that has the fewest addresses so far. If its network has
@@ -254,9 +264,9 @@ def _configured(gateways: Sequence[IPAddress], addresses: Sequence[Address]) -> 
     for address in addresses:
         fitting = [gateway for gateway in gateways if reaches(address, gateway)]
         shares[min(fitting or gateways[:1], key=lambda gateway: len(shares[gateway]))].append(address)
-    return [
+    return tuple(
         _Gateway((GatewayChoice(gateway, CONFIGURED),), tuple(share)) for gateway, share in shares.items()
-    ]
+    )
 
 
 def _known(link: Interface, addresses: Sequence[Address], known: _Index) -> list[_Gateway]:
@@ -331,10 +341,9 @@ def _gateways(
     if setting.gateway == ("none",):
         return [_Gateway((GatewayChoice(None, CONFIGURED),), addresses)]
     if setting.gateway != ("auto",):
-        given = [ipaddress.ip_address(gateway) for gateway in setting.gateway]
-        given = [gateway for gateway in given if gateway.version == addresses[0].family]
+        given = _given(setting.gateway, addresses[0].family)
         if given:
-            return _configured(given, addresses)
+            return list(_configured(given, addresses))
     return _known(link, addresses, known)
 
 
@@ -388,6 +397,11 @@ def _seen(
 
 
 # --- uplinks -----------------------------------------------------------------------------------------------
+
+
+@by_identity(1024)
+def _checks_quality(health: HealthConfig, setting: UplinkConfig) -> bool:
+    return health.of(setting).check_quality
 
 
 def _is_metered(device: str, setting: UplinkConfig, facts: Facts) -> bool:
@@ -579,6 +593,11 @@ class Found:
     withheld: tuple[Withheld, ...] = ()
 
 
+_NO_OVERRIDE = Override("")
+# Of the passes before: an uplink of which nothing has changed stays the same object.
+_BEFORE = Before(Uplink, 1024)
+
+
 def _disputed(
     item: _Chosen, now: GatewayChoice, gateways: Iterable[_Gateway], known: _Index
 ) -> tuple[tuple[str, IPAddress], ...]:
@@ -591,18 +610,21 @@ def _disputed(
     """
     if item.further or item.gateway.ip is None:
         return ()
+    family = item.gateway.ip.version
+    leases, defaults = known.leases.get(item.link.name), known.gateways(item.link.name, 4)
+    if not leases and not defaults:
+        return ()
     used = {now.gateway}
     for gateway in gateways:
         used |= {each.gateway for each in gateway.choices if each.source == gateway.choices[0].source}
     held = {address.interface.ip for address in item.gateway.addresses}
-    family = item.gateway.ip.version
     said = [
         (lease.source, lease.routers[0])
-        for lease in known.leases.get(item.link.name, ())
+        for lease in leases or ()
         if lease.routers and lease.address.ip in held
     ]
     if family == 4:
-        said += [(MAIN_DEFAULT, ip) for ip in known.gateways(item.link.name, 4) if ip is not None]
+        said += [(MAIN_DEFAULT, ip) for ip in defaults if ip is not None]
     return tuple(dict.fromkeys((source, ip) for source, ip in said if ip not in used))
 
 
@@ -670,7 +692,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         state, reason = _state(item.link)
         vrf = known.vrf_of.get(item.link.name, "")
         label = choice.labels.get(item.link.name, item.link.name) + item.further
-        override = overrides.get(label, Override(label))
+        override = overrides.get(label, _NO_OVERRIDE)
         weight = item.setting.weight if override.weight is None else override.weight
         # The first gateway decides, so that the address stays when another one is used.
         address = _primary(item.gateway.addresses or item.everything, item.gateway.ip).interface
@@ -705,7 +727,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
             gateways=choices if len(choices) > 1 else (),
         )
         uplinks.append(uplink)
-        if config.health.of(item.setting).check_quality:
+        if _checks_quality(config.health, item.setting):
             check_quality.add(uplink.name)
     uplinks.sort(key=lambda uplink: (uplink.family, uplink.table))
     settled = apply_policy(
@@ -714,6 +736,7 @@ def find(facts: Facts, config: Config, tables_in_use: Mapping[str, int]) -> Foun
         dead_leave_list=config.health.down_from_list,
         check_quality=check_quality,
     )
+    settled = [_BEFORE.same((uplink.family, uplink.table), uplink) for uplink in settled]
     return Found(
         tuple(settled),
         tuple(idle),

@@ -13,6 +13,7 @@ import itertools
 import operator
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
@@ -187,7 +188,7 @@ def link(payload: bytes, names: Names) -> Interface | None:
     counted = found.get(23, b"")  # IFLA_STATS64: packets in and out, bytes in and out, ...
     rx, tx = struct.unpack_from("=16xQQ", counted) if len(counted) >= 32 else (0, 0)
     return Interface(
-        name=_text(found[3]),
+        name=sys.intern(_text(found[3])),
         index=index,
         up=bool(flags & _IFF_UP),
         carrier=bool(flags & _IFF_LOWER_UP),

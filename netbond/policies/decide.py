@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from netbond.config.policy_values import PROTOCOLS
 from netbond.config.schema import Config, PolicyConfig
 from netbond.lan import dscp_marks
-from netbond.model import Facts, IPNetwork, Uplink
+from netbond.model import Facts, IPAddress, IPNetwork, Uplink
 from netbond.policies.destinations import networks
 from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
-from netbond.policies.tiers import Choice, choose, members
+from netbond.policies.tiers import Choice, choose, members, names_of
+from netbond.system.by_identity import by_identity
 from netbond.usability import spent_devices
 
 
@@ -28,8 +29,10 @@ def policies(uplinks: Iterable[Uplink], facts: Facts, config: Config) -> tuple[P
         codes = {code for policy in config.policy for code in policy.dscp}
         tables = {uplink.table for family in found.values() for uplink in family}
         marks = dscp_marks(codes, tables, config.router)
+    spent = spent_devices((*found[4], *found[6]), facts)
     return tuple(
-        _apply(policy, number, found, facts, config, marks) for number, policy in enumerate(config.policy, 1)
+        _apply(policy, number, found, facts, config, marks, spent)
+        for number, policy in enumerate(config.policy, 1)
     )
 
 
@@ -40,6 +43,7 @@ def _apply(
     facts: Facts,
     config: Config,
     marks: Mapping[int, tuple[int, int]],
+    spent: Collection[str],
 ) -> PolicyInUse:
     """The policy with this place in the file, with the uplinks of each family.
 
@@ -50,7 +54,6 @@ def _apply(
     problem = ""
     by_marks = bool(policy.dscp and marks)
     tiers = {family: members(policy.uplinks, found) for family, found in uplinks.items()}
-    spent = spent_devices((*uplinks[4], *uplinks[6]), facts)
     ways = []
     for family in (4, 6):
         there = bool(uplinks[family])
@@ -75,10 +78,7 @@ def _apply(
         policy.name,
         number,
         config.routing.policy_table + number,
-        tuple(
-            tuple(dict.fromkeys(uplink.name for uplink, _ in (*four, *six)))
-            for four, six in zip(tiers[4], tiers[6], strict=True)
-        ),
+        names_of(policy.uplinks, uplinks[4], uplinks[6]),
         tuple(ways),
         policy.sticky,
         policy.overflow,
@@ -94,11 +94,22 @@ def matching(policy: PolicyConfig, family: int, facts: Facts) -> PolicyMatch | N
     A key whose values all belong to the other family, or are not there, matches nothing; one that is left out
     matches everything.
     """
-    destinations = _of_family(networks(policy.destination, dict(facts.resolved)), family)
+    links = tuple([link.name for link in facts.interfaces]) if policy.interface else ()
+    return _matching(policy, family, facts.resolved, links, facts.users)
+
+
+@by_identity(256)
+def _matching(
+    policy: PolicyConfig,
+    family: int,
+    resolved: tuple[tuple[str, tuple[IPAddress, ...]], ...],
+    links: tuple[str, ...],
+    known_users: tuple[tuple[str, int], ...],
+) -> PolicyMatch | None:
+    destinations = _of_family(networks(policy.destination, dict(resolved)), family)
     sources = _of_family(networks(policy.source, {}), family)
-    links = [link.name for link in facts.interfaces] if policy.interface else []
     interfaces = [link for link in links if any(fnmatchcase(link, each) for each in policy.interface)]
-    users = dict(facts.users)
+    users = dict(known_users)
     uids = [
         tuple(map(int, user.split("-"))) if user[0].isdigit() else (users[user], users[user])
         for user in policy.uid

@@ -16,12 +16,13 @@ addresses the policy's traffic is refused from those of uplinks that the policy 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from netbond.config.schema import RoutingConfig
 from netbond.model import IPNetwork, Rule, Uplink, Withheld
-from netbond.policies.model import PolicyInUse, PolicyWay
+from netbond.policies.model import PolicyInUse, PolicyMatch, PolicyWay
+from netbond.system.by_identity import by_identity
 from netbond.tables import host
 
 
@@ -31,7 +32,13 @@ def rules(policies: Iterable[PolicyInUse], routing: RoutingConfig) -> list[Rule]
         rule
         for policy in policies
         for way in policy.ways
-        for rule in _rules(way, policy.table, routing.ecmp_priority + policy.number - 1, routing.protocol)
+        for rule in _rules(
+            way.match,
+            way.family,
+            policy.table,
+            routing.ecmp_priority + policy.number - 1,
+            routing.protocol,
+        )
     ]
 
 
@@ -61,7 +68,7 @@ def refusals(
             table = refusing_table(policy.number, routing) if match.destinations else 0
             # Behind main's specific routes.
             place = routing.main_priority + 1
-            found += _rules(replace(way, match=match), table, place, routing.protocol)
+            found += _rules(match, way.family, table, place, routing.protocol)
     return found
 
 
@@ -77,9 +84,13 @@ def refusing_table(number: int, routing: RoutingConfig) -> int:
     return routing.policy_table + 100 + number  # there are at most 64 policies
 
 
-def _rules(way: PolicyWay, table: int, priority: int, protocol: int) -> Iterable[Rule]:
+@by_identity(256)
+def _rules(match: PolicyMatch, family: int, table: int, priority: int, protocol: int) -> tuple[Rule, ...]:
     """A rule for each combination; table 0: they refuse."""
-    match = way.match
+    return tuple(_each(match, family, table, priority, protocol))
+
+
+def _each(match: PolicyMatch, family: int, table: int, priority: int, protocol: int) -> Iterator[Rule]:
     sources: tuple[IPNetwork | None, ...] = match.sources or (None,)
     codes = [(0, mark, mask) for mark, mask in match.dscp_marks] or [(dscp, 0, 0) for dscp in match.dscps]
     for source, device, (mark, mask), uids, number, ports, (dscp, for_dscp, bits) in itertools.product(
@@ -99,7 +110,7 @@ def _rules(way: PolicyWay, table: int, priority: int, protocol: int) -> Iterable
         ]
         yield Rule(
             priority,
-            way.family,
+            family,
             table=table,
             source=source,
             iif=device,

@@ -9,13 +9,14 @@ is one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from netbond.config.policy_values import Tier
 from netbond.model import Uplink, UplinkState
+from netbond.system.by_identity import by_identity
 
 
 def named(uplink: Uplink, pattern: str) -> bool:
@@ -29,32 +30,52 @@ def _fits(name: str, device: str, pattern: str) -> bool:
 
 def members(tiers: Sequence[Tier], uplinks: Sequence[Uplink]) -> list[list[tuple[Uplink, int]]]:
     """The uplinks of each tier with their weights. An uplink belongs to the first tier that names it."""
-    found: list[list[tuple[Uplink, int]]] = [[] for _ in tiers]
-    places = _places(tuple(tiers), tuple([(uplink.name, uplink.device) for uplink in uplinks]))
-    for uplink, place in zip(uplinks, places, strict=True):
-        if place is not None:
-            tier, weight = place
-            found[tier].append((uplink, weight or uplink.weight))
-    return found
+    return [
+        [(uplinks[number], weight or uplinks[number].weight) for number, weight in tier]
+        for tier in _places(tuple(tiers), _names(tuple(uplinks)))
+    ]
+
+
+def names_of(tiers: Sequence[Tier], *uplinks: Sequence[Uplink]) -> tuple[tuple[str, ...], ...]:
+    """The names of the uplinks of each tier, each once; `uplinks` are those of each family."""
+    return _names_of(tuple(tiers), tuple([_names(tuple(each)) for each in uplinks]))
+
+
+@lru_cache(maxsize=256)
+def _names_of(
+    tiers: tuple[Tier, ...], families: tuple[tuple[tuple[str, str], ...], ...]
+) -> tuple[tuple[str, ...], ...]:
+    found: list[dict[str, None]] = [{} for _ in tiers]
+    for names in families:
+        for tier, members in zip(found, _places(tiers, names), strict=True):
+            tier.update((names[number][0], None) for number, _ in members)
+    return tuple(map(tuple, found))
+
+
+@by_identity(8)
+def _names(uplinks: tuple[Uplink, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple([(uplink.name, uplink.device) for uplink in uplinks])
 
 
 @lru_cache(maxsize=256)  # names change rarely, and each pass asks for all policies
 def _places(
     tiers: tuple[Tier, ...], names: tuple[tuple[str, str], ...]
-) -> tuple[tuple[int, int] | None, ...]:
-    """The tier and the weight of each uplink, by its name and its device's; None: no tier names it."""
-    return tuple(
-        next(
-            (
-                (place, weight)
-                for place, tier in enumerate(tiers)
-                for pattern, weight in tier
-                if _fits(name, device, pattern)
-            ),
-            None,
+) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """For each tier which of the uplinks it has, by number, each with its weight (0: the uplink's own).
+
+    `names` are the names of the uplinks and their devices.
+    """
+    found: list[list[tuple[int, int]]] = [[] for _ in tiers]
+    for number, (name, device) in enumerate(names):
+        places = (
+            (members, weight)
+            for members, tier in zip(found, tiers, strict=True)
+            for pattern, weight in tier
+            if _fits(name, device, pattern)
         )
-        for name, device in names
-    )
+        if (first := next(places, None)) is not None:
+            first[0].append((number, first[1]))
+    return tuple(map(tuple, found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +96,30 @@ def choose(
     `spent` are the devices whose data plan is spent, and which are kept as backups.
     """
     unspent = [[each for each in tier if each[0].device not in spent] for tier in tiers] if spent else tiers
-    working = [_working(tier, good=True) for tier in unspent]
-    if not any(working):
-        working = [_working(tier) for tier in unspent]
-    if not any(working) and spent:
-        working = [_working(tier) for tier in tiers]
-    usable = [place for place, tier in enumerate(working) if tier]
-    if not usable:
+    first = None
+    for each, good in ((unspent, True), (unspent, False), (tiers, False)):
+        working = _all_working(each, good=good)
+        if (first := next(working, None)) is not None:
+            break
+    if first is None:
         return Choice(reason=_why_not(tiers))
-    best = usable[0]
-    if overflowing and len(usable) > 1:
-        place = usable[1]
-        reason = f"tier {best + 1} overflows"
-    else:
-        place = best
-        reason = _why_not(tiers[:best])
-    return Choice(best + 1, place + 1, tuple(working[place]), reason)
+    best, uplinks = first
+    if overflowing and (second := next(working, None)) is not None:
+        place, uplinks = second
+        return Choice(best + 1, place + 1, tuple(uplinks), f"tier {best + 1} overflows")
+    return Choice(best + 1, best + 1, tuple(uplinks), _why_not(tiers[:best]))
 
 
-def _working(tier: Sequence[tuple[Uplink, int]], *, good: bool = False) -> Sequence[tuple[Uplink, int]]:
+def _all_working(
+    tiers: Iterable[Sequence[tuple[Uplink, int]]], *, good: bool
+) -> Iterator[tuple[int, Sequence[tuple[Uplink, int]]]]:
+    """Each tier that works, with its place, and what works of it."""
+    for place, tier in enumerate(tiers):
+        if working := _working(tier, good=good):
+            yield place, working
+
+
+def _working(tier: Sequence[tuple[Uplink, int]], *, good: bool) -> Sequence[tuple[Uplink, int]]:
     """Those in use, or if there are none, backups that wait, and unless they must be `good` the degraded."""
     return [each for each in tier if each[0].usable] or [
         each for each in tier if each[0].leads_out and not (good and each[0].state == UplinkState.DEGRADED)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 import shlex
 from dataclasses import replace
+from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netbond.config.load import parse
 from netbond.config.schema import Config
@@ -183,6 +188,51 @@ def test_a_rule_that_stands_twice_loses_one() -> None:
     assert commands(twice) == [
         f"ip rule delete {c}" for c in ["priority 40 from all oif usb0 lookup 100 protocol 78"]
     ]
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=15)
+def test_what_was_compared_before_makes_no_difference(random: Random) -> None:
+    """The same with copies of all objects, of which nothing is known from the time before."""
+    facts = settled(box("usb0", "usb1", "usb2"))
+    goals = [desired(facts, Config()), desired(box("usb0", "usb2"), Config())]
+    goals = [Desired(routes=goal.routes, rules=goal.rules) for goal in goals]
+    routes: list[Any] = list(facts.routes)
+    rules: list[Any] = list(facts.rules)
+    for _ in range(8):
+        for things in (routes, rules):
+            place = random.randrange(len(things))
+            match random.randrange(5):
+                case 0:
+                    del things[place]
+                case 1:
+                    things.append(things[place])  # the very same object: the kernel has it twice
+                case 2:
+                    things[place] = replace(things[place], protocol=4)
+                case 3:
+                    things[place] = replace(things[place], table=things[place].table + 1)
+                case _:
+                    things.insert(place, copy.deepcopy(things[place]))
+        goal = random.choice(goals)
+        now = replace(facts, routes=tuple(routes), rules=tuple(rules))
+        prune = random.random() < 0.8
+        known, wanted = copy.deepcopy((now.routes, now.rules)), copy.deepcopy((goal.routes, goal.rules))
+        afresh = plan(
+            Facts(routes=known[0], rules=known[1]),
+            Desired(routes=wanted[0], rules=wanted[1]),
+            PROTOCOL,
+            prune=prune,
+        )
+        assert plan(now, goal, PROTOCOL, prune=prune) == afresh
+
+
+def test_a_rule_that_was_as_wanted_and_then_stands_twice() -> None:
+    """The kernel's messages about both are the same, and so is the object that is made of them."""
+    facts = settled(box("usb0"))
+    goal = desired(facts, Config())
+    assert plan(facts, goal, PROTOCOL) == []
+    twice = replace(facts, rules=(*facts.rules, facts.rules[0]))
+    assert [o.why for o in plan(twice, goal, PROTOCOL)] == ["twice"]
 
 
 def test_the_rules_for_vrfs_and_own_addresses_go_last() -> None:

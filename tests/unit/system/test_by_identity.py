@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from netbond.system.by_identity import by_identity
+from dataclasses import dataclass, field
+
+from netbond.system.by_identity import Before, by_identity
 
 
 class Thing:
@@ -55,3 +57,22 @@ def test_objects_that_are_gone_are_not_mistaken_for_new_ones_at_their_place() ->
         return of[0]
 
     assert [number([value]) for value in range(100)] == list(range(100))
+
+
+@dataclass(frozen=True)
+class Pair:
+    first: str
+    second: str = field(default="", compare=False)
+
+
+def test_an_equal_object_gives_way_to_the_one_before() -> None:
+    before = Before(Pair, 2)
+    one = before.same("a", Pair("x", "y"))
+    assert before.same("a", Pair("x", "y")) is one
+    other = Pair("x", "z")  # it differs in what does not count in comparisons
+    assert before.same("a", other) is other
+    assert before.same("a", Pair("x", "z")) is other
+    assert before.same("b", one) is one
+    before.same("c", one)
+    third = Pair("x", "z")
+    assert before.same("a", third) is third  # "a" was forgotten
