@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from netbond.srtla.schedule import ClassicScheduler, LinkState
+from netbond.srtla.schedule import Bond, Capacity, Carrier, ClassicScheduler, LinkState, Outlet
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,59 @@ def test_a_link_that_begins_anew_has_the_first_window() -> None:
     link = LinkState(0, window=1000)
     ClassicScheduler().reset(link, 0.0)
     assert link.window == 20000
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen"),
+    [
+        ((3000, 1), (3001, 1), 0),  # 1500 each: whole numbers are compared, and the first of equals wins
+        ((3000, 1), (3002, 1), 1),
+        ((6000, 2), (4000, 0), 1),  # 2000 and 4000
+        ((4000, 1), (9000, 3), 1),  # 2000 and 2250; with one more in flight each, 1333 and 1800
+        ((3000, 0), (8000, 2), 0),  # 3000 and 2666; with one more in flight each, 1500 and 2000
+        ((0, 5), (0, 9), 0),  # nothing free at all: one of them nevertheless
+    ],
+)
+def test_classic_scores(first: tuple[int, int], second: tuple[int, int], chosen: int) -> None:
+    links = [
+        LinkState(n, window=window, in_flight=in_flight, usable=True)
+        for n, (window, in_flight) in enumerate((first, second))
+    ]
+    assert ClassicScheduler().choose(links, 1316, 0.0) is links[chosen]
+
+
+def test_a_link_with_room_for_one_packet_is_not_full_and_priority_is_stronger_than_any_window() -> None:
+    low, high = LinkState(0, window=60000, usable=True), LinkState(1, window=1000, usable=True, priority=1)
+    assert ClassicScheduler().choose([low, high], 1316, 0.0) is high
+    high.window = 999
+    assert ClassicScheduler().choose([low, high], 1316, 0.0) is low
+    low.window, high.window, high.priority, low.priority = 60000, 1000, 100, 99
+    assert ClassicScheduler().choose([low, high], 1316, 0.0) is high
+
+
+def test_a_window_grows_only_on_a_link_that_uses_it() -> None:
+    link = LinkState(0, window=3000, usable=True, in_flight=3)
+    ClassicScheduler().acknowledged(link, [])
+    assert link.window == 3000, "just full"
+    link.in_flight = 4
+    ClassicScheduler().acknowledged(link, [])
+    assert link.window == 3029
+
+
+def test_no_link_is_none() -> None:
+    assert ClassicScheduler().choose([], 1316, 0.0) is None
+
+
+def test_what_a_mode_leaves_out() -> None:
+    carrier, outlet = Carrier(), Outlet()
+    carrier.connect(outlet)
+    assert carrier._outlet is outlet
+    assert (carrier.keeps_all(), carrier.patience()) == (False, 0.0)
+    assert carrier.capacity(LinkState(0), 0.0) is None
+    assert carrier.advised(0.0) is None
+
+
+def test_figures_of_a_link_and_of_a_bond() -> None:
+    link, bond = Capacity(1.0, "measured", 2.0, 3.0), Bond(4.0, 5.0, 6.0, 7.0)
+    assert (link.bits_per_second, link.certainty, link.age_s, link.queued_s) == (1.0, "measured", 2.0, 3.0)
+    assert (bond.advised, bond.capacity, bond.queued_s, bond.latency_s) == (4.0, 5.0, 6.0, 7.0)

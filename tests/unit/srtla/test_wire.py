@@ -368,3 +368,65 @@ def test_a_conclusion_may_name_a_packet_filter() -> None:
     assert not wire.names_packet_filter(bare + sid)
     assert not wire.names_packet_filter((bare + sid + fec)[:-1])
     assert not wire.names_packet_filter(srt_handshake(INDUCTION, 5) + fec)
+
+
+def test_handshakes_that_are_cut_off() -> None:
+    """Type and socket id end 40 and 44 bytes from the start; what is cut off has none."""
+    for whole, is_it in (
+        (induction(9), wire.is_induction),
+        (srt_handshake(CONCLUSION, 9), wire.is_conclusion),
+    ):
+        assert is_it(whole[:40])
+        assert not is_it(whole[:39])
+        assert not is_it(b"\x80\x01" + whole[2:])
+    assert wire.handshake_socket(induction(9)[:44]) == 9
+    assert wire.handshake_socket(induction(9)[:43]) == 0
+    assert wire.destination_of(srt_handshake(CONCLUSION, 5, to=0x01020304)[:16]) == 0x01020304
+    assert wire.destination_of(bytes(15)) == 0
+    assert wire.accepting_socket(srt_handshake(CONCLUSION, 9)) == 9
+    assert wire.accepting_socket(induction(9)) == 0
+
+
+def test_a_listeners_answer_to_an_induction() -> None:
+    asked = (
+        b"\x80\x00\0\0" + bytes(4) + struct.pack("!II", 7, 0) + struct.pack("!IHH", 4, 0, 2) + bytes(range(8))
+    )
+    asked += struct.pack("!IIII", 8192, 1, 0x01020304, 0) + bytes(range(16))
+    assert len(asked) == wire.HANDSHAKE_LENGTH
+    answer = wire.answer_induction(asked + b"more", 0xFFFEFDFC)
+    assert answer.hex(" ", 4) == (
+        "80000000 00000000 00000007 01020304"  # its own time stamp, for the caller's socket
+        " 00000005 00004a17 00010203 04050607"  # version 5 and SRT's magic number
+        " 00002000 00000001 01020304 fffefdfc"  # type 1, and the cookie
+        " 00010203 04050607 08090a0b 0c0d0e0f"
+    )
+    assert wire.cookie_of(answer) == 0xFFFEFDFC
+    assert wire.cookie_of(answer[:48]) == 0xFFFEFDFC
+    assert wire.cookie_of(answer[:47]) == 0
+    assert wire.with_cookie(answer, 1) == answer[:44] + b"\0\0\0\1" + answer[48:]
+
+
+def test_a_callers_induction_and_a_shutdown() -> None:
+    assert wire.build_induction(0x0A0B0C0D).hex(" ", 4) == (
+        "80000000 00000000 00000000 00000000 00000004 00000002 00000000 000005dc"
+        " 00002000 00000001 0a0b0c0d 00000000 00000000 00000000 00000000 00000000"
+    )
+    assert wire.build_shutdown(0x0A0B0C0D).hex(" ", 4) == "80050000 00000000 00000000 0a0b0c0d 00000000"
+
+
+@pytest.mark.parametrize("sequence", [0, 1, 0x01020304, 0x7F000000, TOP])
+def test_each_byte_of_an_acknowledged_number_counts(sequence: int) -> None:
+    assert wire.parse_srt_ack(srt_ack(sequence)) == sequence
+    assert wire.parse_srt_ack(srt_ack(sequence)[:20]) == sequence, "a light ACK"
+    assert wire.parse_srt_ack(srt_ack(sequence)[:19]) is None
+    assert wire.parse_srt_ack(srt_ack(sequence | 0x80000000)) == sequence, "the highest bit is none of it"
+    assert wire.parse_srt_nak(srt_nak((sequence, sequence))) == [(sequence, sequence)]
+
+
+def test_a_type_needs_two_bytes() -> None:
+    assert [wire.packet_type(data) for data in (b"", b"\x90", b"\x90\x01", b"\x01\x02\x03")] == [
+        -1,
+        -1,
+        0x9001,
+        0x102,
+    ]
