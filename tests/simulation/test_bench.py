@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bench import interop
 from bench.bonding import chosen_columns
 from bench.bonds import NAMED, capacity, cases, wild_cases
 from bench.columns import Column, Task, measure, parameters
@@ -224,3 +225,18 @@ def test_no_mode_loses_less_than_the_oracle(bond: str, latency: float) -> None:
             latency=latency,
         )
         assert simulation.run().lost_pct >= ideal
+
+
+def test_the_table_of_who_works_with_whom() -> None:
+    outcomes = {
+        "netbond -> B: handshake": "ok",
+        "A -> netbond: handshake": "2.0 % lost",
+        "netbond -> B: wrap": "ok (flaky)",
+    }
+    assert interop.table({"outcomes": outcomes}) == (
+        "| sender, receiver | stream | wrap |\n|---|---|---|\n"
+        "| A to netbond | 2.0 % lost |  |\n| netbond to B | ok | ok (flaky) |"
+    )
+    assert [interop.is_good(each) for each in ("ok, 20 carry", "3 s", "2.0 % lost", "no: it ended")] == [
+        True, True, False, False
+    ]  # fmt: skip
