@@ -10,7 +10,8 @@ Each follower has its own connection, so that a service that hangs delays no oth
 unique name only, which never makes the bus start one.
 
 What arrives is checked twice. Here its sender and signature are checked: any user of the machine may send a
-signal to any connection on the system bus. The parsers in networkmanager.py and modemmanager.py check values.
+signal to any connection on the system bus. The sender must be root's; the bus is asked once per owner. The
+parsers in networkmanager.py and modemmanager.py check values.
 
 Faults of dbus-next 0.2.3 (to use dbus-fast instead, change the import lines):
 - its authentication loops for ever at the end of file, if a bus dies just then: repaired here;
@@ -395,6 +396,8 @@ class Follower:
             self._become(ABSENT, f"{self.service.name} has no owner on the bus")
             return
         self._early = []
+        if not await self._trusted(owner):
+            return
         try:
             reply = await self._ask(
                 owner, self.service.root, OBJECT_MANAGER, "GetManagedObjects", status=NOT_ANSWERING
@@ -414,6 +417,27 @@ class Follower:
             self._mirror.apply(message)
         self._become(RUNNING, "")
         self._tell()
+
+    async def _trusted(self, owner: str) -> bool:
+        """Whether root or this process's user owns the name; False also if the owner has left meanwhile.
+
+        The bus's policy should let nobody else have it. Gateways follow from what the service says.
+        """
+        try:
+            reply = await self._ask(DBUS, DBUS_PATH, DBUS, "GetConnectionUnixUser", "s", [owner])
+        except DBusError as error:
+            if self._woken.is_set():  # it went away, or another process took its name: look again
+                return False
+            raise BusError(NO_BUS, text(f"{error.type}: {error}")) from None
+        uid = reply.body[0] if reply.signature == "u" else None
+        if uid in (0, os.geteuid()):
+            return True
+        if owner == self._owner:
+            self._owner = ""  # whatever it says is not heard
+            reason = f"{self.service.name} belongs to user {uid}, not to root, and is not believed"
+            logger.warning("%s: %s", self.service.title, reason)
+            self._become(ABSENT, reason)
+        return False
 
     async def _ask(
         self,

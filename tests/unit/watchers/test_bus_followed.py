@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.buses import PrivateBus, StandIn, serving, until
 from tests.unit.watchers.modems import PATH, PROPERTIES, modem, quality, said, watching
 
 STORM = 1000  # signals
+NOBODY = 65534  # a user that the bus knows
 
 
 async def test_the_first_report(bus: PrivateBus) -> None:
@@ -100,6 +102,32 @@ async def test_a_stranger_floods_and_forges(
         await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 72 %"], "with the modem")
         assert watcher._follower._bus.unique_name != target
         assert sum("messages a second" in r.getMessage() for r in caplog.records) == 1
+
+
+@pytest.mark.root
+async def test_a_service_that_is_not_roots_is_not_believed(
+    bus: PrivateBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bus whose policy lets anybody have the name. What comes after it is asked anew."""
+    evil = StandIn(bus, NAME, serving({PATH: modem()}))
+    async with watching(bus.address) as watcher:
+        os.setresuid(NOBODY, NOBODY, 0)
+        try:
+            await evil.__aenter__()
+        finally:
+            os.setresuid(0, 0, 0)
+        try:
+            await until(lambda: f"belongs to user {NOBODY}" in watcher.reason(), "it is asked who that is")
+            assert (watcher.status(), watcher.facts()) == ("absent", ())
+            await evil.signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", quality(5))
+            await asyncio.sleep(0.1)
+            assert watcher.facts() == ()
+        finally:
+            await evil.__aexit__()
+        assert f"belongs to user {NOBODY}, not to root, and is not believed" in caplog.text
+        async with StandIn(bus, NAME, serving({PATH: modem()})):
+            await until(watcher.facts, "root's own")
+            assert watcher.status() == "running"
 
 
 async def test_values_of_any_kind(bus: PrivateBus) -> None:
