@@ -16,7 +16,7 @@ from netbond.srtla.link import Link
 from netbond.srtla.linkspec import LinkSpec
 from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START
 from netbond.srtla.sender import LATE_NGP_S, MAX_SAMPLES, Sender
-from netbond.srtla.senderevents import LinkDown, LinkLimited
+from netbond.srtla.senderevents import LinkAdded, LinkDown, LinkLimited, LinkRemoved
 from tests.srtla_util import CONCLUSION, data_packet, handshake, induction, srt_ack, srt_nak
 from tests.unit.srtla.driven_sender import ERR, NGP, REG3, Driven
 
@@ -441,3 +441,80 @@ def test_some_data_packets_are_kept_for_whoever_wants_to_know_what_the_stream_is
         sender.datagram_from_caller(data_packet(number), 100.0)
     sequences = [wire.data_sequence(sample) for sample in sender.samples]
     assert sequences == [8 * n - 1 for n in range(11, MAX_SAMPLES + 11)]
+
+
+def test_statistics_say_the_state_and_the_group() -> None:
+    driven = Driven()
+    assert (driven.sender.state(), driven.sender.stats(driven.now)["group"]) == ("registering", None)
+    driven.register()
+    assert driven.sender.group is not None
+    stats = driven.sender.stats(driven.now)
+    assert (stats["state"], stats["group"]) == ("connected", driven.sender.group[:4].hex())
+    for number in (1, 2):
+        assert driven.sender.link_failed(number, "no device", driven.now)
+    assert driven.sender.state() == "no links"
+    assert not driven.sender.link_failed(1, "no device", driven.now), "it was not up any more"
+
+
+def test_events_are_told_once() -> None:
+    driven = Driven()
+    assert driven.sender.has_events()
+    driven.sender.events()
+    assert not driven.sender.has_events()
+    assert driven.sender.events() == []
+
+
+def test_a_link_that_leaves_the_list_takes_what_waits_for_it_along() -> None:
+    driven = Driven()
+    driven.register()
+    driven.sender.events()
+    driven.after(1.1)
+    driven.sender.handle_timer(driven.now + 1.1)
+    driven.sender.set_links(driven.specs[1:], driven.now + 1.1)
+    assert {number for number, _ in driven.sent()} == {2}
+    assert driven.sender.events() == [LinkRemoved(1, driven.specs[0])], "its user knows that it is down"
+    driven.hears(1, REG3)
+    assert driven.sender.usable_links == 1
+    driven.sender.set_links(driven.specs, driven.now)
+    (added,) = driven.sender.events()
+    assert added == LinkAdded(3, driven.specs[0]), "another one, with a number of its own"
+
+
+def test_a_keepalive_tells_the_receiver_of_the_link() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    stamp = wire.build_keepalive(wire.Keepalive(int(driven.now * 1000), 1, 0, 0, 0, 0, 0))
+    driven.now += 0.0505
+    driven.hears(1, stamp)
+    driven.sender.stats(driven.now)
+    driven.now += 1.0
+    driven.sender.handle_timer(driven.now)
+    (said,) = [
+        found for _, data in driven.sender.datagrams_to_links() if (found := wire.parse_keepalive(data))
+    ]
+    assert (said.link, said.rtt, said.window, said.in_flight, said.naks) == (1, 50, 20000, 0, 0)
+    assert said.timestamp == int(driven.now * 1000)
+
+
+def test_the_srt_server_may_end_the_connection() -> None:
+    driven = Driven()
+    driven.register()
+    goodbye = wire.build_shutdown(5)
+    closed = [driven.sender.caller_closed]
+    driven.hears(1, goodbye)
+    closed.append(driven.sender.caller_closed)
+    assert driven.sender.datagrams_to_caller() == [goodbye]
+    for data in (data_packet(1), goodbye):
+        driven.sender.datagram_from_caller(data, driven.now)
+        closed.append(driven.sender.caller_closed)
+    assert closed == [False, True, False, True]
+
+
+@pytest.mark.parametrize("kind", [0x9001, 0x90FF, 0x9203, 0xA000, 0xBFFF])
+def test_what_is_srtlas_own_and_unknown_does_not_reach_the_caller(kind: int) -> None:
+    driven = Driven()
+    driven.register()
+    driven.hears(1, kind.to_bytes(2, "big") + bytes(40))
+    assert driven.sender.datagrams_to_caller() == []
+    driven.hears(1, b"\xc0\x00" + bytes(40), b"\x8f\xff" + bytes(40), b"\x80\x01" + bytes(13))
+    assert [data[:2].hex() for data in driven.sender.datagrams_to_caller()] == ["c000", "8fff"]

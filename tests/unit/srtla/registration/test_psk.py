@@ -140,6 +140,43 @@ def test_no_tag_passes_for_another() -> None:
     assert not psk.is_keyed_half(KEY, joined[: wire.HALF_ID])
 
 
+def answered(key: bytes) -> tuple[bytes, bytes, bytes]:
+    """The ids of REG1, of its answer, and to join with."""
+    first = psk.first_id(key, bytes(range(256)))
+    signed = first[: wire.HALF_ID] + bytes(96)
+    issued = signed + psk.receiver_tag(key, signed)
+    return first, issued, psk.joining_id(key, issued)
+
+
+def test_the_tags_are_those_of_all_versions() -> None:
+    """Both ends may be of unlike versions: keyed BLAKE2b, as docs/srtla.md says, with these purposes."""
+    first, issued, joining = answered(KEY)
+    assert first[:96] == bytes(range(96))
+    assert first[96:128].hex() == "0c8bf88805e31b466175a9830cb232c48903794b510d369528d12270708994ff"
+    assert first[128:] == b"netbond key  1\0\0" + bytes(range(144, 256))
+    assert issued[:128] == first[:128]
+    assert issued[-32:].hex() == "fa764ded2aa7e6f1586e776ecb480b7aeb9946a4740e9e442640cd754ee4275b"
+    assert joining[:96] + joining[128:] == issued[:96] + issued[128:]
+    assert joining[96:128].hex() == "ad8e4d8db1e120d339bebc8588c12e2199684276f215749773120a58a0e1f8d5"
+    assert psk.issued_id(KEY, joining) == issued
+
+
+@pytest.mark.parametrize("position", [0, 50, 95, 96, 127, 128, 223, 224, 255])
+def test_each_byte_of_what_a_tag_covers_counts(position: int) -> None:
+    first, issued, joining = answered(KEY)
+
+    def changed(data: bytes) -> bytes:
+        return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+
+    if position < wire.HALF_ID:
+        assert psk.is_keyed_half(KEY, first[: wire.HALF_ID])
+        assert not psk.is_keyed_half(KEY, changed(first)[: wire.HALF_ID])
+    assert psk.is_answered(KEY, issued)
+    assert not psk.is_answered(KEY, changed(issued))
+    assert psk.issued_id(KEY, changed(joining)) is None
+    assert not psk.is_keyed_half(KEY, first)
+
+
 def test_an_answer_that_is_not_to_this_registration_is_not_believed() -> None:
     bond = network((KEY, KEY), (True, True))
     before = bond.sender.group
