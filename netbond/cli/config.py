@@ -45,8 +45,8 @@ metrics = "127.0.0.1:10469"
 state_dir = "/run/netbond"
 # What must survive a reboot: how much of their budgets metered uplinks have used.
 data_dir = "/var/lib/netbond"
-# Whom the SRTLA engines run as.
-user = "nobody"
+# Whom the SRTLA engines run as; nobody where there is no such user.
+user = "netbond"
 # Where `ip` looks for the names of tables; "" names none.
 iproute2_dir = "/etc/iproute2"
 # netbond's routes and rules when the agent is stopped: remove or keep

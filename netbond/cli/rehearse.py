@@ -16,6 +16,7 @@ from netbond.config import values
 from netbond.config.load import config_argument, load
 from netbond.config.schema import Config, SenderConfig
 from netbond.config.values import HostPort
+from netbond.engines.user import engine_user
 from netbond.errors import (
     EXIT_OK,
     NetbondError,
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
         tell(each)
     now = time.monotonic()
     rehearsal = Rehearsal(os.urandom, chosen, most, now, key=key, require_key=require_key)
-    rehearsing.run(rehearsal, endpoints, lambda: _confine(config.agent.user), tell)
+    rehearsing.run(rehearsal, endpoints, lambda: _confine(engine_user(config.agent.user)[0]), tell)
     result = rehearsal.result(str(receiver))
     if args.json:
         print(json.dumps(to_json(_in_order(result, specs, left_out)), indent=2))

@@ -123,7 +123,13 @@ class AgentConfig:
         " ([metered.md](metered.md)).",
         restart=True,
     )
-    user: str = _key(v.word, "nobody", "The user that the SRTLA engines run as.", restart=True)
+    user: str = _key(
+        v.word,
+        "netbond",
+        "The user that the SRTLA engines run as. If there is no system user `netbond`, it is `nobody`, and"
+        " status says so.",
+        restart=True,
+    )
     iproute2_dir: Path | None = _key(
         v.optional_path,
         "/etc/iproute2",

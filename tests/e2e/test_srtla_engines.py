@@ -214,7 +214,7 @@ def test_a_user_that_does_not_exist(tmp_path: Path) -> None:
         assert agent.process.wait(10) == 69
         eventually(lambda: agent.fatal)
         assert agent.fatal == (
-            "there is no user 'no-such-user' to run as; name one that exists (agent.user, --user)"
+            "there is no user 'no-such-user' to run as; make it, or name one that exists (agent.user, --user)"
         )
         assert lab.log("recv.log") == "", "the agent logs it"
 

@@ -54,7 +54,7 @@ class Agent:
         self.config_file.write_text(
             f'[agent]\nip_list = "{self.folder}/ips"\ncontrol_socket = "{self.folder}/c.sock"\n'
             f'metrics = ""\nstate_dir = "{self.folder}/state"\ndata_dir = "{self.folder}/data"\n'
-            f'iproute2_dir = "{self.folder}/iproute2"\nlog_level = "debug"\n{agent}\n{text}'
+            f'iproute2_dir = "{self.folder}/iproute2"\nlog_level = "debug"\nuser = "nobody"\n{agent}\n{text}'
         )
 
     def command(self, *words: str) -> list[str]:

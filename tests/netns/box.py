@@ -166,6 +166,7 @@ class Box:
             data_dir = "{self.folder}/data"
             iproute2_dir = "{self.folder}/iproute2"
             log_level = "debug"
+            {"" if "user =" in agent else 'user = "nobody"'}
             {agent if "metrics" in agent else 'metrics = ""' + chr(10) + agent}
             {text}
             """

@@ -17,6 +17,7 @@ def agent_in(folder: Path, **more: Any) -> AgentConfig:
         "data_dir": folder / "data",
         "iproute2_dir": None,
         "metrics": None,
+        "user": "nobody",
     }
     return AgentConfig(**(own | more))
 

@@ -38,7 +38,7 @@ def drop(user: str) -> None:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise UnavailableError(
-            f"there is no user {user!r} to run as", "name one that exists (agent.user, --user)"
+            f"there is no user {user!r} to run as", "make it, or name one that exists (agent.user, --user)"
         ) from None
     if os.geteuid() == 0:
         os.setgroups([])

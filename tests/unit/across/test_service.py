@@ -12,6 +12,7 @@ import pytest
 from netbond import errors
 from netbond.cli.run import DESCRIPTORS
 from netbond.config.schema import AgentConfig
+from netbond.engines.user import LARGEST_SYSTEM_UID
 from netbond.pacing import RESYNC_S
 
 UNIT = Path(__file__).parents[3] / "contrib/systemd/netbond.service"
@@ -48,6 +49,16 @@ def test_it_allows_the_sockets_that_are_used() -> None:
     }
     assert "AF_PACKET" in used  # ARP, by which gateways are checked
     assert used <= set(service()["RestrictAddressFamilies"].split())
+
+
+@pytest.mark.skipif(not shutil.which("systemd-sysusers"), reason="systemd-sysusers is not installed")
+def test_systemd_makes_the_user_of_the_engines(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    file = UNIT.with_name("netbond.sysusers.conf")
+    subprocess.run(["systemd-sysusers", f"--root={tmp_path}", file], check=True, capture_output=True)
+    name, _, uid, _, _, home, shell = (tmp_path / "etc/passwd").read_text().strip().split(":")
+    assert (name, home, shell) == (AgentConfig().user, "/nonexistent", "/usr/sbin/nologin")
+    assert 0 < int(uid) <= LARGEST_SYSTEM_UID
 
 
 def test_it_may_say_how_things_are() -> None:

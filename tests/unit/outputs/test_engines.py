@@ -19,6 +19,7 @@ from netbond.engines.supervisor import Supervisor
 from netbond.model import Address, Facts, Health, Interface
 from netbond.outputs import engines
 from netbond.outputs.engines import Engines
+from netbond.problems import Problem
 from tests.buses import until
 from tests.unit.boxes import box
 from tests.unit.places import agent_in
@@ -54,6 +55,23 @@ def told(folder: Path) -> list[list[dict[str, object]]]:
     path = folder / "heard-by-send"
     lines = path.read_text().splitlines() if path.exists() else []
     return [message["links"] for message in map(json.loads, lines) if "links" in message]
+
+
+async def test_that_they_run_as_nobody_is_said_once(
+    config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    problem = Problem("engine-user", "engines run as nobody", "netbond", "make it")
+    monkeypatch.setattr(engines, "engine_user", lambda configured: ("nobody", problem))
+    output = Engines(config, lambda: None)
+    await output.run()
+    try:
+        for _ in range(2):
+            assert await output.apply(Facts(), desired(Facts(), config), config) == (problem,)
+        without = replace(config, sender=(), receiver=())
+        assert await output.apply(Facts(), desired(Facts(), without), without) == ()
+    finally:
+        await output.stop()
+    assert caplog.text.count("engines run as nobody; make it") == 1
 
 
 async def test_they_run_from_the_first_pass_on_until_they_are_stopped(config: Config, tmp_path: Path) -> None:
