@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -197,8 +198,25 @@ class Installer:
         if any("dhcpcd.service.d" in path for path in written):
             self._hands.command("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/netbond.conf")
             self._hands.say("dhcpcd's hook can keep leases after: systemctl restart dhcpcd")
+        self._take_leases(written)
         if self._hands.command("systemctl", verb, unit):
             self._say_what_is_next(written)
+
+    def _take_leases(self, written: set[str]) -> None:
+        """Tell netbond of the leases that dhclient holds: its hook hears only of the next ones.
+
+        dhclient-script sets a default route for one interface only, so the others' gateways are known to
+        nobody else.
+        """
+        if not any("dhclient" in path for path in written):
+            return
+        for lease in self._place.dhclient_leases(datetime.datetime.now(datetime.UTC)):
+            self._hands.say_done("took over", "would take over", f"dhclient's lease of {lease['interface']}")
+            words = [f"{key}={value}" for key, value in lease.items()]
+            if not self._hands.dry and (
+                wrong := self._hands.run(["env", *words, self._program, "hook", "dhclient"])
+            ):
+                self._hands.say(f"{lease['interface']}: {wrong}; its next lease will be known")
 
     def _say_what_is_next(self, written: set[str]) -> None:
         if self._asked.role == "receiver":

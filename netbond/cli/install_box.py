@@ -6,6 +6,7 @@ All paths are below `root`, so that tests can install into a folder.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import pwd
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 import netbond
 from netbond.errors import NetbondError, UnavailableError
 from netbond.installation.contents import HOOKS, SYSCTLS, USER, Box, Item
+from netbond.installation.leases import held
 from netbond.installation.steps import NOTHING, Installed, Step, digest
 from netbond.system import files
 from netbond.system.state_file import StateFile, reason
@@ -67,6 +69,14 @@ class Place:
         path = os.pathsep.join(str(self.at(folder)) for folder in _PATH.split(":"))
         found = shutil.which("netbond", path=path)
         return found is not None and os.path.realpath(found) == os.path.realpath(self.at(program))
+
+    def dhclient_leases(self, now: datetime.datetime) -> list[dict[str, str]]:
+        """The leases that dhclient holds, as its hooks would hear of them."""
+        found = []
+        for path in sorted(self.at("/var/lib/dhcp").glob("dhclient*.leases")):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                found += list(held(files.read(path, LARGEST_BYTES)[0].decode(), now))
+        return found
 
     def digests(self, paths: Iterable[str]) -> dict[str, str]:
         """The digest of each of these that is there. NetbondError for what is neither file nor link."""

@@ -80,6 +80,20 @@ def test_a_box(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     assert "point the SRT encoder (caller) at srt://127.0.0.1:6000\n" in said
 
 
+def test_leases_that_are_there_are_taken_over(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
+    """The hook would hear of the next one in half a lease's time."""
+    leases = box.place.at("/var/lib/dhcp")
+    leases.mkdir(parents=True)
+    lease = 'lease {\n  interface "usb1";\n  fixed-address 10.0.0.2;\n  option routers 10.0.0.1;\n}\n'
+    (leases / "dhclient.usb1.leases").write_text(lease)
+    (leases / "dhclient6.leases").write_bytes(b"\xff\xfe")
+    box.install()
+    assert "took over dhclient's lease of usb1\n" in capsys.readouterr().out
+    taken = "env reason=BOUND interface=usb1 new_ip_address=10.0.0.2 new_routers=10.0.0.1"
+    assert f"{taken} {PROGRAM} hook dhclient" in box.ran
+    assert box.ran[-1].startswith("systemctl restart")
+
+
 def test_a_second_time_changes_nothing(box: Box, capsys: pytest.CaptureFixture[str]) -> None:
     box.install(Asked("box", RECEIVER), configured=True)
     before = box.files()
