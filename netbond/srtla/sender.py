@@ -649,7 +649,8 @@ class Sender(Outlet):
             another = "it has another key" if self._key is not None else "it wants a key"
             link.reason = f"refused by the receiver: {another}"
         self._events.append(Refused(link.number, link.spec, link.backoff_s, link.reason))
-        if link.backoff_s >= GIVEN_UP_BACKOFF_S and self.group is not None and not self.usable_links:
+        up = any(each.usable for each in self._order)
+        if link.backoff_s >= GIVEN_UP_BACKOFF_S and self.group is not None and not up:
             self._forget_group(now)  # others may have filled it, who have seen its id
 
     # --- packets --------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -370,3 +371,17 @@ def test_a_group_that_is_refused_three_times_in_a_row_is_given_up() -> None:
         driven.after(10.1)
     assert driven.sender.group is None
     assert (1, wire.REG1) in driven.hears(1, NGP)
+
+
+def test_a_group_in_which_a_link_is_up_is_not_given_up_though_that_link_carries_nothing() -> None:
+    driven = Driven()
+    driven.register()
+    group = driven.sender.group
+    driven.sender.set_links([replace(driven.specs[0], enabled=False), driven.specs[1]], driven.now)
+    driven.sender.link_opened(2, driven.now)
+    for _ in range(400):
+        driven.hears(1, wire.build_srtla_ack([1]))
+        driven.hears(2, ERR)
+        driven.after(0.1)
+    assert driven.stats(2)["reason"] == "refused by the receiver"
+    assert (driven.sender.group, driven.stats(1)["state"]) == (group, "up")
