@@ -320,6 +320,11 @@ class Judge:
             return None if self._failed else self._held_until
         return self._quality.held_until
 
+    @property
+    def state(self) -> str:
+        """The state of the verdict as of the last call, without what health() makes of the checks."""
+        return self._state
+
     def health(self) -> UplinkHealth:
         """The verdict as of the last call."""
         failing = False

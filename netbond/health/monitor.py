@@ -160,7 +160,7 @@ class _Watch:
 
     def ask_soon(self, reached: bool) -> None:
         """Ask soon if the kernel reached the gateway, or not, against the verdict so far."""
-        if reached != (self.judge.health().state in (UP, DEGRADED)):
+        if reached != (self.judge.state in (UP, DEGRADED)):
             self.judge.ask_soon(self._clock())
             self._changed()
 
@@ -301,7 +301,7 @@ class Monitor:
                 alone=len(uplink.gateways) < 2,
             )
             watch = self._watches.get((identity.device, identity.address, identity.gateway))
-            is_down = watch is not None and watch.running and watch.judge.health().state == DOWN
+            is_down = watch is not None and watch.running and watch.judge.state == DOWN
             yield uplink, identity
             role = _Role.BETTER
             for choice in uplink.gateways:

@@ -97,7 +97,7 @@ class _Record:
 
     @property
     def down(self) -> bool:
-        return self.judge.health().state == DOWN
+        return self.judge.state == DOWN
 
     def acquit(self) -> None:
         """Only the verdict may be left to speak against it."""
@@ -298,9 +298,9 @@ class Suspects:
         """The uplinks that are suspect, blocked for the bond, or down."""
         found = {}
         for key, record in self._records.items():
-            health = record.judge.health()
             if not (record.down or record.unanswered):
                 continue
+            health = record.judge.health()
             reason = record.blocked if record.blocked and not record.down else health.reason
             (check,) = health.checks
             shown = CheckHealth(NAME, check.state, None, None, check.detail)

@@ -53,7 +53,11 @@ async def test_it_can_be_stopped_and_still_tells(source: Hardware) -> None:
     ]
 
 
-def test_status_has_the_hardware_of_uplinks(source: Hardware) -> None:
+def test_status_has_the_hardware_of_uplinks_as_of_the_last_pass(
+    source: Hardware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.contribute(Facts(interfaces=(Interface("eth0", 2), Interface("eth1", 3))), 0.0)
+    monkeypatch.setattr(source._udev, "devices", lambda: pytest.fail("each second"))
     before = Sections(modems={"wwan0": None})  # type: ignore[dict-item]  # of another source, whatever it is
     found = source.status(before, {"eth0", "ppp0"}, 0.0)
     assert found.hardware == {"eth0": HardwareStatus(mac="02:00:00:00:00:01")}
