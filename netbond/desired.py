@@ -168,7 +168,7 @@ def desired(facts: Facts, config: Config) -> Desired:
     )
 
 
-@by_identity(1024)
+@by_identity
 def _table(uplink: Uplink, routing: RoutingConfig, main: tuple[Route, ...]) -> tuple[Route, ...]:
     return tuple(routes(uplink, routing, main))
 

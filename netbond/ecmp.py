@@ -131,7 +131,7 @@ def leg_hop(uplink: Uplink, weight: int = 1) -> Nexthop:
     return _leg_hop(uplink, weight)
 
 
-@by_identity(1024)
+@by_identity
 def _leg_hop(uplink: Uplink, weight: int) -> Nexthop:
     hop = nexthop(uplink, weight)
     if uplink.family == 6 and hop.gateway is None and not uplink.needs_gateway:
@@ -139,7 +139,7 @@ def _leg_hop(uplink: Uplink, weight: int) -> Nexthop:
     return hop
 
 
-@by_identity(1024)
+@by_identity
 def member(number: int, hop: Nexthop, routing: RoutingConfig) -> NexthopObject:
     """The nexthop object with this id, for groups of IPv4."""
     # The gateway's family: that of an IPv4 default may be IPv6 (RFC 8950).

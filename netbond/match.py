@@ -60,7 +60,7 @@ def label_tables(config: Config) -> Mapping[str, int]:
     return _label_tables(config.uplink, config.routing)
 
 
-@by_identity(4)
+@by_identity
 def _label_tables(uplinks: tuple[UplinkConfig, ...], routing: RoutingConfig) -> Mapping[str, int]:
     labels = [uplink.label for uplink in uplinks if uplink.label]
     configured = {uplink.label: uplink.table for uplink in uplinks if uplink.label and uplink.table}
@@ -78,7 +78,7 @@ def choose(devices: Iterable[Device], config: Config) -> Choice:
     return _choose(tuple(devices), config.uplink, config.routing)
 
 
-@by_identity(4)  # in most passes nothing of this has changed, and it compares all with all
+@by_identity  # in most passes nothing of this has changed, and it compares all with all
 def _choose(devices: tuple[Device, ...], uplinks: tuple[UplinkConfig, ...], routing: RoutingConfig) -> Choice:
     in_order = sorted(devices, key=port_order)
     tables = _label_tables(uplinks, routing)

@@ -50,6 +50,7 @@ from netbond.status.event_log import EventLog
 from netbond.status.notify import UnitStatus
 from netbond.status.schema import Snapshot
 from netbond.system import clock
+from netbond.system.by_identity import forget_unused
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ class Reconciler:
 
         `moved`: links or addresses have changed since the last pass.
         """
+        forget_unused()
         began = time.thread_time()  # without the time that it waited for others
         read = await kernel.read()
         self.read_cost_s = time.thread_time() - began

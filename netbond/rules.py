@@ -100,7 +100,7 @@ def rules(
     return list(_in_order(tuple(found)))
 
 
-@by_identity(4)
+@by_identity
 def _in_order(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     return tuple(
         sorted(
@@ -113,12 +113,12 @@ def _in_order(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
     )
 
 
-@by_identity(1024)
+@by_identity
 def _oif(family: int, table: int, device: str, routing: RoutingConfig) -> Rule:
     return Rule(routing.oif_priority, family, table=table, oif=device, protocol=routing.protocol)
 
 
-@by_identity(1024)
+@by_identity
 def _bound(
     priority: int,
     family: int,
@@ -140,12 +140,12 @@ def _bound(
     return tuple(found)
 
 
-@by_identity(16)
+@by_identity
 def _to_table(priority: int, family: int, table: int, routing: RoutingConfig) -> Rule:
     return Rule(priority, family, table=table, protocol=routing.protocol)
 
 
-@by_identity(16)
+@by_identity
 def _main(family: int, routing: RoutingConfig, passed_over: bool) -> Rule:
     return Rule(
         routing.main_priority,

@@ -253,7 +253,7 @@ def _given(gateways: tuple[str, ...], family: int) -> tuple[IPAddress, ...]:
     return tuple(gateway for gateway in found if gateway.version == family)
 
 
-@by_identity(1024)
+@by_identity
 def _configured(gateways: tuple[IPAddress, ...], addresses: tuple[Address, ...]) -> tuple[_Gateway, ...]:
     """Assign each address to a configured gateway.
 
@@ -399,7 +399,7 @@ def _seen(
 # --- uplinks -----------------------------------------------------------------------------------------------
 
 
-@by_identity(1024)
+@by_identity
 def _checks_quality(health: HealthConfig, setting: UplinkConfig) -> bool:
     return health.of(setting).check_quality
 
@@ -595,7 +595,7 @@ class Found:
 
 _NO_OVERRIDE = Override("")
 # Of the passes before: an uplink of which nothing has changed stays the same object.
-_BEFORE = Before(Uplink, 1024)
+_BEFORE = Before(Uplink)
 
 
 def _disputed(

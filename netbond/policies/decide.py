@@ -98,7 +98,7 @@ def matching(policy: PolicyConfig, family: int, facts: Facts) -> PolicyMatch | N
     return _matching(policy, family, facts.resolved, links, facts.users)
 
 
-@by_identity(256)
+@by_identity
 def _matching(
     policy: PolicyConfig,
     family: int,

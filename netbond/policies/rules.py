@@ -84,7 +84,7 @@ def refusing_table(number: int, routing: RoutingConfig) -> int:
     return routing.policy_table + 100 + number  # there are at most 64 policies
 
 
-@by_identity(256)
+@by_identity
 def _rules(match: PolicyMatch, family: int, table: int, priority: int, protocol: int) -> tuple[Rule, ...]:
     """A rule for each combination; table 0: they refuse."""
     return tuple(_each(match, family, table, priority, protocol))

@@ -52,7 +52,7 @@ def _names_of(
     return tuple(map(tuple, found))
 
 
-@by_identity(8)
+@by_identity
 def _names(uplinks: tuple[Uplink, ...]) -> tuple[tuple[str, str], ...]:
     return tuple([(uplink.name, uplink.device) for uplink in uplinks])
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from netbond.system.by_identity import Before, by_identity
+from netbond.system.by_identity import MOST, Before, by_identity, forget_unused
 
 
 class Thing:
@@ -18,7 +18,7 @@ class Thing:
 def test_the_same_objects_are_asked_about_once() -> None:
     asked: list[tuple[object, ...]] = []
 
-    @by_identity(4)
+    @by_identity
     def pair(name: str, thing: Thing, things: tuple[Thing, ...]) -> tuple[object, ...]:
         """Its documentation stays."""
         asked.append((name, thing, things))
@@ -36,23 +36,40 @@ def test_the_same_objects_are_asked_about_once() -> None:
     assert pair.__doc__ == "Its documentation stays."
 
 
-def test_what_was_not_asked_for_lately_goes_first() -> None:
+def test_what_was_not_asked_for_in_a_pass_is_forgotten() -> None:
     asked = []
 
-    @by_identity(2)
+    @by_identity
     def name(text: str) -> str:
         asked.append(text)
         return text
 
-    for text in ("a", "b", "a", "c", "a", "b"):
-        name(text)
-    assert asked == ["a", "b", "c", "b"]
+    for texts in ("ab", "a", "a", "ab"):
+        forget_unused()
+        for text in texts:
+            name(text)
+    assert asked == ["a", "b", "b"]
+
+
+def test_without_passes_not_everything_is_kept() -> None:
+    asked = []
+
+    @by_identity
+    def double(number: int) -> int:
+        asked.append(number)
+        return 2 * number
+
+    assert [double(number) for number in range(2 * MOST)] == list(range(0, 4 * MOST, 2))
+    assert double(0) == 0
+    assert len(asked) == 2 * MOST + 1
+    double(2 * MOST - 1)
+    assert len(asked) == 2 * MOST + 1
 
 
 def test_objects_that_are_gone_are_not_mistaken_for_new_ones_at_their_place() -> None:
     """An id is free again once its object has gone."""
 
-    @by_identity(1)
+    @by_identity
     def number(of: list[int]) -> int:
         return of[0]
 
@@ -66,13 +83,14 @@ class Pair:
 
 
 def test_an_equal_object_gives_way_to_the_one_before() -> None:
-    before = Before(Pair, 2)
+    before = Before(Pair)
     one = before.same("a", Pair("x", "y"))
+    forget_unused()
     assert before.same("a", Pair("x", "y")) is one
     other = Pair("x", "z")  # it differs in what does not count in comparisons
     assert before.same("a", other) is other
     assert before.same("a", Pair("x", "z")) is other
-    assert before.same("b", one) is one
-    before.same("c", one)
+    forget_unused()
+    forget_unused()
     third = Pair("x", "z")
-    assert before.same("a", third) is third  # "a" was forgotten
+    assert before.same("a", third) is third
