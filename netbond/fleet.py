@@ -17,7 +17,6 @@ from netbond.config import load, targets
 from netbond.config import values as v
 from netbond.config.mistakes import Mistakes
 from netbond.config.values import HostPort, InvalidValueError
-from netbond.errors import ConfigError
 from netbond.system.text import printable, quoted
 
 PORT = 10469  # of the metrics, unless the configuration says another
@@ -111,35 +110,38 @@ class Box:
     labels: Mapping[str, str] = field(default_factory=dict, metadata={"kind": labels})
 
 
-def parse(text: str, file: str = "list") -> tuple[Box, ...]:
-    """Read the list from TOML text; ConfigError names the first mistake. `file` is its name there.
+def read(text: str, mistakes: Mistakes) -> tuple[Box, ...]:
+    """Read the list from TOML text, without what is wrong in it, if mistakes are collected.
 
     A list without boxes is a mistake too: Prometheus would forget all of them.
     """
-    mistakes = Mistakes(file)
     data = load.toml(text, TABLES, mistakes)
+    common: Mapping[str, str] = {}
     try:
         common = labels(data.get("labels", {}))
     except InvalidValueError as invalid:
-        raise ConfigError(
-            f"{file}: labels = {data['labels']!r} is not valid", f"expected {invalid}"
-        ) from None
+        what = f"labels = {load.short(data['labels'])} is not valid"
+        mistakes.add("labels", what, f"expected {invalid}")
     rows = data.get("box", [])
     if not isinstance(rows, list):
-        raise ConfigError(f"{file}: [box] is a single table", "write it as [[box]]")
-    boxes = load.fill_all(Box, rows, "box", mistakes)
-    if not boxes:
-        raise ConfigError(f"{file}: it has no box", "add a [[box]] with name and address")
-    for what, values in (
-        ("name", [box.name for box in boxes]),
-        ("address", [str(box.address) for box in boxes]),
-    ):
-        twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
-        if twice is not None:
-            raise ConfigError(
-                f"{file}: two boxes have the {what} {quoted(twice)}", "remove one, or correct it"
-            )
-    return tuple(Box(box.name, box.address, {**common, **box.labels}) for box in boxes)
+        mistakes.add("box", "[box] is a single table", "write it as [[box]]")
+        return ()
+    if not rows:
+        mistakes.add("", "it has no box", "add a [[box]] with name and address")
+    boxes: list[Box] = []
+    names: set[str] = set()
+    addresses: set[str] = set()
+    for number, row in enumerate(rows, 1):
+        box = load.fill(Box, row, f"box[{number}]", mistakes)
+        if box is None:
+            continue
+        for what, value, seen in (("name", box.name, names), ("address", str(box.address), addresses)):
+            if value in seen:
+                twice = f"two boxes have the {what} {quoted(value)}"
+                mistakes.add(f"box[{number}].{what}", twice, "remove one, or correct it")
+            seen.add(value)
+        boxes.append(Box(box.name, box.address, {**common, **box.labels}))
+    return tuple(boxes)
 
 
 def target_groups(boxes: Iterable[Box]) -> str:

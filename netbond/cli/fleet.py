@@ -11,6 +11,7 @@ from pathlib import Path
 
 from netbond import fleet
 from netbond.config import load
+from netbond.config.mistakes import Mistakes
 from netbond.config.values import parse_host_port
 from netbond.errors import EXIT_OK, ConfigError, UnavailableError, UsageError
 from netbond.system import files
@@ -75,11 +76,18 @@ class Targets:
         self.read()
 
     def read(self) -> None:
-        """Read the list anew; with a ConfigError the targets stay as they are."""
+        """Read the list anew. All mistakes are said but the last, which is the ConfigError; then the targets
+        stay as they are."""
+        mistakes = Mistakes(str(self._file), all_of_them=True)
         try:
-            boxes = fleet.parse(load.read_text(self._file), str(self._file))
+            boxes = fleet.read(load.read_text(self._file), mistakes)
         except FileNotFoundError:
             raise ConfigError(f"{self._file}: no such file", "name a file that exists") from None
+        if mistakes.found:
+            *others, last = mistakes.found
+            for mistake in others:
+                _say(str(mistake))
+            raise last
         self.text = fleet.target_groups(boxes)
         self.count = len(boxes)
 

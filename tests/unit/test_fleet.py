@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from netbond import fleet
+from netbond.config.mistakes import Mistakes
 from netbond.errors import ConfigError
 from tests.unit.config.wrong import without_line
 
@@ -39,7 +40,7 @@ address = "fd00::8"
 
 
 def test_each_box_is_a_target_with_its_name_as_instance() -> None:
-    text = fleet.target_groups(fleet.parse(LIST))
+    text = fleet.target_groups(fleet.read(LIST, Mistakes("list")))
     assert (
         text
         == """[
@@ -106,8 +107,40 @@ ONE = ('name = "a"', 'address = "10.0.0.1"')
 )
 def test_a_mistake_is_named(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
-        fleet.parse(text)
+        fleet.read(text, Mistakes("list"))
     assert message in without_line(error.value)
+
+
+def test_all_mistakes_are_named_with_their_lines() -> None:
+    mistakes = Mistakes("list", all_of_them=True)
+    lines = [
+        "[labels]",
+        'role = "van"',
+        "[[box]]",
+        'name = "a"',
+        'address = "10.0.0.1"',
+        "[[box]]",
+        'name = "a"',
+        'address = "10.0.0.1"',
+        "[[box]]",
+        'name = "b"',
+        "[[box]]",
+        'name = "c"',
+        'address = "10.0.0.3"',
+        "colour = 7",
+    ]
+    boxes = fleet.read("\n".join(lines), mistakes)
+    assert [str(mistake).partition(";")[0] for mistake in mistakes.found] == [
+        "list:1: labels = {'role': 'van'} is not valid",
+        "list:7: two boxes have the name 'a'",
+        "list:8: two boxes have the address '10.0.0.1:10469'",
+        "list:9: box[3] lacks the key 'address'",
+        "list:14: box[4] has an unknown key 'colour'",
+    ]
+    assert [box.name for box in boxes] == ["a", "a", "c"], "what could be read"
+    mistakes = Mistakes("list", all_of_them=True)
+    assert fleet.read("[box]", mistakes) == ()
+    assert len(mistakes.found) == 1
 
 
 def test_the_names_that_are_taken_are_those_of_the_metrics() -> None:
@@ -122,4 +155,7 @@ def test_the_names_that_are_taken_are_those_of_the_metrics() -> None:
 def test_the_example_in_the_documentation_is_valid_and_makes_what_stands_there() -> None:
     page = (DOCS / "fleet.md").read_text()
     (example,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert f"$ netbond fleet sd boxes.toml\n{fleet.target_groups(fleet.parse(example))}```" in page
+    assert (
+        f"$ netbond fleet sd boxes.toml\n{fleet.target_groups(fleet.read(example, Mistakes('list')))}```"
+        in page
+    )

@@ -87,12 +87,18 @@ def test_what_is_wrong_is_said(
     assert message.format(tmp=tmp_path) in capsys.readouterr().err
 
 
-def test_a_wrong_list_leaves_the_file_as_it_is(boxes: Path, tmp_path: Path) -> None:
+def test_a_wrong_list_leaves_the_file_as_it_is(
+    boxes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "netbond.json"
     output.write_text("before")
     boxes.write_text(LIST + LIST)
     assert main(["fleet", "sd", str(boxes), "--output", str(output)]) == 78
     assert output.read_text() == "before"
+    assert capsys.readouterr().err.splitlines() == [
+        f"netbond fleet: {boxes}:6: two boxes have the name 'van-1'; remove one, or correct it",
+        f"netbond fleet: {boxes}:7: two boxes have the address '127.0.0.1:1'; remove one, or correct it",
+    ]
 
 
 def test_a_change_of_the_list_is_followed_and_a_wrong_one_is_not(boxes: Path, tmp_path: Path) -> None:
@@ -106,8 +112,9 @@ def test_a_change_of_the_list_is_followed_and_a_wrong_one_is_not(boxes: Path, tm
         assert said(process) == "2 targets"
         assert fetched(at) == json.loads(output.read_text()) == [VAN_1, VAN_2]
         boxes.write_text("[[box]]\n")
+        assert said(process) == f"{boxes}:1: box[1] lacks the key 'name'; add name = ..."
         assert said(process) == (
-            f"{boxes}:1: box[1] lacks the key 'name'; add name = ...; the targets stay as they are"
+            f"{boxes}:1: box[1] lacks the key 'address'; add address = ...; the targets stay as they are"
         )
         assert fetched(at) == json.loads(output.read_text()) == [VAN_1, VAN_2]
         with pytest.raises(urllib.error.HTTPError, match="404"):
