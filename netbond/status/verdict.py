@@ -102,7 +102,7 @@ def _engines(snapshot: Snapshot, problems: Sequence[ProblemStatus]) -> _Head | N
     if not heads:
         return None
     return _Head(
-        "; ".join(head.text for head in heads),
+        "; ".join(dict.fromkeys(head.text for head in heads)),  # STARTING is said once
         tuple(problem for head in heads for problem in head.told),
         any(head.unknown for head in heads),
     )

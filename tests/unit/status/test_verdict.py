@@ -146,6 +146,18 @@ def test_of_a_sender(change: Change, text: str, code: int) -> None:
     assert (found.text, found.code) == (text, code)
 
 
+def test_that_both_start_is_said_once() -> None:
+    """A sender and a receiver on one box."""
+
+    def both(box: dict[str, Any]) -> None:
+        engine_is(state="starting", stats=None, pid=None)(box)
+        box["engines"].append({**box["engines"][0], "role": "receiver", "name": "receiver [::]:5000"})
+
+    found = after(backpack(), both).verdict
+    assert found is not None
+    assert (found.text, found.code) == ("STARTING", 3)
+
+
 def test_an_srt_server_that_does_not_answer_is_said_first() -> None:
     """In the words that the sender has for it."""
     answers = Answers()
