@@ -5,6 +5,7 @@ For what is read by programs of the same network: metrics, lists of targets.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 MAX_REQUESTS = 8  # at the same time; each takes a thread
 PATIENCE_S = 5.0  # for a client to say or take something
+SLOW_S = 1.0  # of a request: then it makes way for the next, if all threads are taken
 
 # No descriptors, or no memory: until the next try.
 SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -100,7 +102,9 @@ class _Server(ThreadingHTTPServer):
             at.host, at.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST | socket.AI_PASSIVE
         )[0]
         self.address_family = family
-        self._free = threading.BoundedSemaphore(MAX_REQUESTS)
+        self._lock = threading.Lock()
+        self._requests: dict[socket.socket, float] = {}  # since when, the oldest first
+        self._busy = 0  # those of requests that had to make way included
         patient = type(handler.__name__, (handler,), {"timeout": PATIENCE_S})
         super().__init__(address, patient)  # type: ignore[arg-type]  # getaddrinfo's type is wider than bind's
 
@@ -119,16 +123,40 @@ class _Server(ThreadingHTTPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):
+        if not self._enter(request, time.monotonic()):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread can be started
+            self._leave(request)
+            raise
+
+    def _leave(self, request: socket.socket) -> None:
+        with self._lock:
+            self._requests.pop(request, None)
+            self._busy -= 1
+
+    def _enter(self, request: socket.socket, now: float) -> bool:
+        """Whether there is a thread for it; a client that is slow would keep its own for ever."""
+        with self._lock:
+            if len(self._requests) >= MAX_REQUESTS:
+                oldest, since = next(iter(self._requests.items()))
+                # As many again may be on their way out.
+                if now - since < SLOW_S or self._busy >= 2 * MAX_REQUESTS:
+                    return False
+                del self._requests[oldest]
+                with contextlib.suppress(OSError):
+                    oldest.shutdown(socket.SHUT_RDWR)  # its thread reads the end
+            self._requests[request] = now
+            self._busy += 1
+            return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            self._leave(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news; a mistake of ours is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import resource
@@ -115,6 +116,24 @@ def test_clients_that_say_nothing_hold_up_nobody(monkeypatch: pytest.MonkeyPatch
             assert one.recv(1) == b"", "dropped after a while"
             one.close()
         assert "[1]" in get(server)
+
+
+def test_slow_clients_make_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred that say a byte now and then, each within the time that a client has for it."""
+    monkeypatch.setattr(http_server, "SLOW_S", 0.2)
+    before = threading.active_count()
+    with serving() as server:
+        slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+        for _ in range(3):
+            for each in slow:
+                with contextlib.suppress(OSError):  # it had to go
+                    each.send(b"G")
+            time.sleep(0.1)
+        for _ in range(http_server.MAX_REQUESTS):
+            assert "[1]" in get(server)
+            assert threading.active_count() <= before + 2 * http_server.MAX_REQUESTS + 1
+        for each in slow:
+            each.close()
 
 
 @pytest.mark.parametrize("left", ["none", "fewer than there are"])
