@@ -71,8 +71,7 @@ class ReceiverProbes:
         """
         self._uplinks, self._proven = uplinks, proven
         known = [receiver for sender in senders for receiver in sender.receivers]
-        # Without a sender nobody hears anything, and nothing is worth its time each second.
-        self._suspects.set_uplinks(uplinks if known else {}, in_use, known, now)
+        self._suspects.set_uplinks(uplinks, in_use, known, now)
         of_engines = {sender.name: sender.receivers for sender in senders}
         for engine in engines:
             stats = engine.stats

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from netbond.config.schema import CheckConfig, Config
 from netbond.config.targets import GATEWAY, Target, as_address, parse
@@ -103,6 +104,9 @@ class HealthChecks(Source, Output):
                 self._monitor.evidence(link.device, link.ok, link.detail, link.address)
             for figures in qualities(engine.stats):
                 self._monitor.measure(figures.device, figures.address, figures.loss, figures.rtt_s)
+        if not self._config.sender:  # nobody hears anything, and nothing is worth its time each second
+            self._receivers.tick({}, (), (), (), engines, {}, now_s)
+            return
         # Links go by the gateway in use. Those that wait neither clear it nor take its verdict's place.
         healths = self._monitor.healths()
         suspect = {key(each): each.state != DOWN for each in healths if self._may_be_suspect(each.device)}
@@ -145,6 +149,7 @@ class HealthChecks(Source, Output):
         return [with_suspicion(each, suspicions.get(key(each))) for each in self._monitor.healths()]
 
 
+@lru_cache(maxsize=256)  # asked each second for each uplink
 def _asks_gateway(check: CheckConfig) -> bool:
     return any(parse(check.kind, target).host == GATEWAY for target in check.targets)
 

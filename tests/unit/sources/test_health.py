@@ -172,7 +172,7 @@ async def test_which_uplinks_may_be_suspect(
 
 
 async def test_a_gateway_that_waits_says_nothing_of_the_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with started(checking(9), []) as source:
+    async with started(parse(f"{checking_text(9)}{SENDER}"), []) as source:
         fake = Receivers()
         source._receivers = fake  # type: ignore[assignment]
         used = UplinkHealth("lo", KEY[1], "up", checks=(CheckHealth("web", "failing"),))
@@ -183,6 +183,16 @@ async def test_a_gateway_that_waits_says_nothing_of_the_links(monkeypatch: pytes
         source.tick(Traffic(), 7.0)
     waits = ("lo", KEY[1], other)
     assert [told[:3] for told in fake.told] == [({KEY: True, waits: False}, [KEY], {waits})]
+
+
+async def test_without_a_sender_no_uplink_is_suspect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what was is forgotten: the sender may have gone by a reload."""
+    async with started(checking(9), []) as source:
+        fake = Receivers()
+        source._receivers = fake  # type: ignore[assignment]
+        monkeypatch.setattr(source._monitor, "healths", lambda: pytest.fail("each second"))
+        source.tick(Traffic(), 7.0)
+    assert [told[:3] for told in fake.told] == [({}, (), ())]
 
 
 @pytest.mark.parametrize(("evidence", "poor"), [("true", True), ("false", False)])
