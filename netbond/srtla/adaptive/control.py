@@ -141,8 +141,8 @@ class Control:
                 # It was full before its first proof, which takes a round trip at any rate.
                 most *= took / max(took - path.shortest, sent_at - rate.began_at, queue)
                 least = max(least, most)
-        # A round trip that is not longer than expected: less arrived because less was sent.
-        slower = rtt > 1.5 * expected or path.standing > expected + 0.003
+        # A round trip that is not longer than usual: less arrived because less was sent.
+        slower = rtt > 1.5 * expected or path.standing > max(expected, 1.1 * path.usual()) + 0.003
         may_fall = queued and slower and sent_at >= rate.measured_from
         rate.update(least, most, now, self._p.rate_tau_s, queued=queued, may_fall=may_fall)
         if self.startup or queue < path.spread + self.target + self.extra + 0.01:

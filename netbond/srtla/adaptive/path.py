@@ -9,6 +9,8 @@ from netbond.srtla.adaptive.parameters import Parameters
 RTT_DEFAULT: Final = 0.1  # s, before there is one
 LONGER_WINDOW: Final = 2.0  # s; a path that became longer may become shorter again soon
 
+USUAL_WINDOW: Final = 4.0  # s
+
 
 class Path:
     """The path of one link. Times are in s, `now` is monotonic s."""
@@ -26,12 +28,19 @@ class Path:
         # The least of the last three: what is above `shortest` is a standing queue.
         self.standing = RTT_DEFAULT
         self._last = self._before = 1e3
+        # The lowest smoothed round trip of the window before, and of the present one.
+        self._usual = [1e3, 1e3]
+        self._usual_until = 0.0
         self.spread = 0.0  # mean excess of round trips over the shortest while the link was idle
         self.late = 0.0  # mean time by which packets are later than expected
 
     def back(self) -> float:
         """Return the s that proof takes to come back: half of the shortest round trip."""
         return min(self.shortest_ever, self.shortest) / 2
+
+    def usual(self) -> float:
+        """Return the lowest smoothed round trip of the last seconds."""
+        return min(self._usual)
 
     def seen(self, sample: float, target: float, now: float, *, idle: bool) -> None:
         """Take a round trip. `target`: s of queue that the link may have; `idle`: nothing is in flight."""
@@ -43,6 +52,10 @@ class Path:
         if sample < self.shortest_ever:
             self.shortest_ever = sample
         self.smoothed += (sample - self.smoothed) / 8 if self.known else sample - self.smoothed
+        if now >= self._usual_until:
+            self._usual = [self._usual[1], 1e3]
+            self._usual_until = now + USUAL_WINDOW
+        self._usual[1] = min(self._usual[1], self.smoothed)
         if sample <= self.shortest or not self.known:
             if sample < 0.9 * self.shortest and self.window < self._window_most:
                 self.window = LONGER_WINDOW

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netbond.srtla.adaptive.parameters import Parameters
-from netbond.srtla.adaptive.path import LONGER_WINDOW, RTT_DEFAULT, Path
+from netbond.srtla.adaptive.path import LONGER_WINDOW, RTT_DEFAULT, USUAL_WINDOW, Path
 
 TARGET = 0.1
 WINDOW = 10.0
@@ -21,13 +21,13 @@ def measured(*samples: float, at: float = 100.0, idle: bool = False) -> Path:
 
 def test_a_path_that_was_never_measured_has_a_guess() -> None:
     path = measured()
-    assert (path.shortest, path.smoothed, path.known) == (RTT_DEFAULT, RTT_DEFAULT, False)
+    assert (path.shortest, path.smoothed, path.usual(), path.known) == (RTT_DEFAULT, RTT_DEFAULT, 1e3, False)
     assert path.back() == RTT_DEFAULT / 2
 
 
 def test_the_first_round_trip_replaces_the_guess_also_if_it_is_longer() -> None:
     path = measured(0.3)
-    assert (path.shortest, path.smoothed, path.standing) == (0.3, 0.3, 0.3)
+    assert (path.shortest, path.smoothed, path.standing, path.usual()) == (0.3, 0.3, 0.3, 0.3)
     assert path.known
     assert path.back() == 0.15
 
@@ -73,6 +73,17 @@ def test_the_paths_own_jitter_is_learnt_while_the_link_is_idle(sample: float, sp
 def test_jitter_that_went_is_forgotten() -> None:
     path = measured(0.1, *[0.14, 0.1] * 20, *[0.1] * 20, idle=True)
     assert path.spread < 0.001
+
+
+def test_the_usual_round_trip_is_the_lowest_smoothed_one_of_some_seconds() -> None:
+    path = measured(0.1)
+    for _ in range(50):
+        path.seen(0.3, TARGET, 101.0, idle=False)
+    assert path.usual() == pytest.approx(0.1)
+    path.seen(0.3, TARGET, 100.0 + USUAL_WINDOW, idle=False)
+    assert path.usual() == pytest.approx(0.1), "the window before"
+    path.seen(0.3, TARGET, 100.0 + 2 * USUAL_WINDOW, idle=False)
+    assert path.usual() == pytest.approx(0.3, abs=0.001)
 
 
 def test_a_shortest_round_trip_that_was_not_seen_for_long_is_measured_anew_with_an_empty_queue() -> None:
