@@ -144,3 +144,55 @@ def test_a_sender_with_the_key_gets_the_place_of_one_without_in_the_fullest_netw
         group.keyed = True
     assert no_room(groups, counts, full, wanted, 10.0, keyed=True) == ("table_full", None)
     assert no_room(groups, counts, Limits(groups=5), wanted, 10.0, keyed=False) == ("", None)
+
+
+def crowd(*of: tuple[bytes, bytes, int, float, bool]) -> tuple[list[Group], Counter[bytes]]:
+    """Groups with a source, a prefix, packets, the time when their link was last heard, and a key or none."""
+    groups = []
+    for number, (source, prefix, packets, heard, keyed) in enumerate(of):
+        group = Group(number, bytes(256), 0.0, Ticket(source, prefix), packets=packets, keyed=keyed)
+        group.links[A] = Peer(A, group, 0.0, heard)
+        groups.append(group)
+    tickets = [group.ticket for group in groups]
+    return groups, Counter([each.source for each in tickets] + [each.prefix for each in tickets])
+
+
+NOTHING, SILENT = "it carried nothing, and there was no room", "it had fallen silent, and there was no room"
+
+
+@pytest.mark.parametrize(
+    ("limits", "now", "refusal", "gone", "why"),
+    [
+        # One of the same source makes way for its quota, ...
+        (Limits(groups_per_source=1), 4.9, "quota", None, ""),
+        (Limits(groups_per_source=1), 5.0, "", 1, NOTHING),
+        # ... of the same prefix for that one's, ...
+        (Limits(groups_per_prefix=2), 4.9, "quota", None, ""),
+        (Limits(groups_per_prefix=2), 5.0, "", 1, NOTHING),
+        # ... and any where the table is full.
+        (Limits(groups=3), 4.9, "table_full", None, ""),
+        (Limits(groups=3), 5.0, "", 0, NOTHING),
+        (Limits(groups=3, half_open_s=2.0), 2.0, "", 0, NOTHING),
+    ],
+)
+def test_who_carried_nothing_makes_way(
+    limits: Limits, now: float, refusal: str, gone: int | None, why: str
+) -> None:
+    groups, counts = crowd((b"s", b"q", 0, 0, False), (b"s1", b"p", 0, 0, False), (b"s2", b"p", 9, 0, False))
+    found = no_room(groups, counts, limits, Ticket(b"s1", b"p"), now, keyed=False)
+    assert found == (refusal, None if gone is None else (groups[gone], why))
+
+
+@pytest.mark.parametrize(("now", "gone"), [(9.9, None), (10.0, 1)])
+def test_who_fell_silent_makes_way_for_one_of_its_own_source(now: float, gone: int | None) -> None:
+    groups, counts = crowd((b"s1", b"p", 9, 0, False), (b"s2", b"p", 9, 5, False))
+    found = no_room(groups, counts, Limits(groups=2), Ticket(b"s2", b"p"), now, keyed=False)
+    assert found == (("table_full", None) if gone is None else ("", (groups[gone], SILENT)))
+
+
+def test_an_idle_group_with_the_key_makes_way_only_for_one_with_the_key() -> None:
+    groups, counts = crowd((b"s1", b"p", 0, 9, True))
+    for keyed, expected in ((False, ("table_full", None)), (True, ("", (groups[0], NOTHING)))):
+        assert no_room(groups, counts, Limits(groups=1), Ticket(b"s2", b"p"), 10.0, keyed=keyed) == expected
+    groups[0].links.clear()
+    assert no_room(groups, counts, Limits(groups=1), Ticket(b"s2", b"p"), 10.0, keyed=False)[0] == ""

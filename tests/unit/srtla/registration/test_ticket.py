@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from netbond.srtla import wire
@@ -55,6 +57,40 @@ def test_whose_it_is() -> None:
     assert (ticket.source == far.source, ticket.prefix == far.prefix) == (False, False)
 
 
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        (HERE, ("192.0.2.2", 5000)),
+        (HERE, ("192.0.2.1", 5001)),
+        (("fe80::1", 5000, 0, 2), ("fe80::1", 5000, 0, 3)),  # of another interface
+        (("fe80::1", 5000, 0, 2), ("fe80::2", 5000, 0, 2)),
+    ],
+)
+def test_an_id_is_of_one_address_only(here: tuple[Any, ...], there: tuple[Any, ...]) -> None:
+    issued = tickets().issue(HALF, here, 0.0)
+    assert tickets().is_from(issued, here)
+    assert not tickets().is_from(issued, there)
+    assert issued != tickets().issue(HALF, there, 0.0)
+    if len(here) == 4:
+        assert tickets().is_from(issued, (*here[:2], 7, here[3])), "the flow label is no part of it"
+
+
+def test_an_id_with_a_key_and_one_without_have_nothing_in_common_behind_the_address() -> None:
+    keyed, open_id = (tickets(key=KEY).issue(HALF, HERE, 0.0, key=key) for key in (Key(KEY), None))
+    assert keyed[: wire.HALF_ID + 36] == open_id[: wire.HALF_ID + 36]
+    assert keyed[wire.HALF_ID + 36 : -32] != open_id[wire.HALF_ID + 36 : -32]
+    crossed = keyed[:-32] + open_id[-32:], open_id[:-32] + keyed[-32:]
+    assert [tickets(key=KEY).check(each, 0.0) for each in crossed] == [None, None]
+
+
+def test_the_slot_of_time_comes_first_and_wraps() -> None:
+    issued = tickets().issue(HALF, HERE, LIFETIME_S * 0x01020304)
+    assert issued[wire.HALF_ID :][:4].hex() == "01020304"
+    last = tickets().issue(HALF, HERE, LIFETIME_S * 0xFFFFFFFF)
+    assert tickets().check(last, LIFETIME_S * (1 << 32)) is not None
+    assert tickets().is_before(last, tickets().issue(HALF, HERE, LIFETIME_S * (1 << 32)))
+
+
 def test_who_has_the_key_must_show_it_again_to_join() -> None:
     keyed = tickets(key=KEY).issue(HALF, HERE, 0.0, key=Key(KEY))
     assert psk.is_answered(KEY, keyed)
@@ -77,6 +113,7 @@ def test_who_has_the_key_must_show_it_again_to_join() -> None:
     ],
 )
 def test_whom_quotas_count(host: str, source: str, prefix: str) -> None:
+    origin.cache_clear()
     assert origin(host) == (source, prefix)
 
 
