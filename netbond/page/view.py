@@ -136,7 +136,10 @@ def _kbps(bps: int | None) -> int | None:
 def _uplink(uplink: UplinkStatus, snapshot: Snapshot, health: HealthStatus | None) -> Json:
     modem = snapshot.modems.get(uplink.device)
     plan = next((each for each in snapshot.metered if each.device == uplink.device), None)
-    rtts = [check.rtt_ms for check in health.checks if check.rtt_ms is not None] if health else []
+    # The last check of the chain leads farthest.
+    rtts = (
+        [(check.name, check.rtt_ms) for check in health.checks if check.rtt_ms is not None] if health else []
+    )
     losses = [check.loss for check in health.checks if check.loss is not None] if health else []
     return _given(
         name=uplink.name,
@@ -153,7 +156,8 @@ def _uplink(uplink: UplinkStatus, snapshot: Snapshot, health: HealthStatus | Non
         metered=uplink.metered,
         rx=_kbps(uplink.rx_bps),
         tx=_kbps(uplink.tx_bps),
-        rtt=_tenths(rtts[-1]) if rtts else None,
+        check=rtts[-1][0] if rtts else None,
+        rtt=_tenths(rtts[-1][1]) if rtts else None,
         loss=_tenths(100 * losses[-1]) if losses else None,
         modem=modem.summary if modem else None,
         plan=[plan.used_bytes // 10**6, plan.budget_bytes // 10**6, plan.level] if plan else None,

@@ -79,7 +79,7 @@
     canvas.setAttribute("aria-hidden", "true");
     const node = make("div", "", make("dt", "", title), make("dd", "", value, " ", small), canvas);
     const past = [];
-    return { node, canvas, past, bad: unit === "loss",
+    return { node, canvas, past, bad: unit === "loss", title: node.firstChild,
       tell(figure, words) {
         put(value, words[0]); put(small, words[1]);
         const at = now();
@@ -249,7 +249,8 @@
     put(entry.word, link.idle ? "not used" : link.state);
     level(entry.node, linkLevel(link));
     const silent = link.silent ? `no answer for ${since(link.silent)}` : "";
-    put(entry.why, link.reason && silent ? `${link.reason}; ${silent}` : link.reason || silent);
+    const reason = silent && /^silent/.test(link.reason || "") ? "" : link.reason; // an age that stands still
+    put(entry.why, [reason, silent].filter(Boolean).join("; "));
     show(entry.why, entry.why.textContent);
     entry.plots[0].tell(link.kbps || 0, rate(link.kbps || 0));
     entry.plots[1].tell(link.state === "up" ? link.rtt : undefined, ms(link.state === "up" ? link.rtt : undefined));
@@ -330,6 +331,7 @@
     show(entry.why, uplink.reason && !(uplink.state === "off" && uplink.set));
     entry.plots[0].tell(uplink.rx || 0, rate(uplink.rx || 0));
     entry.plots[1].tell(uplink.tx || 0, rate(uplink.tx || 0));
+    put(entry.plots[2].title, uplink.check ? `Answer (${uplink.check})` : "Round trip");
     entry.plots[2].tell(uplink.rtt, ms(uplink.rtt));
     const plan = uplink.plan && `${amount(uplink.plan[0])} of ${amount(uplink.plan[1])} used`;
     put(entry.more, [uplink.modem, plan, uplink.metered && !plan ? "metered" : "", uplink.loss ? `checks lose ${uplink.loss} %` : "",
@@ -347,8 +349,11 @@
     if (known) {
       const [head, ...rest] = state.verdict.split("; ");
       put($("verdict"), head);
-      put($("rest"), rest.join("; "));
-      show($("rest"), rest.length);
+      // What the problems below say anyway is not said twice.
+      const texts = (state.problems || []).map((problem) => problem[1]);
+      const more = rest.filter((part) => !texts.some((text) => part.startsWith(text)) && !/^and \d+ more problem/.test(part));
+      put($("rest"), more.join("; "));
+      show($("rest"), more.length);
       $("top").dataset.code = state.code || 0;
       put($("mark"), "✓!✕?"[state.code || 0]);
       document.title = `${"✓!✕?"[state.code || 0]} ${head}`;

@@ -37,6 +37,7 @@ def test_uplinks() -> None:
         "priority": 0,
         "rx": 1500,
         "tx": 1,
+        "check": "gateway",
         "rtt": 0.4,
         "loss": 0,
     }
@@ -53,6 +54,7 @@ def test_uplinks() -> None:
         "priority": 0,
         "rx": 1500,
         "tx": 1,
+        "check": "icmp",
         "rtt": 48.4,
         "loss": 25,
         "modem": "T-Mobile LTE 72 %",

@@ -1,0 +1,1 @@
+"""The web page in a real browser; scripts/page installs what it needs."""
