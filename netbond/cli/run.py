@@ -13,7 +13,7 @@ import sys
 
 from netbond.config.load import DEFAULT_PATH, config_argument, load
 from netbond.config.schema import Config
-from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError
+from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError, UnavailableError
 from netbond.system import journal
 from netbond.system.log_limit import OncePerMinute
 from netbond.system.text import printable
@@ -21,6 +21,7 @@ from netbond.system.text import printable
 HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
 
 DESCRIPTORS = 65536
+FEWEST_DESCRIPTORS = 64  # a start takes some 20, and each uplink and engine a few
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +68,17 @@ def set_up_logging(level: str) -> None:
 
 
 def raise_descriptor_limit() -> None:
-    """Raise the limit of open files: each target of a check needs one, and the usual limit is 1024."""
+    """Raise the limit of open files: each target of a check needs one, and the usual limit is 1024.
+
+    UnavailableError if it cannot be as high as a box with a few uplinks needs: a start would fail at any
+    point, with words that do not say why.
+    """
     least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most < FEWEST_DESCRIPTORS:
+        raise UnavailableError(
+            f"no more than {most} files may be open at once, and the agent needs {FEWEST_DESCRIPTORS}",
+            "raise the limit: LimitNOFILE= of the unit, or ulimit -Hn",
+        )
     # Not up to a limit of a billion: some child programs loop over all possible descriptors.
     enough = DESCRIPTORS if most == resource.RLIM_INFINITY else min(DESCRIPTORS, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(least, enough), most))
@@ -82,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config)
     if os.geteuid() != 0:
         raise NotPermittedError("the agent changes routes and needs root", "sudo netbond run")
-    raise_descriptor_limit()
     set_up_logging(args.log_level or config.agent.log_level)
     if args.restore:
         return put_back(config)
+    raise_descriptor_limit()
     from netbond.agent import Agent
 
     file = args.config or (DEFAULT_PATH if DEFAULT_PATH.exists() else None)

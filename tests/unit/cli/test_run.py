@@ -15,6 +15,7 @@ import pytest
 from netbond.cli import main, run
 from netbond.cli.restore import Restored
 from netbond.config.schema import Config
+from netbond.errors import UnavailableError
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +112,16 @@ def test_descriptors_are_ample(monkeypatch: pytest.MonkeyPatch, least: int, most
     monkeypatch.setattr(resource, "setrlimit", lambda _, pair: limits.append(pair))
     run.raise_descriptor_limit()
     assert limits == [(wanted, most)]
+
+
+def test_a_box_with_too_few_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (12, 12))
+    with pytest.raises(UnavailableError) as caught:
+        run.raise_descriptor_limit()
+    assert str(caught.value) == (
+        "no more than 12 files may be open at once, and the agent needs 64;"
+        " raise the limit: LimitNOFILE= of the unit, or ulimit -Hn"
+    )
 
 
 @pytest.mark.parametrize(("journal", "begins"), [(True, "<4>a"), (False, "")])
