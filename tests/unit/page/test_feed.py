@@ -70,15 +70,22 @@ async def test_events_and_advice(tmp_path: Path) -> None:
     agent.line = WatchLine(
         VERSION, "127.0.0.1:6000", "connected", Advice(1_000_000, 2_000_000, 0, 500, 0.0, 40)
     )
+
+    def sender() -> dict[str, object]:
+        found: dict[str, object] = feed.state().get("senders", {}).get("127.0.0.1:6000", {})
+        return found
+
     async with agent.at(tmp_path / "c.sock"):
         feed = Feed(at(tmp_path / "c.sock"))
         feed.enter()
         await until(
             lambda: feed.state().get("events") == {"1": [100, "info", "netbond is running"]}, "an event"
         )
-        await until(lambda: feed.state()["senders"]["127.0.0.1:6000"].get("advised") == 1000, "advice")
+        await until(lambda: sender().get("advised") == 1000, "advice")
         agent.events.append(Event(2, 105.0, "uplink", "usb0", "warning", "usb0 unplugged"))
-        await until(lambda: feed.state()["events"].get("2") == [105, "warning", "usb0 unplugged"], "another")
+        await until(
+            lambda: feed.state().get("events", {}).get("2") == [105, "warning", "usb0 unplugged"], "another"
+        )
         feed.stop()
 
 
