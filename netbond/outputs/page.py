@@ -83,7 +83,7 @@ class Page(Output):
         backoff = Backoff()
         while True:
             began = time.monotonic()
-            child = _Child(self.serve, lambda: self._set_problem(""))
+            child = _Child(self.serve, self._ready)
             try:
                 why = await child.live([*self._program, *words], self._environment)
             except OSError as error:  # we are short of something, descriptors for example
@@ -92,6 +92,10 @@ class Page(Output):
             logger.warning("the web page: %s; starting it again in %.1f s", why, pause)
             self._set_problem(why)
             await asyncio.sleep(pause)
+
+    def _ready(self) -> None:
+        logger.info("the web page is ready")
+        self._set_problem("")
 
     def _set_problem(self, problem: str) -> None:
         if problem != self._problem:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from netbond.page.access import Access
 from netbond.page.http import RefusedError, Request, Response, read_head, write, write_stream_head
 
 HOST = "Host: box"
@@ -71,3 +75,24 @@ def test_a_response_is_kept_by_nobody_and_framed_by_nobody() -> None:
     assert write(response, body=False).endswith(b"\r\n\r\n")
     assert b"Content-Type: text/event-stream\r\n" in write_stream_head()
     assert b"Content-Length" not in write_stream_head()
+
+
+@settings(max_examples=300)
+@given(
+    st.binary(max_size=200)
+    | st.lists(
+        st.sampled_from(["GET / HTTP/1.1", "Host: a", "Cookie: netbond=1.2", "Origin: null", "Host:", ":"])
+        | st.text(max_size=20),
+        max_size=6,
+    ).map(lambda lines: "\r\n".join(lines).encode("latin-1", errors="replace"))
+)
+def test_whatever_comes_is_understood_or_refused(head: bytes) -> None:
+    try:
+        request = read_head(head)
+    except RefusedError as error:
+        write(error.response)
+        return
+    assert request.path.startswith("/")
+    Access(token=b"correct horse battery").logged_in(request, 0.0)
+    with suppress(RefusedError):
+        Access().check(request)
