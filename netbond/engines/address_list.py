@@ -7,6 +7,7 @@ SIGHUP goes only to processes that were meant and that handle it: others would b
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netbond.model import Uplink
+from netbond.problems import Problem
 from netbond.system import files
 from netbond.system.sighup import Readers
 
@@ -52,7 +54,7 @@ class Update:
 
     written: bool = False
     notified: tuple[int, ...] = ()  # process ids that got SIGHUP
-    problems: tuple[str, ...] = ()
+    problems: tuple[str | Problem, ...] = ()
 
 
 class AddressList:
@@ -76,7 +78,7 @@ class AddressList:
         self.ipv6 = ipv6
         self.empty = empty
         self.readers = Readers(pid_file, process, "the new address list")
-        self._not_notified: tuple[str, ...] = ()  # problems of the last notification
+        self._not_notified: tuple[str | Problem, ...] = ()  # problems of the last notification
         if path is not None:
             files.sweep(path.parent, f"{path.name}.")
 
@@ -93,11 +95,22 @@ class AddressList:
         try:
             if self._is_current(self.path, data):
                 return Update(problems=self._not_notified)
-            files.replace(self.path, data, 0o644)
+            self._replace(self.path, data)
+        except IsADirectoryError:
+            return Update(problems=(_in_the_way(self.path),))
         except OSError as error:
             return Update(problems=(f"cannot write the address list {self.path}: {files.why(error)}",))
         notified, self._not_notified = self.readers.tell(time.monotonic())
         return Update(True, notified, self._not_notified)
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        """Write the file. What is in its place goes, even an empty directory: in /tmp anybody makes one."""
+        try:
+            files.replace(path, data, 0o644)
+        except IsADirectoryError:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+            files.replace(path, data, 0o644)
 
     def _is_current(self, path: Path, data: bytes) -> bool:
         """Whether the file is as it would be written; one that others may change is not."""
@@ -109,3 +122,12 @@ class AddressList:
             return False  # a link, a FIFO: replaced. A directory: replacing it fails, and says so.
         ours = status.st_uid == os.geteuid() and status.st_nlink == 1
         return content == data and ours and stat.S_IMODE(status.st_mode) == 0o644
+
+
+def _in_the_way(path: Path) -> Problem:
+    return Problem(
+        "address-list",
+        f"cannot write the address list {path}: a directory is in its place",
+        str(path),
+        f"see whose it is (ls -ld {path}), and move it away; or name another place with agent.ip_list",
+    )

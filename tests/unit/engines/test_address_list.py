@@ -10,6 +10,7 @@ import pytest
 
 from netbond.engines.address_list import AddressList, Update, render, twins
 from netbond.model import Uplink, UplinkState
+from netbond.problems import Problem
 from tests.hangup import Start, name, start, was_told
 
 __all__ = ["name", "start"]  # fixtures
@@ -138,19 +139,30 @@ def test_a_fifo_does_not_hold_up_the_agent(path: Path) -> None:
     assert path.read_text() == "10.0.0.10\n"
 
 
-def test_an_error_is_named_until_it_is_mended(path: Path) -> None:
+def test_a_directory_in_its_place_is_named_until_it_is_mended(path: Path) -> None:
     addresses = AddressList(path)
-    path.mkdir()
-    told = Update(problems=(f"cannot write the address list {path}: Is a directory",))
-    assert addresses.update([USB0]) == told
+    (path / "x").mkdir(parents=True)
+    told = addresses.update([USB0])
+    (problem,) = told.problems
+    assert isinstance(problem, Problem)
+    assert (problem.code, problem.text) == (
+        "address-list",
+        f"cannot write the address list {path}: a directory is in its place",
+    )
+    assert f"ls -ld {path}" in problem.hint
     assert addresses.update([USB0]) == told
     assert [entry.name for entry in path.parent.iterdir()] == ["ips"]  # no temporary files
+    (path / "x").rmdir()
     path.rmdir()
     assert addresses.update([USB0]) == Update(written=True)
     assert addresses.update([USB0]) == Update()
-    path.unlink()
+
+
+def test_an_empty_directory_in_its_place_goes_as_a_file_does(path: Path) -> None:
+    """In /tmp any user may make one before the agent starts."""
     path.mkdir()
-    assert addresses.update([USB0]) == told
+    assert AddressList(path).update([USB0]) == Update(written=True)
+    assert path.read_text() == "10.0.0.10\n"
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -202,9 +214,9 @@ def test_a_process_that_would_be_ended_by_it_is_spared(path: Path, name: str, st
     addresses = AddressList(path, process=name)
     says = f"process {process.pid} does not handle SIGHUP, which would end it;"
     (problem,) = addresses.update([USB0]).problems
-    assert problem.startswith(says)
+    assert str(problem).startswith(says)
     assert addresses.update([USB0]) == Update(problems=(problem,))  # still true
-    assert addresses.update([USB1]).problems[0].startswith(says)
+    assert str(addresses.update([USB1]).problems[0]).startswith(says)
     assert process.poll() is None
 
 
