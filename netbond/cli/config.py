@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from netbond.config.load import DEFAULT_PATH, default_path, load, read, read_text
+from netbond.config.load import DEFAULT_PATH, default_path, load, read, read_text, refuse_open_to_all
 from netbond.config.mistakes import Mistakes
 from netbond.config.schema import Config
 from netbond.errors import EXIT_CONFIG, EXIT_OK, UsageError
@@ -382,6 +382,7 @@ def run(args: argparse.Namespace) -> int:
 def check(path: Path | None) -> int:
     """Print all mistakes of a file, or what it says if there is none; the exit status."""
     file = path or DEFAULT_PATH
+    refuse_open_to_all(file)
     mistakes = Mistakes(str(file), all_of_them=True)
     try:
         config = read(read_text(file), mistakes)

@@ -200,11 +200,7 @@ def load(path: Path | None) -> Config:
     Root reads none that everybody can write: it names commands that root runs.
     """
     file = path or DEFAULT_PATH
-    if os.geteuid() == 0:
-        with contextlib.suppress(OSError, RuntimeError):  # read_text() says what is wrong
-            wrong, todo = open_to_all(file)
-            if wrong:
-                raise ConfigError(f"{file} is not read: {wrong}", todo)
+    refuse_open_to_all(file)
     try:
         text = read_text(file)
     except FileNotFoundError:
@@ -212,6 +208,16 @@ def load(path: Path | None) -> Config:
             return Config()
         raise ConfigError(f"{file}: no such file", "name a file that exists, or leave --config out") from None
     return parse(text, str(file))
+
+
+def refuse_open_to_all(file: Path) -> None:
+    """ConfigError if this is root, and everybody could write the file: it names commands that root runs."""
+    if os.geteuid() != 0:
+        return
+    with contextlib.suppress(OSError, RuntimeError):  # read_text() says what is wrong
+        wrong, todo = open_to_all(file)
+        if wrong:
+            raise ConfigError(f"{file} is not read: {wrong}", todo)
 
 
 def read_text(file: Path) -> str:

@@ -200,3 +200,16 @@ def test_check_of_a_hook_that_cannot_be_run(tmp_path: Path, capsys: pytest.Captu
     assert capsys.readouterr().err == (
         f"netbond config: {file}:3: hook tell: {tmp_path}/tell: No such file or directory; correct it there\n"
     )
+
+
+@pytest.mark.root
+def test_a_file_that_everybody_can_write_fails_as_it_would_for_the_agent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """systemctl reload asks this first."""
+    file = tmp_path / "x.toml"
+    file.touch()
+    assert main(["config", "check", str(file)]) == 0
+    file.chmod(0o646)
+    assert main(["config", "check", str(file)]) == 78
+    assert f"{file} is writable by everybody; chmod o-w {file}\n" in capsys.readouterr().err
