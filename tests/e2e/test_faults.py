@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netbond.lab.lab import Lab
+from tests.alerts import firing
 from tests.netns.box import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
@@ -68,14 +70,22 @@ def events(lab: Lab) -> list[str]:
     return [json.loads(line)["text"] for line in netbond(lab, "events", "--json").stdout.splitlines()]
 
 
+def metrics(lab: Lab) -> str:
+    """What Prometheus would read."""
+    code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:10469/metrics').read().decode())"
+    done = lab.box_exec([sys.executable, "-c", code], capture_output=True, check=True, timeout=20)
+    return str(done.stdout)
+
+
 def agent(lab: Lab) -> int:
     found = lab.process("agent")
     assert found is not None
     return found.pid
 
 
-def test_a_receiver_that_is_stopped_and_a_port_that_is_wrong(lab: Lab) -> None:
+def test_a_receiver_that_is_stopped_and_a_port_that_is_wrong(lab: Lab, tmp_path: Path) -> None:
     assert netbond(lab, "status", "--check").returncode == 0
+    assert firing(metrics(lab), tmp_path) == set()
     lab.stop("receiver")
     told(lab, lambda text: text == "NOT CONNECTED: nothing listens at bond.lab:5000", 25)
     wait_for(lambda: "not-registered" in problems(lab), 5, "it is a problem")
@@ -84,6 +94,10 @@ def test_a_receiver_that_is_stopped_and_a_port_that_is_wrong(lab: Lab) -> None:
     assert problem["hint"] == "start the receiver there (netbond recv), or correct the port"
     checked = netbond(lab, "status", "--check")
     assert (checked.stdout, checked.returncode) == ("NOT CONNECTED: nothing listens at bond.lab:5000\n", 2)
+    found = metrics(lab)
+    series = 'netbond_problem{code="not-registered",severity="broken",subject="sender 127.0.0.1:6000"} 1.0'
+    assert series in found
+    assert firing(found, tmp_path) == {"SenderNotConnected"}
     lab._start_receiver()
     told(lab, lambda text: text.startswith("READY over 2 of 2 links"), 25)
     wait_for(lambda: any("over after" in line for line in events(lab)), 12, "it is over")
@@ -98,6 +112,8 @@ def test_a_receiver_that_is_stopped_and_a_port_that_is_wrong(lab: Lab) -> None:
     os.kill(agent(lab), signal.SIGHUP)
     wait_for(lambda: "configuration" in problems(lab), 5, "the reload is refused, and that is said")
     assert "unknown table 'agnet'" in problems(lab)["configuration"]["text"]
+    assert 'netbond_problem{code="configuration",' in metrics(lab)
+    assert firing(metrics(lab), tmp_path) == {"NetbondProblem", "SenderNotConnected"}
     shown = netbond(lab, "status", "--config", str(lab.config))
     assert shown.returncode == 0, "it shows the agent that runs"
     assert shown.stdout.startswith("NOT CONNECTED: nothing listens at bond.lab:5999")
@@ -106,7 +122,23 @@ def test_a_receiver_that_is_stopped_and_a_port_that_is_wrong(lab: Lab) -> None:
     told(lab, lambda text: text == "READY over 2 of 2 links, no SRT caller yet", 25)
 
 
-def test_an_srt_server_that_is_down_and_an_engine_that_hangs(lab: Lab) -> None:
+def test_a_firewall_in_front_of_the_receiver(lab: Lab, tmp_path: Path) -> None:
+    """Nothing is refused and nothing answers, while the uplinks are fine."""
+    chain = "add table ip f; add chain ip f i { type filter hook input priority 0; }"
+    rules = f"{chain}; add rule ip f i udp dport 5000 drop"
+    lab.exec_in(lab.topology.net, ["nft", rules], check=True)
+    told(lab, lambda text: text.startswith("NOT CONNECTED: "), 30)
+    wait_for(lambda: "not-registered" in problems(lab), 10, "it is a problem")
+    problem = problems(lab)["not-registered"]
+    assert "no answer" in problem["text"]
+    assert "firewall" in problem["hint"]
+    assert any("no answer" in line for line in events(lab))
+    assert "SenderNotConnected" in firing(metrics(lab), tmp_path)
+    lab.exec_in(lab.topology.net, ["nft", "delete table ip f"], check=True)
+    told(lab, lambda text: text.startswith("READY over 2 of 2 links"), 30)
+
+
+def test_an_srt_server_that_is_down_and_an_engine_that_hangs(lab: Lab, tmp_path: Path) -> None:
     lab.start(
         "caller",
         lab.topology.box,
@@ -116,6 +148,7 @@ def test_an_srt_server_that_is_down_and_an_engine_that_hangs(lab: Lab) -> None:
     told(lab, lambda text: text == f"NO STREAM: {words}", 15)
     wait_for(lambda: "srt-server-silent" in problems(lab), 5, "it is a problem")
     assert netbond(lab, "status", "--check").returncode == 2
+    assert firing(metrics(lab), tmp_path) == {"ReceiverWithoutServer"}
     lab.stop("caller")
 
     engine = lab.agent_status()["engines"][0]
@@ -125,13 +158,15 @@ def test_an_srt_server_that_is_down_and_an_engine_that_hangs(lab: Lab) -> None:
     said = problems(lab)["engine-restarted"]["text"]
     assert said.startswith("sender 127.0.0.1:6000 was started again: hung: no statistics for ")
     assert said in events(lab)
+    assert "netbond_engine_restarts_total{" in metrics(lab)
     wait_for(lambda: netbond(lab, "status", "--check").returncode == 1, 20, "degraded")
 
 
-def test_a_modem_that_is_unplugged_is_one_line_and_its_return_another(lab: Lab) -> None:
+def test_a_modem_that_is_unplugged_is_one_line_and_its_return_another(lab: Lab, tmp_path: Path) -> None:
     before = len(events(lab))
     lab.unplug("usb1")
     told(lab, lambda text: text.startswith("READY over 1 of 2 links, no SRT caller yet; usb1 unplugged"), 10)
+    assert firing(metrics(lab), tmp_path) == {"UplinkMissing"}
     lab.plug("usb1")
     told(lab, lambda text: text == "READY over 2 of 2 links, no SRT caller yet", 20)
     first, second = events(lab)[before:]
