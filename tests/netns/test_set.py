@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,16 +136,30 @@ def test_the_last_one_that_is_off_carries_nothing_although_main_has_its_default(
     assert "proto 78" not in net.ip("rule") + net.ip("-6", "rule")
 
 
-def test_its_time_ends_by_itself(tmp_path: Path) -> None:
-    with Box(tmp_path) as box:
+# As a user would who has no netbond, and cannot read this checkout.
+AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c"]
+ASK = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as sock:
+    sock.connect(sys.argv[1])
+    sock.sendall(sys.argv[2].encode() + b"\\n")
+    print(sock.makefile().readline())
+"""
+
+
+def test_its_time_ends_by_itself_and_only_root_may_set_it() -> None:
+    with tempfile.TemporaryDirectory() as folder, Box(Path(folder)) as box:
+        box.folder.chmod(0o755)
         for number in range(2):
             box.plug(f"usb{number}", number)
         box.start()
+        socket = box.folder / "control.sock"
         ask = {"command": "set", "uplink": "usb1", "what": "mode", "value": "off", "for_s": 1.5}
-        assert request(box.folder / "control.sock", ask)["ok"]
+        for command in (ask, {"command": "unset", "uplink": "usb1"}):
+            refused = json.loads(sh(*AS_NOBODY, ASK, str(socket), json.dumps(command)))
+            assert refused == {"ok": False, "error": f"the command '{command['command']}' is for root"}
+        assert request(socket, ask)["ok"]
         assert "usb1" not in box.table(222)
         wait_for(lambda: "usb1" in box.table(222), 5, "it is over")
-        texts = [
-            event["text"] for event in request(box.folder / "control.sock", {"command": "events"})["events"]
-        ]
+        texts = [event["text"] for event in request(socket, {"command": "events"})["events"]]
         assert texts[-2:] == ["usb1 set off by root for 1 s", "usb1: set off ended"]
