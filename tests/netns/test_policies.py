@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,8 +15,14 @@ from typing import Any
 
 import pytest
 
+from netbond.cli.plan import beyond_routes
+from netbond.config.load import load
+from netbond.desired import desired
 from netbond.kernel.client import _takes_dscp
+from netbond.plan import plan
+from netbond.sources.once import ask_agent
 from tests.netns.box import Box, sh, wait_for
+from tests.netns.spaces import inside
 
 pytestmark = pytest.mark.root
 
@@ -22,28 +30,35 @@ FAR, FAR6 = "203.0.113.1", "2001:db8:f::1"
 OTHER, OTHER6 = "198.51.100.1", "2001:db8:e::1"
 EACH = 6  # packets of a burst
 
-# In a namespace: send packets from new sockets; print the source address of each.
-SEND = """
-import socket, sys
-host, port, count, mark, dscp, bind = sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6]
-family = socket.AF_INET6 if ":" in host else socket.AF_INET
-for _ in range(count):
-    one = socket.socket(family, socket.SOCK_DGRAM)
-    if mark:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
-    if dscp and family == socket.AF_INET:
-        one.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
-    elif dscp:
-        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
-    if bind:
-        one.bind((bind, 0))
-    try:
-        one.connect((host, port))
-        one.send(b"x" * 1000)
-        print(one.getsockname()[0])
-    except OSError as error:
-        print(error.strerror)
-"""
+
+def burst(host: str, port: int, count: int, mark: int = 0, dscp: int = 0, bind: str = "") -> list[str]:
+    """Send packets from new sockets; return the source address of each, or the error."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    said = []
+    for _ in range(count):
+        with socket.socket(family, socket.SOCK_DGRAM) as one:
+            if mark:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+            if dscp and family == socket.AF_INET:
+                one.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+            elif dscp:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+            if bind:
+                one.bind((bind, 0))
+            try:
+                one.connect((host, port))
+                one.send(b"x" * 1000)
+                said.append(one.getsockname()[0])
+            except OSError as error:
+                said.append(error.strerror)
+    return said
+
+
+# The same as another user.
+BURST = (
+    f"import socket, sys\n{inspect.getsource(burst)}\n"
+    "print(*burst(sys.argv[1], *map(int, sys.argv[2:6]), *sys.argv[6:]), sep='\\n')"
+)
 
 
 class Policies(Box):
@@ -104,8 +119,17 @@ class Policies(Box):
         text = "".join(f"\n[[policy]]\nname = 'p{n}'\n{policy}\n" for n, policy in enumerate(policies, 1))
         self.configure(f'[health]\nchecks = []\n[[uplink]]\nmatch = "eth1"\nenabled = false\n{more}{text}')
         self.start()
-        # What the kernel says of routes and rules is what was asked of it.
-        wait_for(lambda: "ip " not in self.run(*self.netbond("plan"), check=False), 5, "nothing to do")
+        wait_for(self.settled, 5, "nothing to do")
+
+    def settled(self) -> bool:
+        """Whether the kernel holds what the agent wants, as `netbond plan` finds out."""
+        config = load(self.config_file)
+        facts = ask_agent(config)
+        goal = desired(facts, config)
+        if plan(facts, goal, config.routing.protocol):
+            return False
+        with inside(self.name):
+            return not beyond_routes(facts, goal, config)[1]
 
     def counts(self) -> dict[tuple[int, int], int]:
         """Packets so far, by uplink and family."""
@@ -139,11 +163,14 @@ class Policies(Box):
         version = 6 if ":" in host else 4
         if lan:
             bind = f"192.168.50.{source}" if version == 4 else f"fd50::{source}"
-        prefix = ["setpriv", f"--reuid={user}", "--clear-groups"] if user else []
-        said = sh(
-            *("ip", "netns", "exec", self.client if lan else self.name, *prefix),
-            *("/usr/bin/python3", "-c", SEND, host, str(port), str(count), str(mark), str(dscp), bind),
-        ).split("\n")
+        space = self.client if lan else self.name
+        if user:
+            as_user = ["setpriv", f"--reuid={user}", "--clear-groups", "/usr/bin/python3", "-c", BURST]
+            words = (host, str(port), str(count), str(mark), str(dscp), *([bind] if bind else []))
+            said = sh("ip", "netns", "exec", space, *as_user, *words).split("\n")
+        else:
+            with inside(space):
+                said = burst(host, port, count, mark, dscp, bind)
         time.sleep(0.02)
         after = self.counts()
         gone = {number: after[number, version] - before[number, version] for number in range(3)}
