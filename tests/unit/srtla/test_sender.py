@@ -14,9 +14,9 @@ from netbond.srtla import wire
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.link import Link
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START
+from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, Bond, LinkState
 from netbond.srtla.sender import LATE_NGP_S, MAX_SAMPLES, Sender
-from netbond.srtla.senderevents import LinkAdded, LinkDown, LinkLimited, LinkRemoved
+from netbond.srtla.senderevents import Advised, LinkAdded, LinkDown, LinkLimited, LinkRemoved
 from tests.srtla_util import CONCLUSION, data_packet, handshake, induction, srt_ack, srt_nak
 from tests.unit.srtla.driven_sender import ERR, NGP, REG3, Driven
 
@@ -518,3 +518,67 @@ def test_what_is_srtlas_own_and_unknown_does_not_reach_the_caller(kind: int) -> 
     assert driven.sender.datagrams_to_caller() == []
     driven.hears(1, b"\xc0\x00" + bytes(40), b"\x8f\xff" + bytes(40), b"\x80\x01" + bytes(13))
     assert [data[:2].hex() for data in driven.sender.datagrams_to_caller()] == ["c000", "8fff"]
+
+
+class Telling(Classic):
+    """A mode that knows what the bond carries, and notes what it is told of echoes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.echoes: list[tuple[int, float, int, float]] = []
+
+    def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
+        self.echoes.append((link.number, sample, before, now))
+        super().echo(link, sample, before, now)
+
+    def advised(self, now: float) -> Bond:
+        return Bond(4_000_000.0, 5_000_000.0, 0.1, 1.0)
+
+
+def test_a_mode_is_told_of_echoes_and_asked_for_advice() -> None:
+    driven, carrier = Driven(links=1), Telling()
+    driven.sender = Sender(random.Random(1).randbytes, carrier, driven.now)
+    driven.sender.set_links(driven.specs, driven.now)
+    driven.sender.link_opened(1, driven.now)
+    driven.register()
+    driven.sender.events()
+    for number in range(3):
+        driven.sender.datagram_from_caller(data_packet(number), driven.now)
+    driven.sender.datagrams_to_links()
+    driven.now += 1.0
+    driven.sender.handle_timer(driven.now)
+    out = driven.sender.datagrams_to_links()
+    keepalive = next(data for _, data in out if wire.packet_type(data) == wire.KEEPALIVE)
+    driven.now += 0.25
+    driven.hears(1, keepalive)
+    (echo,) = carrier.echoes
+    assert (echo[0], echo[2], echo[3]) == (1, 3, driven.now)
+    assert echo[1] == pytest.approx(0.25)
+    (advised,) = [event for event in driven.sender.events() if isinstance(event, Advised)]
+    assert advised.advice == driven.sender.advice
+    assert advised.advice.advised_bits_per_second == 4_000_000
+
+
+def test_losses_are_those_since_the_look_before() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    for first, lost, pct in ((0, 2, 20.0), (10, 0, 10.0), (20, 6, 26.7)):
+        for number in range(first, first + 10):
+            driven.sender.datagram_from_caller(data_packet(number), driven.now)
+        if lost:
+            driven.hears(1, srt_nak((first, first + lost - 1), stamp=first))
+        driven.now += 1.0
+        assert driven.stats(1)["loss_pct"] == pct
+
+
+def test_reasons_are_those_that_were_told() -> None:
+    driven = Driven()
+    driven.register()
+    driven.sender.events()
+    driven.sender.link_failed(1, "no device", driven.now)
+    assert (driven.stats(1)["state"], driven.stats(1)["reason"]) == ("error", "no device")
+    driven.sender.use_another_receiver(driven.now)
+    assert driven.sender.events() == [
+        LinkDown(1, driven.specs[0], "no device"),
+        LinkDown(2, driven.specs[1], "another receiver is used"),
+    ]
