@@ -147,6 +147,8 @@ class Server:
         except BaseException:
             connection.close()
             raise
+        # drain() then returns when all has gone to the kernel, and not before.
+        transport.set_write_buffer_limits(high=1)
         try:
             await self._serve(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
@@ -270,8 +272,8 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
-    # No water marks: drain() then returns when all has gone to the kernel, and not before.
-    writer.transport.set_write_buffer_limits(high=0)
+    if writer.transport.is_closing():  # TLS would log it as an error of ours
+        raise ConnectionResetError
     writer.write(data)
     async with asyncio.timeout(TAKE_S):
         await writer.drain()

@@ -337,7 +337,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-async def test_tls(tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tls(
+    tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(server_module, "REQUEST_S", 0.5)
     ours, theirs = (
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
@@ -355,6 +357,27 @@ async def test_tls(tmp_path: Path, certificate: Path, monkeypatch: pytest.Monkey
             assert await raw(port, b"") == b""
         assert time.monotonic() - began < 3
         assert (await raw(port, request, theirs)).startswith(b"HTTP/1.1 200 OK")
+    assert caplog.text == ""
+
+
+async def test_a_viewer_over_tls_who_goes_is_no_news(
+    tmp_path: Path, certificate: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = (
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
+        ssl.create_default_context(cafile=str(certificate)),
+    )
+    ours.load_cert_chain(certificate)
+    async with served(tmp_path, Access(secure=True), ours) as (port, agent):
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=theirs)
+            writer.write(f"GET /live HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            await event(reader)
+            await event(reader)
+            writer.transport.abort()
+        await asyncio.sleep(1.5)  # in which they would be told something
+    assert agent.asked
+    assert caplog.text == ""
 
 
 def test_a_port_that_is_taken() -> None:
