@@ -6,7 +6,7 @@ with 20 streams. Prometheus finds them by `netbond fleet sd`, scrapes them, and 
 contrib/prometheus. Then each query of the dashboards in contrib/grafana is asked five times, over the whole
 time and for as many points as a panel has.
 
-usage: .venv/bin/python -m bench.fleet [--boxes 200] [--interval 5] [--minutes 10]
+usage: .venv/bin/python -m bench.fleet [--boxes 200] [--interval 5] [--minutes 10] [--page docs/dashboards.md]
 
 Needs `prometheus` (Debian: prometheus), no root. docs/fleet.md has the figures.
 """
@@ -47,6 +47,8 @@ STREAMS = 20  # of a receiver
 MODEMS = ("usb0", "usb1", "usb2", "wwan0")
 STEPS = 240  # points of a panel: an hour, one each 15 s
 ASKED = 5  # times
+DASHBOARDS = {"netbond": "One box", "netbond-fleet": "A fleet", "netbond-receiver": "A receiver"}
+SHOWN = ("instance", "name", "code", "subject")  # labels of a table's row
 HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\n\r\n"
 
 
@@ -60,6 +62,7 @@ class Box:
         self.number = number
         self.address = f"127.77.{number // 250}.{number % 250 + 1}"
         self._chance = random.Random(number)
+        self._at = time.monotonic()
         self._snapshot = self._receiver() if self.is_receiver else self._sender()
         self._registry = CollectorRegistry()
         self._registry.register(SnapshotCollector(lambda: from_json(self._snapshot)))
@@ -91,6 +94,7 @@ class Box:
         found["modems"] = dict.fromkeys(MODEMS, found["modems"]["wwan0"])
         found["metered"] = [found["metered"][0] | {"device": device} for device in MODEMS]
         found["idle_modems"], found["policies"] = [], []
+        found["idle"] = ["usb7: no such interface now"] if self.number % 20 == 4 else []
         found["engines"] = found["engines"][:1]
         stats = found["engines"][0]["stats"]
         stats["stream"] = f"live/{self.number}"
@@ -109,43 +113,49 @@ class Box:
 
     def _advance(self, now: float) -> None:
         chance, found = self._chance, self._snapshot
+        seconds, self._at = now - self._at, now
         wave = 1 + 0.5 * math.sin(now / 60 + self.number)
         trouble = self.number % 7 == 3 and math.sin(now / 40 + self.number) > 0
         details = SNAPSHOT["agent"]["problem_details"]
         found["agent"] |= {"uptime_s": now, "problem_details": details if trouble else []}
         found["verdict"] = {"text": "", "code": int(trouble)}
         for uplink in found["uplinks"]:
-            uplink["tx_bytes"] += int(wave * chance.uniform(1e6, 2e6))
-            uplink["rx_bytes"] += int(chance.uniform(1e4, 1e5))
+            uplink["tx_bytes"] += int(seconds * wave * chance.uniform(2e5, 3e5))
+            uplink["rx_bytes"] += int(seconds * chance.uniform(1e3, 2e4))
         for health in found["health"]:
             for check in health["checks"]:
                 check["rtt_ms"] = chance.uniform(30, 90)
-        for plan in found["metered"]:
-            plan["used_bytes"] = int(now * 1e6)
+        for place, plan in enumerate(found["metered"]):
             plan["budget_bytes"] = 50_000_000_000
+            plan["used_bytes"] = (self.number * 7 + place * 11) % 90 * 500_000_000 + int(now * 1e4)
         stats = found["engines"][0]["stats"]
         if self.is_receiver:
             stats["groups"] = [self._group(stream, wave, now) for stream in range(STREAMS)]
             return
-        stats["bytes"] += int(wave * 3e6)
-        stats["packets"] += int(wave * 2300)
+        stats["bytes"] += int(seconds * wave * 6e5)
+        stats["packets"] += int(seconds * wave * 460)
         stats["capacity_bits_per_second"] = int(wave * 8e6)
         stats["advised_bits_per_second"] = int(wave * 7e6)
-        stats["queued_ms"] = chance.uniform(5, 80)
+        stats["queued_ms"] = chance.randrange(5, 80)
         for link in stats["links"]:
-            link["packets"] += int(wave * 600)
-            link["bytes"] += int(wave * 8e5)
-            link["lost"] += int(chance.uniform(0, 5))
-            link["rtt_ms"] = chance.uniform(30, 90)
+            link["packets"] += int(seconds * wave * 120)
+            link["bytes"] += int(seconds * wave * 1.6e5)
+            link["lost"] += int(seconds * chance.uniform(0, 2))
+            link["capacity_bits_per_second"] = int(wave * chance.uniform(1.9e6, 2.1e6))
+            link["rtt_ms"] = chance.randrange(30, 90)
             link["in_flight"] = chance.randrange(40)
             link["window"] = chance.randrange(10_000, 60_000)
 
     def _group(self, stream: int, wave: float, now: float) -> dict[str, Any]:
-        sent = int(now * 600 + stream)
+        chance, sent = self._chance, int(now * 120) + stream
         links = [
             PEER
             | {"peer": f"192.0.2.{place}:{4000 + stream}", "packets": sent, "bytes": sent * 1300}
-            | {"sender": TOLD | {"link": place, "rtt_ms": int(wave * 40), "naks": sent // 100}}
+            | {
+                "sender": TOLD
+                | {"link": place, "rtt_ms": chance.randrange(30, 90), "naks": sent // 100}
+                | {"bitrate_bps": int(wave * 1.2e6)}
+            }
             for place in range(len(MODEMS))
         ]
         return GROUP | {
@@ -156,8 +166,10 @@ class Box:
             "bytes": sent * 5200,
             "bitrate_bps": int(wave * 5e6),
             "live": stream > 0,
+            "rtt_ms": chance.uniform(40, 90),
+            "loss_pct": chance.uniform(0, 3),
             "lost_packets": sent // 50,
-            "dropped_packets": sent // 5000,
+            "dropped_packets": sent * (stream == 7) // 5000,
         }
 
 
@@ -220,14 +232,28 @@ class Prometheus:
         return (int(fields[11]) + int(fields[12])) / 100
 
 
-def queries() -> Iterator[tuple[str, str, bool]]:
-    """Each panel with its query, and whether it shows the moment only."""
-    one = {"netbond.json": "box-0", "netbond-receiver.json": "receiver-9", "netbond-fleet.json": ".*"}
+@dataclass(frozen=True)
+class Query:
+    """One of a panel's queries, with Grafana's variables filled in; `instant`: it shows the moment only."""
+
+    dashboard: str
+    panel: str
+    expr: str
+    legend: str
+    unit: str
+    instant: bool
+
+
+def queries() -> Iterator[Query]:
+    """All of contrib/grafana."""
+    one = {"netbond": "box-0", "netbond-receiver": "receiver-9", "netbond-fleet": ".*"}
     for file in sorted((ROOT / "contrib" / "grafana").glob("*.json")):
         for panel in json.loads(file.read_text())["panels"]:
+            unit = panel["fieldConfig"]["defaults"].get("unit", "short")
             for target in panel["targets"]:
-                expr = target["expr"].replace("$instance", one[file.name])
-                yield f"{file.stem}: {panel['title']}", expr, target.get("instant", False)
+                expr = target["expr"].replace("$instance", one[file.stem])
+                legend, instant = target.get("legendFormat", ""), target.get("instant", False)
+                yield Query(file.stem, panel["title"], expr, legend, unit, instant)
 
 
 def asked(prometheus: Prometheus, expr: str, *, instant: bool, seconds: float) -> tuple[float, int]:
@@ -287,20 +313,64 @@ def report(prometheus: Prometheus, boxes: int, seconds: float, began_cpu_s: floa
         took = ask(f'sum(prometheus_rule_group_last_duration_seconds{{rule_group=~"(.*/)?{rules};.*"}})')
         print(f"{rules}: {took * 1000:.0f} ms each 15 s")
     rows = [
-        (title, *asked(prometheus, expr, instant=instant, seconds=seconds), instant)
-        for title, expr, instant in queries()
+        (each, *asked(prometheus, each.expr, instant=each.instant, seconds=seconds)) for each in queries()
     ]
     print(f"{len(rows)} queries of the dashboards, the slowest first (ms, series):")
-    for title, took, found, instant in sorted(rows, key=lambda row: -row[1])[:12]:
-        print(f"  {took:7.1f} {found:5d}  {title}{' (instant)' if instant else ''}")
-    for file in ("netbond", "netbond-fleet", "netbond-receiver"):
-        whole = sum(row[1] for row in rows if row[0].startswith(f"{file}:"))
-        print(f"  {whole:7.1f}        all of {file}.json together")
+    for each, took, found in sorted(rows, key=lambda row: -row[1])[:12]:
+        print(
+            f"  {took:7.1f} {found:5d}  {each.dashboard}: {each.panel}{' (instant)' if each.instant else ''}"
+        )
+    for name in DASHBOARDS:
+        whole = sum(took for each, took, _ in rows if each.dashboard == name)
+        print(f"  {whole:7.1f}        all of {name}.json together")
     print("with and without the recording rules (ms):")
     for recorded, raw in COMPARED:
         first = asked(prometheus, recorded, instant=False, seconds=seconds)[0]
         second = asked(prometheus, raw, instant=False, seconds=seconds)[0]
         print(f"  {first:7.1f} {second:7.1f}  {recorded}")
+
+
+def shown(number: float, unit: str) -> str:
+    """A value as a panel shows it."""
+    if unit == "bps":
+        return f"{number / 1e6:.2f} Mbit/s"
+    if unit == "percentunit":
+        return f"{number * 100:.1f} %"
+    if unit == "s":
+        return f"{number:.0f} s" if number >= 1 else f"{number * 1000:.0f} ms"
+    return f"{number:g}"
+
+
+def page(prometheus: Prometheus, command: str) -> str:
+    """What each panel shows at the moment: its series, with the values of the first three."""
+    lines = ["# What the dashboards show", ""]
+    lines += [
+        "Each panel of [contrib/grafana](../contrib/grafana), as a real Prometheus answers it that scrapes"
+    ]
+    lines += [f"simulated boxes. Made by `{command}`."]
+    for name, about in DASHBOARDS.items():
+        lines += [
+            "",
+            f"## {about}",
+            f"`{name}.json`",
+            "",
+            "| panel | series | for example |",
+            "|---|---|---|",
+        ]
+        for each in queries():
+            if each.dashboard != name:
+                continue
+            found = prometheus.get("query", query=each.expr.replace("$__rate_interval", "60s"))
+            examples = []
+            for series in found[:3]:
+                label = each.legend
+                for key, value in series["metric"].items():
+                    label = label.replace("{{" + key + "}}", value)
+                if not label:
+                    label = " ".join(value for key, value in series["metric"].items() if key in SHOWN)
+                examples.append(f"{label} {shown(float(series['value'][1]), each.unit)}".strip())
+            lines.append(f"| {each.panel} | {len(found)} | {'; '.join(examples)} |")
+    return "\n".join([*lines, ""])
 
 
 def wait_for(prometheus: Prometheus, query: str) -> None:
@@ -320,6 +390,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, default=200)
     parser.add_argument("--interval", type=int, default=5, help="seconds between scrapes (default 5)")
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--page", type=Path, help="write what each panel shows to this file")
     args = parser.parse_args()
     program = shutil.which("prometheus") or sys.exit("prometheus is not installed (Debian: prometheus)")
     ready = multiprocessing.Event()
@@ -361,6 +432,8 @@ def main() -> None:
             began, began_cpu_s = time.monotonic(), prometheus.cpu_s()
             time.sleep(args.minutes * 60)
             report(prometheus, args.boxes, time.monotonic() - began, began_cpu_s)
+            if args.page:
+                args.page.write_text(page(prometheus, f"python -m bench.fleet {' '.join(sys.argv[1:])}"))
         finally:
             process.terminate()
             process.wait(30)
