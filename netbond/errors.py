@@ -7,6 +7,8 @@ pending, and `netbond status` exits with 3 if the agent is not running.
 
 from __future__ import annotations
 
+from netbond.system.text import shown
+
 EXIT_OK = 0
 EXIT_FAILURE = 1  # the command ran, but failed
 EXIT_PENDING = 2  # `netbond plan`: the kernel differs from the desired state
@@ -29,7 +31,7 @@ class NetbondError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
+        return shown(self.message) + (f"; {shown(self.hint)}" if self.hint else "")
 
 
 class UsageError(NetbondError):

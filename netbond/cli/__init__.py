@@ -12,6 +12,7 @@ import os
 import sys
 
 from netbond.errors import EXIT_FAILURE, EXIT_USAGE, NetbondError
+from netbond.system.text import shown
 
 TYPE_CHECKING = False  # type checkers treat it as typing.TYPE_CHECKING; importing typing would take time
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ def _exit_status(name: str, work: Callable[[], int]) -> int:
         return EXIT_FAILURE
     except OSError as error:
         # For example, the disk behind stdout is full. A traceback would not help a user.
-        print(f"netbond {name}: {error.filename or 'failed'}: {error.strerror or error}", file=sys.stderr)
+        text = shown(f"{error.filename or 'failed'}: {error.strerror or error}")
+        print(f"netbond {name}: {text}", file=sys.stderr)
         _give_up_stdout()
         return EXIT_FAILURE
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ from netbond.dhcp.clients import LeaseError, parse_dhclient, parse_dhcpcd, parse
 from netbond.dhcp.lease import TYPE_CHECKING, Lease, Released
 from netbond.errors import EXIT_OK, NotPermittedError, UsageError
 from netbond.system import clock, files
-from netbond.system.text import counted
+from netbond.system.text import counted, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -291,7 +291,7 @@ def log(line: str) -> None:
     """Write one line to the system's log, and to standard error, which the client may have closed."""
     import syslog
 
-    line = line.encode("ascii", "backslashreplace").decode()  # syslog refuses names that are not UTF-8
+    line = shown(line).encode("ascii", "backslashreplace").decode()  # syslog refuses names that are not UTF-8
     syslog.openlog("netbond-hook", syslog.LOG_PID, syslog.LOG_DAEMON)
     syslog.syslog(syslog.LOG_WARNING, line)
     try:

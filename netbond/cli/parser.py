@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from netbond import __version__
 from netbond.errors import EXIT_USAGE
+from netbond.system.text import shown
 
 
 class Version(argparse.Action):
@@ -29,7 +30,9 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that says in one line what is wrong, and exits with 64, where argparse uses 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USAGE, f"{self.prog}: {message}; {self._meant(message)}see '{self.prog} --help'\n")
+        self.exit(
+            EXIT_USAGE, f"{self.prog}: {shown(message)}; {self._meant(message)}see '{self.prog} --help'\n"
+        )
 
     def _meant(self, message: str) -> str:
         """Which option is meant by one that does not exist, as a part of a sentence; "" if none is near."""

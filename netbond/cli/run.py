@@ -16,7 +16,7 @@ from netbond.config.schema import Config
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError, UnavailableError
 from netbond.system import journal
 from netbond.system.log_limit import OncePerMinute
-from netbond.system.text import printable
+from netbond.system.text import printable, shown
 
 HELP = "Keep routes, rules, the address list and the SRTLA engines right until told to stop."
 
@@ -52,8 +52,8 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        if record.exc_info is None:
-            text = printable(text, LONGEST_LINE)
+        # A traceback has several lines, and may quote anything.
+        text = printable(text, LONGEST_LINE) if record.exc_info is None else shown(text)
         return journal.prefixed(record.levelno, text) if self._journal else text
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 
+from netbond.system.text import shown
+
 _PRIORITIES = {
     logging.DEBUG: 7,
     logging.INFO: 6,
@@ -41,4 +43,4 @@ class Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return each line of it with its level: a traceback has several."""
-        return "\n".join(prefixed(record.levelno, line) for line in super().format(record).split("\n"))
+        return "\n".join(prefixed(record.levelno, line) for line in shown(super().format(record)).split("\n"))

@@ -5,6 +5,10 @@ Quick to import: a DHCP client waits for `netbond hook`.
 
 from __future__ import annotations
 
+LONGEST_WORD = 300  # characters; a path of a box has fewer
+LONGEST_SHOWN = 2000  # of a line
+MOST_SHOWN = 1 << 20  # of all
+
 
 def printable(text: str, limit: int = 500) -> str:
     """`text` on one line of at most `limit` characters, with escapes such as \\x1b for what does not print.
@@ -16,6 +20,20 @@ def printable(text: str, limit: int = 500) -> str:
     # characters such as the right-to-left override.
     escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
+
+
+def shown(text: str) -> str:
+    """An error's text as people see it: printable lines, none of them long.
+
+    What it repeats of an input may be of any length. Long words lose their ends, so that the hint stays,
+    which comes last.
+    """
+    lines = text[:MOST_SHOWN].split("\n")
+    return "\n".join(printable(" ".join(map(_cut, line.split(" "))), LONGEST_SHOWN) for line in lines)
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= LONGEST_WORD else word[:LONGEST_WORD] + "…"
 
 
 def counted(number: int, word: str) -> str:

@@ -34,6 +34,7 @@ from netbond.srtla.process.statsfile import StatsFile
 from netbond.srtla.process.statspage import StatsPage
 from netbond.srtla.statistics import EngineStatistics, for_everybody
 from netbond.system import journal
+from netbond.system.text import shown
 from netbond.system.typed_json import to_json
 
 MAINTENANCE_INTERVAL_S = 1.0  # between statistics, and between attempts at what has failed
@@ -183,10 +184,17 @@ class Engine:
             self.channel.show(Resume(data))
 
 
+class _Formatter(logging.Formatter):
+    """A line, or several for a traceback, in which what is quoted is harmless."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
+
+
 def set_up_logging(level: str) -> None:
     """One line per event on standard error, with the time."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     root = logging.getLogger("netbond")
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

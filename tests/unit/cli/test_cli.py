@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -133,3 +134,27 @@ def test_a_drop_in_survives_a_signal_that_comes_before_its_engine() -> None:
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
     assert done.stdout.startswith(f"netbond {__version__}")
     assert done.stdout.endswith("\nSIG_IGN\n")
+
+
+HUGE = "\x1b[2J" + "A" * 60_000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [HUGE],
+        ["explain", HUGE],
+        ["explain", "192.0.2.1", "--from", HUGE],
+        ["status", f"--{HUGE}"],
+        ["config", "check", HUGE],
+        ["events", "--since", HUGE],
+        ["fleet", "sd", HUGE],
+    ],
+    ids=lambda words: " ".join(words)[:24],
+)
+def test_an_error_does_not_repeat_what_is_huge(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        assert main(words) > 0
+    said = capsys.readouterr().err
+    assert 0 < len(said) < 3000
+    assert said.replace("\n", "").isprintable()

@@ -143,6 +143,17 @@ def test_one_record_is_one_line(
     assert "WARNING" in line or journal
 
 
+def test_a_traceback_quotes_nothing_that_harms(capsys: pytest.CaptureFixture[str]) -> None:
+    run.set_up_logging("warning")
+    try:
+        raise ValueError("\x1b[2J" + "A" * 100_000)
+    except ValueError:
+        logging.getLogger("netbond.x").exception("it failed")
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.isprintable() and len(line) < 2500 for line in lines)
+    assert lines[-1].startswith("ValueError: \\x1b[2JAAA")
+
+
 def test_a_traceback_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
     run.set_up_logging("warning")
     try:

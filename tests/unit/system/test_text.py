@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netbond.system.text import counted, data_amount, printable, quoted
+from netbond.system.text import LONGEST_SHOWN, LONGEST_WORD, counted, data_amount, printable, quoted, shown
 
 
 @given(st.text(st.characters(), max_size=60), st.integers(1, 50))
@@ -56,3 +56,12 @@ def test_amounts_of_data() -> None:
         "49.5 GB",
         "1.0 TB",
     ]
+
+
+def test_an_error_is_shown_without_the_length_and_the_escapes_of_what_it_quotes() -> None:
+    text = f"no such file: {'A' * 100_000}; name another\n\x1b[2J at line 2"
+    first, second = shown(text).split("\n")
+    assert first == f"no such file: {'A' * LONGEST_WORD}… name another"
+    assert second == "\\x1b[2J at line 2"
+    assert len(shown("a " * 100_000)) == LONGEST_SHOWN
+    assert shown("/a/plain/path is \u00fc; do so") == "/a/plain/path is \u00fc; do so"
