@@ -183,12 +183,12 @@ def of_channel() -> RateLimit:
 class LogLines:
     """Splits what a child writes to stderr into lines for the log.
 
-    Lines are cut off at `width` characters, and at most `limit` of them pass each second; of the others only
-    the number is told.
+    Lines are cut off at `width` characters, and only so many pass as `limit` says: a traceback at once, and
+    216 MB a day at most. Of the others only the number is told.
     """
 
     width: int = 500
-    limit: RateLimit = field(default_factory=lambda: RateLimit(lines=50))
+    limit: RateLimit = field(default_factory=lambda: RateLimit(lines=300, window_s=60.0))
     _rest: bytes = b""
     _dropped: int = 0
 

@@ -229,3 +229,10 @@ def test_a_chatty_child_is_cut_short() -> None:
     log = LogLines(limit=RateLimit(lines=2))
     assert log.feed(b"1\n2\n3\n4\n5\n", 0.0) == ["1", "2"]
     assert log.feed(b"6\n", 1.5) == ["(3 lines left out)", "6"]
+
+
+def test_a_child_that_fills_the_log() -> None:
+    """50 lines of 500 characters a second passed, 2 GB a day."""
+    log = LogLines()
+    passed = sum(len("".join(log.feed(b"x" * 499 + b"\n", n / 50))) for n in range(50 * 600))
+    assert passed * 6 * 24 < 220e6
