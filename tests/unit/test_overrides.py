@@ -28,6 +28,7 @@ from netbond.overrides import (
     named,
     notes,
     overrides,
+    standing,
     to_file,
     told,
     undoing,
@@ -217,6 +218,12 @@ def test_words() -> None:
     assert words("priority", 0) == "set priority 0"
     assert command("usb1", "mode", "off", 2580.4) == "netbond set usb1 off --for 2580s"
     assert command("my line", "weight", 3, None) == "netbond set 'my line' weight 3"
+
+
+def test_what_is_so_now() -> None:
+    off = OverrideStatus("usb1", "mode", "off", "root", 5.0, 2580.0, "normal")
+    assert standing(off) == "set off by root, for 43 min more"
+    assert standing(replace(off, left_s=None)) == "set off by root"
 
 
 def test_what_takes_it_back() -> None:
