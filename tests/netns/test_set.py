@@ -97,6 +97,7 @@ def test_off_carries_nothing_new_and_what_is_bound(net: Net) -> None:
     assert [net.send(family) for family in (4, 6)] == [[FLOWS, 0, 0]] * 2
     assert net.send(4, source="10.0.1.10") == net.send(6, source="2001:db8:1::10") == [0, FLOWS, 0]
     assert net.send(4, device="usb1") == [0, FLOWS, 0]
+    net.run_far("ping", "-c1", "-W5", "2001:db8:1::10")  # who comes from outside is answered
     assert (net.folder / "ips").read_text().split() == ["10.0.0.10"]
     assert net.states() == {"usb0 up", "usb1 off"}
     # Killed and started again, it is off from the first pass on.
