@@ -349,3 +349,28 @@ def test_of_several_routers_the_lowest_metric_counts_and_then_their_preference()
     assert gateway(low, medium) == "fe80::3"
     assert gateway(low) == "fe80::1"
     assert gateway(low, high, nearer) == "fe80::4"
+
+
+def test_an_uplink_has_what_its_interface_and_its_setting_say() -> None:
+    facts = replace(box("usb0", "usb1"), interfaces=(replace(link("usb0"), mtu=1430), link("usb1")))
+    config = parse('[[uplink]]\nmatch = "usb0"\nlabel = "LTE"\nbackup = true\npriority = 7\nweight = 3')
+    second, first = find(facts, config, {}).uplinks
+    assert (first.name, first.mode, first.priority, first.weight, first.mtu) == ("LTE", "backup", 7, 3, 1430)
+    assert (second.name, second.mode, second.priority, second.weight) == ("usb1", "normal", 0, 1)
+    assert [first.needs_gateway, second.needs_gateway] == [True, True]
+    assert (first.set_by, first.vrf, first.gateways, first.attributes) == ("", "", (), ())
+    alone = replace(facts, interfaces=(replace(link("usb0"), no_arp=True),))
+    assert [each.needs_gateway for each in find(alone, config, {}).uplinks] == [False]
+
+
+def test_what_is_excluded_has_the_reason_that_counts_for_it_alone() -> None:
+    facts = replace(box("usb0"), interfaces=(*box("usb0").interfaces, link("docker0"), link("lo")))
+    found = find(facts, Config(), {})
+    assert [name for name, _ in found.excluded] == ["docker0", "lo"]
+    assert len({reason for _, reason in found.excluded}) == 2
+    taken = parse('[[uplink]]\nmatch = "docker0"\ngateway = "none"')
+    assert [name for name, _ in find(facts, taken, {}).excluded] == ["lo"]
+    assert [name for name, _ in find(facts, parse('[[uplink]]\nmatch = "*"'), {}).excluded] == [
+        "docker0",
+        "lo",
+    ]
