@@ -5,9 +5,9 @@ usage: .venv/bin/python scripts/mutate.py [--sample N] [--seed N] [MODULE...]   
        .venv/bin/python scripts/mutate.py --write                  brings docs/reliability.md to what was run
 
 The changes ("mutants") are mutmut's (`pip install mutmut`); of each module N are drawn with the seed, and
-only the module's own tests run (scripts/module_coverage.py). Decorated functions and what is outside of
-functions are not changed. What was run is kept in build/mutation, and not run again as long as neither module
-nor tests have changed.
+only the module's own tests run (scripts/module_coverage.py), and those in `MORE`. Decorated functions and
+what is outside of functions are not changed. What was run is kept in build/mutation, and not run again as
+long as neither module nor tests have changed.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ CORE = (
     "netbond/srtla/registration/psk.py",
     "netbond/srtla/registration/ticket.py",
 )
+# Tests that are named after another module, which is seen through this one.
+MORE = {
+    "netbond/uplinks.py": ("tests/unit/test_withheld.py", "tests/unit/test_gateways.py"),
+}
 COPIED = ("netbond", "tests", "bench", "contrib", "scripts")
 LEFT_OUT = ("__pycache__", "_compiled", "corpus", "recordings", "*.xz")
 SETTINGS = """\
@@ -94,7 +98,7 @@ class Workshop:
 
     def __init__(self, module: str) -> None:
         self.module = module
-        self.tests = [str(path.relative_to(ROOT)) for path in tests_of(module)]
+        self.tests = [str(path.relative_to(ROOT)) for path in tests_of(module)] + list(MORE.get(module, ()))
         self.folder = FOLDER / module.removeprefix("netbond/").removesuffix(".py").replace("/", "-")
         self.result = self.folder / "result.json"
 

@@ -374,3 +374,16 @@ def test_what_is_excluded_has_the_reason_that_counts_for_it_alone() -> None:
         "docker0",
         "lo",
     ]
+
+
+def test_a_lease_may_name_several_routers() -> None:
+    facts = replace(box("usb0"), leases=(lease("usb0", "10.0.0.10/24", "10.0.0.1", "10.0.0.2"),))
+    (uplink,) = find(facts, Config(), {}).uplinks
+    assert [str(choice.gateway) for choice in uplink.gateways] == ["10.0.0.1", "10.0.0.2"]
+
+
+def test_what_roams_is_no_uplink_if_that_is_asked_for() -> None:
+    facts = replace(box("usb0", "usb1"), roaming=frozenset({"usb0"}))
+    found = find(facts, parse('[[uplink]]\nmatch = "usb0"\nexclude_roaming = true'), {})
+    assert [each.device for each in found.uplinks] == ["usb1"]
+    assert found.idle == (IdleInterface("usb0", "it roams (exclude_roaming = true)"),)
