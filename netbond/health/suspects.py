@@ -94,6 +94,7 @@ class _Record:
         self.waits = 0  # rounds with the same outcome in a row, which lengthens the wait
         self.outcome = ""
         self.blocked = ""
+        self.through = ""  # the uplink that got an answer instead, in the first of these rounds
 
     @property
     def down(self) -> bool:
@@ -272,18 +273,19 @@ class Suspects:
             record.wait("inconclusive", INCONCLUSIVE_S, now, random)
         else:
             if not record.unanswered:
-                record.unanswered_since = now
+                # The first of them stays: another name each time would be another problem each time.
+                record.unanswered_since, record.through = now, of.control[0]
             record.unanswered += 1
             record.confirmed_at = now
             leads_out = proven or echo.outcome is Outcome.ANSWERED
-            why = f"{suspect.detail}, but through {of.control[0]}"
+            why = f"{suspect.detail}, but through {record.through}"
             outcome = Outcome.ANSWERED if leads_out else Outcome.FAILED
             record.judge.round(NAME, [Answer(suspect.target, outcome, None, why)], now, random)
             if leads_out and record.unanswered >= self._policy.down_after:
                 way = "a check on the internet passes" if proven else "the receiver's host answers ICMP"
                 record.blocked = (
                     f"only streams are blocked: no answer from {of.receiver} to SRTLA, but through"
-                    f" {of.control[0]}; {way}"
+                    f" {record.through}; {way}"
                 )
             if record.down:
                 bounds = (SPACING_S, SPACING_S) if leads_out else DOWN_S

@@ -143,6 +143,21 @@ def test_a_radio_that_is_gone_is_known_in_time_and_its_return_as_well() -> None:
     assert world.suspects.suspicions() == {}
 
 
+@pytest.mark.parametrize(
+    "world", [World(keys=(USB0, USB1, USB2), dead={USB1}), World(keys=(USB0, USB1, USB2), filtered={USB1})]
+)
+def test_the_reason_stays_although_other_uplinks_are_compared(world: World) -> None:
+    """It is a problem's text: another one would end that problem, and begin a new one."""
+    world.run(40)
+    world.asked.clear()
+    reasons = set()
+    for _ in range(300):
+        world.run(1)
+        reasons.add(world.suspects.suspicions()[USB1].reason)
+    assert len({each.control for _, each in world.asked}) == 2
+    assert len(reasons) == 1
+
+
 def test_each_family_is_asked_at_its_own_address() -> None:
     world = World(keys=(USB0, USB1, SIX0, SIX1), dead={SIX1})
     ((_, device, _),) = world.run(30)
