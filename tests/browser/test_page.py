@@ -187,10 +187,18 @@ def test_a_modem_is_unplugged_and_plugged_in(browser: Any, lab: Lab) -> None:
     with opened(browser, DESKTOP) as page:
         names = page.locator("#uplink-list h3")
         assert "usb0" in names.all_inner_texts()
+        weight = {"uplink": "usb0", "what": "weight", "value": 2}
+        options = {"method": "POST", "body": json.dumps(weight), "headers": JSON}
+        assert page.evaluate("options => fetch('set', options).then(answer => answer.status)", options) == 200
         lab.unplug("usb0")
         try:
             wait_for(lambda: "usb0" not in names.all_inner_texts(), 10, "usb0 is gone")
             page.get_by_text(re.compile("^usb0 unplugged")).first.wait_for(timeout=15000)
+            # What was set of it can be taken back all the same.
+            page.get_by_text("usb0 is not there: weight 2, set by the web page").wait_for(timeout=10000)
+            assert check(page) == []
+            page.get_by_role("button", name="usb0 as configured").click()
+            page.get_by_text(re.compile("usb0: weight 2 unset by the web page")).first.wait_for(timeout=10000)
         finally:
             lab.plug("usb0")
         page.locator("#uplink-list h3", has_text="usb0").wait_for(timeout=30000)

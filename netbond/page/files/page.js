@@ -379,8 +379,18 @@
     show($("uplinks"), known);
     list($("uplink-list"), worst(all(state.uplinks), uplinkLevel), () => card([["Down"], ["Up"], ["Round trip"]]), tellUplink);
     const away = all(state.away).map(([name, set]) => [`set ${name}`, [name, set]]);
-    list($("gone-list"), [...all(state.gone), ...away], line, (entry, [name, reason, began]) => {
+    list($("gone-list"), [...all(state.gone), ...away], (key, [name]) => {
+      const entry = line(), back = make("button", "", "As configured");
+      back.type = "button";
+      back.setAttribute("aria-label", `${name} as configured`);
+      back.addEventListener("click", async () => {
+        try { await perform([["unset", { uplink: name }]]); } catch (error) { toast(error.message, null); }
+      });
+      entry.node.append(back);
+      return { ...entry, back };
+    }, (entry, [name, reason, began]) => {
       put(entry.text, plain(reason) ? `${name} is not there: ${mine(reason)}` : `${name}: ${reason} ${since(began)} ago`);
+      show(entry.back, state.control && plain(reason));
     });
     const kept = all(state.events).sort(([a], [b]) => b - a), events = kept.slice(0, earlier ? kept.length : 8);
     show($("events"), events.length);
