@@ -128,6 +128,8 @@ def prepare(box: Box, *, take: bool) -> None:
     wait_for((box.folder / "state/engines").exists, 10, "the sender's state")
     override = {"command": "set", "uplink": "usb1", "what": "weight", "value": 2, "for_s": 3600}
     assert request(box.folder / "control.sock", override)["ok"]
+    words = box.command("set", "usb1", "weight", "2", "--config", str(box.config_file))
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     time.sleep(1)
     box.stop(signal.SIGKILL)  # so that nothing is put back
     old = Path(__file__).parents[1] / "tests/unit/across/state_0_1"

@@ -12,6 +12,7 @@ from netbond.desired import Desired, refusing_families
 from netbond.kernel.client import Kernel
 from netbond.kernel.taken_defaults import DefaultStore, give_back, merged, still_valid
 from netbond.model import Facts, Route
+from netbond.system.state_file import reason
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class TakenDefaults(Source):
 
     def __init__(self, config: Config) -> None:
         self._problems: Sequence[str] = ()
+        self._unread = False
         self._takes = config.routing.take_over_default
         self._protocol = config.routing.protocol
         self._store = DefaultStore(config.agent.state_dir)
@@ -43,7 +45,8 @@ class TakenDefaults(Source):
         try:
             found = self._store.load()
         except (OSError, ValueError) as error:
-            self._problems = (f"{self._store.path}: {error}",)
+            self._problems = (f"{self._store.path}: {reason(error)}",)
+            self._unread = True
             return facts
         return replace(facts, taken=tuple(route for route in found if still_valid(route, facts)))
 
@@ -52,6 +55,9 @@ class TakenDefaults(Source):
 
         Without `take_over_default`, put the recorded defaults back into main.
         """
+        if self._unread:  # a record that is none is replaced now, and the problem is over
+            self._unread = False
+            logger.warning("%s; the defaults in it are not put back", "; ".join(self._problems))
         self._problems = ()
         if not self._takes:
             await self.give_back(kernel, facts)
@@ -67,7 +73,7 @@ class TakenDefaults(Source):
         try:
             self._store.save(merged(taken, take))
         except (OSError, ValueError) as error:
-            self._problems = (f"defaults in main stay: {self._store.path}: {error}",)
+            self._problems = (f"defaults in main stay: {self._store.path}: {reason(error)}",)
             return ()
         return take
 
@@ -76,7 +82,7 @@ class TakenDefaults(Source):
         try:
             _, failures = await give_back(kernel, self._store, facts, families)
         except (OSError, ValueError) as error:
-            self._problems = (f"{self._store.path}: {error}",)
+            self._problems = (f"{self._store.path}: {reason(error)}",)
         else:
             for failure in failures:
                 logger.info("not put back: %s", failure)

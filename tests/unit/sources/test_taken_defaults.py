@@ -125,6 +125,21 @@ async def test_a_record_that_is_none_is_a_problem_and_changes_nothing(
     assert path.read_text() == "{"
 
 
+async def test_a_record_that_is_none_is_told_and_replaced(
+    taking: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = taking.agent.state_dir / "defaults.json"
+    path.parent.mkdir()
+    path.write_text("{")
+    source, goal = TakenDefaults(taking), Desired(take=(USB0,))
+    for _ in range(2):
+        facts = source.contribute(FACTS, 5.0)
+        assert (await source.settle(kernel(Kernels()), facts, goal)).take == (USB0,)
+        assert list(source.problems) == []
+    assert caplog.text.count(f"{path}: it is not JSON; the defaults in it are not put back") == 1
+    assert recorded(taking) == (USB0,)
+
+
 async def test_once_writes_nothing(taking: Config, tmp_path: Path) -> None:
     DefaultStore(taking.agent.state_dir).save([USB0])
     before = content(tmp_path)
