@@ -582,3 +582,46 @@ def test_reasons_are_those_that_were_told() -> None:
         LinkDown(1, driven.specs[0], "no device"),
         LinkDown(2, driven.specs[1], "another receiver is used"),
     ]
+
+
+def test_when_it_wants_to_be_called() -> None:
+    driven = Driven(links=1)
+    driven.sender.handle_timer(driven.now)
+    due = driven.sender.next_timer()
+    assert due == pytest.approx(driven.now + 1.0), "to register again"
+    driven.register()
+    driven.sender.handle_timer(driven.now)
+    due = driven.sender.next_timer()
+    assert due == pytest.approx(driven.now + 0.1), "to look whether the link is silent"
+    driven.sender.link_failed(1, "no device", driven.now)
+    assert driven.sender.next_timer() is None
+
+
+def test_a_link_is_asked_whether_it_is_known_when_an_echo_is_overdue_and_not_before() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    driven.after(0)
+    asked = []
+    for _ in range(40):
+        sent = driven.after(0.05)
+        asked += [driven.now - 100 for _, kind in sent if kind == wire.REG2]
+    assert 1.1 <= asked[0] + 1e-6 <= 1.25, "a keepalive left after 1 s, and an echo may take 0.1 s"
+    assert asked[1] - asked[0] == pytest.approx(0.5, abs=0.11)
+
+
+def test_a_link_that_is_silent_says_for_how_long() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    driven.sender.events()
+    driven.now += 6.2
+    driven.sender.handle_timer(driven.now)
+    assert driven.sender.events() == [LinkDown(1, driven.specs[0], "silent for 6 s")]
+    assert driven.stats(1)["reason"] == "silent for 6 s"
+    assert (driven.stats(1)["state"], driven.stats(1)["silent_ms"]) == ("down", 6200)
+
+
+def test_junk_of_the_caller_is_counted() -> None:
+    driven = Driven()
+    for _ in range(3):
+        driven.sender.datagram_from_caller(b"junk", driven.now)
+    assert driven.sender.ignored == 3
