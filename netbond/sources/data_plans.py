@@ -52,7 +52,7 @@ MOST_DEVICES = 256  # that are remembered; the one not seen for the longest time
 SAVE_INTERVAL_S = 60.0
 UNSAVED_SHARE = 0.01
 SOONEST_S = 10.0
-KEEP_INTERVAL_S = 5.0  # what an agent that is killed may lose, if the modem is plugged anew meanwhile
+KEEP_INTERVAL_S = 2.0  # what an agent that is killed may lose, if the modem is plugged anew meanwhile
 WARN_SHARE = 0.8  # the share of the budget from which a warning is shown
 EARLIEST = date(2025, 1, 1)  # this program did not exist before
 
