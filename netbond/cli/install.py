@@ -18,6 +18,7 @@ from netbond.installation.contents import (
     BUFFER_BYTES,
     CONFIG,
     ENCODER_PORT,
+    NAMES_FOLDERS,
     RECEIVER_OPTIONS,
     RECEIVER_PORT,
     RECEIVER_SRT,
@@ -112,8 +113,9 @@ class Installer:
         found = place.digests(item.path for item in items)
         steps = installing(items, found, before, configure=configured)
         self._tell(steps, configured)
+        unmade = place.missing(NAMES_FOLDERS) if asked.role == "box" else []
         done, made, trouble = self._hands.carry_out(steps)
-        after = after_installing(done, asked.role, before, made)
+        after = after_installing(done, asked.role, before, [*made, *unmade])
         written = {step.path for step in steps if step.action == "write"}
         if trouble is None:
             after = self._user(after)

@@ -70,6 +70,10 @@ class Place:
         found = shutil.which("netbond", path=path)
         return found is not None and os.path.realpath(found) == os.path.realpath(self.at(program))
 
+    def missing(self, folders: Iterable[str]) -> list[str]:
+        """Those that are not there."""
+        return [folder for folder in folders if not self.at(folder).exists()]
+
     def dhclient_leases(self, now: datetime.datetime) -> list[dict[str, str]]:
         """The leases that dhclient holds, as its hooks would hear of them."""
         found = []

@@ -20,6 +20,8 @@ BUFFER_BYTES = 4 * 1024 * 1024  # a receiver's socket asks for this (docs/recv.m
 CONFIG = "/etc/netbond/netbond.toml"
 RECEIVER_OPTIONS = "/etc/default/netbond-recv"
 SYSCTL_FILE = "/etc/sysctl.d/60-netbond-recv.conf"
+# The agent makes these where they are missing (Debian 13), and files with the names of tables in them.
+NAMES_FOLDERS = ("/etc/iproute2", "/etc/iproute2/rt_protos.d", "/etc/iproute2/rt_tables.d")
 SYSCTLS = ("net.core.rmem_max", "net.core.wmem_max")
 
 # A DHCP client's program, where its hooks may lie, the hook's name there, its template, and its mode.
