@@ -180,6 +180,8 @@ def _primary(addresses: Sequence[Address], gateway: IPAddress | None) -> Address
     Prefer one that is not deprecated, is routed on the internet, is not temporary, and is in the gateway's
     network, in this order.
     """
+    if len(addresses) == 1:
+        return addresses[0]
     return min(
         addresses,
         key=lambda a: (

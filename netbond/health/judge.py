@@ -325,8 +325,8 @@ class Judge:
         """The state of the verdict as of the last call, without what health() makes of the checks."""
         return self._state
 
-    def health(self) -> UplinkHealth:
-        """The verdict as of the last call."""
+    def health(self, gateway: IPAddress | None = None, *, spare: bool = False) -> UplinkHealth:
+        """The verdict as of the last call; `gateway` and `spare` are those of UplinkHealth."""
         failing = False
         shown = []
         for check in self._checks:
@@ -344,6 +344,8 @@ class Judge:
             self._reason,
             self._since,
             tuple(shown),
+            gateway,
+            spare,
             answers=answers,
             poor=self._state == DEGRADED and bool(self._quality.reason),
         )

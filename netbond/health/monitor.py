@@ -144,11 +144,7 @@ class _Watch:
 
     def health(self) -> UplinkHealth:
         """The verdict so far, with the gateway that it is about."""
-        return replace(
-            self.judge.health(),
-            gateway=self.identity.gateway,
-            spare=self.identity.role is not _Role.IN_USE,
-        )
+        return self.judge.health(self.identity.gateway, spare=self.identity.role is not _Role.IN_USE)
 
     def evidence(self, ok: bool, detail: str) -> None:
         self.judge.evidence(ok=ok, detail=detail, now=self._clock(), random=self._random())

@@ -432,7 +432,8 @@ class Reader:
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
-        self._read: dict[Callable[..., Any], _Read] = {}
+        self._read: dict[tuple[Callable[..., Any], int], _Read] = {}
+        self._joined: dict[Callable[..., Any], tuple[tuple[Any, ...], ...]] = {}
 
     def begin(self, names: dict[int, str]) -> None:
         """Begin a new reading, with the interfaces as they are now."""
@@ -446,28 +447,37 @@ class Reader:
         The very same objects as the last time for payloads that were there, and the very same tuple if all
         the lists are the same. What the last reading did not see is forgotten.
         """
-        before = self._read.get(parse)
-        if before is None:
-            before = _Read((), {}, ())
-        elif len(dumps) == len(before.dumps) and all(map(operator.is_, dumps, before.dumps)):
+        found = tuple([self._one(parse, place, dump) for place, dump in enumerate(dumps)])
+        before = self._joined.get(parse, ())
+        if len(before) != len(found) + 1 or not all(map(operator.is_, before[1:], found)):
+            joined = found[0] if len(found) == 1 else tuple(itertools.chain(*found))
+            before = (joined, *found)
+            self._joined[parse] = before
+        return before[0]
+
+    def _one(
+        self, parse: Callable[[bytes, Names], Noun | None], place: int, dump: Sequence[bytes]
+    ) -> tuple[Noun, ...]:
+        before = self._read.get((parse, place)) or _Read((), {}, ())
+        if dump is before.dump:
             return before.found
         known, names = before.known, self._names
         now: dict[bytes, Any] = {}
         nouns = []
-        for payload in itertools.chain(*dumps):
+        for payload in dump:
             noun = known[payload] if payload in known else parse(payload, names)
             now[payload] = noun
             if noun is not None:
                 nouns.append(noun)
         found = tuple(nouns)
-        self._read[parse] = _Read(dumps, now, found)
+        self._read[parse, place] = _Read(dump, now, found)
         return found
 
 
 class _Read(NamedTuple):
-    """What was read the last time."""
+    """What was read of one dump the last time."""
 
-    dumps: tuple[Sequence[bytes], ...]
+    dump: Sequence[bytes]
     known: dict[bytes, Any]  # by payload
     found: tuple[Any, ...]
 

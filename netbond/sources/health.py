@@ -143,10 +143,12 @@ class HealthChecks(Source, Output):
             for check in self._chain(health.device)
         )
 
-    def _healths(self) -> list[UplinkHealth]:
+    def _healths(self) -> Sequence[UplinkHealth]:
         """The verdicts of checks, and of streams' evidence where that says more."""
-        suspicions = self._receivers.suspicions()
-        return [with_suspicion(each, suspicions.get(key(each))) for each in self._monitor.healths()]
+        healths, suspicions = self._monitor.healths(), self._receivers.suspicions()
+        if not suspicions:
+            return healths
+        return [with_suspicion(each, suspicions.get(key(each))) for each in healths]
 
 
 @lru_cache(maxsize=256)  # asked each second for each uplink
