@@ -107,7 +107,7 @@ class Machine:
             *("-machine", "pc", "-accel", os.environ.get("NETBOND_VM_ACCEL", "tcg"), "-cpu", "max"),
             *("-smp", "2", "-m", str(memory), "-device", "virtio-rng-pci"),
             *("-kernel", str(boot / "vmlinuz"), "-initrd", str(boot / "initrd.img")),
-            *("-append", "root=/dev/vda rw console=ttyS0 quiet"),
+            *("-append", "root=/dev/vda rw console=ttyS0 quiet no_timer_check"),
             *("-drive", f"file={image},if=virtio,format={'raw' if image.suffix == '.raw' else 'qcow2'}"
               f",discard=unmap,cache=unsafe,snapshot={'off' if persistent else 'on'}"),
             *("-serial", f"file:{folder / 'console.log'}"),
@@ -247,7 +247,7 @@ class Machine:
                     raise MachineError("the virtual machine does not start; see console.log") from None
         self.run("systemctl is-system-running --wait", check=False, timeout=BOOT_TIMEOUT)
 
-    def run(self, command: str, *, check: bool = True, timeout: float = 120, given: str = "") -> Done:
+    def run(self, command: str, *, check: bool = True, timeout: float = 600, given: str = "") -> Done:
         """Run a shell command as root, which may read what is `given`; MachineError when it fails and `check`
         is set."""
         more: dict[str, Any] = {
