@@ -296,5 +296,24 @@ def test_a_line_that_is_cut_and_comes_back(box: Box) -> None:
     by_line(box, 2)
 
 
+def test_lines_without_a_gateway(box: Box) -> None:
+    """Unbound IPv6 is shared, too, although the kernel takes no leg without a gateway beside others."""
+    many = [f"2001:db8:f::{number}" for number in range(1, 13)]
+    box.machine.run("; ".join(f"ip -n isp address replace {to}/128 dev lo" for to in many))
+    box.machine.write("/etc/netbond/netbond.toml", CONFIG.replace('"10.64.64.64"', '"none"'))
+    box.machine.run("systemctl reload netbond")
+    box.until(lambda: {each["gateway"] for each in box.glance().get("uplinks", ())} == {None})
+    box.until(lambda: shared(box) == ALL)
+    by_line(box, 1)
+    by_line(box, 2)
+    # What leaves by a line is answered at its port, to its address.
+    found = calls(box, *({"to": to, "port": port} for to in many for port in (8101, 8102)))
+    by = [" ".join(found[place : place + 2]) for place in range(0, len(found), 2)]
+    for number in (1, 2):
+        assert any(f"line{number} 2001:db8:1:{number}:" in each for each in by), by
+    assert all(each.count("Connection refused") == 1 for each in by), by
+    assert box.machine.out("netbond plan; echo $?").endswith("0\n")
+
+
 def test_the_journal_is_clean(box: Box) -> None:
     assert "Traceback" not in box.machine.out("journalctl -u netbond -o cat")
