@@ -196,6 +196,55 @@ def test_the_local_table_behind_the_vrfs(box: Box) -> None:
     box.until(lambda: f"39: {FIRST}" in box.rules())
 
 
+IN_VRF = '[[uplink]]\nmatch = "eth5"\n'
+WITH_GATEWAYS = f'{IN_VRF}gateway = ["10.0.0.1", "2001:db8::1"]\n'
+
+
+def explained(box: Box, to: str, device: str) -> str:
+    """Where `netbond explain` says that it goes; it agrees with the kernel."""
+    said = box.machine.out(f"netbond explain {to} --dev {device}; echo $?")
+    assert said.endswith("netbond intends the same.\n0\n"), said
+    assert "differs" not in said, said
+    return next(line.removeprefix("result: ") for line in said.splitlines() if line.startswith("result: "))
+
+
+def test_an_uplink_in_a_vrf(box: Box) -> None:
+    """Unbound traffic does not use it; what is bound to it does, by the VRF's table."""
+    box.machine.write("/etc/netbond/netbond.toml", IN_VRF)
+    box.machine.run("systemctl reload netbond")
+    box.until(lambda: box.states() == {**UP, "eth5": "eth5 up"})
+    of_eth5 = [each for each in box.glance()["uplinks"] if each["device"] == "eth5"]
+    assert [(each["gateway"], each["in_ecmp"]) for each in of_eth5] == [
+        ("10.0.0.1", False),
+        ("2001:db8::1", False),
+    ]
+    assert {each["reason"].partition(":")[0] for each in of_eth5} == {"in VRF vrf-mgmt"}
+    box.until(
+        lambda: [h["state"] for h in box.glance().get("health", ()) if h["device"] == "eth5"] == 2 * ["up"]
+    )
+    office(box)
+    uplinks(box)
+    for to, gateway in ((FAR, "10.0.0.1"), (FAR6, "2001:db8::1")):
+        for device in ("vrf-mgmt", "eth5"):
+            assert explained(box, to, device) == f"via {gateway} dev eth5 (table 1000)"
+    assert box.machine.out("netbond plan; echo $?").endswith("0\n")
+
+
+def test_an_uplink_in_a_vrf_without_a_default(box: Box) -> None:
+    """netbond's table has one, for what is bound to the uplink's interface."""
+    box.machine.write("/etc/netbond/netbond.toml", WITH_GATEWAYS)
+    box.machine.run("systemctl reload netbond")
+    box.machine.run("ip route del default table 1000; ip -6 route del default table 1000")
+    table = box.uplink("eth5")["table"]
+    assert explained(box, FAR, "eth5") == f"via 10.0.0.1 dev eth5 (table {table})"
+    assert explained(box, FAR6, "eth5") == f"via 2001:db8::1 dev eth5 (table {table})"
+    assert calls(box, *({"to": to, "device": "eth5"} for to in (FAR, FAR6))) == [
+        *("office 10.0.0.10", "office 2001:db8::10")
+    ]
+    uplinks(box)
+    assert box.machine.out("netbond plan; echo $?").endswith("0\n")
+
+
 # --- PPP ---------------------------------------------------------------------------------------------------
 
 # The operator's end of a line, as the program that pppd talks to. Of both lines it has one address and one
