@@ -19,6 +19,7 @@ from netbond.kernel.rtnetlink import Reader
 from netbond.model import Facts, Interface
 from netbond.plan import Operation
 from netbond.repair_backoff import RepairBackoff
+from netbond.sources import data_plans
 from netbond.sources.data_plans import MOST_DEVICES
 from netbond.status import event_log
 from tests.unit.boxes import address, link, main_default
@@ -71,6 +72,9 @@ async def test_an_agent_with_an_uplink_that_is_a_new_one_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_log, "MOST", 50)
+    for interval in ("SAVE_INTERVAL_S", "SOONEST_S", "KEEP_INTERVAL_S"):
+        # What was written last is a copy of its own: how much it shares with the present depends on the time.
+        monkeypatch.setattr(data_plans, interval, 1e9)
     monkeypatch.setattr(events, "SETTLE_S", 0.0)  # else as many are leaving as fit into a second
     own = AgentConfig(ip_list=None, state_dir=tmp_path, data_dir=tmp_path, iproute2_dir=None)
     agent = Agent(Config(agent=own, sysctl=NO_SETTINGS, health=HealthConfig(checks=())), None)
