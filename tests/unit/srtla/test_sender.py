@@ -5,20 +5,24 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netbond.srtla import wire
+from netbond.srtla import flavour, wire
 from netbond.srtla.classic.classic import Classic
 from netbond.srtla.link import Link
 from netbond.srtla.linkspec import LinkSpec
-from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, Bond, LinkState
+from netbond.srtla.registration import psk
+from netbond.srtla.schedule import WINDOW_DOWN, WINDOW_START, Bond, Carrier, LinkState
 from netbond.srtla.sender import LATE_NGP_S, MAX_SAMPLES, Sender
-from netbond.srtla.senderevents import Advised, LinkAdded, LinkDown, LinkLimited, LinkRemoved
+from netbond.srtla.senderevents import Advised, LinkAdded, LinkDown, LinkLimited, LinkRemoved, Refused
 from tests.srtla_util import CONCLUSION, data_packet, handshake, induction, srt_ack, srt_nak
 from tests.unit.srtla.driven_sender import ERR, NGP, REG3, Driven
+
+PURE = pytest.mark.skipif(flavour() == "compiled", reason="compiled parts take no mode of a test's own")
 
 
 def test_a_new_srt_connection_begins_with_nothing_in_flight() -> None:
@@ -520,24 +524,22 @@ def test_what_is_srtlas_own_and_unknown_does_not_reach_the_caller(kind: int) -> 
     assert [data[:2].hex() for data in driven.sender.datagrams_to_caller()] == ["c000", "8fff"]
 
 
-class Telling(Classic):
-    """A mode that knows what the bond carries, and notes what it is told of echoes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.echoes: list[tuple[int, float, int, float]] = []
-
-    def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
-        self.echoes.append((link.number, sample, before, now))
-        super().echo(link, sample, before, now)
-
-    def advised(self, now: float) -> Bond:
-        return Bond(4_000_000.0, 5_000_000.0, 0.1, 1.0)
-
-
+@PURE
 def test_a_mode_is_told_of_echoes_and_asked_for_advice() -> None:
-    driven, carrier = Driven(links=1), Telling()
-    driven.sender = Sender(random.Random(1).randbytes, carrier, driven.now)
+    echoes: list[tuple[int, float, int, float]] = []
+
+    class Telling(Classic):
+        """A mode that knows what the bond carries, and notes what it is told of echoes."""
+
+        def echo(self, link: LinkState, sample: float, before: int, now: float) -> None:
+            echoes.append((link.number, sample, before, now))
+            super().echo(link, sample, before, now)
+
+        def advised(self, now: float) -> Bond:
+            return Bond(4_000_000.0, 5_000_000.0, 0.1, 1.0)
+
+    driven = Driven(links=1)
+    driven.sender = Sender(random.Random(1).randbytes, Telling(), driven.now)
     driven.sender.set_links(driven.specs, driven.now)
     driven.sender.link_opened(1, driven.now)
     driven.register()
@@ -551,7 +553,7 @@ def test_a_mode_is_told_of_echoes_and_asked_for_advice() -> None:
     keepalive = next(data for _, data in out if wire.packet_type(data) == wire.KEEPALIVE)
     driven.now += 0.25
     driven.hears(1, keepalive)
-    (echo,) = carrier.echoes
+    (echo,) = echoes
     assert (echo[0], echo[2], echo[3]) == (1, 3, driven.now)
     assert echo[1] == pytest.approx(0.25)
     (advised,) = [event for event in driven.sender.events() if isinstance(event, Advised)]
@@ -625,3 +627,109 @@ def test_junk_of_the_caller_is_counted() -> None:
     for _ in range(3):
         driven.sender.datagram_from_caller(b"junk", driven.now)
     assert driven.sender.ignored == 3
+
+
+@PURE
+def test_all_that_a_mode_is_told() -> None:
+    told: list[tuple[object, ...]] = []
+    noted = {
+        "link_up", "link_down", "link_stalled", "link_limited", "control", "data", "keyframe", "srtla_ack",
+        "srt_ack", "srt_nak", "handshake", "echo", "not_sent",
+    }  # fmt: skip
+
+    class Recorder(Carrier):
+        """A mode that does nothing but write down what it is told."""
+
+        def __getattribute__(self, name: str) -> Any:
+            if name not in noted | {"set_links", "flush", "handle_timer", "next_timer"}:
+                return super().__getattribute__(name)
+
+            def note(*words: object, **more: object) -> None:
+                plain = [each.number if isinstance(each, LinkState) else each for each in words]
+                if name in noted:
+                    told.append((name, *plain, *more.values()))
+
+            return note
+
+    driven = Driven()
+    driven.sender = Sender(random.Random(1).randbytes, Recorder(), driven.now)
+    driven.sender.set_links(driven.specs, driven.now)
+    for number in (1, 2):
+        driven.sender.link_opened(number, driven.now)
+    driven.register()
+    server = handshake(CONCLUSION, 7)
+    steps: list[tuple[Callable[[], object], list[tuple[object, ...]]]] = [
+        (lambda: None, [("link_up", 1, 100.0), ("link_up", 2, 100.0)]),
+        (lambda: driven.sender.datagram_from_caller(data_packet(8), 100.5),
+         [("data", 8, data_packet(8), 100.5, False)]),
+        (lambda: driven.sender.datagram_from_caller(data_packet(8, again=True), 100.6),
+         [("data", 8, data_packet(8, again=True), 100.6, True)]),
+        (lambda: driven.sender.datagram_from_caller(induction(3), 100.7), [("control", induction(3), 100.7)]),
+        (lambda: driven.sender.datagram_from_receiver(2, wire.build_srtla_ack([8, 9]), 100.8),
+         [("srtla_ack", 2, (8, 9), 100.8)]),
+        (lambda: driven.sender.datagram_from_receiver(2, srt_ack(9, stamp=1), 100.9),
+         [("srt_ack", 2, 9, 100.9)]),
+        (lambda: driven.sender.datagram_from_receiver(1, srt_ack(9, stamp=1), 101.0), []),
+        (lambda: driven.sender.datagram_from_receiver(1, srt_nak((9, 12), stamp=2), 101.1),
+         [("srt_nak", [(9, 12)], 101.1)]),
+        (lambda: driven.sender.datagram_from_receiver(1, server, 101.2), [("handshake", server)]),
+        (lambda: driven.sender.not_sent(2, [data_packet(8)], 101.3),
+         [("not_sent", 2, [data_packet(8)], 101.3)]),
+        (lambda: driven.sender.link_failed(2, "no device", 101.4), [("link_down", 2, 101.4)]),
+        (lambda: driven.sender.link_failed(2, "no device", 101.5), []),
+    ]  # fmt: skip
+    for act, expected in steps:
+        act()
+        assert told == expected
+        told.clear()
+    assert driven.sender.datagrams_to_caller() == [srt_ack(9, stamp=1), server], "the mode kept the NAK"
+
+
+def test_a_repeat_is_told_by_the_r_flag_alone() -> None:
+    driven = Driven()
+    driven.register()
+    for flags in (0xC0, 0xC1, 0xC2, 0xFB):
+        packet = data_packet(5)
+        driven.sender.datagram_from_caller(packet[:4] + bytes([flags]) + packet[5:], driven.now)
+    assert driven.sender.retransmitted == 0
+    driven.sender.datagram_from_caller(data_packet(5, again=True), driven.now)
+    assert driven.sender.retransmitted == 1
+
+
+def test_events_name_the_link() -> None:
+    driven = Driven()
+    driven.hears(2, NGP)
+    driven.sender.events()
+    driven.hears(2, ERR)
+    assert driven.sender.events() == [Refused(2, driven.specs[1], 2.0, "refused by the receiver")]
+    driven.sender.use_another_receiver(driven.now)
+    driven.hears(1, ERR)
+    assert driven.sender.events() == [], "nothing was asked of the new one"
+
+
+def test_a_sender_with_a_key_shows_it_in_its_first_id() -> None:
+    key = b"0123456789abcdef"
+    for own in (key, None):
+        sender = Sender(random.Random(1).randbytes, Classic(), 5.0, key=own)
+        sender.set_links([LinkSpec("usb0", "10.0.0.10")], 5.0)
+        sender.link_opened(1, 5.0)
+        ((_, probe),) = sender.datagrams_to_links()
+        assert psk.is_keyed_half(key, probe[2:130]) is (own is not None)
+
+
+def test_echoes_of_the_last_64_keepalives_are_known() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    driven.sender.datagrams_to_links()
+    link = driven.sender._links[1]
+    for _ in range(70):
+        driven.now += 0.002
+        driven.sender.ask(link, driven.now)
+    sent = [data for _, data in driven.sender.datagrams_to_links()]
+    assert len({wire.parse_keepalive(data).timestamp for data in sent}) == 70  # type: ignore[union-attr]  # all are
+    assert len(link.pending_keepalives) == 64
+    driven.now += 0.3
+    driven.hears(1, sent[0])
+    assert driven.stats(1)["rtt_ms"] is None, "forgotten"
+    driven.hears(1, sent[-64])
+    assert driven.stats(1)["rtt_ms"] == 300 + 63 * 2
