@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netbond.srtla import wire
-from netbond.srtla.receiver.events import PlainCaller
+from netbond.srtla.receiver.events import GroupCreated, GroupRemoved, LinkJoined, LinkLeft, PlainCaller
 from netbond.srtla.receiver.peeraddress import PeerAddress
-from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, Receiver
+from netbond.srtla.receiver.receiver import FLUSH_AFTER_S, REMOVED_MAX, Receiver
 from netbond.srtla.receiver.room import Limits
 from tests.srtla_util import data_packet, handshake
-from tests.unit.srtla.receiver.driven_receiver import INDUCTION, VICTIM, A, B, Driven
+from tests.unit.srtla.receiver.driven_receiver import CONCLUSION, INDUCTION, VICTIM, A, B, Driven
 
 
 def test_registration() -> None:
@@ -264,3 +264,61 @@ def test_the_link_that_registered_a_group_has_a_place_in_it() -> None:
     assert driven.reg2(B, group) == wire.REG_ERR
     assert driven.reg2(A, group) == wire.REG3
     assert len(driven.receiver.links()) == 3
+
+
+def test_the_life_of_a_group_as_events() -> None:
+    driven = Driven()
+    group = driven.group(A, B)
+    name = "192.0.2.1"
+    assert driven.receiver.events() == [
+        GroupCreated(1, group, name, A),
+        LinkJoined(1, group, name, A),
+        LinkJoined(1, group, name, B),
+    ]
+    for _ in range(9):
+        driven.after(1.0)
+    driven.get(B, b"\x90\x00")
+    driven.after(0.9)
+    assert driven.receiver.events() == []
+    driven.after(0.1)
+    assert driven.receiver.events() == [LinkLeft(1, group, name, A, "silent for 10 s")]
+    for _ in range(9):
+        driven.after(1.0)
+    assert driven.receiver.events() == [LinkLeft(1, group, name, B, "silent for 10 s")]
+    for _ in range(9):
+        driven.after(1.0)
+    assert driven.receiver.events() == []
+    driven.after(1.0)
+    assert driven.receiver.events() == [GroupRemoved(1, group, name, "no links left")]
+    assert driven.receiver.stats(driven.now) == []
+
+
+def test_what_is_asked_of_groups_that_are_not_there() -> None:
+    driven = Driven()
+    receiver = driven.receiver
+    assert (receiver.server_of(1), receiver.group_of(A), receiver.registrant(1)) == (0, None, None)
+    assert (receiver.stream_id_of(1), list(receiver.links_of(1))) == ("", [])
+    group = driven.group(A, B)
+    driven.get(A, handshake(INDUCTION, 5))
+    receiver.datagram_from_srt(1, handshake(CONCLUSION, 77, to=5), driven.now)
+    assert (receiver.server_of(1), receiver.group_of(B), receiver.registrant(1)) == (77, 1, A)
+    assert receiver.groups() == [(1, group, [A, B])]
+
+
+def test_a_link_of_an_unknown_group_may_leave_it_for_one_of_its_own() -> None:
+    driven = Driven()
+    issued = driven.reg1(A)
+    assert issued is not None
+    assert driven.receiver.may_leave(None, issued, A)
+    assert not driven.receiver.may_leave(None, issued, B)
+
+
+def test_of_removed_groups_the_last_thousand_are_remembered() -> None:
+    driven = Driven()
+    ids = []
+    for port in range(1, REMOVED_MAX + 3):
+        ids.append(driven.group(("192.0.2.1", port)))
+        driven.receiver.forget(("192.0.2.1", port), driven.now)
+    assert driven.reg2(("192.0.2.1", 1), ids[0]) == wire.REG3, "forgotten: its id is still fresh"
+    assert driven.reg2(("192.0.2.1", 3), ids[2]) == wire.REG_NGP
+    assert driven.reg2(("192.0.2.1", len(ids)), ids[-1]) == wire.REG_NGP

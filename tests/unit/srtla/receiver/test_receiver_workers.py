@@ -90,3 +90,16 @@ def test_packets_may_wait_as_the_shortest_latency_allows() -> None:
     assert receiver.patience() == PATIENCE_MOST_S, "a handshake that does not tell"
     answered(receiver, 1, 120)
     assert receiver.patience() == pytest.approx(0.02 * 0.12)
+
+
+def test_of_what_is_handed_over_only_a_join_and_packets_of_links_count() -> None:
+    driven = Driven()
+    driven.group(A)
+    packet = data_packet(0x00010000)  # its second byte is that of a REG2
+    driven.receiver.datagram_handed(A, packet, driven.now)
+    assert driven.receiver.datagrams_to_srt() == [(1, packet)]
+    for data in (packet, b"\x90\x01", wire.build_registration(wire.REG1, bytes(256))):
+        driven.receiver.datagram_handed(B, data, driven.now)
+    assert driven.receiver.datagrams_to_srt() == []
+    assert driven.receiver.datagrams_to_peers() == []
+    assert driven.receiver.refused["unknown_peer"] == 0
