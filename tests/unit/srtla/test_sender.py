@@ -733,3 +733,19 @@ def test_echoes_of_the_last_64_keepalives_are_known() -> None:
     assert driven.stats(1)["rtt_ms"] is None, "forgotten"
     driven.hears(1, sent[-64])
     assert driven.stats(1)["rtt_ms"] == 300 + 63 * 2
+
+
+def test_an_echo_may_take_two_round_trips() -> None:
+    driven = Driven(links=1)
+    driven.register()
+    driven.after(0)
+    driven.now += 1.0
+    driven.sender.handle_timer(driven.now)
+    ((_, keepalive),) = driven.sender.datagrams_to_links()
+    driven.now += 0.3
+    driven.hears(1, keepalive)
+    asked = []
+    for _ in range(40):
+        sent = driven.after(0.05)
+        asked += [driven.now - 100 for _, kind in sent if kind == wire.REG2]
+    assert 2.59 < asked[0] < 2.8, "the next one left after 2 s"

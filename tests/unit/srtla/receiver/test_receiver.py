@@ -322,3 +322,50 @@ def test_of_removed_groups_the_last_thousand_are_remembered() -> None:
     assert driven.reg2(("192.0.2.1", 1), ids[0]) == wire.REG3, "forgotten: its id is still fresh"
     assert driven.reg2(("192.0.2.1", 3), ids[2]) == wire.REG_NGP
     assert driven.reg2(("192.0.2.1", len(ids)), ids[-1]) == wire.REG_NGP
+
+
+def test_what_is_read_together_is_handled_in_its_order() -> None:
+    driven = Driven()
+    group = driven.group(A)
+    joined = wire.build_registration(wire.REG2, group)
+    sent = [
+        (A, data_packet(1)),
+        (A, handshake(INDUCTION, 5)),
+        (A, data_packet(2)),
+        (B, data_packet(3)),
+        (B, joined),
+        (B, data_packet(4)),
+        (A, b"\x90\x00"),
+        (A, data_packet(5)),
+    ]
+    driven.receiver.datagrams_from_peers(sent, driven.now)
+    to_srt = [data for _, data in driven.receiver.datagrams_to_srt()]
+    assert to_srt == [data_packet(1), handshake(INDUCTION, 5), *map(data_packet, (2, 4, 5))]
+    answers = driven.receiver.datagrams_to_peers()
+    assert answers == [(B, wire.REG_NGP_PACKET), (B, wire.REG3_PACKET), (A, b"\x90\x00")]
+    driven.after(FLUSH_AFTER_S)
+    (found,) = driven.receiver.stats(driven.now)
+    assert [link["packets"] for link in found["links"]] == [4, 1]
+
+
+def test_a_table_that_fills_up_meanwhile_refuses_the_join() -> None:
+    driven = Driven(Limits(groups=1))
+    late = driven.reg1(A)
+    assert late is not None
+    driven.group(("203.0.113.1", 1))
+    assert driven.reg2(A, late) == wire.REG_ERR
+    assert driven.receiver.refused["table_full"] == 1
+
+
+def test_a_sender_that_registers_anew_leaves_nothing_behind() -> None:
+    driven = Driven()
+    first = driven.group(A)
+    driven.receiver.events()
+    second = driven.group(A)
+    name = "192.0.2.1"
+    assert driven.receiver.events() == [
+        LinkLeft(1, first, name, A, "it registered anew"),
+        GroupRemoved(1, first, name, "its sender registered anew"),
+        GroupCreated(2, second, name, A),
+        LinkJoined(2, second, name, A),
+    ]
