@@ -47,9 +47,19 @@ CORE = (
     "netbond/srtla/registration/psk.py",
     "netbond/srtla/registration/ticket.py",
 )
-# Tests that are named after another module, which is seen through this one.
+# Tests that are named after another module, and look at it through this one.
 MORE = {
     "netbond/uplinks.py": ("tests/unit/test_withheld.py", "tests/unit/test_gateways.py"),
+    "netbond/srtla/sender.py": (
+        "tests/unit/srtla/test_senderadvice.py",
+        "tests/unit/srtla/classic/test_classic.py",
+        "tests/unit/srtla/registration/test_psk.py",
+    ),
+    "netbond/srtla/receiver/receiver.py": (
+        "tests/unit/srtla/receiver/test_groups.py",
+        "tests/unit/srtla/receiver/test_room.py",
+        "tests/unit/srtla/registration/test_psk.py",
+    ),
 }
 COPIED = ("netbond", "tests", "bench", "contrib", "scripts")
 LEFT_OUT = ("__pycache__", "_compiled", "corpus", "recordings", "*.xz")
