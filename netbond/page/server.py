@@ -149,8 +149,9 @@ class Server:
             raise
         # drain() then returns when all has gone to the kernel, and not before.
         transport.set_write_buffer_limits(high=1)
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
-            await self._serve(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+            await self._serve(reader, writer)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             pass  # too slow, or gone: nobody to tell
         finally:
