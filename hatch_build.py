@@ -23,7 +23,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SRTLA = Path("netbond/srtla")
-SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
+# scripts/build compiles for other machines, too: both are variables that setuptools and sysconfig know.
+SUFFIX = os.environ.get("SETUPTOOLS_EXT_SUFFIX") or str(sysconfig.get_config_var("EXT_SUFFIX"))
 BUILD = """
 import sys
 from mypyc.build import mypycify

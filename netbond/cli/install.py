@@ -210,7 +210,7 @@ class Installer:
         dhclient-script sets a default route for one interface only, so the others' gateways are known to
         nobody else.
         """
-        if not any("dhclient" in path for path in written):
+        if not any("dhclient" in path or path == CONFIG for path in written):
             return
         for lease in self._place.dhclient_leases(datetime.datetime.now(datetime.UTC)):
             self._hands.say_done("took over", "would take over", f"dhclient's lease of {lease['interface']}")

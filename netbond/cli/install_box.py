@@ -25,6 +25,7 @@ from netbond.system.state_file import StateFile, reason
 from netbond.system.text import printable
 from netbond.system.typed_json import from_json, to_json
 
+PACKAGED = "/usr/lib/netbond"  # where a Debian package has its virtual environment
 RECORD = "/var/lib/netbond/installed.json"
 LARGEST_BYTES = 1024 * 1024  # of a file that is compared
 LONGEST_LINE = 1000
@@ -58,6 +59,7 @@ class Place:
             or self.at("/etc/systemd/system/multi-user.target.wants/systemd-networkd.service").is_symlink(),
             dhcpcd_unit=any(self.at(f"{lib}/systemd/system/dhcpcd.service").exists() for lib in _LIBS),
             linked=self._leads_to(program),
+            packaged=program.startswith(f"{PACKAGED}/"),
             sysctls={name: value for name in SYSCTLS if (value := self.sysctl(name)) is not None},
         )
 

@@ -73,7 +73,8 @@ class Uninstaller:
         return EXIT_FAILURE if self._hands.failed else EXIT_OK
 
     def _stop(self, units: Sequence[str]) -> None:
-        there = [unit for unit in units if self._place.at(f"/etc/systemd/system/{unit}").exists()]
+        folders = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+        there = [unit for unit in units if any(self._place.at(f"{lib}/{unit}").exists() for lib in folders)]
         if there:
             self._hands.command("systemctl", "disable", "--now", *there)
         if UNITS["box"] in units:
@@ -111,8 +112,9 @@ class Uninstaller:
                 if not self._hands.dry:
                     self._place.remove_tree(folder)
         if not self._hands.dry:
-            self._hands.say(
-                f"the program itself is still there: rm -r {sys.prefix}"
-                if sys.prefix != sys.base_prefix
-                else "the program itself is still there: remove it as it was installed"
-            )
+            command = f"rm -r {sys.prefix}"
+            if sys.prefix == install_box.PACKAGED:
+                command = f"apt {'purge' if purge else 'remove'} netbond"
+            elif sys.prefix == sys.base_prefix:
+                command = "remove it as it was installed"
+            self._hands.say(f"the program itself is still there: {command}")

@@ -69,6 +69,7 @@ class Box:
     networkd: bool = False  # systemd-networkd manages interfaces here
     dhcpcd_unit: bool = False  # dhcpcd is a service, which Debian confines
     linked: bool = False  # a shell finds the program by its name without a link of ours
+    packaged: bool = False  # the system's package manager has put units, hooks and the command there
     sysctls: Mapping[str, int] | None = None  # values now, of SYSCTLS
 
 
@@ -92,8 +93,22 @@ def contents(
     `templates` has the files of contrib/ by their names there, `shared` the contents of files by their places
     below /usr/local/share: completion and the manual page.
     """
+    if box.packaged:
+        return tuple(_of_packaged(asked, box))
     items = (_of_box if asked.role == "box" else _of_receiver)(asked, box, templates)
     return (*_common(box), *(_shared(*each) for each in shared.items()), *items)
+
+
+def _of_packaged(asked: Asked, box: Box) -> Iterator[Item]:
+    """What a package leaves to its user: configuration."""
+    if asked.role == "box":
+        yield _box_config(asked)
+    else:
+        yield from _receiver_settings(asked, box)
+
+
+def _box_config(asked: Asked) -> Item:
+    return Item(CONFIG, box_config(asked.receiver), 0o644, "the configuration", config=True)
 
 
 def _shared(place: str, text: str) -> Item:
@@ -105,6 +120,8 @@ def _shared(place: str, text: str) -> Item:
 
 def needed_templates(asked: Asked, box: Box) -> tuple[str, ...]:
     """The files of contrib/ that contents() reads."""
+    if box.packaged:
+        return ()
     unit = f"systemd/{UNITS[asked.role]}"
     hooks = (template for client, _, _, template, _ in HOOKS if client in box.hooks)
     return (unit, *hooks) if asked.role == "box" else (unit,)
@@ -113,7 +130,7 @@ def needed_templates(asked: Asked, box: Box) -> tuple[str, ...]:
 def _of_box(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterator[Item]:
     defaults = f"# Read by netbond.service and by the DHCP hooks.\nNETBOND={box.program}\n"
     yield Item("/etc/default/netbond", defaults, 0o644, "where hooks find the program", config=True)
-    yield Item(CONFIG, box_config(asked.receiver), 0o644, "the configuration", config=True)
+    yield _box_config(asked)
     for client, _, name, template, mode in HOOKS:
         if client in box.hooks:
             yield Item(f"{box.hooks[client]}/{name}", templates[template], mode, f"the hook of {client}")
@@ -130,6 +147,11 @@ def _of_box(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterator[It
 
 
 def _of_receiver(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterator[Item]:
+    yield from _receiver_settings(asked, box)
+    yield _unit("receiver", box, templates)
+
+
+def _receiver_settings(asked: Asked, box: Box) -> Iterator[Item]:
     options = f"--srtla-port {asked.port} --srt {asked.srt}"
     text = f"# Options of `netbond recv`, for netbond-recv.service (docs/recv.md).\nOPTIONS={options}\n"
     yield Item(RECEIVER_OPTIONS, text, 0o644, "the receiver's options", config=True)
@@ -138,7 +160,6 @@ def _of_receiver(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterat
         lines = "".join(f"{name} = {BUFFER_BYTES}\n" for name in low)
         text = f"# netbond: room for the bursts of many links (docs/recv.md).\n{lines}"
         yield Item(SYSCTL_FILE, text, 0o644, "larger socket buffers")
-    yield _unit("receiver", box, templates)
 
 
 def _common(box: Box) -> Iterator[Item]:

@@ -92,6 +92,9 @@ def test_leases_that_are_there_are_taken_over(box: Box, capsys: pytest.CaptureFi
     taken = "env reason=BOUND interface=usb1 new_ip_address=10.0.0.2 new_routers=10.0.0.1"
     assert f"{taken} {PROGRAM} hook dhclient" in box.ran
     assert box.ran[-1].startswith("systemctl restart")
+    box.ran.clear()
+    box.install()
+    assert not any("hook" in command for command in box.ran), "once is enough: the hook is there now"
 
 
 def test_a_second_time_changes_nothing(box: Box, capsys: pytest.CaptureFixture[str]) -> None:

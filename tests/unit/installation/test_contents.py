@@ -96,3 +96,9 @@ def test_a_configuration_for_nothing_says_how_to_go_on() -> None:
 def test_paths_that_a_unit_cannot_name(path: str) -> None:
     assert not usable_program(path)
     assert usable_program(PROGRAM)
+
+
+def test_of_a_package_only_the_configuration_is_left_to_do() -> None:
+    box = Box("/usr/lib/netbond/bin/netbond", {"dhclient": "/x"}, packaged=True)
+    assert list(items(Asked("box"), box)) == ["/etc/netbond/netbond.toml"]
+    assert list(items(Asked("receiver"), box)) == ["/etc/default/netbond-recv"]
