@@ -228,6 +228,10 @@ class Build:
         which = [f"--python-version={python}", "--implementation=cp", *(f"--platform={tag}" for tag in tags)]
         parts = ["-r", str(ROOT / "scripts/package-requirements.txt"), str(wheel)]
         subprocess.run([*pip, *where, *which, *parts], check=True, env=self.environment)
+        # pip's notes name places on the machine that builds; here dpkg knows what is installed.
+        for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"):
+            for note in site.glob(f"*.dist-info/{name}"):
+                note.unlink()
 
     # --- papers
 
