@@ -98,8 +98,11 @@ class _Parent:
         while True:
             child, status = os.waitpid(-1, 0)
             if child == self._front:
+                told_to = self._ending
                 self._end_workers()
                 code = os.waitstatus_to_exitcode(status)
+                if told_to and code in (-signal.SIGTERM, -signal.SIGINT):
+                    return 0  # it was still starting, and had no handler yet
                 return code if code >= 0 else 128 - code
             index = self._workers.pop(child)
             if self._ending:

@@ -87,6 +87,17 @@ def test_a_worker_that_dies_is_started_again_and_all_end_together(tmp_path: Path
         until_gone(now)
 
 
+@pytest.mark.parametrize(("told_to", "status"), [(True, 0), (False, 128 + signal.SIGTERM)])
+def test_a_front_that_was_told_to_end_and_had_no_handler_has_not_failed(
+    told_to: bool, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has none while it starts, and none any more at its very end."""
+    parent = workers._Parent.__new__(workers._Parent)
+    parent._front, parent._workers, parent._ending = 7, {}, told_to
+    monkeypatch.setattr("netbond.srtla.receiver.workers.os.waitpid", lambda *_: (7, signal.SIGTERM))
+    assert parent._watch() == status
+
+
 def test_without_its_front_a_receiver_ends(tmp_path: Path) -> None:
     with receiver(free_ports(1)[0], tmp_path / "log") as (process, _):
         family = family_of(process)
