@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from netbond.cli import agent_socket, doctor_bundle, doctor_look
+from netbond.cli.run_command import run_command
 from netbond.cli.status import make_console
 from netbond.config.load import config_argument, load
 from netbond.config.schema import Config
@@ -29,7 +29,6 @@ HELP = (
     " Exit status: 0 fine, 1 warnings, 2 errors."
 )
 
-COMMAND_S = 30.0  # that a command of --fix may take
 _STYLES = {ERROR: "bold red", WARNING: "yellow", UNKNOWN: "dim", OK: "green"}
 
 
@@ -109,25 +108,9 @@ def fix(commands: Sequence[tuple[Finding, str]], *, ask: bool) -> bool:
         print("nothing was done")
         return False
     for _, command in commands:
-        print(printable(f"{command}: {_run(command) or 'done'}", 1000), flush=True)
+        wrong = run_command(shlex.split(command))
+        print(printable(f"{command}: {f'failed: {wrong}' if wrong else 'done'}", 1000), flush=True)
     return True
-
-
-def _run(command: str) -> str:
-    """Run a command, without a shell; why it failed, or ""."""
-    try:
-        done = subprocess.run(
-            shlex.split(command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMMAND_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"failed: {error}"
-    return f"failed: {done.stderr.strip() or done.returncode}" if done.returncode else ""
 
 
 def _config(file: Path | None) -> Config:

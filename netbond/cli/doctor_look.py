@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from netbond.doctor.model import Clock, DhcpClient, ListFile, Lookup, Seen, Sett
 from netbond.doctor.routing import questions
 from netbond.engines.address_list import MAX_LIST_BYTES, render
 from netbond.errors import KernelLacksError, NetbondError
+from netbond.installation.contents import HOOKS, DhcpHook
 from netbond.kernel import iproute2_names, sysctls
 from netbond.kernel.client import Kernel
 from netbond.model import Facts
@@ -37,29 +38,9 @@ UNIT = "netbond.service"
 _UNIT_PROPERTIES = "LoadState,ActiveState,UnitFileState,NeedDaemonReload,Result,Restart,NRestarts"
 _SYSTEMCTL_S = 5.0
 
-# Each client: its hook's folders, where its hook belongs, and the file in contrib/ (docs/install.md).
-_CLIENTS: Mapping[str, tuple[tuple[str, ...], str, str]] = {
-    "dhclient": (
-        ("/etc/dhcp/dhclient-exit-hooks.d",),
-        "/etc/dhcp/dhclient-exit-hooks.d/netbond",
-        "contrib/dhclient-hooks/netbond",
-    ),
-    "NetworkManager": (
-        ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d"),
-        "/etc/NetworkManager/dispatcher.d/90-netbond",
-        "contrib/nm-dispatcher/netbond",
-    ),
-    "dhcpcd": (
-        ("/usr/lib/dhcpcd/dhcpcd-hooks", "/lib/dhcpcd/dhcpcd-hooks", "/usr/libexec/dhcpcd-hooks"),
-        "/usr/lib/dhcpcd/dhcpcd-hooks/90-netbond",
-        "contrib/dhcpcd-hooks/90-netbond",
-    ),
-    "udhcpc": (
-        ("/etc/udhcpc", "/usr/share/udhcpc", "/etc/udhcpc.user.d"),
-        "/etc/udhcpc/netbond",
-        "contrib/udhcpc/netbond",
-    ),
-}
+# Those of `netbond install`, and one that has no place of its own (docs/sources.md).
+_UDHCPC = ("/etc/udhcpc", "/usr/share/udhcpc", "/etc/udhcpc.user.d")
+_HOOKS = (*HOOKS, DhcpHook("udhcpc", _UDHCPC, "netbond", "", 0))
 _LARGEST_HOOK_BYTES = 65536
 
 
@@ -182,11 +163,12 @@ def _unit() -> dict[str, str] | None:
 
 def _dhcp_clients() -> Iterable[DhcpClient]:
     found = []
-    for name, (folders, place, template) in _CLIENTS.items():
-        if processes(name):
-            hook = _hook_of(folders)
-            trouble = _not_run(Path(hook), name) if hook else ""
-            found.append(DhcpClient(name, hook, place, template, trouble))
+    for hook in _HOOKS:
+        if processes(hook.client):
+            file = _hook_of(hook.folders)
+            trouble = _not_run(Path(file), hook.client) if file else ""
+            place = f"{hook.folders[0]}/{hook.name}"
+            found.append(DhcpClient(hook.client, file, place, bool(hook.template), trouble))
     return found
 
 

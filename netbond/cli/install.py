@@ -12,6 +12,7 @@ from netbond import __version__
 from netbond.cli import install_box
 from netbond.cli.engine_options import host_port, port_number
 from netbond.cli.install_box import Hands, Place
+from netbond.cli.run_command import run_command
 from netbond.cli.words import generated
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NotPermittedError, UnavailableError, UsageError
 from netbond.installation.contents import (
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
             "install netbond below /opt: docs/install.md",
         )
     configured = any(value is not None for value in (args.sender, args.port, args.srt))
-    hands = Hands(Place(), install_box.run_command, dry=args.dry_run)
+    hands = Hands(Place(), run_command, dry=args.dry_run)
     return Installer(hands, asked, program).install(configured=configured, start=not args.no_start)
 
 
@@ -81,7 +82,7 @@ def _asked(args: argparse.Namespace) -> Asked:
         if args.sender is not None:
             raise UsageError(
                 "--receiver is for the server, --sender for the box",
-                "leave one out; a box can have both: say both",
+                "for a machine that is both, run netbond install twice",
             )
         return Asked(
             "receiver",
@@ -112,9 +113,9 @@ class Installer:
         items = contents(asked, box, templates, generated())
         found = place.digests(item.path for item in items)
         steps = installing(items, found, before, configure=configured)
-        self._tell(steps, configured)
         unmade = place.missing(NAMES_FOLDERS) if asked.role == "box" else []
         done, made, trouble = self._hands.carry_out(steps)
+        self._tell(steps, configured)
         after = after_installing(done, asked.role, before, [*made, *unmade])
         written = {step.path for step in steps if step.action == "write"}
         if trouble is None:
@@ -129,13 +130,10 @@ class Installer:
         return EXIT_FAILURE if self._hands.failed else EXIT_OK
 
     def _tell(self, steps: Sequence[Step], configured: bool) -> None:
+        """Say what the owner of a configuration that was kept has to add, or that nothing was to do."""
         for step in steps:
-            if step.action == "write":
-                self._hands.say_done("wrote", "would write", f"{step.path}: {step.why}")
-            elif step.action == "keep":
-                self._hands.say(f"kept {step.path}: it {step.why}")
-                if step.item is not None and step.item.config and configured:
-                    self._say_what_to_add(step.item)
+            if step.action == "keep" and step.item is not None and step.item.config and configured:
+                self._say_what_to_add(step.item)
         if all(step.action == "same" for step in steps):
             self._hands.say("all files are as they should be")
 

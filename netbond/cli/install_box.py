@@ -10,12 +10,12 @@ import datetime
 import os
 import pwd
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import netbond
+from netbond.cli.run_command import SYSTEM_PATH
 from netbond.errors import NetbondError, UnavailableError
 from netbond.installation.contents import HOOKS, SYSCTLS, USER, Box, Item
 from netbond.installation.leases import held
@@ -29,9 +29,7 @@ PACKAGED = "/usr/lib/netbond"  # where a Debian package has its virtual environm
 RECORD = "/var/lib/netbond/installed.json"
 LARGEST_BYTES = 1024 * 1024  # of a file that is compared
 LONGEST_LINE = 1000
-COMMAND_S = 120.0  # systemctl start waits for the agent's first pass
 Run = Callable[[Sequence[str]], str]  # runs a command; why it failed in a line, or ""
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of a root shell and of services
 
 
 class Place:
@@ -50,10 +48,10 @@ class Place:
         return Box(
             program,
             {
-                client: folder
-                for client, folders, _, _, _ in HOOKS
-                if self.has_program(client)
-                and (folder := next(filter(lambda each: self.at(each).is_dir(), folders), None)) is not None
+                hook.client: folder
+                for hook in HOOKS
+                if self.has_program(hook.client)
+                and (folder := next((each for each in hook.folders if self.at(each).is_dir()), None))
             },
             networkd=self.at("/run/systemd/netif").is_dir()
             or self.at("/etc/systemd/system/multi-user.target.wants/systemd-networkd.service").is_symlink(),
@@ -65,10 +63,10 @@ class Place:
 
     def has_program(self, name: str) -> bool:
         """Whether a program of this name is installed."""
-        return any(self.at(f"{folder}/{name}").exists() for folder in _PATH.split(":"))
+        return any(self.at(f"{folder}/{name}").exists() for folder in SYSTEM_PATH.split(":"))
 
     def _leads_to(self, program: str) -> bool:
-        path = os.pathsep.join(str(self.at(folder)) for folder in _PATH.split(":"))
+        path = os.pathsep.join(str(self.at(folder)) for folder in SYSTEM_PATH.split(":"))
         found = shutil.which("netbond", path=path)
         return found is not None and os.path.realpath(found) == os.path.realpath(self.at(program))
 
@@ -219,43 +217,25 @@ class Hands:
         return not wrong
 
     def carry_out(self, steps: Iterable[Step]) -> tuple[list[Step], list[str], NetbondError | None]:
-        """Write and remove; return the steps that were done, the folders made, and what stopped it."""
+        """Write and remove, and say so; return what was done, the folders made, and what stopped it."""
         done: list[Step] = []
         made: list[str] = []
-        for step in () if self.dry else steps:
+        for step in steps:
             try:
                 if step.action == "write" and step.item is not None:
-                    made += self.place.write(step.item)
+                    made += () if self.dry else self.place.write(step.item)
+                    self.say_done("wrote", "would write", f"{step.path}: {step.why}")
                 elif step.action == "remove":
-                    self.place.remove(step.path)
+                    if not self.dry:
+                        self.place.remove(step.path)
+                    self.say_done("removed", "would remove", step.path)
+                elif step.action == "keep":
+                    self.say(f"kept {step.path}: {step.why}")
             except OSError as error:
                 hint = "mend it, and say the same again"
                 return done, made, NetbondError(f"{step.path}: {files.why(error)}", hint)
             done.append(step)
         return done, made, None
-
-
-def run_command(command: Sequence[str]) -> str:
-    """Run a command; why it failed in a line, or ""."""
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMMAND_S,
-            check=False,
-            env={**os.environ, "PATH": _PATH, "LC_ALL": "C.UTF-8"},
-        )
-    except FileNotFoundError:
-        return f"{command[0]} is not installed"
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    if done.returncode == 0:
-        return ""
-    said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-    return said[0].strip() if said else f"exit status {done.returncode}"
 
 
 def program() -> str:
@@ -265,7 +245,7 @@ def program() -> str:
     """
     path = Path(sys.prefix, "bin", "netbond")
     if not path.exists():
-        found = shutil.which("netbond", path=_PATH)
+        found = shutil.which("netbond", path=SYSTEM_PATH)
         if found is None:
             raise UnavailableError(
                 f"there is no command {path}", "install netbond in a virtual environment: docs/install.md"

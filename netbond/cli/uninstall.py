@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from netbond.cli import install_box
 from netbond.cli.install_box import Hands, Place
+from netbond.cli.run_command import run_command
 from netbond.errors import EXIT_FAILURE, EXIT_OK, NetbondError, NotPermittedError
 from netbond.installation.contents import BUFFER_BYTES, UNITS, USER
 from netbond.installation.steps import NOTHING, Installed, Step, after_removing, removing
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         raise NotPermittedError(
             "uninstalling needs root", "sudo netbond uninstall; --dry-run shows what it does"
         )
-    hands = Hands(Place(), install_box.run_command, dry=args.dry_run)
+    hands = Hands(Place(), run_command, dry=args.dry_run)
     return Uninstaller(hands).uninstall(purge=args.purge)
 
 
@@ -55,11 +56,6 @@ class Uninstaller:
         roles = sorted({role for entry in before.files.values() for role in entry.roles})
         steps = removing(before, place.digests(before.files), roles, purge=purge)
         self._stop([UNITS[role] for role in roles])
-        for step in steps:
-            if step.action == "keep":
-                self._hands.say(f"kept {step.path}: {step.why}")
-            else:
-                self._hands.say_done("removed", "would remove", step.path)
         done, _, trouble = self._hands.carry_out(steps)
         after = after_removing(done, roles, before)
         if trouble is None:

@@ -39,7 +39,7 @@ def unit(seen: Seen) -> Iterator[Finding]:
         yield Finding("unit", UNKNOWN, "", "systemd does not run here: something else starts the agent")
         return
     if found.get("LoadState") != "loaded":
-        mend = "install -m 644 contrib/systemd/netbond.service /etc/systemd/system/netbond.service"
+        mend = "netbond install"
         evidence = f"LoadState={found.get('LoadState', '')}"
         yield Finding("unit", WARNING, "", "systemd has no unit for the agent", evidence, mend)
         return
@@ -119,8 +119,7 @@ def dhcp_hooks(seen: Seen) -> Iterator[Finding]:
         name = client.name
         if not client.hook:
             text = f"{name} runs, and does not tell netbond of its leases"
-            mode = "644" if name in ("dhclient", "dhcpcd") else "755"
-            mend = f"install -m {mode} {client.template} {client.place}"
+            mend = "netbond install" if client.installable else "install it: docs/sources.md"
             yield Finding("dhcp-hook", WARNING, name, text, f"no hook at {client.place}", mend)
         elif client.trouble:
             text = f"{name} does not run its hook"

@@ -83,7 +83,7 @@ class DhcpClient:
     name: str  # as in Lease.source
     hook: str  # the file that calls netbond; "": none was found
     place: str  # where it belongs
-    template: str  # its place in contrib/
+    installable: bool  # by `netbond install`
     trouble: str = ""  # why the client does not run it
 
 

@@ -24,11 +24,28 @@ SYSCTL_FILE = "/etc/sysctl.d/60-netbond-recv.conf"
 NAMES_FOLDERS = ("/etc/iproute2", "/etc/iproute2/rt_protos.d", "/etc/iproute2/rt_tables.d")
 SYSCTLS = ("net.core.rmem_max", "net.core.wmem_max")
 
-# A DHCP client's program, where its hooks may lie, the hook's name there, its template, and its mode.
+
+@dataclass(frozen=True, slots=True)
+class DhcpHook:
+    """How a DHCP client tells netbond of its leases."""
+
+    client: str  # its program, and its name in Lease.source
+    folders: tuple[str, ...]  # where its hooks may lie; ours goes to the first that is there
+    name: str  # of the file
+    template: str  # its place in contrib/
+    mode: int
+
+
 HOOKS = (
-    ("dhclient", ("/etc/dhcp/dhclient-exit-hooks.d",), "netbond", "dhclient-hooks/netbond", 0o644),
-    ("NetworkManager", ("/etc/NetworkManager/dispatcher.d",), "90-netbond", "nm-dispatcher/netbond", 0o755),
-    (
+    DhcpHook("dhclient", ("/etc/dhcp/dhclient-exit-hooks.d",), "netbond", "dhclient-hooks/netbond", 0o644),
+    DhcpHook(
+        "NetworkManager",
+        ("/etc/NetworkManager/dispatcher.d", "/usr/lib/NetworkManager/dispatcher.d"),
+        "90-netbond",
+        "nm-dispatcher/netbond",
+        0o755,
+    ),
+    DhcpHook(
         "dhcpcd",
         ("/usr/lib/dhcpcd/dhcpcd-hooks", "/lib/dhcpcd/dhcpcd-hooks", "/usr/libexec/dhcpcd-hooks"),
         "90-netbond",
@@ -123,17 +140,18 @@ def needed_templates(asked: Asked, box: Box) -> tuple[str, ...]:
     if box.packaged:
         return ()
     unit = f"systemd/{UNITS[asked.role]}"
-    hooks = (template for client, _, _, template, _ in HOOKS if client in box.hooks)
+    hooks = (hook.template for hook in HOOKS if hook.client in box.hooks)
     return (unit, *hooks) if asked.role == "box" else (unit,)
 
 
 def _of_box(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterator[Item]:
     defaults = f"# Read by netbond.service and by the DHCP hooks.\nNETBOND={box.program}\n"
-    yield Item("/etc/default/netbond", defaults, 0o644, "where hooks find the program", config=True)
+    yield Item("/etc/default/netbond", defaults, 0o644, "where hooks find the program")
     yield _box_config(asked)
-    for client, _, name, template, mode in HOOKS:
-        if client in box.hooks:
-            yield Item(f"{box.hooks[client]}/{name}", templates[template], mode, f"the hook of {client}")
+    for hook in HOOKS:
+        if hook.client in box.hooks:
+            path = f"{box.hooks[hook.client]}/{hook.name}"
+            yield Item(path, templates[hook.template], hook.mode, f"the hook of {hook.client}")
     if box.dhcpcd_unit:
         path = "/etc/systemd/system/dhcpcd.service.d/netbond.conf"
         yield Item(path, DHCPCD, 0o644, "dhcpcd's hook may keep its leases")
@@ -154,7 +172,7 @@ def _of_receiver(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterat
 def _receiver_settings(asked: Asked, box: Box) -> Iterator[Item]:
     options = f"--srtla-port {asked.port} --srt {asked.srt}"
     text = f"# Options of `netbond recv`, for netbond-recv.service (docs/recv.md).\nOPTIONS={options}\n"
-    yield Item(RECEIVER_OPTIONS, text, 0o644, "the receiver's options", config=True)
+    yield Item(RECEIVER_OPTIONS, text, 0o644, f"the receiver's options, {options}", config=True)
     low = [name for name, value in sorted((box.sysctls or {}).items()) if value < BUFFER_BYTES]
     if low:
         lines = "".join(f"{name} = {BUFFER_BYTES}\n" for name in low)

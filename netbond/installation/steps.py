@@ -72,7 +72,7 @@ def _installing(item: Item, there: str | None, installed: Installed, configure: 
         return Step("same", item.path, "is as it should be", item)
     ours = installed.files.get(item.path)
     if ours is None or ours.digest != there:
-        who = "was there before netbond" if ours is None else "was changed by its owner"
+        who = "it was there before netbond" if ours is None else "it was changed by its owner"
         return Step("keep", item.path, who, item)
     if item.config and not configure:
         return Step("same", item.path, "stays as it was made", item)

@@ -50,7 +50,7 @@ def test_tools_have_fixed_versions() -> None:
 def test_a_package_has_all_units_and_hooks() -> None:
     text = (ROOT / "scripts/build.py").read_text(encoding="utf-8")
     assert all(f'"{unit}"' in text for unit in UNITS.values())
-    assert all(f'"{template}"' in text for _, _, _, template, _ in HOOKS)
+    assert all(f'"{hook.template}"' in text for hook in HOOKS)
 
 
 @pytest.mark.parametrize("name", ["postinst", "prerm", "postrm"])

@@ -139,7 +139,7 @@ def test_with_yes_nobody_is_asked_and_no_shell_is_used(
     assert "/nowhere/x: failed: " in capsys.readouterr().out
     seen.append(fault(tmp_path, command="false"))
     run(tmp_path, "--fix", "--yes")
-    assert "false: failed: 1" in capsys.readouterr().out
+    assert "false: failed: exit status 1" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("root")

@@ -36,7 +36,7 @@ def test_the_agent() -> None:
     ("changed", "severities", "mend"),
     [
         ({}, ["ok"], ""),
-        ({"LoadState": "not-found"}, ["warning"], "install -m 644 contrib/systemd/netbond.service"),
+        ({"LoadState": "not-found"}, ["warning"], "netbond install"),
         ({"UnitFileState": "disabled"}, ["warning", "ok"], "systemctl enable netbond"),
         ({"NeedDaemonReload": "yes"}, ["warning", "ok"], "systemctl daemon-reload"),
         ({"ActiveState": "failed", "Result": "exit-code"}, ["error"], "journalctl -u netbond"),
@@ -76,15 +76,18 @@ def test_the_clock() -> None:
     assert (found.severity, found.mend) == ("error", "timedatectl set-ntp true")
 
 
-PLACE, TEMPLATE = "/etc/dhcp/dhclient-exit-hooks.d/netbond", "contrib/dhclient-hooks/netbond"
+PLACE = "/etc/dhcp/dhclient-exit-hooks.d/netbond"
 
 
 def test_hooks_of_dhcp_clients() -> None:
-    there = DhcpClient("dhclient", PLACE, PLACE, TEMPLATE)
+    there = DhcpClient("dhclient", PLACE, PLACE, installable=True)
     well = replace(healthy(), dhcp_clients=(there,))
     assert codes(box.dhcp_hooks(well)) == [("dhcp-hook", "ok", "dhclient")]
     (found,) = box.dhcp_hooks(replace(well, dhcp_clients=(replace(there, hook=""),)))
-    assert (found.severity, found.mend) == ("warning", f"install -m 644 {TEMPLATE} {PLACE}")
+    assert (found.severity, found.mend) == ("warning", "netbond install")
+    other = replace(there, hook="", installable=False)
+    (found,) = box.dhcp_hooks(replace(well, dhcp_clients=(other,)))
+    assert found.mend == "install it: docs/sources.md"
     unfit = replace(there, trouble=f"{PLACE} is not executable")
     (found,) = box.dhcp_hooks(replace(well, dhcp_clients=(unfit,)))
     assert (found.severity, found.evidence) == ("warning", f"{PLACE} is not executable")

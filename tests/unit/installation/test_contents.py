@@ -7,6 +7,7 @@ import pytest
 from netbond.config.load import parse
 from netbond.config.values import HostPort
 from netbond.installation.contents import (
+    BUFFER_BYTES,
     HOOKS,
     SYSCTL_FILE,
     UNITS,
@@ -18,6 +19,7 @@ from netbond.installation.contents import (
     needed_templates,
     usable_program,
 )
+from netbond.srtla.process import linksocket
 
 CONTRIB = Path(__file__).parents[3] / "contrib"
 PROGRAM = "/srv/nb/bin/netbond"
@@ -53,7 +55,7 @@ def test_each_client_that_is_there_gets_its_hook() -> None:
 
 
 def test_templates_of_all_hooks_are_there() -> None:
-    assert all((CONTRIB / template).is_file() for _, _, _, template, _ in HOOKS)
+    assert all((CONTRIB / hook.template).is_file() for hook in HOOKS)
     assert all((CONTRIB / "systemd" / unit).is_file() for unit in UNITS.values())
 
 
@@ -102,3 +104,12 @@ def test_of_a_package_only_the_configuration_is_left_to_do() -> None:
     box = Box("/usr/lib/netbond/bin/netbond", {"dhclient": "/x"}, packaged=True)
     assert list(items(Asked("box"), box)) == ["/etc/netbond/netbond.toml"]
     assert list(items(Asked("receiver"), box)) == ["/etc/default/netbond-recv"]
+
+
+def test_where_the_program_is_follows_it() -> None:
+    """Hooks would call the former one, if this counted as a configuration that stays."""
+    assert not items(Asked("box"), Box(PROGRAM, {}))["/etc/default/netbond"].config
+
+
+def test_the_buffers_are_those_that_a_receiver_asks_for() -> None:
+    assert BUFFER_BYTES == linksocket.BUFFER_BYTES
