@@ -57,7 +57,7 @@ def test_a_full_disk(full: Path, box: Box) -> None:
     (full / "filler").unlink()
     hook(box, 0)
     wait_for(lambda: len(gateways(box)) == 2, 5, "both count")
-    assert lost(box) == []
+    wait_for(lambda: lost(box) == [], 5, "both are stored")
     box.stop()
     box.start()
     assert gateways(box) == {"usb0": "10.0.0.1 dhclient", "usb1": "10.0.1.1 dhclient"}

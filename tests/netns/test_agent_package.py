@@ -51,18 +51,18 @@ def engine(box: Box) -> dict[str, object]:
     return found
 
 
-def port(box: Box) -> str:
+def ports(box: Box) -> list[str]:
     """The port of the link over usb0, which the receiver knows the stream by."""
     lines = [line.split()[3] for line in box.run("ss", "-Huan").splitlines()]
-    (found,) = [each for each in lines if each.startswith("10.0.0.10%usb0:")]
-    return found
+    return [each for each in lines if each.startswith("10.0.0.10%usb0:")]
 
 
 def test_while_it_is_away_and_after_it_came_back_as_another(box: CopiedBox) -> None:
     box.configure(SENDER)
     box.start()
     wait_for(lambda: engine(box)["state"] == "running" and bool(engine(box)["stats"]), 10, "the sender runs")
-    before, started = port(box), len(box.log.read_text())
+    wait_for(lambda: len(ports(box)) == 1, 10, "its link over usb0 is open")
+    before, started = ports(box), len(box.log.read_text())
     package = box.folder / "site" / "netbond"
     shutil.move(package, box.folder / "away")
     package.mkdir()
@@ -85,7 +85,7 @@ def test_while_it_is_away_and_after_it_came_back_as_another(box: CopiedBox) -> N
     shutil.move(box.folder / "away", package)
     wait_for(lambda: engine(box)["state"] == "running", 15, "it runs")
     wait_for(lambda: "10.0.0.10%usb0" in box.run("ss", "-Huan"), 5, "it has its link")
-    assert port(box) == before
+    assert ports(box) == before
     log = box.log.read_text()[started:]
     assert "import time:" not in log, "the agent imports nothing that may be away by then"
     assert "9.9.9" in log

@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,15 @@ class Browser:
         with self.open(method, path, body) as reply:
             return reply.status, reply.read().decode()
 
-    def there(self) -> bool:
+    def status(self, path: str) -> int | None:
+        """The status of a page; None if nobody answers, as while the process is started again."""
         try:
-            return self.ask("GET", "/")[0] == 200
-        except OSError:
-            return False
+            return self.ask("GET", path)[0]
+        except (OSError, HTTPException):
+            return None
+
+    def there(self) -> bool:
+        return self.status("/") == 200
 
 
 def merge(state: dict[str, Any], changes: dict[str, Any]) -> None:
@@ -168,7 +172,7 @@ def test_a_box_that_is_set_from_elsewhere(box: Box) -> None:
     assert page is not None
     os.kill(page, 9)
     wait_for(lambda: page_of(box) not in (None, page) and browser.there(), 10, "it is started again")
-    assert browser.ask("GET", "/session")[0] == 204
+    wait_for(lambda: browser.status("/session") == 204, 5, "the cookie holds")
     token.write_text(TOKEN + "-another")
     box.ip("link", "set", "usb1", "down")  # a pass, which would come within 10 s
-    wait_for(lambda: browser.there() and browser.ask("GET", "/session")[0] == 401, 10, "another token")
+    wait_for(lambda: browser.status("/session") == 401, 10, "another token")
