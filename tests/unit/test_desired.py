@@ -57,6 +57,14 @@ def test_of_a_device_its_own_rule_says_which_table_it_has() -> None:
     assert tables_in_use(facts, 78) == {"usb0": 107}
 
 
+def test_of_withheld_addresses_their_rule_says_which_table_their_interface_has() -> None:
+    """It has no rule for the device, and a table without a default."""
+    rule = Rule(130, 4, table=130, source=ipaddress.ip_network("10.0.1.10/32"), protocol=78)
+    gone = replace(rule, table=140, priority=140, source=ipaddress.ip_network("10.9.9.9/32"))
+    facts = replace(box("usb0", "usb1"), rules=(rule, gone, replace(rule, table=150, protocol=3)))
+    assert tables_in_use(facts, 78) == {"usb1": 130}
+
+
 def test_the_tables_of_policies_are_no_uplinks() -> None:
     source = ipaddress.ip_network("10.0.0.10/32")
     rule = Rule(222, 4, table=7801, source=source, protocol=78)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from netbond.config.load import LARGEST, config_argument, default_path, load, parse
+from netbond.config.load import LARGEST, config_argument, default_path, load, parse, read
+from netbond.config.mistakes import Mistakes
 from netbond.config.schema import Config, EncoderConfig
 from netbond.config.values import HostPort
 from netbond.errors import ConfigError
@@ -60,6 +61,8 @@ def test_a_weight_that_follows_what_is_measured() -> None:
     assert uplink.weight == "auto"
 
 
+RECEIVER = '[[receiver]]\nlisten = "[::1]:5000"\nsrt = "h:1"\n'
+
 REFUSED = [
     ("[agent]\nmetrics = 5\n", "f.toml: agent.metrics = 5 is not valid; expected a string"),
     ('[agent]\nip_lst = "/x"', "f.toml: agent has an unknown key 'ip_lst'; did you mean 'ip_list'?"),
@@ -112,6 +115,18 @@ REFUSED = [
         '[[sender]]\nlisten="[::1]:6000"\nreceiver="h:1"\n[sender.encoder]\nbitrate_file="/b"\nbitrate_min=5',
         "f.toml: sender[1].encoder.bitrate_min = 5 is not valid; expected bit/s from 300000 to 30000000, as",
     ),
+    (
+        RECEIVER + 'key = "secret"',
+        "f.toml: receiver[1].key is 'secret'; write each as a table, [[receiver.key]]",
+    ),
+    (
+        RECEIVER + '[[receiver.key]]\nname = "a"\nfile = "/a"\n' * 65,
+        "f.toml: receiver[1].key has 65 tables; 64 are the limit",
+    ),
+    (
+        RECEIVER + '[[receiver.key]]\nname = "a"\nfile = "a"\n',
+        "f.toml: receiver[1].key[1].file = 'a' is not valid; expected an absolute path",
+    ),
 ]  # fmt: skip
 
 
@@ -142,6 +157,23 @@ def test_errors_name_file_key_value_and_remedy(text: str, says: str) -> None:
     assert without_line(caught.value).startswith(says)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_status == 78
+
+
+def test_all_mistakes_are_collected_if_they_are_wanted() -> None:
+    """What can be made is made beside them."""
+    text = "agent = 1\n[sundries]\n[routing]\nipv6 = false\n[[receiver]]\nlisten = 'h:1'\nkey = 2\nkye = 3\n"
+    mistakes = Mistakes("f.toml", all_of_them=True)
+    config = read(text, mistakes)
+    assert [str(each).split("; ")[0] for each in mistakes.found] == [
+        "f.toml:2: unknown table 'sundries'",
+        "f.toml:1: agent is 1",
+        "f.toml:6: receiver[1].listen = 'h:1' is not valid",
+        "f.toml:7: receiver[1].key is 2",
+        "f.toml:8: receiver[1] has an unknown key 'kye'",
+        "f.toml:5: receiver[1] lacks the key 'srt'",
+    ]
+    assert not config.routing.ipv6
+    assert config.receiver == ()
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
