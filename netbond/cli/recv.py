@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+from pathlib import Path
 
 from netbond.cli import dropin
 from netbond.cli.engine_options import (
@@ -40,6 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="ADDRESS:PORT", help="instead of --srtla-port: one address only")
     parser.add_argument("--srt", metavar="HOST:PORT", help="instead of --srt-hostname and --srt-port")
     add_options(parser, ReceiverConfig)
+    parser.add_argument(
+        "--resume-file",
+        type=Path,
+        metavar="FILE",
+        help="keep in this file what a restarted receiver needs to go on with the streams",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,12 +54,18 @@ def run(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the engine handles it
     from netbond.srtla.process.engine import prepare, serve, set_up_logging
     from netbond.srtla.process.receiving import RecvEngine, RecvOptions
+    from netbond.srtla.process.resumefile import ResumeFile
     from netbond.srtla.receiver import workers
 
     config = ReceiverConfig(*_places(args), **given(args, ReceiverConfig))
-    options = RecvOptions(config, keys_of(args, config.key), args.stats_file, stats_key_of(args))
+    keys, stats_key = keys_of(args, config.key), stats_key_of(args)
     set_up_logging(dropin.log_level(args))
     channel, resume = prepare(args.user, args.control_fd)
+    kept = None
+    if args.resume_file is not None and channel is None:
+        kept = ResumeFile(args.resume_file, config)
+        resume = kept.load()
+    options = RecvOptions(config, keys, args.stats_file, stats_key, kept)
     if config.workers > 1:
         return workers.run(options, channel, resume)
     return serve(RecvEngine(options, channel, resume))

@@ -30,6 +30,7 @@ from netbond.srtla.process.protocol import (
     ResumeData,
     Stats,
 )
+from netbond.srtla.process.resumefile import ResumeFile
 from netbond.srtla.process.statsfile import StatsFile
 from netbond.srtla.process.statspage import StatsPage
 from netbond.srtla.statistics import EngineStatistics, for_everybody
@@ -50,9 +51,17 @@ log = logging.getLogger(__name__)
 class Engine:
     """An engine's life: `open` its sockets, serve until a signal or the end of the channel, then stop."""
 
-    def __init__(self, channel: Channel | None, resume: ResumeData, stats_file: Path | None = None) -> None:
-        """`stats_file`: where to write the statistics each second."""
+    def __init__(
+        self,
+        channel: Channel | None,
+        resume: ResumeData,
+        stats_file: Path | None = None,
+        resume_file: ResumeFile | None = None,
+    ) -> None:
+        """`stats_file`: where to write the statistics each second; `resume_file`: without an agent, where to
+        keep what to resume."""
         self.channel = channel
+        self._resume_file = resume_file if channel is None else None
         self._stats_path = stats_file
         self._stats_file: StatsFile | None = None
         self.latest: EngineStatistics | None = None
@@ -121,7 +130,7 @@ class Engine:
         if self.channel is not None:
             self.channel.start(self.message, self._on_agent_gone)
             self.channel.send(Ready())
-            self.publish_resume()
+        self.publish_resume()
         self._second()
         self.arm()
         gc.collect()
@@ -130,6 +139,8 @@ class Engine:
         await self._end.wait()
         if not self._agent_has_gone:  # else a successor may be waiting for our port
             await self.drain()
+        if self._resume_file is not None:
+            self._publish_resume()
         self.close()
         if self.page is not None:
             self.page.close()
@@ -167,21 +178,32 @@ class Engine:
         self.arm()
 
     def publish_resume(self) -> None:
-        """The resume data may have changed: send them to the agent, after RESUME_DELAY_S."""
-        if self.channel is not None and not self._resume_due:
-            self._resume_due = True
-            now = self.loop.time()
-            interval_s = max(RESUME_INTERVAL_S, self.channel.resume_bytes / RESUME_BYTES_PER_S)
-            at = max(now + RESUME_DELAY_S, self._resume_at + interval_s)
-            self.loop.call_at(at, self._publish_resume)
+        """The resume data may have changed: send them to the agent, or keep them, after RESUME_DELAY_S."""
+        if self._resume_due:
+            return
+        if self.channel is not None:
+            size_bytes = self.channel.resume_bytes
+        elif self._resume_file is not None:
+            size_bytes = self._resume_file.size_bytes
+        else:
+            return
+        self._resume_due = True
+        now = self.loop.time()
+        interval_s = max(RESUME_INTERVAL_S, size_bytes / RESUME_BYTES_PER_S)
+        at = max(now + RESUME_DELAY_S, self._resume_at + interval_s)
+        self.loop.call_at(at, self._publish_resume)
 
     def _publish_resume(self) -> None:
         self._resume_due = False
         self._resume_at = self.loop.time()
         data = self.resume_data()
-        if self.channel is not None and data != self._resume_given:
-            self._resume_given = data
+        if data == self._resume_given:
+            return
+        self._resume_given = data
+        if self.channel is not None:
             self.channel.show(Resume(data))
+        elif self._resume_file is not None:
+            self._resume_file.save(data)
 
 
 class _Formatter(logging.Formatter):

@@ -33,6 +33,7 @@ from netbond.srtla.process.engine import Engine
 from netbond.srtla.process.linksocket import open_listener, open_towards
 from netbond.srtla.process.protocol import MAX_LINE_BYTES, Forget, Message, ResumeData
 from netbond.srtla.process.resolve import Resolver
+from netbond.srtla.process.resumefile import ResumeFile
 from netbond.srtla.process.srtserver import SrtServer
 from netbond.srtla.process.statspage import page_of
 from netbond.srtla.process.wakeup import LISTENER, Report
@@ -83,6 +84,7 @@ class RecvOptions:
     keys: tuple[Key, ...] = ()  # read from `config.key_file` and `config.key`
     stats_file: Path | None = None  # for the statistics, each second
     stats_key: bytes | None = None  # of the page of streams, read from `config.stats_key_file`
+    resume_file: ResumeFile | None = None  # without an agent: for the next receiver
 
 
 @dataclass(slots=True, eq=False)
@@ -108,7 +110,10 @@ class RecvEngine(Engine):
         place: WorkerPlace | None = None,
     ) -> None:
         """`place`: this is one of several processes."""
-        super().__init__(channel, resume, options.stats_file if place is None else None)
+        if place is None:
+            super().__init__(channel, resume, options.stats_file, options.resume_file)
+        else:
+            super().__init__(channel, resume)
         config = self._config = options.config
         self._place = place
         self.is_worker = place is not None

@@ -188,7 +188,7 @@ class FrontEngine(Engine):
         secret: bytes,
         workers: Sequence[Worker],
     ) -> None:
-        super().__init__(channel, resume, options.stats_file)
+        super().__init__(channel, resume, options.stats_file, options.resume_file)
         config = self._config = options.config
         self._listener = listener
         self.page = page_of(config, options.stats_key, lambda: cast("ReceiverStatistics | None", self.latest))
