@@ -47,6 +47,7 @@ FIRST_RETRY_S = 0.25  # until the first new attempt; doubles up to
 LAST_RETRY_S = 5.0  # ... this for a bus that is away: an attempt costs one connect(2)
 LAST_RETRY_HUNG_S = 60.0  # ... this for a service that hangs: each attempt leaves a call in its queue
 STEADY_S = 10.0  # after a session of this length, retries begin with FIRST_RETRY_S again
+ASK_INTERVAL_S = 20.0  # a service that hangs says nothing, like one to which nothing happens: ask it
 SETTLE_S = 0.01  # from the first change to the call of `changed`: an activation is a dozen signals
 
 # A flood keeps a connection reading for ever: dbus-next returns to the event loop only when its socket is
@@ -59,6 +60,7 @@ LARGEST_AUTH_LINE_BYTES = 1024  # a real one has 37
 DBUS = "org.freedesktop.DBus"
 DBUS_PATH = "/org/freedesktop/DBus"
 PROPERTIES = "org.freedesktop.DBus.Properties"
+INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 
 CONNECTING = "connecting"
@@ -240,13 +242,13 @@ def _close(bus: Any) -> None:
                 closable.close()
 
 
-async def _within(timeout_s: float, work: Any, status: str, what: str) -> Any:
-    """The result of awaiting `work`. BusError(status) if it fails in whatever way, or takes longer."""
+async def _within(timeout_s: float, work: Any, what: str) -> Any:
+    """The result of awaiting `work`. BusError if it fails in whatever way (NO_BUS), or takes longer."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait({task}, timeout=timeout_s)
         if not task.done():
-            raise BusError(status, f"{what}: no answer within {timeout_s:g} s")
+            raise BusError(NOT_ANSWERING, f"{what}: no answer within {timeout_s:g} s")
     finally:
         task.cancel()
     # Not caught by type: the library passes on whatever its parser raised.
@@ -278,7 +280,7 @@ async def _connected(address: str) -> AsyncIterator[tuple[Any, asyncio.Future[No
         finally:
             socket.setdefaulttimeout(before)
         gone = asyncio.ensure_future(bus.wait_for_disconnect())
-        await _within(CALL_TIMEOUT_S, bus.connect(), NO_BUS, address)
+        await _within(CALL_TIMEOUT_S, bus.connect(), address)
         yield bus, gone
     finally:
         if gone is not None:
@@ -371,11 +373,29 @@ class Follower:
                 while not gone.done():
                     self._woken.clear()
                     await self._read()
-                    await self._woken.wait()
+                    while not await self._woken_within(ASK_INTERVAL_S):
+                        await self._ask_whether_it_hangs()
                 raise BusError(NO_BUS, f"{address}: the connection was lost")
             finally:
                 self._bus, self._owner = None, ""
                 bus.remove_message_handler(self._receive)
+
+    async def _woken_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        return self._woken.is_set()
+
+    async def _ask_whether_it_hangs(self) -> None:
+        """BusError if the service, or the bus if there is no service, does not answer.
+
+        GLib answers Introspect, unlike Ping, in the service's own loop.
+        """
+        with contextlib.suppress(DBusError):  # that is an answer, too
+            if self._owner:
+                await self._ask(self._owner, self.service.root, INTROSPECTABLE, "Introspect")
+            else:
+                await self._ask(DBUS, DBUS_PATH, DBUS, "GetId")
 
     async def _name_owner(self) -> str:
         try:
@@ -399,9 +419,7 @@ class Follower:
         if not await self._trusted(owner):
             return
         try:
-            reply = await self._ask(
-                owner, self.service.root, OBJECT_MANAGER, "GetManagedObjects", status=NOT_ANSWERING
-            )
+            reply = await self._ask(owner, self.service.root, OBJECT_MANAGER, "GetManagedObjects")
         except DBusError as error:
             if self._woken.is_set():  # it went away, or another process took its name: look again
                 return
@@ -449,7 +467,6 @@ class Follower:
         body: list[Any] | None = None,
         *,
         within_s: float = CALL_TIMEOUT_S,
-        status: str = NO_BUS,
     ) -> Message:
         """Call a method. DBusError if the answer is an error, BusError if there is no answer."""
         message = Message(
@@ -463,7 +480,7 @@ class Follower:
         bus = self._bus
         if not bus.connected:
             raise BusError(NO_BUS, "the connection was lost")
-        reply = await _within(within_s, bus.call(message), status, f"{destination} {interface}.{member}")
+        reply = await _within(within_s, bus.call(message), f"{destination} {interface}.{member}")
         if reply is None:
             raise BusError(NO_BUS, "the connection was lost")
         if reply.message_type is MessageType.ERROR:

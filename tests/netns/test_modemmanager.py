@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from netbond.system.typed_json import to_json
+from netbond.watchers.bus import Follower
 from netbond.watchers.modemmanager import Modem, ModemManagerWatcher, modem_snapshot, summary
 from tests.buses import PrivateBus, until
 from tests.netns.mm import ModemManagerBox, SimulatedModem
@@ -192,6 +193,26 @@ async def test_modemmanager_restarts(box: ModemManagerBox, caplog: pytest.LogCap
                 "ModemManager: absent (org.freedesktop.ModemManager1 left the bus)",
                 "ModemManager: followed on the bus",
             ]
+
+
+async def test_modemmanager_begins_to_hang(box: ModemManagerBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs while it is followed: that is said, and what is known of the modem stays."""
+    monkeypatch.setattr("netbond.watchers.bus.ASK_INTERVAL_S", 0.2)
+    assert Follower._ask.__kwdefaults__ is not None
+    monkeypatch.setitem(Follower._ask.__kwdefaults__, "within_s", 1.0)
+    async with simulated() as modem, watching(box) as watcher:
+        await asyncio.to_thread(box.start)
+        await until(lambda: watcher.status() == "running", "running")
+        await box.plug(modem)
+        await until(lambda: only(watcher).model == "NB-1", "the modem is known")
+        os.kill(box.pid, signal.SIGSTOP)
+        try:
+            await until(lambda: watcher.status() == "not answering", "not answering", 20)
+            await until(lambda: not only(watcher).current, "said to be of before")
+            assert only(watcher).model == "NB-1"
+        finally:
+            os.kill(box.pid, signal.SIGCONT)
+        await until(lambda: watcher.status() == "running" and only(watcher).current, "running", 20)
 
 
 async def test_modemmanager_hangs_while_it_is_asked(box: ModemManagerBox) -> None:

@@ -19,6 +19,7 @@ from netbond.config.schema import Config
 from netbond.model import Address, Facts, GatewayClaim, Interface, IPAddress
 from netbond.system import clock
 from netbond.uplinks import find
+from netbond.watchers.bus import Follower
 from netbond.watchers.networkmanager import NetworkManagerWatcher, NMDevice, claims
 from tests.buses import PrivateBus, until
 from tests.netns.nm import NetworkManagerBox
@@ -333,6 +334,33 @@ async def test_networkmanager_hangs(box: NetworkManagerBox, bus: PrivateBus) -> 
                 await watch.state("activated")
         finally:
             os.kill(box.pid, signal.SIGCONT)
+
+
+async def test_networkmanager_begins_to_hang(
+    box: NetworkManagerBox, bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs while it is followed, and so does the bus: that is said, and what is known stays."""
+    monkeypatch.setattr("netbond.watchers.bus.ASK_INTERVAL_S", 0.2)
+    assert Follower._ask.__kwdefaults__ is not None
+    monkeypatch.setitem(Follower._ask.__kwdefaults__, "within_s", 1.0)
+    box.profile("usb0")
+    await asyncio.to_thread(box.start)
+    assert bus.process is not None
+    async with watching(bus) as watch:
+        box.plug("usb0", "10.27.0")
+        await watch.state("activated")
+        await asyncio.sleep(0.5)  # it is asked, and answers
+        assert watch.watcher.status() == "running"
+        for pid, what in ((box.pid, "Introspect"), (bus.process.pid, "")):
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                await until(lambda: watch.watcher.status() == "not answering", "not answering", 20)
+                assert f"{what}: no answer within 1 s" in watch.watcher.reason()
+                assert watch.gateway(box) == IPv4Address("10.27.0.1")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            await until(lambda: watch.watcher.status() == "running", "running", 20)
+        await watch.state("activated")
 
 
 async def test_an_interface_that_somebody_else_configures(box: NetworkManagerBox, bus: PrivateBus) -> None:

@@ -38,6 +38,56 @@ async def test_a_service_that_never_answers(bus: PrivateBus, monkeypatch: pytest
     assert watcher.facts() == ()
 
 
+@pytest.mark.parametrize("hangs", ["the service", "the bus"])
+async def test_what_begins_to_hang_while_it_is_followed(
+    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
+    """It says nothing, like one to which nothing happens; so it is asked now and then."""
+    monkeypatch.setattr("netbond.watchers.bus.ASK_INTERVAL_S", 0.05)
+    assert Follower._ask.__kwdefaults__ is not None
+    monkeypatch.setitem(Follower._ask.__kwdefaults__, "within_s", 0.5)
+    silent = False
+
+    def answer(message: Message) -> Message | None:
+        if silent:
+            return None
+        if message.member == "GetManagedObjects":
+            return Message.new_method_return(message, "a{oa{sa{sv}}}", [{}])
+        return Message.new_method_return(message, "s", [""])
+
+    assert bus.process is not None
+    async with watching(bus.address) as watcher, StandIn(bus, NAME, answer):
+        await until(lambda: watcher.status() == "running", "running")
+        await asyncio.sleep(0.3)
+        assert watcher.status() == "running"
+        silent = hangs == "the service"
+        if not silent:
+            os.kill(bus.process.pid, signal.SIGSTOP)
+        try:
+            await until(lambda: watcher.status() == "not answering", "not answering")
+        finally:
+            os.kill(bus.process.pid, signal.SIGCONT)
+        silent = False
+        await until(lambda: watcher.status() == "running", "running again")
+
+
+async def test_a_bus_that_begins_to_hang_without_the_service(
+    bus: PrivateBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netbond.watchers.bus.ASK_INTERVAL_S", 0.05)
+    assert Follower._ask.__kwdefaults__ is not None
+    monkeypatch.setitem(Follower._ask.__kwdefaults__, "within_s", 0.5)
+    assert bus.process is not None
+    async with watching(bus.address) as watcher:
+        await until(lambda: watcher.status() == "absent", "absent")
+        os.kill(bus.process.pid, signal.SIGSTOP)
+        try:
+            await until(lambda: watcher.status() == "not answering", "not answering")
+        finally:
+            os.kill(bus.process.pid, signal.SIGCONT)
+        await until(lambda: watcher.status() == "absent", "absent again")
+
+
 async def test_no_bus_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "netbond"):
         async with watching(f"unix:path={tmp_path}/none") as watcher:
