@@ -63,14 +63,12 @@ python_headers() {
     "$python" -c 'import sysconfig; print(sysconfig.get_path("include") + "/Python.h")'
 }
 
-# need_venv EXTRA: make a virtual environment in .venv with netbond and its dependencies (EXTRA: "" or "test").
-# Update it if its sources, Python or the compiler have changed.
-need_venv() {
-    local extra=$1 stamp=".venv/netbond-stamp-${1:-run}" want
-    # Prefer the system's own Python: the demo's engines run without root, and could not read a Python under /root
-    # (pyenv).
-    local python=/usr/bin/python3
-    [ -x "$python" ] || python=$(command -v python3) || die "python3 is missing; install Python 3.11 or newer"
+# need_python: set $python to Python 3.11 or newer that can make virtual environments, or say what to install.
+need_python() {
+    need_programs python3=python3
+    # Prefer the system's own Python: engines run without root, and could not read a Python under /root (pyenv).
+    python=/usr/bin/python3
+    [ -x "$python" ] || python=$(command -v python3)
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
         || die "Python 3.11 or newer is needed, $python is $("$python" -V)"
     if is_root && command -v apt-get >/dev/null && ! "$python" -c 'import ensurepip' 2>/dev/null; then
@@ -79,18 +77,40 @@ need_venv() {
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
     fi
-    want="$("$python" -V) $(cksum pyproject.toml hatch_build.py netbond/srtla/*.py netbond/srtla/*/*.c netbond/srtla/*/*.py) $PWD"
-    want+=" $(command -v cc || true) $(ls "$(python_headers)" 2>/dev/null || true)"
-    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
-    say "preparing the virtual environment in .venv"
-    .venv/bin/python -c '' 2>/dev/null || "$python" -m venv --clear .venv
-    local try
+}
+
+# make_venv FOLDER: make a virtual environment there with $python. One that another Python has made (the system was
+# upgraded, and got a newer one) is made anew: its packages are for the old one.
+make_venv() {
+    local folder=$1
+    "$folder/bin/python" -c 'import pip' 2>/dev/null && return 0
+    [ ! -e "$folder/pyvenv.cfg" ] || say "$folder is not for $("$python" -V), the Python of this machine: making it anew"
+    "$python" -m venv --clear "$folder"
+}
+
+# pip_install FOLDER WORD...: install into the virtual environment there. Retry: if a package index fails for a moment,
+# pip reports that a package does not exist.
+pip_install() {
+    local folder=$1 try
+    shift
     for try in 1 2 3; do
-        # Retry: if a package index fails for a moment, pip reports that a package does not exist.
-        .venv/bin/pip install --quiet --disable-pip-version-check -e ".${extra:+[$extra]}" && break
+        "$folder/bin/pip" install --quiet --disable-pip-version-check "$@" && return 0
         [ "$try" = 3 ] && die "the packages could not be installed; check the network and try again"
         say "pip failed; trying again in $((try * 10)) s"
         sleep $((try * 10))
     done
+}
+
+# need_venv EXTRA: make a virtual environment in .venv with netbond and its dependencies (EXTRA: "" or "test").
+# Update it if its sources, Python or the compiler have changed.
+need_venv() {
+    local extra=$1 stamp=".venv/netbond-stamp-${1:-run}" want python
+    need_python
+    want="$("$python" -V) $(cksum pyproject.toml hatch_build.py scripts/netbond netbond/srtla/*.py netbond/srtla/*/*.c netbond/srtla/*/*.py) $PWD"
+    want+=" $(command -v cc || true) $(ls "$(python_headers)" 2>/dev/null || true)"
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
+    say "preparing the virtual environment in .venv"
+    make_venv .venv
+    pip_install .venv -e ".${extra:+[$extra]}"
     printf '%s' "$want" >"$stamp"
 }
