@@ -24,6 +24,7 @@ from netbond.installation.contents import (
     RECEIVER_PORT,
     RECEIVER_SRT,
     SYSCTL_FILE,
+    TMPFILES_FILE,
     UNITS,
     USER,
     Asked,
@@ -196,7 +197,7 @@ class Installer:
         if any("networkd.conf.d" in path for path in written):
             self._hands.command("systemctl", "try-restart", "systemd-networkd")
         if any("dhcpcd.service.d" in path for path in written):
-            self._hands.command("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/netbond.conf")
+            self._hands.command("systemd-tmpfiles", "--create", TMPFILES_FILE)
             self._hands.say("dhcpcd's hook can keep leases after: systemctl restart dhcpcd")
         self._take_leases(written)
         if self._hands.command("systemctl", verb, unit):

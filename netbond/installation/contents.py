@@ -20,6 +20,7 @@ BUFFER_BYTES = 4 * 1024 * 1024  # a receiver's socket asks for this (docs/recv.m
 CONFIG = "/etc/netbond/netbond.toml"
 RECEIVER_OPTIONS = "/etc/default/netbond-recv"
 SYSCTL_FILE = "/etc/sysctl.d/60-netbond-recv.conf"
+TMPFILES_FILE = "/etc/tmpfiles.d/netbond.conf"
 # The agent makes these where they are missing (Debian 13), and files with the names of tables in them.
 NAMES_FOLDERS = ("/etc/iproute2", "/etc/iproute2/rt_protos.d", "/etc/iproute2/rt_tables.d")
 SYSCTLS = ("net.core.rmem_max", "net.core.wmem_max")
@@ -64,7 +65,13 @@ DHCPCD = """\
 [Service]
 ReadWritePaths=-/run/netbond
 """
-TMPFILES = "d /run/netbond 0755 root root\n"
+TMPFILES = """\
+# netbond: dhcpcd may write leases into this folder, if it is there before dhcpcd starts.
+d /run/netbond 0755 root root
+# What is old in /tmp is deleted (Debian 13: after 10 days); senders and scripts read these at any age.
+x /tmp/srtla_ips
+x /tmp/srtla-group-*
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +162,7 @@ def _of_box(asked: Asked, box: Box, templates: Mapping[str, str]) -> Iterator[It
     if box.dhcpcd_unit:
         path = "/etc/systemd/system/dhcpcd.service.d/netbond.conf"
         yield Item(path, DHCPCD, 0o644, "dhcpcd's hook may keep its leases")
-        yield Item(
-            "/etc/tmpfiles.d/netbond.conf", TMPFILES, 0o644, "their folder is there before dhcpcd starts"
-        )
+    yield Item(TMPFILES_FILE, TMPFILES, 0o644, "the address list in /tmp is not deleted when it is old")
     if box.networkd:
         path = "/etc/systemd/networkd.conf.d/netbond.conf"
         yield Item(path, NETWORKD, 0o644, "systemd-networkd leaves netbond's routes alone")

@@ -1,5 +1,7 @@
 """What an installation consists of."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from netbond.installation.contents import (
     BUFFER_BYTES,
     HOOKS,
     SYSCTL_FILE,
+    TMPFILES_FILE,
     UNITS,
     Asked,
     Box,
@@ -36,6 +39,7 @@ def test_a_box_without_dhcp_clients() -> None:
         "/usr/local/bin/netbond",
         "/etc/default/netbond",
         "/etc/netbond/netbond.toml",
+        "/etc/tmpfiles.d/netbond.conf",
         "/etc/systemd/system/netbond.service",
     ]
     assert found["/usr/local/bin/netbond"].link
@@ -64,6 +68,20 @@ def test_networkd_and_a_confined_dhcpcd_are_told() -> None:
     assert "ManageForeignRoutes=no" in found["/etc/systemd/networkd.conf.d/netbond.conf"].text
     assert "/run/netbond" in found["/etc/systemd/system/dhcpcd.service.d/netbond.conf"].text
     assert "/run/netbond" in found["/etc/tmpfiles.d/netbond.conf"].text
+
+
+@pytest.mark.skipif(shutil.which("systemd-tmpfiles") is None, reason="systemd-tmpfiles is not installed")
+def test_what_senders_read_in_tmp_is_not_deleted_when_it_is_old(tmp_path: Path) -> None:
+    rules, tmp = tmp_path / "etc/tmpfiles.d", tmp_path / "tmp"
+    rules.mkdir(parents=True)
+    tmp.mkdir()
+    (rules / "tmp.conf").write_text("q /tmp 1777 - - 0\n")  # as Debian 13's, which has 10d: all is old enough
+    (rules / "netbond.conf").write_text(items(Asked("box"), Box(PROGRAM, {}))[TMPFILES_FILE].text)
+    for name in ("srtla_ips", "srtla-group-40001", "other"):
+        (tmp / name).touch()
+    names = ["tmp.conf", "netbond.conf"]
+    subprocess.run(["systemd-tmpfiles", "--clean", f"--root={tmp_path}", *names], check=True)
+    assert sorted(path.name for path in tmp.iterdir()) == ["srtla-group-40001", "srtla_ips"]
 
 
 def test_a_receiver_has_its_options_and_no_configuration() -> None:
