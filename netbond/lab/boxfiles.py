@@ -15,6 +15,7 @@ import netbond
 from netbond.lab import netns, topology
 
 HOOK = Path("contrib", "dhclient-hooks", "netbond")
+UDHCPC_HOOK = Path("contrib", "udhcpc", "netbond")
 
 DHCLIENT_CONF = """\
 # Ask a modem that was just plugged in at once and often: nothing else shares its cable.
@@ -34,16 +35,35 @@ set_hostname() { :; }
 """
 
 
-# Where netbond's dhclient hook may be: in the checkout that this package runs from, or in an installation.
-HOOK_PLACES = (
-    Path(netbond.__file__).resolve().parent.parent / HOOK,
-    Path(sys.prefix, "share", "netbond", HOOK),
-)
+# What busybox's DHCP client runs. The distribution's own script would set the host's resolver.
+UDHCPC_SCRIPT = """\
+#!/bin/sh
+case $1 in
+    deconfig)
+        ip -4 address flush dev "$interface"
+        ;;
+    bound | renew)
+        ip -4 address replace "$ip/$mask" broadcast "${{broadcast:-+}}" dev "$interface"
+        # As dhclient-script: the first interface has the default route.
+        [ -z "$router" ] || ip -4 route add default via "${{router%% *}}" dev "$interface" 2>/dev/null
+        ;;
+esac
+{hook}
+[ "$1" != bound ] || printf '\\nbound to %s\\n' "$ip"
+"""
+
+# Where netbond's hooks may be: in the checkout that this package runs from, or in an installation.
+HOOK_PLACES = (Path(netbond.__file__).resolve().parent.parent, Path(sys.prefix, "share", "netbond"))
 
 
-def find_hook() -> Path | None:
-    """Return the path of netbond's dhclient hook; None if it is not installed."""
-    return next((place for place in HOOK_PLACES if place.is_file()), None)
+def find_hook(hook: Path = HOOK) -> Path | None:
+    """Return the path of netbond's hook for dhclient, or for another client; None if it is not installed."""
+    return next((place / hook for place in HOOK_PLACES if (place / hook).is_file()), None)
+
+
+def udhcpc_script(state_dir: Path) -> Path:
+    """Return the path of the script that busybox's DHCP client runs."""
+    return state_dir / "bin" / "udhcpc.script"
 
 
 def config_text(lab: topology.Topology, state_dir: Path, sender: bool) -> str:
@@ -114,6 +134,12 @@ def write(lab: topology.Topology, state_dir: Path, sender: bool) -> None:
     )
     if hook := find_hook():
         (dhcp / "dhclient-exit-hooks.d" / "netbond").write_text(settings + f". {shlex.quote(str(hook))}\n")
+    udhcpc = udhcpc_script(state_dir)
+    other = find_hook(UDHCPC_HOOK)
+    udhcpc.write_text(
+        UDHCPC_SCRIPT.format(hook=settings + f". {shlex.quote(str(other))}" if other else settings)
+    )
+    udhcpc.chmod(0o755)
     # The hook reads /etc/default/netbond; the host's file would name the host's own agent.
     if Path("/etc/default").is_dir():
         (private / "default").mkdir()

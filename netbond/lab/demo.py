@@ -180,7 +180,7 @@ class Demo:
     def _show(self, lab: Lab) -> bool:
         for warning in lab.warnings:
             self._say(f"warning: {warning}")
-        self._say("==> a box with four modems; dhclient has these leases:")
+        self._say("==> a box with four modems, and these leases by DHCP:")
         for modem in lab.topology.modems:
             twin = "  (a twin: same subnet, same address)" if modem.twin else ""
             self._say(

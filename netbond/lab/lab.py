@@ -24,7 +24,7 @@ from typing import Any
 
 from netbond.errors import NetbondError, NotRunningError, UnavailableError, UsageError
 from netbond.lab import boxfiles, cable, impair, netns, programs, remains, topology
-from netbond.lab.needs import need_programs, need_root
+from netbond.lab.needs import has_program, need_programs, need_root
 from netbond.lab.netns import Process
 from netbond.lab.remains import POLL_S, STATE_ROOT
 from netbond.lab.topology import Modem, Topology
@@ -169,7 +169,7 @@ class Lab:
         need_programs()
         if boxfiles.find_hook() is None:
             self.warnings.append(
-                "netbond's dhclient hook is not found (searched: "
+                "netbond's DHCP hook is not found (searched: "
                 + ", ".join(map(str, boxfiles.HOOK_PLACES))
                 + "): leases will not reach netbond; run from a checkout that has contrib/"
             )
@@ -238,7 +238,7 @@ class Lab:
         netns.ip_batch([f"link set {modem.device} up" for modem in lab.modems], lab.box)
         if self._dhcp:
             for modem in lab.modems:
-                self._start_dhclient(modem)
+                self._start_dhcp_client(modem)
         self._save(ready=False)
 
     def _build_modem(self, modem: Modem) -> None:
@@ -293,22 +293,22 @@ class Lab:
     def _start_dnsmasq(self, modem: Modem) -> None:
         self._start(f"dnsmasq-{modem.device}", modem.netns, programs.dnsmasq(modem, self._lease_seconds))
 
-    def _start_dhclient(self, modem: Modem) -> None:
+    def _start_dhcp_client(self, modem: Modem) -> None:
         with contextlib.suppress(FileNotFoundError):  # `wait_for_leases` must read only this client's log
-            self._dhclient_log(modem.device).unlink()
-        self._start(
-            f"dhclient-{modem.device}",
-            self.topology.box,
-            programs.dhclient(modem.device, self.state_dir / "leases"),
-        )
+            self._dhcp_log(modem.device).unlink()
+        if has_program("dhclient"):
+            command = programs.dhclient(modem.device, self.state_dir / "leases")
+        else:
+            command = programs.udhcpc(modem.device, boxfiles.udhcpc_script(self.state_dir))
+        self._start(f"dhcp-{modem.device}", self.topology.box, command)
 
-    def _dhclient_log(self, device: str) -> Path:
-        return self.logs / f"dhclient-{device}.log"
+    def _dhcp_log(self, device: str) -> Path:
+        return self.logs / f"dhcp-{device}.log"
 
     def _has_lease(self, device: str) -> bool:
-        """Whether dhclient has finished: it logs "bound to" after address, hooks and lease file are done."""
+        """Whether the client has finished: "bound to" is logged after address and hooks are done."""
         with contextlib.suppress(FileNotFoundError):
-            return b"\nbound to " in self._dhclient_log(device).read_bytes()
+            return b"\nbound to " in self._dhcp_log(device).read_bytes()
         return False
 
     @property
@@ -386,7 +386,7 @@ class Lab:
         }
 
     def process(self, key: str) -> Process | None:
-        """Return a process by its key: "cable", "agent", "receiver", "dnsmasq-usb0", "dhclient-usb0"."""
+        """Return a process by its key: "cable", "agent", "receiver", "dnsmasq-usb0", "dhcp-usb0"."""
         return self._processes.get(key)
 
     def _wait_for(self, ready: Any, key: str) -> None:
@@ -453,7 +453,7 @@ class Lab:
                 device = min(missing)
                 raise UnavailableError(
                     f"no DHCP lease on {', '.join(sorted(missing))} after {timeout_s:g} s;"
-                    f" dhclient: {self.last_words(f'dhclient-{device}')};"
+                    f" DHCP client: {self.last_words(f'dhcp-{device}')};"
                     f" dnsmasq: {self.last_words(f'dnsmasq-{device}')}"
                 )
             time.sleep(POLL_S)
@@ -469,7 +469,7 @@ class Lab:
             self._unplugged.add(device)
             self._save(ready=True)
             netns.ip_batch(["link del lan0", "link set radio0 down"], modem.netns)
-            if (client := self._processes.pop(f"dhclient-{device}", None)) is not None:
+            if (client := self._processes.pop(f"dhcp-{device}", None)) is not None:
                 netns.stop([client], grace_s=0.5)
             self._save(ready=True)
 
@@ -484,7 +484,7 @@ class Lab:
             self._unplugged.discard(device)
             netns.ip_batch([f"link set {device} up"], self.topology.box)
             if self._dhcp:
-                self._start_dhclient(modem)
+                self._start_dhcp_client(modem)
             self._save(ready=True)
 
     def impair(self, device: str, *words: str) -> None:

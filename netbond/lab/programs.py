@@ -39,6 +39,11 @@ def dhclient(device: str, folder: Path) -> list[str]:
     return ["dhclient", "-4", "-d", *files, device]
 
 
+def udhcpc(device: str, script: Path) -> list[str]:
+    """Return the command of busybox's DHCP client; it asks each second, and runs the script."""
+    return ["busybox", "udhcpc", "-f", "-i", device, "-s", str(script), "-T", "1", "-A", "1"]
+
+
 def receiver(netbond: Path) -> list[str]:
     """Return the command of the SRTLA receiver in the internet, before an SRT listener on the same host."""
     return [

@@ -150,7 +150,7 @@ class TestRunning:
             shown = lab.box_exec(["ip", "-j", "link", "show", "usb3"], capture_output=True)
             return dict(json.loads(shown.stdout)[0]) if shown.returncode == 0 else {}
 
-        before, client = link(), lab.process("dhclient-usb3")
+        before, client = link(), lab.process("dhcp-usb3")
         lab.unplug("usb3")
         assert link() == {}
         assert client is not None
@@ -359,11 +359,26 @@ def test_when_a_lease_does_not_come_it_says_so_and_nothing_stays() -> None:
         server.signal(signal.SIGKILL)
         lab.unplug("usb0")
         lab.plug("usb0")
-        with pytest.raises(UnavailableError, match=r"no DHCP lease on usb0 after 0.5 s; dhclient: DHCP"):
+        with pytest.raises(UnavailableError, match=r"no DHCP lease on usb0 after 0.5 s; DHCP client: DHCP"):
             lab.wait_for_leases(timeout_s=0.5)
     finally:
         lab.down()
     assert remains(lab.name) == []
+
+
+def test_without_dhclient_busybox_gets_the_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo installs no dhclient: on Debian 13 the machine's own interfaces would use it."""
+    monkeypatch.setattr("netbond.lab.lab.has_program", lambda program: program != "dhclient")
+    with Lab(name("j"), 2) as lab:
+        lab.unplug("usb1")
+        lab.plug("usb1")
+        lab.wait_for_leases(["usb1"])
+        assert lab.addresses() == {each.device: [f"{each.lease}/24"] for each in lab.topology.modems}
+        leases = [json.loads(path.read_text()) for path in (lab.state_dir / "box/leases").iterdir()]
+        found = sorted((lease["device"], lease["routers"], lease["source"]) for lease in leases)
+        assert found == [(each.device, [each.address], "udhcpc") for each in lab.topology.modems]
+        defaults = lab.box_exec(["ip", "route", "show", "default"], capture_output=True).stdout
+        assert defaults.startswith("default via 192.168.10.1 dev usb0")
 
 
 def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

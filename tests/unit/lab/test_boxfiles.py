@@ -59,6 +59,15 @@ def test_without_a_hook_there_is_none(private: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(boxfiles, "HOOK_PLACES", (tmp_path / "none",))
     boxfiles.write(LAB, tmp_path, sender=False)
     assert list((private / "dhcp/dhclient-exit-hooks.d").iterdir()) == []
+    assert "contrib" not in boxfiles.udhcpc_script(tmp_path).read_text()
+
+
+def test_busyboxs_client_tells_the_labs_netbond(private: Path, tmp_path: Path) -> None:
+    boxfiles.write(LAB, tmp_path, sender=False)
+    text = boxfiles.udhcpc_script(tmp_path).read_text()
+    assert f"NETBOND={tmp_path}/bin/netbond\n" in text
+    assert "contrib/udhcpc/netbond\n" in text
+    assert subprocess.run(["sh", "-n", boxfiles.udhcpc_script(tmp_path)]).returncode == 0
 
 
 @pytest.mark.parametrize("there", [False, True])

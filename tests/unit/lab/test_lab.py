@@ -113,12 +113,12 @@ def test_who_works_in_a_lab_is_on_record_meanwhile(root: Path) -> None:
 
 def test_a_lease_is_there_when_dhclient_says_so(root: Path) -> None:
     lab = made(root)
-    log = lab.logs / "dhclient-usb0.log"
-    with pytest.raises(UnavailableError, match="no DHCP lease on usb0 after 0 s; dhclient: its log is"):
+    log = lab.logs / "dhcp-usb0.log"
+    with pytest.raises(UnavailableError, match="no DHCP lease on usb0 after 0 s; DHCP client: its log is"):
         lab.wait_for_leases(["usb0"], timeout_s=0)
     log.write_text("DHCPREQUEST\nbound to 10.0.0.2 -- renewal in 5 seconds.\n")
     lab.wait_for_leases(["usb0"], timeout_s=0)
-    assert lab.last_words("dhclient-usb0") == "bound to 10.0.0.2 -- renewal in 5 seconds."
+    assert lab.last_words("dhcp-usb0") == "bound to 10.0.0.2 -- renewal in 5 seconds."
 
 
 def test_a_program_that_ends_before_it_is_ready(root: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from netbond.errors import NotPermittedError, UnavailableError
+from netbond.lab import needs
 from netbond.lab.needs import PROGRAMS, need_programs, need_root
 
 
@@ -37,9 +38,16 @@ def test_the_tun_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_lab_says_what_it_uses() -> None:
-    assert PROGRAMS == {
-        "ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base", "dhclient": "isc-dhcp-client",
-    }  # fmt: skip
+    assert PROGRAMS == {"ip": "iproute2", "nft": "nftables", "dnsmasq": "dnsmasq-base"}
+
+
+def test_without_dhclient_busybox_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "has_program", {*PROGRAMS}.__contains__)
+    with pytest.raises(UnavailableError, match="needs the program busybox; install it: apt install busybox"):
+        need_programs()
+    monkeypatch.setattr(needs, "has_program", {*PROGRAMS, "dhclient"}.__contains__)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    need_programs()
 
 
 def test_without_root_the_command_says_so_in_a_line() -> None:

@@ -25,6 +25,12 @@ def test_dhclient_keeps_its_files_in_the_lab() -> None:
     ]  # fmt: skip
 
 
+def test_busyboxs_client_runs_the_labs_script_and_asks_each_second() -> None:
+    assert programs.udhcpc("usb0", Path("/run/lab/script")) == [
+        "busybox", "udhcpc", "-f", "-i", "usb0", "-s", "/run/lab/script", "-T", "1", "-A", "1",
+    ]  # fmt: skip
+
+
 def test_netbonds_own() -> None:
     netbond = Path("/run/lab/bin/netbond")
     assert programs.agent(netbond, Path("/c.toml")) == [str(netbond), "run", "--config", "/c.toml"]
