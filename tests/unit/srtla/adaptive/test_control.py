@@ -169,6 +169,18 @@ def test_the_pace_is_the_rate_while_packets_queue_and_more_while_they_do_not() -
     assert link.control.pace(link.now) == P.free_pace
 
 
+def test_jitter_is_no_queue_that_the_pace_waits_for() -> None:
+    link = Proven()
+    queues(link, 0.03)
+    assert link.control.pace(link.now) == P.pace
+    link = Proven()
+    link.path.spread = 0.02
+    queues(link, 0.03)
+    assert link.control.pace(link.now) == P.free_pace
+    queues(link, 0.05)
+    assert link.control.pace(link.now) == P.pace
+
+
 def test_a_standing_queue_ends_the_start() -> None:
     link = Proven(startup=True)
     queues(link, 0.11, 2)
