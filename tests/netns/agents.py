@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from netbond.status.control import request
-from tests.netns.box import sh, wait_for
+from tests.netns.box import PATIENCE, sh, wait_for
 
 
 class Agent:
@@ -77,7 +77,7 @@ class Agent:
         """Stop the agent; return its exit status."""
         assert self.process is not None
         self.process.send_signal(number)
-        status = self.process.wait(10)
+        status = self.process.wait(10 * PATIENCE)
         self.process = None
         return status
 
@@ -90,7 +90,7 @@ class Agent:
 
     def status(self) -> dict[str, Any]:
         """Return the agent's answer to `netbond status`."""
-        found = request(self.folder / "c.sock", {"command": "status"})["status"]
+        found = request(self.folder / "c.sock", {"command": "status"}, timeout=10.0 * PATIENCE)["status"]
         assert isinstance(found, dict)
         return found
 

@@ -35,6 +35,29 @@ def ip_monitor(namespace: str, *words: str, stdout: int | IO[str] = subprocess.P
     return process
 
 
+def heard(monitor: subprocess.Popen[str], namespace: str) -> list[str]:
+    """End an ip_monitor of rules and others; return the lines of all that happened before this call.
+
+    What ends it at once loses the lines that it has not written yet. So this waits for those of a last rule.
+    """
+    last = ("from", "192.0.2.254", "lookup", "55", "priority", "9999")
+    sh("ip", "-n", namespace, "rule", "add", *last)
+    found: list[str] = []
+    try:
+        assert monitor.stdout is not None
+        for line in monitor.stdout:
+            if "192.0.2.254" in line:
+                break
+            found.append(line)
+        else:
+            raise AssertionError("the monitor has ended")
+    finally:
+        sh("ip", "-n", namespace, "rule", "del", *last)
+        monitor.kill()
+        monitor.communicate()
+    return found
+
+
 PATIENCE = 4  # times the given seconds, because the machine may be busy
 
 
@@ -149,8 +172,8 @@ class Box:
         return "\n".join([*sorted(routes), *sorted(rules)])
 
     def way(self, *words: str) -> str:
-        """Return the device that `ip route get` names."""
-        return self.ip("route", "get", *words).split(" dev ")[1].split()[0]
+        """Return the device that `ip route get` names; "" if the kernel refuses."""
+        return "".join(self.ip("route", "get", *words, check=False).partition(" dev ")[2].split()[:1])
 
     # --- the agent -----------------------------------------------------------------------------------------
 
@@ -187,7 +210,7 @@ class Box:
                 text=True,
                 env=os.environ | self.environment,
             )
-        wait_for(lambda: self._ended() or self.answers(), 10, f"agent answers; {self.log.read_text()}")
+        wait_for(lambda: self._ended() or self.answers(), 20, f"agent answers; {self.log.read_text()}")
         assert not self._ended(), self.log.read_text()
 
     def _ended(self) -> bool:
@@ -201,13 +224,20 @@ class Box:
         """Stop the agent with a signal; return its exit status."""
         assert self.agent is not None
         self.agent.send_signal(number)
-        status = self.agent.wait(10)
+        status = self.agent.wait(10 * PATIENCE)
         self.agent = None
         self.log.rename(self.folder / f"agent-{time.monotonic_ns()}.log")
         return status
 
     def status(self) -> dict[str, Any]:
         """Return the agent's answer to `netbond status`."""
-        found = request(self.folder / "control.sock", {"command": "status"}, timeout=10.0)["status"]
+        found = request(self.folder / "control.sock", {"command": "status"}, timeout=10.0 * PATIENCE)[
+            "status"
+        ]
         assert isinstance(found, dict)
         return found
+
+    def still_wrong(self) -> list[str]:
+        """Return the problems, without those of uplinks that are gone: they come 1.5 s after an unplug."""
+        details = self.status()["agent"]["problem_details"]
+        return [one["text"] for one in details if one["code"] != "uplink-gone"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.agents import Agent
-from tests.netns.box import Box, ip_monitor, wait_for
+from tests.netns.box import Box, heard, ip_monitor, wait_for
 from tests.netns.udevbox import UdevBox
 
 pytestmark = pytest.mark.root
@@ -58,7 +58,7 @@ def test_spent_while_it_runs_and_after_each_kind_of_restart(box: Box, action: st
     assert "dev usb0" not in box.table(222)
     assert "dev usb0" in box.table(100)
     if action == "off":
-        assert (box.folder / "ips").read_text().split() == ["10.0.1.10"]
+        wait_for(lambda: (box.folder / "ips").read_text().split() == ["10.0.1.10"], 5, "senders are told")
     wait_for((box.folder / "data/usage.json").exists, 5, "it is on the disk")
     box.stop()
     # A new interface of the old name counts from nothing; what was used before is known from the disk only.
@@ -67,7 +67,7 @@ def test_spent_while_it_runs_and_after_each_kind_of_restart(box: Box, action: st
     watch = watch_table(box)
     box.start()
     assert states(box) == {"usb0": state, "usb1": "up"}
-    assert "usb0" not in seen(watch)  # not for a moment
+    assert "usb0" not in seen(watch, box.name)  # not for a moment
     box.stop(signal.SIGKILL)
     box.start()
     assert states(box) == {"usb0": state, "usb1": "up"}
@@ -99,14 +99,13 @@ def used(file: Path) -> int:
 
 def watch_table(box: Box) -> subprocess.Popen[str]:
     """What happens to the ECMP table from now on."""
-    return ip_monitor(box.name, "monitor", "route")
+    return ip_monitor(box.name, "monitor", "route", "rule")
 
 
-def seen(watch: subprocess.Popen[str]) -> str:
-    watch.terminate()
-    lines = watch.communicate(timeout=10)[0].splitlines()
-    assert any("table 222" in line for line in lines)  # it can see
-    return "\n".join(line for line in lines if "table 222" in line)
+def seen(watch: subprocess.Popen[str], namespace: str) -> str:
+    lines = [line for line in heard(watch, namespace) if "table 222" in line]
+    assert lines  # it can see
+    return "".join(lines)
 
 
 def test_all_spent_still_leads_out(box: Box) -> None:
@@ -138,7 +137,7 @@ def test_a_plan_that_goes_with_the_port_counts_from_the_first_pass_on(tmp_path: 
         subprocess.run(box.inside(sys.executable, "-c", SEND, "usb0"), check=True)
         wait_for(lambda: agent.uplinks()["usb0"]["state"] == "spent", 10, "spent")
         agent.stop()
-        monitor = ip_monitor(box.name, "monitor", "route")
+        monitor = ip_monitor(box.name, "monitor", "route", "rule")
         agent.start()
         assert agent.uplinks()["usb0"]["state"] == "spent", json.dumps(agent.status())
-        assert "usb0" not in seen(monitor)
+        assert "usb0" not in seen(monitor, box.name)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from netbond.status.control import request
-from tests.netns.box import Box, ip_monitor, sh, wait_for
+from tests.netns.box import PATIENCE, Box, heard, ip_monitor, sh, wait_for
 from tests.netns.internet import InternetBox
 
 pytestmark = pytest.mark.root
@@ -51,7 +51,7 @@ class Net(InternetBox):
         return self
 
     def ask(self, command: str, **more: object) -> dict[str, Any]:
-        return request(self.folder / "control.sock", {"command": command, **more}, timeout=10.0)
+        return request(self.folder / "control.sock", {"command": command, **more}, timeout=10.0 * PATIENCE)
 
     def set_mode(self, uplink: str, value: str, **more: object) -> dict[str, Any]:
         reply = self.ask("set", uplink=uplink, what="mode", value=value, **more)
@@ -98,16 +98,14 @@ def test_off_carries_nothing_new_and_what_is_bound(net: Net) -> None:
     assert net.send(4, source="10.0.1.10") == net.send(6, source="2001:db8:1::10") == [0, FLOWS, 0]
     assert net.send(4, device="usb1") == [0, FLOWS, 0]
     net.run_far("ping", "-c1", "-W5", "2001:db8:1::10")  # who comes from outside is answered
-    assert (net.folder / "ips").read_text().split() == ["10.0.0.10"]
+    wait_for(lambda: (net.folder / "ips").read_text().split() == ["10.0.0.10"], 5, "senders are told")
     assert net.states() == {"usb0 up", "usb1 off"}
     # Killed and started again, it is off from the first pass on.
-    watch = ip_monitor(net.name, "monitor", "route")
+    watch = ip_monitor(net.name, "monitor", "route", "rule")
     net.stop(signal.SIGKILL)
     net.start()
     assert net.states() == {"usb0 up", "usb1 off"}
-    watch.terminate()
-    lines = watch.communicate(timeout=10)[0].splitlines()
-    assert not [line for line in lines if "table 222" in line and "usb1" in line]
+    assert not [line for line in heard(watch, net.name) if "table 222" in line and "usb1" in line]
     assert net.ask("unset", uplink="usb1")["undo"] == "netbond set usb1 off"
     assert net.state() == before
     assert [min(net.send(family)[:2]) > 0 for family in (4, 6)] == [True, True]
@@ -125,6 +123,8 @@ def test_the_last_one_that_is_off_carries_nothing_although_main_has_its_default(
     net.unplug("usb1")
     wait_for(lambda: net.states() == {"usb0 off"}, 5, "usb1 is gone")
     wait_for(lambda: "unreachable" in net.table(222), 5, "what is not bound is refused")
+    six = ("-6", "route", "show", "table", "222")
+    wait_for(lambda: "unreachable" in net.ip(*six, check=False), 5, "in both families")
     wait_for(lambda: "from 2001:db8::10 unreachable" in net.ip("-6", "rule"), 5, "in IPv6, too")
     assert [net.send(family) for family in (4, 6)] == [[0, 0, FLOWS]] * 2
     assert net.send(4, source="10.0.0.10") == [FLOWS, 0, 0]
@@ -159,8 +159,15 @@ def test_its_time_ends_by_itself_and_only_root_may_set_it() -> None:
         for command in (ask, {"command": "unset", "uplink": "usb1"}):
             refused = json.loads(sh(*AS_NOBODY, ASK, str(socket), json.dumps(command)))
             assert refused == {"ok": False, "error": f"the command '{command['command']}' is for root"}
-        assert request(socket, ask)["ok"]
+        assert request(socket, ask, timeout=10.0 * PATIENCE)["ok"]
         assert "usb1" not in box.table(222)
         wait_for(lambda: "usb1" in box.table(222), 5, "it is over")
-        texts = [event["text"] for event in request(socket, {"command": "events"})["events"]]
-        assert texts[-2:] == ["usb1 set off by root for 1 s", "usb1: set off ended"]
+
+        def told() -> list[str]:
+            return [
+                event["text"]
+                for event in request(socket, {"command": "events"}, timeout=10.0 * PATIENCE)["events"]
+            ]
+
+        expected = ["usb1 set off by root for 1 s", "usb1: set off ended"]
+        wait_for(lambda: [text for text in told() if "set off" in text][-2:] == expected, 5, "it is told")
