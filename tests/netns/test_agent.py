@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def test_unplugged_and_plugged_again(box: Box) -> None:
     before = box.state()
     box.unplug("usb2")
     wait_for(lambda: "usb2" not in box.state() and "lookup 102" not in box.state(), SOON, "usb2 is gone")
-    assert "10.0.2.10" not in (box.folder / "ips").read_text()
+    wait_for(lambda: "10.0.2.10" not in (box.folder / "ips").read_text(), SOON, "nor is it in the list")
     box.plug("usb2", 2)
     wait_for(lambda: box.state() == before, SOON, "as before")
     wait_for(lambda: "10.0.2.10\n" in (box.folder / "ips").read_text(), SOON, "in the list")
@@ -267,7 +268,7 @@ def test_keep_on_stop(box: Box) -> None:
 def test_a_second_agent_refuses(box: Box) -> None:
     box.start()
     second = subprocess.run(
-        box.command("run", "--config", str(box.config_file)), capture_output=True, text=True, timeout=10
+        box.command("run", "--config", str(box.config_file)), capture_output=True, text=True, timeout=60
     )
     assert second.returncode == 69
     assert re.search(r"netbond run: another agent is running \(pid \d+\)", second.stderr)
@@ -303,7 +304,7 @@ def test_a_broken_configuration_changes_nothing(box: Box, text: str, says: str) 
     before = box.rules(), box.ip("-4", "route", "show", "table", "all")
     box.config_file.write_text(text)
     result = subprocess.run(
-        box.command("run", "--config", str(box.config_file)), capture_output=True, text=True, timeout=10
+        box.command("run", "--config", str(box.config_file)), capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 78
     assert result.stderr.count("\n") == 1
@@ -318,7 +319,7 @@ def test_an_interface_that_is_not_there_is_named_and_awaited(box: Box) -> None:
     assert box.status()["agent"]["problems"] == ["usb7: no such interface now"]
     box.plug("usb7", 7)
     wait_for(lambda: "dev usb7 weight 3" in box.table(222), SOON, "usb7 is used")
-    assert box.status()["agent"]["problems"] == []
+    wait_for(lambda: box.status()["agent"]["problems"] == [], SOON, "nothing to say")
 
 
 def test_plan_agrees_with_the_agent(box: Box) -> None:
@@ -336,15 +337,15 @@ def test_plan_agrees_with_the_agent(box: Box) -> None:
 
 def test_a_rival_is_named_and_not_fought_at_full_speed(box: Box) -> None:
     box.start()
-    pauses = []
+    repaired = []
     for _ in range(8):
         sh("ip", "-n", box.name, "rule", "del", "priority", "101", check=False)
-        pauses.append(wait_for(lambda: "101:" in box.rules(), 5.0, "repaired all the same"))
-    assert sum(pauses[-3:]) > 0.5  # 0.2, 0.4 and 0.8 s, less what has passed meanwhile
-    wait_for(lambda: len(box.status()["agent"]["problems"]) > 0, 3.0, "the fight is named")
-    assert box.status()["agent"]["problems"] == [
-        "another program keeps undoing: rule priority 101 from 10.0.1.10 lookup 101 protocol 78"
-    ]
+        wait_for(lambda: "101:" in box.rules(), 5.0, "repaired all the same")
+        repaired.append(time.monotonic())
+    # 0.2, 0.4 and 0.8 s from one to the next, less the moment in which the first of them was seen.
+    assert repaired[-1] - repaired[-4] > 1.0
+    fight = "another program keeps undoing: rule priority 101 from 10.0.1.10 lookup 101 protocol 78"
+    wait_for(lambda: box.status()["agent"]["problems"] == [fight], 3.0, "the fight is named")
 
 
 def test_an_overrun_of_the_event_socket(box: Box) -> None:
@@ -387,10 +388,14 @@ def test_an_occupied_port_is_named_and_tried_again(box: Box) -> None:
     try:
         box.configure('[[sender]]\nlisten = "127.0.0.1:6000"\nreceiver = "192.0.2.1:5000"')
         box.start()
-        wait_for(lambda: engine(box)["state"] != "starting", 5, "the engine has given up for now")
-        assert engine(box)["state"] in ("backing off", "failed")
-        assert "6000" in str(engine(box)["reason"])
-        assert "in use" in str(engine(box)["reason"])
+
+        def named() -> bool:
+            """In one answer: the next attempt is soon."""
+            found = engine(box)
+            reason = str(found["reason"])
+            return found["state"] in ("backing off", "failed") and "6000" in reason and "in use" in reason
+
+        wait_for(named, 5, "the engine has given up for now, and says why")
         assert box.rules() == RULES  # routing goes on
     finally:
         squatter.kill()

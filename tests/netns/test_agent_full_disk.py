@@ -13,7 +13,7 @@ from tests.netns.test_agent_hooks import gateways, hook
 
 pytestmark = pytest.mark.root
 
-SIZE = 8192  # bytes
+SIZE = 1 << 20  # bytes: once it is free, there is room for all that an agent writes
 
 
 @pytest.fixture

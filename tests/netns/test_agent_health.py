@@ -106,6 +106,7 @@ def test_all_dead_leaves_the_last_state(box: Box) -> None:
     wait_for(lambda: set(healths(box).values()) == {"down"}, 15, "all are down")
     # One of the two went first, which left one; from then on nothing more is taken.
     wait_for(lambda: "used because all are dead" in json.dumps(box.status()["uplinks"]), 5, "the last stays")
+    wait_for(lambda: len(addresses(box)) == len(legs(box)), 5, "senders are told")
     last, listed = legs(box), addresses(box)
     assert last
     assert last <= {"usb0", "usb2"}
@@ -136,5 +137,5 @@ def test_the_default_checks_send_nothing_to_the_internet(box: Box, tmp_path: Pat
         wait_for(lambda: "192.0.2.99" in seen.read_text(), 10, "the capture has seen it")
     finally:
         capture.terminate()
-        capture.wait(10)
+        capture.wait(40)
     assert [line for line in seen.read_text().splitlines() if line and "192.0.2.99" not in line] == []

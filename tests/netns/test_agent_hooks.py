@@ -50,7 +50,7 @@ def hook(box: Box, number: int, router: str = "", reason: str = "BOUND") -> floa
     program = Path(sys.executable).parent / "netbond"
     command = ["nsenter", f"--net=/run/netns/{box.name}", str(program), "hook", "dhclient"]
     start = time.monotonic()
-    subprocess.run(command, env=environment, check=True, timeout=10)
+    subprocess.run(command, env=environment, check=True, timeout=40)
     return time.monotonic() - start
 
 
@@ -67,7 +67,7 @@ def test_how_long_they_take(box: Box) -> None:
         times[how] = []
         for number in range(2, 2 + TRIES):
             start = time.monotonic()
-            subprocess.run([sys.executable, "-c", "pass"], check=True, timeout=10)
+            subprocess.run([sys.executable, "-c", "pass"], check=True, timeout=40)
             bare = time.monotonic() - start
             times[how].append(hook(box, 0, f"{network}{number}"))
             prompt[how] = times[how][-1] < max(PROMPT, STARTS * bare)
@@ -99,6 +99,7 @@ def test_the_routes_are_there_when_the_hook_ends(box: Box) -> None:
     box.start()
     hook(box, 0)
     wait_for(lambda: "default via 10.0.0.1 dev usb0" in box.table(100), 1, "routes")
+    wait_for(lambda: gateways(box) == {"usb0": "10.0.0.1 dhclient"}, 1, "and the status says so")
     hook(box, 0, reason="RELEASE")
     wait_for(lambda: gateways(box) == {}, 5, "released")
     # The address is still there: it must not leave by another modem.

@@ -32,7 +32,7 @@ class Home(Box):
         for number in range(2):
             self.plug(f"usb{number}", number)
         for host in (SERVER, SERVER6):
-            sh("ip", "-n", self.far, "addr", "add", host, "dev", "lo")
+            sh("ip", "-n", self.far, "addr", "add", host, "dev", "lo", *(["nodad"] if ":" in host else []))
         self.ip("link", "add", "eth1", "type", "veth", "peer", "name", "eth0", "netns", self.client)
         self.ip("addr", "add", "192.168.50.1/24", "dev", "eth1")
         self.ip("link", "set", "eth1", "up")
@@ -120,7 +120,7 @@ def test_a_flushed_ruleset_is_repaired(home: Home) -> None:
     home.run("nft", "flush", "ruleset")
     took = wait_for(home.table_there, 5, "it is there again")
     print(f"repaired after {took * 1000:.0f} ms")
-    assert took < 3
+    assert took < 8  # not by the look that comes each 10 s
     wait_for(lambda: home.run("nft", "-s", "list", "table", "inet", "netbond") == before, 5, "as it was")
     assert home.open(range(4))
 
@@ -140,8 +140,10 @@ def test_reload_turns_it_on_and_off(home: Home) -> None:
     home.reload("")
     wait_for(lambda: not home.table_there(), 5, "off")
     wait_for(lambda: "fwmark" not in home.rules(), 5, "without the marks' rules")
-    assert home.run("sysctl", "-n", "net.ipv4.conf.eth1.forwarding") == "0\n"
-    assert home.problems() == []
+    wait_for(
+        lambda: home.run("sysctl", "-n", "net.ipv4.conf.eth1.forwarding") == "0\n", 5, "nor does it forward"
+    )
+    wait_for(lambda: home.problems() == [], 5, "nothing to say")
 
 
 def test_without_nft_routing_goes_on(home: Home) -> None:
@@ -160,10 +162,8 @@ def test_without_nft_routing_goes_on(home: Home) -> None:
 
     home.command = hidden  # type: ignore[method-assign]  # the same, elsewhere
     home.start()
-    wait_for(lambda: home.problems() != [], 5, "it is said")
-    assert home.problems() == [
-        "router mode needs the program nft, which is not installed; install the package nftables"
-    ]
+    problem = "router mode needs the program nft, which is not installed; install the package nftables"
+    wait_for(lambda: home.problems() == [problem], 5, "it is said")
     assert "dev usb0" in home.table(222)
     home.unplug("usb0")
     wait_for(lambda: "dev usb0" not in home.table(222), 5, "routing goes on")
@@ -191,7 +191,9 @@ def test_a_kernel_without_nftables_events_is_no_reason_not_to_route(home: Home) 
     assert "dev usb0" in home.table(222)
     assert home.problems() == []
     home.reload(ROUTER)
-    wait_for(lambda: home.problems() != [], 5, "router mode cannot be had, and that is said")
-    (problem,) = home.problems()
-    assert "kernel" in problem
+    wait_for(
+        lambda: ["kernel" in each for each in home.problems()] == [True],
+        5,
+        "router mode cannot be had, and that is said",
+    )
     assert "dev usb0" in home.table(222)

@@ -26,8 +26,14 @@ from tests.netns.udevbox import UdevBox
 
 pytestmark = pytest.mark.root
 
-# Seconds in which a deleted rule is back on a busy machine; 10 ms is usual. What hangs does so for longer.
-SOON = 1.5
+# Seconds in which a deleted rule is back on a busy machine; 10 ms is usual. What hangs is waited for longer:
+# 5 s for a service on the bus, 10 s for nft, 30 s for a name server.
+SOON = 4.0
+
+
+def address_of(agent: Agent | Box) -> re.Match[str] | None:
+    """The address whose traffic goes by table 100; None before there is such a rule."""
+    return re.search(r"from ([0-9.]+) lookup 100", agent.rules())
 
 
 def repair(agent: Agent | Box, namespace: str) -> float:
@@ -35,7 +41,7 @@ def repair(agent: Agent | Box, namespace: str) -> float:
 
     Not more of them, or it would be a rival that the agent is patient with.
     """
-    found = re.search(r"from ([0-9.]+) lookup 100", agent.rules())
+    found = address_of(agent)
     assert found
     taken = []
     for what in (f"from {found[1]}", "oif usb0"):
@@ -69,9 +75,11 @@ def test_networkmanager_and_the_bus_hang(tmp_path: Path) -> None:
         agent = stack.enter_context(Agent(tmp_path / "agent", nm.namespace, inside, environment))
         nm.profile("usb0")
         nm.start()
+        start = time.monotonic()
         agent.start()
+        undisturbed = time.monotonic() - start
         nm.plug("usb0", "10.20.0")
-        wait_for(lambda: "lookup 100" in agent.rules(), 20, "usb0 is an uplink")
+        wait_for(lambda: address_of(agent) is not None, 20, "usb0 is an uplink")
         usual = repair(agent, nm.namespace)
         with stopped(nm.pid):
             hanging = repair(agent, nm.namespace)
@@ -80,7 +88,7 @@ def test_networkmanager_and_the_bus_hang(tmp_path: Path) -> None:
             start = time.monotonic()
             agent.start()
             started = time.monotonic() - start
-            wait_for(lambda: "lookup 100" in agent.rules(), 5, "main's default will do")
+            wait_for(lambda: address_of(agent) is not None, 5, "main's default will do")
             wait_for(lambda: "NetworkManager does not answer" in str(agent.problems()), 15, "it is named")
             after = repair(agent, nm.namespace)
         wait_for(lambda: agent.problems() == [], 30, "it is well again")
@@ -92,7 +100,7 @@ def test_networkmanager_and_the_bus_hang(tmp_path: Path) -> None:
         f" {1000 * after:.0f}; the bus hangs: {1000 * silent:.0f}; start meanwhile {started:.2f} s"
     )
     assert max(hanging, after, silent) < SOON
-    assert started < 5
+    assert started - undisturbed < 4  # a whole call takes 5
 
 
 def test_udevd_hangs_and_is_killed(tmp_path: Path) -> None:
@@ -120,7 +128,7 @@ def test_udevd_hangs_and_is_killed(tmp_path: Path) -> None:
         assert repair(agent, box.name) < SOON
         box.start_udevd()
         assert repair(agent, box.name) < SOON
-        assert agent.problems() == []
+        wait_for(lambda: agent.problems() == [], 10, "nothing to say")
 
 
 def test_dhclient_hangs_and_is_killed(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -144,7 +152,7 @@ def test_dhclient_hangs_and_is_killed(tmp_path_factory: pytest.TempPathFactory) 
                 with stopped(client.pid):
                     assert repair(agent, box.name) < SOON
                 client.kill()
-                client.wait(10)
+                client.wait(40)
                 assert repair(agent, box.name) < SOON
                 assert leads_out_by("192.168.8.1")
                 # It is there: as long as it is silent, the old one in main stays in use.
@@ -152,7 +160,7 @@ def test_dhclient_hangs_and_is_killed(tmp_path_factory: pytest.TempPathFactory) 
                 box.serve("--dhcp-option=3,192.168.8.9")
                 with dhclient(box):
                     wait_for(lambda: leads_out_by("192.168.8.9"), 20, "the word of the new one")
-        assert agent.problems() == []
+        wait_for(lambda: agent.problems() == [], 10, "nothing to say")
 
 
 def test_modemmanager_hangs_and_is_killed(tmp_path: Path) -> None:
@@ -163,16 +171,20 @@ def test_modemmanager_hangs_and_is_killed(tmp_path: Path) -> None:
         box.environment["DBUS_SYSTEM_BUS_ADDRESS"] = bus.address
         box.plug("usb0", 0)
         manager = stack.enter_context(ModemManagerBox(tmp_path, bus))
-        for _ in range(2):
+
+        def follows(turn: int) -> bool:
+            return box.log.read_text().count("ModemManager: followed") == turn
+
+        for turn in (1, 2):
             manager.start()
             if box.agent is None:
                 box.start()
-            wait_for(lambda: "ModemManager: followed" in box.log.read_text(), 20, "it is followed")
+            wait_for(lambda turn=turn: follows(turn), 20, "it is followed")  # type: ignore[misc]
             with stopped(manager.pid):
                 assert repair(box, box.name) < SOON
             manager.stop(kill=True)
             assert repair(box, box.name) < SOON
-        assert box.status()["agent"]["problems"] == []
+        wait_for(lambda: box.status()["agent"]["problems"] == [], 10, "nothing to say")
 
 
 @pytest.fixture
@@ -189,7 +201,7 @@ def test_a_name_server_hangs(box: Box) -> None:
     box.configure('[[pin]]\ndestination = ["portal.example.com"]\nuplinks = ["usb0"]\n')
     start = time.monotonic()
     box.start()
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 20
     assert repair(box, box.name) < SOON
     assert box.stop() == 0  # and it ends in time
 
@@ -199,7 +211,7 @@ def test_a_client_of_the_control_socket_hangs(box: Box) -> None:
     with ExitStack() as stack:
         for _ in range(40):  # more than are served at a time
             client = stack.enter_context(socket.socket(socket.AF_UNIX))
-            client.settimeout(1)
+            client.settimeout(20)
             client.connect(str(box.folder / "control.sock"))
             with suppress(BrokenPipeError):  # it is one too many, and was told so before it spoke
                 client.sendall(b'{"command"')
@@ -220,7 +232,7 @@ def test_nft_hangs(box: Box) -> None:
     started = time.monotonic() - start
     repaired = repair(box, box.name)
     print(f"started in {started:.2f} s, a rule is repaired in {1000 * repaired:.0f} ms")
-    assert started < 5
+    assert started < 9
     assert repaired < SOON
     wait_for(lambda: "nft did not finish" in str(box.status()["agent"]["problems"]), 15, "it is said")
 
@@ -234,4 +246,4 @@ def test_a_dhcp_hook_that_hangs(box: Box) -> None:
     )
     with stopped(hook.pid):
         assert repair(box, box.name) < SOON
-    hook.wait(10)
+    hook.wait(60)

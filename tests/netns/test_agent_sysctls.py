@@ -50,7 +50,7 @@ SET = ["2", "2", "1", "1", "1", "1", "1"]
 def restore(box: Box) -> subprocess.CompletedProcess[str]:
     """`netbond run --restore`."""
     command = box.command("run", "--restore", "--config", str(box.config_file))
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def ours(box: Box) -> bool:

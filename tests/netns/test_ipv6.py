@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,7 +117,7 @@ def test_link_down_takes_the_addresses_along(box: Box) -> None:
     assert "usb1" not in box.ip("-6", "route", "show", "table", "222")
     # IPv4 keeps its address, and so its rule and the route that refuses.
     assert "101:	from 10.0.1.10" in box.rules()
-    assert "2001:db8:0:1::10" not in str(box.status()["uplinks"])
+    wait_for(lambda: "2001:db8:0:1::10" not in str(box.status()["uplinks"]), 1.0, "nor is it an uplink")
 
 
 def test_switched_off(box: Box) -> None:
@@ -184,12 +185,20 @@ def test_what_a_router_advertises(tmp_path: Path) -> None:
             print(f"router: {router.poll()}", (tmp_path / "dnsmasq.log").read_text())
             print(box.ip("-6", "addr"), box.ip("-6", "route"))
             router.terminate()
-            router.wait(10)
-        (uplink,) = (u for u in box.status()["uplinks"] if u["family"] == 6)
+            router.wait(40)
+
+        def uplinks6() -> list[dict[str, Any]]:
+            return [u for u in box.status()["uplinks"] if u["family"] == 6]
+
+        def shown(words: str) -> str:
+            return box.ip("-6", "addr", "show", "dev", "usb0", "scope", "global", words)
+
+        # The temporary one may come a moment earlier.
+        wait_for(lambda: [u["address"] in shown("-temporary") for u in uplinks6()] == [True], 5, "the uplink")
+        (uplink,) = uplinks6()
         assert uplink["gateway"].startswith("fe80::")
         assert uplink["gateway_source"] == "main default"
-        temporary = box.ip("-6", "addr", "show", "dev", "usb0", "scope", "global", "temporary")
-        assert uplink["address"] not in temporary
+        assert uplink["address"] not in shown("temporary")
         assert box.way("2001:4860:4860::8888", "from", uplink["address"]) == "usb0"
         assert f"via {uplink['gateway']} dev usb0" in box.ip("-6", "route", "show", "table", "100")
 
@@ -208,11 +217,14 @@ for source in ("2001:db8::100", "::"):
 """
 
 
-def heard(packets: socket.socket) -> dict[tuple[bytes, str], int]:
-    """What came for the far end: payload and source address of UDP packets, counted."""
+def heard(packets: socket.socket, least: int) -> dict[tuple[bytes, str], int]:
+    """What came for the far end: payload and source address of UDP packets, counted.
+
+    It waits for the `least` number of them, and for more that should not come.
+    """
     found: collections.Counter[tuple[bytes, str]] = collections.Counter()
-    packets.settimeout(0.5)
     while True:
+        packets.settimeout(0.5 if found.total() >= least else 10)
         try:
             packet = packets.recv(2048)
         except TimeoutError:
@@ -251,14 +263,13 @@ def test_twins_with_one_address_one_mac_and_one_gateway(advertised: bool, tmp_pa
                     assert f"via fe80::1 dev usb{number} table 10{number} " in way
                 box.run(sys.executable, "-c", SEND, f"usb{number}")
             for number, packets in enumerate(sockets):
-                assert heard(packets) == {(f"usb{number}".encode(), "2001:db8::100"): 20}
+                assert heard(packets, 20) == {(f"usb{number}".encode(), "2001:db8::100"): 20}
                 packets.close()
             # One goes: what is bound to the address alone, and to the other device, has the other.
             box.ip("link", "set", "usb0", "down")
             wait_for(lambda: "lookup 100" not in box.ip("-6", "rule"), 5.0, "the first one's rules are gone")
-            assert box.way(FAR, "from", "2001:db8::100") == "usb1"
-            assert box.way(FAR, "oif", "usb1") == "usb1"
-            assert box.way(FAR) == "usb1"
+            for asked in ((FAR, "from", "2001:db8::100"), (FAR, "oif", "usb1"), (FAR,)):
+                wait_for(lambda asked=asked: box.way(*asked) == "usb1", 2.0, f"{asked}: by usb1")  # type: ignore[misc]
         finally:
             for modem in modems:
                 sh("ip", "netns", "del", modem, check=False)

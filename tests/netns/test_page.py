@@ -53,14 +53,18 @@ class Browser:
     def open(self, method: str, path: str, body: object = None) -> HTTPResponse:
         with inside(self._box.name):
             connected: socket.socket = socket.create_connection(("127.0.0.1", PORT), 20)
-        if self._tls is not None:
-            connected = self._tls.wrap_socket(connected, server_hostname="127.0.0.1")
         asking = HTTPConnection("127.0.0.1", PORT)
         asking.sock = connected
         scheme = "http" if self._tls is None else "https"
         more = {"Origin": f"{scheme}://127.0.0.1:{PORT}", "Content-Type": "application/json"}
-        asking.request(method, path, json.dumps(body), {**more, **self.headers})
-        return asking.getresponse()
+        try:
+            if self._tls is not None:
+                asking.sock = self._tls.wrap_socket(connected, server_hostname="127.0.0.1")
+            asking.request(method, path, json.dumps(body), {**more, **self.headers})
+            return asking.getresponse()
+        except BaseException:  # the page is being started again
+            asking.close()
+            raise
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         with self.open(method, path, body) as reply:
@@ -127,7 +131,7 @@ def test_a_box_on_its_own_address(box: Box) -> None:
     assert "\nSeccomp:\t2\n" in status
     viewer = Viewer(browser)
     viewer.until(lambda state: set(state.get("uplinks", ())) == {"usb0", "usb1"}, "both uplinks")
-    assert viewer.state["verdict"] == "UP: 2 uplinks"
+    viewer.until(lambda state: state["verdict"] == "UP: 2 uplinks", "the verdict")
     box.unplug("usb1")
     viewer.until(lambda state: set(state["uplinks"]) == {"usb0"}, "usb1 is unplugged")
     viewer.until(
@@ -136,7 +140,7 @@ def test_a_box_on_its_own_address(box: Box) -> None:
     assert browser.ask("POST", "/set", {"uplink": "usb0", "what": "mode", "value": "off"})[0] == 403
     viewer.close()
     assert box.stop() == 0
-    assert not Path(f"/proc/{page}").exists()
+    wait_for(lambda: not Path(f"/proc/{page}").exists(), 5, "the page has ended, too")
 
 
 def test_a_box_that_is_set_from_elsewhere(box: Box) -> None:

@@ -31,13 +31,13 @@ def plug_raw_ip(box: Box, device: str, peer: str) -> None:
 
 
 def pings(box: Box, source: str, destination: str) -> bool:
-    words = ["ping", "-c1", "-W1", "-I", source, destination]
+    words = ["ping", "-c1", "-W10", "-I", source, destination]
     return subprocess.run(["ip", "netns", "exec", box.name, *words], capture_output=True).returncode == 0
 
 
 def test_raw_ip_modems_without_a_word_of_configuration(box: Box) -> None:
     sh("ip", "-n", box.far, "addr", "add", "198.51.100.1/32", "dev", "lo")
-    sh("ip", "-n", box.far, "addr", "add", "2001:db8:ff::1/128", "dev", "lo")
+    sh("ip", "-n", box.far, "addr", "add", "2001:db8:ff::1/128", "dev", "lo", "nodad")
     plug_raw_ip(box, "wwan0", "w0")
     box.ip("addr", "add", "10.117.16.183/32", "dev", "wwan0")
     box.ip("route", "add", "default", "dev", "wwan0", "metric", "101")

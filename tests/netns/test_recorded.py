@@ -132,7 +132,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
 
 def run(box: Box, *words: str) -> str:
     found = subprocess.run(
-        box.command(*words), capture_output=True, text=True, check=False, timeout=30, env=os.environ
+        box.command(*words), capture_output=True, text=True, check=False, timeout=60, env=os.environ
     )
     assert found.returncode in (0, 2), found.stderr
     return found.stdout
