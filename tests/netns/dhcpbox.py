@@ -112,7 +112,7 @@ class DhcpBox:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
         if self.keeper is not None:
-            self.keeper.wait(10)
+            self.keeper.wait(40)
             assert self.keeper.stdout is not None
             self.keeper.stdout.close()
         for name in (self.name, self.modem):
@@ -140,7 +140,7 @@ class DhcpBox:
     def stop_serving(self) -> None:
         if self.server is not None:
             self.server.terminate()
-            self.server.wait(5)
+            self.server.wait(20)
             self.server = None
 
     def leases(self) -> list[tuple[str, ...]]:

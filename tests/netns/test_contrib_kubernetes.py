@@ -56,7 +56,7 @@ def container(log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         yield name, process
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(40)
         sh("ip", "netns", "del", name)
 
 
@@ -78,7 +78,7 @@ def test_the_container_works_without_root_and_its_probe_notices_a_receiver_that_
         assert re.search(r"^Uid:\s+65534", status, re.MULTILINE)
         assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
         with inside(name), socket.socket(type=socket.SOCK_DGRAM) as sender:
-            sender.settimeout(5)
+            sender.settimeout(30)
             sender.sendto(b"\x92\x01" + bytes(256), ("127.0.0.1", 5000))
             assert wire.packet_type(sender.recv(2048)) == wire.REG_NGP, log.read_text()
         process.send_signal(signal.SIGSTOP)

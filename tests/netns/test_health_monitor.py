@@ -29,7 +29,8 @@ pytestmark = pytest.mark.root
 CONFIG = parse("[health]\ninterval = 0.4\njitter = 0.1\ntimeout = 0.2\ndown_after = 3\nhold_down = 0")
 DOWN_WITHIN = 0.44 + 3 * 0.2 + 2 * 0.11
 UP_WITHIN = 0.44 + 0.11 + 0.2  # a round is just running and must fail first
-SLACK = 0.5  # for a busy machine
+SLACK = 0.5  # for what the processor has to do
+STEP = 0.01  # s between two looks; on a busy machine it takes longer, and that is no fault of the monitor
 
 
 @pytest.fixture
@@ -61,11 +62,18 @@ class Watched:
         return [health.state for health in self.monitor.healths()]
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> float:
-        """Until the condition holds; how long it took."""
+        """Until the condition holds; how long it took.
+
+        `seconds` is the time that it may take if the machine lets this loop run: a look that comes late
+        counts as if it had come in time.
+        """
         began = time.monotonic()
+        counted = 0.0
         while not condition():
-            assert time.monotonic() - began < seconds, self.monitor.healths()
-            await asyncio.sleep(0.01)
+            assert counted < seconds, (self.monitor.healths(), time.monotonic() - began)
+            at = time.monotonic()
+            await asyncio.sleep(STEP)
+            counted += min(time.monotonic() - at, 2 * STEP)
         return time.monotonic() - began
 
     async def all_up(self) -> None:
@@ -97,13 +105,14 @@ def test_a_gateway_falls_silent_and_comes_back(net: Net, family: int) -> None:
             await of.all_up()
             assert of.looks == 2
             dying.hang()
+            hung = asyncio.get_running_loop().time()
             took = await of.until(lambda: DOWN in of.states(), DOWN_WITHIN + SLACK)
             assert took > 2 * 0.09 + 0.2  # not before three rounds have failed
             assert of.states() == [DOWN, UP]
             assert of.looks == 3
             health = of.monitor.healths()[0]
             assert health.reason.startswith(f"gateway: {dying.uplink(family).gateway}: no answer to ")
-            assert health.since == pytest.approx(asyncio.get_running_loop().time(), abs=0.3)
+            assert hung + 2 * 0.09 + 0.2 < health.since <= asyncio.get_running_loop().time()
             dying.recover()
             await of.until(lambda: of.states() == [UP, UP], UP_WITHIN + SLACK)
             assert of.looks == 4
@@ -150,18 +159,20 @@ def test_flapping_is_damped(net: Net) -> None:
     modem = net.modem()
     config = replace(CONFIG, health=replace(CONFIG.health, hold_down=1.0, up_after=1))
 
-    async def outage(of: Watched) -> float:
+    async def outage(of: Watched, held_s: float) -> None:
+        """It is held down for so long, and no longer."""
         modem.hang()
         await of.until(lambda: of.states() == [DOWN], 5)
         modem.recover()
-        return await of.until(lambda: of.states() == [UP], 10)
+        took = await of.until(lambda: of.states() == [UP], held_s + UP_WITHIN + SLACK)
+        assert took >= held_s
 
     async def story() -> None:
         async with watched(config, modem.uplink()) as of:
             await of.all_up()
-            assert await outage(of) < UP_WITHIN + SLACK
-            assert 1.0 < await outage(of) < 1.0 + UP_WITHIN + SLACK
-            assert 2.0 < await outage(of) < 2.0 + UP_WITHIN + SLACK
+            await outage(of, 0.0)
+            await outage(of, 1.0)
+            await outage(of, 2.0)
             assert of.looks == 7  # and not one for each time that it has answered
 
     net.run(story)
@@ -272,15 +283,16 @@ def test_words_from_the_stream(net: Net) -> None:
             await asyncio.sleep(0.8)
             modem.hang()
             of.monitor.evidence("usb0", ok=False, detail="nothing heard for 2 s")
-            took = await of.until(lambda: of.states() == [DOWN], 5)
-            assert took < 3 * 0.2 + 2 * 0.83 + SLACK
-            # Good words: the gateway does not answer ARP, but carries the stream; that counts.
-            for _ in range(12):
+            await of.until(lambda: of.states() == [DOWN], 3 * 0.2 + 2 * 0.83 + SLACK)
+
+            def carries() -> bool:
                 of.monitor.evidence("usb0", ok=True, detail="SRTLA", address="10.0.0.10")
                 of.monitor.evidence("usb0", ok=True, detail="SRTLA", address="10.9.9.9")  # not this one
                 of.monitor.evidence("usb9", ok=True)
-                await asyncio.sleep(0.1)
-            assert of.states() == [UP]
+                return of.states() == [UP]
+
+            # Good words: the gateway does not answer ARP, but carries the stream; that counts.
+            await of.until(carries, 1.2)
             # ... and as long as they come, nothing is asked.
             before = of.asked
             for _ in range(35):

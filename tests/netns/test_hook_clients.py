@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ def running(box: DhcpBox, *command: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
+        process.wait(40)
 
 
 def expect(box: DhcpBox, *leases: tuple[str, ...], seconds: float = 10) -> None:
@@ -75,9 +76,9 @@ def test_dhcpcd_gets_and_releases_a_lease(box: DhcpBox) -> None:
     box.serve("--dhcp-option=26,1400")
     with running(box, *dhcpcd(box)) as client:
         expect(box, ("usb0", "dhcpcd", LEASE[1], "192.168.8.1"))
-        assert "default via 192.168.8.1" in box.main_table()
+        wait_for(lambda: "default via 192.168.8.1" in box.main_table(), 5, "its default")
         nudge(box, client, signal.SIGALRM)  # release and exit
-        client.wait(10)
+        client.wait(40)
     after = (box.folder / "after").read_text().splitlines()
     assert "BOUND /usr/lib/dhcpcd/dhcpcd-hooks/95-after" in after
 
@@ -139,7 +140,7 @@ def test_udhcpc_gets_renews_and_releases_a_lease(box: DhcpBox, udhcpc: list[str]
     box.serve()
     with running(box, *udhcpc) as client:
         expect(box, ("usb0", "udhcpc", LEASE[1], "192.168.8.1"))
-        assert "default via 192.168.8.1" in box.main_table()
+        wait_for(lambda: "default via 192.168.8.1" in box.main_table(), 5, "its default")
         box.serve(TWO_ROUTERS)
         client.send_signal(signal.SIGUSR1)  # renew
         expect(box, ("usb0", "udhcpc", LEASE[1], "192.168.8.9", "192.168.8.1"))
@@ -167,7 +168,7 @@ def test_udhcpc_with_its_default_kept_out_of_main(box: DhcpBox, udhcpc: list[str
     box.serve()
     with running(box, *udhcpc):
         expect(box, ("usb0", "udhcpc", LEASE[1], "192.168.8.1"))
-        assert box.main_table().startswith("192.168.8.0/24 ")
+        wait_for(lambda: box.main_table().startswith("192.168.8.0/24 "), 5, "its network")
         assert "default" not in box.main_table()
 
 
@@ -214,7 +215,7 @@ CALLS = {
 def cost(command: list[str], environ: dict[str, str]) -> float:
     """Seconds on the clock that a command takes."""
     started = time.monotonic()
-    subprocess.run(command, env=environ, check=True, timeout=20)
+    subprocess.run(command, env=environ, check=True, timeout=60)
     return time.monotonic() - started
 
 
@@ -223,9 +224,9 @@ def cost(command: list[str], environ: dict[str, str]) -> float:
 def test_hooks_end_in_time(box: DhcpBox, client: str, agent: str) -> None:
     """The client waits for it, and not for long, whatever the agent does.
 
-    The machine may be busy with other tests, so the limit is wide, and the best of several runs counts;
-    bench/hooks.py measures. That the hook waits 0.05 s and no longer for a hanging agent,
-    tests/unit/cli/test_hook.py has the clock for.
+    The machine may be busy with other tests. So the limit is wide, depends on what a start of Python takes
+    just then, and the best of several runs counts; bench/hooks.py measures. That the hook waits 0.05 s and no
+    longer for a hanging agent, tests/unit/cli/test_hook.py has the clock for.
     """
     script, more = CALLS[client]
     new = {"new_ip_address": "10.0.0.10", "new_subnet_mask": "255.255.255.0"}
@@ -236,20 +237,22 @@ def test_hooks_end_in_time(box: DhcpBox, client: str, agent: str) -> None:
             server.bind(str(box.folder / "c.sock"))
             server.listen(16)
         if agent == "runs":
-            server.settimeout(20)
+            server.settimeout(60)
 
             def answer() -> None:
                 for _ in range(5):
                     connection, _ = server.accept()
-                    with connection:
+                    # A hook that was kept waiting has gone on without an answer.
+                    with connection, contextlib.suppress(OSError):
                         connection.recv(4096)
                         connection.sendall(b'{"ok": true}\n')
 
             thread = threading.Thread(target=answer)
             thread.start()
-            stack.callback(thread.join, 20)
+            stack.callback(thread.join, 60)
         hook = box.inside("dash", "-c", f'. "{ROOT}/contrib/{script}"', "dash", "bound")
+        bare = cost([sys.executable, "-c", "pass"], environ)
         costs = [cost(hook, environ) for _ in range(5)]
     assert box.leases() == [("usb0", client, "10.0.0.10/24", "10.0.0.1")]
-    assert min(costs) < 1.0, costs
+    assert min(costs) < max(1.0, 8 * bare), (costs, bare)
     assert agent != "hangs" or min(costs) > 0.05, costs

@@ -34,7 +34,8 @@ mount --bind {folder}/run /run
 mount --bind {folder}/lib /var/lib/NetworkManager
 mount -o remount,ro /sys
 dbus-daemon --system --nofork --nopidfile & echo $! >{folder}/dbus.pid
-while ! [ -S /run/dbus/system_bus_socket ]; do sleep 0.05; done
+while ! dbus-send --system --print-reply --dest=org.freedesktop.DBus / org.freedesktop.DBus.GetId
+do sleep 0.05; done
 NetworkManager --no-daemon --log-level=INFO >{folder}/nm.log 2>&1 & echo $! >{folder}/nm.pid
 wait
 """
@@ -64,7 +65,7 @@ method=disabled
 
 
 def sh(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 

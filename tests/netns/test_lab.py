@@ -22,6 +22,7 @@ from netbond.lab.lab import Lab
 from netbond.lab.needs import PROGRAMS, need_programs
 from netbond.lab.netns import PRIVATE_DIR, processes_in
 from netbond.lab.remains import STATE_ROOT, is_running
+from tests.netns.box import wait_for
 
 pytestmark = pytest.mark.root
 
@@ -64,13 +65,16 @@ def route_by_device(lab: Lab) -> None:
     netns.ip_batch(lines, lab.topology.box)
 
 
+WAITS_S = 20.0  # for what must come
+
+
 def box_socket(lab: Lab, device: str) -> socket.socket:
     """A UDP socket in the box, bound to an interface."""
 
     def make() -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
-        made.settimeout(2)
+        made.settimeout(WAITS_S)
         return made
 
     return netns.call_in(lab.topology.box, make)
@@ -81,7 +85,7 @@ def net_socket(lab: Lab, port: int) -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         made.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
         made.bind(("", port))  # as servers do: the answer must come from the address that was asked
-        made.settimeout(2)
+        made.settimeout(WAITS_S)
         return made
 
     return netns.call_in(lab.topology.net, make)
@@ -122,15 +126,19 @@ class TestRunning:
             assert f"option routers {lab.modem(device).address};" in leases
 
     def test_each_modem_reaches_the_internet_as_itself(self, lab: Lab) -> None:
-        seen = {device: round_trip(lab, device) for device in ("usb0", "usb1", "usb2", "usb3")}
-        assert {device: address for device, (_, address) in seen.items()} == {
-            "usb0": "100.64.0.2",
-            "usb1": "100.64.1.2",
-            "usb2": "100.64.2.2",
-            "usb3": "100.64.3.2",
+        seen = {
+            device: [round_trip(lab, device) for _ in range(5)] for device in ("usb0", "usb1", "usb2", "usb3")
         }
-        assert 0.060 <= seen["usb0"][0] < 0.160  # the upper limits leave room for a busy machine
-        assert 0.040 <= seen["usb1"][0] < 0.140
+        assert {device: {address for _, address in found} for device, found in seen.items()} == {
+            "usb0": {"100.64.0.2"},
+            "usb1": {"100.64.1.2"},
+            "usb2": {"100.64.2.2"},
+            "usb3": {"100.64.3.2"},
+        }
+        # The best counts, and the upper limits leave room for a busy machine.
+        best = {device: min(seconds for seconds, _ in found) for device, found in seen.items()}
+        assert 0.060 <= best["usb0"] < 0.160
+        assert 0.040 <= best["usb1"] < 0.140
 
     def test_the_box_has_files_of_its_own(self, lab: Lab) -> None:
         before = [Path(path).read_bytes() for path in ("/etc/resolv.conf", "/etc/hosts")]
@@ -159,7 +167,7 @@ class TestRunning:
         with pytest.raises(NetbondError, match="usb3 is already unplugged"):
             lab.unplug("usb3")
         lab.plug("usb3")
-        lab.wait_for_leases(["usb3"], timeout_s=5)
+        lab.wait_for_leases(["usb3"], timeout_s=30)
         after = link()
         assert after["address"] == before["address"]
         assert after["ifindex"] != before["ifindex"]  # as with real USB: nobody may rely on the number
@@ -180,9 +188,10 @@ class TestRunning:
         assert carrier() == "1"
 
     def test_rate_changes_while_it_runs(self, lab: Lab) -> None:
-        def measured() -> float:
+        def measured(waits_s: float = WAITS_S) -> float:
             """Mbit/s of IP packets at which a burst of 100 comes out of usb1, by the kernel's stamps."""
             with net_socket(lab, 9) as server, box_socket(lab, "usb1") as client:
+                server.settimeout(waits_s)
                 server.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
                 for _ in range(100):
                     client.sendto(bytes(1472), (topology.RECEIVER, 9))
@@ -194,14 +203,22 @@ class TestRunning:
                 # The later half: by then all have been sent, however busy the machine is.
                 return 50 * 1500 * 8 / 1e6 / (stamps[99] - stamps[49])
 
+        def comes_to(mbps: float) -> None:
+            """On a busy machine, the cable may be late for some of the packets."""
+            wait_for(
+                lambda: bool(statistics.median(measured() for _ in range(3)) == pytest.approx(mbps, rel=0.1)),
+                3,
+                f"{mbps} Mbit/s",
+            )
+
         lab.impair("usb1", "rate=4", "queue=200")
-        assert statistics.median(measured() for _ in range(3)) == pytest.approx(4, rel=0.1)
+        comes_to(4)
         lab.impair("usb1", "rate=8")
-        assert statistics.median(measured() for _ in range(3)) == pytest.approx(8, rel=0.1)
+        comes_to(8)
         assert lab.radio()["usb1"]["up"]["dropped"] == 0
         lab.impair("usb1", "queue=30")
         with pytest.raises(TimeoutError):
-            measured()
+            measured(2)
         assert lab.radio()["usb1"]["up"]["dropped"] > 50
         lab.impair("usb1", "clear", *topology.DEFAULT_WORDS)
 
@@ -299,7 +316,7 @@ def test_ctrl_c_takes_it_down(number: int) -> None:
     assert process.stdout is not None
     assert "is up" in process.stdout.readline()
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors
     assert remains(name("e")) == []
 
@@ -309,7 +326,7 @@ def test_in_the_foreground_it_ends_when_the_lab_is_taken_down() -> None:
     assert process.stdout is not None
     assert "is up" in process.stdout.readline()
     Lab(name("j")).down()
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert remains(name("j")) == []
 
@@ -323,7 +340,7 @@ def test_stopped_while_it_comes_up(number: int, after: float) -> None:
         time.sleep(0.001)
     time.sleep(after)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     if number == signal.SIGKILL:
         lab = Lab(name("f"), 1)
         if not is_running(lab.name):  # else it was killed too late to leave anything half done
@@ -359,6 +376,7 @@ def test_when_a_lease_does_not_come_it_says_so_and_nothing_stays() -> None:
         server.signal(signal.SIGKILL)
         lab.unplug("usb0")
         lab.plug("usb0")
+        wait_for(lambda: lab.last_words("dhcp-usb0").startswith("DHCP"), 5, "the client asks")
         with pytest.raises(UnavailableError, match=r"no DHCP lease on usb0 after 0.5 s; DHCP client: DHCP"):
             lab.wait_for_leases(timeout_s=0.5)
     finally:
@@ -392,8 +410,5 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
 def test_processes_are_found_by_namespace() -> None:
     with Lab(name("i"), 1, dhcp=False) as lab:
         sleeper = lab.start("sleeper", lab.topology.box, ["sleep", "60"])
-        deadline = time.monotonic() + 2
-        while sleeper not in processes_in([lab.topology.box]) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert processes_in([lab.topology.box]) == [sleeper]
+        wait_for(lambda: processes_in([lab.topology.box]) == [sleeper], 2, "it is found, and nobody else")
     assert not sleeper.alive

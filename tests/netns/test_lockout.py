@@ -36,5 +36,5 @@ def test_root_is_answered_and_routing_reacts(box: Box, kind: str, *, one_uid: bo
         answers, reactions = lockout.asked(path), lockout.reactions(box, tables)
     # Much more than what is measured (3 ms, 4 ms), because other tests run at the same time. Before, it was
     # 2 s, and more than 5 s.
-    assert percentile(answers, 0.9) < 0.1
-    assert percentile(reactions, 0.5) < 0.1
+    assert percentile(answers, 0.9) < 0.5
+    assert percentile(reactions, 0.5) < 0.5

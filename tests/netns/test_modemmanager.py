@@ -63,8 +63,7 @@ async def test_operator_signal_and_state(box: ModemManagerBox) -> None:
         await box.mmcli("-m", "any", "--enable")
         await until(lambda: summary(only(watcher)) == "T-Mobile LTE 70 %", "registered", 20)
         await until(lambda: only(watcher).rsrp is not None, "signal details")
-        found = to_json(modem_snapshot(only(watcher)))
-        assert found == {
+        wanted = {
             "summary": "T-Mobile LTE 70 %",
             "manufacturer": "Netbond",
             "model": "NB-1",
@@ -85,12 +84,18 @@ async def test_operator_signal_and_state(box: ModemManagerBox) -> None:
             "bands": [],
             "current": True,
         }
+
+        def shown() -> object:
+            return to_json(modem_snapshot(only(watcher)))
+
+        await until(lambda: shown() == wanted, f"{wanted}, not {shown()}")  # it tells of them one by one
+        found = shown()
         assert "490154203237518" not in repr(watcher.facts()) + repr(found), "the IMEI is nobody's business"
         assert "refresh rate: 1 seconds" in await box.mmcli("-m", "any", "--signal-get")
 
         modem.answers["+CESQ"] = "+CESQ: 99,99,255,255,2,17"  # the box drives into a tunnel
         await until(lambda: only(watcher).rsrp == -124.0, "the new signal")
-        assert only(watcher).rsrq == -19.0
+        await until(lambda: only(watcher).rsrq == -19.0, "all of it")
 
 
 async def test_roaming(box: ModemManagerBox) -> None:
@@ -106,9 +111,9 @@ async def test_roaming(box: ModemManagerBox) -> None:
         await box.plug(modem)
         await box.mmcli("-m", "any", "--enable")
         await until(lambda: only(watcher).signal_quality == 70, "registered", 20)
-        assert only(watcher).roaming is True
+        await until(lambda: only(watcher).roaming is True, "roaming")
+        await until(lambda: summary(only(watcher)).endswith(" LTE 70 % roaming"), "its summary")
         assert "\x1b" not in summary(only(watcher))
-        assert summary(only(watcher)).endswith(" LTE 70 % roaming")
 
 
 async def test_a_sim_that_waits_for_its_pin(box: ModemManagerBox) -> None:
@@ -118,7 +123,8 @@ async def test_a_sim_that_waits_for_its_pin(box: ModemManagerBox) -> None:
         await until(lambda: watcher.status() == "running", "running")
         await box.plug(modem)
         await until(lambda: only(watcher).state == "locked", "locked", 20)
-        assert (only(watcher).sim, summary(only(watcher))) == ("sim-pin", "SIM waits for sim-pin")
+        said = ("sim-pin", "SIM waits for sim-pin")
+        await until(lambda: (only(watcher).sim, summary(only(watcher))) == said, "why")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +238,7 @@ async def test_modemmanager_hangs_while_it_is_asked(box: ModemManagerBox) -> Non
             assert watcher.status() == "running"
             started = asyncio.get_running_loop().time()
             await watcher.stop()
-            assert asyncio.get_running_loop().time() - started < 0.2
+            assert asyncio.get_running_loop().time() - started < 2.0  # the call itself would last 5 s
         finally:
             os.kill(box.pid, signal.SIGCONT)
         await enabling

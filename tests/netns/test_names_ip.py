@@ -15,7 +15,7 @@ pytestmark = pytest.mark.root
 
 def ip(name: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["ip", "netns", "exec", name, "ip", *words], capture_output=True, text=True, timeout=10
+        ["ip", "netns", "exec", name, "ip", *words], capture_output=True, text=True, timeout=40
     )
 
 
@@ -25,10 +25,10 @@ def namespace() -> Iterator[tuple[str, Path]]:
     etc = Path("/etc/netns") / name / "iproute2"
     etc.mkdir(parents=True)
     try:
-        subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "add", name], check=True, timeout=40)
         yield name, etc
     finally:
-        subprocess.run(["ip", "netns", "del", name], timeout=10)
+        subprocess.run(["ip", "netns", "del", name], timeout=40)
         shutil.rmtree(etc.parent)
 
 

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -64,6 +65,18 @@ class Watch:
         )
         return self.device(name)
 
+    async def configured(self, name: str = "usb0") -> NMDevice:
+        """Wait until it is active, and its addresses and gateway are known, which may come after that."""
+        await until(
+            lambda: (
+                self.device(name).state == "activated"
+                and self.device(name).addresses
+                and self.device(name).gateway4 is not None
+            ),
+            f"{name} is configured: {self.watcher.facts()}",
+        )
+        return self.device(name)
+
     def gateway(self, box: NetworkManagerBox, name: str = "usb0") -> IPAddress | None:
         """The gateway that the agent would use, with the kernel's addresses and no other source."""
         self.said = claims(self.watcher.facts(), clock.now(), self.said)
@@ -96,11 +109,10 @@ async def test_a_modem_is_plugged_and_pulled(box: NetworkManagerBox, bus: Privat
         await asyncio.to_thread(box.start)
         await until(lambda: watch.watcher.status() == "running", "running")
         box.plug("usb0", "10.20.0")
-        device = await watch.state("activated")
-        (address,) = device.addresses
+        (address,) = (await watch.configured()).addresses
         assert [str(address)] == box.addresses("usb0")
         assert address.network == IPv4Interface("10.20.0.0/24").network
-        assert device == NMDevice(
+        expected = NMDevice(
             device="usb0",
             state="activated",
             managed=True,
@@ -108,15 +120,18 @@ async def test_a_modem_is_plugged_and_pulled(box: NetworkManagerBox, bus: Privat
             gateway4=IPv4Address("10.20.0.1"),
             dns=(IPv4Address("192.0.2.53"),),
             metered="guess-no",
-            connectivity=device.connectivity,  # not always settled yet
+            connectivity="full",
             connection="modem 0",
             dhcp=True,
             lease_seconds=120,
-            starting=device.starting,  # nor is this
+        )
+        # Not all of it is settled at once; whether NetworkManager itself has started is another matter.
+        await until(
+            lambda: replace(watch.device(), starting=expected.starting) == expected,
+            f"{expected}, not {watch.device()}",
         )
         assert watch.gateway(box) == IPv4Address("10.20.0.1")
 
-        await until(lambda: watch.device().connectivity == "full", "connectivity")
         await asyncio.to_thread(box.unplug, "usb0")
         await until(lambda: watch.device().state == "", "usb0 gone")
 
@@ -129,7 +144,7 @@ async def test_a_gateway_is_known_at_once(box: NetworkManagerBox, bus: PrivateBu
         took = []
         for name in ("usb0", "usb1", "usb2"):
             box.plug(name, f"10.3{name[3:]}.0")
-            await watch.state("activated", name)
+            await watch.configured(name)
             await until(partial(box.activated_at, name), "a word of it in the log")
             (activated,) = box.activated_at(name)
             told = next(
@@ -149,7 +164,7 @@ async def test_never_default_has_the_gateway_that_the_server_named(
         box.profile("usb0", "never-default=true")
         await asyncio.to_thread(box.start)
         box.plug("usb0", "10.21.0")
-        device = await watch.state("activated")
+        device = await watch.configured()
         assert device.gateway4 == IPv4Address("10.21.0.1")
         shown = await nmcli(box, "-g", "IP4.GATEWAY", "device", "show", "usb0")
         assert shown.strip() == "", "NetworkManager itself has none to show, or this test shows nothing"
@@ -160,7 +175,7 @@ async def test_disconnect_modify_reapply_and_delete(box: NetworkManagerBox, bus:
         box.profile("usb0")
         await asyncio.to_thread(box.start)
         box.plug("usb0", "10.22.0")
-        await watch.state("activated")
+        await watch.configured()
 
         await nmcli(box, "device", "disconnect", "usb0")
         await watch.state("disconnected")
@@ -169,7 +184,7 @@ async def test_disconnect_modify_reapply_and_delete(box: NetworkManagerBox, bus:
         assert (watch.device().managed, watch.device().gateway4) == (True, None)
 
         await nmcli(box, "connection", "up", "modem 0")
-        assert (await watch.state("activated")).gateway4 == IPv4Address("10.22.0.1")
+        assert (await watch.configured()).gateway4 == IPv4Address("10.22.0.1")
 
         # The user gives it a fixed address and another gateway, and applies that to the running device.
         await nmcli(
@@ -181,17 +196,17 @@ async def test_disconnect_modify_reapply_and_delete(box: NetworkManagerBox, bus:
         await until(lambda: watch.device().gateway4 == IPv4Address("10.22.0.254"), "the new gateway")
         await until(lambda: watch.device().addresses == (IPv4Interface("10.22.0.77/24"),), "the address")
         await until(lambda: watch.device().metered == "yes", "metered")
-        assert watch.device().lease_seconds == 0
-        assert watch.gateway(box) == IPv4Address("10.22.0.254")
+        await until(lambda: watch.device().lease_seconds == 0, "no lease")
+        await until(lambda: watch.gateway(box) == IPv4Address("10.22.0.254"), "the gateway in use")
 
         await nmcli(box, "connection", "delete", "modem 0")
         await watch.state("disconnected")
         await until(lambda: not watch.device().connection, "no connection")
-        assert watch.gateway(box) is None
+        await until(lambda: watch.gateway(box) is None, "no gateway")
 
         await nmcli(box, "device", "set", "usb0", "managed", "no")
-        device = await watch.state("unmanaged")
-        assert device.managed is False
+        await watch.state("unmanaged")
+        await until(lambda: watch.device().managed is False, "it says so")
         assert watch.gateway(box) is None
 
 
@@ -200,13 +215,15 @@ async def test_a_renewal_with_another_network(box: NetworkManagerBox, bus: Priva
         box.profile("usb0")
         await asyncio.to_thread(box.start)
         box.plug("usb0", "10.23.0")
-        await watch.state("activated")
+        await watch.configured()
         await asyncio.to_thread(box.renumber, "usb0", "10.23.0", "10.24.0")
         await nmcli(box, "connection", "up", "modem 0")
         await until(lambda: watch.gateway(box) == IPv4Address("10.24.0.1"), "the new gateway")
-        device = await watch.state("activated")
-        assert [str(a) for a in device.addresses] == box.addresses("usb0")
-        assert str(device.addresses[0]).startswith("10.24.0.")
+        await watch.configured()
+        await until(
+            lambda: [str(a) for a in watch.device().addresses] == box.addresses("usb0"), "the new address"
+        )
+        assert str(watch.device().addresses[0]).startswith("10.24.0.")
 
 
 async def test_networkmanager_restarts(
@@ -218,7 +235,7 @@ async def test_networkmanager_restarts(
             box.profile("usb0")
             await asyncio.to_thread(box.start)  # late
             box.plug("usb0", "10.25.0")
-            before = await watch.state("activated")
+            before = await watch.configured()
             assert len(caplog.records) == 2, caplog.text  # waiting for it; followed
 
             box.stop(kill=True)
@@ -277,7 +294,7 @@ async def test_the_bus_restarts(
             box.profile("usb0")
             await asyncio.to_thread(box.start)
             box.plug("usb0", "10.26.0")
-            await watch.state("activated")
+            await watch.configured()
             caplog.clear()
 
             bus.stop()
@@ -290,7 +307,7 @@ async def test_the_bus_restarts(
             box.stop()  # NetworkManager does not come back to a bus by itself: systemd restarts both
             await asyncio.to_thread(box.start)
             await until(lambda: watch.watcher.status() == "running", "running", 15)
-            await watch.state("activated")
+            await watch.configured()
             assert watch.gateway(box) == IPv4Address("10.26.0.1")
             gc.collect()  # what asyncio has to say of exceptions that nobody looked at
             assert [r.getMessage().partition(" (")[0] for r in caplog.records] == [
@@ -317,7 +334,7 @@ async def test_networkmanager_hangs(box: NetworkManagerBox, bus: PrivateBus) -> 
     await asyncio.to_thread(box.start)
     async with watching(bus) as before:
         box.plug("usb0", "10.27.0")
-        await before.state("activated")
+        await before.configured()
         os.kill(box.pid, signal.SIGSTOP)
         try:
             # An agent that runs already keeps what it knows ...
@@ -328,7 +345,7 @@ async def test_networkmanager_hangs(box: NetworkManagerBox, bus: PrivateBus) -> 
                 lag = await longest_lag(watch)
                 assert watch.watcher.status() == "not answering"
                 assert "no answer within 5 s" in watch.watcher.reason()
-                assert lag < 1.0  # a loop that waits for the answer is late by 5
+                assert lag < 4.0  # a loop that waits for the answer is late by 5
                 os.kill(box.pid, signal.SIGCONT)
                 await until(lambda: watch.watcher.status() == "running", "running", 20)
                 await watch.state("activated")

@@ -171,14 +171,27 @@ class Policies(Box):
         else:
             with inside(space):
                 said = burst(host, port, count, mark, dscp, bind)
-        time.sleep(0.02)
-        after = self.counts()
-        gone = {number: after[number, version] - before[number, version] for number in range(3)}
+        sent = count if lan else sum("." in word or ":" in word for word in said)
+        gone = self.came(before, version, sent)
         if not lan:
             for number, packets in gone.items():
                 six = str(ipaddress.ip_address(f"2001:db8:{number}::10"))
                 assert said.count(f"10.0.{number}.10" if version == 4 else six) == packets, (said, gone)
         return " ".join(f"usb{number}" for number, packets in gone.items() if packets) or said[0]
+
+    def came(self, before: dict[tuple[int, int], int], version: int, sent: int) -> dict[int, int]:
+        """Packets since `before` by uplink, once all have come that were sent, or none will come any more."""
+        for _ in range(100):
+            after = self.counts()
+            gone = {number: after[number, version] - before[number, version] for number in range(3)}
+            if sum(gone.values()) >= sent:
+                break
+            time.sleep(0.005)
+        return gone
+
+    def comes_to(self, tiers: list[int], name: str = "p1") -> None:
+        """Wait until these are in use, and the kernel and nftables hold what follows from that."""
+        wait_for(lambda: self.tier(name) == tiers and self.settled(), 5, f"tiers {tiers} of {name}")
 
     def both(self, host: str = FAR, **how: Any) -> tuple[str, str]:
         """The same for IPv4 and IPv6."""
@@ -221,17 +234,17 @@ def test_the_first_tier_that_works_through_failure_and_return(box: Policies) -> 
         assert box.both(OTHER, lan=lan) == ("usb1", "usb1")  # the first policy that fits counts
 
     box.lose(1)
-    wait_for(lambda: box.tier() == [2, 2], 5, "tier 2")
+    box.comes_to([2, 2])
     for lan in (False, True):
         assert "usb1" not in str(box.both(lan=lan))
 
     box.regain(1)
-    wait_for(lambda: box.tier() == [1, 1], 5, "tier 1")
+    box.comes_to([1, 1])
     for lan in (False, True):
         assert box.both(lan=lan) == ("usb1", "usb1")
 
     box.lose(2)
-    wait_for(lambda: box.tier("p2") == [0, 0], 5, "no tier")
+    box.comes_to([0, 0], "p2")
     assert box.both(OTHER, port=10) == ("No route to host", "No route to host")
     assert "usb" not in str(box.both(OTHER, port=10, lan=True))
     assert "usb" in str(box.both(OTHER, port=9))
@@ -272,12 +285,15 @@ def test_overflow(box: Policies) -> None:
     assert "usb2" not in str(box.both() + box.both(lan=True))
     box.send(FAR, count=300)  # as much as 10 s may carry
     wait_for(lambda: box.tier() == [2, 2], 3, "the first tier overflows")
+    began = time.monotonic()
+    wait_for(box.settled, 3, "nothing to do")
     for lan in (False, True):
         assert box.both(lan=lan) == ("usb2", "usb2")
     (way, _) = box.status()["policies"][0]["ways"]
     assert (way["best"], way["reason"]) == (1, "tier 1 overflows")
-    took = wait_for(lambda: box.tier() == [1, 1], 12, "the first tier has room")
-    assert took > 5
+    wait_for(lambda: box.tier() == [1, 1], 12, "the first tier has room")
+    assert time.monotonic() - began > 5
+    wait_for(box.settled, 3, "nothing to do")
     assert "usb2" not in str(box.both() + box.both(lan=True))
 
 
@@ -286,6 +302,6 @@ def test_a_pin_that_refuses_lets_nothing_out_by_another_uplink(box: Policies) ->
     box.policy(more=pin)
     assert box.both(OTHER) == ("usb2", "usb2")
     box.lose(2)
-    wait_for(lambda: "usb2" not in box.table(221), 5, "no route by usb2")
+    wait_for(lambda: "usb2" not in box.table(221) and box.settled(), 5, "no route by usb2")
     assert box.both(OTHER) == ("No route to host", "No route to host")
     assert "usb" in str(box.both())

@@ -5,14 +5,13 @@ The kernel says that it is an old one (`setarch --uname-2.6`). So netbond does a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from netbond.kernel.client import _takes_dscp
-from tests.netns.box import sh, wait_for
+from tests.netns.box import sh
 from tests.netns.test_policies import FAR, FAR6, OTHER, OTHER6, Policies
 
 pytestmark = pytest.mark.root
@@ -46,8 +45,7 @@ class OldKernel(Policies):
         before = self.counts()
         host, source = (FAR, "192.168.50.2") if version == 4 else (FAR6, "fd50::2")
         sh("ip", "netns", "exec", self.client, "/usr/bin/python3", "-c", FLOW, host, source)
-        time.sleep(0.02)
-        return [key[0] for key, packets in self.counts().items() if packets > before[key]]
+        return [number for number, packets in self.came(before, version, 1).items() if packets]
 
 
 @pytest.fixture
@@ -84,7 +82,7 @@ def test_forwarded_packets_go_by_their_dscp(box: OldKernel) -> None:
     assert said.splitlines()[-1] == "policy p2: usb1 (tier 1 of 1)"
 
     box.lose(1)
-    wait_for(lambda: box.tier("p2") == [0, 0], 5, "no tier")
+    box.comes_to([0, 0], "p2")
     assert box.both(lan=True, dscp=EF) == ("usb0", "usb0")
 
 
@@ -92,9 +90,9 @@ def test_a_flow_keeps_the_uplink_that_its_dscp_gave_it(box: OldKernel) -> None:
     box.policy('dscp = "ef"\ninterface = "eth1"\nuplinks = ["usb1", "usb2"]', 'uplinks = ["usb0"]')
     assert [line for line in box.status()["agent"]["problems"] if "DSCP" in line] == []
     box.lose(1)
-    wait_for(lambda: box.tier() == [2, 2], 5, "tier 2")
+    box.comes_to([2, 2])
     assert box.flow(4) == box.flow(6) == [2]
     box.regain(1)
-    wait_for(lambda: box.tier() == [1, 1], 5, "tier 1")
+    box.comes_to([1, 1])
     assert box.both(lan=True, dscp=EF) == ("usb1", "usb1")
     assert box.flow(4) == box.flow(6) == [2]  # the connection's mark replaces that of its DSCP

@@ -204,8 +204,11 @@ def test_two_gateways_behind_one_interface(lan: Lan) -> None:
     lan.nft("add rule ip own forwards iifname usb1 udp dport 9 dnat to 192.168.50.2")
     sh("ip", "netns", "exec", lan.far, sys.executable, "-c",
        "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('10.0.9.10', 9))")  # fmt: skip
-    arrived = [line for line in lan.run("cat", "/proc/net/nf_conntrack").splitlines() if "dport=9 " in line]
-    assert [f"mark={131 << 24} " in line for line in arrived] == [True]
+
+    def arrived() -> list[str]:
+        return [line for line in lan.run("cat", "/proc/net/nf_conntrack").splitlines() if "dport=9 " in line]
+
+    wait_for(lambda: [f"mark={131 << 24} " in line for line in arrived()] == [True], 2, "it has come, marked")
 
 
 def test_the_table_is_replaced_when_needed_and_only_then(lan: Lan) -> None:
@@ -256,7 +259,7 @@ def test_the_agents_way(lan: Lan) -> None:
         assert lan.seen(first) == dict.fromkeys(first, "10.0.1.10")
         assert agent.process.stdin is not None
         agent.process.stdin.close()
-        assert agent.process.wait(10) == 0
+        assert agent.process.wait(40) == 0
         assert lan.nft("list", "tables") == ""
     finally:
         agent.process.kill()

@@ -120,10 +120,10 @@ def test_udev_renames_an_interface(box: UdevBox) -> None:
 
 def test_without_udevd(box: UdevBox) -> None:
     box.start_probe()
-    assert "udevd does not run" in now(box)["problem"]
+    wait_for(lambda: "udevd does not run" in now(box)["problem"], 5, "it says so")
     box.plug("usb0", "12")
     wait_for(lambda: "usb0" in now(box)["devices"], 5, "usb0 is seen")
-    assert now(box)["devices"]["usb0"] == {"mac": "0c:5b:8f:27:9a:64"}
+    wait_for(lambda: now(box)["devices"]["usb0"] == {"mac": "0c:5b:8f:27:9a:64"}, 5, "and its address")
     assert chosen(box).labels["usb0"] == "usb0"
 
 

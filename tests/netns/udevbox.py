@@ -101,11 +101,11 @@ class UdevBox:
     def stop_udevd(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.udevd is not None:
             self.udevd.send_signal(number)
-            self.udevd.wait(10)
+            self.udevd.wait(40)
             self.udevd = None
 
     def settle(self) -> None:
-        sh(*self.inside("udevadm", "settle", "--timeout=10"))
+        sh(*self.inside("udevadm", "settle", "--timeout=60"))
 
     def trigger(self, *devices: str) -> None:
         """Make udevd process these interfaces again."""
