@@ -42,12 +42,12 @@ def start() -> Iterator[Start]:
     yield start
     for process in started:
         process.terminate()
-        process.communicate(timeout=5)
+        process.communicate(timeout=30)
 
 
 def was_told(process: subprocess.Popen[str]) -> bool:
     assert process.stdout is not None
-    return process.wait(5) == 0 and process.stdout.readline() == "told\n"
+    return process.wait(30) == 0 and process.stdout.readline() == "told\n"
 
 
 def was_told_again(process: subprocess.Popen[str]) -> bool:

@@ -83,9 +83,12 @@ def test_by_probes(lab: Lab) -> None:
     assert states(lab) == BOTH
     lab.impair("usb1", "loss=30")  # each way: half of the answers are missing
     until(lambda: states(lab) == ONE, 15, "usb1 loses too much")
-    (reason,) = (uplink["reason"] for uplink in lab.agent_status()["uplinks"] if uplink["reason"])
-    assert reason.startswith("far: ")
-    assert "% of the last answers missing" in reason
+
+    def loses() -> bool:
+        (reason,) = (up["reason"] for up in lab.agent_status()["uplinks"] if up["state"] == "degraded")
+        return str(reason).startswith("far: ") and "% of the last answers missing" in reason
+
+    until(loses, 5, "and it is said")
     addresses = {uplink["address"] for uplink in lab.agent_status()["uplinks"]}
     listed = next(line for line in lab.config.read_text().splitlines() if line.startswith("ip_list"))
     with open(listed.split('"')[1], encoding="ascii") as file:  # noqa: PTH123 - as the configuration has it
@@ -97,7 +100,7 @@ def test_by_probes(lab: Lab) -> None:
 
     lab.impair("usb0", "loss=30")
     until(lambda: states(lab) == BOTH, 15, "if both are degraded none leaves")
-    assert verdicts(lab) == ["degraded", "degraded"]
+    until(lambda: verdicts(lab) == ["degraded", "degraded"], 15, "both are")
     lab.impair("usb0", "clear")
     until(lambda: states(lab) == ONE, 15, "usb0 is good again")
 
@@ -119,8 +122,12 @@ def test_by_what_a_stream_measures(lab: Lab) -> None:
     lab.impair("usb1", "delay=200")
     until(lambda: states(lab) == ONE, 20, "usb1 is late")
     uplinks = lab.agent_status()["uplinks"]
-    assert uplinks[1]["reason"].startswith("stream: answers take 0.")
-    (engine,) = lab.agent_status()["engines"]
-    assert [link["state"] for link in engine["stats"]["links"]] == ["up", "up"]
+    assert uplinks[1]["reason"].startswith("stream: answers take ")
+
+    def links() -> list[str]:
+        (engine,) = lab.agent_status()["engines"]
+        return [link["state"] for link in engine["stats"]["links"]]
+
+    until(lambda: links() == ["up", "up"], 5, "both stay in the bond")
     lab.impair("usb1", "clear")
     until(lambda: states(lab) == BOTH, 20, "it is back")

@@ -99,7 +99,7 @@ def test_a_modem_without_radio_leaves_the_default_and_comes_back(box: InternetBo
     began = time.monotonic()
     for family in (4, 6):
         until(lambda: legs(box, family) == {"usb0"}, 15, "usb1 leaves the default")  # noqa: B023
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 30
         print(f"IPv{family}: out after {time.monotonic() - began:.1f} s")
         found = health(box, family=family)
         assert found["state"] == "down"
@@ -114,7 +114,7 @@ def test_a_modem_without_radio_leaves_the_default_and_comes_back(box: InternetBo
     for family in (4, 6):
         until(lambda: legs(box, family) == {"usb0", "usb1"}, 15, "it is back")  # noqa: B023
         print(f"IPv{family}: back after {time.monotonic() - began:.1f} s")
-        assert links(box, family) == {"usb0": "up", "usb1": "up"}
+        until(lambda: links(box, family) == {"usb0": "up", "usb1": "up"}, 10, "as a link, too")  # noqa: B023
 
 
 def test_a_modem_that_says_that_it_has_no_network(box: InternetBox) -> None:
@@ -132,11 +132,11 @@ def test_an_operator_that_filters_streams_only(box: InternetBox) -> None:
     until(lambda: "only streams are blocked" in health(box)["reason"], 20, "it is noticed")
     assert health(box)["state"] == "up"
     assert legs(box) == {"usb0", "usb1"}
-    (problem,) = blocked(box)
-    assert problem == (
+    problem = (
         f"usb1 (10.0.1.10): only streams are blocked: no answer from {RECEIVER[4]} to SRTLA, but"
         " through usb0; the receiver's host answers ICMP"
     )
+    until(lambda: blocked(box) == [problem], 5, "and said")
     box.open(1)
     until(lambda: blocked(box) == [], 15, "it is forgotten")
     assert legs(box) == {"usb0", "usb1"}

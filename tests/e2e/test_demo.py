@@ -72,7 +72,7 @@ def test_interrupted_at_any_moment_it_leaves_nothing(number: int, at: str) -> No
         assert process.stdout is not None
         assert any(at in line for line in process.stdout)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert errors == ""
     assert remains(name) == []
 

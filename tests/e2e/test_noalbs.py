@@ -77,7 +77,7 @@ def read(lab: Net, kind: dict[str, str], key: str = KEY) -> dict[str, Any] | Non
 
     def fetch() -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"{PAGE}?key={key}", timeout=5) as answer:  # noqa: S310 - it is http
+            with urllib.request.urlopen(f"{PAGE}?key={key}", timeout=20) as answer:  # noqa: S310 - it is http
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, ""
@@ -104,7 +104,8 @@ def test_what_noalbs_sees_is_what_libsrt_says(tmp_path: Path) -> None:
 
         def is_right() -> bool:
             found = read(lab, noalbs.SRT_LIVE_SERVER)
-            assert found is not None
+            if found is None:
+                return False
             buffer = found["msRcvBuf"]  # nearly all of SRT's latency
             return bool(2500 < found["bitrate"] < 3500 and 0 < found["rtt"] < 300 and 150 < buffer < 400)
 
@@ -114,7 +115,7 @@ def test_what_noalbs_sees_is_what_libsrt_says(tmp_path: Path) -> None:
         sh("ip", "netns", "exec", lab.far, "nft", f"""add table {table}
             add chain {table} in {{ type filter hook input priority 0; }}
             add rule {table} in udp dport 5000 numgen random mod 100 < 80 drop""")  # fmt: skip
-        eventually(lambda: stream.libsrt()["recv"]["packetsDropped"] > 20, 15, "losses")
+        eventually(lambda: stream.libsrt().get("recv", {}).get("packetsDropped", 0) > 20, 15, "losses")
         sh("ip", "netns", "exec", lab.far, "nft", f"delete table {table}")
 
         def agrees() -> bool:

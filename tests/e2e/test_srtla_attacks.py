@@ -33,7 +33,7 @@ def flood(lab: Net, kind: str, rate: int) -> subprocess.Popen[Any]:
 
 
 def sent_by(process: subprocess.Popen[Any]) -> int:
-    out, _ = process.communicate(timeout=SECONDS + 20)
+    out, _ = process.communicate(timeout=SECONDS + 60)
     return int(out)
 
 
@@ -128,10 +128,11 @@ def test_a_stream_from_the_srt_server_does_not_turn_to_a_forged_link(tmp_path: P
             _, caller = server.recvfrom(2048)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:
                 victim.connect((RECEIVER, 5000))
-                victim.settimeout(0.5)
+                victim.settimeout(10)
                 for data in forged:
                     victim.send(data)
                 assert wire.packet_type(victim.recv(2048)) == wire.REG3
+                victim.settimeout(0.5)
                 back = wire.PADDED + UDP_OVERHEAD
                 assert server.recv(2048) == forged[1]
                 for data in down:
@@ -144,20 +145,20 @@ def test_a_stream_from_the_srt_server_does_not_turn_to_a_forged_link(tmp_path: P
 
         def call() -> list[bytes]:
             """Send a packet up as an SRT caller in mid-stream; what comes down within 2 s of silence."""
-            found = []
+            found: list[bytes] = []
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.connect(("127.0.0.1", 6000))
-                sock.settimeout(2)
                 sock.send(srt_control(wire.SRT_KEEPALIVE))
                 with contextlib.suppress(TimeoutError):
                     while True:
+                        sock.settimeout(2 if found else 20)
                         found.append(sock.recv(2048))
             return found
 
         listening = threading.Event()
         with ThreadPoolExecutor() as pool:
             victim = pool.submit(lab.in_namespace, lab.far, attack)
-            assert listening.wait(10)
+            assert listening.wait(40)
             arrived = lab.in_namespace(lab.box, call)
         there = sum(len(data) + UDP_OVERHEAD for data in forged)
         print(f"a stream down: {there} bytes there, {victim.result()} back of {sum(map(len, down))}")
@@ -175,7 +176,7 @@ def test_two_hundred_registrations_lock_nobody_out_and_reflect_nothing(tmp_path:
             there = back = 0
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.connect((RECEIVER, 5000))
-                sock.settimeout(1)
+                sock.settimeout(20)
                 for _ in range(200):
                     data = wire.build_registration(wire.REG1, random.randbytes(256))
                     sock.send(data)
@@ -212,7 +213,7 @@ def test_a_sender_with_the_key_gets_into_a_receiver_that_is_full(tmp_path: Path)
             for _ in range(200):
                 sock = lab.closing.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
                 sock.connect((RECEIVER, 5000))
-                sock.settimeout(5)
+                sock.settimeout(20)
                 sock.send(wire.build_registration(wire.REG1, random.randbytes(256)))
                 answer = sock.recv(2048)
                 if wire.packet_type(answer) == wire.REG_ERR:
@@ -259,5 +260,5 @@ def test_group_files(tmp_path: Path) -> None:
         assert sorted(path.read_text().splitlines()) == ["10.7.0.2", "10.7.1.2"]
         assert path.name.startswith("srtla-group-")
         recv.terminate()
-        assert recv.wait(5) == 0
+        assert recv.wait(20) == 0
         assert list((tmp_path / "groups").iterdir()) == []

@@ -58,8 +58,8 @@ def test_a_killed_sender_has_a_successor_on_the_same_srt_connection(tmp_path: Pa
 def test_a_killed_receiver_has_a_successor_on_the_same_srt_connection(tmp_path: Path) -> None:
     with net(tmp_path, 3) as lab:
         stream, receiver, _ = streaming(lab, 3, latency=4000)
+        eventually(lambda: receiver.resume["groups"][0]["srt_port"] > 0)
         before = receiver.resume
-        assert before["groups"][0]["srt_port"] > 0
         receiver.kill()
         successor = receiving_agent(lab, resume=before)
         eventually(lambda: successor.ready, 5)
@@ -90,7 +90,7 @@ def test_an_srt_server_that_restarts_does_not_end_the_group(tmp_path: Path) -> N
         assert len(receiver.stats["groups"]) == 1
         assert lab.log("send.log").count("registered: group") == 1
         assert lab.log("send.log").count(silent) == 1
-        assert sender.stats["problems"] == []
+        eventually(lambda: sender.stats["problems"] == [])
 
 
 def test_an_srt_server_that_refuses_says_why_at_the_sender(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_an_engine_ends_with_its_agent(tmp_path: Path) -> None:
         eventually(lambda: sender.ready and receiver.ready, 10)
         for agent in (receiver, sender):
             agent.socket.shutdown(socket.SHUT_RDWR)
-            assert agent.process.wait(5) == 0
+            assert agent.process.wait(20) == 0
 
 
 def test_links_change_as_the_agent_says(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_links_change_as_the_agent_says(tmp_path: Path) -> None:
 
 def run(lab: Net, namespace: str, *args: str) -> subprocess.CompletedProcess[str]:
     command = ["ip", "netns", "exec", namespace, sys.executable, "-m", "netbond", *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def test_an_occupied_port_is_one_clear_line(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_an_occupied_port_is_one_clear_line(tmp_path: Path) -> None:
             " stop it ('ss -ulpn sport = :5000' names it) or choose another port for SRTLA senders\n"
         )
         agent = receiving_agent(lab)
-        assert agent.process.wait(10) == 69
+        assert agent.process.wait(40) == 69
         eventually(lambda: agent.fatal.startswith("0.0.0.0:5000 (UDP) is in use"))
 
 
@@ -211,7 +211,7 @@ def test_a_user_that_does_not_exist(tmp_path: Path) -> None:
     with net(tmp_path, 0) as lab:
         agent = Agent(lab, lab.far, "recv", "--listen", "0.0.0.0:5000", "--srt", "127.0.0.1:5002",
                       log="recv.log", user="no-such-user")  # fmt: skip
-        assert agent.process.wait(10) == 69
+        assert agent.process.wait(40) == 69
         eventually(lambda: agent.fatal)
         assert agent.fatal == (
             "there is no user 'no-such-user' to run as; make it, or name one that exists (agent.user, --user)"
@@ -246,7 +246,7 @@ def test_a_shared_key(tmp_path: Path) -> None:
             lab.netbond(lab.box, "send", *more, port, RECEIVER, "5000", ips, log=f"{port}.log")
         eventually(lambda: "refused by the receiver: it has another key" in lab.log("6001.log"), 15)
         eventually(lambda: "refused by the receiver: it wants a key" in lab.log("6002.log"), 15)
-        assert "refused: it has" in lab.log("recv.log")
+        eventually(lambda: "refused: it has" in lab.log("recv.log"))
         sender = sending_agent(lab, more=("--key-file", str(tmp_path / "key"), "--require-key"))
         eventually(lambda: sum(link["state"] == "up" for link in sender.stats.get("links", [])) == 2, 15)
         stream.start()
@@ -371,7 +371,7 @@ def test_junk_from_the_receivers_address_does_not_end_the_sender(tmp_path: Path)
             rng = random.Random(5)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 sock.bind((RECEIVER, 5000))
-                sock.settimeout(5)
+                sock.settimeout(20)
                 peers = {sock.recvfrom(2048)[1] for _ in range(4)}
                 for _ in range(1000):
                     for peer in peers:
@@ -413,8 +413,8 @@ def test_signals(tmp_path: Path) -> None:
         receiver.send_signal(signal.SIGHUP)
         receiver.send_signal(signal.SIGTERM)
         sender.send_signal(signal.SIGINT)
-        assert receiver.wait(5) == 0
-        assert sender.wait(5) == 130
+        assert receiver.wait(20) == 0
+        assert sender.wait(20) == 130
         assert sh("ip", "-n", lab.far, "link", "show", "net0")
 
 
@@ -438,7 +438,7 @@ RECV = ["recv", "--srtla-port", "1", "--srt-port", "1"]
 )
 def test_wrong_command_lines(args: list[str], says: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "netbond", *args], capture_output=True, text=True, timeout=20
+        [sys.executable, "-m", "netbond", *args], capture_output=True, text=True, timeout=60
     )
     assert result.returncode == 64
     assert result.stderr.startswith(f"netbond {args[0]}: {says}")

@@ -44,7 +44,7 @@ def test_the_drop_ins_carry_a_stream_over_three_links(tmp_path: Path) -> None:
             counters = sh("ip", "-n", lab.box, "-s", "link", "show", f"usb{number}").splitlines()
             assert int(counters[-1].split()[0]) > 50_000, f"usb{number} carried next to nothing"
         sender.send_signal(signal.SIGTERM)
-        assert sender.wait(5) == 0
+        assert sender.wait(20) == 0
 
 
 def test_a_receiver_with_many_addresses_answers_from_the_one_that_was_asked(tmp_path: Path) -> None:
@@ -220,8 +220,7 @@ def test_twins_with_the_same_address_both_carry_traffic(tmp_path: Path) -> None:
         stream.start()
         stream.arrives()
         assert stream.finish() == []
-        carried = [link["packets"] for link in agent.stats["links"]]
-        assert min(carried) > 50, carried
+        eventually(lambda: min(link["packets"] for link in agent.stats["links"]) > 50, what="both carry")
 
 
 def test_each_link_reaches_a_name_with_both_families_by_its_own(tmp_path: Path) -> None:
@@ -243,9 +242,12 @@ def test_each_link_reaches_a_name_with_both_families_by_its_own(tmp_path: Path) 
         stream.start()
         stream.arrives()
         assert stream.finish() == []
-        eventually(lambda: sender.stats["links"])
-        shown = [(link["receiver_address"], link["packets"] > 50) for link in sender.stats["links"]]
-        assert shown == [(RECEIVER, True), (RECEIVER, True), ("2001:db8:7::1", True)]
+
+        def shown() -> list[tuple[str, bool]]:
+            return [(link["receiver_address"], link["packets"] > 50) for link in sender.stats["links"]]
+
+        expected = [(RECEIVER, True), (RECEIVER, True), ("2001:db8:7::1", True)]
+        eventually(lambda: shown() == expected, what="all carry, each to its receiver's address")
 
 
 def test_another_receiver_takes_over_and_hands_back_when_no_caller_is_there(tmp_path: Path) -> None:
@@ -267,22 +269,23 @@ def test_another_receiver_takes_over_and_hands_back_when_no_caller_is_there(tmp_
         agent.say({"links": usb})
         eventually(lambda: lab.log("send.log").count(": up") == 2, 10)
         first.kill()
-        first.wait(5)
+        first.wait(20)
         eventually(lambda: lab.log("send.log").count(": up") == 4, 20, "the links are up at the second")
         stream.start()
         stream.arrives()
         eventually(lambda: agent.stats["receiver"] == f"{RECEIVER}:5001")
+        eventually(lambda: agent.stats["problems"][:1])
         assert agent.stats["problems"][0].startswith(f"{RECEIVER}:5000 did not answer")
         time.sleep(failover.SETTLED_S + 2)  # sooner it would be taken for silence of all links
         lab.recv()
         assert stream.finish() == []
         stream.caller.kill()
-        stream.caller.wait(5)
+        stream.caller.wait(20)
         eventually(
             lambda: agent.stats["receiver"] == f"{RECEIVER}:5000", 50, "it has answered for half a minute"
         )
         eventually(lambda: agent.stats["state"] == "connected")
-        assert agent.stats["problems"] == []
+        eventually(lambda: agent.stats["problems"] == [])
 
 
 def test_a_tunnel_does_not_move_the_stream_to_another_receiver(tmp_path: Path) -> None:
@@ -303,7 +306,7 @@ def test_a_tunnel_does_not_move_the_stream_to_another_receiver(tmp_path: Path) -
         stream.start()
         stream.arrives()
         assert stream.finish() == []
-        assert agent.stats["receiver"] == f"{RECEIVER}:5000"
+        eventually(lambda: agent.stats["receiver"] == f"{RECEIVER}:5000")
 
 
 @pytest.mark.alone

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.srtla_net import RECEIVER, Agent, Net, Stream, eventually, net, sending_agent
+from tests.srtla_net import PATIENCE, RECEIVER, Agent, Net, Stream, eventually, net, sending_agent
 
 pytestmark = pytest.mark.root
 
@@ -26,7 +26,10 @@ def receiving(lab: Net, *more: str) -> Agent:
 
 def children(pid: int) -> list[int]:
     """The processes below this one."""
-    below = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        below = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:  # it has ended
+        return []
     return below + [further for each in below for further in children(each)]
 
 
@@ -50,7 +53,7 @@ def test_streams_over_several_workers_and_one_of_them_dies(tmp_path: Path) -> No
         eventually(lambda: sorted(w["links"] for w in receiver.stats["workers"]) == [3, 4, 4], 5)
         stray = receiver.stats["refused"]
         for process in others:
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         assert receiver.stats["refused"]["srt_unreachable"] == stray["srt_unreachable"]
 
         # Each worker once: the one with the stream is among them.
@@ -60,12 +63,12 @@ def test_streams_over_several_workers_and_one_of_them_dies(tmp_path: Path) -> No
             os.kill(worker, signal.SIGKILL)
         stream.arrives(15)
         assert stream.finish() == []
-        assert lab.log("recv.log").count("died; starting it again") == 3
-        assert sender.stats["state"] == "connected"
+        eventually(lambda: lab.log("recv.log").count("died; starting it again") == 3)
+        eventually(lambda: sender.stats["state"] == "connected")
         assert lab.log("send.log").count("registered: group") == 1
 
         receiver.process.terminate()
-        assert receiver.process.wait(10) == 0
+        assert receiver.process.wait(40) == 0
         eventually(lambda: not [pid for pid in workers if Path(f"/proc/{pid}").exists()], 5)
 
 
@@ -81,17 +84,17 @@ def test_workers_that_hang_are_replaced_and_the_stream_goes_on(tmp_path: Path) -
             os.kill(worker, signal.SIGSTOP)
         began = time.monotonic()
         eventually(lambda: lab.log("recv.log").count("hangs: ending it") == 3, 10)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 5 * PATIENCE
         stream.arrives(15)
         assert stream.finish() == []
-        assert lab.log("recv.log").count("died; starting it again") == 3
+        eventually(lambda: lab.log("recv.log").count("died; starting it again") == 3)
         assert lab.log("send.log").count("registered: group") == 1
 
 
 def test_what_a_worker_cannot_do_ends_them_all_and_is_told(tmp_path: Path) -> None:
     with net(tmp_path, 1) as lab:
         receiver = receiving(lab, "--group-dir", str(tmp_path / "none"))
-        assert receiver.process.wait(20) == 69
+        assert receiver.process.wait(60) == 69
         eventually(lambda: receiver.fatal)
         assert "--group-dir" in receiver.fatal
 

@@ -46,16 +46,21 @@ def test_a_sender_that_gave_up_root_tells_what_its_links_carry(tmp_path: Path) -
         line = next_with(lambda line: line["state"] == "connected")
         assert (line["version"], line["sender"], line["advice"]) == (1, "0.0.0.0:6000", None)
         stream.start()
-        line = next_with(lambda line: line["advice"] and line["advice"]["capacity_bits_per_second"] > 500_000)
+        line = next_with(
+            lambda line: (
+                line["advice"]
+                and line["advice"]["capacity_bits_per_second"] > 500_000
+                and line["advice"]["latency_ms"] == 1000
+            )
+        )
         assert [(link["label"], link["state"]) for link in line["advice"]["links"]] == [
             ("10.7.0.2%usb0", "up"),
             ("10.7.1.2%usb1", "up"),
         ]
-        assert line["advice"]["latency_ms"] == 1000
         sh("ip", "-n", lab.box, "link", "set", "usb1", "down")
         next_with(lambda line: line["advice"] and line["advice"]["links"][1]["state"] != "up")
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(10) == 0
+        assert watch.wait(40) == 0
         sender.send_signal(signal.SIGTERM)
-        assert sender.wait(10) == 0
+        assert sender.wait(40) == 0
     assert os.path.lexists(socket), "what is in root's folder stays; the next sender replaces it"
