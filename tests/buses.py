@@ -58,7 +58,7 @@ def end(process: subprocess.Popen[bytes] | None, *, kill: bool = False) -> None:
     else:
         process.terminate()
     try:
-        process.wait(10)
+        process.wait(40)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -122,7 +122,7 @@ async def test_a_pass_that_hangs_does_not_keep_the_agent_from_ending(
     monkeypatch.setattr(agent._reconciler, "reconcile", hang)
     agent._wake.look()
     asyncio.get_running_loop().call_later(0.05, agent._wake.stop)
-    await asyncio.wait_for(agent._loop(broken(OSError())), 5)
+    await asyncio.wait_for(agent._loop(broken(OSError())), 20)
 
 
 async def test_sigterm_ends_a_start_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ async def test_sigterm_ends_a_start_that_hangs(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("netbond.agent.Kernel", lambda: Silent(OSError(errno.EMFILE, "no descriptors")))
     monkeypatch.setattr(agent, "_open_control_socket", nothing)
     monkeypatch.setattr(agent, "_watch_kernel", hang)
-    await asyncio.wait_for(agent.run(), 5)
+    await asyncio.wait_for(agent.run(), 20)
 
 
 async def test_a_reload_that_is_asked_for_while_news_settles_does_not_wait_for_the_next(
@@ -261,10 +261,10 @@ async def test_who_follows_a_sender_at_the_control_socket_hears_its_advice(tmp_p
         await agent._open_control_socket(stack, broken(OSError()))
         reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
         writer.write(b'{"command": "watch", "sender": "127.0.0.1:6000"}\n')
-        first = json.loads(await asyncio.wait_for(reader.readline(), 5))
+        first = json.loads(await asyncio.wait_for(reader.readline(), 20))
         assert first["ok"]
         assert (first["state"], first["advice"]) == ("starting", None)
         agent._reconciler.engines._supervisor.tell_advice(sender.name, advice)  # as the engine's channel does
-        line = json.loads(await asyncio.wait_for(reader.readline(), 5))
+        line = json.loads(await asyncio.wait_for(reader.readline(), 20))
         assert line["advice"] == to_json(advice)
         writer.close()

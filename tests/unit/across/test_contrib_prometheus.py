@@ -570,7 +570,7 @@ def copying(directory: Path, url: str, *seconds: str) -> Iterator[subprocess.Pop
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=40)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -588,7 +588,7 @@ def test_the_text_file_is_what_the_agent_says_and_nothing_old(tmp_path: Path) ->
     server.start()
     url = f"http://127.0.0.1:{server.port}/metrics"
     try:
-        subprocess.run([FOLDER / "netbond-textfile", tmp_path, url], check=True, timeout=10)
+        subprocess.run([FOLDER / "netbond-textfile", tmp_path, url], check=True, timeout=60)
         with urllib.request.urlopen(url, timeout=5) as reply:
             said = reply.read().decode()
     finally:
@@ -629,7 +629,7 @@ def test_a_real_node_exporter_has_the_metrics(tmp_path: Path) -> None:
     finally:
         server.stop()
         exporter.terminate()
-        exporter.wait(10)
+        exporter.wait(40)
     assert samples((tmp_path / "netbond.prom").read_text()) <= found
     assert ("node_textfile_scrape_error", (), 0.0) in found
     (file,) = [labels for name, labels, _ in found if name == "node_textfile_mtime_seconds"]

@@ -68,7 +68,7 @@ def run(shell: list[str], script: str, environ: dict[str, str], *words: str) -> 
         env={"PATH": os.environ["PATH"]} | environ,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -148,7 +148,7 @@ def test_udhcpcs_own_script_comes_first(
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=20,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (7, "")
     assert done.stdout == f"own bound router={router} routes={routes}\n"

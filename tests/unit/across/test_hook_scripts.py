@@ -59,7 +59,7 @@ def source(shell: list[str], environ: dict[str, str], options: str = "") -> subp
         input="not for the hook\n",
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
     )
 
 
@@ -82,7 +82,7 @@ def test_no_variable_of_the_client_changes(shell: list[str], netbond: Path) -> N
     show = f'for n in {names}; do eval "echo $n=\\${{$n-unset}}"; done'
     script = f'mine=kept exit_status=0 script=x\n{show}\n. "{DHCLIENT_HOOK}"\n{show}'
     environ = {"PATH": os.environ["PATH"], "reason": "RENEW", "interface": "usb0", "NETBOND": str(netbond)}
-    done = subprocess.run([*shell, "-c", script], env=environ, capture_output=True, text=True, timeout=10)
+    done = subprocess.run([*shell, "-c", script], env=environ, capture_output=True, text=True, timeout=60)
     lines = done.stdout.splitlines()
     half = len(lines) // 2
     assert half == len(names.split())
@@ -146,7 +146,7 @@ def test_netbond_is_told_when_the_client_called(shell: list[str], script: Path, 
     environ = {"PATH": os.environ["PATH"], "reason": "BOUND", "interface": "usb0", "NETBOND": str(program)}
     words = ["usb0", "up"] if script == DISPATCHER else ["bound"]
     before = clock.now()
-    subprocess.run([*shell, "-c", f'. "{script}"', "sh", *words], env=environ, timeout=10, check=False)
+    subprocess.run([*shell, "-c", f'. "{script}"', "sh", *words], env=environ, timeout=60, check=False)
     at = hook.called({"NETBOND_AT": (tmp_path / "at").read_text().strip()}, clock.now())
     assert (tmp_path / "at").read_text() == f"{at:.2f}\n"
     assert before - 0.01 <= at <= clock.now()
@@ -157,10 +157,10 @@ def test_the_dispatcher(shell: list[str], netbond: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "NETBOND": str(netbond), "NETBOND_CONFIG": "/x.toml"}
     command = [*shell, str(DISPATCHER)]
     for action in ("vpn-up", "hostname", "pre-up"):
-        assert subprocess.run([*command, "usb0", action], env=environ, timeout=10).returncode == 0
+        assert subprocess.run([*command, "usb0", action], env=environ, timeout=60).returncode == 0
     assert not (netbond.parent / "called").exists()
     done = subprocess.run(
-        [*command, "usb0", "up"], env=environ, timeout=10, input="x\n", capture_output=True, text=True
+        [*command, "usb0", "up"], env=environ, timeout=60, input="x\n", capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, "")
     called = (netbond.parent / "called").read_text()

@@ -209,5 +209,5 @@ def test_the_programs_at_hand_have_no_other_options(folder: Path | None) -> None
         pytest.skip("NETBOND_FOREIGN_SRTLA names no folder of srtla_send and srtla_rec")
     for name in foreign.programs(folder):
         known = {"--help", "--version"}.union(*(SENDERS if name == "srtla_send" else RECEIVERS).values())
-        told = subprocess.run([folder / name, "--help"], capture_output=True, text=True, timeout=10)
+        told = subprocess.run([folder / name, "--help"], capture_output=True, text=True, timeout=60)
         assert set(re.findall(r"(?<![\w-])--[a-z][\w-]*", told.stdout + told.stderr)) <= known

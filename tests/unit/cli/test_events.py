@@ -52,7 +52,7 @@ def an_agent(path: Path, log: EventLog) -> Iterator[None]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert started.wait(5)
+    assert started.wait(30)
     try:
         yield
     finally:
@@ -121,7 +121,7 @@ def test_who_follows_hears_them_and_outlives_a_restart(tmp_path: Path) -> None:
     with an_agent(path, log):
         assert json.loads(process.stdout.readline())["number"] == 3, "each once"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=40)
     assert process.returncode == 0
     assert "trying again" in err
     alone = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)

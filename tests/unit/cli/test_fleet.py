@@ -38,7 +38,7 @@ def running(*words: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=10)
+        _, rest = process.communicate(timeout=40)
         assert process.returncode == 0, rest
 
 
@@ -122,7 +122,7 @@ def test_a_change_of_the_list_is_followed_and_a_wrong_one_is_not(boxes: Path, tm
 
 
 def fetched(url: str) -> object:
-    with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - it is http
+    with urllib.request.urlopen(url, timeout=20) as reply:  # noqa: S310 - it is http
         assert reply.headers["Content-Type"] == "application/json", "Prometheus insists on it"
         return json.load(reply)
 

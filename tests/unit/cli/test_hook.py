@@ -39,7 +39,7 @@ class StandIn:
         self.server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.server.bind(str(path))
         self.server.listen(1)
-        self.server.settimeout(5)
+        self.server.settimeout(30)
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
 
@@ -51,7 +51,7 @@ class StandIn:
             reader.read()  # until the hook has had enough
 
     def end(self) -> None:
-        self.thread.join(5)
+        self.thread.join(30)
         self.server.close()
 
 
@@ -151,7 +151,7 @@ def test_the_agent_is_told_after_the_lease_is_kept(config: Path, answer: bytes) 
     assert agent.lines[0].endswith(b"\n")
     assert kept(config) == [("usb0", "10.0.0.10/24", ["10.0.0.1"])]
     # With an answer at once; without one after 0.05 s, plus what a busy machine needs.
-    assert took < 1.0
+    assert took < 5.0
     assert answer or took >= 0.04
 
 
@@ -163,7 +163,7 @@ def test_an_agent_that_never_accepts_holds_up_nobody(config: Path) -> None:
             first.connect(str(config.parent / "c.sock"))  # fills the backlog
             started = time.monotonic()
             hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
-            assert time.monotonic() - started < 1.0
+            assert time.monotonic() - started < 5.0
     assert len(kept(config)) == 1
 
 
@@ -191,7 +191,7 @@ def test_an_agent_that_sends_a_drop_at_a_time_does_not_win_time(config: Path) ->
             connection, _ = server.accept()
             with connection:
                 try:
-                    for _ in range(100):
+                    for _ in range(1000):
                         connection.sendall(b"x")
                         time.sleep(0.02)
                 except BrokenPipeError:
@@ -202,8 +202,8 @@ def test_an_agent_that_sends_a_drop_at_a_time_does_not_win_time(config: Path) ->
         started = time.monotonic()
         hook.take("dhclient", [], BOUND, str(config), now_s=5.0)
         took = time.monotonic() - started
-        thread.join(5)
-    assert 0.04 <= took < 1.0
+        thread.join(30)
+    assert 0.04 <= took < 5.0
 
 
 def test_bad_news_is_logged_and_changes_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -233,7 +233,7 @@ def test_a_terminal_of_other_letters_and_a_reader_who_leaves(tmp_path: Path) -> 
         assert process.stderr is not None
         assert process.stderr.read() == ""
         process.stderr.close()
-        assert process.wait(10) == 1
+        assert process.wait(40) == 1
     assert any(line.startswith("! \\u30e2\\u30c7\\u30e0") for line in first)
 
 
@@ -246,7 +246,7 @@ def test_watch_draws_again_until_ctrl_c(tmp_path: Path) -> None:
     seen = bytearray()
 
     def until(what: bytes) -> None:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while what not in seen:
             assert time.monotonic() < deadline, seen
             seen.extend(os.read(leader, 65536))
@@ -258,7 +258,7 @@ def test_watch_draws_again_until_ctrl_c(tmp_path: Path) -> None:
             answer["status"]["agent"]["changes"] = 32
             until(b"32 changes")
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 0
+            assert process.wait(40) == 0
             until(b"\x1b[?1049l")  # the screen is as it was before, and the last picture stays
             left = bytes(seen)[bytes(seen).rindex(b"\x1b[?1049l") :]
             while b"32 changes" not in left:
@@ -286,7 +286,7 @@ def test_watch_in_a_pipe(tmp_path: Path) -> None:
         assert process.stdout is not None
         lines = [json.loads(process.stdout.readline()) for _ in range(2)]
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(40) == 0
         process.stdout.close()
     assert lines == [SNAPSHOT, SNAPSHOT]
 
@@ -309,7 +309,7 @@ def test_watch_in_plain_words_says_what_is_another(tmp_path: Path) -> None:
         said.append(process.stdout.readline())
     said.append(process.stdout.readline())
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 0
+    assert process.wait(40) == 0
     process.stdout.close()
     texts = [line.partition(" ")[2].strip() for line in said]
     assert texts[0] == "STREAMING 6.0 Mbit/s over 4 of 4 links"

@@ -115,7 +115,7 @@ def test_forgetting_the_old_lease_never_takes_one_that_comes_at_that_moment(stor
             found = super()._read(name, folder)
             if not writer.ident:
                 writer.start()
-                writer.join(5)
+                writer.join(30)
             return found
 
     assert not Interrupted(store.directory).forget("usb0", IPv4Address("10.0.0.10"))
@@ -130,7 +130,7 @@ def test_a_writer_that_hangs_holds_up_nobody(store: LeaseStore) -> None:
         start = time.monotonic()
         store.save(lease("usb1"))
         assert store.forget("usb0")
-        assert time.monotonic() - start < 2  # 0.05 s each, and whatever a busy machine takes
+        assert time.monotonic() - start < 10  # 0.05 s each, and whatever a busy machine takes
     finally:
         os.close(folder)
     assert store.load() == (lease("usb1"),)

@@ -37,7 +37,7 @@ async def test_the_agent_goes() -> None:
     await asyncio.sleep(0.01)
     assert not channel.ended.is_set()
     agent.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await channel.ended.wait()
     with pytest.raises(OSError, match="Broken pipe"):
         await channel.connect()

@@ -19,7 +19,7 @@ from tests.unit.page.agents import PretendedAgent
 
 
 async def until(true: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 8
+    end = time.monotonic() + 30
     while not true():
         assert time.monotonic() < end, what
         await asyncio.sleep(0.02)

@@ -71,7 +71,7 @@ async def test_a_run_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Mon
     began = time.monotonic()
     with pytest.raises(UnavailableError, match="took too long"):
         await doctor(tmp_path, "sleep 100", [0.0]).findings()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 async def test_the_agent_stops(tmp_path: Path) -> None:

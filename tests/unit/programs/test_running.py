@@ -45,19 +45,27 @@ async def test_it_gets_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_it_takes_too_long_and_ends_with_all_that_it_started(tmp_path: Path) -> None:
     began = time.monotonic()
     found, lines = await outcome(
-        f"trap '' TERM; (trap '' TERM; sleep 8; touch {tmp_path}/alive) & echo here; wait", timeout_s=0.3
+        f"trap '' TERM; (trap '' TERM; sleep 30; touch {tmp_path}/alive) & echo here; wait", timeout_s=0.3
     )
     assert str(found) == "took too long, and was ended: here"
     assert lines == ["here"]
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 25
     assert not list(tmp_path.iterdir())
 
 
 async def test_what_it_leaves_behind_ends_with_it() -> None:
     found, lines = await outcome("sleep 1000 & echo $!")
     assert found.status == 0
-    await asyncio.sleep(0.1)
-    assert not Path("/proc", lines[0]).exists() or "Z" in Path("/proc", lines[0], "stat").read_text()
+
+    def ended() -> bool:
+        try:
+            return "Z" in Path("/proc", lines[0], "stat").read_text()
+        except OSError:
+            return True
+
+    async with asyncio.timeout(20):
+        while not ended():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
 
 
 async def test_much_output_does_not_stop_it() -> None:

@@ -60,10 +60,10 @@ def test_a_forged_loss_list_is_harmless_and_cheap() -> None:
     for number in range(100):
         driven.sender.datagram_from_caller(data_packet(number), driven.now)
     driven.hears(1, srt_ack(90))
-    start = time.perf_counter()
+    start = time.process_time()
     for stamp in range(20):
         driven.hears(1, srt_nak(*[(0, (1 << 30) - 1)] * 180, stamp=stamp))
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert driven.stats(1)["lost"] == 10  # those that were in flight, each once
     assert driven.stats(1)["in_flight"] == 0
 

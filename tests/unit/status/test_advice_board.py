@@ -31,7 +31,7 @@ def line(name: str, state: str, advice: Advice | None) -> WatchLine:
 
 
 async def soon(lines: AsyncGenerator[WatchLine, None]) -> WatchLine:
-    return await asyncio.wait_for(anext(lines), 5)
+    return await asyncio.wait_for(anext(lines), 20)
 
 
 def test_each_sender_has_its_line_and_receivers_have_none() -> None:
@@ -76,18 +76,17 @@ async def test_who_follows_hears_at_once_what_is_new_and_each_second_what_is_not
     await lines.aclose()
 
 
-async def test_news_wakes_each_who_follows() -> None:
+async def test_news_wakes_each_who_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advice_board, "HEARTBEAT_S", 3600.0)  # no sign of life meanwhile
     board = AdviceBoard(lambda: [ONE, OTHER])
     all_of_them, one = board.follow(""), board.follow("sender [::1]:6001")
     assert [(await soon(all_of_them)).sender for _ in range(2)] == ["127.0.0.1:6000", "[::1]:6001"]
     assert (await soon(one)).state == "backing off"
     waiting = [asyncio.ensure_future(anext(each)) for each in (all_of_them, one)]
     await asyncio.sleep(0)
-    began = time.monotonic()
     board.post(OTHER.name, LOWER, time.monotonic())
-    for each in await asyncio.wait_for(asyncio.gather(*waiting), 5):
+    for each in await asyncio.wait_for(asyncio.gather(*waiting), 20):
         assert (each.sender, each.advice) == ("[::1]:6001", LOWER)
-    assert time.monotonic() - began < 0.9, "not only with the next sign of life"
     for lines in (all_of_them, one):
         await lines.aclose()
 

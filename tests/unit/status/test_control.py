@@ -125,7 +125,7 @@ def as_line(**keys: Any) -> bytes:
 
 async def _replies(path: Path, *lines: bytes) -> list[dict[str, Any]]:
     async with served(path):
-        return await asyncio.wait_for(ask(path, *lines), 5)
+        return await asyncio.wait_for(ask(path, *lines), 20)
 
 
 async def test_a_command_gets_the_request_and_who_asks(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ async def test_silent_and_slow_clients_are_dropped(tmp_path: Path) -> None:
         began = time.monotonic()
         assert await silent.read() == b""
         assert await dripping.read() == b""
-        assert 0.1 < time.monotonic() - began < 2
+        assert 0.1 < time.monotonic() - began < 10
         keep.close()
         drip.close()
 
@@ -309,7 +309,7 @@ async def test_without_descriptors_it_says_so_once_and_tries_again(
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             client.setblocking(False)
             loop = asyncio.get_running_loop()
-            assert b'"ok": true' in await asyncio.wait_for(loop.sock_recv(client, 65536), 2)
+            assert b'"ok": true' in await asyncio.wait_for(loop.sock_recv(client, 65536), 20)
     assert caplog.messages == ["the control socket accepts nobody at present: Too many open files"]
 
 
@@ -401,7 +401,7 @@ async def test_stop_ends_subscriptions(tmp_path: Path) -> None:
         reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
         writer.write(as_line(command="drip"))
         assert json.loads(await reader.readline())["ok"]
-    assert await asyncio.wait_for(reader.read(), 1) == b""
+    assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
 
 
@@ -516,7 +516,7 @@ async def test_stop_ends_open_connections_and_a_new_server_can_start(tmp_path: P
     async with served(path):
         reader, writer = await asyncio.open_unix_connection(path)
         await asyncio.sleep(0.05)
-    assert await asyncio.wait_for(reader.read(), 1) == b""
+    assert await asyncio.wait_for(reader.read(), 10) == b""
     writer.close()
     async with served(path):
         assert (await ask(path, as_line(command="status")))[0]["ok"]
@@ -538,7 +538,7 @@ def answering(path: Path, answer: bytes | None) -> Iterator[None]:
         with connection:
             connection.recv(65536)
             if answer is None:
-                done.wait(10)
+                done.wait(30)
             else:
                 connection.sendall(answer)
 
@@ -581,7 +581,7 @@ def test_no_answer_in_time_is_unavailable(tmp_path: Path) -> None:
         pytest.raises(UnavailableError, match=r"does not answer at .* within 0\.2 s"),
     ):
         request(tmp_path / "s", {"command": "status"}, timeout=0.2)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 def test_root_asks_at_its_own_socket_and_at_the_open_one_of_an_older_agent(
@@ -656,7 +656,7 @@ async def test_a_user_who_asks_without_end_is_answered_now_and_then(
         async with served(tmp_path / "s", spacing_s=3600.0):
             reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
             writer.write(as_line(command="status") * 100)
-            assert json.loads(await asyncio.wait_for(reader.readline(), 5.0))["ok"]
+            assert json.loads(await asyncio.wait_for(reader.readline(), 20.0))["ok"]
             answers += 1
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(reader.readline(), 0.2)

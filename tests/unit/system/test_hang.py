@@ -97,7 +97,7 @@ def test_real_processes() -> None:
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (before := hang.look_at(process.pid))[process.pid].cpu_s < 0.1 or len(before) < 2:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -111,4 +111,6 @@ def test_real_processes() -> None:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-    assert hang.look_at(process.pid) == {}
+    while hang.look_at(process.pid):  # until somebody has taken note of the other one's end
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -67,7 +67,6 @@ async def test_a_storm_of_signals_is_a_few_looks(bus: PrivateBus) -> None:
         await until(lambda: said(watcher) == ["usb1: T-Mobile LTE 99 %"], "the last")
         # No more than one in 10 ms, however long this machine took to send them.
         assert 1 <= len(looks) <= (asyncio.get_running_loop().time() - started) / SETTLE_S + 1
-        assert len(looks) < STORM / 2
 
 
 async def test_a_stranger_floods_and_forges(

@@ -24,7 +24,7 @@ def on_packet_loop(main: Callable[[], Awaitable[None]]) -> None:
 
     async def within() -> None:
         with _cleanup:
-            await asyncio.wait_for(main(), 20)
+            await asyncio.wait_for(main(), 60)
 
     with asyncio.Runner(loop_factory=PacketLoop) as runner:
         runner.run(within())
@@ -57,7 +57,7 @@ def close(engine: Engine) -> None:
     engine.loop.set_alarm(None, lambda now: None)
 
 
-async def until(what: Callable[[], object], within_s: float = 5.0) -> None:
+async def until(what: Callable[[], object], within_s: float = 20.0) -> None:
     """Wait until it is true."""
     deadline = time.monotonic() + within_s
     while not what():

@@ -37,11 +37,11 @@ async def test_resumes_are_told_at_most_ten_times_a_second() -> None:
 
     engine = Changing(channel, {})
     engine.loop = cast("PacketLoop", asyncio.get_running_loop())
-    end = engine.loop.time() + 0.35
+    end = engine.loop.time() + 1.05
     while engine.loop.time() < end:
         engine.publish_resume()
         await asyncio.sleep(0.003)
-    assert 2 <= len(told) <= 4
+    assert 2 <= len(told) <= 11
     assert all(after - before >= 0.099 for before, after in itertools.pairwise(told))
     assert len(agent.recv(65536).splitlines()) == len(told)
     channel.close()

@@ -105,7 +105,7 @@ def test_alarms_timers_and_packets_go_together() -> None:
                 sock.recv(9)
                 said.append("packet")
                 loop.call_soon(said.append, "soon")
-                loop.set_alarm(time.monotonic() + 0.03, again)
+                loop.set_alarm(time.monotonic() + 0.1, again)
                 return 1
 
             def again(now: float) -> None:
@@ -113,10 +113,11 @@ def test_alarms_timers_and_packets_go_together() -> None:
                 loop.call_later(0.01, done.set)
 
             loop.add_packets(sock.fileno(), read)
-            loop.call_at(now + 0.02, said.append, "timer")
-            loop.set_alarm(now + 0.01, lambda now: said.append("first alarm"))
-            loop.call_at(now + 0.04, peer_send, sock)
-            await asyncio.wait_for(done.wait(), 5)
+            # Far enough apart for a machine that is late.
+            loop.call_at(now + 0.2, said.append, "timer")
+            loop.set_alarm(now + 0.1, lambda now: said.append("first alarm"))
+            loop.call_at(now + 0.4, peer_send, sock)
+            await asyncio.wait_for(done.wait(), 20)
             loop.remove_packets(sock.fileno())
 
     def peer_send(sock: socket.socket) -> None:

@@ -120,7 +120,8 @@ async def test_a_busy_server_that_does_not_answer_is_used_if_all_others_refuse(
     await until(lambda: srt.endpoint == rig.endpoints[1])
 
 
-async def test_while_none_answers_they_are_asked_again(rig: Rig) -> None:
+async def test_while_none_answers_they_are_asked_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(srtserver, "ANSWER_WITHIN_S", 1.0)
     rig.refuse(0)
     srt = rig.start()
     srt.offer(rig.endpoints)
@@ -172,7 +173,8 @@ async def test_one_that_works_is_kept_and_not_asked(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("packet", [handshake(1, 77), wire.build_shutdown(7), b"", b"x"])
-async def test_what_is_no_answer_is_none(rig: Rig, packet: bytes) -> None:
+async def test_what_is_no_answer_is_none(rig: Rig, packet: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(srtserver, "ANSWER_WITHIN_S", 30.0)
     srt = rig.start()
     srt.offer(rig.endpoints[:2])
     rig.servers[1].answers(packet or b"\0")

@@ -45,7 +45,7 @@ def receiver(port: int, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], so
             ours.sendall(b'{"resume":{}}\n')
             process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stderr=file)
         try:
-            ours.settimeout(20)
+            ours.settimeout(60)
             lines = ours.makefile("rb")
             assert any(json.loads(line) == {"ready": True} for line in lines), log.read_text()
             lines.close()
@@ -57,7 +57,7 @@ def receiver(port: int, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], so
 
 def family_of(process: subprocess.Popen[bytes]) -> list[int]:
     """The front and both workers; the front is ready before the workers are forked."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while len(family := children(process.pid)) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -65,7 +65,7 @@ def family_of(process: subprocess.Popen[bytes]) -> list[int]:
 
 
 def until_gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -75,7 +75,7 @@ def test_a_worker_that_dies_is_started_again_and_all_end_together(tmp_path: Path
     with receiver(free_ports(1)[0], tmp_path / "log") as (process, _):
         front, *others = family_of(process)
         os.kill(others[0], signal.SIGKILL)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while len(now := children(process.pid)) != 3 or others[0] in now:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -83,7 +83,7 @@ def test_a_worker_that_dies_is_started_again_and_all_end_together(tmp_path: Path
         assert others[1] in now
         assert "worker 1 died; starting it again" in (tmp_path / "log").read_text()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(40) == 0
         until_gone(now)
 
 
@@ -102,7 +102,7 @@ def test_without_its_front_a_receiver_ends(tmp_path: Path) -> None:
     with receiver(free_ports(1)[0], tmp_path / "log") as (process, _):
         family = family_of(process)
         os.kill(family[0], signal.SIGKILL)
-        assert process.wait(10) == 128 + signal.SIGKILL
+        assert process.wait(40) == 128 + signal.SIGKILL
         until_gone(family)
 
 
@@ -110,7 +110,7 @@ def test_when_the_agent_is_gone_all_end(tmp_path: Path) -> None:
     with receiver(free_ports(1)[0], tmp_path / "log") as (process, agent):
         family = family_of(process)
         agent.shutdown(socket.SHUT_RDWR)
-        assert process.wait(10) == 0
+        assert process.wait(40) == 0
         until_gone(family)
 
 
