@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 KINDS = ("gateway", "icmp", "tcp", "dns", "http", "command")
@@ -45,6 +46,7 @@ class Target:
         return as_address(self.host)
 
 
+@lru_cache(maxsize=1024)  # addresses of links and receivers are asked for each second
 def as_address(text: str) -> IPv4Address | IPv6Address | None:
     """An address without scope, or None."""
     try:

@@ -337,10 +337,13 @@ class _Engine:
         self._hang = hang.HangDetector()
         while True:
             await asyncio.sleep(hang.LOOK_INTERVAL_S)
-            if self._ready and self._hang.look(time.monotonic(), hang.look_at(process.pid)):
+            if self._ready and self._hang.look(time.monotonic(), self._seen(process.pid)):
                 break
         self.hung += 1
         self._kill_for(f"hung: no statistics for {time.monotonic() - self._since:.1f} s")
+
+    def _seen(self, pid: int) -> dict[int, hang.Sight]:
+        return hang.look_at(pid, workers=self.role == "receiver")
 
     def tell_links(self) -> None:
         """Senders: the links as they are now, if the agent has set them."""

@@ -146,7 +146,7 @@ class Kernel:
         self._sequence = itertools.count(1)
         self._answered: dict[tuple[int, int], _Answer] = {}  # the last dump of each kind and family
         self._reader = wire.Reader()
-        self._first_reader = wire.Reader()
+        self._counting_reader = wire.Reader()  # of messages that have byte counters
         self._has_resilient: bool | None = None  # groups; None: not asked yet
 
     async def __aenter__(self) -> Self:
@@ -259,7 +259,7 @@ class Kernel:
         def links() -> tuple[Interface, ...]:
             number = next(self._sequence)
             request = wire.dump_request(wire.GETLINK, 0, number, statistics=True)
-            return _links(self._answers(request, number), wire.Reader(), wire.Reader())
+            return _links(self._answers(request, number), self._counting_reader)
 
         return self._again(links)
 
@@ -305,7 +305,7 @@ class Kernel:
 
     def _read(self) -> Facts:
         reader = self._reader
-        links = _links(self._dump(wire.GETLINK, 0), reader, self._first_reader)
+        links = _links(self._dump(wire.GETLINK, 0), reader)
         nexthops = self._dump_if_known(wire.GETNEXTHOP, 0)
         return Facts(
             interfaces=links,
@@ -350,7 +350,7 @@ class Kernel:
 
         `selectors` are those of rtnetlink.lookup_request. `comes_in`: by which interface, if it does.
         """
-        links = _links(self._dump(wire.GETLINK, 0), wire.Reader(), wire.Reader())
+        links = _links(self._dump(wire.GETLINK, 0), wire.Reader())
         names = {link.index: link.name for link in links}
         indexes = {name: index for index, name in names.items()}
         if any(name and name not in indexes for name in (device, comes_in)):
@@ -405,16 +405,14 @@ class Kernel:
         return failures
 
 
-def _links(
-    payloads: Sequence[bytes], reader: wire.Reader, first_reader: wire.Reader
-) -> tuple[Interface, ...]:
-    """The interfaces. They are parsed twice: a port's master is named only when all names are known.
+def _links(payloads: Sequence[bytes], reader: wire.Reader) -> tuple[Interface, ...]:
+    """The interfaces. If names have changed they are parsed again: a port's master may have another one.
 
     `reader` then knows the names, to read the other objects.
     """
-    first_reader.begin({})
-    reader.begin({link.index: link.name for link in first_reader.read(wire.link, payloads)})
-    return reader.read(wire.link, payloads)
+    links = reader.read(wire.link, payloads)
+    names = {link.index: link.name for link in links}
+    return reader.read(wire.link, payloads) if reader.begin(names) else links
 
 
 def read_facts_once() -> Facts:

@@ -435,11 +435,13 @@ class Reader:
         self._read: dict[tuple[Callable[..., Any], int], _Read] = {}
         self._joined: dict[Callable[..., Any], tuple[tuple[Any, ...], ...]] = {}
 
-    def begin(self, names: dict[int, str]) -> None:
-        """Begin a new reading, with the interfaces as they are now."""
-        if names != self._names:
-            self._read = {}
-            self._names = names
+    def begin(self, names: dict[int, str]) -> bool:
+        """Begin a new reading, with the interfaces as they are now; whether they were others before."""
+        if names == self._names:
+            return False
+        self._read = {}
+        self._names = names
+        return True
 
     def read(self, parse: Callable[[bytes, Names], Noun | None], *dumps: Sequence[bytes]) -> tuple[Noun, ...]:
         """What `parse` makes of the payloads of these dumps, without None.

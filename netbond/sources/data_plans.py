@@ -25,9 +25,10 @@ import logging
 import re
 import time
 from calendar import monthrange
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ def _begins(year: int, month: int, day: int) -> date:
     return date(year, month, min(day, monthrange(year, month)[1]))
 
 
+@lru_cache(maxsize=64)  # asked each second for each interface, for the same month
 def month_of(today: date, day: int) -> date:
     """Return the first day of the month that contains `today`, for months that begin on `day`."""
     begins = _begins(today.year, today.month, day)
@@ -130,6 +132,7 @@ def month_of(today: date, day: int) -> date:
     return _begins(year, month, day)
 
 
+@lru_cache(maxsize=64)
 def next_month(start: date, day: int) -> date:
     """Return the first day of the month after the one that began at `start`."""
     year, month = (start.year + 1, 1) if start.month == 12 else (start.year, start.month + 1)
@@ -152,20 +155,25 @@ def add_usage(
         day = settings.get(link.name, UNMATCHED).budget_day
         if old is None:
             old = Usage(None, day, 0, 0, link.index, link.rx_bytes, link.tx_bytes, clock.boot)
-        used = _since(old, link, clock.boot)
-        counted = replace(
-            old,
-            used=old.used + used,
-            undated=old.undated + used,
-            index=link.index,
-            rx=link.rx_bytes,
-            tx=link.tx_bytes,
-            boot=clock.boot,
-        )
-        found[link.name] = _dated(counted, day, clock)
+        found[link.name] = _dated(_counted(old, link, clock.boot), day, clock)
     for device in list(found)[: max(0, len(found) - MOST_DEVICES)]:
         del found[device]
     return found
+
+
+def _counted(old: Usage, link: Interface, boot: str) -> Usage:
+    if (old.index, old.rx, old.tx, old.boot) == (link.index, link.rx_bytes, link.tx_bytes, boot):
+        return old
+    used = _since(old, link, boot)
+    return replace(
+        old,
+        used=old.used + used,
+        undated=old.undated + used,
+        index=link.index,
+        rx=link.rx_bytes,
+        tx=link.tx_bytes,
+        boot=boot,
+    )
 
 
 def _since(old: Usage, link: Interface, boot: str) -> int:
@@ -197,7 +205,7 @@ def _dated(usage: Usage, day: int, clock: Clock) -> Usage:
     elif start != usage.start and clock.synchronised:
         before = usage.last_used if usage.last_start == start else 0
         usage = replace(usage, start=start, used=usage.used + before, last_start=None, last_used=0)
-    return replace(usage, undated=0) if clock.synchronised else usage
+    return replace(usage, undated=0) if usage.undated and clock.synchronised else usage
 
 
 def plan_state(device: str, usage: Usage, setting: UplinkConfig) -> PlanState:
@@ -444,19 +452,25 @@ def synchronised() -> bool:
 
 def _adjtimex() -> int:
     """Return the clock's state from adjtimex(2), without changing the clock; -1 if it cannot be called."""
-    try:
-        ask = ctypes.CDLL(None).adjtimex
-    except (OSError, AttributeError):
-        return -1
+    ask = _function("adjtimex")
     # struct timex has at most 208 bytes. If all are 0, adjtimex sets nothing.
-    answer: int = ask(ctypes.create_string_buffer(512))
-    return answer
+    return -1 if ask is None else ask(ctypes.create_string_buffer(512))
 
 
-def clock(now: float) -> Clock:
-    """Read the box's clock at `now` (Unix time)."""
+@cache
+def _function(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None if it has no such function."""
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError):
+        return None
+    return found
+
+
+def clock(now: float, boot: str) -> Clock:
+    """Read the box's clock at `now` (Unix time); `boot` is the boot's id."""
     today = datetime.fromtimestamp(now).astimezone().date()  # months begin at local midnight
-    return Clock(today, synchronised(), boot_id())
+    return Clock(today, synchronised(), boot)
 
 
 # --- in the agent -----------------------------------------------------------------------------------------
@@ -471,6 +485,7 @@ class DataPlans(Source, Output):
         self._config = config
         self._look: Look = lambda: None
         self._meter = Meter(config.agent.data_dir, config.agent.state_dir)
+        self._boot = boot_id()
         self._first: Sequence[
             Interface
         ] = ()  # to count in the first pass, when each interface's plan is known
@@ -529,5 +544,5 @@ class DataPlans(Source, Output):
         return replace(sections, metered=section(self._meter.plans.values()))
 
     def _count(self, links: Iterable[Interface], settings: Settings) -> None:
-        for line in self._meter.observe(links, settings, clock(time.time())):
+        for line in self._meter.observe(links, settings, clock(time.time(), self._boot)):
             logger.warning("%s", line)

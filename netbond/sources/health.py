@@ -36,6 +36,7 @@ class HealthChecks(Source, Output):
     def __init__(self, config: Config) -> None:
         self._config = config
         self._settings = NO_SETTINGS
+        self._chains: dict[str, tuple[CheckConfig, ...]] = {}  # by device, of this configuration
         self._look: Look = lambda: None
         self._commands = CommandChecks()
         self._monitor = Monitor(config, self._news, ask=self._ask)
@@ -84,7 +85,7 @@ class HealthChecks(Source, Output):
         """Check these uplinks from now on, each with its settings."""
         if (goal.settings, config) != self._checked_by:
             self._checked_by = (goal.settings, config)
-            self._config, self._settings = config, goal.settings
+            self._config, self._settings, self._chains = config, goal.settings, {}
             self._monitor.configure(config, goal.settings)
             self._receivers.configure(config.health)
             self._names.want(_receiver_names(config))
@@ -129,7 +130,9 @@ class HealthChecks(Source, Output):
         ]
 
     def _chain(self, device: str) -> tuple[CheckConfig, ...]:
-        return self._config.chain(self._settings.get(device, UNMATCHED).checks)
+        if device not in self._chains:
+            self._chains[device] = self._config.chain(self._settings.get(device, UNMATCHED).checks)
+        return self._chains[device]
 
     def _may_be_suspect(self, device: str) -> bool:
         """Whether streams' evidence counts for it; `checks = []` says that it is never down."""

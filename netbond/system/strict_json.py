@@ -45,8 +45,8 @@ def _finite(digits: str) -> float:
 
 
 def _deeper_than(value: object, levels: int) -> bool:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return False
-    return levels == 0 or any(_deeper_than(item, levels - 1) for item in value)
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(levels):
+        inside = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+        level = [item for item in inside if isinstance(item, dict | list)]
+    return bool(level)

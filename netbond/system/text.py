@@ -16,6 +16,8 @@ def printable(text: str, limit: int = 500) -> str:
     Reasons come from engines without root that face the internet, and are shown in root's terminal: an escape
     sequence in one must stay text.
     """
+    if len(text) <= limit and text.isprintable():  # nearly all text is
+        return text
     # str.isprintable is false for controls, separators other than the space, surrogates, and format
     # characters such as the right-to-left override.
     escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])

@@ -306,3 +306,24 @@ async def test_lifetimes_that_cannot_be_read_are_no_trouble() -> None:
 )
 def test_kernels_whose_rules_can_ask_for_a_dscp(release: str, takes: bool) -> None:
     assert client._takes_dscp(release) is takes
+
+
+# --- byte counters -----------------------------------------------------------------------------------------
+
+
+def link(index: int, name: bytes, master: int = 0) -> tuple[int, int, bytes]:
+    body = struct.pack("=BxHiII", 0, 1, index, 1, 0)
+    for kind, value in ((3, name + b"\0"), (10, struct.pack("=I", master))):
+        length = 4 + len(value)
+        body += struct.pack("=HH", length, kind) + value + bytes(-length % 4)
+    return wire.NEWLINK, 0, body
+
+
+async def test_a_bridge_that_is_renamed_has_its_new_name_at_its_ports() -> None:
+    """Links are parsed once more then, although a port's own message has not changed."""
+    names = [b"br0", b"br0", b"br1"]
+    found = kernel(Netlink(lambda _k, _p: [link(2, b"eth0", 3), link(3, names.pop(0)), *dump()]))
+    seen = []
+    while names:
+        seen.append([(each.name, each.master) for each in await found.read_links()])
+    assert seen == [[("eth0", "br0"), ("br0", "")]] * 2 + [[("eth0", "br1"), ("br1", "")]]

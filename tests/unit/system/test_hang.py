@@ -87,7 +87,7 @@ def test_looks_that_come_late_prove_nothing() -> None:
 @pytest.mark.parametrize("name", ["python3", "a) R 1 (b", "x\ny"])
 def test_the_name_of_a_process_is_any_text(name: str) -> None:
     stat = f"7 ({name}) S 1 7 7 0 -1 4194304 1 2 3 4 150 50 5 6 20 0 1 0 99 1000 200\n"
-    assert parse(stat) == Sight("S", 200 / os.sysconf("SC_CLK_TCK"))
+    assert parse(stat.encode()) == Sight("S", 200 / os.sysconf("SC_CLK_TCK"))
 
 
 def test_real_processes() -> None:
@@ -104,6 +104,7 @@ def test_real_processes() -> None:
         (worker,) = (pid for pid in before if pid != process.pid)
         assert before[worker].state == "S"
         assert before[process.pid].state == "R"
+        assert list(hang.look_at(process.pid, workers=False)) == [process.pid]
         os.kill(process.pid, signal.SIGSTOP)
         while hang.look_at(process.pid)[process.pid].state != "T":
             assert time.monotonic() < deadline
