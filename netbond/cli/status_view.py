@@ -635,9 +635,18 @@ def capacity(link: LinkStatistics | LinkAdvice) -> str | None:
 
 
 def rates(of: SenderStatistics | Advice) -> str:
-    """What an encoder may send, of what the bond carries: "send 8.50M of 9.50M bit/s"."""
+    """What an encoder may send, of what the bond carries: "send 8.50M of 9.50M bit/s".
+
+    Of ">9.50M" if it is to send more than links have shown so far: only full ones show what they carry.
+    """
     advised, carried = amount(of.advised_bits_per_second), amount(of.capacity_bits_per_second)
-    return f"send {advised or '-'} of {carried or '-'} bit/s"
+    return f"send {advised or '-'} of {'>' if carried and exceeds(of) else ''}{carried or '-'} bit/s"
+
+
+def exceeds(of: SenderStatistics | Advice) -> bool:
+    """Whether more is advised than the links have shown that they carry."""
+    advised, known = number(of.advised_bits_per_second), number(of.capacity_bits_per_second)
+    return advised is not None and known is not None and advised > known
 
 
 def waiting(of: SenderStatistics | Advice) -> str:

@@ -51,7 +51,10 @@ class Advice:
         )
     )
     capacity_bits_per_second: int = field(
-        metadata=doc("SRT payload that the links that are up can carry now, together")
+        metadata=doc(
+            "SRT payload that the links that are up can carry now, together, as far as they have shown it;"
+            " the advice may be larger: only links that are full show what they carry"
+        )
     )
     queued_ms: int = field(metadata=doc("time that the links take for all that waits"))
     latency_ms: int = field(metadata=doc("SRT's, or 1000 until a handshake has told it"))

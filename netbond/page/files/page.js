@@ -278,7 +278,8 @@
     put(entry.why, [sender.state === "connected" ? "" : sender.state, sender.reason].filter(Boolean).join(": "));
     show(entry.why, entry.why.textContent);
     entry.sent.tell(rate(sender.kbps || 0));
-    entry.cap.tell(rate(sender.cap));
+    const [known, unit] = rate(sender.cap); // full links alone show what they carry, so more may be advised
+    entry.cap.tell([sender.advised > sender.cap ? `>${known}` : known, unit]);
     entry.advised.tell(rate(sender.advised));
     put(entry.also, [sender.queued ? `${sender.queued} ms wait for the links` : "",
       sender.lost ? `${sender.lost} % of the stream lost in the last 10 s` : ""].filter(Boolean).join(" · "));

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from netbond.cli.status import fitting
-from netbond.cli.status_view import CLOCK_IS_SET, MOST_PROBLEMS, age, amount, duration, size
+from netbond.cli.status_view import CLOCK_IS_SET, MOST_PROBLEMS, age, amount, duration, rates, size
 from netbond.sources.data_plans import EARLIEST
+from netbond.srtla.advice import Advice
 from netbond.status.schema import from_json
 from tests.unit.cli.snapshots import (
     NOW,
@@ -472,3 +473,16 @@ def test_a_backup_that_was_set_is_said_once() -> None:
     box["uplinks"][1].update(state="standby", reason="set backup by root", mode="backup")
     box["overrides"][0]["value"] = "backup"
     assert shown(box).count("set backup by root") == 1
+
+
+@pytest.mark.parametrize(
+    ("advised", "known", "said"),
+    [
+        (8_500_000, 9_500_000, "send 8.50M of 9.50M bit/s"),
+        (9_900_000, 9_500_000, "send 9.90M of >9.50M bit/s"),
+        (9_500_000, 9_500_000, "send 9.50M of 9.50M bit/s"),
+    ],
+)
+def test_more_advised_than_is_known_to_be_there_says_so(advised: int, known: int, said: str) -> None:
+    """Only links that are full show what they carry, so advice rises beyond what is known."""
+    assert rates(Advice(advised, known, 0, 1000, 0.0, 30)) == said
