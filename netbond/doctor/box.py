@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from shlex import quote
 
 from netbond.doctor.model import ERROR, OK, UNKNOWN, WARNING, Finding, Seen
+from netbond.overrides import left_words, words
+from netbond.status.schema import OverrideStatus
+from netbond.system.text import duration
 
 BUILT = 1_767_225_600.0  # 2026-01-01: no clock that is right says less
 
@@ -30,6 +34,27 @@ def agent(seen: Seen) -> Iterator[Finding]:
     about = seen.snapshot.agent
     text = f"the agent runs, version {about.version}"
     yield Finding("agent", OK, "", text, f"pid {about.pid}, up for {about.uptime_s:.0f} s")
+
+
+def set_by_hand(seen: Seen) -> Iterator[Finding]:
+    """What a person has set of uplinks: one that is off is easily forgotten."""
+    for each in () if seen.snapshot is None else seen.snapshot.overrides:
+        restricts = each.what == "mode" and each.value != "normal"
+        left = left_words(each.left_s) or "until it is unset"
+        yield Finding(
+            "set",
+            WARNING if restricts else OK,
+            each.uplink,
+            f"{each.uplink} is {words(each.what, each.value)} by {each.by}, {left}",
+            f"set {duration(each.since_s)} ago; {_instead(each)}",
+            f"netbond unset {quote(each.uplink)} {each.what}",
+        )
+
+
+def _instead(one: OverrideStatus) -> str:
+    if one.configured is None:
+        return "the uplink is not there now"
+    return f"without it: {one.what} {one.configured}"
 
 
 def unit(seen: Seen) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ Check = Callable[[Seen], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     box.configuration,
     box.agent,
+    box.set_by_hand,
     box.unit,
     box.watchdog,
     box.flavour,

@@ -9,7 +9,8 @@ import pytest
 
 from netbond.doctor import box
 from netbond.doctor.model import Clock, DhcpClient, ListFile
-from tests.unit.doctor.boxes import codes, healthy
+from netbond.status.schema import OverrideStatus
+from tests.unit.doctor.boxes import agent, codes, healthy
 
 UNIT = {
     "LoadState": "loaded", "ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no",
@@ -30,6 +31,51 @@ def test_the_agent() -> None:
     (found,) = box.agent(replace(healthy(), snapshot=None, no_agent="nobody answers"))
     assert (found.severity, found.evidence) == ("error", "nobody answers")
     assert found.mend.startswith("systemctl start netbond")
+
+
+def test_what_a_person_has_set_is_said_with_the_command_that_takes_it_back() -> None:
+    assert codes(box.set_by_hand(healthy())) == []
+    assert codes(box.set_by_hand(replace(healthy(), snapshot=None))) == []
+    off = OverrideStatus("roof", "mode", "off", "root", 7500.0, None, "normal")
+    backup = OverrideStatus("my usb", "mode", "backup", "the web page", 60.0, 1800.0, None)
+    normal = OverrideStatus("usb2", "mode", "normal", "root", 5.0, None, "backup")
+    weight = OverrideStatus("usb3", "weight", 3, "root", 5.0, None, 1)
+    found = [
+        *box.set_by_hand(
+            replace(healthy(), snapshot=replace(agent(), overrides=(off, backup, normal, weight)))
+        )
+    ]
+    assert [(each.code, each.severity, each.verdict, each.evidence, each.mend) for each in found] == [
+        (
+            "set",
+            "warning",
+            "roof is set off by root, until it is unset",
+            "set 2 h 5 min ago; without it: mode normal",
+            "netbond unset roof mode",
+        ),
+        (
+            "set",
+            "warning",
+            "my usb is set backup by the web page, for 30 min more",
+            "set 1 min ago; the uplink is not there now",
+            "netbond unset 'my usb' mode",
+        ),
+        (
+            "set",
+            "ok",
+            "usb2 is set normal by root, until it is unset",
+            "set 5 s ago; without it: mode backup",
+            "netbond unset usb2 mode",
+        ),
+        (
+            "set",
+            "ok",
+            "usb3 is set weight 3 by root, until it is unset",
+            "set 5 s ago; without it: weight 1",
+            "netbond unset usb3 weight",
+        ),
+    ]
+    assert {each.fix for each in found} == {()}, "a person has set it, and a person takes it back"
 
 
 @pytest.mark.parametrize(
