@@ -113,16 +113,18 @@ class EventLog:
         return tuple(event for event in self._kept if event.time >= time and event.number > number)
 
     async def follow(self, time: float) -> AsyncGenerator[EventsReply, None]:
-        """Those since then, and each as it comes; an empty reply each HEARTBEAT_S."""
-        number = 0
+        """Those since then, and each as it comes; an empty reply each HEARTBEAT_S.
+
+        What comes counts whatever its time is: the wall clock may be set back meanwhile.
+        """
+        news, found = self._news, self.since(time)
         while True:
-            news, found = self._news, self.since(time, number)
-            if found:
-                number = found[-1].number
+            number = self._number
             yield EventsReply(found)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
                     await news.wait()
+            news, found = self._news, tuple(event for event in self._kept if event.number > number)
 
     def close(self, now: float) -> None:
         """Write what is left."""

@@ -153,6 +153,18 @@ async def test_who_follows_hears_each_as_it_comes(tmp_path: Path, monkeypatch: p
             assert [event.text for event in (await waits).events] == ["new"]
 
 
+async def test_who_follows_hears_what_comes_after_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_log, "HEARTBEAT_S", 0.05)
+    log = EventLog(tmp_path)
+    log.tell(News("x", "", "long ago"), 1.0, 1.0)
+    async with contextlib.aclosing(log.follow(2000.0)) as replies:
+        assert (await anext(replies)).events == ()
+        log.tell(News("x", "", "in 1970"), 2.0, 10.0)
+        assert [event.text for event in (await anext(replies)).events] == ["in 1970"]
+
+
 def test_a_line_is_json(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     log.tell(News("x", "s", "text"), 1.0, 1.0)
