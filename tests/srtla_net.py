@@ -391,11 +391,12 @@ def sending_agent(
     resume: Any = None,
     links: Sequence[dict[str, str]] | None = None,
     more: Sequence[str] = (),
+    user: str = "nobody",
 ) -> Agent:
     """`netbond send` as the agent starts it."""
     agent = Agent(
         net, net.box, "send", "--listen", "127.0.0.1:6000", "--receiver", f"{RECEIVER}:5000", *more,
-        resume=resume, log="send.log",
+        resume=resume, log="send.log", user=user,
     )  # fmt: skip
     default = [{"label": f"usb{n}", "address": f"10.7.{n}.2", "device": f"usb{n}"} for n in range(net.links)]
     agent.say({"links": default if links is None else list(links)})

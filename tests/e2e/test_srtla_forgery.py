@@ -20,18 +20,41 @@ import pytest
 
 from netbond.srtla import wire
 from tests import foreign, ready
-from tests.srtla_net import RECEIVER, Net, Stream, eventually, net, receiving_agent, sending_agent, streaming
-from tests.srtla_util import srt_nak
+from tests.srtla_net import (
+    RECEIVER,
+    Net,
+    Stream,
+    eventually,
+    net,
+    receiving_agent,
+    sending_agent,
+    sh,
+    streaming,
+)
+from tests.srtla_util import srt_ack, srt_nak
 
 pytestmark = pytest.mark.root
 
 SECONDS = 4.0
 RATE = 50  # forged packets a second, to each link
 
+
+def acknowledged(stamp: int) -> bytes:
+    """That everything up to a number has arrived, by SRT, or ten packets by SRTLA; over all numbers in turn.
+
+    Who does not read the stream does not know which numbers it has.
+    """
+    sequence = stamp * (0x7FFFFFFF // 97) & 0x7FFFFFFF
+    if stamp % 2:
+        return srt_ack(sequence, stamp=stamp)
+    return wire.build_srtla_ack([sequence + step & 0x7FFFFFFF for step in range(10)])
+
+
 FORGED: dict[str, Callable[[int], bytes]] = {
     "no such group, 2 bytes": lambda _: struct.pack("!H", wire.REG_NGP),
     "no such group, padded": lambda _: wire.REG_NGP_PACKET,
     "registration refused": lambda _: struct.pack("!H", wire.REG_ERR),
+    "packets acknowledged": acknowledged,
     "all packets lost": lambda stamp: srt_nak((0, 0x7FFFFFFF), stamp=stamp),
     "all packets lost, without an end": lambda stamp: srt_nak((0, 0xFFFFFFFF), stamp=stamp),
 }
@@ -52,7 +75,9 @@ def link_ports(lab: Net) -> list[tuple[str, int]]:
     return sorted(found)
 
 
-def forge(lab: Net, targets: list[tuple[str, int]], make: Callable[[int], bytes]) -> tuple[int, int]:
+def forge(
+    lab: Net, targets: list[tuple[str, int]], make: Callable[[int], bytes], source: str = RECEIVER
+) -> tuple[int, int]:
     """Send packets in the receiver's name for SECONDS: how many, and how many REG2 came meanwhile."""
 
     def work() -> tuple[int, int]:
@@ -68,7 +93,7 @@ def forge(lab: Net, targets: list[tuple[str, int]], make: Callable[[int], bytes]
                     udp = struct.pack("!HHHH", 5000, port, 8 + len(data), 0) + data
                     # The kernel fills in length, identification and checksum.
                     ip = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, socket.IPPROTO_UDP, 0)
-                    ip += socket.inet_aton(RECEIVER) + socket.inet_aton(host)
+                    ip += socket.inet_aton(source) + socket.inet_aton(host)
                     raw.sendto(ip + udp, (host, 0))
                     sent += 1
                 with contextlib.suppress(BlockingIOError):
@@ -104,6 +129,8 @@ def test_packets_in_the_receivers_name_do_not_harm_a_stream(
         eventually(lambda: sum(len(group["links"]) for group in receiver.stats.get("groups", [])) == 3, 20)
         stream.start(mbps=4)
         stream.arrives()
+        if kind == "packets acknowledged":
+            lossy(lab)  # what is lost must be sent again all the same
         targets = link_ports(lab)
         assert len(targets) == 3
         groups = {group["id"] for group in receiver.stats["groups"]}
@@ -122,6 +149,37 @@ def test_packets_in_the_receivers_name_do_not_harm_a_stream(
             assert kept
             assert joins <= sent / 10  # it asks now and then
             assert load < 0.6
+
+
+def test_packets_in_another_name_are_not_even_read(tmp_path: Path) -> None:
+    """The sockets of links are connected, so the kernel drops what does not come from the receiver.
+
+    The links lose packets meanwhile: a report of a loss that is believed, or one that is not, would show.
+    """
+    with net(tmp_path, 3) as lab:
+        stream, receiver, sender = streaming(lab, 3, mbps=4)
+        lossy(lab)
+        kinds = list(FORGED.values())
+        before = lab.log("send.log")
+        sent, joins = forge(
+            lab, link_ports(lab), lambda stamp: kinds[stamp % len(kinds)](stamp), source="203.0.113.99"
+        )
+        assert (stream.finish(), joins) == ([], 0)
+        assert sent > 100
+        assert lab.log("send.log") == before
+        assert len(receiver.stats["groups"]) == 1
+        assert sender.stats["state"] == "connected"
+
+
+def lossy(lab: Net) -> None:
+    """Lose one of 50 packets on their way to the receiver."""
+    rule = "add rule inet t prerouting udp dport 5000 numgen random mod 50 < 1 drop"
+    for text in (
+        "add table inet t",
+        "add chain inet t prerouting { type filter hook prerouting priority 0; }",
+        rule,
+    ):
+        sh("ip", "netns", "exec", lab.far, "nft", text)
 
 
 def squat(place: tuple[str, int]) -> socket.socket:
