@@ -139,6 +139,30 @@ def _object_within(value: Mapping[str, Any]) -> tuple[str, str]:
     return (found[0] if len(found) == 1 else ""), ""
 
 
+def exit_statuses() -> str:
+    """Return the table of exit statuses, from the comments of netbond/errors.py."""
+    text = (PACKAGE / "errors.py").read_text(encoding="utf-8")
+    rows = re.findall(r"^EXIT_\w+ = (\d+)(?:  # (?:EX_\w+: )?(.*))?$", text, re.MULTILINE)
+    return "\n".join(
+        (
+            "| exit status | meaning |",
+            "|---|---|",
+            *(f"| {number} | {said or 'done'} |" for number, said in rows),
+        )
+    )
+
+
+def files() -> str:
+    """Return the table of files and folders whose place a key of the configuration says."""
+    rows = ["| file or folder | key | what it is |", "|---|---|---|"]
+    for table, shape in SINGLE.items():
+        for key in fields(shape):
+            default = key.metadata.get("default")
+            if isinstance(default, str) and default.startswith("/"):
+                rows.append(f"| `{default}` | `{table}.{key.name}` | {key.metadata['doc']} |")
+    return "\n".join(rows)
+
+
 # The parts: the page, the name of the part, and the function that makes it.
 PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/architecture.md", "modules", modules),
@@ -160,6 +184,8 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/status.md", "policies", partial(json_keys, schema.PolicyStatus)),
     ("docs/status.md", "engines", partial(json_keys, schema.EngineStatus)),
     ("docs/status.md", "without agent", partial(json_keys, schema.WithoutAgent)),
+    ("docs/files.md", "exit statuses", exit_statuses),
+    ("docs/files.md", "files", files),
     ("docs/health.md", "health", partial(json_keys, schema.HealthStatus)),
     ("docs/metered.md", "metered", partial(json_keys, schema.DataPlanStatus)),
     ("docs/networkmanager.md", "networkmanager", partial(json_keys, schema.ManagedDevice)),
