@@ -84,18 +84,31 @@ def _read(path: Path) -> dict[int, str]:
 
 
 class NameFiles:
-    """Our two files below `iproute2_dir`. If that is None or does not exist, no names are written."""
+    """Our two files below `iproute2_dir`. If that is None, or iproute2 is not there, no names are written.
+
+    iproute2 6.5 and later have their own files below /usr. Where the folder is missing for this reason, it is
+    made, and removed with the names.
+    """
 
     def __init__(self, iproute2_dir: Path | None) -> None:
         self.iproute2_dir = iproute2_dir
+        self._made = False  # the folder, by us
         if iproute2_dir is not None:
             for kind in KINDS:
                 files.sweep(iproute2_dir / f"{kind}.d", f"{FILE}.")
 
     def write(self, tables: Mapping[str, int], ecmp_table: int, protocol: int) -> tuple[str, ...]:
         """Write both files, if they are not up to date; return a line for each failure."""
-        if self.iproute2_dir is None or not self.iproute2_dir.is_dir():
+        if self.iproute2_dir is None:
             return ()
+        if not self.iproute2_dir.is_dir():
+            if not self.iproute2_dir.parent.is_dir() or not any(each.is_dir() for each in SYSTEM_DEFAULTS):
+                return ()
+            try:
+                files.make_directory(self.iproute2_dir, 0o755)
+            except OSError as error:
+                return (f"{self.iproute2_dir}: {_why(error)}; `ip` shows numbers instead of netbond's names",)
+            self._made = True
         texts = {
             "rt_tables": render_tables(tables, ecmp_table, read_taken(self.iproute2_dir, "rt_tables")),
             "rt_protos": render_protocol(protocol, read_taken(self.iproute2_dir, "rt_protos")),
@@ -125,6 +138,11 @@ class NameFiles:
                 continue  # somebody else's
             except OSError as error:
                 problems.append(f"{path}: {_why(error)}; it stays")
+        if self._made:
+            with contextlib.suppress(OSError):  # somebody else's files are in it by now
+                for kind in KINDS:
+                    (self.iproute2_dir / f"{kind}.d").rmdir()
+                self.iproute2_dir.rmdir()
         return tuple(problems)
 
 

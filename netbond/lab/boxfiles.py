@@ -16,6 +16,7 @@ from netbond.lab import netns, topology
 
 HOOK = Path("contrib", "dhclient-hooks", "netbond")
 UDHCPC_HOOK = Path("contrib", "udhcpc", "netbond")
+IPROUTE2 = Path("/etc/iproute2")
 
 DHCLIENT_CONF = """\
 # Ask a modem that was just plugged in at once and often: nothing else shares its cable.
@@ -87,9 +88,25 @@ receiver = "{topology.RECEIVER_NAME}:{topology.RECEIVER_PORT}"
     return text
 
 
+def warnings() -> list[str]:
+    """Return what this host lacks, and what the box lacks therefore; the lab can do without it."""
+    found = []
+    if find_hook() is None:
+        found.append(
+            "netbond's DHCP hook is not found (searched: "
+            + ", ".join(map(str, HOOK_PLACES))
+            + "): leases will not reach netbond; run from a checkout that has contrib/"
+        )
+    if not IPROUTE2.is_dir():
+        found.append(
+            f"there is no {IPROUTE2}: `ip` in the box shows tables by number; to mend: mkdir {IPROUTE2}"
+        )
+    return found
+
+
 def iproute2_dir(lab: topology.Topology, state_dir: Path) -> Path:
     """Return the folder of the box's table names; it is mounted over /etc/iproute2 if the host has that."""
-    if Path("/etc/iproute2").is_dir():
+    if IPROUTE2.is_dir():
         return netns.PRIVATE_DIR / lab.box / "iproute2"
     return state_dir / "box" / "iproute2"
 
@@ -118,7 +135,7 @@ def write(lab: topology.Topology, state_dir: Path, sender: bool) -> None:
     (private / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
     names = iproute2_dir(lab, state_dir)
     if names.is_relative_to(private):
-        shutil.copytree("/etc/iproute2", names, symlinks=True)
+        shutil.copytree(IPROUTE2, names, symlinks=True)
     else:
         names.mkdir()
 

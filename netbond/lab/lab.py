@@ -167,12 +167,7 @@ class Lab:
         """Make the lab; with `wait`, return when every uplink has its lease. A failure leaves nothing."""
         need_root()
         need_programs()
-        if boxfiles.find_hook() is None:
-            self.warnings.append(
-                "netbond's DHCP hook is not found (searched: "
-                + ", ".join(map(str, boxfiles.HOOK_PLACES))
-                + "): leases will not reach netbond; run from a checkout that has contrib/"
-            )
+        self.warnings += boxfiles.warnings()
         with remains.locked(self.name):
             if remains.is_running(self.name):
                 raise NetbondError(

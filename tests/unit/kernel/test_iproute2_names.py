@@ -1,5 +1,6 @@
 """Names for `ip`: what goes into the drop-in files, and that nobody else's file is touched."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from netbond.kernel import iproute2_names
 from netbond.kernel.iproute2_names import HEADER, NameFiles, parse, read_taken, render_protocol, render_tables
+from netbond.system import files
 
 STOCK = {0: "unspec", 253: "default", 254: "main", 255: "local"}
 
@@ -127,6 +129,38 @@ def test_an_empty_file_is_filled_and_removed(etc: Path) -> None:
 def test_no_iproute2_no_names(folder: Path | None) -> None:
     assert NameFiles(folder).write({"usb0": 100}, 222, 78) == ()
     assert NameFiles(folder).remove() == ()
+
+
+def test_a_folder_that_a_later_iproute2_does_not_bring_is_made_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian 13: iproute2's own files are below /usr, and /etc/iproute2 does not exist."""
+    folder = tmp_path / "iproute2"
+    monkeypatch.setattr(iproute2_names, "SYSTEM_DEFAULTS", (tmp_path / "usr",))
+    assert NameFiles(folder).write({"usb0": 100}, 222, 78) == ()
+    assert not folder.exists(), "without iproute2"
+    (tmp_path / "usr").mkdir()
+    ours = NameFiles(folder)
+    assert ours.write({"usb0": 100}, 222, 78) == ()
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert parse((folder / "rt_tables.d/netbond.conf").read_text())[100] == "usb0"
+    ours.remove()
+    assert not folder.exists()
+    ours.write({"usb0": 100}, 222, 78)
+    (folder / "rt_tables").write_text("7 theirs\n")
+    ours.remove()
+    assert [path.name for path in folder.iterdir()] == ["rt_tables"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "no")
+
+    monkeypatch.setattr(iproute2_names, "SYSTEM_DEFAULTS", (tmp_path,))
+    monkeypatch.setattr(files, "make_directory", refuse)
+    (problem,) = NameFiles(tmp_path / "iproute2").write({"usb0": 100}, 222, 78)
+    assert problem.startswith(f"{tmp_path}/iproute2: ")
+    assert problem.endswith("; `ip` shows numbers instead of netbond's names")
 
 
 def test_what_cannot_be_written_is_named(etc: Path) -> None:

@@ -86,6 +86,17 @@ def test_a_host_without_iproute2s_folder(
     shutil.rmtree(private)
 
 
+def test_what_a_host_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boxfiles, "IPROUTE2", tmp_path)
+    assert boxfiles.warnings() == []
+    monkeypatch.setattr(boxfiles, "IPROUTE2", tmp_path / "none")
+    monkeypatch.setattr(boxfiles, "HOOK_PLACES", (tmp_path / "none",))
+    hook, names = boxfiles.warnings()
+    assert "DHCP hook is not found" in hook
+    assert names.startswith(f"there is no {tmp_path}/none: `ip` in the box shows tables by number")
+    assert names.endswith(f"mkdir {tmp_path}/none")
+
+
 def test_the_box_keeps_nothing_in_the_machines_own_folders() -> None:
     """A lab on a real box must not add what its usb0 carried to the data plan of the real one."""
     text = boxfiles.config_text(LAB, Path("/run/netbond-lab/lab"), sender=True)
