@@ -131,10 +131,9 @@ class Control:
             return
         expected, sent_at = last.expected, last.sent_at
         queue = path.standing - path.shortest
-        much = max(0.01, 0.2 * self.target)
-        queued = queue > much
+        queued = queue > max(0.01, 0.2 * self.target)
         # Jitter looks like a queue. At the pace of a full link, a lossy one would never show what it can carry.
-        if queue > much + path.spread:
+        if queue > max(0.01 + path.spread, 0.2 * self.target):
             self.queued_at = now
         full = max(self.target, min(path.shortest / 4, 2 * self.target))
         if self.startup and queue > full + 2 * path.spread:

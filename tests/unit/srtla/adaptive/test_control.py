@@ -174,10 +174,10 @@ def test_jitter_is_no_queue_that_the_pace_waits_for() -> None:
     queues(link, 0.03)
     assert link.control.pace(link.now) == P.pace
     link = Proven()
-    link.path.spread = 0.02
+    link.path.spread = 0.04
     queues(link, 0.03)
     assert link.control.pace(link.now) == P.free_pace
-    queues(link, 0.05)
+    queues(link, 0.06)
     assert link.control.pace(link.now) == P.pace
 
 
