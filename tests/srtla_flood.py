@@ -31,11 +31,11 @@ def junk(rng: random.Random) -> list[bytes]:
     ]
 
 
-def group(host: str, port: int) -> list[socket.socket]:
-    """Register a group with four links."""
+def group(host: str, port: int, count: int = 4) -> list[socket.socket]:
+    """Register a group with so many links."""
     links = []
     answer = b""
-    for _ in range(4):
+    for _ in range(count):
         link = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         link.connect((host, port))
         link.settimeout(5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from netbond.lab.lab import Lab
+from netbond.srtla.streamid import display_name
 from tests.alerts import firing
 from tests.netns.box import wait_for
 
@@ -81,6 +83,23 @@ def agent(lab: Lab) -> int:
     found = lab.process("agent")
     assert found is not None
     return found.pid
+
+
+def hang_engine(lab: Lab, restarts: int) -> None:
+    """Stop the engine that runs, and wait until it is replaced; it is the `restarts`th time."""
+
+    def engine() -> dict[str, Any]:
+        return dict(lab.agent_status()["engines"][0])
+
+    wait_for(lambda: engine()["state"] == "running" and engine()["stats"], 10, "it runs")
+    os.kill(engine()["pid"], signal.SIGSTOP)
+    wait_for(lambda: bool(engine()["restarts"] == restarts), 20, "it is replaced")
+    wait_for(lambda: bool(engine()["stats"]), 20, "its successor runs")
+
+
+def reconfigure(lab: Lab, text: str) -> None:
+    lab.config.write_text(text)
+    os.kill(agent(lab), signal.SIGHUP)
 
 
 def test_a_receiver_that_is_stopped_and_a_port_that_is_wrong(lab: Lab, tmp_path: Path) -> None:
@@ -151,15 +170,18 @@ def test_an_srt_server_that_is_down_and_an_engine_that_hangs(lab: Lab, tmp_path:
     assert firing(metrics(lab), tmp_path) == {"ReceiverWithoutServer"}
     lab.stop("caller")
 
-    engine = lab.agent_status()["engines"][0]
-    os.kill(engine["pid"], signal.SIGSTOP)
-    wait_for(lambda: lab.agent_status()["engines"][0]["restarts"] == 1, 20, "it is replaced")
+    before = metrics(lab)
+    hang_engine(lab, 1)
     wait_for(lambda: "engine-restarted" in problems(lab), 20, "and that is said")
     said = problems(lab)["engine-restarted"]["text"]
     assert said.startswith("sender 127.0.0.1:6000 was started again: hung: no statistics for ")
     wait_for(lambda: said in events(lab), 5, "it is an event, too")
     assert "netbond_engine_restarts_total{" in metrics(lab)
     wait_for(lambda: netbond(lab, "status", "--check").returncode == 1, 20, "degraded")
+    assert "EngineRestarting" not in firing(metrics(lab), tmp_path, before=before), "once may be an accident"
+    hang_engine(lab, 2)
+    told(lab, lambda text: text.startswith("READY over 2 of 2 links, no SRT caller yet; sender 127."), 20)
+    assert firing(metrics(lab), tmp_path, before=before) == {"EngineRestarting"}
 
 
 def test_a_modem_that_is_unplugged_is_one_line_and_its_return_another(lab: Lab, tmp_path: Path) -> None:
@@ -183,3 +205,60 @@ def test_a_modem_that_is_unplugged_is_one_line_and_its_return_another(lab: Lab, 
     lab.start_agent()
     told(lab, lambda text: text.startswith("READY over 2 of 2 links"), 20)
     assert events(lab)[before : before + 3] == [first, second, "netbond is stopping"]
+
+
+def test_a_radio_that_is_gone_twins_with_a_plain_list_and_one_stream_of_twenty(tmp_path: Path) -> None:
+    """Each modem answers ARP whatever its radio does. Later the box has no [[sender]], but a receiver."""
+    with Lab(f"f{os.getpid()}x{next(_numbers)}", modems=2, twins=(0, 1), receiver=True, agent=True) as lab:
+        lab.wait_for_leases()
+        told(lab, lambda text: text == "READY over 2 of 2 links, no SRT caller yet", 15)
+        good = lab.config.read_text()
+        lab.impair("usb1", "off")
+        why = "dead: receiver: bond.lab:5000: no answer within 2 s, but through usb0"
+        told(lab, lambda text: text == f"READY over 1 of 2 links, no SRT caller yet; usb1 {why}", 20)
+        problem = problems(lab)["uplink-dead"]
+        assert (problem["subject"], problem["text"]) == ("usb1", f"usb1 {why}")
+        assert problem["hint"] == "is the modem online? netbond status --all shows each check"
+        wait_for(lambda: f"usb1 {why}" in events(lab), 5, "it is an event")
+        assert 'netbond_problem{code="uplink-dead",severity="degraded",subject="usb1"} 1.0' in metrics(lab)
+        assert firing(metrics(lab), tmp_path) == {"UplinkDead"}
+        assert netbond(lab, "status", "--check").returncode == 1
+        lab.impair("usb1", "clear")
+
+        settings, _, sender = good.partition("[[sender]]")
+        assert sender
+        told_of = 'notify_process = "srtla_send"\n'
+        reconfigure(lab, settings + told_of)
+        path = lab.state_dir / "box" / "srtla_ips"
+        (address,) = path.read_text().split()
+        twins = f"{path} has one line, {address}, for 2 modems: usb0, usb1"
+        told(lab, lambda text: text == f"UP: 2 uplinks; {twins}", 30)
+        problem = problems(lab)["twins-plain-list"]
+        assert (problem["subject"], problem["severity"]) == (address, "degraded")
+        assert problem["hint"].startswith(
+            "srtla_send uses one of them: use netbond send with ip_list_devices"
+        )
+        wait_for(lambda: twins in events(lab), 5, "it is an event")
+        assert f'netbond_problem{{code="twins-plain-list",severity="degraded",subject="{address}"}} 1.0' in (
+            metrics(lab)
+        )
+        assert firing(metrics(lab), tmp_path) == {"NetbondProblem"}
+
+        reconfigure(lab, f'{settings}\n[[receiver]]\nlisten = "127.0.0.1:5100"\nsrt = "127.0.0.1:5102"\n')
+        told(lab, lambda text: text.startswith("LISTENING: no sender connected"), 20)
+        callers = [sys.executable, "-m", "tests.srtla_callers", "127.0.0.1", "5100", "5102", "20"]
+        streams = lab.start("streams", lab.topology.box, callers)
+        told(lab, lambda text: re.fullmatch(r"RECEIVING 20 streams, [0-9.]+ Mbit/s", text), 30)
+        assert firing(metrics(lab), tmp_path) == set()
+        os.kill(streams.pid, signal.SIGUSR1)
+        name = display_name("cam01")
+        stopped = f"stream {name}: no data"
+        words = rf"RECEIVING 19 streams, [0-9.]+ Mbit/s, 1 more without data; {re.escape(stopped)}"
+        told(lab, lambda text: re.fullmatch(words, text), 20)
+        problem = problems(lab)["stream-stopped"]
+        assert (problem["subject"], problem["hint"]) == (name, "is its encoder on?")
+        wait_for(lambda: stopped in events(lab), 5, "it is an event")
+        found = metrics(lab)
+        assert f'netbond_problem{{code="stream-stopped",severity="degraded",subject="{name}"}} 1.0' in found
+        assert found.count("netbond_stream_live{") == 20
+        assert firing(found, tmp_path) == {"StreamStopped"}
