@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterable
@@ -42,6 +43,7 @@ _SYSTEMCTL_S = 5.0
 _UDHCPC = ("/etc/udhcpc", "/usr/share/udhcpc", "/etc/udhcpc.user.d")
 _HOOKS = (*HOOKS, DhcpHook("udhcpc", _UDHCPC, "netbond", "", 0))
 _LARGEST_HOOK_BYTES = 65536
+_SOURCED = re.compile(rb"-hooks/(?:90-)?netbond(?![-\w])")  # a hook that reads one of contrib/
 
 
 def look(agent: AgentSocket, config: Config, *, network: bool = True) -> Seen:
@@ -164,7 +166,7 @@ def _unit() -> dict[str, str] | None:
 def _dhcp_clients() -> Iterable[DhcpClient]:
     found = []
     for hook in _HOOKS:
-        if processes(hook.client):
+        if any(map(_is_here, processes(hook.client))):
             file = _hook_of(hook.folders)
             trouble = _not_run(Path(file), hook.client) if file else ""
             place = f"{hook.folders[0]}/{hook.name}"
@@ -172,8 +174,18 @@ def _dhcp_clients() -> Iterable[DhcpClient]:
     return found
 
 
+def _is_here(pid: int) -> bool:
+    """Whether the process configures interfaces of this network namespace, and not those of a container."""
+    try:
+        return Path(f"/proc/{pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
+    except PermissionError:
+        return True  # we are not root, and cannot know
+    except OSError:
+        return False  # it has ended
+
+
 def _hook_of(folders: Iterable[str]) -> str:
-    """The file there that calls `netbond hook`; ""."""
+    """The file there that calls `netbond hook`, or one of netbond's hooks that does; ""."""
     for folder in folders:
         try:
             entries = sorted(Path(folder).iterdir())
@@ -184,7 +196,7 @@ def _hook_of(folders: Iterable[str]) -> str:
                 text = files.read(path.resolve(), _LARGEST_HOOK_BYTES)[0]
             except (OSError, RuntimeError):
                 continue
-            if b"netbond" in text.lower() and b" hook " in text:
+            if b"netbond" in text.lower() and (b" hook " in text or _SOURCED.search(text)):
                 return str(path)
     return ""
 

@@ -66,6 +66,10 @@ def test_the_hook_of_a_client(tmp_path: Path) -> None:
     assert doctor_look._hook_of([str(tmp_path)]) == str(hook)
     assert doctor_look._not_run(hook, "dhclient") == ""
     assert "not executable" in doctor_look._not_run(hook, "NetworkManager")
+    hook.write_text("NETBOND=/opt/netbond\n. /usr/share/netbond/contrib/dhclient-hooks/netbond\n")
+    assert doctor_look._hook_of([str(tmp_path)]) == str(hook), "it reads the hook in contrib"
+    hook.write_text(". /usr/share/netbond/contrib/dhclient-hooks/netbond-enter\n")
+    assert doctor_look._hook_of([str(tmp_path)]) == ""
 
 
 def test_the_hooks_in_contrib_are_recognised() -> None:
@@ -75,9 +79,25 @@ def test_the_hooks_in_contrib_are_recognised() -> None:
 
 
 def test_clients_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_look, "processes", lambda name: [7] if name == "dhclient" else [])
+    monkeypatch.setattr(doctor_look, "processes", lambda name: [os.getpid()] if name == "dhclient" else [])
     monkeypatch.setattr(doctor_look, "_hook_of", lambda _folders: "")
     (client,) = doctor_look._dhcp_clients()
     assert (client.name, client.hook, client.place) == (
         "dhclient", "", "/etc/dhcp/dhclient-exit-hooks.d/netbond",
     )  # fmt: skip
+
+
+def test_a_client_of_a_container_is_none_of_this_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a network namespace of its own; without root that cannot be seen."""
+    assert doctor_look._is_here(os.getpid())
+    spaces = {"/proc/self/ns/net": "net:[1]", "/proc/7/ns/net": "net:[1]", "/proc/8/ns/net": "net:[2]"}
+
+    def readlink(path: Path) -> Path:
+        if str(path) == "/proc/9/ns/net":
+            raise PermissionError
+        if str(path) not in spaces:
+            raise FileNotFoundError
+        return Path(spaces[str(path)])
+
+    monkeypatch.setattr(Path, "readlink", readlink)
+    assert [pid for pid in (7, 8, 9, 10) if doctor_look._is_here(pid)] == [7, 9]
