@@ -101,9 +101,14 @@ class Backoff:
         return pause
 
 
-def describe_exit(status: int, last_line: str = "") -> str:
-    """How a process ended, in words; `status` as subprocess gives it: negative for a signal."""
+def describe_exit(status: int, last_line: str = "", *, out_of_memory: bool = False) -> str:
+    """How a process ended, in words; `status` as subprocess gives it: negative for a signal.
+
+    `out_of_memory`: the kernel has killed some process for that meanwhile.
+    """
     if status < 0:
+        if out_of_memory and status == -signal.SIGKILL:
+            return "killed by SIGKILL, as the kernel ran out of memory"
         try:
             return f"killed by {signal.Signals(-status).name}"
         except ValueError:

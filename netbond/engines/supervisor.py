@@ -57,7 +57,7 @@ from netbond.srtla.process.protocol import (
     parse,
 )
 from netbond.srtla.statistics import EngineStatistics
-from netbond.system import files, hang, journal
+from netbond.system import files, hang, journal, out_of_memory
 from netbond.system.state_file import StateFile, StateFileError, open_folder, reason
 from netbond.system.text import printable
 
@@ -169,6 +169,7 @@ class _Engine:
         self._fatal = ""
         self._fault = ""  # why we end the child
         self._hang = hang.HangDetector()
+        self._killed_before = 0  # processes that the kernel had killed for lack of memory when it was started
         self._encoder = EncoderFile(_encoder_of(config))
         self._early_deaths = 0  # children in a row that died before they were ready
         self._log = LogLines()
@@ -229,7 +230,8 @@ class _Engine:
             restartable = not self._fatal and (status is None or restart_helps(status))
             why = self._fault or self._fatal
             if not why and status is not None:
-                why = describe_exit(status, self._last_line)
+                short = out_of_memory.kills() > self._killed_before
+                why = describe_exit(status, self._last_line, out_of_memory=short)
             self.last_exit = why
             pause = self._backoff.died(lived, ready=self._ready, restart_helps=restartable)
             self._count_early_death(no_fault_of_its_own=status is None or not restartable)
@@ -258,7 +260,7 @@ class _Engine:
     async def _live(self) -> int | None:
         """One child from start to end: its exit status, or None if it could not be started."""
         self._ready, self._resumed, self._fatal, self._fault, self._last_line = False, False, "", "", ""
-        self._since = time.monotonic()
+        self._since, self._killed_before = time.monotonic(), out_of_memory.kills()
         try:
             ours, theirs = socket.socketpair()
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -169,6 +170,34 @@ def test_without_nft_routing_goes_on(home: Home) -> None:
     wait_for(lambda: "dev usb0" not in home.table(222), 5, "routing goes on")
     assert home.log.read_text().count("needs the program nft") == 1
     assert home.stop() == 0
+
+
+def test_nft_that_fails_while_the_agent_runs(home: Home) -> None:
+    """As after a wrong update: routing goes on, it is said, and what was missed is made up for."""
+    folder = home.folder / "bin"
+    folder.mkdir()
+    broken = folder / "broken"
+    real = shutil.which("nft", path=os.environ["PATH"] + ":/usr/sbin")
+    wrapper = folder / "nft"
+    wrapper.write_text(
+        f'#!/bin/sh\nif [ -e {broken} ]; then echo "nft: symbol lookup error" >&2; exit 127; fi\n'
+        f'exec {real} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    home.environment["PATH"] = f"{folder}:{os.environ['PATH']}"
+    home.configure(ROUTER)
+    home.start()
+    wait_for(lambda: "netbond" in home.run("nft", "list", "tables"), 5, "the table is there")
+    assert home.problems() == []
+    broken.touch()
+    home.run("nft", "flush", "ruleset")
+    wait_for(lambda: any("symbol lookup error" in problem for problem in home.problems()), 15, "it is said")
+    home.unplug("usb0")
+    wait_for(lambda: "dev usb0" not in home.table(222), 5, "routing goes on")
+    assert "dev usb1" in home.table(222)
+    broken.unlink()
+    wait_for(lambda: home.problems() == [], 20, "it is well again")
+    assert "masquerade" in home.run("nft", "list", "ruleset")
 
 
 def test_a_kernel_without_nftables_events_is_no_reason_not_to_route(home: Home) -> None:

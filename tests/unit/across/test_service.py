@@ -99,6 +99,11 @@ def test_it_may_run_ahead_of_others() -> None:
     assert "CAP_SYS_NICE" in unit["CapabilityBoundingSet"].split()  # sched_setscheduler(2)
 
 
+def test_an_engine_that_is_killed_for_lack_of_memory_takes_nothing_else_along() -> None:
+    for unit in (UNIT.read_text(), receiver()):
+        assert "\nOOMPolicy=continue\n" in unit
+
+
 def test_engines_may_filter_their_calls() -> None:
     # Not in the set of older systemd; without it prctl(2) does it, and slows the processor down.
     assert "seccomp" in service()["SystemCallFilter"].split()
