@@ -39,6 +39,7 @@ from netbond.health.packets import (
 from netbond.health.spare import SilentError, Way, way
 from netbond.model import IPAddress
 from netbond.srtla import wire
+from netbond.system import hosts
 from netbond.system.text import printable
 
 T = TypeVar("T")
@@ -312,7 +313,7 @@ async def _http(address: IPAddress, target: Target, uplink: ProbedUplink) -> tup
 
 
 async def _resolve(name: str, uplink: ProbedUplink) -> IPAddress:
-    """The first address of `name` in the uplink's family. Asks the resolvers one after the other.
+    """The first address of `name` in the uplink's family: of /etc/hosts, or as the resolvers say, one by one.
 
     Runs within the caller's timeout. A resolver that is silent for a second is skipped; the last one may use
     the rest of the time.
@@ -322,6 +323,9 @@ async def _resolve(name: str, uplink: ProbedUplink) -> IPAddress:
     if kept is not None and now < kept[1]:
         return kept[0]
     family = uplink.address.version
+    if (listed := hosts.address_of(name, family)) is not None:
+        uplink.names[name] = (listed, now + TTL_RANGE_S[0])
+        return listed
     servers = [server for server in uplink.resolvers if server.version == family]
     if not servers:
         raise _Skipped(f"no resolver for IPv{family} is configured")

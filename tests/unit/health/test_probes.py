@@ -233,6 +233,13 @@ class TestNames:
         monkeypatch.setattr(probes, "_dns", ask)
         return servers
 
+    async def test_a_name_in_etc_hosts_is_looked_up_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As a sender does it: such a receiver is reached, whatever name servers say."""
+        monkeypatch.setattr("netbond.system.hosts.address_of", lambda name, family: LO)
+        of = uplink(resolvers=())
+        assert await probes._resolve("bond.example.org", of) == LO
+        assert of.names["bond.example.org"][0] == LO
+
     async def test_without_a_resolver_it_does_not_apply(self) -> None:
         found = await asked(check("tcp", "name.example:80"), uplink())
         assert found.outcome is Outcome.SKIPPED
