@@ -10,6 +10,7 @@ from __future__ import annotations
 # regular expression, searched for). Numbers, times and names may differ.
 ALL, NONE = "", "(?!)"
 RUN = {
+    "ip -br address": NONE,
     "ip route get 8.8.8.8 from ADDRESS-OF-AN-UPLINK": ALL,
     "ip route show table netbond": ALL,
     "ip route show table usb0": ALL,
@@ -36,15 +37,20 @@ RUN = {
 }
 
 BOXES, LAB, WATCH = "tests/boxes/test_install.py", "tests/netns/test_lab.py", "tests/e2e/test_watch.py"
+NEWCOMER = "tests/boxes/test_newcomer.py"
 RUN_BY = {
+    "(sleep 9; sudo netbond lab unplug": LAB,
     "/opt/netbond/bin/netbond install": BOXES,
     "/opt/netbond/bin/pip install": BOXES,
     "contrib/gstreamer/netbond_send.py": "tests/e2e/test_gstreamer.py",
     "curl -s 'http://127.0.0.1:8181/stats": "tests/e2e/test_noalbs.py",
     "curl -s http://127.0.0.1:10469/advice": "tests/unit/status/test_metrics.py",
+    "ffmpeg": NEWCOMER,
+    "git clone REPOSITORY netbond && cd netbond": NEWCOMER,
     "install -m 644 contrib/systemd/netbond.service": "tests/vm/conftest.py",
     "ln -s /opt/netbond/bin/netbond /usr/local/bin/srtla_": "tests/unit/cli/test_dropin.py",
     "netbond doctor": "tests/netns/test_doctor.py",
+    "netbond events": "tests/unit/cli/test_events.py",
     "netbond exec": "tests/netns/test_exec.py",
     "netbond lab": LAB,
     "netbond lab demo": "tests/e2e/test_demo.py",
@@ -52,12 +58,14 @@ RUN_BY = {
     "netbond run --restore": "tests/netns/test_agent_sysctls.py",
     "netbond send --bitrate-file": "tests/e2e/test_srtla_encoder.py",
     "netbond send --watch-socket": WATCH,
+    "netbond status --check": NEWCOMER,
     "netbond uninstall": BOXES,
     "netbond watch": WATCH,
     "openssl req -x509": "tests/netns/test_page.py",
     "python3 -m venv /opt/netbond": BOXES,
     "rm -r /opt/netbond": BOXES,
     "scripts/demo": "tests/e2e/test_demo.py",
+    "scripts/install": NEWCOMER,
     "scripts/test": ".ci/run",
 }
 
@@ -69,7 +77,6 @@ NOT_RUN = {
     "belacoder": "is not packaged; bench/results/advice.md says how it was run",
     "chmod 600 /etc/netbond/page.key": SYSTEM,
     "editor": "for a person",
-    "git clone": "needs the network",
     "install -m 644 contrib/prometheus": SYSTEM,
     "install -m 755 contrib/prometheus": SYSTEM,
     "kubectl": "needs Kubernetes; tests/netns/test_contrib_kubernetes.py runs what the manifest says",
@@ -82,12 +89,12 @@ NOT_RUN = {
     "prometheus": ELSEWHERE,
     "rm /etc/systemd": SYSTEM,
     "scripts/build": "takes minutes for each wheel; tests/unit/across/test_build.py tests its parts",
-    "scripts/install": SYSTEM,
     "scripts/vm": "takes many minutes",
     "sh -c 'umask 077; openssl rand": SYSTEM,
     "socat": ELSEWHERE,
     "ssh": "needs another machine",
     "systemctl": "needs systemd; tests/boxes and tests/vm have it",
+    "ufw": SYSTEM,
     "useradd": SYSTEM,
 }
 

@@ -29,6 +29,9 @@ BESIDE = (
 )
 
 
+OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/root/wheels"}
+
+
 @dataclass
 class Container:
     """One system; `start` boots it, `run` runs a command in it. `times` has the seconds that each took."""
@@ -41,6 +44,7 @@ class Container:
     process: subprocess.Popen[bytes] | None = None
     leader: int = 0
     times: list[tuple[str, float]] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=lambda: dict(OFFLINE))
 
     def start(self) -> None:
         """Boot, and return when systemd has started all that it starts."""
@@ -98,34 +102,23 @@ class Container:
             self.process.wait(10)
             self.process, self.leader = None, 0
 
+    def command(self, command: str) -> list[str]:
+        """What runs a line of shell in it, as root."""
+        environment = {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", "TERM": "dumb", **self.environment}
+        words = [f"{key}={value}" for key, value in environment.items()]
+        enter = ["nsenter", "-t", str(self.leader), "-a", "env", "-i", *words]
+        return [*enter, "sh", "-c", f"cd /root; {command}"]
+
     def try_run(self, command: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
         """Run a line of shell, as root."""
-        environment = {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", "TERM": "dumb"}
-        environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/root/wheels"}
-        words = [f"{key}={value}" for key, value in environment.items()]
         return subprocess.run(
-            [
-                "nsenter",
-                "-t",
-                str(self.leader),
-                "-a",
-                "env",
-                "-i",
-                *words,
-                "sh",
-                "-c",
-                f"cd /root; {command}",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
+            self.command(command), capture_output=True, text=True, timeout=timeout_s, check=False
         )
 
-    def run(self, command: str) -> str:
+    def run(self, command: str, timeout_s: float = 120.0) -> str:
         """Run a line of shell that must succeed; what it prints."""
         before = time.monotonic()
-        done = self.try_run(command)
+        done = self.try_run(command, timeout_s)
         self.times.append((command, time.monotonic() - before))
         assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout

@@ -1,6 +1,8 @@
 """Makes the systems and the wheels: fresh Debian 12 and 13, and netbond with all that it needs from PyPI.
 
-usage: python -m tests.boxes.images FOLDER      (scripts/boxes calls it)
+usage: python -m tests.boxes.images FOLDER [fresh]      (scripts/boxes calls it)
+
+fresh: only the systems for test_newcomer.py, which get netbond from the checkout, and all else from mirrors.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,12 +25,17 @@ SYSTEMS = {
 }
 # docs/install.md asks for it; here it comes with the system, because the boxes reach no mirror.
 PYTHON = "python3-venv"
+# What a person has who has just installed Debian, and Python.
+FRESH = {
+    "bookworm-fresh": (*COMMON, "isc-dhcp-client", "python3", "sudo"),
+    "trixie-fresh": (*COMMON, "dhcpcd-base", "python3", "sudo"),
+}
 
 
-def make(folder: Path) -> None:
-    """Make what is missing in the folder."""
+def make(folder: Path, systems: Mapping[str, Iterable[str]]) -> None:
+    """Make those of the systems that are missing in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, packages in SYSTEMS.items():
+    for name, packages in systems.items():
         target = folder / name
         if target.exists():
             continue
@@ -35,20 +43,10 @@ def make(folder: Path) -> None:
         half = folder / f"{name}.half"
         subprocess.run(["rm", "-rf", "--one-file-system", str(half)], check=True)
         suite = name.partition("-")[0]
-        include = f"--include={','.join((*packages, PYTHON))}"
-        command = [
-            "mmdebstrap",
-            "--quiet",
-            "--mode=root",
-            "--variant=minbase",
-            include,
-            suite,
-            str(half),
-            MIRROR,
-        ]
-        subprocess.run([*command, suite, str(half), MIRROR], check=True)
+        include = f"--include={','.join(packages)}"
+        words = ["--quiet", "--mode=root", "--variant=minbase", include, suite, str(half), MIRROR]
+        subprocess.run(["mmdebstrap", *words], check=True)
         half.rename(target)
-    wheels(folder / "wheels")
 
 
 def wheels(folder: Path) -> None:
@@ -67,4 +65,9 @@ def wheels(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]))
+    place = Path(sys.argv[1])
+    if sys.argv[2:] == ["fresh"]:
+        make(place, FRESH)
+    else:
+        make(place, {name: (*packages, PYTHON) for name, packages in SYSTEMS.items()})
+        wheels(place / "wheels")
