@@ -17,9 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from netbond.cli.words import STATUSES, words
 from netbond.config.schema import INNER, NESTED, REPEATED, SINGLE
 from netbond.doctor.model import Finding
 from netbond.events import Event
+from netbond.installation.words import CommandWords, Option
 from netbond.srtla.rehearsal import RehearsalResult
 from netbond.srtla.statistics import ReceiverStatistics, SenderStatistics
 from netbond.srtla.watch import WatchLine
@@ -140,16 +142,50 @@ def _object_within(value: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def exit_statuses() -> str:
-    """Return the table of exit statuses, from the comments of netbond/errors.py."""
-    text = (PACKAGE / "errors.py").read_text(encoding="utf-8")
-    rows = re.findall(r"^EXIT_\w+ = (\d+)(?:  # (?:EX_\w+: )?(.*))?$", text, re.MULTILINE)
-    return "\n".join(
-        (
-            "| exit status | meaning |",
-            "|---|---|",
-            *(f"| {number} | {said or 'done'} |" for number, said in rows),
-        )
-    )
+    """Return the table of exit statuses."""
+    rows = [f"| {status} | {meaning} |" for status, meaning in sorted(STATUSES.items())]
+    return "\n".join(("| exit status | meaning |", "|---|---|", *rows))
+
+
+def command_line() -> str:
+    """Return a section for each command: what it does, how it is called, its options."""
+    return "\n\n".join(part for command in words() for part in _command(command, "netbond"))
+
+
+def _command(command: CommandWords, before: str) -> Iterator[str]:
+    name = f"{before} {command.name}"
+    arguments = [option.value + (" ..." if option.many else "") for option in command.arguments]
+    usage = [
+        name,
+        *(["ACTION"] if command.actions else []),
+        *(["[OPTION ...]"] if command.flags else []),
+        *arguments,
+    ]
+    yield f"{'#' * len(name.split())} {name}\n{_cell(command.help)}"
+    yield f"```text\n{' '.join(usage)}\n```"
+    rows = [
+        f"| {_option(option)} | {_cell(option.help)}{_choices(option)} |"
+        for option in command.options
+        if option.help and "--help" not in option.flags
+    ]
+    if rows:
+        yield "\n".join(("| option | meaning |", "|---|---|", *rows))
+    for action in command.actions:
+        yield from _command(action, name)
+
+
+def _option(option: Option) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in option.flags)
+    return f"{flags} {option.value}".strip() if flags else f"`{option.value}`"
+
+
+def _choices(option: Option) -> str:
+    return f" ({', '.join(option.choices)})" if option.choices else ""
+
+
+def _cell(text: str) -> str:
+    """Text for a cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def files() -> str:
@@ -184,6 +220,7 @@ PARTS: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("docs/status.md", "policies", partial(json_keys, schema.PolicyStatus)),
     ("docs/status.md", "engines", partial(json_keys, schema.EngineStatus)),
     ("docs/status.md", "without agent", partial(json_keys, schema.WithoutAgent)),
+    ("docs/cli.md", "commands", command_line),
     ("docs/files.md", "exit statuses", exit_statuses),
     ("docs/files.md", "files", files),
     ("docs/health.md", "health", partial(json_keys, schema.HealthStatus)),
