@@ -11,7 +11,9 @@ WIDTH: Final = 960
 HEIGHT: Final = 420
 LEFT, RIGHT, TOP, BOTTOM = 60, 20, 60, 40
 STEPS: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+STEPS_ACROSS: Final = (10, 30, 60, 180, 360, 720)
 TICKS: Final = 8
+TICKS_ACROSS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +21,21 @@ class Series:
     """A line."""
 
     name: str
-    times: list[float]  # s
+    times: list[float]
     values: list[float]
     colour: str
     filled: bool = False  # the area below it, and not the line
 
 
-def chart(path: Path, title: str, unit: str, lines: list[Series]) -> None:
-    """Draw the lines into the file."""
+def chart(path: Path, title: str, unit: str, lines: list[Series], across: str = "s") -> None:
+    """Draw the lines into the file. `across` is the unit of times."""
     until = max(max(line.times) for line in lines)
     most = max(max(line.values) for line in lines) * 1.05
-    across, down = (WIDTH - LEFT - RIGHT) / until, (HEIGHT - TOP - BOTTOM) / most
+    wide, down = (WIDTH - LEFT - RIGHT) / until, (HEIGHT - TOP - BOTTOM) / most
     base = HEIGHT - BOTTOM
 
     def place(at: float, value: float) -> str:
-        return f"{LEFT + at * across:.1f},{base - value * down:.1f}"
+        return f"{LEFT + at * wide:.1f},{base - value * down:.1f}"
 
     step = next(each for each in STEPS if most / each <= TICKS)
     out = [
@@ -48,9 +50,10 @@ def chart(path: Path, title: str, unit: str, lines: list[Series]) -> None:
         out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e5e5e5"/>')
         out.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{level:g}</text>')
         level += step
-    for at in range(0, int(until) + 1, 10):
-        x = LEFT + at * across
-        out.append(f'<text x="{x:.1f}" y="{base + 16}" text-anchor="middle">{at} s</text>')
+    tick = next((each for each in STEPS_ACROSS if until / each <= TICKS_ACROSS), STEPS_ACROSS[-1])
+    for at in range(0, int(until) + 1, tick):
+        x = LEFT + at * wide
+        out.append(f'<text x="{x:.1f}" y="{base + 16}" text-anchor="middle">{at} {across}</text>')
     out.append(f'<text x="14" y="{TOP - 8}">{escape(unit)}</text>')
     key = LEFT
     for line in lines:
