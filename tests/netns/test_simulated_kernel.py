@@ -37,7 +37,7 @@ from tests.simulation.kernel import RefusedError, SimulatedKernel, Way
 
 pytestmark = pytest.mark.root
 
-SEEDS = int(os.environ.get("NETBOND_SEEDS", "6"))
+SEEDS = int(os.environ.get("NETBOND_SEEDS", "4"))
 STEPS = 60
 DEVICES = ["u0", "u1", "u2"]
 TABLES = [100, 101, 222, MAIN_TABLE]
