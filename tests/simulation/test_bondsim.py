@@ -126,7 +126,7 @@ def test_far_links_with_room_do_not_carry_everything_twice() -> None:
 
 
 def test_a_link_with_jitter_and_loss_shows_what_it_can_carry() -> None:
-    """Its jitter was once taken for a queue, and the pace of a full link, less the loss, kept its rate low."""
+    """Its jitter was once taken for a queue: the pace of a full link, less the loss, kept its rate low."""
     links = ["up=2.3,delay=123,queue=29,jitter=20,loss=1.9", "up=15.6,delay=128,queue=586,jitter=29,loss=4.4"]
     outcome = play(links, 8.3, latency=0.3, shape="steps", hiccup=0.002, seconds=12.0)
     assert outcome.lost_pct <= 10.0  # 3.8 to 5.4 with three seeds; it was 15 to 21

@@ -132,7 +132,7 @@ class Control:
         expected, sent_at = last.expected, last.sent_at
         queue = path.standing - path.shortest
         queued = queue > max(0.01, 0.2 * self.target)
-        # Jitter looks like a queue. At the pace of a full link, a lossy one would never show what it can carry.
+        # Jitter looks like a queue. At the pace of a full link, a lossy one never shows what it can carry.
         if queue > max(0.01 + path.spread, 0.2 * self.target):
             self.queued_at = now
         full = max(self.target, min(path.shortest / 4, 2 * self.target))
