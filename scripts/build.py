@@ -1,6 +1,6 @@
 """Builds what is handed out: sdist, wheels, Debian packages, a list of parts (SBOM) and checksums.
 
-usage: scripts/build [--out FOLDER] [--cache FOLDER] [sdist|pure|wheels|deb|sbom]...
+usage: scripts/build [--out FOLDER] [--cache FOLDER] [sdist|pure|wheels|deb|image|sbom]...
 
 Everything is made from the last commit, and two builds of one commit give the same bytes: times are the
 commit's, and the tools have fixed versions (scripts/build-requirements.txt).
@@ -22,15 +22,19 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import container_image
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
 GLIBC = "2.17"
 DEBIAN = {"12": "3.11", "13": "3.13"}  # the Python of each release
 HOME = "/usr/lib/netbond"  # the virtual environment in a Debian package
+IMAGE = ("13", "trixie")  # the Debian release of the container image
 
 
 @dataclass(frozen=True)
@@ -213,8 +217,8 @@ class Build:
             subprocess.run(command, check=True, env=self.environment, stdout=subprocess.DEVNULL)
             say(target.name)
 
-    def _install(self, wheel: Path, site: Path, python: str, machine: Machine) -> None:
-        """The wheel and what it depends on, as PyPI has it for that machine."""
+    def _install(self, wheel: Path, site: Path, python: str, machine: Machine, alone: bool = False) -> None:
+        """The wheel and, unless alone, what it depends on, as PyPI has it for that machine."""
         pip: list[str] = [
             str(self._some_tools()),
             "-m",
@@ -226,12 +230,66 @@ class Build:
         where = [f"--target={site}", "--no-compile", "--only-binary=:all:", "--no-deps"]
         tags = (machine.tag, f"manylinux2014_{machine.name}", f"manylinux_2_28_{machine.name}")
         which = [f"--python-version={python}", "--implementation=cp", *(f"--platform={tag}" for tag in tags)]
-        parts = ["-r", str(ROOT / "scripts/package-requirements.txt"), str(wheel)]
-        subprocess.run([*pip, *where, *which, *parts], check=True, env=self.environment)
+        parts = [] if alone else ["-r", str(ROOT / "scripts/package-requirements.txt")]
+        subprocess.run([*pip, *where, *which, *parts, str(wheel)], check=True, env=self.environment)
         # pip's notes name places on the machine that builds; here dpkg knows what is installed.
         for name in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json"):
             for note in site.glob(f"*.dist-info/{name}"):
                 note.unlink()
+
+    # --- container images
+
+    def image(self) -> None:
+        """The receiver's image, for each kind of machine that there is a wheel for."""
+        release, suite = IMAGE
+        python = DEBIAN[release]
+        for machine in MACHINES:
+            what = f"container image, {machine.debian}"
+            name = f"netbond-*-cp{python.replace('.', '')}-*{machine.name}.whl"
+            wheel = next(self.out.glob(name), None)
+            if wheel is None:
+                self.skipped.append(f"{what}: there is no wheel {name}")
+            elif shutil.which("mmdebstrap") is None:
+                self.skipped.append(f"{what}: mmdebstrap is not installed (apt-get install mmdebstrap)")
+            else:
+                self._image(wheel, python, self._debian(suite, machine), machine)
+
+    def _debian(self, suite: str, machine: Machine) -> Path:
+        """Python and what it needs, as Debian has it today: an archive of files."""
+        target = self.cache / f"debian-{suite}-{machine.debian}-{time.strftime('%F')}.tar"
+        if not target.exists():
+            say(f"Debian's files, {suite}, {machine.debian}")
+            made = target.with_suffix(".new.tar")
+            options = [
+                "--quiet",
+                "--variant=extract",
+                "--include=python3",
+                f"--architectures={machine.debian}",
+            ]
+            subprocess.run(["mmdebstrap", *options, suite, str(made)], check=True)
+            made.rename(target)
+        return target
+
+    def _image(self, wheel: Path, python: str, packages: Path, machine: Machine) -> None:
+        """The receiver needs no other Python package."""
+        with tempfile.TemporaryDirectory() as folder:
+            tree = Path(folder, "tree")
+            sources = self.sources(Path(folder, "netbond"))
+            site = tree / HOME.lstrip("/") / f"lib/python{python}/site-packages"
+            site.mkdir(parents=True)
+            self._install(wheel, site, python, machine, alone=True)
+            _environment(tree, site, python)
+            shutil.rmtree(site / "share", ignore_errors=True)
+            shutil.copy(sources / "contrib/container/netbond-healthy", tree / "usr/bin/netbond-healthy")
+            _write(
+                tree / "usr/share/doc/netbond/copyright", (sources / "LICENSE").read_text(encoding="utf-8")
+            )
+            number = wheel.name.split("-")[1]
+            image = container_image.receiver(number, machine.debian)
+            files = container_image.layer(packages, tree, self.epoch)
+            target = self.out / f"netbond-recv-image-{number}_{machine.debian}.tar"
+            target.write_bytes(container_image.archive(image, files, self.epoch))
+            say(f"{target.name} ({len(files) >> 20} MiB unpacked)")
 
     # --- papers
 
@@ -427,7 +485,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Build sdist, wheels, Debian packages, SBOM and checksums.")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="FOLDER")
     parser.add_argument("--cache", type=Path, default=ROOT / ".build", metavar="FOLDER")
-    kinds = ("sdist", "pure", "wheels", "deb", "sbom")
+    kinds = ("sdist", "pure", "wheels", "deb", "image", "sbom")
     parser.add_argument("what", nargs="*", choices=[[], *kinds], metavar="{" + ",".join(kinds) + "}")
     args = parser.parse_args()
     build = Build(args.out.resolve(), args.cache.resolve())
