@@ -1,3 +1,3 @@
 """netbond: routes and bonds the uplinks of a box with several modems."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
