@@ -141,6 +141,9 @@ class Engine:
             await self.drain()
         if self._resume_file is not None:
             self._publish_resume()
+        # What came while the loop ends would be written into files that close() has left as they shall stay.
+        self._maintenance.cancel()
+        self.loop.end_packets()
         self.close()
         if self.page is not None:
             self.page.close()

@@ -195,6 +195,13 @@ class PacketLoop(asyncio.SelectorEventLoop):
         """Of the epoll that has the packets' sockets."""
         return self._packets.packets.fileno()
 
+    def end_packets(self) -> None:
+        """Serve no packet and no alarm any more. asyncio lets the loop run on for a moment at its end."""
+        for descriptor in list(self._packets.callbacks):
+            self.remove_packets(descriptor)
+        self.use(None)
+        self._packets.alarm = math.inf
+
     def use(
         self,
         fast: FastPath | None,

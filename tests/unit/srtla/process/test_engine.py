@@ -135,6 +135,35 @@ def test_a_life_from_ready_to_sigterm(tmp_path: Path, collector: list[object]) -
     agent.close()
 
 
+def test_nothing_is_served_after_the_last_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its loop ended, a sender wrote its encoder's file once more, which then kept the last advice."""
+    monkeypatch.setattr("netbond.srtla.process.engine.MAINTENANCE_INTERVAL_S", 0.0)
+
+    class Late(Minimal):
+        def open(self) -> None:
+            self.near, self.far = socket.socketpair()
+            self.loop.add_packets(self.near.fileno(), self.read)
+            self.loop.call_later(0.02, os.kill, os.getpid(), signal.SIGTERM)
+
+        def read(self, now: float) -> int:
+            self.calls.append("packet")
+            return len(self.near.recv(1))
+
+        async def drain(self) -> None:
+            self.far.send(b"x")
+            self.due = time.monotonic()
+            self.arm()
+
+        def handle_timer(self, now: float) -> None:
+            self.due = None
+            self.calls.append("timer")
+
+    engine = Late(None)
+    assert serve(engine) == 0
+    with engine.near, engine.far:
+        assert engine.calls[-2:] == ["maintain", "close"]
+
+
 def test_when_the_agent_is_gone_nothing_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     channel, agent = channel_pair()
     engine = Minimal(channel)
