@@ -221,8 +221,9 @@ def test_a_sender_with_the_key_gets_into_a_receiver_that_is_full(tmp_path: Path)
                     continue
                 sock.send(answer)
                 assert wire.packet_type(sock.recv(2048)) == wire.REG3
-                sock.send(data_packet(1))
                 sockets.append(sock)
+                for each in sockets:  # all of them go on, however long this takes
+                    each.send(data_packet(1))
             joined.append(len(sockets))
             while not over.wait(0.05):
                 for sock in sockets:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -80,7 +81,8 @@ def test_links_are_measured_and_told() -> None:
     with receiver() as port:
         result, told, confined = measured(here(port), "127.0.0.2", "127.0.0.3")
     assert [each.label for each in told] == ["127.0.0.2", "127.0.0.3"]
-    assert list(result.links) == told
+    # A shorter round trip may have been measured since.
+    assert [replace(each, rtt_ms=0) for each in result.links] == [replace(each, rtt_ms=0) for each in told]
     assert all(each.capacity_bits_per_second for each in told)
     assert result.capacity_bits_per_second
     assert 100_000 < result.used_bytes <= MOST
