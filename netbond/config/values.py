@@ -99,6 +99,11 @@ _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = rf"{_LABEL}(\.{_LABEL})*\.?"
 
 _ADDRESS: Mapping[str, Any] = {"type": "string", "pattern": rf"^({_IPV4}|{_IPV6})$"}
+# No multicast, loopback or unspecified address.
+_GATEWAY: Mapping[str, Any] = {
+    **_ADDRESS,
+    "not": {"pattern": r"^(0\.0\.0\.0$|127\.|22[4-9]\.|23[0-9]\.|[Ff]{2}[0-9A-Fa-f]{2}:|[0:]*[01]?(%.*)?$)"},
+}
 _HOST_NAME: Mapping[str, Any] = {
     "type": "string",
     "maxLength": 253,
@@ -379,8 +384,8 @@ def label_text(value: object) -> str:
     {
         "anyOf": [
             {"enum": ["auto", "none"]},
-            _ADDRESS,
-            {"type": "array", "items": _ADDRESS, "minItems": 1, "uniqueItems": True},
+            _GATEWAY,
+            {"type": "array", "items": _GATEWAY, "minItems": 1, "uniqueItems": True},
         ]
     }
 )
@@ -389,7 +394,7 @@ def gateways(value: object) -> tuple[str, ...]:
         return (str(value),)
     addresses = value if isinstance(value, list) else [value]
     try:
-        found = tuple(str(ipaddress.ip_address(_text(item))) for item in addresses)
+        found = tuple(_gateway(_text(item)) for item in addresses)
     except ValueError:
         found = ()
     if not found or len(set(found)) != len(found):
@@ -397,6 +402,20 @@ def gateways(value: object) -> tuple[str, ...]:
             "'auto', 'none' (point-to-point), an IP address, or a list of different addresses"
         )
     return found
+
+
+def _gateway(text: str) -> str:
+    """An address that a gateway can have; ValueError.
+
+    Without its zone ("%usb0"): the uplink's interface is the zone. The kernel names none in its routes, so a
+    route with one would never be the one that is there.
+    """
+    ipaddress.ip_address(text)
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    if mapped or address.is_multicast or address.is_loopback or address.is_unspecified:
+        raise ValueError
+    return str(address)
 
 
 FlagOrAuto = bool | Literal["auto"]  # "auto": netbond finds out

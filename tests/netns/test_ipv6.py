@@ -355,3 +355,29 @@ def test_legs_without_a_gateway_are_shared_like_others(kind: str, tmp_path: Path
         wait_for(lambda: "ppp0" not in box.ip("-6", "route", "show", "table", "222"), 5.0, "one is left")
         assert sent_unbound(box) == both[1:]
         assert "refuse" not in box.log.read_text()
+
+
+def has_route(box: Box, table: int, route: str) -> bool:
+    return route in box.ip("-6", "route", "show", "table", str(table), check=False)
+
+
+def test_gateways_of_one_link_local_address_with_their_zones(tmp_path: Path) -> None:
+    """Two modems whose routers have the same address; netbond must know its own routes again."""
+    with Box(tmp_path) as box:
+        for number in range(2):
+            box.plug(f"usb{number}", number, default=False)
+            box.ip("addr", "add", f"2001:db8:{number}::10/64", "dev", f"usb{number}", "nodad")
+        box.configure(
+            "".join(f'[[uplink]]\nmatch = "usb{n}"\ngateway = "fe80::1%usb{n}"\n' for n in range(2))
+        )
+        box.start()
+        for number in range(2):
+            route = f"default via fe80::1 dev usb{number}"
+            wait_for(partial(has_route, box, 100 + number, route), 10, route)
+        changes = box.status()["agent"]["changes"]
+        for number in range(2):  # an event is a reason to look
+            box.ip("addr", "add", f"2001:db8:ff::{number + 1}/128", "dev", "lo")
+            box.ip("link", "add", f"x{number}", "type", "veth", "peer", "name", f"y{number}")
+        wait_for(lambda: box.status()["agent"]["uptime_s"] > 4, 10, "some passes")
+        status = box.status()
+        assert (status["agent"]["changes"], status["agent"]["problems"]) == (changes, [])

@@ -56,6 +56,7 @@ def test_host_port_round_trip(text: str) -> None:
         (values.label_text, "left modem", "left modem"),
         (values.gateways, "none", ("none",)),
         (values.gateways, "fe80::0001", ("fe80::1",)),
+        (values.gateways, "fe80::1%usb0", ("fe80::1",)),
         (values.gateways, ["10.0.0.1", "10.0.0.2"], ("10.0.0.1", "10.0.0.2")),
         (values.weight, "auto", "auto"),
         (values.weight, 256, 256),
@@ -152,6 +153,17 @@ def test_what_is_taken(kind: Kind, written: object, meant: object) -> None:
             values.gateways,
             ["10.0.0.1", "10.0.0.1"],
             "'auto', 'none' (point-to-point), an IP address, or a list of different addresses",
+        ),
+        *(
+            (
+                values.gateways,
+                nonsense,
+                "'auto', 'none' (point-to-point), an IP address, or a list of different addresses",
+            )
+            for nonsense in (
+                *("ff02::1", "224.0.0.1", "::1", "127.0.0.1", "::", "0.0.0.0", "::ffff:10.0.0.1"),
+                *("fe80::1%", "10.0.0.1%usb0", ["fe80::1", "fe80::1%usb0"]),
+            )
         ),
         (values.weight, 257, "a whole number from 1 to 256, or 'auto'"),
         (
