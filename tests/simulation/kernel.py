@@ -73,8 +73,6 @@ class SimulatedKernel:
     rules: list[Rule] = field(default_factory=list)
     nexthops: dict[int, NexthopObject | NexthopGroup] = field(default_factory=dict)
     next_index: int = 1
-    applied: list[Operation] = field(default_factory=list)  # since somebody emptied it
-    touched: list[str] = field(default_factory=list)  # of other programs' objects, by the agent
     protocol: int = 78
 
     def __post_init__(self) -> None:
@@ -130,9 +128,6 @@ class SimulatedKernel:
         known = {link.name: link.index for link in links}
         operations = list(operations)
         for operation in operations:
-            self.applied.append(operation)
-            if operation.what.protocol != self.protocol:
-                self.touched.append(str(operation))
             try:
                 self._carry_out(operation, known)
             except RefusedError as error:
@@ -377,8 +372,6 @@ class SimulatedKernel:
             return
         if not replacing:
             raise RefusedError(errno.EEXIST)
-        if same[0].protocol != route.protocol:
-            self.touched.append(f"{route} replaces {same[0]}")
         self.routes[self.routes.index(same[0])] = route
 
     def _insert(self, route: Route) -> None:
