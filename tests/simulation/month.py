@@ -62,10 +62,15 @@ budget_action = "off"
 budget_day = 10
 [[uplink]]
 match = "usb1"
+budget = "900GB"
 {usb1}
 [[uplink]]
 match = "usb4"
+budget = "900GB"
 backup = {backup}
+[[uplink]]
+match = "usb[23]"
+budget = "900GB"
 [[sender]]
 listen = "127.0.0.1:6000"
 receiver = "203.0.113.10:5000"

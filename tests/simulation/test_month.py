@@ -87,7 +87,7 @@ def counts_less(old: Any, link: Any, boot: str) -> int:
 
 
 def counts_backwards(old: Any, link: Any, boot: str) -> int:
-    return -5 if old.index != link.index else 10
+    return -(old.used // 2) if old.index != link.index else SINCE(old, link, boot)
 
 
 def raises(*_: Any) -> None:
@@ -119,7 +119,7 @@ DESIRED, SINCE, TO_LINKS = desired.desired, data_plans._since, Sender.datagrams_
         (overrides, "overrides", nothing_is_set, "override", "is set off, and is used"),
         (data_plans, "_since", counts_twice, "traffic", "counted"),
         (data_plans, "_since", counts_less, "traffic", "were counted"),
-        (data_plans, "_since", counts_backwards, "plugging", "was [0-9]+ and is"),
+        (data_plans, "_since", counts_backwards, "traffic plugging", "was [0-9]+ and is"),
         (data_plans, "section", raises, "stream", "a bug"),
         (Sender, "datagrams_to_links", loses_some, "stream", "packets have arrived"),
     ],
@@ -132,4 +132,4 @@ def test_what_is_broken_is_noticed(
         for each in where if isinstance(where, tuple) else (where,):
             stack.enter_context(mock.patch.object(each, name, wrong))
         with pytest.raises(WrongError, match=said):
-            live(0.25, 5, tmp_path, [only])
+            live(0.25, 5, tmp_path, only.split())
