@@ -442,7 +442,7 @@ Version: {number}
 Architecture: {machine.debian}
 Maintainer: netbond <netbond@example.org>
 Installed-Size: {size}
-Depends: python3 (>= {python}), python3 (<< {following}), iproute2, systemd
+Depends: python3 (>= {python}), python3 (<< {following}), iproute2, libc6 (>= 2.28), systemd
 Recommends: nftables
 Section: net
 Priority: optional

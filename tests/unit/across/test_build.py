@@ -20,6 +20,7 @@ from netbond.installation.contents import HOOKS, UNITS
 
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
+import build  # noqa: E402
 import container_image  # noqa: E402
 
 PINNED = re.compile(r"^([A-Za-z0-9_.-]+)==([0-9][0-9a-z.]*)$", re.MULTILINE)
@@ -148,3 +149,11 @@ def test_a_receiver_is_healthy_while_its_statistics_are_new(tmp_path: Path) -> N
     old = time.time() - 3600
     os.utime(tmp_path / "stats.json", (old, old))
     assert ask() == (1, "unhealthy: /stats.json is 3600 s old\n")
+
+
+def test_a_package_names_what_it_runs_on(tmp_path: Path) -> None:
+    build._control(tmp_path, ROOT, "1.2-1~deb13", "3.13", build.MACHINES[1])
+    control = (tmp_path / "DEBIAN/control").read_text(encoding="utf-8")
+    assert "Architecture: arm64\n" in control
+    depends = "python3 (>= 3.13), python3 (<< 3.14), iproute2, libc6 (>= 2.28), systemd"
+    assert f"\nDepends: {depends}\n" in control
