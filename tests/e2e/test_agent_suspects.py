@@ -92,7 +92,7 @@ def legs(box: InternetBox, family: int = 4) -> set[str]:
 
 
 def test_a_modem_without_radio_leaves_the_default_and_comes_back(box: InternetBox) -> None:
-    """With the default configuration, within 15 s, in both families."""
+    """With the default configuration, within 15 s on an idle machine, in both families."""
     start(box, sender(4) + sender(6), 4, 6)
     assert legs(box, 4) == legs(box, 6) == {"usb0", "usb1"}
     box.filter(1, "")

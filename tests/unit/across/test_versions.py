@@ -48,7 +48,7 @@ def metrics() -> set[str]:
 
 
 NOW = {
-    "configuration": {f"{n}.{f.name}" for n, table in (SINGLE | REPEATED).items() for f in fields(table)},
+    "configuration": {f"{n}.{f.name}" for n, table in {**SINGLE, **REPEATED}.items() for f in fields(table)},
     "status --json": set(paths(RECORDED["status --json"])),
     "metrics": metrics(),
     "commands": set(COMMANDS),
