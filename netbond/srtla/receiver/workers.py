@@ -30,6 +30,7 @@ RESTART_PAUSE_S = 0.2  # before a worker is started again
 GRACE_S = 2.0  # for workers to end
 PORT_FREE_WITHIN_S = 1.0  # a port that the workers of the engine before may still have
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,9 @@ class _Parent:
         self._ending = False
 
     def run(self, channel: Channel | None, resume: ResumeData) -> int:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # Told to end before it knows them, it could not tell its children; and process 0 is the whole group.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        for number in _ENDING:
             signal.signal(number, self._signalled)
         self._front = self._fork()
         if self._front == 0:
@@ -92,6 +95,7 @@ class _Parent:
             if child == 0:
                 return self._be_worker(index)
             self._workers[child] = index
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         return self._watch()
 
     def _watch(self) -> int:
@@ -141,8 +145,9 @@ class _Parent:
     def _fork(self) -> int:
         child = os.fork()
         if child == 0:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _ENDING:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             if os.getppid() != self._me:
                 os._exit(1)  # it died before it could matter

@@ -98,6 +98,27 @@ def test_a_front_that_was_told_to_end_and_had_no_handler_has_not_failed(
     assert parent._watch() == status
 
 
+TOLD_TO_END_AT_EACH_FORK = """
+import os, signal, sys
+from netbond.cli import main
+
+def fork(real=os.fork):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return real()
+
+os.fork = fork
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_receiver_that_is_told_to_end_while_it_starts_its_processes_ends() -> None:
+    command = [sys.executable, "-c", TOLD_TO_END_AT_EACH_FORK, "recv", "--workers", "2"]
+    command += ["--listen", f"127.0.0.1:{free_ports(1)[0]}", "--srt", "127.0.0.1:9"]
+    # A session of its own: what it sends to its group must not end the test.
+    result = subprocess.run(command, stderr=subprocess.PIPE, timeout=60, start_new_session=True)
+    assert result.returncode == 0, result.stderr.decode()
+
+
 def test_without_its_front_a_receiver_ends(tmp_path: Path) -> None:
     with receiver(free_ports(1)[0], tmp_path / "log") as (process, _):
         family = family_of(process)
