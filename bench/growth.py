@@ -2,7 +2,8 @@
 
 usage (as root): python -m bench.growth reload|flap|carrier [TIMES]
 
-A box with four modems in a network namespace. Five times it prints the agent's memory (RSS and anonymous, MB). What fills something bounded (caches, the last events) flattens; a leak does not.
+A box with four modems in a network namespace. Five times it prints the agent's memory (RSS and anonymous, MB).
+What fills something bounded (caches, the last events) flattens; a leak does not.
 """
 
 from __future__ import annotations

@@ -77,6 +77,8 @@ def _overview() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return the exit status."""
+    if os.getpid() == 1:
+        _end_on_sigterm()
     if argv is None:
         argv = [*_called_as(sys.argv[0]), *sys.argv[1:]]
     _open_standard_streams()
@@ -106,6 +108,17 @@ def main(argv: list[str] | None = None) -> int:
     parse = parser.parse_intermixed_args if name in DROP_INS.values() else parser.parse_args
     args = parse(argv[1:])
     return _exit_status(name, lambda: command.run(args))
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end process 1 of a container until the command has a handler of its own.
+
+    The kernel drops signals for a process 1 that has no handler: a container that is stopped while netbond
+    starts would go on, and be killed 10 s later.
+    """
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 def _called_as(program: str) -> list[str]:
