@@ -2,7 +2,7 @@
 
 usage (as root): python -m bench.growth reload|flap|carrier [TIMES]
 
-A box with four modems in a network namespace. Five times it prints the agent's memory (RSS and anonymous, MB).
+A box with four modems in a network namespace. Five times it prints the agent's memory, in MB.
 What fills something bounded (caches, the last events) flattens; a leak does not.
 """
 

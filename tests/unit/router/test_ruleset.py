@@ -83,7 +83,7 @@ def test_packets_get_a_mark_for_their_dscp_before_that_of_their_connection() -> 
 
 def test_the_documentation_shows_the_table() -> None:
     text = ruleset([USB0, WWAN0], ["eth1"], CONFIG).partition("delete table inet netbond\n")[2]
-    assert f"```\n{text}```" in (Path(__file__).parents[3] / "docs/router.md").read_text(encoding="utf-8")
+    assert f"```nft\n{text}```" in (Path(__file__).parents[3] / "docs/router.md").read_text(encoding="utf-8")
 
 
 def test_the_least_text() -> None:
