@@ -60,7 +60,7 @@ def test_nothing_is_lost_and_every_link_is_used(pulled: str) -> None:
 @pytest.mark.parametrize(
     ("number", "at"),
     [
-        (signal.SIGINT, "dhclient has"),
+        (signal.SIGINT, "these leases"),
         (signal.SIGINT, "and with netbond"),
         (signal.SIGINT, "late or lost"),
         (signal.SIGTERM, "is unplugged"),
