@@ -281,6 +281,9 @@ class Build:
             _environment(tree, site, python)
             shutil.rmtree(site / "share", ignore_errors=True)
             shutil.copy(sources / "contrib/container/netbond-healthy", tree / "usr/bin/netbond-healthy")
+            self._start(
+                sources / "contrib/container/netbond-start.c", tree / "usr/bin/netbond-start", machine
+            )
             _write(
                 tree / "usr/share/doc/netbond/copyright", (sources / "LICENSE").read_text(encoding="utf-8")
             )
@@ -290,6 +293,22 @@ class Build:
             target = self.out / f"netbond-recv-image-{number}_{machine.debian}.tar"
             target.write_bytes(container_image.archive(image, files, self.epoch))
             say(f"{target.name} ({len(files) >> 20} MiB unpacked)")
+
+    def _start(self, source: Path, target: Path, machine: Machine) -> None:
+        """Compile what an image starts first; it needs no library."""
+        options = [
+            "-target",
+            f"{machine.name}-linux-musl",
+            "-static",
+            "-Os",
+            "-s",
+            "-o",
+            str(target),
+            str(source),
+        ]
+        zig = {f"ZIG_{kind}_CACHE_DIR": str(self.cache / "zig") for kind in ("GLOBAL", "LOCAL")}
+        command = [str(self._some_tools()), "-m", "ziglang", "cc", *options]
+        subprocess.run(command, check=True, cwd=source.parent, env=self.environment | zig)
 
     # --- papers
 

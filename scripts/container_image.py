@@ -55,7 +55,7 @@ class Image:
 
 def receiver(version: str, architecture: str) -> Image:
     """The image of `netbond recv`."""
-    start = ("/usr/bin/netbond", "recv", "--stats-file", STATISTICS)
+    start = ("/usr/bin/netbond-start", "/usr/bin/netbond", "recv", "--stats-file", STATISTICS)
     options = ("--srtla-port", "5000", "--srt", "127.0.0.1:4001")
     return Image(f"netbond-recv:{version}", architecture, start, options, version, (HEALTHY,))
 

@@ -119,6 +119,7 @@ def _end_on_sigterm() -> None:
     import signal
 
     signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # as netbond-start of the image leaves it
 
 
 def _called_as(program: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,7 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.srtla_util import free_ports
+
+pytestmark = pytest.mark.root
+
+ROOT = Path(__file__).parents[2]
 
 
 def handles(pid: int, number: int) -> bool:
@@ -38,3 +45,27 @@ def test_sigterm_ends_a_receiver_that_still_starts() -> None:
             assert process.wait(30) == 128 + signal.SIGTERM
         finally:
             process.kill()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_none_is_lost_that_comes_before_python_has_started(tmp_path: Path) -> None:
+    """As the image starts netbond; the shell is Python that still starts."""
+    start = str(tmp_path / "netbond-start")
+    subprocess.run(["cc", "-o", start, str(ROOT / "contrib/container/netbond-start.c")], check=True)
+    early = ["/bin/sh", "-c", 'kill -TERM $$; exec "$@"', "sh"]
+    command = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        start,
+        *early,
+        sys.executable,
+        "-m",
+        "netbond",
+        "recv",
+    ]
+    command += ["--listen", f"127.0.0.1:{free_ports(1)[0]}", "--srt", "127.0.0.1:9"]
+    assert subprocess.run(command, timeout=30).returncode == 128 + signal.SIGTERM
+    # Where it is not the first, as behind a container's own init, it changes nothing.
+    assert subprocess.run([start, *early]).returncode == -signal.SIGTERM

@@ -32,7 +32,7 @@ def test_the_receiver_is_the_image_with_options_that_there_are(compose: Any) -> 
     assert service["image"] == IMAGE.name
     parser = Parser()
     recv.configure(parser)
-    args = parser.parse_intermixed_args([*IMAGE.entrypoint[2:], *service["command"]])
+    args = parser.parse_intermixed_args([*IMAGE.entrypoint[3:], *service["command"]])
     assert str(args.stats_file) == container_image.STATISTICS, "the health check reads it"
     assert [f"{args.resume_file.parent}"] == [volume.split(":")[1] for volume in service["volumes"]]
     assert args.resume_file.parent == Path("/") / container_image.STATE, (
