@@ -84,6 +84,10 @@ class WrongError(AssertionError):
     """Something that must hold does not."""
 
 
+class DisturbedError(Exception):
+    """Something outside of the simulation has touched it: what follows says nothing about netbond."""
+
+
 class Month:
     """One box, its time, and what happens to it."""
 
@@ -159,6 +163,18 @@ class Month:
         minute, second = divmod(second, 60)
         self.said.append(f"day {day:.0f} {minute // 60:02.0f}:{minute % 60:02.0f}:{second:04.1f} {text}")
         del self.said[:-40]
+
+    def state(self) -> list[str]:
+        """What to look at first if something does not hold."""
+        box = self.box
+        found: Any = box.agent and box.agent._reconciler
+        return [
+            *(f"{each}" for each in box.modems),
+            *(f"{each.device} has {each.interface}" for each in box.kernel.addresses),
+            *(f"{each}" for each in box.kernel.rules if each.protocol == OWN),
+            *(f"{each}" for each in (found.goal.uplinks if found else ())),
+            *(f"{path}: {path.read_text()}" for path in sorted(box.folder.glob("state/leases/*"))),
+        ]
 
     # --- what happens ---------------------------------------------------------------------------------------
 
@@ -447,6 +463,9 @@ class Month:
         """Check everything that can be checked now."""
         self.checks += 1
         box = self.box
+        # Without its state the agent knows no lease: the first modem would have no rules.
+        if not box.file.is_file():
+            raise DisturbedError(f"another program has removed {box.folder}, where the box has its files")
         if box.faults:
             self.wrong(box.faults[0])
         if box.log.lines:
@@ -617,7 +636,8 @@ def live(days: float, seed: int, folder: Path, only: Collection[str] = (), *, te
         try:
             loop.run_until_complete(month.live(days))
         except Exception as error:
-            error.add_note("\n".join([f"seed {seed}, the last events:", *month.said]))
+            said = [f"seed {seed}, the last events:", *month.said, "the box:", *month.state()]
+            error.add_note("\n".join(said))
             raise
         finally:
             logging.getLogger("netbond").removeHandler(month.box.log)
@@ -633,7 +653,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     began, used = time.perf_counter(), time.process_time()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="netbond-month-", dir=memory) as folder:
         month = live(args.days, args.seed, Path(folder), tell=True)
     took = f"{time.perf_counter() - began:.0f} s ({time.process_time() - used:.0f} s of a processor)"
     print(f"{args.days:g} days in {took}, seed {args.seed}: everything held")

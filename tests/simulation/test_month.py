@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,8 @@ from netbond.outputs import engines
 from netbond.sources import data_plans, overrides
 from netbond.srtla.sender import Sender
 from tests.simulation import box, month
-from tests.simulation.month import WrongError, live
+from tests.simulation.month import DisturbedError, WrongError, live
+from tests.simulation.virtual_time import Clock, running
 
 HOURS = float(os.environ.get("NETBOND_MONTH_HOURS", "2"))
 
@@ -29,6 +32,26 @@ def test_some_hours_of_a_box(tmp_path: Path) -> None:
     assert found.checks > 10 * HOURS
     assert found.surely
     assert found.box.delivered
+
+
+def test_who_removes_its_files_is_told_from_a_fault_of_netbond(tmp_path: Path) -> None:
+    def removes(self: Any, text: str) -> None:
+        SAY(self, text)
+        shutil.rmtree(self.box.folder, ignore_errors=True)
+
+    with (
+        mock.patch.object(month.Month, "say", removes),
+        pytest.raises(DisturbedError, match="removed") as caught,
+    ):
+        live(0.25, 1, tmp_path, ["quality"])
+    assert "the last events" in caught.value.__notes__[0]
+
+
+def test_what_work_costs_the_machine_changes_nothing() -> None:
+    with running(Clock(0.0)):
+        began = time.thread_time()
+        sum(range(100_000))
+        assert time.thread_time() == began
 
 
 def no_rules_for_addresses(*args: Any, **options: Any) -> list[Rule]:
@@ -100,7 +123,7 @@ def loses_some(sender: Sender) -> list[tuple[int, bytes]]:
 
 
 RULES, TABLE, SPECS, PLAN = rules.rules, desired._table, engines.link_specs, plan.plan
-DESIRED, SINCE, TO_LINKS = desired.desired, data_plans._since, Sender.datagrams_to_links
+DESIRED, SINCE, TO_LINKS, SAY = desired.desired, data_plans._since, Sender.datagrams_to_links, month.Month.say
 
 
 @pytest.mark.timeout(600)

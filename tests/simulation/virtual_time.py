@@ -1,8 +1,9 @@
 """An event loop whose time is simulated: it jumps to the next timer, and nothing waits.
 
 Inside `running` time.monotonic(), time.time() and CLOCK_BOOTTIME are the simulated ones, so that code which
-reads the clock by itself can be driven, too. There is no I/O: descriptors are never ready. Threads'
-work is done at once.
+reads the clock by itself can be driven, too. Work takes no processor time: the agent waits as long after an
+event as reading the kernel took, and would do other things on a busy machine. There is no I/O: descriptors
+are never ready. Threads' work is done at once.
 """
 
 from __future__ import annotations
@@ -80,6 +81,9 @@ def running(clock: Clock) -> Iterator[VirtualLoop]:
     def now_s() -> float:
         return clock.now_s
 
+    def no_work_s() -> float:
+        return 0.0
+
     def synchronised() -> bool:
         return clock.synchronised
 
@@ -87,6 +91,7 @@ def running(clock: Clock) -> Iterator[VirtualLoop]:
         mock.patch("time.monotonic", now_s),
         mock.patch("time.time", clock.wall_s),
         mock.patch("time.clock_gettime", clock_gettime),
+        mock.patch("time.thread_time", no_work_s),
         mock.patch("netbond.sources.data_plans.synchronised", synchronised),
         mock.patch("netbond.sources.overrides.synchronised", synchronised),
     ):
