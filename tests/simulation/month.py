@@ -569,7 +569,8 @@ class Month:
             self.known[device] = (changed_s, engine.now_s)
         since_s = engine.now_s - max(self.receiver_since_s, engine.since_s, self.known[device][1])
         if self.box.receiver_runs and since_s > LINK_S:
-            links = [link for link in links if link.usable]
+            # Where the others' plans are spent, a link joins only when the last modem with data goes.
+            links = [link for link in links if link.usable or engine.now_s - link.opened_at <= LINK_S]
         return bool(links)
 
     def counters_rise(self) -> None:
